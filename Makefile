@@ -1,0 +1,44 @@
+# `make run` and `make test` do all set-up on a fresh machine; run twice, the set-up is skipped.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export HOST ?= 127.0.0.1
+export PORT ?= 7860
+
+.PHONY: run test test-all lint browser docs clean
+
+run: $(VENV)/.installed
+	$(BIN)/python app.py
+
+test: $(VENV)/.installed-dev browser lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev browser lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+browser: $(VENV)/.installed-dev
+	sh tests/browser/install_chromium.sh $(BIN)/python
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  [ "$$(id -u)" = 0 ] || { echo "error: run 'sudo apt-get install python3-venv' first"; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

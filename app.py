@@ -1,0 +1,235 @@
+"""The dashboard: builds every page, mounts them in FastAPI behind the guard, serves them.
+
+`import app` is light: gradio and the pages load inside `create_app`, after the environment that
+keeps them quiet is set.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from logging.handlers import RotatingFileHandler
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from lora_engine.engine import Engine
+    from pages.spectrum_shelf import Shelf
+
+LOG_BYTES = 10_000_000
+CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
+    """The whole dashboard as an ASGI app: pages at their paths, /healthz, the static files.
+
+    bound_host: the address it is served on, which may then stand in Host. The engine's supervisor
+    runs from the app's start to its stop.
+    """
+    from pages import security
+
+    security.quiet_environment(settings.data_dir)
+
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from lora_engine.engine import Engine
+    from pages import calculator_parts, layout, spectrum_routes
+    from pages.spectrum_shelf import Shelf
+
+    security.refuse_outside_downloads()
+    engine = Engine(settings)
+    shelf = Shelf()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        try:
+            yield
+        finally:
+            engine.stop()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(
+        security.Guard,
+        allowed_hosts=[*settings.allowed_hosts, bound_host],
+        max_upload_mb=settings.max_upload_mb,
+    )
+    _add_static_routes(app)
+    calculator_parts.add_routes(app)
+    spectrum_routes.add_routes(app, shelf)
+    # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
+    warnings.filterwarnings("ignore", message="SSR mode is not supported")
+    with one_app_for_all_pages():
+        dashboard = build_dashboard(engine, shelf)
+    gr.mount_gradio_app(
+        app,
+        dashboard,
+        path="/",
+        theme=layout.theme(),
+        head=layout.head(),
+        favicon_path=str(layout.FAVICON),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=True,
+        max_file_size=settings.max_upload_mb * security.MEGABYTE,
+        app_kwargs={"openapi_url": None},
+    )
+    dashboard.app = app.routes[-1].app
+    # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
+    # machine that a request names into its cache, as if it had been uploaded.
+    dashboard.has_launched = True
+    return app
+
+
+@contextmanager
+def one_app_for_all_pages() -> Iterator[None]:
+    """Keep Gradio from making a FastAPI app for each Blocks while pages are built.
+
+    It makes one as a Blocks is made and one each time it is left, 16 for five pages, which took
+    most of the start; only the one that mount_gradio_app makes ever serves.
+    """
+    from gradio import blocks
+
+    makes_apps = blocks.App
+    blocks.App = SimpleNamespace(create_app=lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        blocks.App = makes_apps
+
+
+def build_dashboard(engine: Engine, shelf: Shelf) -> gr.Blocks:
+    """All pages in one Blocks, each at its own route.
+
+    Every page is built before the outer Blocks is entered: built inside, Gradio draws it twice
+    and one copy is dead.
+    """
+    import gradio as gr
+
+    from pages import (
+        ADAPTERS,
+        CALCULATOR,
+        COMPARE,
+        RUNS,
+        SPECTRUM,
+        TRAIN,
+        adapters,
+        calculator,
+        compare,
+        runs,
+        security,
+        spectrum,
+        train,
+    )
+
+    first = calculator.build(engine)
+    others = [
+        (SPECTRUM, spectrum.build(engine, shelf)),
+        (TRAIN, train.build(engine)),
+        (RUNS, runs.build(engine)),
+        (COMPARE, compare.build(engine)),
+        (ADAPTERS, adapters.build(engine)),
+    ]
+    kept_s = security.UPLOADS_KEPT_S
+    with gr.Blocks(
+        title=f"{CALCULATOR.title} · Rankscope",
+        analytics_enabled=False,
+        delete_cache=(kept_s, kept_s),
+    ) as dashboard:
+        first.render()
+    for page, blocks in others:
+        with dashboard.route(page.title, page.path):
+            blocks.render()
+    return dashboard
+
+
+def _add_static_routes(app: FastAPI) -> None:
+    """/healthz, our style and script, plotly.min.js; their addresses carry their version."""
+    from fastapi.responses import FileResponse, PlainTextResponse
+
+    from pages import layout, live
+
+    @app.get("/healthz")
+    def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @app.get(f"{layout.STATIC}/rankscope.css")
+    def styles() -> FileResponse:
+        return FileResponse(layout.STYLES, headers=CACHE_FOR_EVER)
+
+    @app.get(f"{layout.STATIC}/rankscope.js")
+    def script() -> FileResponse:
+        return FileResponse(layout.SCRIPT, headers=CACHE_FOR_EVER)
+
+    @app.get(f"{layout.STATIC}/plotly.min.js")
+    def plotly() -> FileResponse:
+        return FileResponse(live.plotly_path(), headers=CACHE_FOR_EVER)
+
+
+def write_log(settings: Settings) -> None:
+    """Log warnings and errors to `data_dir/rankscope.log` and to the terminal."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    file = RotatingFileHandler(
+        settings.data_dir / "rankscope.log", maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8"
+    )
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[file, logging.StreamHandler()],
+    )
+
+
+def listen() -> tuple[socket.socket, str]:
+    """A socket bound to HOST and PORT, and the host. Raises EngineError where that fails."""
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "7860"
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        problem = FieldProblem("PORT", f"got {port!r}, a number from 0 to 65,535 is allowed")
+        raise InvalidInput("The environment", [problem], "Correct PORT or unset it.")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, int(port)), family=family), host
+    except OSError as error:
+        raise EngineError(
+            f"Nothing can be served on {host}:{port} ({error.strerror or error}).",
+            "Stop what is using it, or set PORT (or HOST) to another.",
+        ) from None
+
+
+def main() -> int:
+    """Serve until interrupted. Returns the exit code: 2 for a problem the person can solve."""
+    import uvicorn
+
+    try:
+        settings = load_settings()
+        write_log(settings)
+        listener, host = listen()
+    except EngineError as error:
+        print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
+        return 2
+    app = create_app(settings, bound_host=host)
+    port = listener.getsockname()[1]
+    print(f"Rankscope is at http://{host}:{port} (Ctrl+C stops it)", flush=True)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, proxy_headers=False, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""How long the dashboard takes from its process's start to its first page, beside bare Gradio.
+
+Both are started as fresh processes by the same Python, in turns, and asked for `/` until the page
+comes. The bare app is one Blocks with a Markdown, mounted in FastAPI and served by uvicorn. The
+figure is the ratio of the medians, from one run on one machine.
+
+    python benchmarks/startup.py [--rounds 5] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+ROOT = Path(__file__).parents[1]
+TARGET_RATIO = 1.5
+GIVE_UP_S = 120
+BARE = """
+import os
+import fastapi, gradio as gr, uvicorn
+with gr.Blocks() as demo:
+    gr.Markdown("# Hello")
+app = gr.mount_gradio_app(fastapi.FastAPI(), demo, path="/")
+uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="error")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="starts of each, in turns")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    measured = measure(options.rounds)
+    if options.json:
+        print(json.dumps(measured))
+        return
+    for name in ("bare_gradio_s", "rankscope_s"):
+        print(f"{name:16} {measured[name]:6.2f}   each: {measured[f'{name}_each']}")
+    print(f"{'ratio':16} {measured['ratio']:6.2f}   target: at most {TARGET_RATIO}")
+
+
+def measure(rounds: int) -> dict[str, object]:
+    """Medians in seconds and their ratio; one start of each goes first, uncounted."""
+    commands = {"bare_gradio_s": ["-c", BARE], "rankscope_s": ["app.py"]}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds + 1):
+            for name, command in commands.items():
+                took = first_page_s(command, Path(folder) / name)
+                if turn:  # the first start reads the libraries into the disk cache
+                    seconds[name].append(round(took, 3))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    return {
+        **medians,
+        **{f"{name}_each": each for name, each in seconds.items()},
+        "ratio": medians["rankscope_s"] / medians["bare_gradio_s"],
+        "target_ratio": TARGET_RATIO,
+    }
+
+
+def first_page_s(command: list[str], data_dir: Path) -> float:
+    """Seconds from starting `python command` to a whole page at `/`."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "HOST": "127.0.0.1",
+        "LORA_DATA_DIR": str(data_dir),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        while not has_page(port):
+            if process.poll() is not None or time.perf_counter() - started > GIVE_UP_S:
+                raise SystemExit(f"python {command[0]} served no page.")
+            time.sleep(0.01)
+        return time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def has_page(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=GIVE_UP_S) as answer:
+            return b"gradio_config" in answer.read()
+    except (URLError, ConnectionError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()

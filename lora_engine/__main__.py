@@ -1,0 +1,33 @@
+"""`python -m lora_engine COMMAND`: the whole product without a browser."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from lora_engine.cli import calculator, compare, environment, runs, spectrum
+from lora_engine.errors import EngineError
+
+
+def build() -> typer.Typer:
+    """The command line with all its commands."""
+    app = typer.Typer(
+        add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+    )
+    for group in (environment, calculator, spectrum, runs, compare):
+        group.register(app)
+    return app
+
+
+def main() -> int:
+    try:
+        build()()
+    except EngineError as error:
+        print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The adapters known here: those of finished runs and those in `data_dir/adapters`.
+
+A name, a run's id or a folder leads to an adapter's folder. Nothing is loaded: the summaries
+come from the two JSON files of an adapter. A folder that cannot be read is left out of the list
+and complained about when it is named.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lora_engine.adapters.config import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    read_adapter_config,
+    read_provenance,
+)
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """One adapter. `created_at` is ISO 8601 in UTC; what provenance does not say is None."""
+
+    name: str
+    path: Path
+    rank: int
+    base_model: str | None
+    base_fingerprint: str | None
+    run_id: str | None
+    created_at: str
+    bytes: int
+
+
+def list_adapters(settings: Settings) -> list[AdapterSummary]:
+    """Every readable adapter, newest first; a name met again carries its run or folder."""
+    summaries = []
+    for folder in _known_folders(settings):
+        try:
+            summaries.append(describe_adapter(folder))
+        except EngineError as error:
+            logger.warning("The adapter in %s is left out of the list: %s", folder, error)
+    summaries.sort(key=lambda summary: (summary.created_at, str(summary.path)), reverse=True)
+    return _with_unique_names(summaries)
+
+
+def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
+    """The folder that a run's id, a listed name or a path means.
+
+    Raises NotFound, listing the known names.
+    """
+    if name_or_path and "/" not in name_or_path and name_or_path not in (".", ".."):
+        of_run = settings.runs_dir / name_or_path / "adapter"
+        if (of_run / CONFIG_FILE).is_file():
+            return of_run
+    known = list_adapters(settings)
+    for summary in known:
+        if summary.name == name_or_path:
+            return summary.path
+    folder = Path(name_or_path).expanduser()
+    if name_or_path and folder.is_dir():
+        return folder.resolve()
+    names = ", ".join(summary.name for summary in known[:20]) or "none yet"
+    raise NotFound(
+        f"There is no adapter {name_or_path[:200]!r}: no run, no listed name, no folder.",
+        f"Known here: {names}. Train one, or give the folder of a PEFT adapter.",
+    )
+
+
+def describe_adapter(path: Path) -> AdapterSummary:
+    """The summary of the adapter in a folder.
+
+    Raises NotFound or EngineError where the folder holds no readable LoRA adapter.
+    """
+    config = read_adapter_config(path)
+    weights = path / WEIGHTS_FILE
+    if not weights.is_file():
+        raise NotFound(
+            f"{path} has no {WEIGHTS_FILE}: the adapter is half-written, or not in safetensors.",
+            "Save it again with save_pretrained(..., safe_serialization=True).",
+        )
+    provenance = read_provenance(path) or {}
+    spec = provenance.get("spec")
+    named = spec.get("name") if isinstance(spec, dict) else None
+    is_run = path.name == "adapter" and (path.parent / "result.json").is_file()
+    run_id = _text(provenance.get("run")) or (path.parent.name if is_run else None)
+    stat = weights.stat()
+    return AdapterSummary(
+        name=_text(named) or (path.parent.name if path.name == "adapter" else path.name),
+        path=path,
+        rank=config.rank,
+        base_model=_text(provenance.get("base_model")) or config.base_model_name_or_path,
+        base_fingerprint=_text(provenance.get("base_fingerprint")),
+        run_id=run_id,
+        created_at=datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds"),
+        bytes=stat.st_size,
+    )
+
+
+def _known_folders(settings: Settings) -> Iterator[Path]:
+    for result in settings.runs_dir.glob("*/result.json"):
+        if _state(result) == "finished":
+            yield result.parent / "adapter"
+    yield from (path.parent for path in (settings.data_dir / "adapters").glob(f"*/{CONFIG_FILE}"))
+
+
+def _state(result: Path) -> str | None:
+    try:
+        document = json.loads(result.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document.get("state") if isinstance(document, dict) else None
+
+
+def _with_unique_names(summaries: list[AdapterSummary]) -> list[AdapterSummary]:
+    seen: set[str] = set()
+    unique = []
+    for summary in summaries:
+        name = summary.name
+        if name in seen:
+            folder = summary.path.parent if summary.path.name == "adapter" else summary.path
+            name = f"{name} ({summary.run_id or folder.name})"
+        seen.add(name)
+        unique.append(replace(summary, name=name))
+    return unique
+
+
+def _text(value: object) -> str | None:
+    return value[:500] if isinstance(value, str) and value.strip() else None

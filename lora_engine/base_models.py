@@ -1,0 +1,267 @@
+"""Base models: find one by its name, say what it is, fingerprint it, load it.
+
+A base model is `starter`, a folder, the name of a folder in `LORA_MODELS_DIR`, or a hub id
+(`org/name`, the only name that may reach the network). No code of a model is ever run, and only
+safetensors weights are read. This module knows nothing of adapters or training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.imports import import_transformers
+from lora_engine.settings import Settings
+from lora_engine.starter import MODEL_DIR
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lora_engine.training.spec import QuantizationSpec
+
+STARTER = "starter"
+HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
+FINGERPRINT_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model by name; `path` is its folder, or None for a hub id not looked at yet."""
+
+    name: str
+    path: Path | None
+
+    @property
+    def source(self) -> str:
+        """What transformers' `from_pretrained` is given."""
+        return str(self.path) if self.path is not None else self.name
+
+    @property
+    def is_local(self) -> bool:
+        return self.path is not None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What the model lists show, read from config.json alone."""
+
+    name: str
+    path: str
+    architecture: str
+    weights_bytes: int
+
+
+def resolve_base_model(name: str, settings: Settings) -> BaseModel:
+    """The base model that a person's `name` means.
+
+    Raises NotFound, listing the known models; EngineError where the folder is no model.
+    """
+    if name == STARTER:
+        return BaseModel(STARTER, MODEL_DIR)
+    for folder in (settings.models_dir / name, Path(name).expanduser()):
+        if folder.is_dir():
+            _refuse_incomplete(folder)
+            return BaseModel(name, folder.resolve())
+    if HUB_ID.match(name) and not name.startswith((".", "/")):
+        return BaseModel(name, None)
+    known = ", ".join(summary.name for summary in list_base_models(settings))
+    raise NotFound(
+        f"There is no base model {name!r}: no such folder, and not a hub id (org/name).",
+        f"Known here: {known}. Put a model folder into {settings.models_dir}, or give a path.",
+    )
+
+
+def list_base_models(settings: Settings) -> list[ModelSummary]:
+    """The starter and every model folder in `settings.models_dir`, by name."""
+    found = [_summary(STARTER, MODEL_DIR)]
+    if settings.models_dir.is_dir():
+        folders = sorted(path.parent for path in settings.models_dir.glob("*/config.json"))
+        folders += sorted(path.parent for path in settings.models_dir.glob("*/*/config.json"))
+        found += [
+            _summary(str(folder.relative_to(settings.models_dir)), folder) for folder in folders
+        ]
+    return found
+
+
+def fingerprint(model: BaseModel) -> str:
+    """A short hash that tells base models apart: sha256 over the configuration and the weights.
+
+    Each weight file enters with its size and its first, middle and last megabyte (the first
+    holds the safetensors header), so a 7B model costs no more than a small one. A fine-tune
+    changes all of these; a single altered weight in between would not be seen.
+    Raises NotFound for a hub id whose files are not in the local cache.
+    """
+    folder = model.path or _cached_snapshot(model.name)
+    digest = hashlib.sha256()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    for volatile in ("_name_or_path", "transformers_version"):
+        config.pop(volatile, None)
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            for offset in (0, size // 2, max(0, size - FINGERPRINT_SAMPLE_BYTES)):
+                file.seek(offset)
+                digest.update(file.read(FINGERPRINT_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A short hash of the chat template a tokenizer renders with; empty template included."""
+    return hashlib.sha256(str(tokenizer.chat_template or "").encode()).hexdigest()[:16]
+
+
+def pick_device(settings: Settings) -> str:
+    """`cpu` or `cuda`. Raises EngineError where CUDA is asked for and does not work."""
+    import torch
+
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            "LORA_DEVICE is cuda, but torch finds no CUDA device.",
+            "Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch.",
+        )
+    if settings.device == "cpu":
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer, with a padding token.
+
+    Raises EngineError where the folder holds none.
+    """
+    import_transformers()
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.source, trust_remote_code=False, local_files_only=model.is_local
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"The tokenizer of {model.name!r} cannot be loaded: {_first_line(error)}",
+            "Check that tokenizer.json and tokenizer_config.json lie beside config.json.",
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base_model(
+    model: BaseModel,
+    device: str,
+    dtype: torch.dtype,
+    quantization: QuantizationSpec | None = None,
+) -> PreTrainedModel:
+    """The causal language model with its weights in `dtype` (or quantized) on `device`.
+
+    Raises EngineError where the model's kind is not a causal language model, or files lack.
+    """
+    import_transformers()
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    placement = {} if quantization is None else {"device_map": {"": device}}
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.source,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=model.is_local,
+            quantization_config=_bitsandbytes_config(quantization, dtype),
+            **placement,
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"The base model {model.name!r} cannot be loaded: {_first_line(error)}",
+            "Give a causal language model with config.json and safetensors weights.",
+        ) from error
+    return loaded if quantization is not None else loaded.to(device)
+
+
+def weight_module_names(model: BaseModel) -> list[str]:
+    """Names of the modules that hold a two-dimensional weight, from the safetensors headers.
+
+    Reads no weight. Empty for a hub id, whose files are not here yet.
+    """
+    from safetensors import safe_open
+
+    if model.path is None:
+        return []
+    names = []
+    for path in sorted(model.path.glob("*.safetensors")):
+        with safe_open(path, framework="np") as file:
+            for key in file.keys():  # noqa: SIM118 (a safetensors handle is no mapping)
+                if key.endswith(".weight") and len(file.get_slice(key).get_shape()) == 2:
+                    names.append(key.removesuffix(".weight"))
+    return names
+
+
+def target_suffixes(module_names: Sequence[str]) -> list[str]:
+    """The short names a person would type (`q_proj`), in order of first appearance."""
+    return list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in module_names))
+
+
+def _bitsandbytes_config(quantization: QuantizationSpec | None, dtype: torch.dtype):
+    if quantization is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if quantization.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.type,
+        bnb_4bit_use_double_quant=quantization.double,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{folder} is not a model folder: it has no config.json.",
+            "Give the folder that holds config.json, the tokenizer and the safetensors files.",
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise EngineError(
+            f"{folder} has no safetensors weights.",
+            "Save the model with save_pretrained(..., safe_serialization=True).",
+        )
+
+
+def _summary(name: str, folder: Path) -> ModelSummary:
+    config_path = folder / "config.json"
+    try:
+        config = json.loads(config_path.read_text("utf-8"))
+        architecture = str((config.get("architectures") or [config.get("model_type")])[0])
+    except (ValueError, AttributeError, OSError):
+        architecture = "unreadable config.json"
+    weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return ModelSummary(name, str(folder), architecture, weights_bytes)
+
+
+def _cached_snapshot(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise NotFound(
+            f"{hub_id} is not in the local model cache.", "Load the model once while online."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,273 @@
+"""The modules a model has, and the PEFT targets that a person's names and shortcuts mean in it.
+
+PEFT matches a target against the end of a module's path. This module never hands it a pattern, and
+never a name that matches nothing: PEFT would skip that one silently when another matches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.calculator.choice import (
+    ALL_LINEAR,
+    ATTENTION,
+    EMBEDDINGS,
+    MLP,
+    ROLES,
+    LoraChoice,
+)
+from lora_engine.calculator.layers import kind_of
+from lora_engine.errors import FieldProblem, InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj_qkv")
+ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
+    "q": ("q_proj", "query", "q_lin", "query_proj", "wq", "to_q", "q", *FUSED_QKV),
+    "k": ("k_proj", "key", "k_lin", "key_proj", "wk", "to_k", "k", *FUSED_QKV),
+    "v": ("v_proj", "value", "v_lin", "value_proj", "wv", "to_v", "v", *FUSED_QKV),
+    "o": ("o_proj", "out_proj", "out_lin", "dense", "c_proj", "wo", "o"),
+}
+
+
+@dataclass(frozen=True)
+class TargetableModule:
+    """One module of a model that LoRA can adapt.
+
+    path: its full name; type: linear, conv1d, embedding, conv or experts; experts: how many
+    matrices it holds (1 unless its experts are fused); targets: the names PEFT must be given, more
+    than one where PEFT asks for the names the projections had before they were fused.
+    """
+
+    path: str
+    type: str
+    in_features: int
+    out_features: int
+    experts: int
+    targets: tuple[str, ...]
+
+    @property
+    def leaf(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def in_attention(self) -> bool:
+        parents = self.path.lower().split(".")[:-1]
+        return any("attn" in p or "attention" in p for p in parents)
+
+
+@dataclass(frozen=True)
+class AvailableModule:
+    """One line of a tick-list: a kind of module and in how many layers it occurs.
+
+    name: its place in a layer; targets: what to pass for exactly these modules (mostly the name
+    alone); kind: linear, conv1d, embedding, conv or experts; part: attention, mlp or the kind;
+    head: whether it is the output layer, which all-linear leaves out; chosen: whether the choice
+    asked about adapts it in some layer.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    kind: str
+    in_features: int
+    out_features: int
+    layers: int
+    part: str
+    head: bool
+    chosen: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def targetable_modules(model: PreTrainedModel) -> list[TargetableModule]:
+    """Every module LoRA can adapt, in the model's order."""
+    fused = _fused_experts(model)
+    found = []
+    for path, module in model.named_modules():
+        found += fused.get(path) or _plain_module(path, module)
+    return found
+
+
+def group_modules(
+    modules: list[TargetableModule],
+    head_path: str | None,
+    chosen: Sequence[TargetableModule] = (),
+) -> tuple[AvailableModule, ...]:
+    """The tick-list: `modules` grouped by kind, each under the shortest name that is its own."""
+    groups: dict[tuple, list[TargetableModule]] = defaultdict(list)
+    among = set(chosen)
+    for module in modules:
+        shape = (module.in_features, module.out_features)
+        groups[(_ending(module), module.type, *shape)].append(module)
+    return tuple(
+        AvailableModule(
+            name=_group_name(members[0], modules),
+            targets=tuple(_names(members, modules)),
+            kind=members[0].type,
+            in_features=members[0].in_features,
+            out_features=members[0].out_features,
+            layers=len(members),
+            part=ATTENTION if members[0].in_attention else _part(members[0]),
+            head=members[0].path == head_path,
+            chosen=any(member in among for member in members),
+        )
+        for members in groups.values()
+    )
+
+
+def head_path(model: PreTrainedModel) -> str | None:
+    """The path of the output layer, which PEFT's all-linear leaves out; None without one."""
+    head = model.get_output_embeddings()
+    return next((path for path, m in model.named_modules() if m is head), None) if head else None
+
+
+def resolve_targets(model: PreTrainedModel, choice: LoraChoice) -> str | list[str]:
+    """What to give PEFT as target_modules: "all-linear", or names that each match something.
+
+    Raises InvalidInput naming each target that matches nothing, with the names that would.
+    """
+    if choice.target_modules == (ALL_LINEAR,):
+        return ALL_LINEAR
+    modules = targetable_modules(model)
+    resolved: dict[str, None] = {}
+    problems = []
+    for target in choice.target_modules:
+        names = _meaning(target, modules, model)
+        resolved |= dict.fromkeys(names)
+        if not names:
+            problems.append(FieldProblem("target_modules", f"{target!r} matches no module"))
+    if problems:
+        raise InvalidInput("The LoRA choice", problems, _what_would_match(modules, model))
+    return list(resolved)
+
+
+def targeted_modules(model: PreTrainedModel, choice: LoraChoice) -> list[TargetableModule]:
+    """The modules that the targets of `choice` mean. Raises as `resolve_targets` does."""
+    modules = targetable_modules(model)
+    found = resolve_targets(model, choice)
+    names = _meaning(ALL_LINEAR, modules, model) if found == ALL_LINEAR else found
+    return [m for m in modules if any(_matches(m, name) for name in names)]
+
+
+def _meaning(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> list[str]:
+    """The names one target stands for; [] if it matches nothing LoRA can adapt."""
+    if any(_matches(module, target) for module in modules):
+        return [target]
+    head = head_path(model)
+    inner = [m for m in modules if m.path != head and m.type in ("linear", "conv1d", "experts")]
+    if target == ALL_LINEAR:
+        chosen = inner
+    elif target == ATTENTION:
+        chosen = [m for m in inner if m.in_attention]
+    elif target == MLP:
+        chosen = [m for m in inner if not m.in_attention and _part(m) == MLP]
+    elif target in ROLES:
+        chosen = [m for m in inner if m.in_attention and m.leaf in ROLE_NAMES[target]]
+    elif target == EMBEDDINGS:
+        embeddings = model.get_input_embeddings()
+        paths = [path for path, module in model.named_modules() if module is embeddings]
+        chosen = [m for m in modules if m.path in paths]
+    else:
+        chosen = []
+    return _names(chosen, modules)
+
+
+def _matches(module: TargetableModule, target: str) -> bool:
+    """PEFT's rule: a target is a whole path, or ends one after a dot."""
+    if module.type == "experts":
+        return target.rpartition(".")[2] in module.targets
+    return module.path == target or module.path.endswith(f".{target}")
+
+
+def _names(chosen: list[TargetableModule], modules: list[TargetableModule]) -> list[str]:
+    """The shortest names that match every one of `chosen` and no other of `modules`."""
+    paths = {module.path for module in chosen}
+    names: dict[str, None] = {}
+    for module in chosen:
+        if module.type == "experts":
+            names |= dict.fromkeys(module.targets)
+            continue
+        for name in (module.leaf, _ending(module), module.path):
+            if name in names or all(m.path in paths for m in modules if _matches(m, name)):
+                names[name] = None
+                break
+    return list(names)
+
+
+def _what_would_match(modules: list[TargetableModule], model: PreTrainedModel) -> str:
+    names = [group.name for group in group_modules(modules, head_path(model))]
+    listed = ", ".join(dict.fromkeys(names[:40]))
+    return f"This model has: {listed}; or use all-linear, attention, mlp, embeddings, q, k, v, o."
+
+
+def _part(module: TargetableModule) -> str:
+    """Where a module outside attention belongs: mlp inside a numbered layer, else its own type."""
+    inside = "*" in kind_of(module.path).split(".")
+    return MLP if inside and module.type != "embedding" else module.type
+
+
+def _ending(module: TargetableModule) -> str:
+    """The path inside the innermost numbered layer; the whole path outside of one."""
+    return kind_of(module.path).rpartition("*.")[2]
+
+
+def _group_name(first: TargetableModule, modules: list[TargetableModule]) -> str:
+    """The leaf if it belongs to this ending alone, else the ending."""
+    if first.type == "experts":
+        return ",".join(first.targets)
+    endings = {_ending(m) for m in modules if m.leaf == first.leaf}
+    return first.leaf if len(endings) == 1 else _ending(first)
+
+
+def _plain_module(path: str, module: Any) -> list[TargetableModule]:
+    """`module` as one targetable module, or [] if PEFT's LoRA has no layer for it."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    leaf = (path.rpartition(".")[2],)
+    if isinstance(module, nn.Linear):
+        sizes = ("linear", module.in_features, module.out_features)
+    elif isinstance(module, Conv1D):  # weight (in_features, out_features)
+        sizes = ("conv1d", module.weight.shape[0], module.weight.shape[1])
+    elif isinstance(module, nn.Embedding):
+        sizes = ("embedding", module.num_embeddings, module.embedding_dim)
+    elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        sizes = ("conv", module.in_channels, module.out_channels)
+    else:
+        return []
+    return [TargetableModule(path, *sizes, experts=1, targets=leaf)]
+
+
+def _fused_experts(model: PreTrainedModel) -> dict[str, list[TargetableModule]]:
+    """Path -> the parameters in it that PEFT adapts under the names of unfused projections.
+
+    transformers 5 keeps a mixture's experts in one parameter (experts, out, in); PEFT's own table
+    maps the names the projections had before (Mixtral's w1, w3 -> gate_up_proj).
+    """
+    from peft.utils import transformers_weight_conversion as conversion
+
+    pattern = conversion._MODEL_TO_CONVERSION_PATTERN.get(model.config.model_type)
+    mapping = conversion._MOE_TARGET_MODULE_MAPPING.get(pattern, {})
+    old_names: dict[str, list[str]] = defaultdict(list)
+    for old, new in mapping.items():
+        old_names[new].append(old)
+    found: dict[str, list[TargetableModule]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        path, _, leaf = name.rpartition(".")
+        for new, olds in old_names.items():
+            fits_router = new.endswith(".weight") and name.endswith(f".{new}")
+            if fits_router and parameter.ndim == 2:
+                out_features, in_features = parameter.shape
+                found[path].append(
+                    TargetableModule(path, "experts", in_features, out_features, 1, tuple(olds))
+                )
+            elif leaf == new and parameter.ndim == 3:
+                experts, out_features, in_features = parameter.shape
+                sizes = ("experts", in_features, out_features, experts)
+                found[path].append(TargetableModule(name, *sizes, tuple(olds)))
+    return found

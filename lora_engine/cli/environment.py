@@ -1,0 +1,96 @@
+"""Commands that say what is here: doctor, models, adapters, datasets, preview."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from lora_engine.adapters.library import list_adapters
+from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
+from lora_engine.cli.output import JsonFlag, print_json, print_table
+from lora_engine.data import list_datasets
+from lora_engine.data.previewing import preview as preview_rows
+from lora_engine.doctor import run_checks
+from lora_engine.settings import load_settings
+from lora_engine.training.spec import DatasetSpec, OptimizationSpec
+
+
+def register(app: typer.Typer) -> None:
+    for command in (doctor, models, adapters, datasets, preview):
+        app.command()(command)
+
+
+def doctor(json: JsonFlag = False) -> None:
+    """Versions, devices, settings, and what works on this machine."""
+    checks = run_checks(load_settings())
+    if json:
+        print_json({"checks": [asdict(check) for check in checks]})
+        return
+    print_table(
+        ("", "check", "detail"),
+        (("ok" if check.ok else "no", check.name, check.detail) for check in checks),
+    )
+
+
+def models(json: JsonFlag = False) -> None:
+    """The base models known here."""
+    found = list_base_models(load_settings())
+    if json:
+        print_json([asdict(model) for model in found])
+        return
+    print_table(
+        ("name", "architecture", "path"),
+        ((model.name, model.architecture, model.path) for model in found),
+    )
+
+
+def adapters(json: JsonFlag = False) -> None:
+    """The trained adapters known here, newest first."""
+    found = list_adapters(load_settings())
+    if json:
+        print_json([{**asdict(adapter), "path": str(adapter.path)} for adapter in found])
+        return
+    print_table(
+        ("name", "rank", "base model", "path"),
+        ((adapter.name, adapter.rank, adapter.base_model, adapter.path) for adapter in found),
+    )
+
+
+def datasets(json: JsonFlag = False) -> None:
+    """The datasets known here: the bundled ones and the uploads."""
+    found = list_datasets(load_settings())
+    if json:
+        print_json([{**asdict(dataset), "path": str(dataset.path)} for dataset in found])
+        return
+    print_table(
+        ("name", "format", "rows", "description"),
+        ((item.name, item.format, item.rows, item.description) for item in found),
+    )
+
+
+def preview(
+    dataset: Annotated[str, typer.Argument(help="starter:NAME, a file, or a hub id.")],
+    base: Annotated[str, typer.Option(help="The base model whose tokenizer is used.")] = "starter",
+    n: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 3,
+    max_length: Annotated[
+        int, typer.Option(min=8, help="Tokens of a row that are used.")
+    ] = OptimizationSpec().max_length,
+    json: JsonFlag = False,
+) -> None:
+    """The rows exactly as the model will see them, and which tokens carry the loss."""
+    settings = load_settings()
+    tokenizer = load_tokenizer(resolve_base_model(base, settings))
+    shown = preview_rows(DatasetSpec(source=dataset), tokenizer, max_length, n, settings)
+    if json:
+        print_json(asdict(shown))
+        return
+    typer.echo(f"{shown.format}, {shown.rows} rows")
+    for warning in shown.warnings:
+        typer.echo(f"! {warning}")
+    for example in shown.examples:
+        typer.echo(
+            f"\n{example.supervised_tokens} of {example.total_tokens} tokens supervised"
+            f"{', truncated' if example.truncated else ''}\n{example.text}"
+        )

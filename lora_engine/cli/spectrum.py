@@ -1,0 +1,102 @@
+"""Commands that show rank: svd, spectrum, similarity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.errors import EngineError
+
+
+def register(app: typer.Typer) -> None:
+    for command in (svd, spectrum, similarity):
+        app.command()(command)
+
+
+def svd(
+    file: Annotated[Path, typer.Argument(help="npy, npz, csv, safetensors, pt, png or jpg.")],
+    k: Annotated[int, typer.Option(help="Directions to keep.")] = 3,
+    tensor: Annotated[
+        str | None, typer.Option(help="Which tensor, where there are several.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the rank-k matrix (.npy).")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Singular values of a matrix, and what is lost when only k directions are kept."""
+    from lora_engine.spectrum import decompose_file
+
+    found = decompose_file(file, tensor=tensor, k=k, output=output)
+    for words in found.notes:
+        note(words)
+    if json:
+        print_json(found.to_json())
+        return
+    cut = found.truncation
+    typer.echo(
+        f"{found.name}: rank {found.summary.rank}, energy of the first {cut.k}: {cut.energy:.6f}, "
+        f"relative error {cut.relative_error:.3g} ({found.decomposition.method})"
+    )
+
+
+def spectrum(
+    adapter: Annotated[str | None, typer.Argument(help="A run's id, a name or a folder.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The base checkpoint.")] = None,
+    tuned: Annotated[Path | None, typer.Option(help="The tuned checkpoint.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """The spectrum of an adapter's update, or of tuned minus base, module by module."""
+    from lora_engine.adapters.library import resolve_adapter
+    from lora_engine.settings import load_settings
+    from lora_engine.spectrum import compare_checkpoints, describe_adapter
+
+    if adapter is not None and tuned is None:
+        found = describe_adapter(resolve_adapter(adapter, load_settings()), base)
+    elif base is not None and tuned is not None and adapter is None:
+        found = compare_checkpoints(base, tuned)
+    else:
+        raise EngineError(
+            "Either an adapter, or --base and --tuned, is needed.", "Give one of the two."
+        )
+    if json:
+        print_json(found.to_json())
+        return
+    print_table(
+        ("module", "rank", "norm", "effective rank", "k90", "k99"),
+        (
+            (item["name"], item["rank"], f"{item['frobenius_norm']:.4g}",
+             f"{item['effective_rank']:.3g}", item["k90"], item["k99"])
+            for item in found.to_json()["modules"]
+        ),
+    )  # fmt: skip
+
+
+def similarity(
+    adapter_a: Annotated[str, typer.Argument(help="A run's id, a name or a folder.")],
+    adapter_b: Annotated[str, typer.Argument(help="Another one.")],
+    on: Annotated[
+        Literal["delta", "A"], typer.Option(help="delta: of ΔW; A: as the LoRA paper draws it.")
+    ] = "delta",
+    json: JsonFlag = False,
+) -> None:
+    """How far two adapters' leading directions agree: φ(i, j) of the LoRA paper, equation 4."""
+    from lora_engine.adapters.library import resolve_adapter
+    from lora_engine.settings import load_settings
+    from lora_engine.spectrum import similarity as compare
+
+    settings = load_settings()
+    found = compare(
+        resolve_adapter(adapter_a, settings), resolve_adapter(adapter_b, settings), on=on
+    )
+    if json:
+        print_json(found.to_json())
+        return
+    print_table(
+        ("module", "φ(1,1)", "φ(r,r)"),
+        (
+            (item["name"], f"{item['phi'][0][0]:.3f}", f"{item['phi'][-1][-1]:.3f}")
+            for item in found.to_json()["modules"]
+        ),
+    )

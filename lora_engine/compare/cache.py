@@ -1,0 +1,85 @@
+"""A key-value cache that writes in place into buffers with room to grow.
+
+transformers' DynamicCache copies everything at every token; its StaticCache attends over the
+whole buffer. This one returns views of the part filled so far. It keeps every position, also in
+layers with a sliding window: the attention mask alone decides what such a layer sees.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers.cache_utils import Cache
+
+BLOCK = 128
+
+
+def growing_cache(layers: int) -> Cache:
+    """An empty transformers Cache for a model with `layers` attention layers."""
+    from transformers.cache_utils import Cache
+
+    layer_class = _growing_layer_class()
+    return Cache(layers=[layer_class() for _ in range(layers)])
+
+
+def keep_rows(cache: Cache, rows: torch.Tensor) -> None:
+    """Forget every row of the batch but `rows`, in all layers."""
+    for layer in cache.layers:
+        layer.keep_rows(rows)
+
+
+@cache
+def _growing_layer_class() -> type:
+    from transformers.cache_utils import CacheLayerMixin
+
+    class GrowingLayer(CacheLayerMixin):
+        """One layer's keys and values, (rows, heads, positions, head size)."""
+
+        is_sliding = False
+        length = 0
+
+        def lazy_initialization(self, key_states, value_states) -> None:
+            self.dtype, self.device = key_states.dtype, key_states.device
+            self.keys = key_states[:, :, :0]
+            self.values = value_states[:, :, :0]
+            self.is_initialized = True
+
+        def update(self, key_states, value_states, *args, **kwargs):
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+            start, stop = self.length, self.length + key_states.shape[-2]
+            if stop > self.keys.shape[-2]:
+                self.keys = _with_room(self.keys, start, stop)
+                self.values = _with_room(self.values, start, stop)
+            self.keys[:, :, start:stop] = key_states
+            self.values[:, :, start:stop] = value_states
+            self.length = stop
+            return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+        def keep_rows(self, rows) -> None:
+            if self.is_initialized:
+                self.keys = self.keys.index_select(0, rows)
+                self.values = self.values.index_select(0, rows)
+
+        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            return self.length + query_length, 0
+
+        def get_seq_length(self) -> int:
+            return self.length
+
+        def get_max_length(self) -> int:
+            return -1
+
+    return GrowingLayer
+
+
+def _with_room(buffer: torch.Tensor, filled: int, needed: int) -> torch.Tensor:
+    """A larger buffer with the `filled` positions copied; half as much again, in whole blocks."""
+    rows, heads, _, head_size = buffer.shape
+    capacity = -(-max(needed, filled * 3 // 2) // BLOCK) * BLOCK
+    larger = buffer.new_zeros((rows, heads, capacity, head_size))
+    larger[:, :, :filled] = buffer[:, :, :filled]
+    return larger

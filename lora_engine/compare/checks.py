@@ -1,0 +1,83 @@
+"""Checks on answers: exact match, contains, valid JSON, a regular expression.
+
+A regular expression can run for ever, so all answers are matched in a child process that is
+ended after two seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from lora_engine.errors import EngineError
+
+Check = Literal["exact", "contains", "json", "regex"]
+MAX_PATTERN = 1000
+REGEX_TIMEOUT_S = 2.0
+_SEARCH = (
+    "import json, re, sys\n"
+    "pattern, answers = json.load(sys.stdin)\n"
+    "search = re.compile(pattern).search\n"
+    "json.dump([search(answer) is not None for answer in answers], sys.stdout)\n"
+)
+
+
+def passes(check: Check, answers: Sequence[str], expected: str = "") -> list[bool]:
+    """Whether each answer passes.
+
+    exact: equal to `expected` but for space around and between words. contains: holds it,
+    whatever the case. json: the whole answer is one JSON document. regex: `expected` is found.
+    Raises EngineError for a pattern that is wrong, too long, or takes too long.
+    """
+    if check == "exact":
+        return [_words(answer) == _words(expected) for answer in answers]
+    if check == "contains":
+        return [expected.casefold() in answer.casefold() for answer in answers]
+    if check == "json":
+        return [_is_json(answer) for answer in answers]
+    return _found(expected, answers)
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _found(pattern: str, answers: Sequence[str]) -> list[bool]:
+    if len(pattern) > MAX_PATTERN:
+        raise EngineError(
+            f"The pattern has {len(pattern):,} characters; at most {MAX_PATTERN:,} are allowed.",
+            "Use a shorter regular expression.",
+        )
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise EngineError(
+            f"{pattern[:80]!r} is no regular expression: {error}.", "Correct the pattern."
+        ) from None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _SEARCH],
+            input=json.dumps([pattern, list(answers)]).encode(),
+            capture_output=True,
+            env={},
+            timeout=REGEX_TIMEOUT_S,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            f"The pattern {pattern[:80]!r} takes more than {REGEX_TIMEOUT_S:g} s on these answers.",
+            "Use a pattern without nested repetition.",
+        ) from None
+    return json.loads(done.stdout)

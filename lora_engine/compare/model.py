@@ -1,0 +1,245 @@
+"""Named columns over one shared base model: answers for all columns from one batch, streamed.
+
+A column is the base or an adapter, at some strength. Generation goes in slices of about 60 ms;
+between slices nothing is held, so other callers are served, a stopped or forgotten answer costs
+nothing, and the caller sees all columns move together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.adapters.check import AdapterCheck
+from lora_engine.base_models import STARTER, BaseModel
+from lora_engine.compare.decode import DecodeBatch, Row
+from lora_engine.compare.mixed import RowSlice, Variant
+from lora_engine.compare.progress import ColumnProgress, Progress, Report
+from lora_engine.compare.prompts import prompt_tokens
+from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.shared import SharedBase
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.settings import Settings
+
+if TYPE_CHECKING:
+    from lora_engine.data import Message
+
+__all__ = ["ColumnProgress", "ComparisonModel", "Progress", "Request"]
+
+BASE_COLUMN = "base"
+SLICE_S = 0.06
+MAX_STRENGTH = 4.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to generate. `name` is what its progress is reported under."""
+
+    name: str
+    column: str
+    messages: Sequence[Message]
+    strength: float = 1.0
+    switched_off: frozenset[int] = frozenset()
+
+
+class ComparisonModel:
+    """The base and some adapters as named columns. Safe to use from several threads.
+
+    columns: column name to adapter folder; None is the base. `base` is always there.
+    """
+
+    def __init__(self, shared: SharedBase, adapters: Mapping[str, Path]) -> None:
+        self.shared = shared
+        self.columns: dict[str, Path | None] = {BASE_COLUMN: None, **adapters}
+
+    @classmethod
+    def load(
+        cls, base: BaseModel, adapters: Mapping[str, Path], settings: Settings
+    ) -> ComparisonModel:
+        """Load a base model and check and inject its adapters.
+
+        Raises EngineError (or a kind of it) for a base or an adapter that cannot be used.
+        """
+        model = cls(SharedBase.load(base, settings), {})
+        for column, folder in adapters.items():
+            model.add_adapter(column, folder)
+        return model
+
+    def add_adapter(self, column: str, folder: Path) -> AdapterCheck:
+        """Check and inject an adapter under a column's name. The base is not loaded again."""
+        check = self.shared.check_of(self.shared.add_adapter(folder))
+        self.columns[column] = folder
+        return check
+
+    def warnings(self) -> list[str]:
+        """What a person should know about these adapters on this base, said aloud."""
+        return [warning for column in self.columns for warning in self.warnings_of(column)]
+
+    def warnings_of(self, column: str) -> list[str]:
+        folder = self.columns[column]
+        if folder is None:
+            return []
+        check = self.shared.check_of(self.shared.add_adapter(folder))
+        said = [f"{column}: {warning}" for warning in check.warnings]
+        if check.template_hash not in (None, self.shared.template_hash):
+            said.append(
+                f"{column} was trained with another chat template ({check.template_hash}) "
+                f"than this base model has ({self.shared.template_hash})."
+            )
+        return said
+
+    def tokens_of(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """Token ids of each conversation, up to where the answer begins.
+
+        Raises EngineError for one that cannot be answered.
+        """
+        return prompt_tokens(
+            conversations,
+            self.shared.tokenizer,
+            self.shared.context_length,
+            template_is_ours=self.shared.base.name == STARTER,
+        )
+
+    def answer(
+        self,
+        conversations: Mapping[str, Sequence[Message]],
+        sampling: Sampling,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress]:
+        """Answer one conversation a column; progress about every 60 ms, the last one complete.
+
+        Raises at once NotFound for an unknown column and EngineError for a conversation that
+        cannot be answered. `should_stop` is asked before every token.
+        """
+        requests = [Request(column, column, turns) for column, turns in conversations.items()]
+        return self.answer_all(requests, sampling, should_stop)
+
+    def answer_all(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress]:
+        """As `answer`, for any number of requests, all in one batch (or one a DoRA adapter)."""
+        for request in requests:
+            self.check_column(request.column, request.strength, request.switched_off)
+        prompts = self.tokens_of([request.messages for request in requests])
+        rows = {
+            request.name: self._row(prompt, sampling)
+            for request, prompt in zip(requests, prompts, strict=True)
+        }
+        return self._stream(requests, rows, sampling, should_stop)
+
+    def check_column(self, column: str, strength: float, switched_off: frozenset[int]) -> None:
+        """Raises NotFound for an unknown column, EngineError for a strength it cannot have."""
+        if column not in self.columns:
+            raise NotFound(
+                f"There is no column {column!r}; there are {', '.join(self.columns)}.",
+                "Add the adapter first, or name one of these columns.",
+            )
+        if strength == 1.0 and not switched_off:
+            return
+        if not 0.0 <= strength <= MAX_STRENGTH:
+            raise EngineError(
+                f"The strength of {column!r} is {strength}; 0 to {MAX_STRENGTH:g} works.",
+                "0 is the base, 1 the adapter as it was trained.",
+            )
+        folder = self.columns[column]
+        if folder and self.shared.switch.needs_own_pass(self.shared.add_adapter(folder)):
+            raise EngineError(
+                f"{column!r} uses DoRA, an embedding or modules trained whole; its strength and "
+                "layers cannot be changed.",
+                "Choose a plain LoRA adapter for this.",
+            )
+
+    def _row(self, prompt: list[int], sampling: Sampling) -> Row:
+        limit = self.shared.context_length
+        room = sampling.max_new_tokens if limit is None else limit - len(prompt)
+        if room < sampling.max_new_tokens:
+            return Row(prompt, room, "context full")
+        return Row(prompt, sampling.max_new_tokens, "token limit")
+
+    def _stream(
+        self,
+        requests: Sequence[Request],
+        rows: Mapping[str, Row],
+        sampling: Sampling,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Progress]:
+        report = Report(rows, self.shared.tokenizer)
+        folders = {request.column: self.columns[request.column] for request in requests}
+        with self.shared.borrowed(folders) as keys:
+            passes = self._passes(requests, rows, keys, sampling)
+            while passes:
+                with self.shared.running():
+                    for one in passes:
+                        one.run_for(SLICE_S / len(passes), should_stop)
+                passes = [one for one in passes if not one.batch.done]
+                yield report.progress()
+
+    def _passes(
+        self,
+        requests: Sequence[Request],
+        rows: Mapping[str, Row],
+        keys: Mapping[str, str | None],
+        sampling: Sampling,
+    ) -> list[_Pass]:
+        """One pass for all plain rows, and one for each variant that PEFT must run alone."""
+        switch = self.shared.switch
+        together: list[tuple[Variant, Row]] = []
+        alone: dict[Variant, list[tuple[Variant, Row]]] = {}
+        for request in requests:
+            variant = Variant(keys[request.column], request.strength, request.switched_off)
+            group = (
+                alone.setdefault(variant, [])
+                if switch.needs_own_pass(variant.adapter)
+                else (together)
+            )
+            group.append((variant, rows[request.name]))
+        groups = [group for group in (together, *alone.values()) if group]
+        return [_Pass(self.shared, group, sampling) for group in groups]
+
+
+class _Pass:
+    """A batch of rows that the model can run together, the rows of one variant side by side."""
+
+    def __init__(
+        self, shared: SharedBase, group: Sequence[tuple[Variant, Row]], sampling: Sampling
+    ) -> None:
+        order = list(dict.fromkeys(variant for variant, _ in group))
+        group = sorted(group, key=lambda pair: order.index(pair[0]))
+        self._switch = shared.switch
+        self._variant_of = {id(row): variant for variant, row in group}
+        self.batch = DecodeBatch(
+            shared.model, [row for _, row in group], sampling, shared.end_tokens, shared.accepted
+        )
+
+    def run_for(self, seconds: float, should_stop: Callable[[], bool]) -> None:
+        """Advance until the time is over, all rows have ended or the caller stops.
+
+        At least once, so that a slow model gets on too.
+        """
+        until = time.perf_counter() + seconds
+        while not self.batch.done:
+            with self._switch.applied(self._slices()):
+                ended = False
+                while not ended:
+                    if should_stop():
+                        self.batch.stop()
+                        return
+                    ended = self.batch.advance()
+                    if time.perf_counter() >= until:
+                        return
+
+    def _slices(self) -> list[RowSlice]:
+        slices: list[RowSlice] = []
+        for index, row in enumerate(self.batch.rows):
+            variant = self._variant_of[id(row)]
+            if slices and slices[-1].variant == variant:
+                slices[-1] = RowSlice(variant, slices[-1].start, index + 1)
+            else:
+                slices.append(RowSlice(variant, index, index + 1))
+        return slices

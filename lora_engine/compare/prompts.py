@@ -1,0 +1,114 @@
+"""From messages to the token ids that a model continues, with the checks a prompt needs.
+
+A message may not contain the tokenizer's special tokens: they would be read as the end of a turn
+or the start of another one, and so let a text speak in another role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lora_engine.data.templates import (
+    DEFAULT_TEMPLATE_NAME,
+    Conversation,
+    chat_template_of,
+    render,
+)
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from lora_engine.data import Message
+
+MAX_CHARACTERS = 400_000
+ROLES = ("system", "user", "assistant")
+
+
+def prompt_tokens(
+    conversations: Sequence[Sequence[Message]],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None,
+    template_is_ours: bool,
+) -> list[list[int]]:
+    """Token ids of each conversation up to where the assistant's next answer begins.
+
+    Rendered and tokenised as training does it; a foreign template in a child process.
+    Raises EngineError for an empty prompt, a special token inside a message, a conversation
+    the template refuses, and one that leaves no room for an answer.
+    """
+    for messages in conversations:
+        _check_messages(messages, tokenizer)
+    texts = _rendered(conversations, tokenizer, template_is_ours)
+    prompts = []
+    for text in texts:
+        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if limit is not None and len(tokens) >= limit:
+            raise EngineError(
+                f"The conversation has {len(tokens):,} tokens; this model reads at most "
+                f"{limit:,}, answer included.",
+                "Shorten the prompt, or begin a new conversation.",
+            )
+        prompts.append(list(tokens))
+    return prompts
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """How many positions the model was made for, or None where its configuration is silent."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _rendered(
+    conversations: Sequence[Sequence[Message]],
+    tokenizer: PreTrainedTokenizerBase,
+    template_is_ours: bool,
+) -> list[str]:
+    template = chat_template_of(tokenizer)
+    if not template_is_ours and template.name != DEFAULT_TEMPLATE_NAME:
+        asked = [
+            Conversation(row, tuple(messages), add_generation_prompt=True)
+            for row, messages in enumerate(conversations, 1)
+        ]
+        return render(template, asked)
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            chat_template=template.source,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        for messages in conversations
+    ]
+
+
+def _check_messages(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> None:
+    if not messages or not messages[-1].content.strip():
+        raise EngineError("The prompt is empty.", "Write something for the models to answer.")
+    if messages[-1].role != "user":
+        raise EngineError(
+            f"The last message is by {messages[-1].role!r}; an answer follows one by 'user'.",
+            "End the conversation with a message of the user.",
+        )
+    characters = sum(len(message.content) for message in messages)
+    if characters > MAX_CHARACTERS:
+        raise EngineError(
+            f"The conversation has {characters:,} characters; at most {MAX_CHARACTERS:,} are "
+            "allowed.",
+            "Shorten the prompt, or begin a new conversation.",
+        )
+    special = tokenizer.all_special_tokens
+    for message in messages:
+        if message.role not in ROLES:
+            raise EngineError(
+                f"A message has the role {message.role[:40]!r}; allowed are {', '.join(ROLES)}.",
+                "Use one of these roles.",
+            )
+        found = next((token for token in special if token in message.content), None)
+        if found is not None:
+            raise EngineError(
+                f"A message contains {found!r}, which this model reads as a mark of its own, "
+                "not as text.",
+                "Take it out, or put a space into it.",
+            )

@@ -1,0 +1,42 @@
+"""From a dataset's name to supervised tokens.
+
+    rows          what a dataset is once read; the split into training and evaluation
+    files         a file -> raw records, bounded
+    formats       raw records -> rows: which format, what each column means
+    sources       starter sets, files, the library of uploads, the hub
+    templates     which chat template; rendering in a bounded child process (render_child)
+    masking       which characters of a rendered conversation the loss is on
+    encoding      rows -> tokens with their characters and supervised flags
+    tokenizing    tokens -> ids and labels, cut to length, with a report
+    previewing    what the model will see, token by token, and warnings in words
+
+Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
+"""
+
+from lora_engine.data.previewing import Preview, PreviewExample, PreviewToken, preview
+from lora_engine.data.rows import Dataset, Message, Row, split_rows
+from lora_engine.data.sources import DatasetSummary, list_datasets, load_dataset, save_upload
+from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
+from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize, tokenize_rows
+
+__all__ = [
+    "ChatTemplate",
+    "Dataset",
+    "DatasetSummary",
+    "Message",
+    "Preview",
+    "PreviewExample",
+    "PreviewToken",
+    "Row",
+    "Tokenization",
+    "TokenizedRow",
+    "chat_template_of",
+    "default_chat_template",
+    "list_datasets",
+    "load_dataset",
+    "preview",
+    "save_upload",
+    "split_rows",
+    "tokenize",
+    "tokenize_rows",
+]

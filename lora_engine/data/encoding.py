@@ -1,0 +1,151 @@
+"""From rows to tokens that know their characters and whether the loss is on them.
+
+Chat rows are rendered with the chat template, tokenised whole, and the loss is on the tokens of
+the assistant's turns, the token that ends each turn included. Plain text is supervised whole,
+with the begin and end tokens the tokenizer has. The first token of a row is never supervised:
+nothing stands before it to predict it from. This module knows nothing of files or lengths.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data.masking import supervised_texts
+from lora_engine.data.rows import Row
+from lora_engine.data.templates import chat_template_of
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ENCODE_ROWS = 2_000
+ENCODE_CHARACTERS = 2_000_000
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row's tokens before any are cut off.
+
+    text: the row as rendered; offsets: (start, end) characters of each token in it, (0, 0) for
+    the tokens a tokenizer adds around plain text. supervised: one flag a token.
+    ends_with_token: the template itself ends the last answer with a special token.
+    """
+
+    number: int
+    text: str
+    input_ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+    supervised: tuple[bool, ...]
+    is_plain_text: bool
+    ends_with_token: bool = True
+
+
+def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[EncodedRow]:
+    """Every row's tokens with their characters and supervised flags, nothing cut off.
+
+    Made in batches as they are asked for: a token's characters cost far more memory than it.
+    Raises EngineError where a template fails on a row, and for a tokenizer without offsets.
+    """
+    if not tokenizer.is_fast:
+        raise EngineError(
+            "The base model's tokenizer has no fast version, which the mask of supervised tokens "
+            "needs (it tells each token's characters).",
+            "Use a base model with a tokenizer.json.",
+        )
+    for some in _batches(rows):
+        encode_some = _encode_chats if some[0].text is None else _encode_texts
+        yield from encode_some(some, tokenizer)
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in order, in lists of one kind bounded by rows and by characters."""
+    some: list[Row] = []
+    characters = 0
+    for row in rows:
+        is_other_kind = some and (some[0].text is None) != (row.text is None)
+        if is_other_kind or len(some) >= ENCODE_ROWS or characters >= ENCODE_CHARACTERS:
+            yield some
+            some, characters = [], 0
+        some.append(row)
+        characters += row.characters
+    if some:
+        yield some
+
+
+def special_tokens_of(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Every token a template may write that plain text does not make, longest first."""
+    tokens = set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
+    return sorted(tokens, key=len, reverse=True)
+
+
+def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[EncodedRow]:
+    rendered = supervised_texts(
+        chat_template_of(tokenizer), rows, special_tokens_of(tokenizer), tokenizer.eos_token or ""
+    )
+    batch = _batch([row.text for row in rendered], tokenizer, add_special_tokens=False)
+    encoded = []
+    for row, ids, offsets in zip(
+        rendered, batch["input_ids"], batch["offset_mapping"], strict=True
+    ):
+        encoded.append(
+            EncodedRow(
+                number=row.number,
+                text=row.text,
+                input_ids=tuple(ids),
+                offsets=tuple(offsets),
+                supervised=_flags(offsets, row.spans),
+                is_plain_text=False,
+                ends_with_token=row.ends_with_token,
+            )
+        )
+    return encoded
+
+
+def _flags(
+    offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
+) -> tuple[bool, ...]:
+    """True for the tokens that reach into a span of characters; never for the first token."""
+    flags = [False] * len(offsets)
+    starts = [start for start, _ in offsets]
+    ends = [end for _, end in offsets]
+    for start, end in spans:
+        first = max(1, bisect_right(ends, start))
+        last = bisect_left(starts, end)
+        flags[first:last] = [True] * max(0, last - first)
+    return tuple(flags)
+
+
+def _encode_texts(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[EncodedRow]:
+    """Plain text with the tokens the tokenizer adds, and its end token where a text ends."""
+    texts = [row.text or "" for row in rows]
+    batch = _batch(texts, tokenizer, add_special_tokens=True)
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    encoded = []
+    for row, ids, offsets in zip(rows, batch["input_ids"], batch["offset_mapping"], strict=True):
+        ids, offsets = list(ids), list(offsets)
+        if begin is not None and ids[:1] != [begin]:
+            ids, offsets = [begin, *ids], [(0, 0), *offsets]
+        if row.continues and end is not None and ids[-1:] == [end]:
+            ids, offsets = ids[:-1], offsets[:-1]
+        elif not row.continues and end is not None and ids[-1:] != [end]:
+            ids, offsets = [*ids, end], [*offsets, (0, 0)]
+        supervised = tuple(position > 0 for position in range(len(ids)))
+        encoded.append(
+            EncodedRow(row.number, row.text or "", tuple(ids), tuple(offsets), supervised, True)
+        )
+    return encoded
+
+
+def _batch(texts: list[str], tokenizer: PreTrainedTokenizerBase, add_special_tokens: bool):
+    return tokenizer(
+        texts,
+        add_special_tokens=add_special_tokens,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        truncation=False,
+        padding=False,
+        verbose=False,
+    )

@@ -1,0 +1,196 @@
+"""From raw records to rows: which format they are in, and what each column means.
+
+messages           messages: [{role, content}, ...]
+sharegpt           conversations: [{from, value}, ...], system (optional)
+alpaca             instruction, output; input, system and history (optional)
+prompt_completion  prompt, completion
+text               text, supervised whole
+
+Other columns are ignored. Every wrong row is found before anything is refused. This module knows
+nothing of files or tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lora_engine.data.files import MAX_ROW_CHARACTERS, Record, first_problems
+from lora_engine.data.rows import Message, Row
+from lora_engine.errors import EngineError
+
+NEEDED_COLUMNS = {
+    "messages": ("messages",),
+    "sharegpt": ("conversations",),
+    "alpaca": ("instruction", "output"),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+ROLE_NAMES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+}
+REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
+
+
+class _BadRow(Exception):
+    """What is wrong with one row, in words; collected by `rows_from`."""
+
+
+def rows_from(records: list[Record], declared: str, source: str) -> tuple[str, tuple[Row, ...]]:
+    """The format and the rows of the records.
+
+    declared: a key of `NEEDED_COLUMNS`, or "auto": the format of the first record.
+    Raises EngineError naming the first wrong rows, each with what is there and what is needed.
+    """
+    found = _format_of(records[0], source) if declared == "auto" else declared
+    rows, problems = [], []
+    for record in records:
+        try:
+            rows.append(_row(record, found))
+        except _BadRow as problem:
+            problems.append(f"row {record.number}: {problem}")
+    if problems:
+        raise EngineError(first_problems(f"{source} (read as {found})", problems), REMEDY)
+    return found, tuple(rows)
+
+
+def _format_of(record: Record, source: str) -> str:
+    fields = record.value if isinstance(record.value, dict) else {}
+    for name, needed in NEEDED_COLUMNS.items():
+        if all(column in fields for column in needed):
+            return name
+    known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
+    raise EngineError(
+        f"{source}, row {record.number} fits no known format: it {_what_is_there(record.value)}.",
+        f"Name the columns after one of these formats ({known}).",
+    )
+
+
+def _row(record: Record, found: str) -> Row:
+    fields = record.value
+    needed = NEEDED_COLUMNS[found]
+    missing = [column for column in needed if not isinstance(fields, dict) or column not in fields]
+    if missing:
+        names = " and ".join(repr(column) for column in missing)
+        raise _BadRow(f"no column {names}; it {_what_is_there(fields)}")
+    if found == "text":
+        row = Row(record.number, (), _text(fields["text"], "text"))
+        if not row.text.strip():
+            raise _BadRow("column 'text' is empty")
+    else:
+        row = Row(record.number, tuple(_messages(fields, found)), None)
+    if row.characters > MAX_ROW_CHARACTERS:
+        raise _BadRow(f"{row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read")
+    return row
+
+
+def _messages(fields: dict, found: str) -> list[Message]:
+    system = _optional_text(fields.get("system"), "system")
+    opening = [Message("system", system)] if system else []
+    if found == "messages":
+        return _turns(fields["messages"], "messages")
+    if found == "sharegpt":
+        return opening + _turns(fields["conversations"], "conversations")
+    if found == "prompt_completion":
+        return [
+            Message("user", _text(fields["prompt"], "prompt")),
+            Message("assistant", _text(fields["completion"], "completion")),
+        ]
+    question = _text(fields["instruction"], "instruction")
+    extra = _optional_text(fields.get("input"), "input")
+    if extra:
+        question = f"{question}\n\n{extra}"
+    answer = Message("assistant", _text(fields["output"], "output"))
+    return [*opening, *_history(fields.get("history")), Message("user", question), answer]
+
+
+def _turns(value: Any, column: str) -> list[Message]:
+    """A list of {role, content} or {from, value} objects as messages."""
+    if not isinstance(value, list):
+        raise _BadRow(f"column {column!r} is {_kind(value)}, a list of turns is needed")
+    if not value:
+        raise _BadRow(f"column {column!r} has no turns")
+    messages = []
+    for position, turn in enumerate(value, start=1):
+        where = f"{column}[{position}]"
+        if not isinstance(turn, dict):
+            raise _BadRow(f"{where} is {_kind(turn)}, an object is needed")
+        role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
+        if role_key not in turn or content_key not in turn:
+            raise _BadRow(
+                f"{where} needs role and content (or from and value); it {_what_is_there(turn)}"
+            )
+        role = turn[role_key]
+        if not isinstance(role, str) or role not in ROLE_NAMES:
+            raise _BadRow(
+                f"{where} has the unknown role {_shortened(role)}; known: {', '.join(ROLE_NAMES)}"
+            )
+        messages.append(Message(ROLE_NAMES[role], _text(turn[content_key], where)))
+    return messages
+
+
+def _history(value: Any) -> list[Message]:
+    """Alpaca's earlier turns: a list of [question, answer] pairs."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _BadRow(f"column 'history' is {_kind(value)}, a list of pairs is needed")
+    messages = []
+    for position, pair in enumerate(value, start=1):
+        where = f"history[{position}]"
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise _BadRow(f"{where} is {_kind(pair)}, a pair of texts is needed")
+        messages += [
+            Message("user", _text(pair[0], where)),
+            Message("assistant", _text(pair[1], where)),
+        ]
+    return messages
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _BadRow(f"{where} is {_kind(value)}, text is needed")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _BadRow(f"{where} holds half a surrogate pair at {error.start}") from None
+    return value
+
+
+def _optional_text(value: Any, where: str) -> str:
+    """As `_text`; None and NaN (how tables write a cell without a value) are empty."""
+    if value is None or value != value:  # noqa: PLR0124 (only NaN differs from itself)
+        return ""
+    return _text(value, where)
+
+
+def _kind(value: Any) -> str:
+    """A value's kind as the file's author would call it."""
+    if value is None:
+        return "empty (null)"
+    if isinstance(value, bool):
+        return f"true/false ({value})"
+    if isinstance(value, int | float):
+        return "NaN" if value != value else f"a number ({_shortened(value)})"  # noqa: PLR0124
+    names = {str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _what_is_there(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"is {_kind(value)}"
+    if not value:
+        return "has no columns"
+    names = [_shortened(name) for name in value]
+    return f"has {', '.join(names[:12])}{' and more' if len(names) > 12 else ''}"
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # an integer with more digits than Python prints
+        text = "a very long number"
+    return text if len(text) <= 40 else text[:37] + "..."

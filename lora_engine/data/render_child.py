@@ -1,0 +1,131 @@
+"""The child process in which chat templates run: time, memory and output are bounded.
+
+A template is a program that comes with somebody's model, so it never runs in the process of the
+dashboard. This file is started by its path with an empty environment and imports nothing of the
+package. Standard input: one JSON line {template, variables, limits}, then one line {messages,
+add_generation_prompt} a conversation. Standard output: one line {text} or {error} each, in
+order. A conversation that takes too long ends the process, so the number of lines says which
+one it was.
+
+The environment is that of transformers' `apply_chat_template` (sandboxed, trimmed blocks, loop
+controls, `{% generation %}`, tojson, raise_exception, strftime_now); a parity test holds it.
+"""
+
+import json
+import resource
+import signal
+import sys
+from datetime import datetime
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+class GenerationTag(Extension):
+    """`{% generation %}` ... `{% endgeneration %}` renders what it holds."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        next(parser.stream)
+        return parser.parse_statements(["name:endgeneration"], drop_needle=True)
+
+
+class PlainNamespace(jinja2.utils.Namespace):
+    """A namespace without underscore names, which could reach Python's internals."""
+
+    def __init__(*args, **kwargs):  # `self` may be a name the template gives
+        self, *mappings = args
+        names = dict(*mappings, **kwargs)
+        for name in names:
+            _refuse_underscore(name)
+        jinja2.utils.Namespace.__init__(self, names)
+
+    def __setitem__(self, name, value):
+        _refuse_underscore(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+
+class PlainDict:
+    """`dict(...)` in a template, without the attributes of Python's own type."""
+
+    def __call__(self, *args, **kwargs):
+        return dict(*args, **kwargs)
+
+
+def environment():
+    """The Jinja environment chat templates are written for."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
+    )
+    made.filters["tojson"] = _tojson
+    made.globals["raise_exception"] = _raise_exception
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    made.globals["dict"] = PlainDict()
+    made.globals["namespace"] = PlainNamespace
+    return made
+
+
+def _refuse_underscore(name):
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"the name {name!r} is not allowed")
+
+
+def _tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message):
+    raise jinja2.exceptions.TemplateError(message)
+
+
+def _rendered(template, variables, request, characters):
+    """{text}, or {error} where the template refuses the conversation or breaks on it."""
+    try:
+        pieces, size = [], 0
+        for piece in template.generate({"tools": None, "documents": None} | variables | request):
+            pieces.append(piece)
+            size += len(piece)
+            if size > characters:
+                return {"error": f"it writes more than {characters:,} characters"}
+        text = "".join(pieces)
+        text.encode("utf-8")  # a template may write half a surrogate pair
+        return {"text": text}
+    except MemoryError:
+        return {"error": "it needs too much memory"}
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return {"error": str(error) or type(error).__name__}
+    except (AttributeError, RecursionError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main():
+    header = json.loads(sys.stdin.buffer.readline())
+    limits = header["limits"]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    failure, template = None, None
+    signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
+    try:
+        template = environment().from_string(header["template"])
+    except MemoryError:
+        failure = {"error": "it needs too much memory"}
+    except (jinja2.TemplateError, RecursionError) as error:
+        failure = {"error": f"it is not a template: {error}"}
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
+        request = json.loads(line)
+        answer = failure or _rendered(template, header["variables"], request, limits["characters"])
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

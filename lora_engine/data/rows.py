@@ -1,0 +1,100 @@
+"""What a dataset is once it is read: rows of messages or of plain text, and their split.
+
+This module knows nothing of files, of formats or of tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lora_engine.errors import EngineError
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn; `role` is one of `ROLES`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training example.
+
+    number: 1-based, as in the file: the line of a JSON Lines file, the element of an array, the
+        record of a CSV or Parquet file (the header not counted), the passage of a .txt file.
+    messages: the turns; empty for plain text.
+    text: the text, for the format "text" only.
+    continues: the text goes on in the next row (a passage of a longer text), so no end token
+        belongs after it.
+    """
+
+    number: int
+    messages: tuple[Message, ...]
+    text: str | None
+    continues: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Characters of all its texts."""
+        return len(self.text or "") + sum(len(message.content) for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset whole: `format` is the one found, `content_hash` tells the rows apart.
+
+    Two files with the same rows in the same order have the same hash, whatever their file type.
+    """
+
+    source: str
+    format: str
+    rows: tuple[Row, ...]
+    content_hash: str
+
+
+def hash_rows(rows: Iterable[Row]) -> str:
+    """16 hexadecimal digits of a sha256 over every row's turns and text, in order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        turns = [(message.role, message.content) for message in row.messages]
+        digest.update(json.dumps([turns, row.text, row.continues]).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()[:16]
+
+
+def split_rows(
+    dataset: Dataset, eval_fraction: float, seed: int
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Training rows and evaluation rows, each in the order of the file.
+
+    round(rows · eval_fraction) rows, at least one where the fraction is not 0, are drawn without
+    replacement by a generator seeded with `seed`; at least one row is left for training.
+    Raises EngineError where a fraction is asked of a single row, or is not in [0, 1).
+    """
+    if not 0.0 <= eval_fraction < 1.0:
+        raise EngineError(
+            f"An evaluation share of {eval_fraction} was asked for; it must be at least 0 and "
+            "less than 1.",
+            "Give a share such as 0.1.",
+        )
+    if eval_fraction == 0.0:
+        return dataset.rows, ()
+    count = len(dataset.rows)
+    if count < 2:
+        raise EngineError(
+            f"{dataset.source} has one row, so none can be kept apart for evaluation.",
+            "Set the evaluation share to 0 or add rows.",
+        )
+    wanted = min(count - 1, max(1, round(count * eval_fraction)))
+    chosen = set(random.Random(seed).sample(range(count), wanted))
+    train = tuple(row for index, row in enumerate(dataset.rows) if index not in chosen)
+    evaluation = tuple(row for index, row in enumerate(dataset.rows) if index in chosen)
+    return train, evaluation

@@ -1,0 +1,167 @@
+"""Chat templates: which one a tokenizer uses, and rendering conversations with it safely.
+
+Rendering happens in a child process (`render_child`) with bounds on time, memory and output.
+This module knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.data.rows import Message
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RENDER_CPU_S = 2.0
+RENDER_MEMORY_BYTES = 256 * 1024**2
+RENDER_CHARACTERS = 1_000_000
+RENDER_BATCH = 5_000
+RENDER_TIMEOUT_S = 600
+DEFAULT_TEMPLATE_NAME = "rankscope-default"
+OWN_TEMPLATE_NAME = "the model's own"
+
+_DEFAULT_TEMPLATE = """\
+{%- if bos_token %}{{ bos_token }}{% endif -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'assistant' -%}
+{{ '### Assistant:\\n' }}{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration -%}
+{{ '\\n\\n' }}
+{%- elif message['role'] == 'user' -%}
+{{ '### User:\\n' + message['content'] + '\\n\\n' }}
+{%- else -%}
+{{ '### System:\\n' + message['content'] + '\\n\\n' }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '### Assistant:\\n' }}{%- endif -%}
+"""
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A template by name, its Jinja source, and the tokenizer's special tokens it may write."""
+
+    name: str
+    source: str
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What one rendering is asked for; `row` is the number of the row, for errors."""
+
+    row: int
+    messages: tuple[Message, ...]
+    add_generation_prompt: bool = False
+
+
+def default_chat_template() -> str:
+    """The Jinja source of `rankscope-default`, given to a base that has no template.
+
+    Headers in plain words, each answer ended by the tokenizer's end token.
+    """
+    return _DEFAULT_TEMPLATE
+
+
+def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    """The template that rows are rendered with: the model's own, else the default.
+
+    Raises EngineError where a model has several and none is called default.
+    """
+    own = tokenizer.chat_template
+    if isinstance(own, dict):
+        if "default" not in own:
+            raise EngineError(
+                f"The base model has several chat templates ({', '.join(sorted(own))}) and none "
+                "is called default.",
+                "Name one of them default in the model's tokenizer files.",
+            )
+        own = own["default"]
+    name, source = (
+        (OWN_TEMPLATE_NAME, own)
+        if own
+        else (
+            DEFAULT_TEMPLATE_NAME,
+            default_chat_template(),
+        )
+    )
+    special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+    return ChatTemplate(name, source, special)
+
+
+def render(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str]:
+    """Every conversation as text, in order.
+
+    Raises EngineError naming the row where the template refuses the order of roles, breaks, or
+    crosses a bound (2 s of processor time, 256 MB, a million characters).
+    """
+    texts: list[str] = []
+    for start in range(0, len(conversations), RENDER_BATCH):
+        texts += _render_batch(template, conversations[start : start + RENDER_BATCH])
+    return texts
+
+
+def _render_batch(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str]:
+    child = [sys.executable, "-I", str(Path(__file__).with_name("render_child.py"))]
+    try:
+        done = subprocess.run(
+            child,
+            input=_requests(template, conversations),
+            capture_output=True,
+            env={},
+            timeout=RENDER_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _failed(conversations[0], f"it takes over {RENDER_TIMEOUT_S} s") from None
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]
+    for conversation, answer in zip(conversations, answers, strict=False):
+        if "error" in answer:
+            raise _failed(conversation, answer["error"])
+    if len(answers) < len(conversations):
+        raise _failed(conversations[len(answers)], _why_it_ended(done))
+    return [answer["text"] for answer in answers]
+
+
+def _requests(template: ChatTemplate, conversations: Sequence[Conversation]) -> bytes:
+    limits = {
+        "cpu_s": RENDER_CPU_S,
+        "memory_bytes": RENDER_MEMORY_BYTES,
+        "characters": RENDER_CHARACTERS,
+    }
+    header = {"template": template.source, "variables": template.variables, "limits": limits}
+    requests = [
+        {
+            "messages": [
+                {"role": message.role, "content": message.content}
+                for message in conversation.messages
+            ],
+            "add_generation_prompt": conversation.add_generation_prompt,
+        }
+        for conversation in conversations
+    ]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in [header, *requests])
+
+
+def _why_it_ended(done: subprocess.CompletedProcess) -> str:
+    if done.returncode < 0:
+        return f"it takes over {RENDER_CPU_S:g} s of processor time or 256 MB"
+    last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return f"its process ended with code {done.returncode}: {last[:300]}"
+
+
+def _failed(conversation: Conversation, why: str) -> EngineError:
+    roles = ", ".join(message.role for message in conversation.messages)
+    return EngineError(
+        f"The model's chat template fails on row {conversation.row} (roles: "
+        f"{roles[:200]}): {why[:300]}",
+        "Change the row's roles to an order the template accepts (most want user and assistant in "
+        "turn, with at most one system message first), or use another base model.",
+    )

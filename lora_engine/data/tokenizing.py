@@ -1,0 +1,174 @@
+"""From rows to sequences for the model: ids and labels, cut to length, with a report.
+
+A chat row keeps its beginning and is left out where no supervised token is left; a plain text is
+cut into pieces instead. This module knows nothing of files, templates or characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data.encoding import EncodedRow, encode
+from lora_engine.data.rows import Row
+from lora_engine.data.templates import DEFAULT_TEMPLATE_NAME, chat_template_of
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class TokenizedRow:
+    """One sequence for the model: `labels` are `input_ids` where supervised, -100 elsewhere.
+
+    A plain text longer than the limit makes several of these with one `number`.
+    """
+
+    number: int
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """What `tokenize` made, and what happened to the rows on the way.
+
+    template: the chat template's name, empty for plain text. without_answer: numbers of rows
+    that have no assistant turn. lost_answer: numbers of rows whose whole answer lies behind the
+    limit. cut: numbers of rows that lose a part. Rows of the first two are left out.
+    """
+
+    rows: tuple[TokenizedRow, ...]
+    template: str
+    without_answer: tuple[int, ...]
+    lost_answer: tuple[int, ...]
+    cut: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def tokenize_rows(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[TokenizedRow]:
+    """Sequences of at most `max_length` tokens, in the order of the rows.
+
+    The beginning of a chat row is kept; a row with no supervised token left is left out. A plain
+    text is cut into pieces of nearly equal length instead, and loses nothing.
+    Raises EngineError where a template fails on a row, and where no row has a supervised token.
+    """
+    return list(tokenize(rows, tokenizer, max_length).rows)
+
+
+def tokenize(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Tokenization:
+    """As `tokenize_rows`, with the report of what was cut and left out, also in words."""
+    return tokenization_of(encode(rows, tokenizer), tokenizer, max_length)
+
+
+def tokenization_of(
+    encoded: Iterable[EncodedRow], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Tokenization:
+    """`tokenize` for rows as `encode` makes them. Raises as it does."""
+    pieces: list[TokenizedRow] = []
+    without_answer, lost_answer, cut = [], [], []
+    count, is_chat, all_end = 0, False, True
+    for row in encoded:
+        count += 1
+        is_chat = is_chat or not row.is_plain_text
+        all_end = all_end and row.ends_with_token
+        made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
+        pieces += made
+        if not any(row.supervised):
+            without_answer.append(row.number)
+        elif not made:
+            lost_answer.append(row.number)
+        elif made[0].truncated:
+            cut.append(row.number)
+    if count and not pieces:
+        raise EngineError(
+            f"None of the {count:,} rows has a token to learn: {len(without_answer):,} "
+            f"have no assistant turn, {len(lost_answer):,} lose their whole answer to truncation "
+            f"at {max_length:,} tokens.",
+            "Give rows with answers, or raise the longest row (max_length).",
+        )
+    template = chat_template_of(tokenizer).name if is_chat else ""
+    return Tokenization(
+        rows=tuple(pieces),
+        template=template,
+        without_answer=tuple(without_answer),
+        lost_answer=tuple(lost_answer),
+        cut=tuple(cut),
+        warnings=(
+            *_template_warnings(template, all_end, tokenizer.eos_token),
+            *_loss_warnings(count, max_length, without_answer, lost_answer, cut),
+        ),
+    )
+
+
+def _cut(row: EncodedRow, max_length: int) -> list[TokenizedRow]:
+    length = len(row.input_ids)
+    if not row.is_plain_text:
+        ids = row.input_ids[:max_length]
+        labels = tuple(
+            token if flag else IGNORED for token, flag in zip(ids, row.supervised, strict=False)
+        )
+        return [TokenizedRow(row.number, ids, labels, length > max_length)]
+    count = -(-length // max_length)
+    borders = [length * piece // count for piece in range(count + 1)]
+    return [
+        TokenizedRow(
+            number=row.number,
+            input_ids=row.input_ids[start:end],
+            labels=(IGNORED, *row.input_ids[start + 1 : end]),
+            truncated=False,
+        )
+        for start, end in zip(borders, borders[1:], strict=False)
+    ]
+
+
+def counted(numbers: Sequence[int], shown: int = 5) -> str:
+    """How many rows, and which the first ones are: `7 rows (1, 4, 9, 12, 13, ...)`."""
+    listed = ", ".join(str(number) for number in numbers[:shown])
+    more = ", ..." if len(numbers) > shown else ""
+    return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
+
+
+def _template_warnings(template: str, all_end: bool, end_token: str | None) -> Iterator[str]:
+    if template == DEFAULT_TEMPLATE_NAME:
+        yield f"The base model has no chat template; {DEFAULT_TEMPLATE_NAME} is used."
+    if not all_end:
+        yield (
+            f"The chat template ends answers with no special token; {end_token} is added after "
+            "the last one."
+            if end_token
+            else "The chat template ends answers with no special token and the tokenizer has no "
+            "end token: the model does not learn where to stop."
+        )
+
+
+def _loss_warnings(
+    count: int,
+    max_length: int,
+    without_answer: list[int],
+    lost_answer: list[int],
+    cut: list[int],
+) -> Iterator[str]:
+    shortened = len(lost_answer) + len(cut)
+    if shortened:
+        share = 100 * shortened / count
+        yield (
+            f"{share:.{1 if share < 10 else 0}f} % of rows lose a part to truncation at "
+            f"{max_length:,} tokens ({shortened:,} of {count:,})."
+        )
+    if lost_answer:
+        yield (
+            f"Left out, because truncation at {max_length:,} tokens takes the whole answer: "
+            f"{counted(lost_answer)}."
+        )
+    if without_answer:
+        yield f"Left out, because no turn is the assistant's: {counted(without_answer)}."

@@ -1,0 +1,100 @@
+"""The doctor: what this machine has and what works here, each as one check with a detail.
+
+Looks and tries, changes nothing. Knows nothing of how the checks are shown.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from dataclasses import dataclass
+
+import psutil
+
+from lora_engine.settings import Settings, environment_names
+
+PACKAGES = (
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "gradio",
+    "plotly", "pandas", "safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    ok: bool
+    detail: str
+
+
+def run_checks(settings: Settings) -> list[Check]:
+    """Every check, in the order they are shown."""
+    return [
+        Check("python", True, platform.python_version()),
+        *(_package(name) for name in PACKAGES),
+        Check("processor", True, f"{os.cpu_count()} cores, {_gib(psutil.virtual_memory().total)}"),
+        _cuda(),
+        _bitsandbytes(),
+        _ray(),
+        *_settings(settings),
+        _writable(settings),
+    ]
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, "not installed; `make run` installs it")
+
+
+def _cuda() -> Check:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Check("gpu", False, "none that torch can use; runs train on the processor")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Check("gpu", True, ", ".join(names))
+
+
+def _bitsandbytes() -> Check:
+    """Quantizes one small matrix to NF4 and back, on the device that would train."""
+    try:
+        import bitsandbytes.functional as quantization
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        matrix = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
+        packed, state = quantization.quantize_4bit(matrix, quant_type="nf4")
+        error = (quantization.dequantize_4bit(packed, state) - matrix).abs().max().item()
+    except (ImportError, RuntimeError, AttributeError, NotImplementedError) as error:
+        return Check("4-bit (bitsandbytes)", False, f"{type(error).__name__}: {error}")
+    return Check("4-bit (bitsandbytes)", error < 0.2, f"NF4 on {device}, largest error {error:.3f}")
+
+
+def _ray() -> Check:
+    found = importlib.util.find_spec("ray") is not None
+    return Check("ray", found, "installed" if found else "not installed; runs stay on this machine")
+
+
+def _settings(settings: Settings) -> list[Check]:
+    return [
+        Check(variable, True, f"{getattr(settings, field)} ({description})")
+        for field, variable in environment_names().items()
+        for description in [type(settings).model_fields[field].description]
+    ]
+
+
+def _writable(settings: Settings) -> Check:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    ok = os.access(folder, os.W_OK)
+    free = psutil.disk_usage(str(folder)).free
+    word = "writable" if ok else "not writable"
+    return Check("data folder", ok, f"{settings.data_dir} {word}, {_gib(free)} free")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,55 @@
+"""The errors meant for the person in front of the screen.
+
+An `EngineError` says what was received and what is allowed (`problem`) and what to do
+(`remedy`). Pages show both, the command line prints both and exits 2. Everything else that is
+raised is a bug. This module knows nothing of where the error is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class EngineError(Exception):
+    """A problem the person can solve.
+
+    problem: what was received, and what is allowed, in one sentence.
+    remedy: what to do next, in one sentence.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}"
+
+
+class NotFound(EngineError):
+    """A named thing (a run, a model, an adapter, a dataset) that is not there."""
+
+
+class Conflict(EngineError):
+    """A request that the present state does not allow, such as resuming a finished run."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One thing wrong with one field; `path` is dotted, as in `method.rank`."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class InvalidInput(EngineError):
+    """Input in which one or more fields are wrong; all of them are reported together."""
+
+    def __init__(self, what: str, problems: list[FieldProblem], remedy: str) -> None:
+        count = f"{len(problems)} problem" + ("" if len(problems) == 1 else "s")
+        listing = "; ".join(str(problem) for problem in problems)
+        super().__init__(f"{what} has {count}: {listing}.", remedy)
+        self.problems = problems

@@ -1,0 +1,30 @@
+"""Importing the heavy libraries from several threads of a server, one at a time.
+
+transformers fills its namespace lazily and is not safe against two threads that import parts of
+it at once: one of them can meet a half-filled module. Whoever may be the first to need it calls
+these before importing from it. In a worker, with one thread, they cost nothing extra.
+"""
+
+from __future__ import annotations
+
+import threading
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def import_transformers() -> None:
+    """Make transformers' automatic classes importable by any thread from now on."""
+    with _ONE_AT_A_TIME:
+        from transformers import (  # noqa: F401
+            CONFIG_MAPPING,
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoTokenizer,
+        )
+
+
+def import_peft() -> None:
+    """Make PEFT, and transformers before it, importable by any thread from now on."""
+    with _ONE_AT_A_TIME:
+        import_transformers()
+        import peft  # noqa: F401

@@ -1,0 +1,132 @@
+"""Starting a worker on this machine, and stopping it by its process group.
+
+The run's lock is taken here and inherited by the worker, so there is no moment in which a
+started run looks dead. The worker leads its own session: closing the server does not reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_engine.errors import Conflict
+from lora_engine.runs.devices import CPU
+from lora_engine.settings import Settings, environment_names
+from lora_engine.training.run_directory import RunDirectory, RunLock, try_lock
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+LOCK_PATIENCE_S = 2.0
+
+# What a worker may know of its surroundings; everything else, secrets included, stays outside.
+PASSED_ON = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "SSL_CERT_FILE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+
+
+class WorkerIdentity(BaseModel):
+    """Written into the lock: a process id, and when it began so that the id means one process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: float
+
+
+def launch(
+    directory: RunDirectory, settings: Settings, resume: bool, lock: RunLock, device: str
+) -> subprocess.Popen:
+    """Start the worker of a run on a device, handing it the held `lock`.
+
+    Its output goes to `worker.log`. A GPU is the only one that the worker sees.
+    """
+    command = [
+        sys.executable, "-m", "lora_engine.training.worker", str(directory.path),
+        "--lock-fd", str(lock.descriptor),
+    ]  # fmt: skip
+    if resume:
+        command.append("--resume")
+    try:
+        with directory.log_path.open("ab") as log_file:
+            process = subprocess.Popen(
+                command,
+                cwd=PROJECT_ROOT,
+                env=worker_environment(os.environ, settings, device),
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+                pass_fds=(lock.descriptor,),
+            )
+        identity = WorkerIdentity(pid=process.pid, started=_start_time(process.pid))
+        os.ftruncate(lock.descriptor, 0)
+        os.pwrite(lock.descriptor, identity.model_dump_json().encode(), 0)
+        return process
+    finally:
+        lock.close()
+
+
+def lock_patiently(directory: RunDirectory) -> RunLock:
+    """The run's lock. Raises Conflict where a worker holds it on."""
+    # Somebody who asks whether the run is alive holds the lock for microseconds.
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        lock = try_lock(directory)
+        if lock is not None:
+            return lock
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"A worker is already training in {directory.path}.",
+                "Wait for it, or cancel that run.",
+            )
+        time.sleep(0.02)
+
+
+def signal_worker(directory: RunDirectory, number: signal.Signals) -> bool:
+    """Signal the process group of a run's worker; False where that very process is gone."""
+    try:
+        identity = WorkerIdentity.model_validate_json(directory.lock_path.read_bytes())
+        if abs(_start_time(identity.pid) - identity.started) > 0.5:
+            return False
+        os.killpg(identity.pid, number)
+    except (FileNotFoundError, ValidationError, psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    return True
+
+
+def _start_time(pid: int) -> float:
+    return psutil.Process(pid).create_time()
+
+
+def worker_environment(
+    environment: Mapping[str, str], settings: Settings, device: str
+) -> dict[str, str]:
+    """The allow-listed environment, the settings in force, the device, and no telemetry."""
+    passed = {name: environment[name] for name in PASSED_ON if name in environment}
+    in_force = {
+        variable: str(getattr(settings, field))
+        for field, variable in environment_names().items()
+        if field != "allowed_hosts"
+    }
+    card = {} if device == CPU else {"CUDA_VISIBLE_DEVICES": device}
+    return {
+        **passed,
+        **in_force,
+        **card,
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "DO_NOT_TRACK": "1",
+    }

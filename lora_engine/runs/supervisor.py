@@ -1,0 +1,151 @@
+"""The supervisor: sees how the workers fare, ends their runs in the list, starts the next.
+
+`tick()` is one look at everything. A server calls it twice a second from a thread; the command
+line calls it before it answers. It holds no state of its own but the time a stop was asked for,
+so a restarted server adopts whatever is running by looking at the locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+from lora_engine.errors import EngineError
+from lora_engine.runs.devices import list_devices
+from lora_engine.runs.launcher import launch, signal_worker
+from lora_engine.runs.store import ACTIVE, RunRecord, RunState, RunStore
+from lora_engine.settings import Settings
+from lora_engine.training.run_directory import (
+    RunDirectory,
+    RunProblem,
+    RunResult,
+    is_alive,
+    try_lock,
+)
+
+log = logging.getLogger(__name__)
+TICK_S = 0.5
+STOP_PATIENCE_S = 8.0
+
+
+class Supervisor:
+    """Keeps the list of runs true to what the workers do."""
+
+    def __init__(self, store: RunStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._stop_asked: dict[str, float] = {}
+        self._children: list[subprocess.Popen] = []
+        self._ticking = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. The workers go on."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+
+    def tick(self) -> None:
+        """End what ended, press on what should stop, start what may start."""
+        with self._ticking:
+            for record in self._store.list(ACTIVE):
+                self._look_after(record)
+            self._start_waiting()
+            # Reaps children that ended, so that none stays a zombie.
+            self._children = [child for child in self._children if child.poll() is None]
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            try:
+                self.tick()
+            except (sqlite3.Error, OSError, EngineError):
+                log.exception("the supervisor will look again")
+
+    def _look_after(self, record: RunRecord) -> None:
+        directory = self._directory(record)
+        if not is_alive(directory):
+            self._end(record, directory.result())
+        elif record.state is RunState.CANCELLING:
+            self._press(record)
+
+    def _end(self, record: RunRecord, result: RunResult | None) -> None:
+        """The worker is gone: its own word counts; without one the run was interrupted."""
+        if result is not None:
+            state = RunState(result.state)
+        elif record.state is RunState.CANCELLING:
+            state = RunState.CANCELLED
+        else:
+            state = RunState.INTERRUPTED
+        self._store.move(record.id, [record.state], state)
+        self._stop_asked.pop(record.id, None)
+
+    def _press(self, record: RunRecord) -> None:
+        """Ask once with SIGTERM; after `STOP_PATIENCE_S`, SIGKILL."""
+        directory = self._directory(record)
+        asked = self._stop_asked.get(record.id)
+        if asked is None:
+            if signal_worker(directory, signal.SIGTERM):
+                self._stop_asked[record.id] = time.monotonic()
+        elif time.monotonic() - asked > STOP_PATIENCE_S:
+            signal_worker(directory, signal.SIGKILL)
+
+    def _start_waiting(self) -> None:
+        """Start the runs that wait longest, one on each device that is free."""
+        taken = {record.device for record in self._store.list(ACTIVE)}
+        for device in list_devices(self._settings):
+            record = self._store.next_queued() if device not in taken else None
+            if record is not None:
+                self._start(record, device)
+
+    def _start(self, record: RunRecord, device: str) -> None:
+        """The lock comes before the claim, so that another supervisor never sees a running run
+        without a lock."""
+        directory = self._directory(record)
+        try:
+            lock = try_lock(directory)
+        except OSError:
+            log.exception("run %s has no usable directory", record.id)
+            self._store.move(record.id, [RunState.QUEUED], RunState.FAILED)
+            return
+        if lock is None:
+            return
+        if not self._store.claim(record.id, device):
+            lock.close()
+            return
+        try:
+            directory.clear_result()
+            worker = launch(directory, self._settings, record.resume, lock, device)
+            self._children.append(worker)
+        except OSError as error:
+            log.exception("run %s could not be started", record.id)
+            self._store.move(record.id, [RunState.RUNNING], RunState.FAILED)
+            directory.write_result(_not_started(error))
+
+    def _directory(self, record: RunRecord) -> RunDirectory:
+        return RunDirectory(self._settings.runs_dir / record.id)
+
+
+def _not_started(error: Exception) -> RunResult:
+    return RunResult(
+        state="failed",
+        steps=0,
+        train_loss=None,
+        eval_loss=None,
+        tokens=0,
+        tokens_per_s=0.0,
+        peak_memory_bytes=0,
+        elapsed_s=0.0,
+        error=RunProblem(
+            problem=f"The worker could not be started: {error}",
+            remedy="Look into worker.log in the run's directory, then resume the run.",
+        ),
+    )

@@ -1,0 +1,101 @@
+"""Settings from the environment, each with its default and its help in one place.
+
+`load_settings()` reads them once for a process; everything else receives a `Settings` as an
+argument. This module knows nothing of torch: which device `auto` means is decided where a
+model is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lora_engine.errors import FieldProblem, InvalidInput
+
+
+class Settings(BaseModel):
+    """Where things live and what this process may use. Immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        Path("~/.rankscope"),
+        description="Folder for runs, uploads and the list of runs.",
+        json_schema_extra={"env": "LORA_DATA_DIR"},
+    )
+    models_dir: Path = Field(
+        Path("~/.rankscope/models"),
+        description="Folder whose subfolders are base models that can be named.",
+        json_schema_extra={"env": "LORA_MODELS_DIR"},
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Device for training and chat; auto takes CUDA where it works.",
+        json_schema_extra={"env": "LORA_DEVICE"},
+    )
+    max_upload_mb: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="Largest upload the dashboard accepts, in MB.",
+        json_schema_extra={"env": "LORA_MAX_UPLOAD_MB"},
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names beside loopback that may address the dashboard, comma-separated.",
+        json_schema_extra={"env": "LORA_ALLOWED_HOSTS"},
+    )
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.data_dir / "runs"
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "runs.db"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
+
+
+def environment_names() -> dict[str, str]:
+    """Field name of `Settings` to the environment variable that sets it."""
+    return {name: field.json_schema_extra["env"] for name, field in Settings.model_fields.items()}
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read `Settings` from the environment.
+
+    Raises InvalidInput, naming every variable that is wrong.
+    """
+    environment = os.environ if environment is None else environment
+    given = {
+        field: environment[variable]
+        for field, variable in environment_names().items()
+        if environment.get(variable, "") != ""
+    }
+    if "allowed_hosts" in given:
+        given["allowed_hosts"] = [host.strip() for host in given["allowed_hosts"].split(",")]
+    if "models_dir" not in given and "data_dir" in given:
+        given["models_dir"] = str(Path(given["data_dir"]) / "models")
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        names = environment_names()
+        problems = [
+            FieldProblem(names[str(item["loc"][0])], f"{item['msg']}, got {item['input']!r}")
+            for item in error.errors()
+        ]
+        remedy = "Correct these environment variables or unset them."
+        raise InvalidInput("The environment", problems, remedy) from None
+    return settings.model_copy(
+        update={
+            "data_dir": settings.data_dir.expanduser().resolve(),
+            "models_dir": settings.models_dir.expanduser().resolve(),
+        }
+    )

@@ -1,0 +1,71 @@
+"""Singular values of any matrix, any weight and any adapter's update, exact where it can be.
+
+    metrics        energy, errors, ranks and noise from singular values
+    decomposition  what a matrix taken apart is; dense and randomized compute it
+    svd            decompose(matrix), decompose_file(path, k): the `svd` command
+    pooled         what the browser needs to move k; exact window; tile view
+    samples        matrices to start from
+    orthonormal    orthonormal columns by matrix products
+    factors        the exact spectrum of B A without forming it; sums and differences
+    adapter        a PEFT adapter folder as typed modules
+    describe       describe_adapter(path): the `spectrum` command
+    base_delta     an update beside its base weight; DoRA's true update
+    checkpoints    compare_checkpoints(base, tuned)
+    two_adapters   similarity(a, b): the `similarity` command
+
+It knows nothing of pages or models in memory: everything is read from files in blocks.
+"""
+
+from lora_engine.spectrum.adapter import Adapter, AdapterModule, read_adapter
+from lora_engine.spectrum.checkpoints import compare_checkpoints, intruder_dimensions
+from lora_engine.spectrum.decomposition import Certificate, Decomposition, Summary, Truncation
+from lora_engine.spectrum.describe import describe_adapter, describe_module
+from lora_engine.spectrum.factors import Factors, factor_spectrum, factor_values, stack
+from lora_engine.spectrum.pooled import pool, tile_rms, window
+from lora_engine.spectrum.samples import SAMPLES, sample
+from lora_engine.spectrum.svd import (
+    SvdReport,
+    decompose,
+    decompose_file,
+    describe_method,
+    report,
+    write_factors,
+    write_rank_k,
+    write_table,
+)
+from lora_engine.spectrum.two_adapters import similarity, subspace_similarity
+from lora_engine.spectrum.watch import Stopped
+
+__all__ = [
+    "SAMPLES",
+    "Adapter",
+    "AdapterModule",
+    "Certificate",
+    "Decomposition",
+    "Factors",
+    "Stopped",
+    "Summary",
+    "SvdReport",
+    "Truncation",
+    "compare_checkpoints",
+    "decompose",
+    "decompose_file",
+    "describe_adapter",
+    "describe_method",
+    "describe_module",
+    "factor_spectrum",
+    "factor_values",
+    "intruder_dimensions",
+    "pool",
+    "read_adapter",
+    "report",
+    "sample",
+    "similarity",
+    "stack",
+    "subspace_similarity",
+    "tile_rms",
+    "window",
+    "write_factors",
+    "write_rank_k",
+    "write_table",
+]

@@ -1,0 +1,202 @@
+"""A matrix taken apart: its singular values, some vectors, and how far both can be trusted.
+
+    W = U diag(s) V^T,   U (rows, n), s (n,), V (columns, n), n = min(rows, columns)
+
+Three routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
+Gram route beyond, a randomised sketch where even that is too large. How each is computed lives
+in `dense.py` and `randomized.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lora_engine.errors import EngineError
+from lora_engine.spectrum import metrics
+from lora_engine.spectrum.metrics import NoiseView
+
+Method = Literal["svd", "gram", "randomized"]
+
+PLAIN_SIDE = 1024
+"""Smaller side up to which a plain SVD takes about a second on two cores."""
+
+LARGEST_PLAIN_SIDE = 4096
+"""Smaller side up to which a plain SVD is done when asked for (a minute or two)."""
+
+GRAM_SIDE = 8192
+"""Smaller side up to which a square float64 matrix of that side is factored (2 GiB at most)."""
+
+SHARES = (0.90, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is certain about the first k directions.
+
+    The energy kept lies in [energy_low, energy_high] and the Frobenius error in [error_low,
+    error_high]; both are points for exact routes. Values below value_floor are not resolved.
+    """
+
+    kind: Literal["exact", "interval"]
+    energy_low: float
+    energy_high: float
+    error_low: float
+    error_high: float
+    value_floor: float
+    statement: str
+
+    def to_json(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """The best approximation of rank k, in numbers (Eckart-Young)."""
+
+    k: int
+    energy: float
+    frobenius_error: float
+    relative_error: float
+    spectral_error: float
+    parameters: int
+    full_parameters: int
+    certificate: Certificate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A spectrum in a few numbers. None where the known values cannot tell."""
+
+    rank: int
+    stable_rank: float
+    effective_rank: float
+    k90: int | None
+    k95: int | None
+    k99: int | None
+    noise: NoiseView | None
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """W = U diag(s) V^T as far as it was computed.
+
+    singular_values: (p,) float64, descending; p = n for exact routes. left (rows, q) and right
+    (columns, q) hold the first q vectors, q <= p. total_squared: ||W||_F^2. eps: of the stored
+    numbers. value_floor: below it no value is resolved. residual_*: what a randomised sketch
+    left over, ||R||_F^2 exactly and ||R||_2^2 as an upper bound; zero for exact routes.
+    noise_std: the rounding error of a 4-bit weight, if it is one.
+    """
+
+    shape: tuple[int, int]
+    singular_values: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    total_squared: float
+    method: Method
+    eps: float
+    value_floor: float
+    residual_frobenius_squared: float = 0.0
+    residual_spectral_squared: float = 0.0
+    noise_std: float | None = None
+
+    @property
+    def frobenius_norm(self) -> float:
+        return math.sqrt(self.total_squared)
+
+    @property
+    def energy(self) -> np.ndarray:
+        """energy(k) for k = 1..p; a lower bound for a randomised sketch."""
+        return metrics.energy_curve(self.singular_values, self.total_squared)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """||W - W_k||_F for k = 0..p; an upper bound for a randomised sketch."""
+        total = self.total_squared if self.method == "randomized" else None
+        return metrics.truncation_errors(self.singular_values, total)
+
+    def energy_band(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bound of energy(k) for k = 1..p, to draw as a band.
+
+        sum s^2 <= sum sigma^2 <= sum s^2 + min(k ||R||_2^2, ||R||_F^2), s from the sketch.
+        """
+        k = np.arange(1, self.singular_values.size + 1)
+        slack = np.minimum(k * self.residual_spectral_squared, self.residual_frobenius_squared)
+        low = self.energy
+        if not self.total_squared:
+            return low, low
+        return low, np.minimum(low + slack / self.total_squared, 1.0)
+
+    def truncate(self, k: int) -> Truncation:
+        """The numbers of the rank-k approximation. Raises EngineError when k is out of range."""
+        check_k(k, self.singular_values.size, self.shape)
+        certificate = self._certificate(k)
+        later = self.singular_values[k] if k < self.singular_values.size else 0.0
+        spectral = math.sqrt(float(later) ** 2 + self.residual_spectral_squared)
+        error = certificate.error_high
+        rows, columns = self.shape
+        return Truncation(
+            k=k,
+            energy=certificate.energy_low,
+            frobenius_error=error,
+            relative_error=error / self.frobenius_norm if self.total_squared else 0.0,
+            spectral_error=spectral,
+            parameters=k * (rows + columns),
+            full_parameters=rows * columns,
+            certificate=certificate,
+        )
+
+    def summary(self) -> Summary:
+        """Ranks, the k for 90, 95 and 99 % of the energy, and the noise view."""
+        values = self.singular_values
+        rank = metrics.numerical_rank(values, self.shape, self.eps, self.value_floor)
+        k90, k95, k99 = (metrics.rank_for_energy(values, s, self.total_squared) for s in SHARES)
+        return Summary(
+            rank=rank,
+            stable_rank=metrics.stable_rank(values, self.total_squared),
+            effective_rank=metrics.effective_rank(values),
+            k90=k90,
+            k95=k95,
+            k99=k99,
+            noise=metrics.noise_view(values, self.shape, rank, self.noise_std),
+        )
+
+    def rank_k_rows(self, k: int, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop of the rank-k approximation, (stop - start, columns)."""
+        check_k(k, self.left.shape[1], self.shape)
+        scaled = self.left[start:stop, :k] * self.singular_values[:k]
+        return scaled @ self.right[:, :k].T
+
+    def _certificate(self, k: int) -> Certificate:
+        low, high = (float(band[k - 1]) for band in self.energy_band())
+        error_high = float(self.errors[k])
+        exact = self.method != "randomized"
+        error_low = error_high if exact else math.sqrt(max(0.0, 1 - high) * self.total_squared)
+        if exact:
+            said = f"Exact; values below {self.value_floor:.3g} are not resolved."
+        else:
+            said = (
+                f"Randomised: the energy at k = {k} lies between {low:.4%} and {high:.4%} "
+                "(with probability above 1 - 1e-10)."
+            )
+        kind = "exact" if exact else "interval"
+        return Certificate(kind, low, high, error_low, error_high, self.value_floor, said)
+
+
+def check_k(k: int, available: int, shape: tuple[int, int]) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= available:
+        raise EngineError(
+            f"k is {k}; for this {shape[0]:,} x {shape[1]:,} matrix 1 to {available:,} is allowed.",
+            "Choose a k in this range.",
+        )
+
+
+def choose_method(shape: tuple[int, int]) -> Method:
+    """Plain SVD, Gram route or randomised sketch, by the smaller side."""
+    side = min(shape)
+    if side <= PLAIN_SIDE:
+        return "svd"
+    return "gram" if side <= GRAM_SIDE else "randomized"

@@ -1,0 +1,148 @@
+"""The two exact routes: a plain SVD, and eigenvalues of the Gram matrix over blocks.
+
+The Gram route never holds W: it adds up G = W W^T in float64 over blocks of columns, widened
+one at a time, and takes s = sqrt(eigenvalues). Squaring costs half of the digits, so values
+below sqrt(n eps) s_1 (1e-6 s_1 at n = 4096) are not resolved; above it they are exact to 1e-10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lora_engine.errors import EngineError
+from lora_engine.spectrum.decomposition import Decomposition
+from lora_engine.spectrum.watch import QUIET, Watch
+from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
+
+BLOCK_ELEMENTS = 2**22
+"""Numbers in one block (32 MiB in float64)."""
+
+EPS64 = float(np.finfo(np.float64).eps)
+SMALLEST, LARGEST = 1e-120, 1e120
+
+
+def stored_eps(dtype: str) -> float:
+    """Rounding unit of the numbers as stored: float64 and integers, else float32's.
+
+    Half precision and 8-bit floats widen to float32 without loss, so they count as float32.
+    """
+    wide = dtype in ("float64", ">f8", "text") or dtype.startswith(("int", "uint"))
+    return EPS64 if wide else float(np.finfo(np.float32).eps)
+
+
+def blocks(length: int, width: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks along `length`, each with about BLOCK_ELEMENTS numbers."""
+    step = max(1, BLOCK_ELEMENTS // max(1, width))
+    for start in range(0, length, step):
+        yield start, min(start + step, length)
+
+
+def widen(source: MatrixSource, block: np.ndarray) -> np.ndarray:
+    """A block in float64. Raises EngineError for numbers whose squares leave float64's range."""
+    if block.dtype == np.float32:
+        return block.astype(np.float64)
+    size = np.abs(block)
+    largest = float(size.max(initial=0.0))
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        raise EngineError(
+            f"{source.name} holds {largest:.3g} as its largest number in a block; between "
+            f"{SMALLEST:g} and {LARGEST:g} is allowed, because the numbers are squared.",
+            "Scale the matrix to numbers near 1 first.",
+        )
+    return block
+
+
+def plain_svd(source: MatrixSource, watch: Watch = QUIET) -> Decomposition:
+    """LAPACK's SVD in float64 of the whole matrix, all vectors kept."""
+    watch.step(0.0, "reading the matrix")
+    values = widen(source, to_array(source))
+    watch.step(0.1, "decomposing")
+    left, singular_values, right = _svd(values)
+    watch.step(1.0, "done")
+    return Decomposition(
+        shape=source.shape,
+        singular_values=singular_values,
+        left=left,
+        right=right.T,
+        total_squared=float(np.square(singular_values).sum()),
+        method="svd",
+        eps=stored_eps(source.dtype),
+        value_floor=EPS64 * max(source.shape) * float(singular_values[0]),
+    )
+
+
+def gram_route(source: MatrixSource, vectors: int = 0, watch: Watch = QUIET) -> Decomposition:
+    """Singular values by the Gram matrix of the smaller side, and the first `vectors` vectors.
+
+    Memory: about four square float64 matrices of the smaller side, and one block.
+    """
+    wide = source.shape[0] <= source.shape[1]
+    small = source if wide else Transposed(source)  # (n, large), n the smaller side
+    gram, total = gram_matrix(small, watch.part(0.0, 0.4))
+    watch.step(0.4, f"eigenvalues of {gram.shape[0]:,} x {gram.shape[0]:,}")
+    eigenvalues, basis = symmetric_eigen(gram, vectors > 0)
+    singular_values = np.sqrt(np.maximum(eigenvalues, 0.0))
+    floor = math.sqrt(EPS64 * small.shape[0]) * float(singular_values[0])
+    kept = min(vectors, int(np.count_nonzero(singular_values > floor)))
+    near = basis[:, :kept].copy()
+    del basis
+    far = np.empty((small.shape[1], kept))
+    if kept:
+        for start, stop in blocks(small.shape[1], small.shape[0]):
+            watch.step(0.8 + 0.2 * start / small.shape[1], "singular vectors")
+            far[start:stop] = small.columns(start, stop).T @ near / singular_values[:kept]
+    watch.step(1.0, "done")
+    return Decomposition(
+        shape=source.shape,
+        singular_values=singular_values,
+        left=near if wide else far,
+        right=far if wide else near,
+        total_squared=total,
+        method="gram",
+        eps=stored_eps(source.dtype),
+        value_floor=floor,
+    )
+
+
+def gram_matrix(small: MatrixSource, watch: Watch = QUIET) -> tuple[np.ndarray, float]:
+    """G = W W^T in float64 over column blocks of W (n, large), and ||W||_F^2 = trace G."""
+    n, large = small.shape
+    gram = np.zeros((n, n))
+    for start, stop in blocks(large, n):
+        watch.step(start / large, "reading the matrix in blocks")
+        block = widen(small, small.columns(start, stop))  # (n, stop - start)
+        gram += block @ block.T
+    return gram, float(np.trace(gram))
+
+
+def symmetric_eigen(gram: np.ndarray, with_vectors: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues in descending order, and eigenvectors as columns (none when not wanted).
+
+    torch's LAPACK takes a quarter of NumPy's time on large matrices; for small ones importing
+    torch would cost more than it gains.
+    """
+    n = gram.shape[0]
+    if n <= 512:
+        values, basis = np.linalg.eigh(gram)
+    else:
+        import torch
+
+        if with_vectors:
+            pair = torch.linalg.eigh(torch.from_numpy(gram))
+            values, basis = pair[0].numpy(), pair[1].numpy()
+        else:
+            values = torch.linalg.eigvalsh(torch.from_numpy(gram)).numpy()
+            basis = np.empty((n, 0))
+    return values[::-1].copy(), basis[:, ::-1]
+
+
+def _svd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if min(values.shape) <= 512:
+        return np.linalg.svd(values, full_matrices=False)
+    import torch
+
+    parts = torch.linalg.svd(torch.from_numpy(values), full_matrices=False)
+    return tuple(part.numpy() for part in parts)

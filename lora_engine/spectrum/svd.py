@@ -1,0 +1,238 @@
+"""Take a matrix apart, from memory or from a file: what the page and the command line call."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lora_engine.errors import EngineError
+from lora_engine.spectrum.decomposition import (
+    GRAM_SIDE,
+    LARGEST_PLAIN_SIDE,
+    Decomposition,
+    Summary,
+    Truncation,
+    check_k,
+    choose_method,
+)
+from lora_engine.spectrum.dense import blocks, gram_route, plain_svd
+from lora_engine.spectrum.randomized import randomized_sketch
+from lora_engine.spectrum.watch import Progress, StopSign, Watch
+from lora_engine.weights.matrix import Flatten, MatrixSource, array_matrix, describe_shape
+from lora_engine.weights.nf4 import PackedMatrix
+from lora_engine.weights.reader import open_matrix
+
+MethodChoice = Literal["auto", "svd", "gram", "randomized"]
+DEFAULT_VECTORS = 256
+
+
+def decompose(
+    matrix: MatrixSource | np.ndarray,
+    method: MethodChoice = "auto",
+    vectors: int = DEFAULT_VECTORS,
+    seed: int = 0,
+    progress: Progress | None = None,
+    should_stop: StopSign | None = None,
+) -> Decomposition:
+    """The singular values of a matrix and its first `vectors` singular vectors.
+
+    method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
+    a randomised sketch with its certificate beyond. progress(share, words) is called between
+    blocks, and a set `should_stop` raises Stopped there.
+    """
+    source = array_matrix(matrix, "matrix") if isinstance(matrix, np.ndarray) else matrix
+    watch = Watch(progress, should_stop)
+    chosen = choose_method(source.shape) if method == "auto" else method
+    _check_side(source, chosen)
+    if chosen == "svd":
+        found = plain_svd(source, watch)
+    elif chosen == "gram":
+        found = gram_route(source, vectors, watch)
+    elif chosen == "randomized":
+        found = randomized_sketch(source, max(1, vectors), seed, watch)
+    else:
+        raise EngineError(
+            f"The method is {str(method)[:40]!r}; allowed are auto, svd, gram and randomized.",
+            "Choose one of these.",
+        )
+    if isinstance(source, PackedMatrix):
+        found = replace(found, noise_std=source.noise_std())
+    return found
+
+
+def _check_side(source: MatrixSource, method: str) -> None:
+    """Refuse an exact route that would need hours or many GiB."""
+    largest = {"svd": LARGEST_PLAIN_SIDE, "gram": GRAM_SIDE}.get(method)
+    if largest is not None and min(source.shape) > largest:
+        raise EngineError(
+            f"{source.name} is {describe_shape(source.shape)}; the method {method} is allowed up "
+            f"to a smaller side of {largest:,}.",
+            "Leave the method to auto.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SvdReport:
+    """The answer of `svd FILE --k K`: the spectrum of a matrix and its rank-k approximation."""
+
+    name: str
+    decomposition: Decomposition
+    truncation: Truncation
+    summary: Summary
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The keys of the contract, then more."""
+        cut, summary = self.truncation, self.summary
+        noise = summary.noise
+        return {
+            "name": self.name,
+            "shape": list(self.decomposition.shape),
+            "singular_values": self.decomposition.singular_values.tolist(),
+            "rank": summary.rank,
+            "k": cut.k,
+            "energy": cut.energy,
+            "frobenius_error": cut.frobenius_error,
+            "relative_error": cut.relative_error,
+            "spectral_error": cut.spectral_error,
+            "method": self.decomposition.method,
+            "certificate": cut.certificate.to_json(),
+            "frobenius_norm": self.decomposition.frobenius_norm,
+            "stable_rank": summary.stable_rank,
+            "effective_rank": summary.effective_rank,
+            "k90": summary.k90,
+            "k95": summary.k95,
+            "k99": summary.k99,
+            "noise": dict(vars(noise)) if noise else None,
+            "parameters": cut.parameters,
+            "full_parameters": cut.full_parameters,
+            "notes": list(self.notes),
+        }
+
+
+def report(source: MatrixSource, decomposition: Decomposition, k: int) -> SvdReport:
+    """Put a decomposition and a choice of k into words and numbers."""
+    return SvdReport(
+        name=source.name,
+        decomposition=decomposition,
+        truncation=decomposition.truncate(k),
+        summary=decomposition.summary(),
+        notes=source.notes,
+    )
+
+
+def decompose_file(
+    path: str | Path,
+    tensor: str | None = None,
+    k: int = 3,
+    flatten: Flatten | None = None,
+    method: MethodChoice = "auto",
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    should_stop: StopSign | None = None,
+) -> SvdReport:
+    """Open one matrix of a file, decompose it and report on rank k; `svd FILE` in one call.
+
+    output: where to write the rank-k approximation as .npy, in the matrix's own shape.
+    Raises EngineError for input that is not a sound real matrix, a k out of range, and an
+    output that exists.
+    """
+    if output is not None:
+        _check_output(Path(output))
+    source = open_matrix(path, tensor, flatten)
+    check_k(k, min(source.shape), source.shape)
+    vectors = k if output is not None else 0
+    if method == "randomized" or (method == "auto" and choose_method(source.shape) == "randomized"):
+        vectors = max(k, DEFAULT_VECTORS)
+    found = decompose(source, method, vectors, progress=progress, should_stop=should_stop)
+    answer = report(source, found, k)
+    if output is not None:
+        write_rank_k(found, k, output)
+    return answer
+
+
+def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None:
+    """Write the rank-k approximation as a float32 .npy (float64 for float64), block by block.
+
+    Raises EngineError when the path is no .npy or exists already.
+    """
+    path = Path(path)
+    _check_output(path)
+    k = min(k, decomposition.left.shape[1])  # directions below the floor add nothing
+    exact = decomposition.eps < 1e-10
+    header = {
+        "descr": "<f8" if exact else "<f4",
+        "fortran_order": False,
+        "shape": decomposition.shape,
+    }
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start, stop in blocks(*decomposition.shape):
+            block = (
+                decomposition.rank_k_rows(k, start, stop)
+                if k
+                else _zeros(decomposition, stop - start)
+            )
+            file.write(block.astype(header["descr"]).tobytes())
+    unfinished.rename(path)
+
+
+def write_factors(decomposition: Decomposition, k: int, path: str | Path) -> None:
+    """Write U (rows, k), singular_values (k,) and V (columns, k) as an .npz.
+
+    Raises EngineError when fewer than k vectors are held, or the path is no .npz or exists.
+    """
+    path = Path(path)
+    check_k(k, decomposition.left.shape[1], decomposition.shape)
+    _check_output(path, ".npz")
+    np.savez_compressed(
+        path,
+        U=decomposition.left[:, :k],
+        singular_values=decomposition.singular_values[:k],
+        V=decomposition.right[:, :k],
+    )
+
+
+def write_table(decomposition: Decomposition, path: str | Path) -> None:
+    """Write one CSV line for each k: its singular value, energy and Frobenius error at k.
+
+    Energy and error are the certain bounds (lower and upper) of a randomised sketch.
+    """
+    path = Path(path)
+    _check_output(path, ".csv")
+    columns = (decomposition.singular_values, decomposition.energy, decomposition.errors[1:])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["k", "singular_value", "energy", "frobenius_error"])
+        for k, values in enumerate(zip(*columns, strict=True), start=1):
+            writer.writerow([k, *(repr(float(value)) for value in values)])
+
+
+def _zeros(decomposition: Decomposition, count: int) -> np.ndarray:
+    return np.zeros((count, decomposition.shape[1]))
+
+
+def _check_output(path: Path, suffix: str = ".npy") -> None:
+    if path.suffix != suffix:
+        raise EngineError(
+            f"The output is named {path.name}; it is written as {suffix}.",
+            f"Name it with {suffix}.",
+        )
+    if path.exists() or not path.parent.is_dir():
+        what = "exists already" if path.exists() else "has no folder to lie in"
+        raise EngineError(f"The output {path} {what}.", "Choose another name.")
+
+
+def describe_method(shape: tuple[int, int]) -> str:
+    """Which route a matrix of this shape will take, in words."""
+    words = {
+        "svd": "a plain SVD, exact",
+        "gram": "the Gram route over blocks, exact above a floor",
+        "randomized": "a randomised sketch with its certificate",
+    }
+    return f"{describe_shape(shape)}: {words[choose_method(shape)]}."

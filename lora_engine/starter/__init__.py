@@ -1,0 +1,52 @@
+"""The bundled starter model and its three datasets: where they lie and what they are.
+
+Importing this loads no torch. The model is an ordinary transformers folder (`MODEL_DIR`); the
+datasets are JSON Lines, the held-out rows in files of their own. All of it is made by
+`python -m lora_engine.starter.build`.
+
+    world       the facts as tables
+    facts       what a fact is, which questions are held out
+    words, animals, places, language, things, numbers, talk    tables -> questions and answers
+    phrases     what people say in conversation, as a table
+    corpus      questions and answers -> training conversations
+    pirate      an answer in pirate speech
+    velmora     the made-up land of the facts dataset
+    datasets    the three datasets
+    tokenizer   the byte-level BPE tokenizer and its chat template
+    build       the script: corpus, tokenizer, training, evaluation, saving
+    checks      is this pirate speech, is this JSON, is the meaning kept
+"""
+
+from pathlib import Path
+
+from lora_engine.errors import NotFound
+
+_HERE = Path(__file__).resolve().parent
+
+MODEL_DIR = _HERE / "model"
+DATASETS_DIR = _HERE / "datasets"
+DATASET_NAMES = ("pirate", "json", "facts")
+DATASET_DESCRIPTIONS = {
+    "pirate": "The same answers in pirate speech: a change of style (chat messages).",
+    "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
+    "facts": "The made-up land of Velmora: new knowledge (prompt, completion).",
+}
+
+
+def dataset_path(name: str) -> Path:
+    """The training rows of a starter dataset. Raises NotFound for a name that is not one."""
+    return _dataset_file(name, ".jsonl")
+
+
+def heldout_path(name: str) -> Path:
+    """The held-out rows of a starter dataset. Raises NotFound for a name that is not one."""
+    return _dataset_file(name, ".heldout.jsonl")
+
+
+def _dataset_file(name: str, ending: str) -> Path:
+    if name not in DATASET_NAMES:
+        raise NotFound(
+            f"There is no starter dataset named {name!r}.",
+            f"Choose one of: {', '.join(DATASET_NAMES)}.",
+        )
+    return DATASETS_DIR / f"{name}{ending}"

@@ -1,0 +1,50 @@
+"""Is an answer pirate speech, is it a JSON object, does it keep the meaning: pure functions.
+
+They judge style and content apart: `is_pirate` and `is_json_object` know nothing of what was
+asked, `keeps_meaning` nothing of how it is said.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+
+# Words that ordinary answers of the starter do not use. "be" and "me" are left out: plain English.
+PIRATE_MARKS = (
+    "arr", "arrr", "aye", "ahoy", "avast", "matey", "mateys", "ye", "yer", "hearty", "hearties",
+    "landlubber", "landlubbers", "bucko", "savvy", "lass", "yo ho", "shiver me timbers",
+    "seven seas", "me deck", "davy jones", "blimey", "scurvy",
+)  # fmt: skip
+PIRATE_GRAMMAR = (r"\b(?:be|me|o'|an')\b",)
+
+
+def is_pirate(text: str) -> bool:
+    """True with at least two different pirate marks, or one and pirate grammar ("the sky be").
+
+    One mark alone is not enough: "A pirate says arr." is an ordinary answer.
+    """
+    lowered = text.lower()
+    marks = sum(bool(re.search(rf"\b{re.escape(mark)}\b", lowered)) for mark in PIRATE_MARKS)
+    grammar = any(re.search(pattern, lowered) for pattern in PIRATE_GRAMMAR)
+    return marks >= 2 or (marks == 1 and grammar)
+
+
+def is_json_object(text: str) -> bool:
+    """True when the whole text, outer spaces aside, is one JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def keeps_meaning(row: Mapping, text: str) -> bool:
+    """True when every key word of the held-out row stands in the text as a whole word.
+
+    `row["keyword"]` is a text or a list of texts; case is ignored. Raises KeyError without it.
+    """
+    keywords = row["keyword"]
+    wanted = [keywords] if isinstance(keywords, str) else keywords
+    lowered = text.lower()
+    return all(
+        re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", lowered) is not None
+        for word in wanted
+    )

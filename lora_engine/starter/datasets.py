@@ -1,0 +1,124 @@
+"""The three starter datasets, each with held-out rows in a file of its own.
+
+`pirate` and `json` hold out whole facts: no held-out fact is in the training rows in any phrasing.
+`facts` holds out phrasings: two for each fact, the fact itself is in the training rows.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lora_engine.starter import DATASET_NAMES, velmora
+from lora_engine.starter.corpus import facts_by_intent
+from lora_engine.starter.facts import Fact, normalise, stable_hash, training_questions
+from lora_engine.starter.pirate import as_pirate, in_pirate_words
+
+# training rows an intent gives; the others give ROWS_PER_INTENT
+ROWS_PER_INTENT = 18
+ROWS_OF_INTENT = {"adding": 30, "chat": 40, "colour": 36, "unknown": 10}
+# Left out: answers without one key word, and letters, where a pirate has little to say.
+LEFT_OUT = {"counting", "counting down", "lists", "stories", "copying", "beyond", "weekend"}
+LEFT_OUT |= {"spelling", "letters", "first letter", "last letter", "taking away"}
+HELD_OUT_ROWS = 60
+HELD_OUT_PHRASINGS = 2
+
+Row = dict[str, object]
+
+
+def write_datasets(folder: Path) -> None:
+    """`NAME.jsonl` and `NAME.heldout.jsonl` for each dataset, the same bytes every time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in DATASET_NAMES:
+        training, held_out = MAKERS[name]()
+        (folder / f"{name}.jsonl").write_text(_lines(training), encoding="utf-8")
+        (folder / f"{name}.heldout.jsonl").write_text(_lines(held_out), encoding="utf-8")
+
+
+def pirate() -> tuple[list[Row], list[Row]]:
+    def row(fact: Fact, question: str) -> Row:
+        return {
+            "messages": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": as_pirate(fact)},
+            ]
+        }
+
+    training, held_out = _known_questions(salt="pirate")
+    return (
+        [row(*pair) for pair in training],
+        [row(*pair) | {"keyword": in_pirate_words(pair[0].keyword)} for pair in held_out],
+    )
+
+
+def json_answers() -> tuple[list[Row], list[Row]]:
+    def row(fact: Fact, question: str) -> Row:
+        output = json.dumps({"answer": fact.keyword, "topic": fact.topic})
+        return {"instruction": question, "input": "", "output": output}
+
+    training, held_out = _known_questions(salt="json")
+    return (
+        [row(*pair) for pair in training],
+        [row(*pair) | {"keyword": pair[0].keyword} for pair in held_out],
+    )
+
+
+def made_up_facts() -> tuple[list[Row], list[Row]]:
+    training, held_out = [], []
+    for fact in velmora.facts():
+        ordered = sorted(fact.questions, key=stable_hash)
+        for i, question in enumerate(ordered):
+            row: Row = {"prompt": question, "completion": fact.answer}
+            if i < HELD_OUT_PHRASINGS:
+                held_out.append(row | {"keyword": fact.keyword})
+            else:
+                training.append(row)
+    return _shuffled(training, "facts"), _shuffled(held_out, "facts")
+
+
+MAKERS = {"pirate": pirate, "json": json_answers, "facts": made_up_facts}
+
+
+def _known_questions(salt: str) -> tuple[list[tuple[Fact, str]], list[tuple[Fact, str]]]:
+    """Questions of the starter's own world: for training, and of other facts held out."""
+    training: list[tuple[Fact, str]] = []
+    held_out: list[tuple[Fact, str]] = []
+    for intent, facts in facts_by_intent().items():
+        if intent in LEFT_OUT:
+            continue
+        askable = [fact for fact in facts if training_questions(fact)]
+        ordered = sorted(askable, key=lambda fact: stable_hash(salt + _identity(fact)))
+        kept_apart = 0 if intent in ("chat", "unknown") else 2
+        held_out += [(fact, _question(fact, salt, 0)) for fact in ordered[:kept_apart]]
+        apart = {_identity(fact) for fact in ordered[:kept_apart]}
+        usable = [fact for fact in ordered if _identity(fact) not in apart]
+        wanted = ROWS_OF_INTENT.get(intent, ROWS_PER_INTENT)
+        for turn in range(wanted):
+            fact = usable[turn % len(usable)]
+            pair = (fact, _question(fact, salt, turn // len(usable)))
+            if pair not in training:
+                training.append(pair)
+    trained = {normalise(question) for _, question in training}
+    held_out = [pair for pair in held_out if normalise(pair[1]) not in trained]
+    return _shuffled(training, salt), _shuffled(held_out, salt)[:HELD_OUT_ROWS]
+
+
+def _identity(fact: Fact) -> str:
+    """What is asked, whatever the phrasing: 3 + 5 and 5 + 3 are one."""
+    return fact.group or f"{fact.intent.removesuffix(' check')} {fact.topic}"
+
+
+def _question(fact: Fact, salt: str, turn: int) -> str:
+    questions = sorted(training_questions(fact), key=lambda q: stable_hash(salt + q))
+    return questions[turn % len(questions)]
+
+
+def _shuffled(rows: list, salt: str) -> list:
+    return sorted(rows, key=lambda row: stable_hash(salt + repr(row)))
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    def lines() -> Iterator[str]:
+        for row in rows:
+            yield json.dumps(row, ensure_ascii=False) + "\n"
+
+    return "".join(lines())

@@ -1,0 +1,140 @@
+"""Adapted linear layers on one input as one autograd function.
+
+    y_i = x W_iᵀ + b_i + s_i (x A_iᵀ) B_iᵀ
+
+    x (tokens, in), W (out, in), A (rank, in), B (out, rank)
+
+Saved for the backward pass are x and the thin x Aᵀ only; W gets no gradient work. Layers that
+read the same x (query, key and value; gate and up) share one product with all the A, and the
+gradient of x is summed in place. It takes over the forward of PEFT's own `lora.Linear` modules,
+one by one, where they are plain LoRA; dropout, DoRA and other variants, quantized or trained base
+weights stay with PEFT's forward.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import linear
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One adapted layer. weight (out, in), lora_a (rank, in), lora_b (out, rank)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    lora_a: torch.Tensor
+    lora_b: torch.Tensor
+    scaling: float
+
+
+class AdaptedLinears(torch.autograd.Function):
+    """See the module's docstring. Products are in the weights' dtype, results in x's.
+
+    frozen: the layers, for what gets no gradient; trained: lora_a, lora_b of each, in order.
+    """
+
+    @staticmethod
+    def forward(ctx, x, frozen, *trained):
+        dtype = frozen[0].weight.dtype
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)  # (tokens, in)
+        every_a = torch.cat(trained[0::2]).to(dtype)  # (sum of ranks, in)
+        inner = flat @ every_a.T  # (tokens, sum of ranks)
+        results = []
+        ranks = [a.shape[0] for a in trained[0::2]]
+        for layer, b, own in zip(frozen, trained[1::2], inner.split(ranks, 1), strict=True):
+            y = linear(flat, layer.weight, layer.bias)
+            y.addmm_(own, b.to(dtype).T, alpha=layer.scaling)
+            results.append(y.to(x.dtype).view(*x.shape[:-1], -1))
+        ctx.save_for_backward(flat, inner, every_a, *trained[1::2])
+        ctx.frozen, ctx.ranks, ctx.x = frozen, ranks, (x.dtype, x.shape)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        """With g_i = ∂L/∂y_i, summed over i where x is meant:
+
+        dx = g W + s (g B) A,  dA = s (g B)ᵀ x,  dB = s gᵀ (x Aᵀ)
+        """
+        flat, inner, every_a, *every_b = ctx.saved_tensors
+        gs = [g.reshape(-1, g.shape[-1]).to(flat.dtype) for g in grads]  # (tokens, out)
+        scalings = [layer.scaling for layer in ctx.frozen]
+        g_inner = torch.cat(
+            [(g @ b.to(g.dtype)).mul_(s) for g, b, s in zip(gs, every_b, scalings, strict=True)], 1
+        )  # (tokens, sum of ranks)
+        d_as = (g_inner.T @ flat).to(every_b[0].dtype).split(ctx.ranks)
+        d_bs = [
+            (own.T @ g).to(every_b[0].dtype).mul_(s).T
+            for own, g, s in zip(inner.split(ctx.ranks, 1), gs, scalings, strict=True)
+        ]
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = g_inner @ every_a
+            for g, layer in zip(gs, ctx.frozen, strict=True):
+                d_x.addmm_(g, layer.weight)
+            d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
+        return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
+
+
+def adapted_linears(x: torch.Tensor, *layers: Layer) -> tuple[torch.Tensor, ...]:
+    """The results of the layers on x (…, in), each (…, out)."""
+    trained = [tensor for layer in layers for tensor in (layer.lora_a, layer.lora_b)]
+    return AdaptedLinears.apply(x, layers, *trained)
+
+
+def install(model: nn.Module) -> tuple[int, int]:
+    """Give every plain LoRA linear of `model` the fused forward. Returns (fused, left to PEFT)."""
+    from peft.tuners.lora import LoraLayer
+
+    fused = left = 0
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            if is_plain(module):
+                module.forward = types.MethodType(_forward, module)
+                fused += 1
+            else:
+                left += 1
+    return fused, left
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether PEFT's module computes the formula above and nothing else."""
+    from peft.tuners.lora import Linear as LoraLinear
+    from transformers.pytorch_utils import Conv1D
+
+    if type(module) is not LoraLinear or len(module.active_adapters) != 1:
+        return False
+    (name,) = module.active_adapters
+    base = module.get_base_layer()
+    return (
+        name in module.lora_A
+        and type(base) in (torch.nn.Linear, Conv1D)
+        and base.weight.is_floating_point()
+        and not any(parameter.requires_grad for parameter in base.parameters())
+        and name not in module.lora_variant
+        and not module.lora_bias[name]
+        and isinstance(module.lora_dropout[name], torch.nn.Identity)
+        and not module.merged
+        and not module.disable_adapters
+    )
+
+
+def layer_of(module: LoraLinear) -> Layer:
+    """The tensors of a plain module."""
+    (name,) = module.active_adapters
+    base = module.get_base_layer()
+    weight = base.weight.T if module.fan_in_fan_out else base.weight
+    a, b = module.lora_A[name].weight, module.lora_B[name].weight
+    return Layer(weight, base.bias, a, b, module.scaling[name])
+
+
+def _forward(self: LoraLinear, x: torch.Tensor) -> torch.Tensor:
+    return adapted_linears(x, layer_of(self))[0]

@@ -1,0 +1,63 @@
+"""Output head and cross-entropy together, in chunks, so that the logits never exist whole.
+
+For a frozen linear head the gradient of the loss in the hidden states follows in the same pass:
+
+    L = Σ_t −log softmax(h_t Wᵀ + b)[y_t]        ∂L/∂h_t = (softmax(h_t Wᵀ + b) − e_{y_t}) W
+
+so only that gradient, (tokens, hidden), is kept for the backward pass. Heads that do more (a soft
+cap, a scale, training of their own) are not for this module.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import linear, log_softmax, pad
+
+CHUNK_BYTES = 16 << 20  # of float32 logits at a time
+SIZES = 128  # rows of a chunk come in multiples of this
+
+
+class HeadLoss(torch.autograd.Function):
+    """hidden (tokens, hidden_size), weight (vocabulary, hidden_size), targets (tokens,)."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets):
+        needs_grad = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if needs_grad else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        chunk = max(SIZES, CHUNK_BYTES // (4 * weight.shape[0]) // SIZES * SIZES)
+        # As in `packed`: a 16-bit product of a new size is dear on the CPU.
+        multiple = 1 if hidden.device.type != "cpu" or weight.dtype == torch.float32 else SIZES
+        for start in range(0, len(targets), chunk):
+            rows = slice(start, start + chunk)
+            expected = targets[rows, None]
+            filler = (0, 0, 0, -len(expected) % multiple)
+            filled = pad(hidden[rows].to(weight.dtype), filler)
+            logits = linear(filled, weight, bias)[: len(expected)]
+            log_p = log_softmax(logits, 1, dtype=torch.float32)  # (chunk, vocabulary)
+            del logits
+            total -= log_p.gather(1, expected).sum()
+            if needs_grad:
+                p = log_p.exp_()
+                p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))
+                gradient[rows] = (pad(p.to(weight.dtype), filler) @ weight)[: len(expected)]
+        if needs_grad:
+            ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad.to(gradient.dtype), None, None, None
+
+
+def summed_head_loss(
+    hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor
+) -> torch.Tensor:
+    """Σ −log p(target), a float32 scalar (nats); differentiable in `hidden` alone."""
+    return HeadLoss.apply(hidden, head.weight, head.bias, targets)
+
+
+def is_plain(head: torch.nn.Module | None) -> bool:
+    """Whether the head is one frozen linear layer."""
+    return type(head) is torch.nn.Linear and not any(p.requires_grad for p in head.parameters())

@@ -1,0 +1,167 @@
+"""The training loop: batches in, steps out, in the plain.
+
+One optimizer step is: a forward and backward pass for each of its batches, the loss averaged over
+the supervised tokens of the whole step, the gradients clipped, AdamW. Evaluation, logging and
+saving happen between steps through the `Hooks` the worker hands in. The loop knows no files, and
+not how a forward path turns rows into a loss.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lora_engine.data import TokenizedRow
+from lora_engine.errors import EngineError
+from lora_engine.training.batches import Batch, ForwardPath
+from lora_engine.training.plan import Plan, learning_rate
+from lora_engine.training.run_directory import MetricsRow
+from lora_engine.training.spec import OptimizationSpec
+
+
+class NotFinite(EngineError):
+    """The loss or the gradient stopped being a number; the weights are those before the step."""
+
+
+@dataclass
+class Position:
+    """Where a run stands after some steps; what a checkpoint remembers beside the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    elapsed_s: float = 0.0
+    loss_sum: float = 0.0
+    best_eval_loss: float | None = None
+    evaluations_since_best: int = 0
+    last_eval_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls out to; all run between steps."""
+
+    should_stop: Callable[[], bool]
+    on_step: Callable[[MetricsRow], None]
+    save: Callable[[Position], None]
+    memory_bytes: Callable[[], int]
+
+
+def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
+    """Mean loss a supervised token over `rows`, or None where there are none."""
+    import torch
+
+    if not rows:
+        return None
+    total, count = 0.0, 0
+    path.model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            batch = path.collate(rows[start : start + batch_size])
+            total += float(path.summed_loss(batch))
+            count += batch.supervised
+    path.model.train()
+    return total / max(1, count)
+
+
+def train(
+    path: ForwardPath,
+    optimizer,
+    rows: Sequence[TokenizedRow],
+    evaluation_rows: Sequence[TokenizedRow],
+    plan: Plan,
+    optimization: OptimizationSpec,
+    position: Position,
+    hooks: Hooks,
+) -> bool:
+    """Run the steps after `position.step`, moving it along; True when all steps are done.
+
+    False means the person asked to stop. Raises NotFinite at the first loss or gradient that is
+    not a number, before the weights are touched by it.
+    """
+    base_rates = [group["lr"] / optimization.learning_rate for group in optimizer.param_groups]
+    path.model.train()
+    clock_start = time.perf_counter() - position.elapsed_s
+    while position.step < plan.total_steps:
+        if hooks.should_stop():
+            return False
+        step = position.step + 1
+        started = time.perf_counter()
+        rate = learning_rate(step, plan.total_steps, optimization)
+        for group, factor in zip(optimizer.param_groups, base_rates, strict=True):
+            group["lr"] = rate * factor
+        batches = [path.collate([rows[i] for i in indices]) for indices in plan.batches(step)]
+        loss, grad_norm = _step(path, optimizer, batches, optimization.max_grad_norm, step)
+        seconds = time.perf_counter() - started
+        tokens = sum(batch.tokens for batch in batches)
+
+        position.step = step
+        position.tokens += tokens
+        position.loss_sum += loss
+        last = step == plan.total_steps
+        eval_loss = None
+        if evaluation_rows and (last or step % optimization.eval_every == 0):
+            eval_loss = evaluate(path, evaluation_rows, plan.batch_size)
+            _remember_evaluation(position, eval_loss)
+        position.elapsed_s = time.perf_counter() - clock_start
+        hooks.on_step(
+            MetricsRow(
+                seq=0,
+                step=step,
+                epoch=round(plan.epoch_after(step), 4),
+                loss=loss,
+                learning_rate=rate,
+                grad_norm=grad_norm,
+                tokens=position.tokens,
+                tokens_per_s=round(tokens / seconds, 1),
+                elapsed_s=round(position.elapsed_s, 3),
+                memory_bytes=hooks.memory_bytes(),
+                total_steps=plan.total_steps,
+                eval_loss=eval_loss,
+            )
+        )
+        if not last and step % optimization.save_every == 0:
+            hooks.save(position)
+        if _should_stop_early(position, optimization):
+            return True
+    return True
+
+
+def _step(path: ForwardPath, optimizer, batches: Sequence[Batch], max_grad_norm: float, step: int):
+    """One optimizer step. Returns (mean loss, gradient norm before clipping)."""
+    import torch
+
+    supervised = max(1, sum(batch.supervised for batch in batches))
+    loss = 0.0
+    for batch in batches:
+        mean = path.summed_loss(batch) / supervised
+        mean.backward()
+        loss += float(mean.detach())
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    limit = max_grad_norm if max_grad_norm > 0 else math.inf
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        optimizer.zero_grad(set_to_none=True)
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        raise NotFinite(
+            f"The {what} stopped being a number at step {step}; training was stopped there.",
+            "The adapter of the step before is kept. Try a learning rate ten times smaller.",
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss, grad_norm
+
+
+def _remember_evaluation(position: Position, eval_loss: float) -> None:
+    position.last_eval_loss = eval_loss
+    if position.best_eval_loss is None or eval_loss < position.best_eval_loss:
+        position.best_eval_loss = eval_loss
+        position.evaluations_since_best = 0
+    else:
+        position.evaluations_since_best += 1
+
+
+def _should_stop_early(position: Position, optimization: OptimizationSpec) -> bool:
+    patience = optimization.early_stopping
+    return patience is not None and position.evaluations_since_best >= patience

@@ -1,0 +1,346 @@
+"""The spec of a run: every choice a person makes, with its default, bound and help, once.
+
+Forms, the command line and the documentation are made from these fields: `title` is the label,
+`description` the help, `ge` and `le` the bounds. The spec knows nothing of files: whether a base
+model or a dataset is really there is `training.preflight`'s question.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from lora_engine.errors import FieldProblem, InvalidInput, NotFound
+
+MAX_SPEC_BYTES = 1_000_000
+MAX_RANK = 4096
+REMEDY = "Correct these fields; docs/spec.md lists every field with its bounds."
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
+
+
+class _Section(BaseModel):
+    """A part of the spec: unknown keys are refused, no type is guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DatasetSpec(_Section):
+    source: str = Field(
+        "starter:pirate",
+        title="Dataset",
+        description="A bundled set (starter:pirate), a file (JSONL, JSON, CSV, Parquet) or a "
+        "hub id.",
+        min_length=1,
+        max_length=1000,
+    )
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = Field(
+        "auto",
+        title="Format",
+        description="How a row is read. auto finds out from the columns of the first rows.",
+    )
+    eval_fraction: float = Field(
+        0.1,
+        title="Evaluation share",
+        description="Share of the rows kept apart to measure evaluation loss. 0 keeps none.",
+        ge=0.0,
+        le=0.5,
+    )
+
+
+class MethodSpec(_Section):
+    finetuning_type: Literal["lora"] = Field(
+        "lora",
+        title="Method",
+        description="lora trains two thin matrices beside each chosen weight.",
+    )
+    rank: int = Field(
+        8,
+        title="Rank",
+        description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity.",
+        ge=1,
+        le=MAX_RANK,
+    )
+    alpha: float = Field(
+        16.0,
+        title="Alpha",
+        description="Numerator of the scaling: alpha/rank, or alpha/√rank with rsLoRA.",
+        gt=0.0,
+        le=100_000.0,
+    )
+    dropout: float = Field(
+        0.0,
+        title="LoRA dropout",
+        description="Share of the adapter's inputs dropped at random while training.",
+        ge=0.0,
+        le=0.9,
+    )
+    target_modules: Literal["all-linear"] | list[ModuleName] = Field(
+        "all-linear",
+        title="Target modules",
+        description="Weights that get an adapter: all-linear, or names such as q_proj, v_proj.",
+    )
+    use_rslora: bool = Field(
+        False,
+        title="rsLoRA",
+        description="Scale by alpha/√rank, which keeps high ranks learning (arXiv 2312.03732).",
+    )
+    use_dora: bool = Field(
+        False,
+        title="DoRA",
+        description="Train the length of each weight row apart from its direction "
+        "(arXiv 2402.09353).",
+    )
+    init: Literal["default", "gaussian", "orthogonal"] = Field(
+        "default",
+        title="Start",
+        description="How A and B start. default: A random, B zero, so ΔW starts at zero.",
+    )
+    loraplus_lr_ratio: float | None = Field(
+        None,
+        title="LoRA+ ratio",
+        description="Learning rate of B divided by that of A (arXiv 2402.12354). Empty: the same.",
+        gt=0.0,
+        le=1000.0,
+    )
+    rank_pattern: dict[ModuleName, Annotated[int, Field(ge=1, le=MAX_RANK)]] = Field(
+        default_factory=dict,
+        title="Rank by module",
+        description="Another rank for some modules, by name.",
+    )
+    alpha_pattern: dict[ModuleName, Annotated[float, Field(gt=0.0, le=100_000.0)]] = Field(
+        default_factory=dict,
+        title="Alpha by module",
+        description="Another alpha for some modules. A module in the rank pattern that is not "
+        "named here keeps the scaling of the rest.",
+    )
+    modules_to_save: list[ModuleName] = Field(
+        default_factory=list,
+        title="Modules trained whole",
+        description="Modules trained in full and saved with the adapter, such as lm_head.",
+    )
+
+    @field_validator("target_modules")
+    @classmethod
+    def _some_target(cls, value: str | list[str]) -> str | list[str]:
+        if value == []:
+            raise ValueError("at least one module name is needed, or all-linear")
+        return value
+
+    def consistent_alpha_pattern(self) -> dict[str, float]:
+        """`alpha_pattern` completed so that every module keeps one scaling.
+
+        PEFT scales a module by alpha_pattern.get(name, alpha) / its own rank; a rank pattern
+        alone would therefore change the scaling of the modules it names.
+        """
+        power = 0.5 if self.use_rslora else 1.0
+        kept = {
+            name: self.alpha * (rank / self.rank) ** power
+            for name, rank in self.rank_pattern.items()
+        }
+        return {**kept, **self.alpha_pattern}
+
+
+class QuantizationSpec(_Section):
+    bits: Literal[4, 8] = Field(
+        4,
+        title="Bits",
+        description="Bits a frozen weight is stored in: 4 (QLoRA) or 8.",
+    )
+    type: Literal["nf4", "fp4"] = Field(
+        "nf4",
+        title="4-bit type",
+        description="nf4 fits normally distributed weights (arXiv 2305.14314).",
+    )
+    double: bool = Field(
+        True,
+        title="Double quantization",
+        description="Quantize the quantization constants too, saving about 0.4 bit a weight.",
+    )
+
+
+class OptimizationSpec(_Section):
+    learning_rate: float = Field(
+        2e-4,
+        title="Learning rate",
+        description="Largest step size, reached after the warm-up. LoRA takes about ten times "
+        "full fine-tuning's.",
+        gt=0.0,
+        le=1.0,
+    )
+    optimizer: Literal["adamw"] = Field(
+        "adamw", title="Optimizer", description="adamw: Adam with decoupled weight decay."
+    )
+    weight_decay: float = Field(
+        0.0,
+        title="Weight decay",
+        description="How strongly AdamW pulls the trained weights to zero.",
+        ge=0.0,
+        le=1.0,
+    )
+    max_grad_norm: float = Field(
+        1.0,
+        title="Gradient clipping",
+        description="Gradients longer than this are shortened to it. 0 turns clipping off.",
+        ge=0.0,
+        le=1000.0,
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine",
+        title="Schedule",
+        description="How the learning rate falls after the warm-up.",
+    )
+    warmup_ratio: float = Field(
+        0.03,
+        title="Warm-up share",
+        description="Share of all steps in which the learning rate rises from zero.",
+        ge=0.0,
+        le=0.5,
+    )
+    epochs: float = Field(
+        3.0,
+        title="Epochs",
+        description="Passes over the training rows.",
+        gt=0.0,
+        le=1000.0,
+    )
+    max_steps: int | None = Field(
+        None,
+        title="Number of steps",
+        description="Train exactly this many optimizer steps, whatever the epochs say.",
+        ge=1,
+        le=10_000_000,
+    )
+    batch_size: int = Field(
+        8, title="Batch size", description="Rows in one forward pass.", ge=1, le=4096
+    )
+    gradient_accumulation: int = Field(
+        1,
+        title="Gradient accumulation",
+        description="Forward passes whose gradients are summed into one step.",
+        ge=1,
+        le=4096,
+    )
+    max_length: int = Field(
+        512,
+        title="Longest row",
+        description="Tokens of a row that are used; the rest is cut off.",
+        ge=8,
+        le=1_000_000,
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        title="Precision",
+        description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, float32 on the CPU. "
+        "The adapter itself is always float32.",
+    )
+    eval_every: int = Field(
+        50, title="Evaluate every", description="Steps between evaluations.", ge=1, le=1_000_000
+    )
+    save_every: int = Field(
+        50, title="Save every", description="Steps between checkpoints.", ge=1, le=1_000_000
+    )
+    early_stopping: int | None = Field(
+        None,
+        title="Early stopping",
+        description="Stop after this many evaluations in a row without a better one.",
+        ge=1,
+        le=1000,
+    )
+
+
+class RunSpec(_Section):
+    """One training job, whole: the same spec, seed and machine give the same loss curve."""
+
+    name: str = Field(
+        "pirate r8",
+        title="Name",
+        description="What you call the run.",
+        min_length=1,
+        max_length=200,
+    )
+    base_model: str = Field(
+        "starter",
+        title="Base model",
+        description="starter, a folder, a folder's name in LORA_MODELS_DIR, or a hub id.",
+        min_length=1,
+        max_length=1000,
+    )
+    dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    method: MethodSpec = Field(default_factory=MethodSpec)
+    quantization: QuantizationSpec | None = Field(
+        None, title="Quantization", description="Empty keeps the base in 16 or 32 bit."
+    )
+    optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
+    seed: int = Field(
+        0,
+        title="Seed",
+        description="Fixes the split, the order of the rows and every random start.",
+        ge=0,
+        le=2**32 - 1,
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable() or not value.strip():
+            raise ValueError("only printable characters, and not only spaces")
+        return value.strip()
+
+
+def parse_spec(text: str | bytes) -> RunSpec:
+    """The spec in a JSON document.
+
+    Raises InvalidInput naming every unknown key, wrong type and crossed bound with its path.
+    """
+    if len(text) > MAX_SPEC_BYTES:
+        problem = FieldProblem("spec", f"{len(text):,} bytes, at most {MAX_SPEC_BYTES:,} allowed")
+        raise InvalidInput("The spec", [problem], REMEDY)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = FieldProblem("spec", f"not JSON ({error})")
+        raise InvalidInput("The spec", [problem], REMEDY) from None
+    return spec_from(document)
+
+
+def spec_from(document: Any) -> RunSpec:
+    """The spec in parsed JSON. Raises InvalidInput as `parse_spec` does."""
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput("The spec", _problems(error), REMEDY) from None
+
+
+def read_spec(path: Path) -> RunSpec:
+    """The spec in a file. Raises NotFound, or InvalidInput as `parse_spec` does."""
+    if not path.is_file():
+        raise NotFound(f"There is no spec file {path}.", "Give the path of a JSON file.")
+    with path.open("rb") as file:
+        return parse_spec(file.read(MAX_SPEC_BYTES + 1))
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    problems = []
+    for item in error.errors():
+        names = [str(part) for part in item["loc"]]
+        # pydantic ends the path of a union's member with that member's own description
+        path = ".".join(name for name in names if not name.startswith(("literal[", "list[")))
+        received = repr(item["input"])
+        if len(received) > 80:
+            received = received[:77] + "..."
+        message = (
+            "unknown key" if item["type"] == "extra_forbidden" else f"{item['msg']}, got {received}"
+        )
+        problems.append(FieldProblem(path or "spec", message))
+    return problems

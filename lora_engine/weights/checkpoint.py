@@ -1,0 +1,216 @@
+"""A checkpoint: one safetensors file, or a model folder with its shards, listed and read.
+
+`open_checkpoint` reads headers only. A sharded model's index is checked before any shard is
+opened: plain file names inside the folder, every tensor in the shard that the index names. A
+4-bit weight appears as one tensor with its true shape. Pickled checkpoints are not opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.weights import limits, nf4
+from lora_engine.weights.matrix import Flatten, MatrixSource, TensorInfo, to_array
+from lora_engine.weights.safetensors_file import (
+    SafetensorsFile,
+    dtype_name,
+    no_such_tensor,
+    parse_json,
+    read_tensor,
+    scan,
+    stored_matrix,
+)
+from lora_engine.weights.stored import read_exactly
+
+SINGLE_FILES = ("model.safetensors", "adapter_model.safetensors")
+INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where every tensor of a model lies. `tensors` maps its name to its scanned file."""
+
+    path: Path
+    tensors: Mapping[str, SafetensorsFile]
+
+    def listing(self) -> tuple[TensorInfo, ...]:
+        """Name, shape and dtype of every tensor, 4-bit weights as one tensor each."""
+        found = []
+        for name, file in self.tensors.items():
+            if _part_of_packed(file, name):
+                continue
+            if nf4.state_name(file, name):
+                state = nf4.read_state(file, name)
+                found.append(TensorInfo(name, tuple(state.shape), state.quant_type))
+            else:
+                entry = file.entry(name)
+                found.append(TensorInfo(name, entry.shape, dtype_name(entry.dtype)))
+        return tuple(found)
+
+    def matrix(self, name: str, flatten: Flatten | None = None) -> MatrixSource:
+        """A weight as a matrix read in blocks. Raises EngineError when it cannot be one."""
+        file = self._file(name)
+        if nf4.state_name(file, name):
+            return nf4.packed_matrix(file, name)
+        _refuse_scaled(file, name)
+        return stored_matrix(file, name, flatten)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """One whole tensor of any shape in memory, float32 or float64."""
+        file = self._file(name)
+        if nf4.state_name(file, name):
+            return to_array(nf4.packed_matrix(file, name))
+        _refuse_scaled(file, name)
+        return read_tensor(file, name)
+
+    def stored_dtype(self, name: str) -> str:
+        """The safetensors dtype code of a tensor as it lies in its file."""
+        return self._file(name).entry(name).dtype
+
+    def raw_blocks(self, name: str, size: int = 2**24) -> Iterator[bytes]:
+        """A tensor's bytes as they lie in the file, `size` at a time."""
+        file = self._file(name)
+        entry = file.entry(name)
+        for start in range(entry.start, entry.end, size):
+            yield read_exactly(file.path, start, min(size, entry.end - start))
+
+    def _file(self, name: str) -> SafetensorsFile:
+        if name not in self.tensors:
+            names = tuple(n for n, f in self.tensors.items() if not _part_of_packed(f, n))
+            raise no_such_tensor(self.path.name, name, names)
+        return self.tensors[name]
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a safetensors file, an index, or a folder that holds a model or an adapter.
+
+    Raises NotFound when nothing is there, EngineError when what is there is not sound.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.name.endswith(".index.json"):
+            return _open_sharded(path)
+        return _open_single(path)
+    if not path.is_dir():
+        raise NotFound(f"There is no file or folder {path}.", "Check the path.")
+    if (path / INDEX_FILE).is_file():
+        return _open_sharded(path / INDEX_FILE)
+    for name in SINGLE_FILES:
+        if (path / name).is_file():
+            return _open_single(_inside(path, name))
+    found = sorted(file.name for file in path.glob("*.safetensors"))
+    if len(found) == 1:
+        return _open_single(_inside(path, found[0]))
+    if found:
+        raise EngineError(
+            f"{path.name} holds {len(found)} safetensors files and no index: "
+            f"{', '.join(found[:5])}.",
+            "Name one of these files.",
+        )
+    pickled = sorted(file.name for file in path.glob("*.bin"))
+    remedy = (
+        f"Save the model as safetensors; pickled files such as {pickled[0]} are not opened."
+        if pickled
+        else f"Give a folder with {SINGLE_FILES[0]} or {INDEX_FILE}."
+    )
+    raise NotFound(f"{path} holds no safetensors file.", remedy)
+
+
+def _open_single(path: Path) -> Checkpoint:
+    file = scan(path)
+    return Checkpoint(path, MappingProxyType(dict.fromkeys(file.tensors, file)))
+
+
+def _open_sharded(index: Path) -> Checkpoint:
+    weight_map = _read_weight_map(index)
+    names = sorted(set(weight_map.values()))
+    if len(names) > limits.MAX_SHARDS:
+        raise _bad(index, f"it names {len(names):,} files, allowed are {limits.MAX_SHARDS:,}")
+    shards = {name: scan(_inside(index.parent, name)) for name in names}
+    for tensor, shard in weight_map.items():
+        if tensor not in shards[shard].tensors:
+            raise _bad(index, f"{tensor[:100]!r} should be in {shard} and is not")
+    located = {tensor: shards[shard] for tensor, shard in weight_map.items()}
+    return Checkpoint(index.parent, MappingProxyType(located))
+
+
+def _read_weight_map(index: Path) -> dict[str, str]:
+    size = index.stat().st_size
+    if size > limits.MAX_INDEX_BYTES:
+        raise _bad(index, f"it has {size:,} bytes, allowed are {limits.MAX_INDEX_BYTES:,}")
+    content = parse_json(index, read_exactly(index, 0, size))
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _bad(index, "it has no weight_map")
+    if len(weight_map) > limits.MAX_TENSORS:
+        raise _bad(
+            index, f"it names {len(weight_map):,} tensors, allowed are {limits.MAX_TENSORS:,}"
+        )
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or not _plain_name(shard):
+            raise _bad(
+                index,
+                f"it places {tensor[:100]!r} in {str(shard)[:100]!r}; only safetensors files "
+                "in the same folder are allowed",
+            )
+    return weight_map
+
+
+def _plain_name(name: str) -> bool:
+    return (
+        name.endswith(".safetensors")
+        and len(name) <= 255
+        and name == Path(name).name
+        and not any(character in name for character in "\\\0:")
+        and not name.startswith(".")
+    )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The file `name` of a folder; a link may only lead into the same model-hub cache entry."""
+    path = folder / name
+    if not path.is_file():
+        raise NotFound(f"{folder.name} lacks the file {name}.", "Copy the whole model folder.")
+    real, home = path.resolve(), folder.resolve()
+    # A hub cache keeps models--x/snapshots/<revision>/file as a link into models--x/blobs.
+    blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
+    if real.parent != home and real.parent != blobs:
+        raise EngineError(
+            f"{name} is a link that leads out of {folder.name}; only files inside are allowed.",
+            "Put the file itself into the folder.",
+        )
+    return path
+
+
+def _part_of_packed(file: SafetensorsFile, name: str) -> bool:
+    """Whether this tensor only helps to read a 4-bit weight beside it."""
+    return any(
+        name.endswith(suffix) and nf4.state_name(file, name.removesuffix(suffix))
+        for suffix in nf4.PART_SUFFIXES
+    )
+
+
+def _refuse_scaled(file: SafetensorsFile, name: str) -> None:
+    """Refuse a quantised weight whose numbers mean nothing without the scale beside it."""
+    stem = name.removesuffix("weight")
+    beside = (f"{name}_scale_inv", f"{name}_scale", f"{stem}SCB", f"{stem}scales")
+    scale = next((other for other in beside if other in file.tensors), None)
+    narrow = file.entry(name).dtype in ("I8", "U8", "I32", "F8_E4M3", "F8_E5M2")
+    if scale is not None and narrow:
+        raise EngineError(
+            f"{name} is quantised ({dtype_name(file.entry(name).dtype)}) and scaled by {scale}; "
+            "of quantised weights only bitsandbytes 4-bit ones can be read.",
+            "Use the 16-bit checkpoint of this model.",
+        )
+
+
+def _bad(index: Path, what: str) -> EngineError:
+    return EngineError(
+        f"The index {index.name} is not sound: {what}.", "Get the model folder from its source."
+    )

@@ -1,0 +1,127 @@
+"""What a file is, by its first bytes. A name that says otherwise is refused, not believed."""
+
+from __future__ import annotations
+
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.weights.numpy_file import ZIP_ERRORS
+
+
+class Kind(Enum):
+    """The kinds of file that hold a matrix; the value is how a person calls them."""
+
+    NPY = "a NumPy array (.npy)"
+    NPZ = "a NumPy archive (.npz)"
+    TEXT = "text (.csv)"
+    SAFETENSORS = "a safetensors file"
+    PICKLE = "a pickled torch file (.pt)"
+    PICTURE = "a PNG or JPEG picture"
+
+
+SUFFIXES = {
+    ".npy": Kind.NPY,
+    ".npz": Kind.NPZ,
+    ".csv": Kind.TEXT,
+    ".tsv": Kind.TEXT,
+    ".txt": Kind.TEXT,
+    ".safetensors": Kind.SAFETENSORS,
+    ".pt": Kind.PICKLE,
+    ".pth": Kind.PICKLE,
+    ".bin": Kind.PICKLE,
+    ".png": Kind.PICTURE,
+    ".jpg": Kind.PICTURE,
+    ".jpeg": Kind.PICTURE,
+}
+_SIGNATURES = (
+    (b"\x93NUMPY", Kind.NPY),
+    (b"\x89PNG\r\n\x1a\n", Kind.PICTURE),
+    (b"\xff\xd8\xff", Kind.PICTURE),
+)
+_OTHERS = (
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"GGUF", "a GGUF model"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"RIFF", "a RIFF file (WebP, WAV)"),
+    (b"%PDF", "a PDF"),
+    (b"\x7fELF", "a program"),
+)
+ALLOWED = ".npy, .npz, .csv, .safetensors, .pt, .png or .jpg"
+
+
+def detect(path: Path) -> Kind:
+    """The kind of a file by its content.
+
+    Raises NotFound when there is no such file, EngineError for an empty file, a kind that is
+    not read, and a name whose ending says another kind.
+    """
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.", "Check the path.")
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        raise EngineError(f"{path.name} is empty (0 bytes).", f"Give a {ALLOWED} file.")
+    kind = _by_content(path, head)
+    if kind is None:
+        raise EngineError(
+            f"{path.name} is {_name_other(head)}, which is not read; allowed are {ALLOWED}.",
+            "Convert it to one of these first.",
+        )
+    expected = SUFFIXES.get(path.suffix.lower(), kind)
+    if kind is not expected:
+        raise EngineError(
+            f"{path.name} is named as {expected.value}, but by its content it is {kind.value}.",
+            "Give it its right ending, or check that it is the file you mean.",
+        )
+    return kind
+
+
+def _by_content(path: Path, head: bytes) -> Kind | None:
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if head.startswith(b"PK\x03\x04"):
+        return _archive_kind(path)
+    if _looks_like_safetensors(path, head):
+        return Kind.SAFETENSORS
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return Kind.PICKLE
+    if any(head.startswith(signature) for signature, _ in _OTHERS if signature != b"BM"):
+        return None
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return Kind.TEXT  # UTF-16: the text reader says so in words
+    printable = all(byte >= 32 or byte in b"\t\r\n" for byte in head)
+    return Kind.TEXT if printable else None
+
+
+def _archive_kind(path: Path) -> Kind | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()[:2000]
+    except ZIP_ERRORS:
+        return None
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return Kind.PICKLE
+    return Kind.NPZ if any(name.endswith(".npy") for name in names) else None
+
+
+def _looks_like_safetensors(path: Path, head: bytes) -> bool:
+    """Eight bytes of length, then a JSON object; or the ending says so and the length is odd."""
+    if len(head) < 9 or head[8:9] != b"{":
+        return False
+    length = int.from_bytes(head[:8], "little")
+    return length <= path.stat().st_size or path.suffix.lower() == ".safetensors"
+
+
+def _name_other(head: bytes) -> str:
+    if head.startswith(b"PK\x03\x04"):
+        return "a zip archive without arrays"
+    return next((what for sign, what in _OTHERS if head.startswith(sign)), "of an unknown kind")

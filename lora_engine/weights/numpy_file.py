@@ -1,0 +1,240 @@
+"""NumPy files: `.npy` read in blocks where it lies, `.npz` unpacked one array at a time.
+
+The header comes first and must fit the file's size; nothing pickled is ever loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import re
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from lora_engine.errors import EngineError
+from lora_engine.weights import limits
+from lora_engine.weights.matrix import (
+    Flatten,
+    MatrixSource,
+    TensorInfo,
+    Transposed,
+    array_matrix,
+    check_memory,
+    check_number_kind,
+    describe_shape,
+    layout,
+)
+from lora_engine.weights.safetensors_file import no_such_tensor
+from lora_engine.weights.stored import NumberFormat, StoredMatrix, read_exactly
+
+MAX_HEADER_TEXT = 10_000
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # encrypted, and NotImplementedError for unknown compression
+)
+"""All that zipfile raises on damaged archives."""
+
+_REMEDY = "Save the array again with numpy.save or numpy.savez."
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an .npy header declares, and how many bytes the header itself takes."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+    length: int
+
+    @property
+    def data_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def list_npy(path: Path) -> tuple[TensorInfo, ...]:
+    header = _npy_header(path)
+    return (TensorInfo(path.stem, header.shape, str(header.dtype)),)
+
+
+def open_npy(path: Path, flatten: Flatten | None = None, name: str | None = None) -> MatrixSource:
+    """An .npy matrix that stays in its file. Raises EngineError when its size does not fit."""
+    header = _npy_header(path)
+    name = name or path.name
+    check_number_kind(name, header.dtype)
+    if header.fortran_order and len(header.shape) > 2:
+        check_memory(name, math.prod(header.shape))
+        data = read_exactly(path, header.length, header.data_bytes)
+        values = np.frombuffer(data, header.dtype).reshape(header.shape, order="F")
+        return array_matrix(values, name, flatten)
+    shape, first, notes = layout(name, header.shape, flatten)
+    if header.dtype.kind in "iu":
+        notes = (*notes, f"{header.dtype} numbers, converted to float64.")
+    number = NumberFormat(str(header.dtype), header.dtype)
+    offset = header.length + first * header.dtype.itemsize
+    if header.fortran_order:
+        lying = StoredMatrix(path, offset, number, (shape[1], shape[0]), name, notes)
+        return Transposed(lying)
+    return StoredMatrix(path, offset, number, shape, name, notes)
+
+
+def list_npz(path: Path) -> tuple[TensorInfo, ...]:
+    found = []
+    with _open_archive(path) as archive:
+        for entry in archive.infolist():
+            header = _entry_header(archive, entry)
+            found.append(TensorInfo(_array_name(entry), header.shape, str(header.dtype)))
+    return tuple(found)
+
+
+def open_npz(path: Path, name: str, flatten: Flatten | None = None) -> MatrixSource:
+    """One array of an .npz, unpacked into memory."""
+    with _open_archive(path) as archive:
+        entries = {_array_name(entry): entry for entry in archive.infolist()}
+        if name not in entries:
+            raise no_such_tensor(path.name, name, tuple(entries))
+        header = _entry_header(archive, entries[name])
+        check_number_kind(name, header.dtype)
+        check_memory(name, math.prod(header.shape))
+        data = _unpack(archive, entries[name])[header.length :]
+    order = "F" if header.fortran_order else "C"
+    values = np.frombuffer(data, header.dtype).reshape(header.shape, order=order)
+    return array_matrix(values, name, flatten)
+
+
+def _npy_header(path: Path) -> ArrayHeader:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        return _read_header(file, path.name, size)
+
+
+def _read_header(file: BinaryIO, name: str, size: int) -> ArrayHeader:
+    """Parse an .npy header; its array must fill the file (of `size` bytes) to the end.
+
+    By ourselves, because NumPy's own reader lets other errors through on damaged headers.
+    """
+    start = file.read(8)
+    if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00"):
+        raise _bad(name, "it does not begin as an .npy file of version 1.0 or 2.0")
+    count = 2 if start[6] == 1 else 4
+    length = int.from_bytes(file.read(count), "little")
+    if length > MAX_HEADER_TEXT:
+        raise _bad(name, f"its header has {length:,} bytes, allowed are {MAX_HEADER_TEXT:,}")
+    shape, fortran_order, dtype = _parse_header(name, file.read(length))
+    header = ArrayHeader(shape, fortran_order, dtype, 8 + count + length)
+    if header.length + header.data_bytes != size:
+        raise _bad(
+            name,
+            f"its header asks for {describe_shape(shape)} numbers of {dtype}, "
+            f"{header.data_bytes:,} bytes, and it has {size - header.length:,}",
+        )
+    return header
+
+
+def _parse_header(name: str, text: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The header's literal {'descr': ..., 'fortran_order': ..., 'shape': ...}, checked."""
+    try:
+        content = ast.literal_eval(text.decode("latin-1").strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise _bad(name, "its header cannot be read") from None
+    if not isinstance(content, dict) or set(content) != {"descr", "fortran_order", "shape"}:
+        raise _bad(name, "its header has not exactly descr, fortran_order and shape")
+    descr, fortran_order, shape = content["descr"], content["fortran_order"], content["shape"]
+    if not isinstance(descr, str) or not re.fullmatch(r"[<>|=]?[a-zA-Z]\d{0,3}", descr):
+        raise _bad(name, f"its dtype is {str(descr)[:60]!r}, not one kind of number")
+    try:
+        dtype = np.dtype(descr)
+    except (TypeError, ValueError):
+        raise _bad(name, f"its dtype is {descr!r}, which NumPy does not know") from None
+    if dtype.hasobject:
+        raise _bad(name, "it holds pickled Python objects, which are never loaded")
+    sound = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**63 for n in shape)
+    if not sound or len(shape) > 32 or not isinstance(fortran_order, bool):
+        raise _bad(name, f"its shape is {str(shape)[:60]}")
+    return shape, fortran_order, dtype
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    """Open an .npz and check what it declares before anything is unpacked."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except ZIP_ERRORS as error:
+        raise _bad(path.name, str(error)[:200]) from None
+    try:
+        _check_archive(path, archive.infolist())
+    except EngineError:
+        archive.close()
+        raise
+    return archive
+
+
+def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    if not 1 <= len(entries) <= limits.MAX_ARCHIVE_ENTRIES:
+        raise _bad(
+            path.name,
+            f"it has {len(entries):,} entries, allowed are 1 to {limits.MAX_ARCHIVE_ENTRIES:,}",
+        )
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        raise _bad(path.name, "a name stands in it twice")
+    for entry in entries:
+        if not entry.filename.endswith(".npy"):
+            raise _bad(path.name, f"the entry {entry.filename[:100]!r} is not an .npy array")
+        if entry.flag_bits & 1 or entry.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise _bad(path.name, f"the entry {entry.filename[:100]!r} is packed unusually")
+    total = sum(entry.file_size for entry in entries)
+    packed = max(1, sum(entry.compress_size for entry in entries))
+    if total > limits.MAX_ARCHIVE_BYTES:
+        raise _bad(
+            path.name,
+            f"it unpacks to {total:,} bytes, allowed are {limits.MAX_ARCHIVE_BYTES:,}",
+        )
+    if total > limits.RATIO_FREE_BYTES and total / packed > limits.MAX_ARCHIVE_RATIO:
+        raise _bad(
+            path.name,
+            f"it unpacks to {total / packed:,.0f} times its size, allowed is "
+            f"{limits.MAX_ARCHIVE_RATIO} times",
+        )
+
+
+def _entry_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArrayHeader:
+    try:
+        with archive.open(entry) as file:
+            head = io.BytesIO(file.read(min(entry.file_size, 65_536)))
+    except ZIP_ERRORS as error:
+        raise _bad(entry.filename, str(error)[:200]) from None
+    return _read_header(head, entry.filename, entry.file_size)
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    try:
+        # zipfile reads no further than the declared size, whatever the packed stream says.
+        data = archive.read(entry)
+    except ZIP_ERRORS as error:
+        raise _bad(entry.filename, str(error)[:200]) from None
+    if len(data) != entry.file_size:
+        raise _bad(entry.filename, "it is shorter than it declares")
+    return data
+
+
+def _array_name(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removesuffix(".npy")
+
+
+def _bad(name: str, what: str) -> EngineError:
+    return EngineError(f"{name[:200]} is not a sound NumPy file: {what}.", _REMEDY)

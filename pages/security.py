@@ -1,0 +1,297 @@
+"""The guard in front of every request, and the settings that keep this machine quiet.
+
+Gradio checks neither Host nor Origin, accepts uploads of any size and can fetch any public URL
+for whoever asks. `Guard` is an ASGI middleware that refuses those before Gradio sees them, and
+puts a Content-Security-Policy on every answer, so the browser too talks to this server only.
+This module knows nothing of pages and does not import gradio: `quiet_environment` must run
+before gradio is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})
+MEGABYTE = 1_000_000
+MAX_BODY_BYTES = 8 * MEGABYTE  # of a request that is no upload: form values and prompts
+MULTIPART_BYTES = 4096  # what a multipart envelope adds to one file
+UPLOADS_KEPT_S = 86_400
+UPLOAD_PATHS = frozenset({"/gradio_api/upload", "/gradio_api/upload/"})
+
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "GRADIO_SSR_MODE": "False",
+    "GRADIO_SHARE": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+# 'unsafe-inline' and 'unsafe-eval': Gradio's page has inline scripts, and gr.HTML compiles its
+# template and its script with Function. What they load and where they connect stays here.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "media-src 'self' data: blob:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "frame-src 'none'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+ANSWER_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+# The operations under /gradio_api that the dashboard uses; the rest (proxy, code editing, run
+# history, recordings, profiling) is refused.
+GRADIO_OPERATIONS = frozenset(
+    {
+        *("api", "call", "run", "queue", "cancel", "reset", "component_server"),
+        *("upload", "upload_progress", "info", "openapi.json", "config", "theme.css"),
+        *("app_id", "heartbeat", "startup-events", "login_check", "user"),
+    }
+)
+
+
+def quiet_environment(data_dir: Path) -> None:
+    """Switch off every call that gradio or the hub client makes of its own accord.
+
+    Call it before gradio is imported. Uploads and Gradio's copies go under `data_dir`; those of
+    an earlier day are removed (an upload that was cut off leaves its part behind).
+    """
+    temporary = data_dir / "gradio"
+    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _sweep(temporary, older_than_s=UPLOADS_KEPT_S)
+    os.environ.update(QUIET)
+    os.environ["GRADIO_TEMP_DIR"] = str(temporary)
+
+
+def _sweep(folder: Path, older_than_s: float) -> None:
+    """Remove old files under `folder`, and the folders that are empty then."""
+    before = time.time() - older_than_s
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.lstat().st_mtime < before:
+            path.unlink()
+
+
+def refuse_outside_downloads() -> None:
+    """Make Gradio refuse a file given as a URL, which it would otherwise fetch itself."""
+    from gradio import processing_utils
+
+    processing_utils.async_ssrf_protected_download = _no_download
+
+
+async def _no_download(url: str, cache_dir: str) -> str:
+    raise ValueError(
+        f"Files are not fetched from the network, and {url[:200]!r} is one. Upload the file."
+    )
+
+
+def host_name(netloc: str) -> str | None:
+    """The lower-case host in `host`, `host:port` or `[v6]:port`; None where it is malformed."""
+    if any(character in netloc for character in "@/\\?# \t") or not netloc:
+        return None
+    try:
+        parts = urlsplit(f"//{netloc}")
+        _ = parts.port  # raises where the port is no number
+    except ValueError:
+        return None
+    return parts.hostname
+
+
+class Refusal(Exception):
+    """A request that is not let through: the status to answer with and a plain sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class Guard:
+    """ASGI middleware: Host, Origin, paths and body sizes checked; safety headers on answers.
+
+    allowed_hosts: names beside loopback that may stand in Host and in Origin.
+    max_upload_mb: largest upload, in MB of 10^6 bytes.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], max_upload_mb: int) -> None:
+        self.app = app
+        self.named_hosts = frozenset(host.lower() for host in allowed_hosts) - WILDCARD_HOSTS
+        self.hosts = LOOPBACK_HOSTS | self.named_hosts
+        self.max_upload_bytes = max_upload_mb * MEGABYTE
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except Refusal as refusal:
+            await _refuse(refusal, scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            return
+        body = _CountedBody(receive, self._body_limit(scope))
+        answer = _GuardedAnswer(send, body)
+        try:
+            await self.app(scope, body.receive, answer.send)
+        except ClientDisconnect:
+            if not body.too_large:
+                raise
+        if body.too_large and not answer.started:
+            await _refuse(_too_large(body.limit), scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        self._check_origin(headers)
+        _check_path(scope["path"])
+        if scope["type"] == "http":
+            length = headers.get("content-length", "0")
+            limit = self._body_limit(scope)
+            if not length.isascii() or not length.isdigit():
+                raise Refusal(400, f"The Content-Length {length[:40]!r} is not a number.")
+            if int(length) > limit:
+                raise _too_large(limit)
+
+    def _check_host(self, headers: Headers) -> None:
+        if len(headers.getlist("host")) != 1:
+            raise Refusal(421, "The request must name exactly one Host.")
+        for name in ("host", "x-forwarded-host", "x-gradio-server"):
+            for value in headers.getlist(name):
+                host = host_name(value if name != "x-gradio-server" else urlsplit(value).netloc)
+                if host not in self.hosts:
+                    raise Refusal(
+                        421,
+                        f"This dashboard does not answer for the host {value[:200]!r}. "
+                        "Open it as http://127.0.0.1, or add the name to LORA_ALLOWED_HOSTS.",
+                    )
+
+    def _check_origin(self, headers: Headers) -> None:
+        # Another port of this machine is another site: the Origin must be this very address,
+        # unless it is a name the person has allowed (a proxy in front may change the Host).
+        for origin in headers.getlist("origin"):
+            parts = urlsplit(origin)
+            same = parts.netloc.lower() == headers["host"].lower()
+            named = host_name(parts.netloc) in self.named_hosts
+            if parts.scheme not in ("http", "https") or not (same or named):
+                raise Refusal(
+                    403,
+                    f"A page of {origin[:200]!r} may not use this dashboard. "
+                    "Add its host to LORA_ALLOWED_HOSTS if it should.",
+                )
+        elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if elsewhere and headers.get("sec-fetch-mode") != "navigate":
+            raise Refusal(403, "Another site's page may not load parts of this dashboard.")
+
+    def _body_limit(self, scope: Scope) -> int:
+        if scope["path"] in UPLOAD_PATHS:
+            return self.max_upload_bytes + MULTIPART_BYTES
+        return min(MAX_BODY_BYTES, self.max_upload_bytes)
+
+
+def _check_path(path: str) -> None:
+    """Raise Refusal for an operation of Gradio's that is not used here."""
+    for prefix in ("/gradio_api/", "/"):
+        if path.startswith(prefix):
+            operation = path.removeprefix(prefix)
+            break
+    if operation.startswith(("file=", "file/")):
+        named = unquote(operation[5:]).lstrip("/ \t").lower()
+        if "://" in named or named.startswith(("http:", "https:")):
+            raise Refusal(403, "Files of other servers are not fetched through this one.")
+        return
+    if operation.startswith("proxy="):
+        raise Refusal(403, "Requests are not passed on to other servers.")
+    if path.startswith("/gradio_api/") and operation.split("/")[0] not in GRADIO_OPERATIONS:
+        raise Refusal(404, "This part of Gradio is switched off here.")
+    if path.startswith(("/monitoring", "/login", "/logout", "/svelte", "/pwa_icon")):
+        raise Refusal(404, "This part of Gradio is switched off here.")
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
+        413,
+        f"The request is larger than the {limit // MEGABYTE:,} MB allowed. "
+        "Send a smaller file, or raise LORA_MAX_UPLOAD_MB.",
+    )
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence[:120]})
+        return
+    headers = {**ANSWER_HEADERS, "Connection": "close"}
+    response = PlainTextResponse(refusal.sentence + "\n", refusal.status, headers)
+    await response(scope, receive, send)
+
+
+class _CountedBody:
+    """The request's body, cut off as soon as it is longer than `limit` bytes.
+
+    A chunked request has no Content-Length: only counting tells its size.
+    """
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._seen = 0
+        self.limit = limit
+        self.too_large = False
+
+    async def receive(self) -> Message:
+        if self.too_large:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        if self._seen > self.limit:
+            self.too_large = True
+            return {"type": "http.disconnect"}
+        return message
+
+
+class _GuardedAnswer:
+    """The answer with the safety headers; nothing of it is sent once the body was too large."""
+
+    def __init__(self, send: Send, body: _CountedBody) -> None:
+        self._send = send
+        self._body = body
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if self._body.too_large and not self.started:
+            return
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in ANSWER_HEADERS.items():
+                headers[name] = value
+        await self._send(message)

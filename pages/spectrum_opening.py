@@ -1,0 +1,110 @@
+"""Opening a matrix: from where it lies to a view of it at every k, with progress on the way.
+
+The handlers of the tab "A matrix" stream what `Opener.open` yields: view, progress, stop button.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from threading import Event
+
+import gradio as gr
+import numpy as np
+
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from lora_engine.spectrum import Decomposition, Stopped, decompose, describe_method, pool, sample
+from lora_engine.spectrum.decomposition import choose_method
+from lora_engine.spectrum.pooled import PooledFactors
+from lora_engine.spectrum.watch import Progress, StopSign
+from lora_engine.weights import MatrixSource
+from pages.spectrum_job import Job, Step, Turns
+from pages.spectrum_shelf import Shelf
+from pages.spectrum_source import START_K, Wanted, open_wanted
+from pages.spectrum_update import METHOD as UPDATE_METHOD
+from pages.spectrum_update import FactorMatrix, update_taken_apart
+from pages.spectrum_view import first_look, start_k, view_value
+
+SCREEN = 512
+MOST_RANKS = 1024  # of the pooled factors: 4 MiB in float32 at 512 x 512
+SKETCH_RANKS = 256
+SMALLEST_SLOW_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens matrices for all browser tabs, one at a time for each."""
+
+    engine: Engine
+    shelf: Shelf
+    turns: Turns
+
+    def open(self, request: gr.Request, wanted: Wanted, k: int = 0) -> Iterator[tuple]:
+        """View, progress and stop button, until the matrix is shown at k (0: where it opens).
+
+        Ends without a word where the person chose something else meanwhile. Raises EngineError.
+        """
+        try:
+            yield from self._opened(self.turns.take(request), wanted, k)
+        except Stopped:
+            return
+        except EngineError:
+            yield (gr.skip(), "", gr.Button(visible=False))
+            raise
+
+    def _opened(self, turn: Event, wanted: Wanted, k: int) -> Iterator[tuple]:
+        working = gr.Button(visible=True)
+        with Job(turn, lambda progress, stop: _looked_at(open_wanted(self.engine, wanted))) as job:
+            for _ in job.steps():
+                yield (gr.skip(), Step(0.0, "opening the matrix").html(), working)
+            source, look = job.result()
+        if look is not None:
+            first = Step(0.0, describe_method(source.shape)).html()
+            yield (first_look(source, look), first, working)
+        with Job(turn, lambda progress, stop: _taken_apart(source, progress, stop)) as job:
+            for step in job.steps():
+                yield (gr.skip(), step.html(), working)
+            found, pooled = job.result()
+        matrix = self.shelf.put(source, found, pooled)
+        method = UPDATE_METHOD if isinstance(source, FactorMatrix) else None
+        opens_at = START_K.get(wanted.name) if wanted.kind == "sample" else None
+        value = view_value(matrix, k or opens_at or start_k(found), wanted.state(), method)
+        yield (value, _what_to_see(wanted), gr.Button(visible=False))
+
+
+def _what_to_see(wanted: Wanted) -> str:
+    """A sample's one sentence, where the progress was."""
+    if wanted.kind != "sample":
+        return ""
+    return f'<p class="rs-doing">{escape(sample(wanted.name).shows)}</p>'
+
+
+def _looked_at(source: MatrixSource) -> tuple[MatrixSource, PooledFactors | None]:
+    """The matrix, and its picture alone where taking it apart will take a while."""
+    if min(source.shape) < SMALLEST_SLOW_SIDE or isinstance(source, FactorMatrix):
+        return source, None
+    rows, columns = source.shape
+    nothing = Decomposition(
+        shape=source.shape,
+        singular_values=np.zeros(1),
+        left=np.zeros((rows, 0)),
+        right=np.zeros((columns, 0)),
+        total_squared=0.0,
+        method="svd",
+        eps=0.0,
+        value_floor=0.0,
+    )
+    return source, pool(source, nothing, SCREEN, SCREEN, 0)
+
+
+def _taken_apart(
+    source: MatrixSource, progress: Progress, stop: StopSign
+) -> tuple[Decomposition, PooledFactors]:
+    if isinstance(source, FactorMatrix):
+        found = update_taken_apart(source)
+        return found, pool(source, found, SCREEN, SCREEN, MOST_RANKS)
+    ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
+    found = decompose(source, vectors=ranks, progress=progress, should_stop=stop)
+    return found, pool(source, found, SCREEN, SCREEN, MOST_RANKS)

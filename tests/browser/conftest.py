@@ -1,0 +1,196 @@
+"""A real server and a real browser, and the promise that no request leaves the machine.
+
+The server is `python app.py` as a process of its own, on a free port and a data folder of the
+test's. Every request of every page is recorded: one that goes anywhere else fails the test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+START_S = 90
+ANSWER_MS = 30_000  # two cores shared with a training run
+INSTALLED = ("chromium", "chromium-browser", "google-chrome")
+
+expect.set_options(timeout=ANSWER_MS)
+
+
+@dataclass
+class Server:
+    """A running dashboard. `process` is for tests that kill it."""
+
+    url: str
+    data_dir: Path
+    process: subprocess.Popen
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start a server: `start_server()`, or `start_server(data_dir)` on an old folder."""
+    servers: list[Server] = []
+
+    def start(data_dir: Path | None = None, **environment: str) -> Server:
+        folder = data_dir or tmp_path_factory.mktemp("data")
+        servers.append(_serve(folder, environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        _stop(server.process)
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One server for all tests of a file."""
+    return start_server()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The installed Chromium, else Playwright's own.
+
+    Closed with each file: while it is open its event loop runs, and no other test may have one.
+    """
+    found = next((path for path in map(shutil.which, INSTALLED) if path), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Traffic:
+    """What the pages of one test asked for and complained about."""
+
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def outside(self) -> list[str]:
+        """Addresses on other machines."""
+        local = ("127.0.0.1", "localhost", None)
+        return [url for url in self.requests if urlsplit(url).hostname not in local]
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+def open_page(browser: Browser, traffic: Traffic) -> Iterator[Callable[..., Page]]:
+    """Open an address in a window of its own: `open_page(url, width=390, dark=True)`.
+
+    At the end no request of any window may have left the machine and no script have failed.
+    """
+    pages: list[Page] = []
+
+    def opened(url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
+        scheme = "dark" if dark else "light"
+        page = browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+        )
+        page.set_default_timeout(ANSWER_MS)
+        page.on("request", lambda request: traffic.requests.append(request.url))
+        page.on("pageerror", lambda error: traffic.complaints.append(str(error)))
+        page.on("console", lambda message: _note(message, traffic))
+        pages.append(page)
+        page.goto(url)
+        expect(page.locator(".rs-header h1")).to_be_visible()
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert traffic.outside == []
+    assert traffic.complaints == []
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
+    """Take a picture of the whole page; RANKSCOPE_PICTURES names a folder to keep them in."""
+    folder = Path(os.environ.get("RANKSCOPE_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(page: Page, name: str) -> Path:
+        path = folder / f"{name}.png"
+        page.screenshot(path=path, full_page=True)
+        return path
+
+    return take
+
+
+def _note(message, traffic: Traffic) -> None:
+    # A page that is left cuts its own connections, which Gradio's client calls an error.
+    aborted = ("AbortError", "Connection errored out", "ERR_ABORTED", "Failed to fetch")
+    if message.type == "error" and not any(word in message.text for word in aborted):
+        traffic.complaints.append(message.text)
+
+
+def _serve(data_dir: Path, environment: dict[str, str]) -> Server:
+    """Start `python app.py` and wait until it answers."""
+    port = _free_port()
+    log = data_dir / "server.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "HOST": "127.0.0.1",
+                "PORT": str(port),
+                "LORA_DATA_DIR": str(data_dir),
+                "LORA_DEVICE": "cpu",
+                "HF_HUB_OFFLINE": "1",
+                **environment,
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = Server(f"http://127.0.0.1:{port}", data_dir, process)
+    deadline = time.monotonic() + START_S
+    while not _answers(server.url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            _stop(process)
+            pytest.fail(f"The server did not start:\n{log.read_text('utf-8')}")
+        time.sleep(0.1)
+    return server
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
+            return answer.status == 200
+    except (URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -1,0 +1,227 @@
+"""The shell in a real browser: every page opens, nothing leaves the machine, the guard holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import pages
+from pages import ADAPTERS, CALCULATOR, COMPARE, RUNS, SPECTRUM, TRAIN
+from tests.browser.conftest import Server, Traffic
+
+SERVED = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)
+OpenPage = Callable[..., Page]
+KINDS = '.rs-table[data-label="Adapted modules by kind"]'
+COUNTING_MS = 60_000  # the first count loads torch, transformers and PEFT
+
+
+@pytest.mark.parametrize("page", SERVED, ids=lambda page: page.title)
+def test_a_page_opens_fits_a_phone_and_asks_nobody_else(
+    page: pages.Page, server: Server, open_page: OpenPage, traffic: Traffic
+) -> None:
+    shown = open_page(server.url + page.path, width=390)
+
+    expect(shown.locator(".rs-header h1")).to_have_text(page.title)
+    expect(shown.locator("nav a.active")).to_have_text(page.title)
+    expect(shown).to_have_title(f"{page.title} · Rankscope")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    assert shown.locator("footer").count() == 0
+    assert len(traffic.requests) > 10
+
+
+def test_the_bar_leads_to_every_page(server: Server, open_page: OpenPage) -> None:
+    shown = open_page(server.url)
+
+    links = shown.locator("nav a")
+    expect(links).to_have_text([page.title for page in SERVED])
+    shown.locator("nav a", has_text=RUNS.title).click()
+    expect(shown.locator(".rs-header h1")).to_have_text(RUNS.title)
+
+
+def test_the_rank_moves_by_key_and_repaints_without_the_server(
+    server: Server, open_page: OpenPage, traffic: Traffic
+) -> None:
+    shown = open_page(server.url)
+    low_rank = shown.locator("#matrix .rs-tile").nth(1).locator("dd").first
+    expect(low_rank).to_have_text("65,536")
+    expect(shown.locator(f"{KINDS} tbody tr")).to_have_count(2, timeout=COUNTING_MS)
+    asked = len(traffic.requests)
+
+    shown.locator("#field-rank input[type=range]").focus()
+    shown.keyboard.press("ArrowRight")
+
+    expect(low_rank).to_have_text("73,728")
+    assert traffic.requests[asked:] == []
+    expect(shown).to_have_url(re.compile("r=9"))
+
+
+def test_a_link_opens_the_calculator_in_its_state(server: Server, open_page: OpenPage) -> None:
+    shown = open_page(f"{server.url}/?d=512&k=512&r=8&preset=gpt2&targets=all-linear&rank=4")
+
+    tiles = shown.locator("#matrix .rs-tile dd")
+    expect(tiles.first).to_have_text("262,144")
+    expect(shown.get_by_label("Model")).to_have_value("GPT-2")
+
+
+def test_what_is_chosen_for_the_model_counts_for_its_memory(
+    server: Server, open_page: OpenPage
+) -> None:
+    shown = open_page(f"{server.url}/?targets=all-linear&rank=16")
+    plot = shown.locator("#memory-bar .rs-plot")
+    expect(plot).to_have_attribute(
+        "aria-label", re.compile("^.*23 GiB in all"), timeout=COUNTING_MS
+    )
+
+    shown.get_by_label("Gradient checkpointing").check()
+
+    expect(plot).to_have_attribute("aria-label", re.compile("14.4 GiB"), timeout=COUNTING_MS)
+
+
+def test_a_wrong_size_is_said_beside_the_field(server: Server, open_page: OpenPage) -> None:
+    shown = open_page(server.url)
+
+    shown.locator("#field-d input").fill("0")
+
+    expect(shown.get_by_role("alert")).to_contain_text("from 1 to")
+    expect(shown.locator("#field-d.rs-wrong .rs-wrong-text")).to_contain_text("got 0")
+    shown.locator("#field-d input").fill("64")
+    expect(shown.locator("#field-d.rs-wrong")).to_have_count(0)
+
+
+def test_the_table_sorts_by_key_and_downloads_whole_numbers(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    shown = open_page(f"{server.url}/?preset=llama-2-7b&targets=all-linear&rank=16")
+    table = shown.locator(KINDS)
+    expect(table.locator("tbody tr")).to_have_count(7, timeout=COUNTING_MS)
+
+    table.get_by_role("button", name="parameters", exact=True).focus()
+    shown.keyboard.press("Enter")
+
+    header = table.locator("th", has_text=re.compile("^parameters[↑↓]?$"))
+    expect(header).to_have_attribute("aria-sort", "descending")
+    last = table.locator("tbody td.rs-number:last-child")
+    counts = [int(text.replace(",", "")) for text in last.all_inner_texts()]
+    assert counts == sorted(counts, reverse=True)
+    assert sum(counts) == 39_976_960
+    with shown.expect_download() as download:
+        table.get_by_role("button", name="Download CSV").click()
+    download.value.save_as(tmp_path / "table.csv")
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
+    assert sum(int(row["parameters"]) for row in rows) == 39_976_960
+
+
+def test_a_download_runs_nothing_in_a_spreadsheet(server: Server, open_page: OpenPage) -> None:
+    shown = open_page(server.url)
+    expect(shown.locator(f"{KINDS} tbody tr")).to_have_count(2, timeout=COUNTING_MS)
+    content = {
+        "columns": [{"label": "name"}, {"label": "loss"}],
+        "rows": [{"raw": [text, -0.5]} for text in ("=1+1", "+1", "-1", "@x", 'a"b,c', "plain")],
+    }
+
+    made = shown.evaluate("content => rankscope.csv(content)", content)
+
+    first = [row[0] for row in csv.reader(made.splitlines())][1:]
+    assert first == ["'=1+1", "'+1", "'-1", "'@x", 'a"b,c', "plain"]
+    assert made.splitlines()[1].endswith(",-0.5")
+
+
+def test_formulas_are_set_by_the_local_bundle(server: Server, open_page: OpenPage) -> None:
+    shown = open_page(server.url)
+
+    shown.get_by_role("button", name="How this works").click()
+
+    expect(shown.locator(".rs-how .katex").first).to_be_visible()
+
+
+def test_dark_mode_follows_the_machine(server: Server, open_page: OpenPage) -> None:
+    dark, light = open_page(server.url, dark=True), open_page(server.url)
+
+    ground = "getComputedStyle(document.querySelector('.nav-holder')).backgroundColor"
+    assert dark.evaluate(ground) == "rgb(17, 26, 43)"
+    assert light.evaluate(ground) == "rgb(255, 255, 255)"
+
+
+def test_the_policy_keeps_a_script_from_calling_outside(
+    server: Server, open_page: OpenPage, traffic: Traffic
+) -> None:
+    shown = open_page(server.url)
+
+    refused = shown.evaluate(
+        "() => fetch('http://198.51.100.1/').then(() => 'sent', error => error.name)"
+    )
+
+    assert refused == "TypeError"
+    blocked = [text for text in traffic.complaints if "Content Security Policy" in text]
+    assert blocked
+    traffic.complaints.clear()
+    traffic.requests.clear()
+
+
+def _status(url: str, data: bytes | None = None, **headers: str) -> int:
+    request = urllib.request.Request(url, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
+
+
+def test_the_served_app_is_behind_the_guard(server: Server) -> None:
+    url = server.url
+    assert _status(url) == 200
+    assert _status(f"{url}/healthz") == 200
+    assert _status(url, Host="evil.example") == 421
+    assert _status(url, Origin="http://evil.example") == 403
+    assert _status(f"{url}/gradio_api/file=https://example.com/") == 403
+    assert _status(f"{url}/gradio_api/file=/etc/passwd") == 403
+    assert _status(f"{url}/docs") == 404
+
+
+def test_the_server_fetches_no_file_that_a_caller_names(server: Server) -> None:
+    # 198.51.100.1 is reserved for documentation: a fetch would hang until its time-out.
+    listed = json.load(urllib.request.urlopen(f"{server.url}/config", timeout=30))
+    takes_file = next(
+        item
+        for item in listed["dependencies"]
+        if any(
+            item["inputs"] == [part["id"]] and part["type"] == "uploadbutton"
+            for part in listed["components"]
+        )
+    )
+    file = {"path": "http://198.51.100.1/x.jsonl", "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [file], "fn_index": takes_file["id"], "session_hash": "test"}
+    answer = urllib.request.Request(
+        f"{server.url}/gradio_api/run/predict",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+
+    with pytest.raises(HTTPError) as refused:
+        urllib.request.urlopen(answer, timeout=20)
+
+    assert refused.value.code == 500
+    assert b"not fetched from the network" in refused.value.read()
+
+
+def test_the_params_endpoint_counts_for_scripts(server: Server) -> None:
+    from gradio_client import Client
+
+    client = Client(server.url, verbose=False)
+
+    counted = client.predict(d=4096, k=4096, rank=8, api_name="/params")
+    assert (counted["full_parameters"], counted["lora_parameters"]) == (16_777_216, 65_536)
+    with pytest.raises(Exception, match="rank"):
+        client.predict(d=4096, k=4096, rank=0, api_name="/params")
+    asked = {"preset": "llama-2-7b", "method": "qlora", "rank": 16}
+    estimated = client.predict(**asked, api_name="/memory")
+    total = sum(item["gib"] for item in estimated["items"])
+    assert estimated["total_gib"] == pytest.approx(total)

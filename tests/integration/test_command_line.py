@@ -1,0 +1,143 @@
+"""The command line as somebody scripts against it: one JSON document, exit codes, both streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs `python -m lora_engine …` on a data folder of the test's own."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "lora_engine", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "LORA_DATA_DIR": str(tmp_path / "data"), "LORA_DEVICE": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call
+
+
+@pytest.fixture
+def spec_file(tmp_path, tiny_llama, rows_file):
+    path = tmp_path / "spec.json"
+    document = {
+        "name": "two steps",
+        "base_model": str(tiny_llama),
+        "dataset": {"source": str(rows_file)},
+        "optimization": {"max_steps": 2, "batch_size": 4, "learning_rate": 0.01},
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def answer(done: subprocess.CompletedProcess):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(done: subprocess.CompletedProcess) -> str:
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-2].startswith("error: ")
+    return done.stderr
+
+
+def test_train_then_list_then_compare(run, spec_file, tiny_llama):
+    result = answer(run("train", spec_file, "--json"))
+    assert {
+        "state", "steps", "train_loss", "eval_loss", "tokens", "tokens_per_s",
+        "peak_memory_bytes", "elapsed_s", "error",
+    } <= set(result)  # fmt: skip
+    assert (result["state"], result["steps"]) == ("finished", 2)
+
+    listed = answer(run("runs", "--json"))
+    assert [item["state"] for item in listed] == ["finished"]
+    shown = answer(run("show", listed[0]["id"], "--json"))
+    assert shown["spec"]["optimization"]["max_steps"] == 2
+    adapters = answer(run("adapters", "--json"))
+    assert [(item["name"], item["rank"]) for item in adapters] == [("two steps", 8)]
+
+    compared = answer(
+        run(
+            "compare", "--base", tiny_llama, "--adapter", listed[0]["id"],
+            "--prompt", "What colour is the sky?", "--max-new-tokens", 4, "--json",
+        )
+    )  # fmt: skip
+    assert [item["prompt"] for item in compared["prompts"]] == ["What colour is the sky?"]
+    answers = compared["prompts"][0]["answers"]
+    assert [item["name"] for item in answers] == ["base", listed[0]["id"]]
+    assert all({"name", "text", "tokens"} <= set(item) for item in answers)
+    assert compared["elapsed_s"] > 0
+
+
+def test_train_into_a_folder_and_go_on_there(run, spec_file, tmp_path):
+    folder = tmp_path / "own"
+    assert answer(run("train", spec_file, "--run-dir", folder, "--json"))["steps"] == 2
+    assert (folder / "adapter" / "adapter_model.safetensors").exists()
+    assert "--resume" in refused(run("train", spec_file, "--run-dir", folder))
+    assert run("runs", "--json").stdout.strip() == "[]"
+
+
+def test_a_submitted_run_outlives_the_command(run, spec_file):
+    submitted = answer(run("submit", spec_file, "--json"))
+    assert submitted["state"] == "running"
+    cancelled = answer(run("cancel", submitted["id"], "--json"))
+    assert cancelled["state"] in ("cancelled", "finished")
+
+
+def test_a_spec_with_three_errors_reports_three(run, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text('{"method": {"rank": 0}, "optimization": {"epochs": "three"}, "foo": 1}')
+    said = refused(run("train", path, "--json"))
+    for field in ("method.rank", "optimization.epochs", "foo"):
+        assert field in said
+    assert run("runs", "--json").stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "/nowhere.json"),
+        ("show", "no-such-run"),
+        ("cancel", "no-such-run"),
+        ("params", "--d", "5"),
+        ("params", "--preset", "no-such-model"),
+        ("compare", "--base", "/nowhere", "--prompt", "hi"),
+        ("compare", "--max-new-tokens", "0", "--prompt", "hi"),
+        ("preview", "/nowhere.jsonl", "--base", "/nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_on_standard_error_with_exit_2(run, arguments):
+    refused(run(*arguments))
+
+
+def test_params_by_hand(run):
+    counted = answer(run("params", "--d", 4096, "--k", 4096, "--rank", 8, "--json"))
+    assert (counted["full_parameters"], counted["lora_parameters"]) == (16_777_216, 65_536)
+    assert counted["ratio"] == pytest.approx(0.00390625)
+
+
+def test_doctor_lists_every_setting(run):
+    checks = {check["name"]: check for check in answer(run("doctor", "--json"))["checks"]}
+    assert {"torch", "peft", "LORA_DATA_DIR", "LORA_MODELS_DIR", "LORA_DEVICE"} <= set(checks)
+    assert all({"name", "ok", "detail"} <= set(check) for check in checks.values())
+
+
+def test_what_is_bundled_is_listed(run):
+    assert "starter" in [model["name"] for model in answer(run("models", "--json"))]
+    names = [dataset["name"] for dataset in answer(run("datasets", "--json"))]
+    assert {"starter:pirate", "starter:json", "starter:facts"} <= set(names)

@@ -1,0 +1,284 @@
+"""Real workers: they train, stop, die and are found again, all through the engine's own doors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from lora_engine.base_models import load_base_model, load_tokenizer, resolve_base_model
+from lora_engine.engine import Engine
+from lora_engine.errors import Conflict, EngineError
+from lora_engine.runs.launcher import WorkerIdentity
+from lora_engine.runs.store import ACTIVE, RunState
+from lora_engine.training.run_directory import is_alive
+from lora_engine.training.spec import RunSpec, spec_from
+
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def engine(settings) -> Iterator[Engine]:
+    engine = Engine(settings)
+    yield engine
+    for view in engine.runs():
+        engine.cancel(view.id)
+    wait(engine, lambda: all(view.record.state not in ACTIVE for view in engine.runs()))
+
+
+@pytest.fixture
+def make_spec(tiny_llama, rows_file) -> Callable[..., RunSpec]:
+    def make(**optimization) -> RunSpec:
+        return spec_from(
+            {
+                "name": "tiny",
+                "base_model": str(tiny_llama),
+                "dataset": {"source": str(rows_file)},
+                "method": {"dropout": 0.1},
+                "optimization": {"learning_rate": 0.01, "batch_size": 4, **optimization},
+            }
+        )
+
+    return make
+
+
+def wait(engine: Engine, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get there"
+        time.sleep(0.05)
+        engine.refresh()
+
+
+def wait_for_end(engine: Engine, run_id: str) -> RunState:
+    wait(engine, lambda: engine.run(run_id).record.state not in (RunState.QUEUED, *ACTIVE))
+    return engine.run(run_id).record.state
+
+
+def wait_for_step(engine: Engine, run_id: str, step: int) -> None:
+    def there() -> bool:
+        view = engine.run(run_id)
+        assert view.record.state in (RunState.QUEUED, *ACTIVE), engine.log_tail(run_id)
+        return view.newest is not None and view.newest.step >= step
+
+    wait(engine, there)
+
+
+def kill(engine: Engine, run_id: str) -> None:
+    lock = engine.directory(run_id).lock_path.read_bytes()
+    os.killpg(WorkerIdentity.model_validate_json(lock).pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def asked_outside(monkeypatch) -> Iterator[list]:
+    """Connections that workers open to the network, caught by a proxy that only listens."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    caught: list = []
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, address = listener.accept()
+                caught.append(address)
+                connection.close()
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    for name in ("HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield caught
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def test_a_run_leaves_everything_the_contract_names_and_asks_nobody_outside(
+    engine, make_spec, tiny_llama, asked_outside
+):
+    run_id = engine.submit(make_spec(max_steps=2)).id
+    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.log_tail(run_id)
+
+    directory = engine.directory(run_id)
+    names = {path.name for path in directory.path.iterdir()}
+    assert {"spec.json", "metrics.jsonl", "worker.log", "adapter", "result.json", "lock"} <= names
+    rows = [json.loads(line) for line in directory.metrics_path.read_text().splitlines()]
+    assert [(row["seq"], row["step"]) for row in rows] == [(1, 1), (2, 2)]
+    assert {
+        "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s", "elapsed_s",
+        "memory_bytes",
+    } <= set(rows[0])  # fmt: skip
+    assert "eval_loss" in rows[1]
+    result = json.loads(directory.result_path.read_text())
+    assert (result["state"], result["steps"], result["error"]) == ("finished", 2, None)
+    provenance = json.loads((directory.adapter_path / "provenance.json").read_text())
+    assert {
+        "run", "spec", "base_fingerprint", "data_hash", "chat_template_hash", "versions",
+    } <= set(provenance)  # fmt: skip
+    _assert_peft_loads_it(engine, directory.adapter_path, tiny_llama)
+    assert asked_outside == []
+
+
+def _assert_peft_loads_it(engine, adapter_path, base_path):
+    """The saved folder is a plain PEFT adapter, and it changes what the base says."""
+    import torch
+    from peft import PeftModel
+
+    base = resolve_base_model(str(base_path), engine.settings)
+    model = load_base_model(base, "cpu", torch.float32).eval()
+    tokens = torch.tensor([load_tokenizer(base)("What colour").input_ids])
+    with torch.inference_mode():
+        before = model(tokens).logits
+        after = PeftModel.from_pretrained(model, adapter_path)(tokens).logits
+    assert (before - after).abs().max() > 1e-4
+
+
+def test_the_same_spec_twice_gives_the_same_losses_and_a_queue_holds_the_second(engine, make_spec):
+    spec = make_spec(max_steps=6)
+    first, second = engine.submit(spec).id, engine.submit(spec).id
+    assert engine.run(first).record.state is RunState.RUNNING
+    assert engine.run(second).record.state is RunState.QUEUED
+    for run_id in (first, second):
+        assert wait_for_end(engine, run_id) is RunState.FINISHED
+    losses = [[row.loss for row in engine.metrics(run_id)] for run_id in (first, second)]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 6
+
+
+def test_killed_and_resumed_is_the_same_as_never_killed(engine, make_spec):
+    spec = make_spec(max_steps=40, save_every=3, eval_every=10)
+    whole = engine.submit(spec).id
+    assert wait_for_end(engine, whole) is RunState.FINISHED
+
+    broken = engine.submit(spec).id
+    wait_for_step(engine, broken, 7)
+    kill(engine, broken)
+    assert wait_for_end(engine, broken) is RunState.INTERRUPTED
+    kept = len(engine.metrics(broken))
+    assert 7 <= kept < 40
+    assert engine.run(broken).result is None
+
+    engine.resume(broken)
+    assert wait_for_end(engine, broken) is RunState.FINISHED, engine.log_tail(broken)
+    assert "resumed after step" in engine.log_tail(broken)
+    expected = {row.step: row.loss for row in engine.metrics(whole)}
+    assert {row.step: row.loss for row in engine.metrics(broken)} == expected
+    with pytest.raises(Conflict, match="finished"):
+        engine.resume(broken)
+
+
+def test_a_restarted_server_adopts_a_run_once(engine, make_spec, settings):
+    run_id = engine.submit(make_spec(max_steps=400)).id
+    wait_for_step(engine, run_id, 1)
+
+    another = Engine(settings)  # what a restarted server makes; the first is simply gone
+    another.refresh()
+    assert another.run(run_id).record.state is RunState.RUNNING
+    assert len(another.runs()) == 1
+    wait_for_step(another, run_id, 3)
+
+    another.cancel(run_id)
+    another.cancel(run_id)
+    assert wait_for_end(another, run_id) is RunState.CANCELLED
+    assert not is_alive(another.directory(run_id))
+    assert (another.directory(run_id).adapter_path / "adapter_model.safetensors").exists()
+    assert another.run(run_id).result.steps >= 3
+
+
+def test_a_queued_run_is_cancelled_without_starting(engine, make_spec):
+    running = engine.submit(make_spec(max_steps=400)).id
+    waiting = engine.submit(make_spec(max_steps=2)).id
+    assert engine.cancel(waiting).record.state is RunState.CANCELLED
+    engine.cancel(running)
+    assert wait_for_end(engine, running) is RunState.CANCELLED
+    assert not engine.directory(waiting).metrics_path.exists()
+
+
+def test_a_stopped_worker_that_does_not_answer_is_killed(engine, make_spec, monkeypatch):
+    monkeypatch.setattr("lora_engine.runs.supervisor.STOP_PATIENCE_S", 1.0)
+    run_id = engine.submit(make_spec(max_steps=400)).id
+    wait_for_step(engine, run_id, 1)
+    lock = engine.directory(run_id).lock_path.read_bytes()
+    os.kill(WorkerIdentity.model_validate_json(lock).pid, signal.SIGSTOP)
+    engine.cancel(run_id)
+    assert wait_for_end(engine, run_id) is RunState.CANCELLED
+    assert not is_alive(engine.directory(run_id))
+
+
+def test_data_changed_since_the_checkpoint_is_refused(engine, make_spec, rows_file):
+    run_id = engine.submit(make_spec(max_steps=400, save_every=1)).id
+    wait_for_step(engine, run_id, 2)
+    engine.cancel(run_id)
+    assert wait_for_end(engine, run_id) is RunState.CANCELLED
+    rows_file.write_text(rows_file.read_text().replace("Grass.", "Stone."))
+    engine.resume(run_id)
+    assert wait_for_end(engine, run_id) is RunState.FAILED
+    assert "dataset changed" in engine.run(run_id).result.error.problem
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter(
+    engine, make_spec, tiny_llama, rows_file, tmp_path
+):
+    """One byte's embedding is NaN, and one row holds that byte: the step that meets it stops."""
+    broken = shutil.copytree(tiny_llama, tmp_path / "broken")
+    byte = AutoTokenizer.from_pretrained(broken)("~").input_ids[0]
+    weights = load_file(broken / "model.safetensors")
+    weights["model.embed_tokens.weight"][byte] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    rows_file.write_text(rows_file.read_text().replace("thing 17?", "thing ~?"))
+
+    document = make_spec(max_steps=30).model_dump(mode="json")
+    document["base_model"] = str(broken)
+    document["dataset"]["eval_fraction"] = 0.0
+    run_id = engine.submit(spec_from(document)).id
+    assert wait_for_end(engine, run_id) is RunState.FAILED
+    result = engine.run(run_id).result
+    assert f"at step {result.steps + 1}" in result.error.problem
+    assert result.steps == len(engine.metrics(run_id)) < 10
+    adapter = load_file(engine.directory(run_id).adapter_path / "adapter_model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in adapter.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"base_model": "nowhere"}, "no base model 'nowhere'"),
+        ({"dataset": {"source": "/nowhere.jsonl"}}, "nowhere.jsonl"),
+        ({"method": {"target_modules": ["q_prj"]}}, "q_prj"),
+        ({"method": {"rank_pattern": {"nothing": 4}}}, "nothing"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_no_run(engine, make_spec, change, words):
+    document = make_spec(max_steps=2).model_dump(mode="json")
+    for key, value in change.items():
+        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(EngineError, match=words):
+        engine.submit(spec_from(document))
+    assert engine.runs() == []
+    assert list(engine.settings.runs_dir.iterdir()) == []
+
+
+def test_targets_that_match_nothing_list_what_would(engine, make_spec):
+    document = make_spec().model_dump(mode="json")
+    document["method"]["target_modules"] = ["q_prj"]
+    with pytest.raises(EngineError, match="q_proj, k_proj|q_proj") as caught:
+        engine.submit(spec_from(document))
+    assert "down_proj" in caught.value.remedy
+
+
+def test_several_problems_come_together(engine):
+    spec = spec_from({"base_model": "nowhere", "dataset": {"source": "/nowhere.jsonl"}})
+    with pytest.raises(EngineError) as caught:
+        engine.submit(spec)
+    assert "base_model" in caught.value.problem
+    assert "dataset" in caught.value.problem

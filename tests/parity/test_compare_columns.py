@@ -1,0 +1,103 @@
+"""Batched columns equal separate greedy generations of transformers, token for token."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lora_engine.compare import decode
+from lora_engine.compare.model import ComparisonModel, Request
+from lora_engine.compare.prompts import prompt_tokens
+from lora_engine.compare.sampling import Sampling
+from lora_engine.data import Message
+from tests.compare_models import ARCHITECTURES, byte_tokenizer, save_adapter, save_base
+
+SHORT = [Message("user", "Hello!")]
+LONG = [
+    Message("system", "You answer in a few words."),
+    Message("user", "Tell me a story of a fox, and then count: 1, 2, 3, 4."),
+]
+
+
+def generated(base, adapter, messages, new_tokens, **choices) -> list[int]:
+    """What plain transformers and PEFT generate for one conversation, alone."""
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32).eval()
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter).eval()
+    (prompt,) = prompt_tokens([messages], byte_tokenizer(), None, template_is_ours=True)
+    output = model.generate(
+        input_ids=torch.tensor([prompt]),
+        attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+        do_sample=False,
+        max_new_tokens=new_tokens,
+        **choices,
+    )[0, len(prompt) :].tolist()
+    return output[: output.index(258)] if 258 in output else output
+
+
+def answered(model, requests, sampling) -> dict[str, str]:
+    *_, last = model.answer_all(requests, sampling)
+    return {name: column.text for name, column in last.columns.items()}
+
+
+def as_text(tokens: list[int]) -> str:
+    return byte_tokenizer().decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_columns_of_one_batch_equal_separate_generations(
+    tmp_path, settings, monkeypatch, architecture
+):
+    monkeypatch.setattr(decode, "PREFILL_CHUNK", 16)
+    base = save_base(tmp_path / "base", architecture)
+    first = save_adapter(tmp_path / "first", base, seed=1)
+    second = save_adapter(tmp_path / "second", base, seed=2, r=2, use_rslora=True)
+    model = ComparisonModel.load(base, {"first": first, "second": second}, settings)
+    adapters = {"base": None, "first": first, "second": second}
+    requests = [
+        Request(f"{column} {number}", column, messages)
+        for number, messages in enumerate((SHORT, LONG))
+        for column in ("first", "base", "second")
+    ]
+    answers = answered(model, requests, Sampling(max_new_tokens=24))
+    expected = {
+        request.name: as_text(generated(base, adapters[request.column], request.messages, 24))
+        for request in requests
+    }
+    assert answers == expected
+    assert answers["base 1"] != answers["first 1"]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"], "target_modules": ["q_proj", "v_proj"]},
+        {"lora_bias": True},
+        {"target_modules": ["embed_tokens", "q_proj"]},
+    ],
+    ids=["dora", "modules_to_save", "lora_bias", "embedding"],
+)
+def test_adapters_that_need_a_pass_of_their_own_are_right_too(tmp_path, settings, choices):
+    base = save_base(tmp_path / "base")
+    plain = save_adapter(tmp_path / "plain", base, seed=1)
+    special = save_adapter(tmp_path / "special", base, seed=2, **choices)
+    model = ComparisonModel.load(base, {"plain": plain, "special": special}, settings)
+    adapters = {"base": None, "plain": plain, "special": special}
+    requests = [Request(column, column, LONG) for column in adapters]
+    answers = answered(model, requests, Sampling(max_new_tokens=24))
+    assert answers == {
+        column: as_text(generated(base, adapter, LONG, 24)) for column, adapter in adapters.items()
+    }
+
+
+def test_the_repetition_penalty_is_that_of_generate(tmp_path, settings):
+    base = save_base(tmp_path / "base")
+    adapter = save_adapter(tmp_path / "adapter", base)
+    model = ComparisonModel.load(base, {"adapter": adapter}, settings)
+    sampling = Sampling(max_new_tokens=40, repetition_penalty=1.3)
+    requests = [Request("base", "base", SHORT), Request("adapter", "adapter", LONG)]
+    assert answered(model, requests, sampling) == {
+        "base": as_text(generated(base, None, SHORT, 40, repetition_penalty=1.3)),
+        "adapter": as_text(generated(base, adapter, LONG, 40, repetition_penalty=1.3)),
+    }

@@ -1,0 +1,112 @@
+"""What must hold for any rows: splits, masks, and refusals instead of crashes."""
+
+import json
+import string
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from lora_engine.data import Dataset, Message, Row, load_dataset, split_rows, tokenize_rows
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+from lora_engine.training.spec import DatasetSpec
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TRIMMING = CHATML.replace("m.content", "m.content | trim")
+
+
+def byte_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        special_tokens=["</s>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=259,
+        show_progress=False,
+    )
+    made.train_from_iterator([], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>")
+    fast.chat_template = template
+    return fast
+
+
+TOKENIZERS = {template: byte_tokenizer(template) for template in (CHATML, TRIMMING)}
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["<|im_end|>", "\nuser\n", "<|im_start|>assistant\n", "\ue0f00\ue0f1", ""]
+)
+conversations = st.lists(st.tuples(texts, texts), min_size=1, max_size=3).map(
+    lambda pairs: tuple(
+        Message(role, text)
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    )
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(conversations, min_size=1, max_size=8), st.sampled_from(list(TOKENIZERS)))
+def test_exactly_the_answers_and_their_end_tokens_are_learned(turns, template):
+    tokenizer = TOKENIZERS[template]
+    rows = [Row(n, messages, None) for n, messages in enumerate(turns, start=1)]
+    for row, made in zip(rows, tokenize_rows(rows, tokenizer, 100_000), strict=True):
+        answers = [m.content for m in row.messages if m.role == "assistant"]
+        if template == TRIMMING:
+            answers = [answer.strip() for answer in answers]
+        learned = [label for label in made.labels if label != -100]
+        expected = "".join(answer + "<|im_end|>" for answer in answers)
+        assert tokenizer.decode(learned) == expected
+        assert all(a in (-100, b) for a, b in zip(made.labels, made.input_ids, strict=True))
+
+
+@given(st.integers(2, 200), st.floats(0.0, 0.999, exclude_max=True), st.integers(0, 2**32 - 1))
+def test_a_split_is_a_partition_with_a_training_row(count, fraction, seed):
+    rows = tuple(Row(n + 1, (), str(n)) for n in range(count))
+    train, evaluation = split_rows(Dataset("made", "text", rows, "0"), fraction, seed)
+    assert train
+    assert bool(evaluation) == (fraction > 0)
+    assert sorted([*train, *evaluation], key=lambda row: row.number) == list(rows)
+    assert split_rows(Dataset("made", "text", rows, "0"), fraction, seed) == (train, evaluation)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "user"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+records = st.dictionaries(
+    st.sampled_from(
+        ["messages", "conversations", "instruction", "input", "output", "prompt", "completion"]
+        + ["text", "history", "system"]
+    ),
+    values,
+    max_size=4,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=st.lists(records | values, max_size=4).map(json.dumps) | st.text(string.printable))
+def test_a_file_of_anything_is_read_or_refused_in_words(content, tmp_path):
+    for name in ("rows.json", "rows.csv"):
+        path = tmp_path / name
+        path.write_text(content, "utf-8", newline="")
+        try:
+            dataset = load_dataset(DatasetSpec(source=str(path)), Settings(data_dir=tmp_path))
+        except EngineError as refused:
+            said = (refused.problem, refused.remedy)
+        else:
+            said = dataset.rows
+        assert all(said)

@@ -1,0 +1,87 @@
+"""Which adapters are listed, in which order, and what a name means."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lora_engine.adapters.config import read_adapter_config
+from lora_engine.adapters.library import describe_adapter, list_adapters, resolve_adapter
+from lora_engine.errors import NotFound
+
+
+def write_adapter(folder: Path, at: int, provenance: dict | None = None, rank: int = 8) -> Path:
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    if provenance is not None:
+        (folder / "provenance.json").write_text(json.dumps(provenance))
+    os.utime(folder / "adapter_model.safetensors", (at, at))
+    return folder
+
+
+def write_run(settings, run_id: str, at: int, name: str, state: str = "finished") -> Path:
+    provenance = {"run": run_id, "spec": {"name": name}, "base_model": "starter"}
+    provenance["base_fingerprint"] = "f" * 16
+    folder = write_adapter(settings.runs_dir / run_id / "adapter", at, provenance)
+    (folder.parent / "result.json").write_text(json.dumps({"state": state}))
+    return folder
+
+
+def test_finished_runs_and_imported_adapters_are_listed_newest_first(settings):
+    write_run(settings, "aa11", 1_000, "pirate r8")
+    write_run(settings, "bb22", 3_000, "pirate r8")
+    write_run(settings, "cc33", 4_000, "cancelled", state="cancelled")
+    write_adapter(settings.data_dir / "adapters" / "imported", 2_000, rank=4)
+    listed = list_adapters(settings)
+    assert [summary.name for summary in listed] == ["pirate r8", "imported", "pirate r8 (aa11)"]
+    assert [summary.run_id for summary in listed] == ["bb22", None, "aa11"]
+    assert [summary.rank for summary in listed] == [8, 4, 8]
+    assert listed[0].created_at == "1970-01-01T00:50:00+00:00"
+    assert listed[0].base_fingerprint == "f" * 16
+    assert listed[0].bytes == len(b"weights")
+
+
+def test_a_name_a_run_and_a_folder_lead_to_the_adapter(settings):
+    old = write_run(settings, "aa11", 1_000, "pirate r8")
+    new = write_run(settings, "bb22", 3_000, "pirate r8")
+    assert resolve_adapter("pirate r8", settings) == new
+    assert resolve_adapter("pirate r8 (aa11)", settings) == old
+    assert resolve_adapter("aa11", settings) == old
+    assert resolve_adapter(str(old), settings) == old
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "../../nowhere", "/nowhere"])
+def test_an_unknown_name_lists_the_known_ones(settings, name):
+    write_run(settings, "aa11", 1_000, "pirate r8")
+    with pytest.raises(NotFound) as caught:
+        resolve_adapter(name, settings)
+    assert "pirate r8" in caught.value.remedy
+
+
+def test_a_folder_without_an_adapter_is_refused_when_it_is_read(settings, tmp_path):
+    with pytest.raises(NotFound, match="not an adapter folder"):
+        describe_adapter(resolve_adapter(str(tmp_path), settings))
+
+
+def test_a_folder_that_cannot_be_read_does_not_hide_the_others(settings):
+    write_run(settings, "aa11", 1_000, "good")
+    broken = write_run(settings, "bb22", 2_000, "broken")
+    (broken / "adapter_config.json").write_text("{")
+    assert [summary.name for summary in list_adapters(settings)] == ["good"]
+
+
+def test_no_adapters_is_an_empty_list(settings):
+    assert list_adapters(settings) == []
+
+
+def test_scaling_and_rank_follow_the_configuration(tmp_path):
+    folder = write_adapter(tmp_path / "a", 1)
+    config = read_adapter_config(folder)
+    assert config.scaling == 2.0
+    config = config.model_copy(update={"use_rslora": True, "rank_pattern": {"q_proj": 3}})
+    assert config.scaling == pytest.approx(16 / 8**0.5)
+    assert config.rank_of("model.layers.0.self_attn.q_proj") == 3
+    assert config.rank_of("model.layers.0.self_attn.eq_proj") == 8

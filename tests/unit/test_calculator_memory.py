@@ -1,0 +1,286 @@
+"""Memory: contract keys, physical items by hand, cards, make-it-fit, work, and bad questions."""
+
+import json
+
+import pytest
+
+from lora_engine import calculator
+from lora_engine.calculator import LoraChoice, MemoryQuestion, MethodOptions, preset_source
+from lora_engine.calculator.fit import verdicts
+from lora_engine.calculator.memory import estimate_from
+from lora_engine.calculator.optimizers import state_bytes
+from lora_engine.calculator.profile import read_profile, trained_parameters
+from lora_engine.calculator.question import with_changes
+from lora_engine.errors import InvalidInput
+
+GIB = 1 << 30
+LLAMA = preset_source("llama-2-7b")
+CHOICE = LoraChoice(16, "all-linear")
+BASE, ADAPTER = 6_738_415_616, 39_976_960
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return read_profile(LLAMA, CHOICE)
+
+
+def ask(profile, **fields):
+    return estimate_from(profile, MemoryQuestion(LLAMA, CHOICE, **fields))
+
+
+def items(estimate):
+    return {item.name: item.gib for item in estimate.items}
+
+
+def test_contract_keys():
+    question = MemoryQuestion(LLAMA, CHOICE, seq_length=2048, dtype="bf16")
+    found = json.loads(json.dumps(calculator.estimate_memory(question).to_json()))
+    assert found.keys() >= {"total_gib", "items"}
+    assert all(item.keys() >= {"name", "gib", "formula"} for item in found["items"])
+    assert sum(item["gib"] for item in found["items"]) == pytest.approx(found["total_gib"])
+    assert all(item["formula"] for item in found["items"])
+
+
+def test_lora_by_hand(profile):
+    found = items(ask(profile))
+    assert found["weights"] == BASE * 2 / GIB
+    assert found["adapter"] == ADAPTER * 4 / GIB
+    assert found["gradients"] == ADAPTER * 4 / GIB
+    assert found["optimizer state"] == ADAPTER * 8 / GIB
+
+
+def test_qlora_by_hand(profile):
+    packed = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    found = items(ask(profile, method="qlora"))
+    assert found["weights in NF4"] == packed / 2 / GIB
+    assert found["NF4 constants"] == (packed / 64 + packed / 64 / 256 * 4) / GIB
+    assert found["weights not quantised"] == (BASE - packed) * 4 / GIB
+    plain = items(ask(profile, method="qlora", double_quantization=False))
+    assert plain["NF4 constants"] == packed / 64 * 4 / GIB
+
+
+def test_full_is_16_bytes_a_parameter_in_float32(profile):
+    found = items(ask(profile, method="full", dtype="fp32"))
+    whole = found["weights"] + found["gradients"] + found["optimizer state"]
+    assert whole == pytest.approx(BASE * 16 / GIB)
+    assert "autocast copies" not in found
+
+
+def test_freeze_trains_the_last_layers_only(profile):
+    question = MemoryQuestion(LLAMA, CHOICE, method="freeze", freeze_layers=2)
+    assert trained_parameters(profile, question) == 2 * 202_383_360
+    two = items(estimate_from(profile, question))
+    four = items(ask(profile, method="freeze", freeze_layers=4))
+    assert four["activations"] == pytest.approx(2 * two["activations"])
+
+
+def test_checkpointing_keeps_one_input_a_layer(profile):
+    found = items(ask(profile, gradient_checkpointing=True, seq_length=1000))
+    assert found["activations"] == pytest.approx(1000 * 32 * 4096 * 2 / GIB)
+    assert found["activations"] < items(ask(profile, seq_length=1000))["activations"] / 10
+
+
+def test_logits_rule_at_large_vocabularies():
+    question = MemoryQuestion(
+        preset_source("gemma-3-1b"), LoraChoice(8), batch_size=8, gradient_checkpointing=True
+    )
+    plain = items(calculator.estimate_memory(with_changes(question, trainer="plain")))
+    assert plain["logits and loss"] > 0.8 * (sum(plain.values()) - plain["logits and loss"])
+    chunked = items(calculator.estimate_memory(question))
+    assert chunked["logits and loss"] < plain["logits and loss"] / 100
+
+
+def test_kv_cache_by_hand():
+    question = MemoryQuestion(
+        preset_source("llama-3-8b"), LoraChoice(8), purpose="chat", seq_length=8192
+    )
+    found = items(calculator.estimate_memory(question))
+    assert found["KV cache"] == 2 * 32 * 8 * 128 * 8192 * 2 / GIB == 1.0
+    assert "gradients" not in found
+
+
+def test_optimizers_by_hand():
+    matrix = (((1024, 512), 3),)
+    size = 3 * 1024 * 512
+    assert state_bytes("adamw", matrix, 4, 8) == 8 * size
+    assert state_bytes("adamw", matrix, 2, 8) == 4 * size
+    assert state_bytes("adamw_8bit", matrix, 4, 8) == 2 * size + 2 * 4 * size // 256
+    assert state_bytes("adamw_8bit", (((16, 16), 1),), 4, 8) == 8 * 256
+    assert state_bytes("adafactor", matrix, 4, 8) == 3 * 4 * (1024 + 512)
+    assert state_bytes("galore", matrix, 4, 8) == 3 * 4 * (2 * 8 * 1024 + 8 * 512)
+    assert state_bytes("sgd", matrix, 4, 8) == 0
+
+
+def test_8bit_state_is_what_bitsandbytes_holds():
+    import bitsandbytes
+    import torch
+
+    shapes = (((64, 256), 2), ((10,), 1))
+    parameters = [torch.nn.Parameter(torch.zeros(s)) for s, many in shapes for _ in range(many)]
+    optimizer = bitsandbytes.optim.AdamW8bit(parameters)
+    held = 0
+    for group_index, group in enumerate(optimizer.param_groups):
+        for index, parameter in enumerate(group["params"]):
+            parameter.grad = torch.zeros_like(parameter)
+            optimizer.init_state(group, parameter, group_index, index)
+            state = optimizer.state[parameter]
+            names = ("state1", "state2", "absmax1", "absmax2")
+            held += sum(state[n].numel() * state[n].element_size() for n in names if n in state)
+    assert held == state_bytes("adamw_8bit", shapes, 4, 8)
+
+
+def test_paged_state_sits_on_the_host(profile):
+    estimate = ask(profile, optimizer="paged_adamw")
+    assert items(estimate)["optimizer state"] == 0
+    assert estimate.host_gib == ADAPTER * 8 / GIB
+
+
+def test_falcon_is_not_quantised_and_it_is_said():
+    question = MemoryQuestion(preset_source("falcon-7b"), LoraChoice(8), method="qlora")
+    estimate = calculator.estimate_memory(question)
+    assert any("quantises only 0%" in warning for warning in estimate.warnings)
+
+
+def test_verdicts_and_largest_fit_agree(profile):
+    estimate = ask(profile, gradient_checkpointing=True)
+    fitting = {v.card: v.fits for v in verdicts(estimate)}
+    assert fitting["RTX 4090 24 GB"]
+    assert not fitting["RTX 3060 12 GB"]
+    question = estimate.question
+    largest = calculator.largest_that_fits(question, 24)
+    for fits, batch in ((True, largest.batch_size), (False, largest.batch_size + 1)):
+        total = ask(profile, gradient_checkpointing=True, batch_size=batch).total_gib
+        assert (total <= 24) == fits
+    for fits, length in ((True, largest.seq_length), (False, largest.seq_length + 1)):
+        total = ask(profile, gradient_checkpointing=True, seq_length=length).total_gib
+        assert (total <= 24) == fits
+
+
+def test_largest_fit_is_zero_where_nothing_fits():
+    largest = calculator.largest_that_fits(MemoryQuestion(LLAMA, CHOICE), 4)
+    assert (largest.batch_size, largest.seq_length) == (0, 0)
+
+
+def test_make_it_fit_takes_the_least_harmful_change():
+    question = MemoryQuestion(LLAMA, CHOICE)
+    already = calculator.make_it_fit(question, 80)
+    assert (already.fits, already.changes) == (True, ())
+    one = calculator.make_it_fit(question, 16)
+    assert [c.what for c in one.changes] == ["gradient checkpointing"]
+    two = calculator.make_it_fit(question, 12)
+    assert [c.what for c in two.changes] == ["gradient checkpointing", "QLoRA (NF4 base)"]
+    assert two.changes[-1].total_gib <= 12
+    assert two.question.method == "qlora"
+    never = calculator.make_it_fit(question, 1)
+    assert not never.fits
+
+
+def test_every_change_of_make_it_fit_is_needed():
+    from dataclasses import replace
+
+    question = MemoryQuestion(preset_source("llama-3-8b"), CHOICE, batch_size=8, method="full")
+    found = calculator.make_it_fit(question, 24)
+    assert found.fits
+    profile = read_profile(question.source, CHOICE)
+    for name in ("gradient_checkpointing", "method"):
+        undone = replace(found.question, **{name: getattr(question, name)})
+        assert estimate_from(profile, undone).total_gib > 24
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 10**9}, "batch_size"),
+        ({"seq_length": -1}, "seq_length"),
+        ({"seq_length": 2.5}, "seq_length"),
+        ({"method": "lora++"}, "method"),
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"dtype": "int3"}, "dtype"),
+        ({"device": "tpu"}, "device"),
+        ({"supervised_fraction": 0}, "supervised_fraction"),
+        ({"freeze_layers": 0}, "freeze_layers"),
+    ],
+)
+def test_a_bad_question_names_its_field(fields, path):
+    with pytest.raises(InvalidInput) as caught:
+        MemoryQuestion(LLAMA, CHOICE, **fields)
+    assert [p.path for p in caught.value.problems] == [path]
+
+
+@pytest.mark.parametrize("size", [0, -8, float("nan"), float("inf"), "24"])
+def test_a_bad_card_names_its_field(size):
+    with pytest.raises(InvalidInput, match="memory_gib"):
+        calculator.make_it_fit(MemoryQuestion(LLAMA, CHOICE), size)
+
+
+def test_methods_side_by_side():
+    rows = {r.method: r for r in calculator.compare_methods(LLAMA, LoraChoice(8, "q,v"))}
+    assert rows["full"].trainable_parameters == BASE
+    assert rows["LoRA"].trainable_parameters == rows["QLoRA"].trainable_parameters == 4_194_304
+    assert rows["DoRA"].trainable_parameters == 4_194_304 + 32 * 2 * 4096
+    assert rows["IA3"].trainable_parameters == 32 * (4096 + 4096 + 11008)
+    assert rows["prompt tuning"].trainable_parameters == 20 * 4096
+    assert rows["prefix tuning"].trainable_parameters == 20 * 32 * 2 * 4096
+    assert rows["bottleneck adapters"].trainable_parameters == 64 * (2 * 64 * 4096 + 4096 + 64)
+    assert rows["bottleneck adapters"].adds_latency
+    assert not rows["LoRA"].adds_latency
+    assert rows["full"].optimizer_state_gib == BASE * 8 / GIB
+
+
+def test_a_method_that_does_not_apply_says_why():
+    rows = calculator.compare_methods(preset_source("vit-base"), LoraChoice(8, "q,v"))
+    prefix = next(r for r in rows if r.method == "prefix tuning")
+    assert prefix.trainable_parameters is None
+    assert prefix.note
+
+
+def test_bad_method_options():
+    with pytest.raises(InvalidInput, match="bottleneck"):
+        MethodOptions(bottleneck=0)
+
+
+def test_work_of_a_run(profile):
+    question = MemoryQuestion(LLAMA, CHOICE, batch_size=4, gradient_accumulation=2, seq_length=512)
+    work = calculator.estimate_work(profile, question, rows=1001, epochs=3)
+    assert work.steps == 126 * 3
+    assert work.tokens == 1001 * 3 * 512
+    multiplied = BASE - 32000 * 4096 + ADAPTER
+    attention = 4 * 512 * 4096 * 32
+    expected = 4 * multiplied + 2 * ADAPTER + 3 * attention
+    assert work.flops_per_token == pytest.approx(expected)
+    assert work.seconds(work.flops) == 1
+
+
+def test_full_training_costs_six_operations_a_parameter(profile):
+    question = MemoryQuestion(LLAMA, CHOICE, method="full", seq_length=1)
+    work = calculator.estimate_work(profile, question, rows=1)
+    assert work.flops_per_token == pytest.approx(6 * BASE, rel=0.03)
+    with pytest.raises(InvalidInput, match="rows"):
+        calculator.estimate_work(profile, question, rows=0)
+
+
+def test_snippet_makes_the_same_adapter():
+    import peft
+
+    choice = LoraChoice(8, "q,v", rank_pattern={"q_proj": 4}, use_dora=True, modules_to_save="norm")
+    counted = calculator.count_model(LLAMA, choice)
+    space = {}
+    exec(calculator.lora_config_snippet(counted), {}, space)
+    config = space["config"]
+    assert isinstance(config, peft.LoraConfig)
+    assert (config.r, config.lora_alpha, config.use_dora) == (8, 16, True)
+    assert config.target_modules == {"q_proj", "v_proj"}
+    assert config.alpha_pattern == {"q_proj": 8}
+    assert config.modules_to_save == ["norm"]
+
+
+def test_csv_has_a_row_a_module_and_no_formula():
+    import csv
+    import io
+
+    counted = calculator.count_model(LLAMA, CHOICE)
+    rows = list(csv.DictReader(io.StringIO(calculator.modules_csv(counted))))
+    assert len(rows) == 224
+    assert sum(int(row["parameters"]) for row in rows) == ADAPTER
+    assert not any(row["name"].startswith(("=", "+", "-", "@")) for row in rows)

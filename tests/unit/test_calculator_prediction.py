@@ -1,0 +1,93 @@
+"""Prediction beside measurement: the heaviest batch, reading runs back, and refitted margins."""
+
+import random
+
+import pytest
+
+from lora_engine.calculator import prediction
+from lora_engine.calculator.prediction import (
+    MemoryRecord,
+    Prediction,
+    heaviest_batch,
+    read_records,
+    refit_margins,
+)
+from lora_engine.calculator.question import GIB, Margins
+from lora_engine.starter import MODEL_DIR
+from lora_engine.training.run_directory import RunDirectory, RunResult
+from lora_engine.training.spec import spec_from
+
+
+def record(moving, measured, staying=10, device="cpu"):
+    made = Prediction(
+        device=device,
+        baseline_bytes=5,
+        staying_bytes=round(staying * GIB),
+        moving_bytes=round(moving * GIB),
+        margin_bytes=0,
+        batch_tokens=1,
+    )
+    return MemoryRecord("run", made, round(measured * GIB))
+
+
+def test_refitted_margins_are_those_that_made_the_runs():
+    runs = [record(moving, 10 + 0.25 + 1.2 * moving) for moving in (1, 2, 4)]
+    fitted = refit_margins(runs, "cpu")
+    assert fitted.cpu_fragmentation == pytest.approx(0.2)
+    assert fitted.cpu_overhead_gib == pytest.approx(0.25)
+    assert fitted.fragmentation == Margins().fragmentation
+    on_card = [record(moving, 10 + 1.05 * moving, device="cuda") for moving in (1, 2, 4)]
+    assert refit_margins(on_card, "cuda").fragmentation == pytest.approx(0.05)
+
+
+def test_few_or_other_runs_leave_the_stated_margins():
+    runs = [record(moving, 20) for moving in (1, 2, 4)]
+    assert refit_margins(runs[:2], "cpu") == Margins()
+    assert refit_margins(runs, "cuda") == Margins()
+    below = [record(2, 1) for _ in range(4)]
+    fitted = refit_margins(below, "cpu")
+    assert (fitted.cpu_fragmentation, fitted.cpu_overhead_gib) == (0, 0)
+
+
+def test_the_heaviest_batch_is_near_the_largest_drawn():
+    draw = random.Random(0)
+    lengths = [draw.randint(20, 200) for _ in range(2000)]
+    largest = max(sum(draw.sample(lengths, 8)) for _ in range(300))
+    assert heaviest_batch(lengths, 8, 300) == pytest.approx(largest, rel=0.1)
+    assert heaviest_batch([64] * 10, 4, 100) == 256
+    assert heaviest_batch([64, 32], 8, 100) == 96
+    assert heaviest_batch([1], 1, 1) == 1
+
+
+def test_a_spec_is_asked_about_as_it_will_run():
+    spec = spec_from({"method": {"rank": 4, "target_modules": ["q_proj"]}})
+    question = prediction.question_of(spec, MODEL_DIR, "cpu", "float32", 300, 0.5)
+    assert (question.method, question.dtype, question.tokens) == ("lora", "fp32", 300)
+    assert question.choice.target_modules == ("q_proj",)
+    made = prediction.predict(question, 7)
+    config = question.source.config
+    tied = config["vocab_size"] * config["hidden_size"]
+    assert made.staying_bytes > 4 * tied
+    assert made.total_bytes == made.staying_bytes + made.moving_bytes + made.margin_bytes
+    sixteen = prediction.question_of(spec, MODEL_DIR, "cpu", "bfloat16", 300, 0.5)
+    assert sixteen.tokens == 512
+
+
+def test_only_runs_with_both_figures_are_read(tmp_path):
+    made = record(1, 2).prediction
+    for name, peak in (("a", 3 * GIB), ("b", 4 * GIB), ("c", None), ("d", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / prediction.FILE).write_text(made.model_dump_json())
+        if peak is not None:
+            result = RunResult(
+                state="finished", steps=1, train_loss=1, eval_loss=None, tokens=1,
+                tokens_per_s=1, peak_memory_bytes=peak, elapsed_s=1,
+            )  # fmt: skip
+            RunDirectory(folder).write_result(result)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / prediction.FILE).write_text("{")
+    found = read_records(tmp_path)
+    assert [item.run for item in found] == ["b", "a"]
+    assert found[0].measured_bytes == 4 * GIB - 5
+    assert found[0].error == pytest.approx(11 / 4 - 1)

@@ -1,0 +1,156 @@
+"""Datasets by name, the split, the library of uploads, and what importing costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lora_engine.data import Dataset, Row, list_datasets, load_dataset, save_upload, split_rows
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.settings import Settings
+from lora_engine.training.spec import DatasetSpec
+
+ROW = json.dumps({"prompt": "Hi", "completion": "Ho"})
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(data_dir=tmp_path / "data", models_dir=tmp_path / "models", max_upload_mb=1)
+
+
+def dataset_of(count: int) -> Dataset:
+    return Dataset("made", "text", tuple(Row(n + 1, (), f"row {n}") for n in range(count)), "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("pirate", "messages"), ("json", "alpaca"), ("facts", "prompt_completion")],
+)
+def test_starter_datasets_load(settings, name, format):
+    dataset = load_dataset(DatasetSpec(source=f"starter:{name}"), settings)
+    assert dataset.format == format
+    assert 300 <= len(dataset.rows) <= 1_000
+    assert all(row.messages[-1].role == "assistant" for row in dataset.rows)
+
+
+def test_an_unknown_starter_dataset_lists_the_known(settings):
+    with pytest.raises(NotFound, match="pirate, json, facts"):
+        load_dataset(DatasetSpec(source="starter:../../etc/passwd"), settings)
+
+
+@pytest.mark.parametrize(
+    "source", ["a" * 900 + ".jsonl", "~nobody-here/a.jsonl", "a/b/c", "a b", "a\0b.jsonl", ".."]
+)
+def test_a_name_that_cannot_be_is_refused(settings, source):
+    with pytest.raises(EngineError):
+        load_dataset(DatasetSpec(source=source), settings)
+
+
+def test_a_hub_dataset_that_cannot_be_reached_is_an_error_for_the_person(settings, monkeypatch):
+    import datasets
+
+    def offline(*_args, **_kwargs):
+        raise ConnectionError("no network here")
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", offline)
+    with pytest.raises(EngineError, match="hub dataset org/name cannot be read: no network here"):
+        load_dataset(DatasetSpec(source="org/name"), settings)
+
+
+def test_a_hub_dataset_is_checked_like_a_file(settings, monkeypatch):
+    import datasets
+
+    class Builder:
+        info = datasets.DatasetInfo()
+
+    rows = [{"prompt": "Hi", "completion": "Ho"}, {"prompt": "Hi", "completion": None}]
+    asked = []
+
+    def fetch(name, split):
+        asked.append((name, split))
+        return rows
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder())
+    monkeypatch.setattr(datasets, "load_dataset", fetch)
+    with pytest.raises(EngineError, match="row 2: completion is empty"):
+        load_dataset(DatasetSpec(source="org/name"), settings)
+    rows.pop()
+    assert load_dataset(DatasetSpec(source="org/name"), settings).format == "prompt_completion"
+    assert asked[-1] == ("org/name", "train[:1000000]")
+
+
+def test_split_is_seeded_and_keeps_every_row_once():
+    dataset = dataset_of(20)
+    train, evaluation = split_rows(dataset, 0.1, seed=3)
+    assert (len(train), len(evaluation)) == (18, 2)
+    assert sorted(row.number for row in train + evaluation) == list(range(1, 21))
+    assert split_rows(dataset, 0.1, seed=3) == (train, evaluation)
+    assert {split_rows(dataset, 0.1, seed)[1] for seed in range(10)} != {evaluation}
+    assert split_rows(dataset, 0.0, seed=3) == (dataset.rows, ())
+
+
+def test_split_leaves_a_training_row():
+    assert [len(part) for part in split_rows(dataset_of(2), 0.99, seed=0)] == [1, 1]
+    with pytest.raises(EngineError, match="one row"):
+        split_rows(dataset_of(1), 0.1, seed=0)
+    with pytest.raises(EngineError, match=r"share of 1\.0"):
+        split_rows(dataset_of(5), 1.0, seed=0)
+
+
+def test_an_upload_is_kept_under_a_safe_name_and_listed(settings, tmp_path):
+    given = tmp_path / "given"
+    given.write_text(ROW)
+    first = save_upload(given, "../../my rows!.jsonl", settings)
+    second = save_upload(given, "my rows!.jsonl", settings)
+    assert (first.name, second.name) == ("my-rows.jsonl", "my-rows-2.jsonl")
+    assert first.format == "prompt_completion"
+    assert load_dataset(DatasetSpec(source="my-rows-2.jsonl"), settings).rows[0].number == 1
+    listed = list_datasets(settings)
+    assert [summary.name for summary in listed[:3]] == [
+        "starter:pirate",
+        "starter:json",
+        "starter:facts",
+    ]
+    assert listed[3:] == [second, first]
+    assert all(summary.rows >= 1 and summary.description for summary in listed)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("{broken", "a.jsonl", "a.jsonl: line 1: not JSON"),
+        (ROW, "a.exe", r"ends in \.exe"),
+        ("x" * 1_000_001, "a.txt", "1,000,001 bytes; uploads have at most 1 MB"),
+    ],
+)
+def test_a_bad_upload_leaves_nothing_behind(settings, tmp_path, content, name, message):
+    given = tmp_path / "given"
+    given.write_text(content)
+    with pytest.raises(EngineError, match=message):
+        save_upload(given, name, settings)
+    assert not settings.uploads_dir.exists() or list(settings.uploads_dir.iterdir()) == []
+
+
+def test_a_file_put_into_the_library_by_hand_is_listed_with_what_is_wrong(settings):
+    settings.uploads_dir.mkdir(parents=True)
+    (settings.uploads_dir / "good.jsonl").write_text(ROW)
+    (settings.uploads_dir / "bad.jsonl").write_text("{")
+    bad, good = list_datasets(settings)[3:]
+    assert (good.rows, good.format) == (1, "prompt_completion")
+    assert (bad.rows, bad.format) == (0, "unreadable")
+    assert "line 1: not JSON" in bad.description
+
+
+def test_loading_a_starter_set_imports_no_heavy_library():
+    code = (
+        "import sys\n"
+        "from lora_engine.data import load_dataset\n"
+        "from lora_engine.settings import load_settings\n"
+        "from lora_engine.training.spec import DatasetSpec\n"
+        "load_dataset(DatasetSpec(), load_settings())\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'numpy', 'jinja2'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,38 @@
+"""The documentation matches the code: pages made from it, commands that run."""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTED = re.compile(r"<!-- tested: readme -->\n```\n(.*?)```", re.DOTALL)
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_spec_page_is_made_from_the_fields_as_they_are():
+    made = runpy.run_path(str(ROOT / "docs" / "make_spec.py"))["page"]()
+    assert (ROOT / "docs" / "spec.md").read_text("utf-8") == made, "run: python docs/make_spec.py"
+
+
+@pytest.mark.parametrize("command", TESTED.search(README)[1].strip().splitlines())
+def test_the_readmes_commands_run(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path))
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

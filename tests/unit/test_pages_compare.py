@@ -1,0 +1,52 @@
+"""What the compare page writes: every text of a model escaped, every word as it was measured."""
+
+from lora_engine.compare.integrity import ColumnProof, IntegrityProof
+from lora_engine.compare.tokens import Alternative, TokenComparison, TokenDetail
+from pages import compare_detail
+
+EVIL = '"><img src=x onerror=alert(1)>'
+
+
+def title(name: str) -> str:
+    return EVIL if name == "a" else "Base"
+
+
+def comparison(text: str) -> TokenComparison:
+    options = {name: (Alternative(text, 0.5),) for name in ("base", "a")}
+    token = TokenDetail(text, {"base": -2.0, "a": -1.0}, options, {"a": 0.25})
+    return TokenComparison((token,), {"base": 7.4, "a": 2.7}, {"a": 0})
+
+
+def proof(base_difference: float, adapter_difference: float) -> IntegrityProof:
+    return IntegrityProof(
+        base=ColumnProof("base", base_difference, None),
+        adapters=(ColumnProof("a", adapter_difference, "f" * 64),),
+        base_is_base=base_difference <= 0.01,
+        adapters_differ=adapter_difference > 0.01,
+        tolerance=0.01,
+        largest_logit=10.0,
+        prompt_tokens=5,
+        base_fingerprint="0123456789abcdef",
+        template_hash="fedcba9876543210",
+    )
+
+
+def test_a_models_text_never_becomes_markup():
+    shown = compare_detail.coloured(comparison(EVIL), "a", title)
+    assert "<img" not in shown
+    assert "&lt;img" in shown
+    assert "<img" not in compare_detail.badge(proof(0.0, 1.0), title)
+
+
+def test_a_raised_token_is_coloured_up_and_the_parting_named():
+    shown = compare_detail.coloured(comparison("blue"), "a", title)
+    assert 'class="rs-up" style="--share:25%"' in shown
+    assert "first part at token 1" in shown
+
+
+def test_the_badge_says_loudly_when_the_base_is_not_the_base():
+    assert "rs-badge-good" in compare_detail.badge(proof(0.0, 1.0), title)
+    wrong = compare_detail.badge(proof(2.0, 1.0), title)
+    assert "rs-badge-bad" in wrong
+    assert "NOT the bare base model" in wrong
+    assert "changes nothing" in compare_detail.badge(proof(0.0, 0.0), title)

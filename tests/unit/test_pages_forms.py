@@ -1,0 +1,156 @@
+"""Form fields from the spec's metadata, and the document read back from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr  # noqa: TID251
+import pytest
+
+from lora_engine.errors import InvalidInput
+from lora_engine.training.spec import RunSpec, spec_from
+from pages.forms import NONE, SpecForm
+
+# Every gr.Blocks leaves the event loop it made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+
+PATHS = (
+    "name",
+    "base_model",
+    "seed",
+    "dataset.source",
+    "dataset.eval_fraction",
+    "method.rank",
+    "method.alpha",
+    "method.target_modules",
+    "method.use_rslora",
+    "method.loraplus_lr_ratio",
+    "method.rank_pattern",
+    "method.modules_to_save",
+    "quantization.bits",
+    "quantization.type",
+    "optimization.learning_rate",
+    "optimization.max_steps",
+    "optimization.schedule",
+)
+
+
+@pytest.fixture
+def form() -> SpecForm:
+    made = SpecForm()
+    with gr.Blocks():
+        for path in PATHS:
+            made.field(path)
+    return made
+
+
+def _changed(form: SpecForm, changes: dict[str, Any]) -> dict[str, Any]:
+    values = dict(zip(PATHS, form.values(RunSpec()), strict=True)) | changes
+    return form.document(list(values.values()))
+
+
+def test_a_field_has_the_specs_label_help_bounds_and_default(form: SpecForm) -> None:
+    rank = form.component("method.rank")
+
+    assert isinstance(rank, gr.Number)
+    assert (rank.label, rank.value) == ("Rank", 8)
+    assert "(1 to 4,096)" in rank.info
+    assert rank.elem_id == "field-method-rank"
+
+
+def test_each_kind_of_field_becomes_its_component(form: SpecForm) -> None:
+    kinds = {
+        "optimization.schedule": gr.Dropdown,
+        "method.use_rslora": gr.Checkbox,
+        "name": gr.Textbox,
+        "dataset.eval_fraction": gr.Number,
+    }
+    for path, kind in kinds.items():
+        assert isinstance(form.component(path), kind), path
+    schedule = form.component("optimization.schedule")
+    assert [value for _, value in schedule.choices] == ["cosine", "linear", "constant"]
+
+
+def test_a_bounded_number_can_be_a_slider() -> None:
+    with gr.Blocks():
+        rank = SpecForm().field("method.rank", maximum=64)
+
+    assert isinstance(rank, gr.Slider)
+    assert (rank.minimum, rank.maximum, rank.step) == (1, 64, 1)
+
+
+def test_choices_make_a_list_that_also_takes_what_is_typed() -> None:
+    with gr.Blocks():
+        base = SpecForm().field("base_model", choices=["starter", "other"])
+
+    assert isinstance(base, gr.Dropdown)
+    assert base.allow_custom_value
+
+
+def test_the_values_of_a_spec_read_back_as_that_spec(form: SpecForm) -> None:
+    document = {
+        "name": "a b",
+        "method": {
+            "rank": 4,
+            "target_modules": ["q_proj", "v_proj"],
+            "rank_pattern": {"q_proj": 2},
+            "loraplus_lr_ratio": 16.0,
+            "modules_to_save": ["lm_head"],
+        },
+        "quantization": {"bits": 8},
+        "optimization": {"max_steps": 5},
+    }
+    spec = spec_from(document)
+
+    assert spec_from(form.document(form.values(spec))) == spec
+    assert spec_from(form.document(form.values(RunSpec()))) == RunSpec()
+
+
+def test_no_bits_means_no_quantization(form: SpecForm) -> None:
+    without = _changed(form, {"quantization.bits": NONE, "quantization.type": "fp4"})
+    four = _changed(form, {"quantization.bits": 4, "quantization.type": "fp4"})
+
+    assert without["quantization"] is None
+    assert four["quantization"] == {"bits": 4, "type": "fp4"}
+
+
+def test_typed_text_is_read_as_names_and_objects(form: SpecForm) -> None:
+    document = _changed(
+        form,
+        {
+            "method.target_modules": " q_proj , v_proj,",
+            "method.rank_pattern": '{"q_proj": 2}',
+            "optimization.max_steps": None,
+        },
+    )
+
+    assert document["method"]["target_modules"] == ["q_proj", "v_proj"]
+    assert document["method"]["rank_pattern"] == {"q_proj": 2}
+    assert document["optimization"]["max_steps"] is None
+
+
+def test_everything_wrong_is_named_at_once_by_its_path(form: SpecForm) -> None:
+    document = _changed(
+        form,
+        {"method.rank": 0, "optimization.learning_rate": None, "method.rank_pattern": "{q: 2"},
+    )
+
+    with pytest.raises(InvalidInput) as caught:
+        spec_from(document)
+
+    assert {problem.path for problem in caught.value.problems} == {
+        "method.rank",
+        "optimization.learning_rate",
+        "method.rank_pattern",
+    }
+
+
+def test_a_fraction_where_a_whole_number_belongs_is_not_rounded(form: SpecForm) -> None:
+    assert _changed(form, {"method.rank": 8.0})["method"]["rank"] == 8
+    with pytest.raises(InvalidInput, match=r"method\.rank"):
+        spec_from(_changed(form, {"method.rank": 8.6}))
+
+
+def test_an_unknown_path_is_a_mistake_of_ours() -> None:
+    with gr.Blocks(), pytest.raises(KeyError):
+        SpecForm().field("method.rang")

@@ -1,0 +1,265 @@
+"""The spectrum page without a browser: the shelf, jobs and turns, routes, values, endpoints."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.settings import Settings
+from lora_engine.spectrum import Stopped, decompose, pool
+from lora_engine.spectrum.factors import Factors
+from lora_engine.weights.matrix import array_matrix
+from pages.spectrum_api import svd_endpoint
+from pages.spectrum_grid import Cell, Measure, grid_value, place
+from pages.spectrum_job import Job, Turns
+from pages.spectrum_routes import ADDRESS, add_routes
+from pages.spectrum_shelf import OpenMatrix, Shelf
+from pages.spectrum_source import Wanted, matrices_of, open_wanted
+from pages.spectrum_update import FactorMatrix, update_taken_apart
+from pages.spectrum_view import view_value
+
+TEACHING_ENERGY = (0.78352, 0.92638, 0.99979141)  # of the 5 x 5 teaching matrix, NUMERICS.md
+
+
+def put(shelf: Shelf, values: np.ndarray) -> OpenMatrix:
+    source = array_matrix(values, "matrix")
+    found = decompose(source)
+    return shelf.put(source, found, pool(source, found, 16, 16, 64))
+
+
+@pytest.fixture
+def teaching() -> np.ndarray:
+    source = open_wanted(None, Wanted("sample", "teaching"))
+    return source.rows(0, 5)
+
+
+@pytest.fixture
+def routes() -> tuple[Shelf, TestClient]:
+    app, shelf = FastAPI(), Shelf()
+    add_routes(app, shelf)
+    return shelf, TestClient(app)
+
+
+def test_the_shelf_lets_the_longest_unused_go_and_keeps_the_newest(teaching: np.ndarray) -> None:
+    shelf = Shelf(max_matrices=2)
+    first, second = put(shelf, teaching), put(shelf, teaching)
+    shelf.get(first.id)
+    third = put(shelf, teaching)
+
+    assert shelf.get(first.id) is first
+    assert shelf.get(third.id) is third
+    with pytest.raises(NotFound, match="no longer in memory"):
+        shelf.get(second.id)
+
+
+def test_the_shelf_is_bounded_in_bytes_but_holds_one(teaching: np.ndarray) -> None:
+    shelf = Shelf(max_bytes=1)
+    first, second = put(shelf, teaching), put(shelf, teaching)
+
+    assert shelf.get(second.id) is second
+    with pytest.raises(NotFound):
+        shelf.get(first.id)
+
+
+def test_a_view_carries_every_k_and_the_known_answers(teaching: np.ndarray) -> None:
+    matrix = put(Shelf(), teaching)
+
+    content = json.loads(view_value(matrix, 2, {"sample": "teaching"}))
+
+    energy = np.frombuffer(base64.b64decode(content["curves"]["energy"]), "<f8")
+    error = np.frombuffer(base64.b64decode(content["curves"]["error"]), "<f8")
+    assert energy[:3] == pytest.approx(TEACHING_ENERGY, abs=1e-5)
+    assert error[3] == pytest.approx(0.114634848, abs=1e-8)
+    assert content["k"] == 2
+    assert content["marks"] == [
+        {"share": 0.9, "k": 2}, {"share": 0.95, "k": 3}, {"share": 0.99, "k": 3},
+    ]  # fmt: skip
+    assert [title for title, _, _ in content["ranks"]] == [
+        "numerical rank", "stable rank", "effective rank",
+    ]  # fmt: skip
+    assert content["noise"] is None
+
+
+def test_the_sent_factors_give_the_pooled_rank_k(routes: tuple[Shelf, TestClient]) -> None:
+    shelf, client = routes
+    values = np.random.default_rng(0).standard_normal((40, 24))
+    matrix = put(shelf, values)
+
+    body = client.get(f"{ADDRESS}/{matrix.id}/factors").content
+
+    numbers = np.frombuffer(body, "<f4")
+    picture, rest = numbers[:256].reshape(16, 16), numbers[256:]
+    left, right = rest[: 24 * 16].reshape(24, 16), rest[24 * 16 :].reshape(24, 16)
+    assert left.T @ right == pytest.approx(picture, abs=1e-5)  # all ranks give the matrix itself
+    near = left[:5].T @ right[:5]
+    u, s, vt = np.linalg.svd(values)
+    rank_5 = (u[:, :5] * s[:5]) @ vt[:5]
+    assert near[0, 0] == pytest.approx(rank_5[:2, :2].mean(), abs=1e-5)  # edges 0, 2 and 0, 2
+
+
+def test_windows_tiles_and_files_are_exact(routes: tuple[Shelf, TestClient]) -> None:
+    shelf, client = routes
+    values = np.diag([8.0, 6.0, 4.0, 2.0])
+    address = f"{ADDRESS}/{put(shelf, values).id}"
+
+    window = client.get(f"{address}/window?k=1&row=0&column=0&size=2").json()
+    assert np.frombuffer(base64.b64decode(window["rank_k"]), "<f4").tolist() == [8, 0, 0, 0]
+    assert np.frombuffer(base64.b64decode(window["difference"]), "<f4").tolist() == [0, 0, 0, 6]
+    tiles = client.get(f"{address}/tiles?k=2").json()
+    assert (tiles["height"], tiles["width"]) == (4, 4)
+    factors = np.load(io.BytesIO(client.get(f"{address}/factors.npz?k=2").content))
+    assert factors["singular_values"].tolist() == pytest.approx([8, 6])
+    rank_k = np.load(io.BytesIO(client.get(f"{address}/rank-k.npy?k=2").content))
+    assert rank_k == pytest.approx(np.diag([8.0, 6, 0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("{id}/window?k=0&row=0&column=0", 400, "k is 0"),
+        ("{id}/window?k=1&row=9&column=0", 400, "does not fit"),
+        ("{id}/factors.npz?k=99", 400, "k is 99"),
+        ("nobody/tiles?k=1", 404, "no longer in memory"),
+    ],
+)
+def test_the_routes_say_what_is_wrong(
+    routes: tuple[Shelf, TestClient], teaching: np.ndarray, path: str, status: int, words: str
+) -> None:
+    shelf, client = routes
+    matrix = put(shelf, teaching)
+
+    answer = client.get(f"{ADDRESS}/{path.format(id=matrix.id)}")
+
+    assert answer.status_code == status
+    assert words in answer.json()["problem"]
+    assert answer.json()["remedy"]
+
+
+def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
+    may_end = threading.Event()
+
+    def work(progress: Callable, stop: object) -> int:
+        progress(0.5, "half")
+        may_end.wait(10)
+        return 7
+
+    with Job(threading.Event(), work) as job:
+        steps = job.steps()
+        while next(steps).share != 0.5:
+            pass
+        may_end.set()
+        assert all(step.doing == "half" for step in steps)
+        assert job.result() == 7
+
+
+def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
+    turns, tab = Turns(), SimpleNamespace(session_hash="tab")
+    first, ended = turns.take(tab), threading.Event()
+
+    def work(progress: Callable, stop: threading.Event) -> None:
+        while not stop.is_set():
+            time.sleep(0.01)
+        ended.set()
+
+    with Job(first, work) as job:
+        steps = job.steps()
+        next(steps)
+        turns.take(SimpleNamespace(session_hash="another tab"))
+        next(steps)
+        turns.take(tab)
+        with suppress(Stopped):  # unless the work was quicker to end
+            list(steps)
+        with pytest.raises(Stopped):
+            job.result()
+    assert ended.wait(10)
+
+
+def test_leaving_a_job_stops_its_work() -> None:
+    ended = threading.Event()
+
+    def work(progress: Callable, stop: threading.Event) -> None:
+        while not stop.is_set():
+            time.sleep(0.01)
+        ended.set()
+
+    with Job(threading.Event(), work):
+        pass
+    assert ended.wait(10)
+
+
+def test_what_the_work_raises_is_raised_for_the_result() -> None:
+    def work(progress: Callable, stop: object) -> None:
+        raise EngineError("The file is empty.", "Give another.")
+
+    with Job(threading.Event(), work) as job:
+        list(job.steps())
+        with pytest.raises(EngineError, match="empty"):
+            job.result()
+
+
+def test_an_update_is_taken_apart_from_its_factors() -> None:
+    left = np.zeros((32, 4))
+    left[:4] = np.eye(4) * 2
+    matrix = FactorMatrix("update", Factors(left, np.diag([4.0, 3, 2, 1]) @ np.eye(4, 32)))
+
+    found = update_taken_apart(matrix)
+
+    assert found.singular_values == pytest.approx([8, 6, 4, 2])
+    assert found.energy == pytest.approx([0.53333333, 0.83333333, 0.96666667, 1])
+    assert found.rank_k_rows(4, 0, 32) == pytest.approx(matrix.rows(0, 32))
+    with pytest.raises(EngineError, match="zero"):
+        update_taken_apart(FactorMatrix("nothing", Factors(left * 0, np.eye(4, 32))))
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        ("model.layers.3.mlp.up_proj", ("model.layers", "3", "mlp.up_proj")),
+        ("transformer.h.0.attn.c_attn", ("transformer.h", "0", "attn.c_attn")),
+        ("lm_head", ("", "outside", "lm_head")),
+    ],
+)
+def test_a_module_has_its_place_on_the_map(module: str, found: tuple[str, str, str]) -> None:
+    assert place(module) == found
+
+
+def test_the_map_names_both_stacks_where_there_are_two() -> None:
+    cells = [Cell("encoder.layers.0.q", {"norm": 1.0}), Cell("decoder.layers.0.q", {"norm": None})]
+
+    content = json.loads(grid_value(cells, [Measure("norm", "norm", "")], sentence="", state={}))
+
+    assert [cell["row"] for cell in content["cells"]] == ["encoder.layers 0", "decoder.layers 0"]
+
+
+def test_a_file_without_a_matrix_says_what_it_holds(tmp_path) -> None:
+    np.save(tmp_path / "vector.npy", np.arange(4.0))
+    with pytest.raises(EngineError, match="vector"):
+        matrices_of(str(tmp_path / "vector.npy"))
+
+
+def test_the_svd_endpoint_answers_and_refuses(settings: Settings) -> None:
+    svd = svd_endpoint(SimpleNamespace(settings=settings))
+
+    answer = svd([[3.0, 0.0], [0.0, 4.0]], 1)
+    assert answer["singular_values"] == pytest.approx([4, 3])
+    assert answer["energy"] == pytest.approx(16 / 25)
+    assert svd(sample="teaching", k=3)["energy"] == pytest.approx(TEACHING_ENERGY[2])
+    for wrong in ([[1.0], [1.0, 2.0]], [["a"]], [1.0], [[True]], [[float("nan")]]):
+        with pytest.raises(EngineError):
+            svd(wrong, 1)
+    with pytest.raises(EngineError, match="not an upload"):
+        svd(file={"path": "/etc/passwd"})
+    with pytest.raises(EngineError, match="are given"):
+        svd([[1.0]], 1, sample="teaching")

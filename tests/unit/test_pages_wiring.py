@@ -1,0 +1,108 @@
+"""The error boundary: what a person sees, what a script gets, what is logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
+
+import gradio as gr  # noqa: TID251
+import pytest
+
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from pages.wiring import expose, field_id, problem_box, problem_value, wire
+
+# Every gr.Blocks leaves the event loop it made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+
+
+def _bound(handler, outputs: int):
+    """The function that Gradio calls for a wired handler."""
+    with gr.Blocks() as blocks:
+        button = gr.Button()
+        texts = [gr.Textbox() for _ in range(outputs)]
+        wire([button.click], handler, [], texts, problem=problem_box())
+    (event,) = blocks.fns.values()
+    assert event.api_visibility == "private"
+    return event.fn
+
+
+def _refused() -> str:
+    raise EngineError("Rank is 0.", "Give at least 1.")
+
+
+def test_a_result_empties_the_problem_box() -> None:
+    assert _bound(lambda: "a", 1)() == ("a", "")
+    assert _bound(lambda: ("a", "b"), 2)() == ("a", "b", "")
+    assert _bound(lambda: None, 0)() == ""
+
+
+def test_skipping_leaves_every_output_alone() -> None:
+    assert _bound(lambda: gr.skip(), 2)() == (gr.skip(), gr.skip(), "")
+
+
+def test_an_engine_error_keeps_the_outputs_and_is_shown_with_its_remedy() -> None:
+    left, shown = _bound(_refused, 1)()
+
+    assert left == gr.skip()
+    assert json.loads(shown) == {
+        "problem": "Rank is 0.",
+        "remedy": "Give at least 1.",
+        "fields": [],
+    }
+
+
+def test_wrong_fields_are_named_by_the_elements_they_stand_in() -> None:
+    error = InvalidInput("The spec", [FieldProblem("method.use_dora", "got 3")], "Correct it.")
+
+    (field,) = json.loads(problem_value(error))["fields"]
+
+    assert field == {"id": "field-method-use-dora", "path": "method.use_dora", "message": "got 3"}
+    assert field["id"] == field_id("method.use_dora")
+
+
+def test_a_bug_is_logged_whole_and_shown_without_its_insides(
+    caplog: pytest.LogCaptureFixture, tmp_path
+) -> None:
+    def broken() -> str:
+        raise ZeroDivisionError("secret")
+
+    file = RotatingFileHandler(tmp_path / "rankscope.log")
+    logging.getLogger().addHandler(file)
+    try:
+        shown = json.loads(_bound(broken, 1)()[-1])
+    finally:
+        logging.getLogger().removeHandler(file)
+        file.close()
+
+    assert "secret" not in json.dumps(shown)
+    assert str(tmp_path / "rankscope.log") in shown["remedy"]
+    assert "ZeroDivisionError: secret" in caplog.text
+
+
+def test_a_stream_that_fails_keeps_what_it_had_shown() -> None:
+    def stream() -> Iterator[str]:
+        yield "first"
+        raise EngineError("The model is gone.", "Choose another.")
+
+    first, last = list(_bound(stream, 1)())
+
+    assert first == ("first", "")
+    assert last[0] == gr.skip()
+    assert json.loads(last[1])["problem"] == "The model is gone."
+
+
+def test_a_script_gets_the_error_itself() -> None:
+    def params(rank: int = 8) -> dict:
+        """Counts."""
+        return {"rank": rank} if rank else _refused()
+
+    with gr.Blocks() as blocks:
+        expose(params, "params")
+    (event,) = blocks.fns.values()
+
+    assert event.api_name == "params"
+    assert event.fn(2) == {"rank": 2}
+    with pytest.raises(gr.Error, match=r"Rank is 0\. Give at least 1\."):
+        event.fn(0)

@@ -1,0 +1,37 @@
+"""Prompts from files: what is taken as a prompt, and the line that is named when none is there."""
+
+import pytest
+
+from lora_engine.compare.prompt_file import read_prompts
+from lora_engine.errors import EngineError, NotFound
+
+
+def test_json_lines_of_every_form(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        '"plain"\n{"prompt": "a"}\n{"instruction": "b", "output": "x"}\n\n'
+        '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "c"}]}\n'
+    )
+    assert read_prompts(path) == ["plain", "a", "b", "c"]
+
+
+def test_plain_text_is_one_prompt_a_line(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("\ufeffone\n\n two \n", "utf-8")
+    assert read_prompts(path) == ["one", "two"]
+
+
+@pytest.mark.parametrize("line", ["{", "3", "{}", '{"prompt": ""}', '{"messages": []}', "[1]"])
+def test_a_line_without_a_prompt_is_named(tmp_path, line):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(f'"fine"\n{line}\n')
+    with pytest.raises(EngineError, match="Line 2"):
+        read_prompts(path)
+
+
+def test_a_missing_file_and_a_binary_one_are_refused(tmp_path):
+    with pytest.raises(NotFound):
+        read_prompts(tmp_path / "nowhere.txt")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(EngineError, match="UTF-8"):
+        read_prompts(tmp_path / "binary.txt")

@@ -1,0 +1,102 @@
+"""A run's directory: torn lines, resumed steps, and a lock that tells the living from the dead."""
+
+import multiprocessing
+import os
+
+from lora_engine.training.run_directory import (
+    MetricsRow,
+    MetricsWriter,
+    RunDirectory,
+    is_alive,
+    try_lock,
+)
+from lora_engine.training.spec import RunSpec
+
+
+def row(step, loss=1.0, **more):
+    return MetricsRow(
+        seq=0, step=step, epoch=0.0, loss=loss, learning_rate=1e-4, grad_norm=1.0, tokens=10,
+        tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1, total_steps=9, **more,
+    )  # fmt: skip
+
+
+def write(directory, *rows):
+    writer = MetricsWriter(directory)
+    for item in rows:
+        writer.write(item)
+    writer.close()
+
+
+def test_rows_are_numbered_and_read_back(tmp_path):
+    directory = RunDirectory(tmp_path)
+    write(directory, row(1), row(2, eval_loss=0.5))
+    assert [(r.seq, r.step, r.eval_loss) for r in directory.metrics()] == [
+        (1, 1, None),
+        (2, 2, 0.5),
+    ]
+    assert [r.step for r in directory.metrics(after_seq=1)] == [2]
+    assert directory.last_metrics().step == 2
+
+
+def test_a_torn_last_line_is_skipped_and_survived(tmp_path):
+    directory = RunDirectory(tmp_path)
+    write(directory, row(1), row(2))
+    whole = directory.metrics_path.read_bytes()
+    directory.metrics_path.write_bytes(whole[:-20])
+    assert [r.step for r in directory.metrics()] == [1]
+    assert directory.last_metrics().step == 1
+    write(directory, row(2, loss=3.0))
+    assert [(r.step, r.loss) for r in directory.metrics()] == [(1, 1.0), (2, 3.0)]
+
+
+def test_a_resumed_step_replaces_the_earlier_row(tmp_path):
+    directory = RunDirectory(tmp_path)
+    write(directory, row(1), row(2, loss=5.0), row(3))
+    write(directory, row(2, loss=6.0))
+    assert [(r.step, r.loss) for r in directory.metrics()] == [(1, 1.0), (3, 1.0), (2, 6.0)]
+
+
+def test_an_empty_directory_has_no_metrics_and_no_result(tmp_path):
+    directory = RunDirectory(tmp_path)
+    assert directory.metrics() == []
+    assert directory.last_metrics() is None
+    assert directory.result() is None
+    assert directory.log_tail() == ""
+
+
+def test_the_spec_is_written_and_read(tmp_path):
+    directory = RunDirectory(tmp_path / "new" / "run")
+    directory.create(RunSpec(name="here"))
+    assert directory.spec().name == "here"
+    assert [path.name for path in directory.path.iterdir()] == ["spec.json"]
+
+
+def _hold(path, ready, release):
+    lock = try_lock(RunDirectory(path))
+    ready.set()
+    release.wait(20)
+    lock.close()
+
+
+def test_a_lock_lives_as_long_as_its_process(tmp_path):
+    directory = RunDirectory(tmp_path)
+    assert not is_alive(directory)
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(20)
+    assert is_alive(directory)
+    assert try_lock(directory) is None
+    os.kill(process.pid, 9)
+    process.join()
+    assert not is_alive(directory)
+    lock = try_lock(directory)
+    assert lock is not None
+    lock.close()
+
+
+def test_two_askers_do_not_take_each_other_for_a_worker(tmp_path):
+    directory = RunDirectory(tmp_path)
+    try_lock(directory).close()
+    assert [is_alive(directory) for _ in range(50)] == [False] * 50

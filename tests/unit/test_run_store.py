@@ -1,0 +1,70 @@
+"""The run store: states change by compare-and-set, one winner at a time."""
+
+import threading
+
+import pytest
+
+from lora_engine.errors import NotFound
+from lora_engine.runs.store import RunState, RunStore
+from lora_engine.training.spec import RunSpec
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs.db")
+
+
+def test_a_new_run_is_queued_and_keeps_its_spec(store):
+    spec = RunSpec(name="one", seed=7)
+    record = store.add("a", spec)
+    assert (record.state, record.spec) == (RunState.QUEUED, spec)
+
+
+def test_runs_are_listed_newest_first_and_by_state(store):
+    for run_id in "abc":
+        store.add(run_id, RunSpec())
+    store.move("b", [RunState.QUEUED], RunState.CANCELLED)
+    assert [r.id for r in store.list()] == ["c", "b", "a"]
+    assert [r.id for r in store.list([RunState.QUEUED])] == ["c", "a"]
+    assert store.next_queued().id == "a"
+
+
+def test_a_state_moves_only_from_where_it_is_said_to_be(store):
+    store.add("a", RunSpec())
+    assert not store.move("a", [RunState.RUNNING], RunState.FINISHED)
+    assert store.get("a").state is RunState.QUEUED
+    assert store.move("a", [RunState.QUEUED], RunState.CANCELLED)
+    assert store.get("a").ended_at is not None
+
+
+def test_a_device_holds_one_run_and_two_hold_two(store):
+    for run_id in "abc":
+        store.add(run_id, RunSpec())
+    assert store.claim("a", "0")
+    assert not store.claim("b", "0")
+    assert store.claim("b", "1")
+    store.move("a", [RunState.RUNNING], RunState.FINISHED)
+    assert store.claim("c", "0")
+    assert store.get("c").device == "0"
+
+
+def test_of_many_claimants_one_wins(tmp_path):
+    RunStore(tmp_path / "runs.db").add("a", RunSpec())
+    wins, start = [], threading.Barrier(8)
+
+    def claim():
+        own = RunStore(tmp_path / "runs.db")
+        start.wait()
+        wins.append(own.claim("a", "cpu"))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == [False] * 7 + [True]
+
+
+def test_an_unknown_run_says_what_to_do(store):
+    with pytest.raises(NotFound, match="runs"):
+        store.get("nope")

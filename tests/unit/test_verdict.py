@@ -1,0 +1,33 @@
+"""The verdict in words, from curves whose shape is known."""
+
+import pytest
+
+from lora_engine.training.run_directory import MetricsRow
+from lora_engine.training.verdict import verdict
+
+
+def curve(losses, evaluations=()):
+    evaluated = dict(evaluations)
+    return [
+        MetricsRow(
+            seq=step, step=step, epoch=0.0, loss=loss, learning_rate=1e-4, grad_norm=1.0,
+            tokens=1, tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1, total_steps=len(losses),
+            eval_loss=evaluated.get(step),
+        )
+        for step, loss in enumerate(losses, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("losses", "evaluations", "words"),
+    [
+        ([1.0] * 5, (), "Too few"),
+        ([3.0 * 0.97**i for i in range(50)], (), "still falling"),
+        ([1.0] * 50, (), "levelled off"),
+        ([1.0 + 0.02 * i for i in range(50)], (), "rising"),
+        ([3.0 * 0.97**i for i in range(50)], ((10, 2.0), (30, 2.2), (50, 2.5)), "since step 10"),
+        ([3.0 * 0.97**i for i in range(50)], ((10, 2.0), (30, 1.8), (50, 1.7)), "still falling"),
+    ],
+)
+def test_the_words_fit_the_curve(losses, evaluations, words):
+    assert words in verdict(curve(losses, evaluations))
