@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.compare.checks import passes
@@ -50,7 +49,7 @@ class _Parts:
     table: gr.HTML
 
 
-def section(engine: Engine, talk: compare_talk.Talk, sampling: Sequence[Component]) -> None:
+def section(engine: Engine, talk: compare_talk.Talk) -> None:
     """An accordion: prompts in, a table of answers side by side out."""
     with gr.Accordion("Many prompts at once", open=False, elem_id="prompt-set"):
         prompts = gr.Textbox(
@@ -73,13 +72,12 @@ def section(engine: Engine, talk: compare_talk.Talk, sampling: Sequence[Componen
         summary = gr.HTML(elem_id="set-summary")
         table = live_table(label="Answers", file_name="answers.csv", elem_id="set-table")
     parts = _Parts(prompts, check, expected, summary, table)
-    _wire(engine, talk, sampling, parts, (upload, held_out, losses, run, stop), problem)
+    _wire(engine, talk, parts, (upload, held_out, losses, run, stop), problem)
 
 
 def _wire(
     engine: Engine,
     talk: compare_talk.Talk,
-    sampling: Sequence[Component],
     parts: _Parts,
     buttons: tuple[gr.UploadButton, gr.Button, gr.Button, gr.Button, gr.Button],
     problem: gr.HTML,
@@ -115,7 +113,7 @@ def _wire(
     running = [
         wire(
             [run.click], answer_all,
-            [parts.prompts, parts.check, parts.expected, *who, talk.system, *sampling],
+            [parts.prompts, parts.check, parts.expected, *who, talk.system, *talk.sampling],
             [parts.summary, parts.table], problem=problem,
         ),
         wire([losses.click], compare_losses, who, [parts.summary], problem=problem),

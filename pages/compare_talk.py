@@ -1,6 +1,6 @@
-"""What the parts of the compare page share: the conversation in the columns, and its close look.
+"""What the parts of the compare page share: who is asked how, and what was said so far.
 
-The conversation stands in the columns themselves; nothing of it is kept on the server.
+The conversation stands in the columns themselves, so each tab has its own.
 """
 
 from __future__ import annotations
@@ -12,35 +12,83 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
-from lora_engine.compare.tokens import compare_tokens, strength_curve
+from lora_engine.compare.model import BASE_COLUMN
+from lora_engine.compare.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_detail
-from pages.live import live_plot, live_table
-from pages.wiring import problem_box, wire
+from pages import forms, layout
+
+MAX_ADAPTERS = 3
+COLUMNS = MAX_ADAPTERS + 1
+
+Turn = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the page's components held when the person asked.
+
+    histories: the messages of each column, the hidden ones too.
+    """
+
+    chosen: list[str]
+    base: str
+    system: str
+    sampling: Sampling
+    histories: list[list[Turn]]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are shown, in order."""
+        return [BASE_COLUMN, *self.chosen]
+
+    @property
+    def opening(self) -> list[Message]:
+        return [Message("system", self.system)] if self.system.strip() else []
 
 
 @dataclass(frozen=True)
 class Talk:
-    """The components that say who is asked, and what was said."""
+    """The components that say who is asked, how, and what was said."""
 
     adapters: gr.Dropdown
     base: gr.Dropdown
     system: gr.Textbox
+    sampling: Sequence[Component]
     columns: Sequence[gr.Chatbot]
 
     @property
     def inputs(self) -> list[Component]:
-        return [self.adapters, self.base, self.system, *self.columns]
+        return [self.adapters, self.base, self.system, *self.sampling, *self.columns]
+
+    def read(self, values: Sequence[Any]) -> Said:
+        """The values of `inputs`. Raises InvalidInput for wrong sampling fields."""
+        chosen, base, system, *rest = values
+        numbers, histories = rest[: len(self.sampling)], rest[len(self.sampling) :]
+        return Said(
+            chosen=list(chosen or []),
+            base=base,
+            system=system or "",
+            sampling=forms.numbers_read(Sampling, numbers),
+            histories=[turns(history) for history in histories],
+        )
 
 
-def turn(role: str, content: str) -> dict[str, str]:
+def column(index: int) -> gr.Chatbot:
+    """One column of the conversation; what a model writes is rendered, its HTML is not."""
+    return gr.Chatbot(
+        label=BASE_COLUMN, visible=index < 2, height=380, elem_id=f"column-{index}",
+        buttons=["copy"], feedback_options=None, layout="bubble", allow_tags=False,
+        latex_delimiters=layout.LATEX, min_width=280,
+    )  # fmt: skip
+
+
+def turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
 
 
-def turns(history: list | None) -> list[dict[str, str]]:
+def turns(history: list | None) -> list[Turn]:
     """A column's messages as plain roles and texts."""
     said = []
     for message in history or []:
@@ -51,58 +99,17 @@ def turns(history: list | None) -> list[dict[str, str]]:
     return said
 
 
+def messages_of(said: Sequence[Turn]) -> list[Message]:
+    return [Message(item["role"], item["content"]) for item in said]
+
+
 def title(engine: Engine, column: str) -> str:
     return "Base" if column == BASE_COLUMN else engine.adapter(column).name
 
 
-def detail_section(engine: Engine, talk: Talk) -> None:
-    """The last answer token by token, and how it depends on the adapter's strength."""
-    with gr.Accordion("The last answer, token by token", open=False, elem_id="detail"):
-        with gr.Row(elem_classes="rs-actions"):
-            whose = gr.Radio(
-                [("the base's answer", 0), ("the first adapter's answer", 1)],
-                value=1, label="Look at", elem_id="whose", scale=3,
-            )  # fmt: skip
-            look = gr.Button("Look closely", elem_id="look", scale=1)
-        problem = problem_box()
-        tokens = gr.HTML(elem_id="tokens")
-        curve = live_plot(label="Answer against strength", height=240, elem_id="strength-curve")
-        table = live_table(label="Tokens", file_name="tokens.csv", elem_id="token-table")
-
-        def look_closely(index: int, *values: Any) -> tuple[str, str, str]:
-            chosen, base, system, *histories = values
-            if not chosen:
-                raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
-            messages, answer = _last_answer(turns(histories[index]), system)
-            model = engine.comparison(base, chosen[:1])
-            return _close_look(engine, model, chosen[0], messages, answer)
-
-        wire(
-            [look.click], look_closely, [whose, *talk.inputs], [tokens, curve, table],
-            problem=problem, show_progress="minimal",
-        )  # fmt: skip
-
-
-def _close_look(
-    engine: Engine, model: ComparisonModel, column: str, messages: list[Message], answer: str
-) -> tuple[str, str, str]:
-    found = compare_tokens(model, messages, answer)
-    try:
-        curve = compare_detail.strength_figure(strength_curve(model, column, messages, answer))
-    except EngineError:
-        # DoRA and modules trained whole have no strength to vary; the tokens still do.
-        curve = ""
-    return (
-        compare_detail.coloured(found, column, lambda name: title(engine, name)),
-        curve,
-        compare_detail.token_table(found, column),
-    )
-
-
-def _last_answer(said: list[dict[str, str]], system: str) -> tuple[list[Message], str]:
-    """The conversation before the newest answer, and that answer."""
-    if len(said) < 2 or said[-1]["role"] != "assistant" or not said[-1]["content"]:
+def last_answer(said: Said, index: int) -> tuple[list[Message], str]:
+    """The conversation of a column before its newest answer, and that answer."""
+    history = said.histories[index]
+    if len(history) < 2 or history[-1]["role"] != "assistant" or not history[-1]["content"]:
         raise EngineError("There is no answer yet.", "Ask something first.")
-    opening = [Message("system", system)] if system.strip() else []
-    before = [Message(item["role"], item["content"]) for item in said[:-1]]
-    return [*opening, *before], said[-1]["content"]
+    return [*said.opening, *messages_of(history[:-1])], history[-1]["content"]

@@ -1,0 +1,81 @@
+"""Who is asked: the adapters and the base on the compare page, from its address or by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from lora_engine.adapters.library import AdapterSummary
+from lora_engine.base_models import STARTER
+from lora_engine.compare.model import BASE_COLUMN
+from lora_engine.compare.suggestions import suggested_prompts
+from lora_engine.engine import Engine
+from pages import TRAIN, compare_talk, layout
+from pages.compare_talk import COLUMNS, MAX_ADAPTERS
+
+
+def adapter_field(engine: Engine) -> gr.Dropdown:
+    return gr.Dropdown(
+        adapter_choices(engine), multiselect=True, max_choices=MAX_ADAPTERS,
+        label="Adapters", info="Up to three, each in a column beside the base.",
+        elem_id="adapters", scale=2,
+    )  # fmt: skip
+
+
+def base_field(engine: Engine) -> gr.Dropdown:
+    return gr.Dropdown(
+        engine.base_model_names(), value=STARTER, allow_custom_value=True,
+        label="Base model", info="Must be the one the adapters were trained on.",
+        elem_id="base-model", scale=1,
+    )  # fmt: skip
+
+
+def wanted_adapters(engine: Engine, request: gr.Request) -> list[str]:
+    """The adapters that the page's address names, else the newest one. Raises NotFound."""
+    wanted = layout.state_of(request, "adapter")
+    names = wanted.split(",")[:MAX_ADAPTERS] if wanted else []
+    found = [engine.adapter(name) for name in names] or engine.adapters()[:1]
+    return [_key(adapter) for adapter in found]
+
+
+def base_of(engine: Engine, chosen: Sequence[str]) -> str:
+    """The base that the first adapter was trained on."""
+    base = engine.adapter(chosen[0]).base_model if chosen else None
+    return base or STARTER
+
+
+def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
+    return [
+        (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", _key(adapter))
+        for adapter in engine.adapters()
+    ]
+
+
+def titled(engine: Engine, chosen: Sequence[str]) -> list[gr.Chatbot]:
+    """Every column emptied, named and shown or hidden."""
+    titles = [compare_talk.title(engine, name) for name in (BASE_COLUMN, *chosen)]
+    shown = [gr.Chatbot(value=[], label=title, visible=True) for title in titles]
+    return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
+
+
+def suggestion_buttons(engine: Engine, chosen: Sequence[str], count: int) -> list[gr.Button]:
+    prompts = suggested_prompts([engine.adapter(name).path for name in chosen])
+    return [gr.Button(prompt, visible=True) for prompt in prompts[:count]]
+
+
+def note(engine: Engine) -> str:
+    """What to do where no adapter is trained yet."""
+    if engine.adapters():
+        return ""
+    return layout.empty_state_html(
+        "No adapter yet",
+        "The base answers alone until one is trained. The pirate example takes about a minute.",
+        "Train the example",
+        TRAIN.path,
+    )
+
+
+def _key(adapter: AdapterSummary) -> str:
+    """What an adapter is called in the address and in the choices."""
+    return adapter.run_id or str(adapter.path)
