@@ -94,7 +94,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
 
     from lora_engine.base_models import BaseModel, load_base_model
     from lora_engine.calculator import prediction
-    from lora_engine.training import adapter_model, worker
+    from lora_engine.training import adapter_model, memory_use
     from lora_engine.training.choosing import choose_path
 
     spec = spec_of(case)
@@ -105,7 +105,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
         spec, folder, device, case["dtype"], case["batch"] * case["length"], 1.0
     )
     prediction.predict(question, 0)
-    baseline = worker._memory_bytes(device) if device == "cpu" else 0
+    baseline = memory_use.memory_bytes(device) if device == "cpu" else 0
     predicted = prediction.predict(question, baseline)
     reset_peak()
     base = load_base_model(

@@ -1,0 +1,43 @@
+"""What a run's weights belong to: the identity of its checkpoints, the provenance of its result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+
+from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.training.checkpoints import Identity
+from lora_engine.training.spec import RunSpec
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers")
+
+
+def identity_of(spec: RunSpec, base: BaseModel, data_hash: str) -> Identity:
+    """What a checkpoint of this run must agree with to be gone on from."""
+    return Identity(
+        spec_hash=spec_hash(spec), data_hash=data_hash, base_fingerprint=fingerprint(base)
+    )
+
+
+def spec_hash(spec: RunSpec) -> str:
+    """Over everything but the name, which may change freely."""
+    return hashlib.sha256(spec.model_dump_json(exclude={"name"}).encode()).hexdigest()[:16]
+
+
+def provenance_of(
+    run: str, spec: RunSpec, base: BaseModel, identity: Identity, chat_template_hash: str
+) -> bytes:
+    """`provenance.json`: where an adapter comes from, as JSON."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    document = {
+        "run": run,
+        "spec": spec.model_dump(mode="json"),
+        "base_model": base.name,
+        "base_fingerprint": identity.base_fingerprint,
+        "data_hash": identity.data_hash,
+        "chat_template_hash": chat_template_hash,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+    return json.dumps(document, indent=1).encode()

@@ -1,0 +1,25 @@
+"""What memory this process uses on the device that trains, now and at its peak."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+
+def memory_bytes(device: str) -> int:
+    """On CUDA the most that tensors took so far; on the CPU what the process holds now."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def peak_memory_bytes() -> int:
+    """Peak of the device where a GPU trained, else of the process."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,56 @@
+"""How a run ended, in the worker's own words: the result, and errors as problem and remedy."""
+
+from __future__ import annotations
+
+import sys
+
+from lora_engine.errors import EngineError
+from lora_engine.training.loop import Position
+from lora_engine.training.memory_use import peak_memory_bytes
+from lora_engine.training.run_directory import RunDirectory, RunProblem, RunResult
+
+DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
+def result_of(state: str, position: Position, error: RunProblem | None) -> RunResult:
+    """The result of a run that stands at `position`."""
+    seconds = max(position.elapsed_s, 1e-9)
+    return RunResult(
+        state=state,
+        steps=position.step,
+        train_loss=position.loss_sum / position.step if position.step else None,
+        eval_loss=position.last_eval_loss,
+        tokens=position.tokens,
+        tokens_per_s=round(position.tokens / seconds, 1) if position.step else 0.0,
+        peak_memory_bytes=peak_memory_bytes(),
+        elapsed_s=round(position.elapsed_s, 3),
+        error=error,
+    )
+
+
+def problem_of(error: Exception, directory: RunDirectory) -> RunProblem:
+    """What went wrong, for the person; what nobody foresaw is a bug."""
+    if isinstance(error, EngineError):
+        return RunProblem(problem=error.problem, remedy=error.remedy)
+    if is_out_of_memory(error):
+        return RunProblem(
+            problem="The worker ran out of memory.",
+            remedy="Halve the batch size or the longest row, or choose 4-bit quantization.",
+        )
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return RunProblem(
+            problem=f"The disk is full: {error}.",
+            remedy="Free some space, then resume the run from its newest checkpoint.",
+        )
+    return RunProblem(
+        problem=f"Something went wrong: {type(error).__name__}: {error}",
+        remedy=f"The whole log is in {directory.log_path}.",
+        is_bug=True,
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the host or on a GPU."""
+    torch = sys.modules.get("torch")
+    on_gpu = torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+    return on_gpu or isinstance(error, MemoryError)
