@@ -83,13 +83,16 @@ def wire(
     """Bind `handler(*inputs) -> *outputs` to events, as in `wire([start.click], submit, ...)`.
 
     A handler with one output returns its value, with several a tuple; `gr.skip()` leaves all as
-    they are. A generator streams. On an error the outputs stay and `problem` shows it. Sliders
-    want trigger_mode="always_last", timers queue=False. Returns Gradio's event, for `.then` and
-    `cancels`.
+    they are. A generator streams. On an error the outputs stay and `problem` shows it; success
+    empties it, except that of a page's opening, whose answer may come after the person has
+    already typed something wrong. Sliders want trigger_mode="always_last", timers queue=False.
+    Returns Gradio's event, for `.then` and `cancels`.
     """
+    triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
+    opens_page = all(trigger.event_name == "load" for trigger in triggers)
     return gr.on(
-        triggers=list(triggers) if isinstance(triggers, Sequence) else [triggers],
-        fn=_bounded(handler, len(outputs)),
+        triggers=triggers,
+        fn=_bounded(handler, len(outputs), success=gr.skip() if opens_page else ""),
         inputs=list(inputs),
         outputs=[*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",
@@ -127,15 +130,15 @@ def log_location() -> str:
     return "the terminal that runs the dashboard"
 
 
-def _bounded(handler: Handler, outputs: int) -> Handler:
-    """`handler` with the value of its problem box added behind its outputs."""
+def _bounded(handler: Handler, outputs: int, success: Any) -> Handler:
+    """`handler` with the value of its problem box behind its outputs: `success`, or the error."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: Any, **kwargs: Any) -> Iterator[tuple]:
             try:
                 for result in handler(*args, **kwargs):
-                    yield _with_problem(result, outputs)
+                    yield _with_problem(result, outputs, success)
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
                 yield _failed(error, handler, outputs)
 
@@ -144,21 +147,21 @@ def _bounded(handler: Handler, outputs: int) -> Handler:
     @functools.wraps(handler)
     def call(*args: Any, **kwargs: Any) -> tuple:
         try:
-            return _with_problem(handler(*args, **kwargs), outputs)
+            return _with_problem(handler(*args, **kwargs), outputs, success)
         except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
             return _failed(error, handler, outputs)
 
     return call
 
 
-def _with_problem(result: Any, outputs: int) -> tuple | str:
+def _with_problem(result: Any, outputs: int, success: Any) -> Any:
     if outputs == 0:
-        return ""
+        return success
     if outputs == 1:
-        return (result, "")
+        return (result, success)
     if result == gr.skip():
-        return (*[gr.skip()] * outputs, "")
-    return (*result, "")
+        return (*[gr.skip()] * outputs, success)
+    return (*result, success)
 
 
 def _failed(error: Exception, handler: Handler, outputs: int) -> tuple | str:

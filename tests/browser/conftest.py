@@ -20,7 +20,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 START_S = 90
@@ -110,8 +110,10 @@ def open_page(browser: Browser, traffic: Traffic) -> Iterator[Callable[..., Page
         page.on("pageerror", lambda error: traffic.complaints.append(str(error)))
         page.on("console", lambda message: _note(message, traffic))
         pages.append(page)
+        calls = _Calls(page)
         page.goto(url)
         expect(page.locator(".rs-header h1")).to_be_visible()
+        calls.wait_until_answered()
         return page
 
     yield opened
@@ -119,6 +121,34 @@ def open_page(browser: Browser, traffic: Traffic) -> Iterator[Callable[..., Page
         page.close()
     assert traffic.outside == []
     assert traffic.complaints == []
+
+
+class _Calls:
+    """The calls a page makes to the engine: what it asks on opening fills its fields, so a test
+    that types before the answer would find its words replaced."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._asked = 0
+        self._open: set[Request] = set()
+        page.on("request", self._started)
+        page.on("requestfinished", self._ended)
+        page.on("requestfailed", self._ended)
+
+    def wait_until_answered(self) -> None:
+        deadline = time.monotonic() + ANSWER_MS / 1000
+        quiet = 0
+        while quiet < 2 and time.monotonic() < deadline:
+            self._page.wait_for_timeout(50)
+            quiet = quiet + 1 if self._asked and not self._open else 0
+
+    def _started(self, request: Request) -> None:
+        if "/gradio_api/" in request.url and "heartbeat" not in request.url:
+            self._asked += 1
+            self._open.add(request)
+
+    def _ended(self, request: Request) -> None:
+        self._open.discard(request)
 
 
 @pytest.fixture

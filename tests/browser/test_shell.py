@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 import pages
 from pages import ADAPTERS, CALCULATOR, COMPARE, RUNS, SPECTRUM, TRAIN
@@ -94,6 +94,32 @@ def test_a_wrong_size_is_said_beside_the_field(server: Server, open_page: OpenPa
     expect(shown.locator("#field-d.rs-wrong .rs-wrong-text")).to_contain_text("got 0")
     shown.locator("#field-d input").fill("64")
     expect(shown.locator("#field-d.rs-wrong")).to_have_count(0)
+
+
+def test_an_error_outlives_the_late_answer_of_the_opening(
+    server: Server, open_page: OpenPage
+) -> None:
+    shown = open_page(server.url)
+    late: list[Route] = []
+
+    def hold_the_opening(route: Route) -> None:
+        if route.request.post_data_json["data"]:
+            route.continue_()
+        else:
+            late.append(route)
+
+    shown.route("**/gradio_api/run/predict", hold_the_opening)
+    shown.reload()
+    shown.locator("#field-d input").fill("0")
+    expect(shown.get_by_role("alert")).to_contain_text("from 1 to")
+
+    assert late
+    with shown.expect_response("**/gradio_api/run/predict"):
+        late[0].continue_()
+    # The next frames are where the answer would have emptied the box.
+    shown.evaluate("() => new Promise(done => setTimeout(done, 300))")
+
+    expect(shown.get_by_role("alert")).to_contain_text("from 1 to")
 
 
 def test_the_table_sorts_by_key_and_downloads_whole_numbers(
