@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev browser lint
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(VENV)/.installed-dev browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
