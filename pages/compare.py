@@ -13,7 +13,7 @@ from lora_engine.compare.sampling import Sampling
 from lora_engine.engine import Engine
 from pages import COMPARE, compare_chat, compare_choice, compare_look, compare_set, forms, layout
 from pages.compare_chat import SUGGESTIONS, Chat
-from pages.compare_talk import COLUMNS, Talk, column
+from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Talk, column, memory_field, strength
 from pages.wiring import expose, wire
 
 HELP = r"""
@@ -35,12 +35,16 @@ def build(engine: Engine) -> gr.Blocks:
             base = compare_choice.base_field(engine)
         with gr.Row(elem_classes="rs-columns"):
             columns = [column(index) for index in range(COLUMNS)]
+        with gr.Row(elem_classes="rs-strengths"):
+            strengths = [strength(index) for index in range(MAX_ADAPTERS)]
         chat = Chat()
-        with gr.Accordion("Sampling and system prompt", open=False):
-            system = gr.Textbox("", label="System prompt", lines=2, elem_id="system-prompt")
+        with gr.Accordion("Sampling, system prompt and memory", open=False):
+            with gr.Row():
+                system = gr.Textbox("", label="System prompt", lines=2, elem_id="system-prompt")
+                memory = memory_field()
             with gr.Row():
                 sampling = forms.number_fields(Sampling)
-        talk = Talk(adapters, base, system, sampling, columns)
+        talk = Talk(adapters, base, system, memory, sampling, strengths, columns)
         compare_chat.connect(engine, talk, chat)
         compare_look.section(engine, talk)
         compare_set.section(engine, talk)
@@ -72,10 +76,11 @@ def _connect_choices(
 
     def following(chosen: list[str]) -> list:
         buttons = compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS)
-        return [*buttons, *compare_choice.titled(engine, chosen)]
+        strengths = compare_choice.strength_sliders(engine, chosen)
+        return [*buttons, *strengths, *compare_choice.titled(engine, chosen)]
 
     adapters, base, problem = talk.adapters, talk.base, chat.problem
-    changed = [*chat.suggestions, *talk.columns]
+    changed = [*chat.suggestions, *talk.strengths, *talk.columns]
     wire([adapters.input], choose, [adapters], [base, *changed], problem=problem)
     opened = [adapters, base, note, chat.prompt, chat.send, *changed]
     wire([blocks.load], open_page, [], opened, problem=problem)

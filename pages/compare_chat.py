@@ -1,29 +1,30 @@
-"""The chat: one question to all columns, their answers side by side as they grow."""
+"""The chat: one question to all columns; ask again, take back, edit, change a strength."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.integrity import integrity
-from lora_engine.compare.model import ColumnProgress, Progress
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_choice, compare_detail, compare_talk, layout
-from pages.compare_talk import COLUMNS, Said, Talk, messages_of, turn
+from pages import compare_choice, compare_routes
+from pages.compare_answers import answer_columns
+from pages.compare_talk import Said, Talk, Turn, asked_last, turn
+from pages.stopping import Stops
 from pages.wiring import problem_box, wire
 
 SUGGESTIONS = 3
+SEEDS = 2**32
 
 
 class Chat:
     """The components under the columns: question, suggestions, buttons, what was measured."""
 
     def __init__(self) -> None:
-        self.status = gr.HTML(elem_id="compare-status")
+        self.status = gr.HTML(elem_id="compare-status", head=compare_routes.head())
         self.problem = problem_box()
         with gr.Row(elem_classes="rs-suggestions"):
             self.suggestions = [
@@ -38,70 +39,102 @@ class Chat:
             # Nothing can be asked before the page knows whom: its opening makes these two live.
             self.send = gr.Button("Ask", variant="primary", elem_id="send", interactive=False)
             self.stop = gr.Button("Stop", variant="stop", elem_id="stop")
+            self.retry = gr.Button("Retry", elem_id="retry")
+            self.undo = gr.Button("Undo", elem_id="undo")
             self.clear = gr.Button("Clear", elem_id="clear")
 
 
+class _Handlers:
+    """What the chat's events do; each takes the values of `Talk.inputs` last."""
+
+    def __init__(self, engine: Engine, talk: Talk) -> None:
+        self.engine = engine
+        self.talk = talk
+        self.stops = Stops()
+
+    def ask(self, request: gr.Request, text: str, *values: Any) -> Iterator[tuple]:
+        said = self.talk.read(values)
+        if not text.strip():
+            raise EngineError("The question is empty.", "Write one, or click one of the examples.")
+        asking = [[*history, turn("user", text)] for history in said.histories]
+        yield from self._answered(request, said, asking)
+
+    def retry(self, request: gr.Request, *values: Any) -> Iterator[tuple]:
+        """The last question again; above temperature 0 with the next seed."""
+        said = self.talk.read(values)
+        asking = asked_last(said.histories)
+        if said.sampling.temperature > 0:
+            seed = (said.sampling.seed + 1) % SEEDS
+            said = _with_seed(said, seed)
+        yield from self._answered(request, said, asking)
+
+    def edit(self, event: gr.EditData, request: gr.Request, *values: Any) -> Iterator[tuple]:
+        """A question written anew, in all columns; what came after it is dropped."""
+        said = self.talk.read(values)
+        place = event.index[0] if isinstance(event.index, Sequence) else event.index
+        text = str(event.value)
+        if not text.strip():
+            raise EngineError("The question is empty.", "Write one, or use Undo to take it back.")
+        asking = [[*history[:place], turn("user", text)] for history in said.histories]
+        yield from self._answered(request, said, asking)
+
+    def undo(self, *values: Any) -> tuple:
+        """The last question back in the field, it and its answers out of the columns."""
+        histories = asked_last(self.talk.read(values).histories)
+        text = next(history[-1]["content"] for history in histories if history)
+        return (text, gr.skip(), "", *[history[:-1] for history in histories])
+
+    def strengthen(self, index: int, request: gr.Request, values: Sequence[Any]) -> Iterator[tuple]:
+        """The last question again for the adapter whose strength was moved, if one was asked."""
+        said = self.talk.read(values)
+        if index >= len(said.chosen) or not said.histories[index + 1]:
+            yield gr.skip()
+            return
+        asking = asked_last(said.histories)
+        yield from self._answered(request, said, asking, only=said.chosen[index])
+
+    def start_over(self, chosen: list[str]) -> tuple:
+        return ("", *compare_choice.titled(self.engine, chosen))
+
+    def _answered(
+        self, request: gr.Request, said: Said, asking: list[list[Turn]], only: str | None = None
+    ) -> Iterator[tuple]:
+        with self.stops.running(request) as stopped:
+            for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
+                prompt = gr.skip() if only else ""
+                yield (prompt, said.sampling.seed, step.status, *step.columns)
+
+
 def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
-    """Bind the buttons."""
-
-    def ask(text: str, *values: Any) -> Iterator[tuple]:
-        yield from _answers(engine, text, talk.read(values))
-
-    def start_over(chosen: list[str]) -> tuple:
-        return ("", *compare_choice.titled(engine, chosen))
-
-    shown = [chat.prompt, chat.status, *talk.columns]
+    """Bind the buttons, the columns' edit marks and the strengths."""
+    does = _Handlers(engine, talk)
+    shown = [chat.prompt, talk.seed, chat.status, *talk.columns]
     options = {"problem": chat.problem, "concurrency_limit": 4}
-    asked = [chat.prompt, *talk.inputs]
-    events = [wire([chat.send.click, chat.prompt.submit], ask, asked, shown, **options)]
+    wire([chat.send.click, chat.prompt.submit], does.ask, [chat.prompt, *talk.inputs], shown,
+         **options)  # fmt: skip
     for button in chat.suggestions:
-        events.append(wire([button.click], ask, [button, *talk.inputs], shown, **options))
-    chat.stop.click(fn=None, cancels=events, api_visibility="private")
+        wire([button.click], does.ask, [button, *talk.inputs], shown, **options)
+    wire([chat.retry.click], does.retry, talk.inputs, shown, **options)
+    wire([chat.undo.click], does.undo, talk.inputs, shown, problem=chat.problem)
+    wire([column.edit for column in talk.columns], does.edit, talk.inputs, shown, **options)
+    for index, slider in enumerate(talk.strengths):
+        _connect_strength(does, index, slider, shown, options)
+    does.stops.connect(chat.stop)
     emptied = [chat.status, *talk.columns]
-    wire([chat.clear.click], start_over, [talk.adapters], emptied, problem=chat.problem)
+    wire([chat.clear.click], does.start_over, [talk.adapters], emptied, problem=chat.problem)
 
 
-def _answers(engine: Engine, text: str, said: Said) -> Iterator[tuple]:
-    """The page as the answers grow: the emptied prompt, the status, every column."""
-    if not text.strip():
-        raise EngineError("The question is empty.", "Write one, or click one of the examples.")
-    asking = [[*history, turn("user", text)] for history in said.histories]
-    hidden = [gr.skip()] * (COLUMNS - len(said.names))
-    yield ("", "Loading the model…", *asking[: len(said.names)], *hidden)
+def _connect_strength(
+    does: _Handlers, index: int, slider: gr.Slider, shown: list, options: dict[str, Any]
+) -> None:
+    def move_strength(request: gr.Request, *values: Any) -> Iterator[tuple]:
+        yield from does.strengthen(index, request, values)
 
-    model = engine.comparison(said.base, said.chosen)
-    conversations = {
-        name: [*said.opening, *messages_of(history)]
-        for name, history in zip(said.names, asking, strict=False)
-    }
-    warnings = "".join(f"<p>{escape(warning)}</p>" for warning in model.warnings())
-    for progress in model.answer(conversations, said.sampling):
-        columns = [
-            [*history, turn("assistant", progress.columns[name].text)]
-            for name, history in zip(said.names, asking, strict=False)
-        ]
-        measured = _status(engine, progress) + warnings
-        yield ("", measured, *columns, *hidden)
-    proof = integrity(model, conversations[said.names[0]])
-    shown = compare_detail.badge(proof, lambda name: compare_talk.title(engine, name))
-    yield ("", measured + shown, *columns, *hidden)
+    wire(
+        [slider.input], move_strength, does.talk.inputs, shown,
+        trigger_mode="always_last", **options,
+    )  # fmt: skip
 
 
-def _status(engine: Engine, progress: Progress) -> str:
-    """One line a column: tokens, speed, and why it ended."""
-    lines = [
-        f"<li><strong>{escape(compare_talk.title(engine, name))}</strong> "
-        f"{_column_status(column)}</li>"
-        for name, column in progress.columns.items()
-    ]
-    return f'<ul class="rs-status">{"".join(lines)}</ul>'
-
-
-def _column_status(column: ColumnProgress) -> str:
-    words = f"{column.tokens} tokens"
-    if column.tokens_per_s:
-        words += f", {layout.number(column.tokens_per_s)} a second"
-    if column.first_token_s is not None:
-        words += f", the first after {layout.duration(column.first_token_s)}"
-    ending = {"token limit": ", cut at the token limit", "context full": ", the context is full"}
-    return words + ending.get(column.finished or "", "")
+def _with_seed(said: Said, seed: int) -> Said:
+    return replace(said, sampling=said.sampling.model_copy(update={"seed": seed}))

@@ -59,6 +59,18 @@ def titled(engine: Engine, chosen: Sequence[str]) -> list[gr.Chatbot]:
     return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
 
 
+def strength_sliders(engine: Engine, chosen: Sequence[str]) -> list[gr.Slider]:
+    """One for each adapter, back at 1; the rest hidden."""
+    shown = [
+        gr.Slider(value=1.0, label=f"Strength of {compare_talk.title(engine, name)}", visible=True)
+        for name in chosen
+    ]
+    return [
+        *shown,
+        *(gr.Slider(value=1.0, visible=False) for _ in range(MAX_ADAPTERS - len(shown))),
+    ]
+
+
 def suggestion_buttons(engine: Engine, chosen: Sequence[str], count: int) -> list[gr.Button]:
     prompts = suggested_prompts([engine.adapter(name).path for name in chosen])
     return [gr.Button(prompt, visible=True) for prompt in prompts[:count]]

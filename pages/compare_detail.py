@@ -10,7 +10,13 @@ from html import escape
 
 from lora_engine.compare.integrity import IntegrityProof
 from lora_engine.compare.model import BASE_COLUMN
-from lora_engine.compare.tokens import Alternative, Point, TokenComparison, TokenDetail
+from lora_engine.compare.tokens import (
+    Alternative,
+    LayerSwitch,
+    Point,
+    TokenComparison,
+    TokenDetail,
+)
 from pages import figures, layout
 from pages.live import Column, table_value
 
@@ -118,4 +124,36 @@ def strength_figure(points: Sequence[Point]) -> str:
             y_title="ln p of the answer",
             description="Log-probability of the chosen answer against the adapter's strength.",
         )
+    )
+
+
+def layer_bars(points: Sequence[Point], whole: LayerSwitch) -> str:
+    """What the answer loses in ln p without the adapter in each layer, as a list of bars."""
+    lost = [(int(point.x), whole.full - point.log_probability) for point in points]
+    most = max((abs(nats) for _, nats in lost), default=0.0) or 1.0
+    rows = "".join(
+        f"<dt>layer {layer}</dt>"
+        f'<dd class="rs-layer-bar{"" if nats >= 0 else " rs-layer-against"}" '
+        f'style="--share:{100 * abs(nats) / most:.0f}%"></dd>'
+        f"<dd>{layout.number(nats)} nats</dd>"
+        for layer, nats in lost
+    )
+    return (
+        '<p class="rs-compare-words">What the answer loses in ln p when the adapter is switched '
+        f'off in one layer:</p><dl class="rs-layers">{rows}</dl>'
+    )
+
+
+def switched(found: LayerSwitch, off: frozenset[int]) -> str:
+    """ln p of the answer with these layers off, beside the base's and the whole adapter's."""
+    without = (
+        f"without layer{'s' if len(off) > 1 else ''} {', '.join(map(str, sorted(off)))} "
+        f"<strong>{layout.number(found.without)}</strong> "
+        f"({layout.number(found.without - found.full)})"
+        if off
+        else "all layers on"
+    )
+    return (
+        f'<p class="rs-compare-words" role="status">ln p of the answer: base '
+        f"{layout.number(found.base)}, whole adapter {layout.number(found.full)}, {without}.</p>"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.model import BASE_COLUMN
+from lora_engine.compare.model import BASE_COLUMN, Request
 from lora_engine.compare.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.engine import Engine
@@ -21,6 +21,12 @@ from pages import forms, layout
 
 MAX_ADAPTERS = 3
 COLUMNS = MAX_ADAPTERS + 1
+OWN, BASE, ADAPTER = "own", "base", "adapter"
+MEMORIES = [
+    ("its own answers", OWN),
+    ("the base's answers", BASE),
+    ("the first adapter's answers", ADAPTER),
+]
 
 Turn = dict[str, str]
 
@@ -29,13 +35,16 @@ Turn = dict[str, str]
 class Said:
     """What the page's components held when the person asked.
 
-    histories: the messages of each column, the hidden ones too.
+    memory: OWN, or whose answers every column goes on from. strengths: one for each adapter in
+    `chosen`. histories: the messages of each column, the hidden ones too.
     """
 
     chosen: list[str]
     base: str
     system: str
+    memory: str
     sampling: Sampling
+    strengths: list[float]
     histories: list[list[Turn]]
 
     @property
@@ -47,6 +56,21 @@ class Said:
     def opening(self) -> list[Message]:
         return [Message("system", self.system)] if self.system.strip() else []
 
+    def requests(self, histories: Sequence[Sequence[Turn]]) -> list[Request]:
+        """One request a shown column to answer the last question of its history."""
+        strengths = [1.0, *self.strengths]
+        return [
+            Request(name, name, self._messages(histories, index), strengths[index])
+            for index, name in enumerate(self.names)
+        ]
+
+    def _messages(self, histories: Sequence[Sequence[Turn]], index: int) -> list[Message]:
+        if self.memory == BASE:
+            index = 0
+        elif self.memory == ADAPTER and self.chosen:
+            index = 1
+        return [*self.opening, *messages_of(histories[index])]
+
 
 @dataclass(frozen=True)
 class Talk:
@@ -55,22 +79,32 @@ class Talk:
     adapters: gr.Dropdown
     base: gr.Dropdown
     system: gr.Textbox
+    memory: gr.Dropdown
     sampling: Sequence[Component]
+    strengths: Sequence[gr.Slider]
     columns: Sequence[gr.Chatbot]
 
     @property
     def inputs(self) -> list[Component]:
-        return [self.adapters, self.base, self.system, *self.sampling, *self.columns]
+        single = [self.adapters, self.base, self.system, self.memory]
+        return [*single, *self.sampling, *self.strengths, *self.columns]
+
+    @property
+    def seed(self) -> Component:
+        return self.sampling[list(Sampling.model_fields).index("seed")]
 
     def read(self, values: Sequence[Any]) -> Said:
         """The values of `inputs`. Raises InvalidInput for wrong sampling fields."""
-        chosen, base, system, *rest = values
-        numbers, histories = rest[: len(self.sampling)], rest[len(self.sampling) :]
+        chosen, base, system, memory, *rest = values
+        numbers, rest = rest[: len(self.sampling)], rest[len(self.sampling) :]
+        strengths, histories = rest[: len(self.strengths)], rest[len(self.strengths) :]
         return Said(
             chosen=list(chosen or []),
             base=base,
             system=system or "",
+            memory=memory,
             sampling=forms.numbers_read(Sampling, numbers),
+            strengths=[float(value) for value in strengths[: len(chosen or [])]],
             histories=[turns(history) for history in histories],
         )
 
@@ -80,7 +114,23 @@ def column(index: int) -> gr.Chatbot:
     return gr.Chatbot(
         label=BASE_COLUMN, visible=index < 2, height=380, elem_id=f"column-{index}",
         buttons=["copy"], feedback_options=None, layout="bubble", allow_tags=False,
-        latex_delimiters=layout.LATEX, min_width=280,
+        latex_delimiters=layout.LATEX, min_width=280, editable="user",
+    )  # fmt: skip
+
+
+def strength(index: int) -> gr.Slider:
+    """How much of an adapter is used; live: its column answers the last question again."""
+    return gr.Slider(
+        0.0, 2.0, value=1.0, step=0.05, label="Strength", visible=False, min_width=200,
+        info="0 is the base, 1 as trained. Moving it answers the last question again.",
+        elem_id=f"strength-{index}",
+    )  # fmt: skip
+
+
+def memory_field() -> gr.Dropdown:
+    return gr.Dropdown(
+        MEMORIES, value=OWN, label="Each column goes on from", elem_id="memory",
+        info="What a column takes for its own earlier answers when it is asked again.",
     )  # fmt: skip
 
 
@@ -101,6 +151,17 @@ def turns(history: list | None) -> list[Turn]:
 
 def messages_of(said: Sequence[Turn]) -> list[Message]:
     return [Message(item["role"], item["content"]) for item in said]
+
+
+def asked_last(histories: Sequence[Sequence[Turn]]) -> list[list[Turn]]:
+    """Every history up to and with its last question. Raises EngineError where there is none."""
+    cut = []
+    for history in histories:
+        places = [place for place, item in enumerate(history) if item["role"] == "user"]
+        cut.append(list(history[: places[-1] + 1]) if places else [])
+    if not any(cut):
+        raise EngineError("Nothing was asked yet.", "Ask something first.")
+    return cut
 
 
 def title(engine: Engine, column: str) -> str:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class ColumnProgress:
     """One answer so far. `finished` is None while it grows, then why it ended.
 
-    tokens_per_s counts from the first token on; first_token_s from the call.
+    tokens_per_s counts from the first token on; first_token_s from the call. prompt_tokens is
+    the length of the conversation before the answer.
     """
 
     text: str
     tokens: int
+    prompt_tokens: int
     tokens_per_s: float
     finished: FinishReason | None
     first_token_s: float | None
@@ -59,6 +61,7 @@ class Report:
         return ColumnProgress(
             text=self._text(name, row),
             tokens=len(row.tokens),
+            prompt_tokens=len(row.prompt),
             tokens_per_s=speed,
             finished=row.finished,
             first_token_s=first,

@@ -63,6 +63,15 @@ class Point:
     log_probability: float
 
 
+@dataclass(frozen=True)
+class LayerSwitch:
+    """ln p of one answer: under the base, the whole adapter, and the adapter without layers."""
+
+    base: float
+    full: float
+    without: float
+
+
 def compare_tokens(
     model: ComparisonModel, messages: Sequence[Message], answer: str
 ) -> TokenComparison:
@@ -122,6 +131,36 @@ def layer_contributions(
     A layer whose point lies far from the full adapter's carries much of the change.
     Raises EngineError for an adapter that is not plain LoRA.
     """
+    layers = adapter_layers(model, column)
+    for layer in layers:
+        model.check_column(column, 1.0, frozenset({layer}))
+    off = [(float(layer), 1.0, frozenset({layer})) for layer in layers]
+    return _scored(model, column, messages, answer, off)
+
+
+def without_layers(
+    model: ComparisonModel,
+    column: str,
+    messages: Sequence[Message],
+    answer: str,
+    layers: frozenset[int],
+) -> LayerSwitch:
+    """ln p of the whole answer with the adapter switched off in all of `layers` together.
+
+    Raises EngineError for an adapter that is not plain LoRA.
+    """
+    adapter_layers(model, column)
+    model.check_column(column, 1.0, layers or frozenset({0}))
+    settings = [(0.0, 0.0, frozenset()), (1.0, 1.0, frozenset()), (2.0, 1.0, layers)]
+    found = _scored(model, column, messages, answer, settings)
+    return LayerSwitch(*(point.log_probability for point in found))
+
+
+def adapter_layers(model: ComparisonModel, column: str) -> list[int]:
+    """The numbers of the layers that the column's adapter acts on, in order.
+
+    Raises EngineError for a column without an adapter.
+    """
     folder = model.columns.get(column)
     if folder is None:
         raise EngineError(
@@ -129,12 +168,8 @@ def layer_contributions(
             "Name the column of an adapter.",
         )
     modules = model.shared.check_of(model.shared.add_adapter(folder)).modules
-    numbers = {layer_number(name) for name in modules} - {None}
-    layers = sorted(number for number in numbers if number is not None)
-    for layer in layers:
-        model.check_column(column, 1.0, frozenset({layer}))
-    off = [(float(layer), 1.0, frozenset({layer})) for layer in layers]
-    return _scored(model, column, messages, answer, off)
+    numbers = {layer_number(name) for name in modules}
+    return sorted(number for number in numbers if number is not None)
 
 
 def _scored(

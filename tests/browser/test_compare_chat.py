@@ -54,3 +54,62 @@ def test_both_columns_answer_and_the_proof_is_shown(page: Page) -> None:
     expect(answers(page, 1)).to_have_count(1)
     assert answers(page, 0).inner_text() != answers(page, 1).inner_text()
     expect(page.locator("#compare-status")).to_contain_text("The base column is the bare base")
+
+
+def test_stop_ends_a_long_answer_where_it_is(page: Page) -> None:
+    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_label("Token limit").fill("240")
+    page.get_by_label("Temperature").fill("3")
+    ask(page, "Count.")
+    expect(answers(page, 0)).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).first.click()
+    expect(page.locator("#compare-status")).to_contain_text("stopped")
+    said = answers(page, 0).inner_text()
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    assert answers(page, 0).inner_text() == said
+
+
+def test_retry_undo_and_edit(page: Page) -> None:
+    ask(page)
+    finished(page)
+    first = answers(page, 0).inner_text()
+    page.get_by_role("button", name="Retry").click()
+    finished(page)
+    assert answers(page, 0).inner_text() == first
+    expect(answers(page, 0)).to_have_count(1)
+
+    column = page.locator("#column-1")
+    column.get_by_test_id("user").hover()
+    column.get_by_role("button", name="Edit").click()
+    column.get_by_role("textbox").fill("What colour is grass?")
+    column.get_by_role("button", name="Submit").click()
+    expect(page.locator("#column-0").get_by_test_id("user")).to_contain_text("grass")
+    expect(answers(page, 0)).to_contain_text("green")
+    finished(page)
+
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Your question")).to_have_value("What colour is grass?")
+    expect(answers(page, 0)).to_have_count(0)
+
+
+def test_the_strength_acts_at_once_and_0_is_the_base(page: Page) -> None:
+    ask(page)
+    finished(page)
+    base, adapted = answers(page, 0).inner_text(), answers(page, 1).inner_text()
+    assert base != adapted
+    page.get_by_label("number input for Strength of noisy").fill("0")
+    expect(page.locator("#compare-status")).to_contain_text("at strength 0")
+    expect(answers(page, 1)).to_have_text(base)
+
+
+def test_a_layer_switched_off_changes_the_answers_probability(page: Page) -> None:
+    ask(page)
+    finished(page)
+    page.get_by_text("The last answer, token by token").click()
+    page.get_by_role("button", name="Look closely").click()
+    said = page.locator("#layers-switched").get_by_role("status")
+    expect(said).to_contain_text("all layers on")
+    page.locator("#layers-on").get_by_label("0", exact=True).uncheck()
+    expect(said).to_contain_text("without layer 0")
+    page.locator("#layers-on").get_by_label("1", exact=True).uncheck()
+    expect(said).to_contain_text("without layers 0, 1")

@@ -8,7 +8,12 @@ from transformers import AutoModelForCausalLM
 from lora_engine.compare.heldout import RowLoss, paired_difference, row_losses, student_quantile
 from lora_engine.compare.model import ComparisonModel
 from lora_engine.compare.scoring import answer_tokens
-from lora_engine.compare.tokens import compare_tokens, layer_contributions, strength_curve
+from lora_engine.compare.tokens import (
+    compare_tokens,
+    layer_contributions,
+    strength_curve,
+    without_layers,
+)
 from lora_engine.data import Message, TokenizedRow
 from lora_engine.errors import EngineError
 from tests.compare_models import save_adapter, save_base
@@ -101,6 +106,18 @@ def test_a_layer_switched_off_is_an_adapter_without_that_layer(folder, base, set
     assert without_0.log_probability == pytest.approx(total["base"], abs=1e-3)
     assert total["first"] != pytest.approx(total["base"], abs=1e-2)
     assert [point.x for point in layer_contributions(model, "plain", ASK, ANSWER)] == [0.0, 1.0]
+
+
+def test_all_layers_off_is_the_base_and_none_off_the_adapter(model):
+    off = without_layers(model, "plain", ASK, ANSWER, frozenset({0, 1}))
+    one = without_layers(model, "plain", ASK, ANSWER, frozenset({0}))
+    assert off.without == pytest.approx(off.base, abs=1e-3)
+    assert off.full != pytest.approx(off.base, abs=1e-2)
+    assert without_layers(model, "plain", ASK, ANSWER, frozenset()).without == pytest.approx(
+        off.full, abs=1e-3
+    )
+    alone = layer_contributions(model, "plain", ASK, ANSWER)[0]
+    assert one.without == pytest.approx(alone.log_probability, abs=1e-3)
 
 
 @pytest.mark.parametrize("column", ["dora", "base", "other"])

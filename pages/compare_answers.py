@@ -1,0 +1,105 @@
+"""The columns as the answers grow: what stands in each, and the line under them.
+
+Knows nothing of buttons; every text of a model or a person is escaped here or left to the
+chatbot's own sanitised Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from lora_engine.compare.integrity import integrity
+from lora_engine.compare.model import ColumnProgress, Progress
+from lora_engine.engine import Engine
+from pages import compare_detail, compare_talk, layout
+from pages.compare_talk import COLUMNS, Said, Turn, turn
+
+NEARLY_FULL = 0.8  # share of the context at which the page warns
+ENDINGS = {
+    "token limit": ", cut at the token limit",
+    "context full": ", the context is full",
+    "stopped": ", stopped",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the page shows at one moment; a column that stays as it is holds gr.skip()."""
+
+    status: str
+    columns: list[Any]
+
+
+def answer_columns(
+    engine: Engine,
+    said: Said,
+    asking: Sequence[list[Turn]],
+    stopped: Callable[[], bool],
+    only: str | None = None,
+) -> Iterator[Step]:
+    """Answer the last question of every history, or of the column `only`, step by step.
+
+    The last step carries the proof of which column is what, unless the person stopped.
+    """
+    shown = [name for name in said.names if only in (None, name)]
+    yield Step("Loading the model…", _columns(said, asking, dict.fromkeys(shown)))
+    model = engine.comparison(said.base, said.chosen)
+    requests = [one for one in said.requests(asking) if one.name in shown]
+    warnings = layout.notes_html(model.warnings())
+    limit = model.shared.context_length
+    for progress in model.answer_all(requests, said.sampling, stopped):
+        texts = {name: column.text for name, column in progress.columns.items()}
+        status = status_html(engine, said, progress, limit) + warnings
+        yield Step(status, _columns(said, asking, texts))
+    if stopped():
+        return
+    proof = integrity(model, requests[0].messages)
+    badge = compare_detail.badge(proof, lambda name: compare_talk.title(engine, name))
+    yield Step(status + badge, _columns(said, asking, texts))
+
+
+def status_html(engine: Engine, said: Said, progress: Progress, limit: int | None) -> str:
+    """One line a column: tokens, speed, why it ended; and a word where the context runs out."""
+    strengths = dict(zip(said.chosen, said.strengths, strict=True))
+    lines, fullest = [], 0.0
+    for name, column in progress.columns.items():
+        title = escape(compare_talk.title(engine, name))
+        strength = strengths.get(name, 1.0)
+        at = "" if strength == 1.0 else f" at strength {layout.number(strength)}"
+        lines.append(f"<li><strong>{title}</strong>{at} {_column_status(column)}</li>")
+        if limit:
+            fullest = max(fullest, (column.prompt_tokens + column.tokens) / limit)
+    warning = ""
+    if fullest >= NEARLY_FULL:
+        warning = layout.notes_html(
+            [
+                f"{fullest:.0%} of the {limit:,} tokens that this model reads are used: "
+                "the next question may not fit. Clear begins anew."
+            ]
+        )
+    return f'<ul class="rs-status">{"".join(lines)}</ul>{warning}'
+
+
+def _columns(said: Said, asking: Sequence[list[Turn]], texts: dict[str, str | None]) -> list[Any]:
+    """Every chatbot's value: its history and the answer so far (None: not begun)."""
+    columns: list[Any] = [gr.skip()] * COLUMNS
+    for index, name in enumerate(said.names):
+        if name in texts:
+            text = texts[name]
+            answer = [] if text is None else [turn("assistant", text)]
+            columns[index] = [*asking[index], *answer]
+    return columns
+
+
+def _column_status(column: ColumnProgress) -> str:
+    words = f"{column.tokens} tokens"
+    if column.tokens_per_s:
+        words += f", {layout.number(column.tokens_per_s)} a second"
+    if column.first_token_s is not None:
+        words += f", the first after {layout.duration(column.first_token_s)}"
+    return words + ENDINGS.get(column.finished or "", "")
