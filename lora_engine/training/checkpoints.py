@@ -53,6 +53,7 @@ class Progress(BaseModel):
     loss_sum: float
     best_eval_loss: float | None
     evaluations_since_best: int
+    last_eval_loss: float | None = None
 
 
 class Manifest(BaseModel):
@@ -83,11 +84,17 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-N` whole, then drop all but the newest `keep`.
 
-    Raises OSError where the disk refuses; the older checkpoints are then untouched.
+    A step that is there already, whole and of the same identity, is left as it is: replacing it
+    would for a moment leave nothing. Raises OSError or SafetensorError where the disk refuses; the
+    older checkpoints are then untouched.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)
+    final = folder / f"step-{progress.step}"
+    there = _read(final)
+    if there is not None and there.identity == identity:
+        return final
     staging = folder / f".staging-{progress.step}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -98,7 +105,6 @@ def save_checkpoint(
         files = {name: _sha256_synced(staging / name) for name in (TRAINED, OPTIMIZER, PROGRESS)}
         manifest = Manifest(identity=identity, files=files)
         write_atomically(staging / "manifest.json", manifest.model_dump_json(indent=1).encode())
-        final = folder / f"step-{progress.step}"
         if final.exists():
             shutil.rmtree(final)
         os.replace(staging, final)

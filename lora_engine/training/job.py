@@ -244,6 +244,7 @@ def _save_checkpoint(job: Job, model, optimizer, at: Position) -> None:
         loss_sum=at.loss_sum,
         best_eval_loss=at.best_eval_loss,
         evaluations_since_best=at.evaluations_since_best,
+        last_eval_loss=at.last_eval_loss,
     )
     trained = adapter_model.trained_tensors(model)
     state = adapter_model.optimizer_tensors(optimizer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 
 from lora_engine.errors import EngineError
@@ -9,7 +11,7 @@ from lora_engine.training.loop import Position
 from lora_engine.training.memory_use import peak_memory_bytes
 from lora_engine.training.run_directory import RunDirectory, RunProblem, RunResult
 
-DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def result_of(state: str, position: Position, error: RunProblem | None) -> RunResult:
@@ -37,9 +39,9 @@ def problem_of(error: Exception, directory: RunDirectory) -> RunProblem:
             problem="The worker ran out of memory.",
             remedy="Halve the batch size or the longest row, or choose 4-bit quantization.",
         )
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
+    if system_error(error) in DISK_FULL:
         return RunProblem(
-            problem=f"The disk is full: {error}.",
+            problem=f"The disk is full, or a quota is used up: {error}.",
             remedy="Free some space, then resume the run from its newest checkpoint.",
         )
     return RunProblem(
@@ -53,4 +55,16 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on the host or on a GPU."""
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
-    return on_gpu or isinstance(error, MemoryError)
+    # torch's own allocator of host memory has no type of error for it
+    on_host = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return on_gpu or on_host or system_error(error) == errno.ENOMEM
+
+
+def system_error(error: Exception) -> int | None:
+    """The errno behind an error; safetensors has its own type and gives it in words only."""
+    if isinstance(error, OSError):
+        return error.errno
+    if type(error).__name__ == "SafetensorError":
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        return int(found[1]) if found else None
+    return None

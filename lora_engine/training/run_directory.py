@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lora_engine.training.spec import RunSpec, read_spec
 
 LOG_TAIL_BYTES = 64_000
+RESERVE_BYTES = 64 * 1024  # a result and the folder's own blocks fit in easily
 
 
 class MetricsRow(BaseModel):
@@ -100,6 +101,10 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def reserve_path(self) -> Path:
+        return self.path / ".reserve"
+
+    @property
     def lock_path(self) -> Path:
         return self.path / "lock"
 
@@ -119,7 +124,21 @@ class RunDirectory:
             return None
 
     def write_result(self, result: RunResult) -> None:
-        write_atomically(self.result_path, result.model_dump_json(indent=1).encode())
+        """Write the worker's last word; on a full disk into the room that was kept for it."""
+        content = result.model_dump_json(indent=1).encode()
+        try:
+            write_atomically(self.result_path, content)
+        except OSError:
+            self.give_up_reserve()
+            write_atomically(self.result_path, content)
+        self.give_up_reserve()
+
+    def keep_reserve(self) -> None:
+        """Take some room on the disk, so that a run can still say that the disk is full."""
+        write_atomically(self.reserve_path, bytes(RESERVE_BYTES))
+
+    def give_up_reserve(self) -> None:
+        self.reserve_path.unlink(missing_ok=True)
 
     def clear_result(self) -> None:
         self.result_path.unlink(missing_ok=True)
@@ -206,11 +225,15 @@ def is_alive(directory: RunDirectory) -> bool:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
@@ -236,8 +259,11 @@ class MetricsWriter:
 
     def write(self, row: MetricsRow) -> None:
         numbered = row.model_copy(update={"seq": self._next_seq})
-        line = json.dumps(numbered.model_dump(exclude_none=True)) + "\n"
-        self._file.write(line.encode())
+        line = (json.dumps(numbered.model_dump(exclude_none=True)) + "\n").encode()
+        written = self._file.write(line)
+        if written < len(line):
+            # a disk takes what still fits and fails at the next write
+            self._file.write(line[written:])
         self._next_seq += 1
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ def _run(directory: RunDirectory, settings: Settings, resume: bool) -> int:
     directory.clear_result()
     position = Position()
     try:
+        directory.keep_reserve()
         finished = train_run(directory, settings, resume, position, stop.is_set)
     except Exception as error:  # noqa: BLE001 - every ending is written down
         problem = problem_of(error, directory)

@@ -1,0 +1,57 @@
+"""What the fault tests share: a forking process for workers, and runs of twelve small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_engine.training.run_directory import RunDirectory
+from lora_engine.training.spec import RunSpec, spec_from
+from tests.faults.zygote import Zygote
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    folder = tmp_path_factory.mktemp("zygote")
+    started = Zygote({"LORA_DATA_DIR": str(folder), "LORA_DEVICE": "cpu"})
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def twelve_steps(tiny_llama: Path, rows_file: Path) -> Callable[..., RunSpec]:
+    """A spec with everything that a resumed run must find again: dropout, accumulation, warm-up."""
+
+    def make(**optimization) -> RunSpec:
+        return spec_from(
+            {
+                "name": "twelve steps",
+                "base_model": str(tiny_llama),
+                "dataset": {"source": str(rows_file), "eval_fraction": 0.2},
+                "method": {"dropout": 0.1, "rank": 4},
+                "optimization": {
+                    "learning_rate": 0.01,
+                    "batch_size": 4,
+                    "gradient_accumulation": 2,
+                    "warmup_ratio": 0.25,
+                    "max_steps": 12,
+                    "save_every": 5,
+                    "eval_every": 4,
+                    **optimization,
+                },
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[[str, RunSpec], RunDirectory]:
+    def make(name: str, spec: RunSpec) -> RunDirectory:
+        directory = RunDirectory(tmp_path / "runs" / name)
+        directory.create(spec)
+        return directory
+
+    return make
