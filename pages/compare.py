@@ -1,7 +1,7 @@
 """The compare page: the base and the adapted model answer the same question, side by side.
 
 All columns come from one loaded base and one batch. The page is put together here; what each
-part does stands in a module of its own (compare_chat, compare_look, compare_set).
+part does stands in a module of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import gradio as gr
 from lora_engine.base_models import STARTER
 from lora_engine.compare.sampling import Sampling
 from lora_engine.engine import Engine
-from pages import COMPARE, compare_chat, compare_choice, compare_look, compare_set, forms, layout
+from pages import (
+    COMPARE,
+    compare_chat,
+    compare_choice,
+    compare_look,
+    compare_set,
+    compare_vote,
+    forms,
+    layout,
+)
 from pages.compare_chat import SUGGESTIONS, Chat
 from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Talk, column, memory_field, strength
 from pages.wiring import expose, wire
@@ -47,6 +56,7 @@ def build(engine: Engine) -> gr.Blocks:
         talk = Talk(adapters, base, system, memory, sampling, strengths, columns)
         compare_chat.connect(engine, talk, chat)
         compare_look.section(engine, talk)
+        compare_vote.section(engine, talk)
         compare_set.section(engine, talk)
         layout.how_this_works(HELP)
         _connect_choices(engine, blocks, talk, chat, note)

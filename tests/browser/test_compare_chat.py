@@ -7,11 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from lora_engine.base_models import resolve_base_model
-from lora_engine.settings import Settings
 from pages import COMPARE
+from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
-from tests.compare_models import save_adapter
 
 OpenPage = Callable[..., Page]
 QUESTION = "What colour is the sky?"
@@ -19,11 +17,7 @@ QUESTION = "What colour is the sky?"
 
 @pytest.fixture(scope="module")
 def server(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server that knows one adapter of the starter."""
-    data = tmp_path_factory.mktemp("data")
-    base = resolve_base_model("starter", Settings(data_dir=data, models_dir=data / "models"))
-    save_adapter(data / "adapters" / "noisy", base, r=2, lora_alpha=2)
-    return start_server(data)
+    return serve_with_adapter(start_server, tmp_path_factory.mktemp("data"), "noisy")
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Where a question for a blind vote comes from: the person, the adapter's own data, or general."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from pathlib import Path
+
+from lora_engine.compare.general import general_rows
+from lora_engine.compare.held_out_data import held_out_rows
+from lora_engine.data import Row
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+
+
+class QuestionSet(StrEnum):
+    OWN = "my own questions"
+    HELD_OUT = "held-out rows of the first adapter"
+    GENERAL = "general questions"
+
+
+def draw_question(wanted: QuestionSet, adapter: Path, settings: Settings) -> str:
+    """One question at random. Raises EngineError for a set that has none to draw."""
+    if wanted is QuestionSet.OWN:
+        raise EngineError(
+            "Your own questions are not drawn.", "Write one, or choose another set of prompts."
+        )
+    rows = general_rows() if wanted is QuestionSet.GENERAL else held_out_rows(adapter, settings)
+    return question_of(random.choice(rows))
+
+
+def question_of(row: Row) -> str:
+    """The first thing a person says in a row, or the row's plain text."""
+    return next((turn.content for turn in row.messages if turn.role == "user"), row.text or "")

@@ -1,0 +1,153 @@
+"""Blind votes on pairs of answers, kept in SQLite.
+
+A ballot says which column stood on which side; it is written before the person votes, and only
+its id leaves this process until then. A vote is one compare-and-set update, so a second click or
+a second tab changes nothing. The store knows nothing of models; counting is in standings.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from lora_engine.errors import Conflict, NotFound
+
+BUSY_TIMEOUT_S = 15.0
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS ballots (
+    id           TEXT PRIMARY KEY,
+    base         TEXT NOT NULL,
+    prompt_set   TEXT NOT NULL,
+    prompt       TEXT NOT NULL,
+    left_id      TEXT NOT NULL,
+    left_name    TEXT NOT NULL,
+    left_answer  TEXT NOT NULL,
+    right_id     TEXT NOT NULL,
+    right_name   TEXT NOT NULL,
+    right_answer TEXT NOT NULL,
+    choice       TEXT,
+    created_at   REAL NOT NULL,
+    voted_at     REAL
+);
+CREATE INDEX IF NOT EXISTS ballots_by_base ON ballots (base, prompt_set);
+"""
+
+
+class Choice(StrEnum):
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    BOTH_BAD = "both bad"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One column. id: `base`, or the start of the hash over the adapter's two files."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side of a ballot."""
+
+    contestant: Contestant
+    answer: str
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """Two answers to one prompt. base: the base model's fingerprint. choice None: not voted yet."""
+
+    id: str
+    base: str
+    prompt_set: str
+    prompt: str
+    left: Side
+    right: Side
+    choice: Choice | None
+
+
+class VoteStore:
+    """The votes of one data directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connect() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(SCHEMA)
+
+    def add(self, base: str, prompt_set: str, prompt: str, left: Side, right: Side) -> str:
+        """Keep a ballot that is not voted yet. Returns its id, which cannot be guessed."""
+        ballot_id = secrets.token_urlsafe(16)
+        values = (
+            ballot_id, base, prompt_set, prompt,
+            left.contestant.id, left.contestant.name, left.answer,
+            right.contestant.id, right.contestant.name, right.answer,
+            time.time(),
+        )  # fmt: skip
+        names = (
+            "id, base, prompt_set, prompt, left_id, left_name, left_answer, "
+            "right_id, right_name, right_answer, created_at"
+        )
+        with self._connect() as connection:
+            marks = ",".join("?" * len(values))
+            connection.execute(f"INSERT INTO ballots ({names}) VALUES ({marks})", values)
+        return ballot_id
+
+    def vote(self, ballot_id: str, choice: Choice) -> Ballot:
+        """Write the choice and return the ballot, names and all.
+
+        Raises NotFound for an unknown ballot and Conflict for one already voted.
+        """
+        with self._connect() as connection:
+            changed = connection.execute(
+                "UPDATE ballots SET choice = ?, voted_at = ? WHERE id = ? AND choice IS NULL",
+                (choice, time.time(), ballot_id),
+            )
+            row = connection.execute("SELECT * FROM ballots WHERE id = ?", (ballot_id,)).fetchone()
+        if row is None:
+            raise NotFound("There is no such ballot.", "Ask for two answers first.")
+        if changed.rowcount == 0:
+            raise Conflict("This pair was voted on already.", "Ask for the next two answers.")
+        return _ballot(row)
+
+    def voted(self, base: str, prompt_set: str | None = None) -> list[Ballot]:
+        """Every ballot with a choice for a base's fingerprint, oldest first."""
+        query = "SELECT * FROM ballots WHERE base = ? AND choice IS NOT NULL"
+        values = [base]
+        if prompt_set is not None:
+            query, values = f"{query} AND prompt_set = ?", [base, prompt_set]
+        with self._connect() as connection:
+            return [_ballot(row) for row in connection.execute(f"{query} ORDER BY rowid", values)]
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        # Autocommit: every statement here is a transaction of its own.
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _ballot(row: sqlite3.Row) -> Ballot:
+    return Ballot(
+        id=row["id"],
+        base=row["base"],
+        prompt_set=row["prompt_set"],
+        prompt=row["prompt"],
+        left=Side(Contestant(row["left_id"], row["left_name"]), row["left_answer"]),
+        right=Side(Contestant(row["right_id"], row["right_name"]), row["right_answer"]),
+        choice=None if row["choice"] is None else Choice(row["choice"]),
+    )

@@ -1,0 +1,56 @@
+"""A blind vote: no name in the page before it, both names after it, counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pages import COMPARE
+from tests.browser.compare_server import serve_with_adapter
+from tests.browser.conftest import Server
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return serve_with_adapter(start_server, tmp_path_factory.mktemp("data"), "noisy")
+
+
+def test_a_blind_vote_shows_names_only_after_the_choice(
+    server: Server, open_page: OpenPage, screenshot: Callable[[Page, str], Path]
+) -> None:
+    page = open_page(server.url + COMPARE.path)
+    expect(page.get_by_label("Your question")).to_be_enabled()
+    page.get_by_text("Vote blind", exact=True).click()
+    left = page.get_by_role("button", name="Left is better")
+    expect(left).to_be_disabled()
+
+    page.get_by_label("Set of prompts").click()
+    page.get_by_role("option", name="general questions").click()
+    page.get_by_role("button", name="Draw a question").click()
+    question = page.get_by_label("Question to vote on")
+    expect(question).not_to_have_value("")
+    page.get_by_role("button", name="Answer blind").click()
+    expect(left).to_be_enabled()
+    for side in ("left", "right"):
+        shown = page.locator(f"#vote-{side}").inner_text()
+        assert "Base" not in shown
+        assert "noisy" not in shown
+
+    left.click()
+    revealed = page.locator("#vote-result").get_by_role("status")
+    expect(revealed).to_contain_text("Left was")
+    expect(revealed).to_contain_text("noisy")
+    expect(left).to_be_disabled()
+    table = page.locator("#vote-table")
+    expect(table.get_by_role("row")).to_have_count(3)
+    expect(table).to_contain_text("more votes are needed")
+    screenshot(page, "compare-vote")
+
+    page.get_by_label("Count", exact=True).click()
+    page.get_by_role("option", name="my own questions").click()
+    expect(table).to_contain_text("No votes on this base yet")
