@@ -94,7 +94,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
 
     from lora_engine.base_models import BaseModel, load_base_model
     from lora_engine.calculator import prediction
-    from lora_engine.training import adapter_model, memory_use
+    from lora_engine.training import adapter_model, memory_use, optimizers
     from lora_engine.training.choosing import choose_path
 
     spec = spec_of(case)
@@ -112,7 +112,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
         BaseModel(case["size"], folder), device, getattr(torch, case["dtype"]), spec.quantization
     )
     model = adapter_model.add_adapter(base, spec.method, spec.quantization is not None)
-    optimizer = adapter_model.make_optimizer(model, spec.method, spec.optimization)
+    optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
     after_load = peak_bytes(device)
     rows = rows_of(case)
     path = choose_path(model, rows, 0, device)

@@ -148,13 +148,13 @@ def load_adapted(job: Job, dtype: str = "float32"):
 
 def ours(job: Job, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
-    from lora_engine.training import adapter_model
+    from lora_engine.training import optimizers
     from lora_engine.training.choosing import choose_path
     from lora_engine.training.loop import Hooks, Position, train
 
     spec, rows = job.spec(), job.rows()
     model = load_adapted(job, precision)
-    optimizer = adapter_model.make_optimizer(model, spec.method, spec.optimization)
+    optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
     path = choose_path(model, rows, 0, "cpu")
     hooks = Hooks(
         should_stop=lambda: False,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
 from lora_engine.imports import import_peft
-from lora_engine.training.spec import MAX_RANK
+from lora_engine.training.method_spec import MAX_RANK
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

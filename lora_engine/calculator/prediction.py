@@ -81,14 +81,18 @@ def question_of(
 
     The rows of a batch lie end to end, so the batch is one row of all its tokens.
     """
+    method, optimization = spec.method.finetuning_type, spec.optimization
     return MemoryQuestion(
         path_source(folder),
         choice_of(spec.method),
-        method="lora" if spec.quantization is None else "qlora",
+        method=method if spec.quantization is None else "qlora",
+        optimizer="galore" if method == "galore" else optimization.optimizer,
+        gradient_checkpointing=optimization.gradient_checkpointing,
+        freeze_layers=spec.method.freeze_layers,
         batch_size=1,
         seq_length=batch_tokens,
         dtype="bf16" if dtype == "bfloat16" else "fp32",
-        gradient_accumulation=spec.optimization.gradient_accumulation,
+        gradient_accumulation=optimization.gradient_accumulation,
         double_quantization=spec.quantization is None or spec.quantization.double,
         supervised_fraction=max(1e-6, min(1.0, supervised)),
         device="cuda" if device == "cuda" else "cpu",

@@ -22,6 +22,7 @@ def choice_of(method: MethodSpec) -> LoraChoice:
         rank_pattern=method.rank_pattern,
         use_dora=method.use_dora,
         use_rslora=method.use_rslora,
+        lora_bias=method.lora_bias,
         modules_to_save=tuple(method.modules_to_save),
     )
 
@@ -29,28 +30,27 @@ def choice_of(method: MethodSpec) -> LoraChoice:
 def run_spec(base_model: str, counted: ModelCount, question: MemoryQuestion) -> RunSpec:
     """The run that trains what was counted, with the batch and row length asked about.
 
-    Raises EngineError where no run can be asked for it: another method than LoRA and QLoRA, or
-    a bias on B; InvalidInput as `spec_from` does.
+    Raises InvalidInput as `spec_from` does, and EngineError for an optimizer that no run has.
     """
-    choice = counted.choice
-    if not question.has_adapter:
+    choice, optimizer = counted.choice, question.optimizer
+    if question.method == "galore" and optimizer == "galore":
+        optimizer = "adamw"  # the run's own word for it: GaLore's moments are AdamW's
+    if optimizer in ("sgd", "galore"):
         raise EngineError(
-            f"A run of Rankscope trains an adapter; {question.method} is counted here only.",
-            "Choose lora or qlora.",
-        )
-    if choice.lora_bias:
-        raise EngineError(
-            "A run of Rankscope trains no bias on B; lora_bias is counted here only.",
-            "Untick the bias, or take the LoraConfig.",
+            f"A run of Rankscope has no optimizer {optimizer}; it is counted here only.",
+            "Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor.",
         )
     targets = counted.resolved_targets
     method: dict[str, Any] = {
+        "finetuning_type": "lora" if question.has_adapter else question.method,
+        "freeze_layers": question.freeze_layers,
         "rank": choice.rank,
         "alpha": float(choice.lora_alpha),
         "dropout": float(choice.dropout),
         "target_modules": targets if isinstance(targets, str) else list(targets),
         "use_rslora": choice.use_rslora,
         "use_dora": choice.use_dora,
+        "lora_bias": choice.lora_bias,
         "rank_pattern": dict(choice.rank_pattern),
         "modules_to_save": list(choice.modules_to_save),
     }
@@ -64,6 +64,8 @@ def run_spec(base_model: str, counted: ModelCount, question: MemoryQuestion) -> 
             "optimization": {
                 "batch_size": question.batch_size,
                 "gradient_accumulation": question.gradient_accumulation,
+                "gradient_checkpointing": question.gradient_checkpointing,
+                "optimizer": optimizer,
                 "max_length": question.seq_length,
             },
         }

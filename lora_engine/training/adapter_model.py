@@ -1,32 +1,100 @@
-"""A base model with a fresh adapter on it, its optimizer, and both as plain tensors.
+"""A base model with a fresh adapter on it: made, restored, and saved as a plain PEFT adapter.
 
-All of PEFT that training needs is called here: the spec's words become PEFT's, and the trained
-weights go in and out by name. Knows nothing of files but the adapter folder PEFT itself writes.
+The spec's words become PEFT's here. What is saved is against the original base, also where the
+start took something out of it. Knows nothing of files but the adapter folder.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError
-from lora_engine.training.run_directory import sync_directory
-from lora_engine.training.spec import MethodSpec, OptimizationSpec
+from lora_engine.training.method_spec import MethodSpec
+from lora_engine.training.saving import write_folder
+from lora_engine.training.starts import ADAPTER, Factors, adapted_linears, take_out_of_base
+from lora_engine.training.trainee import ModuleUpdate, restore_trained, trained_tensors
 
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
+START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a checkpoint
+
+
+@dataclass
+class AdaptedModel:
+    """A frozen base and an adapter that trains. A Trainee.
+
+    started: A and B by module as they began, where their product was taken out of the base.
+    """
+
+    model: PeftModel
+    started: dict[str, Factors] = field(default_factory=dict)
+    saved_as: Literal["adapter", "model"] = "adapter"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        start = {}
+        for name, (a, b) in self.started.items():
+            start |= {START_A + name: a.cpu(), START_B + name: b.cpu()}
+        return {**trained_tensors(self.model), **start}
+
+    def restore(self, saved: Mapping[str, torch.Tensor]) -> None:
+        """As the promise says; a remembered start is taken out of the base, which must be as
+        it was loaded unless this model remembers the same start already."""
+        started = {
+            name.removeprefix(START_A): (tensor, saved[START_B + name.removeprefix(START_A)])
+            for name, tensor in saved.items()
+            if name.startswith(START_A)
+        }
+        trained = {k: v for k, v in saved.items() if not k.startswith((START_A, START_B))}
+        restore_trained(self.model, trained)
+        if started and not self.started:
+            take_out_of_base(self.model, started)
+            self.started = started
+
+    def save(self, folder: Path, provenance: bytes) -> None:
+        def fill(staging: Path) -> None:
+            if self.started:
+                _save_against_original(self.model, self.started, staging)
+            else:
+                # The base's own embeddings never belong into an adapter file.
+                self.model.save_pretrained(str(staging), save_embedding_layers=False)
+            (staging / "README.md").unlink(missing_ok=True)
+
+        write_folder(folder, fill, provenance)
+
+    def updates(self) -> list[ModuleUpdate]:
+        """From the factors alone; for DoRA of the direction's part."""
+        return [self._update(name, module) for name, module in adapted_linears(self.model)]
+
+    def _update(self, name: str, module) -> ModuleUpdate:
+        import numpy as np
+
+        from lora_engine.spectrum import metrics
+        from lora_engine.spectrum.factors import Factors as LowRank
+        from lora_engine.spectrum.factors import factor_values
+
+        a, b = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
+        if name in self.started:
+            a, b = _less_the_start(a, b, self.started[name])
+        scaled = module.scaling[ADAPTER] * b.detach()
+        values = factor_values(LowRank(scaled.cpu().numpy(), a.detach().cpu().numpy()))
+        return ModuleUpdate(
+            name.removeprefix("base_model.model."),
+            float(np.linalg.norm(values)),
+            metrics.effective_rank(values),
+        )
+
 
 def lora_config(method: MethodSpec) -> LoraConfig:
-    """PEFT's configuration for the spec's method."""
+    """PEFT's configuration for the spec's method; the starts of `starts` begin as its default."""
     from peft import LoraConfig
 
-    starts = {"default": True, "gaussian": "gaussian", "orthogonal": "orthogonal"}
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=method.rank,
@@ -35,7 +103,9 @@ def lora_config(method: MethodSpec) -> LoraConfig:
         target_modules=method.target_modules,
         use_rslora=method.use_rslora,
         use_dora=method.use_dora,
-        init_lora_weights=starts[method.init],
+        lora_bias=method.lora_bias,
+        bias=method.bias,
+        init_lora_weights=method.init if method.init in ("gaussian", "orthogonal") else True,
         rank_pattern=dict(method.rank_pattern),
         alpha_pattern=method.consistent_alpha_pattern(),
         modules_to_save=list(method.modules_to_save) or None,
@@ -64,99 +134,38 @@ def add_adapter(base: PreTrainedModel, method: MethodSpec, quantized: bool) -> P
     return model
 
 
-def make_optimizer(
-    model: PeftModel, method: MethodSpec, optimization: OptimizationSpec
-) -> torch.optim.Optimizer:
-    """AdamW over the trained weights; LoRA+ gives the B matrices their own rate.
+def _less_the_start(a, b, start: Factors) -> Factors:
+    """B A − B₀ A₀ as one pair of factors of twice the rank."""
+    import torch
 
-    LoRA+: η_B = ratio · η_A (arXiv 2402.12354).
+    a0, b0 = (tensor.to(a.device) for tensor in start)
+    return torch.cat([a, a0]), torch.cat([b, -b0], 1)
+
+
+def _save_against_original(model: PeftModel, started: Mapping[str, Factors], folder: Path) -> None:
+    """Write s·(B A − B₀ A₀), of twice the rank and the same scaling: ΔW against the base as loaded.
+
+    (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀]
     """
-    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
 
-    named = trained_parameters(model)
-    rate = optimization.learning_rate
-    ratio = method.loraplus_lr_ratio
-    if ratio is None:
-        groups = [{"params": list(named.values()), "lr": rate}]
-    else:
-        is_b = {name: ".lora_B." in name or ".lora_embedding_B." in name for name in named}
-        groups = [
-            {"params": [p for name, p in named.items() if not is_b[name]], "lr": rate},
-            {"params": [p for name, p in named.items() if is_b[name]], "lr": rate * ratio},
-        ]
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=optimization.weight_decay)
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name, start in started.items():
+        key_a, key_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+        tensors[key_a], tensors[key_b] = _less_the_start(tensors[key_a], tensors[key_b], start)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _doubled(model.peft_config[ADAPTER]).save_pretrained(str(folder))
 
 
-def trained_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
-    """Name to parameter, of everything that trains, in the model's order."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def trained_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
-    """The trained weights as contiguous CPU tensors, for a checkpoint."""
-    return {
-        name: parameter.detach().cpu().contiguous().clone()
-        for name, parameter in trained_parameters(model).items()
-    }
-
-
-def restore_trained(model: PeftModel, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put a checkpoint's weights back. Raises EngineError where the names do not agree."""
-    import torch
-
-    parameters = trained_parameters(model)
-    if set(parameters) != set(saved):
-        raise EngineError(
-            "The checkpoint holds other weights than this run trains.",
-            "Start a new run; a resumed run must have the same method.",
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state as tensors named `index.key`, and the random state as `rng`."""
-    import torch
-
-    tensors = {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-    tensors["rng"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng_cuda"] = torch.cuda.get_rng_state()
-    return tensors
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, the random state included."""
-    import torch
-
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in saved.items():
-        index, _, key = name.partition(".")
-        if key:
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    torch.set_rng_state(saved["rng"])
-    if "rng_cuda" in saved and torch.cuda.is_available():
-        torch.cuda.set_rng_state(saved["rng_cuda"])
-
-
-def save_adapter(model: PeftModel, folder: Path, provenance: bytes) -> None:
-    """Write a plain PEFT adapter with `provenance.json` into `folder`, whole or not at all."""
-    staging = folder.with_name(f".{folder.name}.staging")
-    shutil.rmtree(staging, ignore_errors=True)
-    # The base's own embeddings never belong into an adapter file.
-    model.save_pretrained(str(staging), safe_serialization=True, save_embedding_layers=False)
-    (staging / "README.md").unlink(missing_ok=True)
-    (staging / "provenance.json").write_bytes(provenance)
-    for path in staging.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(staging, folder)
-    sync_directory(folder.parent)
+def _doubled(config: LoraConfig) -> LoraConfig:
+    """The configuration with every rank doubled and every scaling kept."""
+    doubled = copy.deepcopy(config)
+    alpha = 2**0.5 if config.use_rslora else 2
+    doubled.r *= 2
+    doubled.lora_alpha *= alpha
+    doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+    doubled.alpha_pattern = {name: alpha * value for name, value in config.alpha_pattern.items()}
+    doubled.inference_mode = True
+    return doubled

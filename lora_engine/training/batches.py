@@ -36,3 +36,6 @@ class ForwardPath(Protocol):
 
     def summed_loss(self, batch: Batch) -> torch.Tensor:
         """Σ −log p(token) over the supervised tokens, a float32 scalar (nats)."""
+
+    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
+        """The likeliest token after each row."""

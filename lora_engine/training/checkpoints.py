@@ -53,6 +53,7 @@ class Progress(BaseModel):
     loss_sum: float
     best_eval_loss: float | None
     evaluations_since_best: int
+    best_step: int | None = None
     last_eval_loss: float | None = None
 
 
@@ -82,7 +83,7 @@ def save_checkpoint(
     optimizer: Mapping[str, torch.Tensor],
     keep: int = 2,
 ) -> Path:
-    """Write `folder/step-N` whole, then drop all but the newest `keep`.
+    """Write `folder/step-N` whole, then drop all but the newest `keep` and the best.
 
     A step that is there already, whole and of the same identity, is left as it is: replacing it
     would for a moment leave nothing. Raises OSError or SafetensorError where the disk refuses; the
@@ -112,8 +113,9 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    for _, old in _by_step(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    for step, old in _by_step(folder)[:-keep]:
+        if step != progress.best_step:
+            shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -125,6 +127,11 @@ def newest_valid_checkpoint(folder: Path) -> Checkpoint | None:
             return checkpoint
         log.warning("%s is not whole; looking for an older checkpoint", path.name)
     return None
+
+
+def checkpoint_of_step(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of one step, None where it is not there or not whole."""
+    return _read(folder / f"step-{step}")
 
 
 def _by_step(folder: Path) -> list[tuple[int, Path]]:

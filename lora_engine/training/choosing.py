@@ -42,40 +42,54 @@ class Unfit(Exception):
 
 
 def choose_path(
-    model: PeftModel, rows: Sequence[TokenizedRow], pad_id: int, device: str
+    model: PeftModel | PreTrainedModel, rows: Sequence[TokenizedRow], pad_id: int, device: str
 ) -> ForwardPath:
     """The packed path where it gives this model's own losses, the padded path otherwise.
 
     rows: the training rows; the longest tells whether a sliding window comes into play. Installs
     the fused layers that fit into `model`, whichever path is taken.
     """
-    from lora_engine.training import fused_layers, fused_linear
-
-    probe = _probe_rows(model.get_base_model(), rows)
-    fused, left = fused_linear.install(model)
-    lean = 0
+    causal_lm = causal_lm_of(model)
+    probe = _probe_rows(causal_lm, rows)
     path: ForwardPath
     try:
-        path = _packed_path(model, device, probe)
+        path = _packed_path(model, causal_lm, device, probe)
     except Unfit as unfit:
         padded = PaddedPath(model, pad_id, device)
         path = replace(padded, description=f"{padded.description} ({unfit.reason})")
-    else:
-        lean = fused_layers.install(model)
-    layers = (
-        f"{fused} adapted layers fused, {left} as PEFT computes them, "
-        f"{lean} modules of the decoder layers lean"
-    )
-    path = replace(path, description=f"{path.description}; {layers}")
+    if model is not causal_lm:
+        layers = _install_layers(model, lean=isinstance(path, PackedPath))
+        path = replace(path, description=f"{path.description}; {layers}")
     log.info("forward path: %s", path.description)
     return path
 
 
-def _packed_path(model: PeftModel, device: str, probe: list[TokenizedRow]) -> PackedPath:
+def causal_lm_of(model: PeftModel | PreTrainedModel) -> PreTrainedModel:
+    """The language model itself: under the adapter, where there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _install_layers(model: PeftModel, lean: bool) -> str:
+    """Give the adapted layers that fit their faster forwards. Returns how many, in words."""
+    from lora_engine.training import fused_layers, fused_linear
+
+    fused, left = fused_linear.install(model)
+    count = fused_layers.install(model) if lean else 0
+    return (
+        f"{fused} adapted layers fused, {left} as PEFT computes them, "
+        f"{count} modules of the decoder layers lean"
+    )
+
+
+def _packed_path(
+    model: PeftModel | PreTrainedModel,
+    causal_lm: PreTrainedModel,
+    device: str,
+    probe: list[TokenizedRow],
+) -> PackedPath:
     """The packed path, proven on the probe. Raises Unfit and leaves the model as it was."""
     from lora_engine.training import packed_attention
 
-    causal_lm = model.get_base_model()
     _refuse_by_declaration(causal_lm)
     before = causal_lm.config._attn_implementation
     packed_attention.register()

@@ -22,8 +22,10 @@ def identity_of(spec: RunSpec, base: BaseModel, data_hash: str) -> Identity:
 
 
 def spec_hash(spec: RunSpec) -> str:
-    """Over everything but the name, which may change freely."""
-    return hashlib.sha256(spec.model_dump_json(exclude={"name"}).encode()).hexdigest()[:16]
+    """Over everything that bears on the weights: the name and the reports may change freely."""
+    return hashlib.sha256(spec.model_dump_json(exclude={"name", "report"}).encode()).hexdigest()[
+        :16
+    ]
 
 
 def provenance_of(

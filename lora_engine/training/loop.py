@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
@@ -27,15 +28,21 @@ class NotFinite(EngineError):
 
 @dataclass
 class Position:
-    """Where a run stands after some steps; what a checkpoint remembers beside the tensors."""
+    """Where a run stands after some steps; what a checkpoint remembers beside the tensors.
+
+    saved_step, saved_as: which step's weights lie in the result's folder, once one is written.
+    """
 
     step: int = 0
     tokens: int = 0
     elapsed_s: float = 0.0
     loss_sum: float = 0.0
     best_eval_loss: float | None = None
+    best_step: int | None = None
     evaluations_since_best: int = 0
     last_eval_loss: float | None = None
+    saved_step: int | None = None
+    saved_as: Literal["adapter", "model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ def train(
                 eval_loss=eval_loss,
             )
         )
-        if not last and step % optimization.save_every == 0:
+        is_best = optimization.save_best and position.best_step == step
+        if not last and (step % optimization.save_every == 0 or is_best):
             hooks.save(position)
         if _should_stop_early(position, optimization):
             return True
@@ -157,6 +165,7 @@ def _remember_evaluation(position: Position, eval_loss: float) -> None:
     position.last_eval_loss = eval_loss
     if position.best_eval_loss is None or eval_loss < position.best_eval_loss:
         position.best_eval_loss = eval_loss
+        position.best_step = position.step
         position.evaluations_since_best = 0
     else:
         position.evaluations_since_best += 1

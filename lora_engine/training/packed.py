@@ -104,6 +104,12 @@ class PackedPath:
         logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=batch.predicting).logits[0]
         return cross_entropy(logits.float(), batch.targets, reduction="sum")
 
+    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
+        batch = self.collate(rows)
+        last = batch.row_starts[1 : len(rows) + 1].long() - 1
+        logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=last).logits[0]
+        return logits.argmax(-1).tolist()
+
     def _chunked_loss(self, batch: PackedBatch) -> torch.Tensor:
         from lora_engine.training.head_loss import summed_head_loss
 

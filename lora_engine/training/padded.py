@@ -71,3 +71,13 @@ class PaddedPath:
         predicted = batch.labels[:, 1:] != IGNORED  # (rows, longest - 1)
         kept = logits[:, :-1][predicted].float()  # (supervised, vocabulary)
         return cross_entropy(kept, batch.labels[:, 1:][predicted], reduction="sum")
+
+    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
+        import torch
+
+        batch = self.collate(rows)
+        logits = self.model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        ).logits  # (rows, longest, vocabulary)
+        last = torch.tensor([len(row.input_ids) - 1 for row in rows], device=self.device)
+        return logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()

@@ -11,31 +11,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from lora_engine.errors import FieldProblem, InvalidInput, NotFound
+from lora_engine.training.method_spec import MethodSpec, QuantizationSpec, Section
 
 MAX_SPEC_BYTES = 1_000_000
-MAX_RANK = 4096
 REMEDY = "Correct these fields; docs/spec.md lists every field with its bounds."
-
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
-
-
-class _Section(BaseModel):
-    """A part of the spec: unknown keys are refused, no type is guessed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+PromptText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
 
-class DatasetSpec(_Section):
+class DatasetSpec(Section):
     source: str = Field(
         "starter:pirate",
         title="Dataset",
@@ -58,118 +44,7 @@ class DatasetSpec(_Section):
     )
 
 
-class MethodSpec(_Section):
-    finetuning_type: Literal["lora"] = Field(
-        "lora",
-        title="Method",
-        description="lora trains two thin matrices beside each chosen weight.",
-    )
-    rank: int = Field(
-        8,
-        title="Rank",
-        description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity.",
-        ge=1,
-        le=MAX_RANK,
-    )
-    alpha: float = Field(
-        16.0,
-        title="Alpha",
-        description="Numerator of the scaling: alpha/rank, or alpha/√rank with rsLoRA.",
-        gt=0.0,
-        le=100_000.0,
-    )
-    dropout: float = Field(
-        0.0,
-        title="LoRA dropout",
-        description="Share of the adapter's inputs dropped at random while training.",
-        ge=0.0,
-        le=0.9,
-    )
-    target_modules: Literal["all-linear"] | list[ModuleName] = Field(
-        "all-linear",
-        title="Target modules",
-        description="Weights that get an adapter: all-linear, or names such as q_proj, v_proj.",
-    )
-    use_rslora: bool = Field(
-        False,
-        title="rsLoRA",
-        description="Scale by alpha/√rank, which keeps high ranks learning (arXiv 2312.03732).",
-    )
-    use_dora: bool = Field(
-        False,
-        title="DoRA",
-        description="Train the length of each weight row apart from its direction "
-        "(arXiv 2402.09353).",
-    )
-    init: Literal["default", "gaussian", "orthogonal"] = Field(
-        "default",
-        title="Start",
-        description="How A and B start. default: A random, B zero, so ΔW starts at zero.",
-    )
-    loraplus_lr_ratio: float | None = Field(
-        None,
-        title="LoRA+ ratio",
-        description="Learning rate of B divided by that of A (arXiv 2402.12354). Empty: the same.",
-        gt=0.0,
-        le=1000.0,
-    )
-    rank_pattern: dict[ModuleName, Annotated[int, Field(ge=1, le=MAX_RANK)]] = Field(
-        default_factory=dict,
-        title="Rank by module",
-        description="Another rank for some modules, by name.",
-    )
-    alpha_pattern: dict[ModuleName, Annotated[float, Field(gt=0.0, le=100_000.0)]] = Field(
-        default_factory=dict,
-        title="Alpha by module",
-        description="Another alpha for some modules. A module in the rank pattern that is not "
-        "named here keeps the scaling of the rest.",
-    )
-    modules_to_save: list[ModuleName] = Field(
-        default_factory=list,
-        title="Modules trained whole",
-        description="Modules trained in full and saved with the adapter, such as lm_head.",
-    )
-
-    @field_validator("target_modules")
-    @classmethod
-    def _some_target(cls, value: str | list[str]) -> str | list[str]:
-        if value == []:
-            raise ValueError("at least one module name is needed, or all-linear")
-        return value
-
-    def consistent_alpha_pattern(self) -> dict[str, float]:
-        """`alpha_pattern` completed so that every module keeps one scaling.
-
-        PEFT scales a module by alpha_pattern.get(name, alpha) / its own rank; a rank pattern
-        alone would therefore change the scaling of the modules it names.
-        """
-        power = 0.5 if self.use_rslora else 1.0
-        kept = {
-            name: self.alpha * (rank / self.rank) ** power
-            for name, rank in self.rank_pattern.items()
-        }
-        return {**kept, **self.alpha_pattern}
-
-
-class QuantizationSpec(_Section):
-    bits: Literal[4, 8] = Field(
-        4,
-        title="Bits",
-        description="Bits a frozen weight is stored in: 4 (QLoRA) or 8.",
-    )
-    type: Literal["nf4", "fp4"] = Field(
-        "nf4",
-        title="4-bit type",
-        description="nf4 fits normally distributed weights (arXiv 2305.14314).",
-    )
-    double: bool = Field(
-        True,
-        title="Double quantization",
-        description="Quantize the quantization constants too, saving about 0.4 bit a weight.",
-    )
-
-
-class OptimizationSpec(_Section):
+class OptimizationSpec(Section):
     learning_rate: float = Field(
         2e-4,
         title="Learning rate",
@@ -178,8 +53,13 @@ class OptimizationSpec(_Section):
         gt=0.0,
         le=1.0,
     )
-    optimizer: Literal["adamw"] = Field(
-        "adamw", title="Optimizer", description="adamw: Adam with decoupled weight decay."
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor"] = (
+        Field(
+            "adamw",
+            title="Optimizer",
+            description="adamw: Adam with decoupled weight decay; 8bit keeps its state in bytes, "
+            "paged moves it to the host when a GPU is full. adafactor keeps a row and a column.",
+        )
     )
     weight_decay: float = Field(
         0.0,
@@ -244,6 +124,12 @@ class OptimizationSpec(_Section):
         description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, float32 on the CPU. "
         "The adapter itself is always float32.",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        title="Gradient checkpointing",
+        description="Keep each layer's input alone and compute the rest again in the backward "
+        "pass: less memory, about a third more time, the same result.",
+    )
     eval_every: int = Field(
         50, title="Evaluate every", description="Steps between evaluations.", ge=1, le=1_000_000
     )
@@ -257,9 +143,48 @@ class OptimizationSpec(_Section):
         ge=1,
         le=1000,
     )
+    save_best: bool = Field(
+        False,
+        title="Keep the best",
+        description="The result is what the evaluation with the lowest loss found, not the last "
+        "step's.",
+    )
 
 
-class RunSpec(_Section):
+class ReportSpec(Section):
+    """What is told about a run while it trains; nothing here changes what it learns."""
+
+    samples: int = Field(
+        2,
+        title="Sample answers",
+        description="Prompts answered at every evaluation, so that one sees the style arrive.",
+        ge=0,
+        le=8,
+    )
+    sample_prompts: list[PromptText] = Field(
+        default_factory=list,
+        title="Sample prompts",
+        description="The prompts, one a line. Empty: the first questions of the evaluation rows.",
+        max_length=8,
+        json_schema_extra={"one_a_line": True},
+    )
+    sample_tokens: int = Field(
+        40,
+        title="Sample length",
+        description="Tokens after which a sample answer is cut off.",
+        ge=1,
+        le=512,
+    )
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default_factory=list,
+        title="Report to",
+        description="Where the curves go besides the run's own folder: tensorboard, wandb, "
+        "trackio. Each must be installed.",
+        max_length=3,
+    )
+
+
+class RunSpec(Section):
     """One training job, whole: the same spec, seed and machine give the same loss curve."""
 
     name: str = Field(
@@ -282,6 +207,7 @@ class RunSpec(_Section):
         None, title="Quantization", description="Empty keeps the base in 16 or 32 bit."
     )
     optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
+    report: ReportSpec = Field(default_factory=ReportSpec)
     seed: int = Field(
         0,
         title="Seed",

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from lora_engine.data import TokenizedRow
-from lora_engine.training import adapter_model
+from lora_engine.training import adapter_model, optimizers
 from lora_engine.training.batches import IGNORED
 from lora_engine.training.choosing import choose_path
 from lora_engine.training.loop import Hooks, Position, evaluate, train
@@ -84,7 +84,7 @@ def adapted(folder, spec, dtype=torch.float32):
     torch.manual_seed(3)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     model = adapter_model.add_adapter(base, spec.method, quantized=False)
-    for name, parameter in adapter_model.trained_parameters(model).items():
+    for name, parameter in optimizers.trained_parameters(model).items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.05)
     return model
@@ -98,7 +98,7 @@ def our_losses(path, spec, rows) -> list[float]:
         save=lambda _: None,
         memory_bytes=lambda: 0,
     )
-    optimizer = adapter_model.make_optimizer(path.model, spec.method, spec.optimization)
+    optimizer = optimizers.make_optimizer(path.model, spec.method, spec.optimization)
     plan = make_plan(len(rows), spec.optimization, spec.seed)
     train(path, optimizer, rows, [], plan, spec.optimization, Position(), hooks)
     return losses
@@ -158,7 +158,7 @@ def test_gradients_are_those_of_the_padded_path(case, folders):
     gradients = []
     for path in (plain, packed):
         path.summed_loss(path.collate(rows)).backward()
-        trained = adapter_model.trained_parameters(path.model)
+        trained = optimizers.trained_parameters(path.model)
         gradients.append({name: p.grad for name, p in trained.items()})
     for name, expected in gradients[0].items():
         difference = (gradients[1][name] - expected).norm() / expected.norm()

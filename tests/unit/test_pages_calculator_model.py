@@ -91,18 +91,20 @@ def test_the_spec_taken_along_is_a_spec(settings):
     assert "r=8" in snippet
 
 
-def test_what_no_run_can_train_is_said(settings):
+def test_every_method_becomes_a_run_and_what_no_run_has_is_said(settings):
     options = [None, 0, "", "", False, False, True]
     found = chosen(settings, options=options)
     counted = calculator.count_model(found.source, found.choice)
-    note, snippet, spec = calculator_export.view(found, counted)
-    assert "lora_bias" in note
+    _, snippet, spec = calculator_export.view(found, counted)
     assert "lora_bias=True" in snippet
-    assert spec == ""
+    assert parse_spec(spec).method.lora_bias
     for method in ("full", "freeze", "galore"):
         asked = calculator.MemoryQuestion(found.source, found.choice, method=method)
-        with pytest.raises(EngineError, match=method):
-            calculator.run_spec("gpt2", counted, asked)
+        run = calculator.run_spec("gpt2", counted, asked)
+        assert run.method.finetuning_type == method
+    asked = calculator.MemoryQuestion(found.source, found.choice, optimizer="sgd")
+    with pytest.raises(EngineError, match="sgd"):
+        calculator.run_spec("gpt2", counted, asked)
 
 
 def test_ticks_are_what_the_targets_mean():

@@ -1,0 +1,82 @@
+"""From a prepared job to what trains: the model, its start, the optimizer, the forward path."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from lora_engine.base_models import load_base_model
+from lora_engine.errors import EngineError
+from lora_engine.training import starts
+from lora_engine.training.adapter_model import AdaptedModel, add_adapter
+from lora_engine.training.autocast import AutocastPath
+from lora_engine.training.batches import ForwardPath
+from lora_engine.training.choosing import choose_path
+from lora_engine.training.padded import PaddedPath
+from lora_engine.training.preparation import Job
+from lora_engine.training.trainee import Trainee
+from lora_engine.training.whole_model import WholeModel, make_trainable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger("lora_engine.training.worker")
+EVA_STEPS = 16  # steps whose rows EVA looks at, again and again until its directions stand still
+
+
+def build_trainee(job: Job, fresh: bool) -> Trainee:
+    """The base with what trains on it; every random start from the seed.
+
+    fresh: False where a checkpoint will be restored into it, so that no start need be found.
+    """
+    import torch
+
+    torch.manual_seed(job.spec.seed)
+    random.seed(job.spec.seed)
+    base = load_base_model(job.base, job.device, job.dtype, job.spec.quantization)
+    if job.spec.optimization.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    if not job.spec.method.has_adapter:
+        return WholeModel(make_trainable(base, job.spec.method), job.tokenizer, job.dtype)
+    return _adapted(job, base, fresh)
+
+
+def _adapted(job: Job, base: PreTrainedModel, fresh: bool) -> AdaptedModel:
+    method = job.spec.method
+    model = add_adapter(base, method, job.spec.quantization is not None)
+    trainee = AdaptedModel(model)
+    if not fresh:
+        return trainee
+    if method.init in starts.MOVES_BASE:
+        trainee.started = starts.start_from_weights(model, method.init)
+    elif method.init == "loftq":
+        if job.base.path is None:
+            raise EngineError(
+                "LoftQ reads the base's weights as they were before 4 bits, from a folder.",
+                "Download the model into a folder first, or choose another start.",
+            )
+        starts.start_from_quantization(model, job.base.path)
+    elif method.init == "eva":
+        starts.start_from_rows(model, _eva_batches(job, model))
+    return trainee
+
+
+def _eva_batches(job: Job, model) -> list:
+    path = PaddedPath(model, job.tokenizer.pad_token_id, job.device)
+    steps = range(1, min(EVA_STEPS, job.plan.total_steps, job.plan.steps_per_epoch) + 1)
+    rows = job.data.training
+    return [
+        path.collate([rows[i] for i in some]) for step in steps for some in job.plan.batches(step)
+    ]
+
+
+def build_path(job: Job, trainee: Trainee) -> ForwardPath:
+    """How rows become a loss; float32 weights that train beside 16-bit ones, under autocast."""
+    import torch
+
+    rows, pad_id = job.data.training, job.tokenizer.pad_token_id
+    if trainee.saved_as == "adapter" or job.dtype == torch.float32:
+        return choose_path(trainee.model, rows, pad_id, job.device)
+    with torch.autocast(job.device, job.dtype):
+        return AutocastPath(choose_path(trainee.model, rows, pad_id, job.device), job.dtype)

@@ -1,0 +1,172 @@
+"""The parts of the spec that say what trains: the method with every knob, and quantization.
+
+As in `spec`: label, help, bounds and default stand in the field and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+MAX_RANK = 4096
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
+
+
+class Section(BaseModel):
+    """A part of the spec: unknown keys are refused, no type is guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class MethodSpec(Section):
+    finetuning_type: Literal["lora", "full", "freeze", "galore"] = Field(
+        "lora",
+        title="Method",
+        description="lora trains two thin matrices beside each chosen weight. full trains every "
+        "weight, freeze those of the last layers, galore every weight with AdamW on low-rank "
+        "gradients (arXiv 2403.03507); these three leave a whole model.",
+    )
+    freeze_layers: int = Field(
+        2,
+        title="Layers that freeze trains",
+        description="How many of the last layers train with the method freeze.",
+        ge=1,
+        le=10_000,
+    )
+    galore_every: int = Field(
+        200,
+        title="GaLore: steps a subspace",
+        description="Steps until GaLore finds the gradient's main directions anew.",
+        ge=1,
+        le=1_000_000,
+    )
+    galore_scale: float = Field(
+        0.25,
+        title="GaLore: scale",
+        description="Factor of the steps that GaLore makes in its subspace.",
+        gt=0.0,
+        le=100.0,
+    )
+    rank: int = Field(
+        8,
+        title="Rank",
+        description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity.",
+        ge=1,
+        le=MAX_RANK,
+    )
+    alpha: float = Field(
+        16.0,
+        title="Alpha",
+        description="Numerator of the scaling: alpha/rank, or alpha/√rank with rsLoRA.",
+        gt=0.0,
+        le=100_000.0,
+    )
+    dropout: float = Field(
+        0.0,
+        title="LoRA dropout",
+        description="Share of the adapter's inputs dropped at random while training.",
+        ge=0.0,
+        le=0.9,
+    )
+    target_modules: Literal["all-linear"] | list[ModuleName] = Field(
+        "all-linear",
+        title="Target modules",
+        description="Weights that get an adapter: all-linear, or names such as q_proj, v_proj; "
+        "embed_tokens adapts the embeddings.",
+    )
+    use_rslora: bool = Field(
+        False,
+        title="rsLoRA",
+        description="Scale by alpha/√rank, which keeps high ranks learning (arXiv 2312.03732).",
+    )
+    use_dora: bool = Field(
+        False,
+        title="DoRA",
+        description="Train the length of each weight row apart from its direction "
+        "(arXiv 2402.09353).",
+    )
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva", "loftq"] = Field(
+        "default",
+        title="Start",
+        description="How A and B start. default: A random, B zero, so ΔW starts at zero. pissa "
+        "(arXiv 2404.02948) and olora (2406.01775): the weight's own main directions. eva "
+        "(2410.07170): those of the rows. loftq (2310.08659): the error of a 4-bit base.",
+    )
+    loraplus_lr_ratio: float | None = Field(
+        None,
+        title="LoRA+ ratio",
+        description="Learning rate of B divided by that of A (arXiv 2402.12354). Empty: the same.",
+        gt=0.0,
+        le=1000.0,
+    )
+    rank_pattern: dict[ModuleName, Annotated[int, Field(ge=1, le=MAX_RANK)]] = Field(
+        default_factory=dict,
+        title="Rank by module",
+        description="Another rank for some modules, by name.",
+    )
+    alpha_pattern: dict[ModuleName, Annotated[float, Field(gt=0.0, le=100_000.0)]] = Field(
+        default_factory=dict,
+        title="Alpha by module",
+        description="Another alpha for some modules. A module in the rank pattern that is not "
+        "named here keeps the scaling of the rest.",
+    )
+    modules_to_save: list[ModuleName] = Field(
+        default_factory=list,
+        title="Modules trained whole",
+        description="Modules trained in full and saved with the adapter, such as lm_head.",
+    )
+    lora_bias: bool = Field(
+        False,
+        title="Bias on B",
+        description="Give each adapter a bias of its own, added with B's output.",
+    )
+    bias: Literal["none", "all", "lora_only"] = Field(
+        "none",
+        title="Base biases",
+        description="Biases of the base that train too: none, all, or those of adapted modules.",
+    )
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter trains, rather than weights of the base themselves."""
+        return self.finetuning_type == "lora"
+
+    @field_validator("target_modules")
+    @classmethod
+    def _some_target(cls, value: str | list[str]) -> str | list[str]:
+        if value == []:
+            raise ValueError("at least one module name is needed, or all-linear")
+        return value
+
+    def consistent_alpha_pattern(self) -> dict[str, float]:
+        """`alpha_pattern` completed so that every module keeps one scaling.
+
+        PEFT scales a module by alpha_pattern.get(name, alpha) / its own rank; a rank pattern
+        alone would therefore change the scaling of the modules it names.
+        """
+        power = 0.5 if self.use_rslora else 1.0
+        kept = {
+            name: self.alpha * (rank / self.rank) ** power
+            for name, rank in self.rank_pattern.items()
+        }
+        return {**kept, **self.alpha_pattern}
+
+
+class QuantizationSpec(Section):
+    bits: Literal[4, 8] = Field(
+        4,
+        title="Bits",
+        description="Bits a frozen weight is stored in: 4 (QLoRA) or 8.",
+    )
+    type: Literal["nf4", "fp4"] = Field(
+        "nf4",
+        title="4-bit type",
+        description="nf4 fits normally distributed weights (arXiv 2305.14314).",
+    )
+    double: bool = Field(
+        True,
+        title="Double quantization",
+        description="Quantize the quantization constants too, saving about 0.4 bit a weight.",
+    )

@@ -1,0 +1,130 @@
+"""All that a run needs before its model is loaded: device, rows as tokens, plan, identity."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
+from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows, tokenize
+from lora_engine.data.sources import is_on_the_hub
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+from lora_engine.training.checkpoints import Identity
+from lora_engine.training.identity import identity_of
+from lora_engine.training.memory_use import memory_bytes
+from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.run_directory import RunDirectory, write_atomically
+from lora_engine.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("lora_engine.training.worker")
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Rows as tokens, and what they came from; `shown` are rows to ask sample questions from."""
+
+    training: list[TokenizedRow]
+    evaluation: list[TokenizedRow]
+    shown: tuple[Row, ...]
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a run needs before its model is loaded."""
+
+    directory: RunDirectory
+    spec: RunSpec
+    base: BaseModel
+    device: str
+    dtype: torch.dtype
+    tokenizer: PreTrainedTokenizerBase
+    data: PreparedData
+    plan: Plan
+    identity: Identity
+
+
+def prepare(directory: RunDirectory, settings: Settings) -> Job:
+    """Everything before the model. Raises EngineError as what it calls does."""
+    spec = directory.spec()
+    base = resolve_base_model(spec.base_model, settings)
+    if base.is_local and not is_on_the_hub(spec.dataset.source, settings):
+        # The person named nothing on the hub, so nothing may be asked of it. The hub's client
+        # reads this when it is first imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    device = pick_device(settings)
+    log.info("base model %s on %s", base.source, device)
+    tokenizer = load_tokenizer(base)
+    data = _prepare_data(spec, settings, tokenizer)
+    plan = make_plan(len(data.training), spec.optimization, spec.seed)
+    log.info(
+        "%d rows to train on, %d to evaluate, %d steps",
+        len(data.training), len(data.evaluation), plan.total_steps,
+    )  # fmt: skip
+    identity = identity_of(spec, base, data.content_hash)
+    dtype = _dtype(spec, device)
+    return Job(directory, spec, base, device, dtype, tokenizer, data, plan, identity)
+
+
+def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
+    dataset = load_dataset(spec.dataset, settings)
+    training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
+    tokenized = tokenize([*training, *evaluation], tokenizer, spec.optimization.max_length)
+    for warning in tokenized.warnings:
+        log.warning("%s", warning)
+    held_out = {row.number for row in evaluation}
+    prepared = PreparedData(
+        [row for row in tokenized.rows if row.number not in held_out],
+        [row for row in tokenized.rows if row.number in held_out],
+        evaluation or training,
+        dataset.content_hash,
+    )
+    if not prepared.training:
+        raise EngineError(
+            f"No row to train on keeps an answer within {spec.optimization.max_length} tokens.",
+            "Raise the longest row, or shorten the questions.",
+        )
+    return prepared
+
+
+def _dtype(spec: RunSpec, device: str) -> torch.dtype:
+    import torch
+
+    chosen = spec.optimization.precision
+    if chosen == "auto":
+        chosen = "bfloat16" if device == "cuda" else "float32"
+    return getattr(torch, chosen)
+
+
+def write_prediction(job: Job) -> None:
+    """The memory this run should need, for the calculator to hold against the measured peak.
+
+    Written just before the model is loaded, with what the process takes by then.
+    """
+    from lora_engine.calculator import prediction
+
+    if job.base.path is None:
+        return
+    lengths = [len(row.input_ids) for row in job.data.training]
+    tokens = prediction.heaviest_batch(lengths, job.plan.batch_size, job.plan.total_steps)
+    learned = sum(label >= 0 for row in job.data.training for label in row.labels)
+    dtype = str(job.dtype).removeprefix("torch.")
+    try:
+        question = prediction.question_of(
+            job.spec, job.base.path, job.device, dtype, tokens, learned / max(1, sum(lengths))
+        )
+        prediction.predict(question, 0)  # loads all that the baseline should hold
+        baseline = memory_bytes(job.device) if job.device == "cpu" else 0
+        predicted = prediction.predict(question, baseline)
+    except EngineError as error:
+        log.info("memory not predicted: %s", error.problem)
+        return
+    write_atomically(job.directory.path / prediction.FILE, predicted.model_dump_json().encode())
+    log.info("%.0f MiB predicted beside the process's own", predicted.total_bytes / 2**20)

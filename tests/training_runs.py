@@ -1,0 +1,46 @@
+"""A whole run in the test's own process: from a spec to its directory, without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lora_engine.settings import Settings
+from lora_engine.training.job import train_job
+from lora_engine.training.loop import Position
+from lora_engine.training.preparation import prepare
+from lora_engine.training.run_directory import RunDirectory
+from lora_engine.training.spec import RunSpec, spec_from
+
+
+def tiny_spec(base: Path, rows: Path, **changes) -> RunSpec:
+    """A spec of few steps; `changes` are sections or fields of the top level."""
+    document = {
+        "base_model": str(base),
+        "dataset": {"source": str(rows)},
+        "optimization": {"learning_rate": 0.01, "batch_size": 4, "max_steps": 8},
+        "report": {"samples": 0},
+    }
+    for name, value in changes.items():
+        old = document.get(name)
+        document[name] = {**old, **value} if isinstance(old, dict) else value
+    return spec_from(document)
+
+
+def train_here(
+    spec: RunSpec,
+    folder: Path,
+    settings: Settings,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[RunDirectory, Position]:
+    """Train to the end, or until asked to stop."""
+    directory = RunDirectory(folder)
+    directory.create(spec)
+    position = Position()
+    train_job(prepare(directory, settings), resume, position, should_stop)
+    return directory, position
+
+
+def losses(directory: RunDirectory) -> dict[int, float]:
+    return {row.step: row.loss for row in directory.metrics()}
