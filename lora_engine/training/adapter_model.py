@@ -147,6 +147,7 @@ def _save_against_original(model: PeftModel, started: Mapping[str, Factors], fol
 
     (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀]
     """
+    import torch
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -154,6 +155,11 @@ def _save_against_original(model: PeftModel, started: Mapping[str, Factors], fol
     for name, start in started.items():
         key_a, key_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
         tensors[key_a], tensors[key_b] = _less_the_start(tensors[key_a], tensors[key_b], start)
+    for key, tensor in tensors.items():
+        # embeddings keep PEFT's start; their rank is doubled with the rest, by zeros
+        if key.endswith((".lora_embedding_A", ".lora_embedding_B")):
+            side = 0 if key.endswith("A") else 1
+            tensors[key] = torch.cat([tensor, torch.zeros_like(tensor)], side)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     _doubled(model.peft_config[ADAPTER]).save_pretrained(str(folder))
