@@ -1,52 +1,128 @@
-"""Prompts from a file: JSON Lines (a string, or an object with a question in it), or plain text."""
+"""Prompts from a file or a field: JSON Lines, CSV or plain text, each with what is expected.
+
+A JSON object may carry the expected answer beside the question, so that rows of a dataset are
+checked against their own answers.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_engine.data import Row
+from lora_engine.data.files import read_records
 from lora_engine.errors import EngineError, NotFound
 
 MAX_BYTES = 20_000_000
 KEYS = ("prompt", "instruction", "question", "text")
+EXPECTED_KEYS = ("expected", "completion", "output", "answer")
 
 
-def read_prompts(path: Path) -> list[str]:
+@dataclass(frozen=True)
+class PromptCase:
+    """A question, and the answer that is expected where one is known."""
+
+    prompt: str
+    expected: str | None = None
+
+    def as_line(self) -> str:
+        """As one line of a field or a file: the bare question where that is all there is."""
+        if self.expected is None and "\n" not in self.prompt and self.prompt.strip()[:1] != "{":
+            return self.prompt.strip()
+        document = {"prompt": self.prompt, "expected": self.expected}
+        return json.dumps({key: text for key, text in document.items() if text is not None})
+
+
+def read_cases(path: Path) -> list[PromptCase]:
     """The prompts in a file, in order; empty lines are left out.
 
     `.jsonl`: one JSON value a line, a string or an object with `prompt`, `instruction`,
-    `question`, `text` or `messages` (its first user turn). Any other file: one prompt a line.
+    `question`, `text` or `messages` (its first user turn); `expected`, `completion`, `output`,
+    `answer` or the last assistant turn is what is expected. `.csv`: the same names as columns.
+    Any other file: as `cases_in`.
     Raises NotFound, or EngineError naming the line that holds no prompt.
     """
     if not path.is_file():
         raise NotFound(f"There is no file {path}.", "Give the path of a prompt file.")
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise EngineError(f"{path} has {size:,} bytes.", f"At most {MAX_BYTES:,} are allowed.")
+        raise EngineError(f"{path.name} has {size:,} bytes.", f"At most {MAX_BYTES:,} are allowed.")
+    if path.suffix.lower() == ".csv":
+        records = read_records(path, path.name)
+        return [_case(record.value, f"Row {record.number}") for record in records]
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise EngineError(f"{path} is not UTF-8 text ({error}).", "Save it as UTF-8.") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if path.suffix != ".jsonl":
-        return [line.strip() for _, line in numbered]
-    return [_prompt_in(line, number) for number, line in numbered]
+        raise EngineError(
+            f"{path.name} is not UTF-8 text ({error}).", "Save it as UTF-8."
+        ) from None
+    return list(_cases(lines, all_json=path.suffix.lower() == ".jsonl"))
 
 
-def _prompt_in(line: str, number: int) -> str:
+def read_prompts(path: Path) -> list[str]:
+    """The questions alone, as `read_cases` finds them."""
+    return [case.prompt for case in read_cases(path)]
+
+
+def cases_in(text: str) -> list[PromptCase]:
+    """One prompt a line; a line that begins with `{` is a JSON object as in `read_cases`."""
+    return list(_cases(text.splitlines(), all_json=False))
+
+
+def case_of(row: Row) -> PromptCase:
+    """A dataset's row as a prompt: its first question and the answer to that."""
+    for place, turn in enumerate(row.messages):
+        if turn.role == "user":
+            following = row.messages[place + 1 : place + 2]
+            return PromptCase(turn.content, following[0].content if following else None)
+    return PromptCase(row.text or "")
+
+
+def _cases(lines: Iterable[str], all_json: bool) -> Iterable[PromptCase]:
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        if all_json or text.startswith("{"):
+            yield _case(_json(text, number), f"Line {number}")
+        else:
+            yield PromptCase(text)
+
+
+def _json(line: str, number: int) -> Any:
     try:
-        value: Any = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise EngineError(f"Line {number} is not JSON ({error}).", "Correct that line.") from None
-    if isinstance(value, dict):
-        value = next((value[key] for key in KEYS if key in value), value)
-    if isinstance(value, dict):
-        turns = value.get("messages") or []
-        value = next((turn.get("content") for turn in turns if turn.get("role") == "user"), None)
-    if not isinstance(value, str) or not value.strip():
-        raise EngineError(
-            f"Line {number} holds no prompt.",
-            f"Give a string, or an object with one of {', '.join(KEYS)} or messages.",
-        )
-    return value
+
+
+def _case(value: Any, where: str) -> PromptCase:
+    if not isinstance(value, dict):
+        return PromptCase(_text(value, where))
+    prompt = next((value[key] for key in KEYS if key in value), None)
+    expected = next((value[key] for key in EXPECTED_KEYS if key in value), None)
+    turns = value.get("messages")
+    if prompt is None and isinstance(turns, list):
+        prompt = next((_said(turn) for turn in turns if _is_by(turn, "user")), None)
+        expected = next((_said(turn) for turn in turns if _is_by(turn, "assistant")), expected)
+    return PromptCase(_text(prompt, where), expected if isinstance(expected, str) else None)
+
+
+def _is_by(turn: Any, role: str) -> bool:
+    return isinstance(turn, dict) and turn.get("role") == role
+
+
+def _said(turn: dict) -> Any:
+    return turn.get("content")
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, str) and value.strip():
+        return value
+    raise EngineError(
+        f"{where} holds no prompt.",
+        f"Give a string, or an object with one of {', '.join(KEYS)} or messages.",
+    )

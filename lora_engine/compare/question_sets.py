@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_engine.compare.general import general_rows
 from lora_engine.compare.held_out_data import held_out_rows
-from lora_engine.data import Row
+from lora_engine.compare.prompt_file import case_of
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
@@ -26,9 +26,4 @@ def draw_question(wanted: QuestionSet, adapter: Path, settings: Settings) -> str
             "Your own questions are not drawn.", "Write one, or choose another set of prompts."
         )
     rows = general_rows() if wanted is QuestionSet.GENERAL else held_out_rows(adapter, settings)
-    return question_of(random.choice(rows))
-
-
-def question_of(row: Row) -> str:
-    """The first thing a person says in a row, or the row's plain text."""
-    return next((turn.content for turn in row.messages if turn.role == "user"), row.text or "")
+    return case_of(random.choice(rows)).prompt

@@ -2,7 +2,14 @@
 
 import pytest
 
-from lora_engine.compare.prompt_file import read_prompts
+from lora_engine.compare.prompt_file import (
+    PromptCase,
+    case_of,
+    cases_in,
+    read_cases,
+    read_prompts,
+)
+from lora_engine.data import Message, Row
 from lora_engine.errors import EngineError, NotFound
 
 
@@ -35,3 +42,30 @@ def test_a_missing_file_and_a_binary_one_are_refused(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(EngineError, match="UTF-8"):
         read_prompts(tmp_path / "binary.txt")
+
+
+def test_a_csv_gives_the_prompt_and_what_is_expected(tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text('question;answer\n"one; two";x\nthree;\n')
+    assert read_cases(path) == [PromptCase("one; two", "x"), PromptCase("three", "")]
+    path.write_text("colour\nblue\n")
+    with pytest.raises(EngineError, match="Row 1 holds no prompt"):
+        read_cases(path)
+
+
+def test_a_field_takes_bare_lines_and_objects_and_lines_are_read_back():
+    cases = [
+        PromptCase("plain"),
+        PromptCase("two\nlines"),
+        PromptCase("x", "y"),
+        PromptCase("{not an object"),
+    ]
+    assert cases_in("\n".join(case.as_line() for case in cases)) == cases
+    with pytest.raises(EngineError, match="Line 2 is not JSON"):
+        cases_in("fine\n{broken")
+
+
+def test_a_rows_own_answer_is_what_is_expected():
+    turns = (Message("system", "s"), Message("user", "q"), Message("assistant", "a"))
+    assert case_of(Row(1, turns, None)) == PromptCase("q", "a")
+    assert case_of(Row(1, (), "text")) == PromptCase("text")
