@@ -1,4 +1,4 @@
-"""What can be checked before a run exists: the model, the data, the targets.
+"""What can be checked before a run exists: the choices, the model, the data, the targets.
 
 Reads configuration, dataset rows and safetensors headers, never weights, and imports no torch,
 so a form can ask it. The worker checks again with the real model; this only saves the wait.
@@ -15,15 +15,17 @@ from lora_engine.base_models import (
 from lora_engine.data import load_dataset
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
+from lora_engine.training.availability import this_machine, unavailable
 from lora_engine.training.spec import MethodSpec, RunSpec
 
 
 def check_run(spec: RunSpec, settings: Settings) -> None:
     """Raises EngineError where the run could not work, all problems together."""
+    problems = unavailable(spec, this_machine(settings))
     errors: dict[str, EngineError] = {}
     try:
         base = resolve_base_model(spec.base_model, settings)
-        problem = unmatched_targets(base, spec.method)
+        problem = unmatched_targets(base, spec.method) if spec.method.has_adapter else None
         if problem is not None:
             errors["method.target_modules"] = problem
     except EngineError as error:
@@ -32,12 +34,12 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
         load_dataset(spec.dataset, settings)
     except EngineError as error:
         errors["dataset"] = error
-    if len(errors) == 1:
+    if len(errors) == 1 and not problems:
         raise next(iter(errors.values()))
-    if errors:
-        problems = [FieldProblem(path, error.problem) for path, error in errors.items()]
+    problems += [FieldProblem(path, error.problem) for path, error in errors.items()]
+    if problems:
         remedies = " ".join(error.remedy for error in errors.values())
-        raise InvalidInput("The run", problems, remedies)
+        raise InvalidInput("The run", problems, remedies or "Change these fields.")
 
 
 def unmatched_targets(base: BaseModel, method: MethodSpec) -> EngineError | None:

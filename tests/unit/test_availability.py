@@ -1,0 +1,72 @@
+"""What cannot run here, or not together, is refused with the field and the reason."""
+
+import pytest
+
+from lora_engine.errors import InvalidInput
+from lora_engine.training.availability import OPTIONAL, Machine, not_here, unavailable
+from lora_engine.training.preflight import check_run
+from lora_engine.training.spec import spec_from
+
+GPU = Machine(True, frozenset(OPTIONAL))
+CPU = Machine(False, frozenset(OPTIONAL))
+BARE = Machine(True, frozenset())
+NF4 = {"bits": 4, "type": "nf4", "double": True}
+
+
+def problems(machine, document):
+    return {p.path: p.message for p in unavailable(spec_from(document), machine)}
+
+
+def test_the_defaults_run_anywhere():
+    assert problems(Machine(False, frozenset()), {}) == {}
+
+
+def test_pages_need_a_gpu_and_bitsandbytes_its_package():
+    assert set(not_here(CPU)["optimization.optimizer"]) == {"paged_adamw", "paged_adamw_8bit"}
+    assert not_here(GPU)["optimization.optimizer"] == {}
+    paged = {"optimization": {"optimizer": "paged_adamw_8bit"}}
+    assert "no GPU" in problems(CPU, paged)["optimization.optimizer"]
+    assert problems(GPU, paged) == {}
+    assert "pip install bitsandbytes" in problems(BARE, paged)["optimization.optimizer"]
+    assert "pip install" in problems(BARE, {"quantization": NF4})["quantization.bits"]
+
+
+def test_a_tracker_that_is_not_installed_is_named():
+    document = {"report": {"report_to": ["tensorboard", "wandb"]}}
+    machine = Machine(False, frozenset({"tensorboard"}))
+    assert problems(machine, document) == {
+        "report.report_to": "wandb cannot run here: wandb is not installed: pip install wandb"
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "words"),
+    [
+        ({"method": {"init": "pissa"}, "quantization": NF4}, "method.init", "loftq"),
+        ({"method": {"init": "loftq"}}, "method.init", "4-bit"),
+        ({"method": {"init": "orthogonal", "rank": 3}}, "method.rank", "even"),
+        ({"method": {"finetuning_type": "full"}, "quantization": NF4}, "quantization", "lora"),
+        ({"method": {"finetuning_type": "full", "use_dora": True}}, "method.use_dora", "none"),
+        ({"method": {"lora_bias": True, "use_dora": True}}, "method.lora_bias", "DoRA"),
+        (
+            {"method": {"finetuning_type": "galore"}, "optimization": {"optimizer": "adafactor"}},
+            "optimization.optimizer",
+            "adamw",
+        ),
+        (
+            {"dataset": {"eval_fraction": 0.0}, "optimization": {"save_best": True}},
+            "optimization.save_best",
+            "eval_fraction",
+        ),
+    ],
+)
+def test_choices_that_exclude_each_other_are_refused(document, path, words):
+    assert words in problems(GPU, document)[path]
+
+
+def test_the_check_before_a_run_reports_all_of_it(settings):
+    document = {"method": {"init": "loftq"}, "optimization": {"optimizer": "paged_adamw"}}
+    with pytest.raises(InvalidInput) as caught:
+        check_run(spec_from({**document, "base_model": "nowhere"}), settings)
+    paths = {problem.path for problem in caught.value.problems}
+    assert paths == {"method.init", "optimization.optimizer", "base_model"}
