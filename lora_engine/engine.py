@@ -23,7 +23,12 @@ from lora_engine.compare.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.sampling import Sampling
 from lora_engine.data.previewing import Preview, preview
 from lora_engine.errors import Conflict
-from lora_engine.runs.store import RESUMABLE, RunRecord, RunState, RunStore
+from lora_engine.runs.curve import POINTS, read_curve
+from lora_engine.runs.deleting import delete_run
+from lora_engine.runs.notes import read_note, read_tags
+from lora_engine.runs.silence import Silence, silence_of
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.settings import Settings
 from lora_engine.training.preflight import check_run
@@ -109,28 +114,85 @@ class Engine:
     def log_tail(self, run_id: str, lines: int = 200) -> str:
         return self.directory(self._store.get(run_id).id).log_tail(lines)
 
+    def curve(self, run_id: str, points: int = POINTS) -> list[MetricsRow]:
+        """A run's metrics in the order of their steps, thinned to what a picture can show."""
+        return read_curve(self.directory(self._store.get(run_id).id), points)
+
+    def silence(self, run_id: str) -> Silence | None:
+        """Since when a running worker shows no progress; None where nothing is amiss."""
+        view = self.run(run_id)
+        return silence_of(view.record, self.directory(run_id), view.newest)
+
+    def queue(self) -> list[str]:
+        """The ids of the runs that wait, in the order in which they will start."""
+        return [record.id for record in self._store.queue()]
+
     def cancel(self, run_id: str) -> RunView:
         """Ask a run to stop; asking twice is the same as once, a run that ended stays as it is."""
         if not self._store.move(run_id, [RunState.QUEUED], RunState.CANCELLED):
-            self._store.move(run_id, [RunState.RUNNING], RunState.CANCELLING)
+            going = [RunState.RUNNING, RunState.PAUSING]
+            self._store.move(run_id, going, RunState.CANCELLING)
         self.refresh()
         return self.run(run_id)
+
+    def pause(self, run_id: str) -> RunView:
+        """Ask a run to save a checkpoint and stop, to be resumed later; twice is the same as once.
+
+        Raises Conflict where it is over or being cancelled.
+        """
+        if not self._store.move(run_id, [RunState.QUEUED], RunState.PAUSED):
+            self._store.move(run_id, [RunState.RUNNING], RunState.PAUSING)
+        self.refresh()
+        view = self.run(run_id)
+        if view.record.state not in (RunState.PAUSING, RunState.PAUSED):
+            raise Conflict(
+                f"Run {run_id} is {view.record.state}; only a run that waits or goes on can be "
+                "paused.",
+                "`runs` lists the states.",
+            )
+        return view
 
     def resume(self, run_id: str) -> RunView:
-        """Queue a run again, to go on from its newest valid checkpoint.
+        """Queue a run again, to go on from its newest valid checkpoint; twice is the same as once.
 
-        Raises Conflict where the run is still going or has finished.
+        Raises Conflict where the run is stopping or has finished.
         """
         record = self._store.get(run_id)
-        check_run(record.spec, self.settings)
-        if not self._store.move(run_id, RESUMABLE, RunState.QUEUED, resume=True):
-            raise Conflict(
-                f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
-                "interrupted, failed or was cancelled can be resumed.",
-                "Submit it again as a new run instead.",
-            )
+        if record.state not in (RunState.QUEUED, RunState.RUNNING):
+            check_run(record.spec, self.settings)
+            if not self._store.requeue(run_id):
+                raise Conflict(
+                    f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
+                    "paused, interrupted, failed or was cancelled can be resumed.",
+                    "Wait until it has stopped, or submit it again as a new run.",
+                )
         self.refresh()
         return self.run(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that is over, with its adapter. Raises NotFound or Conflict."""
+        delete_run(run_id, self._store, self.settings)
+
+    def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> RunView:
+        """Keep a note and tags with a run. Raises NotFound, InvalidInput."""
+        self._store.get(run_id)
+        self._store.annotate(run_id, read_note(note), read_tags(tags))
+        return self.run(run_id)
+
+    def move_in_queue(self, run_id: str, places: int) -> list[str]:
+        """Let a waiting run start earlier (places < 0) or later; the queue afterwards.
+
+        At an end of the queue, or where the run waits no more, nothing changes.
+        """
+        self._store.get(run_id)
+        for _ in range(abs(places)):
+            queue = self.queue()
+            place = queue.index(run_id) if run_id in queue else -1
+            other = place + (1 if places > 0 else -1)
+            if place < 0 or not 0 <= other < len(queue):
+                break
+            self._store.swap_in_queue(run_id, queue[other])
+        return self.queue()
 
     def base_model_names(self) -> list[str]:
         return [model.name for model in list_base_models(self.settings)]

@@ -1,4 +1,4 @@
-"""Commands that start, watch and stop runs: train, submit, runs, show, cancel, resume."""
+"""Commands that start, watch and stop runs, and keep the list of them in order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli import output
+from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.engine import Engine, RunView
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.runs.devices import list_devices
 from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
-from lora_engine.runs.store import ACTIVE, RunState
+from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.training.preflight import check_run
 from lora_engine.training.run_directory import RunDirectory, RunResult
@@ -29,7 +30,7 @@ RunId = Annotated[str, typer.Argument(help="The id that `runs` lists.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (train, submit, runs, show, cancel, resume):
+    for command in (train, submit, runs, show, pause, cancel, resume, delete, note, tag, queue):
         app.command()(command)
 
 
@@ -48,7 +49,7 @@ def train(
         )
     result = _train_listed(spec_file) if run_dir is None else _train_in(run_dir, spec_file, resume)
     if result.error is not None and result.error.is_bug:
-        note(f"{result.error.problem}\n{result.error.remedy}")
+        output.note(f"{result.error.problem}\n{result.error.remedy}")
         raise typer.Exit(1)
     if result.error is not None:
         raise EngineError(result.error.problem, result.error.remedy)
@@ -97,16 +98,77 @@ def cancel(run_id: RunId, json: JsonFlag = False) -> None:
     """Ask a run to stop; it saves what it has first."""
     engine = _engine()
     engine.cancel(run_id)
-    while engine.run(run_id).record.state is RunState.CANCELLING:
-        time.sleep(POLL_S)
-        engine.refresh()
-    _print_run(engine.run(run_id), json)
+    _print_run(_when_stopped(engine, run_id), json)
+
+
+def pause(run_id: RunId, json: JsonFlag = False) -> None:
+    """Ask a run to save a checkpoint and stop, to be resumed later."""
+    engine = _engine()
+    engine.pause(run_id)
+    _print_run(_when_stopped(engine, run_id), json)
 
 
 def resume(run_id: RunId, json: JsonFlag = False) -> None:
-    """Go on with a run that was interrupted, failed or was cancelled."""
+    """Go on with a run that was paused, interrupted, failed or was cancelled."""
     engine = _engine()
     _print_run(engine.resume(run_id), json)
+
+
+def delete(
+    run_id: RunId,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Delete a run that is over, with its checkpoints and its adapter."""
+    engine = _engine()
+    name = engine.run(run_id).record.name
+    if not yes:
+        if not sys.stdin.isatty():
+            raise EngineError(
+                f"Run {run_id} ({name}) would be deleted for good.", "Give --yes to do it."
+            )
+        typer.confirm(f"Delete run {run_id} ({name}) for good?", abort=True, err=True)
+    engine.delete(run_id)
+    if json:
+        print_json({"id": run_id, "state": "deleted"})
+    else:
+        typer.echo(f"{run_id}  deleted")
+
+
+def note(
+    run_id: RunId,
+    text: Annotated[str, typer.Argument(help="The note; an empty one removes it.")],
+    json: JsonFlag = False,
+) -> None:
+    """Write a note to a run."""
+    engine = _engine()
+    _print_run(engine.annotate(run_id, text, engine.run(run_id).record.tags), json)
+
+
+def tag(
+    run_id: RunId,
+    tags: Annotated[list[str] | None, typer.Argument(help="The tags; none removes all.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Set the tags of a run."""
+    engine = _engine()
+    _print_run(engine.annotate(run_id, engine.run(run_id).record.note, tags or []), json)
+
+
+def queue(
+    run_id: Annotated[str | None, typer.Argument(help="A run that waits.")] = None,
+    places: Annotated[
+        int, typer.Option("--by", help="Places to move it: negative starts it earlier.")
+    ] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """List the runs that wait in the order in which they will start, or move one."""
+    engine = _engine()
+    order = engine.queue() if run_id is None else engine.move_in_queue(run_id, places)
+    if json:
+        print_json(order)
+    else:
+        print_table(("place", "id"), ((str(place), one) for place, one in enumerate(order, 1)))
 
 
 def _engine() -> Engine:
@@ -115,11 +177,18 @@ def _engine() -> Engine:
     return engine
 
 
+def _when_stopped(engine: Engine, run_id: str) -> RunView:
+    while engine.run(run_id).record.state in (RunState.PAUSING, RunState.CANCELLING):
+        time.sleep(POLL_S)
+        engine.refresh()
+    return engine.run(run_id)
+
+
 def _train_listed(spec_file: Path) -> RunResult:
     """Train as a run of the list, so that the dashboard and `compare` know it."""
     engine = _engine()
     run_id = engine.submit(read_spec(spec_file)).id
-    note(f"run {run_id} in {engine.directory(run_id).path}")
+    output.note(f"run {run_id} in {engine.directory(run_id).path}")
     signal.signal(signal.SIGINT, lambda *_: engine.cancel(run_id))
     signal.signal(signal.SIGTERM, lambda *_: engine.cancel(run_id))
     shown = 0
@@ -186,6 +255,9 @@ def _summary(view: RunView) -> dict[str, Any]:
         "created_at": record.created_at,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
+        "device": record.device,
+        "note": record.note,
+        "tags": record.tags,
         "newest": view.newest.model_dump() if view.newest else None,
         "result": view.result.model_dump() if view.result else None,
     }

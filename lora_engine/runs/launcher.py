@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_engine.errors import Conflict
@@ -35,12 +34,17 @@ PASSED_ON = (
 
 
 class WorkerIdentity(BaseModel):
-    """Written into the lock: a process id, and when it began so that the id means one process."""
+    """Written into the lock: a process id, and when it began so that the id means one process.
+
+    started: clock ticks since the machine's start, which no change of the clock touches; boot: the
+    kernel's own id for that start.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     pid: int
-    started: float
+    started: int
+    boot: str
 
 
 def launch(
@@ -68,7 +72,7 @@ def launch(
                 start_new_session=True,
                 pass_fds=(lock.descriptor,),
             )
-        identity = WorkerIdentity(pid=process.pid, started=_start_time(process.pid))
+        identity = _identity(process.pid)
         os.ftruncate(lock.descriptor, 0)
         os.pwrite(lock.descriptor, identity.model_dump_json().encode(), 0)
         return process
@@ -94,18 +98,44 @@ def lock_patiently(directory: RunDirectory) -> RunLock:
 
 def signal_worker(directory: RunDirectory, number: signal.Signals) -> bool:
     """Signal the process group of a run's worker; False where that very process is gone."""
+    pid = _worker_pid(directory)
+    try:
+        if pid is not None:
+            os.killpg(pid, number)
+    except ProcessLookupError:
+        return False
+    return pid is not None
+
+
+def is_stopped(directory: RunDirectory) -> bool:
+    """Whether the worker is there but was stopped from running, by SIGSTOP or a debugger."""
+    pid = _worker_pid(directory)
+    try:
+        return pid is not None and _stat(pid)[0] in ("T", "t")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _worker_pid(directory: RunDirectory) -> int | None:
+    """The process that the lock names, if it is still that process."""
     try:
         identity = WorkerIdentity.model_validate_json(directory.lock_path.read_bytes())
-        if abs(_start_time(identity.pid) - identity.started) > 0.5:
-            return False
-        os.killpg(identity.pid, number)
-    except (FileNotFoundError, ValidationError, psutil.NoSuchProcess, ProcessLookupError):
-        return False
-    return True
+        return identity.pid if _identity(identity.pid) == identity else None
+    except (FileNotFoundError, ProcessLookupError, ValidationError):
+        return None
 
 
-def _start_time(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+def _identity(pid: int) -> WorkerIdentity:
+    return WorkerIdentity(
+        pid=pid,
+        started=int(_stat(pid)[19]),
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on (man proc_pid_stat)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def worker_environment(

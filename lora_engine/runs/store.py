@@ -3,22 +3,23 @@
 Every change of state is one compare-and-set UPDATE, so several processes (a server, another
 server, the command line) may act at once and one of them wins. The store knows nothing of
 processes or files; the supervisor brings it the news.
-
-    queued -> running -> finished | failed | cancelled | interrupted     through cancelling
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from lora_engine.errors import NotFound
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.training.spec import RunSpec
+
+__all__ = ["ACTIVE", "OVER", "RESUMABLE", "RunRecord", "RunState", "RunStore"]
 
 BUSY_TIMEOUT_S = 15.0
 
@@ -37,20 +38,12 @@ CREATE TABLE IF NOT EXISTS runs (
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, number);
 """
-
-
-class RunState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    FINISHED = "finished"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-
-ACTIVE = (RunState.RUNNING, RunState.CANCELLING)
-RESUMABLE = (RunState.INTERRUPTED, RunState.FAILED, RunState.CANCELLED)
+# Columns that lists made before them lack. `place` orders the queue, lowest first.
+LATER_COLUMNS = {
+    "place": "REAL NOT NULL DEFAULT 0",
+    "note": "TEXT NOT NULL DEFAULT ''",
+    "tags": "TEXT NOT NULL DEFAULT '[]'",
+}
 
 
 @dataclass(frozen=True)
@@ -67,23 +60,30 @@ class RunRecord:
     started_at: float | None
     ended_at: float | None
     device: str | None
+    note: str
+    tags: tuple[str, ...]
 
 
 class RunStore:
-    """The runs of one data directory."""
+    """The runs of one data directory. Every method raises EngineError where the list cannot be
+    read or written: locked for longer than `patience_s`, on a full disk, or no database at all.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float = BUSY_TIMEOUT_S) -> None:
         self._path = path
+        self._patience_s = patience_s
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connect() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(SCHEMA)
+        self._add_later_columns()
 
     def add(self, run_id: str, spec: RunSpec) -> RunRecord:
-        """A new run, queued."""
+        """A new run, queued behind the others."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO runs (id, name, state, spec, created_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO runs (id, name, state, spec, created_at, place) "
+                "SELECT ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
                 (run_id, spec.name, RunState.QUEUED, spec.model_dump_json(), time.time()),
             )
         return self.get(run_id)
@@ -98,29 +98,50 @@ class RunStore:
 
     def list(self, states: Sequence[RunState] = tuple(RunState)) -> list[RunRecord]:
         """Runs in any of `states`, newest first."""
-        marks = ",".join("?" * len(states))
-        query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number DESC"
+        query = f"SELECT * FROM runs WHERE state IN ({_marks(states)}) ORDER BY number DESC"
         with self._connect() as connection:
             return [_record(row) for row in connection.execute(query, tuple(states))]
 
+    def queue(self) -> list[RunRecord]:
+        """The runs that wait, in the order in which they will start."""
+        query = "SELECT * FROM runs WHERE state = ? ORDER BY place, number"
+        with self._connect() as connection:
+            return [_record(row) for row in connection.execute(query, (RunState.QUEUED,))]
+
+    def next_queued(self) -> RunRecord | None:
+        return next(iter(self.queue()), None)
+
     def move(
-        self, run_id: str, before: Sequence[RunState], after: RunState, resume: bool = False
+        self,
+        run_id: str,
+        before: Sequence[RunState],
+        after: RunState,
+        started_at: float | None = None,
     ) -> bool:
-        """Set the state to `after` if it is one of `before`. False where somebody was faster."""
+        """Set the state to `after` if it is one of `before`. False where somebody was faster.
+
+        started_at: the start that the caller speaks of; a run that was started again since is
+        left alone.
+        """
         ended = None if after in (RunState.QUEUED, *ACTIVE) else time.time()
-        marks = ",".join("?" * len(before))
         with self._transaction() as connection:
             changed = connection.execute(
-                f"UPDATE runs SET state = ?, ended_at = ?, resume = max(resume, ?) "
-                f"WHERE id = ? AND state IN ({marks})",
-                (after, ended, int(resume), run_id, *before),
+                f"UPDATE runs SET state = ?, ended_at = ? WHERE id = ? "
+                f"AND state IN ({_marks(before)}) AND (? IS NULL OR started_at = ?)",
+                (after, ended, run_id, *before, started_at, started_at),
             )
             return changed.rowcount == 1
 
-    def next_queued(self) -> RunRecord | None:
-        """The run that has waited longest."""
-        waiting = self.list([RunState.QUEUED])
-        return waiting[-1] if waiting else None
+    def requeue(self, run_id: str) -> bool:
+        """Queue a stopped run behind the others, to resume. False where it is in no such state."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
+                f"place = (SELECT max(place) FROM runs) + 1 "
+                f"WHERE id = ? AND state IN ({_marks(RESUMABLE)})",
+                (RunState.QUEUED, run_id, *RESUMABLE),
+            )
+            return changed.rowcount == 1
 
     def claim(self, run_id: str, device: str) -> bool:
         """Move a queued run to running on a device that no active run holds.
@@ -129,22 +150,71 @@ class RunStore:
         """
         with self._transaction() as connection:
             changed = connection.execute(
-                "UPDATE runs SET state = ?, started_at = ?, ended_at = NULL, device = ? "
-                "WHERE id = ? AND state = ? "
-                "AND NOT EXISTS (SELECT 1 FROM runs WHERE state IN (?, ?) AND device = ?)",
+                f"UPDATE runs SET state = ?, started_at = ?, ended_at = NULL, device = ? "
+                f"WHERE id = ? AND state = ? AND NOT EXISTS "
+                f"(SELECT 1 FROM runs WHERE state IN ({_marks(ACTIVE)}) AND device = ?)",
                 (RunState.RUNNING, time.time(), device, run_id, RunState.QUEUED, *ACTIVE, device),
             )
             return changed.rowcount == 1
 
+    def swap_in_queue(self, run_id: str, other_id: str) -> bool:
+        """Let two waiting runs change places. False where one of them waits no more."""
+        with self._transaction() as connection:
+            places = dict(
+                connection.execute(
+                    "SELECT id, place FROM runs WHERE state = ? AND id IN (?, ?)",
+                    (RunState.QUEUED, run_id, other_id),
+                ).fetchall()
+            )
+            if len(places) < 2:
+                return False
+            for one, other in ((run_id, other_id), (other_id, run_id)):
+                connection.execute("UPDATE runs SET place = ? WHERE id = ?", (places[other], one))
+            return True
+
+    def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> None:
+        """Set what the person wrote about a run."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET note = ?, tags = ? WHERE id = ?",
+                (note, json.dumps(list(tags)), run_id),
+            )
+
+    def remove(self, run_id: str) -> bool:
+        """Strike a run that is over from the list. False where it waits or goes on."""
+        with self._transaction() as connection:
+            gone = connection.execute(
+                f"DELETE FROM runs WHERE id = ? AND state IN ({_marks(OVER)})", (run_id, *OVER)
+            )
+            return gone.rowcount == 1
+
+    def _add_later_columns(self) -> None:
+        with self._connect() as connection:
+            known = {row["name"] for row in connection.execute("PRAGMA table_info(runs)")}
+        if known >= set(LATER_COLUMNS):
+            return
+        with self._transaction() as connection:
+            known = {row["name"] for row in connection.execute("PRAGMA table_info(runs)")}
+            for name in LATER_COLUMNS.keys() - known:
+                connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {LATER_COLUMNS[name]}")
+            connection.execute("UPDATE runs SET place = number WHERE place = 0")
+
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        # Autocommit mode: transactions are begun and ended in `_transaction`, nowhere else.
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        connection.row_factory = sqlite3.Row
         try:
-            yield connection
-        finally:
-            connection.close()
+            # Autocommit mode: transactions are begun and ended in `_transaction`, nowhere else.
+            connection = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise EngineError(
+                f"The list of runs, {self._path}, cannot be used: {error}.",
+                "Runs that are going go on. Look whether the disk is full or another program "
+                "holds the file, then try again.",
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -152,10 +222,15 @@ class RunStore:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk ends the transaction by itself
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _record(row: sqlite3.Row) -> RunRecord:
@@ -170,4 +245,6 @@ def _record(row: sqlite3.Row) -> RunRecord:
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         device=row["device"],
+        note=row["note"],
+        tags=tuple(json.loads(row["tags"])),
     )

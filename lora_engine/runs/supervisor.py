@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
@@ -17,7 +16,8 @@ import time
 from lora_engine.errors import EngineError
 from lora_engine.runs.devices import list_devices
 from lora_engine.runs.launcher import launch, signal_worker
-from lora_engine.runs.store import ACTIVE, RunRecord, RunState, RunStore
+from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.settings import Settings
 from lora_engine.training.run_directory import (
     RunDirectory,
@@ -67,35 +67,42 @@ class Supervisor:
         while not self._stopping.wait(TICK_S):
             try:
                 self.tick()
-            except (sqlite3.Error, OSError, EngineError):
+            except (OSError, EngineError):
                 log.exception("the supervisor will look again")
 
     def _look_after(self, record: RunRecord) -> None:
         directory = self._directory(record)
         if not is_alive(directory):
             self._end(record, directory.result())
-        elif record.state is RunState.CANCELLING:
+        elif record.state in (RunState.PAUSING, RunState.CANCELLING):
             self._press(record)
 
     def _end(self, record: RunRecord, result: RunResult | None) -> None:
         """The worker is gone: its own word counts; without one the run was interrupted."""
         if result is not None:
             state = RunState(result.state)
+            if state is RunState.CANCELLED and record.state is RunState.PAUSING:
+                state = RunState.PAUSED
         elif record.state is RunState.CANCELLING:
             state = RunState.CANCELLED
+        elif record.state is RunState.PAUSING and self._directory(record).last_metrics() is None:
+            state = RunState.PAUSED  # stopped before there was anything to save
         else:
             state = RunState.INTERRUPTED
-        self._store.move(record.id, [record.state], state)
+        self._store.move(record.id, [record.state], state, record.started_at)
         self._stop_asked.pop(record.id, None)
 
     def _press(self, record: RunRecord) -> None:
-        """Ask once with SIGTERM; after `STOP_PATIENCE_S`, SIGKILL."""
+        """Ask once with SIGTERM; who cancels gets SIGKILL after `STOP_PATIENCE_S`.
+
+        A pause waits for as long as the step and the save take: a kill would lose the steps.
+        """
         directory = self._directory(record)
         asked = self._stop_asked.get(record.id)
         if asked is None:
             if signal_worker(directory, signal.SIGTERM):
                 self._stop_asked[record.id] = time.monotonic()
-        elif time.monotonic() - asked > STOP_PATIENCE_S:
+        elif record.state is RunState.CANCELLING and time.monotonic() - asked > STOP_PATIENCE_S:
             signal_worker(directory, signal.SIGKILL)
 
     def _start_waiting(self) -> None:

@@ -97,6 +97,17 @@ def test_a_submitted_run_outlives_the_command(run, spec_file):
     assert submitted["state"] == "running"
     cancelled = answer(run("cancel", submitted["id"], "--json"))
     assert cancelled["state"] in ("cancelled", "finished")
+    run_id = submitted["id"]
+    assert answer(run("note", run_id, "=1+1 <b>", "--json"))["note"] == "=1+1 <b>"
+    assert answer(run("tag", run_id, "first", "first", "bold", "--json"))["tags"] == [
+        "first",
+        "bold",
+    ]
+    assert answer(run("queue", "--json")) == []
+    assert f"is {cancelled['state']}" in refused(run("pause", run_id))
+    assert "Give --yes" in refused(run("delete", run_id))
+    assert answer(run("delete", run_id, "--yes", "--json")) == {"id": run_id, "state": "deleted"}
+    assert answer(run("runs", "--json")) == []
 
 
 def test_a_spec_with_three_errors_reports_three(run, tmp_path):

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from lora_engine.base_models import load_base_model, load_tokenizer, resolve_bas
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.runs.launcher import WorkerIdentity
-from lora_engine.runs.store import ACTIVE, RunState
+from lora_engine.runs.states import ACTIVE, OVER, RunState
 from lora_engine.training.run_directory import is_alive
 from lora_engine.training.spec import RunSpec, spec_from
 
@@ -61,7 +63,7 @@ def wait(engine: Engine, condition: Callable[[], bool]) -> None:
 
 
 def wait_for_end(engine: Engine, run_id: str) -> RunState:
-    wait(engine, lambda: engine.run(run_id).record.state not in (RunState.QUEUED, *ACTIVE))
+    wait(engine, lambda: engine.run(run_id).record.state in OVER)
     return engine.run(run_id).record.state
 
 
@@ -204,26 +206,73 @@ def test_a_queued_run_is_cancelled_without_starting(engine, make_spec):
     assert not engine.directory(waiting).metrics_path.exists()
 
 
-def test_a_stopped_worker_that_does_not_answer_is_killed(engine, make_spec, monkeypatch):
-    monkeypatch.setattr("lora_engine.runs.supervisor.STOP_PATIENCE_S", 1.0)
-    run_id = engine.submit(make_spec(max_steps=400)).id
-    wait_for_step(engine, run_id, 1)
-    lock = engine.directory(run_id).lock_path.read_bytes()
-    os.kill(WorkerIdentity.model_validate_json(lock).pid, signal.SIGSTOP)
-    engine.cancel(run_id)
-    assert wait_for_end(engine, run_id) is RunState.CANCELLED
-    assert not is_alive(engine.directory(run_id))
+SERVER = """
+import sys, time
+from pathlib import Path
+from lora_engine.engine import Engine
+from lora_engine.settings import load_settings
+from lora_engine.training.spec import read_spec
+engine = Engine(load_settings())
+engine.start()
+print(engine.submit(read_spec(Path(sys.argv[1]))).id, flush=True)
+time.sleep(600)
+"""
 
 
-def test_data_changed_since_the_checkpoint_is_refused(engine, make_spec, rows_file):
-    run_id = engine.submit(make_spec(max_steps=400, save_every=1)).id
-    wait_for_step(engine, run_id, 2)
-    engine.cancel(run_id)
-    assert wait_for_end(engine, run_id) is RunState.CANCELLED
-    rows_file.write_text(rows_file.read_text().replace("Grass.", "Stone."))
-    engine.resume(run_id)
-    assert wait_for_end(engine, run_id) is RunState.FAILED
-    assert "dataset changed" in engine.run(run_id).result.error.problem
+def test_a_server_killed_mid_run_loses_no_row_and_the_run_is_adopted_once(
+    engine, make_spec, settings, tmp_path
+):
+    spec_file = tmp_path / "spec.json"
+    spec_file.write_text(make_spec(max_steps=60, save_every=1000).model_dump_json())
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(spec_file)],
+        env={**os.environ, "LORA_DATA_DIR": str(settings.data_dir), "LORA_DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    run_id = server.stdout.readline().strip()
+    wait_for_step(engine, run_id, 3)
+    worker = engine.directory(run_id).lock_path.read_bytes()
+    server.kill()
+    server.communicate()
+
+    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.log_tail(run_id)
+    assert engine.directory(run_id).lock_path.read_bytes() == worker
+    assert len(engine.runs()) == 1
+    rows = [json.loads(line) for line in engine.directory(run_id).metrics_path.open()]
+    assert [(row["seq"], row["step"]) for row in rows] == [(n, n) for n in range(1, 61)]
+
+
+def test_paused_and_resumed_is_the_same_as_never_paused_and_can_then_be_deleted(engine, make_spec):
+    """Everything is pressed twice, as a person who waits does."""
+    spec = make_spec(max_steps=40, save_every=1000, eval_every=10)
+    whole, paused = engine.submit(spec).id, engine.submit(spec).id
+    assert engine.pause(paused).record.state is RunState.PAUSED  # it waited, so nothing was lost
+    assert wait_for_end(engine, whole) is RunState.FINISHED
+
+    assert [engine.resume(paused).record.state for _ in "12"] == [RunState.RUNNING] * 2
+    wait_for_step(engine, paused, 5)
+    with pytest.raises(Conflict, match="Cancel it first"):
+        engine.delete(paused)
+    assert {engine.pause(paused).record.state for _ in "12"} <= {RunState.PAUSING, RunState.PAUSED}
+    assert wait_for_end(engine, paused) is RunState.PAUSED
+    step = engine.run(paused).newest.step
+    saved = [path.name for path in engine.directory(paused).checkpoints_path.iterdir()]
+    assert (saved, step < 40) == ([f"step-{step}"], True)
+
+    engine.resume(paused)
+    assert wait_for_end(engine, paused) is RunState.FINISHED, engine.log_tail(paused)
+    expected = {row.step: row.loss for row in engine.metrics(whole)}
+    assert {row.step: row.loss for row in engine.metrics(paused)} == expected
+    with pytest.raises(Conflict, match="finished"):
+        engine.pause(paused)
+
+    engine.delete(paused)
+    assert [view.id for view in engine.runs()] == [whole]
+    assert [path.name for path in engine.settings.runs_dir.iterdir()] == [whole]
+    assert list((engine.settings.data_dir / "deleted").iterdir()) == []
+    with pytest.raises(EngineError, match="no run"):
+        engine.delete(paused)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter(

@@ -68,3 +68,36 @@ def test_of_many_claimants_one_wins(tmp_path):
 def test_an_unknown_run_says_what_to_do(store):
     with pytest.raises(NotFound, match="runs"):
         store.get("nope")
+
+
+def test_the_queue_is_reordered_and_a_run_that_waits_no_more_is_left_alone(store):
+    for run_id in "abc":
+        store.add(run_id, RunSpec())
+    assert store.swap_in_queue("c", "b")
+    assert [r.id for r in store.queue()] == ["a", "c", "b"]
+    store.claim("a", "cpu")
+    assert not store.swap_in_queue("c", "a")
+    assert store.next_queued().id == "c"
+
+
+def test_a_resumed_run_waits_behind_the_others(store):
+    for run_id in "ab":
+        store.add(run_id, RunSpec())
+    store.move("a", [RunState.QUEUED], RunState.PAUSED)
+    assert not store.requeue("b")
+    assert store.requeue("a")
+    assert [(r.id, r.resume) for r in store.queue()] == [("b", False), ("a", True)]
+
+
+def test_only_a_run_that_is_over_is_removed(store):
+    store.add("a", RunSpec())
+    assert not store.remove("a")
+    store.move("a", [RunState.QUEUED], RunState.CANCELLED)
+    assert store.remove("a")
+    assert store.list() == []
+
+
+def test_notes_and_tags_are_kept_as_written(store):
+    store.add("a", RunSpec())
+    store.annotate("a", "<b>=1+1", ("x", "ü"))
+    assert (store.get("a").note, store.get("a").tags) == ("<b>=1+1", ("x", "ü"))

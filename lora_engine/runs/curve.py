@@ -1,0 +1,77 @@
+"""A run's metrics as a picture needs them: a bounded number of rows, however long the file.
+
+A short file is read whole. Of a long one each of as many even stretches gives its first row and
+its first evaluation, found by offset, so a million rows cost what a thousand do. Knows nothing
+of what is drawn.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from lora_engine.training.run_directory import MetricsRow, RunDirectory
+
+POINTS = 1000
+READ_WHOLE_BYTES = 1_000_000  # a few thousand rows
+EVALUATED = b'"eval_loss": '
+
+
+def read_curve(directory: RunDirectory, points: int = POINTS) -> list[MetricsRow]:
+    """At most about two rows a point, in the order of their steps; the last is always there."""
+    path = directory.metrics_path
+    size = path.stat().st_size if path.exists() else 0
+    rows = directory.metrics() if size <= READ_WHOLE_BYTES else _sampled(directory, points)
+    rows.sort(key=lambda row: row.step)
+    return _thinned(rows, points)
+
+
+def _sampled(directory: RunDirectory, points: int) -> list[MetricsRow]:
+    with directory.metrics_path.open("rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            lines = list(_lines(content, points))
+    last = directory.last_metrics()
+    by_step = {row.step: row for row in sorted(map(_row, lines), key=_seq) if row is not None}
+    if last is not None:
+        by_step[last.step] = last
+    return list(by_step.values())
+
+
+def _lines(content: mmap.mmap, points: int) -> Iterator[bytes]:
+    """The first whole line of each stretch, and the first with an evaluation."""
+    stretch = max(1, len(content) // points)
+    for start in range(0, len(content), stretch):
+        yield _line_at(content, 0 if start == 0 else content.find(b"\n", start) + 1)
+        found = content.find(EVALUATED, start, start + stretch)
+        if found >= 0:
+            yield _line_at(content, content.rfind(b"\n", 0, found) + 1)
+
+
+def _line_at(content: mmap.mmap, start: int) -> bytes:
+    end = content.find(b"\n", start)
+    return content[start:end] if end >= 0 else b""
+
+
+def _row(line: bytes) -> MetricsRow | None:
+    try:
+        return MetricsRow.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _seq(row: MetricsRow | None) -> int:
+    return row.seq if row is not None else 0
+
+
+def _thinned(rows: list[MetricsRow], points: int) -> list[MetricsRow]:
+    """Every k-th row, every evaluation (thinned alike if there are too many), and the last."""
+    if len(rows) <= 2 * points:
+        return rows
+    every = -(-len(rows) // points)
+    evaluated = [row for row in rows if row.eval_loss is not None]
+    kept = {row.step: row for row in rows[::every]}
+    kept |= {row.step: row for row in evaluated[:: -(-len(evaluated) // points) or 1]}
+    kept[rows[-1].step] = rows[-1]
+    return [kept[step] for step in sorted(kept)]
