@@ -149,6 +149,9 @@ def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component
         if optional or _optional_section(path.rpartition(".")[0]):
             choices.insert(0, (NONE, NONE))
         return gr.Dropdown(**{"choices": choices, **common})
+    if _listed_choices(kind):
+        choices = list(_listed_choices(kind))
+        return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})
     if kind in (int, float) and "maximum" in changes:
@@ -156,7 +159,7 @@ def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component
         return gr.Slider(**{"minimum": low, "step": 1 if kind is int else None, **common})
     if kind in (int, float):
         return gr.Number(**common)
-    return gr.Textbox(**common)
+    return gr.Textbox(**{"lines": 3 if _one_a_line(info) else 1, **common})
 
 
 def _info(path: str) -> FieldInfo:
@@ -174,6 +177,17 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     if len(some) == 1:
         return some[0], len(members) > 1
     return annotation, len(members) > len(some)
+
+
+def _listed_choices(kind: Any) -> tuple[Any, ...]:
+    """The choices of a list of Literals, none for anything else."""
+    (member,) = get_args(kind) if get_origin(kind) is list else (None,)
+    return get_args(member) if get_origin(member) is Literal else ()
+
+
+def _one_a_line(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("one_a_line"))
 
 
 def _union_members(annotation: Any) -> Iterator[Any]:
@@ -205,8 +219,10 @@ def _shown(path: str, value: Any) -> Any:
     kind, _ = _kind(_info(path).annotation)
     if value is None and get_origin(kind) is Literal:
         return NONE
+    if _listed_choices(kind):
+        return list(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(value)
+        return ("\n" if _one_a_line(_info(path)) else ", ").join(value)
     if isinstance(value, dict):
         return json.dumps(value) if value else ""
     return value
@@ -224,7 +240,8 @@ def _read(value: Any, info: FieldInfo) -> Any:
         fixed = [get_args(member) for member in _union_members(kind)]
         if any(value.strip() in choices for choices in fixed):
             return value.strip()
-        return [name.strip() for name in value.split(",") if name.strip()]
+        parts = value.splitlines() if _one_a_line(info) else value.split(",")
+        return [part.strip() for part in parts if part.strip()]
     if isinstance(value, float) and kind is int and value.is_integer():
         return int(value)
     return value

@@ -13,6 +13,7 @@ import gradio as gr
 from lora_engine.base_models import list_base_models
 from lora_engine.data import list_datasets, save_upload
 from lora_engine.engine import Engine
+from lora_engine.training.availability import not_here, this_machine
 from lora_engine.training.recipes import RECIPES, recipe_spec
 from lora_engine.training.spec import RunSpec, spec_from
 from pages import RUNS, TRAIN, layout, rows_view
@@ -137,25 +138,50 @@ def _fields(form: SpecForm, engine: Engine) -> None:
     with gr.Row():
         form.field("optimization.learning_rate", min_width=140)
         form.field("optimization.epochs", min_width=140)
+    with gr.Accordion("The method", open=False):
+        for name in ("finetuning_type", "freeze_layers", "galore_every", "galore_scale"):
+            form.field(f"method.{name}")
     with gr.Accordion("The adapter", open=False):
         for name in ("alpha", "dropout", "target_modules", "use_rslora", "use_dora", "init"):
             form.field(f"method.{name}")
         for name in ("loraplus_lr_ratio", "rank_pattern", "alpha_pattern", "modules_to_save"):
             form.field(f"method.{name}")
+        for name in ("lora_bias", "bias"):
+            form.field(f"method.{name}")
     with gr.Accordion("The steps", open=False):
         for name in ("batch_size", "gradient_accumulation", "max_length", "max_steps"):
             form.field(f"optimization.{name}")
-        for name in ("schedule", "warmup_ratio", "optimizer", "weight_decay", "max_grad_norm"):
+        for name in ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"):
             form.field(f"optimization.{name}")
-        for name in ("precision", "eval_every", "save_every", "early_stopping"):
+        _field_with_reasons(form, "optimization.optimizer", engine)
+        for name in ("precision", "gradient_checkpointing", "eval_every", "save_every"):
+            form.field(f"optimization.{name}")
+        for name in ("early_stopping", "save_best"):
             form.field(f"optimization.{name}")
         form.field("seed")
     with gr.Accordion("The data", open=False):
         form.field("dataset.format")
         form.field("dataset.eval_fraction")
     with gr.Accordion("Quantization (QLoRA)", open=False):
-        for name in ("bits", "type", "double"):
+        _field_with_reasons(form, "quantization.bits", engine)
+        for name in ("type", "double"):
             form.field(f"quantization.{name}")
+    with gr.Accordion("What is shown meanwhile", open=False):
+        for name in ("samples", "sample_prompts", "sample_tokens"):
+            form.field(f"report.{name}")
+        _field_with_reasons(form, "report.report_to", engine)
+
+
+def _field_with_reasons(form: SpecForm, path: str, engine: Engine) -> None:
+    """A field whose help says which of its choices this machine cannot run, and why."""
+    field = form.field(path)
+    reasons = not_here(this_machine(engine.settings))[path]
+    by_reason: dict[str, list[str]] = {}
+    for choice, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(choice)
+    if reasons:
+        words = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+        field.info = f"{field.info} Not on this machine: {words}."
 
 
 def _dataset_choices(engine: Engine) -> list[tuple[str, str]]:

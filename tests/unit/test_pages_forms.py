@@ -32,6 +32,8 @@ PATHS = (
     "optimization.learning_rate",
     "optimization.max_steps",
     "optimization.schedule",
+    "report.sample_prompts",
+    "report.report_to",
 )
 
 
@@ -154,3 +156,16 @@ def test_a_fraction_where_a_whole_number_belongs_is_not_rounded(form: SpecForm) 
 def test_an_unknown_path_is_a_mistake_of_ours() -> None:
     with gr.Blocks(), pytest.raises(KeyError):
         SpecForm().field("method.rang")
+
+
+def test_prompts_are_one_a_line_and_a_list_of_choices_is_ticked(form: SpecForm) -> None:
+    changes = {"report.sample_prompts": "Hello, you\n\n Why? ", "report.report_to": ["wandb"]}
+    document = _changed(form, changes)
+    assert document["report"] == {
+        "sample_prompts": ["Hello, you", "Why?"],
+        "report_to": ["wandb"],
+    }
+    shown = dict(zip(PATHS, form.values(spec_from(document)), strict=True))
+    assert shown["report.sample_prompts"] == "Hello, you\nWhy?"
+    assert shown["report.report_to"] == ["wandb"]
+    assert form.component("report.report_to").multiselect
