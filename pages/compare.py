@@ -15,6 +15,7 @@ from pages import (
     COMPARE,
     compare_chat,
     compare_choice,
+    compare_forgetting,
     compare_look,
     compare_set,
     compare_vote,
@@ -58,6 +59,7 @@ def build(engine: Engine) -> gr.Blocks:
         compare_look.section(engine, talk)
         compare_vote.section(engine, talk)
         compare_set.section(engine, talk)
+        compare_forgetting.section(engine, talk)
         layout.how_this_works(HELP)
         _connect_choices(engine, blocks, talk, chat, note)
         expose(_compare_endpoint(engine), api_name="compare")

@@ -83,3 +83,11 @@ def test_the_loss_on_held_out_rows_has_an_interval(page: Page) -> None:
     summary = page.locator("#set-summary")
     expect(summary).to_contain_text("95 % between", timeout=60_000)
     expect(summary).to_contain_text("60 rows")
+
+
+def test_forgetting_has_a_word(page: Page) -> None:
+    page.get_by_text("What was forgotten").click()
+    page.get_by_role("button", name="Measure").click()
+    result = page.locator("#forgetting-result")
+    expect(result).to_contain_text("noisy: slightly forgotten.", timeout=60_000)
+    expect(result).to_contain_text("120 rows")
