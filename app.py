@@ -45,7 +45,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     from fastapi import FastAPI
 
     from lora_engine.engine import Engine
-    from pages import calculator_parts, compare_routes, layout, spectrum_routes
+    from pages import calculator_parts, compare_keep, compare_routes, layout, spectrum_routes
     from pages.spectrum_shelf import Shelf
 
     security.refuse_outside_downloads()
@@ -69,7 +69,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     _add_static_routes(app)
     calculator_parts.add_routes(app)
     spectrum_routes.add_routes(app, shelf)
-    compare_routes.add_routes(app)
+    compare_routes.add_routes(app, compare_keep.store_of(engine))
     # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     with one_app_for_all_pages():

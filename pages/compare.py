@@ -17,14 +17,23 @@ from pages import (
     compare_choice,
     compare_forgetting,
     compare_look,
+    compare_opening,
     compare_set,
     compare_vote,
     forms,
     layout,
 )
-from pages.compare_chat import SUGGESTIONS, Chat
-from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Talk, column, memory_field, strength
-from pages.wiring import expose, wire
+from pages.compare_chat import Chat
+from pages.compare_talk import (
+    COLUMNS,
+    MAX_ADAPTERS,
+    Talk,
+    column,
+    memory_field,
+    session_field,
+    strength,
+)
+from pages.wiring import expose
 
 HELP = r"""
 One base model is in memory. An adapter adds $\Delta W\,x = \tfrac{\alpha}{r} B A\,x$ to the output
@@ -54,51 +63,17 @@ def build(engine: Engine) -> gr.Blocks:
                 memory = memory_field()
             with gr.Row():
                 sampling = forms.number_fields(Sampling)
-        talk = Talk(adapters, base, system, memory, sampling, strengths, columns)
+        session = session_field()
+        talk = Talk(adapters, base, system, memory, sampling, strengths, session, columns)
         compare_chat.connect(engine, talk, chat)
         compare_look.section(engine, talk)
         compare_vote.section(engine, talk)
         compare_set.section(engine, talk)
         compare_forgetting.section(engine, talk)
         layout.how_this_works(HELP)
-        _connect_choices(engine, blocks, talk, chat, note)
+        compare_opening.connect(engine, blocks, talk, chat, note)
         expose(_compare_endpoint(engine), api_name="compare")
     return blocks
-
-
-def _connect_choices(
-    engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.HTML
-) -> None:
-    """What the page opens on, and what another choice of adapters changes."""
-
-    def open_page(request: gr.Request) -> tuple:
-        chosen = compare_choice.wanted_adapters(engine, request)
-        base = layout.state_of(request, "base") or compare_choice.base_of(engine, chosen)
-        return (
-            gr.Dropdown(choices=compare_choice.adapter_choices(engine), value=chosen),
-            gr.Dropdown(choices=engine.base_model_names(), value=base),
-            compare_choice.note(engine),
-            gr.Textbox(interactive=True),
-            gr.Button(interactive=True),
-            *following(chosen),
-        )
-
-    def choose(chosen: list[str]) -> tuple:
-        return (compare_choice.base_of(engine, chosen), *following(chosen))
-
-    def following(chosen: list[str]) -> list:
-        buttons = compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS)
-        strengths = compare_choice.strength_sliders(engine, chosen)
-        return [*buttons, *strengths, *compare_choice.titled(engine, chosen)]
-
-    adapters, base, problem = talk.adapters, talk.base, chat.problem
-    changed = [*chat.suggestions, *talk.strengths, *talk.columns]
-    wire([adapters.input], choose, [adapters], [base, *changed], problem=problem)
-    opened = [adapters, base, note, chat.prompt, chat.send, *changed]
-    wire([blocks.load], open_page, [], opened, problem=problem)
-    adapters.input(
-        fn=None, inputs=[adapters], js=layout.remember_js("adapter"), api_visibility="private"
-    )
 
 
 def _compare_endpoint(engine: Engine):

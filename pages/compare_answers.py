@@ -29,10 +29,21 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Step:
-    """What the page shows at one moment; a column that stays as it is holds gr.skip()."""
+    """What the page shows at one moment; a column that stays as it is holds gr.skip().
+
+    fingerprint: the base's, once it is loaded.
+    """
 
     status: str
     columns: list[Any]
+    fingerprint: str = ""
+
+    def histories(self, before: Sequence[list[Turn]]) -> list[list[Turn]]:
+        """What every column holds, `before` where it stays as it was."""
+        return [
+            new if isinstance(new, list) else old
+            for new, old in zip(self.columns, before, strict=True)
+        ]
 
 
 def answer_columns(
@@ -51,16 +62,16 @@ def answer_columns(
     model = engine.comparison(said.base, said.chosen)
     requests = [one for one in said.requests(asking) if one.name in shown]
     warnings = layout.notes_html(model.warnings())
-    limit = model.shared.context_length
+    limit, fingerprint = model.shared.context_length, model.shared.fingerprint
     for progress in model.answer_all(requests, said.sampling, stopped):
         texts = {name: column.text for name, column in progress.columns.items()}
         status = status_html(engine, said, progress, limit) + warnings
-        yield Step(status, _columns(said, asking, texts))
+        yield Step(status, _columns(said, asking, texts), fingerprint)
     if stopped():
         return
     proof = integrity(model, requests[0].messages)
     badge = compare_detail.badge(proof, lambda name: compare_talk.title(engine, name))
-    yield Step(status + badge, _columns(said, asking, texts))
+    yield Step(status + badge, _columns(said, asking, texts), fingerprint)
 
 
 def status_html(engine: Engine, said: Said, progress: Progress, limit: int | None) -> str:

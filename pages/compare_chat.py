@@ -10,7 +10,7 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_choice, compare_routes
+from pages import compare_choice, compare_keep, compare_routes
 from pages.compare_answers import answer_columns
 from pages.compare_talk import Said, Talk, Turn, asked_last, turn
 from pages.stopping import Stops
@@ -42,6 +42,7 @@ class Chat:
             self.retry = gr.Button("Retry", elem_id="retry")
             self.undo = gr.Button("Undo", elem_id="undo")
             self.clear = gr.Button("Clear", elem_id="clear")
+        self.kept = gr.HTML(elem_id="compare-kept")
 
 
 class _Handlers:
@@ -51,6 +52,7 @@ class _Handlers:
         self.engine = engine
         self.talk = talk
         self.stops = Stops()
+        self.sessions = compare_keep.store_of(engine)
 
     def ask(self, request: gr.Request, text: str, *values: Any) -> Iterator[tuple]:
         said = self.talk.read(values)
@@ -82,7 +84,8 @@ class _Handlers:
         """The last question back in the field, it and its answers out of the columns."""
         histories = asked_last(self.talk.read(values).histories)
         text = next(history[-1]["content"] for history in histories if history)
-        return (text, gr.skip(), "", *[history[:-1] for history in histories])
+        emptied = [history[:-1] for history in histories]
+        return (text, gr.skip(), "", gr.skip(), gr.skip(), *emptied)
 
     def strengthen(self, index: int, request: gr.Request, values: Sequence[Any]) -> Iterator[tuple]:
         """The last question again for the adapter whose strength was moved, if one was asked."""
@@ -94,21 +97,27 @@ class _Handlers:
         yield from self._answered(request, said, asking, only=said.chosen[index])
 
     def start_over(self, chosen: list[str]) -> tuple:
-        return ("", *compare_choice.titled(self.engine, chosen))
+        return ("", "", "", *compare_choice.titled(self.engine, chosen))
 
     def _answered(
         self, request: gr.Request, said: Said, asking: list[list[Turn]], only: str | None = None
     ) -> Iterator[tuple]:
+        kept = (said.session, compare_keep.links(said.session))
         with self.stops.running(request) as stopped:
             for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
                 prompt = gr.skip() if only else ""
-                yield (prompt, said.sampling.seed, step.status, *step.columns)
+                yield (prompt, said.sampling.seed, step.status, *kept, *step.columns)
+        histories = step.histories(said.histories)
+        session = compare_keep.session_of(self.engine, said, step.fingerprint, histories)
+        session_id = self.sessions.save(session, said.session)
+        kept = (session_id, compare_keep.links(session_id))
+        yield (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))
 
 
 def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
     """Bind the buttons, the columns' edit marks and the strengths."""
     does = _Handlers(engine, talk)
-    shown = [chat.prompt, talk.seed, chat.status, *talk.columns]
+    shown = [chat.prompt, talk.seed, chat.status, talk.session, chat.kept, *talk.columns]
     options = {"problem": chat.problem, "concurrency_limit": 4}
     wire([chat.send.click, chat.prompt.submit], does.ask, [chat.prompt, *talk.inputs], shown,
          **options)  # fmt: skip
@@ -120,8 +129,9 @@ def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
     for index, slider in enumerate(talk.strengths):
         _connect_strength(does, index, slider, shown, options)
     does.stops.connect(chat.stop)
-    emptied = [chat.status, *talk.columns]
-    wire([chat.clear.click], does.start_over, [talk.adapters], emptied, problem=chat.problem)
+    emptied = [chat.status, talk.session, chat.kept, *talk.columns]
+    clears = [chat.clear.click, *(column.clear for column in talk.columns)]
+    wire(clears, does.start_over, [talk.adapters], emptied, problem=chat.problem)
 
 
 def _connect_strength(

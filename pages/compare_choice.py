@@ -35,8 +35,12 @@ def wanted_adapters(engine: Engine, request: gr.Request) -> list[str]:
     """The adapters that the page's address names, else the newest one. Raises NotFound."""
     wanted = layout.state_of(request, "adapter")
     names = wanted.split(",")[:MAX_ADAPTERS] if wanted else []
-    found = [engine.adapter(name) for name in names] or engine.adapters()[:1]
-    return [_key(adapter) for adapter in found]
+    found = [_key(engine.adapter(name)) for name in names]
+    return found or newest_adapter(engine)
+
+
+def newest_adapter(engine: Engine) -> list[str]:
+    return [_key(adapter) for adapter in engine.adapters()[:1]]
 
 
 def base_of(engine: Engine, chosen: Sequence[str]) -> str:

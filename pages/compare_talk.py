@@ -36,7 +36,8 @@ class Said:
     """What the page's components held when the person asked.
 
     memory: OWN, or whose answers every column goes on from. strengths: one for each adapter in
-    `chosen`. histories: the messages of each column, the hidden ones too.
+    `chosen`. session: the id under which this is kept, or nothing. histories: the messages of
+    each column, the hidden ones too.
     """
 
     chosen: list[str]
@@ -45,6 +46,7 @@ class Said:
     memory: str
     sampling: Sampling
     strengths: list[float]
+    session: str
     histories: list[list[Turn]]
 
     @property
@@ -82,12 +84,13 @@ class Talk:
     memory: gr.Dropdown
     sampling: Sequence[Component]
     strengths: Sequence[gr.Slider]
+    session: gr.Textbox
     columns: Sequence[gr.Chatbot]
 
     @property
     def inputs(self) -> list[Component]:
         single = [self.adapters, self.base, self.system, self.memory]
-        return [*single, *self.sampling, *self.strengths, *self.columns]
+        return [*single, *self.sampling, *self.strengths, self.session, *self.columns]
 
     @property
     def seed(self) -> Component:
@@ -97,7 +100,8 @@ class Talk:
         """The values of `inputs`. Raises InvalidInput for wrong sampling fields."""
         chosen, base, system, memory, *rest = values
         numbers, rest = rest[: len(self.sampling)], rest[len(self.sampling) :]
-        strengths, histories = rest[: len(self.strengths)], rest[len(self.strengths) :]
+        strengths, rest = rest[: len(self.strengths)], rest[len(self.strengths) :]
+        session, *histories = rest
         return Said(
             chosen=list(chosen or []),
             base=base,
@@ -105,6 +109,7 @@ class Talk:
             memory=memory,
             sampling=forms.numbers_read(Sampling, numbers),
             strengths=[float(value) for value in strengths[: len(chosen or [])]],
+            session=session or "",
             histories=[turns(history) for history in histories],
         )
 
@@ -132,6 +137,11 @@ def memory_field() -> gr.Dropdown:
         MEMORIES, value=OWN, label="Each column goes on from", elem_id="memory",
         info="What a column takes for its own earlier answers when it is asked again.",
     )  # fmt: skip
+
+
+def session_field() -> gr.Textbox:
+    """The id under which the conversation is kept; not seen, but it stands in the address."""
+    return gr.Textbox("", visible="hidden", elem_id="session", label="Session")
 
 
 def turn(role: str, content: str) -> Turn:

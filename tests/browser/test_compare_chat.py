@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -107,3 +109,49 @@ def test_a_layer_switched_off_changes_the_answers_probability(page: Page) -> Non
     expect(said).to_contain_text("without layer 0")
     page.locator("#layers-on").get_by_label("1", exact=True).uncheck()
     expect(said).to_contain_text("without layers 0, 1")
+
+
+def test_a_comparison_is_kept_reopened_and_exported(server: Server, page: Page) -> None:
+    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_label("System prompt").fill("Be brief.")
+    page.get_by_label("number input for Strength of noisy").fill("0.5")
+    ask(page)
+    finished(page)
+    page.wait_for_url(re.compile(r"session="))
+    said = [answers(page, column).inner_text() for column in (0, 1)]
+    with page.expect_download() as taken:
+        page.get_by_role("link", name="Markdown").click()
+    text = Path(taken.value.path()).read_text("utf-8")
+    assert f"> {QUESTION}" in text
+    assert "at strength 0.5" in text
+
+    page.reload()
+    expect(answers(page, 0)).to_have_text(said[0])
+    expect(answers(page, 1)).to_have_text(said[1])
+    page.get_by_text("Sampling, system prompt and memory").click()
+    expect(page.get_by_label("System prompt")).to_have_value("Be brief.")
+    expect(page.get_by_label("number input for Strength of noisy")).to_have_value("0.5")
+    page.locator("#column-1").get_by_role("button", name="Clear").click()  # clears all columns
+    expect(answers(page, 0)).to_have_count(0)
+    page.wait_for_function("!location.search.includes('session')")
+
+
+def test_an_unknown_comparison_is_said_and_the_page_works(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{server.url}{COMPARE.path}?session=../../runs")
+    expect(page.get_by_role("alert").first).to_contain_text("no kept comparison")
+    expect(page.get_by_label("Your question")).to_be_enabled()
+    ask(page)
+    finished(page)
+
+
+def test_what_is_said_is_shown_as_text_code_and_formulas_never_as_markup(page: Page) -> None:
+    evil = "<svg onload=\"document.title='owned'\"></svg><a href='javascript:alert(1)'>x</a>"
+    ask(page, f"{evil} $x^2$ and\n```\n<b>code</b>\n```")
+    finished(page)
+    said = page.locator("#column-0").get_by_test_id("user")
+    expect(said.locator(".katex").first).to_be_visible()
+    expect(said.locator("pre code")).to_contain_text("<b>code</b>")
+    assert said.locator("[onload], [href^=javascript]").count() == 0
+    assert page.title() != "owned"

@@ -1,0 +1,150 @@
+"""Comparisons that are kept: who was asked how, and what each column said, as JSON files.
+
+A session is reopened by its id, which cannot be guessed. What a file holds is checked when it is
+read. A key for another server is no part of a session.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lora_engine.compare.sampling import Sampling
+from lora_engine.errors import EngineError, NotFound
+
+MAX_BYTES = 5_000_000
+MAX_KEPT = 500
+MAX_COLUMNS = 5
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SessionTurn(_Part):
+    role: Literal["user", "assistant"]
+    content: str = Field(max_length=1_000_000)
+
+
+class SessionColumn(_Part):
+    """name: the base, an adapter's run or folder, or the other server. title: as it was shown."""
+
+    name: str = Field(max_length=1000)
+    title: str = Field(max_length=1000)
+    strength: float = Field(1.0, ge=0.0, le=4.0)
+    turns: tuple[SessionTurn, ...] = Field(max_length=2000)
+
+
+class Session(_Part):
+    """One comparison whole. memory: whose answers every column goes on from."""
+
+    base: str = Field(max_length=1000)
+    base_fingerprint: str = Field(max_length=100)
+    system: str = Field("", max_length=400_000)
+    memory: Literal["own", "base", "adapter"] = "own"
+    sampling: Sampling = Sampling()
+    columns: tuple[SessionColumn, ...] = Field(min_length=1, max_length=MAX_COLUMNS)
+
+    def as_json(self) -> str:
+        return self.model_dump_json(indent=1)
+
+    def as_markdown(self) -> str:
+        """A document to read: every question with each column's answer beneath it, quoted."""
+        sampling = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in self.sampling)
+        parts = [
+            "# Comparison",
+            f"Base {_inline(self.base)} ({self.base_fingerprint}); {sampling}.",
+        ]
+        if self.system.strip():
+            parts += ["System prompt:", _quoted(self.system)]
+        for place, turn in enumerate(self.columns[0].turns):
+            if turn.role == "user":
+                parts += ["## Question", _quoted(turn.content)]
+                parts += [part for column in self.columns for part in _answer(column, place + 1)]
+        return "\n\n".join(parts) + "\n"
+
+
+class SessionStore:
+    """The sessions of one data directory, a file each; the oldest beyond 500 are dropped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, session: Session, session_id: str | None = None) -> str:
+        """Keep a session, under a new id or in place of the one it was. Returns the id.
+
+        Raises EngineError for one of more than 5 MB.
+        """
+        session_id = session_id or secrets.token_urlsafe(16)
+        path = self._path(session_id)
+        document = session.as_json().encode()
+        if len(document) > MAX_BYTES:
+            raise EngineError(
+                f"The comparison has {len(document):,} bytes; at most {MAX_BYTES:,} are kept.",
+                "Clear the columns and begin anew.",
+            )
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(document)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._drop_oldest()
+        return session_id
+
+    def load(self, session_id: str) -> Session:
+        """Raises NotFound for an unknown id and EngineError for a file that is no session."""
+        path = self._path(session_id)
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise _unknown(session_id)
+        try:
+            return Session.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise EngineError(
+                f"The comparison {session_id} cannot be read: {error.error_count()} things in "
+                "its file are wrong.",
+                "Begin a new comparison.",
+            ) from None
+
+    def _path(self, session_id: str) -> Path:
+        if not _ID.fullmatch(session_id):
+            raise _unknown(session_id)
+        return self._folder / f"{session_id}.json"
+
+    def _drop_oldest(self) -> None:
+        files = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for path in files[:-MAX_KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def _unknown(session_id: str) -> NotFound:
+    return NotFound(
+        f"There is no kept comparison {session_id[:40]!r}.",
+        "Check the link; only the newest 500 are kept.",
+    )
+
+
+def _answer(column: SessionColumn, place: int) -> list[str]:
+    if place >= len(column.turns) or column.turns[place].role != "assistant":
+        return []
+    at = "" if column.strength == 1.0 else f" at strength {column.strength:g}"
+    return [f"### {_inline(column.title)}{at}", _quoted(column.turns[place].content)]
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.splitlines() or [""])
+
+
+def _inline(text: str) -> str:
+    """Text that stands in a line of Markdown as it is: no mark, no markup, no line break."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|&])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,81 @@
+"""The comparison that is kept: made from the page, put back into it, linked and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+
+from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
+from lora_engine.engine import Engine
+from pages import COMPARE, compare_routes, compare_talk, layout
+from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Said, Turn, turn
+
+
+def store_of(engine: Engine) -> SessionStore:
+    return SessionStore(engine.settings.data_dir / "sessions")
+
+
+def session_of(
+    engine: Engine, said: Said, fingerprint: str, histories: Sequence[Sequence[Turn]]
+) -> Session:
+    """What the page holds, for keeping."""
+    strengths = [1.0, *said.strengths]
+    columns = tuple(
+        SessionColumn(
+            name=name,
+            title=compare_talk.title(engine, name),
+            strength=strengths[index],
+            turns=tuple(SessionTurn(**item) for item in histories[index]),
+        )
+        for index, name in enumerate(said.names)
+    )
+    return Session(
+        base=said.base, base_fingerprint=fingerprint, system=said.system, memory=said.memory,
+        sampling=said.sampling, columns=columns,
+    )  # fmt: skip
+
+
+def links(session_id: str) -> str:
+    """The kept comparison's address and its two exports; nothing without one."""
+    if not session_id:
+        return ""
+    address = escape(layout.link(COMPARE, session=session_id))
+    exports = " · ".join(
+        f'<a href="{escape(compare_routes.export_address(session_id, ending))}" download>'
+        f"{words}</a>"
+        for ending, words in (("md", "Markdown"), ("json", "JSON"))
+    )
+    return f'<p class="rs-kept">Kept: <a href="{address}">link to it</a> · {exports}</p>'
+
+
+def settings_of(session: Session) -> list:
+    """The values of system prompt, memory and sampling, in the order of `Talk`."""
+    return [session.system, session.memory, *session.sampling.model_dump().values()]
+
+
+def strengths_of(session: Session) -> list[gr.Slider]:
+    """Every slider as it was; the rest hidden."""
+    shown = [
+        gr.Slider(value=one.strength, label=f"Strength of {one.title}", visible=True)
+        for one in session.columns[1:]
+    ]
+    return [*shown, *_hidden(MAX_ADAPTERS - len(shown), gr.Slider, 1.0)]
+
+
+def columns_of(session: Session) -> list[gr.Chatbot]:
+    """Every column with what was said in it; the rest hidden."""
+    shown = [
+        gr.Chatbot(
+            value=[turn(item.role, item.content) for item in one.turns],
+            label=one.title,
+            visible=True,
+        )
+        for one in session.columns
+    ]
+    return [*shown, *_hidden(COLUMNS - len(shown), gr.Chatbot, [])]
+
+
+def _hidden(count: int, component: type, value: object) -> list:
+    return [component(value=value, visible=False) for _ in range(count)]
