@@ -44,6 +44,30 @@ class MetricsRow(BaseModel):
     eval_loss: float | None = None
 
 
+class FittingChange(BaseModel):
+    """A change after which the run would need less: fields of the spec by their dotted path."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    what: str
+    harm: str
+    fields: dict[str, int | float | bool | str | None]
+
+
+class MemoryShortage(BaseModel):
+    """What was expected, measured and there when memory ran out, in bytes.
+
+    changes: the nearest ones that fit when made together; empty where nothing known does.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    estimate_bytes: int | None
+    peak_bytes: int
+    available_bytes: int | None
+    changes: tuple[FittingChange, ...] = ()
+
+
 class RunProblem(BaseModel):
     """Why a run ended badly, for the person; `is_bug` where it is our fault, not theirs."""
 
@@ -52,6 +76,7 @@ class RunProblem(BaseModel):
     problem: str
     remedy: str
     is_bug: bool = False
+    out_of_memory: MemoryShortage | None = None
 
 
 class RunResult(BaseModel):
