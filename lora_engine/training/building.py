@@ -36,7 +36,7 @@ def build_trainee(job: Job, fresh: bool) -> Trainee:
     random.seed(job.spec.seed)
     base = load_base_model(job.base, job.device, job.dtype, job.spec.quantization)
     if job.spec.optimization.gradient_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
     if not job.spec.method.has_adapter:
         return WholeModel(make_trainable(base, job.spec.method), job.tokenizer, job.dtype)
     return _adapted(job, base, fresh)

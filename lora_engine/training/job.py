@@ -22,7 +22,8 @@ from lora_engine.training.loop import Hooks, NotFinite, Position, train
 from lora_engine.training.memory_use import memory_bytes
 from lora_engine.training.optimizers import make_optimizer
 from lora_engine.training.preparation import Job, prepare, write_prediction
-from lora_engine.training.run_directory import MetricsWriter, RunDirectory
+from lora_engine.training.reporting import Reporter
+from lora_engine.training.run_directory import RunDirectory
 from lora_engine.training.spec import RunSpec
 
 
@@ -62,12 +63,18 @@ def train_job(job: Job, resume: bool, position: Position, should_stop: Callable[
     if checkpoint is not None:
         restore(checkpoint, trainee, optimizer, position)
     path = build_path(job, trainee)
-    writer = MetricsWriter(job.directory)
+    reporter = Reporter(job, trainee, path)
 
     def save(at: Position) -> None:
         keep_checkpoint(job, trainee, optimizer, at)
 
-    hooks = Hooks(should_stop, writer.write, save, lambda: memory_bytes(job.device))
+    hooks = Hooks(
+        should_stop,
+        reporter.on_step,
+        save,
+        lambda: memory_bytes(job.device),
+        reporter.on_evaluation,
+    )
     try:
         finished = train(
             path, optimizer, data.training, data.evaluation, job.plan, spec, position, hooks
@@ -76,7 +83,7 @@ def train_job(job: Job, resume: bool, position: Position, should_stop: Callable[
         keep_result(job, trainee, position)
         raise
     finally:
-        writer.close()
+        reporter.close()
     if not finished:
         save(position)
     keep = keep_best_result if finished and spec.save_best else keep_result

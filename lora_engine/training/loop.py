@@ -53,6 +53,7 @@ class Hooks:
     on_step: Callable[[MetricsRow], None]
     save: Callable[[Position], None]
     memory_bytes: Callable[[], int]
+    on_evaluation: Callable[[Position], None] = lambda _: None
 
 
 def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
@@ -107,9 +108,9 @@ def train(
         position.tokens += tokens
         position.loss_sum += loss
         last = step == plan.total_steps
-        eval_loss = None
-        if evaluation_rows and (last or step % optimization.eval_every == 0):
-            eval_loss = evaluate(path, evaluation_rows, plan.batch_size)
+        due = last or step % optimization.eval_every == 0
+        eval_loss = evaluate(path, evaluation_rows, plan.batch_size) if due else None
+        if eval_loss is not None:
             _remember_evaluation(position, eval_loss)
         position.elapsed_s = time.perf_counter() - clock_start
         hooks.on_step(
@@ -128,10 +129,12 @@ def train(
                 eval_loss=eval_loss,
             )
         )
+        if due:
+            hooks.on_evaluation(position)
         is_best = optimization.save_best and position.best_step == step
         if not last and (step % optimization.save_every == 0 or is_best):
             hooks.save(position)
-        if _should_stop_early(position, optimization):
+        if due and _should_stop_early(position, optimization):
             return True
     return True
 
