@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lora_engine.base_models import STARTER
 from lora_engine.cli.output import JsonFlag, print_json
-from lora_engine.compare.prompt_file import read_prompts
+from lora_engine.compare.checks import Check
+from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.prompt_file import PromptCase, read_cases
+from lora_engine.compare.prompt_set import PromptAnswers, answer_conversation, answer_prompts
 from lora_engine.compare.sampling import Sampling
 from lora_engine.engine import Engine
-from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.settings import load_settings
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.settings import Settings, load_settings
+
+MAX_HELD_OUT = 200
+FIELDS = Sampling.model_fields
 
 
 def register(app: typer.Typer) -> None:
     app.command()(compare)
+
+
+def _help(name: str) -> Any:
+    return typer.Option(help=FIELDS[name].description)
 
 
 def compare(
@@ -25,32 +38,137 @@ def compare(
     adapter: Annotated[list[str], typer.Option(help="A run's id, a name or a folder.")] = (),
     prompt: Annotated[list[str], typer.Option(help="A question; may be given again.")] = (),
     prompts: Annotated[
-        Path | None, typer.Option(help="A file of questions (JSONL or text).")
+        Path | None, typer.Option(help="A file of questions (JSONL, CSV or text).")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer.")] = 64,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
+    system: Annotated[str, typer.Option(help="A system prompt before every question.")] = "",
+    conversation: Annotated[
+        bool, typer.Option(help="The questions are turns of one conversation.")
+    ] = False,
+    token_by_token: Annotated[
+        bool, typer.Option(help="Each answer's tokens under the base and every adapter.")
+    ] = False,
+    check: Annotated[
+        Check | None, typer.Option(help="Check each answer against what is expected.")
+    ] = None,
+    expect: Annotated[str, typer.Option(help="What is expected where the file says nothing.")] = "",
+    held_out: Annotated[
+        bool, typer.Option(help="Also the loss on the first adapter's held-out rows.")
+    ] = False,
+    max_new_tokens: Annotated[int, _help("max_new_tokens")] = FIELDS["max_new_tokens"].default,
+    temperature: Annotated[float, _help("temperature")] = FIELDS["temperature"].default,
+    top_p: Annotated[float, _help("top_p")] = FIELDS["top_p"].default,
+    repetition_penalty: Annotated[float, _help("repetition_penalty")] = FIELDS[
+        "repetition_penalty"
+    ].default,
+    seed: Annotated[int, _help("seed")] = FIELDS["seed"].default,
     json: JsonFlag = False,
 ) -> None:
     """Ask the base model and its adapters the same questions, all in one batch."""
-    questions = [*prompt, *(read_prompts(prompts) if prompts is not None else [])]
-    sampling = _sampling(max_new_tokens, temperature, seed)
-    result = Engine(load_settings()).compare(base, list(adapter), questions, sampling)
+    cases = [*map(PromptCase, prompt), *(read_cases(prompts) if prompts is not None else [])]
+    sampling = _sampling(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+        repetition_penalty=repetition_penalty, seed=seed,
+    )  # fmt: skip
+    engine = Engine(load_settings())
+    model = engine.comparison(base, list(adapter))
+    started = time.perf_counter()
+    questions = [case.prompt for case in cases]
+    answer = answer_conversation if conversation else answer_prompts
+    answered = list(answer(model, questions, sampling, system=system.strip() or None))
+    document = {
+        "prompts": [asdict(item) for item in answered],
+        "elapsed_s": time.perf_counter() - started,
+    }
+    if check is not None:
+        _add_checks(document, cases, answered, check, expect)
+    if token_by_token:
+        _add_tokens(document, model, system, conversation)
+    if held_out:
+        document["held_out"] = _held_out(engine, model, list(adapter))
     if json:
-        print_json(result.as_json())
-        return
-    for asked in result.prompts:
-        typer.echo(f"\n{asked.prompt}")
-        for answer in asked.answers:
-            typer.echo(f"  {answer.name}: {answer.text}")
+        print_json(document)
+    else:
+        _print(document)
 
 
-def _sampling(max_new_tokens: int, temperature: float, seed: int) -> Sampling:
+def _sampling(**values: Any) -> Sampling:
     try:
-        return Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        return Sampling(**values)
     except ValueError as error:
         problems = [
             FieldProblem(f"--{str(item['loc'][0]).replace('_', '-')}", item["msg"])
             for item in error.errors()
         ]
         raise InvalidInput("The command", problems, "Correct these options.") from None
+
+
+def _add_checks(
+    document: dict[str, Any],
+    cases: Sequence[PromptCase],
+    answered: Sequence[PromptAnswers],
+    check: Check,
+    expect: str,
+) -> None:
+    from lora_engine.compare.set_report import checked
+
+    rows = checked(cases, answered, check, expect)
+    for item, row in zip(document["prompts"], rows, strict=True):
+        item["expected"] = row.expected
+        for answer, verdict in zip(item["answers"], row.answers, strict=True):
+            answer["passes"] = verdict.passes
+
+
+def _add_tokens(
+    document: dict[str, Any], model: ComparisonModel, system: str, conversation: bool
+) -> None:
+    """Each answer scored token by token under every column, in place; an empty one has none."""
+    from lora_engine.compare.tokens import compare_tokens
+    from lora_engine.data import Message
+
+    opening = [Message("system", system)] if system.strip() else []
+    histories = {name: list(opening) for name in model.columns}
+    for item in document["prompts"]:
+        for answer in item["answers"]:
+            history = histories[answer["name"]] if conversation else list(opening)
+            history.append(Message("user", item["prompt"]))
+            text = answer["text"]
+            answer["detail"] = asdict(compare_tokens(model, history, text)) if text else None
+            history.append(Message("assistant", text))
+
+
+def _held_out(
+    engine: Engine, model: ComparisonModel, adapters: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """Base and adapters on the rows that the first adapter never saw, paired."""
+    from lora_engine.compare.held_out_data import held_out_rows, trained_with
+    from lora_engine.compare.heldout import paired_difference, row_losses
+    from lora_engine.data import tokenize_rows
+
+    if not adapters:
+        raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
+    settings: Settings = engine.settings
+    folder = engine.adapter(adapters[0]).path
+    rows = held_out_rows(folder, settings)[:MAX_HELD_OUT]
+    length = trained_with(folder).optimization.max_length
+    losses = list(row_losses(model, tokenize_rows(rows, model.shared.tokenizer, length)))
+    pairs = [paired_difference(losses, name) for name in model.columns if name != BASE_COLUMN]
+    return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    for asked in document["prompts"]:
+        typer.echo(f"\n{asked['prompt']}")
+        for answer in asked["answers"]:
+            verdict = {True: " [passes]", False: " [fails]"}.get(answer.get("passes"), "")
+            typer.echo(f"  {answer['name']}: {answer['text']}{verdict}")
+            for token in (answer.get("detail") or {}).get("tokens", ()):
+                shown = "  ".join(
+                    f"{name} {value:.3f}" for name, value in token["log_probability"].items()
+                )
+                typer.echo(f"    {token['text']!r:16} ln p: {shown}")
+    for pair in document.get("held_out", ()):
+        typer.echo(
+            f"\n{pair['column']}: {pair['verdict']} on {pair['rows']} held-out rows, "
+            f"{pair['difference']:+.4f} nats a token "
+            f"(95 % between {pair['low']:+.4f} and {pair['high']:+.4f})"
+        )

@@ -96,6 +96,23 @@ def answer_prompts(
             yield PromptAnswers(prompts[number], tuple(answers))
 
 
+def answer_conversation(
+    model: ComparisonModel, prompts: Sequence[str], sampling: Sampling, system: str | None = None
+) -> Iterator[PromptAnswers]:
+    """The prompts as the turns of one conversation; every column goes on from its own answers."""
+    _check_prompts(prompts)
+    histories = {column: _conversation("", system)[:-1] for column in model.columns}
+    for prompt in prompts:
+        for history in histories.values():
+            history.append(Message("user", prompt))
+        requests = [Request(name, name, tuple(turns)) for name, turns in histories.items()]
+        found = _last_progress(model, requests, sampling, lambda: False)
+        for column, history in histories.items():
+            history.append(Message("assistant", found[column].text))
+        answers = (Answer(name, answer.text, answer.tokens) for name, answer in found.items())
+        yield PromptAnswers(prompt, tuple(answers))
+
+
 def _last_progress(
     model: ComparisonModel,
     requests: Sequence[Request],

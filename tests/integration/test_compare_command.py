@@ -1,0 +1,76 @@
+"""`compare` on the command line: chat, token by token, and a set of prompts with checks."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_engine.__main__ import build
+from lora_engine.base_models import resolve_base_model
+from tests.compare_models import save_adapter
+
+
+@pytest.fixture
+def adapter(settings, tmp_path):
+    folder = save_adapter(tmp_path / "noisy", resolve_base_model("starter", settings), r=2)
+    dataset = {"source": "starter:pirate"}
+    (folder / "provenance.json").write_text(json.dumps({"spec": {"dataset": dataset}}))
+    return folder
+
+
+@pytest.fixture
+def compare(settings, monkeypatch):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("LORA_DEVICE", "cpu")
+
+    def run(*arguments: object) -> dict:
+        done = CliRunner().invoke(build(), ["compare", "--json", *map(str, arguments)])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_a_set_of_prompts_is_checked_and_scored_token_by_token(compare, adapter, tmp_path):
+    path = tmp_path / "questions.csv"
+    path.write_text("prompt,expected\nWhat colour is the sky?,blue\nWhat colour is grass?,pink\n")
+    found = compare(
+        "--adapter", adapter, "--prompts", path, "--check", "contains", "--token-by-token",
+        "--held-out",
+    )  # fmt: skip
+    base = [item["answers"][0] for item in found["prompts"]]
+    assert [answer["passes"] for answer in base] == [True, False]
+    assert [item["expected"] for item in found["prompts"]] == ["blue", "pink"]
+    detail = base[0]["detail"]
+    assert "".join(token["text"] for token in detail["tokens"]) == base[0]["text"]
+    assert set(detail["perplexity"]) == {"base", str(adapter)}
+    assert set(detail["tokens"][0]["log_probability"]) == {"base", str(adapter)}
+    (pair,) = found["held_out"]
+    assert pair["low"] < pair["difference"] < pair["high"]
+    assert found["elapsed_s"] > 0
+
+
+def test_a_conversation_goes_on_and_separate_questions_do_not(compare):
+    asked = ("--prompt", "What colour is the sky?", "--prompt", "What colour is grass?")
+    talk = compare(*asked, "--conversation", "--token-by-token")
+    apart = compare(*asked, "--token-by-token")
+    first, second = (found["prompts"][1]["answers"][0]["detail"] for found in (talk, apart))
+    assert talk["prompts"][0] == apart["prompts"][0]
+    assert first["tokens"][0]["log_probability"] != second["tokens"][0]["log_probability"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompt", " "), "Prompt 1 is empty"),
+        (("--prompt", "x", "--held-out"), "needs an adapter"),
+        (("--prompt", "x", "--top-p", "0"), "--top-p"),
+        (("--prompt", "x", "--check", "regex", "--expect", "("), "no regular expression"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_printed(settings, monkeypatch, arguments, said):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    done = CliRunner().invoke(build(), ["compare", "--json", *arguments])
+    assert isinstance(done.exception, Exception)
+    assert said in f"{done.exception} {done.stderr}"
+    assert done.stdout == ""
