@@ -10,6 +10,7 @@ import gradio as gr
 
 from lora_engine.base_models import STARTER
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.server import Servers
 from lora_engine.engine import Engine
 from pages import (
     COMPARE,
@@ -18,6 +19,7 @@ from pages import (
     compare_forgetting,
     compare_look,
     compare_opening,
+    compare_server,
     compare_set,
     compare_vote,
     forms,
@@ -29,8 +31,8 @@ from pages.compare_talk import (
     MAX_ADAPTERS,
     Talk,
     column,
+    hidden_field,
     memory_field,
-    session_field,
     strength,
 )
 from pages.wiring import expose
@@ -63,9 +65,12 @@ def build(engine: Engine) -> gr.Blocks:
                 memory = memory_field()
             with gr.Row():
                 sampling = forms.number_fields(Sampling)
-        session = session_field()
-        talk = Talk(adapters, base, system, memory, sampling, strengths, session, columns)
+        server, session = hidden_field("server"), hidden_field("session")
+        talk = Talk(
+            adapters, base, system, memory, sampling, strengths, server, session, Servers(), columns
+        )
         compare_chat.connect(engine, talk, chat)
+        compare_server.section(engine, talk, chat)
         compare_look.section(engine, talk)
         compare_vote.section(engine, talk)
         compare_set.section(engine, talk)

@@ -15,8 +15,9 @@ import gradio as gr
 
 from lora_engine.compare.integrity import integrity
 from lora_engine.compare.model import ColumnProgress, Progress
+from lora_engine.compare.together import SERVER_COLUMN, answer_together
 from lora_engine.engine import Engine
-from pages import compare_detail, compare_talk, layout
+from pages import compare_detail, layout
 from pages.compare_talk import COLUMNS, Said, Turn, turn
 
 NEARLY_FULL = 0.8  # share of the context at which the page warns
@@ -58,19 +59,27 @@ def answer_columns(
     The last step carries the proof of which column is what, unless the person stopped.
     """
     shown = [name for name in said.names if only in (None, name)]
+    server = said.server if SERVER_COLUMN in shown else None
     yield Step("Loading the model…", _columns(said, asking, dict.fromkeys(shown)))
     model = engine.comparison(said.base, said.chosen)
     requests = [one for one in said.requests(asking) if one.name in shown]
     warnings = layout.notes_html(model.warnings())
     limit, fingerprint = model.shared.context_length, model.shared.fingerprint
-    for progress in model.answer_all(requests, said.sampling, stopped):
+    steps = (
+        model.answer_all(requests, said.sampling, stopped)
+        if server is None
+        else answer_together(
+            model, requests, server, said.server_messages(asking), said.sampling, stopped
+        )
+    )
+    for progress in steps:
         texts = {name: column.text for name, column in progress.columns.items()}
         status = status_html(engine, said, progress, limit) + warnings
         yield Step(status, _columns(said, asking, texts), fingerprint)
     if stopped():
         return
     proof = integrity(model, requests[0].messages)
-    badge = compare_detail.badge(proof, lambda name: compare_talk.title(engine, name))
+    badge = compare_detail.badge(proof, lambda name: said.title(engine, name))
     yield Step(status + badge, _columns(said, asking, texts), fingerprint)
 
 
@@ -79,11 +88,11 @@ def status_html(engine: Engine, said: Said, progress: Progress, limit: int | Non
     strengths = dict(zip(said.chosen, said.strengths, strict=True))
     lines, fullest = [], 0.0
     for name, column in progress.columns.items():
-        title = escape(compare_talk.title(engine, name))
+        title = escape(said.title(engine, name))
         strength = strengths.get(name, 1.0)
         at = "" if strength == 1.0 else f" at strength {layout.number(strength)}"
         lines.append(f"<li><strong>{title}</strong>{at} {_column_status(column)}</li>")
-        if limit:
+        if limit and name != SERVER_COLUMN:
             fullest = max(fullest, (column.prompt_tokens + column.tokens) / limit)
     warning = ""
     if fullest >= NEARLY_FULL:
@@ -113,4 +122,6 @@ def _column_status(column: ColumnProgress) -> str:
         words += f", {layout.number(column.tokens_per_s)} a second"
     if column.first_token_s is not None:
         words += f", the first after {layout.duration(column.first_token_s)}"
+    if column.problem is not None:
+        words += f". {escape(column.problem)}"
     return words + ENDINGS.get(column.finished or "", "")

@@ -96,8 +96,9 @@ class _Handlers:
         asking = asked_last(said.histories)
         yield from self._answered(request, said, asking, only=said.chosen[index])
 
-    def start_over(self, chosen: list[str]) -> tuple:
-        return ("", "", "", *compare_choice.titled(self.engine, chosen))
+    def start_over(self, chosen: list[str], server: str) -> tuple:
+        other = self.talk.servers.get(server) if server else None
+        return ("", "", "", *compare_choice.titled(self.engine, chosen, other))
 
     def _answered(
         self, request: gr.Request, said: Said, asking: list[list[Turn]], only: str | None = None
@@ -131,7 +132,7 @@ def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
     does.stops.connect(chat.stop)
     emptied = [chat.status, talk.session, chat.kept, *talk.columns]
     clears = [chat.clear.click, *(column.clear for column in talk.columns)]
-    wire(clears, does.start_over, [talk.adapters], emptied, problem=chat.problem)
+    wire(clears, does.start_over, [talk.adapters, talk.server], emptied, problem=chat.problem)
 
 
 def _connect_strength(

@@ -9,6 +9,7 @@ import gradio as gr
 from lora_engine.adapters.library import AdapterSummary
 from lora_engine.base_models import STARTER
 from lora_engine.compare.model import BASE_COLUMN
+from lora_engine.compare.server import Server
 from lora_engine.compare.suggestions import suggested_prompts
 from lora_engine.engine import Engine
 from pages import TRAIN, compare_talk, layout
@@ -56,9 +57,10 @@ def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
     ]
 
 
-def titled(engine: Engine, chosen: Sequence[str]) -> list[gr.Chatbot]:
+def titled(engine: Engine, chosen: Sequence[str], server: Server | None) -> list[gr.Chatbot]:
     """Every column emptied, named and shown or hidden."""
     titles = [compare_talk.title(engine, name) for name in (BASE_COLUMN, *chosen)]
+    titles += [server.title] if server else []
     shown = [gr.Chatbot(value=[], label=title, visible=True) for title in titles]
     return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
 

@@ -7,9 +7,11 @@ from html import escape
 
 import gradio as gr
 
+from lora_engine.compare.model import BASE_COLUMN
 from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
+from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.engine import Engine
-from pages import COMPARE, compare_routes, compare_talk, layout
+from pages import COMPARE, compare_routes, layout
 from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Said, Turn, turn
 
 
@@ -21,11 +23,11 @@ def session_of(
     engine: Engine, said: Said, fingerprint: str, histories: Sequence[Sequence[Turn]]
 ) -> Session:
     """What the page holds, for keeping."""
-    strengths = [1.0, *said.strengths]
+    strengths = [1.0, *said.strengths, 1.0]
     columns = tuple(
         SessionColumn(
             name=name,
-            title=compare_talk.title(engine, name),
+            title=said.title(engine, name),
             strength=strengths[index],
             turns=tuple(SessionTurn(**item) for item in histories[index]),
         )
@@ -50,6 +52,11 @@ def links(session_id: str) -> str:
     return f'<p class="rs-kept">Kept: <a href="{address}">link to it</a> · {exports}</p>'
 
 
+def adapters_of(session: Session) -> list[SessionColumn]:
+    """The columns of adapters, without the base and another server."""
+    return [one for one in session.columns if one.name not in (BASE_COLUMN, SERVER_COLUMN)]
+
+
 def settings_of(session: Session) -> list:
     """The values of system prompt, memory and sampling, in the order of `Talk`."""
     return [session.system, session.memory, *session.sampling.model_dump().values()]
@@ -59,7 +66,7 @@ def strengths_of(session: Session) -> list[gr.Slider]:
     """Every slider as it was; the rest hidden."""
     shown = [
         gr.Slider(value=one.strength, label=f"Strength of {one.title}", visible=True)
-        for one in session.columns[1:]
+        for one in adapters_of(session)
     ]
     return [*shown, *_hidden(MAX_ADAPTERS - len(shown), gr.Slider, 1.0)]
 

@@ -37,12 +37,14 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
         base = base or compare_choice.base_of(engine, chosen)
         settings = [gr.skip()] * (2 + len(talk.sampling))
         strengths = compare_choice.strength_sliders(engine, chosen)
-        columns = compare_choice.titled(engine, chosen)
+        columns = compare_choice.titled(engine, chosen, None)
         return (*asked(chosen, base), *settings, *strengths, "", "", *columns)
 
     def kept(session_id: str) -> tuple:
         session = compare_keep.store_of(engine).load(session_id)
-        chosen = [engine.adapter(one.name) and one.name for one in session.columns[1:]]
+        chosen = [one.name for one in compare_keep.adapters_of(session)]
+        for name in chosen:
+            engine.adapter(name)  # said now, not at the next question, where one is gone
         settings = compare_keep.settings_of(session)
         strengths = compare_keep.strengths_of(session)
         links = compare_keep.links(session_id)
@@ -60,14 +62,15 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
             *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
         )
 
-    def choose(chosen: list[str]) -> tuple:
+    def choose(chosen: list[str], server: str) -> tuple:
+        other = talk.servers.get(server) if server else None
         return (
             compare_choice.base_of(engine, chosen),
             *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
             *compare_choice.strength_sliders(engine, chosen),
             "",
             "",
-            *compare_choice.titled(engine, chosen),
+            *compare_choice.titled(engine, chosen, other),
         )
 
     adapters, base, problem = talk.adapters, talk.base, chat.problem
@@ -76,7 +79,7 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
     opened = [adapters, base, note, chat.prompt, chat.send, *chat.suggestions, *settings]
     wire([blocks.load], open_page, [], [*opened, *follows], problem=problem)
     changed = [base, *chat.suggestions, *follows]
-    wire([adapters.input], choose, [adapters], changed, problem=problem)
+    wire([adapters.input], choose, [adapters, talk.server], changed, problem=problem)
     _remember(adapters.input, adapters, "adapter")
     _remember(talk.session.change, talk.session, "session")
 

@@ -14,13 +14,15 @@ from gradio.components import Component
 
 from lora_engine.compare.model import BASE_COLUMN, Request
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.server import Server, Servers
+from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages import forms, layout
 
 MAX_ADAPTERS = 3
-COLUMNS = MAX_ADAPTERS + 1
+COLUMNS = MAX_ADAPTERS + 2  # the base, the adapters, another server
 OWN, BASE, ADAPTER = "own", "base", "adapter"
 MEMORIES = [
     ("its own answers", OWN),
@@ -36,8 +38,8 @@ class Said:
     """What the page's components held when the person asked.
 
     memory: OWN, or whose answers every column goes on from. strengths: one for each adapter in
-    `chosen`. session: the id under which this is kept, or nothing. histories: the messages of
-    each column, the hidden ones too.
+    `chosen`. server: the other server in the last column. session: the id under which this is
+    kept, or nothing. histories: the messages of each column, the hidden ones too.
     """
 
     chosen: list[str]
@@ -46,25 +48,36 @@ class Said:
     memory: str
     sampling: Sampling
     strengths: list[float]
+    server: Server | None
     session: str
     histories: list[list[Turn]]
 
     @property
     def names(self) -> list[str]:
         """The columns that are shown, in order."""
-        return [BASE_COLUMN, *self.chosen]
+        return [BASE_COLUMN, *self.chosen, *([SERVER_COLUMN] if self.server else [])]
 
     @property
     def opening(self) -> list[Message]:
         return [Message("system", self.system)] if self.system.strip() else []
 
     def requests(self, histories: Sequence[Sequence[Turn]]) -> list[Request]:
-        """One request a shown column to answer the last question of its history."""
+        """One request a local column to answer the last question of its history."""
         strengths = [1.0, *self.strengths]
         return [
             Request(name, name, self._messages(histories, index), strengths[index])
-            for index, name in enumerate(self.names)
+            for index, name in enumerate([BASE_COLUMN, *self.chosen])
         ]
+
+    def server_messages(self, histories: Sequence[Sequence[Turn]]) -> list[Message]:
+        """What the other server is asked."""
+        return self._messages(histories, 1 + len(self.chosen))
+
+    def title(self, engine: Engine, column: str) -> str:
+        """What a column is called on the page."""
+        if column == SERVER_COLUMN and self.server:
+            return self.server.title
+        return title(engine, column)
 
     def _messages(self, histories: Sequence[Sequence[Turn]], index: int) -> list[Message]:
         if self.memory == BASE:
@@ -76,7 +89,10 @@ class Said:
 
 @dataclass(frozen=True)
 class Talk:
-    """The components that say who is asked, how, and what was said."""
+    """The components that say who is asked, how, and what was said.
+
+    server: the id of the other server in `servers`, where its key is.
+    """
 
     adapters: gr.Dropdown
     base: gr.Dropdown
@@ -84,13 +100,15 @@ class Talk:
     memory: gr.Dropdown
     sampling: Sequence[Component]
     strengths: Sequence[gr.Slider]
+    server: gr.Textbox
     session: gr.Textbox
+    servers: Servers
     columns: Sequence[gr.Chatbot]
 
     @property
     def inputs(self) -> list[Component]:
         single = [self.adapters, self.base, self.system, self.memory]
-        return [*single, *self.sampling, *self.strengths, self.session, *self.columns]
+        return [*single, *self.sampling, *self.strengths, self.server, self.session, *self.columns]
 
     @property
     def seed(self) -> Component:
@@ -101,7 +119,7 @@ class Talk:
         chosen, base, system, memory, *rest = values
         numbers, rest = rest[: len(self.sampling)], rest[len(self.sampling) :]
         strengths, rest = rest[: len(self.strengths)], rest[len(self.strengths) :]
-        session, *histories = rest
+        server, session, *histories = rest
         return Said(
             chosen=list(chosen or []),
             base=base,
@@ -109,6 +127,7 @@ class Talk:
             memory=memory,
             sampling=forms.numbers_read(Sampling, numbers),
             strengths=[float(value) for value in strengths[: len(chosen or [])]],
+            server=self.servers.get(server) if server else None,
             session=session or "",
             histories=[turns(history) for history in histories],
         )
@@ -139,9 +158,9 @@ def memory_field() -> gr.Dropdown:
     )  # fmt: skip
 
 
-def session_field() -> gr.Textbox:
-    """The id under which the conversation is kept; not seen, but it stands in the address."""
-    return gr.Textbox("", visible="hidden", elem_id="session", label="Session")
+def hidden_field(name: str) -> gr.Textbox:
+    """An id that the page carries along without showing it."""
+    return gr.Textbox("", visible="hidden", elem_id=name, label=name)
 
 
 def turn(role: str, content: str) -> Turn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lora_engine.compare.decode import FinishReason, Row
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class ColumnProgress:
     """One answer so far. `finished` is None while it grows, then why it ended.
 
+    "failed" is for a column on another server, with what went wrong in `problem`.
+
     tokens_per_s counts from the first token on; first_token_s from the call. prompt_tokens is
     the length of the conversation before the answer.
     """
@@ -25,8 +27,9 @@ class ColumnProgress:
     tokens: int
     prompt_tokens: int
     tokens_per_s: float
-    finished: FinishReason | None
+    finished: FinishReason | Literal["failed"] | None
     first_token_s: float | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

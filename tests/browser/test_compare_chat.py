@@ -155,3 +155,23 @@ def test_what_is_said_is_shown_as_text_code_and_formulas_never_as_markup(page: P
     expect(said.locator("pre code")).to_contain_text("<b>code</b>")
     assert said.locator("[onload], [href^=javascript]").count() == 0
     assert page.title() != "owned"
+
+
+def test_another_servers_key_stays_out_of_page_log_and_export(server: Server, page: Page) -> None:
+    key = "sk-do-not-show-me"
+    page.get_by_text("A column from another server").click()
+    page.get_by_label("Address").fill("http://127.0.0.1:1/v1")
+    page.get_by_label("Model's name there").fill("some-model")
+    page.get_by_label("Key", exact=True).fill(key)
+    page.get_by_role("button", name="Add the column").click()
+    expect(page.get_by_label("Key", exact=True)).to_have_value("")
+    expect(page.locator("#column-2")).to_contain_text("some-model at 127.0.0.1:1")
+    ask(page)
+    finished(page)
+    expect(page.locator("#compare-status")).to_contain_text("gave no answer")
+    expect(answers(page, 0)).to_contain_text("blue")
+    page.wait_for_url(re.compile(r"session="))
+    assert key not in page.content()
+    kept = [path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(key.encode() in content for content in kept)

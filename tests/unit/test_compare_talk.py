@@ -15,7 +15,7 @@ HISTORIES = [
 
 
 def said(memory: str, system: str = "") -> Said:
-    return Said(["x", "y"], "starter", system, memory, Sampling(), [0.5, 2.0], "", HISTORIES)
+    return Said(["x", "y"], "starter", system, memory, Sampling(), [0.5, 2.0], None, "", HISTORIES)
 
 
 @pytest.mark.parametrize(
