@@ -207,6 +207,17 @@ def test_the_pool_keeps_the_base_and_reloads_a_changed_one(folder, adapter, sett
     assert pool.loaded() is None
 
 
+def test_an_answer_goes_on_where_its_model_is_unloaded_meanwhile(folder, base, settings):
+    pool = ComparisonPool(settings)
+    model = pool.get(base, {})
+    whole = texts(final(model.answer({"base": ASK}, Sampling(max_new_tokens=200))))
+    steps = model.answer({"base": ASK}, Sampling(max_new_tokens=200))
+    next(steps)
+    pool.unload()
+    pool.get(save_base(folder / "meanwhile", seed=11), {})
+    assert texts(final(steps)) == whole
+
+
 def test_an_adapter_written_anew_is_read_anew(folder, base, settings):
     path = save_adapter(folder / "changing", base, seed=3)
     model = ComparisonModel.load(base, {"x": path}, settings)

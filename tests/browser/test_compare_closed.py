@@ -1,0 +1,78 @@
+"""A tab that is closed in the middle of an answer: generation stops, and the next tab is served."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect
+
+from lora_engine.compare.decode import DecodeBatch
+from lora_engine.settings import Settings
+from pages import COMPARE
+from tests.browser.conftest import _free_port
+
+TOKENS = 240
+TOKEN_S = 0.05  # an answer of 240 tokens lasts 12 s
+
+
+@dataclass
+class Counted:
+    url: str
+    steps: int = 0
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
+    """The dashboard in a thread of this process, its steps slow and counted."""
+    import app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    counted = Counted(f"http://127.0.0.1:{_free_port()}")
+    advance = DecodeBatch.advance
+
+    def slow(batch: DecodeBatch) -> bool:
+        counted.steps += 1
+        time.sleep(TOKEN_S)
+        return advance(batch)
+
+    monkeypatch.setattr(DecodeBatch, "advance", slow)
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", device="cpu")
+    port = int(counted.url.rpartition(":")[2])
+    config = uvicorn.Config(app.create_app(settings), port=port, log_config=None)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.05)
+    yield counted
+    running.should_exit = True
+    thread.join(20)
+
+
+def long_answer(page: Page) -> None:
+    expect(page.get_by_label("Your question")).to_be_enabled()
+    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_label("Token limit").fill(str(TOKENS))
+    page.get_by_label("Temperature").fill("3")
+    page.get_by_label("Your question").fill("Count.")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#compare-status")).to_contain_text("tokens, ")
+
+
+def test_generation_ends_with_the_tab(server: Counted, open_page: Callable[..., Page]) -> None:
+    page = open_page(server.url + COMPARE.path)
+    long_answer(page)
+    page.close()
+    at_closing, before = server.steps, -1
+    deadline = time.monotonic() + 9
+    while server.steps != before and time.monotonic() < deadline:
+        before = server.steps
+        time.sleep(10 * TOKEN_S)
+    assert server.steps == before, "still generating for nobody"
+    assert server.steps - at_closing < TOKENS / 4
+    assert server.steps < TOKENS - 20
