@@ -48,11 +48,15 @@ class LargestFit:
 
 @dataclass(frozen=True)
 class Change:
-    """One change on the way to fitting: what to do, what it costs, and the total after it."""
+    """One change on the way to fitting: what to do, what it costs, and the total after it.
+
+    fields: the question's fields and their new values.
+    """
 
     what: str
     harm: str
     total_gib: float
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,12 @@ def make_it_fit(
     for what, harm, change in options:
         asked = with_changes(question, **change)
         if total(asked) <= memory_gib:
-            return MakeItFit(True, (Change(what, harm, total(asked)),), asked)
+            return MakeItFit(True, (Change(what, harm, total(asked), change),), asked)
     taken = _fewest(question, options, total, memory_gib)
     steps, asked = [], question
     for what, harm, change in taken:
         asked = with_changes(asked, **change)
-        steps.append(Change(what, harm, total(asked)))
+        steps.append(Change(what, harm, total(asked), change))
     return MakeItFit(total(asked) <= memory_gib, tuple(steps), asked)
 
 

@@ -7,9 +7,12 @@ import re
 import sys
 
 from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
 from lora_engine.training.loop import Position
 from lora_engine.training.memory_use import peak_memory_bytes
-from lora_engine.training.run_directory import RunDirectory, RunProblem, RunResult
+from lora_engine.training.out_of_memory import explain
+from lora_engine.training.run_directory import RunDirectory
+from lora_engine.training.run_result import RunProblem, RunResult
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,18 +30,19 @@ def result_of(state: str, position: Position, error: RunProblem | None) -> RunRe
         peak_memory_bytes=peak_memory_bytes(),
         elapsed_s=round(position.elapsed_s, 3),
         error=error,
+        best_eval_loss=position.best_eval_loss,
+        best_step=position.best_step,
+        saved_step=position.saved_step,
+        saved_as=position.saved_as,
     )
 
 
-def problem_of(error: Exception, directory: RunDirectory) -> RunProblem:
+def problem_of(error: Exception, directory: RunDirectory, settings: Settings) -> RunProblem:
     """What went wrong, for the person; what nobody foresaw is a bug."""
     if isinstance(error, EngineError):
         return RunProblem(problem=error.problem, remedy=error.remedy)
     if is_out_of_memory(error):
-        return RunProblem(
-            problem="The worker ran out of memory.",
-            remedy="Halve the batch size or the longest row, or choose 4-bit quantization.",
-        )
+        return explain(error, directory, settings)
     if system_error(error) in DISK_FULL:
         return RunProblem(
             problem=f"The disk is full, or a quota is used up: {error}.",

@@ -15,11 +15,21 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lora_engine.training.run_result import (
+    FittingChange,
+    MemoryShortage,
+    RunProblem,
+    RunResult,
+)
 from lora_engine.training.spec import RunSpec, read_spec
+
+__all__ = [
+    "FittingChange", "MemoryShortage", "MetricsRow", "MetricsWriter", "RunDirectory", "RunLock",
+    "RunProblem", "RunResult", "is_alive", "sync_directory", "try_lock", "write_atomically",
+]  # fmt: skip
 
 LOG_TAIL_BYTES = 64_000
 RESERVE_BYTES = 64 * 1024  # a result and the folder's own blocks fit in easily
@@ -42,57 +52,6 @@ class MetricsRow(BaseModel):
     memory_bytes: int
     total_steps: int
     eval_loss: float | None = None
-
-
-class FittingChange(BaseModel):
-    """A change after which the run would need less: fields of the spec by their dotted path."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    what: str
-    harm: str
-    fields: dict[str, int | float | bool | str | None]
-
-
-class MemoryShortage(BaseModel):
-    """What was expected, measured and there when memory ran out, in bytes.
-
-    changes: the nearest ones that fit when made together; empty where nothing known does.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    estimate_bytes: int | None
-    peak_bytes: int
-    available_bytes: int | None
-    changes: tuple[FittingChange, ...] = ()
-
-
-class RunProblem(BaseModel):
-    """Why a run ended badly, for the person; `is_bug` where it is our fault, not theirs."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    problem: str
-    remedy: str
-    is_bug: bool = False
-    out_of_memory: MemoryShortage | None = None
-
-
-class RunResult(BaseModel):
-    """The worker's own word on how the run ended."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    state: Literal["finished", "failed", "cancelled"]
-    steps: int
-    train_loss: float | None
-    eval_loss: float | None
-    tokens: int
-    tokens_per_s: float
-    peak_memory_bytes: int
-    elapsed_s: float
-    error: RunProblem | None = None
 
 
 @dataclass(frozen=True)

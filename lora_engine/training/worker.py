@@ -67,7 +67,7 @@ def _run(directory: RunDirectory, settings: Settings, resume: bool) -> int:
         directory.keep_reserve()
         finished = train_run(directory, settings, resume, position, stop.is_set)
     except Exception as error:  # noqa: BLE001 - every ending is written down
-        problem = problem_of(error, directory)
+        problem = problem_of(error, directory, settings)
         _log_failure(error, problem.problem)
         directory.write_result(result_of("failed", position, problem))
         return 1 if problem.is_bug else 2

@@ -1,0 +1,62 @@
+"""How a run ended, as `result.json` holds it: figures, what was saved, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FittingChange(BaseModel):
+    """One change towards fitting. fields: dotted path in the spec to the value to put there."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    what: str
+    harm: str
+    fields: dict[str, Any]
+
+
+class MemoryShortage(BaseModel):
+    """What was expected, used and there, in bytes, and the changes that together would fit."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    estimate_bytes: int | None
+    peak_bytes: int
+    available_bytes: int | None
+    changes: tuple[FittingChange, ...] = ()
+
+
+class RunProblem(BaseModel):
+    """Why a run ended badly, for the person; `is_bug` where it is our fault, not theirs."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    problem: str
+    remedy: str
+    is_bug: bool = False
+    out_of_memory: MemoryShortage | None = None
+
+
+class RunResult(BaseModel):
+    """The worker's own word on how the run ended.
+
+    saved_step, saved_as: which step's weights lie in `adapter/` or `model/`, None where neither.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    state: Literal["finished", "failed", "cancelled"]
+    steps: int
+    train_loss: float | None
+    eval_loss: float | None
+    tokens: int
+    tokens_per_s: float
+    peak_memory_bytes: int
+    elapsed_s: float
+    error: RunProblem | None = None
+    best_eval_loss: float | None = None
+    best_step: int | None = None
+    saved_step: int | None = None
+    saved_as: Literal["adapter", "model"] | None = None
