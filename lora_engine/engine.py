@@ -23,6 +23,7 @@ from lora_engine.compare.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.sampling import Sampling
 from lora_engine.data.previewing import Preview, preview
 from lora_engine.errors import Conflict
+from lora_engine.runs.command import command_line
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deleting import delete_run
 from lora_engine.runs.notes import read_note, read_tags
@@ -117,6 +118,11 @@ class Engine:
     def curve(self, run_id: str, points: int = POINTS) -> list[MetricsRow]:
         """A run's metrics in the order of their steps, thinned to what a picture can show."""
         return read_curve(self.directory(self._store.get(run_id).id), points)
+
+    def command_line(self, run_id: str) -> str:
+        """The shell command that trains the same again, with this program and these settings."""
+        spec_path = self.directory(self._store.get(run_id).id).spec_path
+        return command_line(spec_path, self.settings)
 
     def silence(self, run_id: str) -> Silence | None:
         """Since when a running worker shows no progress; None where nothing is amiss."""

@@ -77,13 +77,13 @@ def loss_curve(
 ) -> Figure:
     """Training loss as it came and smoothed, and the evaluation loss, over optimizer steps."""
     data = [
-        {**_line("training loss", steps, losses, FAINT, width=1), "opacity": 0.75},
-        _line("training loss, smoothed", steps, smoothed(losses), ACCENT, width=2.5),
+        {**line("training loss", steps, losses, FAINT, width=1), "opacity": 0.75},
+        line("training loss, smoothed", steps, smoothed(losses), ACCENT, width=2.5),
     ]
     if len(eval_steps):
         data.append(
             {
-                **_line("evaluation loss", eval_steps, eval_losses, SECOND, width=2),
+                **line("evaluation loss", eval_steps, eval_losses, SECOND, width=2),
                 "mode": "lines+markers",
                 "marker": {"color": SECOND, "size": 7, "symbol": "diamond"},
             }
@@ -95,9 +95,7 @@ def loss_curve(
             x_title="step",
             y_title="loss (nats a token)",
             yaxis={"rangemode": "tozero"},
-            annotations=[]
-            if len(losses)
-            else [_in_the_middle("waiting for the first logged step")],
+            annotations=[] if len(losses) else [in_the_middle("waiting for the first logged step")],
         ),
     }
 
@@ -175,18 +173,17 @@ def curve(
     x: Sequence[float], y: Sequence[float], *, x_title: str, y_title: str, description: str
 ) -> Figure:
     """One line with its points."""
-    line = {**_line(y_title, x, y, ACCENT, width=2.5), "mode": "lines+markers"}
+    drawn = {**line(y_title, x, y, ACCENT, width=2.5), "mode": "lines+markers"}
     return {
-        "data": [line],
+        "data": [drawn],
         "layout": layout(
             description=description, x_title=x_title, y_title=y_title, showlegend=False
         ),
     }
 
 
-def _line(
-    name: str, x: Sequence[float], y: Sequence[float], colour: str, *, width: float
-) -> Figure:
+def line(name: str, x: Sequence[float], y: Sequence[float], colour: str, *, width: float) -> Figure:
+    """A trace of one line; what is None or not finite is a gap."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -199,7 +196,7 @@ def _line(
     }
 
 
-def _in_the_middle(text: str) -> Figure:
+def in_the_middle(text: str) -> Figure:
     """A remark where the data would be."""
     return {
         "text": text,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from html import escape
 from importlib.metadata import version
@@ -97,18 +97,34 @@ class Column:
     numeric: bool = False
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """A tick box in front of each row of a live table.
+
+    keys: what each row is called; ticked: the keys that start ticked; fixed: the key of a row
+    that is always ticked; most: how many others can be; label: what a tick does.
+    """
+
+    keys: Sequence[str]
+    ticked: Sequence[str]
+    fixed: str
+    most: int
+    label: str
+
+
 def live_table(
     value: str = "", *, label: str, file_name: str, elem_id: str | None = None
 ) -> gr.HTML:
     """A table with sortable columns and a CSV download; give it `table_value(…)`.
 
-    `label` is its caption for screen readers, `file_name` the download's name.
+    `label` is its caption for screen readers, `file_name` the download's name. `.input(handler)`
+    comes when the person ticked a row; `ticked_in(value)` reads which are.
     """
     return gr.HTML(
         value=value,
         html_template=f'<div class="rs-table" data-label="{_literal(label)}" '
         f'data-file="{_literal(file_name)}"></div>',
-        js_on_load="rankscope.table(element, props, watch);",
+        js_on_load='rankscope.table(element, props, watch, () => trigger("input"));',
         head=script_head(),
         elem_classes="rs-table-holder",
         elem_id=elem_id,
@@ -122,6 +138,7 @@ def table_value(
     *,
     links: Sequence[str | None] = (),
     empty: str = "Nothing here yet.",
+    ticks: Ticks | None = None,
 ) -> str:
     """The JSON for a live table: one tuple of values a row, in the order of `columns`.
 
@@ -143,8 +160,18 @@ def table_value(
         ],
         "links": list(links),
         "empty": empty,
+        "ticks": None if ticks is None else asdict(ticks),
     }
     return json.dumps(document)
+
+
+def ticked_in(value: str) -> list[str]:
+    """The keys that are ticked in what a browser says is the table's value; untrusted."""
+    try:
+        ticked = json.loads(value)["ticks"]["ticked"]
+    except (ValueError, TypeError, KeyError):
+        return []
+    return [key for key in ticked if isinstance(key, str)] if isinstance(ticked, list) else []
 
 
 def _finite(cell: Cell) -> Cell:

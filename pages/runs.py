@@ -1,260 +1,235 @@
-"""The runs page: every run in a table, and one of them live.
+"""The runs page: every run in a table, and one of them live, with others drawn beside it.
 
-Which run is shown stands in the address (`/runs?run=…`), so a link or a reload shows the same.
+Which run is shown, which are drawn with it and what the table is filtered by stand in the address
+(`/runs?run=…&with=…&find=…`), so a link or a reload shows the same.
 """
 
 from __future__ import annotations
 
-from html import escape
+from dataclasses import dataclass, replace
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from lora_engine.engine import Engine, RunView
-from lora_engine.runs.store import ACTIVE, RESUMABLE, RunState
+from lora_engine.engine import Engine
 from lora_engine.training.recipes import recipe_spec
-from lora_engine.training.verdict import verdict
-from pages import COMPARE, RUNS, SPECTRUM, TRAIN, figures, layout
-from pages.live import Column, live_plot, live_table, table_value
+from pages import RUNS, layout, runs_curves, runs_inside, runs_parts, runs_table
+from pages.live import live_table, ticked_in
+from pages.runs_figures import STEP, TIME, TOKENS
+from pages.runs_view import Asked, asked_in, mark_of, newest, others_in, page
 from pages.wiring import expose, problem_box, wire
 
 REFRESH_S = 1.0
-LOG_LINES = 200
 EXAMPLE = "pirate"
+ADDRESS = ("run", "with", "find", "state", "over")
 
 HELP = r"""
 **Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
 perplexity is $e^{\text{loss}}$, so a loss of 0.69 is the uncertainty of a fair coin at every
 token. **Evaluation loss** is the same over rows that are never trained on: while both fall the
-run learns; when evaluation turns up while training falls, it memorises.
+run learns; when evaluation turns up while training falls, it memorises. The thin line is the loss
+as it came, the thick one its exponential moving average, weight 0.9.
 
 Tokens a second counts every token read, padding left out. Time left is the mean time a step so
 far, times the steps to go. Memory is the worker's own: resident memory on a processor, the
 largest allocation on a GPU.
+
+**Pause** finishes the step, saves a checkpoint and stops; **resume** goes on from there with the
+very numbers that the uninterrupted run would have had. **Cancel** saves too, but is not waited
+for longer than eight seconds. A run that is over can be deleted, with its checkpoints and its
+adapter.
 """
 
-COLUMNS = (
-    Column("Run"),
-    Column("State"),
-    Column("Steps", layout.count, numeric=True),
-    Column("Loss", layout.number, numeric=True),
-    Column("Evaluation loss", layout.number, numeric=True),
-    Column("Rank", layout.count, numeric=True),
-    Column("Learning rate", layout.number, numeric=True),
-    Column("Tokens/s", layout.number, numeric=True),
-    Column("Seconds", layout.number, numeric=True),
-    Column("Id"),
-)
+
+@dataclass(frozen=True)
+class Parts:
+    """The page's components. `asked` are the inputs of an `Asked`, `outputs` those of `page`."""
+
+    start: gr.Button
+    actions: runs_parts.Actions
+    deletion: runs_parts.Deletion
+    search: runs_parts.Search
+    note: runs_parts.Note
+    inside: runs_inside.Inside
+    axis: gr.Radio
+    table: gr.HTML
+    problem: gr.HTML
+    chosen: gr.Textbox
+    ticked: gr.Textbox
+    mark: gr.Textbox
+    outputs: list[Component]
+
+    @property
+    def asked(self) -> list[Component]:
+        search = self.search
+        return [self.chosen, self.ticked, search.find, search.states, search.columns, self.axis]
+
+    @property
+    def remembered(self) -> dict[str, Any]:
+        """For `.then(**…)`: what is asked is written into the address."""
+        inputs = [self.chosen, self.ticked, self.search.find, self.search.states, self.axis]
+        js = layout.remember_js(*ADDRESS)
+        return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(RUNS) as blocks:
-        heading = gr.HTML(elem_id="run-heading")
-        start = gr.Button("Start the example", variant="primary", visible=False, elem_id="start")
-        with gr.Row(elem_classes="rs-actions"):
-            cancel = gr.Button("Cancel", visible=False, elem_id="cancel")
-            resume = gr.Button("Resume", visible=False, elem_id="resume")
-        problem = problem_box()
-        curve = live_plot(label="Loss of the run", elem_id="loss-curve")
-        facts = gr.HTML(elem_id="run-facts")
-        layout.section("All runs")
-        table = live_table(label="All runs", file_name="runs.csv", elem_id="all-runs")
-        with gr.Accordion("Log", open=False):
-            log = gr.Textbox(
-                show_label=False, lines=12, max_lines=12, interactive=False, autoscroll=True,
-                elem_id="run-log",
-            )  # fmt: skip
-        layout.how_this_works(HELP)
-
-        chosen = gr.Textbox(visible=False)
-        shown = gr.Textbox(visible=False)
-        tick_problem = problem_box()
-        outputs = [shown, heading, curve, facts, table, log, start, cancel, resume]
-
-        def open_page(request: gr.Request) -> tuple:
-            run_id = layout.state_of(request, "run") or _newest(engine)
-            return (run_id, *_page(engine, run_id))
-
-        def tick(run_id: str, last: str) -> tuple:
-            run_id = run_id or _newest(engine)
-            return gr.skip() if _mark(engine, run_id) == last else _page(engine, run_id)
-
-        def start_example() -> tuple:
-            run_id = engine.submit(recipe_spec(EXAMPLE)).id
-            return (run_id, *_page(engine, run_id))
-
-        def cancel_run(run_id: str) -> tuple:
-            engine.cancel(run_id)
-            return _page(engine, run_id)
-
-        def resume_run(run_id: str) -> tuple:
-            engine.resume(run_id)
-            return _page(engine, run_id)
-
-        timer = gr.Timer(REFRESH_S)
-        wire([blocks.load], open_page, [], [chosen, *outputs], problem=problem)
-        wire([timer.tick], tick, [chosen, shown], outputs, problem=tick_problem, queue=False)
-        wire([start.click], start_example, [], [chosen, *outputs], problem=problem)
-        wire([cancel.click], cancel_run, [chosen], outputs, problem=problem)
-        wire([resume.click], resume_run, [chosen], outputs, problem=problem)
-        expose(_runs_endpoint(engine), api_name="runs")
+        parts = _lay_out()
+        _wire_looking(engine, parts, blocks)
+        _wire_acting(engine, parts)
+        _wire_deleting(engine, parts)
+        expose(runs_table.runs_endpoint(engine), api_name="runs")
     return blocks
 
 
-def _newest(engine: Engine) -> str:
-    runs = engine.runs()
-    return runs[0].id if runs else ""
+def _lay_out() -> Parts:
+    heading = gr.HTML(elem_id="run-heading")
+    start = gr.Button("Start the example", variant="primary", visible=False, elem_id="start")
+    actions = runs_parts.actions()
+    problem = problem_box()
+    deletion = runs_parts.deletion()
+    plots = runs_curves.plots()
+    axis = gr.Radio([STEP, TOKENS, TIME], value=STEP, label="Draw over", elem_id="axis")
+    facts = gr.HTML(elem_id="run-facts")
+    inside = runs_inside.parts()
+    note = runs_parts.note()
+    command = runs_parts.command()
+    log = runs_parts.log()
+    layout.section("All runs", f"Tick up to {runs_curves.MOST - 1} to draw them with this one.")
+    search = runs_parts.search()
+    table = live_table(label="All runs", file_name="runs.csv", elem_id="all-runs")
+    layout.how_this_works(HELP)
+    chosen, ticked, mark = (gr.Textbox(visible=False) for _ in range(3))
+    buttons = [start, *actions.all]
+    outputs = [mark, heading, *plots, facts, table, log, command, *buttons]
+    return Parts(
+        start, actions, deletion, search, note, inside, axis, table, problem, chosen, ticked, mark,
+        outputs,
+    )  # fmt: skip
 
 
-def _mark(engine: Engine, run_id: str) -> str:
-    """Changes whenever something on the page would."""
-    states = ",".join(
-        f"{view.id}:{view.record.state}:{view.newest.seq if view.newest else 0}"
-        for view in engine.runs()
+def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
+    """What is shown changes: on opening, by itself, by a tick, by the search."""
+
+    def open_page(request: gr.Request) -> tuple:
+        asked = asked_in(engine, request)
+        record = engine.run(asked.run_id).record if asked.run_id else None
+        written = (record.note, ", ".join(record.tags)) if record else ("", "")
+        given = (asked.run_id, asked.ticked, asked.find, list(asked.states), asked.axis)
+        return (*given, *written, *page(engine, asked))
+
+    def tick(last: str | None, *values: Any) -> tuple:
+        asked = Asked(*values)
+        # Before the page has opened nothing is known of what the address asks for.
+        return gr.skip() if last in (None, "", mark_of(engine, asked)) else page(engine, asked)
+
+    def tick_row(table: str, *values: Any) -> tuple:
+        others = ",".join(view.id for view in others_in(engine, ",".join(ticked_in(table))))
+        return (others, *page(engine, replace(Asked(*values), ticked=others)))
+
+    def show(*values: Any) -> tuple:
+        return page(engine, Asked(*values))
+
+    def look_inside(last: str | None, run_id: str | None) -> tuple:
+        if not run_id or runs_inside.mark_of(engine, run_id) == last:
+            return gr.skip()
+        return runs_inside.values(engine, run_id)
+
+    search, note, outputs = parts.search, parts.note, parts.outputs
+    opened = [
+        parts.chosen, parts.ticked, search.find, search.states, parts.axis, note.text, note.tags,
+    ]  # fmt: skip
+    wire([blocks.load], open_page, [], [*opened, *outputs], problem=parts.problem)
+    timer, timer_problem = gr.Timer(REFRESH_S), problem_box()
+    asked = [parts.mark, *parts.asked]
+    wire([timer.tick], tick, asked, outputs, problem=timer_problem, queue=False)
+    inside = parts.inside
+    wire(
+        [timer.tick], look_inside, [inside.mark, parts.chosen], inside.outputs,
+        problem=timer_problem, queue=False,
+    )  # fmt: skip
+    ticked = wire(
+        [parts.table.input], tick_row, [parts.table, *parts.asked], [parts.ticked, *outputs],
+        problem=parts.problem, trigger_mode="always_last",
+    )  # fmt: skip
+    ticked.then(**parts.remembered)
+    changes = [search.find.change, search.states.input, search.columns.input, parts.axis.input]
+    changed = wire(
+        changes, show, parts.asked, outputs, problem=parts.problem, trigger_mode="always_last"
     )
-    return f"{run_id};{states};{len(engine.log_tail(run_id)) if run_id else 0}"
+    changed.then(**parts.remembered)
 
 
-def _page(engine: Engine, run_id: str) -> tuple:
-    """Everything the page shows, in the order of its outputs."""
-    mark = _mark(engine, run_id)
-    table = _table(engine.runs())
-    if not run_id:
-        empty = layout.empty_state_html(
-            "No run yet",
-            "The pirate example trains a small adapter in about a minute.",
-        )
-        hidden = gr.Button(visible=False)
-        return (mark, empty, "", "", table, "", gr.Button(visible=True), hidden, hidden)
-    view = engine.run(run_id)
-    rows = sorted(engine.metrics(run_id), key=lambda row: row.step)
-    evaluated = [row for row in rows if row.eval_loss is not None]
-    curve = figures.loss_curve(
-        [row.step for row in rows],
-        [row.loss for row in rows],
-        [row.step for row in evaluated],
-        [row.eval_loss for row in evaluated],
-    )
-    state = view.record.state
-    return (
-        mark,
-        _heading(view),
-        figures.to_json(curve),
-        _facts(view, verdict(rows)),
-        table,
-        engine.log_tail(run_id, LOG_LINES),
-        gr.Button(visible=False),
-        gr.Button(visible=state in (RunState.QUEUED, *ACTIVE)),
-        gr.Button(visible=state in RESUMABLE),
-    )
+def _wire_acting(engine: Engine, parts: Parts) -> None:
+    """Something is done to the run that is shown."""
+
+    def start_example(*values: Any) -> tuple:
+        run_id = engine.submit(recipe_spec(EXAMPLE)).id
+        return (run_id, *page(engine, replace(Asked(*values), run_id=run_id)))
+
+    def pause_run(*values: Any) -> tuple:
+        return act(engine.pause, values)
+
+    def resume_run(*values: Any) -> tuple:
+        return act(engine.resume, values)
+
+    def cancel_run(*values: Any) -> tuple:
+        return act(engine.cancel, values)
+
+    def start_earlier(*values: Any) -> tuple:
+        return act(lambda run_id: engine.move_in_queue(run_id, -1), values)
+
+    def start_later(*values: Any) -> tuple:
+        return act(lambda run_id: engine.move_in_queue(run_id, 1), values)
+
+    def write_note(text: str, tags: str, *values: Any) -> tuple:
+        return act(lambda run_id: engine.annotate(run_id, text, tags.split(",")), values)
+
+    def act(action, values: tuple) -> tuple:
+        asked = Asked(*values)
+        action(asked.shown(engine))
+        return page(engine, asked)
+
+    actions, note, problem = parts.actions, parts.note, parts.problem
+    started = wire(
+        [parts.start.click], start_example, parts.asked, [parts.chosen, *parts.outputs],
+        problem=problem,
+    )  # fmt: skip
+    started.then(**parts.remembered)
+    handlers = (pause_run, resume_run, cancel_run, start_earlier, start_later)
+    for button, handler in zip(actions.at_once, handlers, strict=True):
+        wire([button.click], handler, parts.asked, parts.outputs, problem=problem)
+    wire(
+        [note.save.click], write_note, [note.text, note.tags, *parts.asked], parts.outputs,
+        problem=note.problem,
+    )  # fmt: skip
 
 
-def _heading(view: RunView) -> str:
-    """Name and state, the error if there is one, and where to go next."""
-    record, state = view.record, view.record.state
-    parts = [
-        f"<h2>{escape(record.name)} "
-        f'<span class="rs-state rs-state-{state}" role="status">{state}</span></h2>'
-    ]
-    if view.newest is not None:
-        done, total = view.newest.step, view.newest.total_steps
-        parts.append(
-            f'<progress max="{total}" value="{done}" aria-label="Steps done"></progress>'
-            f"<p>Step {done:,} of {total:,}{_time_left(view)}</p>"
-        )
-    elif state in (RunState.QUEUED, *ACTIVE):
-        waiting = {
-            RunState.QUEUED: "Waiting for the run before it to free the device.",
-            RunState.RUNNING: "Starting: loading the model and the rows.",
-        }
-        parts.append(f"<p>{waiting.get(state, '')}</p>")
-    if view.result is not None and view.result.error is not None:
-        error = view.result.error
-        parts.append(
-            f'<p class="rs-run-error"><strong>{escape(error.problem)}</strong> '
-            f"{escape(error.remedy)}</p>"
-        )
-    if state is RunState.INTERRUPTED:
-        parts.append(
-            '<p class="rs-run-error">The worker ended without a word: it was killed, or the '
-            "machine went down. Its metrics are kept; resume goes on from the newest "
-            "checkpoint.</p>"
-        )
-    links = [(layout.link(TRAIN, **{"from": view.id}), "Train again with changes")]
-    if state is RunState.FINISHED:
-        links = [
-            (layout.link(COMPARE, adapter=view.id), "Compare with the base"),
-            (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
-            *links,
-        ]
-    parts.append('<p class="rs-next">' + " ".join(map(_button, links)) + "</p>")
-    return "".join(parts)
+def _wire_deleting(engine: Engine, parts: Parts) -> None:
+    """A question, then for good."""
 
+    def ask_to_delete(*values: Any) -> tuple:
+        view = engine.run(Asked(*values).shown(engine))
+        return gr.Group(visible=True), runs_parts.deletion_question(view), view.id
 
-def _button(link: tuple[str, str]) -> str:
-    address, text = link
-    return f'<a class="rs-button" href="{escape(address)}">{escape(text)}</a>'
+    def keep_run() -> gr.Group:
+        return gr.Group(visible=False)
 
+    def delete_run(doomed: str, *values: Any) -> tuple:
+        engine.delete(doomed)
+        left = replace(Asked(*values), run_id=newest(engine))
+        record = engine.run(left.run_id).record if left.run_id else None
+        written = (record.note, ", ".join(record.tags)) if record else ("", "")
+        return (left.run_id, gr.Group(visible=False), *written, *page(engine, left))
 
-def _time_left(view: RunView) -> str:
-    left = view.seconds_left
-    return "" if left is None else f", about {layout.duration(left)} left"
-
-
-def _facts(view: RunView, words: str) -> str:
-    """The strip of figures beneath the curve, and the verdict in words."""
-    newest, result = view.newest, view.result
-    if newest is None:
-        return ""
-    facts = [("Loss", layout.number(newest.loss))]
-    if result is not None and result.eval_loss is not None:
-        facts.append(("Evaluation loss", layout.number(result.eval_loss)))
-    speed = result.tokens_per_s if result is not None else newest.tokens_per_s
-    facts += [
-        ("Tokens a second", layout.number(speed)),
-        ("Tokens read", layout.count(newest.tokens)),
-        ("Time in training", layout.duration(newest.elapsed_s)),
-        ("Memory", layout.byte_size(newest.memory_bytes)),
-        ("Learning rate", layout.number(newest.learning_rate)),
-        ("Gradient norm", layout.number(newest.grad_norm)),
-    ]
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
-    return f'<dl class="rs-facts">{cells}</dl><p class="rs-verdict">{escape(words)}</p>'
-
-
-def _table(views: list[RunView]) -> str:
-    rows = [
-        (
-            view.record.name,
-            str(view.record.state),
-            view.newest.step if view.newest else None,
-            view.newest.loss if view.newest else None,
-            view.result.eval_loss if view.result else None,
-            view.record.spec.method.rank,
-            view.record.spec.optimization.learning_rate,
-            view.newest.tokens_per_s if view.newest else None,
-            view.newest.elapsed_s if view.newest else None,
-            view.id,
-        )
-        for view in views
-    ]
-    links = [layout.link(RUNS, run=view.id) for view in views]
-    return table_value(COLUMNS, rows, links=links, empty="No run yet.")
-
-
-def _runs_endpoint(engine: Engine):
-    def runs() -> list[dict]:
-        """Every run, newest first: id, name, state, step, total_steps, loss, eval_loss."""
-        return [
-            {
-                "id": view.id,
-                "name": view.record.name,
-                "state": str(view.record.state),
-                "step": view.newest.step if view.newest else 0,
-                "total_steps": view.newest.total_steps if view.newest else None,
-                "loss": view.newest.loss if view.newest else None,
-                "eval_loss": view.result.eval_loss if view.result else None,
-            }
-            for view in engine.runs()
-        ]
-
-    return runs
+    deletion, problem = parts.deletion, parts.problem
+    question = [deletion.group, deletion.question, deletion.doomed]
+    wire([parts.actions.delete.click], ask_to_delete, parts.asked, question, problem=problem)
+    wire([deletion.keep.click], keep_run, [], [deletion.group], problem=problem)
+    deleted = wire(
+        [deletion.sure.click], delete_run, [deletion.doomed, *parts.asked],
+        [parts.chosen, deletion.group, parts.note.text, parts.note.tags, *parts.outputs],
+        problem=problem,
+    )  # fmt: skip
+    deleted.then(**parts.remembered)

@@ -5,6 +5,7 @@ Knows which fields stand where; what they mean, allow and default to is the spec
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,10 @@ def _dataset_choices(engine: Engine) -> list[tuple[str, str]]:
 
 
 def _spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
-    """`?from=RUN` copies a run's spec; the other names of the address change single fields."""
+    """`?from=RUN` copies a run's spec; the other names of the address change single fields.
+
+    Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`.
+    """
     copied = layout.state_of(request, "from")
     spec = engine.run(copied).record.spec if copied else recipe_spec(next(iter(RECIPES)))
     document = spec.model_dump(mode="json")
@@ -207,7 +211,27 @@ def _spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
     if targets:
         named = [name.strip() for name in targets.split(",")]
         document["method"]["target_modules"] = targets if named == ["all-linear"] else named
+    for path in request.query_params:
+        if "." in path:
+            _put(document, path, _json_or_text(layout.state_of(request, path)))
     return spec_from(document)
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at a dotted path; what is no field is the spec's to refuse."""
+    *sections, name = path.split(".")
+    for section in sections:
+        if not isinstance(document.get(section), dict):
+            document[section] = {}
+        document = document[section]
+    document[name] = value
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _number(text: str) -> float | str:

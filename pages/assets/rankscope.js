@@ -102,9 +102,11 @@ window.rankscope = (() => {
 		setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
 	}
 
-	function table(element, props, watch) {
+	/* `changed` is called when the person ticked a row; the value then holds what is ticked. */
+	function table(element, props, watch, changed) {
 		const box = element.querySelector(".rs-table");
 		let sorted = { column: -1, down: false };
+		let ticked; // the person's choice: a value on its way must not undo it
 
 		const draw = () => {
 			const content = parsed(props.value);
@@ -113,6 +115,7 @@ window.rankscope = (() => {
 				: undefined;
 			box.replaceChildren();
 			if (!content) return;
+			if (content.ticks) ticked ??= new Set(content.ticks.ticked);
 			if (!content.rows.length) {
 				box.append(make("p", "rs-none", content.empty));
 				return;
@@ -134,6 +137,12 @@ window.rankscope = (() => {
 
 		const head = (content) => {
 			const row = make("tr");
+			if (content.ticks) {
+				const cell = make("th");
+				cell.scope = "col";
+				cell.append(make("span", "rs-unseen", content.ticks.label));
+				row.append(cell);
+			}
 			content.columns.forEach((column, index) => {
 				const cell = make("th", column.numeric ? "rs-number" : "");
 				cell.scope = "col";
@@ -179,6 +188,7 @@ window.rankscope = (() => {
 
 		const line = (content, index) => {
 			const row = make("tr");
+			if (content.ticks) row.append(tickBox(content, index));
 			content.rows[index].shown.forEach((text, column) => {
 				const cell = make("td", content.columns[column].numeric ? "rs-number" : "");
 				const address = column === 0 ? content.links[index] : null;
@@ -193,6 +203,27 @@ window.rankscope = (() => {
 				row.append(cell);
 			});
 			return row;
+		};
+
+		const tickBox = (content, index) => {
+			const { keys, fixed, most, label } = content.ticks;
+			const key = keys[index];
+			const tick = make("input");
+			tick.type = "checkbox";
+			tick.checked = key === fixed || ticked.has(key);
+			tick.disabled = key === fixed || (!tick.checked && ticked.size >= most);
+			tick.dataset.key = "tick-" + key;
+			tick.setAttribute("aria-label", label + " " + content.rows[index].shown[0]);
+			tick.addEventListener("change", () => {
+				if (tick.checked) ticked.add(key);
+				else ticked.delete(key);
+				content.ticks.ticked = [...ticked];
+				props.value = JSON.stringify(content);
+				changed();
+			});
+			const cell = make("td", "rs-tick");
+			cell.append(tick);
+			return cell;
 		};
 
 		const footer = (content) => {

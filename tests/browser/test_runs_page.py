@@ -1,0 +1,178 @@
+"""The runs page in a browser: pause and resume, drawing runs together, finding, noting, deleting.
+
+The runs that are only looked at are made by hand on the disk; one run is real, on the starter.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
+from lora_engine.training.run_directory import (
+    MetricsRow,
+    MetricsWriter,
+    RunDirectory,
+    RunResult,
+)
+from lora_engine.training.spec import RunSpec, spec_from
+from pages import RUNS
+from tests.browser.conftest import Server
+
+OpenPage = Callable[..., Page]
+RUN_MS = 240_000
+TRACES = "document.querySelector('#loss-curve .rs-plot').data?.length ?? 0"
+POINTS = "document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0"
+
+
+def state(page: Page) -> Locator:
+    return page.locator("#run-heading").get_by_role("status")
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#all-runs tbody tr")
+
+
+def add_run(data_dir: Path, run_id: str, state: RunState, **spec) -> None:
+    """A run as its worker and the list would have left it."""
+    directory = RunDirectory(data_dir / "runs" / run_id)
+    document = spec_from({"name": run_id, **spec})
+    directory.create(document)
+    writer = MetricsWriter(directory)
+    for step in range(1, 31):
+        writer.write(
+            MetricsRow(
+                seq=0, step=step, epoch=0.1, loss=3.0 / step, learning_rate=1e-3, grad_norm=1.0,
+                tokens=100 * step, tokens_per_s=50.0, elapsed_s=2.0 * step, memory_bytes=2**30,
+                total_steps=30, eval_loss=1.0 if step % 10 == 0 else None,
+            )
+        )  # fmt: skip
+    writer.close()
+    store = RunStore(data_dir / "runs.db")
+    store.add(run_id, document)
+    store.move(run_id, [RunState.QUEUED], state)
+    if state is RunState.FINISHED:
+        directory.write_result(
+            RunResult(
+                state="finished", steps=30, train_loss=1.0, eval_loss=1.0, tokens=3000,
+                tokens_per_s=50.0, peak_memory_bytes=2**30, elapsed_s=60.0,
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory, start_server: Callable[..., Server]) -> Server:
+    folder = tmp_path_factory.mktemp("library")
+    add_run(folder, "first", RunState.FINISHED, method={"rank": 4})
+    add_run(folder, "=1+1", RunState.INTERRUPTED)
+    add_run(folder, "third", RunState.FINISHED, method={"rank": 16})
+    return start_server(folder)
+
+
+def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
+    library: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{library.url}{RUNS.path}?run=third")
+    expect(rows(page)).to_have_count(3)
+    expect(page.get_by_role("checkbox", name="Draw third")).to_be_disabled()
+    page.wait_for_function(f"{TRACES} === 3")
+
+    page.get_by_role("checkbox", name="Draw first").check()
+    page.wait_for_function(f"{TRACES} === 6")
+    page.wait_for_url(re.compile("with=first"))
+    page.get_by_role("radio", name="tokens").check()
+    page.wait_for_function(
+        "document.querySelector('#curve-memory_gib .rs-plot').data[1].x[29] === 3000"
+    )
+    page.wait_for_url(re.compile("over=tokens"))
+
+    page.get_by_label("Find").fill("first")
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_contain_text("first")
+    page.wait_for_url(re.compile("find=first"))
+    page.reload()
+    expect(rows(page)).to_have_count(1)
+    page.wait_for_function(f"{TRACES} === 6")
+    expect(page.get_by_role("checkbox", name="Draw first")).to_be_checked()
+
+    page.get_by_label("Find").fill("")
+    expect(rows(page)).to_have_count(3)
+    page.get_by_role("button", name="Rank").click()
+    expect(rows(page).first).to_contain_text("third")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    table = list(csv.reader(Path(download.value.path()).read_text().splitlines()))
+    assert sorted(line[0] for line in table[1:]) == ["'=1+1", "first", "third"]
+
+
+def test_a_note_is_kept_as_text_and_found(library: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{library.url}{RUNS.path}?run=first")
+    expect(state(page)).to_have_text("finished")
+    page.get_by_role("button", name="Note and tags").click()
+    page.get_by_label("Note", exact=True).fill("<b onclick=alert(1)>bold</b>")
+    page.locator("#tags").get_by_role("textbox").fill("good, =2+2")
+    page.get_by_role("button", name="Keep note and tags").click()
+    expect(page.locator(".rs-run-note")).to_have_text("<b onclick=alert(1)>bold</b>")
+    expect(page.locator(".rs-tag")).to_have_text(["good", "=2+2"])
+    page.get_by_label("Find").fill("GOOD")
+    expect(rows(page)).to_have_count(1)
+
+    page.locator("#tags").get_by_role("textbox").fill("x" * 41)
+    page.get_by_role("button", name="Keep note and tags").click()
+    expect(page.get_by_role("alert").filter(has_text="tags")).to_be_visible()
+
+
+def test_a_run_is_deleted_only_after_the_question(library: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{library.url}{RUNS.path}?run==1%2B1")
+    expect(state(page)).to_have_text("interrupted")
+    delete = page.get_by_role("button", name="Delete…")
+    sure = page.get_by_role("button", name="Delete for good")
+    delete.click()
+    expect(page.locator("#delete-question").first).to_contain_text("=1+1")
+    page.get_by_role("button", name="Keep it").click()
+    expect(sure).to_be_hidden()
+    expect(rows(page)).to_have_count(3)
+
+    delete.click()
+    sure.click()
+    expect(rows(page)).to_have_count(2)
+    expect(page.locator("#run-heading h2")).to_contain_text("third")
+    page.wait_for_url(re.compile("run=third"))
+    assert not (library.data_dir / "runs" / "=1+1").exists()
+
+
+def test_paused_resumed_and_finished_on_the_starter(
+    start_server: Callable[..., Server], open_page: OpenPage, tmp_path: Path
+) -> None:
+    server = start_server()
+    spec = RunSpec.model_validate(
+        {"name": "paused", "optimization": {"max_steps": 60, "batch_size": 4, "eval_every": 1000}}
+    )
+    from gradio_client import Client
+
+    client = Client(server.url, verbose=False)
+    run_id = client.predict(spec.model_dump(mode="json"), api_name="/submit")["id"]
+    page = open_page(f"{server.url}{RUNS.path}?run={run_id}")
+    page.wait_for_function(f"{POINTS} >= 3", timeout=RUN_MS)
+    page.get_by_role("button", name="Pause").click()
+    expect(state(page)).to_have_text("paused", timeout=60_000)
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+
+    page.get_by_role("button", name="Resume").click()
+    expect(state(page)).to_have_text(re.compile("running|finished"))
+    expect(state(page)).to_have_text("finished", timeout=RUN_MS)
+    page.wait_for_function(f"{POINTS} === 60")
+    expect(page.locator("#run-samples tr").first).to_contain_text("before")
+    page.get_by_role("button", name="The same run from a terminal").click()
+    expect(page.locator("#run-command textarea")).to_have_value(
+        re.compile("lora_engine train .*spec.json")
+    )
+    page.get_by_role("link", name="Train again with changes").click()
+    page.wait_for_url(re.compile(f"/train\\?from={run_id}"))
+    expect(page.get_by_label("Name", exact=True)).to_have_value("paused")

@@ -1,0 +1,262 @@
+"""The runs page without a browser: what it shows, escapes, finds and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from types import SimpleNamespace
+
+import plotly.graph_objects as go  # noqa: TID251
+import pytest
+
+from lora_engine.engine import Engine
+from lora_engine.errors import InvalidInput
+from lora_engine.runs import supervisor
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
+from lora_engine.training import reports
+from lora_engine.training.run_directory import (
+    FittingChange,
+    MemoryShortage,
+    MetricsRow,
+    MetricsWriter,
+    RunDirectory,
+    RunProblem,
+    RunResult,
+)
+from lora_engine.training.spec import spec_from
+from pages import (
+    live,
+    runs_curves,
+    runs_figures,
+    runs_inside,
+    runs_one,
+    runs_table,
+    runs_view,
+    train,
+)
+from tests.unit.test_pages_figures import _coloured
+
+ATTACK = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def engine(settings, monkeypatch) -> Engine:
+    """An engine that starts nothing."""
+    monkeypatch.setattr(supervisor, "list_devices", lambda _: [])
+    return Engine(settings)
+
+
+@pytest.fixture
+def add(engine, settings):
+    """Make a run with as many logged steps, in a state."""
+    store = RunStore(settings.database_path)
+
+    def make(run_id: str, steps: int = 12, state: str = "finished", error=None, **spec) -> str:
+        directory = RunDirectory(settings.runs_dir / run_id)
+        document = spec_from({"name": run_id, **spec})
+        directory.create(document)
+        writer = MetricsWriter(directory)
+        for step in range(1, steps + 1):
+            writer.write(
+                MetricsRow(
+                    seq=0, step=step, epoch=0.1, loss=3.0 / step, learning_rate=1e-3,
+                    grad_norm=1.0, tokens=100 * step, tokens_per_s=50.0, elapsed_s=2.0 * step,
+                    memory_bytes=2**30, total_steps=12,
+                    eval_loss=2.5 / step if step % 4 == 0 else None,
+                )
+            )  # fmt: skip
+        writer.close()
+        store.add(run_id, document)
+        if state in ("finished", "failed", "cancelled"):
+            directory.write_result(
+                RunResult(
+                    state=state, steps=steps, train_loss=1.0, eval_loss=0.5, tokens=100,
+                    tokens_per_s=50.0, peak_memory_bytes=2**30, elapsed_s=24.0, error=error,
+                )
+            )  # fmt: skip
+        store.move(run_id, [RunState.QUEUED], RunState(state))
+        return run_id
+
+    return make
+
+
+def asked(run_id="", ticked="", find="", states=(), columns=runs_table.DEFAULT, axis="steps"):
+    return runs_view.Asked(run_id, ticked, find, states, columns, axis)
+
+
+def plot(values: tuple, number: int = 0) -> dict:
+    return json.loads(values[2 + number])
+
+
+def table(values: tuple) -> dict:
+    return json.loads(values[9])
+
+
+def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(engine, add):
+    for name in "abc":
+        add(name)
+    values = runs_view.page(engine, asked("b", ticked="a,gone,a,c"))
+    for number in range(1 + len(runs_figures.MEASURES)):
+        figure = plot(values, number)
+        go.Figure(_coloured(figure))
+        assert figure["layout"]["meta"]["description"].endswith(".")
+        assert figure["layout"]["uirevision"]
+    shown = [trace["name"] for trace in plot(values)["data"] if trace.get("showlegend", True)]
+    assert shown == ["b", "a", "c"]
+    assert plot(values)["data"][0]["y"][:2] == [3.0, 1.5]
+    assert [trace["name"] for trace in plot(values, 2)["data"]] == ["b", "a", "c"]
+    assert plot(values, 5)["data"][0]["y"] == [1.0] * 12  # memory, in GiB
+
+
+@pytest.mark.parametrize(("axis", "last"), [("steps", 12), ("tokens", 1200), ("time", 24.0)])
+def test_the_axis_is_steps_tokens_or_time(engine, add, axis, last):
+    add("a")
+    values = runs_view.page(engine, asked("a", axis=axis))
+    assert plot(values)["data"][0]["x"][-1] == last
+    assert plot(values)["layout"]["xaxis"]["title"]["text"] == runs_figures.AXES[axis]
+
+
+def test_at_most_eight_runs_are_drawn_and_equal_names_told_apart(engine, add):
+    for number in range(10):
+        add(f"run-{number:04}", name="same")
+    ticked = ",".join(f"run-{number:04}" for number in range(10))
+    drawn = plot(runs_view.page(engine, asked("run-0009", ticked=ticked)), 1)["data"]
+    assert len(drawn) == runs_curves.MOST
+    assert len({trace["name"] for trace in drawn}) == runs_curves.MOST
+    looks = {(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn}
+    assert len(looks) == runs_curves.MOST
+
+
+def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engine, add):
+    add("a", method={"rank": 4}, seed=7)
+    add("b", state="interrupted", optimization={"max_steps": 5})
+    engine.annotate("b", "a Note of mine", ["sweep", "first"])
+    keys = [key for _, key in runs_table.choices()]
+    assert {"method.rank", "optimization.max_steps", "quantization.bits", "dataset.source",
+            "seed", "peak_memory_bytes", "device", "note"} <= set(keys)  # fmt: skip
+    every = table(runs_view.page(engine, asked("a", columns=keys)))
+    assert [len(row["raw"]) for row in every["rows"]] == [len(keys) + 1] * 2
+    rank = 1 + keys.index("method.rank")
+    assert sorted(row["raw"][rank] for row in every["rows"]) == [4, 8]
+
+    def found(**more) -> list[str]:
+        return [row["raw"][0] for row in table(runs_view.page(engine, asked("a", **more)))["rows"]]
+
+    assert found() == ["b", "a"]
+    assert found(find="SWEEP note") == ["b"]
+    assert found(find="sweep nothing") == []
+    assert found(states=["finished"]) == ["a"]
+    assert found(find="pirate", states=["interrupted", "failed"]) == ["b"]
+
+
+def test_what_a_person_wrote_is_text_and_never_markup(engine, add):
+    add("a", name=ATTACK, error=RunProblem(problem=ATTACK, remedy=ATTACK), state="failed")
+    engine.annotate("a", ATTACK, [ATTACK[:40]])
+    page = runs_one.heading(engine, engine.run("a"))
+    assert "<img" not in page
+    assert page.count("&lt;img") == 5
+    assert runs_one.facts(engine, engine.run("a")).count("<img") == 0
+
+
+def test_a_table_says_which_rows_are_ticked_and_a_browser_may_say_anything():
+    ticks = live.Ticks(["a", "b"], ["b"], "a", 7, "Draw")
+    value = live.table_value([live.Column("Run")], [("x",), ("y",)], ticks=ticks)
+    assert live.ticked_in(value) == ["b"]
+    for wrong in ("", "no json", "[]", '{"ticks": null}', '{"ticks": {"ticked": 3}}'):
+        assert live.ticked_in(wrong) == []
+    assert live.ticked_in('{"ticks": {"ticked": [1, "a", null]}}') == ["a"]
+
+
+def test_every_state_shows_what_can_be_done(engine, add):
+    texts = {}
+    for state in RunState:
+        run_id = add(f"in-{state}", state=str(state))
+        texts[state] = runs_one.heading(engine, engine.run(run_id))
+        assert f'rs-state-{state}"' in texts[state]
+    assert "It is next" in texts[RunState.QUEUED]
+    assert "Compare with the base" in texts[RunState.FINISHED]
+    assert "killed" in texts[RunState.INTERRUPTED]
+    assert "saving a checkpoint" in texts[RunState.PAUSING]
+    assert runs_view.page(engine, asked())[0]
+
+
+def test_the_command_is_quoted_for_the_shell(engine, add, settings):
+    add("a")
+    command = engine.command_line("a")
+    words = subprocess.run(
+        [
+            "sh",
+            "-c",
+            command.replace(" && ", " && env -i ", 1).replace("-m lora_engine", "-c pass"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
+    assert words.returncode == 0, words.stderr
+    assert str(settings.runs_dir / "a" / "spec.json") in command
+
+
+def test_an_address_changes_any_field_of_a_copied_spec(engine, add):
+    add("a", optimization={"batch_size": 8})
+    wanted = {
+        "from": "a", "optimization.batch_size": "4", "quantization.bits": "4",
+        "optimization.gradient_accumulation": "2",
+    }  # fmt: skip
+    spec = train._spec_in_address(engine, SimpleNamespace(query_params=wanted))
+    assert (spec.optimization.batch_size, spec.optimization.gradient_accumulation) == (4, 2)
+    assert (spec.quantization.bits, spec.name) == (4, "a")
+    wrong = {"from": "a", "optimization.batch_size": "many", "optimization.no": "1"}
+    with pytest.raises(InvalidInput) as caught:
+        train._spec_in_address(engine, SimpleNamespace(query_params=wrong))
+    assert {problem.path for problem in caught.value.problems} == {
+        "optimization.batch_size",
+        "optimization.no",
+    }
+
+
+def test_want_of_memory_shows_the_figures_and_the_nearest_change_as_a_button(engine, add):
+    changes = [
+        FittingChange(what="batch of 4", harm="slower", fields={"optimization.batch_size": 4}),
+        FittingChange(what="QLoRA", harm="rounded", fields={"quantization.bits": 4}),
+    ]
+    short = MemoryShortage(
+        estimate_bytes=3 * 2**30, peak_bytes=2 * 2**30, available_bytes=None, changes=changes
+    )
+    error = RunProblem(problem="Out of memory.", remedy="Halve it.", out_of_memory=short)
+    add("a", state="failed", error=error)
+    page = runs_one.heading(engine, engine.run("a"))
+    assert "Expected: 3.00 GiB; measured peak: 2.00 GiB; there was: unknown" in page
+    assert "Train with batch of 4 and QLoRA" in page
+    address = "/train?from=a&amp;optimization.batch_size=4&amp;quantization.bits=4"
+    assert f'href="{address}"' in page
+    nothing = error.model_copy(update={"out_of_memory": short.model_copy(update={"changes": ()})})
+    add("b", state="failed", error=nothing)
+    assert "smaller base model" in runs_one.heading(engine, engine.run("b"))
+
+
+def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engine, add):
+    run_id = add("a")
+    assert "No sample answers" in runs_inside.values(engine, run_id)[1]
+    path = engine.directory(run_id).path
+    for step in range(0, 100, 10):
+        reports.append(
+            path / reports.SAMPLES,
+            [reports.SampleRow(step=step, prompt=ATTACK, text=f"{ATTACK} {step}", finished=True)],
+        )
+        module = reports.ModuleUpdateRow(
+            name="model.layers.0.q_proj", frobenius_norm=step / 10, effective_rank=2.0
+        )
+        reports.append(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
+    mark, samples, norms, ranks = runs_inside.values(engine, run_id)
+    assert mark != runs_inside.mark_of(engine, "")
+    assert "<img" not in samples
+    assert samples.count("<tr>") == runs_inside.SHOWN_ANSWERS
+    assert "before" in samples
+    assert "step 90" in samples
+    for figure in (norms, ranks):
+        go.Figure(_coloured(json.loads(figure)))
+    assert json.loads(norms)["data"][0]["y"] == ["0.q_proj"]
+    assert json.loads(norms)["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
