@@ -79,7 +79,8 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
 
 
 def list_base_models(settings: Settings) -> list[ModelSummary]:
-    """The starter and every model folder in `settings.models_dir`, by name."""
+    """The starter, every model folder in `settings.models_dir` by name, and whole models that
+    runs trained, by their path."""
     found = [_summary(STARTER, MODEL_DIR)]
     if settings.models_dir.is_dir():
         folders = sorted(path.parent for path in settings.models_dir.glob("*/config.json"))
@@ -87,7 +88,8 @@ def list_base_models(settings: Settings) -> list[ModelSummary]:
         found += [
             _summary(str(folder.relative_to(settings.models_dir)), folder) for folder in folders
         ]
-    return found
+    trained = sorted(path.parent for path in settings.runs_dir.glob("*/model/config.json"))
+    return found + [_summary(str(folder), folder) for folder in trained]
 
 
 def fingerprint(model: BaseModel) -> str:

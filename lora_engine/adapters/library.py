@@ -23,6 +23,7 @@ from lora_engine.adapters.config import (
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 
+CONFIG_FILE_OF_A_MODEL = "config.json"
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +62,12 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
         of_run = settings.runs_dir / name_or_path / "adapter"
         if (of_run / CONFIG_FILE).is_file():
             return of_run
+        whole = of_run.with_name("model")
+        if (whole / CONFIG_FILE_OF_A_MODEL).is_file():
+            raise NotFound(
+                f"Run {name_or_path} trained a whole model, so it has no adapter.",
+                f"Give {whole} as the base model.",
+            )
     known = list_adapters(settings)
     for summary in known:
         if summary.name == name_or_path:
@@ -107,7 +114,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
 
 def _known_folders(settings: Settings) -> Iterator[Path]:
     for result in settings.runs_dir.glob("*/result.json"):
-        if _state(result) == "finished":
+        if _state(result) == "finished" and (result.parent / "adapter").is_dir():
             yield result.parent / "adapter"
     yield from (path.parent for path in (settings.data_dir / "adapters").glob(f"*/{CONFIG_FILE}"))
 

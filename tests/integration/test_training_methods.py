@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_engine.errors import EngineError
+from lora_engine.adapters.library import list_adapters, resolve_adapter
+from lora_engine.base_models import list_base_models
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.training.run_directory import RunDirectory
 from tests.training_runs import losses, tiny_spec, train_here
 
@@ -48,6 +50,22 @@ def test_full_trains_every_weight_and_leaves_a_model(run, tiny_llama):
     assert (folder / "provenance.json").is_file()
     AutoTokenizer.from_pretrained(folder)
     assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "llama"
+
+
+def test_a_whole_model_is_a_base_and_no_adapter(run, tiny_llama, rows_file, settings):
+    settings.runs_dir.mkdir(parents=True)
+    spec = tiny_spec(tiny_llama, rows_file, method={"finetuning_type": "full"})
+    directory, _ = train_here(spec, settings.runs_dir / "whole", settings)
+    (directory.path / "result.json").write_text('{"state": "finished"}')
+    assert list_adapters(settings) == []
+    folder = directory.path / "model"
+    with pytest.raises(NotFound, match="whole model") as caught:
+        resolve_adapter("whole", settings)
+    assert str(folder) in caught.value.remedy
+    assert str(folder) in [model.name for model in list_base_models(settings)]
+    again = tiny_spec(folder, rows_file, optimization={"max_steps": 1})
+    after, _ = train_here(again, settings.runs_dir / "on-it", settings)
+    assert losses(after)[1] < losses(directory)[1]
 
 
 def test_freeze_trains_the_last_layers_alone(run, tiny_llama):
