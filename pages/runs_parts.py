@@ -63,7 +63,7 @@ def actions() -> Actions:
     """Buttons that are there while they can do something."""
     with gr.Row(elem_classes="rs-actions"):
         made = [
-            gr.Button(text, visible=False, elem_id=name, min_width=110)
+            gr.Button(text, visible=False, elem_id=name, min_width=110, scale=0)
             for name, text in (
                 ("pause", "Pause"), ("resume", "Resume"), ("cancel", "Cancel"),
                 ("earlier", "Start earlier"), ("later", "Start later"), ("delete", "Delete…"),
@@ -132,7 +132,7 @@ def note() -> Note:
         problem = problem_box()
         text = gr.Textbox(label="Note", lines=3, max_lines=8, elem_id="note")
         tags = gr.Textbox(
-            label="Tags", info="Words that the table finds, separated by commas.", elem_id="tags"
+            label="Tags", info="Words to search by, separated by commas.", elem_id="tags"
         )
         save = gr.Button("Keep note and tags", size="sm", elem_id="save-note")
     return Note(text, tags, save, problem)

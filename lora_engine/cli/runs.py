@@ -89,9 +89,14 @@ def runs(json: JsonFlag = False) -> None:
 
 
 def show(run_id: RunId, json: JsonFlag = False) -> None:
-    """Show one run."""
+    """Show one run, and the shell command that trains the same again."""
     engine = _engine()
-    _print_run(engine.run(run_id), json)
+    view, command = engine.run(run_id), engine.command_line(run_id)
+    if json:
+        print_json({**_whole(view), "command": command})
+    else:
+        _print_run(view, json)
+        typer.echo(command)
 
 
 def cancel(run_id: RunId, json: JsonFlag = False) -> None:
@@ -263,9 +268,13 @@ def _summary(view: RunView) -> dict[str, Any]:
     }
 
 
+def _whole(view: RunView) -> dict[str, Any]:
+    return {**_summary(view), "spec": view.record.spec.model_dump(mode="json")}
+
+
 def _print_run(view: RunView, as_json: bool) -> None:
     if as_json:
-        print_json({**_summary(view), "spec": view.record.spec.model_dump(mode="json")})
+        print_json(_whole(view))
         return
     typer.echo(f"{view.id}  {view.record.state}  {view.record.name}")
     if view.newest is not None:

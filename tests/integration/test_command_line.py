@@ -68,6 +68,10 @@ def test_train_then_list_then_compare(run, spec_file, tiny_llama):
     assert [item["state"] for item in listed] == ["finished"]
     shown = answer(run("show", listed[0]["id"], "--json"))
     assert shown["spec"]["optimization"]["max_steps"] == 2
+    subprocess.run(["sh", "-c", shown["command"]], check=True, capture_output=True, timeout=300)
+    again, first = answer(run("runs", "--json"))
+    assert again["result"]["train_loss"] == first["result"]["train_loss"]
+    answer(run("delete", again["id"], "--yes", "--json"))
     adapters = answer(run("adapters", "--json"))
     assert [(item["name"], item["rank"]) for item in adapters] == [("two steps", 8)]
 
