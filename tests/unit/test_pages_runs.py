@@ -13,6 +13,7 @@ import pytest
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.runs import supervisor
+from lora_engine.runs.silence import Silence
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.training import reports
@@ -260,3 +261,31 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
         go.Figure(_coloured(json.loads(figure)))
     assert json.loads(norms)["data"][0]["y"] == ["0.q_proj"]
     assert json.loads(norms)["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
+
+
+def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
+    for name in "abc":
+        add(name, steps=0, state="queued")
+    assert engine.move_in_queue("c", -1) == ["a", "c", "b"]
+    assert engine.move_in_queue("c", -5) == ["c", "a", "b"]
+    assert engine.move_in_queue("c", 1) == ["a", "c", "b"]
+    shown = runs_view.page(engine, asked("c"))
+    names = ("pause", "resume", "cancel", "earlier", "later", "delete")
+    visible = dict(zip(names, (button.visible for button in shown[-6:]), strict=True))
+    assert visible == {
+        "pause": True, "resume": False, "cancel": True, "earlier": True, "later": True,
+        "delete": False,
+    }  # fmt: skip
+    assert "One other run waits before it" in shown[1]
+    engine.cancel("a")
+    assert engine.move_in_queue("a", 1) == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("silence", "words"),
+    [(Silence(0.0, True), "does not answer"), (Silence(300.0, False), "No step for 5 min")],
+)
+def test_a_worker_that_gets_nowhere_is_said_to_be(engine, add, monkeypatch, silence, words):
+    add("a", state="running")
+    monkeypatch.setattr(engine, "silence", lambda _: silence)
+    assert words in runs_one.heading(engine, engine.run("a"))
