@@ -37,11 +37,13 @@ class Chat:
         )  # fmt: skip
         with gr.Row(elem_classes="rs-actions"):
             # Nothing can be asked before the page knows whom: its opening makes these two live.
-            self.send = gr.Button("Ask", variant="primary", elem_id="send", interactive=False)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop")
-            self.retry = gr.Button("Retry", elem_id="retry")
-            self.undo = gr.Button("Undo", elem_id="undo")
-            self.clear = gr.Button("Clear", elem_id="clear")
+            self.send = gr.Button(
+                "Ask", variant="primary", elem_id="send", interactive=False, min_width=80
+            )
+            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80)
+            self.retry = gr.Button("Retry", elem_id="retry", min_width=80)
+            self.undo = gr.Button("Undo", elem_id="undo", min_width=80)
+            self.clear = gr.Button("Clear", elem_id="clear", min_width=80)
         self.kept = gr.HTML(elem_id="compare-kept")
 
 

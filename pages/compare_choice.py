@@ -20,7 +20,7 @@ def adapter_field(engine: Engine) -> gr.Dropdown:
     return gr.Dropdown(
         adapter_choices(engine), multiselect=True, max_choices=MAX_ADAPTERS,
         label="Adapters", info="Up to three, each in a column beside the base.",
-        elem_id="adapters", scale=2,
+        elem_id="adapters", scale=2, min_width=300,
     )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def base_field(engine: Engine) -> gr.Dropdown:
     return gr.Dropdown(
         engine.base_model_names(), value=STARTER, allow_custom_value=True,
         label="Base model", info="Must be the one the adapters were trained on.",
-        elem_id="base-model", scale=1,
+        elem_id="base-model", scale=1, min_width=240,
     )  # fmt: skip
 
 
