@@ -28,17 +28,23 @@ SIZES = {
     "medium": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 10}
     | {"num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": 16000},
 }
+KEYS = ("size", "rank", "batch", "length", "dtype", "bits", "checkpointing")
 GRID = [
-    {"size": size, "rank": rank, "batch": batch, "length": length, "dtype": dtype, "bits": bits}
-    for size, rank, batch, length, dtype, bits in (
-        ("small", 8, 2, 128, "float32", None),
-        ("small", 64, 8, 256, "float32", None),
-        ("small", 8, 4, 512, "bfloat16", None),
-        ("medium", 8, 1, 256, "float32", None),
-        ("medium", 8, 4, 512, "float32", None),
-        ("medium", 64, 8, 256, "float32", None),
-        ("medium", 8, 4, 512, "bfloat16", None),
-        ("medium", 8, 2, 256, "float32", 4),
+    dict(zip(KEYS, case, strict=True))
+    for case in (
+        ("small", 8, 2, 128, "float32", None, False),
+        ("small", 64, 8, 256, "float32", None, False),
+        ("small", 64, 8, 256, "float32", None, True),
+        ("small", 8, 4, 512, "bfloat16", None, False),
+        ("small", 8, 4, 256, "float32", 4, False),
+        ("medium", 8, 1, 256, "float32", None, False),
+        ("medium", 8, 4, 512, "float32", None, False),
+        ("medium", 8, 4, 512, "float32", None, True),
+        ("medium", 64, 8, 256, "float32", None, False),
+        ("medium", 8, 4, 512, "bfloat16", None, False),
+        ("medium", 8, 4, 512, "bfloat16", None, True),
+        ("medium", 8, 2, 256, "float32", 4, False),
+        ("medium", 64, 4, 512, "float32", 4, True),
     )
 ]
 STEPS = 3
@@ -92,6 +98,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     """Train the case for STEPS steps in this process; bytes predicted and measured."""
     import torch
 
+    from lora_engine import host_memory
     from lora_engine.base_models import BaseModel, load_base_model
     from lora_engine.calculator import prediction
     from lora_engine.training import adapter_model, memory_use, optimizers
@@ -108,9 +115,15 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     baseline = memory_use.memory_bytes(device) if device == "cpu" else 0
     predicted = prediction.predict(question, baseline)
     reset_peak()
+    if device == "cpu":
+        host_memory.share_one_heap()
+        if case["bits"] or case["checkpointing"]:  # as training/building.py does
+            host_memory.return_large_blocks()
     base = load_base_model(
         BaseModel(case["size"], folder), device, getattr(torch, case["dtype"]), spec.quantization
     )
+    if case["checkpointing"]:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
     model = adapter_model.add_adapter(base, spec.method, spec.quantization is not None)
     optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
     after_load = peak_bytes(device)
@@ -144,7 +157,11 @@ def spec_of(case: dict):
         {
             "method": {"rank": case["rank"], "target_modules": "all-linear"},
             "quantization": {"bits": bits, "type": "nf4", "double": True} if bits else None,
-            "optimization": {"batch_size": case["batch"], "max_length": case["length"]},
+            "optimization": {
+                "batch_size": case["batch"],
+                "max_length": case["length"],
+                "gradient_checkpointing": case["checkpointing"],
+            },
         }
     )
 
@@ -213,11 +230,12 @@ def report(rows: list[dict], as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return
-    print(f"{'size':8}{'rank':>5}{'batch':>6}{'row':>5} {'dtype':9}{'bits':>5}"
+    print(f"{'size':8}{'rank':>5}{'batch':>6}{'row':>5} {'dtype':9}{'bits':>5}{'checkp.':>8}"
           f"{'predicted':>11}{'measured':>10}{'error':>8}{'physical':>10}")  # fmt: skip
     for row, total, part in zip(rows, errors, physical, strict=True):
         print(f"{row['size']:8}{row['rank']:>5}{row['batch']:>6}{row['length']:>5} "
-              f"{row['dtype']:9}{row['bits'] or 16:>5}{row['predicted'] / MIB:>11.0f}"
+              f"{row['dtype']:9}{row['bits'] or '-':>5}{row['checkpointing'] and 'yes' or '-':>8}"
+              f"{row['predicted'] / MIB:>11.0f}"
               f"{row['measured'] / MIB:>10.0f}{total:>8.1%}{part:>10.1%}")  # fmt: skip
     print(f"mean error {summary['total_error_mean']:.1%}, worst {max(errors):.1%}; "
           f"physical items at worst {max(physical):.1%}")  # fmt: skip

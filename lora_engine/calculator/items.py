@@ -188,7 +188,7 @@ def _dequantized_item(shape: ModelShape, q: MemoryQuestion) -> list[MemoryItem]:
 def _rule(q: MemoryQuestion) -> ActivationRule:
     # An unquantised part in float32 (QLoRA) makes the residual stream float32 too.
     compute_bytes = 4 if q.method == "qlora" else BYTES[q.dtype]
-    is_plain_lora = q.method == "lora" and not (q.choice.use_dora or q.choice.dropout)
+    is_plain_lora = q.has_adapter and not (q.choice.use_dora or q.choice.dropout)
     return ActivationRule(
         compute_bytes=compute_bytes,
         packed=q.packed,

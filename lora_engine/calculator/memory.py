@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lora_engine.calculator.items import chat_items, training_items, weight_items
 from lora_engine.calculator.profile import ModelProfile, read_profile
-from lora_engine.calculator.question import Margins, MemoryEstimate, MemoryItem, MemoryQuestion
+from lora_engine.calculator.question import GIB, Margins, MemoryEstimate, MemoryItem, MemoryQuestion
 
 MARGINS = Margins()
 # Items that are allocated once and stay: they leave no holes behind.
@@ -44,6 +44,9 @@ def estimate_from(
     share = margins.fragmentation if on_gpu else margins.cpu_fragmentation
     formula = f"margin: {share:.0%} of what comes and goes in every step"
     items.append(MemoryItem("fragmentation", share * moving, formula))
+    loading = _loading_item(items, question)
+    if loading is not None:
+        items.append(loading)
     if on_gpu:
         context = MemoryItem("CUDA context", margins.cuda_context_gib, "margin: once a process")
         items.append(context)
@@ -51,6 +54,21 @@ def estimate_from(
         overhead = margins.cpu_overhead_gib
         items.append(MemoryItem("CPU overhead", overhead, "margin: once a process"))
     return MemoryEstimate(question, tuple(items), host, _memory_warnings(profile, question))
+
+
+def _loading_item(items: list[MemoryItem], q: MemoryQuestion) -> MemoryItem | None:
+    """On the host the checkpoint lies mapped while its weights are converted: a peak of its own.
+
+    Weights that keep their dtype are the map itself and cost nothing more.
+    """
+    weights = sum(item.gib for item in items if item.name.startswith(("weights", "NF4")))
+    file = q.checkpoint_bytes / GIB
+    if q.device != "cpu" or abs(file - weights) < 0.1 * weights:
+        return None
+    beyond = file + weights - sum(item.gib for item in items)
+    if beyond <= 0:
+        return None
+    return MemoryItem("loading", beyond, "the checkpoint's files beside the converted weights")
 
 
 def _memory_warnings(profile: ModelProfile, q: MemoryQuestion) -> tuple[str, ...]:

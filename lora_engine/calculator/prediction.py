@@ -23,6 +23,8 @@ from lora_engine.training.run_directory import RunDirectory
 from lora_engine.training.spec import RunSpec
 
 FILE = "prediction.json"
+MARGIN_ITEMS = ("fragmentation", "CPU overhead", "loading")
+LEAST_SPREAD = 0.5
 LEAST_RUNS = 3  # below this the stated margins stay
 
 
@@ -96,6 +98,7 @@ def question_of(
         double_quantization=spec.quantization is None or spec.quantization.double,
         supervised_fraction=max(1e-6, min(1.0, supervised)),
         device="cuda" if device == "cuda" else "cpu",
+        checkpoint_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
     )
 
 
@@ -116,7 +119,7 @@ def predict(question: MemoryQuestion, baseline_bytes: int) -> Prediction:
 def parts_of(estimate: MemoryEstimate) -> tuple[float, float, float]:
     """GiB that stay, that come and go, and of margins other than the CUDA context."""
     staying = sum(item.gib for item in estimate.items if item.name in STAYING)
-    margin = sum(i.gib for i in estimate.items if i.name in ("fragmentation", "CPU overhead"))
+    margin = sum(i.gib for i in estimate.items if i.name in MARGIN_ITEMS)
     total = estimate.total_gib - sum(i.gib for i in estimate.items if i.name == "CUDA context")
     return staying, total - staying - margin, margin
 
@@ -157,8 +160,8 @@ def refit_margins(
     if device == "cuda":
         share = float(left @ moving / (moving @ moving))
         return replace(margins, fragmentation=max(0.0, share))
-    share = 0.0
-    if np.ptp(moving) > 0:
+    share = margins.cpu_fragmentation
+    if np.ptp(moving) > LEAST_SPREAD * moving.mean():  # alike runs tell no slope
         centred = moving - moving.mean()
         share = max(0.0, float(centred @ left / (centred @ centred)))
     overhead = max(0.0, float((left - share * moving).mean()))

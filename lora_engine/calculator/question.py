@@ -31,8 +31,8 @@ class Margins:
 
     cuda_context_gib: float = 0.5
     fragmentation: float = 0.1
-    cpu_overhead_gib: float = 0.035
-    cpu_fragmentation: float = 0.2
+    cpu_overhead_gib: float = 0.05
+    cpu_fragmentation: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class MemoryQuestion:
     weights that train. trainer: rankscope (packed rows, loss in chunks) or plain (padded rows, all
     logits at once, as transformers' own Trainer). freeze_layers: how many last layers `freeze`
     trains. supervised_fraction: share of tokens with a loss; only those have logits in float32.
+    checkpoint_bytes: of the safetensors files, where they are at hand; they count while a CPU
+    converts them.
     """
 
     source: ModelSource
@@ -62,6 +64,7 @@ class MemoryQuestion:
     attention: Literal["sdpa", "eager"] = "sdpa"
     device: Literal["cuda", "cpu"] = "cuda"
     trainer: Literal["rankscope", "plain"] = "rankscope"
+    checkpoint_bytes: int = 0
 
     def __post_init__(self) -> None:
         allowed = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.base_models import load_base_model
 from lora_engine.errors import EngineError
+from lora_engine.host_memory import return_large_blocks, share_one_heap
 from lora_engine.training import starts
 from lora_engine.training.adapter_model import AdaptedModel, add_adapter
 from lora_engine.training.autocast import AutocastPath
@@ -15,6 +16,7 @@ from lora_engine.training.batches import ForwardPath
 from lora_engine.training.choosing import choose_path
 from lora_engine.training.padded import PaddedPath
 from lora_engine.training.preparation import Job
+from lora_engine.training.spec import RunSpec
 from lora_engine.training.trainee import Trainee
 from lora_engine.training.whole_model import WholeModel, make_trainable
 
@@ -34,12 +36,20 @@ def build_trainee(job: Job, fresh: bool) -> Trainee:
 
     torch.manual_seed(job.spec.seed)
     random.seed(job.spec.seed)
+    if job.device == "cpu":
+        _spare_host_memory(job.spec)
     base = load_base_model(job.base, job.device, job.dtype, job.spec.quantization)
     if job.spec.optimization.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
     if not job.spec.method.has_adapter:
         return WholeModel(make_trainable(base, job.spec.method), job.tokenizer, job.dtype)
     return _adapted(job, base, fresh)
+
+
+def _spare_host_memory(spec: RunSpec) -> None:
+    share_one_heap()
+    if spec.quantization is not None or spec.optimization.gradient_checkpointing:
+        return_large_blocks()
 
 
 def _adapted(job: Job, base: PreTrainedModel, fresh: bool) -> AdaptedModel:

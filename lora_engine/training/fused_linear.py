@@ -6,9 +6,10 @@
 
 Saved for the backward pass are x and the thin x Aᵀ only; W gets no gradient work. Layers that
 read the same x (query, key and value; gate and up) share one product with all the A, and the
-gradient of x is summed in place. It takes over the forward of PEFT's own `lora.Linear` modules,
-one by one, where they are plain LoRA; dropout, DoRA and other variants, quantized or trained base
-weights stay with PEFT's forward.
+gradient of x is summed in place. A 4-bit W is unpacked for each product and let go. It takes over
+the forward of PEFT's own `lora.Linear` and `lora.Linear4bit` modules, one by one, where they are
+plain LoRA; dropout, DoRA and other variants, 8-bit or trained base weights stay with PEFT's
+forward.
 """
 
 from __future__ import annotations
@@ -27,31 +28,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layer:
-    """One adapted layer. weight (out, in), lora_a (rank, in), lora_b (out, rank)."""
+    """One adapted layer. weight (out, in), or packed in 4 bits; lora_a (rank, in), lora_b
+    (out, rank). dtype: of the products."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     lora_a: torch.Tensor
     lora_b: torch.Tensor
     scaling: float
+    dtype: torch.dtype
+
+    def dense(self) -> torch.Tensor:
+        """The weight (out, in) in `dtype`, unpacked where it is stored in 4 bits."""
+        state = getattr(self.weight, "quant_state", None)
+        if state is None:
+            return self.weight
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(self.weight, state).to(self.dtype)
 
 
 class AdaptedLinears(torch.autograd.Function):
-    """See the module's docstring. Products are in the weights' dtype, results in x's.
+    """See the module's docstring. Products are in the layers' dtype, results in x's.
 
     frozen: the layers, for what gets no gradient; trained: lora_a, lora_b of each, in order.
     """
 
     @staticmethod
     def forward(ctx, x, frozen, *trained):
-        dtype = frozen[0].weight.dtype
+        dtype = frozen[0].dtype
         flat = x.reshape(-1, x.shape[-1]).to(dtype)  # (tokens, in)
         every_a = torch.cat(trained[0::2]).to(dtype)  # (sum of ranks, in)
         inner = flat @ every_a.T  # (tokens, sum of ranks)
         results = []
         ranks = [a.shape[0] for a in trained[0::2]]
         for layer, b, own in zip(frozen, trained[1::2], inner.split(ranks, 1), strict=True):
-            y = linear(flat, layer.weight, layer.bias)
+            y = linear(flat, layer.dense(), layer.bias)
             y.addmm_(own, b.to(dtype).T, alpha=layer.scaling)
             results.append(y.to(x.dtype).view(*x.shape[:-1], -1))
         ctx.save_for_backward(flat, inner, every_a, *trained[1::2])
@@ -79,7 +91,7 @@ class AdaptedLinears(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x = g_inner @ every_a
             for g, layer in zip(gs, ctx.frozen, strict=True):
-                d_x.addmm_(g, layer.weight)
+                d_x.addmm_(g, layer.dense())
             d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
         return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
 
@@ -110,14 +122,15 @@ def is_plain(module: nn.Module) -> bool:
     from peft.tuners.lora import Linear as LoraLinear
     from transformers.pytorch_utils import Conv1D
 
-    if type(module) is not LoraLinear or len(module.active_adapters) != 1:
+    in_4_bits = _is_4_bit(module)
+    if not (in_4_bits or type(module) is LoraLinear) or len(module.active_adapters) != 1:
         return False
     (name,) = module.active_adapters
     base = module.get_base_layer()
+    is_whole = type(base) in (torch.nn.Linear, Conv1D) and base.weight.is_floating_point()
     return (
         name in module.lora_A
-        and type(base) in (torch.nn.Linear, Conv1D)
-        and base.weight.is_floating_point()
+        and (in_4_bits or is_whole)
         and not any(parameter.requires_grad for parameter in base.parameters())
         and name not in module.lora_variant
         and not module.lora_bias[name]
@@ -127,13 +140,23 @@ def is_plain(module: nn.Module) -> bool:
     )
 
 
+def _is_4_bit(module: nn.Module) -> bool:
+    # By name: peft has the class only where bitsandbytes is installed.
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ("peft.tuners.lora.bnb", "Linear4bit")
+
+
 def layer_of(module: LoraLinear) -> Layer:
     """The tensors of a plain module."""
     (name,) = module.active_adapters
     base = module.get_base_layer()
-    weight = base.weight.T if module.fan_in_fan_out else base.weight
     a, b = module.lora_A[name].weight, module.lora_B[name].weight
-    return Layer(weight, base.bias, a, b, module.scaling[name])
+    if _is_4_bit(module):
+        dtype = base.compute_dtype or a.dtype
+        bias = None if base.bias is None else base.bias.to(dtype)
+        return Layer(base.weight, bias, a, b, module.scaling[name], dtype)
+    weight = base.weight.T if module.fan_in_fan_out else base.weight
+    return Layer(weight, base.bias, a, b, module.scaling[name], weight.dtype)
 
 
 def _forward(self: LoraLinear, x: torch.Tensor) -> torch.Tensor:

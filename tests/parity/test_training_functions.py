@@ -29,6 +29,7 @@ def layers(outs: tuple[int, ...]) -> list[Layer]:
             random_tensor(2, 6),
             random_tensor(out, 2),
             s,
+            torch.float64,
         )
         for out, s in zip(outs, (0.5, 2.0, 3.0), strict=False)
     ]
