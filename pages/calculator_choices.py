@@ -21,6 +21,7 @@ from lora_engine.settings import Settings
 from pages import layout
 
 START_PRESET, START_RANK, START_TARGETS = "llama-2-7b", 8, "q,v"
+MOST_RANKS = 256
 START_CARD = "RTX 4090 24 GB"
 UPLOADED = "uploaded config.json"
 TARGETS = [
@@ -84,7 +85,7 @@ def model_fields(engine: Engine) -> ModelFields:
             )
             uploaded = gr.Textbox(visible=False)
         rank = gr.Slider(
-            1, 256, START_RANK, step=1, label="Rank", min_width=220, elem_id="model-rank"
+            1, MOST_RANKS, START_RANK, step=1, label="Rank", min_width=220, elem_id="model-rank"
         )
         targets = gr.Dropdown(
             TARGETS,

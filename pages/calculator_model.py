@@ -12,6 +12,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from pages import calculator_export, calculator_memory, calculator_time, layout, live
 from pages.calculator_choices import (
+    MOST_RANKS,
     START_PRESET,
     START_RANK,
     START_TARGETS,
@@ -73,7 +74,7 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
 
 def _count_parts() -> list[gr.HTML]:
     waiting = [(name, "…", "counting; longer the first time") for name in COUNT_NAMES]
-    tiles = gr.HTML(layout.tiles_html(waiting), js_on_load="")
+    tiles = live.rank_tiles(live.rank_tiles_value(1, [waiting]), elem_id="model-tiles")
     grid = layer_map(elem_id="layers")
     kinds = live.live_table(label="Adapted modules by kind", file_name="parameters.csv")
     return [tiles, grid, kinds, gr.HTML(js_on_load="")]
@@ -155,6 +156,14 @@ def _wire(
         [fields.upload.upload], act.take_config, [fields.upload, *inputs],
         [model, fields.uploaded, targets, ticks, *everything], problem=problem,
     )  # fmt: skip
+    gr.on(
+        [rank.input],
+        fn=None,
+        inputs=[rank],
+        js=live.show_rank_js("model-tiles"),
+        api_name="page_show_model_rank",
+        trigger_mode="always_last",
+    )
     quick = [rank.input, *(field.input for field in (*fields.options, *memory))]
     wire(quick, act.view, inputs, outputs, **last)
     slow = [rank.input, *(field.input for field in fields.options)]
@@ -185,6 +194,7 @@ def shown(found: Chosen, rows: float | None, epochs: float | None) -> tuple[str,
     """The count's four parts, the memory's five, the time and what can be taken along."""
     counted = calculator.read_profile(found.source, found.choice).count
     return (
+        _tiles_by_rank(found, counted),
         *_count_view(counted),
         *calculator_memory.view(found),
         calculator_time.view(found, rows, epochs),
@@ -192,13 +202,22 @@ def shown(found: Chosen, rows: float | None, epochs: float | None) -> tuple[str,
     )
 
 
-def _count_view(found: calculator.ModelCount) -> tuple[str, str, str, str]:
-    tiles = [
-        ("base model", layout.short_count(found.base_parameters), "parameters, frozen"),
-        ("trained", layout.count(found.trainable_parameters), "parameters"),
-        ("share", layout.share(found.trainable_fraction), "trained of base"),
-        ("adapter file", layout.byte_size(found.adapter_bytes), "in float32"),
+def _tiles_by_rank(found: Chosen, counted: calculator.ModelCount) -> str:
+    """The tiles at every rank of the slider, so that moving it waits for no answer."""
+    base = ("base model", layout.short_count(counted.base_parameters), "parameters, frozen")
+    frames = [
+        (
+            base,
+            ("trained", layout.count(at.trainable_parameters), "parameters"),
+            ("share", layout.share(at.trainable_fraction), "trained of base"),
+            ("adapter file", layout.byte_size(at.adapter_bytes), "in float32"),
+        )
+        for at in calculator.counts_at_ranks(found.source, found.choice, range(1, MOST_RANKS + 1))
     ]
+    return live.rank_tiles_value(found.choice.rank, frames)
+
+
+def _count_view(found: calculator.ModelCount) -> tuple[str, str, str]:
     rows = [
         (
             kind.kind,
@@ -213,7 +232,7 @@ def _count_view(found: calculator.ModelCount) -> tuple[str, str, str, str]:
     rows += [(m.name, "trained whole", None, None, None, m.parameters) for m in found.saved_modules]
     table = live.table_value(KIND_COLUMNS, rows, empty="Nothing is trained.")
     grid = layer_map_value(found.layer_matrix())
-    return layout.tiles_html(tiles), grid, table, layout.notes_html(found.warnings)
+    return grid, table, layout.notes_html(found.warnings)
 
 
 def methods_table(methods: tuple[calculator.MethodCount, ...]) -> str:

@@ -79,6 +79,23 @@ def rank_picture(value: str, *, elem_id: str) -> gr.HTML:
     )
 
 
+def rank_tiles(value: str, *, elem_id: str) -> gr.HTML:
+    """A row of numbers for every rank at once: the value is `rank_tiles_value`'s."""
+    return gr.HTML(
+        value=value,
+        html_template=f'<div class="rs-rank-tiles" data-id="{_literal(elem_id)}"></div>',
+        js_on_load="rankscope.rankTiles(element, props, watch);",
+        head=script_head(),
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def rank_tiles_value(rank: int, frames: Sequence[Sequence[tuple[str, str, str]]]) -> str:
+    """JSON for `rank_tiles`: the rank to show, and the tiles (label, value, note) from rank 1."""
+    return json.dumps({"rank": rank, "frames": frames})
+
+
 def show_rank_js(elem_id: str) -> str:
     """JavaScript for `rank.input(fn=None, inputs=[rank], js=…)`."""
     return f"(rank) => window.rankscope ? rankscope.showRank({elem_id!r}, rank) : []"

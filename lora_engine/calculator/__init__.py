@@ -7,6 +7,7 @@
                                            which model
     available_modules(source)              what it has that LoRA can adapt
     count_model(source, LoraChoice(...))   what LoRA trains in it, counted by PEFT
+    counts_at_ranks(source, choice, ranks) the same at many ranks, from two counts
     compare_methods(source, choice)        LoRA beside the other methods
     estimate_memory(MemoryQuestion(...))   the peak, item by item
     verdicts, largest_that_fits, make_it_fit
@@ -50,6 +51,7 @@ from lora_engine.calculator.probe import (
 )
 from lora_engine.calculator.profile import ModelProfile, read_profile
 from lora_engine.calculator.question import Margins, MemoryEstimate, MemoryQuestion
+from lora_engine.calculator.rank_law import RankCount, counts_at_ranks
 from lora_engine.calculator.source import (
     ModelSource,
     config_source,
@@ -105,6 +107,8 @@ __all__ = [
     "preset_source",
     "read_profile",
     "read_records",
+    "RankCount",
+    "counts_at_ranks",
     "refit_margins",
     "run_spec",
     "seconds_here",

@@ -320,6 +320,21 @@ window.rankscope = (() => {
 		});
 	}
 
+	/* Tiles alone, of a whole model. Their ranks come at once, as above. */
+	function rankTiles(element, props, watch) {
+		const box = element.querySelector(".rs-rank-tiles");
+		const draw = (rank) => {
+			const { frames } = parsed(props.value) ?? { frames: [] };
+			const tiles = make("dl", "rs-tiles");
+			tiles.append(...(frames[Math.min(rank, frames.length) - 1] ?? []).map(tile));
+			box.replaceChildren(tiles);
+		};
+		const drawOwn = () => draw(parsed(props.value)?.rank ?? 1);
+		rankPictures.set(box.dataset.id, draw);
+		drawOwn();
+		watch("value", drawOwn);
+	}
+
 	/* ---- problem boxes ----------------------------------------------------------------- */
 
 	const labelOf = (field) =>
@@ -369,5 +384,5 @@ window.rankscope = (() => {
 		watch("value", draw);
 	}
 
-	return { plot, table, problem, rankPicture, showRank, csv };
+	return { plot, table, problem, rankPicture, rankTiles, showRank, csv };
 })();

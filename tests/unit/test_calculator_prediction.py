@@ -44,7 +44,7 @@ def test_few_or_other_runs_leave_the_stated_margins():
     runs = [record(moving, 20) for moving in (1, 2, 4)]
     assert refit_margins(runs[:2], "cpu") == Margins()
     assert refit_margins(runs, "cuda") == Margins()
-    below = [record(2, 1) for _ in range(4)]
+    below = [record(moving, 1) for moving in (1, 2, 4)]
     fitted = refit_margins(below, "cpu")
     assert (fitted.cpu_fragmentation, fitted.cpu_overhead_gib) == (0, 0)
 

@@ -1,0 +1,31 @@
+"""Counts drawn from two ranks are PEFT's own at any rank."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lora_engine.calculator import LoraChoice, count_model, counts_at_ranks, preset_source
+
+CHOICES = {
+    "all-linear": LoraChoice(),
+    "dora": LoraChoice(use_dora=True),
+    "bias": LoraChoice(lora_bias=True),
+    "pattern": LoraChoice(target_modules="q_proj,v_proj", rank_pattern={"q_proj": 3}),
+    "saved": LoraChoice(target_modules="q_proj", modules_to_save=("lm_head",)),
+}
+
+
+CASES = [("llama-2-7b", name) for name in CHOICES] + [("mixtral-8x7b", "all-linear")]
+
+
+@pytest.mark.parametrize(("preset", "name"), CASES)
+def test_the_line_through_two_counts_meets_the_others(preset, name):
+    choice = CHOICES[name]
+    source = preset_source(preset)
+    for at in counts_at_ranks(source, choice, (1, 7, 64)):
+        counted = count_model(source, replace(choice, rank=at.rank))
+        assert at.trainable_parameters == counted.trainable_parameters
+        assert at.adapter_bytes == counted.adapter_bytes
+        assert at.trainable_fraction == pytest.approx(counted.trainable_fraction)
