@@ -35,11 +35,11 @@ def section(engine: Engine, talk: Talk) -> None:
         gr.HTML(
             '<p class="rs-compare-words">The loss on questions that the adapter was not trained '
             "for, before and after. For the starter 120 general questions are bundled; for another "
-            "base upload rows of your own.</p>",
+            "base upload rows of your own, in any format that Train reads.</p>",
             js_on_load="",
         )
         upload = gr.File(
-            label="Rows of your own (JSONL, CSV; any format Train reads)", height=110,
+            label="Rows of your own", height=130,
             file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="general-rows",
         )  # fmt: skip
         with gr.Row(elem_classes="rs-actions"):

@@ -66,7 +66,7 @@ class _Vote:
             self.sides = [_side(name) for name in (LEFT, RIGHT)]
         with gr.Row(elem_classes="rs-actions"):
             self.choices = [
-                gr.Button(words, interactive=False, elem_id=f"vote-{index}")
+                gr.Button(words, interactive=False, elem_id=f"vote-{index}", min_width=120)
                 for index, (words, _) in enumerate(CHOICES)
             ]
         self.ballot = gr.Textbox("", visible=False)
