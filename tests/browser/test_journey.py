@@ -32,7 +32,7 @@ def last_answer(page: Page, column: int) -> Locator:
 
 def test_open_train_watch_compare(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
-    page.get_by_role("link", name=TRAIN.title).click()
+    page.get_by_role("link", name=TRAIN.title, exact=True).click()
     expect(page.get_by_label("Dataset", exact=False).first).to_be_visible()
     expect(page.locator("#rows mark").first).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Start training").click()
