@@ -10,7 +10,6 @@
 	];
 	const SETTLED_MS = 200;
 	const FRAME_MS = 16;
-	const AWAKE_MS = 1500;
 	const make = (...given) => spectrum.make(...given);
 	const button = (...given) => spectrum.button(...given);
 
@@ -129,7 +128,6 @@
 			this.slider.min = 1;
 			this.slider.setAttribute("aria-label", "k, directions kept");
 			this.slider.addEventListener("input", () => this.move(Number(this.slider.value)));
-			this.slider.addEventListener("focus", () => this.keepFrames());
 			this.shortcuts = make("div", "rs-shortcuts");
 			box.append(label, this.slider, this.shortcuts);
 			return box;
@@ -246,22 +244,10 @@
 			this.k = Math.min(this.curves.sigma.length, Math.max(1, Math.round(k)));
 			this.slider.value = this.k;
 			this.typed.value = this.k;
-			this.keepFrames();
 			if (this.frame) return;
 			// At once where nothing was drawn in this frame: then it is ready when the next begins.
 			if (performance.now() - (this.drawnAt || 0) > FRAME_MS) this.draw();
 			else this.frame = requestAnimationFrame(() => this.draw());
-		}
-
-		/* A page at rest makes no frames, and one it asks for comes a whole interval later. While
-		   k moves, and for a moment after, frames keep coming: each move then waits half of one. */
-		keepFrames() {
-			this.awakeUntil = performance.now() + AWAKE_MS;
-			if (this.awake) return;
-			const next = () => {
-				this.awake = performance.now() < this.awakeUntil && requestAnimationFrame(next);
-			};
-			this.awake = requestAnimationFrame(next);
 		}
 
 		draw() {
@@ -269,12 +255,19 @@
 			this.drawnAt = performance.now();
 			this.drawPictures();
 			this.drawTiles();
+			// The curves follow when this frame is painted: the pictures need not wait for them.
+			this.following ||= requestAnimationFrame(() => setTimeout(() => this.drawCurves()));
+			clearTimeout(this.settling);
+			this.settling = setTimeout(() => this.settle(), SETTLED_MS);
+		}
+
+		drawCurves() {
+			this.following = null;
+			if (!this.curves) return;
 			this.scree.moveTo(this.k);
 			this.energy.moveTo(this.k);
 			this.product.show(this.content.shape, this.k);
 			this.layers.moveTo(this.k);
-			clearTimeout(this.settling);
-			this.settling = setTimeout(() => this.settle(), SETTLED_MS);
 		}
 
 		/* What may wait until k has stopped: the address, words for screen readers, downloads. */
