@@ -93,7 +93,8 @@ class Job:
 
     def plan(self) -> Plan:
         spec = self.spec()
-        return make_plan(8 * self.steps, spec.optimization, spec.seed)
+        lengths = [len(row.input_ids) for row in self.rows()]
+        return make_plan(lengths, spec.optimization, spec.seed)
 
     def rows_in_order(self) -> list[TokenizedRow]:
         """The rows as the steps of the plan take them."""

@@ -38,11 +38,16 @@ python -m lora_engine train spec.json
 def page() -> str:
     """The whole page as Markdown."""
     sections = [INTRODUCTION, _table("Top level", RunSpec)]
-    for name, field in RunSpec.model_fields.items():
-        model = _section(field.annotation)
-        if model is not None:
-            sections.append(_table(f"`{name}`", model))
-    return "\n".join(sections)
+    return "\n".join([*sections, *_tables(RunSpec, "")])
+
+
+def _tables(model: type[BaseModel], path: str) -> Iterator[str]:
+    """A table for each section of a model, and for the sections in it."""
+    for name, field in model.model_fields.items():
+        section = _section(field.annotation)
+        if section is not None:
+            yield _table(f"`{path}{name}`", section)
+            yield from _tables(section, f"{path}{name}.")
 
 
 def _table(title: str, model: type[BaseModel]) -> str:

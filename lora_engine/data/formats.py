@@ -3,26 +3,34 @@
 messages           messages: [{role, content}, ...]
 sharegpt           conversations: [{from, value}, ...], system (optional)
 alpaca             instruction, output; input, system and history (optional)
-prompt_completion  prompt, completion
+prompt_completion  prompt, completion; system (optional)
+classification     text, label (a class for each text)
+token_classification  tokens, tags (a class for each word)
 text               text, supervised whole
 
-Other columns are ignored. Every wrong row is found before anything is refused. This module knows
-nothing of files or tokens.
+Columns of other names are read by a mapping; the rest are ignored. Every wrong row is found before
+anything is refused. This module knows nothing of files or tokens.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.files import MAX_ROW_CHARACTERS, Record, first_problems
 from lora_engine.data.rows import Message, Row
 from lora_engine.errors import EngineError
 
+if TYPE_CHECKING:
+    from lora_engine.training.data_spec import ColumnsSpec
+
+MAX_LABEL_CHARACTERS = 200
 NEEDED_COLUMNS = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
     "prompt_completion": ("prompt", "completion"),
+    "token_classification": ("tokens", "tags"),
+    "classification": ("text", "label"),
     "text": ("text",),
 }
 ROLE_NAMES = {
@@ -39,22 +47,56 @@ class _BadRow(Exception):
     """What is wrong with one row, in words; collected by `rows_from`."""
 
 
-def rows_from(records: list[Record], declared: str, source: str) -> tuple[str, tuple[Row, ...]]:
+def rows_from(
+    records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
+) -> tuple[str, tuple[Row, ...]]:
     """The format and the rows of the records.
 
     declared: a key of `NEEDED_COLUMNS`, or "auto": the format of the first record.
+    columns: where any is named, these are read and decide the format.
     Raises EngineError naming the first wrong rows, each with what is there and what is needed.
     """
-    found = _format_of(records[0], source) if declared == "auto" else declared
+    mapped = columns.format if columns is not None else None
+    named = {} if columns is None else _own_names(columns.named)
+    found = mapped or declared
+    if found == "auto":
+        found = _format_of(records[0], source)
     rows, problems = [], []
     for record in records:
         try:
-            rows.append(_row(record, found))
+            rows.append(_row(_renamed(record, named) if mapped else record, found))
         except _BadRow as problem:
             problems.append(f"row {record.number}: {problem}")
     if problems:
         raise EngineError(first_problems(f"{source} (read as {found})", problems), REMEDY)
     return found, tuple(rows)
+
+
+def columns_of(records: list[Record]) -> tuple[str, ...]:
+    """The names of the first record's columns; none where it is no object."""
+    value = records[0].value
+    return tuple(str(name) for name in value) if isinstance(value, dict) else ()
+
+
+def _own_names(named: dict[str, str]) -> dict[str, str]:
+    """The mapping's roles as the formats call them; a prompt's answer is its completion."""
+    return {("completion" if role == "answer" else role): name for role, name in named.items()}
+
+
+def _renamed(record: Record, named: dict[str, str]) -> Record:
+    """The record with the mapped columns alone, under the format's own names."""
+    fields = record.value
+    missing = [
+        name for name in named.values() if not isinstance(fields, dict) or name not in fields
+    ]
+    if missing:
+        raise _BadRow(_no_column(missing, fields))
+    return Record(record.number, {role: fields[name] for role, name in named.items()})
+
+
+def _no_column(missing: list[str], fields: Any) -> str:
+    names = " and ".join(repr(_shortened(column)) for column in missing)
+    return f"no column {names}; it {_what_is_there(fields)}"
 
 
 def _format_of(record: Record, source: str) -> str:
@@ -65,7 +107,7 @@ def _format_of(record: Record, source: str) -> str:
     known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
     raise EngineError(
         f"{source}, row {record.number} fits no known format: it {_what_is_there(record.value)}.",
-        f"Name the columns after one of these formats ({known}).",
+        f"Say which column holds what (dataset.columns), or name them after a format ({known}).",
     )
 
 
@@ -74,17 +116,42 @@ def _row(record: Record, found: str) -> Row:
     needed = NEEDED_COLUMNS[found]
     missing = [column for column in needed if not isinstance(fields, dict) or column not in fields]
     if missing:
-        names = " and ".join(repr(column) for column in missing)
-        raise _BadRow(f"no column {names}; it {_what_is_there(fields)}")
-    if found == "text":
-        row = Row(record.number, (), _text(fields["text"], "text"))
+        raise _BadRow(_no_column(missing, fields))
+    if found in ("text", "classification"):
+        label = _label(fields["label"], "label") if found == "classification" else None
+        row = Row(record.number, (), _text(fields["text"], "text"), label=label)
         if not row.text.strip():
             raise _BadRow("column 'text' is empty")
+    elif found == "token_classification":
+        row = _tagged(record)
     else:
         row = Row(record.number, tuple(_messages(fields, found)), None)
     if row.characters > MAX_ROW_CHARACTERS:
         raise _BadRow(f"{row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read")
     return row
+
+
+def _tagged(record: Record) -> Row:
+    """A row of words and a tag for each."""
+    tokens, tags = record.value["tokens"], record.value["tags"]
+    for column, value in (("tokens", tokens), ("tags", tags)):
+        if not isinstance(value, list) or not value:
+            raise _BadRow(f"column {column!r} is {_kind(value)}, a list is needed")
+    if len(tokens) != len(tags):
+        raise _BadRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
+    words = tuple(_text(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
+    labels = tuple(_label(tag, f"tags[{place}]") for place, tag in enumerate(tags, start=1))
+    return Row(record.number, (), None, words=words, tags=labels)
+
+
+def _label(value: Any, where: str) -> str:
+    """A class's name; a whole number is a name too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = _shortened(value)
+    text = _text(value, where).strip()
+    if not text or len(text) > MAX_LABEL_CHARACTERS:
+        raise _BadRow(f"{where} has {len(text):,} characters; 1 to {MAX_LABEL_CHARACTERS} allowed")
+    return text
 
 
 def _messages(fields: dict, found: str) -> list[Message]:
@@ -96,6 +163,7 @@ def _messages(fields: dict, found: str) -> list[Message]:
         return opening + _turns(fields["conversations"], "conversations")
     if found == "prompt_completion":
         return [
+            *opening,
             Message("user", _text(fields["prompt"], "prompt")),
             Message("assistant", _text(fields["completion"], "completion")),
         ]

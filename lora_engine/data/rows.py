@@ -31,20 +31,26 @@ class Row:
     number: 1-based, as in the file: the line of a JSON Lines file, the element of an array, the
         record of a CSV or Parquet file (the header not counted), the passage of a .txt file.
     messages: the turns; empty for plain text.
-    text: the text, for the format "text" only.
+    text: the text, for the formats "text" and "classification" only.
     continues: the text goes on in the next row (a passage of a longer text), so no end token
         belongs after it.
+    label: the text's class, for the format "classification".
+    words, tags: words and one class for each, for the format "token_classification".
     """
 
     number: int
     messages: tuple[Message, ...]
     text: str | None
     continues: bool = False
+    label: str | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     @property
     def characters(self) -> int:
         """Characters of all its texts."""
-        return len(self.text or "") + sum(len(message.content) for message in self.messages)
+        turns = sum(len(message.content) for message in self.messages)
+        return len(self.text or "") + turns + sum(map(len, self.words))
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ def hash_rows(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         turns = [(message.role, message.content) for message in row.messages]
-        digest.update(json.dumps([turns, row.text, row.continues]).encode())
+        classes = [row.label, row.words, row.tags] if row.label or row.words else []
+        digest.update(json.dumps([turns, row.text, row.continues, *classes]).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
 

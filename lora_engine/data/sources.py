@@ -25,14 +25,14 @@ from lora_engine.data.files import (
     bounded,
     read_records,
 )
-from lora_engine.data.formats import rows_from
+from lora_engine.data.formats import columns_of, rows_from
 from lora_engine.data.rows import Dataset, Row, hash_rows
 from lora_engine.errors import EngineError
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
-    from lora_engine.training.spec import DatasetSpec
+    from lora_engine.training.data_spec import ColumnsSpec, DatasetSpec
 
 STARTER_PREFIX = "starter:"
 MAX_NAME_CHARACTERS = 80
@@ -58,13 +58,24 @@ def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
     try:
         path = _path_of(spec.source, settings)
         if path is not None:
-            return _load_file(path, spec.format, spec.source)
+            return _load_file(path, spec.format, spec.source, spec.columns)
     except OSError as error:
         raise EngineError(
             f"{spec.source[:200]} cannot be read: {error.strerror or error}.",
             "Check the path and that you may read the file.",
         ) from error
-    return _from_records(_hub_records(spec.source), spec.format, spec.source)
+    return _from_records(_hub_records(spec.source), spec.format, spec.source, spec.columns)
+
+
+def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
+    """The columns of a dataset's first record, to choose from; none for plain text.
+
+    Raises NotFound and EngineError as `load_dataset` does, whatever the columns are called.
+    """
+    path = _path_of(source, settings)
+    if path is not None and path.suffix.lower() == ".txt":
+        return ()
+    return columns_of(_hub_records(source) if path is None else read_records(path, source))
 
 
 def is_on_the_hub(source: str, settings: Settings) -> bool:
@@ -126,10 +137,14 @@ def _path_of(source: str, settings: Settings) -> Path | None:
     return None if is_hub_id and not path.exists() else path
 
 
-def _load_file(path: Path, declared: str, source: str) -> Dataset:
+def _load_file(
+    path: Path, declared: str, source: str, columns: ColumnsSpec | None = None
+) -> Dataset:
     records = read_records(path, source)
     if path.suffix.lower() != ".txt":
-        return _from_records(records, declared, source)
+        return _from_records(records, declared, source, columns)
+    if columns is not None and columns.named:
+        raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
     if declared not in ("auto", "text"):
         raise EngineError(
             f"{source} is plain text and cannot be read as {declared}.",
@@ -142,8 +157,10 @@ def _load_file(path: Path, declared: str, source: str) -> Dataset:
     return Dataset(source, "text", rows, hash_rows(rows))
 
 
-def _from_records(records: list[Record], declared: str, source: str) -> Dataset:
-    found, rows = rows_from(records, declared, source)
+def _from_records(
+    records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
+) -> Dataset:
+    found, rows = rows_from(records, declared, source, columns)
     return Dataset(source, found, rows, hash_rows(rows))
 
 

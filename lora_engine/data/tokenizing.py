@@ -160,15 +160,19 @@ def _loss_warnings(
 ) -> Iterator[str]:
     shortened = len(lost_answer) + len(cut)
     if shortened:
-        share = 100 * shortened / count
         yield (
-            f"{share:.{1 if share < 10 else 0}f} % of rows lose a part to truncation at "
+            f"{_percent(shortened, count)} of rows lose a part to truncation at "
             f"{max_length:,} tokens ({shortened:,} of {count:,})."
         )
     if lost_answer:
         yield (
-            f"Left out, because truncation at {max_length:,} tokens takes the whole answer: "
-            f"{counted(lost_answer)}."
+            f"{_percent(len(lost_answer), count)} of rows lose their whole answer to truncation at "
+            f"{max_length:,} tokens and are left out: {counted(lost_answer)}."
         )
     if without_answer:
         yield f"Left out, because no turn is the assistant's: {counted(without_answer)}."
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return f"{share:.{1 if share < 10 else 0}f} %"

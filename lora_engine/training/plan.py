@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from lora_engine.training.spec import OptimizationSpec
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps and row order of one run; steps count from 1."""
+    """Steps and row order of one run; steps count from 1.
+
+    groups: row indices that always share a forward pass, where a token budget or the order by
+    length made them; their order is drawn anew each epoch. None: every row is drawn by itself.
+    """
 
     rows: int
     batch_size: int
     gradient_accumulation: int
     total_steps: int
     seed: int
+    groups: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -29,6 +35,8 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
+        if self.groups is not None:
+            return math.ceil(len(self.groups) / self.gradient_accumulation)
         return math.ceil(self.rows / self.rows_per_step)
 
     def epoch_after(self, step: int) -> float:
@@ -38,18 +46,55 @@ class Plan:
     def batches(self, step: int) -> list[list[int]]:
         """Row indices of each forward pass of `step`, in the seeded order of its epoch."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
-        order = list(range(self.rows))
+        count = self.rows if self.groups is None else len(self.groups)
+        order = list(range(count))
         random.Random(f"{self.seed}:{epoch}").shuffle(order)
+        if self.groups is not None:
+            start = within * self.gradient_accumulation
+            return [list(self.groups[i]) for i in order[start : start + self.gradient_accumulation]]
         rows = order[within * self.rows_per_step : (within + 1) * self.rows_per_step]
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
 
-def make_plan(rows: int, optimization: OptimizationSpec, seed: int) -> Plan:
-    """The plan for `rows` training rows."""
-    rows_per_step = optimization.batch_size * optimization.gradient_accumulation
-    steps_per_epoch = math.ceil(rows / rows_per_step)
-    total = optimization.max_steps or max(1, math.ceil(steps_per_epoch * optimization.epochs))
-    return Plan(rows, optimization.batch_size, optimization.gradient_accumulation, total, seed)
+def make_plan(lengths: Sequence[int], optimization: OptimizationSpec, seed: int) -> Plan:
+    """The plan for training rows of these lengths in tokens."""
+    groups = _groups(lengths, optimization, seed)
+    plan = Plan(
+        len(lengths), optimization.batch_size, optimization.gradient_accumulation, 1, seed, groups
+    )
+    epochs = max(1, math.ceil(plan.steps_per_epoch * optimization.epochs))
+    return replace(plan, total_steps=optimization.max_steps or epochs)
+
+
+def _groups(
+    lengths: Sequence[int], optimization: OptimizationSpec, seed: int
+) -> tuple[tuple[int, ...], ...] | None:
+    """Rows put together once, in a seeded order or by length; None where that is not asked."""
+    budget, by_length = optimization.max_tokens_per_batch, optimization.row_order == "by_length"
+    if budget is None and not by_length:
+        return None
+    order = list(range(len(lengths)))
+    random.Random(f"{seed}:groups").shuffle(order)
+    if by_length:
+        order.sort(key=lambda row: lengths[row])
+    if budget is None:
+        size = optimization.batch_size
+        return tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
+    return tuple(_filled(order, lengths, budget))
+
+
+def _filled(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
+    """Rows in order, cut before the one that would cross the budget; none is left out."""
+    group: list[int] = []
+    tokens = 0
+    for row in order:
+        if group and tokens + lengths[row] > budget:
+            yield tuple(group)
+            group, tokens = [], 0
+        group.append(row)
+        tokens += lengths[row]
+    if group:
+        yield tuple(group)
 
 
 def learning_rate(step: int, total_steps: int, optimization: OptimizationSpec) -> float:

@@ -63,7 +63,8 @@ def prepare(directory: RunDirectory, settings: Settings) -> Job:
     log.info("base model %s on %s", base.source, device)
     tokenizer = load_tokenizer(base)
     data = _prepare_data(spec, settings, tokenizer)
-    plan = make_plan(len(data.training), spec.optimization, spec.seed)
+    lengths = [len(row.input_ids) for row in data.training]
+    plan = make_plan(lengths, spec.optimization, spec.seed)
     log.info(
         "%d rows to train on, %d to evaluate, %d steps",
         len(data.training), len(data.evaluation), plan.total_steps,
@@ -113,7 +114,12 @@ def write_prediction(job: Job) -> None:
     if job.base.path is None:
         return
     lengths = [len(row.input_ids) for row in job.data.training]
-    tokens = prediction.heaviest_batch(lengths, job.plan.batch_size, job.plan.total_steps)
+    groups = job.plan.groups
+    tokens = (
+        prediction.heaviest_batch(lengths, job.plan.batch_size, job.plan.total_steps)
+        if groups is None
+        else max(sum(lengths[row] for row in group) for group in groups)
+    )
     learned = sum(label >= 0 for row in job.data.training for label in row.labels)
     dtype = str(job.dtype).removeprefix("torch.")
     try:

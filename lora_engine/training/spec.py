@@ -14,34 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from lora_engine.errors import FieldProblem, InvalidInput, NotFound
+from lora_engine.training.data_spec import DatasetSpec, Task
 from lora_engine.training.method_spec import MethodSpec, QuantizationSpec, Section
 
 MAX_SPEC_BYTES = 1_000_000
 REMEDY = "Correct these fields; docs/spec.md lists every field with its bounds."
 PromptText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-
-
-class DatasetSpec(Section):
-    source: str = Field(
-        "starter:pirate",
-        title="Dataset",
-        description="A bundled set (starter:pirate), a file (JSONL, JSON, CSV, Parquet) or a "
-        "hub id.",
-        min_length=1,
-        max_length=1000,
-    )
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = Field(
-        "auto",
-        title="Format",
-        description="How a row is read. auto finds out from the columns of the first rows.",
-    )
-    eval_fraction: float = Field(
-        0.1,
-        title="Evaluation share",
-        description="Share of the rows kept apart to measure evaluation loss. 0 keeps none.",
-        ge=0.0,
-        le=0.5,
-    )
 
 
 class OptimizationSpec(Section):
@@ -103,6 +81,20 @@ class OptimizationSpec(Section):
     )
     batch_size: int = Field(
         8, title="Batch size", description="Rows in one forward pass.", ge=1, le=4096
+    )
+    max_tokens_per_batch: int | None = Field(
+        None,
+        title="Tokens a batch",
+        description="Fill each forward pass with rows up to this many tokens instead of counting "
+        "rows; a longer row is a batch of its own. Empty: the batch size counts.",
+        ge=8,
+        le=10_000_000,
+    )
+    row_order: Literal["random", "by_length"] = Field(
+        "random",
+        title="Row order",
+        description="by_length puts rows of like length into one batch: less padding, and "
+        "measurably worse learning (docs/training.md).",
     )
     gradient_accumulation: int = Field(
         1,
@@ -200,6 +192,12 @@ class RunSpec(Section):
         description="starter, a folder, a folder's name in LORA_MODELS_DIR, or a hub id.",
         min_length=1,
         max_length=1000,
+    )
+    task: Task = Field(
+        "causal_lm",
+        title="Task",
+        description="causal_lm continues a text. The other two put a new head on an encoder: a "
+        "class for each text, or one for each word.",
     )
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
     method: MethodSpec = Field(default_factory=MethodSpec)

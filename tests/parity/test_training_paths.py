@@ -99,14 +99,14 @@ def our_losses(path, spec, rows) -> list[float]:
         memory_bytes=lambda: 0,
     )
     optimizer = optimizers.make_optimizer(path.model, spec.method, spec.optimization)
-    plan = make_plan(len(rows), spec.optimization, spec.seed)
+    plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
     train(path, optimizer, rows, [], plan, spec.optimization, Position(), hooks)
     return losses
 
 
 def trainer_losses(model, spec, rows, folder) -> list[float]:
     """Plain Trainer on the same rows in the plan's order."""
-    plan = make_plan(len(rows), spec.optimization, spec.seed)
+    plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
     order = [i for step in range(1, STEPS + 1) for batch in plan.batches(step) for i in batch]
     collate = PaddedPath(model, 0, "cpu").collate
 

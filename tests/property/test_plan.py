@@ -17,7 +17,7 @@ def test_each_epoch_sees_every_row_once(rows, batch_size, accumulation, epochs, 
     optimization = OptimizationSpec(
         batch_size=batch_size, gradient_accumulation=accumulation, epochs=epochs
     )
-    plan = make_plan(rows, optimization, seed)
+    plan = make_plan([5] * rows, optimization, seed)
     assert plan.total_steps == plan.steps_per_epoch * epochs
     seen = Counter(
         index
@@ -33,10 +33,49 @@ def test_each_epoch_sees_every_row_once(rows, batch_size, accumulation, epochs, 
 
 @given(rows=sizes, seed=sizes, step=st.integers(1, 500))
 def test_a_step_has_the_same_rows_whenever_it_is_asked(rows, seed, step):
-    first = make_plan(rows, OptimizationSpec(max_steps=500), seed)
-    again = make_plan(rows, OptimizationSpec(max_steps=500), seed)
+    first = make_plan([5] * rows, OptimizationSpec(max_steps=500), seed)
+    again = make_plan([5] * rows, OptimizationSpec(max_steps=500), seed)
     again.batches(1)
     assert first.batches(step) == again.batches(step)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80),
+    budget=st.none() | st.integers(8, 120),
+    by_length=st.booleans(),
+    accumulation=small,
+    seed=sizes,
+)
+def test_batches_by_tokens_and_by_length(lengths, budget, by_length, accumulation, seed):
+    optimization = OptimizationSpec(
+        batch_size=3,
+        gradient_accumulation=accumulation,
+        epochs=2,
+        max_tokens_per_batch=budget,
+        row_order="by_length" if by_length else "random",
+    )
+    plan = make_plan(lengths, optimization, seed)
+    steps = [plan.batches(step) for step in range(1, plan.total_steps + 1)]
+    batches = [batch for step in steps for batch in step]
+    assert Counter(row for batch in batches for row in batch) == dict.fromkeys(
+        range(len(lengths)), 2
+    )
+    if budget is not None:
+        assert all(sum(lengths[row] for row in batch) <= budget or len(batch) == 1
+                   for batch in batches)  # fmt: skip
+    else:
+        assert all(len(batch) <= 3 for batch in batches)
+    if by_length:
+        spans = sorted((min(map(lengths.__getitem__, batch)), max(map(lengths.__getitem__, batch)))
+                       for batch in batches[: len(batches) // 2])  # fmt: skip
+        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert make_plan(lengths, optimization, seed) == plan
+
+
+def test_the_default_order_is_drawn_row_by_row():
+    plan = make_plan([7] * 20, OptimizationSpec(batch_size=4), 0)
+    assert plan.groups is None
+    assert plan.batches(1) != plan.batches(1 + plan.steps_per_epoch)
 
 
 @given(

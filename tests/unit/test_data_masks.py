@@ -278,7 +278,8 @@ def test_truncation_keeps_the_beginning_and_is_reported():
     assert whole.input_ids[:64] == done.rows[1].input_ids
     assert (done.lost_answer, done.cut) == ((3,), (2,))
     assert "67 % of rows lose a part to truncation at 64 tokens" in done.warnings[0]
-    assert "takes the whole answer: 1 row (3)." in done.warnings[1]
+    assert "lose their whole answer" in done.warnings[1]
+    assert "left out: 1 row (3)." in done.warnings[1]
 
 
 def test_no_supervised_token_at_all_is_an_error():

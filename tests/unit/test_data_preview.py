@@ -100,7 +100,10 @@ def test_truncation_is_struck_counted_and_said(show):
     assert second.supervised_tokens == 0
     assert (made.truncated_rows, made.dropped_rows) == (2, 1)
     assert made.warnings[0] == "67 % of rows lose a part to truncation at 48 tokens (2 of 3)."
-    assert made.warnings[1].startswith("Left out, because truncation at 48 tokens takes the whole")
+    assert made.warnings[1] == (
+        "33 % of rows lose their whole answer to truncation at 48 tokens and are left out: "
+        "1 row (2)."
+    )
 
 
 def test_duplicates_empty_answers_and_control_tokens_are_said(show):
