@@ -44,6 +44,20 @@ class Settings(BaseModel):
         description="Largest upload the dashboard accepts, in MB.",
         json_schema_extra={"env": "LORA_MAX_UPLOAD_MB"},
     )
+    max_datasets_mb: int = Field(
+        2_000,
+        ge=1,
+        le=10_000_000,
+        description="Size of all uploaded datasets together, in MB.",
+        json_schema_extra={"env": "LORA_MAX_DATASETS_MB"},
+    )
+    max_cache_mb: int = Field(
+        1_000,
+        ge=0,
+        le=10_000_000,
+        description="Size of the tokenised rows kept for the next run, in MB; 0 keeps none.",
+        json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
+    )
     allowed_hosts: tuple[str, ...] = Field(
         (),
         description="Host names beside loopback that may address the dashboard, comma-separated.",
@@ -59,8 +73,12 @@ class Settings(BaseModel):
         return self.data_dir / "runs.db"
 
     @property
-    def uploads_dir(self) -> Path:
-        return self.data_dir / "uploads"
+    def datasets_dir(self) -> Path:
+        return self.data_dir / "datasets"
+
+    @property
+    def token_cache_dir(self) -> Path:
+        return self.data_dir / "cache" / "tokens"
 
 
 def environment_names() -> dict[str, str]:

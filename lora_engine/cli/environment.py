@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,15 +11,16 @@ import typer
 from lora_engine.adapters.library import list_adapters
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
 from lora_engine.cli.output import JsonFlag, print_json, print_table
-from lora_engine.data import list_datasets
+from lora_engine.data import delete_upload, list_datasets
 from lora_engine.data.previewing import preview as preview_rows
 from lora_engine.doctor import run_checks
+from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.training.spec import DatasetSpec, OptimizationSpec
 
 
 def register(app: typer.Typer) -> None:
-    for command in (doctor, models, adapters, datasets, preview):
+    for command in (doctor, models, adapters, datasets, delete_dataset, preview):
         app.command()(command)
 
 
@@ -68,6 +70,19 @@ def datasets(json: JsonFlag = False) -> None:
         ("name", "format", "rows", "description"),
         ((item.name, item.format, item.rows, item.description) for item in found),
     )
+
+
+def delete_dataset(
+    name: Annotated[str, typer.Argument(help="The uploaded dataset, as `datasets` lists it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete an uploaded dataset. Runs that were trained on it keep what they made."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise EngineError(f"{name} would be deleted for good.", "Give --yes to do it.")
+        typer.confirm(f"Delete {name} for good?", abort=True, err=True)
+    delete_upload(name, load_settings())
+    typer.echo(f"{name}  deleted")
 
 
 def preview(

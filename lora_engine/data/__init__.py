@@ -3,19 +3,28 @@
     rows          what a dataset is once read; the split into training and evaluation
     files         a file -> raw records, bounded
     formats       raw records -> rows: which format, what each column means
-    sources       starter sets, files, the library of uploads, the hub
+    sources       starter sets, files, the hub
+    library       the files people uploaded: kept, listed, deleted
     templates     which chat template; rendering in a bounded child process (render_child)
     masking       which characters of a rendered conversation the loss is on
     encoding      rows -> tokens with their characters and supervised flags
     tokenizing    tokens -> ids and labels, cut to length, with a report
+    token_cache   the same, kept on disk by content
     previewing    what the model will see, token by token, and warnings in words
 
 Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
 """
 
+from lora_engine.data.library import (
+    DatasetSummary,
+    delete_upload,
+    list_datasets,
+    list_uploads,
+    save_upload,
+)
 from lora_engine.data.previewing import Preview, PreviewExample, PreviewToken, preview
 from lora_engine.data.rows import Dataset, Message, Row, split_rows
-from lora_engine.data.sources import DatasetSummary, list_datasets, load_dataset, save_upload
+from lora_engine.data.sources import dataset_columns, load_dataset
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
 from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize, tokenize_rows
 
@@ -31,8 +40,11 @@ __all__ = [
     "Tokenization",
     "TokenizedRow",
     "chat_template_of",
+    "dataset_columns",
     "default_chat_template",
+    "delete_upload",
     "list_datasets",
+    "list_uploads",
     "load_dataset",
     "preview",
     "save_upload",

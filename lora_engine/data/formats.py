@@ -43,6 +43,10 @@ ROLE_NAMES = {
 REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
 
 
+class UnknownFormat(EngineError):
+    """The columns are those of no format; a mapping can still read them."""
+
+
 class _BadRow(Exception):
     """What is wrong with one row, in words; collected by `rows_from`."""
 
@@ -105,7 +109,8 @@ def _format_of(record: Record, source: str) -> str:
         if all(column in fields for column in needed):
             return name
     known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
-    raise EngineError(
+    problem = UnknownFormat if fields else EngineError
+    raise problem(
         f"{source}, row {record.number} fits no known format: it {_what_is_there(record.value)}.",
         f"Say which column holds what (dataset.columns), or name them after a format ({known}).",
     )

@@ -7,12 +7,7 @@ through the same reading and checking. This module knows nothing of tokens.
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
-import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,25 +23,13 @@ from lora_engine.data.files import (
 from lora_engine.data.formats import columns_of, rows_from
 from lora_engine.data.rows import Dataset, Row, hash_rows
 from lora_engine.errors import EngineError
-from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
+from lora_engine.starter import dataset_path
 
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
     from lora_engine.training.data_spec import ColumnsSpec, DatasetSpec
 
 STARTER_PREFIX = "starter:"
-MAX_NAME_CHARACTERS = 80
-
-
-@dataclass(frozen=True)
-class DatasetSummary:
-    """What the lists of datasets show; `name` is what a spec's `source` is given."""
-
-    name: str
-    path: str
-    rows: int
-    format: str
-    description: str
 
 
 def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
@@ -58,7 +41,7 @@ def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
     try:
         path = _path_of(spec.source, settings)
         if path is not None:
-            return _load_file(path, spec.format, spec.source, spec.columns)
+            return load_file(path, spec.format, spec.source, spec.columns)
     except OSError as error:
         raise EngineError(
             f"{spec.source[:200]} cannot be read: {error.strerror or error}.",
@@ -83,63 +66,22 @@ def is_on_the_hub(source: str, settings: Settings) -> bool:
     return _path_of(source, settings) is None
 
 
-def list_datasets(settings: Settings) -> list[DatasetSummary]:
-    """The three starter datasets, then the library of uploads by name.
-
-    A file in the library that cannot be read is listed with 0 rows and the reason.
-    """
-    starters = [
-        _summary(f"{STARTER_PREFIX}{name}", dataset_path(name), "auto", DATASET_DESCRIPTIONS[name])
-        for name in DATASET_NAMES
-    ]
-    files = sorted(
-        path for path in settings.uploads_dir.glob("*") if path.suffix.lower() in EXTENSIONS
-    )
-    return starters + [_library_summary(path) for path in files]
-
-
-def save_upload(path: Path, name: str, settings: Settings, format: str = "auto") -> DatasetSummary:
-    """Copy a file into the library once its rows are read and found right.
-
-    name: what the person's file was called; the library's name is made from its letters, digits,
-    dots and dashes, and numbered where that name is taken.
-    Raises EngineError, leaving nothing behind, where the file is too large or its rows are wrong.
-    """
-    size = path.stat().st_size
-    if size > settings.max_upload_mb * 1_000_000:
-        raise EngineError(
-            f"{name} has {size:,} bytes; uploads have at most {settings.max_upload_mb} MB.",
-            "Upload a part of it, or set LORA_MAX_UPLOAD_MB.",
-        )
-    stem, extension = _safe_name(name)
-    settings.uploads_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.uploads_dir, prefix=".incoming-") as folder:
-        copy = Path(folder) / f"upload{extension}"
-        shutil.copyfile(path, copy)
-        dataset = _load_file(copy, format, name)
-        kept = _link_under_free_name(copy, settings.uploads_dir, stem)
-    summary = DatasetSummary(
-        kept.name, str(kept), len(dataset.rows), dataset.format, "Uploaded by you."
-    )
-    _summary_path(kept).write_text(json.dumps(asdict(summary)), "utf-8")
-    return summary
-
-
 def _path_of(source: str, settings: Settings) -> Path | None:
     """The file that `source` means; None for a hub id. A missing file's path is returned too."""
     if source.startswith(STARTER_PREFIX):
         return dataset_path(source.removeprefix(STARTER_PREFIX))
     if "\0" in source:
         raise EngineError("The dataset's name holds a zero byte.", "Give a plain name.")
-    uploaded = settings.uploads_dir / source
+    uploaded = settings.datasets_dir / source
     path = uploaded if uploaded.is_file() else Path(os.path.expanduser(source))
     is_hub_id = HUB_ID.match(source) and path.suffix.lower() not in EXTENSIONS
     return None if is_hub_id and not path.exists() else path
 
 
-def _load_file(
+def load_file(
     path: Path, declared: str, source: str, columns: ColumnsSpec | None = None
 ) -> Dataset:
+    """The rows of one file; `source` is what the person called it. Raises as `load_dataset`."""
     records = read_records(path, source)
     if path.suffix.lower() != ".txt":
         return _from_records(records, declared, source, columns)
@@ -185,53 +127,3 @@ def _hub_records(hub_id: str) -> list[Record]:
         ) from error
     records = [Record(number, row) for number, row in enumerate(table, start=1)]
     return bounded(records, hub_id)
-
-
-def _summary(name: str, path: Path, declared: str, description: str) -> DatasetSummary:
-    try:
-        dataset = _load_file(path, declared, name)
-    except EngineError as error:
-        return DatasetSummary(name, str(path), 0, "unreadable", error.problem)
-    return DatasetSummary(name, str(path), len(dataset.rows), dataset.format, description)
-
-
-def _library_summary(path: Path) -> DatasetSummary:
-    """The summary kept beside an upload where it is newer than the file; else a fresh one."""
-    kept = _summary_path(path)
-    if kept.is_file() and kept.stat().st_mtime >= path.stat().st_mtime:
-        try:
-            return DatasetSummary(**json.loads(kept.read_text("utf-8")))
-        except (ValueError, TypeError):
-            pass
-    return _summary(path.name, path, "auto", "A file in your library.")
-
-
-def _summary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.summary")
-
-
-def _safe_name(name: str) -> tuple[str, str]:
-    """A stem of letters, digits, dots and dashes, and an extension that is read."""
-    given = Path(name.replace("\\", "/")).name
-    extension = Path(given).suffix.lower()
-    if extension not in EXTENSIONS:
-        raise EngineError(
-            f"{given!r} ends in {extension or 'no extension'}; {', '.join(EXTENSIONS)} are read.",
-            "Rename the file after what it holds, or convert it.",
-        )
-    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", Path(given).stem).strip(".-")
-    return stem[:MAX_NAME_CHARACTERS] or "dataset", extension
-
-
-def _link_under_free_name(copy: Path, folder: Path, stem: str) -> Path:
-    """Give `copy` a name of its own in `folder`, never replacing a file."""
-    number = 1
-    while True:
-        suffix = "" if number == 1 else f"-{number}"
-        target = folder / f"{stem}{suffix}{copy.suffix}"
-        try:
-            os.link(copy, target)
-        except FileExistsError:
-            number += 1
-            continue
-        return target

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
-from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows, tokenize
+from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.sources import is_on_the_hub
+from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.training.checkpoints import Identity
@@ -77,7 +78,8 @@ def prepare(directory: RunDirectory, settings: Settings) -> Job:
 def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
     dataset = load_dataset(spec.dataset, settings)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
-    tokenized = tokenize([*training, *evaluation], tokenizer, spec.optimization.max_length)
+    cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
+    tokenized = cache.tokenize([*training, *evaluation], tokenizer, spec.optimization.max_length)
     for warning in tokenized.warnings:
         log.warning("%s", warning)
     held_out = {row.number for row in evaluation}

@@ -1,12 +1,21 @@
 """Datasets by name, the split, the library of uploads, and what importing costs."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from lora_engine.data import Dataset, Row, list_datasets, load_dataset, save_upload, split_rows
+from lora_engine.data import (
+    Dataset,
+    Row,
+    delete_upload,
+    list_datasets,
+    load_dataset,
+    save_upload,
+    split_rows,
+)
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.training.spec import DatasetSpec
@@ -98,22 +107,62 @@ def test_split_leaves_a_training_row():
         split_rows(dataset_of(5), 1.0, seed=0)
 
 
-def test_an_upload_is_kept_under_a_safe_name_and_listed(settings, tmp_path):
+def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path):
     given = tmp_path / "given"
     given.write_text(ROW)
     first = save_upload(given, "../../my rows!.jsonl", settings)
+    again = save_upload(given, "my rows!.jsonl", settings)
+    assert re.fullmatch(r"my-rows-[0-9a-f]{8}\.jsonl", first.name)
+    assert again == first
+    given.write_text(ROW + "\n" + ROW)
     second = save_upload(given, "my rows!.jsonl", settings)
-    assert (first.name, second.name) == ("my-rows.jsonl", "my-rows-2.jsonl")
-    assert first.format == "prompt_completion"
-    assert load_dataset(DatasetSpec(source="my-rows-2.jsonl"), settings).rows[0].number == 1
+    assert second.name != first.name
+    assert (first.format, first.rows, second.rows) == ("prompt_completion", 1, 2)
+    assert load_dataset(DatasetSpec(source=first.name), settings).rows[0].number == 1
     listed = list_datasets(settings)
     assert [summary.name for summary in listed[:3]] == [
         "starter:pirate",
         "starter:json",
         "starter:facts",
     ]
-    assert listed[3:] == [second, first]
+    assert {summary.name for summary in listed[3:]} == {first.name, second.name}
     assert all(summary.rows >= 1 and summary.description for summary in listed)
+
+
+def test_an_upload_of_unknown_columns_waits_for_their_names(settings, tmp_path):
+    given = tmp_path / "given"
+    given.write_text("Frage,Antwort\nHi,Ho\n")
+    kept = save_upload(given, "faq.csv", settings)
+    assert (kept.rows, kept.format) == (0, "columns to be named")
+    columns = {"prompt": "Frage", "answer": "Antwort"}
+    spec = DatasetSpec.model_validate({"source": kept.name, "columns": columns})
+    assert len(load_dataset(spec, settings).rows) == 1
+
+
+def test_the_library_as_a_whole_is_bounded_and_makes_room_by_deletion(tmp_path):
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path, max_datasets_mb=1)
+    given = tmp_path / "given"
+    given.write_text("x" * 600_000)
+    kept = save_upload(given, "a.txt", settings)
+    given.write_text("y" * 600_000)
+    with pytest.raises(EngineError, match="library 600,000; together they may have 1 MB"):
+        save_upload(given, "b.txt", settings)
+    delete_upload(kept.name, settings)
+    assert save_upload(given, "b.txt", settings).size == 600_000
+
+
+@pytest.mark.parametrize("name", ["../runs.db", ".x.jsonl.summary", "", "*", "nothing.jsonl"])
+def test_only_a_file_of_the_library_can_be_deleted(settings, tmp_path, name):
+    settings.datasets_dir.mkdir(parents=True)
+    (settings.data_dir / "runs.db").write_text("runs")
+    outside = tmp_path / "outside.jsonl"
+    outside.write_text(ROW)
+    (settings.datasets_dir / "link.jsonl").symlink_to(outside)
+    for wrong in (name, "link.jsonl"):
+        with pytest.raises(NotFound, match="library has no dataset"):
+            delete_upload(wrong, settings)
+    assert (settings.data_dir / "runs.db").exists()
+    assert outside.exists()
 
 
 @pytest.mark.parametrize(
@@ -129,13 +178,13 @@ def test_a_bad_upload_leaves_nothing_behind(settings, tmp_path, content, name, m
     given.write_text(content)
     with pytest.raises(EngineError, match=message):
         save_upload(given, name, settings)
-    assert not settings.uploads_dir.exists() or list(settings.uploads_dir.iterdir()) == []
+    assert not settings.datasets_dir.exists() or list(settings.datasets_dir.iterdir()) == []
 
 
 def test_a_file_put_into_the_library_by_hand_is_listed_with_what_is_wrong(settings):
-    settings.uploads_dir.mkdir(parents=True)
-    (settings.uploads_dir / "good.jsonl").write_text(ROW)
-    (settings.uploads_dir / "bad.jsonl").write_text("{")
+    settings.datasets_dir.mkdir(parents=True)
+    (settings.datasets_dir / "good.jsonl").write_text(ROW)
+    (settings.datasets_dir / "bad.jsonl").write_text("{")
     bad, good = list_datasets(settings)[3:]
     assert (good.rows, good.format) == (1, "prompt_completion")
     assert (bad.rows, bad.format) == (0, "unreadable")

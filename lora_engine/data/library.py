@@ -1,0 +1,169 @@
+"""The library: files that people uploaded, each under a name made from its own and its content.
+
+`rows-3fa2c1d9.jsonl` is `rows.jsonl` with eight digits of its sha256: the same file uploaded twice
+is there once, and a name always means the same rows. Beside each file lies a summary, so that a
+list reads no rows. This module knows nothing of what rows mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.data.files import EXTENSIONS
+from lora_engine.data.formats import UnknownFormat
+from lora_engine.data.sources import STARTER_PREFIX, load_file
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
+
+if TYPE_CHECKING:
+    from lora_engine.settings import Settings
+
+MAX_NAME_CHARACTERS = 80
+UNKNOWN_FORMAT = "columns to be named"
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What the lists of datasets show; `name` is what a spec's `source` is given."""
+
+    name: str
+    path: str
+    rows: int
+    format: str
+    description: str
+    size: int = 0
+
+
+def list_datasets(settings: Settings) -> list[DatasetSummary]:
+    """The three starter datasets, then the library by name.
+
+    A file in the library that cannot be read is listed with 0 rows and the reason.
+    """
+    starters = [
+        _summary(f"{STARTER_PREFIX}{name}", dataset_path(name), DATASET_DESCRIPTIONS[name])
+        for name in DATASET_NAMES
+    ]
+    return starters + list_uploads(settings)
+
+
+def list_uploads(settings: Settings) -> list[DatasetSummary]:
+    """The library by name."""
+    return [_library_summary(path) for path in sorted(_files(settings))]
+
+
+def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
+    """Copy a file into the library once it is read and found right.
+
+    name: what the person's file was called; only its letters, digits, dots and dashes are used.
+    A file whose columns fit no format is kept too: the spec names them.
+    Raises EngineError, leaving nothing behind, where the file or the library would be too large,
+    or its rows are wrong.
+    """
+    stem, extension = _safe_name(name)
+    _refuse_size(path.stat().st_size, name, settings)
+    settings.datasets_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.datasets_dir, prefix=".incoming-") as folder:
+        copy = Path(folder) / f"upload{extension}"
+        shutil.copyfile(path, copy)
+        rows, found = _rows_and_format(copy, name)
+        kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
+        os.replace(copy, kept)
+    summary = DatasetSummary(
+        kept.name, str(kept), rows, found, "Uploaded by you.", kept.stat().st_size
+    )
+    _summary_path(kept).write_text(json.dumps(asdict(summary)), "utf-8")
+    return summary
+
+
+def delete_upload(name: str, settings: Settings) -> None:
+    """Remove a file of the library. Raises NotFound where none has that very name."""
+    found = next((path for path in _files(settings) if path.name == name), None)
+    if found is None:
+        raise NotFound(
+            f"The library has no dataset {name[:200]!r}.", "`datasets` lists what can be deleted."
+        )
+    found.unlink()
+    _summary_path(found).unlink(missing_ok=True)
+
+
+def _files(settings: Settings) -> list[Path]:
+    """The library's files; never a link, a folder or a summary."""
+    return [
+        path
+        for path in settings.datasets_dir.glob("[!.]*")
+        if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.is_symlink()
+    ]
+
+
+def _refuse_size(size: int, name: str, settings: Settings) -> None:
+    if size > settings.max_upload_mb * 1_000_000:
+        raise EngineError(
+            f"{name} has {size:,} bytes; uploads have at most {settings.max_upload_mb} MB.",
+            "Upload a part of it, or set LORA_MAX_UPLOAD_MB.",
+        )
+    there = sum(path.stat().st_size for path in _files(settings))
+    if there + size > settings.max_datasets_mb * 1_000_000:
+        raise EngineError(
+            f"{name} has {size:,} bytes and the library {there:,}; together they may have "
+            f"{settings.max_datasets_mb:,} MB.",
+            "Delete uploaded datasets you no longer need, or set LORA_MAX_DATASETS_MB.",
+        )
+
+
+def _rows_and_format(path: Path, name: str) -> tuple[int, str]:
+    """What is in a file. Raises EngineError where no mapping of columns could read it."""
+    try:
+        dataset = load_file(path, "auto", name)
+    except UnknownFormat:
+        return 0, UNKNOWN_FORMAT
+    return len(dataset.rows), dataset.format
+
+
+def _content_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def _summary(name: str, path: Path, description: str) -> DatasetSummary:
+    size = path.stat().st_size
+    try:
+        rows, found = _rows_and_format(path, name)
+    except EngineError as error:
+        return DatasetSummary(name, str(path), 0, "unreadable", error.problem, size)
+    return DatasetSummary(name, str(path), rows, found, description, size)
+
+
+def _library_summary(path: Path) -> DatasetSummary:
+    """The summary kept beside an upload where it is newer than the file; else a fresh one."""
+    kept = _summary_path(path)
+    if kept.is_file() and kept.stat().st_mtime >= path.stat().st_mtime:
+        try:
+            return DatasetSummary(**json.loads(kept.read_text("utf-8")))
+        except (ValueError, TypeError):
+            pass
+    return _summary(path.name, path, "A file in your library.")
+
+
+def _summary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.summary")
+
+
+def _safe_name(name: str) -> tuple[str, str]:
+    """A stem of letters, digits, dots and dashes, and an extension that is read."""
+    given = Path(name.replace("\\", "/")).name
+    extension = Path(given).suffix.lower()
+    if extension not in EXTENSIONS:
+        raise EngineError(
+            f"{given!r} ends in {extension or 'no extension'}; {', '.join(EXTENSIONS)} are read.",
+            "Rename the file after what it holds, or convert it.",
+        )
+    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", Path(given).stem).strip(".-")
+    return stem[:MAX_NAME_CHARACTERS] or "dataset", extension

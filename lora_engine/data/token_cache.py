@@ -1,0 +1,168 @@
+"""Tokenised rows kept on disk under a hash of everything they depend on.
+
+A file is written beside its place and moved there whole; its zip checksums tell a torn one, which
+is made again. The folder is kept under a size by removing what was used longest ago. A disk that
+refuses costs the next run its time and no more. Templates that write the date are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.data.rows import Row, hash_rows
+from lora_engine.data.templates import chat_template_of
+from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+VERSION = 1  # of what is written, and of what encoding makes of a row
+REPORT = ("without_answer", "lost_answer", "cut", "warnings")
+LEFT_OVER_S = 3_600
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """A folder of tokenised sets, at most `max_bytes` in all."""
+
+    folder: Path
+    max_bytes: int
+
+    def tokenize(
+        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Tokenization:
+        """As `tokenizing.tokenize`, and raises as it does."""
+        template = chat_template_of(tokenizer).source
+        if any(row.messages for row in rows) and "strftime_now" in template:
+            return tokenize(rows, tokenizer, max_length)
+        path = self.folder / f"{key_of(rows, tokenizer, max_length)}.npz"
+        kept = _read(path)
+        if kept is not None:
+            log.info("rows as tokens from the cache: %s", path.name)
+            return kept
+        made = tokenize(rows, tokenizer, max_length)
+        try:
+            self._keep(path, made)
+        except OSError as error:
+            log.warning("rows as tokens are not kept for the next run: %s", error)
+        return made
+
+    def _keep(self, path: Path, made: Tokenization) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write(file, made)
+            if os.path.getsize(name) <= self.max_bytes:
+                os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        """What was used last stays, and what a killed process left is removed after an hour.
+
+        A file that another process removes meanwhile is no matter.
+        """
+        sizes = {}
+        for path in self.folder.iterdir():
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if path.suffix == ".npz":
+                sizes[path] = status
+            elif time.time() - status.st_mtime > LEFT_OVER_S:
+                path.unlink(missing_ok=True)
+        total = sum(status.st_size for status in sizes.values())
+        for path in sorted(sizes, key=lambda found: sizes[found].st_mtime_ns):
+            if total <= self.max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= sizes[path].st_size
+
+
+def key_of(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
+    """A hash of the rows with their numbers, the tokenizer, the template and the limit.
+
+    Format and columns are in the rows: two ways to read the same rows give the same tokens.
+    """
+    template = chat_template_of(tokenizer)
+    parts = [
+        VERSION,
+        hash_rows(rows),
+        [row.number for row in rows],
+        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else "",
+        sorted(tokenizer.get_added_vocab()),
+        [template.name, template.source, sorted(template.variables.items())],
+        [tokenizer.bos_token_id, tokenizer.eos_token_id, max_length],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _write(file, made: Tokenization) -> None:
+    import numpy as np
+
+    rows = made.rows
+    report = {"template": made.template, **{name: getattr(made, name) for name in REPORT}}
+    np.savez(
+        file,
+        ends=np.cumsum([len(row.input_ids) for row in rows], dtype=np.int64),
+        input_ids=_flat(row.input_ids for row in rows),
+        labels=_flat(row.labels for row in rows),
+        numbers=np.array([row.number for row in rows], np.int64),
+        truncated=np.array([row.truncated for row in rows]),
+        report=np.frombuffer(json.dumps(report).encode(), np.uint8),
+    )
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flat(parts) -> np.ndarray:
+    import numpy as np
+
+    return np.fromiter((token for part in parts for token in part), np.int32)
+
+
+def _read(path: Path) -> Tokenization | None:
+    """What the file holds; None where there is none or it is torn, which is removed."""
+    import numpy as np
+
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        report = json.loads(arrays["report"].tobytes())
+        rows = _rows_in(arrays)
+        os.utime(path)
+        return Tokenization(rows, report["template"], *(tuple(report[name]) for name in REPORT))
+    except UNREADABLE as error:
+        log.warning("the cache's %s cannot be read and is made again: %s", path.name, error)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _rows_in(arrays: dict[str, np.ndarray]) -> tuple[TokenizedRow, ...]:
+    input_ids, labels = arrays["input_ids"].tolist(), arrays["labels"].tolist()
+    borders = pairwise([0, *arrays["ends"].tolist()])
+    return tuple(
+        TokenizedRow(number, tuple(input_ids[start:end]), tuple(labels[start:end]), truncated)
+        for number, truncated, (start, end) in zip(
+            arrays["numbers"].tolist(), arrays["truncated"].tolist(), borders, strict=True
+        )
+    )
