@@ -8,8 +8,9 @@ import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.errors import EngineError
-from pages import TRAIN, layout
+from pages import layout
 from pages.calculator_choices import UPLOADED, Chosen
+from pages.train_address import address_of
 
 
 def parts() -> list[gr.components.Component]:
@@ -37,13 +38,6 @@ def view(chosen: Chosen, counted: calculator.ModelCount) -> tuple[str, str, str]
     if chosen.name == UPLOADED:
         note = "A config alone has no weights to train: name the model's folder in the spec."
         return layout.notes_html([note]), snippet, spec.model_dump_json(indent=1)
-    targets = spec.method.target_modules
-    address = layout.link(
-        TRAIN,
-        base_model=spec.base_model,
-        rank=spec.method.rank,
-        alpha=f"{spec.method.alpha:g}",
-        target_modules=targets if isinstance(targets, str) else ",".join(targets),
-    )
+    address = address_of(spec)
     way = f'<a class="rs-button" href="{escape(address)}">Train this</a>'
     return way, snippet, spec.model_dump_json(indent=1)

@@ -68,14 +68,14 @@ class SpecForm:
         """
         document: dict[str, Any] = {}
         for path, value in zip(self._fields, values, strict=True):
-            section, _, name = path.rpartition(".")
-            parsed = _read(value, _info(path))
-            if not section:
-                document[name] = parsed
-            elif _optional_section(section) and value == NONE:
-                document[section] = None
-            elif document.get(section, {}) is not None:
-                document.setdefault(section, {})[name] = parsed
+            *sections, name = path.split(".")
+            node: Any = document
+            for section in sections:
+                node = node if node is None else node.setdefault(section, {})
+            if _optional_section(".".join(sections)) and value == NONE:
+                document[sections[0]] = None
+            elif node is not None:
+                node[name] = _read(value, _info(path))
         return document
 
     def values(self, spec: RunSpec) -> list[Any]:

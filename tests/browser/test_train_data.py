@@ -1,0 +1,99 @@
+"""Data on the train page: upload a file, name its columns, see its rows, delete it again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pages import CALCULATOR, TRAIN
+from tests.browser.conftest import Server
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def faq(tmp_path: Path) -> Path:
+    """A table in nobody's format, with a row that is there twice and an answer too long."""
+    path = tmp_path / "my faq.csv"
+    rows = ["Frage,Antwort", "What is a wolf?,A howler", "What is a wolf?,A howler"]
+    path.write_text("\n".join([*rows, "Why?," + "because " * 600, "<b>Bold?</b>,Yes"]), "utf-8")
+    return path
+
+
+def test_upload_name_the_columns_see_the_rows_delete(
+    server: Server, open_page: OpenPage, faq: Path, screenshot
+) -> None:
+    page = open_page(server.url + TRAIN.path)
+    expect(page.locator("#rows mark").first).to_be_visible()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a dataset").click()
+    chooser.value.set_files(faq)
+    alert = page.get_by_role("alert").filter(has_text="fits no known format")
+    expect(alert).to_contain_text("Frage, Antwort")
+
+    page.get_by_role("button", name="Columns and format").click()
+    page.get_by_label("Prompt column").click()
+    expect(page.get_by_role("option")).to_have_text([re.compile("Frage"), re.compile("Antwort")])
+    page.get_by_role("option", name="Frage").click()
+    expect(page.get_by_role("option")).to_have_count(0)
+    page.get_by_label("Answer column").click()
+    page.get_by_role("option", name="Antwort").click()
+    rows = page.locator("#rows")
+    expect(rows).to_contain_text("4 rows in the format prompt_completion")
+    expect(rows).to_contain_text("25 % of rows lose a part to truncation at 512 tokens")
+    expect(rows).to_contain_text("Word for word the same as an earlier row: 1 row (2)")
+    expect(rows.locator("pre mark").first).to_be_visible()
+    expect(rows.locator("pre s").first).to_be_attached()
+    screenshot(page, "train-columns")
+
+    page.get_by_role("button", name="Uploaded datasets").click()
+    page.get_by_role("button", name="Delete…").click()
+    question = page.locator("#delete-dataset-question").first
+    expect(question).to_contain_text(re.compile(r"Delete my-faq-[0-9a-f]{8}\.csv for good"))
+    assert len(list((server.data_dir / "datasets").glob("my-faq-*.csv"))) == 1
+    page.get_by_role("button", name="Delete for good").click()
+    expect(question).to_be_hidden()
+    assert list((server.data_dir / "datasets").glob("*.csv")) == []
+
+
+def test_a_broken_upload_names_its_line_and_leaves_nothing(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(json.dumps({"prompt": "Hi", "completion": "Ho"}) + "\n{<img src=x>\n")
+    page = open_page(server.url + TRAIN.path)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a dataset").click()
+    chooser.value.set_files(broken)
+    alert = page.get_by_role("alert").filter(has_text="line 2")
+    expect(alert).to_contain_text("not JSON")
+    assert list((server.data_dir / "datasets").glob("broken*")) == []
+
+
+def test_the_start_button_stays_in_reach_on_a_phone(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url + TRAIN.path, width=390)
+    expect(page.locator("#rows mark").first).to_be_visible()
+    page.get_by_role("button", name="How this works").scroll_into_view_if_needed()
+    expect(page.get_by_role("button", name="Start training")).to_be_in_viewport()
+
+
+def test_the_calculators_choices_arrive_on_the_form(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url + CALCULATOR.path)
+    way = page.get_by_role("link", name="Train this")
+    expect(way).to_be_visible()
+    state = dict(parse_qsl(urlsplit(way.get_attribute("href")).query))
+    assert {"method.target_modules", "optimization.batch_size"} <= set(state)
+    way.click()
+    page.wait_for_url(re.compile(TRAIN.path))
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    page.get_by_role("button", name="The steps").click()
+    expect(page.get_by_label("Batch size")).to_have_value(state["optimization.batch_size"])
+    page.get_by_role("button", name="The adapter").click()
+    targets = ", ".join(json.loads(state["method.target_modules"]))
+    expect(page.get_by_label("Target modules")).to_have_value(targets)
