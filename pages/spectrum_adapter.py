@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import escape
-from threading import Event
 
 import gradio as gr
 import numpy as np
@@ -35,7 +34,7 @@ from lora_engine.weights.checkpoint import Checkpoint
 from pages import SPECTRUM, TRAIN, figures, layout, spectrum_figures
 from pages.live import live_plot
 from pages.spectrum_grid import Cell, Measure, grid_value, module_grid
-from pages.spectrum_job import Job, Turns
+from pages.spectrum_job import Job, Turn, Turns, wire_stop
 from pages.spectrum_source import model_folder
 from pages.wiring import problem_box, wire
 
@@ -110,30 +109,26 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
     ) -> Iterator[tuple]:
         picked = str(event._data.get("module", ""))[:500]
         yield (picked, *[gr.skip()] * 4)
-        for outputs in _quietly(
-            _module_shown(engine, turns.take(request), name, base_name, picked)
-        ):
-            yield (gr.skip(), *outputs)
+        turn = turns.take(request)
+        try:
+            for outputs in _module_shown(engine, turn, name, base_name, picked):
+                yield (gr.skip(), *outputs)
+        except Stopped:
+            if turn.by_person:
+                yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
 
     everything = [chosen, base, empty, module, *shown]
     options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
     detailed = [module, detail, plot, doing, stop]
-    events = [
-        wire([blocks.load], open_page, [], everything, **options),
-        wire([tab.select], open_newest, [chosen], everything, js=NAMED, **options),
-        wire([chosen.input], open_chosen, [chosen], everything, **options),
-        wire([base.input], with_base, [chosen, base, module], shown, **options),
-        wire([grid.select], show_module, [chosen, base], detailed, **options),
-    ]
-
-    def stopped() -> tuple:
-        return ("", gr.Button(visible=False))
-
-    wire([stop.click], stopped, [], [doing, stop], problem=problem)
-    stop.click(fn=None, cancels=events, api_visibility="private")
+    wire([blocks.load], open_page, [], everything, **options)
+    wire([tab.select], open_newest, [chosen], everything, js=NAMED, **options)
+    wire([chosen.input], open_chosen, [chosen], everything, **options)
+    wire([base.input], with_base, [chosen, base, module], shown, **options)
+    wire([grid.select], show_module, [chosen, base], detailed, **options)
+    wire_stop(turns, stop, problem)
 
 
-def _opened_with_fields(engine: Engine, turn: Event, name: str, picked: str) -> Iterator[tuple]:
+def _opened_with_fields(engine: Engine, turn: Turn, name: str, picked: str) -> Iterator[tuple]:
     """The fields for an adapter, then the map and the module as `_opened` gives them."""
     summary = engine.adapter(name)
     base = _usable_base(engine, summary)
@@ -143,26 +138,19 @@ def _opened_with_fields(engine: Engine, turn: Event, name: str, picked: str) -> 
         yield (*[gr.skip()] * 4, *outputs)
 
 
-def _opened(engine: Engine, turn: Event, name: str, base: str, picked: str) -> Iterator[tuple]:
+def _opened(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
     """Map, module, plot, progress and stop: the update alone, then beside its base."""
     try:
         yield from _watched(engine, turn, name, base, picked)
     except Stopped:
-        return  # the person chose something else, which is shown instead
+        if turn.by_person:
+            yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
     except EngineError:
         yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
         raise
 
 
-def _quietly(outputs: Iterator[tuple]) -> Iterator[tuple]:
-    """The same, ending without a word where the person chose something else."""
-    try:
-        yield from outputs
-    except Stopped:
-        return
-
-
-def _watched(engine: Engine, turn: Event, name: str, base: str, picked: str) -> Iterator[tuple]:
+def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
     working = gr.Button(visible=True)
     with Job(turn, lambda progress, stop: _alone(engine, name, progress, stop)) as job:
         for step in job.steps():
@@ -191,9 +179,7 @@ def _alone(
     return adapter, describe_adapter(adapter, None, progress, stop)
 
 
-def _module_shown(
-    engine: Engine, turn: Event, name: str, base: str, picked: str
-) -> Iterator[tuple]:
+def _module_shown(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
     """One module: detail, plot, progress, stop; with its base weight's own spectrum."""
     adapter = read_adapter(engine.adapter(name).path)
     module = adapter.module(picked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from threading import Event
 from typing import NamedTuple
 
 import gradio as gr
@@ -21,7 +20,7 @@ from lora_engine.weights import open_checkpoint
 from pages import figures, layout, spectrum_figures
 from pages.live import live_plot
 from pages.spectrum_grid import Cell, Measure, grid_value, module_grid
-from pages.spectrum_job import Job, Turns
+from pages.spectrum_job import Job, Turn, Turns, wire_stop
 from pages.spectrum_source import model_folder
 from pages.wiring import problem_box, wire
 
@@ -80,13 +79,10 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
         yield from _module_shown(engine, turns.take(request), base, tuned, picked)
 
     both = [fields.base, fields.tuned]
-    events = [
-        wire([blocks.load], open_page, [], [*both, *shown], **options),
-        wire([start.click], compare, fields, shown, **options),
-        wire([shown.grid.select], show_module, both, shown[1:], **options),
-    ]
-    wire([shown.stop.click], _stopped, [], [shown.doing, shown.stop], problem=problem)
-    shown.stop.click(fn=None, cancels=events, api_visibility="private")
+    wire([blocks.load], open_page, [], [*both, *shown], **options)
+    wire([start.click], compare, fields, shown, **options)
+    wire([shown.grid.select], show_module, both, shown[1:], **options)
+    wire_stop(turns, shown.stop, problem)
 
 
 def _layout(engine: Engine) -> tuple[Fields, gr.Button, Shown, gr.HTML]:
@@ -122,7 +118,7 @@ def _layout(engine: Engine) -> tuple[Fields, gr.Button, Shown, gr.HTML]:
 
 
 def _compared(
-    engine: Engine, turn: Event, base: str, tuned: str, intruders: bool, picked: str
+    engine: Engine, turn: Turn, base: str, tuned: str, intruders: bool, picked: str
 ) -> Iterator[tuple]:
     """Map, module, plot, progress and stop."""
     idle = [gr.skip()] * 3
@@ -137,6 +133,8 @@ def _compared(
                 yield (*idle, step.html(), gr.Button(visible=True))
             found = job.result()
     except Stopped:
+        if turn.by_person:
+            yield (*idle, "", gr.Button(visible=False))
         return
     except EngineError:
         yield (*idle, "", gr.Button(visible=False))
@@ -154,7 +152,7 @@ def _compared(
 
 
 def _module_shown(
-    engine: Engine, turn: Event, base: str, tuned: str, picked: str
+    engine: Engine, turn: Turn, base: str, tuned: str, picked: str
 ) -> Iterator[tuple]:
     """One module: words, the spectra of its change and of the base weight, progress, stop."""
     weights = [open_checkpoint(model_folder(engine, name)) for name in (base, tuned)]
@@ -171,6 +169,8 @@ def _module_shown(
                 yield (gr.skip(), gr.skip(), step.html(), gr.Button(visible=True))
             change, whole = job.result()
     except Stopped:
+        if turn.by_person:
+            yield (gr.skip(), gr.skip(), "", gr.Button(visible=False))
         return
     except EngineError:
         yield (gr.skip(), gr.skip(), "", gr.Button(visible=False))
@@ -232,7 +232,3 @@ def _detail(name: str, shape: tuple[int, int], change: np.ndarray) -> str:
         f'<div class="rs-module"><h3>{escape(name)} <span>{shape[0]:,} × {shape[1]:,}</span></h3>'
         f"<p>{escape(words)}</p></div>"
     )
-
-
-def _stopped() -> tuple:
-    return ("", gr.Button(visible=False))

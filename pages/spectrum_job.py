@@ -1,8 +1,8 @@
 """Long work in a thread, watched from a streaming handler: progress as it goes, stop at any time.
 
-A handler that Gradio cancels is closed at its next yield; leaving the `with` then sets the stop
-sign, and the work ends at its next block. A person who chooses something else meanwhile starts a
-new turn, which ends the one before.
+A person who presses Stop ends the turn of their tab, and one who chooses something else starts a
+new turn, which ends the one before: the handler then ends, and the work does at its next block. A
+handler that Gradio closes does the same by leaving the `with`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import gradio as gr
 
 from lora_engine.spectrum import Stopped
 from lora_engine.spectrum.watch import Progress, StopSign
+from pages.wiring import wire
 
 T = TypeVar("T")
 Work = Callable[[Progress, StopSign], T]
@@ -27,17 +28,24 @@ MAX_TABS = 1000
 _AT_ONCE = threading.BoundedSemaphore(2)
 
 
+class Turn(threading.Event):
+    """One opening; set when it is over. by_person: by the Stop button, and not by the next turn:
+    then its handler has the last word, which hides the button."""
+
+    by_person = False
+
+
 class Turns:
     """One opening at a time for each browser tab: taking a turn ends the one before."""
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[str, threading.Event] = OrderedDict()
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, request: gr.Request) -> threading.Event:
-        """The stop sign of the new turn."""
+    def take(self, request: gr.Request) -> Turn:
+        """A new turn, which ends the one before."""
         tab = request.session_hash or ""
-        turn = threading.Event()
+        turn = Turn()
         with self._lock:
             before = self._turns.pop(tab, None)
             self._turns[tab] = turn
@@ -46,6 +54,14 @@ class Turns:
         if before is not None:
             before.set()
         return turn
+
+    def stop(self, request: gr.Request) -> None:
+        """End the tab's turn."""
+        with self._lock:
+            turn = self._turns.pop(request.session_hash or "", None)
+        if turn is not None:
+            turn.by_person = True
+            turn.set()
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Job(Generic[T]):
     over, `result` raises what the work raised.
     """
 
-    def __init__(self, turn: threading.Event, work: Work[T]) -> None:
+    def __init__(self, turn: Turn, work: Work[T]) -> None:
         self._work = work
         self._turn = turn
         self._done = threading.Event()
@@ -115,3 +131,12 @@ class Job(Generic[T]):
 
     def _tell(self, share: float, doing: str) -> None:
         self._step = Step(share, doing)
+
+
+def wire_stop(turns: Turns, stop: gr.Button, problem: gr.HTML) -> None:
+    """The Stop button of a tab ends its turn."""
+
+    def stop_turn(request: gr.Request) -> None:
+        turns.stop(request)
+
+    wire([stop.click], stop_turn, problem=problem, queue=False)

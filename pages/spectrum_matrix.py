@@ -5,7 +5,6 @@ The matrix stays on the shelf by an id; k moves in the browser alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum.samples import TEACHING
 from lora_engine.weights.matrix import TensorInfo
 from pages import layout
+from pages.spectrum_job import wire_stop
 from pages.spectrum_opening import Opener
 from pages.spectrum_source import (
     START_SAMPLE,
@@ -78,12 +78,9 @@ def build_tab(opener: Opener, blocks: gr.Blocks, tab: gr.Tab) -> None:
     problem = problem_box()
     shown = View(matrix_view(elem_id="matrix-view"), doing, stop)
     options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
-    events = [
-        *_wire_page(opener, fields, shown, blocks, tab, options),
-        *_wire_fields(opener, fields, shown, options),
-    ]
-    wire([stop.click], _stopped, [], shown, problem=problem)
-    stop.click(fn=None, cancels=events, api_visibility="private")
+    _wire_page(opener, fields, shown, blocks, tab, options)
+    _wire_fields(opener, fields, shown, options)
+    wire_stop(opener.turns, stop, problem)
 
 
 def _fields(engine: Engine) -> Fields:
@@ -117,7 +114,7 @@ def _fields(engine: Engine) -> Fields:
 
 def _wire_page(
     opener: Opener, fields: Fields, shown: View, blocks: gr.Blocks, tab: gr.Tab, options: dict
-) -> list:
+) -> None:
     """What opens of itself: what the address names, else a sample."""
     drawn = gr.Textbox(visible=False)
 
@@ -138,13 +135,11 @@ def _wire_page(
         yield from opener.open(request, wanted_from(request), k)
 
     named = [fields.ways, fields.sample, fields.model, *fields.of_model]
-    return [
-        wire([blocks.load], open_page, [], [*named, *shown], **options),
-        wire([tab.select], open_first, [drawn], shown, js=IS_DRAWN, **options),
-    ]
+    wire([blocks.load], open_page, [], [*named, *shown], **options)
+    wire([tab.select], open_first, [drawn], shown, js=IS_DRAWN, **options)
 
 
-def _wire_fields(opener: Opener, fields: Fields, shown: View, options: dict) -> list:
+def _wire_fields(opener: Opener, fields: Fields, shown: View, options: dict) -> None:
     """Each way to bring a matrix."""
     engine = opener.engine
 
@@ -187,19 +182,27 @@ def _wire_fields(opener: Opener, fields: Fields, shown: View, options: dict) -> 
 
     of_file, of_model = fields.of_file, fields.of_model
     wire([fields.model.input], list_model, [fields.model], of_model, problem=options["problem"])
-    return [
-        wire([fields.sample.input], open_sample, [fields.sample], shown, **options),
-        wire([fields.typed.click], open_text, [fields.text], shown, **options),
-        wire([fields.file.change], open_upload, [fields.file], [*of_file, *shown], **options),
-        wire([part.input for part in of_file], open_file_part, [fields.file, *of_file],
-             [of_file.flatten, *shown], **options),
-        wire([part.input for part in of_model], open_weight, [fields.model, *of_model],
-             [of_model.flatten, *shown], **options),
-    ]  # fmt: skip
-
-
-def _stopped() -> tuple:
-    return (json.dumps({"stopped": True}), "", gr.Button(visible=False))
+    wire([fields.sample.input], open_sample, [fields.sample], shown, **options)
+    wire([fields.typed.click], open_text, [fields.text], shown, **options)
+    wire([fields.file.change], open_upload, [fields.file], [*of_file, *shown], **options)
+    (
+        wire(
+            [part.input for part in of_file],
+            open_file_part,
+            [fields.file, *of_file],
+            [of_file.flatten, *shown],
+            **options,
+        ),
+    )
+    (
+        wire(
+            [part.input for part in of_model],
+            open_weight,
+            [fields.model, *of_model],
+            [of_model.flatten, *shown],
+            **options,
+        ),
+    )
 
 
 def _fields_of(engine: Engine, wanted: Wanted) -> tuple:

@@ -5,10 +5,10 @@ The handlers of the tab "A matrix" stream what `Opener.open` yields: view, progr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from threading import Event
 
 import gradio as gr
 import numpy as np
@@ -20,7 +20,7 @@ from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.pooled import PooledFactors
 from lora_engine.spectrum.watch import Progress, StopSign
 from lora_engine.weights import MatrixSource
-from pages.spectrum_job import Job, Step, Turns
+from pages.spectrum_job import Job, Step, Turn, Turns
 from pages.spectrum_shelf import Shelf
 from pages.spectrum_source import START_K, Wanted, open_wanted
 from pages.spectrum_update import METHOD as UPDATE_METHOD
@@ -46,15 +46,17 @@ class Opener:
 
         Ends without a word where the person chose something else meanwhile. Raises EngineError.
         """
+        turn = self.turns.take(request)
         try:
-            yield from self._opened(self.turns.take(request), wanted, k)
+            yield from self._opened(turn, wanted, k)
         except Stopped:
-            return
+            if turn.by_person:
+                yield (json.dumps({"stopped": True}), "", gr.Button(visible=False))
         except EngineError:
             yield (gr.skip(), "", gr.Button(visible=False))
             raise
 
-    def _opened(self, turn: Event, wanted: Wanted, k: int) -> Iterator[tuple]:
+    def _opened(self, turn: Turn, wanted: Wanted, k: int) -> Iterator[tuple]:
         working = gr.Button(visible=True)
         with Job(turn, lambda progress, stop: _looked_at(open_wanted(self.engine, wanted))) as job:
             for _ in job.steps():

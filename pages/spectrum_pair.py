@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
-from threading import Event
 from typing import NamedTuple
 
 import gradio as gr
@@ -18,7 +17,7 @@ from lora_engine.spectrum.two_adapters import ModuleSimilarity, Similarity
 from pages import TRAIN, figures, layout, spectrum_figures
 from pages.live import Column, live_plot, live_table, table_value
 from pages.spectrum_adapter import adapter_choices, adapter_key
-from pages.spectrum_job import Job, Step, Turns
+from pages.spectrum_job import Job, Step, Turn, Turns, wire_stop
 from pages.wiring import problem_box, wire
 
 ON = [
@@ -114,17 +113,17 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
     def draw_module(a: str, b: str, on: str, module: str) -> tuple:
         return _plots(engine, a, b, on, module)
 
-    events = [
-        wire([blocks.load], open_page, [], [*fields, *shown], **options),
-        wire([tab.select], open_newest, [*both, fields.on], [*fields, *shown], js=NAMED, **options),
-        wire(
-            [fields.first.input, fields.second.input, fields.on.input],
-            compare, [*both, fields.on], [*fields, *shown], **options,
-        ),
-    ]  # fmt: skip
+    wire([blocks.load], open_page, [], [*fields, *shown], **options)
+    wire([tab.select], open_newest, [*both, fields.on], [*fields, *shown], js=NAMED, **options)
+    wire(
+        [fields.first.input, fields.second.input, fields.on.input],
+        compare,
+        [*both, fields.on],
+        [*fields, *shown],
+        **options,
+    )
     wire([fields.module.input], draw_module, fields, [shown.phi, shown.diagonal], problem=problem)
-    wire([shown.stop.click], _stopped, [], [shown.doing, shown.stop], problem=problem)
-    shown.stop.click(fn=None, cancels=events, api_visibility="private")
+    wire_stop(turns, shown.stop, problem)
 
 
 def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
@@ -149,7 +148,7 @@ def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
 
 
 def _with_fields(
-    engine: Engine, turn: Event, a: str, b: str, on: str, module: str
+    engine: Engine, turn: Turn, a: str, b: str, on: str, module: str
 ) -> Iterator[tuple]:
     """Every field and every output while the two are compared."""
     idle = [gr.skip()] * 4
@@ -162,6 +161,8 @@ def _with_fields(
                 yield (*idle, *idle, Step(step.share, "comparing").html(), gr.skip())
             found = job.result()
     except Stopped:
+        if turn.by_person:
+            yield (*idle, *idle, "", gr.Button(visible=False))
         return
     except EngineError:
         yield (*idle, *idle, "", gr.Button(visible=False))
@@ -256,7 +257,3 @@ def _too_few() -> str:
         "Train one",
         TRAIN.path,
     )
-
-
-def _stopped() -> tuple:
-    return ("", gr.Button(visible=False))

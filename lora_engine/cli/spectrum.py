@@ -23,12 +23,22 @@ def svd(
         str | None, typer.Option(help="Which tensor, where there are several.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the rank-k matrix (.npy).")] = None,
+    flatten: Annotated[
+        str | None,
+        typer.Option(help="Of a tensor with 3 or more dimensions: first, last, or a slice (3,0)."),
+    ] = None,
+    method: Annotated[
+        Literal["auto", "svd", "gram", "randomized"],
+        typer.Option(help="auto goes by the size; randomized says how far it may be off."),
+    ] = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Singular values of a matrix, and what is lost when only k directions are kept."""
     from lora_engine.spectrum import decompose_file
+    from lora_engine.weights import Flatten
 
-    found = decompose_file(file, tensor=tensor, k=k, output=output)
+    laid_out = None if flatten is None else Flatten.parse(flatten)
+    found = decompose_file(file, tensor, k, laid_out, method, output)
     for words in found.notes:
         note(words)
     if json:
@@ -45,6 +55,9 @@ def spectrum(
     adapter: Annotated[str | None, typer.Argument(help="A run's id, a name or a folder.")] = None,
     base: Annotated[Path | None, typer.Option(help="The base checkpoint.")] = None,
     tuned: Annotated[Path | None, typer.Option(help="The tuned checkpoint.")] = None,
+    intruders: Annotated[
+        bool, typer.Option("--intruders", help="Of two checkpoints: look for intruder dimensions.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """The spectrum of an adapter's update, or of tuned minus base, module by module."""
@@ -55,7 +68,7 @@ def spectrum(
     if adapter is not None and tuned is None:
         found = describe_adapter(resolve_adapter(adapter, load_settings()), base)
     elif base is not None and tuned is not None and adapter is None:
-        found = compare_checkpoints(base, tuned)
+        found = compare_checkpoints(base, tuned, intruders=intruders)
     else:
         raise EngineError(
             "Either an adapter, or --base and --tuned, is needed.", "Give one of the two."

@@ -188,9 +188,11 @@
 
 		/* What was asked for was given up; the picture of it, if there is one, stays. */
 		stopped() {
-			["near", "difference"].forEach((name) => {
-				if (!this.content?.id) this.captions[name].textContent = "stopped";
-			});
+			this.box.setAttribute("aria-busy", "false");
+			this.box.classList.remove("rs-waiting");
+			if (!this.content || this.content.id) return;
+			this.head.querySelector(".rs-method").textContent = "Stopped before the singular values were there.";
+			["near", "difference"].forEach((name) => (this.captions[name].textContent = "stopped"));
 		}
 
 		readCurves(curves) {

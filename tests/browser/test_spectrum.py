@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +218,79 @@ def called(server: Server, name: str, data: list) -> str:
         event = json.load(answer)["event_id"]
     with urllib.request.urlopen(f"{address}/{event}") as answer:
         return answer.read().decode()
+
+
+def test_two_checkpoints_show_what_changed_and_its_intruders(
+    server: Server, open_page: OpenPage, tiny_llama: Path, tmp_path: Path
+) -> None:
+    tuned = with_one_strong_direction(tiny_llama, tmp_path / "tuned")
+    page = open_page(f"{server.url}/spectrum?base={tiny_llama}&tuned={tuned}")
+    grid = page.locator("#checkpoint-grid")
+    expect(grid).to_contain_text("1 of", timeout=DRAWN_MS)
+
+    page.get_by_label("Look for intruder dimensions (slower)").check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_role("radio", name="intruder dimensions").click(timeout=DRAWN_MS)
+
+    changed = grid.locator(".rs-grid-cell:not([disabled])", has_text=re.compile("^1$"))
+    expect(changed).to_have_count(1)
+
+
+def with_one_strong_direction(base: Path, folder: Path) -> Path:
+    """A copy of the model whose first query projection has one direction of its own."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    weight = tensors["model.layers.0.self_attn.q_proj.weight"]  # (64, 64)
+    torch.manual_seed(3)
+    weight += (
+        20
+        * weight.norm()
+        * torch.outer(
+            torch.nn.functional.normalize(torch.randn(64), dim=0),
+            torch.nn.functional.normalize(torch.randn(64), dim=0),
+        )
+    )
+    save_file(tensors, file, {"format": "pt"})
+    return folder
+
+
+def test_the_root_mean_square_view_and_back(server: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{server.url}/spectrum?sample=low-rank-plus-noise&k=4")
+    opened(page, "Low rank plus noise")
+    before = page.evaluate(PIXELS)
+
+    box = page.get_by_label("Root mean square of each tile")
+    box.check()
+    expect(page.locator(f"{VIEW} figcaption").nth(2)).to_contain_text("root mean square, 0 to")
+    assert page.evaluate(PIXELS) != before
+
+    box.uncheck()
+    expect(page.locator(f"{VIEW} figcaption").nth(2)).not_to_contain_text("root mean square")
+    assert page.evaluate(PIXELS) == before
+
+
+def test_a_long_decomposition_stops_when_asked(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    # 3,000 x 3,000 takes some seconds: long enough to be stopped by a person.
+    values = np.random.default_rng(0).standard_normal((3000, 3000)).astype(np.float32)
+    np.save(tmp_path / "slow.npy", values)
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    opened(page, "Teaching matrix")
+
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "slow.npy")
+    page.get_by_role("button", name="Stop", exact=True).click()
+
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
+    expect(page.locator(VIEW)).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#matrix-doing progress")).to_have_count(0)
+    # Nothing waits behind the stopped one: the next matrix opens.
+    page.get_by_role("tab", name="Type or paste").click()
+    page.locator("#matrix-text textarea").fill("3 0\n0 4")
+    page.get_by_role("button", name="Take it apart").click()
+    opened(page, "The text")

@@ -23,7 +23,7 @@ from lora_engine.spectrum.factors import Factors
 from lora_engine.weights.matrix import array_matrix
 from pages.spectrum_api import svd_endpoint
 from pages.spectrum_grid import Cell, Measure, grid_value, place
-from pages.spectrum_job import Job, Turns
+from pages.spectrum_job import Job, Turn, Turns
 from pages.spectrum_routes import ADDRESS, add_routes
 from pages.spectrum_shelf import OpenMatrix, Shelf
 from pages.spectrum_source import Wanted, matrices_of, open_wanted
@@ -148,14 +148,14 @@ def test_the_routes_say_what_is_wrong(
 
 
 def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
-    may_end = threading.Event()
+    may_end = Turn()
 
     def work(progress: Callable, stop: object) -> int:
         progress(0.5, "half")
         may_end.wait(10)
         return 7
 
-    with Job(threading.Event(), work) as job:
+    with Job(Turn(), work) as job:
         steps = job.steps()
         while next(steps).share != 0.5:
             pass
@@ -166,7 +166,7 @@ def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
 
 def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
     turns, tab = Turns(), SimpleNamespace(session_hash="tab")
-    first, ended = turns.take(tab), threading.Event()
+    first, ended = turns.take(tab), Turn()
 
     def work(progress: Callable, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -187,14 +187,14 @@ def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
 
 
 def test_leaving_a_job_stops_its_work() -> None:
-    ended = threading.Event()
+    ended = Turn()
 
     def work(progress: Callable, stop: threading.Event) -> None:
         while not stop.is_set():
             time.sleep(0.01)
         ended.set()
 
-    with Job(threading.Event(), work):
+    with Job(Turn(), work):
         pass
     assert ended.wait(10)
 
@@ -203,7 +203,7 @@ def test_what_the_work_raises_is_raised_for_the_result() -> None:
     def work(progress: Callable, stop: object) -> None:
         raise EngineError("The file is empty.", "Give another.")
 
-    with Job(threading.Event(), work) as job:
+    with Job(Turn(), work) as job:
         list(job.steps())
         with pytest.raises(EngineError, match="empty"):
             job.result()
