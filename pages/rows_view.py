@@ -52,8 +52,8 @@ def _lengths(bars: Sequence[HistogramBar], limit: int) -> str:
     drawn = "".join(_bar(bar, most, limit) for bar in bars)
     return (
         '<figure class="rs-lengths"><figcaption>How long the rows are, in tokens; the limit is '
-        f'{limit:,}</figcaption><div class="rs-bars">{drawn}</div>'
-        f'<div class="rs-bars-axis"><span>0</span><span>{bars[-1].end:,}</span></div></figure>'
+        f'{limit:,}</figcaption><div class="rs-histogram">{drawn}</div>'
+        f'<div class="rs-histogram-axis"><span>0</span><span>{bars[-1].end:,}</span></div></figure>'
     )
 
 
@@ -67,9 +67,11 @@ def _bar(bar: HistogramBar, most: int, limit: int) -> str:
 
 def _row(example: PreviewExample) -> str:
     tokens = "".join(map(_token, example.tokens))
+    counted = f"{example.supervised_tokens} of {example.total_tokens} tokens supervised"
+    caption = f"class {escape(example.label[:300])}" if example.label else counted
     return (
-        f"<figure><figcaption>Row {example.number}: {example.supervised_tokens} of "
-        f"{example.total_tokens} tokens supervised</figcaption><pre>{tokens}</pre></figure>"
+        f"<figure><figcaption>Row {example.number}: {caption}</figcaption>"
+        f'<pre tabindex="0">{tokens}</pre></figure>'
     )
 
 
@@ -77,6 +79,6 @@ def _token(token: PreviewToken) -> str:
     text = escape(token.text)
     if token.special:
         text = f'<span class="rs-special">{text}</span>'
-    if token.supervised:
+    if token.supervised and token.kept:
         text = f"<mark>{text}</mark>"
     return text if token.kept else f"<s>{text}</s>"

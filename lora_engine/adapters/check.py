@@ -33,6 +33,8 @@ FACTOR = re.compile(r"^(?P<module>.+)\.lora_(embedding_)?(?P<factor>[AB])(\.weig
 EXTRA = re.compile(r"\.(lora_magnitude_vector(\.weight)?|lora_B\.bias)$")
 RETRAIN = "Copy the adapter again from where it was saved, or train it again."
 
+CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
+
 
 @dataclass(frozen=True)
 class AdapterCheck:
@@ -57,6 +59,12 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
     values that are not finite, or a base other than the one it was trained on.
     """
     config = read_adapter_config(path)
+    if config.task_type in CLASSIFIERS:
+        raise EngineError(
+            f"{path} is a classifier's adapter; Compare shows causal language models only.",
+            "Load it with PEFT on the base it was trained on; its provenance.json lists the "
+            "classes.",
+        )
     weights = path / WEIGHTS_FILE
     if not weights.is_file():
         raise NotFound(f"{path} is half-written: it has no {WEIGHTS_FILE}.", RETRAIN)

@@ -56,6 +56,7 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
     peft_type: Literal["LORA"]
+    task_type: str | None = Field(None, max_length=100)
     r: Rank
     lora_alpha: Alpha
     target_modules: PlainName | Names
@@ -95,7 +96,7 @@ class AdapterConfig(BaseModel):
         import_peft()
         from peft import LoraConfig
 
-        fields = self.model_dump(exclude={"peft_type", "base_model_name_or_path"})
+        fields = self.model_dump(exclude={"peft_type", "task_type", "base_model_name_or_path"})
         return LoraConfig(**fields, lora_dropout=0.0, task_type="CAUSAL_LM", inference_mode=True)
 
 

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.encoding import EncodedRow, encode, special_tokens_of
+from lora_engine.data.labelling import FORMATS, label_rows, labels_of
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.sources import load_dataset
 from lora_engine.data.templates import chat_template_of
-from lora_engine.data.tokenizing import counted, tokenization_of
+from lora_engine.data.tokenizing import IGNORED, counted, tokenization_of
 from lora_engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from lora_engine.data.tokenizing import Tokenization, TokenizedRow
     from lora_engine.training.spec import DatasetSpec
 
 MAX_MEASURED_ROWS = 5_000
@@ -50,6 +52,7 @@ class PreviewExample:
 
     supervised_tokens: those kept that the loss is on. total_tokens: of the whole row, before
     truncation. kept_tokens: of these, within the limit. tokens: at most `MAX_SHOWN_TOKENS`.
+    label: the class of a row to classify, or its words' classes in their order.
     """
 
     number: int
@@ -59,6 +62,7 @@ class PreviewExample:
     kept_tokens: int
     truncated: bool
     tokens: tuple[PreviewToken, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,14 @@ def preview(
     """
     dataset = load_dataset(spec, settings or load_settings())
     measured = _measured(dataset.rows)
+    if dataset.format in FORMATS.values():
+        done = label_rows(measured, tokenizer, max_length, labels_of(dataset.rows))
+        examples = [
+            _labelled_example(*pair, tokenizer)
+            for pair in zip(measured[:n], done.rows, strict=False)
+        ]
+        return _preview(dataset, measured, done, [len(row.input_ids) for row in done.rows],
+                        examples, tokenizer, max_length)  # fmt: skip
     lengths: list[int] = []
     shown: list[EncodedRow] = []
 
@@ -122,6 +134,19 @@ def preview(
             yield row
 
     done = tokenization_of(noted(), tokenizer, max_length)
+    examples = [_example(row, tokenizer, max_length) for row in shown]
+    return _preview(dataset, measured, done, lengths, examples, tokenizer, max_length)
+
+
+def _preview(
+    dataset: Dataset,
+    measured: Sequence[Row],
+    done: Tokenization,
+    lengths: Sequence[int],
+    examples: Sequence[PreviewExample],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Preview:
     supervised = sum(label >= 0 for row in done.rows for label in row.labels)
     tokens = sum(len(row.input_ids) for row in done.rows)
     duplicates = _duplicates(measured)
@@ -142,7 +167,7 @@ def preview(
         empty_answers=len(empty),
         length_histogram=_histogram(lengths),
         warnings=done.warnings + _row_warnings(dataset, measured, duplicates, empty, tokenizer),
-        examples=tuple(_example(row, tokenizer, max_length) for row in shown),
+        examples=tuple(examples),
     )
 
 
@@ -185,6 +210,23 @@ def _example(
     )
 
 
+def _labelled_example(
+    row: Row, made: TokenizedRow, tokenizer: PreTrainedTokenizerBase
+) -> PreviewExample:
+    """A row to classify; `made` is cut already, so what is behind the limit is not shown."""
+    special = set(tokenizer.all_special_ids)
+    names = tokenizer.convert_ids_to_tokens(list(made.input_ids[:MAX_SHOWN_TOKENS]))
+    tagged = made.labels if row.words else [IGNORED] * len(names)
+    tokens = tuple(
+        PreviewToken(f"{name} ", token, label != IGNORED, token in special, True)
+        for name, token, label in zip(names, made.input_ids, tagged, strict=False)
+    )
+    count = len(made.input_ids)
+    supervised = sum(label != IGNORED for label in made.labels)
+    text, label = row.text or " ".join(row.words), row.label or " ".join(row.tags)
+    return PreviewExample(row.number, text, supervised, count, count, made.truncated, tokens, label)
+
+
 def _histogram(lengths: Sequence[int]) -> tuple[HistogramBar, ...]:
     """At most `HISTOGRAM_BARS` bars of one width from 0 to the longest row."""
     width = max(lengths) // HISTOGRAM_BARS + 1
@@ -201,7 +243,7 @@ def _duplicates(rows: Sequence[Row]) -> list[int]:
     """Numbers of the rows that say exactly what an earlier row says."""
     seen, repeated = set(), []
     for row in rows:
-        content = (row.messages, row.text)
+        content = (row.messages, row.text, row.words)
         if content in seen:
             repeated.append(row.number)
         seen.add(content)

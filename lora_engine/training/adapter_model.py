@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError
+from lora_engine.training.data_spec import Task
 from lora_engine.training.method_spec import MethodSpec
-from lora_engine.training.saving import write_folder
+from lora_engine.training.saving import CHAT_TEMPLATE, write_folder
 from lora_engine.training.starts import ADAPTER, Factors, adapted_linears, take_out_of_base
 from lora_engine.training.trainee import ModuleUpdate, restore_trained, trained_tensors
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
+TASK_TYPES: dict[Task, str] = {
+    "causal_lm": "CAUSAL_LM",
+    "sequence_classification": "SEQ_CLS",
+    "token_classification": "TOKEN_CLS",
+}
+HEADS = ("classifier", "score")  # what classification heads are called in transformers
 START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a checkpoint
 
 
@@ -30,10 +37,12 @@ START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a ch
 class AdaptedModel:
     """A frozen base and an adapter that trains. A Trainee.
 
+    chat_template: the Jinja source the rows were written with, empty for none.
     started: A and B by module as they began, where their product was taken out of the base.
     """
 
     model: PeftModel
+    chat_template: str = ""
     started: dict[str, Factors] = field(default_factory=dict)
     saved_as: Literal["adapter", "model"] = "adapter"
 
@@ -65,6 +74,8 @@ class AdaptedModel:
                 # The base's own embeddings never belong into an adapter file.
                 self.model.save_pretrained(str(staging), save_embedding_layers=False)
             (staging / "README.md").unlink(missing_ok=True)
+            if self.chat_template:
+                (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
 
         write_folder(folder, fill, provenance)
 
@@ -91,12 +102,16 @@ class AdaptedModel:
         )
 
 
-def lora_config(method: MethodSpec) -> LoraConfig:
-    """PEFT's configuration for the spec's method; the starts of `starts` begin as its default."""
+def lora_config(method: MethodSpec, task: Task = "causal_lm") -> LoraConfig:
+    """PEFT's configuration for the spec's method; the starts of `starts` begin as its default.
+
+    A classifier's head is new, so it trains whole: PEFT puts it among the modules to save.
+    """
     from peft import LoraConfig
 
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=TASK_TYPES[task],
+        exclude_modules=None if task == "causal_lm" else list(HEADS),
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
@@ -112,7 +127,9 @@ def lora_config(method: MethodSpec) -> LoraConfig:
     )
 
 
-def add_adapter(base: PreTrainedModel, method: MethodSpec, quantized: bool) -> PeftModel:
+def add_adapter(
+    base: PreTrainedModel, method: MethodSpec, quantized: bool, task: Task = "causal_lm"
+) -> PeftModel:
     """The base, frozen, with a fresh adapter whose weights are float32.
 
     Raises EngineError where the targets match nothing, or a pattern names no module.
@@ -122,7 +139,7 @@ def add_adapter(base: PreTrainedModel, method: MethodSpec, quantized: bool) -> P
     if quantized:
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     try:
-        model = get_peft_model(base, lora_config(method))
+        model = get_peft_model(base, lora_config(method, task))
     except ValueError as error:
         raise EngineError(
             f"The adapter does not fit the base model: {error}",

@@ -79,6 +79,8 @@ def _missing_here(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
 
 def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     method, optimization = spec.method, spec.optimization
+    if spec.task != "causal_lm":
+        yield from _classifier_conflicts(spec)
     if method.has_adapter:
         yield from _start_conflicts(spec)
         if method.lora_bias and method.use_dora:
@@ -95,6 +97,16 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
                 f"optimization.{name}",
                 "needs rows to evaluate on; raise dataset.eval_fraction above 0",
             )
+
+
+def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    what = f"with the task {spec.task}"
+    if spec.method.finetuning_type not in ("lora", "full"):
+        yield FieldProblem("method.finetuning_type", f"{what}, lora and full are there")
+    if spec.method.init not in ("default", "gaussian", "orthogonal"):
+        yield FieldProblem("method.init", f"{what}, default, gaussian and orthogonal are there")
+    if spec.quantization is not None:
+        yield FieldProblem("quantization", f"{what}, the base stays in 16 or 32 bit")
 
 
 def _start_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

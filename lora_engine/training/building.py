@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models import load_base_model
+from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.host_memory import return_large_blocks, share_one_heap
 from lora_engine.training import starts
@@ -14,6 +15,7 @@ from lora_engine.training.adapter_model import AdaptedModel, add_adapter
 from lora_engine.training.autocast import AutocastPath
 from lora_engine.training.batches import ForwardPath
 from lora_engine.training.choosing import choose_path
+from lora_engine.training.classifying import ClassifyingPath, load_classifier
 from lora_engine.training.padded import PaddedPath
 from lora_engine.training.preparation import Job
 from lora_engine.training.spec import RunSpec
@@ -38,12 +40,23 @@ def build_trainee(job: Job, fresh: bool) -> Trainee:
     random.seed(job.spec.seed)
     if job.device == "cpu":
         _spare_host_memory(job.spec)
-    base = load_base_model(job.base, job.device, job.dtype, job.spec.quantization)
+    base = _base(job)
     if job.spec.optimization.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
     if not job.spec.method.has_adapter:
-        return WholeModel(make_trainable(base, job.spec.method), job.tokenizer, job.dtype)
+        whole = make_trainable(base, job.spec.method)
+        return WholeModel(whole, job.tokenizer, job.dtype, _chat_template(job))
     return _adapted(job, base, fresh)
+
+
+def _base(job: Job) -> PreTrainedModel:
+    if job.spec.task == "causal_lm":
+        return load_base_model(job.base, job.device, job.dtype, job.spec.quantization)
+    return load_classifier(job.base, job.spec.task, job.data.labels, job.device, job.dtype)
+
+
+def _chat_template(job: Job) -> str:
+    return chat_template_of(job.tokenizer).source if job.data.template else ""
 
 
 def _spare_host_memory(spec: RunSpec) -> None:
@@ -54,8 +67,8 @@ def _spare_host_memory(spec: RunSpec) -> None:
 
 def _adapted(job: Job, base: PreTrainedModel, fresh: bool) -> AdaptedModel:
     method = job.spec.method
-    model = add_adapter(base, method, job.spec.quantization is not None)
-    trainee = AdaptedModel(model)
+    model = add_adapter(base, method, job.spec.quantization is not None, job.spec.task)
+    trainee = AdaptedModel(model, _chat_template(job))
     if not fresh:
         return trainee
     if method.init in starts.MOVES_BASE:
@@ -86,6 +99,8 @@ def build_path(job: Job, trainee: Trainee) -> ForwardPath:
     import torch
 
     rows, pad_id = job.data.training, job.tokenizer.pad_token_id
+    if job.spec.task != "causal_lm":
+        return ClassifyingPath(trainee.model, pad_id, job.device, job.dtype)
     if trainee.saved_as == "adapter" or job.dtype == torch.float32:
         return choose_path(trainee.model, rows, pad_id, job.device)
     with torch.autocast(job.device, job.dtype):

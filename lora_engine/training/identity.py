@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.training.checkpoints import Identity
@@ -29,9 +30,19 @@ def spec_hash(spec: RunSpec) -> str:
 
 
 def provenance_of(
-    run: str, spec: RunSpec, base: BaseModel, identity: Identity, chat_template_hash: str
+    run: str,
+    spec: RunSpec,
+    base: BaseModel,
+    identity: Identity,
+    chat_template_hash: str,
+    chat_template: str,
+    labels: Sequence[str],
 ) -> bytes:
-    """`provenance.json`: where an adapter comes from, as JSON."""
+    """`provenance.json`: where an adapter comes from, as JSON.
+
+    chat_template: the name of the one the rows were written with, empty for none. labels: a
+    classifier's classes in the order of its outputs.
+    """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     document = {
         "run": run,
@@ -39,7 +50,9 @@ def provenance_of(
         "base_model": base.name,
         "base_fingerprint": identity.base_fingerprint,
         "data_hash": identity.data_hash,
+        "chat_template": chat_template,
         "chat_template_hash": chat_template_hash,
+        **({"labels": list(labels)} if labels else {}),
         "versions": {"python": platform.python_version(), **versions},
     }
     return json.dumps(document, indent=1).encode()

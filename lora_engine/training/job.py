@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from lora_engine.settings import Settings
 from lora_engine.training.building import build_path, build_trainee
+from lora_engine.training.classifying import scores_of
 from lora_engine.training.keeping import (
     checkpoint_to_resume,
     keep_best_result,
@@ -74,6 +75,7 @@ def train_job(job: Job, resume: bool, position: Position, should_stop: Callable[
         save,
         lambda: memory_bytes(job.device),
         reporter.on_evaluation,
+        lambda: scores_of(path, data.evaluation, job.plan.batch_size),
     )
     try:
         finished = train(

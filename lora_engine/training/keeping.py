@@ -85,7 +85,9 @@ def keep_checkpoint(
 def keep_result(job: Job, trainee: Trainee, position: Position) -> None:
     """Write `adapter/` or `model/`, and note in `position` what was written."""
     name, template = job.directory.path.name, template_hash(job.tokenizer)
-    provenance = provenance_of(name, job.spec, job.base, job.identity, template)
+    provenance = provenance_of(
+        name, job.spec, job.base, job.identity, template, job.data.template, job.data.labels
+    )
     trainee.save(job.directory.path / trainee.saved_as, provenance)
     position.saved_as, position.saved_step = trainee.saved_as, position.step
 

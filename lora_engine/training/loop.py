@@ -46,6 +46,14 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How a classifier does: both between 0 and 1, F1 the mean over the classes."""
+
+    accuracy: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class Hooks:
     """What the loop calls out to; all run between steps."""
 
@@ -54,6 +62,7 @@ class Hooks:
     save: Callable[[Position], None]
     memory_bytes: Callable[[], int]
     on_evaluation: Callable[[Position], None] = lambda _: None
+    scores: Callable[[], Scores | None] = lambda: None
 
 
 def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
@@ -110,6 +119,7 @@ def train(
         last = step == plan.total_steps
         due = last or step % optimization.eval_every == 0
         eval_loss = evaluate(path, evaluation_rows, plan.batch_size) if due else None
+        scores = hooks.scores() if eval_loss is not None else None
         if eval_loss is not None:
             _remember_evaluation(position, eval_loss)
         position.elapsed_s = time.perf_counter() - clock_start
@@ -127,6 +137,8 @@ def train(
                 memory_bytes=hooks.memory_bytes(),
                 total_steps=plan.total_steps,
                 eval_loss=eval_loss,
+                eval_accuracy=scores.accuracy if scores else None,
+                eval_f1=scores.f1 if scores else None,
             )
         )
         if due:

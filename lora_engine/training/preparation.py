@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
+from lora_engine.data.labelling import label_rows, labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
@@ -29,12 +30,18 @@ log = logging.getLogger("lora_engine.training.worker")
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Rows as tokens, and what they came from; `shown` are rows to ask sample questions from."""
+    """Rows as tokens, and what they came from.
+
+    shown: rows to ask sample questions from. template: the chat template's name, empty for none.
+    labels: a classifier's classes in the order of its outputs.
+    """
 
     training: list[TokenizedRow]
     evaluation: list[TokenizedRow]
     shown: tuple[Row, ...]
     content_hash: str
+    template: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,15 @@ def prepare(directory: RunDirectory, settings: Settings) -> Job:
 
 def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
     dataset = load_dataset(spec.dataset, settings)
+    refuse_other_task(spec.task, dataset)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
-    cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
-    tokenized = cache.tokenize([*training, *evaluation], tokenizer, spec.optimization.max_length)
+    rows, limit = [*training, *evaluation], spec.optimization.max_length
+    labels = () if spec.task == "causal_lm" else labels_of(rows)
+    if labels:
+        tokenized = label_rows(rows, tokenizer, limit, labels)
+    else:
+        cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
+        tokenized = cache.tokenize(rows, tokenizer, limit)
     for warning in tokenized.warnings:
         log.warning("%s", warning)
     held_out = {row.number for row in evaluation}
@@ -88,6 +101,8 @@ def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
         [row for row in tokenized.rows if row.number in held_out],
         evaluation or training,
         dataset.content_hash,
+        tokenized.template,
+        labels,
     )
     if not prepared.training:
         raise EngineError(
@@ -113,7 +128,7 @@ def write_prediction(job: Job) -> None:
     """
     from lora_engine.calculator import prediction
 
-    if job.base.path is None:
+    if job.base.path is None or job.spec.task != "causal_lm":
         return
     lengths = [len(row.input_ids) for row in job.data.training]
     groups = job.plan.groups

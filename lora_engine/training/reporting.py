@@ -51,7 +51,7 @@ class Reporter:
 def _prompts(job: Job) -> list[SamplePrompt]:
     """The spec's prompts, or the first questions of the rows kept apart."""
     report, data = job.spec.report, job.data
-    if not report.samples:
+    if not report.samples or job.spec.task != "causal_lm":
         return []
     if report.sample_prompts:
         texts = report.sample_prompts[: report.samples]

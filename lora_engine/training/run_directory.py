@@ -36,7 +36,10 @@ RESERVE_BYTES = 64 * 1024  # a result and the folder's own blocks fit in easily
 
 
 class MetricsRow(BaseModel):
-    """One logged step. Losses are nats a supervised token; memory is the worker's own."""
+    """One logged step. Losses are nats a supervised token; memory is the worker's own.
+
+    eval_accuracy, eval_f1: of a classifier, see `classifying.scores_of`.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -52,6 +55,8 @@ class MetricsRow(BaseModel):
     memory_bytes: int
     total_steps: int
     eval_loss: float | None = None
+    eval_accuracy: float | None = None
+    eval_f1: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lora_engine.training.run_directory import sync_directory
 
+CHAT_TEMPLATE = "chat_template.jinja"  # as transformers names it beside a tokenizer
+
 
 def write_folder(folder: Path, fill: Callable[[Path], None], provenance: bytes) -> None:
     """Replace `folder` by what `fill` writes into an empty one, with `provenance.json` beside it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError
 from lora_engine.training.method_spec import MethodSpec
-from lora_engine.training.saving import write_folder
+from lora_engine.training.saving import CHAT_TEMPLATE, write_folder
 from lora_engine.training.trainee import ModuleUpdate, restore_trained, trained_tensors
 
 if TYPE_CHECKING:
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeModel:
-    """The base, some or all of its weights training. A Trainee. dtype: of the saved weights."""
+    """The base, some or all of its weights training. A Trainee.
+
+    dtype: of the saved weights. chat_template: what the rows were written with, empty for none; a
+    base without one is saved with it.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
+    chat_template: str = ""
     saved_as: Literal["adapter", "model"] = "model"
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -42,6 +47,8 @@ class WholeModel:
             weights = {name: t.to(self.dtype) for name, t in self.model.state_dict().items()}
             self.model.save_pretrained(staging, state_dict=weights)
             self.tokenizer.save_pretrained(staging)
+            if self.chat_template and not self.tokenizer.chat_template:
+                (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
 
         write_folder(folder, fill, provenance)
 

@@ -1,0 +1,174 @@
+"""Classifiers on a tiny random BERT: they learn, are scored, resume exactly, and load with PEFT."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from lora_engine.adapters.check import check_adapter
+from lora_engine.base_models import load_tokenizer, resolve_base_model
+from lora_engine.data import preview
+from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.training.classifying import score
+from lora_engine.training.preflight import check_run
+from tests.training_runs import losses, tiny_spec, train_here
+
+THINGS = {"animal": ["dog", "cat", "fox"], "plant": ["oak", "rose", "fern"]}
+FILLERS = ["a", "the", "one", "sees", "near", "old"]
+STEPS = {"batch_size": 8, "max_steps": 100, "learning_rate": 0.01, "eval_every": 100}
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory) -> Path:
+    """A random two-layer BERT over a vocabulary of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *FILLERS, *(word for group in THINGS.values() for word in group)]
+    inner = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+    ).save_pretrained(folder)  # fmt: skip
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def sentences(count: int = 320):
+    """(words, tags, class) of made-up sentences with one thing in each."""
+    source = random.Random(0)
+    for _ in range(count):
+        name = source.choice(list(THINGS))
+        words = source.choices(FILLERS, k=source.randint(2, 6))
+        place = source.randrange(len(words) + 1)
+        words.insert(place, source.choice(THINGS[name]))
+        tags = [name.upper() if i == place else "O" for i in range(len(words))]
+        yield words, tags, name
+
+
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    path = tmp_path / "texts.jsonl"
+    rows = [{"text": " ".join(words), "label": name} for words, _, name in sentences()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def tagged(tmp_path) -> Path:
+    path = tmp_path / "tagged.jsonl"
+    rows = [{"tokens": words, "tags": tags} for words, tags, _ in sentences()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("task", "auto", "labels"),
+    [
+        ("sequence_classification", AutoModelForSequenceClassification, ["animal", "plant"]),
+        ("token_classification", AutoModelForTokenClassification, ["ANIMAL", "O", "PLANT"]),
+    ],
+)
+def test_an_adapter_and_a_head_learn_and_load_with_peft(
+    task, auto, labels, tiny_bert, texts, tagged, settings, tmp_path
+):
+    rows = texts if task == "sequence_classification" else tagged
+    spec = tiny_spec(tiny_bert, rows, task=task, optimization=STEPS)
+    check_run(spec, settings)
+    directory, _ = train_here(spec, tmp_path / "run", settings)
+    (last,) = [row for row in directory.metrics() if row.eval_loss is not None]
+    assert last.eval_accuracy > 0.95
+    assert last.eval_f1 > 0.9
+    assert last.eval_loss < 0.3
+
+    provenance = json.loads((directory.adapter_path / "provenance.json").read_text())
+    assert provenance["labels"] == labels
+    config = json.loads((directory.adapter_path / "adapter_config.json").read_text())
+    assert "classifier" in config["modules_to_save"]
+    torch.manual_seed(7)  # another random head, which the adapter's own must replace
+    base = auto.from_pretrained(tiny_bert, num_labels=len(labels))
+    model = PeftModel.from_pretrained(base, str(directory.adapter_path)).eval()
+    tokenizer = load_tokenizer(resolve_base_model(str(tiny_bert), settings))
+    with torch.no_grad():
+        logits = model(**tokenizer("the old fox sees a", return_tensors="pt")).logits[0]
+    told = [labels[i] for i in logits.reshape(-1, len(labels)).argmax(-1).tolist()]
+    assert told == ["animal"] if len(labels) == 2 else told[1:-1] == ["O", "O", "ANIMAL", "O", "O"]
+    with pytest.raises(EngineError, match="Compare shows causal language models only"):
+        check_adapter(directory.adapter_path, resolve_base_model(str(tiny_bert), settings))
+
+
+def test_a_stopped_classifier_goes_on_exactly(tiny_bert, texts, settings, tmp_path):
+    steps = {**STEPS, "max_steps": 8}
+    spec = tiny_spec(tiny_bert, texts, task="sequence_classification", optimization=steps)
+    whole, _ = train_here(spec, tmp_path / "whole", settings)
+    stopped, _ = train_here(
+        spec, tmp_path / "again", settings, should_stop=iter([False] * 3 + [True] * 9).__next__
+    )
+    train_here(spec, stopped.path, settings, resume=True)
+    assert losses(stopped) == losses(whole)
+
+
+def test_the_whole_encoder_can_train(tiny_bert, texts, settings, tmp_path):
+    method = {"finetuning_type": "full"}
+    spec = tiny_spec(
+        tiny_bert, texts, task="sequence_classification", method=method,
+        optimization={**STEPS, "max_steps": 12, "learning_rate": 0.003},
+    )  # fmt: skip
+    directory, _ = train_here(spec, tmp_path / "run", settings)
+    seen = losses(directory)
+    assert seen[12] < seen[1]
+    saved = AutoModelForSequenceClassification.from_pretrained(directory.path / "model")
+    assert saved.config.id2label == {0: "animal", 1: "plant"}
+
+
+def test_rows_and_task_that_do_not_fit_are_refused_before_the_run(tiny_bert, texts, settings):
+    with pytest.raises(EngineError, match="rows to classify .* task is causal_lm"):
+        check_run(tiny_spec(tiny_bert, texts), settings)
+    with pytest.raises(EngineError, match="needs token_classification"):
+        check_run(tiny_spec(tiny_bert, texts, task="token_classification"), settings)
+    wrong = {"finetuning_type": "freeze"}
+    with pytest.raises(InvalidInput, match="lora and full are there"):
+        check_run(
+            tiny_spec(tiny_bert, texts, task="sequence_classification", method=wrong), settings
+        )
+    one = texts.with_name("one.jsonl")
+    one.write_text('{"text": "a dog", "label": "animal"}\n' * 4)
+    spec = tiny_spec(tiny_bert, one, task="sequence_classification")
+    with pytest.raises(EngineError, match="1 classes"):
+        check_run(spec, settings)
+
+
+def test_the_preview_shows_classes_and_tags(tiny_bert, texts, tagged, settings):
+    tokenizer = load_tokenizer(resolve_base_model(str(tiny_bert), settings))
+    spec = tiny_spec(tiny_bert, texts).dataset
+    shown = preview(spec, tokenizer, 64, 1, settings).examples[0]
+    assert shown.label in THINGS
+    assert not any(token.supervised for token in shown.tokens)
+    spec = tiny_spec(tiny_bert, tagged).dataset
+    shown = preview(spec, tokenizer, 64, 1, settings).examples[0]
+    assert sum(token.supervised for token in shown.tokens) == len(shown.label.split())
+    cut = preview(spec, tokenizer, 4, 1, settings)
+    assert cut.truncated_rows > 0
+    assert "Cut off at 4 tokens" in cut.warnings[0]
+
+
+def test_scores_are_those_of_the_definition():
+    assert score([0, 0, 1, 1], [0, 1, 1, 1]).accuracy == 0.75
+    # class 0: 2/(2+0+1), class 1: 4/(4+1+0)
+    assert score([0, 0, 1, 1], [0, 1, 1, 1]).f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
