@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
+from math import sqrt
+from statistics import fmean, variance
 
 from lora_engine.training.run_directory import MetricsRow
 
 FEWEST_STEPS = 10
+CERTAIN = 2.0  # standard errors by which the means of two stretches must differ
 NOTICEABLE = 0.02  # share of the loss by which two stretches must differ to count as different
 
 
@@ -22,11 +24,15 @@ def verdict(rows: Sequence[MetricsRow]) -> str:
             "training went on: it memorises. Fewer epochs, a lower rank or dropout would help."
         )
     fifth = max(3, len(rows) // 5)
-    before = fmean(row.loss for row in rows[-2 * fifth : -fifth])
-    after = fmean(row.loss for row in rows[-fifth:])
-    if after < before * (1 - NOTICEABLE):
+    earlier = [row.loss for row in rows[-2 * fifth : -fifth]]
+    lately = [row.loss for row in rows[-fifth:]]
+    before, after = fmean(earlier), fmean(lately)
+    # Batches differ: what their own spread explains is no trend.
+    chance = sqrt((variance(earlier) + variance(lately)) / fifth)
+    least = max(NOTICEABLE * before, CERTAIN * chance)
+    if after < before - least:
         return f"The training loss is still falling: {before:.3g} to {after:.3g} lately."
-    if after > before * (1 + NOTICEABLE):
+    if after > before + least:
         return f"The training loss is rising: {before:.3g} to {after:.3g} lately."
     return f"The training loss has levelled off near {after:.3g}."
 

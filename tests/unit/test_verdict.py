@@ -25,6 +25,7 @@ def curve(losses, evaluations=()):
         ([3.0 * 0.97**i for i in range(50)], (), "still falling"),
         ([1.0] * 50, (), "levelled off"),
         ([1.0 + 0.02 * i for i in range(50)], (), "rising"),
+        ([1.0, 0.7, 1.4, 0.8, 1.1] * 9 + [1.2, 0.9, 1.4, 0.8, 1.2], (), "levelled off"),
         ([3.0 * 0.97**i for i in range(50)], ((10, 2.0), (30, 2.2), (50, 2.5)), "since step 10"),
         ([3.0 * 0.97**i for i in range(50)], ((10, 2.0), (30, 1.8), (50, 1.7)), "still falling"),
     ],
