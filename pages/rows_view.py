@@ -35,8 +35,13 @@ def as_html(preview: Preview) -> str:
 
 def _counts(preview: Preview) -> str:
     """The measured figures, zeros included: a zero is what one wants to see."""
+    shares = (
+        [(layout.share(preview.supervised_share), "of the tokens carry the loss")]
+        if preview.format != "classification"
+        else []
+    )
     cells = (
-        (layout.share(preview.supervised_share), "of the tokens carry the loss"),
+        *shares,
         (layout.count(preview.truncated_rows), "rows over the limit"),
         (layout.count(preview.dropped_rows), "rows left out"),
         (layout.count(preview.duplicate_rows), "duplicates"),

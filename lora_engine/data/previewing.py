@@ -215,7 +215,7 @@ def _labelled_example(
 ) -> PreviewExample:
     """A row to classify; `made` is cut already, so what is behind the limit is not shown."""
     special = set(tokenizer.all_special_ids)
-    names = tokenizer.convert_ids_to_tokens(list(made.input_ids[:MAX_SHOWN_TOKENS]))
+    names = [tokenizer.decode([token]).strip() for token in made.input_ids[:MAX_SHOWN_TOKENS]]
     tagged = made.labels if row.words else [IGNORED] * len(names)
     tokens = tuple(
         PreviewToken(f"{name} ", token, label != IGNORED, token in special, True)
@@ -264,6 +264,9 @@ def _row_warnings(
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[str, ...]:
     said = []
+    if dataset.format in FORMATS.values():
+        task = next(task for task, format in FORMATS.items() if format == dataset.format)
+        said.append(f"Rows to classify: they train an encoder, with the task {task}.")
     if len(measured) < len(dataset.rows):
         said.append(f"Measured on the first {len(measured):,} of {len(dataset.rows):,} rows.")
     if duplicates:

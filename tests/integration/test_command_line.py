@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_engine.data import save_upload
+from lora_engine.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -156,3 +159,12 @@ def test_what_is_bundled_is_listed(run):
     assert "starter" in [model["name"] for model in answer(run("models", "--json"))]
     names = [dataset["name"] for dataset in answer(run("datasets", "--json"))]
     assert {"starter:pirate", "starter:json", "starter:facts"} <= set(names)
+
+
+def test_an_upload_is_listed_and_deleted_only_when_meant(run, tmp_path, rows_file):
+    kept = save_upload(rows_file, "mine.jsonl", Settings(data_dir=tmp_path / "data"))
+    assert kept.name in [item["name"] for item in answer(run("datasets", "--json"))]
+    assert "Give --yes" in refused(run("delete-dataset", kept.name))
+    assert "library has no dataset" in refused(run("delete-dataset", "../runs.db", "--yes"))
+    assert run("delete-dataset", kept.name, "--yes").stdout == f"{kept.name}  deleted\n"
+    assert kept.name not in [item["name"] for item in answer(run("datasets", "--json"))]

@@ -160,6 +160,7 @@ def test_the_preview_shows_classes_and_tags(tiny_bert, texts, tagged, settings):
     shown = preview(spec, tokenizer, 64, 1, settings).examples[0]
     assert shown.label in THINGS
     assert not any(token.supervised for token in shown.tokens)
+    assert "".join(token.text for token in shown.tokens) == f"[CLS] {shown.text} [SEP] "
     spec = tiny_spec(tiny_bert, tagged).dataset
     shown = preview(spec, tokenizer, 64, 1, settings).examples[0]
     assert sum(token.supervised for token in shown.tokens) == len(shown.label.split())
