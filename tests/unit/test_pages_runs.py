@@ -35,8 +35,8 @@ from pages import (
     runs_one,
     runs_table,
     runs_view,
-    train,
 )
+from pages.train_address import spec_in_address
 from tests.unit.test_pages_figures import _coloured
 
 ATTACK = "<img src=x onerror=alert(1)>"
@@ -206,12 +206,12 @@ def test_an_address_changes_any_field_of_a_copied_spec(engine, add):
         "from": "a", "optimization.batch_size": "4", "quantization.bits": "4",
         "optimization.gradient_accumulation": "2",
     }  # fmt: skip
-    spec = train._spec_in_address(engine, SimpleNamespace(query_params=wanted))
+    spec = spec_in_address(engine, SimpleNamespace(query_params=wanted))
     assert (spec.optimization.batch_size, spec.optimization.gradient_accumulation) == (4, 2)
     assert (spec.quantization.bits, spec.name) == (4, "a")
     wrong = {"from": "a", "optimization.batch_size": "many", "optimization.no": "1"}
     with pytest.raises(InvalidInput) as caught:
-        train._spec_in_address(engine, SimpleNamespace(query_params=wrong))
+        spec_in_address(engine, SimpleNamespace(query_params=wrong))
     assert {problem.path for problem in caught.value.problems} == {
         "optimization.batch_size",
         "optimization.no",
