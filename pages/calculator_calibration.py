@@ -65,10 +65,7 @@ def _words(records: list[calculator.MemoryRecord]) -> str:
         if fitted == stated:
             continue
         share = fitted.fragmentation if device == "cuda" else fitted.cpu_fragmentation
-        notes.append(
-            f"Refitted on {device}: {layout.share(share)} of what comes and goes, and "
-            f"{layout.number(fitted.cpu_overhead_gib)} GiB once a process."
-            if device == "cpu"
-            else f"Refitted on {device}: {layout.share(share)} of what comes and goes."
-        )
+        what = f"Refitted on {device}, and used for its next runs: {layout.share(share)} of what"
+        once = f", {layout.number(fitted.cpu_overhead_gib)} GiB once a process"
+        notes.append(f"{what} comes and goes{once if device == 'cpu' else ''}.")
     return layout.notes_html(notes)

@@ -102,9 +102,11 @@ def question_of(
     )
 
 
-def predict(question: MemoryQuestion, baseline_bytes: int) -> Prediction:
+def predict(
+    question: MemoryQuestion, baseline_bytes: int, margins: Margins = MARGINS
+) -> Prediction:
     """The prediction for a question. Raises as `count_model` does."""
-    estimate = estimate_memory(question)
+    estimate = estimate_memory(question, margins)
     staying, moving, margin = parts_of(estimate)
     return Prediction(
         device=question.device,

@@ -168,3 +168,29 @@ def test_an_upload_is_listed_and_deleted_only_when_meant(run, tmp_path, rows_fil
     assert "library has no dataset" in refused(run("delete-dataset", "../runs.db", "--yes"))
     assert run("delete-dataset", kept.name, "--yes").stdout == f"{kept.name}  deleted\n"
     assert kept.name not in [item["name"] for item in answer(run("datasets", "--json"))]
+
+
+def test_a_tensor_is_flattened_and_taken_apart_as_asked(run, tmp_path):
+    import numpy as np
+
+    tensor = np.random.default_rng(0).standard_normal((6, 3, 4)).astype(np.float32)
+    np.save(tmp_path / "filters.npy", tensor)
+
+    found = answer(
+        run("svd", tmp_path / "filters.npy", "--k", 2, "--flatten", "first", "--method", "gram",
+            "--json")
+    )  # fmt: skip
+
+    expected = np.linalg.svd(tensor.reshape(6, 12), compute_uv=False)
+    assert found["shape"] == [6, 12]
+    assert found["method"] == "gram"
+    assert found["singular_values"] == pytest.approx(expected, rel=1e-6)
+    assert "first, last" in refused(
+        run("svd", tmp_path / "filters.npy", "--k", 2, "--flatten", "sideways")
+    )
+
+
+def test_intruder_dimensions_are_looked_for_when_asked(run, tiny_llama):
+    pair = ("--base", tiny_llama, "--tuned", tiny_llama)
+    module = answer(run("spectrum", *pair, "--intruders", "--json"))["modules"][0]
+    assert {"name", "singular_values", "intruders"} <= module.keys()
