@@ -126,10 +126,10 @@ def parts_of(estimate: MemoryEstimate) -> tuple[float, float, float]:
     return staying, total - staying - margin, margin
 
 
-def read_records(runs_dir: Path) -> list[MemoryRecord]:
-    """Every run that has both figures, newest first."""
+def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:
+    """The runs that have both figures, newest first, among the `most` newest (None: all)."""
     found = []
-    for path in sorted(runs_dir.glob(f"*/{FILE}"), reverse=True):
+    for path in sorted(runs_dir.glob(f"*/{FILE}"), reverse=True)[:most]:
         try:
             prediction = Prediction.model_validate_json(path.read_bytes())
             result = RunDirectory(path.parent).result()

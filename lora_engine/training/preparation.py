@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+RUNS_TO_LEARN_FROM = 50
 log = logging.getLogger("lora_engine.training.worker")
 
 
@@ -124,7 +125,8 @@ def _dtype(spec: RunSpec, device: str) -> torch.dtype:
 def write_prediction(job: Job) -> None:
     """The memory this run should need, for the calculator to hold against the measured peak.
 
-    Written just before the model is loaded, with what the process takes by then.
+    Written just before the model is loaded, with what the process takes by then. The margins are
+    fitted to the runs beside this one, where there are enough.
     """
     from lora_engine.calculator import prediction
 
@@ -145,7 +147,9 @@ def write_prediction(job: Job) -> None:
         )
         prediction.predict(question, 0)  # loads all that the baseline should hold
         baseline = memory_bytes(job.device) if job.device == "cpu" else 0
-        predicted = prediction.predict(question, baseline)
+        earlier = prediction.read_records(job.directory.path.parent, RUNS_TO_LEARN_FROM)
+        margins = prediction.refit_margins(earlier, question.device)
+        predicted = prediction.predict(question, baseline, margins)
     except EngineError as error:
         log.info("memory not predicted: %s", error.problem)
         return

@@ -69,6 +69,8 @@ def test_a_spec_is_asked_about_as_it_will_run():
     tied = config["vocab_size"] * config["hidden_size"]
     assert made.staying_bytes > 4 * tied
     assert made.total_bytes == made.staying_bytes + made.moving_bytes + made.margin_bytes
+    fitted = prediction.predict(question, 7, Margins(cpu_overhead_gib=1.0))
+    assert fitted.margin_bytes > GIB > made.margin_bytes
     sixteen = prediction.question_of(spec, MODEL_DIR, "cpu", "bfloat16", 300, 0.5)
     assert sixteen.tokens == 512
 
@@ -89,5 +91,6 @@ def test_only_runs_with_both_figures_are_read(tmp_path):
     (tmp_path / "e" / prediction.FILE).write_text("{")
     found = read_records(tmp_path)
     assert [item.run for item in found] == ["b", "a"]
+    assert read_records(tmp_path, 3) == []  # the newest three have no figures
     assert found[0].measured_bytes == 4 * GIB - 5
     assert found[0].error == pytest.approx(11 / 4 - 1)
