@@ -111,7 +111,7 @@ def _wire_rows(
     engine: Engine, blocks: gr.Blocks, form: SpecForm, show_rows: gr.Button, rows: gr.HTML,
     columns: Sequence[gr.Dropdown], problem: gr.HTML,
 ) -> None:  # fmt: skip
-    """The viewer follows the dataset, its format and its columns."""
+    """The viewer follows the base, the dataset, its format and columns, and the longest row."""
 
     def show(*values: Any) -> str:
         spec = spec_from(form.document(values))
@@ -131,7 +131,8 @@ def _wire_rows(
         return [None for _ in columns]
 
     source, format = form.component("dataset.source"), form.component("dataset.format")
-    changes = [source.change, format.input, *(column.input for column in columns)]
+    base, longest = form.component("base_model"), form.component("optimization.max_length")
+    changes = [source.change, *(part.input for part in (base, format, *columns)), longest.submit]
     wire(
         [show_rows.click, *changes], show, form.components, [rows],
         problem=problem, show_progress="minimal", trigger_mode="always_last",

@@ -52,6 +52,12 @@ def test_upload_name_the_columns_see_the_rows_delete(
     expect(rows.locator("pre s").first).to_be_attached()
     screenshot(page, "train-columns")
 
+    page.get_by_role("button", name="The steps").click()
+    longest = page.get_by_label("Longest row")
+    longest.fill("8")
+    longest.press("Enter")
+    expect(rows).to_contain_text("100 % of rows lose a part to truncation at 8 tokens")
+
     page.get_by_role("button", name="Uploaded datasets").click()
     page.get_by_role("button", name="Delete…").click()
     question = page.locator("#delete-dataset-question").first
