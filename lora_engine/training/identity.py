@@ -23,10 +23,13 @@ def identity_of(spec: RunSpec, base: BaseModel, data_hash: str) -> Identity:
 
 
 def spec_hash(spec: RunSpec) -> str:
-    """Over everything that bears on the weights: the name and the reports may change freely."""
-    return hashlib.sha256(spec.model_dump_json(exclude={"name", "report"}).encode()).hexdigest()[
-        :16
-    ]
+    """Over everything that bears on the weights: the name and the reports may change freely.
+
+    Values at their defaults are left out, so that a field which a later version adds does not
+    make the checkpoints of an earlier one another run's.
+    """
+    told = spec.model_dump_json(exclude={"name", "report"}, exclude_defaults=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def provenance_of(
