@@ -175,3 +175,13 @@ def test_another_servers_key_stays_out_of_page_log_and_export(server: Server, pa
     kept = [path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()]
     assert kept
     assert not any(key.encode() in content for content in kept)
+
+
+def test_two_tabs_that_ask_at_once_are_both_answered(server: Server, open_page: OpenPage) -> None:
+    first, second = (open_page(server.url + COMPARE.path) for _ in range(2))
+    ask(first)
+    ask(second, "What colour is grass?")
+    finished(first)
+    finished(second)
+    expect(answers(first, 0)).to_contain_text("blue")
+    expect(answers(second, 0)).to_contain_text("green")
