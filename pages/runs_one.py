@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 
 from lora_engine.engine import Engine, RunView
 from lora_engine.runs.states import RunState
-from lora_engine.training.run_directory import MemoryShortage
+from lora_engine.training.run_directory import MemoryShortage, MetricsRow
 from lora_engine.training.verdict import verdict
 from pages import COMPARE, SPECTRUM, TRAIN, layout
 
@@ -46,6 +47,8 @@ def facts(engine: Engine, view: RunView) -> str:
     found = [("Loss", layout.number(newest.loss))]
     if result is not None and result.eval_loss is not None:
         found.append(("Evaluation loss", layout.number(result.eval_loss)))
+    rows = engine.curve(view.id)
+    found += _scores(rows)
     speed = result.tokens_per_s if result is not None else newest.tokens_per_s
     memory = result.peak_memory_bytes if result is not None else newest.memory_bytes
     found += [
@@ -58,8 +61,17 @@ def facts(engine: Engine, view: RunView) -> str:
         ("Device", escape(view.record.device or "–")),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found)
-    words = verdict(engine.curve(view.id))
+    words = verdict(rows)
     return f'<dl class="rs-facts">{cells}</dl><p class="rs-verdict">{escape(words)}</p>'
+
+
+def _scores(rows: Sequence[MetricsRow]) -> list[tuple[str, str]]:
+    """A classifier's newest accuracy and F1, while it runs too; nothing for other runs."""
+    newest = next((row for row in reversed(rows) if row.eval_accuracy is not None), None)
+    if newest is None:
+        return []
+    found = (("Accuracy", newest.eval_accuracy), ("F1", newest.eval_f1))
+    return [(name, layout.number(value)) for name, value in found if value is not None]
 
 
 def _title(view: RunView) -> str:

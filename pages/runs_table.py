@@ -114,6 +114,8 @@ def _result_columns() -> dict[str, RunColumn]:
         "step": number("Steps", of_newest("step"), layout.count),
         "loss": number("Loss", of_newest("loss")),
         "eval_loss": number("Evaluation loss", of_result("eval_loss")),
+        "eval_accuracy": number("Accuracy", of_result("eval_accuracy")),
+        "eval_f1": number("F1", of_result("eval_f1")),
         "best_eval_loss": number("Best evaluation loss", of_result("best_eval_loss")),
         "train_loss": number("Mean training loss", of_result("train_loss")),
         "tokens": number("Tokens read", of_newest("tokens"), layout.count),

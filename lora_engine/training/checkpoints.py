@@ -55,6 +55,8 @@ class Progress(BaseModel):
     evaluations_since_best: int
     best_step: int | None = None
     last_eval_loss: float | None = None
+    last_eval_accuracy: float | None = None
+    last_eval_f1: float | None = None
 
 
 class Manifest(BaseModel):

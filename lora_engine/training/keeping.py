@@ -73,6 +73,8 @@ def keep_checkpoint(
         best_eval_loss=at.best_eval_loss,
         best_step=at.best_step,
         last_eval_loss=at.last_eval_loss,
+        last_eval_accuracy=at.last_eval_accuracy,
+        last_eval_f1=at.last_eval_f1,
         evaluations_since_best=at.evaluations_since_best,
     )
     state = optimizer_tensors(optimizer)

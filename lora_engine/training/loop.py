@@ -41,6 +41,8 @@ class Position:
     best_step: int | None = None
     evaluations_since_best: int = 0
     last_eval_loss: float | None = None
+    last_eval_accuracy: float | None = None
+    last_eval_f1: float | None = None
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
 
@@ -121,7 +123,7 @@ def train(
         eval_loss = evaluate(path, evaluation_rows, plan.batch_size) if due else None
         scores = hooks.scores() if eval_loss is not None else None
         if eval_loss is not None:
-            _remember_evaluation(position, eval_loss)
+            _remember_evaluation(position, eval_loss, scores)
         position.elapsed_s = time.perf_counter() - clock_start
         hooks.on_step(
             MetricsRow(
@@ -176,8 +178,10 @@ def _step(path: ForwardPath, optimizer, batches: Sequence[Batch], max_grad_norm:
     return loss, grad_norm
 
 
-def _remember_evaluation(position: Position, eval_loss: float) -> None:
+def _remember_evaluation(position: Position, eval_loss: float, scores: Scores | None) -> None:
     position.last_eval_loss = eval_loss
+    if scores is not None:
+        position.last_eval_accuracy, position.last_eval_f1 = scores.accuracy, scores.f1
     if position.best_eval_loss is None or eval_loss < position.best_eval_loss:
         position.best_eval_loss = eval_loss
         position.best_step = position.step

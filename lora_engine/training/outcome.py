@@ -34,6 +34,8 @@ def result_of(state: str, position: Position, error: RunProblem | None) -> RunRe
         best_step=position.best_step,
         saved_step=position.saved_step,
         saved_as=position.saved_as,
+        eval_accuracy=position.last_eval_accuracy,
+        eval_f1=position.last_eval_f1,
     )
 
 

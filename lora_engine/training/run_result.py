@@ -43,6 +43,7 @@ class RunResult(BaseModel):
     """The worker's own word on how the run ended.
 
     saved_step, saved_as: which step's weights lie in `adapter/` or `model/`, None where neither.
+    eval_accuracy, eval_f1: a classifier's, at its last evaluation.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -60,3 +61,5 @@ class RunResult(BaseModel):
     best_step: int | None = None
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
+    eval_accuracy: float | None = None
+    eval_f1: float | None = None

@@ -16,6 +16,7 @@ from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import preview
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.training.classifying import score
+from lora_engine.training.outcome import result_of
 from lora_engine.training.preflight import check_run
 from tests.training_runs import losses, tiny_spec, train_here
 
@@ -91,10 +92,12 @@ def test_an_adapter_and_a_head_learn_and_load_with_peft(
     rows = texts if task == "sequence_classification" else tagged
     spec = tiny_spec(tiny_bert, rows, task=task, optimization=STEPS)
     check_run(spec, settings)
-    directory, _ = train_here(spec, tmp_path / "run", settings)
+    directory, position = train_here(spec, tmp_path / "run", settings)
     (last,) = [row for row in directory.metrics() if row.eval_loss is not None]
     assert last.eval_accuracy > 0.95
     assert last.eval_f1 > 0.9
+    result = result_of("finished", position, None)
+    assert (result.eval_accuracy, result.eval_f1) == (last.eval_accuracy, last.eval_f1)
     assert last.eval_loss < 0.3
 
     provenance = json.loads((directory.adapter_path / "provenance.json").read_text())

@@ -281,6 +281,30 @@ def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
     assert engine.move_in_queue("a", 1) == ["c", "b"]
 
 
+def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engine, add):
+    add("plain")
+    add("classifier", steps=8)
+    directory = engine.directory("classifier")
+    last = directory.last_metrics()
+    writer = MetricsWriter(directory)
+    for step, accuracy in ((9, 0.75), (10, 0.875), (11, None)):
+        f1 = None if accuracy is None else accuracy - 0.125
+        scored = {"step": step, "eval_accuracy": accuracy, "eval_f1": f1}
+        writer.write(last.model_copy(update={"eval_loss": accuracy, **scored}))
+    writer.close()
+    result = directory.result().model_copy(update={"eval_accuracy": 0.875, "eval_f1": 0.75})
+    directory.write_result(result)
+
+    facts = runs_one.facts(engine, engine.run("classifier"))
+    assert "<dt>Accuracy</dt><dd>0.875</dd>" in facts
+    assert "<dt>F1</dt><dd>0.750</dd>" in facts
+    assert "Accuracy" not in runs_one.facts(engine, engine.run("plain"))
+    shown = table(runs_view.page(engine, asked(columns=("eval_accuracy", "eval_f1"))))
+    assert {row["raw"][0]: row["raw"][1:] for row in shown["rows"]} == {
+        "classifier": [0.875, 0.75], "plain": [None, None],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("silence", "words"),
     [(Silence(0.0, True), "does not answer"), (Silence(300.0, False), "No step for 5 min")],
