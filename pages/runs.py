@@ -13,12 +13,22 @@ import gradio as gr
 from gradio.components import Component
 
 from lora_engine.engine import Engine
+from lora_engine.errors import NotFound
 from lora_engine.training.recipes import recipe_spec
 from pages import RUNS, layout, runs_curves, runs_inside, runs_parts, runs_table
 from pages.live import live_table, ticked_in
 from pages.runs_figures import STEP, TIME, TOKENS
-from pages.runs_view import Asked, asked_in, mark_of, newest, others_in, page
-from pages.wiring import expose, problem_box, wire
+from pages.runs_view import (
+    Asked,
+    asked_in,
+    found_or_newest,
+    mark_of,
+    newest,
+    others_in,
+    page,
+    written,
+)
+from pages.wiring import expose, problem_box, problem_value, wire
 
 REFRESH_S = 1.0
 EXAMPLE = "pirate"
@@ -113,16 +123,27 @@ def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
     """What is shown changes: on opening, by itself, by a tick, by the search."""
 
     def open_page(request: gr.Request) -> tuple:
-        asked = asked_in(engine, request)
-        record = engine.run(asked.run_id).record if asked.run_id else None
-        written = (record.note, ", ".join(record.tags)) if record else ("", "")
-        given = (asked.run_id, asked.ticked, asked.find, list(asked.states), asked.axis)
-        return (*given, *written, *page(engine, asked))
+        asked, missing = found_or_newest(engine, asked_in(engine, request))
+        given = (asked.ticked, asked.find, list(asked.states), asked.axis)
+        return (*given, *run_parts(asked, missing), *page(engine, asked))
 
-    def tick(last: str | None, *values: Any) -> tuple:
-        asked = Asked(*values)
-        # Before the page has opened nothing is known of what the address asks for.
-        return gr.skip() if last in (None, "", mark_of(engine, asked)) else page(engine, asked)
+    def tick(last: str | None, doomed: str | None, *values: Any) -> tuple:
+        if not last:  # before the page has opened nothing is known of what the address asks for
+            return gr.skip()
+        before = Asked(*values)
+        asked, missing = found_or_newest(engine, before)
+        if missing is not None:
+            # Who deletes it here, just now, need not be told.
+            told = None if before.run_id == doomed else missing
+            return (*run_parts(asked, told), *page(engine, asked))
+        if last == mark_of(engine, asked):
+            return gr.skip()
+        return (*[gr.skip()] * len(shown_run), *page(engine, asked))
+
+    def run_parts(asked: Asked, missing: NotFound | None) -> tuple:
+        """The values of `shown_run`."""
+        problem = gr.skip() if missing is None else problem_value(missing)
+        return (asked.run_id, *written(engine, asked.run_id), problem)
 
     def tick_row(table: str, *values: Any) -> tuple:
         others = ",".join(view.id for view in others_in(engine, ",".join(ticked_in(table))))
@@ -137,13 +158,14 @@ def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
         return runs_inside.values(engine, run_id)
 
     search, note, outputs = parts.search, parts.note, parts.outputs
-    opened = [
-        parts.chosen, parts.ticked, search.find, search.states, parts.axis, note.text, note.tags,
-    ]  # fmt: skip
-    wire([blocks.load], open_page, [], [*opened, *outputs], problem=parts.problem)
+    shown_run = [parts.chosen, note.text, note.tags, parts.problem]
+    opened = [parts.ticked, search.find, search.states, parts.axis, *shown_run, *outputs]
+    wire([blocks.load], open_page, [], opened, problem=problem_box())
     timer, timer_problem = gr.Timer(REFRESH_S), problem_box()
-    asked = [parts.mark, *parts.asked]
-    wire([timer.tick], tick, asked, outputs, problem=timer_problem, queue=False)
+    wire(
+        [timer.tick], tick, [parts.mark, parts.deletion.doomed, *parts.asked],
+        [*shown_run, *outputs], problem=timer_problem, queue=False,
+    )  # fmt: skip
     inside = parts.inside
     wire(
         [timer.tick], look_inside, [inside.mark, parts.chosen], inside.outputs,
@@ -156,7 +178,7 @@ def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
     ticked.then(**parts.remembered)
     changes = [search.find.change, search.states.input, search.columns.input, parts.axis.input]
     changed = wire(
-        changes, show, parts.asked, outputs, problem=parts.problem, trigger_mode="always_last"
+        changes, show, parts.asked, outputs, problem=search.problem, trigger_mode="always_last"
     )
     changed.then(**parts.remembered)
 
@@ -213,20 +235,20 @@ def _wire_deleting(engine: Engine, parts: Parts) -> None:
         view = engine.run(Asked(*values).shown(engine))
         return gr.Group(visible=True), runs_parts.deletion_question(view), view.id
 
-    def keep_run() -> gr.Group:
-        return gr.Group(visible=False)
+    def keep_run() -> tuple:
+        return gr.Group(visible=False), ""
 
     def delete_run(doomed: str, *values: Any) -> tuple:
         engine.delete(doomed)
         left = replace(Asked(*values), run_id=newest(engine))
-        record = engine.run(left.run_id).record if left.run_id else None
-        written = (record.note, ", ".join(record.tags)) if record else ("", "")
-        return (left.run_id, gr.Group(visible=False), *written, *page(engine, left))
+        notes = written(engine, left.run_id)
+        return (left.run_id, gr.Group(visible=False), *notes, *page(engine, left))
 
     deletion, problem = parts.deletion, parts.problem
     question = [deletion.group, deletion.question, deletion.doomed]
     wire([parts.actions.delete.click], ask_to_delete, parts.asked, question, problem=problem)
-    wire([deletion.keep.click], keep_run, [], [deletion.group], problem=problem)
+    kept = [deletion.group, deletion.doomed]
+    wire([deletion.keep.click], keep_run, [], kept, problem=problem)
     deleted = wire(
         [deletion.sure.click], delete_run, [deletion.doomed, *parts.asked],
         [parts.chosen, deletion.group, parts.note.text, parts.note.tags, *parts.outputs],

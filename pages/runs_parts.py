@@ -49,6 +49,7 @@ class Search:
     find: gr.Textbox
     states: gr.Dropdown
     columns: gr.Dropdown
+    problem: gr.HTML  # its own: words from the address count as a search, and would empty another
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def deletion_question(view: RunView) -> str:
 
 def search() -> Search:
     """What the table shows of all runs."""
+    problem = problem_box()
     with gr.Row():
         find = gr.Textbox(
             label="Find", info="Words in the name, note, tags, base model or dataset.",
@@ -124,7 +126,7 @@ def search() -> Search:
             runs_table.choices(), value=list(runs_table.DEFAULT), multiselect=True,
             label="Columns", info="Results, and every field of the spec.", elem_id="columns",
         )  # fmt: skip
-    return Search(find, states, columns)
+    return Search(find, states, columns, problem)
 
 
 def note() -> Note:

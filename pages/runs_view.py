@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
 from lora_engine.engine import Engine, RunView
+from lora_engine.errors import NotFound
 from lora_engine.runs.states import RunState
 from pages import layout, runs_curves, runs_one, runs_parts, runs_table
 from pages.runs_figures import STEP, TIME, TOKENS
@@ -33,6 +34,7 @@ class Asked:
 
 
 def asked_in(engine: Engine, request: gr.Request) -> Asked:
+    """What the address asks for; its run may be one that there is not."""
     states = layout.state_of(request, "state").split(",")
     axis = layout.state_of(request, "over", STEP)
     return Asked(
@@ -50,6 +52,26 @@ def others_in(engine: Engine, ticked: str | None) -> list[RunView]:
     known = {view.id: view for view in engine.runs()}
     ids = dict.fromkeys((ticked or "").split(","))
     return [known[run_id] for run_id in ids if run_id in known][: runs_curves.MOST - 1]
+
+
+def found_or_newest(engine: Engine, asked: Asked) -> tuple[Asked, NotFound | None]:
+    """`asked` as it is, or for the newest run where its own is not there, and why."""
+    try:
+        if asked.run_id:
+            engine.run(asked.run_id)
+    except NotFound as missing:
+        left = replace(asked, run_id=newest(engine))
+        words = f"{missing.problem} The newest run is shown." if left.run_id else missing.problem
+        return left, NotFound(words, "The table below has every run there is.")
+    return asked, None
+
+
+def written(engine: Engine, run_id: str | None) -> tuple[str, str]:
+    """A run's note and its tags as the person wrote them; empty where there is no run."""
+    if not run_id:
+        return "", ""
+    record = engine.run(run_id).record
+    return record.note, ", ".join(record.tags)
 
 
 def newest(engine: Engine) -> str:
