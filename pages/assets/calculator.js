@@ -70,8 +70,8 @@ window.rankscopeCalculator = (() => {
 	function sum(parts, content, changed) {
 		const line = make("div", "rs-sum");
 		parts.forEach((part) => {
-			if (part === "scaling") line.append(make("span", "rs-sign", shown(content.scaling)));
-			else if (!NAMES[part]) line.append(make("span", "rs-sign", part));
+			if (part === "scaling") line.append(make("span", "rs-sum-sign", shown(content.scaling)));
+			else if (!NAMES[part]) line.append(make("span", "rs-sum-sign", part));
 			else {
 				const editable = part.length === 1 ? changed : null;
 				line.append(matrix(part, NAMES[part], content[part], content.most, editable));

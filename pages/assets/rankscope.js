@@ -264,14 +264,25 @@ window.rankscope = (() => {
 		return figure;
 	}
 
-	function bar(label, value, part, accent) {
+	/* A bar of how many numbers something takes, beside the most that any takes. */
+	function sizeBar(name, accent) {
 		const row = make("div", "rs-bar" + (accent ? " rs-bar-accent" : ""));
 		const track = make("div", "rs-track");
+		track.setAttribute("role", "meter");
+		track.setAttribute("aria-label", name);
+		track.setAttribute("aria-valuemin", 0);
 		const fill = make("div");
-		fill.style.width = `max(2px, ${100 * part}%)`;
+		const words = make("b");
 		track.append(fill);
-		row.append(make("span", "", label), track, make("b", "", value));
-		return row;
+		row.append(make("span", "", name), track, words);
+		const show = (value, most, text) => {
+			fill.style.width = `max(2px, ${(100 * value) / most}%)`;
+			words.textContent = text;
+			track.setAttribute("aria-valuenow", value);
+			track.setAttribute("aria-valuemax", most);
+			track.setAttribute("aria-valuetext", text);
+		};
+		return { row, show };
 	}
 
 	function tile([label, value, note]) {
@@ -300,13 +311,12 @@ window.rankscope = (() => {
 				block("B", b, frame.rank / side, content.d / side),
 				block("A", a, content.k / side, frame.rank / side)
 			);
-			const bars = make("div", "rs-bars");
 			const most = Math.max(frame.full, frame.low_rank);
-			bars.append(
-				bar("whole matrix", frame.tiles[0][1], frame.full / most, false),
-				bar("low rank", frame.tiles[1][1], frame.low_rank / most, true)
-			);
-			box.replaceChildren(tiles, blocks, bars);
+			const whole = sizeBar("whole matrix", false);
+			const lowRank = sizeBar("low rank", true);
+			whole.show(frame.full, most, frame.tiles[0][1]);
+			lowRank.show(frame.low_rank, most, frame.tiles[1][1]);
+			box.replaceChildren(tiles, blocks, whole.row, lowRank.row);
 			frame.warnings.forEach((text) => box.append(make("p", "rs-note", text)));
 		};
 		rankPictures.set(box.dataset.id, (chosen) => {
@@ -384,5 +394,5 @@ window.rankscope = (() => {
 		watch("value", draw);
 	}
 
-	return { plot, table, problem, rankPicture, rankTiles, showRank, csv };
+	return { plot, table, problem, rankPicture, rankTiles, showRank, sizeBar, csv };
 })();

@@ -14,8 +14,11 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 		constructor() {
 			this.node = spectrum.make("div", "rs-product-box");
 			this.blocks = spectrum.make("div", "rs-product");
-			this.bars = spectrum.make("div", "rs-bars");
-			this.node.append(this.blocks, this.bars);
+			this.whole = rankscope.sizeBar("m · n", false);
+			this.factors = rankscope.sizeBar("k (m + n)", true);
+			const bars = spectrum.make("div", "rs-bars");
+			bars.append(this.whole.row, this.factors.row);
+			this.node.append(this.blocks, bars);
 			new ResizeObserver(() => this.scale()).observe(this.node);
 		}
 
@@ -44,22 +47,8 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 		/* Bars of the numbers to store: the whole matrix, and its factors with Σ folded into U. */
 		fill(low, full) {
 			const most = Math.max(low, full);
-			const { whole, factors } = this.lengths;
-			whole.fill.style.width = `${(100 * full) / most}%`;
-			factors.fill.style.width = `max(2px, ${(100 * low) / most}%)`;
-			whole.words.textContent = spectrum.count(full);
-			factors.words.textContent = spectrum.count(low);
-		}
-
-		bar(name, accent) {
-			const row = spectrum.make("div", "rs-bar" + (accent ? " rs-bar-accent" : ""));
-			const track = spectrum.make("div", "rs-track");
-			const fill = spectrum.make("div");
-			const words = spectrum.make("b");
-			track.append(fill);
-			row.append(spectrum.make("span", "", name), track, words);
-			this.bars.append(row);
-			return { fill, words };
+			this.whole.show(full, most, spectrum.count(full));
+			this.factors.show(low, most, spectrum.count(low));
 		}
 
 		build(rows, columns, inner) {
@@ -76,8 +65,6 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 			this.blocks.replaceChildren(W.figure, sign, U.figure, S.figure, V.figure);
 			this.inSides = (2 * columns + 2 * inner) / side;
 			this.scale();
-			this.bars.replaceChildren();
-			this.lengths = { whole: this.bar("m · n", false), factors: this.bar("k (m + n)", true) };
 		}
 
 		block(name, kind, high, wide) {
@@ -111,7 +98,7 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 
 	spectrum.Layers = class {
 		constructor(choose) {
-			this.node = spectrum.make("div", "rs-layers");
+			this.node = spectrum.make("div", "rs-directions");
 			this.choose = choose;
 			this.nodes = [];
 		}

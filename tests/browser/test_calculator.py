@@ -89,6 +89,34 @@ def test_train_this_opens_train_filled_in(server: Server, open_page: OpenPage) -
     expect(page.locator("#field-method-rank input[type=number]")).to_have_value("4")
 
 
+PARTS = """(meter) => {
+    const fill = meter.firstElementChild;
+    const [whole, part] = [meter.getBoundingClientRect(), fill.getBoundingClientRect()];
+    const colours = [meter, fill].map((node) => getComputedStyle(node).backgroundColor);
+    return { width: whole.width, filled: part.width, height: part.height, colours };
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_bars_are_as_long_as_their_numbers(
+    dark: bool, width: int, server: Server, open_page: OpenPage
+) -> None:
+    # r (d + k) = 512 · 3072 of the 1024 · 2048 numbers of the whole matrix
+    page = open_page(f"{server.url}/?d=1024&k=2048&r=512", width=width, dark=dark)
+    drawn = {}
+    for name, share in (("whole matrix", 1.0), ("low rank", 0.75)):
+        bar = page.locator("#matrix").get_by_role("meter", name=name)
+        expect(bar).to_have_attribute("aria-valuenow", str(round(share * 1024 * 2048)))
+        drawn[name] = bar.evaluate(PARTS)
+        assert drawn[name]["width"] > 100
+        assert drawn[name]["height"] > 10
+        assert drawn[name]["filled"] == pytest.approx(share * drawn[name]["width"], abs=1)
+        track, fill = drawn[name]["colours"]
+        assert fill not in (track, "rgba(0, 0, 0, 0)")
+    assert drawn["whole matrix"]["colours"][1] != drawn["low rank"]["colours"][1]
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_a_phone(
     dark: bool, server: Server, open_page: OpenPage, screenshot: Callable
