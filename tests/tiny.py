@@ -30,7 +30,8 @@ COMMON = {
 def save_tiny_model(folder: Path, architecture: str = "llama", **changes) -> Path:
     """A random model of the architecture with its tokenizer in `folder`, as any model lies there.
 
-    architecture: llama, qwen2, mistral, gemma, phi or gpt2; `changes` go to its configuration.
+    architecture: llama, qwen2, qwen2_moe, mistral, gemma, phi or gpt2; `changes` go to its
+    configuration.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -41,6 +42,9 @@ def save_tiny_model(folder: Path, architecture: str = "llama", **changes) -> Pat
         sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": len(tokenizer)}
     if architecture == "gemma":
         sizes["head_dim"] = 16
+    if architecture == "qwen2_moe":
+        sizes |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+                  "shared_expert_intermediate_size": 32}  # fmt: skip
     special = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

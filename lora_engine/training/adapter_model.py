@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.training.data_spec import Task
 from lora_engine.training.method_spec import MethodSpec
+from lora_engine.training.ranks import rank_problems, sides_of
 from lora_engine.training.saving import CHAT_TEMPLATE, write_folder
 from lora_engine.training.starts import ADAPTER, Factors, adapted_linears, take_out_of_base
 from lora_engine.training.trainee import ModuleUpdate, restore_trained, trained_tensors
@@ -132,7 +133,8 @@ def add_adapter(
 ) -> PeftModel:
     """The base, frozen, with a fresh adapter whose weights are float32.
 
-    Raises EngineError where the targets match nothing, or a pattern names no module.
+    Raises EngineError where the targets match nothing, a pattern names no module, or a rank is
+    over a weight's smaller side: files that lay on the hub were not there to be asked before.
     """
     from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -145,6 +147,9 @@ def add_adapter(
             f"The adapter does not fit the base model: {error}",
             "Choose target modules that the base model has, or all-linear.",
         ) from error
+    problems = rank_problems(sides_of(model), method)
+    if problems:
+        raise InvalidInput("The run", problems, "Choose a smaller rank for these modules.")
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

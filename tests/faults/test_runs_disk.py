@@ -13,6 +13,7 @@ from lora_engine.training.checkpoints import newest_valid_checkpoint
 from lora_engine.training.run_directory import RunDirectory
 from tests.faults.test_runs_killed import KILLED, adapter, assert_same, curve
 from tests.faults.zygote import FULL_DEVICE, Zygote
+from tests.tiny import save_tiny_model
 
 
 def saved_steps(directory: RunDirectory) -> list[str]:
@@ -102,10 +103,11 @@ def test_a_loss_that_is_no_number_stops_there_and_the_last_finite_adapter_is_kep
     assert adapter(broken) != b""
 
 
-def test_memory_that_the_kernel_refuses_is_called_so(zygote: Zygote, make_run, twelve_steps):
-    spec = twelve_steps()
-    large = spec.model_copy(update={"method": spec.method.model_copy(update={"rank": 4096})})
-    broken = make_run("broken", large)
+def test_memory_that_the_kernel_refuses_is_called_so(
+    zygote: Zygote, make_run, twelve_steps, tmp_path
+):
+    wide = save_tiny_model(tmp_path / "wide", intermediate_size=65_536)  # 100 MB
+    broken = make_run("broken", twelve_steps().model_copy(update={"base_model": str(wide)}))
     assert zygote.run(broken.path, limit_memory=64 << 20) == 2, broken.log_tail()
     error = broken.result().error
     assert "out of memory" in error.problem

@@ -117,6 +117,18 @@ def test_a_submitted_run_outlives_the_command(run, spec_file):
     assert answer(run("runs", "--json")) == []
 
 
+def test_a_rank_over_the_dimension_leaves_no_run(run, spec_file, tmp_path):
+    document = json.loads(spec_file.read_text())
+    spec_file.write_text(json.dumps({**document, "method": {"rank": 33}}))
+    for command in (("submit",), ("train",), ("train", "--run-dir", tmp_path / "own")):
+        said = refused(run(command[0], spec_file, *command[1:]))
+        assert "method.rank: 33 is over the dimension" in said
+        assert "layers.0.self_attn.k_proj" in said
+        assert "at most 32 is allowed" in said
+    assert not (tmp_path / "own").exists()
+    assert answer(run("runs", "--json")) == []
+
+
 def test_a_spec_with_three_errors_reports_three(run, tmp_path):
     path = tmp_path / "bad.json"
     path.write_text('{"method": {"rank": 0}, "optimization": {"epochs": "three"}, "foo": 1}')

@@ -51,14 +51,17 @@ def state_after_a_step(job, trainee, path) -> dict[str, torch.Tensor]:
     return optimizers.optimizer_tensors(optimizer)
 
 
+WIDE = {"rank": 64, "target_modules": ["q_proj", "o_proj"]}
+
+
 def test_eight_bit_state_is_bytes_and_learns_as_float_does(run, built):
-    changes = {"optimization": {"optimizer": "adamw_8bit"}, "method": {"rank": 64}}
+    changes = {"optimization": {"optimizer": "adamw_8bit"}, "method": WIDE}
     state = state_after_a_step(*built(**changes))
     large = [t for name, t in state.items() if name.endswith(".state1") and t.numel() >= 4096]
     assert large
     assert {t.dtype for t in large} == {torch.uint8}
     eight_bit, _ = run(**changes)
-    plain, _ = run(method={"rank": 64})
+    plain, _ = run(method=WIDE)
     assert losses(eight_bit)[1] == losses(plain)[1]
     assert losses(eight_bit) != losses(plain)
     assert losses(eight_bit)[8] == pytest.approx(losses(plain)[8], rel=0.1)

@@ -72,7 +72,7 @@ CASES = {
     "pissa-bias": ("llama", {"init": "pissa", "lora_bias": True}),
     "olora-conv1d": ("gpt2", {"init": "olora"}),
     "pissa-conv1d-biases": ("gpt2", {"init": "pissa", "bias": "lora_only"}),
-    "rank-over-the-dimension": ("llama", {"init": "pissa", "rank": 48}),
+    "rank-over-a-gate-of-one-output": ("qwen2_moe", {"init": "pissa"}),
     "eva": ("llama", {"init": "eva"}),
     "gaussian": ("llama", {"init": "gaussian"}),
     "orthogonal": ("llama", {"init": "orthogonal"}),

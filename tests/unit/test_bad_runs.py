@@ -12,9 +12,10 @@ from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.starter import MODEL_DIR
 from lora_engine.training.preflight import check_run
-from lora_engine.training.spec import spec_from
+from lora_engine.training.ranks import adapted_sides, rank_problems
+from lora_engine.training.spec import MethodSpec, spec_from
 from tests.tiny import CHAT_TEMPLATE, save_tiny_tokenizer
-from tests.training_runs import tiny_spec
+from tests.training_runs import tiny_spec, train_here
 
 
 def refused_paths(document) -> set[str]:
@@ -28,26 +29,63 @@ def test_a_learning_rate_of_ten_and_a_share_of_one_are_named_together():
     assert refused_paths(document) == {"optimization.learning_rate", "dataset.eval_fraction"}
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ({"rank": 129}, "method.rank"),
-        ({"rank": 65, "target_modules": ["q_proj"]}, "method.rank"),
-        ({"rank_pattern": {"k_proj": 40}}, "method.rank_pattern"),
-    ],
-)
-def test_a_rank_over_the_dimension_is_refused(method, path, tiny_llama, rows_file, settings):
+OVER = {
+    "all-linear": ({"rank": 33}, "method.rank", "33", "layers.0.self_attn.k_proj", 32),
+    "named": ({"rank": 65, "target_modules": ["q_proj"]}, "method.rank", "65", "q_proj", 64),
+    "one of two": ({"rank": 40, "target_modules": ["q_proj", "v_proj"]}, "method.rank", "40",
+                   "layers.0.self_attn.v_proj and 1 more", 32),
+    "pattern": ({"rank_pattern": {"k_proj": 40}}, "method.rank_pattern", "40 for k_proj",
+                "layers.0.self_attn.k_proj", 32),
+    "embeddings": ({"rank": 65, "target_modules": ["embed_tokens"]}, "method.rank", "65",
+                   "embed_tokens", 64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OVER)
+def test_a_rank_over_a_targets_smaller_side_is_refused(case, tiny_llama, rows_file, settings):
+    method, path, rank, module, allowed = OVER[case]
     with pytest.raises(InvalidInput) as refused:
         check_run(tiny_spec(tiny_llama, rows_file, method=method), settings)
     (problem,) = refused.value.problems
     assert problem.path == path
-    assert "over the dimension" in problem.message
+    assert problem.message.startswith(f"{rank} is over the dimension")
+    assert f"{module}" in problem.message
+    assert problem.message.endswith(f"at most {allowed} is allowed")
 
 
-@pytest.mark.parametrize("method", [{"rank": 64}, {"rank": 64, "target_modules": ["q_proj"]},
-                                    {"rank": 200, "finetuning_type": "galore"}])  # fmt: skip
-def test_a_rank_that_some_weight_can_have_is_let_through(method, tiny_llama, rows_file, settings):
-    check_run(tiny_spec(tiny_llama, rows_file, method=method), settings)
+ALLOWED = {
+    "all-linear": {"rank": 32},
+    "named": {"rank": 64, "target_modules": ["q_proj"]},
+    "narrow ones by a pattern": {"rank": 64, "rank_pattern": {"k_proj": 32, "v_proj": 32}},
+    "no adapter": {"rank": 200, "finetuning_type": "galore"},
+}
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_a_rank_that_every_target_can_have_is_let_through(case, tiny_llama, rows_file, settings):
+    check_run(tiny_spec(tiny_llama, rows_file, method=ALLOWED[case]), settings)
+
+
+def test_all_linear_lets_routers_through_and_a_name_does_not():
+    sides = {"model.layers.0.mlp.gate": 4, "model.layers.0.mlp.router.proj": 4,
+             "model.layers.0.mlp.up_proj": 16}  # fmt: skip
+    assert rank_problems(sides, MethodSpec(rank=16)) == []
+    named = MethodSpec(rank=16, target_modules=["gate", "up_proj"])
+    assert "at most 4 is allowed" in rank_problems(sides, named)[0].message
+    assert rank_problems(sides, MethodSpec(rank=17))[0].path == "method.rank"
+
+
+def test_what_a_checkpoint_carries_beside_its_layers_is_no_target_of_all_linear():
+    shapes = {"bert.encoder.layer.0.output.dense": (64, 128), "cls.seq_relationship": (2, 64)}
+    assert adapted_sides(shapes, MethodSpec()) == {"bert.encoder.layer.0.output.dense": 64}
+
+
+def test_the_worker_asks_the_model_itself(tiny_llama, rows_file, settings, tmp_path):
+    """A model on the hub has no headers here to ask before the run."""
+    spec = tiny_spec(tiny_llama, rows_file, method={"rank": 33})
+    with pytest.raises(InvalidInput, match=r"method.rank: 33 is over .*k_proj and 3 more is 32"):
+        train_here(spec, tmp_path / "run", settings)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 STRICT = (
