@@ -15,7 +15,16 @@ import numpy as np
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import Decomposition, Stopped, decompose, describe_method, pool, sample
+from lora_engine.spectrum import (
+    Decomposition,
+    Stopped,
+    decompose,
+    describe_method,
+    pool,
+    pool_picture,
+    sample,
+    takes_a_while,
+)
 from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.pooled import PooledFactors
 from lora_engine.spectrum.watch import Progress, StopSign
@@ -23,14 +32,11 @@ from lora_engine.weights import MatrixSource
 from pages.spectrum_job import Job, Step, Turn, Turns
 from pages.spectrum_shelf import Shelf
 from pages.spectrum_source import START_K, Wanted, open_wanted
-from pages.spectrum_update import METHOD as UPDATE_METHOD
-from pages.spectrum_update import FactorMatrix, update_taken_apart
 from pages.spectrum_view import first_look, start_k, view_value
 
 SCREEN = 512
 MOST_RANKS = 1024  # of the pooled factors: 4 MiB in float32 at 512 x 512
 SKETCH_RANKS = 256
-SMALLEST_SLOW_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,8 @@ class Opener:
                 yield (gr.skip(), step.html(), working)
             found, pooled = job.result()
         matrix = self.shelf.put(source, found, pooled)
-        method = UPDATE_METHOD if isinstance(source, FactorMatrix) else None
         opens_at = START_K.get(wanted.name) if wanted.kind == "sample" else None
-        value = view_value(matrix, k or opens_at or start_k(found), wanted.state(), method)
+        value = view_value(matrix, k or opens_at or start_k(found), wanted.state())
         yield (value, _what_to_see(wanted), gr.Button(visible=False))
 
 
@@ -83,30 +88,14 @@ def _what_to_see(wanted: Wanted) -> str:
     return f'<p class="rs-doing">{escape(sample(wanted.name).shows)}</p>'
 
 
-def _looked_at(source: MatrixSource) -> tuple[MatrixSource, PooledFactors | None]:
+def _looked_at(source: MatrixSource) -> tuple[MatrixSource, np.ndarray | None]:
     """The matrix, and its picture alone where taking it apart will take a while."""
-    if min(source.shape) < SMALLEST_SLOW_SIDE or isinstance(source, FactorMatrix):
-        return source, None
-    rows, columns = source.shape
-    nothing = Decomposition(
-        shape=source.shape,
-        singular_values=np.zeros(1),
-        left=np.zeros((rows, 0)),
-        right=np.zeros((columns, 0)),
-        total_squared=0.0,
-        method="svd",
-        eps=0.0,
-        value_floor=0.0,
-    )
-    return source, pool(source, nothing, SCREEN, SCREEN, 0)
+    return source, pool_picture(source, SCREEN, SCREEN) if takes_a_while(source) else None
 
 
 def _taken_apart(
     source: MatrixSource, progress: Progress, stop: StopSign
 ) -> tuple[Decomposition, PooledFactors]:
-    if isinstance(source, FactorMatrix):
-        found = update_taken_apart(source)
-        return found, pool(source, found, SCREEN, SCREEN, MOST_RANKS)
     ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
     found = decompose(source, vectors=ranks, progress=progress, should_stop=stop)
     return found, pool(source, found, SCREEN, SCREEN, MOST_RANKS)

@@ -14,12 +14,11 @@ import gradio as gr
 from lora_engine.base_models import STARTER, resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import SAMPLES, read_adapter, sample
+from lora_engine.spectrum import SAMPLES, read_adapter, sample, update_matrix
 from lora_engine.starter import MODEL_DIR
 from lora_engine.weights import Flatten, MatrixSource, list_tensors, open_matrix, parse_matrix
 from lora_engine.weights.matrix import TensorInfo, describe_shape, flattenings
 from pages import layout
-from pages.spectrum_update import update_matrix
 
 START_SAMPLE = "picture"
 START_K = {"teaching": 2, "low-rank-plus-noise": 8, "hilbert": 4, "picture": 20}

@@ -16,7 +16,6 @@ import numpy as np
 from lora_engine.spectrum import Decomposition
 from lora_engine.spectrum.decomposition import SHARES, Summary
 from lora_engine.spectrum.metrics import NoiseView
-from lora_engine.spectrum.pooled import PooledFactors
 from lora_engine.weights import MatrixSource
 from lora_engine.weights.matrix import describe_shape
 from pages import layout, spectrum_routes
@@ -27,6 +26,7 @@ METHODS = {
     "svd": "Plain SVD in float64.",
     "gram": "Gram route: eigenvalues of W Wᵀ in float64, added up over blocks.",
     "randomized": "Randomised sketch (Halko, Martinsson, Tropp 2011).",
+    "factors": "From the factors: QR of B and of Aᵀ, SVD of the small core between them.",
 }
 FORMULAS = {
     "rank": "σ > σ₁ · max(m, n) · ε",
@@ -47,27 +47,24 @@ def matrix_view(*, elem_id: str) -> gr.HTML:
     )
 
 
-def first_look(source: MatrixSource, pooled: PooledFactors) -> str:
+def first_look(source: MatrixSource, picture: np.ndarray) -> str:
     """The matrix itself, shown while its singular values are still being computed."""
     document = {
         "name": source.name,
         "shape": list(source.shape),
         "picture": {
-            "height": pooled.picture.shape[0],
-            "width": pooled.picture.shape[1],
-            "data": _packed(pooled.picture, "<f4"),
+            "height": picture.shape[0],
+            "width": picture.shape[1],
+            "data": _packed(picture, "<f4"),
         },
     }
     return json.dumps(document)
 
 
-def view_value(
-    matrix: OpenMatrix, k: int, state: Mapping[str, str], method: str | None = None
-) -> str:
+def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
     """Everything the view shows of a matrix taken apart.
 
-    state: what the address says of it, without k. method: said instead of how `found` came
-    about, where it did not come from a decomposition of ours.
+    state: what the address says of it, without k.
     """
     found, source = matrix.found, matrix.source
     summary = found.summary()
@@ -79,7 +76,7 @@ def view_value(
         "dtype": source.dtype,
         "state": dict(state),
         "k": min(max(1, k), found.singular_values.size),
-        "method": method or METHODS[found.method],
+        "method": METHODS[found.method],
         "certificate": found.truncate(1).certificate.statement,
         "curves": _curves(found),
         "norm": found.frobenius_norm,

@@ -7,6 +7,7 @@
     samples        matrices to start from
     orthonormal    orthonormal columns by matrix products
     factors        the exact spectrum of B A without forming it; sums and differences
+    update         a module's B A as a matrix to take apart
     adapter        a PEFT adapter folder as typed modules
     describe       describe_adapter(path): the `spectrum` command
     base_delta     an update beside its base weight; DoRA's true update
@@ -21,7 +22,7 @@ from lora_engine.spectrum.checkpoints import compare_checkpoints, intruder_dimen
 from lora_engine.spectrum.decomposition import Certificate, Decomposition, Summary, Truncation
 from lora_engine.spectrum.describe import describe_adapter, describe_module
 from lora_engine.spectrum.factors import Factors, factor_spectrum, factor_values, stack
-from lora_engine.spectrum.pooled import pool, tile_rms, window
+from lora_engine.spectrum.pooled import pool, pool_picture, tile_rms, window
 from lora_engine.spectrum.samples import SAMPLES, sample
 from lora_engine.spectrum.svd import (
     SvdReport,
@@ -29,11 +30,13 @@ from lora_engine.spectrum.svd import (
     decompose_file,
     describe_method,
     report,
+    takes_a_while,
     write_factors,
     write_rank_k,
     write_table,
 )
 from lora_engine.spectrum.two_adapters import similarity, subspace_similarity
+from lora_engine.spectrum.update import FactorMatrix, update_matrix
 from lora_engine.spectrum.watch import Stopped
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "AdapterModule",
     "Certificate",
     "Decomposition",
+    "FactorMatrix",
     "Factors",
     "Stopped",
     "Summary",
@@ -57,13 +61,16 @@ __all__ = [
     "factor_values",
     "intruder_dimensions",
     "pool",
+    "pool_picture",
     "read_adapter",
     "report",
     "sample",
     "similarity",
     "stack",
     "subspace_similarity",
+    "takes_a_while",
     "tile_rms",
+    "update_matrix",
     "window",
     "write_factors",
     "write_rank_k",

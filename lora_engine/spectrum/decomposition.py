@@ -2,9 +2,10 @@
 
     W = U diag(s) V^T,   U (rows, n), s (n,), V (columns, n), n = min(rows, columns)
 
-Three routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
-Gram route beyond, a randomised sketch where even that is too large. How each is computed lives
-in `dense.py` and `randomized.py`.
+Four routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
+Gram route beyond, a randomised sketch where even that is too large. A product of two factors is
+taken apart from these at any size. How each is computed lives in `dense.py`, `randomized.py` and
+`update.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.metrics import NoiseView
 
-Method = Literal["svd", "gram", "randomized"]
+Method = Literal["svd", "gram", "randomized", "factors"]
 
 PLAIN_SIDE = 1024
 """Smaller side up to which a plain SVD takes about a second on two cores."""

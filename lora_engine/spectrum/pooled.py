@@ -84,14 +84,18 @@ def pool(
     row_edges, column_edges = _edges(source.shape, height, width)
     ranks = min(ranks, found.left.shape[1])
     scaled = found.left[:, :ranks] * found.singular_values[:ranks]
-    picture = _tile_means(source, row_edges, column_edges)
     return PooledFactors(
         left=_means(scaled, row_edges).astype(np.float32),
         right=_means(found.right[:, :ranks], column_edges).astype(np.float32),
-        picture=picture.astype(np.float32),
+        picture=_tile_means(source, row_edges, column_edges),
         row_edges=row_edges,
         column_edges=column_edges,
     )
+
+
+def pool_picture(source: MatrixSource, height: int, width: int) -> np.ndarray:
+    """The matrix alone, (tiles down, tiles across) float32, to show before its factors."""
+    return _tile_means(source, *_edges(source.shape, height, width))
 
 
 def window(
@@ -161,4 +165,4 @@ def _tile_means(
         tiles = np.searchsorted(row_edges, np.arange(start, stop), side="right") - 1
         first = np.flatnonzero(np.diff(tiles, prepend=-1))
         sums[tiles[first]] += np.add.reduceat(narrow, first, axis=0)
-    return sums / (np.diff(row_edges)[:, None] * np.diff(column_edges))
+    return (sums / (np.diff(row_edges)[:, None] * np.diff(column_edges))).astype(np.float32)

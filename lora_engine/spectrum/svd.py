@@ -21,6 +21,7 @@ from lora_engine.spectrum.decomposition import (
 )
 from lora_engine.spectrum.dense import blocks, gram_route, plain_svd
 from lora_engine.spectrum.randomized import randomized_sketch
+from lora_engine.spectrum.update import FactorMatrix, decompose_factors
 from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights.matrix import Flatten, MatrixSource, array_matrix, describe_shape
 from lora_engine.weights.nf4 import PackedMatrix
@@ -28,6 +29,7 @@ from lora_engine.weights.reader import open_matrix
 
 MethodChoice = Literal["auto", "svd", "gram", "randomized"]
 DEFAULT_VECTORS = 256
+SMALLEST_SLOW_SIDE = 512
 
 
 def decompose(
@@ -41,11 +43,14 @@ def decompose(
     """The singular values of a matrix and its first `vectors` singular vectors.
 
     method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
-    a randomised sketch with its certificate beyond. progress(share, words) is called between
+    a randomised sketch with its certificate beyond; an adapter's update is taken apart from its
+    factors, with all its vectors. progress(share, words) is called between
     blocks, and a set `should_stop` raises Stopped there.
     """
     source = array_matrix(matrix, "matrix") if isinstance(matrix, np.ndarray) else matrix
     watch = Watch(progress, should_stop)
+    if method == "auto" and isinstance(source, FactorMatrix):
+        return decompose_factors(source)
     chosen = choose_method(source.shape) if method == "auto" else method
     _check_side(source, chosen)
     if chosen == "svd":
@@ -226,6 +231,11 @@ def _check_output(path: Path, suffix: str = ".npy") -> None:
     if path.exists() or not path.parent.is_dir():
         what = "exists already" if path.exists() else "has no folder to lie in"
         raise EngineError(f"The output {path} {what}.", "Choose another name.")
+
+
+def takes_a_while(source: MatrixSource) -> bool:
+    """Whether a person waits for `decompose` long enough to be shown something meanwhile."""
+    return min(source.shape) >= SMALLEST_SLOW_SIDE and not isinstance(source, FactorMatrix)
 
 
 def describe_method(shape: tuple[int, int]) -> str:

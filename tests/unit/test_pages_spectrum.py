@@ -19,7 +19,6 @@ from fastapi.testclient import TestClient
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import Stopped, decompose, pool
-from lora_engine.spectrum.factors import Factors
 from lora_engine.weights.matrix import array_matrix
 from pages.spectrum_api import svd_endpoint
 from pages.spectrum_grid import Cell, Measure, grid_value, place
@@ -27,7 +26,6 @@ from pages.spectrum_job import Job, Turn, Turns
 from pages.spectrum_routes import ADDRESS, add_routes
 from pages.spectrum_shelf import OpenMatrix, Shelf
 from pages.spectrum_source import Wanted, matrices_of, open_wanted
-from pages.spectrum_update import FactorMatrix, update_taken_apart
 from pages.spectrum_view import view_value
 
 TEACHING_ENERGY = (0.78352, 0.92638, 0.99979141)  # of the 5 x 5 teaching matrix, NUMERICS.md
@@ -207,20 +205,6 @@ def test_what_the_work_raises_is_raised_for_the_result() -> None:
         list(job.steps())
         with pytest.raises(EngineError, match="empty"):
             job.result()
-
-
-def test_an_update_is_taken_apart_from_its_factors() -> None:
-    left = np.zeros((32, 4))
-    left[:4] = np.eye(4) * 2
-    matrix = FactorMatrix("update", Factors(left, np.diag([4.0, 3, 2, 1]) @ np.eye(4, 32)))
-
-    found = update_taken_apart(matrix)
-
-    assert found.singular_values == pytest.approx([8, 6, 4, 2])
-    assert found.energy == pytest.approx([0.53333333, 0.83333333, 0.96666667, 1])
-    assert found.rank_k_rows(4, 0, 32) == pytest.approx(matrix.rows(0, 32))
-    with pytest.raises(EngineError, match="zero"):
-        update_taken_apart(FactorMatrix("nothing", Factors(left * 0, np.eye(4, 32))))
 
 
 @pytest.mark.parametrize(

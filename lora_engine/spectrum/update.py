@@ -1,4 +1,7 @@
-"""An adapter's update of one module as a matrix taken apart, exact from its factors."""
+"""An adapter's update of one module as a matrix, taken apart exactly from its factors.
+
+It is never formed whole. For DoRA this is scaling * B A alone; `base_delta.py` has its true update.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import AdapterModule, Decomposition, factor_spectrum
+from lora_engine.spectrum.adapter import AdapterModule
+from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64
-from lora_engine.spectrum.factors import Factors
-
-METHOD = "From the factors: QR of B and of Aᵀ, SVD of the small core between them."
+from lora_engine.spectrum.factors import Factors, factor_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,10 @@ def update_matrix(adapter_name: str, module: AdapterModule) -> FactorMatrix:
     return FactorMatrix(f"ΔW of {module.name} in {adapter_name}", module.factors, notes=notes)
 
 
-def update_taken_apart(matrix: FactorMatrix) -> Decomposition:
+def decompose_factors(matrix: FactorMatrix) -> Decomposition:
     """Its singular values and vectors, from the factors. Raises EngineError for a zero update."""
     spectrum = factor_spectrum(matrix.factors)
-    kept = spectrum.rank
-    if kept == 0:
+    if spectrum.rank == 0:
         raise EngineError(
             f"{matrix.name} is zero: nothing was learned there.", "Choose another module."
         )
@@ -57,7 +58,7 @@ def update_taken_apart(matrix: FactorMatrix) -> Decomposition:
         left=spectrum.left,
         right=spectrum.right,
         total_squared=float(np.square(values).sum()),
-        method="svd",
+        method="factors",
         eps=float(np.finfo(np.float32).eps),
         value_floor=EPS64 * max(matrix.shape) * float(values[0]),
     )
