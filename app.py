@@ -225,9 +225,11 @@ def main() -> int:
     app = create_app(settings, bound_host=host)
     port = listener.getsockname()[1]
     print(f"Rankscope is at http://{host}:{port} (Ctrl+C stops it)", flush=True)
+    # Named, because uvicorn would pick another loop and parser where a tracker brought them along.
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, proxy_headers=False, server_header=False
-    )
+        app, loop="asyncio", http="h11", ws="none", log_config=None, access_log=False,
+        proxy_headers=False, server_header=False,
+    )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 

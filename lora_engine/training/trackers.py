@@ -1,7 +1,8 @@
 """Curves sent on to TensorBoard, Weights & Biases or trackio, each imported only when chosen.
 
 A tracker that cannot be opened is refused before the first step; one that fails later stops the
-run as any other failed write would.
+run as any other failed write would. None is told more than the spec and the metrics: no console
+output, no code, no figures of the machine. A resumed run goes on under the same name.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ class Tracker(Protocol):
 
 def open_trackers(spec: RunSpec, directory: RunDirectory) -> list[Tracker]:
     """The trackers that a spec names. Raises EngineError where one is not installed."""
-    kinds = {"tensorboard": TensorBoard, "wandb": Hosted, "trackio": Hosted}
-    return [kinds[name](name, spec, directory) for name in spec.report.report_to]
+    kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "trackio": Trackio}
+    return [kinds[name](spec, directory) for name in spec.report.report_to]
 
 
 class TensorBoard:
     """Event files in the run's own folder, for `tensorboard --logdir`."""
 
-    def __init__(self, name: str, spec: RunSpec, directory: RunDirectory) -> None:
-        _imported(name)
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        _imported("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(directory.path / "tensorboard")
@@ -54,13 +55,51 @@ class TensorBoard:
         self._writer.close()
 
 
-class Hosted:
-    """wandb, and trackio, which keeps its interface. A resumed run goes on under the same name."""
+class WeightsAndBiases:
+    """A run of the server that `wandb login` named; with WANDB_MODE=offline in the run's folder."""
 
-    def __init__(self, name: str, spec: RunSpec, directory: RunDirectory) -> None:
-        module: Any = _imported(name)
-        self._run = module.init(
-            project=PROJECT, name=directory.path.name, config=spec.model_dump(mode="json")
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        wandb: Any = _imported("wandb")
+        name = directory.path.name
+        try:
+            self._run = wandb.init(
+                project=PROJECT,
+                id=name,
+                name=name,
+                resume="allow",
+                dir=directory.path,
+                config=spec.model_dump(mode="json"),
+                settings=wandb.Settings(
+                    console="off", disable_git=True, save_code=False, x_disable_stats=True
+                ),
+            )
+        except wandb.Error as error:
+            raise EngineError(
+                f"Weights & Biases cannot be reported to: {error}",
+                "Run `wandb login` once, or start the dashboard with WANDB_MODE=offline, which "
+                "keeps the curves in the run's folder for `wandb sync`.",
+            ) from error
+
+    def log(self, row: MetricsRow) -> None:
+        self._run.log(_numbers(row), step=row.step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Trackio:
+    """Its local database under TRACKIO_DIR, for `trackio show`."""
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        trackio: Any = _imported("trackio")
+        self._run = trackio.init(
+            project=PROJECT,
+            name=directory.path.name,
+            resume="allow",
+            config=spec.model_dump(mode="json"),
+            embed=False,
+            auto_log_cpu=False,
+            auto_log_gpu=False,
         )
 
     def log(self, row: MetricsRow) -> None:

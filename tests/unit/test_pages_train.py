@@ -1,9 +1,19 @@
-"""The train page's address: every field a spec changes travels, and comes back as it was."""
+"""The train page: what its address carries, and what its form says of this machine."""
 
 from urllib.parse import parse_qsl, urlsplit
 
+import gradio as gr  # noqa: TID251
+import pytest
+
+from lora_engine.engine import Engine
+from lora_engine.training.availability import Machine
 from lora_engine.training.spec import spec_from
+from pages import train_fields
+from pages.forms import SpecForm
 from pages.train_address import address_of, opening_spec, spec_in_address
+
+# Every gr.Blocks leaves the event loop it made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 
 class Request:
@@ -37,3 +47,19 @@ def test_method_quantization_and_steps_arrive():
 
 def test_what_the_page_shows_anyway_is_left_out():
     assert urlsplit(address_of(opening_spec())).query == "base_model=starter"
+
+
+def test_the_form_says_what_this_machine_cannot_run_and_why(settings, monkeypatch):
+    bare = Machine(has_gpu=False, packages=frozenset({"tensorboard", "bitsandbytes"}))
+    monkeypatch.setattr(train_fields, "this_machine", lambda _: bare)
+    form = SpecForm()
+    with gr.Blocks():
+        train_fields.more_fields(form, Engine(settings))
+    trackers = form.component("report.report_to").info
+    assert "wandb (wandb is not installed: pip install wandb)" in trackers
+    assert "trackio (trackio is not installed: pip install trackio)" in trackers
+    assert "tensorboard (" not in trackers
+    optimizers = form.component("optimization.optimizer").info
+    assert "paged_adamw, paged_adamw_8bit (pages move between a GPU and the host, and this " in (
+        optimizers
+    )
