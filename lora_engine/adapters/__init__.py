@@ -1,7 +1,6 @@
 """Adapters on disk: list, find, describe and check them before anything loads them.
 
 config.py    adapter_config.json, read as untrusted input
-tensors.py   the names and shapes in a safetensors file, from its header alone
 library.py   which adapters are known here, and what a name means
 check.py     is an adapter whole, finite and made for this base model
 

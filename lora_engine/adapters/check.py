@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +17,17 @@ from lora_engine.adapters.config import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterConfig,
-    read_adapter_config,
+    read_applicable_config,
     read_provenance,
-)
-from lora_engine.adapters.tensors import (
-    FLOAT_DTYPES,
-    TensorEntry,
-    read_folder_entries,
-    read_tensor_entries,
 )
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.weights.safetensors_file import TensorEntry, scan
 
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"^(?P<module>.+)\.lora_(embedding_)?(?P<factor>[AB])(\.weight)?$")
 EXTRA = re.compile(r"\.(lora_magnitude_vector(\.weight)?|lora_B\.bias)$")
+FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 RETRAIN = "Copy the adapter again from where it was saved, or train it again."
 
 CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
@@ -58,7 +55,7 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
     Raises NotFound for a missing file; EngineError for incomplete keys, shapes that do not fit,
     values that are not finite, or a base other than the one it was trained on.
     """
-    config = read_adapter_config(path)
+    config = read_applicable_config(path)
     if config.task_type in CLASSIFIERS:
         raise EngineError(
             f"{path} is a classifier's adapter; Compare shows causal language models only.",
@@ -68,8 +65,7 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
     weights = path / WEIGHTS_FILE
     if not weights.is_file():
         raise NotFound(f"{path} is half-written: it has no {WEIGHTS_FILE}.", RETRAIN)
-    entries = read_tensor_entries(weights)
-    modules = _check_factors(weights, entries, config)
+    modules = _check_factors(weights, scan(weights).tensors, config)
     if base.path is not None:
         _check_against_base(weights, modules, base)
     _check_finite(weights)
@@ -96,7 +92,7 @@ def _content_hash(folder: Path) -> str:
 
 
 def _check_factors(
-    path: Path, entries: dict[str, TensorEntry], config: AdapterConfig
+    path: Path, entries: Mapping[str, TensorEntry], config: AdapterConfig
 ) -> dict[str, tuple[int, int]]:
     """Module name to (out_features, in_features), once every pair of factors is whole."""
     factors: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -150,7 +146,9 @@ def _check_pair(
 
 
 def _check_against_base(path: Path, modules: dict[str, tuple[int, int]], base: BaseModel) -> None:
-    entries = read_folder_entries(base.path)
+    entries: dict[str, TensorEntry] = {}
+    for file in sorted(base.path.glob("*.safetensors")):
+        entries.update(scan(file).tensors)
     for module, (out_features, in_features) in modules.items():
         entry = _base_entry(module, entries)
         if entry is None:

@@ -1,14 +1,13 @@
-"""adapter_config.json, read as untrusted input.
+"""adapter_config.json, read as untrusted input: what an adapter's factors mean.
 
-Only plain LoRA (with rsLoRA, DoRA, rank and alpha patterns, modules trained whole) is accepted;
-every number is bounded and modules are given by name, never by a pattern. The base model that
-the file names is kept as a word to show: which base is used is decided elsewhere. This module
-knows nothing of the weights beside the file.
+LoRA only (with rsLoRA, DoRA, rank and alpha patterns, modules trained whole); every number is
+bounded and modules are given by name, never by a pattern. What the file names (a base model, a
+class, a path) is kept as a word to show and never opened or imported. This module knows nothing
+of the weights beside the file.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,58 +16,69 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
 from lora_engine.imports import import_peft
-from lora_engine.training.method_spec import MAX_RANK
+from lora_engine.weights.safetensors_file import parse_json
+from lora_engine.weights.stored import read_exactly
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NAMES = 20_000
+MAX_RANK = 65_536
 REMEDY = "Use an adapter that PEFT saved with plain LoRA, or one that Rankscope trained."
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,300}$")]
 Names = Annotated[list[PlainName], Field(max_length=MAX_NAMES)]
-Alpha = Annotated[float, Field(gt=0.0, le=100_000.0)]
-LayerNumber = Annotated[int, Field(ge=0, le=100_000)]
 Rank = Annotated[int, Field(ge=1, le=MAX_RANK)]
+Alpha = Annotated[float, Field(gt=0.0, le=1e6)]
+LayerNumber = Annotated[int, Field(ge=0, le=100_000)]
 
-# Starts that rewrite the base weight while PEFT injects the adapter: one base is shared here.
-BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# A key of a pattern; PEFT takes a leading ^ for the whole name.
+PatternName = Annotated[str, StringConstraints(pattern=r"^\^?[A-Za-z0-9_.\-]{1,300}$")]
+PATTERNS = ("rank_pattern", "alpha_pattern")
 
-# Fields of PEFT's LoraConfig that change what the adapter computes and are not supported here.
-UNSUPPORTED_FIELDS = (
-    "alora_invocation_tokens",
+OTHER_FORMS = (
     "arrow_config",
     "kasa_config",
     "layer_replication",
-    "megatron_config",
     "monteclora_config",
     "target_parameters",
-    "trainable_token_indices",
     "use_bdlora",
     "use_qalora",
+)
+"""Fields of PEFT's LoraConfig under which the factors are not one B A for each module."""
+
+NOT_APPLIED = (
+    "alora_invocation_tokens",
+    "megatron_config",
+    "trainable_token_indices",
     "velora_config",
 )
+"""Fields that leave the factors as they are and change how a model uses them."""
+
+BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Starts that rewrite the base weight while PEFT injects the adapter."""
 
 
 class AdapterConfig(BaseModel):
     """What an adapter's configuration says, bounded. Field names are PEFT's, as in the file."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     peft_type: Literal["LORA"]
     task_type: str | None = Field(None, max_length=100)
     r: Rank
     lora_alpha: Alpha
-    target_modules: PlainName | Names
+    target_modules: PlainName | Names | None = None
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
     fan_in_fan_out: bool = False
-    bias: Literal["none"] = "none"
-    rank_pattern: Annotated[dict[PlainName, Rank], Field(max_length=MAX_NAMES)] = {}
-    alpha_pattern: Annotated[dict[PlainName, Alpha], Field(max_length=MAX_NAMES)] = {}
+    bias: Literal["none", "all", "lora_only"] = "none"
+    init_lora_weights: bool | Annotated[str, Field(max_length=100)] | None = True
+    rank_pattern: Annotated[dict[PatternName, Rank], Field(max_length=MAX_NAMES)] | None = None
+    alpha_pattern: Annotated[dict[PatternName, Alpha], Field(max_length=MAX_NAMES)] | None = None
     modules_to_save: Names | None = None
-    exclude_modules: Names | None = None
+    exclude_modules: PlainName | Names | None = None
     layers_to_transform: (
         LayerNumber | Annotated[list[LayerNumber], Field(max_length=MAX_NAMES)] | None
     ) = None
@@ -76,35 +86,50 @@ class AdapterConfig(BaseModel):
     base_model_name_or_path: str | None = Field(None, max_length=4096)
 
     @property
-    def rank(self) -> int:
-        return self.r
-
-    @property
-    def scaling(self) -> float:
-        """alpha / rank, or alpha / √rank with rsLoRA (before any pattern)."""
-        return self.lora_alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
+    def start(self) -> str:
+        """How the factors were initialised, in small letters."""
+        return str(self.init_lora_weights).lower()
 
     def rank_of(self, module: str) -> int:
-        """The rank PEFT gives a module: the first pattern that names it or its end, else `r`."""
-        for name, rank in self.rank_pattern.items():
-            if module == name or module.endswith("." + name):
-                return rank
-        return self.r
+        """The rank PEFT gives a module: its own from rank_pattern, else `r`."""
+        return _of_module(self.rank_pattern, module, self.r)
+
+    def scaling_of(self, module: str) -> float:
+        """alpha / rank, or alpha / √rank with rsLoRA; both the module's own."""
+        alpha, rank = _of_module(self.alpha_pattern, module, self.lora_alpha), self.rank_of(module)
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+    def switched_on(self, names: tuple[str, ...]) -> list[str]:
+        """Those of the fields that we do not know which the file sets to something."""
+        return [name for name in names if (self.model_extra or {}).get(name)]
 
     def to_peft(self):
         """PEFT's LoraConfig for inference, made from the checked fields and nothing else."""
         import_peft()
         from peft import LoraConfig
 
-        fields = self.model_dump(exclude={"peft_type", "task_type", "base_model_name_or_path"})
+        apart = {"peft_type", "task_type", "base_model_name_or_path", "init_lora_weights"}
+        fields = self.model_dump(include=set(type(self).model_fields) - apart)
+        fields |= {name: fields[name] or {} for name in PATTERNS}
         return LoraConfig(**fields, lora_dropout=0.0, task_type="CAUSAL_LM", inference_mode=True)
+
+
+def _of_module(pattern: dict[str, float] | None, module: str, otherwise: float) -> float:
+    """PEFT's rule (`get_pattern_key`) for plain names: the first key that is the module's name
+    or its dotted end; a leading ^ asks for the whole name."""
+    for key, value in (pattern or {}).items():
+        plain = key.removeprefix("^")
+        if module == plain or (key == plain and module.endswith("." + plain)):
+            return value
+    return otherwise
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
     """The checked configuration of the adapter in `folder`.
 
-    Raises NotFound where there is none; EngineError for another method than plain LoRA;
-    InvalidInput listing every field that is wrong or out of bounds.
+    Raises NotFound where there is none; InvalidInput listing every field that is wrong or out of
+    bounds, another method than LoRA among them; EngineError for forms of LoRA whose factors mean
+    something else.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -113,11 +138,41 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             f"Give the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}.",
         )
     document = _read_json_object(path)
-    _refuse_other_methods(document, path)
     try:
-        return AdapterConfig.model_validate(document)
+        config = AdapterConfig.model_validate(document)
     except ValidationError as error:
         raise InvalidInput(str(path), _problems(error), REMEDY) from None
+    if forms := config.switched_on(OTHER_FORMS):
+        raise EngineError(
+            f"{path} uses {', '.join(forms)}: its factors are not one product B A for each module.",
+            REMEDY,
+        )
+    return config
+
+
+def read_applicable_config(folder: Path) -> AdapterConfig:
+    """The same, for an adapter to be applied to a base model that others share.
+
+    Raises EngineError too where that would change the base, or where the adapter needs more of
+    PEFT than its factors.
+    """
+    path, config = folder / CONFIG_FILE, read_adapter_config(folder)
+    if used := config.switched_on(NOT_APPLIED):
+        raise EngineError(f"{path} uses {', '.join(used)}, which Rankscope cannot apply.", REMEDY)
+    if config.start.startswith(BASE_CHANGING_STARTS):
+        raise EngineError(
+            f"{path} was started with {config.start!r}, which changes the base weights, so it does "
+            "not belong to the unchanged base.",
+            "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
+        )
+    problems = []
+    if config.bias != "none":
+        problems.append(FieldProblem("bias", f"only 'none' can be applied, got {config.bias!r}"))
+    if config.target_modules is None:
+        problems.append(FieldProblem("target_modules", "the modules must be named"))
+    if problems:
+        raise InvalidInput(str(path), problems, REMEDY)
+    return config
 
 
 def read_provenance(folder: Path) -> dict[str, Any] | None:
@@ -135,37 +190,18 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         raise EngineError(
             f"{path} has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are allowed.", REMEDY
         )
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise EngineError(f"{path} is not JSON: {error}.", REMEDY) from None
+    document = parse_json(path, read_exactly(path, 0, size))
     if not isinstance(document, dict):
         raise EngineError(f"{path} is no JSON object but {type(document).__name__}.", REMEDY)
     return document
 
 
-def _refuse_other_methods(document: dict[str, Any], path: Path) -> None:
-    method = document.get("peft_type")
-    if method != "LORA":
-        raise EngineError(
-            f"{path} is for the method {str(method)[:80]!r}; only LORA works.", REMEDY
-        )
-    used = [name for name in UNSUPPORTED_FIELDS if document.get(name)]
-    if used:
-        raise EngineError(f"{path} uses {', '.join(used)}, which Rankscope cannot apply.", REMEDY)
-    start = str(document.get("init_lora_weights")).lower()
-    if start.startswith(BASE_CHANGING_STARTS):
-        raise EngineError(
-            f"{path} was started with {start[:80]!r}, which changes the base weights, so it does "
-            "not belong to the unchanged base.",
-            "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
-        )
-
-
 def _problems(error: ValidationError) -> list[FieldProblem]:
+    """One problem a field, and one a key of a pattern."""
     problems = {}
     for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"][:1]) or "adapter_config"
+        where = [str(part) for part in item["loc"]]
+        path = ".".join(where[: 2 if where[0] in PATTERNS else 1])
         received = repr(item["input"])
         received = received if len(received) <= 80 else received[:77] + "..."
         problems.setdefault(path, FieldProblem(path, f"{item['msg']}, got {received}"))

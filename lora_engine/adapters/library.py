@@ -17,7 +17,7 @@ from pathlib import Path
 from lora_engine.adapters.config import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    read_adapter_config,
+    read_applicable_config,
     read_provenance,
 )
 from lora_engine.errors import EngineError, NotFound
@@ -87,7 +87,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
 
     Raises NotFound or EngineError where the folder holds no readable LoRA adapter.
     """
-    config = read_adapter_config(path)
+    config = read_applicable_config(path)
     weights = path / WEIGHTS_FILE
     if not weights.is_file():
         raise NotFound(
@@ -103,7 +103,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
     return AdapterSummary(
         name=_text(named) or (path.parent.name if path.name == "adapter" else path.name),
         path=path,
-        rank=config.rank,
+        rank=config.r,
         base_model=_text(provenance.get("base_model")) or config.base_model_name_or_path,
         base_fingerprint=_text(provenance.get("base_fingerprint")),
         run_id=run_id,

@@ -16,14 +16,18 @@ from typing import Literal
 
 import numpy as np
 
+from lora_engine.adapters.config import (
+    BASE_CHANGING_STARTS,
+    WEIGHTS_FILE,
+    AdapterConfig,
+    read_adapter_config,
+)
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.spectrum.adapter_config import AdapterConfig, read_config
 from lora_engine.spectrum.factors import Factors
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile, read_tensor, scan
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 Part = Literal["A", "B", "bias", "magnitude", "embedding_A", "embedding_B"]
 _SUFFIXES: tuple[tuple[str, Part], ...] = (
@@ -96,7 +100,7 @@ def read_adapter(path: str | Path) -> Adapter:
     folder = Path(path)
     if not folder.is_dir():
         raise NotFound(f"There is no adapter folder {folder}.", "Check the path.")
-    config = read_config(folder)
+    config = read_adapter_config(folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise NotFound(
@@ -109,7 +113,7 @@ def read_adapter(path: str | Path) -> Adapter:
     if not parts:
         raise EngineError(f"{WEIGHTS_FILE} holds no LoRA factors.", "Check that it is the adapter.")
     modules = tuple(_read_module(file, name, found, config) for name, found in parts.items())
-    notes = (*config.notes(), *_missing_targets(config, modules, whole), *_whole_note(whole))
+    notes = (*_start_notes(config), *_missing_targets(config, modules, whole), *_whole_note(whole))
     return Adapter(folder, config, modules, whole, notes)
 
 
@@ -191,7 +195,7 @@ def _read_module(
         lora_A=lora_A,
         lora_B=lora_B,
         rank=rank,
-        scaling=config.module_scaling(name, rank),
+        scaling=config.scaling_of(name),
         transposed=embedding or (config.fan_in_fan_out and not convolution),
         magnitude=_vector(file, keys, "magnitude", lora_B.shape[0]),
         bias=_vector(file, keys, "bias", lora_B.shape[0]),
@@ -210,7 +214,7 @@ def _as_matrices(name: str, lora_A: np.ndarray, lora_B: np.ndarray) -> tuple[np.
 
 
 def _check_rank(name: str, lora_A: np.ndarray, lora_B: np.ndarray, config: AdapterConfig) -> int:
-    expected = config.module_rank(name)
+    expected = config.rank_of(name)
     if lora_A.size == 0 or lora_B.size == 0 or {lora_A.shape[0], lora_B.shape[1]} != {expected}:
         raise EngineError(
             f"{name}: the config says rank {expected}, the factors are "
@@ -232,6 +236,24 @@ def _vector(
             "Check that it belongs to this adapter.",
         )
     return values
+
+
+def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
+    """What a person must know to read the numbers of these factors rightly."""
+    notes = []
+    if config.start.startswith(BASE_CHANGING_STARTS):
+        notes.append(
+            f"Initialised by {config.start}: the factors hold a part of the base weight from the "
+            "start, so they are not the training's update alone."
+        )
+    if config.start.startswith("orthogonal"):
+        notes.append(
+            "Initialised as orthogonal: B A is not zero at the start, so the factors are not the "
+            "training's update alone."
+        )
+    if config.switched_on(("alora_invocation_tokens",)):
+        notes.append("An activated LoRA: the update acts only after its invocation tokens.")
+    return tuple(notes)
 
 
 def _missing_targets(

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_engine.adapters.check import check_adapter
-from lora_engine.adapters.config import read_adapter_config
+from lora_engine.adapters.config import read_applicable_config
 from lora_engine.base_models import fingerprint
 from lora_engine.errors import EngineError, InvalidInput
 from tests.compare_models import save_adapter, save_base
@@ -44,18 +44,19 @@ def change_weights(adapter, change):
         ({"lora_alpha": float("inf")}, "lora_alpha: "),
         ({"target_modules": "(a+)+$"}, "target_modules: "),
         ({"target_modules": ["q_proj", ".*"]}, "target_modules: "),
-        ({"rank_pattern": {"(a+)+$": 8}}, "rank_pattern: "),
-        ({"rank_pattern": {"q_proj": 10**9}}, "rank_pattern: "),
+        ({"rank_pattern": {"(a+)+$": 8}}, "rank_pattern.(a+)+$: "),
+        ({"rank_pattern": {"q_proj": 10**9}}, "rank_pattern.q_proj: "),
         ({"exclude_modules": "(a+)+$"}, "exclude_modules: "),
         ({"layers_pattern": "(a+)+$"}, "layers_pattern: "),
         ({"layers_to_transform": [10**12]}, "layers_to_transform: "),
         ({"bias": "all"}, "bias: "),
+        ({"bias": "lora_only", "target_modules": None}, "2 problems"),
     ],
 )
 def test_a_configuration_out_of_bounds_names_the_field(adapter, fields, found):
     change_config(adapter, **fields)
     with pytest.raises(InvalidInput) as caught:
-        read_adapter_config(adapter)
+        read_applicable_config(adapter)
     assert found in caught.value.problem
 
 
@@ -66,12 +67,13 @@ def test_a_configuration_out_of_bounds_names_the_field(adapter, fields, found):
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
     ],
 )
 def test_another_method_than_plain_lora_is_refused(adapter, fields, found):
     change_config(adapter, **fields)
     with pytest.raises(EngineError) as caught:
-        read_adapter_config(adapter)
+        read_applicable_config(adapter)
     assert found in caught.value.problem
 
 
@@ -79,7 +81,7 @@ def test_another_method_than_plain_lora_is_refused(adapter, fields, found):
 def test_a_configuration_that_is_no_small_json_object_is_refused(adapter, content):
     (adapter / "adapter_config.json").write_bytes(content)
     with pytest.raises(EngineError, match=r"adapter_config\.json"):
-        read_adapter_config(adapter)
+        read_applicable_config(adapter)
 
 
 def test_a_missing_factor_is_named(adapter, base):
@@ -96,7 +98,7 @@ def test_a_missing_factor_is_named(adapter, base):
 def test_a_file_cut_short_is_noticed(adapter, base):
     path = adapter / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(EngineError, match="cut short"):
+    with pytest.raises(EngineError, match="its tensors end at byte"):
         check_adapter(adapter, base)
 
 

@@ -80,8 +80,11 @@ def test_no_adapters_is_an_empty_list(settings):
 def test_scaling_and_rank_follow_the_configuration(tmp_path):
     folder = write_adapter(tmp_path / "a", 1)
     config = read_adapter_config(folder)
-    assert config.scaling == 2.0
-    config = config.model_copy(update={"use_rslora": True, "rank_pattern": {"q_proj": 3}})
-    assert config.scaling == pytest.approx(16 / 8**0.5)
-    assert config.rank_of("model.layers.0.self_attn.q_proj") == 3
+    assert config.scaling_of("q_proj") == 2.0
+    patterns = {"rank_pattern": {"^q_proj": 5, "q_proj": 3}, "alpha_pattern": {"v_proj": 4.0}}
+    config = config.model_copy(update={"use_rslora": True, **patterns})
+    query = "model.layers.0.self_attn.q_proj"
+    assert (config.rank_of(query), config.rank_of("q_proj")) == (3, 5)
+    assert config.scaling_of(query) == pytest.approx(16 / 3**0.5)
+    assert config.scaling_of("layers.0.v_proj") == pytest.approx(4 / 8**0.5)
     assert config.rank_of("model.layers.0.self_attn.eq_proj") == 8
