@@ -32,6 +32,7 @@ from pages.compare_talk import (
     Talk,
     column,
     hidden_field,
+    layers_off,
     memory_field,
     strength,
 )
@@ -57,7 +58,8 @@ def build(engine: Engine) -> gr.Blocks:
         with gr.Row(elem_classes="rs-columns"):
             columns = [column(index) for index in range(COLUMNS)]
         with gr.Row(elem_classes="rs-strengths"):
-            strengths = [strength(index) for index in range(MAX_ADAPTERS)]
+            uses = [(strength(index), layers_off(index)) for index in range(MAX_ADAPTERS)]
+        strengths, off = zip(*uses, strict=True)
         chat = Chat()
         with gr.Accordion("Sampling, system prompt and memory", open=False):
             with gr.Row():
@@ -67,11 +69,12 @@ def build(engine: Engine) -> gr.Blocks:
                 sampling = forms.number_fields(Sampling)
         server, session = hidden_field("server"), hidden_field("session")
         talk = Talk(
-            adapters, base, system, memory, sampling, strengths, server, session, Servers(), columns
-        )
-        compare_chat.connect(engine, talk, chat)
+            adapters, base, system, memory, sampling, strengths, off, server, session, Servers(),
+            columns,
+        )  # fmt: skip
+        does = compare_chat.connect(engine, talk, chat)
         compare_server.section(engine, talk, chat)
-        compare_look.section(engine, talk)
+        compare_look.section(engine, talk, does)
         compare_vote.section(engine, talk)
         compare_set.section(engine, talk)
         compare_forgetting.section(engine, talk)

@@ -60,7 +60,7 @@ def answer_columns(
     """
     shown = [name for name in said.names if only in (None, name)]
     server = said.server if SERVER_COLUMN in shown else None
-    yield Step("Loading the model…", _columns(said, asking, dict.fromkeys(shown)))
+    yield Step("Loading the model…", _begun(engine, said, asking, shown))
     model = engine.comparison(said.base, said.chosen)
     requests = [one for one in said.requests(asking) if one.name in shown]
     warnings = layout.notes_html(model.warnings())
@@ -85,13 +85,10 @@ def answer_columns(
 
 def status_html(engine: Engine, said: Said, progress: Progress, limit: int | None) -> str:
     """One line a column: tokens, speed, why it ended; and a word where the context runs out."""
-    strengths = dict(zip(said.chosen, said.strengths, strict=True))
     lines, fullest = [], 0.0
     for name, column in progress.columns.items():
-        title = escape(said.title(engine, name))
-        strength = strengths.get(name, 1.0)
-        at = "" if strength == 1.0 else f" at strength {layout.number(strength)}"
-        lines.append(f"<li><strong>{title}</strong>{at} {_column_status(column)}</li>")
+        heading = escape(said.heading(engine, name))
+        lines.append(f"<li><strong>{heading}</strong> {_column_status(column)}</li>")
         if limit and name != SERVER_COLUMN:
             fullest = max(fullest, (column.prompt_tokens + column.tokens) / limit)
     warning = ""
@@ -105,14 +102,23 @@ def status_html(engine: Engine, said: Said, progress: Progress, limit: int | Non
     return f'<ul class="rs-status">{"".join(lines)}</ul>{warning}'
 
 
-def _columns(said: Said, asking: Sequence[list[Turn]], texts: dict[str, str | None]) -> list[Any]:
-    """Every chatbot's value: its history and the answer so far (None: not begun)."""
+def _begun(
+    engine: Engine, said: Said, asking: Sequence[list[Turn]], shown: Sequence[str]
+) -> list[Any]:
+    """Every chatbot before its answer: the question, and a heading that says who answers it."""
+    columns: list[Any] = [gr.skip()] * COLUMNS
+    for index, name in enumerate(said.names):
+        if name in shown:
+            columns[index] = gr.Chatbot(asking[index], label=said.heading(engine, name))
+    return columns
+
+
+def _columns(said: Said, asking: Sequence[list[Turn]], texts: dict[str, str]) -> list[Any]:
+    """Every chatbot's value: its history and the answer so far."""
     columns: list[Any] = [gr.skip()] * COLUMNS
     for index, name in enumerate(said.names):
         if name in texts:
-            text = texts[name]
-            answer = [] if text is None else [turn("assistant", text)]
-            columns[index] = [*asking[index], *answer]
+            columns[index] = [*asking[index], turn("assistant", texts[name])]
     return columns
 
 

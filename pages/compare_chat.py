@@ -1,4 +1,4 @@
-"""The chat: one question to all columns; ask again, take back, edit, change a strength."""
+"""The chat: one question to all columns; ask again, take back, edit, change how one is used."""
 
 from __future__ import annotations
 
@@ -47,14 +47,19 @@ class Chat:
         self.kept = gr.HTML(elem_id="compare-kept")
 
 
-class _Handlers:
-    """What the chat's events do; each takes the values of `Talk.inputs` last."""
+class Handlers:
+    """What the chat's events do; each takes the values of `Talk.inputs` last.
 
-    def __init__(self, engine: Engine, talk: Talk) -> None:
+    shown: the components that what they yield is for.
+    """
+
+    def __init__(self, engine: Engine, talk: Talk, chat: Chat) -> None:
         self.engine = engine
         self.talk = talk
         self.stops = Stops()
         self.sessions = compare_keep.store_of(engine)
+        above = [chat.prompt, talk.seed, chat.status, talk.session, chat.kept]
+        self.shown = [*above, *talk.columns]
 
     def ask(self, request: gr.Request, text: str, *values: Any) -> Iterator[tuple]:
         said = self.talk.read(values)
@@ -89,9 +94,8 @@ class _Handlers:
         emptied = [history[:-1] for history in histories]
         return (text, gr.skip(), "", gr.skip(), gr.skip(), *emptied)
 
-    def strengthen(self, index: int, request: gr.Request, values: Sequence[Any]) -> Iterator[tuple]:
-        """The last question again for the adapter whose strength was moved, if one was asked."""
-        said = self.talk.read(values)
+    def adjust(self, index: int, request: gr.Request, said: Said) -> Iterator[tuple]:
+        """The last question again for the adapter that is used otherwise now, if one was asked."""
         if index >= len(said.chosen) or not said.histories[index + 1]:
             yield gr.skip()
             return
@@ -117,10 +121,10 @@ class _Handlers:
         yield (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))
 
 
-def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
-    """Bind the buttons, the columns' edit marks and the strengths."""
-    does = _Handlers(engine, talk)
-    shown = [chat.prompt, talk.seed, chat.status, talk.session, chat.kept, *talk.columns]
+def connect(engine: Engine, talk: Talk, chat: Chat) -> Handlers:
+    """Bind the buttons, the columns' edit marks, the strengths and the layers."""
+    does = Handlers(engine, talk, chat)
+    shown = does.shown
     options = {"problem": chat.problem, "concurrency_limit": 4}
     wire([chat.send.click, chat.prompt.submit], does.ask, [chat.prompt, *talk.inputs], shown,
          **options)  # fmt: skip
@@ -129,24 +133,24 @@ def connect(engine: Engine, talk: Talk, chat: Chat) -> None:
     wire([chat.retry.click], does.retry, talk.inputs, shown, **options)
     wire([chat.undo.click], does.undo, talk.inputs, shown, problem=chat.problem)
     wire([column.edit for column in talk.columns], does.edit, talk.inputs, shown, **options)
-    for index, slider in enumerate(talk.strengths):
-        _connect_strength(does, index, slider, shown, options)
+    for index in range(len(talk.strengths)):
+        _connect_use(does, index, options)
     does.stops.connect(chat.stop)
     emptied = [chat.status, talk.session, chat.kept, *talk.columns]
     clears = [chat.clear.click, *(column.clear for column in talk.columns)]
     wire(clears, does.start_over, [talk.adapters, talk.server], emptied, problem=chat.problem)
+    return does
 
 
-def _connect_strength(
-    does: _Handlers, index: int, slider: gr.Slider, shown: list, options: dict[str, Any]
-) -> None:
-    def move_strength(request: gr.Request, *values: Any) -> Iterator[tuple]:
-        yield from does.strengthen(index, request, values)
+def _connect_use(does: Handlers, index: int, options: dict[str, Any]) -> None:
+    """An adapter's strength and layers: its column answers anew when one is changed."""
+    talk = does.talk
 
-    wire(
-        [slider.input], move_strength, does.talk.inputs, shown,
-        trigger_mode="always_last", **options,
-    )  # fmt: skip
+    def adjust(request: gr.Request, *values: Any) -> Iterator[tuple]:
+        yield from does.adjust(index, request, talk.read(values))
+
+    changes = [talk.strengths[index].input, talk.layers_off[index].submit]
+    wire(changes, adjust, talk.inputs, does.shown, trigger_mode="always_last", **options)
 
 
 def _with_seed(said: Said, seed: int) -> Said:

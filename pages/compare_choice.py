@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gradio as gr
+from gradio.components import Component
 
 from lora_engine.adapters.library import AdapterSummary
 from lora_engine.base_models import STARTER
 from lora_engine.compare.model import BASE_COLUMN
 from lora_engine.compare.server import Server
 from lora_engine.compare.suggestions import suggested_prompts
+from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_text
 from lora_engine.engine import Engine
 from pages import TRAIN, compare_talk, layout
 from pages.compare_talk import COLUMNS, MAX_ADAPTERS
@@ -65,15 +67,25 @@ def titled(engine: Engine, chosen: Sequence[str], server: Server | None) -> list
     return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
 
 
-def strength_sliders(engine: Engine, chosen: Sequence[str]) -> list[gr.Slider]:
-    """One for each adapter, back at 1; the rest hidden."""
-    shown = [
-        gr.Slider(value=1.0, label=f"Strength of {compare_talk.title(engine, name)}", visible=True)
-        for name in chosen
-    ]
+def uses_as_trained(engine: Engine, chosen: Sequence[str]) -> list[Component]:
+    """Strength 1 and every layer on for each adapter, in the order of `Talk.uses`."""
+    return use_fields([(compare_talk.title(engine, name), AS_TRAINED) for name in chosen])
+
+
+def use_fields(adapters: Sequence[tuple[str, AdapterUse]]) -> list[Component]:
+    """The strengths and the layers off of adapters by title; the other fields hidden."""
+    rest = range(MAX_ADAPTERS - len(adapters))
     return [
-        *shown,
-        *(gr.Slider(value=1.0, visible=False) for _ in range(MAX_ADAPTERS - len(shown))),
+        *(
+            gr.Slider(value=use.strength, label=f"Strength of {title}", visible=True)
+            for title, use in adapters
+        ),
+        *(gr.Slider(value=1.0, visible=False) for _ in rest),
+        *(
+            gr.Textbox(layers_text(use.layers_off), label=f"Layers off in {title}", visible=True)
+            for title, use in adapters
+        ),
+        *(gr.Textbox("", visible=False) for _ in rest),
     ]
 
 

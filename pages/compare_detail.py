@@ -59,8 +59,8 @@ def badge(proof: IntegrityProof, title: Title) -> str:
 def coloured(found: TokenComparison, column: str, title: Title) -> str:
     """The answer with each token coloured by how much the adapter raised or lowered it."""
     tokens = "".join(_token(token, column) for token in found.tokens)
-    perplexities = ", ".join(
-        f"{escape(title(name))} {layout.number(value)}" for name, value in found.perplexity.items()
+    perplexities = "; ".join(
+        f"{escape(title(name))}: {layout.number(value)}" for name, value in found.perplexity.items()
     )
     first = found.first_divergence[column]
     parting = (

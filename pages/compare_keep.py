@@ -11,8 +11,8 @@ from lora_engine.compare.model import BASE_COLUMN
 from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
 from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.engine import Engine
-from pages import COMPARE, compare_routes, layout
-from pages.compare_talk import COLUMNS, MAX_ADAPTERS, Said, Turn, turn
+from pages import COMPARE, compare_choice, compare_routes, layout
+from pages.compare_talk import COLUMNS, Said, Turn, turn
 
 
 def store_of(engine: Engine) -> SessionStore:
@@ -23,12 +23,12 @@ def session_of(
     engine: Engine, said: Said, fingerprint: str, histories: Sequence[Sequence[Turn]]
 ) -> Session:
     """What the page holds, for keeping."""
-    strengths = [1.0, *said.strengths, 1.0]
     columns = tuple(
         SessionColumn(
             name=name,
             title=said.title(engine, name),
-            strength=strengths[index],
+            strength=said.use_of(name).strength,
+            layers_off=tuple(sorted(said.use_of(name).layers_off)),
             turns=tuple(SessionTurn(**item) for item in histories[index]),
         )
         for index, name in enumerate(said.names)
@@ -62,13 +62,9 @@ def settings_of(session: Session) -> list:
     return [session.system, session.memory, *session.sampling.model_dump().values()]
 
 
-def strengths_of(session: Session) -> list[gr.Slider]:
-    """Every slider as it was; the rest hidden."""
-    shown = [
-        gr.Slider(value=one.strength, label=f"Strength of {one.title}", visible=True)
-        for one in adapters_of(session)
-    ]
-    return [*shown, *_hidden(MAX_ADAPTERS - len(shown), gr.Slider, 1.0)]
+def uses_of(session: Session) -> list:
+    """Every adapter's strength and layers as they were, in the order of `Talk.uses`."""
+    return compare_choice.use_fields([(one.title, one.use) for one in adapters_of(session)])
 
 
 def columns_of(session: Session) -> list[gr.Chatbot]:
@@ -76,13 +72,9 @@ def columns_of(session: Session) -> list[gr.Chatbot]:
     shown = [
         gr.Chatbot(
             value=[turn(item.role, item.content) for item in one.turns],
-            label=one.title,
+            label=one.use.named(one.title),
             visible=True,
         )
         for one in session.columns
     ]
-    return [*shown, *_hidden(COLUMNS - len(shown), gr.Chatbot, [])]
-
-
-def _hidden(count: int, component: type, value: object) -> list:
-    return [component(value=value, visible=False) for _ in range(count)]
+    return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from lora_engine.compare.model import ComparisonModel
 from lora_engine.compare.tokens import (
-    adapter_layers,
     compare_tokens,
     layer_contributions,
     strength_curve,
     without_layers,
 )
+from lora_engine.compare.use import layers_text
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages import compare_detail, compare_talk
-from pages.compare_talk import Talk
+from pages.compare_chat import Handlers
+from pages.compare_talk import Said, Talk
 from pages.live import live_plot, live_table
 from pages.wiring import problem_box, wire
 
@@ -47,24 +50,34 @@ class _Look:
                     info="Take ticks away to switch the adapter off there.",
                 )  # fmt: skip
                 self.switched = gr.HTML(elem_id="layers-switched")
+                self.use = gr.Button(
+                    "Use these layers in the chat", size="sm", visible=False, elem_id="layers-use"
+                )
         self.table = live_table(label="Tokens", file_name="tokens.csv", elem_id="token-table")
 
 
-def section(engine: Engine, talk: Talk) -> None:
+def section(engine: Engine, talk: Talk, chat: Handlers) -> None:
     """The last answer token by token, and which strength and which layers make it."""
     with gr.Accordion("The last answer, token by token", open=False, elem_id="detail"):
         parts = _Look()
 
     def look_closely(index: int, *values: Any) -> tuple:
-        model, column, messages, answer = _looked_at(engine, talk, index, values)
-        return _close_look(engine, model, column, messages, answer)
+        return _close_look(engine, *_looked_at(engine, talk, index, values))
 
     def switch_layers(on: list[int], index: int, *values: Any) -> str:
-        model, column, messages, answer = _looked_at(engine, talk, index, values)
-        off = frozenset(adapter_layers(model, column)) - frozenset(on)
-        return compare_detail.switched(without_layers(model, column, messages, answer, off), off)
+        model, said, messages, answer = _looked_at(engine, talk, index, values)
+        off = frozenset(model.adapter_layers(said.chosen[0])) - frozenset(on)
+        found = without_layers(model, said.chosen[0], messages, answer, off)
+        return compare_detail.switched(found, off)
 
-    shown = [parts.tokens, parts.curve, parts.layers, parts.off, parts.switched, parts.table]
+    def use_layers(request: gr.Request, on: list[int], *values: Any) -> Iterator[tuple]:
+        model, said = _model_of(engine, talk, values)
+        off = frozenset(model.adapter_layers(said.chosen[0])) - frozenset(on)
+        for shown in chat.adjust(0, request, said.with_layers_off(off)):
+            yield (layers_text(off), *shown)
+
+    layers = [parts.layers, parts.off, parts.switched, parts.use]
+    shown = [parts.tokens, parts.curve, *layers, parts.table]
     wire(
         [parts.look.click], look_closely, [parts.whose, *talk.inputs], shown,
         problem=parts.problem, show_progress="minimal",
@@ -73,33 +86,46 @@ def section(engine: Engine, talk: Talk) -> None:
         [parts.off.input], switch_layers, [parts.off, parts.whose, *talk.inputs],
         [parts.switched], problem=parts.problem, trigger_mode="always_last",
     )  # fmt: skip
+    wire(
+        [parts.use.click], use_layers, [parts.off, *talk.inputs],
+        [talk.layers_off[0], *chat.shown], problem=parts.problem,
+    )  # fmt: skip
+
+
+def _model_of(engine: Engine, talk: Talk, values: tuple) -> tuple[ComparisonModel, Said]:
+    """The base with the first adapter, and what was said."""
+    said = talk.read(values)
+    if not said.chosen:
+        raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
+    return engine.comparison(said.base, said.chosen[:1]), said
 
 
 def _looked_at(
     engine: Engine, talk: Talk, index: int, values: tuple
-) -> tuple[ComparisonModel, str, list[Message], str]:
-    """The model, the first adapter's column, the conversation and the answer in `index`."""
-    said = talk.read(values)
-    if not said.chosen:
-        raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
-    messages, answer = compare_talk.last_answer(said, index)
-    return engine.comparison(said.base, said.chosen[:1]), said.chosen[0], messages, answer
+) -> tuple[ComparisonModel, Said, list[Message], str]:
+    """The base with the first adapter, what was said, and the newest answer in column `index`."""
+    model, said = _model_of(engine, talk, values)
+    return model, said, *compare_talk.last_answer(said, index)
 
 
 def _close_look(
-    engine: Engine, model: ComparisonModel, column: str, messages: list[Message], answer: str
+    engine: Engine, model: ComparisonModel, said: Said, messages: list[Message], answer: str
 ) -> tuple:
-    found = compare_tokens(model, messages, answer)
-    coloured = compare_detail.coloured(found, column, lambda name: compare_talk.title(engine, name))
+    column, use = said.chosen[0], said.uses[0]
+    found = compare_tokens(model, messages, answer, {column: use})
+    coloured = compare_detail.coloured(found, column, partial(said.heading, engine))
     table = compare_detail.token_table(found, column)
     try:
         curve = compare_detail.strength_figure(strength_curve(model, column, messages, answer))
         points = layer_contributions(model, column, messages, answer)
-        whole = without_layers(model, column, messages, answer, frozenset())
+        whole = without_layers(model, column, messages, answer, use.layers_off)
     except EngineError:
         # DoRA and modules trained whole have no strength or layers to vary; the tokens still do.
-        return coloured, "", "", gr.CheckboxGroup(visible=False), "", table
+        hidden = gr.CheckboxGroup(visible=False), "", gr.Button(visible=False)
+        return coloured, "", "", *hidden, table
     layers = [int(point.x) for point in points]
-    switches = gr.CheckboxGroup([(str(n), n) for n in layers], value=layers, visible=True)
+    on = [layer for layer in layers if layer not in use.layers_off]
+    switches = gr.CheckboxGroup([(str(n), n) for n in layers], value=on, visible=True)
     pictured = compare_detail.layer_bars(points, whole)
-    return coloured, curve, pictured, switches, compare_detail.switched(whole, frozenset()), table
+    switched = compare_detail.switched(whole, use.layers_off)
+    return coloured, curve, pictured, switches, switched, gr.Button(visible=True), table

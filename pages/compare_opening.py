@@ -36,9 +36,9 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
     def fresh(chosen: list[str], base: str) -> tuple:
         base = base or compare_choice.base_of(engine, chosen)
         settings = [gr.skip()] * (2 + len(talk.sampling))
-        strengths = compare_choice.strength_sliders(engine, chosen)
+        uses = compare_choice.uses_as_trained(engine, chosen)
         columns = compare_choice.titled(engine, chosen, None)
-        return (*asked(chosen, base), *settings, *strengths, "", "", *columns)
+        return (*asked(chosen, base), *settings, *uses, "", "", *columns)
 
     def kept(session_id: str) -> tuple:
         session = compare_keep.store_of(engine).load(session_id)
@@ -46,11 +46,11 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
         for name in chosen:
             engine.adapter(name)  # said now, not at the next question, where one is gone
         settings = compare_keep.settings_of(session)
-        strengths = compare_keep.strengths_of(session)
+        uses = compare_keep.uses_of(session)
         links = compare_keep.links(session_id)
         columns = compare_keep.columns_of(session)
         head = asked(chosen, session.base)
-        return (*head, *settings, *strengths, session_id, links, *columns)
+        return (*head, *settings, *uses, session_id, links, *columns)
 
     def asked(chosen: list[str], base: str) -> tuple:
         return (
@@ -67,14 +67,14 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
         return (
             compare_choice.base_of(engine, chosen),
             *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
-            *compare_choice.strength_sliders(engine, chosen),
+            *compare_choice.uses_as_trained(engine, chosen),
             "",
             "",
             *compare_choice.titled(engine, chosen, other),
         )
 
     adapters, base, problem = talk.adapters, talk.base, chat.problem
-    follows = [*talk.strengths, talk.session, chat.kept, *talk.columns]
+    follows = [*talk.uses, talk.session, chat.kept, *talk.columns]
     settings = [talk.system, talk.memory, *talk.sampling]
     opened = [adapters, base, note, chat.prompt, chat.send, *chat.suggestions, *settings]
     wire([blocks.load], open_page, [], [*opened, *follows], problem=problem)

@@ -6,6 +6,7 @@ Knows where prompts come from on the page; answering, checking and scoring are t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +93,21 @@ class _Handlers:
         cases = cases_in(text)
         model = self.engine.comparison(said.base, said.chosen)
         questions, system = [case.prompt for case in cases], said.system.strip() or None
-        done: list[PromptAnswers] = []
+        heading, done = partial(said.heading, self.engine), list[PromptAnswers]()
         with self.stops.running(request) as stopped:
-            steps = answer_prompts(model, questions, said.sampling, stopped.is_set, system)
+            uses = dict(zip(said.chosen, said.uses, strict=True))
+            steps = answer_prompts(model, questions, said.sampling, stopped.is_set, system, uses)
             for answered in steps:
                 done.append(answered)
                 words = compare_losses.progress_html(len(done), len(cases), "prompts answered")
                 rows = checked(cases, done, None, "")
-                yield (words, compare_report.table(rows, self.title, False), "", gr.skip())
+                yield (words, compare_report.table(rows, heading, False), "", gr.skip())
         wanted = None if check == NOTHING else check
         rows = checked(cases, done, wanted, expected)
         yield (
-            compare_report.summary(rows, self.title),
-            compare_report.table(rows, self.title, wanted is not None),
-            compare_report.differences(rows, self.title),
+            compare_report.summary(rows, heading),
+            compare_report.table(rows, heading, wanted is not None),
+            compare_report.differences(rows, heading),
             gr.DownloadButton(value=compare_report.jsonl_file(rows), interactive=bool(rows)),
         )
 

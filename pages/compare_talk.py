@@ -6,7 +6,7 @@ The conversation stands in the columns themselves, so each tab has its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,7 @@ from lora_engine.compare.model import BASE_COLUMN, Request
 from lora_engine.compare.sampling import Sampling
 from lora_engine.compare.server import Server, Servers
 from lora_engine.compare.together import SERVER_COLUMN
+from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_in
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -37,7 +38,7 @@ Turn = dict[str, str]
 class Said:
     """What the page's components held when the person asked.
 
-    memory: OWN, or whose answers every column goes on from. strengths: one for each adapter in
+    memory: OWN, or whose answers every column goes on from. uses: one for each adapter in
     `chosen`. server: the other server in the last column. session: the id under which this is
     kept, or nothing. histories: the messages of each column, the hidden ones too.
     """
@@ -47,7 +48,7 @@ class Said:
     system: str
     memory: str
     sampling: Sampling
-    strengths: list[float]
+    uses: list[AdapterUse]
     server: Server | None
     session: str
     histories: list[list[Turn]]
@@ -63,9 +64,8 @@ class Said:
 
     def requests(self, histories: Sequence[Sequence[Turn]]) -> list[Request]:
         """One request a local column to answer the last question of its history."""
-        strengths = [1.0, *self.strengths]
         return [
-            Request(name, name, self._messages(histories, index), strengths[index])
+            Request(name, name, self._messages(histories, index), self.use_of(name))
             for index, name in enumerate([BASE_COLUMN, *self.chosen])
         ]
 
@@ -73,11 +73,24 @@ class Said:
         """What the other server is asked."""
         return self._messages(histories, 1 + len(self.chosen))
 
+    def use_of(self, column: str) -> AdapterUse:
+        """How a column uses its adapter; the base and another server have none to change."""
+        return dict(zip(self.chosen, self.uses, strict=True)).get(column, AS_TRAINED)
+
+    def with_layers_off(self, layers: frozenset[int]) -> Said:
+        """The same, with these layers of the first adapter switched off and no others."""
+        first, *others = self.uses
+        return replace(self, uses=[replace(first, layers_off=layers), *others])
+
     def title(self, engine: Engine, column: str) -> str:
         """What a column is called on the page."""
         if column == SERVER_COLUMN and self.server:
             return self.server.title
         return title(engine, column)
+
+    def heading(self, engine: Engine, column: str) -> str:
+        """Its title, with how its adapter is used where that is not as trained."""
+        return self.use_of(column).named(self.title(engine, column))
 
     def _messages(self, histories: Sequence[Sequence[Turn]], index: int) -> list[Message]:
         if self.memory == BASE:
@@ -100,6 +113,7 @@ class Talk:
     memory: gr.Dropdown
     sampling: Sequence[Component]
     strengths: Sequence[gr.Slider]
+    layers_off: Sequence[gr.Textbox]
     server: gr.Textbox
     session: gr.Textbox
     servers: Servers
@@ -108,25 +122,36 @@ class Talk:
     @property
     def inputs(self) -> list[Component]:
         single = [self.adapters, self.base, self.system, self.memory]
-        return [*single, *self.sampling, *self.strengths, self.server, self.session, *self.columns]
+        ids = [self.server, self.session]
+        return [*single, *self.sampling, *self.uses, *ids, *self.columns]
+
+    @property
+    def uses(self) -> list[Component]:
+        """All strengths, then all layers switched off."""
+        return [*self.strengths, *self.layers_off]
 
     @property
     def seed(self) -> Component:
         return self.sampling[list(Sampling.model_fields).index("seed")]
 
     def read(self, values: Sequence[Any]) -> Said:
-        """The values of `inputs`. Raises InvalidInput for wrong sampling fields."""
+        """The values of `inputs`. Raises EngineError for wrong sampling fields or layers."""
         chosen, base, system, memory, *rest = values
         numbers, rest = rest[: len(self.sampling)], rest[len(self.sampling) :]
         strengths, rest = rest[: len(self.strengths)], rest[len(self.strengths) :]
+        layers_off, rest = rest[: len(self.layers_off)], rest[len(self.layers_off) :]
         server, session, *histories = rest
+        uses = [
+            AdapterUse(float(strength), layers_in(layers or ""))
+            for strength, layers, _ in zip(strengths, layers_off, chosen or [], strict=False)
+        ]
         return Said(
             chosen=list(chosen or []),
             base=base,
             system=system or "",
             memory=memory,
             sampling=forms.numbers_read(Sampling, numbers),
-            strengths=[float(value) for value in strengths[: len(chosen or [])]],
+            uses=uses,
             server=self.servers.get(server) if server else None,
             session=session or "",
             histories=[turns(history) for history in histories],
@@ -148,6 +173,15 @@ def strength(index: int) -> gr.Slider:
         0.0, 2.0, value=1.0, step=0.05, label="Strength", visible=False, min_width=200,
         info="0 is the base, 1 as trained. Moving it answers the last question again.",
         elem_id=f"strength-{index}",
+    )  # fmt: skip
+
+
+def layers_off(index: int) -> gr.Textbox:
+    """In which layers an adapter is not used; Enter answers the last question again."""
+    return gr.Textbox(
+        "", label="Layers off", visible=False, min_width=200, placeholder="none",
+        info="Such as 0-3, 7. Enter answers the last question again.", max_lines=1,
+        elem_id=f"layers-off-{index}",
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.prompt_file import PromptCase, read_cases
 from lora_engine.compare.prompt_set import PromptAnswers, answer_conversation, answer_prompts
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_in
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings, load_settings
@@ -54,6 +56,13 @@ def compare(
     held_out: Annotated[
         bool, typer.Option(help="Also the loss on the first adapter's held-out rows.")
     ] = False,
+    strength: Annotated[
+        list[float], typer.Option(help="An adapter's strength, one an adapter in their order.")
+    ] = (),
+    layers_off: Annotated[
+        list[str],
+        typer.Option(help='Layers without the adapter, such as "0-3, 7"; one an adapter.'),
+    ] = (),
     max_new_tokens: Annotated[int, _help("max_new_tokens")] = FIELDS["max_new_tokens"].default,
     temperature: Annotated[float, _help("temperature")] = FIELDS["temperature"].default,
     top_p: Annotated[float, _help("top_p")] = FIELDS["top_p"].default,
@@ -69,26 +78,28 @@ def compare(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
         repetition_penalty=repetition_penalty, seed=seed,
     )  # fmt: skip
+    uses = _uses(adapter, strength, layers_off)
     engine = Engine(load_settings())
     model = engine.comparison(base, list(adapter))
     started = time.perf_counter()
     questions = [case.prompt for case in cases]
     answer = answer_conversation if conversation else answer_prompts
-    answered = list(answer(model, questions, sampling, system=system.strip() or None))
+    answered = list(answer(model, questions, sampling, system=system.strip() or None, uses=uses))
     document = {
+        "columns": [_column(name, uses) for name in model.columns],
         "prompts": [asdict(item) for item in answered],
         "elapsed_s": time.perf_counter() - started,
     }
     if check is not None:
         _add_checks(document, cases, answered, check, expect)
     if token_by_token:
-        _add_tokens(document, model, system, conversation)
+        _add_tokens(document, model, system, conversation, uses)
     if held_out:
-        document["held_out"] = _held_out(engine, model, list(adapter))
+        document["held_out"] = _held_out(engine, model, list(adapter), uses)
     if json:
         print_json(document)
     else:
-        _print(document)
+        _print(document, uses)
 
 
 def _sampling(**values: Any) -> Sampling:
@@ -100,6 +111,26 @@ def _sampling(**values: Any) -> Sampling:
             for item in error.errors()
         ]
         raise InvalidInput("The command", problems, "Correct these options.") from None
+
+
+def _uses(
+    adapters: Sequence[str], strengths: Sequence[float], layers: Sequence[str]
+) -> dict[str, AdapterUse]:
+    """How each adapter is used; as trained where nothing is given."""
+    if max(len(strengths), len(layers)) > len(adapters):
+        raise EngineError(
+            f"--strength is given {len(strengths)} times and --layers-off {len(layers)} times, "
+            f"for {len(adapters)} adapters.",
+            "Give each at most once for an adapter, in the order of the adapters.",
+        )
+    given = zip_longest(strengths, layers)
+    uses = [AdapterUse(1.0 if s is None else s, layers_in(text or "")) for s, text in given]
+    return dict(zip(adapters, uses, strict=False))
+
+
+def _column(name: str, uses: Mapping[str, AdapterUse]) -> dict[str, Any]:
+    use = uses.get(name, AS_TRAINED)
+    return {"name": name, "strength": use.strength, "layers_off": sorted(use.layers_off)}
 
 
 def _add_checks(
@@ -119,7 +150,11 @@ def _add_checks(
 
 
 def _add_tokens(
-    document: dict[str, Any], model: ComparisonModel, system: str, conversation: bool
+    document: dict[str, Any],
+    model: ComparisonModel,
+    system: str,
+    conversation: bool,
+    uses: Mapping[str, AdapterUse],
 ) -> None:
     """Each answer scored token by token under every column, in place; an empty one has none."""
     from lora_engine.compare.tokens import compare_tokens
@@ -132,12 +167,15 @@ def _add_tokens(
             history = histories[answer["name"]] if conversation else list(opening)
             history.append(Message("user", item["prompt"]))
             text = answer["text"]
-            answer["detail"] = asdict(compare_tokens(model, history, text)) if text else None
+            answer["detail"] = asdict(compare_tokens(model, history, text, uses)) if text else None
             history.append(Message("assistant", text))
 
 
 def _held_out(
-    engine: Engine, model: ComparisonModel, adapters: Sequence[str]
+    engine: Engine,
+    model: ComparisonModel,
+    adapters: Sequence[str],
+    uses: Mapping[str, AdapterUse],
 ) -> list[Mapping[str, Any]]:
     """Base and adapters on the rows that the first adapter never saw, paired."""
     from lora_engine.compare.held_out_data import held_out_rows, trained_with
@@ -150,17 +188,19 @@ def _held_out(
     folder = engine.adapter(adapters[0]).path
     rows = held_out_rows(folder, settings)[:MAX_HELD_OUT]
     length = trained_with(folder).optimization.max_length
-    losses = list(row_losses(model, tokenize_rows(rows, model.shared.tokenizer, length)))
+    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    losses = list(row_losses(model, tokenized, uses=uses))
     pairs = [paired_difference(losses, name) for name in model.columns if name != BASE_COLUMN]
     return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
 
 
-def _print(document: Mapping[str, Any]) -> None:
+def _print(document: Mapping[str, Any], uses: Mapping[str, AdapterUse]) -> None:
     for asked in document["prompts"]:
         typer.echo(f"\n{asked['prompt']}")
         for answer in asked["answers"]:
             verdict = {True: " [passes]", False: " [fails]"}.get(answer.get("passes"), "")
-            typer.echo(f"  {answer['name']}: {answer['text']}{verdict}")
+            heading = uses.get(answer["name"], AS_TRAINED).named(answer["name"])
+            typer.echo(f"  {heading}: {answer['text']}{verdict}")
             for token in (answer.get("detail") or {}).get("tokens", ()):
                 shown = "  ".join(
                     f"{name} {value:.3f}" for name, value in token["log_probability"].items()

@@ -2,6 +2,7 @@
 
 sampling.py   how the next token is chosen, the same for every column
 cache.py      a key-value cache that grows in place
+use.py        how a column uses its adapter: strength, layers switched off
 mixed.py      several PEFT adapters on one base, each on its own rows of the batch
 decode.py     the decode loop over one batch of rows
 prompts.py    messages to token ids, with the checks that a prompt needs

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lora_engine.compare.mixed import Variant
 from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.scoring import log_probabilities, next_token_logits
+from lora_engine.compare.use import ALL_AS_TRAINED, AdapterUse
 from lora_engine.data import TokenizedRow
 from lora_engine.data.tokenizing import IGNORED
 from lora_engine.errors import EngineError
@@ -54,11 +55,15 @@ def row_losses(
     model: ComparisonModel,
     rows: Sequence[TokenizedRow],
     should_stop: Callable[[], bool] = lambda: False,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[RowLoss]:
-    """The loss of each row under every column, in order, as soon as it is known."""
+    """The loss of each row under every column, in order, as soon as it is known.
+
+    Adapters are as trained, or as in `uses`.
+    """
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
     with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
-        variants = [Variant(keys[name]) for name in columns]
+        variants = model.variants(keys, uses)
         for row in rows:
             if should_stop():
                 return

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.adapters.config import AdapterConfig
+from lora_engine.compare.use import AS_TRAINED, AdapterUse
 from lora_engine.errors import EngineError
 from lora_engine.imports import import_peft
 
@@ -25,16 +26,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+MAX_FACTORS = 8  # scaled copies of B that a layer keeps, one an adapter and strength
+
+
 @dataclass(frozen=True)
 class Variant:
-    """An adapter as one column uses it; adapter None is the base.
-
-    strength multiplies the adapter's scaling. switched_off: numbers of layers without it.
-    """
+    """An adapter as one column uses it; adapter None is the base."""
 
     adapter: str | None = None
-    strength: float = 1.0
-    switched_off: frozenset[int] = field(default_factory=frozenset)
+    use: AdapterUse = AS_TRAINED
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class _MixedLayer:
         self._base_forward = _lean_forward(module.get_base_layer())
         self.number = number
         self._peft_forward = module.forward
-        self._factors: dict[Variant, tuple[torch.Tensor, torch.Tensor] | None] = {}
+        self._factors: dict[tuple[str, float], tuple[torch.Tensor, torch.Tensor]] = {}
         self._active: tuple[tuple[int, int, torch.Tensor, torch.Tensor], ...] = ()
         module.forward = self.forward
 
@@ -220,11 +220,7 @@ class _MixedLayer:
         self._active = tuple(active)
 
     def forget(self, adapter: str) -> None:
-        self._factors = {
-            variant: factors
-            for variant, factors in self._factors.items()
-            if variant.adapter != adapter
-        }
+        self._factors = {key: made for key, made in self._factors.items() if key[0] != adapter}
 
     def forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
         """x (rows, positions, in_features) to (rows, positions, out_features)."""
@@ -242,15 +238,17 @@ class _MixedLayer:
 
     def _factors_of(self, variant: Variant) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Aᵀ (in_features, rank) and strength · scaling · Bᵀ (rank, out_features), or None."""
-        if variant not in self._factors:
-            self._factors[variant] = self._made_factors(variant)
-        return self._factors[variant]
-
-    def _made_factors(self, variant: Variant) -> tuple[torch.Tensor, torch.Tensor] | None:
-        name = variant.adapter
-        if name not in self.module.scaling or self.number in variant.switched_off:
+        name, strength = variant.adapter, variant.use.strength
+        if name not in self.module.scaling or self.number in variant.use.layers_off:
             return None
-        scale = self.module.scaling[name] * variant.strength
+        if (name, strength) not in self._factors:
+            while len(self._factors) >= MAX_FACTORS:
+                del self._factors[next(iter(self._factors))]
+            self._factors[name, strength] = self._made_factors(name, strength)
+        return self._factors[name, strength]
+
+    def _made_factors(self, name: str, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = self.module.scaling[name] * strength
         factor_a = self.module.lora_A[name].weight.detach().t()
         factor_b = (self.module.lora_B[name].weight.detach() * scale).t()
         return factor_a, factor_b

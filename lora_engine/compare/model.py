@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.base_models import STARTER, BaseModel
 from lora_engine.compare.decode import DecodeBatch, Row
-from lora_engine.compare.mixed import RowSlice, Variant
+from lora_engine.compare.mixed import RowSlice, Variant, layer_number
 from lora_engine.compare.progress import ColumnProgress, Progress, Report
 from lora_engine.compare.prompts import prompt_tokens
 from lora_engine.compare.sampling import Sampling
 from lora_engine.compare.shared import SharedBase
+from lora_engine.compare.use import AS_TRAINED, MAX_STRENGTH, AdapterUse, layers_text
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 
@@ -31,7 +32,6 @@ __all__ = ["ColumnProgress", "ComparisonModel", "Progress", "Request"]
 
 BASE_COLUMN = "base"
 SLICE_S = 0.06
-MAX_STRENGTH = 4.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Request:
     name: str
     column: str
     messages: Sequence[Message]
-    strength: float = 1.0
-    switched_off: frozenset[int] = frozenset()
+    use: AdapterUse = AS_TRAINED
 
 
 class ComparisonModel:
@@ -125,7 +124,7 @@ class ComparisonModel:
     ) -> Iterator[Progress]:
         """As `answer`, for any number of requests, all in one batch (or one a DoRA adapter)."""
         for request in requests:
-            self.check_column(request.column, request.strength, request.switched_off)
+            self.check_column(request.column, request.use)
         prompts = self.tokens_of([request.messages for request in requests])
         rows = {
             request.name: self._row(prompt, sampling)
@@ -133,27 +132,66 @@ class ComparisonModel:
         }
         return self._stream(requests, rows, sampling, should_stop)
 
-    def check_column(self, column: str, strength: float, switched_off: frozenset[int]) -> None:
-        """Raises NotFound for an unknown column, EngineError for a strength it cannot have."""
+    def variants(
+        self, keys: Mapping[str, str | None], uses: Mapping[str, AdapterUse]
+    ) -> list[Variant]:
+        """The variant of each column in `keys`, as `borrowed` gave them; without a use as trained.
+
+        Raises as `check_column`.
+        """
+        for column, use in uses.items():
+            self.check_column(column, use)
+        return [Variant(key, uses.get(column, AS_TRAINED)) for column, key in keys.items()]
+
+    def adapter_layers(self, column: str) -> list[int]:
+        """The numbers of the layers that the column's adapter acts on, in order.
+
+        Raises EngineError for a column without an adapter.
+        """
+        folder = self.columns.get(column)
+        if folder is None:
+            raise EngineError(
+                f"{column!r} is no adapter's column, so it has no strength and no layers.",
+                "Name the column of an adapter.",
+            )
+        modules = self.shared.check_of(self.shared.add_adapter(folder)).modules
+        numbers = {layer_number(name) for name in modules}
+        return sorted(number for number in numbers if number is not None)
+
+    def check_column(self, column: str, use: AdapterUse) -> None:
+        """Raises NotFound for an unknown column, EngineError for a use it cannot have."""
         if column not in self.columns:
             raise NotFound(
                 f"There is no column {column!r}; there are {', '.join(self.columns)}.",
                 "Add the adapter first, or name one of these columns.",
             )
-        if strength == 1.0 and not switched_off:
+        if use == AS_TRAINED:
             return
-        if not 0.0 <= strength <= MAX_STRENGTH:
+        if not 0.0 <= use.strength <= MAX_STRENGTH:
             raise EngineError(
-                f"The strength of {column!r} is {strength}; 0 to {MAX_STRENGTH:g} works.",
+                f"The strength of {column!r} is {use.strength}; 0 to {MAX_STRENGTH:g} works.",
                 "0 is the base, 1 the adapter as it was trained.",
             )
-        folder = self.columns[column]
-        if folder and self.shared.switch.needs_own_pass(self.shared.add_adapter(folder)):
+        unknown = use.layers_off.difference(self.check_adjustable(column))
+        if unknown:
+            raise EngineError(
+                f"{column!r} does not act on layer {layers_text(unknown)[:100]}.",
+                f"It acts on {layers_text(self.adapter_layers(column)) or 'no numbered layer'}.",
+            )
+
+    def check_adjustable(self, column: str) -> list[int]:
+        """The layers of an adapter whose strength and layers can be changed.
+
+        Raises EngineError for the base and for an adapter that is not plain LoRA.
+        """
+        layers = self.adapter_layers(column)
+        if self.shared.switch.needs_own_pass(self.shared.add_adapter(self.columns[column])):
             raise EngineError(
                 f"{column!r} uses DoRA, an embedding or modules trained whole; its strength and "
                 "layers cannot be changed.",
                 "Choose a plain LoRA adapter for this.",
             )
+        return layers
 
     def _row(self, prompt: list[int], sampling: Sampling) -> Row:
         limit = self.shared.context_length
@@ -192,7 +230,7 @@ class ComparisonModel:
         together: list[tuple[Variant, Row]] = []
         alone: dict[Variant, list[tuple[Variant, Row]]] = {}
         for request in requests:
-            variant = Variant(keys[request.column], request.strength, request.switched_off)
+            variant = Variant(keys[request.column], request.use)
             group = (
                 alone.setdefault(variant, [])
                 if switch.needs_own_pass(variant.adapter)

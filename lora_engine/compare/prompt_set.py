@@ -14,6 +14,7 @@ from typing import Any
 from lora_engine.base_models import BaseModel
 from lora_engine.compare.model import ColumnProgress, ComparisonModel, Request
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.use import ALL_AS_TRAINED, AS_TRAINED, AdapterUse
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
@@ -73,8 +74,12 @@ def answer_prompts(
     sampling: Sampling,
     should_stop: Callable[[], bool] = lambda: False,
     system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
-    """Each prompt's answers, in order, as soon as its batch is done; stopped ones are left out."""
+    """Each prompt's answers, in order, as soon as its batch is done; stopped ones are left out.
+
+    uses: how a column uses its adapter; as trained where it is not named.
+    """
     _check_prompts(prompts)
     columns = list(model.columns)
     per_batch = max(1, BATCH_ROWS // len(columns))
@@ -83,8 +88,9 @@ def answer_prompts(
             return
         batch = range(start, min(start + per_batch, len(prompts)))
         requests = [
-            Request(f"{number} {column}", column, _conversation(prompts[number], system))
+            Request(f"{number} {column}", column, conversation, uses.get(column, AS_TRAINED))
             for number in batch
+            for conversation in [_conversation(prompts[number], system)]
             for column in columns
         ]
         last = _last_progress(model, requests, sampling, should_stop)
@@ -97,7 +103,11 @@ def answer_prompts(
 
 
 def answer_conversation(
-    model: ComparisonModel, prompts: Sequence[str], sampling: Sampling, system: str | None = None
+    model: ComparisonModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
     """The prompts as the turns of one conversation; every column goes on from its own answers."""
     _check_prompts(prompts)
@@ -105,7 +115,10 @@ def answer_conversation(
     for prompt in prompts:
         for history in histories.values():
             history.append(Message("user", prompt))
-        requests = [Request(name, name, tuple(turns)) for name, turns in histories.items()]
+        requests = [
+            Request(name, name, tuple(turns), uses.get(name, AS_TRAINED))
+            for name, turns in histories.items()
+        ]
         found = _last_progress(model, requests, sampling, lambda: False)
         for column, history in histories.items():
             history.append(Message("assistant", found[column].text))

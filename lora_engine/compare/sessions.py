@@ -11,16 +11,18 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.use import MAX_LAYER, MAX_STRENGTH, AdapterUse
 from lora_engine.errors import EngineError, NotFound
 
 MAX_BYTES = 5_000_000
 MAX_KEPT = 500
 MAX_COLUMNS = 5
+Layer = Annotated[int, Field(ge=0, le=MAX_LAYER)]
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -34,12 +36,20 @@ class SessionTurn(_Part):
 
 
 class SessionColumn(_Part):
-    """name: the base, an adapter's run or folder, or the other server. title: as it was shown."""
+    """name: the base, an adapter's run or folder, or the other server. title: as it was shown.
+
+    strength and layers_off: how the adapter was used for the newest answer.
+    """
 
     name: str = Field(max_length=1000)
     title: str = Field(max_length=1000)
-    strength: float = Field(1.0, ge=0.0, le=4.0)
+    strength: float = Field(1.0, ge=0.0, le=MAX_STRENGTH)
+    layers_off: tuple[Layer, ...] = Field((), max_length=MAX_LAYER + 1)
     turns: tuple[SessionTurn, ...] = Field(max_length=2000)
+
+    @property
+    def use(self) -> AdapterUse:
+        return AdapterUse(self.strength, frozenset(self.layers_off))
 
 
 class Session(_Part):
@@ -137,8 +147,8 @@ def _unknown(session_id: str) -> NotFound:
 def _answer(column: SessionColumn, place: int) -> list[str]:
     if place >= len(column.turns) or column.turns[place].role != "assistant":
         return []
-    at = "" if column.strength == 1.0 else f" at strength {column.strength:g}"
-    return [f"### {_inline(column.title)}{at}", _quoted(column.turns[place].content)]
+    heading = column.use.named(_inline(column.title))
+    return [f"### {heading}", _quoted(column.turns[place].content)]
 
 
 def _quoted(text: str) -> str:

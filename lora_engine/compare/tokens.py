@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.compare.mixed import Variant, layer_number
+from lora_engine.compare.mixed import Variant
 from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.scoring import answer_tokens, log_probabilities, next_token_logits
-from lora_engine.errors import EngineError
+from lora_engine.compare.use import ALL_AS_TRAINED, AdapterUse
 
 if TYPE_CHECKING:
     import torch
@@ -73,16 +73,19 @@ class LayerSwitch:
 
 
 def compare_tokens(
-    model: ComparisonModel, messages: Sequence[Message], answer: str
+    model: ComparisonModel,
+    messages: Sequence[Message],
+    answer: str,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> TokenComparison:
-    """Score an answer under the base and every adapter of `model`.
+    """Score an answer under the base and every adapter of `model`, as trained or as in `uses`.
 
     Raises EngineError for a prompt or an answer that cannot be scored.
     """
     prompt, answered = answer_tokens(model, messages, answer)
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
     with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
-        variants = [Variant(keys[name]) for name in columns]
+        variants = model.variants(keys, uses)
         logits = next_token_logits(model, prompt + answered, len(prompt), variants)
         by_column = dict(zip(columns, logits, strict=True))
     scores = {name: log_probabilities(by_column[name], answered) for name in columns}
@@ -119,8 +122,8 @@ def strength_curve(
     Raises EngineError for a strength out of bounds or an adapter that is not plain LoRA.
     """
     for strength in strengths:
-        model.check_column(column, strength, frozenset())
-    return _scored(model, column, messages, answer, [(x, x, frozenset()) for x in strengths])
+        model.check_column(column, AdapterUse(strength))
+    return _scored(model, column, messages, answer, [(x, AdapterUse(x)) for x in strengths])
 
 
 def layer_contributions(
@@ -131,10 +134,8 @@ def layer_contributions(
     A layer whose point lies far from the full adapter's carries much of the change.
     Raises EngineError for an adapter that is not plain LoRA.
     """
-    layers = adapter_layers(model, column)
-    for layer in layers:
-        model.check_column(column, 1.0, frozenset({layer}))
-    off = [(float(layer), 1.0, frozenset({layer})) for layer in layers]
+    layers = model.check_adjustable(column)
+    off = [(float(layer), AdapterUse(layers_off=frozenset({layer}))) for layer in layers]
     return _scored(model, column, messages, answer, off)
 
 
@@ -149,27 +150,12 @@ def without_layers(
 
     Raises EngineError for an adapter that is not plain LoRA.
     """
-    adapter_layers(model, column)
-    model.check_column(column, 1.0, layers or frozenset({0}))
-    settings = [(0.0, 0.0, frozenset()), (1.0, 1.0, frozenset()), (2.0, 1.0, layers)]
-    found = _scored(model, column, messages, answer, settings)
+    model.check_adjustable(column)
+    without = AdapterUse(layers_off=layers)
+    model.check_column(column, without)
+    uses = [AdapterUse(0.0), AdapterUse(), without]
+    found = _scored(model, column, messages, answer, list(enumerate(uses)))
     return LayerSwitch(*(point.log_probability for point in found))
-
-
-def adapter_layers(model: ComparisonModel, column: str) -> list[int]:
-    """The numbers of the layers that the column's adapter acts on, in order.
-
-    Raises EngineError for a column without an adapter.
-    """
-    folder = model.columns.get(column)
-    if folder is None:
-        raise EngineError(
-            f"{column!r} is no adapter's column, so it has no layers to switch off.",
-            "Name the column of an adapter.",
-        )
-    modules = model.shared.check_of(model.shared.add_adapter(folder)).modules
-    numbers = {layer_number(name) for name in modules}
-    return sorted(number for number in numbers if number is not None)
 
 
 def _scored(
@@ -177,15 +163,15 @@ def _scored(
     column: str,
     messages: Sequence[Message],
     answer: str,
-    settings: Sequence[tuple[float, float, frozenset[int]]],
+    uses: Sequence[tuple[float, AdapterUse]],
 ) -> list[Point]:
-    """One point for each (x, strength, layers switched off)."""
+    """One point for each (x, use of the adapter)."""
     prompt, answered = answer_tokens(model, messages, answer)
     with model.shared.borrowed({column: model.columns[column]}) as keys:
-        variants = [Variant(keys[column], strength, off) for _, strength, off in settings]
+        variants = [Variant(keys[column], use) for _, use in uses]
         logits = next_token_logits(model, prompt + answered, len(prompt), variants)
         totals = [float(log_probabilities(one, answered).sum()) for one in logits]
-    return [Point(x, total) for (x, _, _), total in zip(settings, totals, strict=True)]
+    return [Point(x, total) for (x, _), total in zip(uses, totals, strict=True)]
 
 
 def _kl(adapted: torch.Tensor, base: torch.Tensor) -> torch.Tensor:

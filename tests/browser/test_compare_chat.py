@@ -111,6 +111,41 @@ def test_a_layer_switched_off_changes_the_answers_probability(page: Page) -> Non
     expect(said).to_contain_text("without layers 0, 1")
 
 
+def test_layers_switched_off_in_the_chat_are_said_and_all_off_is_the_base(page: Page) -> None:
+    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_label("Temperature").fill("1")
+    ask(page)
+    finished(page)
+    base, adapted = answers(page, 0).inner_text(), answers(page, 1).inner_text()
+    assert base != adapted
+    field = page.get_by_label("Layers off in noisy")
+    field.fill("3-0")
+    field.press("Enter")
+    expect(page.get_by_role("alert").first).to_contain_text("do not run upwards")
+    field.fill("0-3")
+    field.press("Enter")
+    heading = page.locator("#column-1").get_by_text("noisy, layers 0–3 off")
+    expect(heading).to_be_visible()
+    expect(answers(page, 1)).to_have_text(base)
+    finished(page)
+    page.reload()
+    expect(heading).to_be_visible()
+    expect(field).to_have_value("0-3")
+    expect(answers(page, 1)).to_have_text(base)
+
+
+def test_the_layers_looked_at_are_used_in_the_chat(page: Page) -> None:
+    ask(page)
+    finished(page)
+    page.get_by_text("The last answer, token by token").click()
+    page.get_by_role("button", name="Look closely").click()
+    for layer in ("1", "2"):
+        page.locator("#layers-on").get_by_label(layer, exact=True).uncheck()
+    page.get_by_role("button", name="Use these layers in the chat").click()
+    expect(page.get_by_label("Layers off in noisy")).to_have_value("1-2")
+    expect(page.locator("#compare-status")).to_contain_text("noisy, layers 1–2 off")
+
+
 def test_a_comparison_is_kept_reopened_and_exported(server: Server, page: Page) -> None:
     page.get_by_text("Sampling, system prompt and memory").click()
     page.get_by_label("System prompt").fill("Be brief.")

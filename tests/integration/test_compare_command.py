@@ -59,10 +59,27 @@ def test_a_conversation_goes_on_and_separate_questions_do_not(compare):
     assert first["tokens"][0]["log_probability"] != second["tokens"][0]["log_probability"]
 
 
+def test_an_adapter_is_used_as_it_is_asked_for(compare, adapter):
+    asked = ("--prompt", "What colour is the sky?", "--adapter", adapter, "--token-by-token")
+    trained = compare(*asked)["prompts"][0]["answers"]
+    found = compare(*asked, "--layers-off", "0-3", "--strength", "1.5", "--held-out")
+    base, off = found["prompts"][0]["answers"]
+    assert trained[1]["text"] != trained[0]["text"]
+    assert off["text"] == base["text"]
+    assert found["columns"][1]["layers_off"] == [0, 1, 2, 3]
+    assert found["columns"][1]["strength"] == 1.5
+    assert all(token["kl_from_base"][str(adapter)] < 1e-6 for token in off["detail"]["tokens"])
+    assert found["held_out"][0]["difference"] == pytest.approx(0.0, abs=1e-5)
+    weak = compare(*asked, "--strength", "0")["prompts"][0]["answers"]
+    assert weak[1]["text"] == base["text"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--prompt", " "), "Prompt 1 is empty"),
+        (("--prompt", "x", "--strength", "1"), "for 0 adapters"),
+        (("--prompt", "x", "--adapter", "a", "--layers-off", "x"), "names no layer"),
         (("--prompt", "x", "--held-out"), "needs an adapter"),
         (("--prompt", "x", "--top-p", "0"), "--top-p"),
         (("--prompt", "x", "--check", "regex", "--expect", "("), "no regular expression"),

@@ -6,11 +6,13 @@ import time
 import pytest
 
 from lora_engine.compare import model as model_module
+from lora_engine.compare.mixed import MAX_FACTORS
 from lora_engine.compare.model import ComparisonModel, Request
 from lora_engine.compare.pool import ComparisonPool
 from lora_engine.compare.prompt_set import answer_prompts, compare_prompts
 from lora_engine.compare.sampling import Sampling
 from lora_engine.compare.shared import FairLock
+from lora_engine.compare.use import AdapterUse
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
@@ -141,11 +143,11 @@ def test_a_fair_lock_hands_on_in_order():
 def test_strength_0_is_the_base_and_1_the_adapter(model):
     asked = [
         Request("base", "base", ASK),
-        Request("0", "adapter", ASK, strength=0.0),
-        Request("1", "adapter", ASK, strength=1.0),
+        Request("0", "adapter", ASK, AdapterUse(0.0)),
+        Request("1", "adapter", ASK, AdapterUse(1.0)),
         Request("plain", "adapter", ASK),
-        Request("off", "adapter", ASK, switched_off=frozenset({0, 1})),
-        Request("half off", "adapter", ASK, switched_off=frozenset({1})),
+        Request("off", "adapter", ASK, AdapterUse(layers_off=frozenset({0, 1}))),
+        Request("half off", "adapter", ASK, AdapterUse(layers_off=frozenset({1}))),
     ]
     answers = texts(final(model.answer_all(asked, Sampling(max_new_tokens=20))))
     assert answers["0"] == answers["base"] == answers["off"]
@@ -153,10 +155,29 @@ def test_strength_0_is_the_base_and_1_the_adapter(model):
     assert answers["half off"] not in (answers["base"], answers["plain"])
 
 
+@pytest.mark.parametrize(
+    ("column", "layers", "said"),
+    [("adapter", {1, 5, 6}, "does not act on layer 5-6"), ("base", {0}, "no adapter's column")],
+)
+def test_layers_that_an_adapter_has_not_are_refused(model, column, layers, said):
+    asked = Request("x", column, ASK, AdapterUse(layers_off=frozenset(layers)))
+    with pytest.raises(EngineError, match=said):
+        model.answer_all([asked], Sampling())
+
+
+def test_a_layer_keeps_few_scaled_copies_however_many_strengths_are_asked(model):
+    strengths = [step / 20 for step in range(41)]
+    asked = [Request(f"{s}", "adapter", ASK, AdapterUse(s)) for s in strengths]
+    answers = texts(final(model.answer_all(asked, Sampling(max_new_tokens=4))))
+    alone = texts(final(model.answer_all(asked[5:6], Sampling(max_new_tokens=4))))
+    assert answers["0.25"] == alone["0.25"]
+    assert all(len(layer._factors) <= MAX_FACTORS for layer in model.shared.switch._layers)
+
+
 @pytest.mark.parametrize("strength", [-0.1, 4.1, float("nan")])
 def test_a_strength_out_of_bounds_is_refused(model, strength):
     with pytest.raises(EngineError, match="strength"):
-        model.answer_all([Request("x", "adapter", ASK, strength=strength)], Sampling())
+        model.answer_all([Request("x", "adapter", ASK, AdapterUse(strength))], Sampling())
 
 
 @pytest.mark.parametrize(

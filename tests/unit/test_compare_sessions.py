@@ -23,7 +23,13 @@ SESSION = Session(
     sampling=Sampling(seed=7),
     columns=(
         SessionColumn(name="base", title="Base", turns=said("Why?", "Because.\n# no heading")),
-        SessionColumn(name="r1", title="<b>pi_rate</b>", strength=0.5, turns=said("Why?", "Arr.")),
+        SessionColumn(
+            name="r1",
+            title="<b>pi_rate</b>",
+            strength=0.5,
+            layers_off=(0, 1, 3),
+            turns=said("Why?", "Arr."),
+        ),
     ),
 )
 
@@ -89,6 +95,6 @@ def test_markdown_quotes_what_was_said_and_escapes_names():
     text = SESSION.as_markdown()
     assert "## Question\n\n> Why?" in text
     assert "### Base\n\n> Because.\n> # no heading" in text
-    assert "### \\<b\\>pi\\_rate\\</b\\> at strength 0.5\n\n> Arr." in text
+    assert "### \\<b\\>pi\\_rate\\</b\\> at strength 0.5, layers 0–1, 3 off\n\n> Arr." in text
     assert "seed 7" in text
     assert json.loads(SESSION.as_json())["columns"][1]["turns"][1]["content"] == "Arr."

@@ -3,9 +3,11 @@
 import pytest
 
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.use import AS_TRAINED, AdapterUse
 from lora_engine.errors import EngineError
 from pages.compare_talk import ADAPTER, BASE, OWN, Said, asked_last, turn
 
+USES = [AdapterUse(0.5), AdapterUse(layers_off=frozenset({1}))]
 HISTORIES = [
     [turn("user", "a"), turn("assistant", "from the base"), turn("user", "b")],
     [turn("user", "a"), turn("assistant", "from x"), turn("user", "b")],
@@ -15,7 +17,7 @@ HISTORIES = [
 
 
 def said(memory: str, system: str = "") -> Said:
-    return Said(["x", "y"], "starter", system, memory, Sampling(), [0.5, 2.0], None, "", HISTORIES)
+    return Said(["x", "y"], "starter", system, memory, Sampling(), USES, None, "", HISTORIES)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def said(memory: str, system: str = "") -> Said:
 def test_each_column_goes_on_from_what_was_chosen(memory, expected):
     requests = said(memory).requests(HISTORIES)
     assert [request.messages[1].content for request in requests] == expected
-    assert [request.strength for request in requests] == [1.0, 0.5, 2.0]
+    assert [request.use for request in requests] == [AS_TRAINED, *USES]
     assert [request.column for request in requests] == ["base", "x", "y"]
 
 

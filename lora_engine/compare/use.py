@@ -1,0 +1,80 @@
+"""How a column uses its adapter: at which strength, and without it in which layers.
+
+Knows how a person writes layers ("0-3, 7") and how that is said; which layers an adapter acts on
+is known to `ComparisonModel.adapter_layers`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from lora_engine.errors import EngineError
+
+MAX_STRENGTH = 4.0
+MAX_LAYER = 9_999
+MAX_LAYERS_TEXT = 1_000
+_PART = re.compile(r"(\d{1,6})(?:\s*[-–]\s*(\d{1,6}))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """strength multiplies the adapter's scaling; layers_off: numbers of layers without it."""
+
+    strength: float = 1.0
+    layers_off: frozenset[int] = frozenset()
+
+    def named(self, title: str) -> str:
+        """`pirate at strength 0.5, layers 0–3 off`; the title alone where it is as trained."""
+        at = "" if self.strength == 1.0 else f" at strength {self.strength:g}"
+        if not self.layers_off:
+            return f"{title}{at}"
+        layers = "layer" if len(self.layers_off) == 1 else "layers"
+        return f"{title}{at}, {layers} {layers_text(self.layers_off).replace('-', '–')} off"
+
+
+AS_TRAINED = AdapterUse()
+ALL_AS_TRAINED: Mapping[str, AdapterUse] = MappingProxyType({})  # uses by column
+
+
+def layers_in(text: str) -> frozenset[int]:
+    """The layers that a text names, such as "0-3, 7"; none for an empty one.
+
+    Raises EngineError for anything else.
+    """
+    if len(text) > MAX_LAYERS_TEXT:
+        raise EngineError(
+            f"The layers to switch off are {len(text):,} characters long; at most "
+            f"{MAX_LAYERS_TEXT:,} are read.",
+            "Write neighbours as a range, such as 0-3.",
+        )
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    return frozenset(layer for part in parts for layer in _layers_of(part))
+
+
+def layers_text(layers: Collection[int]) -> str:
+    """Layers as `layers_in` reads them, neighbours as a range: "0-3, 7"."""
+    ranges: list[list[int]] = []
+    for layer in sorted(layers):
+        if ranges and ranges[-1][1] == layer - 1:
+            ranges[-1][1] = layer
+        else:
+            ranges.append([layer, layer])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def _layers_of(part: str) -> Iterator[int]:
+    found = _PART.fullmatch(part)
+    if found is None:
+        raise EngineError(
+            f"{part[:40]!r} names no layer.", "Write numbers and ranges, such as 0-3, 7."
+        )
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not first <= last <= MAX_LAYER:
+        raise EngineError(
+            f"The layers {part!r} do not run upwards from 0 to at most {MAX_LAYER:,}.",
+            "Write the smaller number first, such as 0-3.",
+        )
+    yield from range(first, last + 1)
