@@ -14,7 +14,7 @@ import gradio as gr
 
 from lora_engine.compare.held_out_data import held_out_rows, trained_with
 from lora_engine.compare.prompt_file import case_of, cases_in, read_cases
-from lora_engine.compare.prompt_set import PromptAnswers, answer_prompts
+from lora_engine.compare.prompt_set import PromptAnswers, answering_prompts
 from lora_engine.compare.set_report import checked
 from lora_engine.data import Row
 from lora_engine.engine import Engine
@@ -96,8 +96,12 @@ class _Handlers:
         heading, done = partial(said.heading, self.engine), list[PromptAnswers]()
         with self.stops.running(request) as stopped:
             uses = dict(zip(said.chosen, said.uses, strict=True))
-            steps = answer_prompts(model, questions, said.sampling, stopped.is_set, system, uses)
-            for answered in steps:
+            for answered in answering_prompts(
+                model, questions, said.sampling, stopped.is_set, system, uses
+            ):
+                if answered is None:  # a closed tab ends the handler at a yield
+                    yield gr.skip()
+                    continue
                 done.append(answered)
                 words = compare_losses.progress_html(len(done), len(cases), "prompts answered")
                 rows = checked(cases, done, None, "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.base_models import BaseModel
-from lora_engine.compare.model import ColumnProgress, ComparisonModel, Request
+from lora_engine.compare.model import ComparisonModel, Progress, Request
 from lora_engine.compare.sampling import Sampling
 from lora_engine.compare.use import ALL_AS_TRAINED, AS_TRAINED, AdapterUse
 from lora_engine.data import Message
@@ -80,6 +80,22 @@ def answer_prompts(
 
     uses: how a column uses its adapter; as trained where it is not named.
     """
+    steps = answering_prompts(model, prompts, sampling, should_stop, system, uses)
+    return (answered for answered in steps if answered is not None)
+
+
+def answering_prompts(
+    model: ComparisonModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    should_stop: Callable[[], bool] = lambda: False,
+    system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> Iterator[PromptAnswers | None]:
+    """As `answer_prompts`, and None about every 60 ms while a batch is in the making.
+
+    So a caller that nobody listens to any more can leave in the middle of a batch.
+    """
     _check_prompts(prompts)
     columns = list(model.columns)
     per_batch = max(1, BATCH_ROWS // len(columns))
@@ -93,9 +109,12 @@ def answer_prompts(
             for conversation in [_conversation(prompts[number], system)]
             for column in columns
         ]
-        last = _last_progress(model, requests, sampling, should_stop)
+        last = Progress({}, 0.0)
+        for progress in model.answer_all(requests, sampling, should_stop):
+            last = progress
+            yield None
         for number in batch:
-            found = {column: last[f"{number} {column}"] for column in columns}
+            found = {column: last.columns[f"{number} {column}"] for column in columns}
             if any(answer.finished == "stopped" for answer in found.values()):
                 return
             answers = (Answer(name, answer.text, answer.tokens) for name, answer in found.items())
@@ -119,21 +138,12 @@ def answer_conversation(
             Request(name, name, tuple(turns), uses.get(name, AS_TRAINED))
             for name, turns in histories.items()
         ]
-        found = _last_progress(model, requests, sampling, lambda: False)
+        *_, last = model.answer_all(requests, sampling)
+        found = last.columns
         for column, history in histories.items():
             history.append(Message("assistant", found[column].text))
         answers = (Answer(name, answer.text, answer.tokens) for name, answer in found.items())
         yield PromptAnswers(prompt, tuple(answers))
-
-
-def _last_progress(
-    model: ComparisonModel,
-    requests: Sequence[Request],
-    sampling: Sampling,
-    should_stop: Callable[[], bool],
-) -> Mapping[str, ColumnProgress]:
-    *_, last = model.answer_all(requests, sampling, should_stop)
-    return last.columns
 
 
 def _conversation(prompt: str, system: str | None) -> list[Message]:
