@@ -6,6 +6,7 @@ One object, made once for a process and handed to whoever needs it. It knows no 
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from lora_engine.compare.pool import ComparisonPool
 from lora_engine.compare.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.sampling import Sampling
 from lora_engine.data.previewing import Preview, preview
-from lora_engine.errors import Conflict
+from lora_engine.errors import Conflict, EngineError
 from lora_engine.runs.command import command_line
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deleting import delete_run
@@ -87,8 +88,18 @@ class Engine:
         """
         check_run(spec, self.settings)
         run_id = new_run_id()
-        self.directory(run_id).create(spec)
-        self._store.add(run_id, spec)
+        directory = self.directory(run_id)
+        try:
+            directory.create(spec)
+            self._store.add(run_id, spec)
+        except (OSError, EngineError) as error:
+            shutil.rmtree(directory.path, ignore_errors=True)
+            if isinstance(error, EngineError):
+                raise
+            raise EngineError(
+                f"The run cannot be written to {directory.path.parent}: {error.strerror}.",
+                "Free some space there, or see that it can be written to; then start it again.",
+            ) from error
         self.refresh()
         return self.run(run_id)
 

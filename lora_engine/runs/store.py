@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class RunStore:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(SCHEMA)
         self._add_later_columns()
+        self._keep_open()
 
     def add(self, run_id: str, spec: RunSpec) -> RunRecord:
         """A new run, queued behind the others."""
@@ -198,6 +200,13 @@ class RunStore:
             for name in LATER_COLUMNS.keys() - known:
                 connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {LATER_COLUMNS[name]}")
             connection.execute("UPDATE runs SET place = number WHERE place = 0")
+
+    def _keep_open(self) -> None:
+        """Hold one idle connection for life: the last to close takes SQLite's -wal and -shm files
+        with it, and on a disk that filled meanwhile the next could not even read."""
+        kept = sqlite3.connect(self._path, timeout=self._patience_s, check_same_thread=False)
+        weakref.finalize(self, kept.close)
+        kept.execute("SELECT count(*) FROM runs").fetchone()
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

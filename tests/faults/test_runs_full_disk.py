@@ -1,0 +1,98 @@
+"""A disk that is really full: the run says so, keeps what it had, goes on once there is room."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lora_engine.training.run_directory import RunDirectory
+from lora_engine.training.spec import RunSpec
+from tests.faults.test_runs_killed import adapter, curve
+from tests.faults.zygote import ROOT, Zygote
+
+NAMESPACE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Ur", "--mount"]
+BESIDE = 300_000  # bytes of the list, the rows as tokens, the log and the reserve
+
+
+@pytest.fixture
+def on_a_small_disk(tmp_path: Path) -> Callable[[RunSpec, int], dict]:
+    """Runs a spec with so many bytes free; skips where the kernel lets nobody mount a disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    trial = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    tried = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {tried.stderr.strip()}")
+
+    def run(spec: RunSpec, free_bytes: int) -> dict:
+        request = {"spec": spec.model_dump(mode="json"), "folder": str(folder)}
+        done = subprocess.run(
+            [*NAMESPACE, sys.executable, "-m", "tests.faults.full_disk",
+             json.dumps({**request, "free_bytes": free_bytes})],
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def whole(zygote: Zygote, make_run, twelve_steps) -> RunDirectory:
+    """The same run where there is room."""
+    directory = make_run("whole", spec_of(twelve_steps))
+    assert zygote.run(directory.path) == 0, directory.log_tail()
+    return directory
+
+
+def spec_of(twelve_steps: Callable[..., RunSpec]) -> RunSpec:
+    spec = twelve_steps()
+    return spec.model_copy(update={"method": spec.method.model_copy(update={"rank": 32})})
+
+
+def assert_full(full: dict) -> None:
+    assert full["state"] == "failed", full["log"]
+    assert not full["error"]["is_bug"]
+    assert "disk is full" in full["error"]["problem"]
+    assert "resume" in full["error"]["remedy"]
+
+
+def assert_whole(resumed: dict, whole: RunDirectory) -> None:
+    assert resumed["state"] == "finished", resumed["log"]
+    assert resumed["losses"] == [loss for loss, *_ in curve(whole).values()]
+    assert resumed["adapter"] == adapter(whole).hex()
+
+
+def test_a_disk_with_room_for_one_checkpoint(on_a_small_disk, twelve_steps, whole):
+    kept = whole.checkpoints_path / "step-10"
+    checkpoint = sum(path.stat().st_size for path in kept.iterdir())
+    assert checkpoint > 2 * BESIDE
+    found = on_a_small_disk(spec_of(twelve_steps), checkpoint + BESIDE)
+    assert_full(found["full"])
+    assert (found["full"]["checkpoints"], found["full"]["valid_step"]) == (["step-5"], 5)
+    assert "resumed after step 5" in found["resumed"]["log"]
+    assert_whole(found["resumed"], whole)
+
+
+@pytest.mark.parametrize("free_bytes", [BESIDE, 90_000])
+def test_a_disk_with_room_for_no_checkpoint(on_a_small_disk, twelve_steps, whole, free_bytes):
+    found = on_a_small_disk(spec_of(twelve_steps), free_bytes)
+    assert_full(found["full"])
+    assert (found["full"]["checkpoints"], found["full"]["valid_step"]) == ([], None)
+    assert_whole(found["resumed"], whole)
+
+
+def test_a_disk_with_no_room_at_all_refuses_the_run_and_still_lists_the_others(
+    on_a_small_disk, twelve_steps, whole
+):
+    found = on_a_small_disk(spec_of(twelve_steps), 0)
+    assert "No space left on device" in found["full"]["refused"]
+    assert "Free some space" in found["full"]["refused"]
+    assert found["full"]["left"] == []
+    assert_whole(found["resumed"], whole)
