@@ -28,7 +28,7 @@ from lora_engine.spectrum import metrics as of
 from lora_engine.spectrum.base_delta import find_base_weight
 from lora_engine.spectrum.decomposition import SHARES
 from lora_engine.spectrum.describe import AdapterSpectrum, ModuleSpectrum
-from lora_engine.spectrum.watch import Progress, StopSign
+from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights import open_checkpoint
 from lora_engine.weights.checkpoint import Checkpoint
 from pages import SPECTRUM, TRAIN, figures, layout, spectrum_figures
@@ -175,7 +175,7 @@ def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> I
 def _alone(
     engine: Engine, name: str, progress: Progress, stop: StopSign
 ) -> tuple[Adapter, AdapterSpectrum]:
-    adapter = read_adapter(engine.adapter(name).path)
+    adapter = read_adapter(engine.adapter(name).path, Watch(should_stop=stop))
     return adapter, describe_adapter(adapter, None, progress, stop)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
@@ -14,6 +16,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import Adapter, Stopped, read_adapter, similarity
 from lora_engine.spectrum.two_adapters import ModuleSimilarity, Similarity
+from lora_engine.spectrum.watch import Progress, StopSign
 from pages import TRAIN, figures, layout, spectrum_figures
 from pages.live import Column, live_plot, live_table, table_value
 from pages.spectrum_adapter import adapter_choices, adapter_key
@@ -156,9 +159,9 @@ def _with_fields(
         yield (a, b, on, gr.skip(), *idle, Step(0.0, "comparing").html(), gr.Button(visible=True))
         kind, _, side = on.partition("-")
         paths = [engine.adapter(name).path for name in (a, b)]
-        with Job(turn, lambda progress, stop: similarity(*paths, on=kind, side=side)) as job:
+        with Job(turn, partial(_compared, paths, kind, side)) as job:
             for step in job.steps():
-                yield (*idle, *idle, Step(step.share, "comparing").html(), gr.skip())
+                yield (*idle, *idle, step.html(), gr.skip())
             found = job.result()
     except Stopped:
         if turn.by_person:
@@ -174,6 +177,12 @@ def _with_fields(
     phi, diagonal = _figures(engine, a, b, drawn)
     table = table_value(COLUMNS, [_row(item) for item in found.modules])
     yield (a, b, on, choice, _in_words(found), phi, diagonal, table, "", gr.Button(visible=False))
+
+
+def _compared(
+    paths: list[Path], kind: str, side: str, progress: Progress, stop: StopSign
+) -> Similarity:
+    return similarity(*paths, on=kind, side=side, progress=progress, should_stop=stop)
 
 
 def _plots(engine: Engine, a: str, b: str, on: str, module: str) -> tuple[str, str]:

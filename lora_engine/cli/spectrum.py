@@ -109,7 +109,9 @@ def similarity(
     print_table(
         ("module", "φ(1,1)", "φ(r,r)"),
         (
-            (item["name"], f"{item['phi'][0][0]:.3f}", f"{item['phi'][-1][-1]:.3f}")
-            for item in found.to_json()["modules"]
+            (item.name, f"{item.phi[0, 0]:.3f}", f"{item.phi[-1, -1]:.3f}")
+            if item.phi.size
+            else (item.name, "zero", "zero")
+            for item in found.modules
         ),
     )

@@ -24,6 +24,7 @@ from lora_engine.adapters.config import (
 )
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum.factors import Factors
+from lora_engine.spectrum.watch import QUIET, Watch
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile, read_tensor, scan
@@ -91,8 +92,8 @@ class Adapter:
         raise NotFound(f"The adapter has no module {name[:200]!r}.", f"Choose one of: {names}, ...")
 
 
-def read_adapter(path: str | Path) -> Adapter:
-    """Read a PEFT adapter folder.
+def read_adapter(path: str | Path, watch: Watch = QUIET) -> Adapter:
+    """Read a PEFT adapter folder, told and stopped between modules.
 
     Raises NotFound when it is none, EngineError or InvalidInput naming what is wrong: an
     unsound config, a missing half, a rank that does not fit, a value that is not finite.
@@ -112,9 +113,12 @@ def read_adapter(path: str | Path) -> Adapter:
     parts, whole = _sort_keys(file, config)
     if not parts:
         raise EngineError(f"{WEIGHTS_FILE} holds no LoRA factors.", "Check that it is the adapter.")
-    modules = tuple(_read_module(file, name, found, config) for name, found in parts.items())
+    modules = []
+    for number, (name, keys) in enumerate(parts.items()):
+        watch.step(number / len(parts), f"reading {name}")
+        modules.append(_read_module(file, name, keys, config))
     notes = (*_start_notes(config), *_missing_targets(config, modules, whole), *_whole_note(whole))
-    return Adapter(folder, config, modules, whole, notes)
+    return Adapter(folder, config, tuple(modules), whole, notes)
 
 
 def _check_total(file: SafetensorsFile) -> None:
@@ -257,7 +261,7 @@ def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
 
 
 def _missing_targets(
-    config: AdapterConfig, modules: tuple[AdapterModule, ...], whole: tuple[str, ...]
+    config: AdapterConfig, modules: list[AdapterModule], whole: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Note targets for which the file has nothing; PEFT allows names that match none."""
     if not isinstance(config.target_modules, list):

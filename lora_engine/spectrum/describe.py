@@ -22,7 +22,7 @@ from lora_engine.spectrum.base_delta import (
 from lora_engine.spectrum.decomposition import SHARES
 from lora_engine.spectrum.factors import factor_spectrum, factor_values
 from lora_engine.spectrum.svd import decompose
-from lora_engine.spectrum.watch import Progress, StopSign, Watch
+from lora_engine.spectrum.watch import QUIET, Progress, StopSign, Watch
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource
 
@@ -133,9 +133,9 @@ def describe_adapter(
     base: the base model's folder; without it a DoRA update lacks its magnitude, and no share
     of the base weight is given. Raises EngineError for an unsound adapter or another base.
     """
-    adapter = path if isinstance(path, Adapter) else read_adapter(path)
-    weights = base if base is None or isinstance(base, Checkpoint) else open_checkpoint(base)
     watch = Watch(progress, should_stop)
+    adapter = path if isinstance(path, Adapter) else read_adapter(path, watch.part(0.0, 0.0))
+    weights = base if base is None or isinstance(base, Checkpoint) else open_checkpoint(base)
     modules, missing = [], []
     for number, module in enumerate(adapter.modules):
         watch.step(number / len(adapter.modules), module.name)
@@ -150,13 +150,13 @@ def describe_adapter(
 
 
 def describe_module(
-    module: AdapterModule, base: MatrixSource | None = None, watch: Watch | None = None
+    module: AdapterModule, base: MatrixSource | None = None, watch: Watch = QUIET
 ) -> ModuleSpectrum:
     """One module's spectrum; base: its weight as (out_features, in_features), if at hand."""
     share = None
     if module.magnitude is not None and base is not None:
-        stop = watch.should_stop if watch else None
-        found = decompose(dora_delta(module, base), vectors=module.rank, should_stop=stop)
+        delta = dora_delta(module, base, Watch(should_stop=watch.should_stop))
+        found = decompose(delta, vectors=module.rank, should_stop=watch.should_stop)
         values = found.singular_values
         top = min(module.rank, found.left.shape[1])
         share = share_of_base(base, found.left[:, :top], found.right[:, :top], found.frobenius_norm)

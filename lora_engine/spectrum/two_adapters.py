@@ -24,6 +24,7 @@ from lora_engine.spectrum.factors import (
     stack,
 )
 from lora_engine.spectrum.metrics import numerical_rank
+from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights.matrix import describe_shape
 
 On = Literal["delta", "A"]
@@ -110,11 +111,14 @@ def similarity(
     path_b: str | Path | Adapter,
     on: On = "delta",
     side: Side = "left",
+    progress: Progress | None = None,
+    should_stop: StopSign | None = None,
 ) -> Similarity:
     """Compare two adapters of one base model.
 
     on: delta compares singular vectors of the updates (side: left, the outputs, or right, the
     inputs); A compares right singular vectors of lora_A, as the LoRA paper draws it.
+    progress(share, words) is called between modules, and a set `should_stop` raises Stopped there.
     Raises EngineError when they share no module or a shared one has two shapes.
     """
     if on not in ("delta", "A") or side not in ("left", "right"):
@@ -123,7 +127,9 @@ def similarity(
             "left or right.",
             "Choose one of these.",
         )
-    first, second = (p if isinstance(p, Adapter) else read_adapter(p) for p in (path_a, path_b))
+    watch = Watch(progress, should_stop)
+    first = _opened(path_a, watch.part(0.0, 0.2))
+    second = _opened(path_b, watch.part(0.2, 0.4))
     ours = {module.name: module for module in first.modules}
     theirs = {module.name: module for module in second.modules}
     common = [name for name in ours if name in theirs]
@@ -133,13 +139,21 @@ def similarity(
             f"{first.modules[0].name} ... and {second.modules[0].name} ...",
             "Give two adapters of the same base model that adapt the same modules.",
         )
+    comparing, modules = watch.part(0.4, 1.0), []
+    for number, name in enumerate(common):
+        comparing.step(number / len(common), f"comparing {name}")
+        modules.append(_compare(ours[name], theirs[name], on, side))
     return Similarity(
         on=on,
-        modules=tuple(_compare(ours[name], theirs[name], on, side) for name in common),
+        modules=tuple(modules),
         only_in_a=tuple(name for name in ours if name not in theirs),
         only_in_b=tuple(name for name in theirs if name not in ours),
         notes=_notes(first, second),
     )
+
+
+def _opened(adapter: str | Path | Adapter, watch: Watch) -> Adapter:
+    return adapter if isinstance(adapter, Adapter) else read_adapter(adapter, watch)
 
 
 def subspace_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -271,26 +271,3 @@ def test_the_root_mean_square_view_and_back(server: Server, open_page: OpenPage)
     box.uncheck()
     expect(page.locator(f"{VIEW} figcaption").nth(2)).not_to_contain_text("root mean square")
     assert page.evaluate(PIXELS) == before
-
-
-def test_a_long_decomposition_stops_when_asked(
-    server: Server, open_page: OpenPage, tmp_path: Path
-) -> None:
-    # 3,000 x 3,000 takes some seconds: long enough to be stopped by a person.
-    values = np.random.default_rng(0).standard_normal((3000, 3000)).astype(np.float32)
-    np.save(tmp_path / "slow.npy", values)
-    page = open_page(f"{server.url}/spectrum?sample=teaching")
-    opened(page, "Teaching matrix")
-
-    page.get_by_role("tab", name="Upload").click()
-    page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "slow.npy")
-    page.get_by_role("button", name="Stop", exact=True).click()
-
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
-    expect(page.locator(VIEW)).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#matrix-doing progress")).to_have_count(0)
-    # Nothing waits behind the stopped one: the next matrix opens.
-    page.get_by_role("tab", name="Type or paste").click()
-    page.locator("#matrix-text textarea").fill("3 0\n0 4")
-    page.get_by_role("button", name="Take it apart").click()
-    opened(page, "The text")

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from safetensors.numpy import save_file
 
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
@@ -23,6 +25,7 @@ from lora_engine.weights.matrix import array_matrix
 from pages.spectrum_api import svd_endpoint
 from pages.spectrum_grid import Cell, Measure, grid_value, place
 from pages.spectrum_job import Job, Turn, Turns
+from pages.spectrum_pair import _compared
 from pages.spectrum_routes import ADDRESS, add_routes
 from pages.spectrum_shelf import OpenMatrix, Shelf
 from pages.spectrum_source import Wanted, matrices_of, open_wanted
@@ -247,3 +250,17 @@ def test_the_svd_endpoint_answers_and_refuses(settings: Settings) -> None:
         svd(file={"path": "/etc/passwd"})
     with pytest.raises(EngineError, match="are given"):
         svd([[1.0]], 1, sample="teaching")
+
+
+def test_the_work_of_comparing_adapters_ends_with_its_turn(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q"]}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
+        factors = {"q.lora_A.weight": np.ones((1, 2)), "q.lora_B.weight": np.ones((2, 1))}
+        save_file(factors, tmp_path / name / "adapter_model.safetensors")
+    turn = Turn()
+    turn.set()
+
+    with pytest.raises(Stopped):
+        _compared([tmp_path / "a", tmp_path / "b"], "delta", "left", lambda *_: None, turn)

@@ -1,14 +1,17 @@
 """Adapters and checkpoints made by hand: what is read, what is said, what is refused."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from lora_engine.cli.spectrum import similarity as print_similarity
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spectrum import (
+    Stopped,
     compare_checkpoints,
     describe_adapter,
     intruder_dimensions,
@@ -238,6 +241,38 @@ def test_adapters_that_cannot_be_compared(tmp_path):
         similar(tmp_path, factors(B=torch.ones(8, 4)))
     with pytest.raises(EngineError, match="allowed are delta or A"):
         similar(tmp_path, factors(), on="B")
+
+
+@pytest.mark.parametrize("at", ["reading model.layers.2", "comparing model.layers.1"])
+def test_a_comparison_is_told_and_stops_between_modules(tmp_path, at):
+    many = {}
+    for number in range(4):
+        many |= factors(name=f"model.layers.{number}.self_attn.q_proj")
+    pair = [adapter(tmp_path / name, many) for name in "ab"]
+    told, asked = [], threading.Event()
+
+    def progress(share, doing):
+        told.append((share, doing))
+        if doing.startswith(at):
+            asked.set()
+
+    with pytest.raises(Stopped):
+        similarity(*pair, progress=progress, should_stop=asked)
+    assert told[-1][1].startswith(at)
+
+    asked.clear()
+    told.clear()
+    assert len(similarity(*pair, progress=lambda *step: told.append(step)).modules) == 4
+    shares = [share for share, _ in told]
+    assert len(shares) == 12  # four read from each, four compared
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] <= shares[-1] < 1
+
+
+def test_the_command_says_which_updates_are_zero(tmp_path, capsys):
+    fresh = adapter(tmp_path / "fresh", factors(B=np.zeros((12, 4))))
+    print_similarity(str(fresh), str(adapter(tmp_path / "trained")))
+    assert capsys.readouterr().out.splitlines()[-1].split() == [NAME, "zero", "zero"]
 
 
 def test_two_checkpoints_streamed(tmp_path):

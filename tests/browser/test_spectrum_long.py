@@ -1,0 +1,82 @@
+"""Long work of the spectrum page in a real browser: it stops when asked, and a sketch says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+from safetensors.numpy import save_file
+
+from tests.browser.conftest import Server
+from tests.browser.test_spectrum import DRAWN_MS, VIEW, opened
+
+OpenPage = Callable[..., Page]
+
+
+def test_a_long_decomposition_stops_when_asked(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    # 3,000 x 3,000 takes some seconds: long enough to be stopped by a person.
+    values = np.random.default_rng(0).standard_normal((3000, 3000)).astype(np.float32)
+    np.save(tmp_path / "slow.npy", values)
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    opened(page, "Teaching matrix")
+
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "slow.npy")
+    page.get_by_role("button", name="Stop", exact=True).click()
+
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
+    expect(page.locator(VIEW)).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#matrix-doing progress")).to_have_count(0)
+    # Nothing waits behind the stopped one: the next matrix opens.
+    page.get_by_role("tab", name="Type or paste").click()
+    page.locator("#matrix-text textarea").fill("3 0\n0 4")
+    page.get_by_role("button", name="Take it apart").click()
+    opened(page, "The text")
+
+
+@pytest.fixture(scope="module")
+def slow_pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters whose 24 modules of rank 256 take some seconds to compare."""
+    random = np.random.default_rng(0)
+    folders = [tmp_path_factory.mktemp("pair") / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+        config = {"peft_type": "LORA", "r": 256, "lora_alpha": 256, "target_modules": ["q_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        tensors = {}
+        for layer in range(24):
+            module = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+            for factor, shape in (("A", (256, 1024)), ("B", (1024, 256))):
+                values = random.standard_normal(shape).astype(np.float16)
+                tensors[f"{module}.lora_{factor}.weight"] = values
+        save_file(tensors, folder / "adapter_model.safetensors")
+    return folders
+
+
+def test_a_comparison_of_adapters_stops_when_asked(
+    server: Server, open_page: OpenPage, slow_pair: list[Path]
+) -> None:
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    page.get_by_role("tab", name="Two adapters").click()
+    for name, folder in zip(("Adapter A", "Adapter B"), slow_pair, strict=True):
+        page.get_by_label(name).fill(str(folder))
+        page.keyboard.press("Enter")
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    expect(page.get_by_text("comparing model.layers.")).to_be_visible(timeout=DRAWN_MS)
+
+    stop.click()
+
+    expect(stop).to_be_hidden()
+    expect(page.locator("progress:visible")).to_have_count(0)
+    page.wait_for_timeout(1000)  # the answer, had the work gone on, would arrive now and later
+    expect(page.locator("#pair-table tbody tr")).to_have_count(0)
+    # Nothing waits behind the stopped one: the same is compared whole when asked again.
+    page.get_by_label("Compare", exact=True).click()
+    page.get_by_role("option", name="lora_A, as the LoRA paper draws it").click()
+    expect(page.locator("#pair-sentence")).to_contain_text("Of 24 modules", timeout=DRAWN_MS)
