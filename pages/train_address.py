@@ -49,7 +49,7 @@ def opening_spec() -> RunSpec:
 def address_of(spec: RunSpec) -> str:
     """The page with this base, method, quantization and steps filled in.
 
-    Name, data, seed and the learning rate, which suits the data, stay the page's own.
+    Name, data, seed and the epochs, which suit the data, stay the page's own.
     """
     shown = opening_spec().model_dump(mode="json")
     wanted = spec.model_dump(mode="json")
@@ -57,7 +57,7 @@ def address_of(spec: RunSpec) -> str:
     for section in CARRIED:
         for name, value in (wanted[section] or {}).items():
             is_shown = (shown[section] or {}).get(name) == value
-            if not is_shown and name not in ("learning_rate", "epochs"):
+            if not is_shown and name != "epochs":
                 state[f"{section}.{name}"] = json.dumps(value)
     return layout.link(TRAIN, **state)
 

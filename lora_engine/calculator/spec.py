@@ -8,7 +8,10 @@ from lora_engine.calculator.choice import LoraChoice
 from lora_engine.calculator.counted import ModelCount
 from lora_engine.calculator.question import MemoryQuestion
 from lora_engine.errors import EngineError
+from lora_engine.training.recipes import suited_learning_rate
 from lora_engine.training.spec import MethodSpec, RunSpec, spec_from
+
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def choice_of(method: MethodSpec) -> LoraChoice:
@@ -28,9 +31,11 @@ def choice_of(method: MethodSpec) -> LoraChoice:
 
 
 def run_spec(base_model: str, counted: ModelCount, question: MemoryQuestion) -> RunSpec:
-    """The run that trains what was counted, with the batch and row length asked about.
+    """The run that trains what was counted, with all that was asked about.
 
-    Raises InvalidInput as `spec_from` does, and EngineError for an optimizer that no run has.
+    The learning rate, which nothing counted depends on, is one that suits the base and the method.
+    Raises InvalidInput as `spec_from` does, and EngineError for what no run has: an optimizer, 16
+    bits that are not bfloat16.
     """
     choice, optimizer = counted.choice, question.optimizer
     if question.method == "galore" and optimizer == "galore":
@@ -39,6 +44,11 @@ def run_spec(base_model: str, counted: ModelCount, question: MemoryQuestion) -> 
         raise EngineError(
             f"A run of Rankscope has no optimizer {optimizer}; it is counted here only.",
             "Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor.",
+        )
+    if question.dtype not in PRECISIONS:
+        raise EngineError(
+            f"A run of Rankscope has no precision {question.dtype}; it is counted here only.",
+            "Choose bf16 or fp32.",
         )
     targets = counted.resolved_targets
     method: dict[str, Any] = {
@@ -62,6 +72,8 @@ def run_spec(base_model: str, counted: ModelCount, question: MemoryQuestion) -> 
             "method": method,
             "quantization": quantization if question.method == "qlora" else None,
             "optimization": {
+                "learning_rate": suited_learning_rate(base_model, question.has_adapter),
+                "precision": PRECISIONS[question.dtype],
                 "batch_size": question.batch_size,
                 "gradient_accumulation": question.gradient_accumulation,
                 "gradient_checkpointing": question.gradient_checkpointing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_engine.errors import NotFound
-from lora_engine.training.spec import RunSpec, spec_from
+from lora_engine.training.spec import OptimizationSpec, RunSpec, spec_from
 
 RECIPES = {
     "pirate": "Pirate speech",
@@ -31,3 +31,10 @@ def recipe_spec(name: str) -> RunSpec:
             },
         }
     )
+
+
+def suited_learning_rate(base_model: str, has_adapter: bool) -> float:
+    """A rate to start from: the starter's own, else the spec's; a tenth where the base trains."""
+    is_starter = base_model == "starter"
+    rate = STARTER_LEARNING_RATE if is_starter else OptimizationSpec().learning_rate
+    return rate if has_adapter else rate / 10

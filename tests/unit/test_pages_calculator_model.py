@@ -1,6 +1,8 @@
 """The calculator's second half: fields to the engine's types, and what can be taken along."""
 
 import json
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -10,6 +12,7 @@ from lora_engine.settings import load_settings
 from lora_engine.training.spec import parse_spec
 from pages import calculator_choices as choices
 from pages import calculator_export, calculator_model
+from pages.train_address import address_of, spec_in_address
 
 OPTIONS = [None, 0.0, "", "", False, False, False]
 MEMORY = ["lora", "bf16", "adamw", 2.0, 512.0, False, "RTX 4090 24 GB"]
@@ -91,6 +94,42 @@ def test_the_spec_taken_along_is_a_spec(settings):
     assert "r=8" in snippet
 
 
+EVERYTHING = {
+    "dtype": "bf16", "batch_size": 3, "seq_length": 640, "gradient_accumulation": 5,
+    "gradient_checkpointing": True, "optimizer": "adafactor",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "method", "rate"),
+    [("starter", "lora", 1e-3), ("gpt2", "lora", 2e-4), ("gpt2", "qlora", 2e-4),
+     ("gpt2", "full", 2e-5)],
+)  # fmt: skip
+def test_all_that_was_asked_arrives_on_the_train_page(settings, base, method, rate):
+    whole = method == "full"
+    choice = calculator.LoraChoice(
+        12, "q,v", alpha=7.0, dropout=0.0 if whole else 0.25, use_dora=not whole,
+        use_rslora=not whole, rank_pattern={} if whole else {"c_attn": 4},
+    )  # fmt: skip
+    source = calculator.preset_source("gpt2")
+    counted = calculator.count_model(source, choice)
+    asked = calculator.MemoryQuestion(source, choice, method=method, **EVERYTHING)
+    spec = calculator.run_spec(base, counted, asked)
+    query = dict(parse_qsl(urlsplit(address_of(spec)).query))
+    arrived = spec_in_address(None, SimpleNamespace(query_params=query))
+    assert arrived.base_model == base
+    assert arrived.method == spec.method
+    assert (arrived.method.rank, arrived.method.alpha) == (12, 7.0)
+    assert arrived.method.target_modules == ["c_attn"]
+    assert (arrived.quantization is not None) == (method == "qlora")
+    steps = arrived.optimization
+    assert steps.learning_rate == pytest.approx(rate)
+    assert (steps.precision, steps.batch_size, steps.max_length) == ("bfloat16", 3, 640)
+    assert (steps.gradient_accumulation, steps.optimizer) == (5, "adafactor")
+    assert steps.gradient_checkpointing
+    assert arrived.dataset.source == "starter:pirate"
+
+
 def test_every_method_becomes_a_run_and_what_no_run_has_is_said(settings):
     options = [None, 0, "", "", False, False, True]
     found = chosen(settings, options=options)
@@ -102,9 +141,10 @@ def test_every_method_becomes_a_run_and_what_no_run_has_is_said(settings):
         asked = calculator.MemoryQuestion(found.source, found.choice, method=method)
         run = calculator.run_spec("gpt2", counted, asked)
         assert run.method.finetuning_type == method
-    asked = calculator.MemoryQuestion(found.source, found.choice, optimizer="sgd")
-    with pytest.raises(EngineError, match="sgd"):
-        calculator.run_spec("gpt2", counted, asked)
+    for name, value in (("optimizer", "sgd"), ("dtype", "fp16")):
+        asked = calculator.MemoryQuestion(found.source, found.choice, **{name: value})
+        with pytest.raises(EngineError, match=value):
+            calculator.run_spec("gpt2", counted, asked)
 
 
 def test_ticks_are_what_the_targets_mean():

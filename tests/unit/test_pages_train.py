@@ -28,6 +28,7 @@ def test_method_quantization_and_steps_arrive():
             "method": {"rank": 32, "alpha": 64.0, "target_modules": ["q_proj"], "use_dora": True},
             "quantization": {"double": False},
             "optimization": {
+                "learning_rate": 3e-4,
                 "optimizer": "paged_adamw_8bit",
                 "batch_size": 1,
                 "gradient_accumulation": 16,
@@ -40,8 +41,7 @@ def test_method_quantization_and_steps_arrive():
     arrived = spec_in_address(None, Request(address_of(spec)))
     assert arrived.method == spec.method
     assert arrived.quantization == spec.quantization
-    rate = opening_spec().optimization.learning_rate
-    assert arrived.optimization == spec.optimization.model_copy(update={"learning_rate": rate})
+    assert arrived.optimization == spec.optimization
     assert (arrived.base_model, arrived.dataset) == (spec.base_model, opening_spec().dataset)
 
 
