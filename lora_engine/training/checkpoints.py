@@ -33,13 +33,18 @@ PROGRESS = "progress.json"
 
 
 class Identity(BaseModel):
-    """What a checkpoint belongs to; resuming under another identity is refused."""
+    """What a checkpoint belongs to; resuming under another identity is refused.
+
+    spec_fields: what the spec says beside its defaults, dotted path to JSON; None in checkpoints
+    of before they were kept, which have the hash alone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     spec_hash: str
     data_hash: str
     base_fingerprint: str
+    spec_fields: dict[str, str] | None = None
 
 
 class Progress(BaseModel):

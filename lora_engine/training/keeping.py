@@ -14,7 +14,7 @@ from lora_engine.training.checkpoints import (
     newest_valid_checkpoint,
     save_checkpoint,
 )
-from lora_engine.training.identity import provenance_of
+from lora_engine.training.identity import changes_since, provenance_of
 from lora_engine.training.loop import Position
 from lora_engine.training.optimizers import optimizer_tensors, restore_optimizer
 from lora_engine.training.preparation import Job
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger("lora_engine.training.worker")
-WORDS = {"spec_hash": "spec", "data_hash": "dataset", "base_fingerprint": "base model"}
 
 
 def checkpoint_to_resume(job: Job) -> Checkpoint | None:
@@ -36,12 +35,12 @@ def checkpoint_to_resume(job: Job) -> Checkpoint | None:
     if checkpoint is None:
         log.info("no checkpoint to resume from; starting at step 1")
         return None
-    was = checkpoint.identity
-    changed = [name for name in WORDS if getattr(was, name) != getattr(job.identity, name)]
+    changed = changes_since(checkpoint.identity, job.identity)
     if changed:
+        what = " and ".join(changed)
         raise Conflict(
-            f"The {' and the '.join(WORDS[name] for name in changed)} changed since the "
-            f"checkpoint at step {checkpoint.progress.step}.",
+            f"{what[0].upper()}{what[1:]} changed since the checkpoint at step "
+            f"{checkpoint.progress.step}.",
             "Put back what changed, or start a new run.",
         )
     return checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -86,9 +87,36 @@ def test_what_changed_since_the_checkpoint_is_named_and_nothing_is_lost(
     assert path.read_bytes() != before
 
     assert zygote.run(broken.path, resume=True) == 2
-    assert broken.result().error.problem.startswith(f"The {changed} changed since the checkpoint")
+    problem = broken.result().error.problem
+    assert "changed since the checkpoint at step 5" in problem
+    words = (
+        "The spec's optimization.learning_rate (0.01 then, 0.02 now) "
+        if changed == "spec"
+        else (f"The {changed} ")
+    )
+    assert problem.startswith(words)
     assert newest_valid_checkpoint(broken.checkpoints_path).progress.step == 5
 
     path.write_bytes(before)
     assert zygote.run(broken.path, resume=True) == 0, broken.log_tail()
     assert broken.result().state == "finished"
+
+
+def test_a_run_of_before_fields_were_added_goes_on(zygote: Zygote, make_run, twelve_steps):
+    """Its spec lacks what is at its default, its manifest the spec's fields."""
+    whole, old = make_run("whole", twelve_steps()), make_run("old", twelve_steps())
+    assert zygote.run(whole.path) == 0, whole.log_tail()
+    assert zygote.run(old.path, kill_after_step=7) == KILLED
+    spec = json.loads(old.spec_path.read_text())
+    for field in ("row_order", "max_tokens_per_batch", "save_best"):
+        del spec["optimization"][field]
+    for field in ("task", "report", "quantization"):
+        del spec[field]
+    old.spec_path.write_text(json.dumps(spec))
+    manifest_path = old.checkpoints_path / "step-5" / "manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    assert manifest["identity"].pop("spec_fields")["method.rank"] == "4"
+    manifest_path.write_text(json.dumps(manifest))
+    assert zygote.run(old.path, resume=True) == 0, old.log_tail()
+    assert "resumed after step 5" in old.log_tail()
+    assert_same(old, whole)
