@@ -18,7 +18,6 @@ from lora_engine.training.choosing import choose_path
 from lora_engine.training.classifying import ClassifyingPath, load_classifier
 from lora_engine.training.padded import PaddedPath
 from lora_engine.training.preparation import Job
-from lora_engine.training.spec import RunSpec
 from lora_engine.training.trainee import Trainee
 from lora_engine.training.whole_model import WholeModel, make_trainable
 
@@ -39,7 +38,7 @@ def build_trainee(job: Job, fresh: bool) -> Trainee:
     torch.manual_seed(job.spec.seed)
     random.seed(job.spec.seed)
     if job.device == "cpu":
-        _spare_host_memory(job.spec)
+        _spare_host_memory(job)
     base = _base(job)
     if job.spec.optimization.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
@@ -59,8 +58,15 @@ def _chat_template(job: Job) -> str:
     return chat_template_of(job.tokenizer).source if job.data.template else ""
 
 
-def _spare_host_memory(spec: RunSpec) -> None:
+def _spare_host_memory(job: Job) -> None:
+    import torch
+
+    from lora_engine.training.products import bound_kept_kernels
+
     share_one_heap()
+    if job.dtype == torch.float32:
+        bound_kept_kernels()
+    spec = job.spec
     if spec.quantization is not None or spec.optimization.gradient_checkpointing:
         return_large_blocks()
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import linear
+
+from lora_engine.training.products import add_product, linear, product
 
 if TYPE_CHECKING:
     from peft.tuners.lora import Linear as LoraLinear
@@ -59,7 +60,7 @@ class AdaptedLinears(torch.autograd.Function):
         dtype = frozen[0].dtype
         flat = x.reshape(-1, x.shape[-1]).to(dtype)  # (tokens, in)
         every_a = torch.cat(trained[0::2]).to(dtype)  # (sum of ranks, in)
-        inner = flat @ every_a.T  # (tokens, sum of ranks)
+        inner = linear(flat, every_a)  # (tokens, sum of ranks)
         results = []
         ranks = [a.shape[0] for a in trained[0::2]]
         for layer, b, own in zip(frozen, trained[1::2], inner.split(ranks, 1), strict=True):
@@ -80,18 +81,22 @@ class AdaptedLinears(torch.autograd.Function):
         gs = [g.reshape(-1, g.shape[-1]).to(flat.dtype) for g in grads]  # (tokens, out)
         scalings = [layer.scaling for layer in ctx.frozen]
         g_inner = torch.cat(
-            [(g @ b.to(g.dtype)).mul_(s) for g, b, s in zip(gs, every_b, scalings, strict=True)], 1
+            [
+                product(g, b.to(g.dtype)).mul_(s)
+                for g, b, s in zip(gs, every_b, scalings, strict=True)
+            ],
+            1,
         )  # (tokens, sum of ranks)
-        d_as = (g_inner.T @ flat).to(every_b[0].dtype).split(ctx.ranks)
+        d_as = product(g_inner.T, flat).to(every_b[0].dtype).split(ctx.ranks)
         d_bs = [
-            (own.T @ g).to(every_b[0].dtype).mul_(s).T
+            product(own.T, g).to(every_b[0].dtype).mul_(s).T
             for own, g, s in zip(inner.split(ctx.ranks, 1), gs, scalings, strict=True)
         ]
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = g_inner @ every_a
+            d_x = product(g_inner, every_a)
             for g, layer in zip(gs, ctx.frozen, strict=True):
-                d_x.addmm_(g, layer.dense())
+                add_product(d_x, g, layer.dense())
             d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
         return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
 

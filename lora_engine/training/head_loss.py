@@ -11,7 +11,9 @@ cap, a scale, training of their own) are not for this module.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import linear, log_softmax, pad
+from torch.nn.functional import log_softmax, pad
+
+from lora_engine.training.products import linear, product
 
 CHUNK_BYTES = 16 << 20  # of float32 logits at a time
 SIZES = 128  # rows of a chunk come in multiples of this
@@ -40,7 +42,7 @@ class HeadLoss(torch.autograd.Function):
             if needs_grad:
                 p = log_p.exp_()
                 p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))
-                gradient[rows] = (pad(p.to(weight.dtype), filler) @ weight)[: len(expected)]
+                gradient[rows] = product(pad(p.to(weight.dtype), filler), weight)[: len(expected)]
         if needs_grad:
             ctx.save_for_backward(gradient)
         return total

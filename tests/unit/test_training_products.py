@@ -1,0 +1,92 @@
+"""The training step's products give the same through either of torch's libraries."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from lora_engine.training import products
+from lora_engine.training.fused_linear import Layer, adapted_linears
+from lora_engine.training.head_loss import HeadLoss
+
+AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
+
+
+@pytest.fixture
+def processor(tmp_path, monkeypatch):
+    """Say whose processor this is; what was found out about the real one is forgotten."""
+
+    def say(text: str) -> None:
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
+        products.mkl_is_slow.cache_clear()
+
+    yield say
+    products.mkl_is_slow.cache_clear()
+
+
+needs_both = pytest.mark.skipif(
+    not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()),
+    reason="this torch was built without MKL or without oneDNN, so there is no choice",
+)
+
+
+@needs_both
+def test_the_choice_rests_on_the_processor(processor):
+    processor(AMD)
+    assert products.mkl_is_slow()
+    processor(INTEL)
+    assert not products.mkl_is_slow()
+
+
+@needs_both
+@pytest.mark.parametrize("vendor", [AMD, INTEL])
+@pytest.mark.parametrize("shape", [(7, 5, 3), (300, 256, 40), (1, 4, 1), (0, 4, 3)])
+def test_linear_and_product(processor, vendor, shape):
+    processor(vendor)
+    torch.manual_seed(0)
+    m, k, n = shape
+    x, w, b = torch.randn(m, k), torch.randn(n, k), torch.randn(n)
+    exact = x.double() @ w.double().T
+    torch.testing.assert_close(products.linear(x, w, b), (exact + b).float(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(products.linear(x, w), exact.float(), rtol=1e-5, atol=1e-4)
+    # transposed views, as the gradients hand them over
+    torch.testing.assert_close(
+        products.product(w, x.T), exact.T.float().contiguous(), rtol=1e-5, atol=1e-4
+    )
+
+
+@needs_both
+def test_gradients_are_the_same_through_either(processor):
+    torch.manual_seed(0)
+    weight, a, b = torch.randn(40, 24), torch.randn(4, 24), torch.randn(40, 4)
+    head, targets = torch.randn(50, 40), torch.randint(0, 50, (33,))
+    x = torch.randn(33, 24)
+
+    def gradients(vendor: str) -> list[torch.Tensor]:
+        processor(vendor)
+        tensors = [t.clone().requires_grad_() for t in (x, a, b)]
+        layer = Layer(weight, None, tensors[1], tensors[2], 2.0, torch.float32)
+        (y,) = adapted_linears(tensors[0], layer)
+        HeadLoss.apply(y, head, None, targets).backward()
+        return [t.grad for t in tensors]
+
+    for one, other in zip(gradients(AMD), gradients(INTEL), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@needs_both
+def test_the_kept_kernels_are_bounded_only_where_they_are_made(processor, monkeypatch):
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    for name in names:
+        monkeypatch.setenv(name, "unset")
+        monkeypatch.delenv(name)
+    processor(INTEL)
+    products.bound_kept_kernels()
+    assert not any(name in os.environ for name in names)
+    processor(AMD)
+    monkeypatch.setenv(names[0], "7")  # a person's own bound stays
+    products.bound_kept_kernels()
+    assert [os.environ[name] for name in names] == ["7", products.KEPT_KERNELS]
