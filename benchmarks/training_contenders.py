@@ -1,0 +1,203 @@
+"""The ways of training that `training.py` compares, each on the same job.
+
+A contender trains in the process that calls it, tells the recorder of every step, and returns in
+words what it was. It knows nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from training_job import Job, Recorder, tokenizer
+
+
+def load_adapted(job: Job, dtype: str = "float32"):
+    """The model with the adapter that every contender starts from."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from lora_engine.training import adapter_model
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, dtype))
+    return adapter_model.add_adapter(base, job.spec().method, quantized=False)
+
+
+def ours(job: Job, recorder: Recorder, precision: str) -> str:
+    """Our loop on the path that it chooses itself."""
+    from lora_engine.training import optimizers, products
+    from lora_engine.training.choosing import choose_path
+    from lora_engine.training.loop import Hooks, Position, train
+
+    if precision == "float32":  # as training/building.py does for a run
+        products.bound_kept_kernels()
+    spec, rows = job.spec(), job.rows()
+    model = load_adapted(job, precision)
+    optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
+    path = choose_path(model, rows, 0, "cpu")
+    hooks = Hooks(
+        should_stop=lambda: False,
+        on_step=lambda row: recorder.step(row.loss),
+        save=lambda _: None,
+        memory_bytes=lambda: 0,
+    )
+    recorder.start()
+    train(path, optimizer, rows, [], job.plan(), spec.optimization, Position(), hooks)
+    return path.description
+
+
+def with_trainer(job: Job, recorder: Recorder, collator, **arguments) -> None:
+    """transformers' Trainer on the rows in the plan's order."""
+    from transformers import Trainer, TrainingArguments
+
+    settings = TrainingArguments(**trainer_arguments(job), **arguments)
+    recording = record_steps(Trainer, recorder)
+    rows = [
+        {"input_ids": list(row.input_ids), "labels": list(row.labels)}
+        for row in job.rows_in_order()
+    ]
+    trainer = recording(load_adapted(job), settings, train_dataset=rows, data_collator=collator)
+    trainer.train()
+
+
+def plain_trainer(job: Job, recorder: Recorder, **arguments) -> str:
+    from transformers import DataCollatorForSeq2Seq
+
+    with_trainer(job, recorder, DataCollatorForSeq2Seq(tokenizer(job), padding=True), **arguments)
+    return "Trainer + PEFT, padded to the longest row of the batch"
+
+
+def flattening_trainer(job: Job, recorder: Recorder) -> str:
+    from transformers import DataCollatorWithFlattening
+
+    with_trainer(job, recorder, DataCollatorWithFlattening())
+    return "Trainer + PEFT, DataCollatorWithFlattening"
+
+
+def with_trl(job: Job, recorder: Recorder, **arguments) -> str:
+    """TRL's SFTTrainer on the rows in the plan's order."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [
+        {"input_ids": list(row.input_ids), "labels": list(row.labels)}
+        for row in job.rows_in_order()
+    ]
+    settings = SFTConfig(
+        **trainer_arguments(job), max_length=None, **arguments,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )  # fmt: skip
+    trainer = record_steps(SFTTrainer, recorder)(
+        load_adapted(job),
+        settings,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer(job),
+    )
+    trainer.train()
+    return f"SFTTrainer {arguments or 'with its defaults'}"
+
+
+def llamafactory(job: Job, recorder: Recorder, **arguments) -> str:
+    """LLaMA-Factory's supervised fine-tuning from the same adapter, on the rows in order."""
+    from datasets import Dataset, DatasetDict
+    from llamafactory.train.sft import workflow
+    from llamafactory.train.tuner import run_exp
+
+    rows = [
+        {
+            "input_ids": list(row.input_ids),
+            "attention_mask": [1] * len(row.input_ids),
+            "labels": list(row.labels),
+            "images": None,
+            "videos": None,
+            "audios": None,
+        }
+        for row in job.rows_in_order()
+    ]
+    tokenized = str(Path(job.folder) / "tokenized")
+    DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(tokenized)
+    workflow.CustomSeq2SeqTrainer = record_steps(workflow.CustomSeq2SeqTrainer, recorder)
+    settings = trainer_arguments(job)
+    del settings["train_sampling_strategy"]
+    asked = {
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "lora",
+        "model_name_or_path": job.model,
+        "adapter_name_or_path": job.adapter,
+        "template": "empty",
+        "dataset": "named, but what is read is already tokenized",
+        "tokenized_path": tokenized,
+        "disable_shuffling": True,
+        "overwrite_output_dir": True,
+    }
+    run_exp({**settings, **asked, **arguments})
+    return f"LLaMA-Factory {arguments or 'with its defaults'}"
+
+
+def trainer_arguments(job: Job) -> dict:
+    """The job in Trainer's words; everything else is Trainer's default."""
+    return {
+        "output_dir": str(Path(job.folder) / "out"),
+        "per_device_train_batch_size": 8,
+        "max_steps": job.steps,
+        "learning_rate": job.spec().optimization.learning_rate,
+        "lr_scheduler_type": "constant",
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+
+
+def record_steps(base: type, recorder: Recorder) -> type:
+    """A Trainer class that tells the recorder of every step."""
+    from transformers import TrainerCallback
+
+    class Ended(TrainerCallback):
+        def on_train_begin(self, *_, **__):
+            recorder.start()
+
+        def on_step_end(self, *_, **__):
+            recorder.step(losses.pop())
+
+    losses: list[float] = []
+
+    class Recording(base):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            self.add_callback(Ended())
+
+        def training_step(self, *arguments, **keywords):
+            loss = super().training_step(*arguments, **keywords)
+            losses.append(float(loss))
+            return loss
+
+    return Recording
+
+
+CONTENDERS: dict[str, Callable[[Job, Recorder], str]] = {
+    "trainer": plain_trainer,
+    "trainer_bf16": lambda job, recorder: plain_trainer(job, recorder, bf16=True),
+    "trainer_flattening": flattening_trainer,
+    "trl_defaults": with_trl,
+    "trl_padding_free": lambda job, recorder: with_trl(
+        job, recorder, padding_free=True, bf16=False, gradient_checkpointing=False
+    ),
+    "llamafactory": llamafactory,
+    "llamafactory_no_checkpointing": lambda job, recorder: llamafactory(
+        job, recorder, disable_gradient_checkpointing=True
+    ),
+    "ours_float32": lambda job, recorder: ours(job, recorder, "float32"),
+    "ours_bfloat16": lambda job, recorder: ours(job, recorder, "bfloat16"),
+}
+NEEDS = {
+    "trl_defaults": "trl",
+    "trl_padding_free": "trl",
+    "llamafactory": "llamafactory",
+    "llamafactory_no_checkpointing": "llamafactory",
+}

@@ -1,0 +1,145 @@
+"""What every contender of `training.py` is given, and what is noted of each.
+
+The job: a small random model, rows of random tokens and their order. Knows no contender.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import _path  # noqa: F401
+
+from lora_engine.data import TokenizedRow
+from lora_engine.training.batches import IGNORED
+from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.spec import RunSpec, spec_from
+
+MIB = 2**20
+VOCABULARY = 8192
+WARMUP_STEPS = 2
+LLAMA_SIZES = {
+    "hidden_size": 256,
+    "intermediate_size": 688,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
+NO_DROPOUT = {"attention_dropout": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+GPT2_SIZES = {"n_embd": 256, "n_inner": 688, "n_layer": 6, "n_head": 4, "n_positions": 512}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every contender is given."""
+
+    folder: str
+    steps: int
+    supervised: float
+    threads: int | None = None
+
+    @property
+    def model(self) -> str:
+        return str(Path(self.folder) / "model")
+
+    @property
+    def adapter(self) -> str:
+        """Where the adapter that every contender starts from lies."""
+        return str(Path(self.folder) / "adapter")
+
+    def spec(self) -> RunSpec:
+        optimization = {
+            "learning_rate": 2e-4,
+            "batch_size": 8,
+            "max_steps": self.steps,
+            "warmup_ratio": 0.0,
+            "schedule": "constant",
+        }
+        return spec_from({"optimization": optimization})
+
+    def rows(self) -> list[TokenizedRow]:
+        """Rows of 20 to 400 random tokens; the last `supervised` share of each has a loss."""
+        source = random.Random(0)
+        rows = []
+        for number in range(8 * self.steps):
+            length = source.randint(20, 400)
+            ids = tuple(source.randrange(10, VOCABULARY) for _ in range(length))
+            asked = int(length * (1 - self.supervised))
+            labels = (IGNORED,) * asked + ids[asked:]
+            rows.append(TokenizedRow(number, ids, labels, False))
+        return rows
+
+    def plan(self) -> Plan:
+        spec = self.spec()
+        lengths = [len(row.input_ids) for row in self.rows()]
+        return make_plan(lengths, spec.optimization, spec.seed)
+
+    def rows_in_order(self) -> list[TokenizedRow]:
+        """The rows as the steps of the plan take them."""
+        rows, plan = self.rows(), self.plan()
+        steps = range(1, self.steps + 1)
+        return [rows[i] for step in steps for batch in plan.batches(step) for i in batch]
+
+
+class Recorder:
+    """Losses and clock of the steps, and the memory before the first."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.ends: list[tuple[float, float]] = []  # wall clock, processor time; seconds
+        self.before = 0
+
+    def start(self) -> None:
+        import psutil
+
+        self.before = psutil.Process().memory_info().rss
+
+    def step(self, loss: float) -> None:
+        self.losses.append(loss)
+        self.ends.append((time.perf_counter(), time.process_time()))
+
+    def report(self, job: Job) -> dict:
+        lengths = [len(row.input_ids) for row in job.rows_in_order()]
+        tokens = sum(lengths[8 * WARMUP_STEPS :])
+        first, last = self.ends[WARMUP_STEPS - 1], self.ends[-1]
+        wall, processor = last[0] - first[0], last[1] - first[1]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            "losses": self.losses,
+            "tokens_per_s": tokens / wall,
+            "tokens_per_cpu_s": tokens / processor,
+            "peak_mib": peak / MIB,
+            "above_mib": (peak - self.before) / MIB,
+        }
+
+
+def tokenizer(job: Job):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(job.model)
+
+
+def make_model(folder: Path, architecture: str) -> None:
+    """A random model and a tokenizer of the same vocabulary, as any model lies on a disk."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    words = {f"<{number}>": number for number in range(VOCABULARY)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<0>"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<0>", bos_token="<1>", eos_token="<2>", unk_token="<0>"
+    ).save_pretrained(folder)
+    sizes = GPT2_SIZES if architecture == "gpt2" else LLAMA_SIZES
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        architecture, vocab_size=VOCABULARY, **sizes, **special, **NO_DROPOUT
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
