@@ -101,7 +101,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     from lora_engine import host_memory
     from lora_engine.base_models import BaseModel, load_base_model
     from lora_engine.calculator import prediction
-    from lora_engine.training import adapter_model, memory_use, optimizers
+    from lora_engine.training import adapter_model, memory_use, optimizers, products
     from lora_engine.training.choosing import choose_path
 
     spec = spec_of(case)
@@ -117,6 +117,8 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     reset_peak()
     if device == "cpu":
         host_memory.share_one_heap()
+        if case["dtype"] == "float32":
+            products.bound_kept_kernels()
         if case["bits"] or case["checkpointing"]:  # as training/building.py does
             host_memory.return_large_blocks()
     base = load_base_model(

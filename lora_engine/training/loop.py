@@ -16,7 +16,7 @@ from typing import Literal
 
 from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
-from lora_engine.training.batches import Batch, ForwardPath
+from lora_engine.training.batches import ForwardPath
 from lora_engine.training.plan import Plan, learning_rate
 from lora_engine.training.run_directory import MetricsRow
 from lora_engine.training.spec import OptimizationSpec
@@ -106,57 +106,94 @@ def train(
         if hooks.should_stop():
             return False
         step = position.step + 1
-        started = time.perf_counter()
         rate = learning_rate(step, plan.total_steps, optimization)
         for group, factor in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        batches = [path.collate([rows[i] for i in indices]) for indices in plan.batches(step)]
-        loss, grad_norm = _step(path, optimizer, batches, optimization.max_grad_norm, step)
-        seconds = time.perf_counter() - started
-        tokens = sum(batch.tokens for batch in batches)
-
+        batches = [[rows[i] for i in indices] for indices in plan.batches(step)]
+        taken = _step(path, optimizer, batches, optimization.max_grad_norm, step)
         position.step = step
-        position.tokens += tokens
-        position.loss_sum += loss
-        last = step == plan.total_steps
-        due = last or step % optimization.eval_every == 0
-        eval_loss = evaluate(path, evaluation_rows, plan.batch_size) if due else None
-        scores = hooks.scores() if eval_loss is not None else None
-        if eval_loss is not None:
-            _remember_evaluation(position, eval_loss, scores)
+        position.tokens += taken.tokens
+        position.loss_sum += taken.loss
+
+        is_last = step == plan.total_steps
+        is_due = is_last or step % optimization.eval_every == 0
+        found = _evaluate_all(path, evaluation_rows, plan, hooks) if is_due else Evaluation()
+        _remember_evaluation(position, found)
         position.elapsed_s = time.perf_counter() - clock_start
-        hooks.on_step(
-            MetricsRow(
-                seq=0,
-                step=step,
-                epoch=round(plan.epoch_after(step), 4),
-                loss=loss,
-                learning_rate=rate,
-                grad_norm=grad_norm,
-                tokens=position.tokens,
-                tokens_per_s=round(tokens / seconds, 1),
-                elapsed_s=round(position.elapsed_s, 3),
-                memory_bytes=hooks.memory_bytes(),
-                total_steps=plan.total_steps,
-                eval_loss=eval_loss,
-                eval_accuracy=scores.accuracy if scores else None,
-                eval_f1=scores.f1 if scores else None,
-            )
-        )
-        if due:
+        hooks.on_step(_metrics_row(position, plan, rate, taken, found, hooks.memory_bytes()))
+        if is_due:
             hooks.on_evaluation(position)
         is_best = optimization.save_best and position.best_step == step
-        if not last and (step % optimization.save_every == 0 or is_best):
+        if not is_last and (step % optimization.save_every == 0 or is_best):
             hooks.save(position)
-        if due and _should_stop_early(position, optimization):
+        if is_due and _should_stop_early(position, optimization):
             return True
     return True
 
 
-def _step(path: ForwardPath, optimizer, batches: Sequence[Batch], max_grad_norm: float, step: int):
-    """One optimizer step. Returns (mean loss, gradient norm before clipping)."""
+@dataclass(frozen=True)
+class StepTaken:
+    """loss: mean of a supervised token (nats). grad_norm: before clipping."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found on the held-out rows; None where there are none, or it was not the time."""
+
+    loss: float | None = None
+    scores: Scores | None = None
+
+
+def _evaluate_all(
+    path: ForwardPath, rows: Sequence[TokenizedRow], plan: Plan, hooks: Hooks
+) -> Evaluation:
+    loss = evaluate(path, rows, plan.batch_size)
+    return Evaluation(loss, hooks.scores() if loss is not None else None)
+
+
+def _metrics_row(
+    position: Position,
+    plan: Plan,
+    rate: float,
+    taken: StepTaken,
+    found: Evaluation,
+    memory_bytes: int,
+) -> MetricsRow:
+    return MetricsRow(
+        seq=0,
+        step=position.step,
+        epoch=round(plan.epoch_after(position.step), 4),
+        loss=taken.loss,
+        learning_rate=rate,
+        grad_norm=taken.grad_norm,
+        tokens=position.tokens,
+        tokens_per_s=round(taken.tokens / taken.seconds, 1),
+        elapsed_s=round(position.elapsed_s, 3),
+        memory_bytes=memory_bytes,
+        total_steps=plan.total_steps,
+        eval_loss=found.loss,
+        eval_accuracy=found.scores.accuracy if found.scores else None,
+        eval_f1=found.scores.f1 if found.scores else None,
+    )
+
+
+def _step(
+    path: ForwardPath,
+    optimizer,
+    batches_of_rows: Sequence[Sequence[TokenizedRow]],
+    max_grad_norm: float,
+    step: int,
+) -> StepTaken:
+    """One optimizer step over its batches."""
     import torch
 
+    started = time.perf_counter()
+    batches = [path.collate(rows) for rows in batches_of_rows]
     supervised = max(1, sum(batch.supervised for batch in batches))
     loss = 0.0
     for batch in batches:
@@ -175,15 +212,19 @@ def _step(path: ForwardPath, optimizer, batches: Sequence[Batch], max_grad_norm:
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss, grad_norm
+    tokens = sum(batch.tokens for batch in batches)
+    return StepTaken(loss, grad_norm, tokens, time.perf_counter() - started)
 
 
-def _remember_evaluation(position: Position, eval_loss: float, scores: Scores | None) -> None:
-    position.last_eval_loss = eval_loss
-    if scores is not None:
-        position.last_eval_accuracy, position.last_eval_f1 = scores.accuracy, scores.f1
-    if position.best_eval_loss is None or eval_loss < position.best_eval_loss:
-        position.best_eval_loss = eval_loss
+def _remember_evaluation(position: Position, found: Evaluation) -> None:
+    if found.loss is None:
+        return
+    position.last_eval_loss = found.loss
+    if found.scores is not None:
+        position.last_eval_accuracy = found.scores.accuracy
+        position.last_eval_f1 = found.scores.f1
+    if position.best_eval_loss is None or found.loss < position.best_eval_loss:
+        position.best_eval_loss = found.loss
         position.best_step = position.step
         position.evaluations_since_best = 0
     else:
