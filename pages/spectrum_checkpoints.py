@@ -7,13 +7,11 @@ from html import escape
 from typing import NamedTuple
 
 import gradio as gr
-import numpy as np
 
 from lora_engine.base_models import STARTER
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import Stopped, compare_checkpoints, decompose
-from lora_engine.spectrum import metrics as of
+from lora_engine.spectrum import Decomposition, Stopped, compare_checkpoints, decompose
 from lora_engine.spectrum.checkpoints import CheckpointComparison, DifferenceSource, ModuleChange
 from lora_engine.spectrum.watch import Progress, StopSign
 from lora_engine.weights import open_checkpoint
@@ -158,10 +156,10 @@ def _module_shown(
     weights = [open_checkpoint(model_folder(engine, name)) for name in (base, tuned)]
     first, second = (checkpoint.matrix(picked) for checkpoint in weights)
 
-    def work(progress: Progress, stop: StopSign) -> tuple[np.ndarray, np.ndarray]:
+    def work(progress: Progress, stop: StopSign) -> tuple[Decomposition, Decomposition]:
         change = decompose(DifferenceSource(first, second), vectors=0, should_stop=stop)
         whole = decompose(first, vectors=0, progress=progress, should_stop=stop)
-        return change.singular_values, whole.singular_values
+        return change, whole
 
     try:
         with Job(turn, work) as job:
@@ -175,8 +173,9 @@ def _module_shown(
     except EngineError:
         yield (gr.skip(), gr.skip(), "", gr.Button(visible=False))
         raise
-    plot = figures.to_json(spectrum_figures.spectra(picked, change, whole))
-    yield (_detail(picked, first.shape, change), plot, "", gr.Button(visible=False))
+    values = [found.singular_values for found in (change, whole)]
+    plot = figures.to_json(spectrum_figures.spectra(picked, *values))
+    yield (_detail(picked, change), plot, "", gr.Button(visible=False))
 
 
 def _map(found: CheckpointComparison, state: dict[str, str], picked: str) -> str:
@@ -219,15 +218,16 @@ def _numbers(module: ModuleChange) -> dict[str, float | None]:
     return {
         "share": module.relative_change,
         "norm": module.change_norm,
-        "effective": of.effective_rank(found.singular_values) if found else None,
+        "effective": summary.effective_rank if summary else None,
         "k90": summary.k90 if summary else None,
         "intruders": None if module.intruders is None else len(module.intruders),
     }
 
 
-def _detail(name: str, shape: tuple[int, int], change: np.ndarray) -> str:
-    count = of.rank_for_energy(change, 0.95) or 0
-    words = f"{count:,} of {change.size:,} directions carry 95 % of the change."
+def _detail(name: str, change: Decomposition) -> str:
+    shape, k95 = change.shape, change.summary().k95
+    count = f"More than {change.singular_values.size:,}" if k95 is None else f"{k95:,}"
+    words = f"{count} of {min(shape):,} directions carry 95 % of the change."
     return (
         f'<div class="rs-module"><h3>{escape(name)} <span>{shape[0]:,} × {shape[1]:,}</span></h3>'
         f"<p>{escape(words)}</p></div>"

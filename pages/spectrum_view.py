@@ -83,7 +83,7 @@ def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
         "ranks": _ranks(summary),
         "marks": _marks(summary),
         "noise": _noise(summary.noise),
-        "noise_words": _noise_words(summary.noise, found),
+        "noise_words": _noise_words(summary, found),
         "notes": list(source.notes),
         "pooled": {
             "height": matrix.pooled.picture.shape[0],
@@ -115,10 +115,15 @@ def _curves(found: Decomposition) -> dict[str, object]:
 
 
 def _ranks(summary: Summary) -> list[tuple[str, str, str]]:
+    rank, effective = layout.count(summary.rank), summary.effective_rank
     return [
-        ("numerical rank", layout.count(summary.rank), FORMULAS["rank"]),
+        ("numerical rank", rank if summary.complete else f"at least {rank}", FORMULAS["rank"]),
         ("stable rank", layout.number(summary.stable_rank), FORMULAS["stable"]),
-        ("effective rank", layout.number(summary.effective_rank), FORMULAS["effective"]),
+        (
+            "effective rank",
+            "not known" if effective is None else layout.number(effective),
+            FORMULAS["effective"],
+        ),
     ]
 
 
@@ -131,7 +136,13 @@ def _noise(noise: NoiseView | None) -> dict[str, object] | None:
     return None if noise is None else {"edge": noise.edge, "threshold": noise.threshold}
 
 
-def _noise_words(noise: NoiseView | None, found: Decomposition) -> str:
+def _noise_words(summary: Summary, found: Decomposition) -> str:
+    noise = summary.noise
+    if noise is None and not summary.complete:
+        return (
+            f"No noise edge is drawn: it needs every singular value, and a sketch knows "
+            f"{found.singular_values.size:,} of {min(found.shape):,}."
+        )
     if noise is None:
         return (
             "No noise edge is drawn: it means something only for a matrix of at least 16 × 16 "

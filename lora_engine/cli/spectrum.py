@@ -80,10 +80,14 @@ def spectrum(
         ("module", "rank", "norm", "effective rank", "k90", "k99"),
         (
             (item["name"], item["rank"], f"{item['frobenius_norm']:.4g}",
-             f"{item['effective_rank']:.3g}", item["k90"], item["k99"])
+             _known(item["effective_rank"]), item["k90"], item["k99"])
             for item in found.to_json()["modules"]
         ),
     )  # fmt: skip
+
+
+def _known(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3g}"
 
 
 def similarity(

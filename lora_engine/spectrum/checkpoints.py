@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import metrics
 from lora_engine.spectrum.decomposition import GRAM_SIDE, Decomposition
 from lora_engine.spectrum.dense import blocks, gram_matrix, symmetric_eigen
 from lora_engine.spectrum.svd import decompose
@@ -97,7 +96,7 @@ class ModuleChange:
             "frobenius_norm": self.change_norm,
             "base_norm": self.base_norm,
             "relative_norm": self.relative_change if self.base_norm else None,
-            "effective_rank": metrics.effective_rank(values),
+            "effective_rank": summary.effective_rank if summary else 0.0,
             "stable_rank": summary.stable_rank if summary else 0.0,
             "k90": summary.k90 if summary else 0,
             "k95": summary.k95 if summary else 0,

@@ -70,11 +70,15 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Summary:
-    """A spectrum in a few numbers. None where the known values cannot tell."""
+    """A spectrum in a few numbers. None where the known values cannot tell.
+
+    complete: every value that is not zero is known; else rank is a lower bound.
+    """
 
     rank: int
+    complete: bool
     stable_rank: float
-    effective_rank: float
+    effective_rank: float | None
     k90: int | None
     k95: int | None
     k99: int | None
@@ -155,10 +159,13 @@ class Decomposition:
         values = self.singular_values
         rank = metrics.numerical_rank(values, self.shape, self.eps, self.value_floor)
         k90, k95, k99 = (metrics.rank_for_energy(values, s, self.total_squared) for s in SHARES)
+        known = values.size == min(self.shape) or rank < values.size
+        complete = known or self.method != "randomized"
         return Summary(
             rank=rank,
+            complete=complete,
             stable_rank=metrics.stable_rank(values, self.total_squared),
-            effective_rank=metrics.effective_rank(values),
+            effective_rank=metrics.effective_rank(values) if complete else None,
             k90=k90,
             k95=k95,
             k99=k99,

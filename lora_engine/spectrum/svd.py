@@ -99,6 +99,7 @@ class SvdReport:
             "shape": list(self.decomposition.shape),
             "singular_values": self.decomposition.singular_values.tolist(),
             "rank": summary.rank,
+            "all_values_known": summary.complete,
             "k": cut.k,
             "energy": cut.energy,
             "frobenius_error": cut.frobenius_error,

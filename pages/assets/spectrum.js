@@ -39,7 +39,7 @@
 			this.scree = new spectrum.KPlot("Singular values", choose);
 			this.energy = new spectrum.KPlot("Cumulative energy", choose);
 			const plots = make("div", "rs-two");
-			plots.append(this.panel("Singular values", this.scree.node, this.logSwitch()), this.panel("Energy kept by the first k", this.energy.node));
+			plots.append(this.panel("Singular values", this.scree.node, this.logSwitch()), this.panel("Energy kept by the first k", this.energy.node, this.bandWords()));
 			this.noise = make("p", "rs-noise");
 			this.product = new spectrum.Product();
 			this.layers = new spectrum.Layers(choose);
@@ -67,6 +67,13 @@
 				this.drawScree();
 			}, "rs-textbutton");
 			return node;
+		}
+
+		bandWords() {
+			this.band = make("span", "rs-band-words", "band: between what is certain");
+			this.band.prepend(make("i"));
+			this.band.hidden = true;
+			return this.band;
 		}
 
 		buildPictures() {
@@ -161,6 +168,7 @@
 			this.slider.max = this.typed.max = most;
 			this.drawShortcuts();
 			this.drawScree();
+			this.band.hidden = !this.curves.upper;
 			this.energy.show(this.curves.energy, spectrum.energyOptions(content, this.curves.energy, this.curves.upper));
 			this.noise.textContent = content.noise_words;
 			this.drawDownloads();
@@ -276,7 +284,7 @@
 		settle() {
 			if (!this.content?.id) return;
 			if (this.box.offsetParent !== null) spectrum.remember({ ...this.content.state, k: this.k });
-			const energy = spectrum.share(this.curves.energy[this.k - 1]);
+			const energy = spectrum.between(this.curves.energy[this.k - 1], this.curves.upper?.[this.k - 1]);
 			this.slider.setAttribute("aria-valuetext", `k = ${this.k}, ${energy} of the energy`);
 			this.scree.node.setAttribute("aria-label", `Singular values from ${spectrum.number(this.curves.sigma[0])} down; the first ${this.k} are kept.`);
 			this.energy.node.setAttribute("aria-label", `Cumulative energy; the first ${this.k} keep ${energy}.`);

@@ -233,6 +233,10 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 		};
 	};
 
+	/* A share of the energy in words, or the two that it certainly lies between. */
+	spectrum.between = (low, high) =>
+		high === undefined ? spectrum.share(low) : `${spectrum.share(low)} to ${spectrum.share(high)}`;
+
 	spectrum.energyOptions = (content, energy, upper) => ({
 		low: Math.max(0, Math.floor(Math.min(0.9, energy[0]) * 20 - 1) / 20),
 		high: 1,
@@ -244,6 +248,6 @@ window.rankscopeSpectrum = window.rankscopeSpectrum || {};
 			offset: 40 * place,
 		})),
 		tick: (value) => `${Math.round(value * 100)} %`,
-		say: (k, value) => `k = ${spectrum.count(k)}: ${spectrum.share(value)}`,
+		say: (k, value) => `k = ${spectrum.count(k)}: ${spectrum.between(value, upper?.[k - 1])}`,
 	});
 })();

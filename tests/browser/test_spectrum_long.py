@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
 from tests.browser.conftest import Server
-from tests.browser.test_spectrum import DRAWN_MS, VIEW, opened
+from tests.browser.test_spectrum import DRAWN_MS, VIEW, opened, tile
 
 OpenPage = Callable[..., Page]
+SKETCHED_MS = 180_000  # reads the matrix eight times
 
 
 def test_a_long_decomposition_stops_when_asked(
@@ -80,3 +82,48 @@ def test_a_comparison_of_adapters_stops_when_asked(
     page.get_by_label("Compare", exact=True).click()
     page.get_by_role("option", name="lora_A, as the LoRA paper draws it").click()
     expect(page.locator("#pair-sentence")).to_contain_text("Of 24 modules", timeout=DRAWN_MS)
+
+
+def test_a_sketch_draws_and_names_the_band_that_its_energy_lies_in(
+    server: Server, open_page: OpenPage, tmp_path: Path, screenshot: Callable
+) -> None:
+    # One side more than the exact routes take, and noise, of which a sketch leaves much open.
+    values = np.random.default_rng(0).integers(-9, 10, (8193, 8193), dtype=np.int8)
+    np.save(tmp_path / "noise.npy", values)
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    opened(page, "Teaching matrix")
+    label = page.get_by_text("band: between what is certain")
+    expect(label).to_be_hidden()
+
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "noise.npy")
+
+    expect(page.locator(f"{VIEW} h2")).to_contain_text("noise", timeout=SKETCHED_MS)
+    expect(page.locator(f"{VIEW} .rs-method")).to_contain_text("Randomised", timeout=SKETCHED_MS)
+    page.locator(f"{VIEW} .rs-k-number").fill("100")
+    page.keyboard.press("Enter")
+    certificate = page.locator(f"{VIEW} .rs-method")
+    expect(certificate).to_contain_text(re.compile("at k = 100 lies between .* % and .* %"))
+    low, high = map(float, re.findall(r"([\d.]+) %", certificate.text_content()))
+    assert 0 < low < true_share(values, 100) < high < 100
+    plot = page.get_by_role("img", name=re.compile(f"the first 100 keep {low:g} % to"))
+    expect(plot).to_be_visible()
+    band = plot.locator("path").last.bounding_box()
+    assert band["width"] > 0.9 * (plot.bounding_box()["width"] - 80)
+    assert band["height"] > 20
+    expect(label).to_be_visible()
+    expect(tile(page, "numerical rank")).to_have_text("at least 256")
+    expect(tile(page, "effective rank")).to_have_text("not known")
+    screenshot(page, "spectrum-band")
+
+
+def true_share(values: np.ndarray, k: int) -> float:
+    """Percent of the energy in the first k directions of even noise: Marchenko and Pastur's law
+    for a square matrix, s = 2 cos(angle), the first k above the angle that leaves them out."""
+    share = k / values.shape[0]
+    angles = np.linspace(0, np.pi / 2, 100_001)
+    density = 4 / np.pi * np.sin(angles) ** 2
+    step = angles[1]
+    within = np.cumsum(density) * step
+    energy = np.cumsum(density * np.cos(angles) ** 2) * step
+    return 100 * float(energy[np.searchsorted(within, share)] / energy[-1])

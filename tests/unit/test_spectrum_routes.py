@@ -85,6 +85,16 @@ def test_randomised_certificate_holds_the_truth(matrix, seed, small_blocks):
     assert (true[:12] <= np.sqrt(found.singular_values**2 + residual) * (1 + 1e-12)).all()
 
 
+def test_a_sketch_does_not_count_what_it_has_not_seen():
+    noise = decompose(np.random.default_rng(5).random((70, 150)), "randomized", vectors=12)
+    summary = noise.summary()
+    assert (summary.rank, summary.complete, summary.effective_rank) == (12, False, None)
+    low = np.random.default_rng(5).random((70, 3)) @ np.random.default_rng(6).random((3, 150))
+    summary = decompose(low, "randomized", vectors=12).summary()
+    assert (summary.rank, summary.complete) == (3, True)
+    assert summary.effective_rank == pytest.approx(decompose(low).summary().effective_rank)
+
+
 @pytest.mark.parametrize("spread", [0, 3, 7, 9, 16, 300])
 @pytest.mark.parametrize("shape", [(200, 30), (20, 30)])
 def test_orthonormal_columns_however_ill_conditioned(spread, shape):
