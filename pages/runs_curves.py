@@ -22,6 +22,8 @@ X: dict[str, Callable[[MetricsRow], float]] = {
 }
 Y: dict[str, Callable[[MetricsRow], float | None]] = {
     "eval_loss": lambda row: row.eval_loss,
+    "eval_accuracy": lambda row: row.eval_accuracy,
+    "eval_f1": lambda row: row.eval_f1,
     "learning_rate": lambda row: row.learning_rate,
     "grad_norm": lambda row: row.grad_norm,
     "tokens_per_s": lambda row: row.tokens_per_s,
@@ -49,14 +51,20 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> tuple[str, ..
     names = names_of(views)
     losses = [_loss_curve(name, found, x) for name, found in zip(names, rows, strict=True)]
     small = [
-        runs_figures.measure(
+        _small(
             what, [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)],
             axis,
         )
         for what in MEASURES
     ]  # fmt: skip
-    drawn = [runs_figures.losses(losses, axis), *small]
-    return tuple(figures.to_json(figure) for figure in drawn)
+    return figures.to_json(runs_figures.losses(losses, axis)), *small
+
+
+def _small(what: Measure, curves: Sequence[Curve], axis: str) -> str:
+    """What a small plot shows; empty, so that it takes no room, where no run has its measure."""
+    if what.rare and not any(len(curve.x) for curve in curves):
+        return ""
+    return figures.to_json(runs_figures.measure(what, curves, axis))
 
 
 def names_of(views: Sequence[RunView]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pages import figures
 from pages.figures import ACCENT, FAINT, MUTED, SECOND, SERIES, Figure
@@ -29,16 +30,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a small plot shows. `from_zero`: the axis starts at nothing."""
+    """What a small plot shows.
+
+    from_zero: the axis starts at nothing. is_share: it goes from 0 to 1. rare: there is no plot
+    where no run has it.
+    """
 
     key: str
     title: str
     unit: str
     from_zero: bool = True
+    is_share: bool = False
+    rare: bool = False
 
 
 MEASURES = (
     Measure("eval_loss", "Evaluation loss", "nats a token", from_zero=False),
+    Measure("eval_accuracy", "Accuracy", "", is_share=True, rare=True),
+    Measure("eval_f1", "F1, mean over the classes", "", is_share=True, rare=True),
     Measure("learning_rate", "Learning rate", ""),
     Measure("grad_norm", "Gradient norm", ""),
     Measure("tokens_per_s", "Tokens a second", ""),
@@ -109,11 +118,17 @@ def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
             description=f"{what.title}{unit}: {_ends(curves)}",
             x_title=AXES[axis],
             title={**title, "font": {"size": 13, "color": MUTED}},
-            yaxis={"rangemode": "tozero" if what.from_zero else "normal"},
+            yaxis=_range(what),
             margin={"t": 34},
             annotations=[figures.in_the_middle("nothing yet")] if empty else [],
         ),
     }
+
+
+def _range(what: Measure) -> dict[str, Any]:
+    if what.is_share:
+        return {"range": [0, 1.02]}
+    return {"rangemode": "tozero" if what.from_zero else "normal"}
 
 
 def growth(modules: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float]],

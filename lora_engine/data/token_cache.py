@@ -2,7 +2,8 @@
 
 A file is written beside its place and moved there whole; its zip checksums tell a torn one, which
 is made again. The folder is kept under a size by removing what was used longest ago. A disk that
-refuses costs the next run its time and no more. Templates that write the date are not kept.
+refuses costs the next run its time and no more. Templates that write the date are not kept, nor
+what a tokenizer made that is not a fast one: it cannot be told whole.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.data.labelling import label_rows
 from lora_engine.data.rows import Row, hash_rows
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-VERSION = 1  # of what is written, and of what encoding makes of a row
+VERSION = 2  # of what is written, and of what encoding makes of a row
 REPORT = ("without_answer", "lost_answer", "cut", "warnings")
 LEFT_OVER_S = 3_600
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -47,14 +49,32 @@ class TokenCache:
     ) -> Tokenization:
         """As `tokenizing.tokenize`, and raises as it does."""
         template = chat_template_of(tokenizer).source
-        if any(row.messages for row in rows) and "strftime_now" in template:
+        has_date = any(row.messages for row in rows) and "strftime_now" in template
+        if has_date or not tokenizer.is_fast:
             return tokenize(rows, tokenizer, max_length)
-        path = self.folder / f"{key_of(rows, tokenizer, max_length)}.npz"
+        key = key_of(rows, tokenizer, max_length)
+        return self._kept_or_made(key, lambda: tokenize(rows, tokenizer, max_length))
+
+    def label_rows(
+        self,
+        rows: Sequence[Row],
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        labels: Sequence[str],
+    ) -> Tokenization:
+        """As `labelling.label_rows`, and raises as it does."""
+        if not tokenizer.is_fast:
+            return label_rows(rows, tokenizer, max_length, labels)
+        key = key_of(rows, tokenizer, max_length, labels)
+        return self._kept_or_made(key, lambda: label_rows(rows, tokenizer, max_length, labels))
+
+    def _kept_or_made(self, key: str, make: Callable[[], Tokenization]) -> Tokenization:
+        path = self.folder / f"{key}.npz"
         kept = _read(path)
         if kept is not None:
             log.info("rows as tokens from the cache: %s", path.name)
             return kept
-        made = tokenize(rows, tokenizer, max_length)
+        made = make()
         try:
             self._keep(path, made)
         except OSError as error:
@@ -96,8 +116,13 @@ class TokenCache:
             total -= sizes[path].st_size
 
 
-def key_of(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    """A hash of the rows with their numbers, the tokenizer, the template and the limit.
+def key_of(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    labels: Sequence[str] = (),
+) -> str:
+    """A hash of the rows with their numbers, the tokenizer, the template, the limit, the classes.
 
     Format and columns are in the rows: two ways to read the same rows give the same tokens.
     """
@@ -106,10 +131,11 @@ def key_of(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: 
         VERSION,
         hash_rows(rows),
         [row.number for row in rows],
-        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else "",
+        tokenizer.backend_tokenizer.to_str(),
         sorted(tokenizer.get_added_vocab()),
         [template.name, template.source, sorted(template.variables.items())],
         [tokenizer.bos_token_id, tokenizer.eos_token_id, max_length],
+        list(labels),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -122,6 +148,7 @@ def _write(file, made: Tokenization) -> None:
     np.savez(
         file,
         ends=np.cumsum([len(row.input_ids) for row in rows], dtype=np.int64),
+        label_ends=np.cumsum([len(row.labels) for row in rows], dtype=np.int64),
         input_ids=_flat(row.input_ids for row in rows),
         labels=_flat(row.labels for row in rows),
         numbers=np.array([row.number for row in rows], np.int64),
@@ -158,11 +185,18 @@ def _read(path: Path) -> Tokenization | None:
 
 
 def _rows_in(arrays: dict[str, np.ndarray]) -> tuple[TokenizedRow, ...]:
-    input_ids, labels = arrays["input_ids"].tolist(), arrays["labels"].tolist()
-    borders = pairwise([0, *arrays["ends"].tolist()])
     return tuple(
-        TokenizedRow(number, tuple(input_ids[start:end]), tuple(labels[start:end]), truncated)
-        for number, truncated, (start, end) in zip(
-            arrays["numbers"].tolist(), arrays["truncated"].tolist(), borders, strict=True
+        map(
+            TokenizedRow,
+            arrays["numbers"].tolist(),
+            _cut(arrays["input_ids"], arrays["ends"]),
+            _cut(arrays["labels"], arrays["label_ends"]),
+            arrays["truncated"].tolist(),
         )
     )
+
+
+def _cut(flat: np.ndarray, ends: np.ndarray) -> list[tuple[int, ...]]:
+    """The parts of a flat array that end where `ends` says: a row's tokens, or its labels."""
+    values = flat.tolist()
+    return [tuple(values[start:end]) for start, end in pairwise([0, *ends.tolist()])]

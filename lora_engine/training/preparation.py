@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
-from lora_engine.data.labelling import label_rows, labels_of, refuse_other_task
+from lora_engine.data.labelling import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
@@ -89,11 +89,12 @@ def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
     rows, limit = [*training, *evaluation], spec.optimization.max_length
     labels = () if spec.task == "causal_lm" else labels_of(rows)
-    if labels:
-        tokenized = label_rows(rows, tokenizer, limit, labels)
-    else:
-        cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
-        tokenized = cache.tokenize(rows, tokenizer, limit)
+    cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
+    tokenized = (
+        cache.label_rows(rows, tokenizer, limit, labels)
+        if labels
+        else cache.tokenize(rows, tokenizer, limit)
+    )
     for warning in tokenized.warnings:
         log.warning("%s", warning)
     held_out = {row.number for row in evaluation}

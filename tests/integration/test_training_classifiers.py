@@ -125,6 +125,7 @@ def test_a_stopped_classifier_goes_on_exactly(tiny_bert, texts, settings, tmp_pa
     )
     train_here(spec, stopped.path, settings, resume=True)
     assert losses(stopped) == losses(whole)
+    assert len(list(settings.token_cache_dir.glob("*.npz"))) == 1  # of all three
 
 
 def test_the_whole_encoder_can_train(tiny_bert, texts, settings, tmp_path):

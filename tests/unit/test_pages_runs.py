@@ -54,7 +54,9 @@ def add(engine, settings):
     """Make a run with as many logged steps, in a state."""
     store = RunStore(settings.database_path)
 
-    def make(run_id: str, steps: int = 12, state: str = "finished", error=None, **spec) -> str:
+    def make(
+        run_id: str, steps: int = 12, state: str = "finished", error=None, scored=False, **spec
+    ) -> str:
         directory = RunDirectory(settings.runs_dir / run_id)
         document = spec_from({"name": run_id, **spec})
         directory.create(document)
@@ -66,6 +68,8 @@ def add(engine, settings):
                     grad_norm=1.0, tokens=100 * step, tokens_per_s=50.0, elapsed_s=2.0 * step,
                     memory_bytes=2**30, total_steps=12,
                     eval_loss=2.5 / step if step % 4 == 0 else None,
+                    eval_accuracy=step / 16 if scored and step % 4 == 0 else None,
+                    eval_f1=step / 20 if scored and step % 4 == 0 else None,
                 )
             )  # fmt: skip
         writer.close()
@@ -87,28 +91,46 @@ def asked(run_id="", ticked="", find="", states=(), columns=runs_table.DEFAULT, 
     return runs_view.Asked(run_id, ticked, find, states, columns, axis)
 
 
-def plot(values: tuple, number: int = 0) -> dict:
-    return json.loads(values[2 + number])
+def plot(values: tuple, key: str | None = None) -> dict:
+    """The figure of the loss, or of the measure of that key."""
+    keys = [None, *(what.key for what in runs_figures.MEASURES)]
+    return json.loads(values[2 + keys.index(key)])
 
 
 def table(values: tuple) -> dict:
-    return json.loads(values[9])
+    return json.loads(values[4 + len(runs_figures.MEASURES)])
 
 
 def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(engine, add):
     for name in "abc":
         add(name)
     values = runs_view.page(engine, asked("b", ticked="a,gone,a,c"))
-    for number in range(1 + len(runs_figures.MEASURES)):
-        figure = plot(values, number)
+    for key in (None, *(what.key for what in runs_figures.MEASURES if not what.rare)):
+        figure = plot(values, key)
         go.Figure(_coloured(figure))
         assert figure["layout"]["meta"]["description"].endswith(".")
         assert figure["layout"]["uirevision"]
     shown = [trace["name"] for trace in plot(values)["data"] if trace.get("showlegend", True)]
     assert shown == ["b", "a", "c"]
     assert plot(values)["data"][0]["y"][:2] == [3.0, 1.5]
-    assert [trace["name"] for trace in plot(values, 2)["data"]] == ["b", "a", "c"]
-    assert plot(values, 5)["data"][0]["y"] == [1.0] * 12  # memory, in GiB
+    assert [trace["name"] for trace in plot(values, "learning_rate")["data"]] == ["b", "a", "c"]
+    assert plot(values, "memory_gib")["data"][0]["y"] == [1.0] * 12
+
+
+def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
+    add("classifier", scored=True)
+    add("model")
+    values = runs_view.page(engine, asked("classifier", ticked="model"))
+    keys = [what.key for what in runs_figures.MEASURES]
+    assert keys[:3] == ["eval_loss", "eval_accuracy", "eval_f1"]
+    for key, scores in (("eval_accuracy", [0.25, 0.5, 0.75]), ("eval_f1", [0.2, 0.4, 0.6])):
+        drawn, other = plot(values, key)["data"]
+        go.Figure(_coloured(plot(values, key)))
+        assert (drawn["x"], drawn["y"]) == ([4, 8, 12], scores)
+        assert other["y"] == []
+        assert plot(values, key)["layout"]["yaxis"]["range"] == [0, 1.02]
+    values = runs_view.page(engine, asked("model"))
+    assert [values[3 + keys.index(key)] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
 
 
 @pytest.mark.parametrize(("axis", "last"), [("steps", 12), ("tokens", 1200), ("time", 24.0)])
@@ -123,7 +145,7 @@ def test_at_most_eight_runs_are_drawn_and_equal_names_told_apart(engine, add):
     for number in range(10):
         add(f"run-{number:04}", name="same")
     ticked = ",".join(f"run-{number:04}" for number in range(10))
-    drawn = plot(runs_view.page(engine, asked("run-0009", ticked=ticked)), 1)["data"]
+    drawn = plot(runs_view.page(engine, asked("run-0009", ticked=ticked)), "eval_loss")["data"]
     assert len(drawn) == runs_curves.MOST
     assert len({trace["name"] for trace in drawn}) == runs_curves.MOST
     looks = {(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn}

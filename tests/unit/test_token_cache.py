@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lora_engine.data import token_cache
+from lora_engine.data.labelling import label_rows, labels_of
 from lora_engine.data.rows import Message, Row
 from lora_engine.data.token_cache import TokenCache, key_of
 from lora_engine.data.tokenizing import tokenize
@@ -53,6 +54,26 @@ def test_plain_texts_and_rows_left_out_come_back_too(cache, tokenizer):
     assert [cache.tokenize(rows, tokenizer, 16) for _ in "12"] == [
         tokenize(rows, tokenizer, 16)
     ] * 2
+
+
+TEXTS = [Row(n, (), f"Thing {n} is blue. " * n, label="yes" if n % 2 else "no") for n in range(9)]
+WORDS = [Row(1, (), None, words=("Blue", "things"), tags=("A", "B")),
+         Row(4, (), None, words=("Grass",), tags=("A",))]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [TEXTS, WORDS], ids=["texts", "words"])
+def test_classified_rows_come_back_with_their_classes(cache, tokenizer, monkeypatch, rows):
+    made = []
+    monkeypatch.setattr(
+        token_cache, "label_rows", lambda *given: made.append(1) or label_rows(*given)
+    )
+    labels = labels_of(rows)
+    expected = label_rows(rows, tokenizer, 12, labels)
+    assert expected.rows
+    assert [cache.label_rows(rows, tokenizer, 12, labels) for _ in "12"] == [expected] * 2
+    assert len(made) == 1
+    cache.label_rows(rows, tokenizer, 12, labels[::-1])
+    assert len(made) == 2
 
 
 def test_whatever_changes_the_tokens_changes_the_key(tokenizer, tmp_path):
@@ -121,6 +142,13 @@ def test_a_template_that_writes_the_date_is_not_kept(cache, tmp_path):
     dated.chat_template = "{{ strftime_now('%d') }}" + dated.chat_template
     cache.tokenize(ROWS, dated, 64)
     assert not cache.folder.exists() or files(cache) == []
+
+
+def test_what_a_slow_tokenizer_made_is_not_kept(cache, tokenizer, monkeypatch):
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    expected = label_rows(TEXTS, tokenizer, 24, ("no", "yes"))
+    assert cache.label_rows(TEXTS, tokenizer, 24, ("no", "yes")) == expected
+    assert not cache.folder.exists()
 
 
 def test_the_report_is_plain_json(cache, tokenizer):
