@@ -238,7 +238,7 @@ class Engine:
         model = self.comparison(base, adapters)
         started = time.perf_counter()
         answers = tuple(answer_prompts(model, prompts, sampling))
-        return PromptSetResult(answers, time.perf_counter() - started)
+        return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))
 
     def directory(self, run_id: str) -> RunDirectory:
         return RunDirectory(self.settings.runs_dir / run_id)

@@ -6,19 +6,20 @@ chatbot's own sanitised Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from lora_engine.compare.integrity import integrity
-from lora_engine.compare.model import ColumnProgress, Progress
+from lora_engine.compare.model import ColumnProgress, ComparisonModel, Progress
 from lora_engine.compare.together import SERVER_COLUMN, answer_together
 from lora_engine.engine import Engine
 from pages import compare_detail, layout
-from pages.compare_talk import COLUMNS, Said, Turn, turn
+from pages.compare_talk import COLUMNS, Said, Turn, column_as, turn
 
 NEARLY_FULL = 0.8  # share of the context at which the page warns
 ENDINGS = {
@@ -32,12 +33,12 @@ ENDINGS = {
 class Step:
     """What the page shows at one moment; a column that stays as it is holds gr.skip().
 
-    fingerprint: the base's, once it is loaded.
+    model: what answers, once it is loaded.
     """
 
     status: str
     columns: list[Any]
-    fingerprint: str = ""
+    model: ComparisonModel | None = None
 
     def histories(self, before: Sequence[list[Turn]]) -> list[list[Turn]]:
         """What every column holds, `before` where it stays as it was."""
@@ -58,29 +59,49 @@ def answer_columns(
 
     The last step carries the proof of which column is what, unless the person stopped.
     """
-    shown = [name for name in said.names if only in (None, name)]
-    server = said.server if SERVER_COLUMN in shown else None
-    yield Step("Loading the model…", _begun(engine, said, asking, shown))
+    asked = {
+        name: history
+        for name, history in zip(said.names, asking, strict=False)
+        if only in (None, name)
+    }
+    yield Step("Loading the model…", _columns(said, asked))
     model = engine.comparison(said.base, said.chosen)
-    requests = [one for one in said.requests(asking) if one.name in shown]
-    warnings = layout.notes_html(model.warnings())
-    limit, fingerprint = model.shared.context_length, model.shared.fingerprint
-    steps = (
-        model.answer_all(requests, said.sampling, stopped)
-        if server is None
-        else answer_together(
-            model, requests, server, said.server_messages(asking), said.sampling, stopped
-        )
+    mismatches = model.template_mismatches()
+    headed = {
+        name: column_as(history, said.heading(engine, name), name in mismatches)
+        for name, history in asked.items()
+    }
+    yield Step(gr.skip(), _columns(said, headed), model)
+    warnings = layout.notes_html(model.notes()) + compare_detail.mismatches(
+        {said.title(engine, name): words for name, words in mismatches.items()}
     )
-    for progress in steps:
-        texts = {name: column.text for name, column in progress.columns.items()}
-        status = status_html(engine, said, progress, limit) + warnings
-        yield Step(status, _columns(said, asking, texts), fingerprint)
+    for progress in _progress(model, said, asking, stopped, asked):
+        answered = {
+            name: [*asked[name], turn("assistant", column.text)]
+            for name, column in progress.columns.items()
+        }
+        status = status_html(engine, said, progress, model.shared.context_length) + warnings
+        yield Step(status, _columns(said, answered), model)
     if stopped():
         return
-    proof = integrity(model, requests[0].messages)
-    badge = compare_detail.badge(proof, lambda name: said.title(engine, name))
-    yield Step(status + badge, _columns(said, asking, texts), fingerprint)
+    proof = integrity(model, said.requests(asking)[0].messages)
+    badge = compare_detail.badge(proof, partial(said.title, engine))
+    yield Step(status + badge, _columns(said, answered), model)
+
+
+def _progress(
+    model: ComparisonModel,
+    said: Said,
+    asking: Sequence[list[Turn]],
+    stopped: Callable[[], bool],
+    shown: Collection[str],
+) -> Iterator[Progress]:
+    """What the columns in `shown` answer, the other server's among them."""
+    requests = [one for one in said.requests(asking) if one.name in shown]
+    if SERVER_COLUMN not in shown:
+        return model.answer_all(requests, said.sampling, stopped)
+    messages = said.server_messages(asking)
+    return answer_together(model, requests, said.server, messages, said.sampling, stopped)
 
 
 def status_html(engine: Engine, said: Said, progress: Progress, limit: int | None) -> str:
@@ -102,24 +123,10 @@ def status_html(engine: Engine, said: Said, progress: Progress, limit: int | Non
     return f'<ul class="rs-status">{"".join(lines)}</ul>{warning}'
 
 
-def _begun(
-    engine: Engine, said: Said, asking: Sequence[list[Turn]], shown: Sequence[str]
-) -> list[Any]:
-    """Every chatbot before its answer: the question, and a heading that says who answers it."""
-    columns: list[Any] = [gr.skip()] * COLUMNS
-    for index, name in enumerate(said.names):
-        if name in shown:
-            columns[index] = gr.Chatbot(asking[index], label=said.heading(engine, name))
-    return columns
-
-
-def _columns(said: Said, asking: Sequence[list[Turn]], texts: dict[str, str]) -> list[Any]:
-    """Every chatbot's value: its history and the answer so far."""
-    columns: list[Any] = [gr.skip()] * COLUMNS
-    for index, name in enumerate(said.names):
-        if name in texts:
-            columns[index] = [*asking[index], turn("assistant", texts[name])]
-    return columns
+def _columns(said: Said, values: Mapping[str, Any]) -> list[Any]:
+    """The value of each chatbot by its column's name; one without stays as it is."""
+    names = [*said.names, *[None] * (COLUMNS - len(said.names))]
+    return [values.get(name, gr.skip()) for name in names]
 
 
 def _column_status(column: ColumnProgress) -> str:

@@ -115,7 +115,7 @@ class Handlers:
                 prompt = gr.skip() if only else ""
                 yield (prompt, said.sampling.seed, step.status, *kept, *step.columns)
         histories = step.histories(said.histories)
-        session = compare_keep.session_of(self.engine, said, step.fingerprint, histories)
+        session = compare_keep.session_of(self.engine, said, step.model, histories)
         session_id = self.sessions.save(session, said.session)
         kept = (session_id, compare_keep.links(session_id))
         yield (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))

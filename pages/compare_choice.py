@@ -15,7 +15,7 @@ from lora_engine.compare.suggestions import suggested_prompts
 from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_text
 from lora_engine.engine import Engine
 from pages import TRAIN, compare_talk, layout
-from pages.compare_talk import COLUMNS, MAX_ADAPTERS
+from pages.compare_talk import MAX_ADAPTERS
 
 
 def adapter_field(engine: Engine) -> gr.Dropdown:
@@ -52,10 +52,13 @@ def base_of(engine: Engine, chosen: Sequence[str]) -> str:
     return base or STARTER
 
 
-def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
+def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Every listed adapter, and those of `chosen` that are in a folder of their own."""
+    listed = engine.adapters()
+    known = {_key(adapter) for adapter in listed}
     return [
         (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", _key(adapter))
-        for adapter in engine.adapters()
+        for adapter in [*listed, *(engine.adapter(name) for name in chosen if name not in known)]
     ]
 
 
@@ -63,8 +66,7 @@ def titled(engine: Engine, chosen: Sequence[str], server: Server | None) -> list
     """Every column emptied, named and shown or hidden."""
     titles = [compare_talk.title(engine, name) for name in (BASE_COLUMN, *chosen)]
     titles += [server.title] if server else []
-    shown = [gr.Chatbot(value=[], label=title, visible=True) for title in titles]
-    return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
+    return compare_talk.columns_as([compare_talk.column_as([], title) for title in titles])
 
 
 def uses_as_trained(engine: Engine, chosen: Sequence[str]) -> list[Component]:

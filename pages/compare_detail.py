@@ -5,7 +5,7 @@ Draws what `lora_engine.compare.tokens` measured; every text of a model is escap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from lora_engine.compare.integrity import IntegrityProof
@@ -38,7 +38,7 @@ TOKEN_COLUMNS = (
 
 def badge(proof: IntegrityProof, title: Title) -> str:
     """What was measured on this prompt about which column is which."""
-    good = proof.base_is_base and proof.adapters_differ
+    good = proof.base_is_base and proof.adapters_differ and not proof.other_templates
     words = (
         "The base column is the bare base model"
         if proof.base_is_base
@@ -52,8 +52,21 @@ def badge(proof: IntegrityProof, title: Title) -> str:
             f"{layout.number(column.max_difference)} (adapter {str(column.adapter_sha256)[:8]})"
         )
     parts.append(f"base {proof.base_fingerprint[:8]}, template {proof.template_hash[:8]}")
+    parts += [
+        f"{escape(title(column.column))} was trained with ANOTHER chat template: "
+        f"{escape(str(column.trained_template)[:8])}"
+        for column in proof.other_templates
+    ]
     kind = "good" if good else "bad"
     return f'<p class="rs-badge rs-badge-{kind}" role="note">{" · ".join(parts)}</p>'
+
+
+def mismatches(said: Mapping[str, str]) -> str:
+    """In red, which adapters (by title) were trained with another chat template."""
+    return "".join(
+        f'<p class="rs-badge rs-badge-bad" role="note">{escape(f"{title} {words}")}</p>'
+        for title, words in said.items()
+    )
 
 
 def coloured(found: TokenComparison, column: str, title: Title) -> str:

@@ -7,12 +7,19 @@ from html import escape
 
 import gradio as gr
 
-from lora_engine.compare.model import BASE_COLUMN
+from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
 from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.engine import Engine
-from pages import COMPARE, compare_choice, compare_routes, layout
-from pages.compare_talk import COLUMNS, Said, Turn, turn
+from pages import (
+    COMPARE,
+    compare_choice,
+    compare_detail,
+    compare_routes,
+    compare_talk,
+    layout,
+)
+from pages.compare_talk import Said, Turn, turn
 
 
 def store_of(engine: Engine) -> SessionStore:
@@ -20,22 +27,24 @@ def store_of(engine: Engine) -> SessionStore:
 
 
 def session_of(
-    engine: Engine, said: Said, fingerprint: str, histories: Sequence[Sequence[Turn]]
+    engine: Engine, said: Said, model: ComparisonModel, histories: Sequence[Sequence[Turn]]
 ) -> Session:
     """What the page holds, for keeping."""
+    mismatches = model.template_mismatches()
     columns = tuple(
         SessionColumn(
             name=name,
             title=said.title(engine, name),
             strength=said.use_of(name).strength,
             layers_off=tuple(sorted(said.use_of(name).layers_off)),
+            template_mismatch=mismatches.get(name, ""),
             turns=tuple(SessionTurn(**item) for item in histories[index]),
         )
         for index, name in enumerate(said.names)
     )
     return Session(
-        base=said.base, base_fingerprint=fingerprint, system=said.system, memory=said.memory,
-        sampling=said.sampling, columns=columns,
+        base=said.base, base_fingerprint=model.shared.fingerprint, system=said.system,
+        memory=said.memory, sampling=said.sampling, columns=columns,
     )  # fmt: skip
 
 
@@ -69,12 +78,20 @@ def uses_of(session: Session) -> list:
 
 def columns_of(session: Session) -> list[gr.Chatbot]:
     """Every column with what was said in it; the rest hidden."""
-    shown = [
-        gr.Chatbot(
-            value=[turn(item.role, item.content) for item in one.turns],
-            label=one.use.named(one.title),
-            visible=True,
-        )
-        for one in session.columns
-    ]
-    return [*shown, *(gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))]
+    return compare_talk.columns_as(
+        [
+            compare_talk.column_as(
+                [turn(item.role, item.content) for item in one.turns],
+                one.use.named(one.title),
+                bool(one.template_mismatch),
+            )
+            for one in session.columns
+        ]
+    )
+
+
+def status_of(session: Session) -> str:
+    """What is wrong with the templates, to stand under the columns."""
+    return compare_detail.mismatches(
+        {one.title: one.template_mismatch for one in session.columns if one.template_mismatch}
+    )

@@ -38,7 +38,7 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
         settings = [gr.skip()] * (2 + len(talk.sampling))
         uses = compare_choice.uses_as_trained(engine, chosen)
         columns = compare_choice.titled(engine, chosen, None)
-        return (*asked(chosen, base), *settings, *uses, "", "", *columns)
+        return (*asked(chosen, base), *settings, *uses, "", "", "", *columns)
 
     def kept(session_id: str) -> tuple:
         session = compare_keep.store_of(engine).load(session_id)
@@ -47,14 +47,15 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
             engine.adapter(name)  # said now, not at the next question, where one is gone
         settings = compare_keep.settings_of(session)
         uses = compare_keep.uses_of(session)
+        status = compare_keep.status_of(session)
         links = compare_keep.links(session_id)
         columns = compare_keep.columns_of(session)
         head = asked(chosen, session.base)
-        return (*head, *settings, *uses, session_id, links, *columns)
+        return (*head, *settings, *uses, status, session_id, links, *columns)
 
     def asked(chosen: list[str], base: str) -> tuple:
         return (
-            gr.Dropdown(choices=compare_choice.adapter_choices(engine), value=chosen),
+            gr.Dropdown(choices=compare_choice.adapter_choices(engine, chosen), value=chosen),
             gr.Dropdown(choices=engine.base_model_names(), value=base),
             compare_choice.note(engine),
             gr.Textbox(interactive=True),
@@ -70,11 +71,12 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
             *compare_choice.uses_as_trained(engine, chosen),
             "",
             "",
+            "",
             *compare_choice.titled(engine, chosen, other),
         )
 
     adapters, base, problem = talk.adapters, talk.base, chat.problem
-    follows = [*talk.uses, talk.session, chat.kept, *talk.columns]
+    follows = [*talk.uses, chat.status, talk.session, chat.kept, *talk.columns]
     settings = [talk.system, talk.memory, *talk.sampling]
     opened = [adapters, base, note, chat.prompt, chat.send, *chat.suggestions, *settings]
     wire([blocks.load], open_page, [], [*opened, *follows], problem=problem)

@@ -19,7 +19,7 @@ from lora_engine.compare.set_report import checked
 from lora_engine.data import Row
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_losses, compare_report, compare_talk
+from pages import compare_detail, compare_losses, compare_report, compare_talk
 from pages.compare_talk import Talk
 from pages.live import live_table
 from pages.stopping import Stops
@@ -108,8 +108,9 @@ class _Handlers:
                 yield (words, compare_report.table(rows, heading, False), "", gr.skip())
         wanted = None if check == NOTHING else check
         rows = checked(cases, done, wanted, expected)
+        mismatches = {self.title(n): words for n, words in model.template_mismatches().items()}
         yield (
-            compare_report.summary(rows, heading),
+            compare_report.summary(rows, heading) + compare_detail.mismatches(mismatches),
             compare_report.table(rows, heading, wanted is not None),
             compare_report.differences(rows, heading),
             gr.DownloadButton(value=compare_report.jsonl_file(rows), interactive=bool(rows)),

@@ -167,6 +167,21 @@ def column(index: int) -> gr.Chatbot:
     )  # fmt: skip
 
 
+def column_as(history: Sequence[Turn], heading: str, other_template: bool = False) -> gr.Chatbot:
+    """A column that is shown: what was said, under a heading that is red where that is wrong."""
+    words = f"{heading}: another chat template" if other_template else heading
+    return gr.Chatbot(
+        value=list(history), label=words, visible=True,
+        elem_classes=["rs-other-template"] if other_template else [],
+    )  # fmt: skip
+
+
+def columns_as(shown: Sequence[gr.Chatbot]) -> list[gr.Chatbot]:
+    """Every column of the page: the rest emptied and hidden."""
+    hidden = (gr.Chatbot(value=[], visible=False) for _ in range(COLUMNS - len(shown)))
+    return [*shown, *hidden]
+
+
 def strength(index: int) -> gr.Slider:
     """How much of an adapter is used; live: its column answers the last question again."""
     return gr.Slider(

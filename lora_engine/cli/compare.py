@@ -81,12 +81,15 @@ def compare(
     uses = _uses(adapter, strength, layers_off)
     engine = Engine(load_settings())
     model = engine.comparison(base, list(adapter))
+    for warning in model.warnings():
+        typer.secho(f"warning: {warning}", fg="red", err=True)
     started = time.perf_counter()
     questions = [case.prompt for case in cases]
     answer = answer_conversation if conversation else answer_prompts
     answered = list(answer(model, questions, sampling, system=system.strip() or None, uses=uses))
     document = {
         "columns": [_column(name, uses) for name in model.columns],
+        "warnings": model.warnings(),
         "prompts": [asdict(item) for item in answered],
         "elapsed_s": time.perf_counter() - started,
     }

@@ -27,12 +27,13 @@ class ColumnProof:
     """One column against the bare base. max_difference: largest |Δ| over all logits.
 
     adapter_sha256 is over the adapter's configuration and weights; None for the base.
+    trained_template is the hash of the chat template it was trained with, where that is known.
     """
 
     column: str
     max_difference: float
     adapter_sha256: str | None
-    warnings: tuple[str, ...] = ()
+    trained_template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class IntegrityProof:
     prompt_tokens: int
     base_fingerprint: str
     template_hash: str
+
+    @property
+    def other_templates(self) -> tuple[ColumnProof, ...]:
+        """The adapters that were trained with another chat template than the base has."""
+        known = (None, self.template_hash)
+        return tuple(proof for proof in self.adapters if proof.trained_template not in known)
 
 
 def integrity(model: ComparisonModel, prompt: str | Sequence[Message]) -> IntegrityProof:
@@ -115,4 +122,4 @@ def _proof(model: ComparisonModel, column: str, key: str | None, difference: flo
     if key is None:
         return ColumnProof(column, difference, None)
     check = model.shared.check_of(key)
-    return ColumnProof(column, difference, check.sha256, tuple(model.warnings_of(column)))
+    return ColumnProof(column, difference, check.sha256, check.template_hash)

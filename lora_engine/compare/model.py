@@ -75,20 +75,39 @@ class ComparisonModel:
 
     def warnings(self) -> list[str]:
         """What a person should know about these adapters on this base, said aloud."""
-        return [warning for column in self.columns for warning in self.warnings_of(column)]
+        mismatches = (f"{name} {said}" for name, said in self.template_mismatches().items())
+        return [*self.notes(), *mismatches]
 
-    def warnings_of(self, column: str) -> list[str]:
+    def notes(self) -> list[str]:
+        """What could not be checked about the adapters."""
+        return [note for column in self.columns for note in self._notes_of(column)]
+
+    def template_mismatches(self) -> dict[str, str]:
+        """What is wrong, by column, with adapters trained with another chat template.
+
+        A sentence to stand behind the column's name.
+        """
+        ours = self.shared.template_hash
+        trained_with = {column: self.trained_template(column) for column in self.columns}
+        return {
+            column: f"was trained with another chat template ({theirs}) than this base model has "
+            f"({ours}): it reads the questions otherwise than in training."
+            for column, theirs in trained_with.items()
+            if theirs not in (None, ours)
+        }
+
+    def trained_template(self, column: str) -> str | None:
+        """The hash of the chat template that an adapter was trained with, where it is known."""
+        check = self._check_of(column)
+        return None if check is None else check.template_hash
+
+    def _notes_of(self, column: str) -> tuple[str, ...]:
+        check = self._check_of(column)
+        return () if check is None else check.warnings
+
+    def _check_of(self, column: str) -> AdapterCheck | None:
         folder = self.columns[column]
-        if folder is None:
-            return []
-        check = self.shared.check_of(self.shared.add_adapter(folder))
-        said = [f"{column}: {warning}" for warning in check.warnings]
-        if check.template_hash not in (None, self.shared.template_hash):
-            said.append(
-                f"{column} was trained with another chat template ({check.template_hash}) "
-                f"than this base model has ({self.shared.template_hash})."
-            )
-        return said
+        return None if folder is None else self.shared.check_of(self.shared.add_adapter(folder))
 
     def tokens_of(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         """Token ids of each conversation, up to where the answer begins.

@@ -38,10 +38,14 @@ class PromptAnswers:
 
 @dataclass(frozen=True)
 class PromptSetResult:
-    """Every prompt with each column's answer, in the order of the prompts."""
+    """Every prompt with each column's answer, in the order of the prompts.
+
+    warnings: what a person should know about the adapters on this base.
+    """
 
     prompts: tuple[PromptAnswers, ...]
     elapsed_s: float
+    warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The document that `python -m lora_engine compare --json` prints."""
@@ -65,7 +69,7 @@ def compare_prompts(
     model = ComparisonModel.load(base, adapters, settings)
     started = time.perf_counter()
     answers = tuple(answer_prompts(model, prompts, sampling, system=system))
-    return PromptSetResult(answers, time.perf_counter() - started)
+    return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))
 
 
 def answer_prompts(

@@ -38,13 +38,15 @@ class SessionTurn(_Part):
 class SessionColumn(_Part):
     """name: the base, an adapter's run or folder, or the other server. title: as it was shown.
 
-    strength and layers_off: how the adapter was used for the newest answer.
+    strength and layers_off: how the adapter was used for the newest answer. template_mismatch:
+    what was wrong with its chat template on this base, as a sentence without its subject.
     """
 
     name: str = Field(max_length=1000)
     title: str = Field(max_length=1000)
     strength: float = Field(1.0, ge=0.0, le=MAX_STRENGTH)
     layers_off: tuple[Layer, ...] = Field((), max_length=MAX_LAYER + 1)
+    template_mismatch: str = Field("", max_length=1000)
     turns: tuple[SessionTurn, ...] = Field(max_length=2000)
 
     @property
@@ -71,6 +73,11 @@ class Session(_Part):
         parts = [
             "# Comparison",
             f"Base {_inline(self.base)} ({self.base_fingerprint}); {sampling}.",
+        ]
+        parts += [
+            f"**Warning:** {_inline(one.title)} {_inline(one.template_mismatch)}"
+            for one in self.columns
+            if one.template_mismatch
         ]
         if self.system.strip():
             parts += ["System prompt:", _quoted(self.system)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from lora_engine.base_models import (
+    fingerprint,
+    load_tokenizer,
+    resolve_base_model,
+    template_hash,
+)
+from lora_engine.settings import Settings
 from pages import COMPARE
 from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
+from tests.compare_models import save_adapter
 
 OpenPage = Callable[..., Page]
+RED = "rgb(185, 28, 28)"
+COLOUR = "(element) => getComputedStyle(element).color"
 QUESTION = "What colour is the sky?"
 
 
@@ -179,6 +190,44 @@ def test_an_unknown_comparison_is_said_and_the_page_works(
     expect(page.get_by_label("Your question")).to_be_enabled()
     ask(page)
     finished(page)
+
+
+def test_another_chat_template_stands_in_red_until_the_adapter_is_another(
+    server: Server, open_page: OpenPage
+) -> None:
+    settings = Settings(data_dir=server.data_dir, models_dir=server.data_dir / "m")
+    base = resolve_base_model("starter", settings)
+    odd = save_adapter(server.data_dir / "odd", base, seed=9, r=2, lora_alpha=2)
+    provenance = {"base_fingerprint": fingerprint(base), "chat_template_hash": "0" * 16}
+    (odd / "provenance.json").write_text(json.dumps(provenance))
+    page = open_page(f"{server.url}{COMPARE.path}?adapter={odd}")
+    expect(page.get_by_label("Your question")).to_be_enabled()
+    ask(page)
+    finished(page)
+    column, status = page.locator("#column-1"), page.locator("#compare-status")
+    ours = template_hash(load_tokenizer(base))
+
+    def stands() -> None:
+        expect(column).to_have_class(re.compile("rs-other-template"))
+        expect(column).to_contain_text("odd: another chat template")
+        expect(status).to_contain_text(
+            "odd was trained with another chat template (0000000000000000)"
+        )
+        expect(status.locator(".rs-badge-bad").first).to_contain_text(ours)
+        assert status.locator(".rs-badge-bad").first.evaluate(COLOUR) == RED
+
+    stands()
+    expect(status.locator(".rs-badge").last).to_contain_text("ANOTHER chat template: 00000000")
+    assert status.locator(".rs-badge").last.evaluate(COLOUR) == RED
+    page.wait_for_url(re.compile(r"session="))
+    with page.expect_download() as taken:
+        page.get_by_role("link", name="Markdown").click()
+    assert "**Warning:** odd was trained with another" in Path(taken.value.path()).read_text()
+    page.reload()
+    stands()
+    column.get_by_role("button", name="Clear").click()
+    expect(column).not_to_have_class(re.compile("rs-other-template"))
+    expect(status).to_have_text("")
 
 
 def test_what_is_said_is_shown_as_text_code_and_formulas_never_as_markup(page: Page) -> None:

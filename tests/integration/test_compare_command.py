@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
-from lora_engine.base_models import resolve_base_model
+from lora_engine.base_models import fingerprint, resolve_base_model
 from tests.compare_models import save_adapter
 
 
@@ -48,6 +48,18 @@ def test_a_set_of_prompts_is_checked_and_scored_token_by_token(compare, adapter,
     (pair,) = found["held_out"]
     assert pair["low"] < pair["difference"] < pair["high"]
     assert found["elapsed_s"] > 0
+
+
+def test_another_chat_template_is_said_aloud(settings, monkeypatch, adapter):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    base = fingerprint(resolve_base_model("starter", settings))
+    document = {"base_fingerprint": base, "chat_template_hash": "0" * 16}
+    (adapter / "provenance.json").write_text(json.dumps(document))
+    asked = ["compare", "--json", "--adapter", str(adapter), "--prompt", "Hello!"]
+    done = CliRunner().invoke(build(), asked)
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert "another chat template (0000000000000000)" in warning
+    assert f"warning: {warning}" in done.stderr
 
 
 def test_a_conversation_goes_on_and_separate_questions_do_not(compare):

@@ -30,15 +30,17 @@ def test_the_base_column_is_the_base_and_the_adapters_differ(folder, base, setti
             folder / "head", base, seed=3, target_modules=["q_proj"], modules_to_save=["lm_head"]
         ),
     }
-    proof = integrity(ComparisonModel.load(base, adapters, settings), "Are you the base?")
+    model = ComparisonModel.load(base, adapters, settings)
+    proof = integrity(model, "Are you the base?")
     assert proof.base_is_base
     assert proof.adapters_differ
+    assert not proof.other_templates
     assert proof.base.max_difference <= proof.tolerance
     assert [one.column for one in proof.adapters] == list(adapters)
     assert all(one.max_difference > proof.tolerance for one in proof.adapters)
     assert len({one.adapter_sha256 for one in proof.adapters}) == 3
     assert proof.base_fingerprint == fingerprint(base)
-    assert "does not say which base" in proof.adapters[0].warnings[0]
+    assert "does not say which base" in model.notes()[0]
 
 
 def test_a_base_column_that_answers_with_the_adapter_is_caught(folder, base, settings, monkeypatch):
@@ -69,10 +71,16 @@ def test_another_chat_template_is_said(folder, base, settings):
     adapter = save_adapter(folder / "template", base, seed=6)
     document = {"base_fingerprint": fingerprint(base), "chat_template_hash": "0" * 16}
     (adapter / "provenance.json").write_text(json.dumps(document))
-    proof = integrity(ComparisonModel.load(base, {"x": adapter}, settings), "Hello?")
-    (warning,) = proof.adapters[0].warnings
-    assert "another chat template" in warning
+    same = save_adapter(folder / "same template", base, seed=7)
+    (same / "provenance.json").write_text(json.dumps({"base_fingerprint": fingerprint(base)}))
+    model = ComparisonModel.load(base, {"x": adapter, "same": same}, settings)
+    proof = integrity(model, "Hello?")
+    assert [one.column for one in proof.other_templates] == ["x"]
+    assert proof.other_templates[0].trained_template == "0" * 16
+    (warning,) = model.warnings()
+    assert warning.startswith("x was trained with another chat template")
     assert "0" * 16 in warning
+    assert proof.template_hash in warning
 
 
 def test_an_empty_prompt_is_refused(base, settings):

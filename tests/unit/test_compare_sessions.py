@@ -28,6 +28,7 @@ SESSION = Session(
             title="<b>pi_rate</b>",
             strength=0.5,
             layers_off=(0, 1, 3),
+            template_mismatch="was trained with <other>.",
             turns=said("Why?", "Arr."),
         ),
     ),
@@ -97,4 +98,5 @@ def test_markdown_quotes_what_was_said_and_escapes_names():
     assert "### Base\n\n> Because.\n> # no heading" in text
     assert "### \\<b\\>pi\\_rate\\</b\\> at strength 0.5, layers 0–1, 3 off\n\n> Arr." in text
     assert "seed 7" in text
+    assert "**Warning:** \\<b\\>pi\\_rate\\</b\\> was trained with \\<other\\>." in text
     assert json.loads(SESSION.as_json())["columns"][1]["turns"][1]["content"] == "Arr."

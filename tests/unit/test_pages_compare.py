@@ -17,10 +17,12 @@ def comparison(text: str) -> TokenComparison:
     return TokenComparison((token,), {"base": 7.4, "a": 2.7}, {"a": 0})
 
 
-def proof(base_difference: float, adapter_difference: float) -> IntegrityProof:
+def proof(
+    base_difference: float, adapter_difference: float, trained_template: str | None = None
+) -> IntegrityProof:
     return IntegrityProof(
         base=ColumnProof("base", base_difference, None),
-        adapters=(ColumnProof("a", adapter_difference, "f" * 64),),
+        adapters=(ColumnProof("a", adapter_difference, "f" * 64, trained_template),),
         base_is_base=base_difference <= 0.01,
         adapters_differ=adapter_difference > 0.01,
         tolerance=0.01,
@@ -50,3 +52,12 @@ def test_the_badge_says_loudly_when_the_base_is_not_the_base():
     assert "rs-badge-bad" in wrong
     assert "NOT the bare base model" in wrong
     assert "changes nothing" in compare_detail.badge(proof(0.0, 0.0), title)
+
+
+def test_the_badge_is_red_and_names_both_hashes_where_the_template_is_another():
+    wrong = compare_detail.badge(proof(0.0, 1.0, "00000000ffffffff"), title)
+    assert "rs-badge-bad" in wrong
+    assert "ANOTHER chat template: 00000000" in wrong
+    assert "template fedcba98" in wrong
+    assert "rs-badge-good" in compare_detail.badge(proof(0.0, 1.0, "fedcba9876543210"), title)
+    assert "<img" not in compare_detail.mismatches({EVIL: EVIL})
