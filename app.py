@@ -41,16 +41,28 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
 
     security.quiet_environment(settings.data_dir)
 
-    import gradio as gr
-    from fastapi import FastAPI
-
     from lora_engine.engine import Engine
-    from pages import calculator_parts, compare_keep, compare_routes, layout, spectrum_routes
     from pages.spectrum_shelf import Shelf
 
     security.refuse_outside_downloads()
     engine = Engine(settings)
     shelf = Shelf()
+    app = _guarded_app(engine, bound_host)
+    _add_static_routes(app)
+    _add_page_routes(app, engine, shelf)
+    # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
+    warnings.filterwarnings("ignore", message="SSR mode is not supported")
+    with one_app_for_all_pages():
+        dashboard = build_dashboard(engine, shelf)
+    _mount(app, dashboard, settings)
+    return app
+
+
+def _guarded_app(engine: Engine, bound_host: str) -> FastAPI:
+    """An app that starts and stops with the engine, behind the guard."""
+    from fastapi import FastAPI
+
+    from pages import security
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,22 +75,24 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(
         security.Guard,
-        allowed_hosts=[*settings.allowed_hosts, bound_host],
-        max_upload_mb=settings.max_upload_mb,
+        allowed_hosts=[*engine.settings.allowed_hosts, bound_host],
+        max_upload_mb=engine.settings.max_upload_mb,
     )
-    _add_static_routes(app)
-    calculator_parts.add_routes(app)
-    spectrum_routes.add_routes(app, shelf)
-    compare_routes.add_routes(app, compare_keep.store_of(engine))
-    # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
-    warnings.filterwarnings("ignore", message="SSR mode is not supported")
-    with one_app_for_all_pages():
-        dashboard = build_dashboard(engine, shelf)
+    return app
+
+
+def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
+    """Put the pages at their paths."""
+    import gradio as gr
+
+    from pages import layout, security
+    from pages.theme import theme
+
     gr.mount_gradio_app(
         app,
         dashboard,
         path="/",
-        theme=layout.theme(),
+        theme=theme(),
         head=layout.head(),
         favicon_path=str(layout.FAVICON),
         footer_links=[],
@@ -94,7 +108,6 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
     # machine that a request names into its cache, as if it had been uploaded.
     dashboard.has_launched = True
-    return app
 
 
 @contextmanager
@@ -180,6 +193,15 @@ def _add_static_routes(app: FastAPI) -> None:
     @app.get(f"{layout.STATIC}/plotly.min.js")
     def plotly() -> FileResponse:
         return FileResponse(live.plotly_path(), headers=CACHE_FOR_EVER)
+
+
+def _add_page_routes(app: FastAPI, engine: Engine, shelf: Shelf) -> None:
+    """What the pages ask for besides Gradio's events."""
+    from pages import calculator_parts, compare_keep, compare_routes, spectrum_routes
+
+    calculator_parts.add_routes(app)
+    spectrum_routes.add_routes(app, shelf)
+    compare_routes.add_routes(app, compare_keep.store_of(engine))
 
 
 def write_log(settings: Settings) -> None:

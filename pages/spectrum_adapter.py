@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from html import escape
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -24,40 +24,53 @@ from lora_engine.spectrum import (
     describe_adapter,
     read_adapter,
 )
-from lora_engine.spectrum import metrics as of
 from lora_engine.spectrum.base_delta import find_base_weight
-from lora_engine.spectrum.decomposition import SHARES
-from lora_engine.spectrum.describe import AdapterSpectrum, ModuleSpectrum
+from lora_engine.spectrum.describe import AdapterSpectrum
 from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights import open_checkpoint
 from lora_engine.weights.checkpoint import Checkpoint
-from pages import SPECTRUM, TRAIN, figures, layout, spectrum_figures
+from pages import TRAIN, figures, layout, spectrum_figures
 from pages.live import live_plot
-from pages.spectrum_grid import Cell, Measure, grid_value, module_grid
+from pages.spectrum_adapter_view import map_value, module_detail, strongest
+from pages.spectrum_grid import module_grid
 from pages.spectrum_job import Job, Turn, Turns, wire_stop
 from pages.spectrum_source import model_folder
 from pages.wiring import problem_box, wire
 
-MEASURES = (
-    Measure("k95", "directions for 95 %", "Directions that carry 95 % of the update's energy.",
-            "count"),
-    Measure("norm", "norm", "‖ΔW‖, the Frobenius norm of the update.", log=True),
-    Measure("effective", "effective rank", "exp(−Σ p ln p) with p = σ / Σσ (Roy, Vetterli 2007)."),
-    Measure("k90", "directions for 90 %", "Directions that carry 90 % of the update's energy.",
-            "count"),
-    Measure("share", "share of the base", "‖ΔW‖ / ‖W‖, with the base weight's norm.", "share",
-            log=True),
-    Measure("amplification", "amplification",
-            "‖ΔW‖ / ‖UᵀWV‖ with the update's own directions U, V: how much more of them there is "
-            "now (LoRA paper, table 7).", log=True),
-)  # fmt: skip
-
-
 NAMED = "(name) => new URL(location.href).searchParams.get('adapter') || name"
+
+
+class Fields(NamedTuple):
+    """Which adapter, beside which base model; what to do where there is no adapter; the module
+    that is shown."""
+
+    chosen: gr.Dropdown
+    base: gr.Dropdown
+    empty: gr.HTML
+    module: gr.Textbox
+
+
+class Shown(NamedTuple):
+    """The map, the module's numbers and plot, the progress and the stop button."""
+
+    grid: gr.HTML
+    detail: gr.HTML
+    plot: gr.HTML
+    doing: gr.HTML
+    stop: gr.Button
 
 
 def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> None:
     """The tab's contents and its wiring; call it inside the tab."""
+    fields, shown, problem = _layout(engine)
+    options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
+    _wire_page(engine, turns, fields, shown, blocks, tab, options)
+    _wire_choices(engine, turns, fields, shown, options)
+    _wire_module(engine, turns, fields, shown, options)
+    wire_stop(turns, shown.stop, problem)
+
+
+def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
     empty = gr.HTML(elem_id="adapter-empty", js_on_load="")
     with gr.Row():
         chosen = gr.Dropdown(
@@ -78,7 +91,19 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
     detail = gr.HTML(elem_id="adapter-module", js_on_load="")
     plot = live_plot(label="Singular values of the module", elem_id="adapter-spectrum", height=340)
     module = gr.Textbox(visible=False)
-    shown = [grid, detail, plot, doing, stop]
+    return Fields(chosen, base, empty, module), Shown(grid, detail, plot, doing, stop), problem
+
+
+def _wire_page(
+    engine: Engine,
+    turns: Turns,
+    fields: Fields,
+    shown: Shown,
+    blocks: gr.Blocks,
+    tab: gr.Tab,
+    options: dict,
+) -> None:
+    """What opens of itself: the adapter that the address names, else the newest."""
 
     def open_page(request: gr.Request) -> Iterator[tuple]:
         name = layout.state_of(request, "adapter")
@@ -96,6 +121,16 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
             return
         yield from _opened_with_fields(engine, turns.take(request), adapter_key(known[0]), "")
 
+    everything = [*fields, *shown]
+    wire([blocks.load], open_page, [], everything, **options)
+    wire([tab.select], open_newest, [fields.chosen], everything, js=NAMED, **options)
+
+
+def _wire_choices(
+    engine: Engine, turns: Turns, fields: Fields, shown: Shown, options: dict
+) -> None:
+    """Another adapter, and another base model beside it."""
+
     def open_chosen(name: str | None, request: gr.Request) -> Iterator[tuple]:
         yield from _opened_with_fields(engine, turns.take(request), name or "", "")
 
@@ -103,6 +138,14 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
         name: str | None, base_name: str | None, picked: str, request: gr.Request
     ) -> Iterator[tuple]:
         yield from _opened(engine, turns.take(request), name or "", base_name or "", picked)
+
+    chosen, base = fields.chosen, fields.base
+    wire([chosen.input], open_chosen, [chosen], [*fields, *shown], **options)
+    wire([base.input], with_base, [chosen, base, fields.module], shown, **options)
+
+
+def _wire_module(engine: Engine, turns: Turns, fields: Fields, shown: Shown, options: dict) -> None:
+    """A pressed cell of the map."""
 
     def show_module(
         name: str, base_name: str, event: gr.EventData, request: gr.Request
@@ -117,15 +160,8 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
             if turn.by_person:
                 yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
 
-    everything = [chosen, base, empty, module, *shown]
-    options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
-    detailed = [module, detail, plot, doing, stop]
-    wire([blocks.load], open_page, [], everything, **options)
-    wire([tab.select], open_newest, [chosen], everything, js=NAMED, **options)
-    wire([chosen.input], open_chosen, [chosen], everything, **options)
-    wire([base.input], with_base, [chosen, base, module], shown, **options)
-    wire([grid.select], show_module, [chosen, base], detailed, **options)
-    wire_stop(turns, stop, problem)
+    detailed = [fields.module, shown.detail, shown.plot, shown.doing, shown.stop]
+    wire([shown.grid.select], show_module, [fields.chosen, fields.base], detailed, **options)
 
 
 def _opened_with_fields(engine: Engine, turn: Turn, name: str, picked: str) -> Iterator[tuple]:
@@ -156,8 +192,8 @@ def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> I
         for step in job.steps():
             yield (*[gr.skip()] * 3, step.html(), working)
         adapter, found = job.result()
-    picked = picked if any(item.name == picked for item in found.modules) else _strongest(found)
-    yield (_map(found, name, picked), *_detail(name, found, picked), "", working)
+    picked = picked if any(item.name == picked for item in found.modules) else strongest(found)
+    yield (map_value(found, name, picked), *module_detail(name, found, picked), "", working)
     if base:
         weights = open_checkpoint(model_folder(engine, base))
         with Job(
@@ -166,7 +202,7 @@ def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> I
             for step in job.steps():
                 yield (*[gr.skip()] * 3, step.html(), working)
             found = job.result()
-        yield (_map(found, name, picked), *_detail(name, found, picked), "", working)
+        yield (map_value(found, name, picked), *module_detail(name, found, picked), "", working)
         for outputs in _module_shown(engine, turn, name, base, picked):
             yield (gr.skip(), *outputs)
     yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
@@ -189,7 +225,7 @@ def _module_shown(engine: Engine, turn: Turn, name: str, base: str, picked: str)
         for step in job.steps():
             yield (gr.skip(), gr.skip(), step.html(), gr.Button(visible=True))
         found = job.result()
-    yield (*_detail(name, found, picked), "", gr.Button(visible=weights is not None))
+    yield (*module_detail(name, found, picked), "", gr.Button(visible=weights is not None))
     values = None
     if weights is not None:
         work = _base_values(weights, module)
@@ -214,58 +250,6 @@ def _base_values(
         return found.singular_values
 
     return work
-
-
-def _map(found: AdapterSpectrum, name: str, picked: str) -> str:
-    cells = [Cell(module.name, _numbers(module), module.sentence()) for module in found.modules]
-    return grid_value(
-        cells, MEASURES, sentence=found.sentence(), notes=found.notes,
-        state={"adapter": name}, chosen=picked,
-    )  # fmt: skip
-
-
-def _numbers(module: ModuleSpectrum) -> dict[str, float | None]:
-    base = module.base
-    return {
-        "norm": module.frobenius_norm,
-        "effective": of.effective_rank(module.singular_values),
-        "k90": module.directions(0.90),
-        "k95": module.directions(0.95),
-        "share": base.relative_norm if base else None,
-        "amplification": base.amplification if base else None,
-    }
-
-
-def _detail(name: str, found: AdapterSpectrum, picked: str) -> tuple[str, str]:
-    """The chosen module's numbers, and the plot of its update alone."""
-    module = next(item for item in found.modules if item.name == picked)
-    base = module.base
-    counts = ", ".join(f"{module.directions(share):,}" for share in SHARES)
-    tiles = [
-        ("norm ‖ΔW‖", layout.number(module.frobenius_norm), "Frobenius"),
-        ("effective rank", layout.number(of.effective_rank(module.singular_values)),
-         f"of the {module.rank:,} trained"),
-        ("directions for 90, 95, 99 %", counts, "of the energy"),
-        ("scaling", layout.number(module.scaling), "α / r, or α / √r with rsLoRA"),
-    ]  # fmt: skip
-    if base is not None:
-        tiles.append(("share of the base", layout.share(base.relative_norm), "‖ΔW‖ / ‖W‖"))
-        if base.amplification is not None:
-            tiles.append(("amplification", layout.number(base.amplification), "‖ΔW‖ / ‖UᵀWV‖"))
-    address = layout.link(SPECTRUM, update=name, module=picked)
-    html = (
-        f'<div class="rs-module"><h3>{escape(picked)} <span>{module.shape[0]:,} × '
-        f"{module.shape[1]:,}</span></h3><p>{escape(module.sentence())}</p>"
-        f'{layout.tiles_html(tiles)}<p><a class="rs-button rs-small" href="{escape(address)}">'
-        "See this update at every k</a></p></div>"
-    )
-    plot = spectrum_figures.spectra(picked, module.singular_values, None)
-    return html, figures.to_json(plot)
-
-
-def _strongest(found: AdapterSpectrum) -> str:
-    """The module that changed most: the one shown first."""
-    return max(found.modules, key=lambda module: module.frobenius_norm).name
 
 
 def _usable_base(engine: Engine, summary: AdapterSummary) -> str:

@@ -79,7 +79,9 @@ def build_tab(opener: Opener, blocks: gr.Blocks, tab: gr.Tab) -> None:
     shown = View(matrix_view(elem_id="matrix-view"), doing, stop)
     options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
     _wire_page(opener, fields, shown, blocks, tab, options)
-    _wire_fields(opener, fields, shown, options)
+    _wire_given(opener, fields, shown, options)
+    _wire_upload(opener, fields, shown, options)
+    _wire_model(opener, fields, shown, options)
     wire_stop(opener.turns, stop, problem)
 
 
@@ -139,15 +141,21 @@ def _wire_page(
     wire([tab.select], open_first, [drawn], shown, js=IS_DRAWN, **options)
 
 
-def _wire_fields(opener: Opener, fields: Fields, shown: View, options: dict) -> None:
-    """Each way to bring a matrix."""
-    engine = opener.engine
+def _wire_given(opener: Opener, fields: Fields, shown: View, options: dict) -> None:
+    """A sample, and numbers that are typed."""
 
     def open_sample(name: str, request: gr.Request) -> Iterator[tuple]:
         yield from opener.open(request, wanted_sample(name))
 
     def open_text(numbers: str, request: gr.Request) -> Iterator[tuple]:
         yield from opener.open(request, Wanted("text", numbers))
+
+    wire([fields.sample.input], open_sample, [fields.sample], shown, **options)
+    wire([fields.typed.click], open_text, [fields.text], shown, **options)
+
+
+def _wire_upload(opener: Opener, fields: Fields, shown: View, options: dict) -> None:
+    """An uploaded file: its first matrix at once, the others by their names."""
 
     def open_upload(path: str | None, request: gr.Request) -> Iterator[tuple]:
         if path is None:
@@ -163,46 +171,45 @@ def _wire_fields(opener: Opener, fields: Fields, shown: View, options: dict) -> 
     def open_file_part(
         path: str | None, tensor: str | None, flatten: str | None, request: gr.Request
     ) -> Iterator[tuple]:
-        wanted, choices = _chosen(engine, "file", path, tensor, flatten)
-        yield (choices, *[gr.skip()] * 3)
-        for outputs in opener.open(request, wanted):
-            yield (gr.skip(), *outputs)
+        yield from _part_opened(opener, request, "file", path, tensor, flatten)
+
+    part = fields.of_file
+    chosen = [field.input for field in part]
+    wire([fields.file.change], open_upload, [fields.file], [*part, *shown], **options)
+    wire(chosen, open_file_part, [fields.file, *part], [part.flatten, *shown], **options)
+
+
+def _wire_model(opener: Opener, fields: Fields, shown: View, options: dict) -> None:
+    """A model: the list of its weights, then the one that is chosen."""
 
     def list_model(name: str | None) -> tuple:
-        found = matrices_of(model_folder(engine, name)) if name else []
+        found = matrices_of(model_folder(opener.engine, name)) if name else []
         return _part_of(found, open_first=False)
 
     def open_weight(
         name: str | None, tensor: str | None, flatten: str | None, request: gr.Request
     ) -> Iterator[tuple]:
-        wanted, choices = _chosen(engine, "model", name, tensor, flatten)
-        yield (choices, *[gr.skip()] * 3)
-        for outputs in opener.open(request, wanted):
-            yield (gr.skip(), *outputs)
+        yield from _part_opened(opener, request, "model", name, tensor, flatten)
 
-    of_file, of_model = fields.of_file, fields.of_model
-    wire([fields.model.input], list_model, [fields.model], of_model, problem=options["problem"])
-    wire([fields.sample.input], open_sample, [fields.sample], shown, **options)
-    wire([fields.typed.click], open_text, [fields.text], shown, **options)
-    wire([fields.file.change], open_upload, [fields.file], [*of_file, *shown], **options)
-    (
-        wire(
-            [part.input for part in of_file],
-            open_file_part,
-            [fields.file, *of_file],
-            [of_file.flatten, *shown],
-            **options,
-        ),
-    )
-    (
-        wire(
-            [part.input for part in of_model],
-            open_weight,
-            [fields.model, *of_model],
-            [of_model.flatten, *shown],
-            **options,
-        ),
-    )
+    part = fields.of_model
+    chosen = [field.input for field in part]
+    wire([fields.model.input], list_model, [fields.model], part, problem=options["problem"])
+    wire(chosen, open_weight, [fields.model, *part], [part.flatten, *shown], **options)
+
+
+def _part_opened(
+    opener: Opener,
+    request: gr.Request,
+    kind: str,
+    name: str | None,
+    tensor: str | None,
+    flatten: str | None,
+) -> Iterator[tuple]:
+    """Ways to flatten, view, progress and stop button for one tensor of a file or model."""
+    wanted, choices = _chosen(opener.engine, kind, name, tensor, flatten)
+    yield (choices, *[gr.skip()] * 3)
+    for outputs in opener.open(request, wanted):
+        yield (gr.skip(), *outputs)
 
 
 def _fields_of(engine: Engine, wanted: Wanted) -> tuple:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from pages import COMPARE, RUNS, layout
+from pages.theme import TEAL
 
 ATTACK = '<img src=x onerror="alert(1)">'
 
@@ -97,4 +98,4 @@ def test_colours_meet_wcag_aa_on_every_ground(mode: str, grounds: tuple[str, str
         for name in ("third", "fourth", "fifth", "faint"):
             assert _contrast(tokens[name], ground) >= 3, name
     assert _contrast(tokens["text"], tokens["danger-soft"]) >= 4.5
-    assert _contrast("#ffffff", layout.TEAL.c600) >= 4.5
+    assert _contrast("#ffffff", TEAL.c600) >= 4.5
