@@ -31,6 +31,7 @@ TASK_TYPES: dict[Task, str] = {
     "token_classification": "TOKEN_CLS",
 }
 HEADS = ("classifier", "score")  # what classification heads are called in transformers
+ROUNDING = 1e-6  # of a product of float32 factors, of the product of their norms
 START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a checkpoint
 
 
@@ -95,7 +96,11 @@ class AdaptedModel:
         if name in self.started:
             a, b = _less_the_start(a, b, self.started[name])
         scaled = module.scaling[ADAPTER] * b.detach()
-        values = factor_values(LowRank(scaled.cpu().numpy(), a.detach().cpu().numpy()))
+        left, right = scaled.cpu().numpy(), a.detach().cpu().numpy()
+        values = factor_values(LowRank(left, right))
+        # Before the first step B A − B₀ A₀ is rounding errors, whose spectrum is flat.
+        noise = ROUNDING * np.linalg.norm(left) * np.linalg.norm(right)
+        values = np.where(values > noise, values, 0.0)
         return ModuleUpdate(
             name.removeprefix("base_model.model."),
             float(np.linalg.norm(values)),

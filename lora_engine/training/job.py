@@ -78,6 +78,8 @@ def train_job(job: Job, resume: bool, position: Position, should_stop: Callable[
         lambda: scores_of(path, data.evaluation, job.plan.batch_size),
     )
     try:
+        if position.step == 0:
+            reporter.on_evaluation(position)
         finished = train(
             path, optimizer, data.training, data.evaluation, job.plan, spec, position, hooks
         )

@@ -31,7 +31,8 @@ class Reporter:
             tracker.log(row)
 
     def on_evaluation(self, position: Position) -> None:
-        """Answer the prompts and measure ΔW, at the step that was just evaluated."""
+        """Answer the prompts and measure ΔW, at the step that was just evaluated; before the first
+        too, so that one sees what the training changed."""
         folder, report, step = self._job.directory.path, self._job.spec.report, position.step
         if self._prompts:
             tokenizer, limit = self._job.tokenizer, report.sample_tokens

@@ -1,4 +1,5 @@
-"""What a run writes at every evaluation beside its metrics: sample answers, and how far ΔW got.
+"""What a run writes beside its metrics at every evaluation, and as step 0 before the first:
+sample answers, and how far ΔW got.
 
     samples.jsonl  updates.jsonl
 

@@ -149,7 +149,8 @@ class ReportSpec(Section):
     samples: int = Field(
         2,
         title="Sample answers",
-        description="Prompts answered at every evaluation, so that one sees the style arrive.",
+        description="Prompts answered before the first step and at every evaluation, so that one "
+        "sees the style arrive.",
         ge=0,
         le=8,
     )
