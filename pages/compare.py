@@ -73,13 +73,13 @@ def build(engine: Engine) -> gr.Blocks:
             columns,
         )  # fmt: skip
         does = compare_chat.connect(engine, talk, chat)
-        compare_server.section(engine, talk, chat)
+        server_fields = compare_server.section(engine, talk, chat)
         compare_look.section(engine, talk, does)
         compare_vote.section(engine, talk)
         compare_set.section(engine, talk)
         compare_forgetting.section(engine, talk)
         layout.how_this_works(HELP)
-        compare_opening.connect(engine, blocks, talk, chat, note)
+        compare_opening.connect(engine, blocks, talk, chat, server_fields, note)
         expose(_compare_endpoint(engine), api_name="compare")
     return blocks
 

@@ -103,21 +103,24 @@ class Handlers:
         yield from self._answered(request, said, asking, only=said.chosen[index])
 
     def start_over(self, chosen: list[str], server: str) -> tuple:
-        other = self.talk.servers.get(server) if server else None
-        return ("", "", "", *compare_choice.titled(self.engine, chosen, other))
+        """Empty columns; a server that is not connected loses its own."""
+        other = self.talk.servers.find(server)
+        columns = compare_choice.titled(self.engine, chosen, other)
+        return ("", server if other else "", "", "", *columns)
 
     def _answered(
         self, request: gr.Request, said: Said, asking: list[list[Turn]], only: str | None = None
     ) -> Iterator[tuple]:
-        kept = (said.session, compare_keep.links(said.session))
+        before = said.session
+        kept = (str(before or ""), compare_keep.links(before))
         with self.stops.running(request) as stopped:
             for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
                 prompt = gr.skip() if only else ""
                 yield (prompt, said.sampling.seed, step.status, *kept, *step.columns)
         histories = step.histories(said.histories)
         session = compare_keep.session_of(self.engine, said, step.model, histories)
-        session_id = self.sessions.save(session, said.session)
-        kept = (session_id, compare_keep.links(session_id))
+        saved = self.sessions.save(session, before)
+        kept = (str(saved), compare_keep.links(saved, before))
         yield (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))
 
 
@@ -136,7 +139,7 @@ def connect(engine: Engine, talk: Talk, chat: Chat) -> Handlers:
     for index in range(len(talk.strengths)):
         _connect_use(does, index, options)
     does.stops.connect(chat.stop)
-    emptied = [chat.status, talk.session, chat.kept, *talk.columns]
+    emptied = [chat.status, talk.server, talk.session, chat.kept, *talk.columns]
     clears = [chat.clear.click, *(column.clear for column in talk.columns)]
     wire(clears, does.start_over, [talk.adapters, talk.server], emptied, problem=chat.problem)
     return does

@@ -8,7 +8,14 @@ from html import escape
 import gradio as gr
 
 from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
-from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
+from lora_engine.compare.sessions import (
+    Kept,
+    Session,
+    SessionColumn,
+    SessionServer,
+    SessionStore,
+    SessionTurn,
+)
 from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.engine import Engine
 from pages import (
@@ -20,6 +27,11 @@ from pages import (
     layout,
 )
 from pages.compare_talk import Said, Turn, turn
+
+DISCONNECTED = (
+    "is not connected: its key is not kept. Give it again below, under "
+    "“A column from another server”, and click “Add the column”; or remove the column there."
+)
 
 
 def store_of(engine: Engine) -> SessionStore:
@@ -42,23 +54,35 @@ def session_of(
         )
         for index, name in enumerate(said.names)
     )
+    server = said.server and SessionServer(url=said.server.url, model=said.server.model)
     return Session(
+        server=server,
         base=said.base, base_fingerprint=model.shared.fingerprint, system=said.system,
         memory=said.memory, sampling=said.sampling, columns=columns,
     )  # fmt: skip
 
 
-def links(session_id: str) -> str:
-    """The kept comparison's address and its two exports; nothing without one."""
-    if not session_id:
+def links(kept: Kept | None, before: Kept | None = None) -> str:
+    """The kept comparison's address and its two exports; nothing without one.
+
+    before: what it goes on from, which another tab may have gone on with meanwhile.
+    """
+    if kept is None:
         return ""
-    address = escape(layout.link(COMPARE, session=session_id))
+    address = escape(layout.link(COMPARE, session=kept.id))
     exports = " · ".join(
-        f'<a href="{escape(compare_routes.export_address(session_id, ending))}" download>'
-        f"{words}</a>"
+        f'<a href="{escape(compare_routes.export_address(kept.id, ending))}" download>{words}</a>'
         for ending, words in (("md", "Markdown"), ("json", "JSON"))
     )
-    return f'<p class="rs-kept">Kept: <a href="{address}">link to it</a> · {exports}</p>'
+    said = f'<p class="rs-kept">Kept: <a href="{address}">link to it</a> · {exports}</p>'
+    if before is None or before.id == kept.id:
+        return said
+    other = escape(layout.link(COMPARE, session=before.id))
+    return (
+        '<p class="rs-note" role="status">Another tab went on with this comparison meanwhile. Both '
+        f'are kept: <a href="{other}">the other tab\'s</a>, and this one under a link of its own.'
+        f"</p>{said}"
+    )
 
 
 def adapters_of(session: Session) -> list[SessionColumn]:
@@ -82,7 +106,9 @@ def columns_of(session: Session) -> list[gr.Chatbot]:
         [
             compare_talk.column_as(
                 [turn(item.role, item.content) for item in one.turns],
-                one.use.named(one.title),
+                f"{one.title}: not connected"
+                if one.name == SERVER_COLUMN
+                else one.use.named(one.title),
                 bool(one.template_mismatch),
             )
             for one in session.columns
@@ -91,7 +117,8 @@ def columns_of(session: Session) -> list[gr.Chatbot]:
 
 
 def status_of(session: Session) -> str:
-    """What is wrong with the templates, to stand under the columns."""
-    return compare_detail.mismatches(
+    """What stands under the columns: a server to connect again, templates that are wrong."""
+    lost = [f"{one.title} {DISCONNECTED}" for one in session.columns if one.name == SERVER_COLUMN]
+    return layout.notes_html(lost) + compare_detail.mismatches(
         {one.title: one.template_mismatch for one in session.columns if one.template_mismatch}
     )

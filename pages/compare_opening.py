@@ -5,55 +5,93 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import gradio as gr
+from gradio.components import Component
 
+from lora_engine.compare.sessions import Kept
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages import compare_choice, compare_keep, layout
 from pages.compare_chat import SUGGESTIONS, Chat
+from pages.compare_server import ServerFields
 from pages.compare_talk import Talk
 from pages.wiring import wire
 
+ADDRESS_OF_SESSION = (
+    "(kept) => ({remember})(kept ? kept.split('.')[0] : '')"  # the revision is this tab's alone
+)
 
-def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.HTML) -> None:
-    """Fill the page as it opens; follow another choice of adapters."""
 
-    def open_page(request: gr.Request) -> Iterator[tuple]:
+class _Opening:
+    """What the page is filled with, in the order of `whole` or of `followed`."""
+
+    def __init__(
+        self, engine: Engine, talk: Talk, chat: Chat, server: ServerFields, note: gr.HTML
+    ) -> None:
+        self.engine = engine
+        self.talk = talk
+        said = [chat.status, talk.session, chat.kept, *talk.columns]
+        asked = [talk.adapters, talk.base, note, chat.prompt, chat.send, *chat.suggestions]
+        settings = [talk.system, talk.memory, *talk.sampling]
+        self.whole: list[Component] = [*asked, *settings, *server.opened, *talk.uses, *said]
+        self.followed: list[Component] = [
+            talk.base, *chat.suggestions, talk.server, *talk.uses, *said,
+        ]  # fmt: skip
+        self._server = server
+
+    def open_page(self, request: gr.Request) -> Iterator[tuple]:
         session_id = layout.state_of(request, "session")
         try:
-            yield (
-                kept(session_id)
-                if session_id
-                else fresh(
-                    compare_choice.wanted_adapters(engine, request),
-                    layout.state_of(request, "base"),
-                )
-            )
+            if session_id:
+                yield self._kept(session_id)
+            else:
+                wanted = compare_choice.wanted_adapters(self.engine, request)
+                yield self._fresh(wanted, layout.state_of(request, "base"))
         except EngineError:
             # A wrong address is said, and the page can be used all the same.
-            yield fresh(compare_choice.newest_adapter(engine), "")
+            yield self._fresh(compare_choice.newest_adapter(self.engine), "")
             raise
 
-    def fresh(chosen: list[str], base: str) -> tuple:
-        base = base or compare_choice.base_of(engine, chosen)
-        settings = [gr.skip()] * (2 + len(talk.sampling))
-        uses = compare_choice.uses_as_trained(engine, chosen)
-        columns = compare_choice.titled(engine, chosen, None)
-        return (*asked(chosen, base), *settings, *uses, "", "", "", *columns)
+    def choose(self, chosen: list[str], server: str) -> tuple:
+        """Other adapters: the columns begin anew."""
+        engine, other = self.engine, self.talk.servers.find(server)
+        return (
+            compare_choice.base_of(engine, chosen),
+            *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
+            server if other else "",
+            *compare_choice.uses_as_trained(engine, chosen),
+            *("", "", ""),
+            *compare_choice.titled(engine, chosen, other),
+        )
 
-    def kept(session_id: str) -> tuple:
-        session = compare_keep.store_of(engine).load(session_id)
+    def _fresh(self, chosen: list[str], base: str) -> tuple:
+        engine = self.engine
+        return (
+            *self._asked(chosen, base or compare_choice.base_of(engine, chosen)),
+            *[gr.skip()] * (2 + len(self.talk.sampling)),
+            *[gr.skip()] * len(self._server.opened),
+            *compare_choice.uses_as_trained(engine, chosen),
+            *("", "", ""),
+            *compare_choice.titled(engine, chosen, None),
+        )
+
+    def _kept(self, session_id: str) -> tuple:
+        session = compare_keep.store_of(self.engine).load(session_id)
         chosen = [one.name for one in compare_keep.adapters_of(session)]
         for name in chosen:
-            engine.adapter(name)  # said now, not at the next question, where one is gone
-        settings = compare_keep.settings_of(session)
-        uses = compare_keep.uses_of(session)
-        status = compare_keep.status_of(session)
-        links = compare_keep.links(session_id)
-        columns = compare_keep.columns_of(session)
-        head = asked(chosen, session.base)
-        return (*head, *settings, *uses, status, session_id, links, *columns)
+            self.engine.adapter(name)  # said now, not at the next question, where one is gone
+        kept = Kept(session_id, session.revision)
+        return (
+            *self._asked(chosen, session.base),
+            *compare_keep.settings_of(session),
+            *self._server.kept(session.server),
+            *compare_keep.uses_of(session),
+            compare_keep.status_of(session),
+            *(str(kept), compare_keep.links(kept)),
+            *compare_keep.columns_of(session),
+        )
 
-    def asked(chosen: list[str], base: str) -> tuple:
+    def _asked(self, chosen: list[str], base: str) -> tuple:
+        engine = self.engine
         return (
             gr.Dropdown(choices=compare_choice.adapter_choices(engine, chosen), value=chosen),
             gr.Dropdown(choices=engine.base_model_names(), value=base),
@@ -63,29 +101,20 @@ def connect(engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, note: gr.
             *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
         )
 
-    def choose(chosen: list[str], server: str) -> tuple:
-        other = talk.servers.get(server) if server else None
-        return (
-            compare_choice.base_of(engine, chosen),
-            *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
-            *compare_choice.uses_as_trained(engine, chosen),
-            "",
-            "",
-            "",
-            *compare_choice.titled(engine, chosen, other),
-        )
 
-    adapters, base, problem = talk.adapters, talk.base, chat.problem
-    follows = [*talk.uses, chat.status, talk.session, chat.kept, *talk.columns]
-    settings = [talk.system, talk.memory, *talk.sampling]
-    opened = [adapters, base, note, chat.prompt, chat.send, *chat.suggestions, *settings]
-    wire([blocks.load], open_page, [], [*opened, *follows], problem=problem)
-    changed = [base, *chat.suggestions, *follows]
-    wire([adapters.input], choose, [adapters, talk.server], changed, problem=problem)
-    _remember(adapters.input, adapters, "adapter")
-    _remember(talk.session.change, talk.session, "session")
+def connect(
+    engine: Engine, blocks: gr.Blocks, talk: Talk, chat: Chat, server: ServerFields, note: gr.HTML
+) -> None:
+    """Fill the page as it opens; follow another choice of adapters; keep the address right."""
+    does = _Opening(engine, talk, chat, server, note)
+    wire([blocks.load], does.open_page, [], does.whole, problem=chat.problem)
+    wire([talk.adapters.input], does.choose, [talk.adapters, talk.server], does.followed,
+         problem=chat.problem)  # fmt: skip
+    _remember(talk.adapters.input, talk.adapters, layout.remember_js("adapter"))
+    remember = ADDRESS_OF_SESSION.format(remember=layout.remember_js("session"))
+    _remember(talk.session.change, talk.session, remember)
 
 
-def _remember(event, component, name: str) -> None:
+def _remember(event, component: Component, js: str) -> None:
     """Write a component's value into the page's address."""
-    event(fn=None, inputs=[component], js=layout.remember_js(name), api_visibility="private")
+    event(fn=None, inputs=[component], js=js, api_visibility="private")

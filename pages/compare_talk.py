@@ -15,6 +15,7 @@ from gradio.components import Component
 from lora_engine.compare.model import BASE_COLUMN, Request
 from lora_engine.compare.sampling import Sampling
 from lora_engine.compare.server import Server, Servers
+from lora_engine.compare.sessions import Kept, kept_at
 from lora_engine.compare.together import SERVER_COLUMN
 from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_in
 from lora_engine.data import Message
@@ -50,7 +51,7 @@ class Said:
     sampling: Sampling
     uses: list[AdapterUse]
     server: Server | None
-    session: str
+    session: Kept | None
     histories: list[list[Turn]]
 
     @property
@@ -153,7 +154,7 @@ class Talk:
             sampling=forms.numbers_read(Sampling, numbers),
             uses=uses,
             server=self.servers.get(server) if server else None,
-            session=session or "",
+            session=kept_at(session) if session else None,
             histories=[turns(history) for history in histories],
         )
 

@@ -83,12 +83,16 @@ class Servers:
 
     def get(self, server_id: str) -> Server:
         """Raises NotFound, as after a restart."""
-        server = self._servers.get(server_id)
+        server = self.find(server_id)
         if server is None:
             raise NotFound(
-                "The other server is not connected any more.", "Connect it again, with its key."
+                "The other server is not connected.",
+                "Give its key again under “A column from another server”, or remove the column.",
             )
         return server
+
+    def find(self, server_id: str) -> Server | None:
+        return self._servers.get(server_id)
 
 
 class RemoteAnswer:

@@ -1,7 +1,8 @@
 """Comparisons that are kept: who was asked how, and what each column said, as JSON files.
 
 A session is reopened by its id, which cannot be guessed. What a file holds is checked when it is
-read. A key for another server is no part of a session.
+read. Two tabs may go on from the same session: whoever saves second gets one of their own. A key
+for another server is no part of a session.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import os
 import re
 import secrets
 import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.server import MAX_MODEL, MAX_URL
 from lora_engine.compare.use import MAX_LAYER, MAX_STRENGTH, AdapterUse
 from lora_engine.errors import EngineError, NotFound
 
 MAX_BYTES = 5_000_000
 MAX_KEPT = 500
 MAX_COLUMNS = 5
+MAX_REVISION = 1_000_000_000
 Layer = Annotated[int, Field(ge=0, le=MAX_LAYER)]
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -54,8 +59,18 @@ class SessionColumn(_Part):
         return AdapterUse(self.strength, frozenset(self.layers_off))
 
 
+class SessionServer(_Part):
+    """The other server of a session, without its key."""
+
+    url: str = Field(max_length=MAX_URL)
+    model: str = Field(max_length=MAX_MODEL)
+
+
 class Session(_Part):
-    """One comparison whole. memory: whose answers every column goes on from."""
+    """One comparison whole. memory: whose answers every column goes on from.
+
+    revision: how often it had been saved, this time included.
+    """
 
     base: str = Field(max_length=1000)
     base_fingerprint: str = Field(max_length=100)
@@ -63,6 +78,8 @@ class Session(_Part):
     memory: Literal["own", "base", "adapter"] = "own"
     sampling: Sampling = Sampling()
     columns: tuple[SessionColumn, ...] = Field(min_length=1, max_length=MAX_COLUMNS)
+    server: SessionServer | None = None
+    revision: int = Field(0, ge=0, le=MAX_REVISION)
 
     def as_json(self) -> str:
         return self.model_dump_json(indent=1)
@@ -88,18 +105,53 @@ class Session(_Part):
         return "\n\n".join(parts) + "\n"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where a session is kept, and as which revision: what a page knows of its own."""
+
+    id: str
+    revision: int
+
+    def __str__(self) -> str:
+        return f"{self.id}.{self.revision}"
+
+
+def kept_at(text: str) -> Kept:
+    """What a page sent back. Raises NotFound for anything else."""
+    session_id, _, revision = text.partition(".")
+    if not (_ID.fullmatch(session_id) and revision.isdecimal() and len(revision) < 10):
+        raise _unknown(session_id)
+    return Kept(session_id, int(revision))
+
+
 class SessionStore:
-    """The sessions of one data directory, a file each; the oldest beyond 500 are dropped."""
+    """The sessions of one data directory, a file each; the oldest beyond 500 are dropped.
+
+    One process saves into it. Safe to use from several threads.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._guard = threading.Lock()
 
-    def save(self, session: Session, session_id: str | None = None) -> str:
-        """Keep a session, under a new id or in place of the one it was. Returns the id.
+    def save(self, session: Session, at: Kept | None = None) -> Kept:
+        """Keep a session, under a new id or in place of the revision `at` that it goes on from.
 
+        Where that has been replaced since, both are kept: this one under a new id.
         Raises EngineError for one of more than 5 MB.
         """
-        session_id = session_id or secrets.token_urlsafe(16)
+        with self._guard:
+            if at is None or self._revision(at.id) not in (None, at.revision):
+                at = Kept(secrets.token_urlsafe(16), 0)
+            kept = Kept(at.id, at.revision + 1)
+            self._write(kept.id, session.model_copy(update={"revision": kept.revision}))
+        return kept
+
+    def _revision(self, session_id: str) -> int | None:
+        """None where the session is dropped by now."""
+        return self.load(session_id).revision if self._path(session_id).is_file() else None
+
+    def _write(self, session_id: str, session: Session) -> None:
         path = self._path(session_id)
         document = session.as_json().encode()
         if len(document) > MAX_BYTES:
@@ -117,7 +169,6 @@ class SessionStore:
             Path(temporary).unlink(missing_ok=True)
             raise
         self._drop_oldest()
-        return session_id
 
     def load(self, session_id: str) -> Session:
         """Raises NotFound for an unknown id and EngineError for a file that is no session."""

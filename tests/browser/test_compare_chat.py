@@ -261,6 +261,59 @@ def test_another_servers_key_stays_out_of_page_log_and_export(server: Server, pa
     assert not any(key.encode() in content for content in kept)
 
 
+def test_a_reopened_servers_column_says_in_place_what_it_needs(page: Page) -> None:
+    fields = page.locator("#other-server")
+    fields.get_by_text("A column from another server").click()
+    page.get_by_label("Address").fill("http://127.0.0.1:1/v1")
+    page.get_by_label("Model's name there").fill("some-model")
+    page.get_by_role("button", name="Add the column").click()
+    column = page.locator("#column-2")
+    expect(column).to_contain_text("some-model at 127.0.0.1:1")
+    ask(page)
+    finished(page)
+    page.wait_for_url(re.compile(r"session="))
+    page.reload()
+    expect(column).to_contain_text("some-model at 127.0.0.1:1: not connected")
+    expect(page.locator("#compare-status")).to_contain_text("its key is not kept")
+    expect(page.get_by_label("Address")).to_have_value("http://127.0.0.1:1/v1")
+    expect(page.get_by_label("Model's name there")).to_have_value("some-model")
+    ask(page, "And grass?")
+    expect(page.get_by_role("alert").first).to_contain_text("Give its key again")
+    page.get_by_role("button", name="Add the column").click()
+    expect(page.locator("#compare-status")).to_have_text("")
+    ask(page, "And grass?")
+    finished(page)
+    expect(column.get_by_test_id("user")).to_have_count(2)
+    expect(answers(page, 0)).to_have_count(2)
+
+    page.reload()
+    expect(column).to_contain_text("not connected")
+    column.get_by_role("button", name="Clear").click()
+    expect(column).to_be_hidden()
+    ask(page)
+    finished(page)
+
+
+def test_two_tabs_on_one_comparison_lose_no_turns(
+    server: Server, open_page: OpenPage, page: Page
+) -> None:
+    ask(page)
+    finished(page)
+    page.wait_for_url(re.compile(r"session="))
+    other = open_page(page.url)
+    expect(answers(other, 0)).to_have_count(1)
+    ask(page, "What colour is grass?")
+    finished(page)
+    expect(answers(page, 0)).to_have_count(2)
+    first = page.url
+    ask(other, "Name three animals.")
+    expect(other.locator("#compare-kept")).to_contain_text("Both are kept")
+    other.wait_for_url(lambda url: url != first)
+    for tab, asked in ((page, "What colour is grass?"), (other, "Name three animals.")):
+        tab.reload()
+        expect(tab.locator("#column-1").get_by_test_id("user")).to_have_text([QUESTION, asked])
+
+
 def test_two_tabs_that_ask_at_once_are_both_answered(server: Server, open_page: OpenPage) -> None:
     first, second = (open_page(server.url + COMPARE.path) for _ in range(2))
     ask(first)

@@ -2,12 +2,20 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lora_engine.compare import sessions as sessions_module
 from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.sessions import Session, SessionColumn, SessionStore, SessionTurn
+from lora_engine.compare.sessions import (
+    Kept,
+    Session,
+    SessionColumn,
+    SessionStore,
+    SessionTurn,
+    kept_at,
+)
 from lora_engine.errors import EngineError, NotFound
 
 
@@ -35,6 +43,10 @@ SESSION = Session(
 )
 
 
+def revised(session: Session, revision: int) -> Session:
+    return session.model_copy(update={"revision": revision})
+
+
 @pytest.fixture
 def store(tmp_path):
     return SessionStore(tmp_path / "sessions")
@@ -42,12 +54,42 @@ def store(tmp_path):
 
 def test_a_session_is_read_as_it_was_kept_and_can_be_replaced(store):
     first, second = store.save(SESSION), store.save(SESSION)
-    assert first != second
-    assert store.load(first) == SESSION
+    assert first.id != second.id
+    assert store.load(first.id) == revised(SESSION, 1)
     changed = SESSION.model_copy(update={"memory": "base"})
-    assert store.save(changed, first) == first
-    assert store.load(first) == changed
-    assert store.load(second) == SESSION
+    assert store.save(changed, first) == Kept(first.id, 2)
+    assert store.load(first.id) == revised(changed, 2)
+    assert store.load(second.id) == revised(SESSION, 1)
+
+
+def test_of_two_tabs_that_go_on_from_one_session_neither_loses_its_turns(store):
+    opened = store.save(SESSION)
+    mine, other = (SESSION.model_copy(update={"system": text}) for text in ("mine", "other"))
+    first = store.save(mine, opened)
+    second = store.save(other, opened)
+    assert first == Kept(opened.id, 2)
+    assert second.id != opened.id
+    assert store.load(first.id).system == "mine"
+    assert store.load(second.id).system == "other"
+    assert store.save(mine, first).id == first.id  # each goes on in its own
+    assert store.save(other, second).id == second.id
+    store._path(first.id).unlink()
+    assert store.save(mine, Kept(first.id, 3)) == Kept(first.id, 4)
+
+
+def test_many_threads_that_go_on_from_one_session_are_all_kept(store):
+    opened = store.save(SESSION)
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(lambda _: store.save(SESSION, opened), range(16)))
+    assert sum(one.id == opened.id for one in kept) == 1
+    assert len({one.id for one in kept}) == 16
+
+
+@pytest.mark.parametrize("text", ["", "x", "x" * 22, "x" * 22 + ".", "x" * 22 + ".-1", "../a.1"])
+def test_what_a_page_sends_back_is_checked(text):
+    with pytest.raises(NotFound):
+        kept_at(text)
+    assert kept_at("x" * 22 + ".7") == Kept("x" * 22, 7)
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * 22, "../runs", "a/b", "." * 22, "x" * 21 + "\n"])
@@ -57,35 +99,35 @@ def test_an_unknown_id_is_no_path(store, wrong, tmp_path):
         store.load(wrong)
     if wrong != "x" * 22 and wrong:
         with pytest.raises(NotFound):
-            store.save(SESSION, wrong)
+            store.save(SESSION, Kept(wrong, 0))
 
 
 @pytest.mark.parametrize(
     "document", ["", "[]", '{"base": 1}', '{"columns": []}', SESSION.as_json()[:-2]]
 )
 def test_a_damaged_file_is_said(store, document):
-    session_id = store.save(SESSION)
+    session_id = store.save(SESSION).id
     store._path(session_id).write_text(document)
     with pytest.raises(EngineError, match="cannot be read"):
         store.load(session_id)
 
 
 def test_a_failed_write_leaves_the_old_one_and_no_part(store, monkeypatch):
-    session_id = store.save(SESSION)
+    session_id = store.save(SESSION).id
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        store.save(SESSION.model_copy(update={"system": "x"}), session_id)
-    assert store.load(session_id) == SESSION
+        store.save(SESSION.model_copy(update={"system": "x"}), Kept(session_id, 1))
+    assert store.load(session_id) == revised(SESSION, 1)
     assert [path.suffix for path in store._folder.iterdir()] == [".json"]
 
 
 def test_the_oldest_are_dropped_and_a_huge_one_refused(store, monkeypatch):
     monkeypatch.setattr(sessions_module, "MAX_KEPT", 2)
-    ids = [store.save(SESSION) for _ in range(3)]
+    ids = [store.save(SESSION).id for _ in range(3)]
     for age, session_id in enumerate(ids[1:]):
         os.utime(store._path(session_id), (1_000_000 + age, 1_000_000 + age))
-    newest = store.save(SESSION)
-    assert store.load(newest) == SESSION
+    newest = store.save(SESSION).id
+    assert store.load(newest) == revised(SESSION, 1)
     assert len(list(store._folder.iterdir())) == 2
     monkeypatch.setattr(sessions_module, "MAX_BYTES", 10)
     with pytest.raises(EngineError, match="at most 10"):

@@ -17,7 +17,7 @@ HISTORIES = [
 
 
 def said(memory: str, system: str = "") -> Said:
-    return Said(["x", "y"], "starter", system, memory, Sampling(), USES, None, "", HISTORIES)
+    return Said(["x", "y"], "starter", system, memory, Sampling(), USES, None, None, HISTORIES)
 
 
 @pytest.mark.parametrize(
