@@ -34,6 +34,17 @@ REFRESH_S = 1.0
 EXAMPLE = "pirate"
 ADDRESS = ("run", "with", "find", "state", "over")
 
+# An address that names a run which is not there gets the one that is shown. Without a mark the page
+# has not opened yet, and an address that names none goes on meaning the newest.
+NAME_WHAT_IS_SHOWN = """(mark, shown) => {
+    const url = new URL(window.location.href), named = url.searchParams.get("run");
+    if (!mark || !named || named === shown) return [];
+    if (shown) url.searchParams.set("run", shown);
+    else url.searchParams.delete("run");
+    history.replaceState(history.state, "", url);
+    return [];
+}"""
+
 HELP = r"""
 **Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
 perplexity is $e^{\text{loss}}$, so a loss of 0.69 is the uncertainty of a fair coin at every
@@ -82,6 +93,14 @@ class Parts:
         js = layout.remember_js(*ADDRESS)
         return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """For `.then(**…)`: an address that names a run names the one that is shown."""
+        inputs = [self.mark, self.chosen]
+        return {
+            "fn": None, "inputs": inputs, "js": NAME_WHAT_IS_SHOWN, "api_visibility": "private",
+        }  # fmt: skip
+
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(RUNS) as blocks:
@@ -119,66 +138,75 @@ def _lay_out() -> Parts:
     )  # fmt: skip
 
 
-def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
-    """What is shown changes: on opening, by itself, by a tick, by the search."""
+@dataclass(frozen=True)
+class Looking:
+    """The handlers that change what is shown; nothing is done to a run."""
 
-    def open_page(request: gr.Request) -> tuple:
-        asked, missing = found_or_newest(engine, asked_in(engine, request))
+    engine: Engine
+    shown_run: int  # how many outputs come before those of `page`
+
+    def open_page(self, request: gr.Request) -> tuple:
+        asked, missing = found_or_newest(self.engine, asked_in(self.engine, request))
         given = (asked.ticked, asked.find, list(asked.states), asked.axis)
-        return (*given, *run_parts(asked, missing), *page(engine, asked))
+        return (*given, *self.run_parts(asked, missing), *page(self.engine, asked))
 
-    def tick(last: str | None, doomed: str | None, *values: Any) -> tuple:
+    def tick(self, last: str | None, doomed: str | None, *values: Any) -> tuple:
         if not last:  # before the page has opened nothing is known of what the address asks for
             return gr.skip()
         before = Asked(*values)
-        asked, missing = found_or_newest(engine, before)
+        asked, missing = found_or_newest(self.engine, before)
         if missing is not None:
             # Who deletes it here, just now, need not be told.
             told = None if before.run_id == doomed else missing
-            return (*run_parts(asked, told), *page(engine, asked))
-        if last == mark_of(engine, asked):
+            return (*self.run_parts(asked, told), *page(self.engine, asked))
+        if last == mark_of(self.engine, asked):
             return gr.skip()
-        return (*[gr.skip()] * len(shown_run), *page(engine, asked))
+        return (*[gr.skip()] * self.shown_run, *page(self.engine, asked))
 
-    def run_parts(asked: Asked, missing: NotFound | None) -> tuple:
-        """The values of `shown_run`."""
+    def run_parts(self, asked: Asked, missing: NotFound | None) -> tuple:
+        """The values of the outputs before those of `page`: which run, its note, its problem."""
         problem = gr.skip() if missing is None else problem_value(missing)
-        return (asked.run_id, *written(engine, asked.run_id), problem)
+        return (asked.run_id, *written(self.engine, asked.run_id), problem)
 
-    def tick_row(table: str, *values: Any) -> tuple:
-        others = ",".join(view.id for view in others_in(engine, ",".join(ticked_in(table))))
-        return (others, *page(engine, replace(Asked(*values), ticked=others)))
+    def tick_row(self, table: str, *values: Any) -> tuple:
+        others = ",".join(view.id for view in others_in(self.engine, ",".join(ticked_in(table))))
+        return (others, *page(self.engine, replace(Asked(*values), ticked=others)))
 
-    def show(*values: Any) -> tuple:
-        return page(engine, Asked(*values))
+    def show(self, *values: Any) -> tuple:
+        return page(self.engine, Asked(*values))
 
-    def look_inside(last: str | None, run_id: str | None) -> tuple:
-        if not run_id or runs_inside.mark_of(engine, run_id) == last:
+    def look_inside(self, last: str | None, run_id: str | None) -> tuple:
+        if not run_id or runs_inside.mark_of(self.engine, run_id) == last:
             return gr.skip()
-        return runs_inside.values(engine, run_id)
+        return runs_inside.values(self.engine, run_id)
 
-    search, note, outputs = parts.search, parts.note, parts.outputs
+
+def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
+    """What is shown changes: on opening, by itself, by a tick, by the search."""
+    search, note, outputs, inside = parts.search, parts.note, parts.outputs, parts.inside
     shown_run = [parts.chosen, note.text, note.tags, parts.problem]
+    act = Looking(engine, len(shown_run))
     opened = [parts.ticked, search.find, search.states, parts.axis, *shown_run, *outputs]
-    wire([blocks.load], open_page, [], opened, problem=problem_box())
+    opening = wire([blocks.load], act.open_page, [], opened, problem=problem_box())
+    opening.then(**parts.named)
     timer, timer_problem = gr.Timer(REFRESH_S), problem_box()
-    wire(
-        [timer.tick], tick, [parts.mark, parts.deletion.doomed, *parts.asked],
+    looked = wire(
+        [timer.tick], act.tick, [parts.mark, parts.deletion.doomed, *parts.asked],
         [*shown_run, *outputs], problem=timer_problem, queue=False,
     )  # fmt: skip
-    inside = parts.inside
+    looked.then(**parts.named)
     wire(
-        [timer.tick], look_inside, [inside.mark, parts.chosen], inside.outputs,
+        [timer.tick], act.look_inside, [inside.mark, parts.chosen], inside.outputs,
         problem=timer_problem, queue=False,
     )  # fmt: skip
     ticked = wire(
-        [parts.table.input], tick_row, [parts.table, *parts.asked], [parts.ticked, *outputs],
+        [parts.table.input], act.tick_row, [parts.table, *parts.asked], [parts.ticked, *outputs],
         problem=parts.problem, trigger_mode="always_last",
     )  # fmt: skip
     ticked.then(**parts.remembered)
     changes = [search.find.change, search.states.input, search.columns.input, parts.axis.input]
     changed = wire(
-        changes, show, parts.asked, outputs, problem=search.problem, trigger_mode="always_last"
+        changes, act.show, parts.asked, outputs, problem=search.problem, trigger_mode="always_last"
     )
     changed.then(**parts.remembered)
 

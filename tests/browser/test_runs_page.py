@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from lora_engine.engine import Engine
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
+from lora_engine.settings import Settings
 from lora_engine.training.run_directory import (
     MetricsRow,
     MetricsWriter,
@@ -145,6 +147,26 @@ def test_a_run_is_deleted_only_after_the_question(library: Server, open_page: Op
     expect(page.locator("#run-heading h2")).to_contain_text("third")
     page.wait_for_url(re.compile("run=third"))
     assert not (library.data_dir / "runs" / "=1+1").exists()
+
+
+def test_the_address_names_the_run_that_is_shown_when_its_own_is_gone(
+    start_server: Callable[..., Server], open_page: OpenPage, tmp_path: Path
+) -> None:
+    for run_id in ("old", "new"):
+        add_run(tmp_path, run_id, RunState.FINISHED)
+    server = start_server(tmp_path)
+    page = open_page(f"{server.url}{RUNS.path}?run=old&over=tokens")
+    expect(page.locator("#run-heading h2")).to_contain_text("old")
+    Engine(Settings(data_dir=tmp_path, device="cpu")).delete("old")
+    expect(page.locator("#run-heading h2")).to_contain_text("new")
+    page.wait_for_url(re.compile(r"run=new&over=tokens"))
+
+    page = open_page(f"{server.url}{RUNS.path}?run=never")
+    page.wait_for_url(re.compile("run=new"))
+    page = open_page(f"{server.url}{RUNS.path}")
+    expect(rows(page)).to_have_count(1)
+    page.wait_for_timeout(1500)  # longer than the page looks again
+    assert page.url.endswith(RUNS.path)  # goes on meaning the newest
 
 
 def test_paused_resumed_and_finished_on_the_starter(
