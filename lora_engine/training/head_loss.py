@@ -11,11 +11,11 @@ cap, a scale, training of their own) are not for this module.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import log_softmax, pad
+from torch.nn.functional import pad
 
 from lora_engine.training.products import linear, product
 
-CHUNK_BYTES = 16 << 20  # of float32 logits at a time
+CHUNK_BYTES = 8 << 20  # of float32 logits at a time
 SIZES = 128  # rows of a chunk come in multiples of this
 
 
@@ -35,12 +35,14 @@ class HeadLoss(torch.autograd.Function):
             expected = targets[rows, None]
             filler = (0, 0, 0, -len(expected) % multiple)
             filled = pad(hidden[rows].to(weight.dtype), filler)
-            logits = linear(filled, weight, bias)[: len(expected)]
-            log_p = log_softmax(logits, 1, dtype=torch.float32)  # (chunk, vocabulary)
-            del logits
-            total -= log_p.gather(1, expected).sum()
+            logits = linear(filled, weight, bias)[: len(expected)].float()  # (chunk, vocabulary)
+            total -= logits.gather(1, expected).sum()
+            # From here on `logits` holds e^(logit − largest): one buffer, read as few times as can be.
+            largest = logits.amax(1, keepdim=True)
+            sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
+            total += (sums.log() + largest).sum()
             if needs_grad:
-                p = log_p.exp_()
+                p = logits.div_(sums)
                 p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))
                 gradient[rows] = product(pad(p.to(weight.dtype), filler), weight)[: len(expected)]
         if needs_grad:

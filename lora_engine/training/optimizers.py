@@ -57,7 +57,7 @@ def _named(
     if name == "adamw":
         from torch.optim import AdamW
 
-        return AdamW(groups, lr=rate, weight_decay=decay)
+        return AdamW(groups, lr=rate, weight_decay=decay, fused=True)
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
