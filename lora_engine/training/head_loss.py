@@ -37,7 +37,7 @@ class HeadLoss(torch.autograd.Function):
             filled = pad(hidden[rows].to(weight.dtype), filler)
             logits = linear(filled, weight, bias)[: len(expected)].float()  # (chunk, vocabulary)
             total -= logits.gather(1, expected).sum()
-            # From here on `logits` holds e^(logit − largest): one buffer, read as few times as can be.
+            # From here on the logits' own buffer holds e^(logit − largest), then the probabilities.
             largest = logits.amax(1, keepdim=True)
             sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
             total += (sums.log() + largest).sum()
