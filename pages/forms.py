@@ -47,10 +47,10 @@ class SpecForm:
     def field(self, path: str, **changes: Any) -> Component:
         """The component for a dotted path of `RunSpec`, such as 'method.rank'.
 
-        A number becomes a Number (or, with `maximum=` among the changes, a Slider from the
-        spec's lower bound), a Literal a Dropdown, a truth value a Checkbox, names and patterns a
-        Textbox, or with `choices=` a Dropdown that also takes what is typed. `changes` are handed
-        to the component. Raises KeyError for an unknown path.
+        A number becomes a Number without bounds of its own (Gradio's are told in a toast, and only
+        the first), a Literal a Dropdown, a truth value a Checkbox, names and patterns a Textbox,
+        or with `choices=` a Dropdown that also takes what is typed. `changes` are handed to the
+        component. Raises KeyError for an unknown path.
         """
         component = _component(path, _info(path), changes)
         self._fields[path] = component
@@ -154,9 +154,6 @@ def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component
         return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})
-    if kind in (int, float) and "maximum" in changes:
-        low, _ = bounds(info)
-        return gr.Slider(**{"minimum": low, "step": 1 if kind is int else None, **common})
     if kind in (int, float):
         return gr.Number(**common)
     return gr.Textbox(**{"lines": 3 if _one_a_line(info) else 1, **common})

@@ -50,7 +50,7 @@ def build(engine: Engine) -> gr.Blocks:
                 elem_id="recipe",
                 scale=3,
             )
-            # Live once the form shows what the address asks for.
+            # Live once the form shows what the address asks for, or has said why it cannot.
             start = gr.Button(
                 "Start training", variant="primary", scale=1, elem_id="start", interactive=False
             )
@@ -101,10 +101,14 @@ def _wire_filling(
         return form.values(recipe_spec(name))
 
     def open_page(request: gr.Request) -> list[Any]:
-        return [gr.Button(interactive=True), *form.values(spec_in_address(engine, request))]
+        return form.values(spec_in_address(engine, request))
+
+    def enable() -> gr.Button:
+        return gr.Button(interactive=True)
 
     wire([recipe.input], fill, [recipe], form.components, problem=problem)
-    wire([blocks.load], open_page, [], [start, *form.components], problem=problem)
+    opened = wire([blocks.load], open_page, [], form.components, problem=problem)
+    opened.then(enable, outputs=[start], api_visibility="private")
 
 
 def _wire_rows(

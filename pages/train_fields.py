@@ -41,8 +41,9 @@ def first_fields(form: SpecForm, engine: Engine) -> None:
     form.field("name")
     form.field("base_model", choices=[model.name for model in list_base_models(engine.settings)])
     form.field("dataset.source", choices=dataset_choices(engine))
-    form.field("method.rank", maximum=64)
-    _row(form, engine, "optimization", ("learning_rate", "epochs"), width=140)
+    _row(
+        form, engine, "", ("method.rank", "optimization.learning_rate", "optimization.epochs"), 140
+    )
 
 
 def more_fields(form: SpecForm, engine: Engine) -> None:

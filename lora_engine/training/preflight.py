@@ -13,7 +13,7 @@ from lora_engine.base_models import (
     weight_module_names,
     weight_shapes,
 )
-from lora_engine.data import load_dataset
+from lora_engine.data import Dataset, load_dataset, split_rows
 from lora_engine.data.labelling import refuse_other_task
 from lora_engine.data.role_orders import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
@@ -40,6 +40,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)
+        split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
+        _refuse_without_answers(dataset)
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path)
     except EngineError as error:
@@ -50,6 +52,18 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
     if problems:
         remedies = " ".join(error.remedy for error in errors.values())
         raise InvalidInput("The run", problems, remedies or "Change these fields.")
+
+
+def _refuse_without_answers(dataset: Dataset) -> None:
+    """Raises EngineError where no row of a chat has a turn to learn."""
+    if any(row.text is not None or row.words for row in dataset.rows):
+        return
+    if not any(turn.role == "assistant" for row in dataset.rows for turn in row.messages):
+        raise EngineError(
+            f"None of the {len(dataset.rows):,} rows of {dataset.source} has a turn of the "
+            "assistant's, so there is nothing to learn.",
+            "Give rows with answers, or check which column holds them.",
+        )
 
 
 def unmatched_targets(base: BaseModel, method: MethodSpec) -> EngineError | None:

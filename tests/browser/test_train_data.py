@@ -82,6 +82,32 @@ def test_a_broken_upload_names_its_line_and_leaves_nothing(
     assert list((server.data_dir / "datasets").glob("broken*")) == []
 
 
+def test_what_cannot_work_is_said_beside_its_field_and_can_be_put_right(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url + TRAIN.path + "?rank=300")
+    rank = page.locator("#field-method-rank input")
+    expect(rank).to_have_value("300")
+    start = page.get_by_role("button", name="Start training")
+    start.click()
+    alert = page.get_by_role("alert").filter(has_text="over the dimension")
+    expect(alert).to_contain_text("model.layers.0.mlp.down_proj and 27 more is 256")
+    expect(alert).to_contain_text("at most 256 is allowed")
+    rank.fill("0")
+    start.click()
+    expect(page.get_by_role("alert").filter(has_text="greater than or equal to 1")).to_be_visible()
+    assert not any((server.data_dir / "runs").iterdir())
+
+
+def test_an_address_that_asks_for_too_much_says_so_and_leaves_a_form_that_works(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url + TRAIN.path + "?optimization.learning_rate=10")
+    expect(page.get_by_role("alert").filter(has_text="got 10").first).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    expect(page.locator("#field-name textarea, #field-name input").first).not_to_have_value("")
+
+
 def test_the_start_button_stays_in_reach_on_a_phone(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url + TRAIN.path, width=390)
     expect(page.locator("#rows mark").first).to_be_visible()

@@ -88,6 +88,22 @@ def test_the_worker_asks_the_model_itself(tiny_llama, rows_file, settings, tmp_p
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"prompt": "Hi", "completion": "Ho"}], "one row, so none can be kept apart"),
+        ([{"messages": [{"role": "user", "content": "Hi"}]}] * 2, "None of the 2 rows"),
+    ],
+)
+def test_rows_that_leave_nothing_to_do_are_refused_before_the_run(
+    rows, words, tiny_llama, tmp_path, settings
+):
+    path = tmp_path / "few.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(EngineError, match=words):
+        check_run(tiny_spec(tiny_llama, path), settings)
+
+
 STRICT = (
     "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate') }}{% endif %}" + CHAT_TEMPLATE.split("%}", 1)[1]

@@ -73,12 +73,12 @@ def test_each_kind_of_field_becomes_its_component(form: SpecForm) -> None:
     assert [value for _, value in schedule.choices] == ["cosine", "linear", "constant"]
 
 
-def test_a_bounded_number_can_be_a_slider() -> None:
+def test_a_number_has_no_bounds_of_gradios_own() -> None:
     with gr.Blocks():
-        rank = SpecForm().field("method.rank", maximum=64)
+        rank = SpecForm().field("method.rank")
 
-    assert isinstance(rank, gr.Slider)
-    assert (rank.minimum, rank.maximum, rank.step) == (1, 64, 1)
+    assert isinstance(rank, gr.Number)
+    assert (rank.minimum, rank.maximum) == (None, None)
 
 
 def test_choices_make_a_list_that_also_takes_what_is_typed() -> None:
