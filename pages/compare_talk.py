@@ -164,7 +164,7 @@ def column(index: int) -> gr.Chatbot:
     return gr.Chatbot(
         label=BASE_COLUMN, visible=index < 2, height=380, elem_id=f"column-{index}",
         buttons=["copy"], feedback_options=None, layout="bubble", allow_tags=False,
-        latex_delimiters=layout.LATEX, min_width=280, editable="user",
+        latex_delimiters=layout.LATEX, min_width=256, editable="user",
     )  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def strength(index: int) -> gr.Slider:
     """How much of an adapter is used; live: its column answers the last question again."""
     return gr.Slider(
         0.0, 2.0, value=1.0, step=0.05, label="Strength", visible=False, min_width=200,
-        info="0 is the base, 1 as trained. Moving it answers the last question again.",
+        info="0 is the base, 1 as trained.",
         elem_id=f"strength-{index}",
     )  # fmt: skip
 
