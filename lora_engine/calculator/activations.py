@@ -7,7 +7,8 @@ that read the same tensor share it. Attention is torch's scaled-dot-product atte
 `eager`, which keeps the (heads, tokens, tokens) weights too.
 
 Rankscope's own path (`packed`, see `training/packed.py`) keeps less: fused adapted layers keep
-their input once in the base's dtype, the Llama family's lean layers no intermediate of a norm.
+their input once in the base's dtype (with dropout, a byte for each number too), the Llama family's
+lean layers no intermediate of a norm.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def _adapter_bytes(
     if rule.fused:
         inputs = {_shared_input(m, layer, model): m.in_features for m in adapted}
         between = sum(m.rank * m.experts for m in adapted)
-        return rule.compute_bytes * (between + sum(inputs.values()))
+        kept = sum(m.in_features for m in adapted) if rule.dropout else 0  # a byte a number
+        return rule.compute_bytes * (between + sum(inputs.values())) + kept
     between = sum(FLOAT32 * m.rank * m.experts for m in adapted)
     if rule.dora:
         between += sum(2 * FLOAT32 * m.out_features for m in adapted)

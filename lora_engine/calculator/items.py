@@ -18,8 +18,9 @@ from lora_engine.calculator.question import BYTES, GIB, MemoryItem, MemoryQuesti
 from lora_engine.calculator.shape import LayerShape, ModelShape
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
-CHUNK_BYTES = 16 << 20  # of float32 logits at a time, as in training/head_loss.py
-LEAST_ROWS = 64
+# Of float32 logits at a time, and tokens at the least, as in training/head_loss.py.
+CHUNK_BYTES = 8 << 20
+LEAST_ROWS = 128
 NF4_BLOCK = 64  # weights that share one constant (QLoRA, arXiv 2305.14314, section 3)
 DOUBLE_BLOCK = 256  # constants that share one constant of their own
 
@@ -138,11 +139,12 @@ def _loss_item(shape: ModelShape, q: MemoryQuestion) -> MemoryItem:
     if q.packed and shape.plain_head:
         b = BYTES[q.dtype]
         rows = min(supervised, max(LEAST_ROWS, CHUNK_BYTES // (4 * shape.vocab_size)))
-        size = (b + 4) * rows * shape.vocab_size + 2 * b * supervised * shape.hidden_size
+        each = 4 if b == 4 else b + 4  # 16-bit logits are copied into float32
+        size = each * rows * shape.vocab_size + 2 * b * supervised * shape.hidden_size
         return _item(
             "logits and loss",
             size,
-            f"{rows:,.0f} tokens at a time x {shape.vocab_size:,} vocabulary x {b + 4} bytes, and "
+            f"{rows:,.0f} tokens at a time x {shape.vocab_size:,} vocabulary x {each} bytes, and "
             f"{supervised:,.0f} supervised tokens x {shape.hidden_size:,} x {2 * b} bytes",
         )
     return _item(
@@ -188,7 +190,7 @@ def _dequantized_item(shape: ModelShape, q: MemoryQuestion) -> list[MemoryItem]:
 def _rule(q: MemoryQuestion) -> ActivationRule:
     # An unquantised part in float32 (QLoRA) makes the residual stream float32 too.
     compute_bytes = 4 if q.method == "qlora" else BYTES[q.dtype]
-    is_plain_lora = q.has_adapter and not (q.choice.use_dora or q.choice.dropout)
+    is_plain_lora = q.has_adapter and not q.choice.use_dora
     return ActivationRule(
         compute_bytes=compute_bytes,
         packed=q.packed,

@@ -32,19 +32,8 @@ class HeadLoss(torch.autograd.Function):
         multiple = 1 if hidden.device.type != "cpu" or weight.dtype == torch.float32 else SIZES
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
-            expected = targets[rows, None]
-            filler = (0, 0, 0, -len(expected) % multiple)
-            filled = pad(hidden[rows].to(weight.dtype), filler)
-            logits = linear(filled, weight, bias)[: len(expected)].float()  # (chunk, vocabulary)
-            total -= logits.gather(1, expected).sum()
-            # From here on the logits' own buffer holds e^(logit − largest), then the probabilities.
-            largest = logits.amax(1, keepdim=True)
-            sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
-            total += (sums.log() + largest).sum()
-            if needs_grad:
-                p = logits.div_(sums)
-                p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))
-                gradient[rows] = product(pad(p.to(weight.dtype), filler), weight)[: len(expected)]
+            into = gradient[rows] if needs_grad else None
+            total += _chunk_loss(hidden[rows], weight, bias, targets[rows, None], multiple, into)
         if needs_grad:
             ctx.save_for_backward(gradient)
         return total
@@ -53,6 +42,31 @@ class HeadLoss(torch.autograd.Function):
     def backward(ctx, grad):
         (gradient,) = ctx.saved_tensors
         return gradient * grad.to(gradient.dtype), None, None, None
+
+
+def _chunk_loss(hidden, weight, bias, expected, multiple: int, gradient) -> torch.Tensor:
+    """Σ −log p of a chunk; its gradient in `hidden` is written into `gradient`, unless None.
+
+    One buffer, the logits' own, holds e^(logit − largest) and then the probabilities.
+    """
+    filled = _filled_up(hidden.to(weight.dtype), multiple)
+    logits = linear(filled, weight, bias)[: len(expected)].float()  # (chunk, vocabulary)
+    loss = -logits.gather(1, expected).sum()
+    largest = logits.amax(1, keepdim=True)
+    sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    loss += (sums.log() + largest).sum()
+    if gradient is not None:
+        p = logits.div_(sums)
+        p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))
+        filled = _filled_up(p.to(weight.dtype), multiple)
+        gradient.copy_(product(filled, weight)[: len(expected)])
+    return loss
+
+
+def _filled_up(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """x with rows of zeros below, up to a multiple; x itself where none are missing."""
+    missing = -len(x) % multiple
+    return pad(x, (0, 0, 0, missing)) if missing else x
 
 
 def summed_head_loss(

@@ -235,7 +235,10 @@ def peak_of_a_run(config, question):
     targets = list(read_profile(question.source, question.choice).count.resolved_targets)
     rows = rows_of(config, question.batch_size, question.seq_length)
     with Held() as held:
-        model = make_model(config, question.dtype, targets, question.choice.rank)
+        choice = question.choice
+        model = make_model(
+            config, question.dtype, targets, choice.rank, lora_dropout=choice.dropout
+        )
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
         path = choose_path(model, rows, 0, "cpu")
         assert isinstance(path, PackedPath)
@@ -257,6 +260,7 @@ def peak_of_a_run(config, question):
         (LLAMA, {"seq_length": 96, "batch_size": 4, "dtype": "bf16"}),
         (LLAMA | {"vocab_size": 20_000}, {"seq_length": 96, "batch_size": 4}),
         (QWEN3, {"seq_length": 96, "batch_size": 4, "choice": LoraChoice(64, "attention,mlp")}),
+        (LLAMA, {"seq_length": 300, "choice": LoraChoice(8, "attention,mlp", dropout=0.1)}),
     ],
 )
 def test_the_peak_of_our_own_path_is_predicted_within_15_percent(config, fields):

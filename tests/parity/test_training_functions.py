@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, linear, silu
+from torch.nn.functional import cross_entropy, dropout, linear, silu
 
 from lora_engine.training.fused_layers import RMSNorm, Rotary, SwiGLU
 from lora_engine.training.fused_linear import Layer, adapted_linears
@@ -50,6 +52,27 @@ def test_adapted_linears(outs):
         return adapted_linears(x, *made)
 
     assert torch.autograd.gradcheck(results, (x, *trained))
+
+
+def test_adapted_linears_with_dropout():
+    """The draws, and so the numbers, of torch's own dropout on each layer's input in turn."""
+    made = [replace(layer, dropout=p) for layer, p in zip(layers((5, 4)), (0.3, 0.5), strict=True)]
+    x = random_tensor(50, 6)
+    trained = [tensor for layer in made for tensor in (layer.lora_a, layer.lora_b)]
+
+    def plain():
+        for layer in made:
+            inner = dropout(x, layer.dropout) @ layer.lora_a.T
+            yield linear(x, layer.weight, layer.bias) + layer.scaling * inner @ layer.lora_b.T
+
+    found = []
+    for results in (lambda: adapted_linears(x, *made), plain):
+        torch.manual_seed(1)
+        ys = tuple(results())
+        gradients = torch.autograd.grad(sum(y.square().sum() for y in ys), [x, *trained])
+        found.append([*ys, *gradients])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_norm_swiglu_rotary():
