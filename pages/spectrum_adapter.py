@@ -122,8 +122,9 @@ def _wire_page(
         yield from _opened_with_fields(engine, turns.take(request), adapter_key(known[0]), "")
 
     everything = [*fields, *shown]
-    wire([blocks.load], open_page, [], everything, **options)
-    wire([tab.select], open_newest, [fields.chosen], everything, js=NAMED, **options)
+    itself = options | {"keeps_problem": True}
+    wire([blocks.load], open_page, [], everything, **itself)
+    wire([tab.select], open_newest, [fields.chosen], everything, js=NAMED, **itself)
 
 
 def _wire_choices(

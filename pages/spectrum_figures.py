@@ -13,6 +13,9 @@ MOST_POINTS = 400
 MOST_CELLS = 64
 
 
+FEW = 128  # values up to which the axis also has room for 2 and 5
+
+
 def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
     """An update's singular values beside its base weight's own, both axes logarithmic.
 
@@ -21,6 +24,7 @@ def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
     data = [_spectrum("update ΔW", delta, ACCENT, "lines+markers")]
     if base is not None:
         data.append(_spectrum("base weight W", base, SECOND, "lines"))
+    most = max(delta.size, 0 if base is None else base.size)
     words = f"Singular values of {title}: the update's fall from {_first(delta):.3g}"
     words += f", the base weight's from {_first(base):.3g}." if base is not None else "."
     return {
@@ -29,7 +33,7 @@ def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
             description=words,
             x_title="i",
             y_title="singular value σᵢ",
-            xaxis={"type": "log", "dtick": 1},
+            xaxis={"type": "log", "dtick": "D2" if most <= FEW else 1},
             yaxis={"type": "log", "exponentformat": "e", "dtick": 1, "tickfont": SMALL},
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         ),

@@ -138,7 +138,7 @@ def _wire_page(
 
     named = [fields.ways, fields.sample, fields.model, *fields.of_model]
     wire([blocks.load], open_page, [], [*named, *shown], **options)
-    wire([tab.select], open_first, [drawn], shown, js=IS_DRAWN, **options)
+    wire([tab.select], open_first, [drawn], shown, js=IS_DRAWN, keeps_problem=True, **options)
 
 
 def _wire_given(opener: Opener, fields: Fields, shown: View, options: dict) -> None:

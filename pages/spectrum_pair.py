@@ -36,6 +36,7 @@ VERDICTS = {
 }
 COLUMNS = (
     Column("Module"),
+    Column("Together they"),
     Column("Cosine", layout.number, numeric=True),
     Column("Distance", layout.number, numeric=True),
     Column("Norm of A", layout.number, numeric=True),
@@ -44,7 +45,6 @@ COLUMNS = (
     Column("φ(r, r)", layout.number, numeric=True),
     Column("A inside B", layout.share, numeric=True),
     Column("B inside A", layout.share, numeric=True),
-    Column("Together they"),
 )
 NAMED = (
     "(a, b, on) => { const state = new URL(location.href).searchParams;"
@@ -95,7 +95,8 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
         if not all(names):
             yield gr.skip()
             return
-        on = layout.state_of(request, "on", ON[0][1])
+        on = layout.state_of(request, "on")
+        on = on if on in dict(ON).values() else ON[0][1]
         module = layout.state_of(request, "module")
         yield from _with_fields(engine, turns.take(request), *names, on, module)
 
@@ -117,7 +118,15 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
         return _plots(engine, a, b, on, module)
 
     wire([blocks.load], open_page, [], [*fields, *shown], **options)
-    wire([tab.select], open_newest, [*both, fields.on], [*fields, *shown], js=NAMED, **options)
+    wire(
+        [tab.select],
+        open_newest,
+        [*both, fields.on],
+        [*fields, *shown],
+        js=NAMED,
+        keeps_problem=True,
+        **options,
+    )
     wire(
         [fields.first.input, fields.second.input, fields.on.input],
         compare,
@@ -156,7 +165,10 @@ def _with_fields(
     """Every field and every output while the two are compared."""
     idle = [gr.skip()] * 4
     try:
-        yield (a, b, on, gr.skip(), *idle, Step(0.0, "comparing").html(), gr.Button(visible=True))
+        choices = adapter_choices(engine)
+        first, second = (gr.Dropdown(choices=choices, value=name) for name in (a, b))
+        started = (Step(0.0, "comparing").html(), gr.Button(visible=True))
+        yield (first, second, on, gr.skip(), *idle, *started)
         kind, _, side = on.partition("-")
         paths = [engine.adapter(name).path for name in (a, b)]
         with Job(turn, partial(_compared, paths, kind, side)) as job:
@@ -176,7 +188,8 @@ def _with_fields(
     choice = gr.Dropdown(choices=names, value=module, visible=True)
     phi, diagonal = _figures(engine, a, b, drawn)
     table = table_value(COLUMNS, [_row(item) for item in found.modules])
-    yield (a, b, on, choice, _in_words(found), phi, diagonal, table, "", gr.Button(visible=False))
+    outputs = (_in_words(found), phi, diagonal, table, "", gr.Button(visible=False))
+    yield (*[gr.skip()] * 3, choice, *outputs)
 
 
 def _compared(
@@ -211,6 +224,7 @@ def _row(item: ModuleSimilarity) -> tuple:
     shared, phi = item.interference, item.phi
     return (
         item.name,
+        VERDICTS[shared.verdict] if shared else "are zero",
         item.cosine,
         item.distance,
         item.norm_a,
@@ -219,7 +233,6 @@ def _row(item: ModuleSimilarity) -> tuple:
         float(phi[-1, -1]) if phi.size else None,
         shared.overlap_a if shared else None,
         shared.overlap_b if shared else None,
-        VERDICTS[shared.verdict] if shared else "are zero",
     )
 
 

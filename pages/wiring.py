@@ -79,20 +79,22 @@ def wire(
     show_progress: Literal["full", "minimal", "hidden"] = "hidden",
     concurrency_limit: int | None | Literal["default"] = "default",
     js: str | None = None,
+    keeps_problem: bool = False,
 ) -> Any:
     """Bind `handler(*inputs) -> *outputs` to events, as in `wire([start.click], submit, ...)`.
 
     A handler with one output returns its value, with several a tuple; `gr.skip()` leaves all as
     they are. A generator streams. On an error the outputs stay and `problem` shows it; success
     empties it, except that of a page's opening, whose answer may come after the person has
-    already typed something wrong. Sliders want trigger_mode="always_last", timers queue=False.
+    already typed something wrong, and of what else happens of itself (keeps_problem). Sliders want
+    trigger_mode="always_last", timers queue=False.
     Returns Gradio's event, for `.then` and `cancels`.
     """
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
-    opens_page = all(trigger.event_name == "load" for trigger in triggers)
+    keeps_problem = keeps_problem or all(trigger.event_name == "load" for trigger in triggers)
     return gr.on(
         triggers=triggers,
-        fn=_bounded(handler, len(outputs), success=gr.skip() if opens_page else ""),
+        fn=_bounded(handler, len(outputs), success=gr.skip() if keeps_problem else ""),
         inputs=list(inputs),
         outputs=[*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",

@@ -68,6 +68,8 @@ def count_matrix(d: int, k: int, rank: int) -> MatrixCount:
 def integer_problems(path: str, value: object, lowest: int, highest: int) -> list[FieldProblem]:
     """The problems of a number that must be an integer in [lowest, highest]; empty if none."""
     allowed = f"a whole number from {lowest:,} to {highest:,} is allowed"
+    if value is None:
+        return [FieldProblem(path, f"is empty; {allowed}")]
     if isinstance(value, bool) or not isinstance(value, int):
         return [FieldProblem(path, f"got {str(value)[:40]!r}, {allowed}")]
     if not lowest <= value <= highest:

@@ -63,8 +63,15 @@ window.rankscopeCalculator = (() => {
 			const usable = input.value.trim() !== "" && Number.isFinite(number);
 			input.setAttribute("aria-invalid", String(!usable));
 			if (usable) changed(name, i, j, number);
+			else wrong(input);
 		});
 		return input;
+	}
+
+	/* The matrix stays as it was; what is wrong stands in the words below it. */
+	function wrong(input) {
+		const words = input.closest(".rs-example").querySelector(".rs-words");
+		words.textContent = `“${input.value}” in ${input.getAttribute("aria-label")}, is no number; type one such as 0.5.`;
 	}
 
 	function sum(parts, content, changed) {

@@ -52,6 +52,19 @@ def test_the_worked_example_starts_at_the_base_and_learns(
     assert page.evaluate("document.activeElement.dataset.key") == "B-0-1"
 
 
+def test_a_cell_that_is_no_number_says_so(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
+    cell = page.get_by_label("B, row 1, column 1")
+    cell.fill("abc")
+    page.keyboard.press("Tab")
+    expect(page.locator("#example .rs-words")).to_contain_text("“abc” in B, row 1, column 1")
+    expect(cell).to_have_attribute("aria-invalid", "true")
+    cell.fill("2,5")
+    page.keyboard.press("Tab")
+    expect(cell).to_have_value("2.5")
+    expect(page.locator("#example .rs-words")).not_to_contain_text("abc")
+
+
 def test_ticks_and_shortcuts_follow_each_other(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
     wait_for_count(page)

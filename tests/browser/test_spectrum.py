@@ -188,6 +188,17 @@ def test_an_adapter_shows_its_map_and_a_cell_its_spectrum(
     expect(tile(page, "numerical rank")).to_have_text("1")
 
 
+@pytest.mark.parametrize("address", ["adapter=nowhere", "a=nowhere&b=nowhere"])
+def test_an_address_that_names_no_adapter_says_so_and_keeps_saying_it(
+    server: Server, open_page: OpenPage, address: str
+) -> None:
+    page = open_page(f"{server.url}/spectrum?{address}")
+    problem = page.locator(".rs-problem:visible")
+    expect(problem).to_contain_text("There is no adapter 'nowhere'")
+    page.wait_for_timeout(1000)  # the tab's own opening answers later
+    expect(problem).to_contain_text("There is no adapter 'nowhere'")
+
+
 def test_two_adapters_are_compared(
     server: Server, open_page: OpenPage, adapters: list[Path]
 ) -> None:

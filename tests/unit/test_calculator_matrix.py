@@ -55,6 +55,11 @@ def test_bad_rank_names_the_field(rank):
     assert [problem.path for problem in caught.value.problems] == ["rank"]
 
 
+def test_an_empty_field_is_called_empty():
+    with pytest.raises(InvalidInput, match="rank: is empty; a whole number from 1 to"):
+        calculator.count_matrix(8, 8, None)
+
+
 def test_all_wrong_fields_are_reported_together():
     with pytest.raises(InvalidInput) as caught:
         calculator.count_matrix(0, 10**12, -3)

@@ -17,12 +17,12 @@ from pages.wiring import expose, field_id, problem_box, problem_value, wire
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 
-def _bound(handler, outputs: int):
+def _bound(handler, outputs: int, **options):
     """The function that Gradio calls for a wired handler."""
     with gr.Blocks() as blocks:
         button = gr.Button()
         texts = [gr.Textbox() for _ in range(outputs)]
-        wire([button.click], handler, [], texts, problem=problem_box())
+        wire([button.click], handler, [], texts, problem=problem_box(), **options)
     (event,) = blocks.fns.values()
     assert event.api_visibility == "private"
     return event.fn
@@ -36,6 +36,11 @@ def test_a_result_empties_the_problem_box() -> None:
     assert _bound(lambda: "a", 1)() == ("a", "")
     assert _bound(lambda: ("a", "b"), 2)() == ("a", "b", "")
     assert _bound(lambda: None, 0)() == ""
+
+
+def test_what_happens_of_itself_leaves_the_problem_box_alone() -> None:
+    assert _bound(lambda: "a", 1, keeps_problem=True)() == ("a", gr.skip())
+    assert _bound(_refused, 1, keeps_problem=True)()[1] != gr.skip()
 
 
 def test_skipping_leaves_every_output_alone() -> None:
