@@ -23,6 +23,9 @@ BLOCK_ELEMENTS = 2**22
 SMALL_SIDE = 512
 """Up to here importing torch would cost more than its faster products and LAPACK gain."""
 
+STRIPS = 8
+"""Strips in which the lower triangle of a Gram matrix is added up."""
+
 EPS64 = float(np.finfo(np.float64).eps)
 SMALLEST, LARGEST = 1e-120, 1e120
 
@@ -111,7 +114,10 @@ def gram_route(source: MatrixSource, vectors: int = 0, watch: Watch = QUIET) -> 
 
 
 def gram_matrix(small: MatrixSource, watch: Watch = QUIET) -> tuple[np.ndarray, float]:
-    """G = W W^T in float64 over column blocks of W (n, large), and ||W||_F^2 = trace G."""
+    """G = W W^T in float64 over column blocks of W (n, large), and ||W||_F^2 = trace G.
+
+    Only the lower triangle of G is sure to be there: all that `symmetric_eigen` reads.
+    """
     n, large = small.shape
     gram = np.zeros((n, n))
     for start, stop in blocks(large, n):
@@ -122,18 +128,25 @@ def gram_matrix(small: MatrixSource, watch: Watch = QUIET) -> tuple[np.ndarray, 
 
 
 def _add_product(gram: np.ndarray, block: np.ndarray) -> None:
-    """gram += block block^T, in place: torch's product adds to what is there, NumPy's does not."""
+    """gram += block block^T in place, the lower triangle in strips of columns: 9/16 of the product.
+
+    torch's product adds to what is there, NumPy's does not.
+    """
     if gram.shape[0] <= SMALL_SIDE:
         gram += block @ block.T
         return
     import torch
 
     total, part = torch.from_numpy(gram), torch.from_numpy(block)
-    torch.addmm(total, part, part.T, out=total)
+    width = math.ceil(len(gram) / STRIPS)
+    for start in range(0, len(gram), width):
+        strip = total[start:, start : start + width]
+        torch.addmm(strip, part[start:], part[start : start + width].T, out=strip)
 
 
 def symmetric_eigen(gram: np.ndarray, with_vectors: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues in descending order, and eigenvectors as columns (none when not wanted).
+    """Eigenvalues in descending order and eigenvectors as columns (none when not wanted), from the
+    lower triangle.
 
     torch's LAPACK takes a quarter of NumPy's time on large matrices.
     """

@@ -118,6 +118,17 @@ def test_the_bound_on_what_a_sketch_left_over_holds_and_is_close(seed):
     assert true <= bound <= 4 * true
 
 
+@pytest.mark.parametrize("shape", [(601, 700), (700, 601)])
+def test_a_gram_matrix_added_up_in_strips_and_blocks_is_whole(shape, monkeypatch):
+    monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 601 * 300)  # three blocks, and 601 = 7 * 76 + 69
+    matrix = np.random.default_rng(0).standard_normal(shape)
+    found = decompose(matrix, "gram", vectors=40)
+    assert found.singular_values == pytest.approx(np.linalg.svd(matrix)[1], rel=1e-9)
+    assert found.left.T @ matrix @ found.right == pytest.approx(
+        np.diag(found.singular_values[:40]), abs=1e-9
+    )
+
+
 def test_the_method_follows_the_smaller_side():
     assert choose_method((1024, 10**5)) == "svd"
     assert choose_method((14_336, 4096)) == "gram"
