@@ -161,11 +161,9 @@ def _links(engine: Engine, view: RunView) -> str:
     links = [(layout.link(TRAIN, **{"from": view.id}), "Train again with changes")]
     whole = engine.directory(view.id).path / "model"
     if view.record.state is RunState.FINISHED and not whole.is_dir():
-        links = [
-            (layout.link(COMPARE, adapter=view.id), "Compare with the base"),
-            (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
-            *links,
-        ]
+        links = [(layout.link(SPECTRUM, adapter=view.id), "See its spectrum"), *links]
+        if view.record.spec.task == "causal_lm":  # a classifier does not answer
+            links = [(layout.link(COMPARE, adapter=view.id), "Compare with the base"), *links]
     words = ""
     if whole.is_dir():
         words = (

@@ -205,6 +205,13 @@ def test_every_state_shows_what_can_be_done(engine, add):
     assert runs_view.page(engine, asked())[0]
 
 
+def test_a_classifier_is_not_sent_to_the_chat(engine, add):
+    add("a", state="finished", task="sequence_classification")
+    heading = runs_one.heading(engine, engine.run("a"))
+    assert "See its spectrum" in heading
+    assert "Compare with the base" not in heading
+
+
 def test_the_command_is_quoted_for_the_shell(engine, add, settings):
     add("a")
     command = engine.command_line("a")
