@@ -119,7 +119,11 @@ def fingerprint(model: BaseModel) -> str:
 
 def template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """A short hash of the chat template a tokenizer renders with; empty template included."""
-    return hashlib.sha256(str(tokenizer.chat_template or "").encode()).hexdigest()[:16]
+    return hash_of_template(str(tokenizer.chat_template or ""))
+
+
+def hash_of_template(template: str) -> str:
+    return hashlib.sha256(template.encode()).hexdigest()[:16]
 
 
 def pick_device(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from lora_engine.adapters.library import (
     resolve_adapter,
 )
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
+from lora_engine.compare.beforehand import Foreseen, foresee
 from lora_engine.compare.model import ComparisonModel
 from lora_engine.compare.pool import ComparisonPool
 from lora_engine.compare.prompt_set import PromptSetResult, answer_prompts
@@ -230,6 +231,19 @@ class Engine:
         """
         folders = {name: resolve_adapter(name, self.settings) for name in adapters}
         return self._pool.get(resolve_base_model(base, self.settings), folders)
+
+    def foreseen(self, base: str, adapters: Sequence[str]) -> Foreseen:
+        """What is wrong with these adapters on this base, told without loading either.
+
+        Raises EngineError for an unknown adapter.
+        """
+        folders = {name: resolve_adapter(name, self.settings) for name in adapters}
+        try:
+            found = resolve_base_model(base, self.settings)
+        except EngineError:
+            # The adapters can be chosen all the same; a question to them says that it is not here.
+            return Foreseen({}, {})
+        return foresee(found, folders)
 
     def compare(
         self, base: str, adapters: Sequence[str], prompts: Sequence[str], sampling: Sampling

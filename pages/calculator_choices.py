@@ -103,7 +103,7 @@ def model_fields(engine: Engine) -> ModelFields:
 
 
 def _option_fields() -> list[gr.components.Component]:
-    with gr.Accordion("More of LoRA: alpha, DoRA, ranks by module", open=False):
+    with layout.folded("More of LoRA: alpha, DoRA, ranks by module"):
         with gr.Row():
             fields: list[gr.components.Component] = [
                 gr.Number(

@@ -61,7 +61,7 @@ def build(engine: Engine) -> gr.Blocks:
             uses = [(strength(index), layers_off(index)) for index in range(MAX_ADAPTERS)]
         strengths, off = zip(*uses, strict=True)
         chat = Chat()
-        with gr.Accordion("Sampling, system prompt and memory", open=False):
+        with layout.folded("Sampling, system prompt and memory"):
             with gr.Row():
                 system = gr.Textbox("", label="System prompt", lines=2, elem_id="system-prompt")
                 memory = memory_field()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from typing import Any
 
@@ -19,7 +18,7 @@ from lora_engine.compare.model import ColumnProgress, ComparisonModel, Progress
 from lora_engine.compare.together import SERVER_COLUMN, answer_together
 from lora_engine.engine import Engine
 from pages import compare_detail, layout
-from pages.compare_talk import COLUMNS, Said, Turn, column_as, turn
+from pages.compare_talk import COLUMNS, Said, Turn, column_as, failed_turn, turn
 
 NEARLY_FULL = 0.8  # share of the context at which the page warns
 ENDINGS = {
@@ -30,15 +29,39 @@ ENDINGS = {
 
 
 @dataclass(frozen=True)
+class Answering:
+    """Who answers, read once: it stays true where an adapter is deleted meanwhile.
+
+    titles: of every column. mismatches: as `ComparisonModel.template_mismatches` says them.
+    """
+
+    fingerprint: str
+    titles: dict[str, str]
+    mismatches: dict[str, str]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, engine: Engine, said: Said, model: ComparisonModel) -> Answering:
+        titles = {name: said.title(engine, name) for name in said.names}
+        notes, mismatches = model.notes(), model.template_mismatches()
+        return cls(model.shared.fingerprint, titles, mismatches, notes)
+
+    @property
+    def warnings(self) -> str:
+        wrong = {self.titles[name]: words for name, words in self.mismatches.items()}
+        return layout.notes_html(self.notes) + compare_detail.mismatches(wrong)
+
+
+@dataclass(frozen=True)
 class Step:
     """What the page shows at one moment; a column that stays as it is holds gr.skip().
 
-    model: what answers, once it is loaded.
+    answering: who answers, once there is something of an answer.
     """
 
     status: str
     columns: list[Any]
-    model: ComparisonModel | None = None
+    answering: Answering | None = None
 
     def histories(self, before: Sequence[list[Turn]]) -> list[list[Turn]]:
         """What every column holds, `before` where it stays as it was."""
@@ -66,27 +89,27 @@ def answer_columns(
     }
     yield Step("Loading the model…", _columns(said, asked))
     model = engine.comparison(said.base, said.chosen)
-    mismatches = model.template_mismatches()
+    who = Answering.of(engine, said, model)
     headed = {
-        name: column_as(history, said.heading(engine, name), name in mismatches)
+        name: column_as(history, said.headed(name, who.titles[name]), name in who.mismatches)
         for name, history in asked.items()
     }
-    yield Step(gr.skip(), _columns(said, headed), model)
-    warnings = layout.notes_html(model.notes()) + compare_detail.mismatches(
-        {said.title(engine, name): words for name, words in mismatches.items()}
-    )
+    yield Step(gr.skip(), _columns(said, headed))
     for progress in _progress(model, said, asking, stopped, asked):
-        answered = {
-            name: [*asked[name], turn("assistant", column.text)]
-            for name, column in progress.columns.items()
-        }
-        status = status_html(engine, said, progress, model.shared.context_length) + warnings
-        yield Step(status, _columns(said, answered), model)
+        answered = {name: [*asked[name], _said_by(one)] for name, one in progress.columns.items()}
+        status = status_html(said, who.titles, progress, model.shared.context_length)
+        yield Step(status + who.warnings, _columns(said, answered), who)
     if stopped():
         return
     proof = integrity(model, said.requests(asking)[0].messages)
-    badge = compare_detail.badge(proof, partial(said.title, engine))
-    yield Step(status + badge, _columns(said, answered), model)
+    badge = compare_detail.badge(proof, who.titles.__getitem__)
+    yield Step(status + who.warnings + badge, _columns(said, answered), who)
+
+
+def _said_by(column: ColumnProgress) -> Turn:
+    if column.problem is not None:
+        return failed_turn(column.text, column.problem)
+    return turn("assistant", column.text)
 
 
 def _progress(
@@ -104,11 +127,13 @@ def _progress(
     return answer_together(model, requests, said.server, messages, said.sampling, stopped)
 
 
-def status_html(engine: Engine, said: Said, progress: Progress, limit: int | None) -> str:
+def status_html(
+    said: Said, titles: Mapping[str, str], progress: Progress, limit: int | None
+) -> str:
     """One line a column: tokens, speed, why it ended; and a word where the context runs out."""
     lines, fullest = [], 0.0
     for name, column in progress.columns.items():
-        heading = escape(said.heading(engine, name))
+        heading = escape(said.headed(name, titles[name]))
         lines.append(f"<li><strong>{heading}</strong> {_column_status(column)}</li>")
         if limit and name != SERVER_COLUMN:
             fullest = max(fullest, (column.prompt_tokens + column.tokens) / limit)

@@ -11,7 +11,7 @@ import gradio as gr
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages import compare_choice, compare_keep, compare_routes
-from pages.compare_answers import answer_columns
+from pages.compare_answers import Step, answer_columns
 from pages.compare_talk import Said, Talk, Turn, asked_last, turn
 from pages.stopping import Stops
 from pages.wiring import problem_box, wire
@@ -66,7 +66,7 @@ class Handlers:
         if not text.strip():
             raise EngineError("The question is empty.", "Write one, or click one of the examples.")
         asking = [[*history, turn("user", text)] for history in said.histories]
-        yield from self._answered(request, said, asking)
+        yield from self._answered(request, said, asking, question=text)
 
     def retry(self, request: gr.Request, *values: Any) -> Iterator[tuple]:
         """The last question again; above temperature 0 with the next seed."""
@@ -102,26 +102,49 @@ class Handlers:
         asking = asked_last(said.histories)
         yield from self._answered(request, said, asking, only=said.chosen[index])
 
-    def start_over(self, chosen: list[str], server: str) -> tuple:
+    def start_over(self, base: str, chosen: list[str], server: str) -> tuple:
         """Empty columns; a server that is not connected loses its own."""
         other = self.talk.servers.find(server)
-        columns = compare_choice.titled(self.engine, chosen, other)
-        return ("", server if other else "", "", "", *columns)
+        status, columns = compare_choice.begun(self.engine, base, chosen, other)
+        return (status, server if other else "", "", "", *columns)
 
     def _answered(
-        self, request: gr.Request, said: Said, asking: list[list[Turn]], only: str | None = None
+        self,
+        request: gr.Request,
+        said: Said,
+        asking: list[list[Turn]],
+        *,
+        question: str | None = None,
+        only: str | None = None,
     ) -> Iterator[tuple]:
-        before = said.session
-        kept = (str(before or ""), compare_keep.links(before))
-        with self.stops.running(request) as stopped:
-            for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
-                prompt = gr.skip() if only else ""
-                yield (prompt, said.sampling.seed, step.status, *kept, *step.columns)
-        histories = step.histories(said.histories)
-        session = compare_keep.session_of(self.engine, said, step.model, histories)
-        saved = self.sessions.save(session, before)
-        kept = (str(saved), compare_keep.links(saved, before))
-        yield (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))
+        """Stream the answers and keep them, also where an error ends them half-way.
+
+        An error before the first word leaves the columns as they were and gives a new `question`
+        back to its field.
+        """
+        # Emptied once, so that the next question can be typed while this one is answered.
+        above = (gr.skip() if question is None else "", said.sampling.seed)
+        kept = (str(said.session or ""), compare_keep.links(said.session))
+        step = None
+        try:
+            with self.stops.running(request) as stopped:
+                for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
+                    yield (*above, step.status, *kept, *step.columns)
+                    above = (gr.skip(), gr.skip())
+        except Exception:
+            if step is not None and step.answering is not None:
+                yield self._kept(said, step)
+            elif step is not None:
+                given_back = gr.skip() if question is None else question
+                yield (given_back, gr.skip(), "", *kept, *said.histories)
+            raise
+        yield self._kept(said, step)
+
+    def _kept(self, said: Said, step: Step) -> tuple:
+        session = compare_keep.session_of(said, step.answering, step.histories(said.histories))
+        saved = self.sessions.save(session, said.session)
+        kept = (str(saved), compare_keep.links(saved, said.session))
+        return (gr.skip(), gr.skip(), gr.skip(), *kept, *[gr.skip()] * len(step.columns))
 
 
 def connect(engine: Engine, talk: Talk, chat: Chat) -> Handlers:
@@ -141,7 +164,8 @@ def connect(engine: Engine, talk: Talk, chat: Chat) -> Handlers:
     does.stops.connect(chat.stop)
     emptied = [chat.status, talk.server, talk.session, chat.kept, *talk.columns]
     clears = [chat.clear.click, *(column.clear for column in talk.columns)]
-    wire(clears, does.start_over, [talk.adapters, talk.server], emptied, problem=chat.problem)
+    wire(clears, does.start_over, [talk.base, talk.adapters, talk.server], emptied,
+         problem=chat.problem)  # fmt: skip
     return does
 
 

@@ -14,7 +14,7 @@ from lora_engine.compare.server import Server
 from lora_engine.compare.suggestions import suggested_prompts
 from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_text
 from lora_engine.engine import Engine
-from pages import TRAIN, compare_talk, layout
+from pages import TRAIN, compare_detail, compare_talk, layout
 from pages.compare_talk import MAX_ADAPTERS
 
 
@@ -62,11 +62,25 @@ def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[st
     ]
 
 
-def titled(engine: Engine, chosen: Sequence[str], server: Server | None) -> list[gr.Chatbot]:
-    """Every column emptied, named and shown or hidden."""
-    titles = [compare_talk.title(engine, name) for name in (BASE_COLUMN, *chosen)]
-    titles += [server.title] if server else []
-    return compare_talk.columns_as([compare_talk.column_as([], title) for title in titles])
+def begun(
+    engine: Engine, base: str, chosen: Sequence[str], server: Server | None
+) -> tuple[str, list[gr.Chatbot]]:
+    """The line under the columns, red for what will not fit; every column emptied and named."""
+    wrong = engine.foreseen(base, chosen).other_template
+    columns = [
+        compare_talk.column_as([], compare_talk.title(engine, name), name in wrong)
+        for name in (BASE_COLUMN, *chosen)
+    ]
+    columns += [compare_talk.column_as([], server.title)] if server else []
+    return warned(engine, base, chosen), compare_talk.columns_as(columns)
+
+
+def warned(engine: Engine, base: str, chosen: Sequence[str]) -> str:
+    """In red, which adapters were trained on another base or with another chat template."""
+    said = engine.foreseen(base, chosen).all
+    return compare_detail.mismatches(
+        {compare_talk.title(engine, name): words for name, words in said.items()}
+    )
 
 
 def uses_as_trained(engine: Engine, chosen: Sequence[str]) -> list[Component]:

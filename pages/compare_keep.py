@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.model import BASE_COLUMN
 from lora_engine.compare.sessions import (
     Kept,
     Session,
@@ -26,7 +26,8 @@ from pages import (
     compare_talk,
     layout,
 )
-from pages.compare_talk import Said, Turn, turn
+from pages.compare_answers import Answering
+from pages.compare_talk import Said, Turn, failed_turn, is_failed, turn
 
 DISCONNECTED = (
     "is not connected: its key is not kept. Give it again below, under "
@@ -38,26 +39,26 @@ def store_of(engine: Engine) -> SessionStore:
     return SessionStore(engine.settings.data_dir / "sessions")
 
 
-def session_of(
-    engine: Engine, said: Said, model: ComparisonModel, histories: Sequence[Sequence[Turn]]
-) -> Session:
+def session_of(said: Said, answering: Answering, histories: Sequence[Sequence[Turn]]) -> Session:
     """What the page holds, for keeping."""
-    mismatches = model.template_mismatches()
     columns = tuple(
         SessionColumn(
             name=name,
-            title=said.title(engine, name),
+            title=answering.titles[name],
             strength=said.use_of(name).strength,
             layers_off=tuple(sorted(said.use_of(name).layers_off)),
-            template_mismatch=mismatches.get(name, ""),
-            turns=tuple(SessionTurn(**item) for item in histories[index]),
+            template_mismatch=answering.mismatches.get(name, ""),
+            turns=tuple(
+                SessionTurn(role=item["role"], content=item["content"], failed=is_failed(item))
+                for item in histories[index]
+            ),
         )
         for index, name in enumerate(said.names)
     )
     server = said.server and SessionServer(url=said.server.url, model=said.server.model)
     return Session(
         server=server,
-        base=said.base, base_fingerprint=model.shared.fingerprint, system=said.system,
+        base=said.base, base_fingerprint=answering.fingerprint, system=said.system,
         memory=said.memory, sampling=said.sampling, columns=columns,
     )  # fmt: skip
 
@@ -105,7 +106,10 @@ def columns_of(session: Session) -> list[gr.Chatbot]:
     return compare_talk.columns_as(
         [
             compare_talk.column_as(
-                [turn(item.role, item.content) for item in one.turns],
+                [
+                    failed_turn("", item.content) if item.failed else turn(item.role, item.content)
+                    for item in one.turns
+                ],
                 f"{one.title}: not connected"
                 if one.name == SERVER_COLUMN
                 else one.use.named(one.title),

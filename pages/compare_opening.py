@@ -54,24 +54,32 @@ class _Opening:
     def choose(self, chosen: list[str], server: str) -> tuple:
         """Other adapters: the columns begin anew."""
         engine, other = self.engine, self.talk.servers.find(server)
+        base = compare_choice.base_of(engine, chosen)
+        status, columns = compare_choice.begun(engine, base, chosen, other)
         return (
-            compare_choice.base_of(engine, chosen),
+            base,
             *compare_choice.suggestion_buttons(engine, chosen, SUGGESTIONS),
             server if other else "",
             *compare_choice.uses_as_trained(engine, chosen),
-            *("", "", ""),
-            *compare_choice.titled(engine, chosen, other),
+            *(status, "", ""),
+            *columns,
         )
+
+    def choose_base(self, base: str, chosen: list[str]) -> str:
+        """Another base by hand: whether these adapters were made for it."""
+        return compare_choice.warned(self.engine, base, chosen)
 
     def _fresh(self, chosen: list[str], base: str) -> tuple:
         engine = self.engine
+        base = base or compare_choice.base_of(engine, chosen)
+        status, columns = compare_choice.begun(engine, base, chosen, None)
         return (
-            *self._asked(chosen, base or compare_choice.base_of(engine, chosen)),
+            *self._asked(chosen, base),
             *[gr.skip()] * (2 + len(self.talk.sampling)),
             *[gr.skip()] * len(self._server.opened),
             *compare_choice.uses_as_trained(engine, chosen),
-            *("", "", ""),
-            *compare_choice.titled(engine, chosen, None),
+            *(status, "", ""),
+            *columns,
         )
 
     def _kept(self, session_id: str) -> tuple:
@@ -109,6 +117,8 @@ def connect(
     does = _Opening(engine, talk, chat, server, note)
     wire([blocks.load], does.open_page, [], does.whole, problem=chat.problem)
     wire([talk.adapters.input], does.choose, [talk.adapters, talk.server], does.followed,
+         problem=chat.problem)  # fmt: skip
+    wire([talk.base.input], does.choose_base, [talk.base, talk.adapters], [chat.status],
          problem=chat.problem)  # fmt: skip
     _remember(talk.adapters.input, talk.adapters, layout.remember_js("adapter"))
     remember = ADDRESS_OF_SESSION.format(remember=layout.remember_js("session"))

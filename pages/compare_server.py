@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.server import server_at
+from lora_engine.compare.server import Server, server_at
 from lora_engine.compare.sessions import SessionServer
 from lora_engine.engine import Engine
-from pages import compare_choice
+from pages import compare_choice, layout
 from pages.compare_chat import Chat
 from pages.compare_talk import Talk
 from pages.wiring import problem_box, wire
@@ -24,9 +24,7 @@ class ServerFields:
     """
 
     def __init__(self, talk: Talk) -> None:
-        self.accordion = gr.Accordion(
-            "A column from another server", open=False, elem_id="other-server"
-        )
+        self.accordion = layout.folded("A column from another server", "other-server")
         with self.accordion:
             gr.HTML(
                 '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
@@ -59,20 +57,27 @@ def section(engine: Engine, talk: Talk, chat: Chat) -> ServerFields:
     """An accordion: connect a server's column, or take it away."""
     fields = ServerFields(talk)
 
-    def connect_server(url: str, name: str, key: str, before: str, chosen: list[str]) -> tuple:
+    def connect_server(
+        url: str, name: str, key: str, before: str, base: str, chosen: list[str]
+    ) -> tuple:
         server = server_at(url, name, key)
         connected = talk.servers.add(server)
         if before == LOST:  # what was said in the reopened columns stays
             columns: list[Any] = [gr.skip()] * len(talk.columns)
             columns[1 + len(chosen)] = gr.Chatbot(label=server.title)
             return (connected, "", "", gr.skip(), gr.skip(), *columns)
-        return (connected, "", "", "", "", *compare_choice.titled(engine, chosen, server))
+        return (connected, *begun(base, chosen, server))
 
-    def remove_server(chosen: list[str]) -> tuple:
-        return ("", "", "", "", "", *compare_choice.titled(engine, chosen, None))
+    def remove_server(base: str, chosen: list[str]) -> tuple:
+        return ("", *begun(base, chosen, None))
+
+    def begun(base: str, chosen: list[str], server: Server | None) -> tuple:
+        status, columns = compare_choice.begun(engine, base, chosen, server)
+        return ("", status, "", "", *columns)
 
     changed = [talk.server, fields.key, chat.status, talk.session, chat.kept, *talk.columns]
-    given = [fields.url, fields.name, fields.key, talk.server, talk.adapters]
+    who = [talk.base, talk.adapters]
+    given = [fields.url, fields.name, fields.key, talk.server, *who]
     wire([fields.add.click], connect_server, given, changed, problem=fields.problem)
-    wire([fields.remove.click], remove_server, [talk.adapters], changed, problem=fields.problem)
+    wire([fields.remove.click], remove_server, who, changed, problem=fields.problem)
     return fields

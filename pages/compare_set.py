@@ -19,7 +19,7 @@ from lora_engine.compare.set_report import checked
 from lora_engine.data import Row
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_detail, compare_losses, compare_report, compare_talk
+from pages import compare_detail, compare_losses, compare_report, compare_talk, layout
 from pages.compare_talk import Talk
 from pages.live import live_table
 from pages.stopping import Stops
@@ -134,7 +134,7 @@ class _Handlers:
 
 def section(engine: Engine, talk: Talk) -> None:
     """An accordion: prompts in, a table of answers side by side out."""
-    with gr.Accordion("Many prompts at once", open=False, elem_id="prompt-set"):
+    with layout.folded("Many prompts at once", "prompt-set"):
         parts = _Set()
     does = _Handlers(engine, talk)
     problem, who = parts.problem, [talk.adapters, talk.base]

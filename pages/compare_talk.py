@@ -32,7 +32,8 @@ MEMORIES = [
     ("the first adapter's answers", ADAPTER),
 ]
 
-Turn = dict[str, str]
+FAILED = {"log": "failed"}  # what marks a bubble that says why there is no answer
+Turn = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,11 @@ class Said:
 
     def heading(self, engine: Engine, column: str) -> str:
         """Its title, with how its adapter is used where that is not as trained."""
-        return self.use_of(column).named(self.title(engine, column))
+        return self.headed(column, self.title(engine, column))
+
+    def headed(self, column: str, title: str) -> str:
+        """`heading` of a column whose title is known."""
+        return self.use_of(column).named(title)
 
     def _messages(self, histories: Sequence[Sequence[Turn]], index: int) -> list[Message]:
         if self.memory == BASE:
@@ -217,19 +222,30 @@ def turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
 
 
+def failed_turn(text: str, problem: str) -> Turn:
+    """What stands in place of an answer that broke off: what came of it, and why."""
+    return {**turn("assistant", f"{text}\n\n{problem}".strip()), "metadata": FAILED}
+
+
+def is_failed(item: Turn) -> bool:
+    """Whether a message is our word on a missing answer; no model is given it to go on from."""
+    return (item.get("metadata") or {}).get("log") == FAILED["log"]
+
+
 def turns(history: list | None) -> list[Turn]:
-    """A column's messages as plain roles and texts."""
+    """A column's messages as plain roles and texts, those of `failed_turn` marked."""
     said = []
     for message in history or []:
         content = message["content"]
         if not isinstance(content, str):
             content = "".join(part.get("text", "") for part in content)
-        said.append(turn(message["role"], content))
+        marked = {"metadata": FAILED} if is_failed(message) else {}
+        said.append({**turn(message["role"], content), **marked})
     return said
 
 
 def messages_of(said: Sequence[Turn]) -> list[Message]:
-    return [Message(item["role"], item["content"]) for item in said]
+    return [Message(item["role"], "" if is_failed(item) else item["content"]) for item in said]
 
 
 def asked_last(histories: Sequence[Sequence[Turn]]) -> list[list[Turn]]:

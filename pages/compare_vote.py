@@ -19,7 +19,7 @@ from lora_engine.compare.votes import Ballot, Choice, Side, VoteStore
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages import compare_talk, layout
+from pages import compare_detail, compare_talk, layout
 from pages.compare_talk import Talk, turn
 from pages.live import Column, live_table, table_value
 from pages.stopping import Stops
@@ -120,16 +120,27 @@ class _Handlers:
         open_ = [gr.Button(interactive=True) for _ in CHOICES]
         yield (*_sides(asked, texts), ballot, "<p>Which answer is better?</p>", *open_)
 
-    def vote(self, choice: Choice, ballot_id: str, counted: str) -> tuple:
-        """Outputs: both sides, the ballot's id, the result, the four buttons and the table."""
+    def vote(
+        self, choice: Choice, ballot_id: str, counted: str, base: str, chosen: list[str]
+    ) -> tuple:
+        """Outputs: both sides, the ballot's id, the result, the four buttons and the table.
+
+        That an adapter was trained with another chat template is said with its name, not before.
+        """
         ballot = self.store.vote(ballot_id, choice)
         named = [gr.Chatbot(label=f"{side}: {name}") for side, name in _names(ballot)]
         locked = [gr.Button(interactive=False) for _ in CHOICES]
         revealed = ", ".join(
             f"{side} was <strong>{escape(n)}</strong>" for side, n in _names(ballot)
         )
-        return (*named, "", f'<p role="status">{revealed}.</p>', *locked,
-                self._table(ballot.base, counted))  # fmt: skip
+        result = f'<p role="status">{revealed}.</p>{self._mismatches(ballot, base, chosen)}'
+        return (*named, "", result, *locked, self._table(ballot.base, counted))
+
+    def _mismatches(self, ballot: Ballot, base: str, chosen: list[str]) -> str:
+        named = {name for _, name in _names(ballot)}
+        found = self.engine.foreseen(base, chosen).other_template.items()
+        titles = ((compare_talk.title(self.engine, column), words) for column, words in found)
+        return compare_detail.mismatches({title: w for title, w in titles if title in named})
 
     def count(self, counted: str, *values: Any) -> str:
         said = self.talk.read(values)
@@ -144,7 +155,7 @@ class _Handlers:
 
 def section(engine: Engine, talk: Talk) -> None:
     """An accordion: ask, vote, see who wins and how sure that is."""
-    with gr.Accordion("Vote blind", open=False, elem_id="vote"):
+    with layout.folded("Vote blind", "vote"):
         parts = _Vote()
     does = _Handlers(engine, talk)
     problem = parts.problem
@@ -157,16 +168,16 @@ def section(engine: Engine, talk: Talk) -> None:
          problem=problem)  # fmt: skip
     does.stops.connect(parts.stop)
     for button, (_, choice) in zip(parts.choices, CHOICES, strict=True):
-        _connect_choice(does, parts, button, choice, shown)
+        _connect_choice(does, parts, button, choice, shown, [talk.base, talk.adapters])
 
 
 def _connect_choice(
-    does: _Handlers, parts: _Vote, button: gr.Button, choice: Choice, shown: list
+    does: _Handlers, parts: _Vote, button: gr.Button, choice: Choice, shown: list, who: list
 ) -> None:
-    def vote(ballot_id: str, counted: str) -> tuple:
-        return does.vote(choice, ballot_id, counted)
+    def vote(ballot_id: str, counted: str, base: str, chosen: list[str]) -> tuple:
+        return does.vote(choice, ballot_id, counted, base, chosen)
 
-    wire([button.click], vote, [parts.ballot, parts.counted], [*shown, parts.table],
+    wire([button.click], vote, [parts.ballot, parts.counted, *who], [*shown, parts.table],
          problem=parts.problem)  # fmt: skip
 
 

@@ -63,6 +63,16 @@ def how_this_works(markdown: str) -> gr.Accordion:
     return accordion
 
 
+def folded(title: str, elem_id: str | None = None) -> gr.Accordion:
+    """A closed accordion for fields that are typed into.
+
+    With open=False Gradio draws the fields when they are first shown and sets their first values
+    some frames later, over what was typed meanwhile. It takes 0 for closed too, and then draws
+    them with the page.
+    """
+    return gr.Accordion(title, open=0, elem_id=elem_id)
+
+
 def section(title: str, text: str = "") -> gr.HTML:
     """A heading within a page, with at most one sentence beneath it."""
     sentence = f"<p>{escape(text)}</p>" if text else ""

@@ -10,7 +10,7 @@ import gradio as gr
 
 from lora_engine.engine import RunView
 from lora_engine.runs.states import OVER, RESUMABLE, RunState
-from pages import runs_table
+from pages import layout, runs_table
 from pages.wiring import problem_box
 
 ACTIONS = 6
@@ -121,7 +121,7 @@ def search() -> Search:
             [str(state) for state in RunState], value=[], multiselect=True, label="State",
             info="Empty: any.", elem_id="states", min_width=220,
         )  # fmt: skip
-    with gr.Accordion("Columns", open=False):
+    with layout.folded("Columns"):
         columns = gr.Dropdown(
             runs_table.choices(), value=list(runs_table.DEFAULT), multiselect=True,
             label="Columns", info="Results, and every field of the spec.", elem_id="columns",
@@ -130,7 +130,7 @@ def search() -> Search:
 
 
 def note() -> Note:
-    with gr.Accordion("Note and tags", open=False):
+    with layout.folded("Note and tags"):
         problem = problem_box()
         text = gr.Textbox(label="Note", lines=3, max_lines=8, elem_id="note")
         tags = gr.Textbox(

@@ -11,6 +11,7 @@ from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.training.availability import not_here, this_machine
 from lora_engine.training.data_spec import ColumnsSpec
+from pages import layout
 from pages.forms import SpecForm
 
 NARROW = 220  # pixels under which a field gets a row of its own
@@ -48,7 +49,7 @@ def first_fields(form: SpecForm, engine: Engine) -> None:
 
 def more_fields(form: SpecForm, engine: Engine) -> None:
     """Everything else, closed."""
-    with gr.Accordion("The method", open=False):
+    with layout.folded("The method"):
         _row(form, engine, "", ("task", "method.finetuning_type", "seed"))
         _row(form, engine, "method", ("freeze_layers", "galore_every", "galore_scale"))
     for title in ("The adapter", "The steps"):
@@ -59,7 +60,7 @@ def more_fields(form: SpecForm, engine: Engine) -> None:
 
 def data_fields(form: SpecForm) -> list[gr.Dropdown]:
     """How the rows are read; returns the fields that name columns, in the order of `COLUMNS`."""
-    with gr.Accordion("Columns and format", open=False, elem_id="columns"):
+    with layout.folded("Columns and format", "columns"):
         gr.Markdown(
             "Leave these empty where the format is found by itself. Else say which column holds "
             "what: prompt and answer; or messages; or text alone; or text and label; or tokens "
@@ -86,7 +87,7 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
 
 def _section(form: SpecForm, engine: Engine, title: str) -> None:
     section, *rows = SECTIONS[title]
-    with gr.Accordion(title, open=False):
+    with layout.folded(title):
         for names in rows:
             _row(form, engine, section, names)
         if section == "report":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.base_models import STARTER, BaseModel
+from lora_engine.compare.beforehand import other_template
 from lora_engine.compare.decode import DecodeBatch, Row
 from lora_engine.compare.mixed import RowSlice, Variant, layer_number
 from lora_engine.compare.progress import ColumnProgress, Progress, Report
@@ -90,8 +91,7 @@ class ComparisonModel:
         ours = self.shared.template_hash
         trained_with = {column: self.trained_template(column) for column in self.columns}
         return {
-            column: f"was trained with another chat template ({theirs}) than this base model has "
-            f"({ours}): it reads the questions otherwise than in training."
+            column: other_template(theirs, ours)
             for column, theirs in trained_with.items()
             if theirs not in (None, ours)
         }

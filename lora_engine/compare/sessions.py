@@ -36,8 +36,11 @@ class _Part(BaseModel):
 
 
 class SessionTurn(_Part):
+    """failed: the content says why there is no answer, behind what came of it."""
+
     role: Literal["user", "assistant"]
     content: str = Field(max_length=1_000_000)
+    failed: bool = False
 
 
 class SessionColumn(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +55,20 @@ def test_a_blind_vote_shows_names_only_after_the_choice(
     page.get_by_label("Count", exact=True).click()
     page.get_by_role("option", name="my own questions").click()
     expect(table).to_contain_text("No votes on this base yet")
+
+
+def test_another_chat_template_is_said_with_the_names_and_not_before(
+    server: Server, open_page: Callable[..., Page]
+) -> None:
+    provenance = server.data_dir / "adapters" / "noisy" / "provenance.json"
+    provenance.write_text(json.dumps({"chat_template_hash": "0" * 16}))
+    page = open_page(server.url + COMPARE.path)
+    page.get_by_text("Vote blind").click()
+    page.get_by_label("Question to vote on").fill("What colour is the sky?")
+    page.get_by_role("button", name="Answer blind").click()
+    tie = page.get_by_role("button", name="A tie")
+    expect(tie).to_be_enabled()
+    assert "template" not in page.locator("#vote").inner_text()
+    tie.click()
+    said = page.locator("#vote-result .rs-badge-bad")
+    expect(said).to_contain_text("noisy was trained with another chat template (0000000000000000)")

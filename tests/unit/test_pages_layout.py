@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import gradio as gr  # noqa: TID251
 import pytest
+from gradio.blocks import Block  # noqa: TID251
 
+from app import build_dashboard
+from lora_engine.engine import Engine
+from lora_engine.settings import Settings
 from pages import COMPARE, RUNS, layout
+from pages.spectrum_shelf import Shelf
 from pages.theme import TEAL
 
 ATTACK = '<img src=x onerror="alert(1)">'
@@ -99,3 +107,23 @@ def test_colours_meet_wcag_aa_on_every_ground(mode: str, grounds: tuple[str, str
             assert _contrast(tokens[name], ground) >= 3, name
     assert _contrast(tokens["text"], tokens["danger-soft"]) >= 4.5
     assert _contrast("#ffffff", TEAL.c600) >= 4.5
+
+
+def test_a_field_to_type_into_is_drawn_with_its_page(tmp_path: Path) -> None:
+    """Drawn when first opened, it would be emptied of what is typed in the first moment."""
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models")
+    dashboard = build_dashboard(Engine(settings), Shelf())
+    late = [
+        (block.label, parent.label)
+        for block in dashboard.blocks.values()
+        if isinstance(block, gr.Textbox | gr.Number) and block.interactive is not False
+        for parent in ancestors(block)
+        if isinstance(parent, gr.Accordion) and parent.open is False
+    ]
+    assert late == []
+
+
+def ancestors(block: Block) -> Iterator[Block]:
+    while block.parent is not None:
+        block = block.parent
+        yield block
