@@ -77,7 +77,10 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_filling(engine, blocks, form, recipe, start, problem)
         _wire_rows(engine, blocks, form, show_rows, rows, columns, rows_problem)
         source = form.component("dataset.source")
-        train_library.connect(library, engine, source, columns, rows_problem)
+        naming = [form.component("name"), recipe]
+        train_library.connect(library, engine, source, columns, naming, rows_problem)
+        wire([source.input], train_library.no_example, [source, naming[0]], naming,
+             problem=problem_box())  # fmt: skip
         expose(_submit_endpoint(engine), api_name="submit")
     return blocks
 

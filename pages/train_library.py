@@ -15,6 +15,7 @@ from lora_engine.data import delete_upload, list_uploads, save_upload
 from lora_engine.data.files import EXTENSIONS
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.training.recipes import RECIPES, recipe_spec
 from pages import layout
 from pages.train_fields import dataset_choices
 from pages.wiring import problem_box, wire
@@ -65,13 +66,18 @@ def connect(
     engine: Engine,
     source: gr.Dropdown,
     columns: Sequence[Component],
+    naming: Sequence[Component],
     upload_problem: gr.HTML,
 ) -> None:
-    """An upload becomes the form's dataset, with no columns named yet."""
+    """An upload becomes the form's dataset, with no columns named yet.
 
-    def take_upload(path: str) -> list[Any]:
+    naming: the run's name and the choice of an example, which is one no longer.
+    """
+
+    def take_upload(path: str, name: str) -> list[Any]:
         saved = save_upload(Path(path), Path(path).name, engine.settings)
         return [
+            *no_example(Path(path).name, name),
             gr.Dropdown(choices=dataset_choices(engine), value=saved.name),
             gr.Dropdown(choices=_choices(engine), value=saved.name),
             *[None] * len(columns),
@@ -97,8 +103,9 @@ def connect(
             gr.Dropdown(choices=dataset_choices(engine)),
         ]
 
-    uploaded = [source, library.uploads, *columns]
-    wire([library.upload.upload], take_upload, [library.upload], uploaded, problem=upload_problem)
+    uploaded = [*naming, source, library.uploads, *columns]
+    wire([library.upload.upload], take_upload, [library.upload, naming[0]], uploaded,
+         problem=upload_problem)  # fmt: skip
     wire(
         [library.delete.click], ask, [library.uploads], [library.group, library.question],
         problem=library.problem,
@@ -109,6 +116,13 @@ def connect(
         [library.sure.click], delete, [library.uploads],
         [library.group, library.uploads, source], problem=library.problem,
     )  # fmt: skip
+
+
+def no_example(source: str | None, name: str) -> tuple[str, None]:
+    """The run's name after its dataset where it still has an example's, and no example chosen."""
+    examples = [recipe_spec(recipe).name for recipe in RECIPES]
+    after_dataset = Path((source or "").replace(":", "/")).stem
+    return (after_dataset or name if name in examples else name, None)
 
 
 def _choices(engine: Engine) -> list[tuple[str, str]]:

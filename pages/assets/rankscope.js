@@ -394,5 +394,23 @@ window.rankscope = (() => {
 		watch("value", draw);
 	}
 
+	/* ---- choices ----------------------------------------------------------------------- */
+
+	/* Backspace takes the last of several choices away; Gradio then tells the page nothing, so
+	   that choice's own button is pressed instead. */
+	document.addEventListener(
+		"keydown",
+		(event) => {
+			const field = event.target;
+			if (event.key !== "Backspace" || field.tagName !== "INPUT" || field.value) return;
+			const chosen = field.closest(".block")?.querySelectorAll(".token .token-remove");
+			if (!chosen?.length) return;
+			event.preventDefault();
+			event.stopImmediatePropagation();
+			chosen[chosen.length - 1].click();
+		},
+		true,
+	);
+
 	return { plot, table, problem, rankPicture, rankTiles, showRank, sizeBar, csv };
 })();
