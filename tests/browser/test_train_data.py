@@ -36,7 +36,8 @@ def test_upload_name_the_columns_see_the_rows_delete(
     chooser.value.set_files(faq)
     alert = page.get_by_role("alert").filter(has_text="fits no known format")
     expect(alert).to_contain_text("Frage, Antwort")
-    expect(page.locator("#field-name").locator("input, textarea")).to_have_value(re.compile("^my.faq$"))
+    name = page.locator("#field-name").locator("input, textarea")
+    expect(name).to_have_value(re.compile("^my.faq$"))
     expect(page.get_by_label("Pirate speech")).not_to_be_checked()
 
     page.get_by_role("button", name="Columns and format").click()
