@@ -93,9 +93,7 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
     def open_page(request: gr.Request) -> Iterator[tuple]:
         names = layout.state_of(request, "a"), layout.state_of(request, "b")
         if not all(names):
-            # Known before the tab is first drawn, else Gradio shows the names' ids in it.
-            choices = gr.Dropdown(choices=adapter_choices(engine))
-            yield (choices, choices, *[gr.skip()] * (len(fields) - 2 + len(shown)))
+            yield gr.skip()
             return
         on = layout.state_of(request, "on")
         on = on if on in dict(ON).values() else ON[0][1]

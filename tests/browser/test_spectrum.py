@@ -164,15 +164,6 @@ def adapters(server: Server, tiny_llama: Path) -> list[Path]:
     return folders
 
 
-def test_two_adapters_trained_since_the_server_began_stand_by_name(
-    server: Server, open_page: OpenPage, adapters: list[Path]
-) -> None:
-    page = open_page(f"{server.url}/spectrum")
-    page.get_by_role("tab", name="Two adapters").click()
-    for field in ("Adapter A", "Adapter B"):
-        expect(page.get_by_label(field)).to_have_value(re.compile(r"^[13] of 4 \(rank 4\)$"))
-
-
 def test_an_adapter_shows_its_map_and_a_cell_its_spectrum(
     server: Server, open_page: OpenPage, adapters: list[Path]
 ) -> None:
