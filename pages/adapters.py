@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from lora_engine.engine import Engine
-from pages import ADAPTERS, COMPARE, TRAIN, layout, live
+from pages import ADAPTERS, COMPARE, layout, live
+from pages.no_adapter import no_adapter_html
 from pages.wiring import problem_box, wire
 
 HELP = r"""
@@ -45,13 +46,7 @@ def _shown(engine: Engine) -> tuple[str, str]:
     """What stands where there is none, and the table where there is one; a name compares it."""
     found = engine.adapters()
     if not found:
-        empty = layout.empty_state_html(
-            "No adapter yet",
-            "A finished run leaves its adapter here.",
-            "Train the example",
-            TRAIN.path,
-        )
-        return empty, ""
+        return no_adapter_html(engine, "A finished run leaves its adapter here."), ""
     rows = [
         (
             adapter.name,

@@ -14,8 +14,9 @@ from lora_engine.compare.server import Server
 from lora_engine.compare.suggestions import suggested_prompts
 from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_text
 from lora_engine.engine import Engine
-from pages import TRAIN, compare_detail, compare_talk, layout
+from pages import compare_detail, compare_talk, layout
 from pages.compare_talk import MAX_ADAPTERS
+from pages.no_adapter import no_adapter_html
 
 
 def adapter_field(engine: Engine) -> gr.Dropdown:
@@ -114,11 +115,9 @@ def note(engine: Engine) -> str:
     """What to do where no adapter is trained yet."""
     if engine.adapters():
         return ""
-    return layout.empty_state_html(
-        "No adapter yet",
+    return no_adapter_html(
+        engine,
         "The base answers alone until one is trained. The pirate example takes about a minute.",
-        "Train the example",
-        TRAIN.path,
     )
 
 

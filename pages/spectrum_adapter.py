@@ -29,14 +29,18 @@ from lora_engine.spectrum.describe import AdapterSpectrum
 from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights import open_checkpoint
 from lora_engine.weights.checkpoint import Checkpoint
-from pages import TRAIN, figures, layout, spectrum_figures
+from pages import figures, layout, spectrum_figures
 from pages.live import live_plot
+from pages.no_adapter import no_adapter_html
 from pages.spectrum_adapter_view import map_value, module_detail, strongest
 from pages.spectrum_grid import module_grid
 from pages.spectrum_job import Job, Turn, Turns, wire_stop
 from pages.spectrum_source import model_folder
 from pages.wiring import problem_box, wire
 
+HOW_TO_GET_ONE = (
+    "Train one (the example takes about a minute), or give the folder of a PEFT adapter below."
+)
 NAMED = "(name) => new URL(location.href).searchParams.get('adapter') || name"
 
 
@@ -116,7 +120,7 @@ def _wire_page(
     def open_newest(name: str | None, request: gr.Request) -> Iterator[tuple]:
         known = engine.adapters()
         if name or not known:
-            nothing = "" if known or name else _nothing_here()
+            nothing = "" if known or name else no_adapter_html(engine, HOW_TO_GET_ONE)
             yield (*[gr.skip()] * 2, nothing, *[gr.skip()] * 6)
             return
         yield from _opened_with_fields(engine, turns.take(request), adapter_key(known[0]), "")
@@ -274,12 +278,3 @@ def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
         (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
         for adapter in engine.adapters()
     ]
-
-
-def _nothing_here() -> str:
-    return layout.empty_state_html(
-        "No adapter yet",
-        "Train one (the example takes about a minute), or give the folder of a PEFT adapter below.",
-        "Train the example",
-        TRAIN.path,
-    )

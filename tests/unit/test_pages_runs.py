@@ -36,6 +36,7 @@ from pages import (
     runs_table,
     runs_view,
 )
+from pages.no_adapter import no_adapter_html
 from pages.train_address import spec_in_address
 from tests.unit.test_pages_figures import _coloured
 
@@ -203,6 +204,19 @@ def test_every_state_shows_what_can_be_done(engine, add):
     assert "killed" in texts[RunState.INTERRUPTED]
     assert "saving a checkpoint" in texts[RunState.PAUSING]
     assert runs_view.page(engine, asked())[0]
+
+
+def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
+    how = "Train one."
+    assert how in no_adapter_html(engine, how)
+    add("whole", state="running", method={"finetuning_type": "full"})
+    add("done", state="failed")
+    assert how in no_adapter_html(engine, how)
+    add("a <b>", state="queued")
+    words = no_adapter_html(engine, how)
+    assert "“a &lt;b&gt;” is queued" in words
+    assert how not in words
+    assert "/runs?run=a+%3Cb%3E" in words
 
 
 def test_a_classifier_is_not_sent_to_the_chat(engine, add):
