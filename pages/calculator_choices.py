@@ -103,7 +103,8 @@ def model_fields(engine: Engine) -> ModelFields:
 
 
 def _option_fields() -> list[gr.components.Component]:
-    with layout.folded("More of LoRA: alpha, DoRA, ranks by module"):
+    # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
+    with gr.Accordion("More of LoRA: alpha, DoRA, ranks by module", open=False):
         with gr.Row():
             fields: list[gr.components.Component] = [
                 gr.Number(

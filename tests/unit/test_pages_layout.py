@@ -110,7 +110,11 @@ def test_colours_meet_wcag_aa_on_every_ground(mode: str, grounds: tuple[str, str
 
 
 def test_a_field_to_type_into_is_drawn_with_its_page(tmp_path: Path) -> None:
-    """Drawn when first opened, it would be emptied of what is typed in the first moment."""
+    """Drawn when first opened, it would be emptied of what is typed in the first moment.
+
+    One section is left so: its Alpha may be empty, and Gradio reads 0 from an empty number drawn
+    with the page, which the first count would refuse.
+    """
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models")
     dashboard = build_dashboard(Engine(settings), Shelf())
     late = [
@@ -118,7 +122,9 @@ def test_a_field_to_type_into_is_drawn_with_its_page(tmp_path: Path) -> None:
         for block in dashboard.blocks.values()
         if isinstance(block, gr.Textbox | gr.Number) and block.interactive is not False
         for parent in ancestors(block)
-        if isinstance(parent, gr.Accordion) and parent.open is False
+        if isinstance(parent, gr.Accordion)
+        and parent.open is False
+        and not parent.label.startswith("More of LoRA")
     ]
     assert late == []
 
