@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lora_engine.engine import Engine
-    from pages.spectrum_shelf import Shelf
+    from pages.spectrum.open_matrices import Shelf
 
 LOG_BYTES = 10_000_000
 CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -37,12 +37,12 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     bound_host: the address it is served on, which may then stand in Host. The engine's supervisor
     runs from the app's start to its stop.
     """
-    from pages import security
+    from pages.shared import security
 
     security.quiet_environment(settings.data_dir)
 
     from lora_engine.engine import Engine
-    from pages.spectrum_shelf import Shelf
+    from pages.spectrum.open_matrices import Shelf
 
     security.refuse_outside_downloads()
     engine = Engine(settings)
@@ -62,7 +62,7 @@ def _guarded_app(engine: Engine, bound_host: str) -> FastAPI:
     """An app that starts and stops with the engine, behind the guard."""
     from fastapi import FastAPI
 
-    from pages import security
+    from pages.shared import security
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -85,8 +85,8 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
-    from pages import layout, security
-    from pages.theme import theme
+    from pages.shared import layout, security
+    from pages.shared.theme import theme
 
     gr.mount_gradio_app(
         app,
@@ -146,10 +146,10 @@ def build_dashboard(engine: Engine, shelf: Shelf) -> gr.Blocks:
         calculator,
         compare,
         runs,
-        security,
         spectrum,
         train,
     )
+    from pages.shared import security
 
     first = calculator.build(engine)
     others = [
@@ -176,7 +176,7 @@ def _add_static_routes(app: FastAPI) -> None:
     """/healthz, our style and script, plotly.min.js; their addresses carry their version."""
     from fastapi.responses import FileResponse, PlainTextResponse
 
-    from pages import layout, live
+    from pages.shared import layout, live
 
     @app.get("/healthz")
     def healthz() -> PlainTextResponse:
@@ -197,11 +197,14 @@ def _add_static_routes(app: FastAPI) -> None:
 
 def _add_page_routes(app: FastAPI, engine: Engine, shelf: Shelf) -> None:
     """What the pages ask for besides Gradio's events."""
-    from pages import calculator_parts, compare_keep, compare_routes, spectrum_routes
+    from pages.calculator.components import add_routes as add_calculator_routes
+    from pages.compare.kept_comparison import store_of
+    from pages.compare.routes import add_routes as add_compare_routes
+    from pages.spectrum.routes import add_routes as add_spectrum_routes
 
-    calculator_parts.add_routes(app)
-    spectrum_routes.add_routes(app, shelf)
-    compare_routes.add_routes(app, compare_keep.store_of(engine))
+    add_calculator_routes(app)
+    add_spectrum_routes(app, shelf)
+    add_compare_routes(app, store_of(engine))
 
 
 def write_log(settings: Settings) -> None:

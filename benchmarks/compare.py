@@ -30,9 +30,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from lora_engine.base_models import BaseModel
-from lora_engine.compare.model import ComparisonModel
-from lora_engine.compare.prompts import prompt_tokens
-from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
 from lora_engine.data import Message
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR

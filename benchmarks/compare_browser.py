@@ -166,10 +166,10 @@ def serve(port: int, folder: Path, rate: float) -> None:
     import uvicorn
 
     import app
-    from lora_engine.compare import shared
-    from lora_engine.compare.decode import DecodeBatch
+    from lora_engine.compare.generate import shared_base
+    from lora_engine.compare.generate.decode import DecodeBatch
 
-    shared.context_length = lambda config: None
+    shared_base.context_length = lambda config: None
     steps = Steps(folder, rate)
     DecodeBatch.advance = lambda batch: steps.advance(batch)
     settings = Settings(data_dir=folder, models_dir=folder / "models", device="cpu")

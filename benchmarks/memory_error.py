@@ -100,9 +100,11 @@ def measure(case: dict, folder: Path, device: str) -> dict:
 
     from lora_engine import host_memory
     from lora_engine.base_models import BaseModel, load_base_model
-    from lora_engine.calculator import prediction
-    from lora_engine.training import adapter_model, memory_use, optimizers, products
-    from lora_engine.training.choosing import choose_path
+    from lora_engine.training.forward.select import choose_path
+    from lora_engine.training.kernels import matmul
+    from lora_engine.training.memory import prediction, usage
+    from lora_engine.training.models import adapter_model
+    from lora_engine.training.optimizers import factory
 
     spec = spec_of(case)
     if case["bits"]:
@@ -112,14 +114,14 @@ def measure(case: dict, folder: Path, device: str) -> dict:
         spec, folder, device, case["dtype"], case["batch"] * case["length"], 1.0
     )
     prediction.predict(question, 0)
-    baseline = memory_use.memory_bytes(device) if device == "cpu" else 0
+    baseline = usage.memory_bytes(device) if device == "cpu" else 0
     predicted = prediction.predict(question, baseline)
     reset_peak()
     if device == "cpu":
         host_memory.share_one_heap()
         if case["dtype"] == "float32":
-            products.bound_kept_kernels()
-        if case["bits"] or case["checkpointing"]:  # as training/building.py does
+            matmul.bound_kept_kernels()
+        if case["bits"] or case["checkpointing"]:  # as training/models/assemble.py does
             host_memory.return_large_blocks()
     base = load_base_model(
         BaseModel(case["size"], folder), device, getattr(torch, case["dtype"]), spec.quantization
@@ -127,7 +129,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     if case["checkpointing"]:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = adapter_model.add_adapter(base, spec.method, spec.quantization is not None)
-    optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
+    optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
     after_load = peak_bytes(device)
     rows = rows_of(case)
     path = choose_path(model, rows, 0, device)
@@ -152,7 +154,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
 
 
 def spec_of(case: dict):
-    from lora_engine.training.spec import spec_from
+    from lora_engine.spec.run import spec_from
 
     bits = case["bits"]
     return spec_from(
@@ -213,7 +215,7 @@ def peak_bytes(device: str) -> int:
 
 
 def report(rows: list[dict], as_json: bool) -> None:
-    from lora_engine.calculator.prediction import MemoryRecord, Prediction, refit_margins
+    from lora_engine.training.memory.prediction import MemoryRecord, Prediction, refit_margins
 
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
     physical = [abs(row["physical_predicted"] / row["physical_measured"] - 1) for row in rows]

@@ -18,16 +18,16 @@ from dataclasses import asdict, dataclass
 
 import _path  # noqa: F401
 
-from lora_engine.compare.prompt_file import read_prompts
-from lora_engine.compare.prompt_set import PromptAnswers
-from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.generate.prompt_set import PromptAnswers
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.prompts.prompt_file import read_prompts
 from lora_engine.engine import Engine
 from lora_engine.runs.store import ACTIVE, RunState
 from lora_engine.settings import load_settings
+from lora_engine.spec.recipes import recipe_spec
+from lora_engine.spec.run import RunSpec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
 from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
-from lora_engine.training.recipes import recipe_spec
-from lora_engine.training.spec import RunSpec, spec_from
 
 PROMPTS = 50
 

@@ -35,7 +35,7 @@ import _path  # noqa: F401
 from training_contenders import CONTENDERS, NEEDS, load_adapted
 from training_job import Job, Recorder, make_model
 
-from lora_engine.training.spec import spec_from
+from lora_engine.spec.run import spec_from
 
 
 def run_contender(name: str, job: Job, interpreter: str) -> dict:
@@ -113,7 +113,7 @@ def summarize(results: dict[str, list[dict]]) -> dict[str, dict]:
 
 def worker_start_s(repeats: int = 3) -> list[float]:
     """Seconds from a worker's start to its first logged step: the starter, the pirate rows."""
-    from lora_engine.training.run_directory import RunDirectory
+    from lora_engine.run_folder.directory import RunDirectory
 
     seconds = []
     for _ in range(repeats):

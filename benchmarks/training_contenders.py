@@ -17,7 +17,7 @@ def load_adapted(job: Job, dtype: str = "float32"):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from lora_engine.training import adapter_model
+    from lora_engine.training.models import adapter_model
 
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, dtype))
@@ -26,15 +26,16 @@ def load_adapted(job: Job, dtype: str = "float32"):
 
 def ours(job: Job, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
-    from lora_engine.training import optimizers, products
-    from lora_engine.training.choosing import choose_path
+    from lora_engine.training.forward.select import choose_path
+    from lora_engine.training.kernels import matmul
     from lora_engine.training.loop import Hooks, Position, train
+    from lora_engine.training.optimizers import factory
 
-    if precision == "float32":  # as training/building.py does for a run
-        products.bound_kept_kernels()
+    if precision == "float32":  # as training/models/assemble.py does for a run
+        matmul.bound_kept_kernels()
     spec, rows = job.spec(), job.rows()
     model = load_adapted(job, precision)
-    optimizer = optimizers.make_optimizer(model, spec.method, spec.optimization)
+    optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
     path = choose_path(model, rows, 0, "cpu")
     hooks = Hooks(
         should_stop=lambda: False,

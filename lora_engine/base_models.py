@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.host_memory import give_back_freed_memory
-from lora_engine.imports import import_transformers
+from lora_engine.library_imports import import_transformers
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from lora_engine.training.spec import QuantizationSpec
+    from lora_engine.spec.run import QuantizationSpec
 
 STARTER = "starter"
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")

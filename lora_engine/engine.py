@@ -18,25 +18,25 @@ from lora_engine.adapters.library import (
     resolve_adapter,
 )
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
-from lora_engine.compare.beforehand import Foreseen, foresee
-from lora_engine.compare.model import ComparisonModel
-from lora_engine.compare.pool import ComparisonPool
-from lora_engine.compare.prompt_set import PromptSetResult, answer_prompts
-from lora_engine.compare.sampling import Sampling
-from lora_engine.data.previewing import Preview, preview
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.compatibility import Foreseen, foresee
+from lora_engine.compare.generate.model_pool import ComparisonPool
+from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.data.preview_rows import Preview, preview
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.runs.command import command_line
+from lora_engine.run_folder.directory import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
-from lora_engine.runs.deleting import delete_run
+from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.notes import read_note, read_tags
-from lora_engine.runs.silence import Silence, silence_of
+from lora_engine.runs.shell_command import command_line
+from lora_engine.runs.stall_detection import Silence, silence_of
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.settings import Settings
+from lora_engine.spec.run import RunSpec
 from lora_engine.training.preflight import check_run
-from lora_engine.training.run_directory import MetricsRow, RunDirectory, RunResult
-from lora_engine.training.spec import RunSpec
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.settings import Settings
-from lora_engine.training.job import train_job
+from lora_engine.spec.run import RunSpec, spec_from
 from lora_engine.training.loop import Position
 from lora_engine.training.preparation import prepare
-from lora_engine.training.run_directory import RunDirectory
-from lora_engine.training.spec import RunSpec, spec_from
+from lora_engine.training.train_run import train_job
 
 
 def tiny_spec(base: Path, rows: Path, **changes) -> RunSpec:

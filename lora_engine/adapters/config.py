@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
-from lora_engine.imports import import_peft
+from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
-from lora_engine.weights.stored import read_exactly
+from lora_engine.weights.stored_matrix import read_exactly
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"

@@ -22,9 +22,35 @@ Importing this package loads neither torch nor transformers: they load when a mo
 
 from lora_engine.calculator.cards import CARDS, Card
 from lora_engine.calculator.choice import SHORTCUTS, LoraChoice
-from lora_engine.calculator.count import available_modules, count_model
-from lora_engine.calculator.counted import LayerMatrix, ModelCount
-from lora_engine.calculator.example import (
+from lora_engine.calculator.count_parameters import available_modules, count_model
+from lora_engine.calculator.counts_by_rank import RankCount, counts_at_ranks
+from lora_engine.calculator.export import lora_config_snippet, modules_csv
+from lora_engine.calculator.matrix_count import MatrixCount, count_matrix
+from lora_engine.calculator.memory import estimate_from, estimate_memory
+from lora_engine.calculator.memory_fit import largest_that_fits, make_it_fit, verdicts
+from lora_engine.calculator.memory_request import Margins, MemoryEstimate, MemoryQuestion
+from lora_engine.calculator.methods import MethodCount, MethodOptions, compare_methods
+from lora_engine.calculator.model_count import LayerMatrix, ModelCount
+from lora_engine.calculator.model_profile import ModelProfile, read_profile
+from lora_engine.calculator.model_source import (
+    ModelSource,
+    config_source,
+    hub_source,
+    path_source,
+    preset_source,
+)
+from lora_engine.calculator.named_model import named_source, trainable_name
+from lora_engine.calculator.presets import PRESETS, Preset
+from lora_engine.calculator.run_spec import run_spec
+from lora_engine.calculator.speed_probe import (
+    SHARE_REACHED,
+    device_here,
+    matmul_flops_per_second,
+    seconds_here,
+)
+from lora_engine.calculator.targets import AvailableModule
+from lora_engine.calculator.training_work import estimate_work
+from lora_engine.calculator.worked_example import (
     WorkedExample,
     descend,
     filled_example,
@@ -35,33 +61,7 @@ from lora_engine.calculator.example import (
     without_training,
     work_example,
 )
-from lora_engine.calculator.export import lora_config_snippet, modules_csv
-from lora_engine.calculator.fit import largest_that_fits, make_it_fit, verdicts
-from lora_engine.calculator.matrix import MatrixCount, count_matrix
-from lora_engine.calculator.memory import estimate_from, estimate_memory
-from lora_engine.calculator.methods import MethodCount, MethodOptions, compare_methods
-from lora_engine.calculator.named import named_source, trainable_name
-from lora_engine.calculator.prediction import MemoryRecord, read_records, refit_margins
-from lora_engine.calculator.presets import PRESETS, Preset
-from lora_engine.calculator.probe import (
-    SHARE_REACHED,
-    device_here,
-    matmul_flops_per_second,
-    seconds_here,
-)
-from lora_engine.calculator.profile import ModelProfile, read_profile
-from lora_engine.calculator.question import Margins, MemoryEstimate, MemoryQuestion
-from lora_engine.calculator.rank_law import RankCount, counts_at_ranks
-from lora_engine.calculator.source import (
-    ModelSource,
-    config_source,
-    hub_source,
-    path_source,
-    preset_source,
-)
-from lora_engine.calculator.spec import run_spec
-from lora_engine.calculator.targets import AvailableModule
-from lora_engine.calculator.work import estimate_work
+from lora_engine.training.memory.prediction import MemoryRecord, read_records, refit_margins
 
 __all__ = [
     "AvailableModule",

@@ -6,9 +6,9 @@ adapter's input to float32 and so keeps a copy of it; where the base computes in
 that read the same tensor share it. Attention is torch's scaled-dot-product attention unless
 `eager`, which keeps the (heads, tokens, tokens) weights too.
 
-Rankscope's own path (`packed`, see `training/packed.py`) keeps less: fused adapted layers keep
-their input once in the base's dtype (with dropout, a byte for each number too), the Llama family's
-lean layers no intermediate of a norm.
+Rankscope's own path (`packed`, see `training/forward/packed.py`) keeps less: fused adapted layers
+keep their input once in the base's dtype (with dropout, a byte for each number too), the Llama
+family's lean layers no intermediate of a norm.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_engine.calculator.counted import ModuleCount
-from lora_engine.calculator.shape import LayerShape, ModelShape
+from lora_engine.calculator.model_count import ModuleCount
+from lora_engine.calculator.model_shape import LayerShape, ModelShape
 
 FLOAT32 = 4
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from lora_engine.calculator.matrix import MAX_RANK, integer_problems
+from lora_engine.calculator.matrix_count import MAX_RANK, integer_problems
 from lora_engine.errors import FieldProblem, InvalidInput
 
 ALL_LINEAR = "all-linear"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from lora_engine.calculator.counted import ModelCount
+from lora_engine.calculator.model_count import ModelCount
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

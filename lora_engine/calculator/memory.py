@@ -7,9 +7,15 @@ context, fragmentation) is a stated margin in `Margins`, to be refitted from mea
 
 from __future__ import annotations
 
-from lora_engine.calculator.items import chat_items, training_items, weight_items
-from lora_engine.calculator.profile import ModelProfile, read_profile
-from lora_engine.calculator.question import GIB, Margins, MemoryEstimate, MemoryItem, MemoryQuestion
+from lora_engine.calculator.memory_items import chat_items, training_items, weight_items
+from lora_engine.calculator.memory_request import (
+    GIB,
+    Margins,
+    MemoryEstimate,
+    MemoryItem,
+    MemoryQuestion,
+)
+from lora_engine.calculator.model_profile import ModelProfile, read_profile
 
 MARGINS = Margins()
 # Items that are allocated once and stay: they leave no holes behind.

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.calculator.choice import LoraChoice
-from lora_engine.calculator.count import count_model
-from lora_engine.calculator.matrix import integer_problems
-from lora_engine.calculator.meta import build_errors, build_meta_model
-from lora_engine.calculator.optimizers import state_bytes
-from lora_engine.calculator.profile import ModelProfile, read_profile, trained_parameters
-from lora_engine.calculator.question import GIB, MemoryQuestion
-from lora_engine.calculator.source import ModelSource
+from lora_engine.calculator.count_parameters import count_model
+from lora_engine.calculator.matrix_count import integer_problems
+from lora_engine.calculator.memory_request import GIB, MemoryQuestion
+from lora_engine.calculator.meta_model import build_errors, build_meta_model
+from lora_engine.calculator.model_profile import ModelProfile, read_profile, trained_parameters
+from lora_engine.calculator.model_source import ModelSource
+from lora_engine.calculator.optimizer_state import state_bytes
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.imports import import_peft
+from lora_engine.library_imports import import_peft
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -19,7 +19,7 @@ from lora_engine.calculator.choice import (
     ROLES,
     LoraChoice,
 )
-from lora_engine.calculator.layers import kind_of
+from lora_engine.calculator.repeated_layers import kind_of
 from lora_engine.errors import FieldProblem, InvalidInput
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from lora_engine.calculator import (
     seconds_here,
     verdicts,
 )
-from lora_engine.calculator.optimizers import OPTIMIZERS
+from lora_engine.calculator.optimizer_state import OPTIMIZERS
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
 

@@ -13,12 +13,16 @@ import typer
 
 from lora_engine.base_models import STARTER
 from lora_engine.cli.output import JsonFlag, print_json
-from lora_engine.compare.checks import Check
-from lora_engine.compare.model import BASE_COLUMN, ComparisonModel
-from lora_engine.compare.prompt_file import PromptCase, read_cases
-from lora_engine.compare.prompt_set import PromptAnswers, answer_conversation, answer_prompts
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.use import AS_TRAINED, AdapterUse, layers_in
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse, layers_in
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.generate.prompt_set import (
+    PromptAnswers,
+    answer_conversation,
+    answer_prompts,
+)
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.prompts.prompt_file import PromptCase, read_cases
+from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings, load_settings
@@ -143,7 +147,7 @@ def _add_checks(
     check: Check,
     expect: str,
 ) -> None:
-    from lora_engine.compare.set_report import checked
+    from lora_engine.compare.scoring.set_report import checked
 
     rows = checked(cases, answered, check, expect)
     for item, row in zip(document["prompts"], rows, strict=True):
@@ -160,7 +164,7 @@ def _add_tokens(
     uses: Mapping[str, AdapterUse],
 ) -> None:
     """Each answer scored token by token under every column, in place; an empty one has none."""
-    from lora_engine.compare.tokens import compare_tokens
+    from lora_engine.compare.scoring.token_comparison import compare_tokens
     from lora_engine.data import Message
 
     opening = [Message("system", system)] if system.strip() else []
@@ -181,8 +185,8 @@ def _held_out(
     uses: Mapping[str, AdapterUse],
 ) -> list[Mapping[str, Any]]:
     """Base and adapters on the rows that the first adapter never saw, paired."""
-    from lora_engine.compare.held_out_data import held_out_rows, trained_with
-    from lora_engine.compare.heldout import paired_difference, row_losses
+    from lora_engine.compare.prompts.held_out_rows import held_out_rows, trained_with
+    from lora_engine.compare.scoring.held_out_loss import paired_difference, row_losses
     from lora_engine.data import tokenize_rows
 
     if not adapters:

@@ -12,11 +12,11 @@ from lora_engine.adapters.library import list_adapters
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
 from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
-from lora_engine.data.previewing import preview as preview_rows
+from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.doctor import run_checks
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
-from lora_engine.training.spec import DatasetSpec, OptimizationSpec
+from lora_engine.spec.run import DatasetSpec, OptimizationSpec
 
 
 def register(app: typer.Typer) -> None:

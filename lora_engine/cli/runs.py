@@ -13,15 +13,15 @@ import typer
 
 from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, print_json, print_table
+from lora_engine.devices import list_devices
 from lora_engine.engine import Engine, RunView
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.runs.devices import list_devices
+from lora_engine.run_folder.directory import RunDirectory, RunResult
 from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
 from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.settings import load_settings
+from lora_engine.spec.run import read_spec
 from lora_engine.training.preflight import check_run
-from lora_engine.training.run_directory import RunDirectory, RunResult
-from lora_engine.training.spec import read_spec
 
 POLL_S = 0.2
 

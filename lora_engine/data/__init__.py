@@ -15,18 +15,18 @@
 Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
 """
 
-from lora_engine.data.library import (
+from lora_engine.data.preview_rows import Preview, PreviewExample, PreviewToken, preview
+from lora_engine.data.rows import Dataset, Message, Row, split_rows
+from lora_engine.data.sources import dataset_columns, load_dataset
+from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
+from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize, tokenize_rows
+from lora_engine.data.uploads import (
     DatasetSummary,
     delete_upload,
     list_datasets,
     list_uploads,
     save_upload,
 )
-from lora_engine.data.previewing import Preview, PreviewExample, PreviewToken, preview
-from lora_engine.data.rows import Dataset, Message, Row, split_rows
-from lora_engine.data.sources import dataset_columns, load_dataset
-from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
-from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize, tokenize_rows
 
 __all__ = [
     "ChatTemplate",

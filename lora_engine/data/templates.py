@@ -109,7 +109,7 @@ def render(template: ChatTemplate, conversations: Sequence[Conversation]) -> lis
 
 
 def _render_batch(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str]:
-    child = [sys.executable, "-I", str(Path(__file__).with_name("render_child.py"))]
+    child = [sys.executable, "-I", str(Path(__file__).with_name("template_child.py"))]
     try:
         done = subprocess.run(
             child,

@@ -21,10 +21,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.data.labelling import label_rows
+from lora_engine.data.class_labels import label_rows
 from lora_engine.data.rows import Row, hash_rows
 from lora_engine.data.templates import chat_template_of
-from lora_engine.data.tokenizing import Tokenization, TokenizedRow, tokenize
+from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize
 
 if TYPE_CHECKING:
     import numpy as np

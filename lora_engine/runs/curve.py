@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from lora_engine.training.run_directory import MetricsRow, RunDirectory
+from lora_engine.run_folder.directory import MetricsRow, RunDirectory
 
 POINTS = 1000
 READ_WHOLE_BYTES = 1_000_000  # a few thousand rows

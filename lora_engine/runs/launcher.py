@@ -16,10 +16,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lora_engine.devices import CPU
 from lora_engine.errors import Conflict
-from lora_engine.runs.devices import CPU
+from lora_engine.run_folder.directory import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, environment_names
-from lora_engine.training.run_directory import RunDirectory, RunLock, try_lock
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LOCK_PATIENCE_S = 2.0

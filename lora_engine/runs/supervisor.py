@@ -13,19 +13,19 @@ import subprocess
 import threading
 import time
 
+from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError
-from lora_engine.runs.devices import list_devices
-from lora_engine.runs.launcher import launch, signal_worker
-from lora_engine.runs.states import ACTIVE, RunState
-from lora_engine.runs.store import RunRecord, RunStore
-from lora_engine.settings import Settings
-from lora_engine.training.run_directory import (
+from lora_engine.run_folder.directory import (
     RunDirectory,
     RunProblem,
     RunResult,
     is_alive,
     try_lock,
 )
+from lora_engine.runs.launcher import launch, signal_worker
+from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5

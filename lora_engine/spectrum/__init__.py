@@ -17,12 +17,14 @@
 It knows nothing of pages or models in memory: everything is read from files in blocks.
 """
 
-from lora_engine.spectrum.adapter import Adapter, AdapterModule, read_adapter
+from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
+from lora_engine.spectrum.adapter_spectrum import describe_adapter, describe_module
 from lora_engine.spectrum.checkpoints import compare_checkpoints, intruder_dimensions
 from lora_engine.spectrum.decomposition import Certificate, Decomposition, Summary, Truncation
-from lora_engine.spectrum.describe import describe_adapter, describe_module
-from lora_engine.spectrum.factors import Factors, factor_spectrum, factor_values, stack
-from lora_engine.spectrum.pooled import pool, pool_picture, tile_rms, window
+from lora_engine.spectrum.delta_weight import FactorMatrix, update_matrix
+from lora_engine.spectrum.low_rank_factors import Factors, factor_spectrum, factor_values, stack
+from lora_engine.spectrum.pooled_view import pool, pool_picture, tile_rms, window
+from lora_engine.spectrum.progress import Stopped
 from lora_engine.spectrum.samples import SAMPLES, sample
 from lora_engine.spectrum.svd import (
     SvdReport,
@@ -36,8 +38,6 @@ from lora_engine.spectrum.svd import (
     write_table,
 )
 from lora_engine.spectrum.two_adapters import similarity, subspace_similarity
-from lora_engine.spectrum.update import FactorMatrix, update_matrix
-from lora_engine.spectrum.watch import Stopped
 
 __all__ = [
     "SAMPLES",

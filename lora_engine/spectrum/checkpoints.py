@@ -11,8 +11,8 @@ import numpy as np
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.decomposition import GRAM_SIDE, Decomposition
 from lora_engine.spectrum.dense import blocks, gram_matrix, symmetric_eigen
+from lora_engine.spectrum.progress import Progress, StopSign, Watch
 from lora_engine.spectrum.svd import decompose
-from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource, TensorInfo, Transposed, describe_shape
 

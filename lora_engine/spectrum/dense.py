@@ -14,7 +14,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.decomposition import Decomposition
-from lora_engine.spectrum.watch import QUIET, Watch
+from lora_engine.spectrum.progress import QUIET, Watch
 from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
 
 BLOCK_ELEMENTS = 2**22

@@ -17,7 +17,7 @@ import numpy as np
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64, blocks, stored_eps, widen
 from lora_engine.spectrum.orthonormal import orthonormal
-from lora_engine.spectrum.watch import QUIET, Watch
+from lora_engine.spectrum.progress import QUIET, Watch
 from lora_engine.weights.matrix import MatrixSource
 
 OVERSAMPLING = 16

@@ -19,10 +19,10 @@ from lora_engine.spectrum.decomposition import (
     check_k,
     choose_method,
 )
+from lora_engine.spectrum.delta_weight import FactorMatrix, decompose_factors
 from lora_engine.spectrum.dense import blocks, gram_route, plain_svd
+from lora_engine.spectrum.progress import Progress, StopSign, Watch
 from lora_engine.spectrum.randomized import randomized_sketch
-from lora_engine.spectrum.update import FactorMatrix, decompose_factors
-from lora_engine.spectrum.watch import Progress, StopSign, Watch
 from lora_engine.weights.matrix import Flatten, MatrixSource, array_matrix, describe_shape
 from lora_engine.weights.nf4 import PackedMatrix
 from lora_engine.weights.reader import open_matrix

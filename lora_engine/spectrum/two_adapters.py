@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from lora_engine.errors import EngineError
-from lora_engine.spectrum.adapter import Adapter, AdapterModule, read_adapter
-from lora_engine.spectrum.factors import (
+from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
+from lora_engine.spectrum.low_rank_factors import (
     Factors,
     FactorSpectrum,
     factor_spectrum,
@@ -24,7 +24,7 @@ from lora_engine.spectrum.factors import (
     stack,
 )
 from lora_engine.spectrum.metrics import numerical_rank
-from lora_engine.spectrum.watch import Progress, StopSign, Watch
+from lora_engine.spectrum.progress import Progress, StopSign, Watch
 from lora_engine.weights.matrix import describe_shape
 
 On = Literal["delta", "A"]

@@ -16,10 +16,10 @@ from typing import Literal
 
 from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
-from lora_engine.training.batches import ForwardPath
+from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.spec.run import OptimizationSpec
+from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.plan import Plan, learning_rate
-from lora_engine.training.run_directory import MetricsRow
-from lora_engine.training.spec import OptimizationSpec
 
 
 class NotFinite(EngineError):

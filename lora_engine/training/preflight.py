@@ -14,13 +14,13 @@ from lora_engine.base_models import (
     weight_shapes,
 )
 from lora_engine.data import Dataset, load_dataset, split_rows
-from lora_engine.data.labelling import refuse_other_task
-from lora_engine.data.role_orders import refuse_role_orders
+from lora_engine.data.class_labels import refuse_other_task
+from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
-from lora_engine.training.availability import this_machine, unavailable
-from lora_engine.training.ranks import adapted_sides, is_named, rank_problems
-from lora_engine.training.spec import MethodSpec, RunSpec
+from lora_engine.spec.run import MethodSpec, RunSpec
+from lora_engine.training.compatibility import this_machine, unavailable
+from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 
 
 def check_run(spec: RunSpec, settings: Settings) -> None:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
-from lora_engine.data.labelling import labels_of, refuse_other_task
+from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import RunDirectory, write_atomically
 from lora_engine.settings import Settings
-from lora_engine.training.checkpoints import Identity
-from lora_engine.training.identity import identity_of
-from lora_engine.training.memory_use import memory_bytes
+from lora_engine.spec.run import RunSpec
+from lora_engine.training.checkpointing.checkpoints import Identity
+from lora_engine.training.checkpointing.identity import identity_of
+from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
-from lora_engine.training.run_directory import RunDirectory, write_atomically
-from lora_engine.training.spec import RunSpec
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def write_prediction(job: Job) -> None:
     Written just before the model is loaded, with what the process takes by then. The margins are
     fitted to the runs beside this one, where there are enough.
     """
-    from lora_engine.calculator import prediction
+    from lora_engine.training.memory import prediction
 
     if job.base.path is None or job.spec.task != "causal_lm":
         return

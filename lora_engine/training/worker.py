@@ -18,11 +18,11 @@ import threading
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, load_settings
-from lora_engine.training.job import train_run
 from lora_engine.training.loop import Position
-from lora_engine.training.outcome import problem_of, result_of
-from lora_engine.training.run_directory import RunDirectory, RunLock, try_lock
+from lora_engine.training.reporting.outcome import problem_of, result_of
+from lora_engine.training.train_run import train_run
 
 log = logging.getLogger("lora_engine.training.worker")
 

@@ -26,7 +26,7 @@ from lora_engine.weights.safetensors_file import (
     scan,
     stored_matrix,
 )
-from lora_engine.weights.stored import read_exactly
+from lora_engine.weights.stored_matrix import read_exactly
 
 SINGLE_FILES = ("model.safetensors", "adapter_model.safetensors")
 INDEX_FILE = "model.safetensors.index.json"

@@ -32,7 +32,7 @@ from lora_engine.weights.matrix import (
     layout,
 )
 from lora_engine.weights.safetensors_file import no_such_tensor
-from lora_engine.weights.stored import NumberFormat, StoredMatrix, read_exactly
+from lora_engine.weights.stored_matrix import NumberFormat, StoredMatrix, read_exactly
 
 MAX_HEADER_TEXT = 10_000
 ZIP_ERRORS = (

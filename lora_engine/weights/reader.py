@@ -11,7 +11,7 @@ from pathlib import Path
 from lora_engine.errors import EngineError
 from lora_engine.weights.checkpoint import open_checkpoint
 from lora_engine.weights.csv_file import open_csv, parse_csv
-from lora_engine.weights.kinds import Kind, detect
+from lora_engine.weights.file_kinds import Kind, detect
 from lora_engine.weights.matrix import ArrayMatrix, Flatten, MatrixSource, TensorInfo
 from lora_engine.weights.numpy_file import list_npy, list_npz, open_npy, open_npz
 from lora_engine.weights.pickle_file import list_pickle, open_pickle

@@ -27,7 +27,7 @@ from lora_engine.weights.matrix import (
     check_number_kind,
     layout,
 )
-from lora_engine.weights.stored import NumberFormat, StoredMatrix, read_exactly
+from lora_engine.weights.stored_matrix import NumberFormat, StoredMatrix, read_exactly
 
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),

@@ -14,16 +14,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from lora_engine.engine import Engine
-from lora_engine.runs.states import RunState
-from lora_engine.runs.store import RunStore
-from lora_engine.settings import Settings
-from lora_engine.training.run_directory import (
+from lora_engine.run_folder.directory import (
     MetricsRow,
     MetricsWriter,
     RunDirectory,
     RunResult,
 )
-from lora_engine.training.spec import RunSpec, spec_from
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
+from lora_engine.settings import Settings
+from lora_engine.spec.run import RunSpec, spec_from
 from pages import RUNS
 from tests.browser.conftest import Server
 

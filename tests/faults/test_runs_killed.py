@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_engine.training.checkpoints import newest_valid_checkpoint
-from lora_engine.training.run_directory import RunDirectory
+from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 from tests.faults.zygote import Zygote
 
 KILLED = -signal.SIGKILL

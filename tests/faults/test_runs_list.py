@@ -14,13 +14,13 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import RunDirectory, is_alive
 from lora_engine.runs import launcher, supervisor
 from lora_engine.runs.launcher import is_stopped, lock_patiently, signal_worker
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
-from lora_engine.training.run_directory import RunDirectory, is_alive
-from lora_engine.training.spec import RunSpec
+from lora_engine.spec.run import RunSpec
 
 
 @pytest.fixture

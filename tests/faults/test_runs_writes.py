@@ -14,13 +14,13 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from lora_engine.training.checkpoints import (
+from lora_engine.run_folder.directory import RunDirectory, RunResult, write_atomically
+from lora_engine.training.checkpointing.checkpoints import (
     Identity,
     Progress,
     newest_valid_checkpoint,
     save_checkpoint,
 )
-from lora_engine.training.run_directory import RunDirectory, RunResult, write_atomically
 
 IDENTITY = Identity(spec_hash="s", data_hash="d", base_fingerprint="b")
 WRITES = 60  # more than a save has; each test says how many it met

@@ -50,7 +50,7 @@ class Zygote:
 
 def kill_after_step(step: int) -> None:
     """SIGKILL as soon as the row of `step` is written, before anything is saved for it."""
-    from lora_engine.training.run_directory import MetricsWriter
+    from lora_engine.run_folder.directory import MetricsWriter
 
     write = MetricsWriter.write
 
@@ -64,7 +64,7 @@ def kill_after_step(step: int) -> None:
 
 def spoil_loss(step: int, value: str) -> None:
     """The loss of a step becomes NaN or infinite; one forward pass a step, no evaluation."""
-    from lora_engine.training.packed import PackedPath
+    from lora_engine.training.forward.packed import PackedPath
 
     summed_loss = PackedPath.summed_loss
     calls = 0

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from lora_engine.compare.integrity import integrity
-from lora_engine.compare.model import Progress
-from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.generate.comparison_model import Progress
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.scoring.column_proof import integrity
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.runs.states import ACTIVE, OVER, RunState
-from lora_engine.training.spec import RunSpec, spec_from
+from lora_engine.spec.run import RunSpec, spec_from
 from tests.compare_models import save_adapter
 
 ASK = [Message("user", "What colour is the sky?")]

@@ -11,15 +11,14 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.base_models import resolve_base_model
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.server import Servers, server_at
-from lora_engine.compare.sessions import Session, kept_at
+from lora_engine.compare.generate.remote_server import Servers, server_at
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.sessions.session_store import Session, kept_at
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare_chat import Chat, Handlers
-from pages.compare_keep import columns_of
-from pages.compare_talk import (
+from pages.compare.chat import Chat, Handlers
+from pages.compare.conversation import (
     COLUMNS,
     MAX_ADAPTERS,
     OWN,
@@ -33,6 +32,7 @@ from pages.compare_talk import (
     turn,
     turns,
 )
+from pages.compare.kept_comparison import columns_of
 from tests.compare_models import save_adapter
 
 QUESTION = "What colour is the sky?"

@@ -18,12 +18,12 @@ from urllib.error import URLError
 import pytest
 
 from lora_engine.base_models import resolve_base_model
-from lora_engine.compare import server as server_module
-from lora_engine.compare.model import ComparisonModel, Request
-from lora_engine.compare.progress import ColumnProgress
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.server import RemoteAnswer, Servers, server_at
-from lora_engine.compare.together import SERVER_COLUMN, answer_together
+from lora_engine.compare.generate import remote_server as server_module
+from lora_engine.compare.generate.answer_progress import ColumnProgress
+from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_together
+from lora_engine.compare.generate.remote_server import RemoteAnswer, Servers, server_at
+from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.starter import MODEL_DIR

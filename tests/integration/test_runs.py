@@ -21,10 +21,10 @@ from transformers import AutoTokenizer
 from lora_engine.base_models import load_base_model, load_tokenizer, resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
+from lora_engine.run_folder.directory import is_alive
 from lora_engine.runs.launcher import WorkerIdentity
 from lora_engine.runs.states import ACTIVE, OVER, RunState
-from lora_engine.training.run_directory import is_alive
-from lora_engine.training.spec import RunSpec, spec_from
+from lora_engine.spec.run import RunSpec, spec_from
 
 PATIENCE_S = 120
 
@@ -211,7 +211,7 @@ import sys, time
 from pathlib import Path
 from lora_engine.engine import Engine
 from lora_engine.settings import load_settings
-from lora_engine.training.spec import read_spec
+from lora_engine.spec.run import read_spec
 engine = Engine(load_settings())
 engine.start()
 print(engine.submit(read_spec(Path(sys.argv[1]))).id, flush=True)

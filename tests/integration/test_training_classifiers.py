@@ -15,9 +15,9 @@ from lora_engine.adapters.check import check_adapter
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import preview
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.training.classifying import score
-from lora_engine.training.outcome import result_of
+from lora_engine.training.models.classifier import score
 from lora_engine.training.preflight import check_run
+from lora_engine.training.reporting.outcome import result_of
 from tests.training_runs import losses, tiny_spec, train_here
 
 THINGS = {"animal": ["dog", "cat", "fox"], "plant": ["oak", "rose", "fern"]}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lora_engine.run_folder.reports import SAMPLES, read_samples, read_updates
 from lora_engine.spectrum import metrics
-from lora_engine.spectrum.adapter import read_adapter
-from lora_engine.training.reports import SAMPLES, read_samples, read_updates
+from lora_engine.spectrum.adapter_factors import read_adapter
 from tests.training_runs import losses, tiny_spec, train_here
 
 
@@ -82,15 +82,15 @@ def assert_greedy(folder, rows):
 
 
 def test_the_padded_path_answers_as_the_packed_one(tiny_llama, run, monkeypatch):
-    from lora_engine.training import choosing
+    from lora_engine.training.forward import select
 
     report = {"samples": 3, "sample_tokens": 6}
     packed = read_samples(run(report=report, **EVERY_4))
 
     def refuse(*_):
-        raise choosing.Unfit("for the test")
+        raise select.Unfit("for the test")
 
-    monkeypatch.setattr(choosing, "_refuse_by_declaration", refuse)
+    monkeypatch.setattr(select, "_refuse_by_declaration", refuse)
     padded = read_samples(run(report=report, **EVERY_4))
     assert packed == padded
     assert len(packed) == 9

@@ -11,10 +11,11 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from lora_engine.base_models import load_base_model, resolve_base_model
-from lora_engine.training import building, optimizers
-from lora_engine.training.checkpoints import checkpoint_of_step
+from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.training.checkpointing.checkpoints import checkpoint_of_step
+from lora_engine.training.models import assemble
+from lora_engine.training.optimizers import factory
 from lora_engine.training.preparation import prepare
-from lora_engine.training.run_directory import RunDirectory
 from tests.training_runs import losses, tiny_spec, train_here
 
 
@@ -38,17 +39,17 @@ def built(tiny_llama, rows_file, settings, tmp_path):
         directory = RunDirectory(tmp_path / f"built-{next(numbers)}")
         directory.create(tiny_spec(tiny_llama, rows_file, **changes))
         job = prepare(directory, settings)
-        trainee = building.build_trainee(job, fresh=True)
-        return job, trainee, building.build_path(job, trainee)
+        trainee = assemble.build_trainee(job, fresh=True)
+        return job, trainee, assemble.build_path(job, trainee)
 
     return build
 
 
 def state_after_a_step(job, trainee, path) -> dict[str, torch.Tensor]:
-    optimizer = optimizers.make_optimizer(trainee.model, job.spec.method, job.spec.optimization)
+    optimizer = factory.make_optimizer(trainee.model, job.spec.method, job.spec.optimization)
     path.summed_loss(path.collate(job.data.training[:4])).backward()
     optimizer.step()
-    return optimizers.optimizer_tensors(optimizer)
+    return factory.optimizer_tensors(optimizer)
 
 
 WIDE = {"rank": 64, "target_modules": ["q_proj", "o_proj"]}
@@ -172,7 +173,7 @@ def test_loftq_starts_nearer_to_the_base_than_its_four_bits(settings, tmp_path):
     directory = RunDirectory(tmp_path / "run")
     directory.create(spec)
     job = prepare(directory, settings)
-    trainee = building.build_trainee(job, fresh=True)
+    trainee = assemble.build_trainee(job, fresh=True)
     whole = load_base_model(job.base, "cpu", torch.float32)
     plain = load_base_model(job.base, "cpu", torch.float32, spec.quantization)
     tokens = torch.tensor([job.data.training[0].input_ids])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lora_engine.engine import Engine
+from lora_engine.run_folder.directory import MetricsRow, RunDirectory
 from lora_engine.runs.states import RunState
-from lora_engine.training.run_directory import MetricsRow, RunDirectory
 from tests.integration.test_runs import wait_for_end
 from tests.training_runs import tiny_spec
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from lora_engine import calculator
 from lora_engine.calculator import LoraChoice, MemoryQuestion, config_source
 from lora_engine.calculator.activations import ActivationRule, layer_bytes
-from lora_engine.calculator.profile import read_profile
+from lora_engine.calculator.model_profile import read_profile
 
 GIB = 1 << 30
 MARGINS = ("fragmentation", "CPU overhead")
@@ -229,8 +229,8 @@ def rows_of(config, batch_size, seq_length):
 
 def peak_of_a_run(config, question):
     """Peak bytes over two steps on the forward path that our worker chooses."""
-    from lora_engine.training.choosing import choose_path
-    from lora_engine.training.packed import PackedPath
+    from lora_engine.training.forward.packed import PackedPath
+    from lora_engine.training.forward.select import choose_path
 
     targets = list(read_profile(question.source, question.choice).count.resolved_targets)
     rows = rows_of(config, question.batch_size, question.seq_length)

@@ -5,10 +5,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lora_engine.compare import decode
-from lora_engine.compare.model import ComparisonModel, Request
-from lora_engine.compare.prompts import prompt_tokens
-from lora_engine.compare.sampling import Sampling
+from lora_engine.compare.generate import decode
+from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
 from lora_engine.data import Message
 from tests.compare_models import ARCHITECTURES, byte_tokenizer, save_adapter, save_base
 

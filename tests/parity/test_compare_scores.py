@@ -5,10 +5,15 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lora_engine.compare.heldout import RowLoss, paired_difference, row_losses, student_quantile
-from lora_engine.compare.model import ComparisonModel
-from lora_engine.compare.scoring import answer_tokens
-from lora_engine.compare.tokens import (
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.scoring.held_out_loss import (
+    RowLoss,
+    paired_difference,
+    row_losses,
+    student_quantile,
+)
+from lora_engine.compare.scoring.log_probabilities import answer_tokens
+from lora_engine.compare.scoring.token_comparison import (
     compare_tokens,
     layer_contributions,
     strength_curve,

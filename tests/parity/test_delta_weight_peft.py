@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lora_engine.spectrum import describe_adapter, read_adapter, similarity, stack
-from lora_engine.spectrum.base_delta import dora_delta, find_base_weight, share_of_base
-from lora_engine.spectrum.factors import factor_spectrum
+from lora_engine.spectrum.delta_on_base import dora_delta, find_base_weight, share_of_base
+from lora_engine.spectrum.low_rank_factors import factor_spectrum
 from lora_engine.weights import open_checkpoint
 from lora_engine.weights.matrix import to_array
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, dropout, linear, silu
 
-from lora_engine.training.fused_layers import RMSNorm, Rotary, SwiGLU
-from lora_engine.training.fused_linear import Layer, adapted_linears
-from lora_engine.training.head_loss import HeadLoss
-from lora_engine.training.packed_attention import NotPackable, packed_attention
+from lora_engine.training.kernels.fused_layers import RMSNorm, Rotary, SwiGLU
+from lora_engine.training.kernels.fused_linear import Layer, adapted_linears
+from lora_engine.training.kernels.head_loss import HeadLoss
+from lora_engine.training.kernels.packed_attention import NotPackable, packed_attention
 
 
 def random_tensor(*shape: int, grad: bool = True) -> torch.Tensor:
@@ -105,7 +105,7 @@ def test_norm_swiglu_rotary():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_head_loss_in_chunks(monkeypatch, dtype):
     """Several chunks, the last one not full, give the loss and the gradient of all at once."""
-    monkeypatch.setattr("lora_engine.training.head_loss.CHUNK_BYTES", 1)
+    monkeypatch.setattr("lora_engine.training.kernels.head_loss.CHUNK_BYTES", 1)
     head = torch.nn.Linear(8, 50).requires_grad_(False).to(dtype)
     hidden = torch.randn(300, 8, dtype=dtype, requires_grad=True)
     twin = hidden.detach().float().requires_grad_()

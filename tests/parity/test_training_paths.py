@@ -12,14 +12,15 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from lora_engine.data import TokenizedRow
-from lora_engine.training import adapter_model, optimizers
-from lora_engine.training.batches import IGNORED
-from lora_engine.training.choosing import choose_path
+from lora_engine.spec.run import spec_from
+from lora_engine.training.forward.batches import IGNORED
+from lora_engine.training.forward.packed import PackedPath
+from lora_engine.training.forward.padded import PaddedPath
+from lora_engine.training.forward.select import choose_path
 from lora_engine.training.loop import Hooks, Position, evaluate, train
-from lora_engine.training.packed import PackedPath
-from lora_engine.training.padded import PaddedPath
+from lora_engine.training.models import adapter_model
+from lora_engine.training.optimizers import factory
 from lora_engine.training.plan import make_plan
-from lora_engine.training.spec import spec_from
 from tests.tiny import save_tiny_model
 
 NO_DROPOUT = {
@@ -84,7 +85,7 @@ def adapted(folder, spec, dtype=torch.float32):
     torch.manual_seed(3)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     model = adapter_model.add_adapter(base, spec.method, quantized=False)
-    for name, parameter in optimizers.trained_parameters(model).items():
+    for name, parameter in factory.trained_parameters(model).items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.05)
     return model
@@ -98,7 +99,7 @@ def our_losses(path, spec, rows) -> list[float]:
         save=lambda _: None,
         memory_bytes=lambda: 0,
     )
-    optimizer = optimizers.make_optimizer(path.model, spec.method, spec.optimization)
+    optimizer = factory.make_optimizer(path.model, spec.method, spec.optimization)
     plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
     train(path, optimizer, rows, [], plan, spec.optimization, Position(), hooks)
     return losses
@@ -158,7 +159,7 @@ def test_gradients_are_those_of_the_padded_path(case, folders):
     gradients = []
     for path in (plain, packed):
         path.summed_loss(path.collate(rows)).backward()
-        trained = optimizers.trained_parameters(path.model)
+        trained = factory.trained_parameters(path.model)
         gradients.append({name: p.grad for name, p in trained.items()})
     for name, expected in gradients[0].items():
         difference = (gradients[1][name] - expected).norm() / expected.norm()

@@ -7,12 +7,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_engine.training import building, job
-from lora_engine.training.adapter_model import AdaptedModel
+from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.training import train_run
 from lora_engine.training.loop import Position
+from lora_engine.training.models import assemble
+from lora_engine.training.models.adapter_model import AdaptedModel
+from lora_engine.training.models.lora_init import adapted_linears
 from lora_engine.training.preparation import prepare
-from lora_engine.training.run_directory import RunDirectory
-from lora_engine.training.starts import adapted_linears
 from tests.tiny import save_tiny_model
 from tests.training_runs import losses, tiny_spec
 
@@ -40,11 +41,11 @@ def train(rows_file, settings, tmp_path, monkeypatch):
         directory = RunDirectory(tmp_path / "run")
         directory.create(tiny_spec(base, rows_file, **changes))
         kept = []
-        build = building.build_trainee
+        build = assemble.build_trainee
         monkeypatch.setattr(
-            job, "build_trainee", lambda *a, **k: kept.append(build(*a, **k)) or kept[-1]
+            train_run, "build_trainee", lambda *a, **k: kept.append(build(*a, **k)) or kept[-1]
         )
-        job.train_job(prepare(directory, settings), False, Position(), lambda: False)
+        train_run.train_job(prepare(directory, settings), False, Position(), lambda: False)
         (trainee,) = kept
         trainee.model.get_base_model().set_attn_implementation("sdpa")
         return logits_of(trainee.model), directory, trainee
@@ -105,7 +106,7 @@ def test_the_start_is_the_weights_main_part_and_leaves_the_model_as_it_was(
     base = folders("llama")
     directory = RunDirectory(tmp_path / "run")
     directory.create(tiny_spec(base, rows_file, method={"init": init, "rank": 4}))
-    trainee = building.build_trainee(prepare(directory, settings), fresh=True)
+    trainee = assemble.build_trainee(prepare(directory, settings), fresh=True)
     fresh = AutoModelForCausalLM.from_pretrained(base)
     assert torch.allclose(logits_of(trainee.model), logits_of(fresh), atol=1e-5)
     for name, module in adapted_linears(trainee.model):
@@ -127,7 +128,7 @@ def test_eva_starts_in_the_directions_of_the_inputs(folders, rows_file, settings
     method = {"init": "eva", "rank": 4, "target_modules": ["q_proj"]}
     directory.create(tiny_spec(folders("llama"), rows_file, method=method))
     ready = prepare(directory, settings)
-    trainee = building.build_trainee(ready, fresh=True)
+    trainee = assemble.build_trainee(ready, fresh=True)
     _, module = next(adapted_linears(trainee.model))
     a = module.lora_A["default"].weight.detach()
     assert torch.allclose(a @ a.T, torch.eye(4), atol=1e-4)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from lora_engine import calculator
 from lora_engine.calculator import LoraChoice, MemoryQuestion, config_source
 from lora_engine.calculator.memory import estimate_from
-from lora_engine.calculator.optimizers import OPTIMIZERS
-from lora_engine.calculator.profile import read_profile
+from lora_engine.calculator.model_profile import read_profile
+from lora_engine.calculator.optimizer_state import OPTIMIZERS
 from lora_engine.errors import EngineError
 
 sides = st.integers(1, 10**6)

@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_engine.spec.run import OptimizationSpec
 from lora_engine.training.plan import learning_rate, make_plan
-from lora_engine.training.spec import OptimizationSpec
 
 sizes = st.integers(1, 200)
 small = st.integers(1, 7)

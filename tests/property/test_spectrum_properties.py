@@ -13,7 +13,7 @@ from lora_engine.spectrum import (
     stack,
     subspace_similarity,
 )
-from lora_engine.spectrum.factors import inner_product
+from lora_engine.spectrum.low_rank_factors import inner_product
 
 steady = settings(deadline=None, max_examples=60)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from lora_engine.errors import InvalidInput
-from lora_engine.training.availability import OPTIONAL, Machine, not_here, unavailable
+from lora_engine.spec.run import spec_from
+from lora_engine.training.compatibility import OPTIONAL, Machine, not_here, unavailable
 from lora_engine.training.preflight import check_run
-from lora_engine.training.spec import spec_from
 
 GPU = Machine(True, frozenset(OPTIONAL))
 CPU = Machine(False, frozenset(OPTIONAL))

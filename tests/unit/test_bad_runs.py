@@ -7,13 +7,13 @@ import json
 import pytest
 
 from lora_engine.base_models import load_tokenizer, resolve_base_model
-from lora_engine.data.role_orders import template_in
+from lora_engine.data.template_check import template_in
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.spec.run import MethodSpec, spec_from
 from lora_engine.starter import MODEL_DIR
+from lora_engine.training.models.rank_bounds import adapted_sides, rank_problems
 from lora_engine.training.preflight import check_run
-from lora_engine.training.ranks import adapted_sides, rank_problems
-from lora_engine.training.spec import MethodSpec, spec_from
 from tests.tiny import CHAT_TEMPLATE, save_tiny_tokenizer
 from tests.training_runs import tiny_spec, train_here
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator.example import descend, start_example, work_example
+from lora_engine.calculator.worked_example import descend, start_example, work_example
 from lora_engine.errors import InvalidInput
 
 

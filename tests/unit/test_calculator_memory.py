@@ -6,11 +6,11 @@ import pytest
 
 from lora_engine import calculator
 from lora_engine.calculator import LoraChoice, MemoryQuestion, MethodOptions, preset_source
-from lora_engine.calculator.fit import verdicts
 from lora_engine.calculator.memory import estimate_from
-from lora_engine.calculator.optimizers import state_bytes
-from lora_engine.calculator.profile import read_profile, trained_parameters
-from lora_engine.calculator.question import with_changes
+from lora_engine.calculator.memory_fit import verdicts
+from lora_engine.calculator.memory_request import with_changes
+from lora_engine.calculator.model_profile import read_profile, trained_parameters
+from lora_engine.calculator.optimizer_state import state_bytes
 from lora_engine.errors import InvalidInput
 
 GIB = 1 << 30

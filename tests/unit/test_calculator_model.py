@@ -205,7 +205,7 @@ def test_a_bad_config_names_its_field(config, said):
 
 
 def test_layers_times_experts_are_bounded(monkeypatch):
-    monkeypatch.setattr(calculator.meta, "MAX_MODULES", 5_000)
+    monkeypatch.setattr(calculator.meta_model, "MAX_MODULES", 5_000)
     config = {
         "model_type": "switch_transformers",
         "d_model": 8,

@@ -4,18 +4,18 @@ import random
 
 import pytest
 
-from lora_engine.calculator import prediction
-from lora_engine.calculator.prediction import (
+from lora_engine.calculator.memory_request import GIB, Margins
+from lora_engine.run_folder.directory import RunDirectory, RunResult
+from lora_engine.spec.run import spec_from
+from lora_engine.starter import MODEL_DIR
+from lora_engine.training.memory import prediction
+from lora_engine.training.memory.prediction import (
     MemoryRecord,
     Prediction,
     heaviest_batch,
     read_records,
     refit_margins,
 )
-from lora_engine.calculator.question import GIB, Margins
-from lora_engine.starter import MODEL_DIR
-from lora_engine.training.run_directory import RunDirectory, RunResult
-from lora_engine.training.spec import spec_from
 
 
 def record(moving, measured, staying=10, device="cpu"):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_engine.training import checkpoints
-from lora_engine.training.checkpoints import (
+from lora_engine.training.checkpointing import checkpoints
+from lora_engine.training.checkpointing.checkpoints import (
     Identity,
     Progress,
     newest_valid_checkpoint,

@@ -14,7 +14,7 @@ from lora_engine.base_models import (
     resolve_base_model,
     template_hash,
 )
-from lora_engine.compare.beforehand import foresee
+from lora_engine.compare.generate.compatibility import foresee
 from lora_engine.engine import Engine
 
 

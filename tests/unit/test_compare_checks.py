@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lora_engine.compare.checks import passes
+from lora_engine.compare.scoring.answer_checks import passes
 from lora_engine.errors import EngineError
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from lora_engine.base_models import BaseModel, resolve_base_model
-from lora_engine.compare.forgetting import Forgetting, forgetting, general_rows_for
-from lora_engine.compare.general import GENERAL_ROWS, general_rows
-from lora_engine.compare.heldout import PairedDifference
+from lora_engine.compare.prompts.general_questions import GENERAL_ROWS, general_rows
+from lora_engine.compare.scoring.forgetting import Forgetting, forgetting, general_rows_for
+from lora_engine.compare.scoring.held_out_loss import PairedDifference
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.starter import DATASET_NAMES, dataset_path
 from lora_engine.starter.corpus import training_prompts

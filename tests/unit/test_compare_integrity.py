@@ -5,9 +5,9 @@ import json
 import pytest
 
 from lora_engine.base_models import fingerprint
-from lora_engine.compare.integrity import integrity
-from lora_engine.compare.mixed import AdapterSwitch
-from lora_engine.compare.model import ComparisonModel
+from lora_engine.compare.generate.adapter_switch import AdapterSwitch
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.scoring.column_proof import integrity
 from lora_engine.errors import EngineError
 from tests.compare_models import save_adapter, save_base
 

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from lora_engine.compare import model as model_module
-from lora_engine.compare.mixed import MAX_FACTORS
-from lora_engine.compare.model import ComparisonModel, Request
-from lora_engine.compare.pool import ComparisonPool
-from lora_engine.compare.prompt_set import answer_prompts, compare_prompts
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.shared import FairLock
-from lora_engine.compare.use import AdapterUse
+from lora_engine.compare.generate import comparison_model as model_module
+from lora_engine.compare.generate.adapter_settings import AdapterUse
+from lora_engine.compare.generate.adapter_switch import MAX_FACTORS
+from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.model_pool import ComparisonPool
+from lora_engine.compare.generate.prompt_set import answer_prompts, compare_prompts
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.generate.shared_base import FairLock
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
@@ -248,7 +248,7 @@ def test_an_adapter_written_anew_is_read_anew(folder, base, settings):
 
 
 def test_the_longest_unused_adapter_makes_room(folder, base, settings, monkeypatch):
-    from lora_engine.compare import shared as shared_module
+    from lora_engine.compare.generate import shared_base as shared_module
 
     monkeypatch.setattr(shared_module, "MAX_ADAPTERS", 2)
     paths = [save_adapter(folder / f"room{seed}", base, seed=seed) for seed in range(3)]

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_engine.compare.prompt_file import PromptCase
-from lora_engine.compare.prompt_set import Answer, PromptAnswers
-from lora_engine.compare.set_report import as_jsonl, checked
-from lora_engine.compare.word_diff import MAX_WORDS, Piece, word_diff
-from pages import compare_report
+from lora_engine.compare.generate.prompt_set import Answer, PromptAnswers
+from lora_engine.compare.prompts.prompt_file import PromptCase
+from lora_engine.compare.scoring.set_report import as_jsonl, checked
+from lora_engine.compare.scoring.word_diff import MAX_WORDS, Piece, word_diff
+from pages.compare import set_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 CASES = [PromptCase("a", "blue"), PromptCase("b"), PromptCase("c", "red")]
@@ -66,7 +66,7 @@ def test_the_file_has_one_object_a_prompt():
 
 
 def test_differences_are_marked_and_escaped():
-    shown = compare_report.differences(checked(CASES, ANSWERED, None, ""), lambda name: name)
+    shown = set_report.differences(checked(CASES, ANSWERED, None, ""), lambda name: name)
     assert "it <del>is</del><ins>be</ins> blue" in shown
     assert "<img" not in shown
     assert "&lt;" in shown
@@ -74,6 +74,6 @@ def test_differences_are_marked_and_escaped():
 
 @pytest.mark.parametrize("rows", [[], checked(CASES, ANSWERED, "contains", "fine")])
 def test_summary_and_table_stand_without_and_with_rows(rows):
-    summary = compare_report.summary(rows, lambda name: name)
+    summary = set_report.summary(rows, lambda name: name)
     assert ("1 of 2 pass" in summary) == bool(rows)
-    json.loads(compare_report.table(rows, lambda name: name, checks=True))
+    json.loads(set_report.table(rows, lambda name: name, checks=True))

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lora_engine.compare import sessions as sessions_module
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.sessions import (
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.sessions import session_store as sessions_module
+from lora_engine.compare.sessions.session_store import (
     Kept,
     Session,
     SessionColumn,

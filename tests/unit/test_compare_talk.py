@@ -2,10 +2,10 @@
 
 import pytest
 
-from lora_engine.compare.sampling import Sampling
-from lora_engine.compare.use import AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.errors import EngineError
-from pages.compare_talk import ADAPTER, BASE, OWN, Said, asked_last, turn
+from pages.compare.conversation import ADAPTER, BASE, OWN, Said, asked_last, turn
 
 USES = [AdapterUse(0.5), AdapterUse(layers_off=frozenset({1}))]
 HISTORIES = [

@@ -2,7 +2,12 @@
 
 import pytest
 
-from lora_engine.compare.use import MAX_LAYER, AdapterUse, layers_in, layers_text
+from lora_engine.compare.generate.adapter_settings import (
+    MAX_LAYER,
+    AdapterUse,
+    layers_in,
+    layers_text,
+)
 from lora_engine.errors import EngineError
 
 

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from lora_engine.compare.bradley_terry import bradley_terry, wilson_interval, win_chance
-from lora_engine.compare.standings import standings
-from lora_engine.compare.votes import Ballot, Choice, Contestant, Side, VoteStore
+from lora_engine.compare.votes.bradley_terry import bradley_terry, wilson_interval, win_chance
+from lora_engine.compare.votes.standings import standings
+from lora_engine.compare.votes.vote_store import Ballot, Choice, Contestant, Side, VoteStore
 from lora_engine.errors import Conflict, NotFound
 
 # Agresti, Categorical Data Analysis, table 10.10: wins of the row's team over the column's, 1987.

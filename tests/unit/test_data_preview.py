@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from lora_engine.data import preview
-from lora_engine.data import previewing as previewing_module
+from lora_engine.data import preview_rows as previewing_module
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.training.spec import DatasetSpec
+from lora_engine.spec.run import DatasetSpec
 
 CHATML = """\
 {%- for message in messages %}

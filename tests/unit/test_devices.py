@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_engine.runs.devices import list_devices
+from lora_engine.devices import list_devices
 from lora_engine.runs.launcher import worker_environment
 from lora_engine.settings import Settings
 

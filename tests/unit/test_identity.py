@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lora_engine.training.checkpoints import Identity
-from lora_engine.training.identity import changes_since, spec_fields, spec_hash
-from lora_engine.training.spec import spec_from
+from lora_engine.spec.run import spec_from
+from lora_engine.training.checkpointing.checkpoints import Identity
+from lora_engine.training.checkpointing.identity import changes_since, spec_fields, spec_hash
 
 
 def test_the_hash_tells_what_bears_on_the_weights_and_nothing_else():

@@ -6,7 +6,7 @@ import pytest
 
 from lora_engine import calculator
 from lora_engine.errors import EngineError
-from pages import calculator_example as page
+from pages.calculator import worked_example as page
 
 
 def start() -> str:

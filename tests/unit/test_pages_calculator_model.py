@@ -9,10 +9,10 @@ import pytest
 from lora_engine import calculator
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import load_settings
-from lora_engine.training.spec import parse_spec
-from pages import calculator_choices as choices
-from pages import calculator_export, calculator_model
-from pages.train_address import address_of, spec_in_address
+from lora_engine.spec.run import parse_spec
+from pages.calculator import choices as choices
+from pages.calculator import export, whole_model
+from pages.shared.train_link import address_of, spec_in_address
 
 OPTIONS = [None, 0.0, "", "", False, False, False]
 MEMORY = ["lora", "bf16", "adamw", 2.0, 512.0, False, "RTX 4090 24 GB"]
@@ -84,7 +84,7 @@ def test_a_wrong_field_is_named(settings, field, given):
 def test_the_spec_taken_along_is_a_spec(settings):
     found = chosen(settings, name="llama-2-7b")
     counted = calculator.count_model(found.source, found.choice)
-    way, snippet, spec = calculator_export.view(found, counted)
+    way, snippet, spec = export.view(found, counted)
     read = parse_spec(spec)
     assert read.base_model == "meta-llama/Llama-2-7b-hf"
     assert read.method.target_modules == ["q_proj", "v_proj"]
@@ -134,7 +134,7 @@ def test_every_method_becomes_a_run_and_what_no_run_has_is_said(settings):
     options = [None, 0, "", "", False, False, True]
     found = chosen(settings, options=options)
     counted = calculator.count_model(found.source, found.choice)
-    _, snippet, spec = calculator_export.view(found, counted)
+    _, snippet, spec = export.view(found, counted)
     assert "lora_bias=True" in snippet
     assert parse_spec(spec).method.lora_bias
     for method in ("full", "freeze", "galore"):
@@ -165,7 +165,7 @@ def test_names_of_another_model_give_way_to_all_linear(settings):
         def __init__(self):
             self.settings = settings
 
-    act = calculator_model._Handlers(OnlySettings())
+    act = whole_model._Handlers(OnlySettings())
     values = ("gpt2", 8.0, "q_proj,v_proj", "", *OPTIONS, *MEMORY, 1000.0, 3.0)
     assert act.new_model(*values)[0] == "all-linear"
     assert act.new_model("gpt2", 8.0, "q,v", *values[3:])[0] == "q,v"
@@ -176,7 +176,7 @@ def test_names_of_another_model_give_way_to_all_linear(settings):
 def test_the_methods_stand_side_by_side():
     source = calculator.preset_source("gpt2")
     rows = calculator.compare_methods(source, calculator.LoraChoice(8, "q,v"))
-    table = json.loads(calculator_model.methods_table(rows))
+    table = json.loads(whole_model.methods_table(rows))
     names = [row["raw"][0] for row in table["rows"]]
     assert names[:3] == ["full", "freeze", "LoRA"]
     assert all(row["raw"][5] for row in table["rows"])

@@ -8,7 +8,7 @@ import math
 import plotly.graph_objects as go  # noqa: TID251
 import pytest
 
-from pages import figures, layout, live
+from pages.shared import figures, layout, live
 
 FIGURES = {
     "loss": figures.loss_curve([1, 2, 3], [3.0, math.nan, 2.0], [2], [2.5]),

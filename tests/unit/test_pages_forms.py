@@ -8,8 +8,8 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.errors import InvalidInput
-from lora_engine.training.spec import RunSpec, spec_from
-from pages.forms import NONE, SpecForm
+from lora_engine.spec.run import RunSpec, spec_from
+from pages.shared.forms import NONE, SpecForm
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")

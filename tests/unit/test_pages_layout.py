@@ -14,9 +14,10 @@ from gradio.blocks import Block  # noqa: TID251
 from app import build_dashboard
 from lora_engine.engine import Engine
 from lora_engine.settings import Settings
-from pages import COMPARE, RUNS, layout
-from pages.spectrum_shelf import Shelf
-from pages.theme import TEAL
+from pages import COMPARE, RUNS
+from pages.shared import layout
+from pages.shared.theme import TEAL
+from pages.spectrum.open_matrices import Shelf
 
 ATTACK = '<img src=x onerror="alert(1)">'
 

@@ -12,12 +12,8 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
-from lora_engine.runs import supervisor
-from lora_engine.runs.silence import Silence
-from lora_engine.runs.states import RunState
-from lora_engine.runs.store import RunStore
-from lora_engine.training import reports
-from lora_engine.training.run_directory import (
+from lora_engine.run_folder import reports
+from lora_engine.run_folder.directory import (
     FittingChange,
     MemoryShortage,
     MetricsRow,
@@ -26,18 +22,15 @@ from lora_engine.training.run_directory import (
     RunProblem,
     RunResult,
 )
-from lora_engine.training.spec import spec_from
-from pages import (
-    live,
-    runs_curves,
-    runs_figures,
-    runs_inside,
-    runs_one,
-    runs_table,
-    runs_view,
-)
-from pages.no_adapter import no_adapter_html
-from pages.train_address import spec_in_address
+from lora_engine.runs import supervisor
+from lora_engine.runs.stall_detection import Silence
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
+from lora_engine.spec.run import spec_from
+from pages.runs import curves, run_figures, run_summary, run_table, samples_and_updates, view
+from pages.shared import live
+from pages.shared.no_adapter import no_adapter_html
+from pages.shared.train_link import spec_in_address
 from tests.unit.test_pages_figures import _coloured
 
 ATTACK = "<img src=x onerror=alert(1)>"
@@ -88,25 +81,25 @@ def add(engine, settings):
     return make
 
 
-def asked(run_id="", ticked="", find="", states=(), columns=runs_table.DEFAULT, axis="steps"):
-    return runs_view.Asked(run_id, ticked, find, states, columns, axis)
+def asked(run_id="", ticked="", find="", states=(), columns=run_table.DEFAULT, axis="steps"):
+    return view.Asked(run_id, ticked, find, states, columns, axis)
 
 
 def plot(values: tuple, key: str | None = None) -> dict:
     """The figure of the loss, or of the measure of that key."""
-    keys = [None, *(what.key for what in runs_figures.MEASURES)]
+    keys = [None, *(what.key for what in run_figures.MEASURES)]
     return json.loads(values[2 + keys.index(key)])
 
 
 def table(values: tuple) -> dict:
-    return json.loads(values[4 + len(runs_figures.MEASURES)])
+    return json.loads(values[4 + len(run_figures.MEASURES)])
 
 
 def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(engine, add):
     for name in "abc":
         add(name)
-    values = runs_view.page(engine, asked("b", ticked="a,gone,a,c"))
-    for key in (None, *(what.key for what in runs_figures.MEASURES if not what.rare)):
+    values = view.page(engine, asked("b", ticked="a,gone,a,c"))
+    for key in (None, *(what.key for what in run_figures.MEASURES if not what.rare)):
         figure = plot(values, key)
         go.Figure(_coloured(figure))
         assert figure["layout"]["meta"]["description"].endswith(".")
@@ -121,8 +114,8 @@ def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(e
 def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
     add("classifier", scored=True)
     add("model")
-    values = runs_view.page(engine, asked("classifier", ticked="model"))
-    keys = [what.key for what in runs_figures.MEASURES]
+    values = view.page(engine, asked("classifier", ticked="model"))
+    keys = [what.key for what in run_figures.MEASURES]
     assert keys[:3] == ["eval_loss", "eval_accuracy", "eval_f1"]
     for key, scores in (("eval_accuracy", [0.25, 0.5, 0.75]), ("eval_f1", [0.2, 0.4, 0.6])):
         drawn, other = plot(values, key)["data"]
@@ -130,43 +123,43 @@ def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(
         assert (drawn["x"], drawn["y"]) == ([4, 8, 12], scores)
         assert other["y"] == []
         assert plot(values, key)["layout"]["yaxis"]["range"] == [0, 1.02]
-    values = runs_view.page(engine, asked("model"))
+    values = view.page(engine, asked("model"))
     assert [values[3 + keys.index(key)] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
 
 
 @pytest.mark.parametrize(("axis", "last"), [("steps", 12), ("tokens", 1200), ("time", 24.0)])
 def test_the_axis_is_steps_tokens_or_time(engine, add, axis, last):
     add("a")
-    values = runs_view.page(engine, asked("a", axis=axis))
+    values = view.page(engine, asked("a", axis=axis))
     assert plot(values)["data"][0]["x"][-1] == last
-    assert plot(values)["layout"]["xaxis"]["title"]["text"] == runs_figures.AXES[axis]
+    assert plot(values)["layout"]["xaxis"]["title"]["text"] == run_figures.AXES[axis]
 
 
 def test_at_most_eight_runs_are_drawn_and_equal_names_told_apart(engine, add):
     for number in range(10):
         add(f"run-{number:04}", name="same")
     ticked = ",".join(f"run-{number:04}" for number in range(10))
-    drawn = plot(runs_view.page(engine, asked("run-0009", ticked=ticked)), "eval_loss")["data"]
-    assert len(drawn) == runs_curves.MOST
-    assert len({trace["name"] for trace in drawn}) == runs_curves.MOST
+    drawn = plot(view.page(engine, asked("run-0009", ticked=ticked)), "eval_loss")["data"]
+    assert len(drawn) == curves.MOST
+    assert len({trace["name"] for trace in drawn}) == curves.MOST
     looks = {(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn}
-    assert len(looks) == runs_curves.MOST
+    assert len(looks) == curves.MOST
 
 
 def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engine, add):
     add("a", method={"rank": 4}, seed=7)
     add("b", state="interrupted", optimization={"max_steps": 5})
     engine.annotate("b", "a Note of mine", ["sweep", "first"])
-    keys = [key for _, key in runs_table.choices()]
+    keys = [key for _, key in run_table.choices()]
     assert {"method.rank", "optimization.max_steps", "quantization.bits", "dataset.source",
             "seed", "peak_memory_bytes", "device", "note"} <= set(keys)  # fmt: skip
-    every = table(runs_view.page(engine, asked("a", columns=keys)))
+    every = table(view.page(engine, asked("a", columns=keys)))
     assert [len(row["raw"]) for row in every["rows"]] == [len(keys) + 1] * 2
     rank = 1 + keys.index("method.rank")
     assert sorted(row["raw"][rank] for row in every["rows"]) == [4, 8]
 
     def found(**more) -> list[str]:
-        return [row["raw"][0] for row in table(runs_view.page(engine, asked("a", **more)))["rows"]]
+        return [row["raw"][0] for row in table(view.page(engine, asked("a", **more)))["rows"]]
 
     assert found() == ["b", "a"]
     assert found(find="SWEEP note") == ["b"]
@@ -178,10 +171,10 @@ def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engi
 def test_what_a_person_wrote_is_text_and_never_markup(engine, add):
     add("a", name=ATTACK, error=RunProblem(problem=ATTACK, remedy=ATTACK), state="failed")
     engine.annotate("a", ATTACK, [ATTACK[:40]])
-    page = runs_one.heading(engine, engine.run("a"))
+    page = run_summary.heading(engine, engine.run("a"))
     assert "<img" not in page
     assert page.count("&lt;img") == 5
-    assert runs_one.facts(engine, engine.run("a")).count("<img") == 0
+    assert run_summary.facts(engine, engine.run("a")).count("<img") == 0
 
 
 def test_a_table_says_which_rows_are_ticked_and_a_browser_may_say_anything():
@@ -197,13 +190,13 @@ def test_every_state_shows_what_can_be_done(engine, add):
     texts = {}
     for state in RunState:
         run_id = add(f"in-{state}", state=str(state))
-        texts[state] = runs_one.heading(engine, engine.run(run_id))
+        texts[state] = run_summary.heading(engine, engine.run(run_id))
         assert f'rs-state-{state}"' in texts[state]
     assert "It is next" in texts[RunState.QUEUED]
     assert "Compare with the base" in texts[RunState.FINISHED]
     assert "killed" in texts[RunState.INTERRUPTED]
     assert "saving a checkpoint" in texts[RunState.PAUSING]
-    assert runs_view.page(engine, asked())[0]
+    assert view.page(engine, asked())[0]
 
 
 def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
@@ -221,7 +214,7 @@ def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
 
 def test_a_classifier_is_not_sent_to_the_chat(engine, add):
     add("a", state="finished", task="sequence_classification")
-    heading = runs_one.heading(engine, engine.run("a"))
+    heading = run_summary.heading(engine, engine.run("a"))
     assert "See its spectrum" in heading
     assert "Compare with the base" not in heading
 
@@ -271,19 +264,19 @@ def test_want_of_memory_shows_the_figures_and_the_nearest_change_as_a_button(eng
     )
     error = RunProblem(problem="Out of memory.", remedy="Halve it.", out_of_memory=short)
     add("a", state="failed", error=error)
-    page = runs_one.heading(engine, engine.run("a"))
+    page = run_summary.heading(engine, engine.run("a"))
     assert "Expected: 3.00 GiB; measured peak: 2.00 GiB; there was: unknown" in page
     assert "Train with batch of 4 and QLoRA" in page
     address = "/train?from=a&amp;optimization.batch_size=4&amp;quantization.bits=4"
     assert f'href="{address}"' in page
     nothing = error.model_copy(update={"out_of_memory": short.model_copy(update={"changes": ()})})
     add("b", state="failed", error=nothing)
-    assert "smaller base model" in runs_one.heading(engine, engine.run("b"))
+    assert "smaller base model" in run_summary.heading(engine, engine.run("b"))
 
 
 def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engine, add):
     run_id = add("a")
-    assert "No sample answers" in runs_inside.values(engine, run_id)[1]
+    assert "No sample answers" in samples_and_updates.values(engine, run_id)[1]
     path = engine.directory(run_id).path
     for step in range(0, 100, 10):
         reports.append(
@@ -294,10 +287,10 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
             name="model.layers.0.q_proj", frobenius_norm=step / 10, effective_rank=2.0
         )
         reports.append(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
-    mark, samples, norms, ranks = runs_inside.values(engine, run_id)
-    assert mark != runs_inside.mark_of(engine, "")
+    mark, samples, norms, ranks = samples_and_updates.values(engine, run_id)
+    assert mark != samples_and_updates.mark_of(engine, "")
     assert "<img" not in samples
-    assert samples.count("<tr>") == runs_inside.SHOWN_ANSWERS
+    assert samples.count("<tr>") == samples_and_updates.SHOWN_ANSWERS
     assert "before" in samples
     assert "step 90" in samples
     for figure in (norms, ranks):
@@ -312,7 +305,7 @@ def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
     assert engine.move_in_queue("c", -1) == ["a", "c", "b"]
     assert engine.move_in_queue("c", -5) == ["c", "a", "b"]
     assert engine.move_in_queue("c", 1) == ["a", "c", "b"]
-    shown = runs_view.page(engine, asked("c"))
+    shown = view.page(engine, asked("c"))
     names = ("pause", "resume", "cancel", "earlier", "later", "delete")
     visible = dict(zip(names, (button.visible for button in shown[-6:]), strict=True))
     assert visible == {
@@ -338,11 +331,11 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
     result = directory.result().model_copy(update={"eval_accuracy": 0.875, "eval_f1": 0.75})
     directory.write_result(result)
 
-    facts = runs_one.facts(engine, engine.run("classifier"))
+    facts = run_summary.facts(engine, engine.run("classifier"))
     assert "<dt>Accuracy</dt><dd>0.875</dd>" in facts
     assert "<dt>F1</dt><dd>0.750</dd>" in facts
-    assert "Accuracy" not in runs_one.facts(engine, engine.run("plain"))
-    shown = table(runs_view.page(engine, asked(columns=("eval_accuracy", "eval_f1"))))
+    assert "Accuracy" not in run_summary.facts(engine, engine.run("plain"))
+    shown = table(view.page(engine, asked(columns=("eval_accuracy", "eval_f1"))))
     assert {row["raw"][0]: row["raw"][1:] for row in shown["rows"]} == {
         "classifier": [0.875, 0.75], "plain": [None, None],
     }  # fmt: skip
@@ -355,4 +348,4 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
 def test_a_worker_that_gets_nowhere_is_said_to_be(engine, add, monkeypatch, silence, words):
     add("a", state="running")
     monkeypatch.setattr(engine, "silence", lambda _: silence)
-    assert words in runs_one.heading(engine, engine.run("a"))
+    assert words in run_summary.heading(engine, engine.run("a"))

@@ -11,18 +11,19 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
+from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.training.run_directory import RunDirectory
-from lora_engine.training.spec import spec_from
-from pages import runs, runs_table, runs_view
+from lora_engine.spec.run import spec_from
+from pages import runs
+from pages.runs import run_table, view
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 SKIPPED = gr.skip()
-NOTHING_MORE = ("", (), runs_table.DEFAULT, "steps")  # find, states, columns, axis
+NOTHING_MORE = ("", (), run_table.DEFAULT, "steps")  # find, states, columns, axis
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, en
     assert "<h2>old " in shown["run-heading"]
     assert shown["note"] == SKIPPED  # what the person writes there is theirs
     engine.delete("old")
-    new = runs_view.Asked("new", "", *NOTHING_MORE)
+    new = view.Asked("new", "", *NOTHING_MORE)
 
     shown, values = ticked(page, "old")
     assert problems(values) == ["There is no run 'old'. The newest run is shown."]
@@ -122,7 +123,7 @@ def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, en
     assert shown["note"] == "about new"
     assert values[0] == "new"  # is asked for from now on
 
-    _, values = ticked(page, "new", mark=runs_view.mark_of(engine, new))
+    _, values = ticked(page, "new", mark=view.mark_of(engine, new))
     assert values == [SKIPPED] * (len(values) - 1) + [""]
 
 

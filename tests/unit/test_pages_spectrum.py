@@ -22,14 +22,14 @@ from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import Stopped, decompose, pool
 from lora_engine.weights.matrix import array_matrix
-from pages.spectrum_api import svd_endpoint
-from pages.spectrum_grid import Cell, Measure, grid_value, place
-from pages.spectrum_job import Job, Turn, Turns
-from pages.spectrum_pair import _compared
-from pages.spectrum_routes import ADDRESS, add_routes
-from pages.spectrum_shelf import OpenMatrix, Shelf
-from pages.spectrum_source import Wanted, matrices_of, open_wanted
-from pages.spectrum_view import view_value
+from pages.spectrum.api import svd_endpoint
+from pages.spectrum.long_work import Job, Turn, Turns
+from pages.spectrum.matrix_source import Wanted, matrices_of, open_wanted
+from pages.spectrum.matrix_view import view_value
+from pages.spectrum.module_map import Cell, Measure, grid_value, place
+from pages.spectrum.open_matrices import OpenMatrix, Shelf
+from pages.spectrum.routes import ADDRESS, add_routes
+from pages.spectrum.two_adapters_tab import _compared
 
 TEACHING_ENERGY = (0.78352, 0.92638, 0.99979141)  # of the 5 x 5 teaching matrix, NUMERICS.md
 

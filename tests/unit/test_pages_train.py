@@ -6,11 +6,11 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.training.availability import Machine
-from lora_engine.training.spec import spec_from
-from pages import train_fields
-from pages.forms import SpecForm
-from pages.train_address import address_of, opening_spec, spec_in_address
+from lora_engine.spec.run import spec_from
+from lora_engine.training.compatibility import Machine
+from pages.shared.forms import SpecForm
+from pages.shared.train_link import address_of, opening_spec, spec_in_address
+from pages.train import form_fields
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -51,10 +51,10 @@ def test_what_the_page_shows_anyway_is_left_out():
 
 def test_the_form_says_what_this_machine_cannot_run_and_why(settings, monkeypatch):
     bare = Machine(has_gpu=False, packages=frozenset({"tensorboard", "bitsandbytes"}))
-    monkeypatch.setattr(train_fields, "this_machine", lambda _: bare)
+    monkeypatch.setattr(form_fields, "this_machine", lambda _: bare)
     form = SpecForm()
     with gr.Blocks():
-        train_fields.more_fields(form, Engine(settings))
+        form_fields.more_fields(form, Engine(settings))
     trackers = form.component("report.report_to").info
     assert "wandb (wandb is not installed: pip install wandb)" in trackers
     assert "trackio (trackio is not installed: pip install trackio)" in trackers

@@ -11,7 +11,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
-from pages.wiring import expose, field_id, problem_box, problem_value, wire
+from pages.shared.wiring import expose, field_id, problem_box, problem_value, wire
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_engine.compare.prompt_file import (
+from lora_engine.compare.prompts.prompt_file import (
     PromptCase,
     case_of,
     cases_in,

@@ -3,14 +3,14 @@
 import multiprocessing
 import os
 
-from lora_engine.training.run_directory import (
+from lora_engine.run_folder.directory import (
     MetricsRow,
     MetricsWriter,
     RunDirectory,
     is_alive,
     try_lock,
 )
-from lora_engine.training.spec import RunSpec
+from lora_engine.spec.run import RunSpec
 
 
 def row(step, loss=1.0, **more):

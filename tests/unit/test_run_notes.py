@@ -4,11 +4,11 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
+from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.runs.notes import MAX_NOTE, read_note, read_tags
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.training.run_directory import RunDirectory
-from lora_engine.training.spec import RunSpec
+from lora_engine.spec.run import RunSpec
 
 
 def test_a_note_keeps_its_lines_and_tags_come_once():

@@ -16,8 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pages import security
-from pages.security import ANSWER_HEADERS, MEGABYTE, MULTIPART_BYTES, Guard, host_name
+from pages.shared import security
+from pages.shared.security import ANSWER_HEADERS, MEGABYTE, MULTIPART_BYTES, Guard, host_name
 
 HOST = "127.0.0.1:7860"
 

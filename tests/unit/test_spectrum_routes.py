@@ -25,8 +25,8 @@ from lora_engine.spectrum import (
 )
 from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.orthonormal import orthonormal, triangle
+from lora_engine.spectrum.progress import QUIET
 from lora_engine.spectrum.randomized import _residual_bound
-from lora_engine.spectrum.watch import QUIET
 from lora_engine.weights import open_matrix
 from lora_engine.weights.matrix import ArrayMatrix
 

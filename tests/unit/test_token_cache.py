@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from lora_engine.data import token_cache
-from lora_engine.data.labelling import label_rows, labels_of
+from lora_engine.data.class_labels import label_rows, labels_of
 from lora_engine.data.rows import Message, Row
 from lora_engine.data.token_cache import TokenCache, key_of
-from lora_engine.data.tokenizing import tokenize
+from lora_engine.data.tokenization import tokenize
 from tests.tiny import save_tiny_tokenizer
 
 ROWS = [

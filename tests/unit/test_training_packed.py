@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_engine.data import TokenizedRow
-from lora_engine.training.packed import pack
+from lora_engine.training.forward.packed import pack
 
 ROWS = [
     TokenizedRow(0, (5, 6, 7), (-100, 6, 7), False),

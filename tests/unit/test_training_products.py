@@ -7,9 +7,9 @@ import os
 import pytest
 import torch
 
-from lora_engine.training import products
-from lora_engine.training.fused_linear import Layer, adapted_linears
-from lora_engine.training.head_loss import HeadLoss
+from lora_engine.training.kernels import matmul
+from lora_engine.training.kernels.fused_linear import Layer, adapted_linears
+from lora_engine.training.kernels.head_loss import HeadLoss
 
 AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
 
@@ -20,11 +20,11 @@ def processor(tmp_path, monkeypatch):
 
     def say(text: str) -> None:
         (tmp_path / "cpuinfo").write_text(text)
-        monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
-        products.mkl_is_slow.cache_clear()
+        monkeypatch.setattr(matmul, "CPUINFO", tmp_path / "cpuinfo")
+        matmul.mkl_is_slow.cache_clear()
 
     yield say
-    products.mkl_is_slow.cache_clear()
+    matmul.mkl_is_slow.cache_clear()
 
 
 needs_both = pytest.mark.skipif(
@@ -36,9 +36,9 @@ needs_both = pytest.mark.skipif(
 @needs_both
 def test_the_choice_rests_on_the_processor(processor):
     processor(AMD)
-    assert products.mkl_is_slow()
+    assert matmul.mkl_is_slow()
     processor(INTEL)
-    assert not products.mkl_is_slow()
+    assert not matmul.mkl_is_slow()
 
 
 @needs_both
@@ -50,11 +50,11 @@ def test_linear_and_product(processor, vendor, shape):
     m, k, n = shape
     x, w, b = torch.randn(m, k), torch.randn(n, k), torch.randn(n)
     exact = x.double() @ w.double().T
-    torch.testing.assert_close(products.linear(x, w, b), (exact + b).float(), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(products.linear(x, w), exact.float(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(matmul.linear(x, w, b), (exact + b).float(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(matmul.linear(x, w), exact.float(), rtol=1e-5, atol=1e-4)
     # transposed views, as the gradients hand them over
     torch.testing.assert_close(
-        products.product(w, x.T), exact.T.float().contiguous(), rtol=1e-5, atol=1e-4
+        matmul.product(w, x.T), exact.T.float().contiguous(), rtol=1e-5, atol=1e-4
     )
 
 
@@ -84,9 +84,9 @@ def test_the_kept_kernels_are_bounded_only_where_they_are_made(processor, monkey
         monkeypatch.setenv(name, "unset")
         monkeypatch.delenv(name)
     processor(INTEL)
-    products.bound_kept_kernels()
+    matmul.bound_kept_kernels()
     assert not any(name in os.environ for name in names)
     processor(AMD)
     monkeypatch.setenv(names[0], "7")  # a person's own bound stays
-    products.bound_kept_kernels()
-    assert [os.environ[name] for name in names] == ["7", products.KEPT_KERNELS]
+    matmul.bound_kept_kernels()
+    assert [os.environ[name] for name in names] == ["7", matmul.KEPT_KERNELS]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lora_engine.training.run_directory import MetricsRow
-from lora_engine.training.verdict import verdict
+from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.training.reporting.verdict import verdict
 
 
 def curve(losses, evaluations=()):

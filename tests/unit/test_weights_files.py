@@ -78,7 +78,7 @@ def test_safetensors_dtypes_widen_as_torch_does(tmp_path, dtype):
 
 
 def test_every_float8_code_is_torch_s():
-    from lora_engine.weights.stored import FLOAT8_E4M3, FLOAT8_E5M2
+    from lora_engine.weights.stored_matrix import FLOAT8_E4M3, FLOAT8_E5M2
 
     codes = torch.arange(256, dtype=torch.uint8)
     np.testing.assert_array_equal(FLOAT8_E4M3, codes.view(torch.float8_e4m3fn).float().numpy())

@@ -1,0 +1,244 @@
+"""The parameters a LoRA choice trains in a whole model, counted by PEFT on the meta device.
+
+No weights, no GPU: transformers builds the shapes, PEFT adds its adapters to them, and what PEFT
+made is counted. Layers that are twins are given to PEFT once (`layers.py`); a parity test holds
+the result equal to PEFT on the whole model.
+"""
+
+from __future__ import annotations
+
+import warnings as python_warnings
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.calculator.choice import LoraChoice
+from lora_engine.calculator.matrix_count import rank_warnings
+from lora_engine.calculator.meta_model import build_errors, build_meta_model, defaulted_fields
+from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule
+from lora_engine.calculator.model_source import ModelSource
+from lora_engine.calculator.repeated_layers import (
+    find_twins,
+    keep_one_of_each,
+    kind_of,
+    names_of_all_twins,
+    natural_order,
+    tells_layers_apart,
+)
+from lora_engine.calculator.targets import (
+    FUSED_QKV,
+    AvailableModule,
+    group_modules,
+    head_path,
+    resolve_targets,
+    targetable_modules,
+    targeted_modules,
+)
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.library_imports import import_peft
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+ADAPTER_BYTES = 4  # PEFT keeps and saves the adapter in float32 unless told otherwise
+
+
+def count_model(source: ModelSource, choice: LoraChoice) -> ModelCount:
+    """Count what `choice` trains in the model of `source`.
+
+    Raises InvalidInput for a target or saved module that matches nothing (naming what would), for
+    a config that lacks its shapes, and EngineError with PEFT's own words where PEFT refuses.
+    """
+    model = build_meta_model(source)
+    base_parameters = sum(p.numel() for p in model.parameters())
+    given = (*choice.target_modules, *choice.rank_pattern, *choice.modules_to_save)
+    twins = {} if tells_layers_apart(given) else find_twins(model)
+    keep_one_of_each(model, twins)
+    _check_saved(model, choice)
+    targets = resolve_targets(model, choice)
+    saves_embedding = _targets_embedding(model, choice)
+    said: list[str] = []
+    adapted = add_lora(model, choice, targets, said)
+    counted, saved = _read_counts(adapted)
+    modules = _spread(counted, twins)
+    saved_modules = tuple(
+        SavedModule(name, s.parameters) for s in saved for name in names_of_all_twins(s.name, twins)
+    )
+    trained = [*modules, *saved_modules]
+    total = sum(m.parameters for m in trained)
+    return ModelCount(
+        model=source.label,
+        choice=choice,
+        base_parameters=base_parameters,
+        trainable_parameters=total,
+        modules=modules,
+        saved_modules=saved_modules,
+        resolved_targets=_for_all_twins(targets, twins),
+        adapter_bytes=ADAPTER_BYTES * (total + saves_embedding) + 240 * len(trained),
+        warnings=(
+            *source.notes,
+            *defaulted_fields(source),
+            *_warnings(modules, choice, targets),
+            *said,
+        ),
+    )
+
+
+def _for_all_twins(
+    targets: str | list[str], twins: dict[str, tuple[str, ...]]
+) -> str | tuple[str, ...]:
+    """The targets as the whole model needs them: a full path is one for each twin."""
+    if isinstance(targets, str):
+        return targets
+    return tuple(name for target in targets for name in names_of_all_twins(target, twins))
+
+
+def available_modules(
+    source: ModelSource, choice: LoraChoice | None = None
+) -> tuple[AvailableModule, ...]:
+    """What the model of `source` has that LoRA can adapt, one line a kind, for a tick-list.
+
+    With a choice, the lines it adapts are marked `chosen`. Raises InvalidInput for a target that
+    matches nothing, naming what would.
+    """
+    model = build_meta_model(source)
+    chosen = targeted_modules(model, choice) if choice is not None else []
+    return group_modules(targetable_modules(model), head_path(model), chosen)
+
+
+def add_lora(
+    model: PreTrainedModel, choice: LoraChoice, targets: str | list[str], said: list[str]
+) -> nn.Module:
+    """`model` with PEFT's adapters, on the meta device; PEFT's own warnings are added to `said`.
+
+    Raises EngineError with PEFT's words where it refuses the combination.
+    """
+    import torch
+
+    import_peft()
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=choice.rank,
+        lora_alpha=choice.lora_alpha,
+        lora_dropout=choice.dropout,
+        target_modules=targets,
+        rank_pattern=dict(choice.rank_pattern),
+        use_dora=choice.use_dora,
+        use_rslora=choice.use_rslora,
+        lora_bias=choice.lora_bias,
+        modules_to_save=list(choice.modules_to_save) or None,
+    )
+    try:
+        with python_warnings.catch_warnings(record=True) as caught, torch.device("meta"):
+            python_warnings.simplefilter("always")
+            adapted = get_peft_model(model, config, low_cpu_mem_usage=True)
+    except build_errors() as error:
+        message = " ".join(str(error).split())[:400]
+        raise EngineError(
+            f"PEFT refuses this choice: {message}", "Change the targets or the option it names."
+        ) from error
+    # PEFT also warns of keys it adds itself for fused experts; only the person's own are news.
+    unmatched = [
+        str(w.message) for w in caught if "rank_pattern keys did not match" in str(w.message)
+    ]
+    said += [m for m in unmatched if any(f"'{key}'" in m for key in choice.rank_pattern)]
+    return adapted
+
+
+def _check_saved(model: PreTrainedModel, choice: LoraChoice) -> None:
+    """Raise InvalidInput for every module to save that the model does not have."""
+    paths = [path for path, _ in model.named_modules() if path]
+    problems = [
+        FieldProblem("modules_to_save", f"{name!r} matches no module")
+        for name in choice.modules_to_save
+        if not any(path == name or path.endswith(f".{name}") for path in paths)
+    ]
+    if problems:
+        outer = sorted({p for p in paths if "*" not in kind_of(p) and p.count(".") < 3})[:40]
+        raise InvalidInput("The LoRA choice", problems, f"This model has: {', '.join(outer)}.")
+
+
+def _targets_embedding(model: PreTrainedModel, choice: LoraChoice) -> int:
+    """Parameters of the base's embedding that PEFT saves along because it is targeted, else 0."""
+    embedding = model.get_input_embeddings()
+    path = next((p for p, module in model.named_modules() if module is embedding), None)
+    targeted = path is not None and any(
+        target in ("embeddings", path) or path.endswith(f".{target}")
+        for target in choice.target_modules
+    )
+    return embedding.weight.numel() if targeted else 0
+
+
+def _read_counts(adapted: nn.Module) -> tuple[list[ModuleCount], list[SavedModule]]:
+    """What PEFT made, module by module, under the names the modules have in the base model."""
+    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora.layer import ParamWrapper
+    from peft.utils import ModulesToSaveWrapper
+
+    counted, saved = [], []
+    for path, module in adapted.named_modules():
+        name = path.removeprefix("base_model.model.")
+        if isinstance(module, ParamWrapper):
+            while name.endswith(".base_layer"):
+                name = name.removesuffix(".base_layer")
+            name = f"{name}.{module.parameter_name}".removesuffix(".weight")
+            counted.append(_module_count(name, module, module.num_experts))
+        elif isinstance(module, LoraLayer):
+            counted.append(_module_count(name, module, 1))
+        elif isinstance(module, ModulesToSaveWrapper):
+            copies = module.modules_to_save["default"]
+            saved.append(SavedModule(name, sum(p.numel() for p in copies.parameters())))
+    return counted, saved
+
+
+def _module_count(name: str, module: nn.Module, experts: int) -> ModuleCount:
+    """The count of one PEFT layer: its own adapter tensors, not those of layers inside it."""
+    own = [getattr(module, name) for name in set(module.adapter_layer_names)]
+    parameters = sum(_numel(holder) for holder in own if "default" in holder)
+    return ModuleCount(
+        name, module.in_features, module.out_features, module.r["default"], parameters, experts
+    )
+
+
+def _numel(holder: Any) -> int:
+    """Parameters in an adapter's entry, which is a module or a bare parameter."""
+    entry = holder["default"]
+    return entry.numel() if hasattr(entry, "numel") else sum(p.numel() for p in entry.parameters())
+
+
+def _spread(counted: list[ModuleCount], twins: dict[str, tuple[str, ...]]) -> tuple:
+    """Every count copied to the twins of its layer, in the model's natural order."""
+    places = {name: i for i, name in enumerate(dict.fromkeys(kind_of(m.name) for m in counted))}
+    spread = [
+        ModuleCount(name, m.in_features, m.out_features, m.rank, m.parameters, m.experts)
+        for m in counted
+        for name in names_of_all_twins(m.name, twins)
+    ]
+    by_layer = [([p for p in natural_order(m.name) if p[0] == 0], m) for m in spread]
+    stacks = {kind_of(m.name): kind_of(m.name).partition("*")[0] for m in counted}
+    order = list(dict.fromkeys(stacks.values()))
+    by_layer.sort(
+        key=lambda item: (
+            order.index(stacks[kind_of(item[1].name)]),
+            item[0],
+            places[kind_of(item[1].name)],
+        )
+    )
+    return tuple(m for _, m in by_layer)
+
+
+def _warnings(
+    modules: tuple[ModuleCount, ...], choice: LoraChoice, targets: str | list[str]
+) -> tuple[str, ...]:
+    """One warning for each kind whose rank saves nothing, and for roles that are fused."""
+    found: dict[str, None] = {}
+    for name in targets if {"q", "k", "v"} & set(choice.target_modules) else ():
+        if name.rpartition(".")[2] in FUSED_QKV:
+            found[f"Query, key and value are one weight here ({name}): all three are adapted."] = (
+                None
+            )
+    for m in modules:
+        if m.experts == 1 and m.in_features and m.out_features:
+            warned = rank_warnings(kind_of(m.name), m.out_features, m.in_features, m.rank)
+            found |= dict.fromkeys(warned)
+    return tuple(found)

@@ -1,0 +1,203 @@
+"""From a checked config to the real model class on the meta device: shapes without weights.
+
+transformers builds the model that `architectures` names; no code of the config's is run
+(trust_remote_code stays False), no file is fetched, and a model of more modules than any real one
+is refused while it is being built. This module knows nothing of adapters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.calculator.model_source import ModelSource
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.library_imports import import_transformers
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+MAX_MODULES = 50_000
+
+# transformers changes process-wide state (default dtype, patched functions) while it builds.
+_BUILDING = threading.Lock()
+
+# The order in which a class is looked for when `architectures` names none.
+MAPPING_NAMES = (
+    "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
+    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING",
+    "MODEL_FOR_MASKED_LM_MAPPING",
+    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
+    "MODEL_FOR_QUESTION_ANSWERING_MAPPING",
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    "MODEL_MAPPING",
+)
+
+
+def build_meta_model(source: ModelSource) -> PreTrainedModel:
+    """The model of `source` with every parameter on the meta device, base weights tied.
+
+    Raises InvalidInput naming `model_type`, `architectures` or the field that is missing, and
+    EngineError with transformers' own words where the values do not make a model.
+    """
+    import torch
+
+    config = read_config(source)
+    model_class = _model_class(source, config)
+    try:
+        with _BUILDING, torch.device("meta"), _bounded_modules(source.label):
+            return model_class._from_config(
+                config, attn_implementation="eager", dtype=torch.float32
+            )
+    except build_errors() as error:
+        raise _not_a_model(source, error) from error
+
+
+def build_errors() -> tuple[type[Exception], ...]:
+    """What transformers and PEFT raise on values that do not make a model."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (
+        StrictDataclassError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    )
+
+
+def read_config(source: ModelSource) -> PretrainedConfig:
+    """The transformers config object of `source`. Raises as `build_meta_model` does."""
+    import_transformers()
+    from transformers import CONFIG_MAPPING
+
+    given = source.config
+    model_type = given["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type[:100], list(CONFIG_MAPPING.keys()), n=3)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        message = f"got {model_type[:100]!r}, which this transformers does not know{hint}"
+        remedy = "Use a model_type that transformers has without code from the hub."
+        raise InvalidInput(source.label, [FieldProblem("model_type", message)], remedy)
+    try:
+        config_class = CONFIG_MAPPING[model_type]
+        problems = _missing_fields(given, config_class, "")
+        if problems:
+            remedy = "Add them: transformers would silently take another model's numbers."
+            raise InvalidInput(f"The config of {source.label}", problems, remedy)
+        return config_class.from_dict(given)
+    except build_errors() as error:
+        raise _not_a_model(source, error) from error
+
+
+def defaulted_fields(source: ModelSource) -> tuple[str, ...]:
+    """Warnings for shape fields that `source` leaves out, so that transformers' default counts."""
+    import_transformers()
+    from transformers import CONFIG_MAPPING
+
+    given = source.config
+    config_class = CONFIG_MAPPING[given["model_type"]]
+    if config_class.sub_configs:
+        return ()
+    config = config_class.from_dict(given)
+    warnings = []
+    for name in ("vocab_size", "num_attention_heads", "intermediate_size", "num_key_value_heads"):
+        default = getattr(config, name, None)
+        if default is not None and not _has(given, config_class, name):
+            warnings.append(f"{name} is not in the config; transformers takes {default:,}.")
+    return tuple(warnings)
+
+
+def _missing_fields(given: dict[str, Any], config_class: type, path: str) -> list[FieldProblem]:
+    """Width and depth, which a config must state: transformers has a default for both."""
+    sub_configs = config_class.sub_configs
+    if sub_configs:
+        return [
+            problem
+            for name, sub_class in sub_configs.items()
+            if isinstance(given.get(name), dict) and hasattr(sub_class, "attribute_map")
+            for problem in _missing_fields(given[name], sub_class, f"{path}{name}.")
+        ]
+    defaults = config_class()
+    return [
+        FieldProblem(f"{path}{_spelling(config_class, name)}", "is missing")
+        for name in ("hidden_size", "num_hidden_layers")
+        if isinstance(getattr(defaults, name, None), int) and not _has(given, config_class, name)
+    ]
+
+
+def _has(given: dict[str, Any], config_class: type, name: str) -> bool:
+    return name in given or _spelling(config_class, name) in given
+
+
+def _spelling(config_class: type, name: str) -> str:
+    """How this class spells a standard field: GPT-2 calls hidden_size n_embd."""
+    return config_class.attribute_map.get(name, name)
+
+
+def _model_class(source: ModelSource, config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class `architectures` names, out of those transformers registers for this config."""
+    from transformers.models.auto import modeling_auto
+
+    known: dict[str, type[PreTrainedModel]] = {}
+    for mapping_name in MAPPING_NAMES:
+        mapping = getattr(modeling_auto, mapping_name)
+        found = mapping.get(type(config), ())
+        for model_class in found if isinstance(found, list | tuple) else (found,):
+            known.setdefault(model_class.__name__, model_class)
+    asked = source.config.get("architectures") or []
+    first = asked[0] if isinstance(asked, list) and asked else None
+    if isinstance(first, str) and first in known:
+        return known[first]
+    if asked or not known:
+        message = f"got {str(asked)[:100]}, {', '.join(known) or 'none'} can be built"
+        remedy = "Name one of these classes first in architectures."
+        raise InvalidInput(source.label, [FieldProblem("architectures", message)], remedy)
+    return next(iter(known.values()))
+
+
+@contextmanager
+def _bounded_modules(label: str) -> Iterator[None]:
+    """Refuse, while it is being built in this thread, a model with more than MAX_MODULES modules.
+
+    Fields that multiply (layers times experts) pass any bound on one field; this one they do not.
+    """
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    thread, counted = threading.get_ident(), 0
+
+    def count(*_: Any) -> None:
+        nonlocal counted
+        if threading.get_ident() != thread:
+            return
+        counted += 1
+        if counted > MAX_MODULES:
+            raise EngineError(
+                f"{label} would have more than {MAX_MODULES:,} modules.",
+                "Check its numbers of layers and experts.",
+            )
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _not_a_model(source: ModelSource, error: Exception) -> EngineError:
+    model_type = source.config["model_type"]
+    said = " ".join(str(error).split())[:300]
+    return EngineError(
+        f"transformers cannot build a {model_type} from the config of {source.label}: "
+        f"{type(error).__name__}: {said}.",
+        "Correct the field named there, or take the config.json that came with the model.",
+    )

@@ -1,0 +1,83 @@
+"""What a person sees of answers in the making: text, counts, speeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lora_engine.compare.generate.decode import FinishReason, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ColumnProgress:
+    """One answer so far. `finished` is None while it grows, then why it ended.
+
+    "failed" is for a column on another server, with what went wrong in `problem`.
+
+    tokens_per_s counts from the first token on; first_token_s from the call. prompt_tokens is
+    the length of the conversation before the answer.
+    """
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    tokens_per_s: float
+    finished: FinishReason | Literal["failed"] | None
+    first_token_s: float | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    columns: Mapping[str, ColumnProgress]
+    elapsed_s: float
+
+    @property
+    def finished(self) -> bool:
+        return all(column.finished for column in self.columns.values())
+
+
+class Report:
+    """Turns rows into what a person sees: text, counts and speeds."""
+
+    def __init__(self, rows: Mapping[str, Row], tokenizer: PreTrainedTokenizerBase) -> None:
+        self._rows = rows
+        self._tokenizer = tokenizer
+        self._started = time.perf_counter()
+        self._texts: dict[str, tuple[int, str]] = {}
+
+    def progress(self) -> Progress:
+        columns = {name: self._column(name, row) for name, row in self._rows.items()}
+        return Progress(columns, time.perf_counter() - self._started)
+
+    def _column(self, name: str, row: Row) -> ColumnProgress:
+        speed, first = 0.0, None
+        if row.first_token_at is not None:
+            first = row.first_token_at - self._started
+            elapsed = row.last_token_at - row.first_token_at
+            speed = (len(row.tokens) - 1) / elapsed if elapsed > 0 else 0.0
+        return ColumnProgress(
+            text=self._text(name, row),
+            tokens=len(row.tokens),
+            prompt_tokens=len(row.prompt),
+            tokens_per_s=speed,
+            finished=row.finished,
+            first_token_s=first,
+        )
+
+    def _text(self, name: str, row: Row) -> str:
+        """The whole answer decoded anew, so no space and no split character goes wrong."""
+        tokens = len(row.tokens)
+        known, text = self._texts.get(name, (-1, ""))
+        if known != tokens or row.finished:
+            text = self._tokenizer.decode(
+                row.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            self._texts[name] = (tokens, text)
+        # A character whose bytes are not all here yet ends the text as U+FFFD.
+        return text if row.finished else text.rstrip("\ufffd")

@@ -1,0 +1,47 @@
+"""Local columns and one on another server, answered at the same time and reported as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from lora_engine.compare.generate.answer_progress import Progress
+from lora_engine.compare.generate.comparison_model import SLICE_S, ComparisonModel, Request
+from lora_engine.compare.generate.remote_server import RemoteAnswer, Server
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.data import Message
+
+SERVER_COLUMN = "server"
+
+
+def answer_together(
+    model: ComparisonModel,
+    requests: Sequence[Request],
+    server: Server,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    should_stop: Callable[[], bool],
+) -> Iterator[Progress]:
+    """As `ComparisonModel.answer_all`, with the server's answer to `messages` as one column more.
+
+    What goes wrong on the server ends its own column, with `problem` saying what.
+    """
+    local = model.answer_all(requests, sampling, should_stop) if requests else iter(())
+    remote = RemoteAnswer(server, messages, sampling)
+    started = time.perf_counter()
+    last = Progress({}, 0.0)
+    try:
+        for last in local:
+            yield _joined(last, remote)
+        while not _joined(last, remote).finished and not should_stop():
+            time.sleep(SLICE_S)
+            last = replace(last, elapsed_s=time.perf_counter() - started)
+            yield _joined(last, remote)
+    finally:
+        remote.stop()
+    yield _joined(last, remote)
+
+
+def _joined(local: Progress, remote: RemoteAnswer) -> Progress:
+    return Progress({**local.columns, SERVER_COLUMN: remote.progress()}, local.elapsed_s)

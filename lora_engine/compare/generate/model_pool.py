@@ -1,0 +1,56 @@
+"""Keeps one base model loaded between callers, so that a page need not load it again.
+
+One base at a time: asking for another one drops the first as soon as nobody generates with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.settings import Settings
+
+
+class ComparisonPool:
+    """Hands out comparison models over one shared base. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._guard = threading.Lock()
+        self._shared: SharedBase | None = None
+
+    def get(self, base: BaseModel, adapters: Mapping[str, Path]) -> ComparisonModel:
+        """A model with these columns; the base is loaded only if it is another one.
+
+        Bases are told apart by their fingerprint, so a model saved anew is loaded anew.
+        Raises EngineError (or a kind of it) for a base or an adapter that cannot be used.
+        """
+        model = ComparisonModel(self._base(base), {})
+        for column, folder in adapters.items():
+            model.add_adapter(column, folder)
+        return model
+
+    def loaded(self) -> str | None:
+        """The name of the base in memory."""
+        shared = self._shared
+        return None if shared is None else shared.base.name
+
+    def unload(self) -> None:
+        """Let the base go; answers in progress finish first."""
+        with self._guard:
+            self._shared = None
+
+    def _base(self, base: BaseModel) -> SharedBase:
+        with self._guard:
+            current = self._shared
+            if current is None or not self._is_same(current, base):
+                self._shared = current = None  # let go of the old base before loading another
+                current = self._shared = SharedBase.load(base, self._settings)
+            return current
+
+    def _is_same(self, current: SharedBase, base: BaseModel) -> bool:
+        return current.base == base and current.fingerprint == fingerprint(base)

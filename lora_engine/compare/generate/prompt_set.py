@@ -1,0 +1,168 @@
+"""Many prompts at once: every prompt answered by every column, in batches.
+
+The same engine as the chat, so a prompt's answer is the one that the chat would give.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_engine.base_models import BaseModel
+from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.comparison_model import ComparisonModel, Progress, Request
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.data import Message
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+
+BATCH_ROWS = 16
+MAX_PROMPTS = 10_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    name: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class PromptAnswers:
+    prompt: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class PromptSetResult:
+    """Every prompt with each column's answer, in the order of the prompts.
+
+    warnings: what a person should know about the adapters on this base.
+    """
+
+    prompts: tuple[PromptAnswers, ...]
+    elapsed_s: float
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that `python -m lora_engine compare --json` prints."""
+        return asdict(self)
+
+
+def compare_prompts(
+    base: BaseModel,
+    adapters: Mapping[str, Path],
+    prompts: Sequence[str],
+    sampling: Sampling,
+    settings: Settings,
+    system: str | None = None,
+) -> PromptSetResult:
+    """Load the base with its adapters and answer every prompt with every column.
+
+    elapsed_s leaves the loading out. Raises EngineError (or a kind of it) for a base, an adapter
+    or a prompt that cannot be used; then nothing has been generated.
+    """
+    _check_prompts(prompts)
+    model = ComparisonModel.load(base, adapters, settings)
+    started = time.perf_counter()
+    answers = tuple(answer_prompts(model, prompts, sampling, system=system))
+    return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))
+
+
+def answer_prompts(
+    model: ComparisonModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    should_stop: Callable[[], bool] = lambda: False,
+    system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> Iterator[PromptAnswers]:
+    """Each prompt's answers, in order, as soon as its batch is done; stopped ones are left out.
+
+    uses: how a column uses its adapter; as trained where it is not named.
+    """
+    steps = answering_prompts(model, prompts, sampling, should_stop, system, uses)
+    return (answered for answered in steps if answered is not None)
+
+
+def answering_prompts(
+    model: ComparisonModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    should_stop: Callable[[], bool] = lambda: False,
+    system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> Iterator[PromptAnswers | None]:
+    """As `answer_prompts`, and None about every 60 ms while a batch is in the making.
+
+    So a caller that nobody listens to any more can leave in the middle of a batch.
+    """
+    _check_prompts(prompts)
+    columns = list(model.columns)
+    per_batch = max(1, BATCH_ROWS // len(columns))
+    for start in range(0, len(prompts), per_batch):
+        if should_stop():
+            return
+        batch = range(start, min(start + per_batch, len(prompts)))
+        requests = [
+            Request(f"{number} {column}", column, conversation, uses.get(column, AS_TRAINED))
+            for number in batch
+            for conversation in [_conversation(prompts[number], system)]
+            for column in columns
+        ]
+        last = Progress({}, 0.0)
+        for progress in model.answer_all(requests, sampling, should_stop):
+            last = progress
+            yield None
+        for number in batch:
+            found = {column: last.columns[f"{number} {column}"] for column in columns}
+            if any(answer.finished == "stopped" for answer in found.values()):
+                return
+            answers = (Answer(name, answer.text, answer.tokens) for name, answer in found.items())
+            yield PromptAnswers(prompts[number], tuple(answers))
+
+
+def answer_conversation(
+    model: ComparisonModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    system: str | None = None,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> Iterator[PromptAnswers]:
+    """The prompts as the turns of one conversation; every column goes on from its own answers."""
+    _check_prompts(prompts)
+    histories = {column: _conversation("", system)[:-1] for column in model.columns}
+    for prompt in prompts:
+        for history in histories.values():
+            history.append(Message("user", prompt))
+        requests = [
+            Request(name, name, tuple(turns), uses.get(name, AS_TRAINED))
+            for name, turns in histories.items()
+        ]
+        *_, last = model.answer_all(requests, sampling)
+        found = last.columns
+        for column, history in histories.items():
+            history.append(Message("assistant", found[column].text))
+        answers = (Answer(name, answer.text, answer.tokens) for name, answer in found.items())
+        yield PromptAnswers(prompt, tuple(answers))
+
+
+def _conversation(prompt: str, system: str | None) -> list[Message]:
+    turns = [Message("system", system)] if system else []
+    return [*turns, Message("user", prompt)]
+
+
+def _check_prompts(prompts: Sequence[str]) -> None:
+    if not prompts:
+        raise EngineError("There are no prompts.", "Give at least one prompt.")
+    if len(prompts) > MAX_PROMPTS:
+        raise EngineError(
+            f"There are {len(prompts):,} prompts; at most {MAX_PROMPTS:,} are allowed.",
+            "Give a smaller set.",
+        )
+    for number, prompt in enumerate(prompts, 1):
+        if not prompt.strip():
+            raise EngineError(f"Prompt {number} is empty.", "Write it, or leave it out.")

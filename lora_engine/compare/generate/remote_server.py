@@ -1,0 +1,241 @@
+"""A column on another server that speaks OpenAI's chat API: vLLM, Ollama, `transformers serve`.
+
+The key lives in this process's memory alone: it is in no log, page, session or export, and it is
+taken out of what the server says. Only the address the person gave is called: no redirect is
+followed, no proxy of the environment used. Generation is the server's own: whether it honours the
+seed, and what it calls a token, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from lora_engine.compare.generate.answer_progress import ColumnProgress
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.data import Message
+from lora_engine.errors import EngineError, NotFound
+
+MAX_URL, MAX_MODEL, MAX_KEY = 500, 300, 1000
+MAX_ANSWER_BYTES = 4_000_000
+MAX_LINE_BYTES = 1_000_000
+CONNECT_S, READ_S = 5.0, 60.0
+MAX_SERVERS = 32
+ENDINGS = {"length": "token limit"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """url: the API's base address, such as http://127.0.0.1:8000/v1. The key is never shown."""
+
+    url: str
+    model: str
+    key: str = field(default="", repr=False)
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} at {urlsplit(self.url).netloc}"
+
+
+def server_at(url: str, model: str, key: str = "") -> Server:
+    """A server as the person described it. Raises EngineError for what cannot be one."""
+    url, model, key = url.strip().rstrip("/"), model.strip(), key.strip()
+    remedy = "Give an address such as http://127.0.0.1:8000/v1."
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises ValueError for a port that is no number
+    except ValueError:
+        raise EngineError(f"{url[:80]!r} is no address.", remedy) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > MAX_URL:
+        raise EngineError("The server's address must begin with http:// or https://.", remedy)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise EngineError("The server's address holds more than a host and a path.", remedy)
+    if not model or len(model) > MAX_MODEL:
+        raise EngineError(
+            "The server's model has no name.", "Name the model as the server calls it."
+        )
+    if len(key) > MAX_KEY or not key.isascii() or any(sign.isspace() for sign in key):
+        raise EngineError("The key is no key.", "Paste the key alone, without spaces.")
+    return Server(url, model, key)
+
+
+class Servers:
+    """The servers connected since this process began, by an id that cannot be guessed."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+        self._guard = threading.Lock()
+
+    def add(self, server: Server) -> str:
+        """Keep it in memory; the oldest of more than 32 is forgotten."""
+        server_id = secrets.token_urlsafe(16)
+        with self._guard:
+            self._servers[server_id] = server
+            while len(self._servers) > MAX_SERVERS:
+                del self._servers[next(iter(self._servers))]
+        return server_id
+
+    def get(self, server_id: str) -> Server:
+        """Raises NotFound, as after a restart."""
+        server = self.find(server_id)
+        if server is None:
+            raise NotFound(
+                "The other server is not connected.",
+                "Give its key again under “A column from another server”, or remove the column.",
+            )
+        return server
+
+    def find(self, server_id: str) -> Server | None:
+        return self._servers.get(server_id)
+
+
+class RemoteAnswer:
+    """One answer of a server, read in a thread of its own; `progress()` is what there is so far."""
+
+    def __init__(self, server: Server, messages: Sequence[Message], sampling: Sampling) -> None:
+        self._server = server
+        self._body = _body(server, messages, sampling)
+        self._text: list[str] = []
+        self._tokens: int | None = None
+        self._prompt_tokens = 0
+        self._first_at = self._last_at = None
+        self._finished: str | None = None
+        self._problem: str | None = None
+        self._stopped = threading.Event()
+        self._started = time.perf_counter()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no further; the connection is closed at the server's next word."""
+        self._stopped.set()
+        if self._finished is None:
+            self._finished = "stopped"
+
+    def progress(self) -> ColumnProgress:
+        tokens = len(self._text) if self._tokens is None else self._tokens
+        first = speed = None
+        if self._first_at is not None:
+            first = self._first_at - self._started
+            elapsed = self._last_at - self._first_at
+            speed = (tokens - 1) / elapsed if elapsed > 0 else 0.0
+        return ColumnProgress(
+            text="".join(self._text), tokens=tokens, prompt_tokens=self._prompt_tokens,
+            tokens_per_s=speed or 0.0, finished=self._finished, first_token_s=first,
+            problem=self._problem,
+        )  # fmt: skip
+
+    def _run(self) -> None:
+        try:
+            ending = self._read()
+        except EngineError as error:
+            self._problem, ending = str(error), "failed"
+        if self._finished is None:
+            self._finished = ending
+
+    def _read(self) -> str:
+        """Collect the answer; why it ended."""
+        ending = "end"
+        for event in _events(self._server, self._body, self._stopped.is_set):
+            usage = event.get("usage")
+            if isinstance(usage, dict):
+                self._tokens = _count(usage.get("completion_tokens"), self._tokens)
+                self._prompt_tokens = _count(usage.get("prompt_tokens"), 0)
+            choices = event.get("choices")
+            choice = choices[0] if isinstance(choices, list) and choices else {}
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            text = delta.get("content") if isinstance(delta, dict) else None
+            if isinstance(text, str) and text:
+                self._last_at = time.perf_counter()
+                self._first_at = self._first_at or self._last_at
+                self._text.append(text)
+            if isinstance(choice, dict) and choice.get("finish_reason"):
+                ending = ENDINGS.get(choice["finish_reason"], "end")
+        return ending
+
+
+def _body(server: Server, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+    return {
+        "model": server.model,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
+        "stream": True,
+        "max_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+    }
+
+
+def _events(
+    server: Server, body: dict[str, Any], stopped: Callable[[], bool]
+) -> Iterator[dict[str, Any]]:
+    """The JSON objects of the server-sent events. Raises EngineError for whatever goes wrong."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+    times = httpx.Timeout(READ_S, connect=CONNECT_S)
+    try:
+        with (
+            httpx.Client(timeout=times, follow_redirects=False, trust_env=False) as client,
+            client.stream(
+                "POST", f"{server.url}/chat/completions", json=body, headers=headers
+            ) as response,
+        ):
+            if response.status_code != 200:
+                said = next(response.iter_bytes(300), b"").decode("utf-8", "replace")
+                raise _failure(server, f"answered {response.status_code}: {said}")
+            for line in _lines(server, response.iter_bytes()):
+                if stopped():
+                    return
+                event = _event(server, line)
+                if event is not None:
+                    yield event
+    except httpx.HTTPError as error:
+        raise _failure(server, f"gave no answer ({type(error).__name__}: {error})") from None
+
+
+def _lines(server: Server, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines; the answer and each line bounded."""
+    rest, total = b"", 0
+    for chunk in chunks:
+        total += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
+        if total > MAX_ANSWER_BYTES or len(rest) > MAX_LINE_BYTES:
+            raise _failure(server, f"sent more than {MAX_ANSWER_BYTES:,} bytes")
+        yield from whole
+    yield rest
+
+
+def _event(server: Server, line: bytes) -> dict[str, Any] | None:
+    """What one line carries; None for blanks, comments and the end mark."""
+    content = line.strip().removeprefix(b"data:").strip()
+    if not line.startswith(b"data:") or content in (b"", b"[DONE]"):
+        return None
+    try:
+        event = json.loads(content)
+    except (ValueError, RecursionError):
+        raise _failure(server, "sent something that is not JSON") from None
+    if not isinstance(event, dict):
+        raise _failure(server, "sent something that is no chat completion")
+    if "error" in event:
+        raise _failure(server, f"said: {json.dumps(event['error'])[:300]}")
+    return event
+
+
+def _failure(server: Server, what: str) -> EngineError:
+    said = " ".join(what.split())[:400]
+    if server.key:
+        said = said.replace(server.key, "[key]")
+    return EngineError(
+        f"The server {urlsplit(server.url).netloc} {said}.",
+        "Check its address, the model's name and the key, and that it is running.",
+    )
+
+
+def _count(value: Any, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else otherwise

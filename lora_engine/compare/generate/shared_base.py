@@ -1,0 +1,197 @@
+"""One base model in memory with the adapters injected into it, shared by every conversation.
+
+Whoever runs the model does it `with running()`, for one short slice of work at a time: two
+callers are served by turns, in the order they asked. Adapters are kept by what their files hold;
+the longest unused make room for new ones, and the base is never loaded again for any of this.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.adapters.check import AdapterCheck, check_adapter
+from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
+from lora_engine.base_models import (
+    BaseModel,
+    fingerprint,
+    load_base_model,
+    load_tokenizer,
+    pick_device,
+    template_hash,
+)
+from lora_engine.compare.generate.adapter_switch import AdapterSwitch
+from lora_engine.compare.prompts.prompt_tokens import context_length
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_ADAPTERS = 16
+SMALL_PARAMETERS = 30_000_000
+
+
+class FairLock:
+    """A lock that is handed on in the order in which it was asked for."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._held = False
+
+    def __enter__(self) -> FairLock:
+        with self._guard:
+            if not self._held and not self._waiting:
+                self._held = True
+                return self
+            mine = threading.Event()
+            self._waiting.append(mine)
+        mine.wait()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._held = False
+
+
+class SharedBase:
+    """The base model, its tokenizer and the adapters injected so far."""
+
+    def __init__(
+        self, base: BaseModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        self.base = base
+        self.model = model
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint(base)
+        self.template_hash = template_hash(tokenizer)
+        self.context_length = context_length(model.config)
+        self.end_tokens = _end_tokens(model, tokenizer)
+        self.accepted = frozenset(inspect.signature(model.forward).parameters)
+        self._threads = 1 if _is_small(model) else None
+        self._turn = FairLock()
+        self.switch = AdapterSwitch(model)
+        self._adapter_guard = threading.Lock()
+        self._checks: dict[str, AdapterCheck] = {}  # by key, the longest unused first
+        self._borrowers: Counter[str] = Counter()
+        self._key_of_state: dict[tuple, str] = {}
+
+    @classmethod
+    def load(cls, base: BaseModel, settings: Settings) -> SharedBase:
+        """Load the base: float32 on the CPU, bfloat16 on CUDA.
+
+        Raises EngineError where it cannot be loaded or keeps no key-value cache.
+        """
+        import torch
+
+        device = pick_device(settings)
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        tokenizer = load_tokenizer(base)
+        model = load_base_model(base, device, dtype).eval()
+        if getattr(model, "_is_stateful", False):
+            raise EngineError(
+                f"{base.name!r} ({model.config.model_type}) keeps a state that is no key-value "
+                "cache; Compare cannot run it.",
+                "Choose a transformer with attention in every layer.",
+            )
+        model.requires_grad_(False)
+        return cls(base, model, tokenizer)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within: this caller alone runs the model.
+
+        A small model runs on one thread: its steps are too short to share, and where a training
+        run has the cores, threads that wait for each other cost ten times the work itself.
+        """
+        import torch
+
+        with self._turn:
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads or before)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(before)
+
+    def add_adapter(self, folder: Path) -> str:
+        """Check and inject the adapter in `folder` unless it is there already; its key.
+
+        Raises what `check_adapter` raises.
+        """
+        with self._adapter_guard:
+            return self._added(folder)
+
+    def check_of(self, key: str) -> AdapterCheck:
+        return self._checks[key]
+
+    @contextmanager
+    def borrowed(self, folders: Mapping[str, Path | None]) -> Iterator[dict[str, str | None]]:
+        """Within: the adapters of these columns stay loaded. Yields column to adapter key.
+
+        A column without a folder is the base, whose key is None.
+        """
+        with self._adapter_guard:
+            keys = {
+                column: None if folder is None else self._added(folder)
+                for column, folder in folders.items()
+            }
+            taken = {key for key in keys.values() if key is not None}
+            self._borrowers.update(taken)
+        try:
+            yield keys
+        finally:
+            with self._adapter_guard:
+                self._borrowers.subtract(taken)
+
+    def _added(self, folder: Path) -> str:
+        state = _files_state(folder)
+        key = self._key_of_state.get(state)
+        if key not in self._checks:
+            check = check_adapter(folder, self.base)
+            key = f"adapter_{check.sha256[:16]}"
+            if key not in self._checks:
+                self._make_room()
+                with self._turn:
+                    self.switch.add(key, folder, check.config)
+                self._checks[key] = check
+            self._key_of_state[state] = key
+        self._checks[key] = self._checks.pop(key)
+        return key
+
+    def _make_room(self) -> None:
+        idle = [key for key in self._checks if not self._borrowers[key]]
+        for key in idle[: max(0, len(self._checks) - MAX_ADAPTERS + 1)]:
+            with self._turn:
+                self.switch.remove(key)
+            del self._checks[key]
+
+
+def _is_small(model: PreTrainedModel) -> bool:
+    return model.device.type == "cpu" and model.num_parameters() < SMALL_PARAMETERS
+
+
+def _files_state(folder: Path) -> tuple:
+    """Changes whenever one of the adapter's two files does."""
+    state: list[object] = [str(folder.resolve())]
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        path = folder / name
+        stat = path.stat() if path.is_file() else None
+        state += [stat.st_mtime_ns, stat.st_size] if stat else [None]
+    return tuple(state)
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids that end an answer: those of the generation configuration and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return frozenset(end for end in [*ends, tokenizer.eos_token_id] if end is not None)

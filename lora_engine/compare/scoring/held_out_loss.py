@@ -1,0 +1,137 @@
+"""Loss of base and adapter on the same rows, and whether the difference is more than chance.
+
+Each row is its own pair, so the rows' difficulty cancels: the interval is that of the mean
+difference, t-distributed over the rows (Student's paired test).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.adapter_switch import Variant
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.scoring.log_probabilities import log_probabilities, next_token_logits
+from lora_engine.data import TokenizedRow
+from lora_engine.data.tokenization import IGNORED
+from lora_engine.errors import EngineError
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """Mean −ln p over a row's supervised tokens, by column."""
+
+    number: int
+    tokens: int
+    loss: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Loss of a column minus the base's, mean over rows with its interval, in nats a token.
+
+    The interval excludes 0: the column is really better (below 0) or worse (above).
+    """
+
+    column: str
+    base_loss: float
+    loss: float
+    difference: float
+    low: float
+    high: float
+    rows: int
+    confidence: float
+
+    @property
+    def verdict(self) -> str:
+        if self.high < 0:
+            return "better"
+        return "worse" if self.low > 0 else "no clear difference"
+
+
+def row_losses(
+    model: ComparisonModel,
+    rows: Sequence[TokenizedRow],
+    should_stop: Callable[[], bool] = lambda: False,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> Iterator[RowLoss]:
+    """The loss of each row under every column, in order, as soon as it is known.
+
+    Adapters are as trained, or as in `uses`.
+    """
+    columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
+    with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
+        variants = model.variants(keys, uses)
+        for row in rows:
+            if should_stop():
+                return
+            yield _row_loss(model, row, columns, variants)
+
+
+def paired_difference(
+    losses: Sequence[RowLoss], column: str, confidence: float = 0.95
+) -> PairedDifference:
+    """The mean difference between `column` and the base over at least two rows.
+
+    mean(d) ± t · s/√n with d = loss − base loss, s their standard deviation and t Student's
+    quantile with n − 1 degrees of freedom. Raises EngineError for fewer than two rows.
+    """
+    count = len(losses)
+    if count < 2:
+        raise EngineError(
+            f"{count} row gives no interval; at least 2 are needed.", "Give more held-out rows."
+        )
+    base = [row.loss[BASE_COLUMN] for row in losses]
+    differences = [row.loss[column] - before for row, before in zip(losses, base, strict=True)]
+    mean = math.fsum(differences) / count
+    variance = math.fsum((one - mean) ** 2 for one in differences) / (count - 1)
+    margin = student_quantile(confidence, count - 1) * math.sqrt(variance / count)
+    base_mean = math.fsum(base) / count
+    return PairedDifference(
+        column=column,
+        base_loss=base_mean,
+        loss=base_mean + mean,
+        difference=mean,
+        low=mean - margin,
+        high=mean + margin,
+        rows=count,
+        confidence=confidence,
+    )
+
+
+def student_quantile(confidence: float, degrees: int) -> float:
+    """The t for which P(|T| < t) is `confidence`, T Student's with `degrees` of freedom.
+
+    With t = √ν tan θ the density becomes proportional to cos^(ν−1) θ on [0, π/2): integrated by
+    the trapezoid rule and read off where the share is reached.
+    """
+    import numpy as np
+
+    angles = np.linspace(0.0, math.pi / 2, 200_001)
+    heights = np.cos(angles) ** (degrees - 1)
+    areas = np.concatenate([[0.0], np.cumsum(heights[1:] + heights[:-1])])
+    angle = np.interp(confidence, areas / areas[-1], angles)
+    return math.sqrt(degrees) * math.tan(angle)
+
+
+def _row_loss(
+    model: ComparisonModel, row: TokenizedRow, columns: Sequence[str], variants: Sequence[Variant]
+) -> RowLoss:
+    limit = model.shared.context_length
+    if limit is not None and len(row.input_ids) > limit:
+        raise EngineError(
+            f"Row {row.number} has {len(row.input_ids):,} tokens; this model reads {limit:,}.",
+            "Cut the rows to the model's length first.",
+        )
+    supervised = [index for index, label in enumerate(row.labels) if label != IGNORED]
+    supervised = [index for index in supervised if index > 0]
+    if not supervised:
+        raise EngineError(f"Row {row.number} has no supervised token.", "Leave it out.")
+    logits = next_token_logits(model, row.input_ids, 1, variants)
+    loss = {}
+    for column, one in zip(columns, logits, strict=True):
+        scores = log_probabilities(one, row.input_ids[1:])
+        loss[column] = -float(scores[[index - 1 for index in supervised]].mean())
+    return RowLoss(row.number, len(supervised), loss)

@@ -1,0 +1,89 @@
+"""What each column thinks of a given text: log-probabilities of its tokens, from one batch.
+
+The base of the token view, the strength curve, the layer switch and the held-out loss. Nothing
+is generated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lora_engine.compare.generate.adapter_switch import RowSlice, Variant
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+    from lora_engine.data import Message
+
+BATCH_ROWS = 8
+MAX_ANSWER_TOKENS = 2048
+
+
+def answer_tokens(
+    model: ComparisonModel, messages: Sequence[Message], answer: str
+) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt and of the answer after it.
+
+    Raises EngineError for an empty answer, or one that does not fit into the context.
+    """
+    (prompt,) = model.tokens_of([messages])
+    answered = model.shared.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    if not answered:
+        raise EngineError("The answer is empty.", "Choose an answer with at least one token.")
+    limit = model.shared.context_length
+    room = min(MAX_ANSWER_TOKENS, MAX_ANSWER_TOKENS if limit is None else limit - len(prompt))
+    if len(answered) > room:
+        raise EngineError(
+            f"The answer has {len(answered):,} tokens; after this prompt at most {room:,} fit.",
+            "Choose a shorter answer.",
+        )
+    return prompt, list(answered)
+
+
+def next_token_logits(
+    model: ComparisonModel, tokens: Sequence[int], first: int, variants: Sequence[Variant]
+) -> Iterator[torch.Tensor]:
+    """For each variant, logits (len(tokens) - first, vocabulary) that predict tokens[first:].
+
+    The adapters of the variants must be borrowed. Plain ones share batches of 8 rows. The model
+    is free for other callers between batches.
+    """
+    import torch
+
+    shared = model.shared
+    ids = torch.tensor([list(tokens)], device=shared.model.device)
+    wanted = len(tokens) - first + 1
+    for group in _batches(model, variants):
+        slices = [RowSlice(variant, row, row + 1) for row, variant in enumerate(group)]
+        keep = {"logits_to_keep": wanted} if "logits_to_keep" in shared.accepted else {}
+        with shared.running(), torch.inference_mode(), shared.switch.applied(slices):
+            logits = shared.model(input_ids=ids.repeat(len(group), 1), use_cache=False, **keep)
+        for row in logits.logits[:, -wanted:-1]:
+            yield row.float()
+
+
+def log_probabilities(logits: torch.Tensor, targets: Sequence[int]) -> torch.Tensor:
+    """ln p of each target, (positions,), from logits (positions, vocabulary)."""
+    import torch
+
+    chosen = torch.tensor(list(targets), device=logits.device)[:, None]
+    return logits.log_softmax(-1).gather(-1, chosen)[:, 0]
+
+
+def _batches(model: ComparisonModel, variants: Sequence[Variant]) -> Iterator[list[Variant]]:
+    """In order; a variant that PEFT must run alone is a batch of its own."""
+    group: list[Variant] = []
+    for variant in variants:
+        alone = model.shared.switch.needs_own_pass(variant.adapter)
+        if group and (alone or len(group) == BATCH_ROWS):
+            yield group
+            group = []
+        if alone:
+            yield [variant]
+        else:
+            group.append(variant)
+    if group:
+        yield group

@@ -1,0 +1,201 @@
+"""An answer token by token: what base and adapters would have said at each position.
+
+All in nats. KL at a position is D(adapter ‖ base) = Σ p_a (ln p_a − ln p_b) over the vocabulary:
+how surprised the base would be by what the adapter says there (Kullback & Leibler 1951).
+Perplexity of an answer is exp(−mean ln p) over its tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.adapter_switch import Variant
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.scoring.log_probabilities import (
+    answer_tokens,
+    log_probabilities,
+    next_token_logits,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from lora_engine.data import Message
+
+TOP = 5
+STRENGTHS = tuple(step / 10 for step in range(21))
+
+
+@dataclass(frozen=True)
+class Alternative:
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class TokenDetail:
+    """One token of the answer; each mapping is by column, `kl_from_base` by adapter column."""
+
+    text: str
+    log_probability: Mapping[str, float]
+    alternatives: Mapping[str, tuple[Alternative, ...]]
+    kl_from_base: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TokenComparison:
+    """An answer under every column.
+
+    first_divergence: by adapter column, the index of the first token at which its likeliest
+    next token is not the base's; None where there is none.
+    """
+
+    tokens: tuple[TokenDetail, ...]
+    perplexity: Mapping[str, float]
+    first_divergence: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """x: a strength, or the number of a layer that is switched off."""
+
+    x: float
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class LayerSwitch:
+    """ln p of one answer: under the base, the whole adapter, and the adapter without layers."""
+
+    base: float
+    full: float
+    without: float
+
+
+def compare_tokens(
+    model: ComparisonModel,
+    messages: Sequence[Message],
+    answer: str,
+    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+) -> TokenComparison:
+    """Score an answer under the base and every adapter of `model`, as trained or as in `uses`.
+
+    Raises EngineError for a prompt or an answer that cannot be scored.
+    """
+    prompt, answered = answer_tokens(model, messages, answer)
+    columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
+    with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
+        variants = model.variants(keys, uses)
+        logits = next_token_logits(model, prompt + answered, len(prompt), variants)
+        by_column = dict(zip(columns, logits, strict=True))
+    scores = {name: log_probabilities(by_column[name], answered) for name in columns}
+    adapters = columns[1:]
+    kl = {name: _kl(by_column[name], by_column[BASE_COLUMN]) for name in adapters}
+    top = {name: _alternatives(model, by_column[name]) for name in columns}
+    details = tuple(
+        TokenDetail(
+            text=model.shared.tokenizer.decode([token], clean_up_tokenization_spaces=False),
+            log_probability={name: float(scores[name][index]) for name in columns},
+            alternatives={name: top[name][index] for name in columns},
+            kl_from_base={name: float(kl[name][index]) for name in adapters},
+        )
+        for index, token in enumerate(answered)
+    )
+    return TokenComparison(
+        tokens=details,
+        perplexity={name: math.exp(-float(scores[name].mean())) for name in columns},
+        first_divergence={
+            name: _first_difference(by_column[name], by_column[BASE_COLUMN]) for name in adapters
+        },
+    )
+
+
+def strength_curve(
+    model: ComparisonModel,
+    column: str,
+    messages: Sequence[Message],
+    answer: str,
+    strengths: Sequence[float] = STRENGTHS,
+) -> list[Point]:
+    """ln p of the whole answer against the adapter's strength; 0 is the base, 1 as trained.
+
+    Raises EngineError for a strength out of bounds or an adapter that is not plain LoRA.
+    """
+    for strength in strengths:
+        model.check_column(column, AdapterUse(strength))
+    return _scored(model, column, messages, answer, [(x, AdapterUse(x)) for x in strengths])
+
+
+def layer_contributions(
+    model: ComparisonModel, column: str, messages: Sequence[Message], answer: str
+) -> list[Point]:
+    """ln p of the whole answer with the adapter switched off in one layer at a time.
+
+    A layer whose point lies far from the full adapter's carries much of the change.
+    Raises EngineError for an adapter that is not plain LoRA.
+    """
+    layers = model.check_adjustable(column)
+    off = [(float(layer), AdapterUse(layers_off=frozenset({layer}))) for layer in layers]
+    return _scored(model, column, messages, answer, off)
+
+
+def without_layers(
+    model: ComparisonModel,
+    column: str,
+    messages: Sequence[Message],
+    answer: str,
+    layers: frozenset[int],
+) -> LayerSwitch:
+    """ln p of the whole answer with the adapter switched off in all of `layers` together.
+
+    Raises EngineError for an adapter that is not plain LoRA.
+    """
+    model.check_adjustable(column)
+    without = AdapterUse(layers_off=layers)
+    model.check_column(column, without)
+    uses = [AdapterUse(0.0), AdapterUse(), without]
+    found = _scored(model, column, messages, answer, list(enumerate(uses)))
+    return LayerSwitch(*(point.log_probability for point in found))
+
+
+def _scored(
+    model: ComparisonModel,
+    column: str,
+    messages: Sequence[Message],
+    answer: str,
+    uses: Sequence[tuple[float, AdapterUse]],
+) -> list[Point]:
+    """One point for each (x, use of the adapter)."""
+    prompt, answered = answer_tokens(model, messages, answer)
+    with model.shared.borrowed({column: model.columns[column]}) as keys:
+        variants = [Variant(keys[column], use) for _, use in uses]
+        logits = next_token_logits(model, prompt + answered, len(prompt), variants)
+        totals = [float(log_probabilities(one, answered).sum()) for one in logits]
+    return [Point(x, total) for (x, _), total in zip(uses, totals, strict=True)]
+
+
+def _kl(adapted: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    """D(adapted ‖ base) at each position, (positions,)."""
+    adapted, base = adapted.log_softmax(-1), base.log_softmax(-1)
+    return (adapted.exp() * (adapted - base)).sum(-1).clamp_(min=0.0)
+
+
+def _alternatives(model: ComparisonModel, logits: torch.Tensor) -> list[tuple[Alternative, ...]]:
+    probabilities, tokens = logits.softmax(-1).topk(min(TOP, logits.shape[-1]))
+    decode = model.shared.tokenizer.decode
+    return [
+        tuple(
+            Alternative(decode([token], clean_up_tokenization_spaces=False), probability)
+            for token, probability in zip(ids, values, strict=True)
+        )
+        for ids, values in zip(tokens.tolist(), probabilities.tolist(), strict=True)
+    ]
+
+
+def _first_difference(adapted: torch.Tensor, base: torch.Tensor) -> int | None:
+    different = (adapted.argmax(-1) != base.argmax(-1)).nonzero()
+    return int(different[0]) if len(different) else None

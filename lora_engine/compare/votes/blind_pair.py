@@ -1,0 +1,57 @@
+"""Two columns answer one question without saying which is which.
+
+The pair and its sides are drawn here with the operating system's randomness; until the ballot is
+voted on, nothing but the two texts should leave this process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lora_engine.compare.generate.answer_progress import Progress
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel, Request
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.votes.vote_store import Contestant
+from lora_engine.data import Message
+from lora_engine.errors import EngineError
+
+LEFT, RIGHT = "left", "right"
+
+
+@dataclass(frozen=True)
+class BlindPair:
+    """The columns on the left and on the right."""
+
+    left: str
+    right: str
+
+
+def draw_pair(model: ComparisonModel) -> BlindPair:
+    """Two different columns at random, on random sides. Raises EngineError for a base alone."""
+    columns = list(model.columns)
+    if len(columns) < 2:
+        raise EngineError("There is only the base to vote on.", "Choose an adapter above.")
+    return BlindPair(*secrets.SystemRandom().sample(columns, 2))
+
+
+def answer_pair(
+    model: ComparisonModel,
+    pair: BlindPair,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    should_stop: Callable[[], bool],
+) -> Iterator[Progress]:
+    """Both answers from one batch, reported as `left` and `right`; adapters as trained."""
+    requests = [Request(LEFT, pair.left, messages), Request(RIGHT, pair.right, messages)]
+    return model.answer_all(requests, sampling, should_stop)
+
+
+def contestant(model: ComparisonModel, column: str, name: str) -> Contestant:
+    """Who stands in a column: told apart by the adapter's content, not by its name."""
+    folder = model.columns[column]
+    if folder is None:
+        return Contestant(BASE_COLUMN, name)
+    check = model.shared.check_of(model.shared.add_adapter(folder))
+    return Contestant(check.sha256[:16], name)

@@ -1,0 +1,114 @@
+"""Rows to classify: their classes, and their tokens with a class for the row or for each word.
+
+The classes are those of the rows, in the order of their names (of their numbers where all are
+whole numbers). A row that is too long keeps its beginning; words behind the limit lose their tag.
+This module knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, counted
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_LABELS = 1_000
+FORMATS = {
+    "sequence_classification": "classification",
+    "token_classification": "token_classification",
+}
+
+
+def refuse_other_task(task: str, dataset: Dataset) -> None:
+    """Raises EngineError where these rows are not what the task learns from."""
+    wanted = FORMATS.get(task)
+    if wanted is None and dataset.format in FORMATS.values():
+        fitting = next(name for name, format in FORMATS.items() if format == dataset.format)
+        raise EngineError(
+            f"{dataset.source} has rows to classify (format {dataset.format}), and the task is "
+            f"{task}.",
+            f"Choose the task {fitting}, or the format text to continue the texts.",
+        )
+    if wanted is not None and dataset.format != wanted:
+        raise EngineError(
+            f"{dataset.source} is in the format {dataset.format}; the task {task} needs {wanted}.",
+            "Give rows with text and label, or with tokens and tags, or name these columns.",
+        )
+    if wanted is not None:
+        labels_of(dataset.rows)
+
+
+def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Every class in the rows, in order. Raises EngineError for fewer than 2 or over 1,000."""
+    found = {row.label for row in rows if row.label is not None}
+    found.update(tag for row in rows for tag in row.tags)
+    if not 2 <= len(found) <= MAX_LABELS:
+        raise EngineError(
+            f"The rows have {len(found):,} classes; 2 to {MAX_LABELS:,} can be told apart.",
+            "Check which column holds the class.",
+        )
+    numbers = all(label.lstrip("-").isdecimal() for label in found)
+    return tuple(sorted(found, key=(lambda label: (int(label), label)) if numbers else None))
+
+
+def label_rows(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    labels: Sequence[str],
+) -> Tokenization:
+    """The rows' tokens. `labels` of a text: one number, its class; of words: one a token, the
+    class on the first token of each word and -100 elsewhere.
+
+    Raises EngineError for words where the tokenizer is not a fast one.
+    """
+    number_of = {label: number for number, label in enumerate(labels)}
+    made = [_labelled(row, tokenizer, max_length, number_of) for row in rows]
+    cut = tuple(row.number for row in made if row.truncated)
+    return Tokenization(
+        rows=tuple(row for row in made if set(row.labels) - {IGNORED}),
+        template="",
+        without_answer=(),
+        lost_answer=(),
+        cut=cut,
+        warnings=(
+            (f"Cut off at {max_length:,} tokens, the beginning kept: {counted(cut)}.",)
+            if cut
+            else ()
+        ),
+    )
+
+
+def _labelled(
+    row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int, number_of: dict[str, int]
+) -> TokenizedRow:
+    if row.words and not tokenizer.is_fast:
+        raise EngineError(
+            "The base model's tokenizer has no fast version, which tags need (it tells each "
+            "token's word).",
+            "Use a base model with a tokenizer.json.",
+        )
+    given = list(row.words) if row.words else row.text
+    split = {"is_split_into_words": bool(row.words), "verbose": False}
+    whole = tokenizer(given, **split)
+    is_long = len(whole["input_ids"]) > max_length
+    kept = tokenizer(given, truncation=True, max_length=max_length, **split) if is_long else whole
+    if row.words:
+        labels = _first_tokens(kept.word_ids(), [number_of[tag] for tag in row.tags])
+    else:
+        labels = (number_of[row.label],)
+    return TokenizedRow(row.number, tuple(kept["input_ids"]), labels, is_long)
+
+
+def _first_tokens(words: Sequence[int | None], tags: Sequence[int]) -> tuple[int, ...]:
+    """The tag at each word's first token; words: each token's word, None for added tokens."""
+    before = [None, *words]
+    return tuple(
+        IGNORED if word is None or word == previous else tags[word]
+        for previous, word in zip(before, words, strict=False)
+    )

@@ -1,0 +1,299 @@
+"""What the model will see of a dataset, token by token, and what may be wrong with it, in words.
+
+The figures are measured on rows from the start of the set, at most `MAX_MEASURED_ROWS` of them
+and `MAX_MEASURED_CHARACTERS`. This module knows nothing of screens: the mask viewer draws what
+stands here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
+from lora_engine.data.encoding import EncodedRow, encode, special_tokens_of
+from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.sources import load_dataset
+from lora_engine.data.templates import chat_template_of
+from lora_engine.data.tokenization import IGNORED, counted, tokenization_of
+from lora_engine.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lora_engine.data.tokenization import Tokenization, TokenizedRow
+    from lora_engine.spec.run import DatasetSpec
+
+MAX_MEASURED_ROWS = 5_000
+MAX_MEASURED_CHARACTERS = 10_000_000
+MAX_SHOWN_TOKENS = 4_000
+HISTOGRAM_BARS = 20
+
+
+@dataclass(frozen=True)
+class PreviewToken:
+    """One token as it stands in the row's text; joined, the texts of a chat row are its text.
+
+    special: a control token, not plain text. kept: within the limit.
+    """
+
+    text: str
+    id: int
+    supervised: bool
+    special: bool
+    kept: bool
+
+
+@dataclass(frozen=True)
+class PreviewExample:
+    """A row as the model will see it.
+
+    supervised_tokens: those kept that the loss is on. total_tokens: of the whole row, before
+    truncation. kept_tokens: of these, within the limit. tokens: at most `MAX_SHOWN_TOKENS`.
+    label: the class of a row to classify, or its words' classes in their order.
+    """
+
+    number: int
+    text: str
+    supervised_tokens: int
+    total_tokens: int
+    kept_tokens: int
+    truncated: bool
+    tokens: tuple[PreviewToken, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class HistogramBar:
+    """Rows whose length is at least `start` and less than `end` tokens."""
+
+    start: int
+    end: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A dataset as a base model will see it.
+
+    template: the chat template's name, empty for plain text. supervised_share: supervised tokens
+    divided by all tokens that are kept. truncated_rows, dropped_rows, duplicate_rows and
+    empty_answers are counts of measured rows. All of it becomes JSON by `dataclasses.asdict`.
+    """
+
+    source: str
+    format: str
+    rows: int
+    measured_rows: int
+    content_hash: str
+    template: str
+    max_length: int
+    tokens: int
+    supervised_share: float
+    truncated_rows: int
+    dropped_rows: int
+    duplicate_rows: int
+    empty_answers: int
+    length_histogram: tuple[HistogramBar, ...]
+    warnings: tuple[str, ...]
+    examples: tuple[PreviewExample, ...]
+
+
+def preview(
+    spec: DatasetSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    n: int = 3,
+    settings: Settings | None = None,
+) -> Preview:
+    """The first `n` rows as the model will see them, and measurements of the whole set.
+
+    settings: where the library of uploads lies; read from the environment where not given.
+    Raises EngineError as `load_dataset` and `tokenize` do.
+    """
+    dataset = load_dataset(spec, settings or load_settings())
+    measured = _measured(dataset.rows)
+    if dataset.format in FORMATS.values():
+        done = label_rows(measured, tokenizer, max_length, labels_of(dataset.rows))
+        examples = [
+            _labelled_example(*pair, tokenizer)
+            for pair in zip(measured[:n], done.rows, strict=False)
+        ]
+        return _preview(dataset, measured, done, [len(row.input_ids) for row in done.rows],
+                        examples, tokenizer, max_length)  # fmt: skip
+    lengths: list[int] = []
+    shown: list[EncodedRow] = []
+
+    def noted() -> Iterator[EncodedRow]:
+        for row in encode(measured, tokenizer):
+            lengths.append(len(row.input_ids))
+            if len(shown) < n:
+                shown.append(row)
+            yield row
+
+    done = tokenization_of(noted(), tokenizer, max_length)
+    examples = [_example(row, tokenizer, max_length) for row in shown]
+    return _preview(dataset, measured, done, lengths, examples, tokenizer, max_length)
+
+
+def _preview(
+    dataset: Dataset,
+    measured: Sequence[Row],
+    done: Tokenization,
+    lengths: Sequence[int],
+    examples: Sequence[PreviewExample],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Preview:
+    supervised = sum(label >= 0 for row in done.rows for label in row.labels)
+    tokens = sum(len(row.input_ids) for row in done.rows)
+    duplicates = _duplicates(measured)
+    empty = [row.number for row in measured if _has_empty_answer(row)]
+    return Preview(
+        source=dataset.source,
+        format=dataset.format,
+        rows=len(dataset.rows),
+        measured_rows=len(measured),
+        content_hash=dataset.content_hash,
+        template=done.template,
+        max_length=max_length,
+        tokens=tokens,
+        supervised_share=supervised / tokens,
+        truncated_rows=len(done.cut) + len(done.lost_answer),
+        dropped_rows=len(done.without_answer) + len(done.lost_answer),
+        duplicate_rows=len(duplicates),
+        empty_answers=len(empty),
+        length_histogram=_histogram(lengths),
+        warnings=done.warnings + _row_warnings(dataset, measured, duplicates, empty, tokenizer),
+        examples=tuple(examples),
+    )
+
+
+def _measured(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows from the start that stay within the bounds; at least one."""
+    characters = 0
+    for position, row in enumerate(rows[:MAX_MEASURED_ROWS]):
+        characters += row.characters
+        if position and characters > MAX_MEASURED_CHARACTERS:
+            return rows[:position]
+    return rows[:MAX_MEASURED_ROWS]
+
+
+def _example(
+    row: EncodedRow, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> PreviewExample:
+    limit = len(row.input_ids) if row.is_plain_text else max_length
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    names = tokenizer.convert_ids_to_tokens(list(row.input_ids[:MAX_SHOWN_TOKENS]))
+    tokens, shown_up_to = [], 0
+    for position, (name, token, (start, end)) in enumerate(
+        zip(names, row.input_ids, row.offsets, strict=False)
+    ):
+        # a token the tokenizer adds stands nowhere in the text; the bytes of one character share
+        # its place, and the first of them shows it
+        is_added = start == end == 0 and token in special
+        text = name if is_added else row.text[shown_up_to : max(shown_up_to, end)]
+        shown_up_to = max(shown_up_to, end)
+        tokens.append(
+            PreviewToken(text, token, row.supervised[position], token in special, position < limit)
+        )
+    return PreviewExample(
+        number=row.number,
+        text=row.text,
+        supervised_tokens=sum(row.supervised[:limit]),
+        total_tokens=len(row.input_ids),
+        kept_tokens=min(limit, len(row.input_ids)),
+        truncated=len(row.input_ids) > limit,
+        tokens=tuple(tokens),
+    )
+
+
+def _labelled_example(
+    row: Row, made: TokenizedRow, tokenizer: PreTrainedTokenizerBase
+) -> PreviewExample:
+    """A row to classify; `made` is cut already, so what is behind the limit is not shown."""
+    special = set(tokenizer.all_special_ids)
+    names = [tokenizer.decode([token]).strip() for token in made.input_ids[:MAX_SHOWN_TOKENS]]
+    tagged = made.labels if row.words else [IGNORED] * len(names)
+    tokens = tuple(
+        PreviewToken(f"{name} ", token, label != IGNORED, token in special, True)
+        for name, token, label in zip(names, made.input_ids, tagged, strict=False)
+    )
+    count = len(made.input_ids)
+    supervised = sum(label != IGNORED for label in made.labels)
+    text, label = row.text or " ".join(row.words), row.label or " ".join(row.tags)
+    return PreviewExample(row.number, text, supervised, count, count, made.truncated, tokens, label)
+
+
+def _histogram(lengths: Sequence[int]) -> tuple[HistogramBar, ...]:
+    """At most `HISTOGRAM_BARS` bars of one width from 0 to the longest row."""
+    width = max(lengths) // HISTOGRAM_BARS + 1
+    counts = [0] * (max(lengths) // width + 1)
+    for length in lengths:
+        counts[length // width] += 1
+    return tuple(
+        HistogramBar(index * width, (index + 1) * width, count)
+        for index, count in enumerate(counts)
+    )
+
+
+def _duplicates(rows: Sequence[Row]) -> list[int]:
+    """Numbers of the rows that say exactly what an earlier row says."""
+    seen, repeated = set(), []
+    for row in rows:
+        content = (row.messages, row.text, row.words)
+        if content in seen:
+            repeated.append(row.number)
+        seen.add(content)
+    return repeated
+
+
+def _has_empty_answer(row: Row) -> bool:
+    return any(
+        message.role == "assistant" and not message.content.strip() for message in row.messages
+    )
+
+
+def _row_warnings(
+    dataset: Dataset,
+    measured: Sequence[Row],
+    duplicates: list[int],
+    empty: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[str, ...]:
+    said = []
+    if dataset.format in FORMATS.values():
+        task = next(task for task, format in FORMATS.items() if format == dataset.format)
+        said.append(f"Rows to classify: they train an encoder, with the task {task}.")
+    if len(measured) < len(dataset.rows):
+        said.append(f"Measured on the first {len(measured):,} of {len(dataset.rows):,} rows.")
+    if duplicates:
+        said.append(f"Word for word the same as an earlier row: {counted(duplicates)}.")
+    if empty:
+        said.append(f"With an empty answer, which teaches to say nothing: {counted(empty)}.")
+    controls = _with_control_tokens(measured, special_tokens_of(tokenizer))
+    if controls:
+        said.append(
+            "With the model's control tokens in the text, which the model takes for structure: "
+            f"{counted(controls)}."
+        )
+    is_chat = any(row.messages for row in measured)
+    if is_chat and "strftime_now" in chat_template_of(tokenizer).source:
+        said.append(
+            "The model's chat template writes today's date into the rows: the same run on "
+            "another day sees other tokens."
+        )
+    return tuple(said)
+
+
+def _with_control_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> list[int]:
+    """Numbers of the rows whose own text holds one of the tokens."""
+    pattern = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
+    return [
+        row.number
+        for row in rows
+        if pattern.search(row.text or "")
+        or any(pattern.search(message.content) for message in row.messages)
+    ]

@@ -1,0 +1,50 @@
+"""Deleting a run: struck from the list, its folder moved out of sight whole, then emptied.
+
+A run that waits, goes on, or whose worker still lives is never deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from lora_engine.errors import Conflict
+from lora_engine.run_folder.directory import RunDirectory, try_lock
+from lora_engine.runs.store import RunStore
+from lora_engine.settings import Settings
+
+
+def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
+    """Delete a run with all that it made. Raises NotFound, Conflict where it is not over."""
+    record = store.get(run_id)
+    folder = settings.runs_dir / record.id
+    lock = try_lock(RunDirectory(folder)) if folder.is_dir() and not folder.is_symlink() else None
+    if lock is None and folder.is_dir() and not folder.is_symlink():
+        raise _not_over(run_id, "still has a worker")
+    try:
+        # Nobody can start it while the lock is held, so what the list says stays true.
+        if not store.remove(run_id):
+            raise _not_over(run_id, f"is {record.state}")
+        _remove_folder(settings, record.id)
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _remove_folder(settings: Settings, run_id: str) -> None:
+    """One rename takes the folder away whole; a crash later leaves it only among the deleted."""
+    folder, deleted = settings.runs_dir / run_id, settings.data_dir / "deleted"
+    deleted.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        os.replace(folder, deleted / run_id)
+    for leftover in deleted.iterdir():
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _not_over(run_id: str, why: str) -> Conflict:
+    return Conflict(
+        f"Run {run_id} {why}; only a run that is over can be deleted.",
+        "Cancel it first, then delete it.",
+    )

@@ -1,0 +1,176 @@
+"""Checkpoints that are whole or not there.
+
+A checkpoint is a folder `step-N` of safetensors and JSON files. It is staged under another name,
+every file is hashed and synced, `manifest.json` with the hashes is written last, and only then is
+the folder renamed. A folder without a manifest, or with a file that does not match it, is not a
+checkpoint. No pickles are written or read. Knows nothing of the training loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_engine.run_folder.directory import sync_directory, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+STEP_FOLDER = re.compile(r"^step-(\d{1,9})$")
+TRAINED = "trained.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+PROGRESS = "progress.json"
+
+
+class Identity(BaseModel):
+    """What a checkpoint belongs to; resuming under another identity is refused.
+
+    spec_fields: what the spec says beside its defaults, dotted path to JSON; None in checkpoints
+    of before they were kept, which have the hash alone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    spec_hash: str
+    data_hash: str
+    base_fingerprint: str
+    spec_fields: dict[str, str] | None = None
+
+
+class Progress(BaseModel):
+    """Where the loop stood, beside the tensors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    tokens: int
+    elapsed_s: float
+    loss_sum: float
+    best_eval_loss: float | None
+    evaluations_since_best: int
+    best_step: int | None = None
+    last_eval_loss: float | None = None
+    last_eval_accuracy: float | None = None
+    last_eval_f1: float | None = None
+
+
+class Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    identity: Identity
+    files: dict[str, str]  # name to sha256
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A valid checkpoint as read from disk."""
+
+    path: Path
+    identity: Identity
+    progress: Progress
+    trained: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+
+
+def save_checkpoint(
+    folder: Path,
+    identity: Identity,
+    progress: Progress,
+    trained: Mapping[str, torch.Tensor],
+    optimizer: Mapping[str, torch.Tensor],
+    keep: int = 2,
+) -> Path:
+    """Write `folder/step-N` whole, then drop all but the newest `keep` and the best.
+
+    A step that is there already, whole and of the same identity, is left as it is: replacing it
+    would for a moment leave nothing. Raises OSError or SafetensorError where the disk refuses; the
+    older checkpoints are then untouched.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(exist_ok=True)
+    final = folder / f"step-{progress.step}"
+    there = _read(final)
+    if there is not None and there.identity == identity:
+        return final
+    staging = folder / f".staging-{progress.step}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        save_file(dict(trained), staging / TRAINED)
+        save_file(dict(optimizer), staging / OPTIMIZER)
+        write_atomically(staging / PROGRESS, progress.model_dump_json().encode())
+        files = {name: _sha256_synced(staging / name) for name in (TRAINED, OPTIMIZER, PROGRESS)}
+        manifest = Manifest(identity=identity, files=files)
+        write_atomically(staging / "manifest.json", manifest.model_dump_json(indent=1).encode())
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(staging, final)
+        sync_directory(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    for step, old in _by_step(folder)[:-keep]:
+        if step != progress.best_step:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def newest_valid_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint of the highest step whose every file matches its manifest."""
+    for _, path in reversed(_by_step(folder)):
+        checkpoint = _read(path)
+        if checkpoint is not None:
+            return checkpoint
+        log.warning("%s is not whole; looking for an older checkpoint", path.name)
+    return None
+
+
+def checkpoint_of_step(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of one step, None where it is not there or not whole."""
+    return _read(folder / f"step-{step}")
+
+
+def _by_step(folder: Path) -> list[tuple[int, Path]]:
+    if not folder.is_dir():
+        return []
+    named = [(STEP_FOLDER.match(path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    from safetensors.torch import load_file
+
+    try:
+        manifest = Manifest.model_validate_json((path / "manifest.json").read_bytes())
+        if set(manifest.files) != {TRAINED, OPTIMIZER, PROGRESS}:
+            return None
+        if any(_sha256(path / name) != digest for name, digest in manifest.files.items()):
+            return None
+        progress = Progress.model_validate_json((path / PROGRESS).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return Checkpoint(
+        path, manifest.identity, progress, load_file(path / TRAINED), load_file(path / OPTIMIZER)
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_synced(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _sha256(path)

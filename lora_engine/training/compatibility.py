@@ -1,0 +1,140 @@
+"""What this machine cannot run, and which choices exclude each other, each with its reason.
+
+Asked by the form before anything is submitted and by the check before a run exists; imports no
+torch. Whether the model and the data are there is `preflight`'s question.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lora_engine.devices import CPU, list_devices
+from lora_engine.errors import FieldProblem
+from lora_engine.settings import Settings
+from lora_engine.spec.method import MethodSpec
+from lora_engine.spec.run import RunSpec
+
+OPTIONAL = ("bitsandbytes", "tensorboard", "wandb", "trackio")
+ADAPTER_ONLY = (
+    "use_dora", "use_rslora", "init", "loraplus_lr_ratio", "rank_pattern", "alpha_pattern",
+    "modules_to_save", "lora_bias", "bias",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides: whether runs get a GPU, and which optional packages can be imported."""
+
+    has_gpu: bool
+    packages: frozenset[str]
+
+
+def this_machine(settings: Settings) -> Machine:
+    """The machine that runs of this server train on."""
+    found = (name for name in OPTIONAL if importlib.util.find_spec(name) is not None)
+    return Machine(CPU not in list_devices(settings), frozenset(found))
+
+
+def not_here(machine: Machine) -> dict[str, dict[str, str]]:
+    """Path of a field to its choices that this machine cannot run, each with the reason."""
+    paged = "pages move between a GPU and the host, and this machine has no GPU"
+    bitsandbytes = "bitsandbytes is not installed: pip install bitsandbytes"
+    optimizers = {}
+    if not machine.has_gpu:
+        optimizers |= {"paged_adamw": paged, "paged_adamw_8bit": paged}
+    if "bitsandbytes" not in machine.packages:
+        for name in ("adamw_8bit", "paged_adamw", "paged_adamw_8bit"):
+            optimizers[name] = bitsandbytes
+    trackers = {
+        name: f"{name} is not installed: pip install {name}"
+        for name in ("tensorboard", "wandb", "trackio")
+        if name not in machine.packages
+    }
+    bits = {} if "bitsandbytes" in machine.packages else {"4": bitsandbytes, "8": bitsandbytes}
+    return {
+        "optimization.optimizer": optimizers,
+        "report.report_to": trackers,
+        "quantization.bits": bits,
+    }
+
+
+def unavailable(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
+    """Everything in a spec that cannot be run on a machine, or not together."""
+    return [*_missing_here(spec, machine), *_conflicts(spec)]
+
+
+def _missing_here(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
+    chosen = {
+        "optimization.optimizer": [spec.optimization.optimizer],
+        "report.report_to": spec.report.report_to,
+        "quantization.bits": [str(spec.quantization.bits)] if spec.quantization else [],
+    }
+    for path, reasons in not_here(machine).items():
+        for choice in chosen[path]:
+            if choice in reasons:
+                yield FieldProblem(path, f"{choice} cannot run here: {reasons[choice]}")
+
+
+def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    method, optimization = spec.method, spec.optimization
+    if spec.task != "causal_lm":
+        yield from _classifier_conflicts(spec)
+    if method.has_adapter:
+        yield from _start_conflicts(spec)
+        if method.lora_bias and method.use_dora:
+            yield FieldProblem("method.lora_bias", "DoRA has none; leave out one of the two")
+    else:
+        yield from _whole_conflicts(spec)
+    if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
+        yield FieldProblem(
+            "optimization.optimizer", "galore projects the gradients of adamw; choose adamw"
+        )
+    for name in ("save_best", "early_stopping"):
+        if getattr(optimization, name) and spec.dataset.eval_fraction == 0:
+            yield FieldProblem(
+                f"optimization.{name}",
+                "needs rows to evaluate on; raise dataset.eval_fraction above 0",
+            )
+
+
+def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    what = f"with the task {spec.task}"
+    if spec.method.finetuning_type not in ("lora", "full"):
+        yield FieldProblem("method.finetuning_type", f"{what}, lora and full are there")
+    if spec.method.init not in ("default", "gaussian", "orthogonal"):
+        yield FieldProblem("method.init", f"{what}, default, gaussian and orthogonal are there")
+    if spec.quantization is not None:
+        yield FieldProblem("quantization", f"{what}, the base stays in 16 or 32 bit")
+
+
+def _start_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    init, bits = spec.method.init, spec.quantization.bits if spec.quantization else None
+    if init in ("pissa", "olora") and bits:
+        yield FieldProblem(
+            "method.init",
+            f"{init} takes a part out of the base weight, and what is left in {bits} bits is "
+            "another base than the adapter would be loaded on; choose loftq, or no quantization",
+        )
+    if init == "loftq" and bits != 4:
+        yield FieldProblem(
+            "method.init",
+            "loftq makes up for what 4 bits lose of the base, so it needs 4-bit quantization",
+        )
+    ranks = [spec.method.rank, *spec.method.rank_pattern.values()]
+    if init == "orthogonal" and any(rank % 2 for rank in ranks):
+        yield FieldProblem("method.rank", "the orthogonal start needs an even rank")
+
+
+def _whole_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    kind, default = spec.method.finetuning_type, MethodSpec()
+    if spec.quantization is not None:
+        yield FieldProblem(
+            "quantization",
+            f"{kind} trains the base's own weights, which {spec.quantization.bits}-bit weights "
+            "cannot do; choose lora, or no quantization",
+        )
+    for name in ADAPTER_ONLY:
+        if getattr(spec.method, name) != getattr(default, name):
+            yield FieldProblem(f"method.{name}", f"says something of adapters; {kind} has none")

@@ -1,0 +1,49 @@
+"""A forward path whose products are 16-bit while the weights that train stay in float32.
+
+For whole weights only: an adapter's path does its own casting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data import TokenizedRow
+from lora_engine.training.forward.batches import Batch, ForwardPath
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class AutocastPath:
+    """`inner` under torch's autocast to `dtype`. A ForwardPath."""
+
+    inner: ForwardPath
+    dtype: torch.dtype
+
+    @property
+    def model(self) -> nn.Module:
+        return self.inner.model
+
+    @property
+    def description(self) -> str:
+        return f"{self.inner.description}; products in {self.dtype}"
+
+    def collate(self, rows: Sequence[TokenizedRow]) -> Batch:
+        return self.inner.collate(rows)
+
+    def summed_loss(self, batch: Batch) -> torch.Tensor:
+        with self._autocast():
+            return self.inner.summed_loss(batch)
+
+    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
+        with self._autocast():
+            return self.inner.next_tokens(rows)
+
+    def _autocast(self):
+        import torch
+
+        return torch.autocast(next(self.model.parameters()).device.type, self.dtype)

@@ -1,0 +1,118 @@
+"""The packed path: the rows of a batch end to end in one sequence, the loss only where it counts.
+
+Nothing is padded between rows, attention is exact for each row, and the head sees only the tokens
+that predict a supervised one. Which models it fits is `select`'s question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from lora_engine.data import TokenizedRow
+from lora_engine.training.forward.batches import IGNORED
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+# On the CPU a 16-bit product of a size not met before makes oneDNN generate code for it, which
+# takes longer than the product: there batches come in multiples of this many tokens.
+SIZES = 256
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Rows end to end. row_starts has the beginning of each row, and the end.
+
+    predicting: positions whose next token is supervised; targets: those next tokens.
+    """
+
+    input_ids: torch.Tensor  # (1, tokens)
+    position_ids: torch.Tensor  # (1, tokens), from 0 in each row
+    row_starts: torch.Tensor  # (rows + 1,)
+    longest: int
+    predicting: torch.Tensor  # (supervised,)
+    targets: torch.Tensor  # (supervised,)
+    tokens: int
+    supervised: int
+
+    def model_inputs(self) -> dict:
+        """The model's arguments; row beginnings under the names FlashAttention's users give."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "use_cache": False,
+            "cu_seq_lens_q": self.row_starts,
+            "cu_seq_lens_k": self.row_starts,
+            "max_length_q": self.longest,
+            "max_length_k": self.longest,
+        }
+
+
+def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> PackedBatch:
+    """The rows in their order, end to end, then one filler row up to a multiple of tokens."""
+    import torch
+
+    filler = -sum(len(row.input_ids) for row in rows) % multiple
+    if filler:
+        rows = [*rows, TokenizedRow(-1, (0,) * filler, (IGNORED,) * filler, False)]
+    lengths = [len(row.input_ids) for row in rows]
+    # The target of a token is its row's next token; the last token of a row predicts nothing.
+    labels = [label for row in rows for label in (*row.labels[1:], IGNORED)]
+    predicting = [at for at, label in enumerate(labels) if label != IGNORED]
+    return PackedBatch(
+        torch.tensor([[token for row in rows for token in row.input_ids]], device=device),
+        torch.tensor([[at for length in lengths for at in range(length)]], device=device),
+        torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device),
+        max(lengths),
+        torch.tensor(predicting, dtype=torch.long, device=device),
+        torch.tensor([labels[at] for at in predicting], dtype=torch.long, device=device),
+        tokens=sum(lengths) - filler,
+        supervised=len(predicting),
+    )
+
+
+@dataclass(frozen=True)
+class PackedPath:
+    """See the module's docstring. A ForwardPath.
+
+    causal_lm: the model under the adapter. chunked_head: whether its head is one frozen linear
+    layer on the decoder's last hidden states, so that `head_loss` can take its place. multiple:
+    batches are filled up to a multiple of this many tokens, where new sizes are dear (SIZES).
+    """
+
+    model: nn.Module
+    causal_lm: PreTrainedModel
+    device: str
+    chunked_head: bool
+    multiple: int
+    description: str
+
+    def collate(self, rows: Sequence[TokenizedRow]) -> PackedBatch:
+        return pack(rows, self.device, self.multiple)
+
+    def summed_loss(self, batch: PackedBatch) -> torch.Tensor:
+        """Σ −log p(token) over the supervised tokens of a batch, a scalar in float32 (nats)."""
+        if self.chunked_head:
+            return self._chunked_loss(batch)
+        from torch.nn.functional import cross_entropy
+
+        logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=batch.predicting).logits[0]
+        return cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
+        batch = self.collate(rows)
+        last = batch.row_starts[1 : len(rows) + 1].long() - 1
+        logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=last).logits[0]
+        return logits.argmax(-1).tolist()
+
+    def _chunked_loss(self, batch: PackedBatch) -> torch.Tensor:
+        from lora_engine.training.kernels.head_loss import summed_head_loss
+
+        hidden = self.causal_lm.base_model(**batch.model_inputs()).last_hidden_state[0]
+        predicting = hidden.index_select(0, batch.predicting)  # (supervised, hidden_size)
+        return summed_head_loss(predicting, self.causal_lm.get_output_embeddings(), batch.targets)

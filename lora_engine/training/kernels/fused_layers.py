@@ -1,0 +1,165 @@
+"""The common decoder layer with less work: one family of models, registered by class name.
+
+Llama, Mistral, Qwen 2 and Qwen 3 share their norm, MLP and attention. For these classes alone,
+where the linear layers are plain adapted ones, the modules get forwards that compute the same
+with fewer passes over memory: query, key and value (gate and up) in one function, norm, rotary
+embedding and SwiGLU with hand-written gradients that keep only their inputs. Every other model
+keeps the forwards that transformers gave it.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import silu
+
+from lora_engine.training.kernels.fused_linear import adapted_linears, is_plain, layer_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+NORMS = tuple(f"{family}RMSNorm" for family in FAMILIES)
+MLPS = tuple(f"{family}MLP" for family in FAMILIES)
+ATTENTIONS = tuple(f"{family}Attention" for family in FAMILIES)
+
+
+class RMSNorm(torch.autograd.Function):
+    """y = w · x / √(mean(x²) + ε) over the last dimension; w is frozen. Keeps x and 1/√."""
+
+    @staticmethod
+    def forward(ctx, x, weight, epsilon):
+        wide = x.float()
+        mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        rstd = mean_square.div_(x.shape[-1]).add_(epsilon).rsqrt_()  # (…, 1)
+        ctx.save_for_backward(x, rstd, weight)
+        return (wide * rstd).mul_(weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """With g = w · ∂L/∂y: dx = r (g − x r² mean(g x))."""
+        x, rstd, weight = ctx.saved_tensors
+        g = grad.float() * weight
+        wide = x.float()
+        mean = (g * wide).mean(-1, keepdim=True).mul_(rstd.square())
+        return g.addcmul_(wide, mean, value=-1).mul_(rstd).to(x.dtype), None, None
+
+
+class SwiGLU(torch.autograd.Function):
+    """y = silu(gate) · up. Keeps gate and up."""
+
+    @staticmethod
+    def forward(ctx, gate, up):
+        ctx.save_for_backward(gate, up)
+        return silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx, grad):
+        gate, up = ctx.saved_tensors
+        d_up = silu(gate).mul_(grad)
+        return torch.ops.aten.silu_backward(grad * up, gate), d_up
+
+
+class Rotary(torch.autograd.Function):
+    """Rotates the pairs (i, i + head_dim/2) of x (…, tokens, heads, head_dim) by their angles.
+
+    cos, sin (…, tokens, 1, head_dim). The gradient is the rotation back; nothing of x is kept.
+    """
+
+    @staticmethod
+    def forward(ctx, x, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        return rotate(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        cos, sin = ctx.saved_tensors
+        return rotate(grad, cos, sin, -1), None, None
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    """x · cos + sign · rotate_half(x) · sin. The halves of cos and of sin are equal."""
+    half = x.shape[-1] // 2
+    rotated = x * cos
+    rotated[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
+    rotated[..., half:].addcmul_(x[..., :half], sin[..., half:], value=sign)
+    return rotated
+
+
+def install(model: nn.Module) -> int:
+    """Give the modules that fit their lean forwards. Returns how many."""
+    count = 0
+    for module in list(model.modules()):
+        lean = _lean_forward(module)
+        if lean is not None:
+            module.forward = types.MethodType(lean, module)
+            count += 1
+    return count
+
+
+def _lean_forward(module: nn.Module):
+    name = type(module).__name__
+    if not type(module).__module__.startswith("transformers.models."):
+        return None
+    if name in NORMS:
+        return None if module.weight.requires_grad else _norm_forward
+    if name in MLPS:
+        linears = (module.gate_proj, module.up_proj)
+        fits = all(map(is_plain, linears)) and type(module.act_fn).__name__.startswith("SiLU")
+        return _mlp_forward if fits else None
+    if name in ATTENTIONS:
+        fits = all(map(is_plain, (module.q_proj, module.k_proj, module.v_proj)))
+        return _attention_forward if fits else None
+    return None
+
+
+def _norm_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    return RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+
+
+def _mlp_forward(self, x: torch.Tensor) -> torch.Tensor:
+    gate, up = adapted_linears(x, layer_of(self.gate_proj), layer_of(self.up_proj))
+    return self.down_proj(SwiGLU.apply(gate, up))
+
+
+def _attention_forward(
+    self,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None = None,
+    past_key_values=None,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """As the family's own; hidden_states (rows, tokens, hidden_size). Training keeps no cache."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    by_head = (*hidden_states.shape[:-1], -1, self.head_dim)
+    projections = (self.q_proj, self.k_proj, self.v_proj)
+    states = adapted_linears(hidden_states, *map(layer_of, projections))
+    query, key, value = (state.view(by_head) for state in states)
+    if hasattr(self, "q_norm"):
+        query, key = self.q_norm(query), self.k_norm(key)
+    cos, sin = (table.unsqueeze(2) for table in position_embeddings)
+    query, key = Rotary.apply(query, cos, sin), Rotary.apply(key, cos, sin)
+    attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+    output, weights = attend(
+        self,
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attention_mask,
+        dropout=self.attention_dropout if self.training else 0.0,
+        scaling=self.scaling,
+        sliding_window=_window(self),
+        **kwargs,
+    )
+    return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
+
+
+def _window(self) -> int | None:
+    """The attention's sliding window, where its family has one."""
+    if type(self).__name__ == "MistralAttention":
+        return getattr(self.config, "sliding_window", None)
+    return getattr(self, "sliding_window", None)

@@ -1,0 +1,207 @@
+"""Adapted linear layers on one input as one autograd function.
+
+    y_i = x W_iᵀ + b_i + s_i (d_i(x) A_iᵀ) B_iᵀ
+
+    x (tokens, in), W (out, in), A (rank, in), B (out, rank); d_i: dropout of layer i, or nothing
+
+Saved for the backward pass are x, the thin d(x) Aᵀ and, with dropout, which numbers it kept (one
+byte each); W gets no gradient work. Layers that read the same x (query, key and value; gate and
+up) share one product with all the A where nothing is dropped, and the gradient of x is summed in
+place. A 4-bit W is unpacked for each product and let go. It takes over the forward of PEFT's own
+`lora.Linear` and `lora.Linear4bit` modules, one by one, where they are plain LoRA; DoRA and other
+variants, 8-bit or trained base weights stay with PEFT's forward.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lora_engine.training.kernels.matmul import add_product, linear, product
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One adapted layer. weight (out, in), or packed in 4 bits; lora_a (rank, in), lora_b
+    (out, rank). dtype: of the products. dropout: the chance of a number of x to be left out of
+    the adapter's part; 0 where nothing is to be dropped."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    lora_a: torch.Tensor
+    lora_b: torch.Tensor
+    scaling: float
+    dtype: torch.dtype
+    dropout: float = 0.0
+
+    def draw_kept(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Which numbers of x dropout keeps this time, with the draws of torch's own dropout."""
+        if self.dropout == 0:
+            return None
+        return torch.empty_like(x).bernoulli_(1 - self.dropout).bool()
+
+    def dropped(self, x: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+        """x with what was not kept at zero, the rest made larger by as much; also its gradient."""
+        return x if kept is None else (x * kept).div_(1 - self.dropout)
+
+    def dense(self) -> torch.Tensor:
+        """The weight (out, in) in `dtype`, unpacked where it is stored in 4 bits."""
+        state = getattr(self.weight, "quant_state", None)
+        if state is None:
+            return self.weight
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(self.weight, state).to(self.dtype)
+
+
+class AdaptedLinears(torch.autograd.Function):
+    """See the module's docstring. Products are in the layers' dtype, results in x's.
+
+    frozen: the layers, for what gets no gradient; trained: lora_a, lora_b of each, in order.
+    """
+
+    @staticmethod
+    def forward(ctx, x, frozen, *trained):
+        dtype = frozen[0].dtype
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)  # (tokens, in)
+        every_a, every_b = [a.to(dtype) for a in trained[0::2]], trained[1::2]
+        ranks = [a.shape[0] for a in every_a]
+        kept = [layer.draw_kept(flat) for layer in frozen]
+        inner = _inner(flat, every_a, frozen, kept)  # (tokens, sum of ranks)
+        results = []
+        for layer, b, own in zip(frozen, every_b, inner.split(ranks, 1), strict=True):
+            y = linear(flat, layer.dense(), layer.bias)
+            y.addmm_(own, b.to(dtype).T, alpha=layer.scaling)
+            results.append(y.to(x.dtype).view(*x.shape[:-1], -1))
+        ctx.save_for_backward(flat, inner, *kept, *trained)
+        ctx.frozen, ctx.ranks, ctx.x = frozen, ranks, (x.dtype, x.shape)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        """With g_i = ∂L/∂y_i, summed over i where x is meant:
+
+        dx = g W + d(s (g B) A),  dA = s (g B)ᵀ d(x),  dB = s gᵀ (d(x) Aᵀ)
+        """
+        layers = ctx.frozen
+        flat, inner, *others = ctx.saved_tensors
+        kept, trained = others[: len(layers)], others[len(layers) :]
+        every_a, every_b = [a.to(flat.dtype) for a in trained[0::2]], trained[1::2]
+        gs = [g.reshape(-1, g.shape[-1]).to(flat.dtype) for g in grads]  # (tokens, out)
+        g_inners = [
+            product(g, b.to(g.dtype)).mul_(layer.scaling)
+            for g, b, layer in zip(gs, every_b, layers, strict=True)
+        ]  # (tokens, rank)
+        d_as = [d.to(every_b[0].dtype) for d in _d_as(flat, g_inners, layers, kept)]
+        d_bs = [
+            product(own.T, g).to(every_b[0].dtype).mul_(layer.scaling).T
+            for own, g, layer in zip(inner.split(ctx.ranks, 1), gs, layers, strict=True)
+        ]
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = _d_x_of_adapters(g_inners, every_a, layers, kept)
+            for g, layer in zip(gs, layers, strict=True):
+                add_product(d_x, g, layer.dense())
+            d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
+        return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
+
+
+def _inner(flat, every_a, layers, kept) -> torch.Tensor:
+    """d_i(x) A_iᵀ side by side, (tokens, sum of ranks): one product where nothing is dropped."""
+    if not any(layer.dropout for layer in layers):
+        return linear(flat, torch.cat(every_a))
+    parts = zip(every_a, layers, kept, strict=True)
+    return torch.cat([linear(layer.dropped(flat, k), a) for a, layer, k in parts], 1)
+
+
+def _d_as(flat, g_inners, layers, kept) -> Sequence[torch.Tensor]:
+    """s (g B)ᵀ d(x) of each layer, (rank, in)."""
+    if not any(layer.dropout for layer in layers):
+        ranks = [g.shape[1] for g in g_inners]
+        return product(torch.cat(g_inners, 1).T, flat).split(ranks)
+    parts = zip(g_inners, layers, kept, strict=True)
+    return [product(g.T, layer.dropped(flat, k)) for g, layer, k in parts]
+
+
+def _d_x_of_adapters(g_inners, every_a, layers, kept) -> torch.Tensor:
+    """Σ d_i(s_i (g_i B_i) A_i), (tokens, in)."""
+    if not any(layer.dropout for layer in layers):
+        return product(torch.cat(g_inners, 1), torch.cat(every_a))
+    parts = zip(g_inners, every_a, layers, kept, strict=True)
+    return sum(layer.dropped(product(g, a), k) for g, a, layer, k in parts)
+
+
+def adapted_linears(x: torch.Tensor, *layers: Layer) -> tuple[torch.Tensor, ...]:
+    """The results of the layers on x (…, in), each (…, out)."""
+    trained = [tensor for layer in layers for tensor in (layer.lora_a, layer.lora_b)]
+    return AdaptedLinears.apply(x, layers, *trained)
+
+
+def install(model: nn.Module) -> tuple[int, int]:
+    """Give every plain LoRA linear of `model` the fused forward. Returns (fused, left to PEFT)."""
+    from peft.tuners.lora import LoraLayer
+
+    fused = left = 0
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            if is_plain(module):
+                module.forward = types.MethodType(_forward, module)
+                fused += 1
+            else:
+                left += 1
+    return fused, left
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether PEFT's module computes the formula above and nothing else."""
+    from peft.tuners.lora import Linear as LoraLinear
+    from transformers.pytorch_utils import Conv1D
+
+    in_4_bits = _is_4_bit(module)
+    if not (in_4_bits or type(module) is LoraLinear) or len(module.active_adapters) != 1:
+        return False
+    (name,) = module.active_adapters
+    base = module.get_base_layer()
+    is_whole = type(base) in (torch.nn.Linear, Conv1D) and base.weight.is_floating_point()
+    return (
+        name in module.lora_A
+        and (in_4_bits or is_whole)
+        and not any(parameter.requires_grad for parameter in base.parameters())
+        and name not in module.lora_variant
+        and not module.lora_bias[name]
+        and type(module.lora_dropout[name]) in (torch.nn.Identity, torch.nn.Dropout)
+        and not module.merged
+        and not module.disable_adapters
+    )
+
+
+def _is_4_bit(module: nn.Module) -> bool:
+    # By name: peft has the class only where bitsandbytes is installed.
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ("peft.tuners.lora.bnb", "Linear4bit")
+
+
+def layer_of(module: LoraLinear) -> Layer:
+    """The tensors of a plain module."""
+    (name,) = module.active_adapters
+    base = module.get_base_layer()
+    a, b = module.lora_A[name].weight, module.lora_B[name].weight
+    dropout = getattr(module.lora_dropout[name], "p", 0.0) if module.training else 0.0
+    if _is_4_bit(module):
+        dtype = base.compute_dtype or a.dtype
+        bias = None if base.bias is None else base.bias.to(dtype)
+        return Layer(base.weight, bias, a, b, module.scaling[name], dtype, dropout)
+    weight = base.weight.T if module.fan_in_fan_out else base.weight
+    return Layer(weight, base.bias, a, b, module.scaling[name], weight.dtype, dropout)
+
+
+def _forward(self: LoraLinear, x: torch.Tensor) -> torch.Tensor:
+    return adapted_linears(x, layer_of(self))[0]

@@ -1,0 +1,143 @@
+"""A run that ran out of memory: what was expected, used and there, and what would fit instead.
+
+The calculator is asked again what the run needs, with other fields, until it fits; its changes
+become fields of the spec, for a button. Nothing here is measured but the peak.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+
+from lora_engine.base_models import resolve_base_model
+from lora_engine.calculator.memory import estimate_memory
+from lora_engine.calculator.memory_fit import Change, make_it_fit
+from lora_engine.calculator.memory_request import GIB, MemoryQuestion, with_changes
+from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder.result import FittingChange, MemoryShortage, RunProblem
+from lora_engine.settings import Settings
+from lora_engine.spec.run import RunSpec
+from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, question_of
+from lora_engine.training.memory.usage import peak_memory_bytes
+
+log = logging.getLogger("lora_engine.training.worker")
+# The run needed more than was estimated: a change must save at least this share of what comes
+# and goes in a step.
+LEAST_SAVING = 0.2
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+PRECISION = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+def explain(error: Exception, directory: RunDirectory, settings: Settings) -> RunProblem:
+    """The problem in words and figures, with the nearest changes that together fit."""
+    peak = peak_memory_bytes()
+    traceback.clear_frames(error.__traceback__)  # the model goes; what follows needs room
+    prediction = _prediction(directory)
+    device = "cpu" if prediction is None else prediction.device
+    available = available_bytes(device)
+    estimate = None
+    if prediction is not None:
+        estimate = prediction.baseline_bytes + prediction.total_bytes
+    changes = _changes(directory.spec(), prediction, available, settings)
+    facts = MemoryShortage(
+        estimate_bytes=estimate, peak_bytes=peak, available_bytes=available, changes=changes
+    )
+    return RunProblem(
+        problem=_in_words(facts, device), remedy=_remedy(changes), out_of_memory=facts
+    )
+
+
+def available_bytes(device: str) -> int:
+    """What there is in all on the device that trains: of the GPU, or of the host for us."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory
+    total = psutil.virtual_memory().total
+    if CGROUP_LIMIT.is_file():
+        limit = CGROUP_LIMIT.read_text().strip()
+        return min(total, int(limit)) if limit.isdigit() else total
+    return total
+
+
+def _prediction(directory: RunDirectory) -> Prediction | None:
+    try:
+        return Prediction.model_validate_json((directory.path / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None  # a hub id's run has none
+
+
+def _changes(
+    spec: RunSpec, prediction: Prediction | None, available: int, settings: Settings
+) -> tuple[FittingChange, ...]:
+    """The calculator's changes as fields of the spec; none where it cannot say."""
+    if prediction is None:
+        return ()
+    try:
+        question = _question(spec, prediction, settings)
+        expected = estimate_memory(question)
+        _, moving, _ = parts_of(expected)
+        room = (available - prediction.baseline_bytes) / GIB
+        wanted = min(room, expected.total_gib - LEAST_SAVING * moving)
+        found = make_it_fit(question, max(0.001, wanted))
+    except (EngineError, MemoryError) as error:
+        log.info("no change that fits was found: %s", error)
+        return ()
+    if not found.fits:
+        return ()
+    return tuple(_as_fields(change, question) for change in found.changes)
+
+
+def _question(spec: RunSpec, prediction: Prediction, settings: Settings) -> MemoryQuestion:
+    """What the run asked for, with its batch as rows of the mean length."""
+    base = resolve_base_model(spec.base_model, settings)
+    dtype = spec.optimization.precision
+    if dtype == "auto":
+        dtype = "bfloat16" if prediction.device == "cuda" else "float32"
+    tokens, rows = prediction.batch_tokens, spec.optimization.batch_size
+    question = question_of(spec, base.path, prediction.device, dtype, tokens, 1.0)
+    return with_changes(question, batch_size=rows, seq_length=max(1, -(-tokens // rows)))
+
+
+def _as_fields(change: Change, question: MemoryQuestion) -> FittingChange:
+    fields: dict[str, Any] = {}
+    for name, value in change.fields.items():
+        fields |= _spec_fields(name, value, question)
+    return FittingChange(what=change.what, harm=change.harm, fields=fields)
+
+
+def _spec_fields(name: str, value: Any, question: MemoryQuestion) -> dict[str, Any]:
+    if name == "method":
+        bits = {"bits": 4, "type": "nf4", "double": question.double_quantization}
+        quantization = {"quantization": bits} if value == "qlora" else {}
+        return {"method.finetuning_type": "lora", **quantization}
+    if name == "double_quantization":
+        return {"quantization.double": value}
+    if name == "dtype":
+        return {"optimization.precision": PRECISION[value]}
+    path = {"seq_length": "max_length"}.get(name, name)
+    return {f"optimization.{path}": value}
+
+
+def _in_words(facts: MemoryShortage, device: str) -> str:
+    where = "the GPU" if device == "cuda" else "this machine"
+    expected = ""
+    if facts.estimate_bytes is not None:
+        expected = f"{facts.estimate_bytes / GIB:.2f} GiB were estimated, "
+    return (
+        f"The worker ran out of memory: {expected}{facts.peak_bytes / GIB:.2f} GiB were in use at "
+        f"the peak, {where} has {(facts.available_bytes or 0) / GIB:.2f} GiB."
+    )
+
+
+def _remedy(changes: tuple[FittingChange, ...]) -> str:
+    if not changes:
+        return "Halve the batch size or the longest row, or choose 4-bit quantization."
+    steps = "; ".join(f"{change.what} ({change.harm})" for change in changes)
+    return f"The nearest change that should fit: {steps}."

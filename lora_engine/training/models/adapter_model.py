@@ -1,0 +1,209 @@
+"""A base model with a fresh adapter on it: made, restored, and saved as a plain PEFT adapter.
+
+The spec's words become PEFT's here. What is saved is against the original base, also where the
+start took something out of it. Knows nothing of files but the adapter folder.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.spec.data import Task
+from lora_engine.spec.method import MethodSpec
+from lora_engine.training.checkpointing.result_folder import CHAT_TEMPLATE, write_folder
+from lora_engine.training.models.lora_init import (
+    ADAPTER,
+    Factors,
+    adapted_linears,
+    take_out_of_base,
+)
+from lora_engine.training.models.rank_bounds import rank_problems, sides_of
+from lora_engine.training.models.trained_model import ModuleUpdate, restore_trained, trained_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+TASK_TYPES: dict[Task, str] = {
+    "causal_lm": "CAUSAL_LM",
+    "sequence_classification": "SEQ_CLS",
+    "token_classification": "TOKEN_CLS",
+}
+HEADS = ("classifier", "score")  # what classification heads are called in transformers
+ROUNDING = 1e-6  # of a product of float32 factors, of the product of their norms
+START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a checkpoint
+
+
+@dataclass
+class AdaptedModel:
+    """A frozen base and an adapter that trains. A Trainee.
+
+    chat_template: the Jinja source the rows were written with, empty for none.
+    started: A and B by module as they began, where their product was taken out of the base.
+    """
+
+    model: PeftModel
+    chat_template: str = ""
+    started: dict[str, Factors] = field(default_factory=dict)
+    saved_as: Literal["adapter", "model"] = "adapter"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        start = {}
+        for name, (a, b) in self.started.items():
+            start |= {START_A + name: a.cpu(), START_B + name: b.cpu()}
+        return {**trained_tensors(self.model), **start}
+
+    def restore(self, saved: Mapping[str, torch.Tensor]) -> None:
+        """As the promise says; a remembered start is taken out of the base, which must be as
+        it was loaded unless this model remembers the same start already."""
+        started = {
+            name.removeprefix(START_A): (tensor, saved[START_B + name.removeprefix(START_A)])
+            for name, tensor in saved.items()
+            if name.startswith(START_A)
+        }
+        trained = {k: v for k, v in saved.items() if not k.startswith((START_A, START_B))}
+        restore_trained(self.model, trained)
+        if started and not self.started:
+            take_out_of_base(self.model, started)
+            self.started = started
+
+    def save(self, folder: Path, provenance: bytes) -> None:
+        def fill(staging: Path) -> None:
+            if self.started:
+                _save_against_original(self.model, self.started, staging)
+            else:
+                # The base's own embeddings never belong into an adapter file.
+                self.model.save_pretrained(str(staging), save_embedding_layers=False)
+            (staging / "README.md").unlink(missing_ok=True)
+            if self.chat_template:
+                (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
+
+        write_folder(folder, fill, provenance)
+
+    def updates(self) -> list[ModuleUpdate]:
+        """From the factors alone; for DoRA of the direction's part."""
+        return [self._update(name, module) for name, module in adapted_linears(self.model)]
+
+    def _update(self, name: str, module) -> ModuleUpdate:
+        import numpy as np
+
+        from lora_engine.spectrum import metrics
+        from lora_engine.spectrum.low_rank_factors import Factors as LowRank
+        from lora_engine.spectrum.low_rank_factors import factor_values
+
+        a, b = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
+        if name in self.started:
+            a, b = _less_the_start(a, b, self.started[name])
+        scaled = module.scaling[ADAPTER] * b.detach()
+        left, right = scaled.cpu().numpy(), a.detach().cpu().numpy()
+        values = factor_values(LowRank(left, right))
+        # Before the first step B A − B₀ A₀ is rounding errors, whose spectrum is flat.
+        noise = ROUNDING * np.linalg.norm(left) * np.linalg.norm(right)
+        values = np.where(values > noise, values, 0.0)
+        return ModuleUpdate(
+            name.removeprefix("base_model.model."),
+            float(np.linalg.norm(values)),
+            metrics.effective_rank(values),
+        )
+
+
+def lora_config(method: MethodSpec, task: Task = "causal_lm") -> LoraConfig:
+    """PEFT's configuration for the spec's method; the starts of `lora_init` begin as its default.
+
+    A classifier's head is new, so it trains whole: PEFT puts it among the modules to save.
+    """
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type=TASK_TYPES[task],
+        exclude_modules=None if task == "causal_lm" else list(HEADS),
+        r=method.rank,
+        lora_alpha=method.alpha,
+        lora_dropout=method.dropout,
+        target_modules=method.target_modules,
+        use_rslora=method.use_rslora,
+        use_dora=method.use_dora,
+        lora_bias=method.lora_bias,
+        bias=method.bias,
+        init_lora_weights=method.init if method.init in ("gaussian", "orthogonal") else True,
+        rank_pattern=dict(method.rank_pattern),
+        alpha_pattern=method.consistent_alpha_pattern(),
+        modules_to_save=list(method.modules_to_save) or None,
+    )
+
+
+def add_adapter(
+    base: PreTrainedModel, method: MethodSpec, quantized: bool, task: Task = "causal_lm"
+) -> PeftModel:
+    """The base, frozen, with a fresh adapter whose weights are float32.
+
+    Raises EngineError where the targets match nothing, a pattern names no module, or a rank is
+    over a weight's smaller side: files that lay on the hub were not there to be asked before.
+    """
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    if quantized:
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+    try:
+        model = get_peft_model(base, lora_config(method, task))
+    except ValueError as error:
+        raise EngineError(
+            f"The adapter does not fit the base model: {error}",
+            "Choose target modules that the base model has, or all-linear.",
+        ) from error
+    problems = rank_problems(sides_of(model), method)
+    if problems:
+        raise InvalidInput("The run", problems, "Choose a smaller rank for these modules.")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def _less_the_start(a, b, start: Factors) -> Factors:
+    """B A − B₀ A₀ as one pair of factors of twice the rank."""
+    import torch
+
+    a0, b0 = (tensor.to(a.device) for tensor in start)
+    return torch.cat([a, a0]), torch.cat([b, -b0], 1)
+
+
+def _save_against_original(model: PeftModel, started: Mapping[str, Factors], folder: Path) -> None:
+    """Write s·(B A − B₀ A₀), of twice the rank and the same scaling: ΔW against the base as loaded.
+
+    (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀]
+    """
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name, start in started.items():
+        key_a, key_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+        tensors[key_a], tensors[key_b] = _less_the_start(tensors[key_a], tensors[key_b], start)
+    for key, tensor in tensors.items():
+        # embeddings keep PEFT's start; their rank is doubled with the rest, by zeros
+        if key.endswith((".lora_embedding_A", ".lora_embedding_B")):
+            side = 0 if key.endswith("A") else 1
+            tensors[key] = torch.cat([tensor, torch.zeros_like(tensor)], side)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _doubled(model.peft_config[ADAPTER]).save_pretrained(str(folder))
+
+
+def _doubled(config: LoraConfig) -> LoraConfig:
+    """The configuration with every rank doubled and every scaling kept."""
+    doubled = copy.deepcopy(config)
+    alpha = 2**0.5 if config.use_rslora else 2
+    doubled.r *= 2
+    doubled.lora_alpha *= alpha
+    doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+    doubled.alpha_pattern = {name: alpha * value for name, value in config.alpha_pattern.items()}
+    doubled.inference_mode = True
+    return doubled

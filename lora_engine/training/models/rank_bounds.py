@@ -1,0 +1,83 @@
+"""Which rank each adapted weight gets, and the ranks that its sides do not allow.
+
+ΔW = scaling · B·A has no higher rank than the smaller side of the weight, so what is over it is
+refused: it would cost memory and steps and could change nothing. One exception: all-linear also
+takes in routers and gates with an output or two, which nobody named and which cost little.
+Knows names and sides, not where they were read: of a file's header or of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from lora_engine.errors import FieldProblem
+from lora_engine.spec.method import MethodSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GATES = ("gate", "shared_expert_gate")
+
+
+def is_named(module: str, names: Iterable[str]) -> bool:
+    """As PEFT matches: the module's whole name, or its end after a dot."""
+    return any(module == name or module.endswith(f".{name}") for name in names)
+
+
+def adapted_sides(shapes: Mapping[str, tuple[int, int]], method: MethodSpec) -> dict[str, int]:
+    """The smaller side of each weight of a checkpoint that the targets mean.
+
+    With all-linear those of the numbered layers: a checkpoint carries embeddings, heads and more
+    beside them, and which of these a model loads is not in its headers.
+    """
+    targets = method.target_modules
+    return {
+        name: min(shape)
+        for name, shape in shapes.items()
+        if (_is_in_a_layer(name) if targets == "all-linear" else is_named(name, targets))
+    }
+
+
+def sides_of(model: nn.Module) -> dict[str, int]:
+    """The smaller side of each weight that PEFT has put an adapter on."""
+    return {
+        name.removeprefix("base_model.model."): min(module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_A") and hasattr(module, "in_features")
+    }
+
+
+def rank_problems(sides: Mapping[str, int], method: MethodSpec) -> list[FieldProblem]:
+    """A problem for each rank that is over the smaller side of a weight it is for."""
+    is_all = method.target_modules == "all-linear"
+    over: dict[str | None, dict[str, int]] = {}
+    for name, side in sides.items():
+        key = next((key for key in method.rank_pattern if is_named(name, [key])), None)
+        rank = method.rank if key is None else method.rank_pattern[key]
+        is_let_through = key is None and is_all and _is_router(name)
+        if rank > side and not is_let_through:
+            over.setdefault(key, {})[name] = side
+    return [_problem(key, found, method) for key, found in over.items()]
+
+
+def _problem(key: str | None, found: Mapping[str, int], method: MethodSpec) -> FieldProblem:
+    """key: that of the rank pattern, None for the rank of all others."""
+    allowed = min(found.values())
+    named = [name for name, side in found.items() if side == allowed]
+    more = f" and {len(named) - 1:,} more" if len(named) > 1 else ""
+    path = "method.rank" if key is None else "method.rank_pattern"
+    rank = f"{method.rank:,}" if key is None else f"{method.rank_pattern[key]:,} for {key}"
+    return FieldProblem(
+        path,
+        f"{rank} is over the dimension: the smaller side of {named[0]}{more} is {allowed:,}, and "
+        f"ΔW can have no higher rank; at most {allowed:,} is allowed",
+    )
+
+
+def _is_router(name: str) -> bool:
+    return any(part in GATES or "router" in part for part in name.split("."))
+
+
+def _is_in_a_layer(name: str) -> bool:
+    return any(part.isdigit() for part in name.split(".")) and "embed" not in name

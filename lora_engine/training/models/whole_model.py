@@ -1,0 +1,93 @@
+"""Training weights of the base itself: all of them, or those of its last layers.
+
+What trains is float32 whatever the frozen part is; the result is a whole model in the run's
+precision, as `from_pretrained` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lora_engine.errors import EngineError
+from lora_engine.spec.method import MethodSpec
+from lora_engine.training.checkpointing.result_folder import CHAT_TEMPLATE, write_folder
+from lora_engine.training.models.trained_model import ModuleUpdate, restore_trained, trained_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """The base, some or all of its weights training. A Trainee.
+
+    dtype: of the saved weights. chat_template: what the rows were written with, empty for none; a
+    base without one is saved with it.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    dtype: torch.dtype
+    chat_template: str = ""
+    saved_as: Literal["adapter", "model"] = "model"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return trained_tensors(self.model)
+
+    def restore(self, saved: Mapping[str, torch.Tensor]) -> None:
+        restore_trained(self.model, saved)
+
+    def save(self, folder: Path, provenance: bytes) -> None:
+        def fill(staging: Path) -> None:
+            weights = {name: t.to(self.dtype) for name, t in self.model.state_dict().items()}
+            self.model.save_pretrained(staging, state_dict=weights)
+            self.tokenizer.save_pretrained(staging)
+            if self.chat_template and not self.tokenizer.chat_template:
+                (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
+
+        write_folder(folder, fill, provenance)
+
+    def updates(self) -> list[ModuleUpdate]:
+        return []
+
+
+def make_trainable(base: PreTrainedModel, method: MethodSpec) -> PreTrainedModel:
+    """The base with what the method trains in float32 and the rest frozen.
+
+    Raises EngineError where `freeze` asks for more layers than there are.
+    """
+    base.requires_grad_(method.finetuning_type != "freeze")
+    if method.finetuning_type == "freeze":
+        layers = decoder_layers(base)
+        if method.freeze_layers > len(layers):
+            raise EngineError(
+                f"The base model has {len(layers)} layers; the last {method.freeze_layers} were "
+                "to train.",
+                f"Set the layers that freeze trains to {len(layers)} or fewer.",
+            )
+        layers[-method.freeze_layers :].requires_grad_(True)
+    for parameter in base.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return base
+
+
+def decoder_layers(base: PreTrainedModel) -> nn.ModuleList:
+    """The model's layers: its list of modules that holds the most weights.
+
+    Raises EngineError where the model has no such list.
+    """
+    from torch.nn import ModuleList
+
+    lists = [module for module in base.modules() if isinstance(module, ModuleList)]
+    if not lists:
+        raise EngineError(
+            f"{type(base).__name__} keeps its layers in no list, so the last cannot be told.",
+            "Choose full or lora.",
+        )
+    return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))

@@ -1,0 +1,115 @@
+"""Answers to a few fixed prompts, so that one sees the style arrive while a run trains.
+
+Greedy, so the same weights give the same answers and no random number is drawn. The whole row is
+computed anew for each token: a training path keeps no cache, and the answers are short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data import Message, Row, TokenizedRow, chat_template_of
+from lora_engine.data.templates import Conversation, render
+from lora_engine.run_folder.reports import SampleRow
+from lora_engine.training.forward.batches import IGNORED, ForwardPath
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PASSAGE_TOKENS = 16  # of a plain text, as a prompt to go on from
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """A prompt as text and as the model's tokens."""
+
+    text: str
+    input_ids: tuple[int, ...]
+
+
+def asked_prompts(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[SamplePrompt]:
+    """Prompts that a person wrote, each as a user's turn. Raises EngineError as `render` does."""
+    conversations = [
+        Conversation(number, (Message("user", text),), add_generation_prompt=True)
+        for number, text in enumerate(texts, 1)
+    ]
+    rendered = render(chat_template_of(tokenizer), conversations)
+    encoded = tokenizer(rendered, add_special_tokens=False).input_ids
+    return [
+        SamplePrompt(text, tuple(ids[:max_length]))
+        for text, ids in zip(texts, encoded, strict=True)
+    ]
+
+
+def first_questions(
+    rows: Sequence[Row],
+    tokenized: Sequence[TokenizedRow],
+    tokenizer: PreTrainedTokenizerBase,
+    count: int,
+) -> list[SamplePrompt]:
+    """What the first `count` rows say before their first answer; of plain text its beginning."""
+    questions = {row.number: _question(row) for row in rows}
+    made: dict[int, SamplePrompt] = {}
+    for row in tokenized:
+        if len(made) == count:
+            break
+        before = next((i for i, label in enumerate(row.labels) if label != IGNORED), 0)
+        ids = row.input_ids[: max(before, PASSAGE_TOKENS if questions[row.number] is None else 1)]
+        text = questions[row.number] or tokenizer.decode(ids, skip_special_tokens=True)
+        made.setdefault(row.number, SamplePrompt(text, ids))
+    return list(made.values())
+
+
+def answer(
+    path: ForwardPath,
+    prompts: Sequence[SamplePrompt],
+    tokenizer: PreTrainedTokenizerBase,
+    step: int,
+    max_tokens: int,
+) -> list[SampleRow]:
+    """The model's greedy answer to each prompt, as it stands after `step`."""
+    import torch
+
+    ends = _end_tokens(path, tokenizer)
+    answers: list[list[int]] = [[] for _ in prompts]
+    going = list(range(len(prompts)))
+    path.model.eval()
+    with torch.inference_mode():
+        for _ in range(max_tokens):
+            rows = [_row(prompts[i].input_ids + tuple(answers[i])) for i in going]
+            for i, token in zip(list(going), path.next_tokens(rows), strict=True):
+                if token in ends:
+                    going.remove(i)
+                else:
+                    answers[i].append(token)
+            if not going:
+                break
+    path.model.train()
+    texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [
+        SampleRow(step=step, prompt=prompt.text, text=text, finished=i not in going)
+        for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
+    ]
+
+
+def _question(row: Row) -> str | None:
+    """The last turn before the first answer; None for plain text."""
+    if row.text is not None:
+        return None
+    roles = [message.role for message in row.messages]
+    first = roles.index("assistant") if "assistant" in roles else len(roles)
+    return row.messages[first - 1].content if first else ""
+
+
+def _end_tokens(path: ForwardPath, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    generation = getattr(path.model, "generation_config", None)
+    ends = getattr(generation, "eos_token_id", None)
+    return {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+
+def _row(ids: tuple[int, ...]) -> TokenizedRow:
+    return TokenizedRow(0, ids, (IGNORED,) * len(ids), False)

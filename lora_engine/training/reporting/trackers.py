@@ -1,0 +1,124 @@
+"""Curves sent on to TensorBoard, Weights & Biases or trackio, each imported only when chosen.
+
+A tracker that cannot be opened is refused before the first step; one that fails later stops the
+run as any other failed write would. None is told more than the spec and the metrics: no console
+output, no code, no figures of the machine. A resumed run goes on under the same name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any, Protocol
+
+from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import MetricsRow, RunDirectory
+from lora_engine.spec.run import RunSpec
+
+PROJECT = "rankscope"
+SHOWN = (
+    "loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", "epoch",
+)  # fmt: skip
+
+
+class Tracker(Protocol):
+    """Where rows of metrics go besides the run's own file."""
+
+    def log(self, row: MetricsRow) -> None:
+        """One step's numbers."""
+
+    def close(self) -> None:
+        """Everything is sent."""
+
+
+def open_trackers(spec: RunSpec, directory: RunDirectory) -> list[Tracker]:
+    """The trackers that a spec names. Raises EngineError where one is not installed."""
+    kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "trackio": Trackio}
+    return [kinds[name](spec, directory) for name in spec.report.report_to]
+
+
+class TensorBoard:
+    """Event files in the run's own folder, for `tensorboard --logdir`."""
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        _imported("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(directory.path / "tensorboard")
+        self._writer.add_text("spec", f"```\n{spec.model_dump_json(indent=1)}\n```")
+
+    def log(self, row: MetricsRow) -> None:
+        for name, value in _numbers(row).items():
+            self._writer.add_scalar(name, value, row.step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of the server that `wandb login` named; with WANDB_MODE=offline in the run's folder."""
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        wandb: Any = _imported("wandb")
+        name = directory.path.name
+        try:
+            self._run = wandb.init(
+                project=PROJECT,
+                id=name,
+                name=name,
+                resume="allow",
+                dir=directory.path,
+                config=spec.model_dump(mode="json"),
+                settings=wandb.Settings(
+                    console="off", disable_git=True, save_code=False, x_disable_stats=True
+                ),
+            )
+        except wandb.Error as error:
+            raise EngineError(
+                f"Weights & Biases cannot be reported to: {error}",
+                "Run `wandb login` once, or start the dashboard with WANDB_MODE=offline, which "
+                "keeps the curves in the run's folder for `wandb sync`.",
+            ) from error
+
+    def log(self, row: MetricsRow) -> None:
+        self._run.log(_numbers(row), step=row.step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Trackio:
+    """Its local database under TRACKIO_DIR, for `trackio show`."""
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        trackio: Any = _imported("trackio")
+        self._run = trackio.init(
+            project=PROJECT,
+            name=directory.path.name,
+            resume="allow",
+            config=spec.model_dump(mode="json"),
+            embed=False,
+            auto_log_cpu=False,
+            auto_log_gpu=False,
+        )
+
+    def log(self, row: MetricsRow) -> None:
+        self._run.log(_numbers(row), step=row.step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _numbers(row: MetricsRow) -> dict[str, float]:
+    values = {name: getattr(row, name) for name in SHOWN}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise EngineError(
+            f"The run reports to {name}, which cannot be imported here: {error}.",
+            f"pip install {name}, or leave it out of report_to.",
+        ) from error

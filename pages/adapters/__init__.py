@@ -1,0 +1,3 @@
+from pages.adapters.page import build
+
+__all__ = ["build"]

@@ -1,0 +1,64 @@
+"""The adapters page: what has been trained here and what can be done with each."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from lora_engine.engine import Engine
+from pages import ADAPTERS, COMPARE
+from pages.shared import layout, live
+from pages.shared.no_adapter import no_adapter_html
+from pages.shared.wiring import problem_box, wire
+
+HELP = r"""
+An adapter is two thin matrices $A$ and $B$ for each weight it was trained on, and nothing of the
+base model: it is small, and it works only with the base it was trained on. It is kept as PEFT
+writes it (`adapter_model.safetensors`, `adapter_config.json`), so `PeftModel.from_pretrained`
+loads it, beside a `provenance.json` that says which run, base and rows it came from.
+
+Adapters are found in finished runs and in the folder `adapters` of the data folder.
+"""
+COLUMNS = (
+    live.Column("adapter"),
+    live.Column("base model"),
+    live.Column("rank", layout.count, numeric=True),
+    live.Column("size", layout.byte_size, numeric=True),
+    live.Column("made (UTC)", lambda text: text[:16].replace("T", " ")),
+    live.Column("run"),
+    live.Column("folder"),
+)
+
+
+def build(engine: Engine) -> gr.Blocks:
+    with layout.shell(ADAPTERS) as blocks:
+        problem = problem_box()
+        empty = gr.HTML(js_on_load="")
+        table = live.live_table(label="Adapters", file_name="adapters.csv", elem_id="all-adapters")
+        layout.how_this_works(HELP)
+
+        def open_page() -> tuple[str, str]:
+            return _shown(engine)
+
+        wire([blocks.load], open_page, [], [empty, table], problem=problem)
+    return blocks
+
+
+def _shown(engine: Engine) -> tuple[str, str]:
+    """What stands where there is none, and the table where there is one; a name compares it."""
+    found = engine.adapters()
+    if not found:
+        return no_adapter_html(engine, "A finished run leaves its adapter here."), ""
+    rows = [
+        (
+            adapter.name,
+            adapter.base_model,
+            adapter.rank,
+            adapter.bytes,
+            adapter.created_at,
+            adapter.run_id,
+            str(adapter.path),
+        )
+        for adapter in found
+    ]
+    links = [layout.link(COMPARE, adapter=adapter.name) for adapter in found]
+    return "", live.table_value(COLUMNS, rows, links=links)

@@ -1,0 +1,3 @@
+from pages.calculator.page import build
+
+__all__ = ["build"]

@@ -1,0 +1,149 @@
+"""The calculator page: what a low-rank update costs, for one matrix and for a whole model."""
+
+from __future__ import annotations
+
+import json
+
+import gradio as gr
+
+from lora_engine import calculator
+from lora_engine.engine import Engine
+from pages import CALCULATOR
+from pages.calculator import calibration, memory_estimate, whole_model, worked_example
+from pages.shared import layout, live
+from pages.shared.wiring import expose, problem_box, wire
+
+START_RANK = 8
+START_SIZE = 4096  # of Llama-2-7B's query projection
+MOST_RANKS = 512
+HELP = r"""
+A weight matrix $W$ has $d \cdot k$ numbers. LoRA leaves $W$ as it is and trains an update of
+rank $r$ beside it, written as a product of two thin matrices:
+
+$$W' = W + \Delta W, \qquad \Delta W = \frac{\alpha}{r}\, B A, \qquad
+B \in \mathbb{R}^{d \times r},\; A \in \mathbb{R}^{r \times k}$$
+
+So it trains $r\,(d + k)$ numbers instead of $d \cdot k$. That saves something as long as
+$r < \dfrac{d\,k}{d + k}$, the break-even rank.
+
+**Example.** A query projection of Llama-2-7B has $d = k = 4096$: $4096 \cdot 4096 = 16{,}777{,}216$
+numbers. At $r = 8$ the update has $8 \cdot (4096 + 4096) = 65{,}536$, which is 0.39 % of them.
+
+For a whole model, transformers builds the shapes from the model's published configuration without
+its weights, PEFT adds its adapters, and what PEFT made is counted. Source: Hu et al. 2021,
+[arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1.
+"""
+
+
+def build(engine: Engine) -> gr.Blocks:
+    with layout.shell(CALCULATOR) as blocks:
+        _one_matrix(blocks)
+        worked_example.section()
+        whole_model.section(engine, blocks)
+        calibration.section(engine, blocks)
+        layout.how_this_works(HELP)
+        expose(params, "params")
+        expose(memory_estimate.memory, "memory")
+    return blocks
+
+
+def _one_matrix(blocks: gr.Blocks) -> None:
+    layout.section("One weight matrix", "Move the rank and watch the update shrink.")
+    with gr.Row(elem_classes="rs-split"):
+        with gr.Column(scale=1, min_width=260):
+            d = gr.Number(START_SIZE, label="d, out features", elem_id="field-d")
+            k = gr.Number(START_SIZE, label="k, in features", elem_id="field-k")
+            rank = gr.Slider(
+                1, MOST_RANKS, START_RANK, step=1, label="Rank r", elem_id="field-rank"
+            )
+            problem = problem_box()
+        with gr.Column(scale=3, min_width=320):
+            start = matrix_frames(START_SIZE, START_SIZE, START_RANK)
+            picture = live.rank_picture(start, elem_id="matrix")
+    sizes = [d, k, rank]
+    wire([blocks.load], matrix_from_link, [], [*sizes, picture], problem=problem, queue=False)
+    wire(
+        [d.input, k.input],
+        matrix_frames,
+        sizes,
+        [picture],
+        problem=problem,
+        trigger_mode="always_last",
+        queue=False,
+    )
+    gr.on(
+        [rank.input],
+        fn=None,
+        inputs=[rank],
+        js=live.show_rank_js("matrix"),
+        api_name="page_show_rank",
+        trigger_mode="always_last",
+    )
+    gr.on(
+        [d.input, k.input, rank.change],
+        fn=None,
+        inputs=sizes,
+        js=layout.remember_js("d", "k", "r"),
+        api_name="page_remember_matrix",
+    )
+
+
+def matrix_from_link(request: gr.Request) -> tuple:
+    """d, k and r in the page's address, and their picture; skipped where it names none."""
+    if not any(layout.state_of(request, name) for name in ("d", "k", "r")):
+        return gr.skip()
+    d = layout.whole_state_of(request, "d", START_SIZE)
+    k = layout.whole_state_of(request, "k", START_SIZE)
+    rank = min(max(layout.whole_state_of(request, "r", START_RANK), 1), MOST_RANKS)
+    return (d, k, rank, matrix_frames(d, k, rank))
+
+
+def matrix_frames(d: float, k: float, rank: float) -> str:
+    """The JSON for `live.rank_picture`: what to show at each rank from 1 to MOST_RANKS.
+
+    512 counts take less than one answer over the network, and moving the rank then needs none.
+    """
+    counts = [
+        calculator.count_matrix(layout.whole(d), layout.whole(k), number)
+        for number in range(1, MOST_RANKS + 1)
+    ]
+    first = counts[0]
+    frames = [_frame(found) for found in counts]
+    return json.dumps({"d": first.d, "k": first.k, "rank": layout.whole(rank), "frames": frames})
+
+
+def _frame(found: calculator.MatrixCount) -> dict:
+    full, low_rank = layout.count(found.full_parameters), layout.count(found.lora_parameters)
+    return {
+        "rank": found.rank,
+        "full": found.full_parameters,
+        "low_rank": found.lora_parameters,
+        "tiles": [
+            ("whole matrix", full, "d · k"),
+            ("low-rank update", low_rank, "r (d + k)"),
+            ("share", layout.share(found.ratio), f"{layout.number(found.reduction)} times fewer"),
+            ("break-even rank", layout.number(found.break_even_rank), "d k / (d + k)"),
+        ],
+        "sizes": [
+            f"{found.d:,} × {found.k:,}",
+            f"{found.d:,} × {found.rank:,}",
+            f"{found.rank:,} × {found.k:,}",
+        ],
+        "words": f"W has {full} numbers, B and A together {low_rank}, drawn to one scale.",
+        "warnings": found.warnings,
+    }
+
+
+def params(
+    d: int = 4096,
+    k: int = 4096,
+    rank: int = 8,
+    preset: str = "",
+    target_modules: str = "q,v",
+) -> dict:
+    """Parameters that LoRA trains: for a preset model where one is named, else for one d x k
+    matrix. The keys are those of `python -m lora_engine params --json`."""
+    if not preset:
+        return calculator.count_matrix(d, k, rank).to_json()
+    choice = calculator.LoraChoice(rank=rank, target_modules=target_modules)
+    return calculator.count_model(calculator.preset_source(preset), choice).to_json()

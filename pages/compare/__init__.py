@@ -1,0 +1,3 @@
+from pages.compare.page import build
+
+__all__ = ["build"]

@@ -1,0 +1,61 @@
+"""Loss on given rows under the base and the adapters, as lines for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from html import escape
+
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.scoring.held_out_loss import (
+    PairedDifference,
+    RowLoss,
+    paired_difference,
+    row_losses,
+)
+from lora_engine.data import Row, tokenize_rows
+from pages.shared import layout
+
+PROGRESS_ROWS = 10
+
+
+def losses(
+    model: ComparisonModel, rows: Sequence[Row], length: int, stopped: Callable[[], bool]
+) -> Generator[str, None, list[RowLoss]]:
+    """Yields words on how far it got; returns the losses of all rows, or of those before a stop.
+
+    length: rows are cut to this many tokens.
+    """
+    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    found: list[RowLoss] = []
+    for loss in row_losses(model, tokenized, stopped):
+        found.append(loss)
+        if len(found) % PROGRESS_ROWS == 0:
+            yield progress_html(len(found), len(tokenized), "rows")
+    return found
+
+
+def progress_html(done: int, total: int, what: str) -> str:
+    return (
+        f'<p role="status">{layout.count(done)} of {layout.count(total)} {what}.</p>'
+        f'<progress value="{done}" max="{total}"></progress>'
+    )
+
+
+def differences(
+    found: Sequence[RowLoss],
+    columns: Sequence[str],
+    title: Callable[[str], str],
+    word: Callable[[PairedDifference], str],
+) -> str:
+    """A line for each column: both losses, the difference with its interval, and a word for it."""
+    lines = []
+    for column in columns:
+        pair = paired_difference(found, column)
+        lines.append(
+            f"<li><strong>{escape(title(column))}: {word(pair)}.</strong> "
+            f"{layout.number(pair.loss)} nats a token against the base's "
+            f"{layout.number(pair.base_loss)}; difference {layout.number(pair.difference)} "
+            f"(95 % between {layout.number(pair.low)} and {layout.number(pair.high)}, "
+            f"{pair.rows} rows).</li>"
+        )
+    return f'<ul class="rs-compare-words" role="status">{"".join(lines)}</ul>'

@@ -1,0 +1,101 @@
+"""What a set of prompts showed, as a page shows it: table, summary, word differences, a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN
+from lora_engine.compare.scoring.set_report import ReportRow, as_jsonl
+from lora_engine.compare.scoring.word_diff import word_diff
+from pages.shared import layout
+from pages.shared.live import Column, table_value
+
+MAX_DIFFERENCES = 100
+VERDICTS = {True: "yes", False: "no", None: None}
+TAGS = {"gone": "del", "new": "ins"}
+
+Title = Callable[[str], str]
+
+
+def table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
+    """The answers side by side, for a live table."""
+    if not rows:
+        return table_value([Column("Prompt")], [], empty="No answer yet.")
+    columns = [Column("Prompt")]
+    for answer in rows[0].answers:
+        name = title(answer.name)
+        columns += [Column(name), Column(f"{name}: tokens", layout.count, numeric=True)]
+        columns += [Column(f"{name}: passes")] if checks else []
+    cells = []
+    for row in rows:
+        line: list[str | int | None] = [row.prompt]
+        for answer in row.answers:
+            line += [answer.text, answer.tokens]
+            line += [VERDICTS[answer.passes]] if checks else []
+        cells.append(tuple(line))
+    return table_value(columns, cells)
+
+
+def summary(rows: Sequence[ReportRow], title: Title) -> str:
+    """Per column: how many answers pass, how long they are, how many equal the base's."""
+    if not rows:
+        return '<p role="status">Stopped before the first answer.</p>'
+    lines = []
+    for place, first in enumerate(rows[0].answers):
+        answers = [row.answers[place] for row in rows]
+        length = sum(answer.tokens for answer in answers) / len(answers)
+        words = f"{layout.number(length)} tokens on average"
+        verdicts = [answer.passes for answer in answers if answer.passes is not None]
+        if verdicts:
+            words += f", {sum(verdicts)} of {len(verdicts)} pass"
+        if first.name != BASE_COLUMN:
+            same = sum(row.answers[place].text == row.answers[0].text for row in rows)
+            words += f", {same} the same as the base's"
+        lines.append(f"<li><strong>{escape(title(first.name))}</strong>: {words}.</li>")
+    return (
+        f'<p role="status">{len(rows)} prompts answered.</p>'
+        f'<ul class="rs-compare-words">{"".join(lines)}</ul>'
+    )
+
+
+def differences(rows: Sequence[ReportRow], title: Title) -> str:
+    """Each adapter's answer with what it leaves out of the base's, and what it adds."""
+    shown = "".join(_difference(row, title) for row in rows[:MAX_DIFFERENCES])
+    if not shown or len(rows[0].answers) < 2:
+        return ""
+    more = len(rows) - MAX_DIFFERENCES
+    rest = f"<p>{layout.count(more)} more prompts are in the table.</p>" if more > 0 else ""
+    return (
+        '<p class="rs-compare-words">Word by word against the base: <del>only the base</del>, '
+        f'<ins>only the adapter</ins>.</p><div class="rs-differences">{shown}</div>{rest}'
+    )
+
+
+def jsonl_file(rows: Sequence[ReportRow]) -> str:
+    """The path of a new file with one JSON object a prompt."""
+    folder = tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR"))
+    path = Path(folder) / "answers.jsonl"
+    path.write_text(as_jsonl(rows), "utf-8")
+    return str(path)
+
+
+def _difference(row: ReportRow, title: Title) -> str:
+    base, *adapted = row.answers
+    lines = "".join(
+        f"<p><strong>{escape(title(answer.name))}</strong> {_marked(base.text, answer.text)}</p>"
+        for answer in adapted
+    )
+    return f"<div><h4>{escape(row.prompt)}</h4>{lines}</div>"
+
+
+def _marked(before: str, after: str) -> str:
+    parts = []
+    for piece in word_diff(before, after):
+        tag = TAGS.get(piece.kind)
+        text = escape(piece.text)
+        parts.append(f"<{tag}>{text}</{tag}>" if tag else text)
+    return "".join(parts)

@@ -1,0 +1,3 @@
+from pages.runs.page import build
+
+__all__ = ["build"]

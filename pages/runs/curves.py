@@ -1,0 +1,96 @@
+"""The plots of the runs page: its runs' metrics as curves, over steps, tokens or time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import gradio as gr
+
+from lora_engine.engine import Engine, RunView
+from lora_engine.run_folder.directory import MetricsRow
+from pages.runs import run_figures
+from pages.runs.run_figures import MEASURES, STEP, TIME, TOKENS, Curve, Measure
+from pages.shared import figures
+from pages.shared.live import live_plot
+
+MOST = 8  # runs in one picture
+POINTS = 4000  # of all runs together, shared among them
+
+X: dict[str, Callable[[MetricsRow], float]] = {
+    STEP: lambda row: row.step,
+    TOKENS: lambda row: row.tokens,
+    TIME: lambda row: row.elapsed_s,
+}
+Y: dict[str, Callable[[MetricsRow], float | None]] = {
+    "eval_loss": lambda row: row.eval_loss,
+    "eval_accuracy": lambda row: row.eval_accuracy,
+    "eval_f1": lambda row: row.eval_f1,
+    "learning_rate": lambda row: row.learning_rate,
+    "grad_norm": lambda row: row.grad_norm,
+    "tokens_per_s": lambda row: row.tokens_per_s,
+    "memory_gib": lambda row: row.memory_bytes / 2**30,
+}
+
+
+def plots() -> list[gr.HTML]:
+    """The large plot of the loss and a small one for each measure, in the order of `values`."""
+    large = live_plot(label="Loss of the run", elem_id="loss-curve")
+    with gr.Row(elem_classes="rs-small-plots"):
+        small = [
+            live_plot(label=what.title, height=200, elem_id=f"curve-{what.key}")
+            for what in MEASURES
+        ]
+    return [large, *small]
+
+
+def values(engine: Engine, views: Sequence[RunView], axis: str) -> tuple[str, ...]:
+    """What the plots show for these runs; the first is the page's own."""
+    x = X.get(axis, X[STEP])
+    axis = axis if axis in X else STEP
+    each = max(250, POINTS // max(1, len(views)) // 4)
+    rows = [engine.curve(view.id, each) for view in views]
+    names = names_of(views)
+    losses = [_loss_curve(name, found, x) for name, found in zip(names, rows, strict=True)]
+    small = [
+        _small(
+            what, [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)],
+            axis,
+        )
+        for what in MEASURES
+    ]  # fmt: skip
+    return figures.to_json(run_figures.losses(losses, axis)), *small
+
+
+def _small(what: Measure, curves: Sequence[Curve], axis: str) -> str:
+    """What a small plot shows; empty, so that it takes no room, where no run has its measure."""
+    if what.rare and not any(len(curve.x) for curve in curves):
+        return ""
+    return figures.to_json(run_figures.measure(what, curves, axis))
+
+
+def names_of(views: Sequence[RunView]) -> list[str]:
+    """The runs' names, with the end of the id where two are called the same."""
+    names = [view.record.name for view in views]
+    return [
+        f"{name} · {view.id[-4:]}" if names.count(name) > 1 else name
+        for name, view in zip(names, views, strict=True)
+    ]
+
+
+def _loss_curve(name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float]) -> Curve:
+    evaluated = [row for row in rows if row.eval_loss is not None]
+    return Curve(
+        name,
+        [x(row) for row in rows],
+        [row.loss for row in rows],
+        [x(row) for row in evaluated],
+        [row.eval_loss for row in evaluated],
+    )
+
+
+def _curve(
+    name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float], what: Measure
+) -> Curve:
+    y = Y[what.key]
+    there = [row for row in rows if y(row) is not None]
+    return Curve(name, [x(row) for row in there], [y(row) for row in there])

@@ -1,0 +1,175 @@
+"""Figures of runs: the same measure of several runs on shared axes.
+
+Takes numbers, gives plain dicts as `pages.shared.figures` does; knows no engine and no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pages.shared import figures
+from pages.shared.figures import ACCENT, FAINT, MUTED, SECOND, SERIES, Figure
+
+STEP, TOKENS, TIME = "steps", "tokens", "time"
+AXES = {STEP: "step", TOKENS: "tokens read", TIME: "seconds in training"}
+COLOURS = SERIES[:5]  # then again, dashed
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One measure of one run: x by the chosen axis; evaluations are points of their own."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    eval_x: Sequence[float] = ()
+    eval_y: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a small plot shows.
+
+    from_zero: the axis starts at nothing. is_share: it goes from 0 to 1. rare: there is no plot
+    where no run has it.
+    """
+
+    key: str
+    title: str
+    unit: str
+    from_zero: bool = True
+    is_share: bool = False
+    rare: bool = False
+
+
+MEASURES = (
+    Measure("eval_loss", "Evaluation loss", "nats a token", from_zero=False),
+    Measure("eval_accuracy", "Accuracy", "", is_share=True, rare=True),
+    Measure("eval_f1", "F1, mean over the classes", "", is_share=True, rare=True),
+    Measure("learning_rate", "Learning rate", ""),
+    Measure("grad_norm", "Gradient norm", ""),
+    Measure("tokens_per_s", "Tokens a second", ""),
+    Measure("memory_gib", "Memory", "GiB"),
+)
+
+
+def losses(curves: Sequence[Curve], axis: str = STEP) -> Figure:
+    """The training loss of each run, raw and smoothed, with its evaluation loss as diamonds.
+
+    The first trace is the first run's raw loss.
+    """
+    if len(curves) == 1:
+        curve = curves[0]
+        figure = figures.loss_curve(curve.x, curve.y, curve.eval_x, curve.eval_y)
+        figure["layout"]["xaxis"]["title"]["text"] = AXES[axis]
+        return figure
+    data = []
+    for number, curve in enumerate(curves):
+        colour, dash = _look(number)
+        raw = figures.line(curve.name, curve.x, curve.y, colour, width=1)
+        smooth = figures.line(curve.name, curve.x, figures.smoothed(curve.y), colour, width=2.5)
+        smooth["line"]["dash"] = dash
+        group = {"legendgroup": str(number)}
+        data += [
+            {**raw, **group, "opacity": 0.3, "showlegend": False, "hoverinfo": "skip"},
+            {**smooth, **group},
+        ]
+        if len(curve.eval_x):
+            data.append(
+                {
+                    **figures.line(
+                        f"{curve.name}, evaluation", curve.eval_x, curve.eval_y, colour, width=1
+                    ),
+                    **group,
+                    "mode": "lines+markers",
+                    "marker": {"color": colour, "size": 7, "symbol": "diamond"},
+                    "showlegend": False,
+                }
+            )
+    return {
+        "data": data,
+        "layout": figures.layout(
+            description=f"Training loss of {len(curves)} runs: {_ends(curves)}",
+            x_title=AXES[axis],
+            y_title="loss (nats a token)",
+            yaxis={"rangemode": "tozero"},
+        ),
+    }
+
+
+def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
+    """One measure of each run, small; a remark where nothing is there yet."""
+    data = []
+    for number, curve in enumerate(curves):
+        colour, dash = _look(number)
+        drawn = figures.line(curve.name, curve.x, curve.y, colour, width=1.8)
+        drawn["line"]["dash"] = dash
+        if len(curve.x) < 40:
+            drawn |= {"mode": "lines+markers", "marker": {"color": colour, "size": 5}}
+        data.append({**drawn, "showlegend": False})
+    empty = not any(len(curve.x) for curve in curves)
+    unit = f" ({what.unit})" if what.unit else ""
+    title = {"text": f"{what.title}{unit}", "x": 0, "xref": "paper", "yref": "container", "y": 0.97}
+    return {
+        "data": data,
+        "layout": figures.layout(
+            description=f"{what.title}{unit}: {_ends(curves)}",
+            x_title=AXES[axis],
+            title={**title, "font": {"size": 13, "color": MUTED}},
+            yaxis=_range(what),
+            margin={"t": 34},
+            annotations=[figures.in_the_middle("nothing yet")] if empty else [],
+        ),
+    }
+
+
+def _range(what: Measure) -> dict[str, Any]:
+    if what.is_share:
+        return {"range": [0, 1.02]}
+    return {"rangemode": "tozero" if what.from_zero else "normal"}
+
+
+def growth(modules: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float]],
+           title: str) -> Figure:  # fmt: skip
+    """A number of each module (down) over the steps (across) as a heatmap."""
+    data = [
+        {
+            "type": "heatmap",
+            "x": [str(step) for step in steps],
+            "y": list(modules),
+            "z": [list(row) for row in rows],
+            "colorscale": [[0, FAINT], [0.5, ACCENT], [1, SECOND]],
+            "hovertemplate": "%{y}<br>step %{x}: %{z:.4g}<extra></extra>",
+            "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
+        }
+    ]
+    last = [row[-1] for row in rows if len(row) and row[-1] is not None]
+    words = f"from {min(last):.3g} to {max(last):.3g} at the end" if last else "nothing yet"
+    return {
+        "data": data,
+        "layout": figures.layout(
+            description=f"{title} of {len(modules)} modules over the steps: {words}.",
+            x_title="step",
+            hovermode="closest",
+            title={"text": title, "x": 0, "xref": "paper", "font": {"size": 13, "color": MUTED}},
+            margin={"t": 34},
+            xaxis={"type": "category"},
+            yaxis={"autorange": "reversed", "tickfont": {"size": 10, "color": MUTED}},
+        ),
+    }
+
+
+def _look(number: int) -> tuple[str, str]:
+    return COLOURS[number % len(COLOURS)], "solid" if number < len(COLOURS) else "dash"
+
+
+def _ends(curves: Sequence[Curve]) -> str:
+    """Where each curve stands, in words."""
+    ends = [
+        f"{curve.name} {curve.y[-1]:.3g}" if len(curve.y) and curve.y[-1] is not None
+        else f"{curve.name} nothing yet"
+        for curve in curves
+    ]  # fmt: skip
+    return "; ".join(ends) + "."

@@ -1,0 +1,115 @@
+"""What a run writes at its evaluations: sample answers, and how ΔW grows, module by module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from lora_engine.engine import Engine
+from lora_engine.run_folder.reports import (
+    SAMPLES,
+    UPDATES,
+    SampleRow,
+    UpdateRow,
+    read_samples,
+    read_updates,
+)
+from pages.runs import run_figures
+from pages.shared import figures
+from pages.shared.live import live_plot
+
+MOST_STEPS = 40  # of a heatmap
+SHOWN_ANSWERS = 6  # of a prompt: the first, and the newest
+
+NO_SAMPLES = (
+    '<p class="rs-none">No sample answers. Runs answer a few prompts at every evaluation unless '
+    "their spec says report.samples 0.</p>"
+)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The section's components; `mark` says what they show."""
+
+    mark: gr.Textbox
+    samples: gr.HTML
+    norms: gr.HTML
+    ranks: gr.HTML
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        return [self.mark, self.samples, self.norms, self.ranks]
+
+
+def parts() -> Inside:
+    with gr.Accordion("Sample answers as it learns", open=True, elem_id="samples-section"):
+        samples = gr.HTML(elem_id="run-samples", js_on_load="")
+    with gr.Accordion("How the update grows, layer by layer", open=False):
+        norms = live_plot(label="Norm of the update by module", height=420, elem_id="norms")
+        ranks = live_plot(label="Effective rank by module", height=420, elem_id="ranks")
+    return Inside(gr.Textbox(visible=False), samples, norms, ranks)
+
+
+def mark_of(engine: Engine, run_id: str) -> str:
+    """Changes when a run's files of samples and updates grow."""
+    if not run_id:
+        return "none"
+    paths = [engine.directory(run_id).path / name for name in (SAMPLES, UPDATES)]
+    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+    return f"{run_id}:{sizes}"
+
+
+def values(engine: Engine, run_id: str) -> tuple[str, str, str, str]:
+    """What the section shows for a run, in the order of its outputs."""
+    mark = mark_of(engine, run_id)
+    if not run_id:
+        return (mark, NO_SAMPLES, "", "")
+    directory = engine.directory(run_id)
+    updates = _thinned(read_updates(directory))
+    return (
+        mark,
+        samples_html(read_samples(directory)),
+        _heatmap(updates, "frobenius_norm", "‖ΔW‖ (Frobenius) by module"),
+        _heatmap(updates, "effective_rank", "Effective rank of ΔW by module"),
+    )
+
+
+def samples_html(rows: Sequence[SampleRow]) -> str:
+    """A table for each prompt: the answer before training and the newest ones; escaped here."""
+    if not rows:
+        return NO_SAMPLES
+    tables = []
+    for prompt in dict.fromkeys(row.prompt for row in rows):
+        answers = [row for row in rows if row.prompt == prompt]
+        shown = answers if len(answers) <= SHOWN_ANSWERS else [
+            answers[0], *answers[1 - SHOWN_ANSWERS :]
+        ]  # fmt: skip
+        lines = "".join(_answer(row) for row in shown)
+        tables.append(f"<div><h3>{escape(prompt)}</h3><table>{lines}</table></div>")
+    return f'<div class="rs-samples">{"".join(tables)}</div>'
+
+
+def _answer(row: SampleRow) -> str:
+    when = f"step {row.step:,}" if row.step else "before"
+    cut = "" if row.finished else " …"
+    return f'<tr><th scope="row">{when}</th><td>{escape(row.text)}{cut}</td></tr>'
+
+
+def _heatmap(updates: Sequence[UpdateRow], number: str, title: str) -> str:
+    if not updates:
+        return ""
+    names = [module.name for module in updates[-1].modules]
+    by_step = [{module.name: getattr(module, number) for module in row.modules} for row in updates]
+    rows = [[found.get(name) for found in by_step] for name in names]
+    steps = [row.step for row in updates]
+    short = [name.removeprefix("model.").replace("layers.", "") for name in names]
+    return figures.to_json(run_figures.growth(short, steps, rows, title))
+
+
+def _thinned(updates: Sequence[UpdateRow]) -> Sequence[UpdateRow]:
+    """At most MOST_STEPS rows, the last among them."""
+    every = -(-len(updates) // MOST_STEPS) or 1
+    return [*updates[:-1:every], updates[-1]] if updates else []

@@ -1,0 +1,254 @@
+"""Form fields made from the spec's own metadata, and a spec document made from the fields.
+
+A field's label, help, bounds, choices and default stand once, in `lora_engine.spec.run`;
+here they become Gradio components. Nothing is checked here but how text is read: the document
+goes to `spec_from`, which reports everything that is wrong at once, by path.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import gradio as gr
+from annotated_types import Ge, Gt, Le, Lt
+from gradio.components import Component
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec.run import RunSpec
+from pages.shared.wiring import field_id
+
+Model = TypeVar("Model", bound=BaseModel)
+NONE = "none"  # the choice that leaves an optional field empty
+
+
+class SpecForm:
+    """The fields of a spec that a page shows, in the order in which they were made.
+
+    Make fields with `field(path)` inside a Blocks; pass `components` as a handler's inputs and
+    read what it received with `document(values)`.
+    """
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Component] = {}
+
+    @property
+    def paths(self) -> list[str]:
+        return list(self._fields)
+
+    @property
+    def components(self) -> list[Component]:
+        return list(self._fields.values())
+
+    def field(self, path: str, **changes: Any) -> Component:
+        """The component for a dotted path of `RunSpec`, such as 'method.rank'.
+
+        A number becomes a Number without bounds of its own (Gradio's are told in a toast, and only
+        the first), a Literal a Dropdown, a truth value a Checkbox, names and patterns a Textbox,
+        or with `choices=` a Dropdown that also takes what is typed. `changes` are handed to the
+        component. Raises KeyError for an unknown path.
+        """
+        component = _component(path, _info(path), changes)
+        self._fields[path] = component
+        return component
+
+    def component(self, path: str) -> Component:
+        """The component made for `path`. Raises KeyError where the form has none."""
+        return self._fields[path]
+
+    def document(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The spec document in the components' values, for `spec_from`.
+
+        A section whose deciding choice is 'none' is left out as null. Text that is not what the
+        field wants is passed on as it is, so that the spec's own message names it.
+        """
+        document: dict[str, Any] = {}
+        for path, value in zip(self._fields, values, strict=True):
+            *sections, name = path.split(".")
+            node: Any = document
+            for section in sections:
+                node = node if node is None else node.setdefault(section, {})
+            if _optional_section(".".join(sections)) and value == NONE:
+                document[sections[0]] = None
+            elif node is not None:
+                node[name] = _read(value, _info(path))
+        return document
+
+    def values(self, spec: RunSpec) -> list[Any]:
+        """The components' values for a spec: the inverse of `document`."""
+        return [_shown(path, _value_at(spec, path)) for path in self._fields]
+
+
+def number_fields(model: type[BaseModel]) -> list[Component]:
+    """A Number for each field of a model that has numbers only, in their order."""
+    return [
+        gr.Number(
+            label=info.title,
+            info=help_text(info),
+            value=info.default,
+            elem_id=field_id(f"{model.__name__.lower()}.{name}"),
+        )
+        for name, info in model.model_fields.items()
+    ]
+
+
+def numbers_read(model: type[Model], values: Sequence[Any]) -> Model:
+    """The model in the values of `number_fields`. Raises InvalidInput, all problems together."""
+    fields = zip(model.model_fields.items(), values, strict=True)
+    try:
+        return model.model_validate({name: _read(value, info) for (name, info), value in fields})
+    except ValidationError as error:
+        where = model.__name__.lower()
+        problems = [
+            FieldProblem(f"{where}.{item['loc'][0]}", f"{item['msg']}, got {item['input']!r}")
+            for item in error.errors()
+        ]
+        raise InvalidInput("The form", problems, "Correct these fields.") from None
+
+
+def bounds(info: FieldInfo) -> tuple[float | None, float | None]:
+    """The lower and the upper bound in a field's metadata, None where there is none."""
+    low = high = None
+    for mark in info.metadata:
+        if isinstance(mark, (Ge, Gt)):
+            low = mark.ge if isinstance(mark, Ge) else mark.gt
+        if isinstance(mark, (Le, Lt)):
+            high = mark.le if isinstance(mark, Le) else mark.lt
+    return low, high
+
+
+def help_text(info: FieldInfo) -> str:
+    """The field's description followed by its bounds in words."""
+    low, high = bounds(info)
+    if low is None or high is None:
+        return info.description or ""
+    above = any(isinstance(mark, Gt) for mark in info.metadata)
+    words = f"above {low:,}, at most {high:,}" if above else f"{low:,} to {high:,}"
+    return (
+        f"{info.description} ({words.replace('.0 ', ' ').replace('.0,', ',').removesuffix('.0')})"
+    )
+
+
+def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component:
+    kind, optional = _kind(info.annotation)
+    common = {
+        "label": info.title or path,
+        "info": help_text(info),
+        "value": _shown(path, _default(path)),
+        "elem_id": field_id(path),
+        **changes,
+    }
+    if kind is bool:
+        return gr.Checkbox(**common)
+    if get_origin(kind) is Literal:
+        choices = [(str(choice), choice) for choice in get_args(kind)]
+        if optional or _optional_section(path.rpartition(".")[0]):
+            choices.insert(0, (NONE, NONE))
+        return gr.Dropdown(**{"choices": choices, **common})
+    if _listed_choices(kind):
+        choices = list(_listed_choices(kind))
+        return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
+    if "choices" in changes:
+        return gr.Dropdown(**{"allow_custom_value": True, **common})
+    if kind in (int, float):
+        return gr.Number(**common)
+    return gr.Textbox(**{"lines": 3 if _one_a_line(info) else 1, **common})
+
+
+def _info(path: str) -> FieldInfo:
+    model: type[BaseModel] = RunSpec
+    *sections, name = path.split(".")
+    for section in sections:
+        model = _kind(model.model_fields[section].annotation)[0]
+    return model.model_fields[name]
+
+
+def _kind(annotation: Any) -> tuple[Any, bool]:
+    """The annotation without `| None`, and whether that was there."""
+    members = list(_union_members(annotation))
+    some = [member for member in members if member is not type(None)]
+    if len(some) == 1:
+        return some[0], len(members) > 1
+    return annotation, len(members) > len(some)
+
+
+def _listed_choices(kind: Any) -> tuple[Any, ...]:
+    """The choices of a list of Literals, none for anything else."""
+    (member,) = get_args(kind) if get_origin(kind) is list else (None,)
+    return get_args(member) if get_origin(member) is Literal else ()
+
+
+def _one_a_line(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("one_a_line"))
+
+
+def _union_members(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        yield from get_args(annotation)
+    else:
+        yield annotation
+
+
+def _optional_section(section: str) -> bool:
+    return bool(section) and _kind(_info(section).annotation)[1]
+
+
+def _default(path: str) -> Any:
+    return _value_at(RunSpec(), path)
+
+
+def _value_at(spec: RunSpec, path: str) -> Any:
+    value: Any = spec
+    for name in path.split("."):
+        if value is None:
+            return None
+        value = getattr(value, name)
+    return value
+
+
+def _shown(path: str, value: Any) -> Any:
+    """A spec value as its component shows it."""
+    kind, _ = _kind(_info(path).annotation)
+    if value is None and get_origin(kind) is Literal:
+        return NONE
+    if _listed_choices(kind):
+        return list(value)
+    if isinstance(value, (list, tuple)):
+        return ("\n" if _one_a_line(_info(path)) else ", ").join(value)
+    if isinstance(value, dict):
+        return json.dumps(value) if value else ""
+    return value
+
+
+def _read(value: Any, info: FieldInfo) -> Any:
+    """A component's value as the spec's document has it."""
+    kind, optional = _kind(info.annotation)
+    if optional and value in ("", NONE):
+        return None
+    members = [get_origin(member) or member for member in _union_members(kind)]
+    if isinstance(value, str) and dict in members:
+        return _object(value)
+    if isinstance(value, str) and list in members:
+        fixed = [get_args(member) for member in _union_members(kind)]
+        if any(value.strip() in choices for choices in fixed):
+            return value.strip()
+        parts = value.splitlines() if _one_a_line(info) else value.split(",")
+        return [part.strip() for part in parts if part.strip()]
+    if isinstance(value, float) and kind is int and value.is_integer():
+        return int(value)
+    return value
+
+
+def _object(text: str) -> Any:
+    """A JSON object as typed, or the text itself where it is none."""
+    if not text.strip():
+        return {}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

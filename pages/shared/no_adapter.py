@@ -1,0 +1,27 @@
+"""What stands on a page where no adapter is: one is on its way, or how to get one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lora_engine.runs.states import OVER
+from pages import RUNS, TRAIN
+from pages.shared import layout
+
+if TYPE_CHECKING:
+    from lora_engine import Engine
+
+
+def no_adapter_html(engine: Engine, how: str) -> str:
+    """how: a sentence or two on getting an adapter, said while no run is on its way."""
+    records = (run.record for run in engine.runs())
+    coming = [r for r in records if r.state not in OVER and r.spec.method.has_adapter]
+    if not coming:
+        return layout.empty_state_html("No adapter yet", how, "Train the example", TRAIN.path)
+    run = coming[0]
+    return layout.empty_state_html(
+        "No adapter yet",
+        f"“{run.name}” is {run.state}; its adapter will be here when it has finished.",
+        "See the run",
+        layout.link(RUNS, run=run.id),
+    )

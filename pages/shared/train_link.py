@@ -1,0 +1,88 @@
+"""What the train page's address says: a run to copy, and single fields that differ."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from lora_engine.engine import Engine
+from lora_engine.spec.recipes import RECIPES, recipe_spec
+from lora_engine.spec.run import RunSpec, spec_from
+from pages import TRAIN
+from pages.shared import layout
+
+CARRIED = ("method", "quantization", "optimization")
+
+
+def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
+    """`?from=RUN` copies a run's spec; the other names of the address change single fields.
+
+    Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`.
+    """
+    copied = layout.state_of(request, "from")
+    spec = engine.run(copied).record.spec if copied else opening_spec()
+    document = spec.model_dump(mode="json")
+    if layout.state_of(request, "base_model"):
+        document["base_model"] = layout.state_of(request, "base_model")
+    if layout.state_of(request, "dataset"):
+        document["dataset"]["source"] = layout.state_of(request, "dataset")
+    if layout.state_of(request, "rank").isdigit():
+        document["method"]["rank"] = int(layout.state_of(request, "rank"))
+    if layout.state_of(request, "alpha"):
+        document["method"]["alpha"] = _number(layout.state_of(request, "alpha"))
+    targets = layout.state_of(request, "target_modules")
+    if targets:
+        named = [name.strip() for name in targets.split(",")]
+        document["method"]["target_modules"] = targets if named == ["all-linear"] else named
+    for path in request.query_params:
+        if "." in path:
+            _put(document, path, _json_or_text(layout.state_of(request, path)))
+    return spec_from(document)
+
+
+def opening_spec() -> RunSpec:
+    """What the page shows where the address says nothing."""
+    return recipe_spec(next(iter(RECIPES)))
+
+
+def address_of(spec: RunSpec) -> str:
+    """The page with this base, method, quantization and steps filled in.
+
+    Name, data, seed and the epochs, which suit the data, stay the page's own.
+    """
+    shown = opening_spec().model_dump(mode="json")
+    wanted = spec.model_dump(mode="json")
+    state = {"base_model": spec.base_model}
+    for section in CARRIED:
+        for name, value in (wanted[section] or {}).items():
+            is_shown = (shown[section] or {}).get(name) == value
+            if not is_shown and name != "epochs":
+                state[f"{section}.{name}"] = json.dumps(value)
+    return layout.link(TRAIN, **state)
+
+
+def _put(document: dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at a dotted path; what is no field is the spec's to refuse."""
+    *sections, name = path.split(".")
+    for section in sections:
+        if not isinstance(document.get(section), dict):
+            document[section] = {}
+        document = document[section]
+    document[name] = value
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _number(text: str) -> float | str:
+    """The number in an address, or the text for the spec to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,175 @@
+"""The error boundary: how a handler is bound to a page, and what a person sees when it fails.
+
+`wire` binds a handler to events and shows an EngineError in a box on the page, with each wrong
+field marked; anything else is a bug, logged whole and shown as such. `expose` does the same for
+a named API endpoint, where the caller gets the error. This module knows nothing of what the
+handlers do.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from logging.handlers import RotatingFileHandler
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.components import Component
+
+from lora_engine.errors import EngineError, InvalidInput
+from pages.shared.live import script_head
+
+logger = logging.getLogger("rankscope.pages")
+
+Handler = Callable[..., Any]
+
+
+def field_id(path: str) -> str:
+    """The element id of the field for a path of the spec: 'method.rank' -> 'field-method-rank'."""
+    return "field-" + path.replace(".", "-").replace("_", "-")
+
+
+def problem_box() -> gr.HTML:
+    """An empty box for what went wrong; put it next to what the person just used.
+
+    Its value is made by `problem_value`. Give each cause its own: a timer that succeeds empties
+    its box.
+    """
+    return gr.HTML(
+        value="",
+        html_template='<div class="rs-problem" role="alert" hidden></div>',
+        js_on_load="rankscope.problem(element, props, watch);",
+        head=script_head(),
+        elem_classes="rs-problem-holder",
+        apply_default_css=False,
+    )
+
+
+def problem_value(error: Exception) -> str:
+    """What a problem box shows for an error: JSON of problem, remedy and the fields by id."""
+    if isinstance(error, InvalidInput):
+        fields = [
+            {"id": field_id(item.path), "path": item.path, "message": item.message}
+            for item in error.problems
+        ]
+        document = {"problem": "", "remedy": error.remedy, "fields": fields}
+    elif isinstance(error, EngineError):
+        document = {"problem": error.problem, "remedy": error.remedy, "fields": []}
+    else:
+        document = {
+            "problem": "Something went wrong in the dashboard itself.",
+            "remedy": f"What happened is written down in {log_location()}.",
+            "fields": [],
+        }
+    return json.dumps(document)
+
+
+def wire(
+    triggers: Callable | Sequence[Callable],
+    handler: Handler,
+    inputs: Sequence[Component] = (),
+    outputs: Sequence[Component] = (),
+    *,
+    problem: gr.HTML,
+    trigger_mode: Literal["once", "multiple", "always_last"] = "once",
+    queue: bool = True,
+    show_progress: Literal["full", "minimal", "hidden"] = "hidden",
+    concurrency_limit: int | None | Literal["default"] = "default",
+    js: str | None = None,
+    keeps_problem: bool = False,
+) -> Any:
+    """Bind `handler(*inputs) -> *outputs` to events, as in `wire([start.click], submit, ...)`.
+
+    A handler with one output returns its value, with several a tuple; `gr.skip()` leaves all as
+    they are. A generator streams. On an error the outputs stay and `problem` shows it; success
+    empties it, except that of a page's opening, whose answer may come after the person has
+    already typed something wrong, and of what else happens of itself (keeps_problem). Sliders want
+    trigger_mode="always_last", timers queue=False.
+    Returns Gradio's event, for `.then` and `cancels`.
+    """
+    triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
+    keeps_problem = keeps_problem or all(trigger.event_name == "load" for trigger in triggers)
+    return gr.on(
+        triggers=triggers,
+        fn=_bounded(handler, len(outputs), success=gr.skip() if keeps_problem else ""),
+        inputs=list(inputs),
+        outputs=[*outputs, problem],
+        api_name=f"page_{handler.__name__.strip('_')}",
+        api_visibility="private",
+        trigger_mode=trigger_mode,
+        queue=queue,
+        show_progress=show_progress,
+        concurrency_limit=concurrency_limit,
+        js=js,
+    )
+
+
+def expose(function: Callable, api_name: str) -> None:
+    """Offer a typed function as the named endpoint `/api_name` for gradio_client.
+
+    Call it inside a page's Blocks. The function's type hints and docstring describe it; an
+    EngineError reaches the caller as its text.
+    """
+
+    @functools.wraps(function)
+    def endpoint(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except EngineError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    gr.api(endpoint, api_name=api_name)
+
+
+def log_location() -> str:
+    """Where the log is written: the rotating file that app.py sets up, else standard error."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RotatingFileHandler):
+            return handler.baseFilename
+    return "the terminal that runs the dashboard"
+
+
+def _bounded(handler: Handler, outputs: int, success: Any) -> Handler:
+    """`handler` with the value of its problem box behind its outputs: `success`, or the error."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[tuple]:
+            try:
+                for result in handler(*args, **kwargs):
+                    yield _with_problem(result, outputs, success)
+            except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
+                yield _failed(error, handler, outputs)
+
+        return stream
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> tuple:
+        try:
+            return _with_problem(handler(*args, **kwargs), outputs, success)
+        except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
+            return _failed(error, handler, outputs)
+
+    return call
+
+
+def _with_problem(result: Any, outputs: int, success: Any) -> Any:
+    if outputs == 0:
+        return success
+    if outputs == 1:
+        return (result, success)
+    if result == gr.skip():
+        return (*[gr.skip()] * outputs, success)
+    return (*result, success)
+
+
+def _failed(error: Exception, handler: Handler, outputs: int) -> tuple | str:
+    if isinstance(error, gr.Error):
+        raise error
+    if not isinstance(error, EngineError):
+        logger.error("%s failed", handler.__qualname__, exc_info=error)
+    shown = problem_value(error)
+    return (*[gr.skip()] * outputs, shown) if outputs else shown

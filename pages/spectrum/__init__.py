@@ -1,0 +1,3 @@
+from pages.spectrum.page import build
+
+__all__ = ["build"]

@@ -1,0 +1,111 @@
+"""The named endpoints `/svd` and `/spectrum`, for gradio_client.
+
+Their answers have the keys of `python -m lora_engine svd --json` and `spectrum --json`. Only what
+the caller sends or uploads, and what the dashboard knows by name, is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from gradio.utils import get_upload_folder
+
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from lora_engine.spectrum import (
+    compare_checkpoints,
+    decompose,
+    describe_adapter,
+    report,
+)
+from lora_engine.weights import ArrayMatrix, MatrixSource
+from lora_engine.weights.matrix import array_matrix
+from pages.spectrum.matrix_source import START_SAMPLE, Wanted, model_folder, open_wanted
+
+
+def svd_endpoint(engine: Engine) -> Callable:
+    def svd(
+        matrix: list[list[float]] | None = None,
+        k: int = 3,
+        file: dict | None = None,
+        sample: str = "",
+        model: str = "",
+        tensor: str = "",
+        flatten: str = "",
+    ) -> dict:
+        """Singular values of a matrix, and what is lost when only k directions are kept.
+
+        Give one of: matrix, a list of rows; file, an upload (handle_file in gradio_client);
+        sample, the name of a sample; model, the name of a local model, with tensor.
+        """
+        source = _source(engine, matrix, file, sample, model, tensor, flatten)
+        found = decompose(source, vectors=max(1, min(k, min(source.shape))))
+        return report(source, found, k).to_json()
+
+    return svd
+
+
+def spectrum_endpoint(engine: Engine) -> Callable:
+    def spectrum(adapter: str = "", base: str = "", tuned: str = "") -> dict:
+        """The spectrum of every module of an adapter (by run, name or folder), beside a base
+        model where one is named; or of tuned minus base."""
+        if tuned and base and not adapter:
+            folders = [model_folder(engine, name) for name in (base, tuned)]
+            return compare_checkpoints(*folders).to_json()
+        if not adapter or tuned:
+            raise EngineError(
+                "Either an adapter, or base and tuned, is needed.", "Give one of the two."
+            )
+        weights = model_folder(engine, base) if base else None
+        return describe_adapter(engine.adapter(adapter).path, weights).to_json()
+
+    return spectrum
+
+
+def _source(
+    engine: Engine,
+    matrix: list[list[float]] | None,
+    file: dict | None,
+    sample: str,
+    model: str,
+    tensor: str,
+    flatten: str,
+) -> MatrixSource:
+    """The one matrix the caller means. Raises EngineError where two or an unsound one is given."""
+    given = [name for name, value in (("matrix", matrix), ("file", file), ("sample", sample),
+                                      ("model", model)) if value]  # fmt: skip
+    if len(given) > 1:
+        raise EngineError(f"Both {' and '.join(given)} are given.", "Give one of them.")
+    if matrix is not None and not file and not sample and not model:
+        return _typed(matrix)
+    if file:
+        return open_wanted(engine, Wanted("file", _uploaded(file), tensor, flatten))
+    if model:
+        return open_wanted(engine, Wanted("model", model, tensor, flatten))
+    return open_wanted(engine, Wanted("sample", sample or START_SAMPLE))
+
+
+def _typed(rows: list[list[float]]) -> ArrayMatrix:
+    lengths = {len(row) if isinstance(row, list) else -1 for row in rows}
+    numbers = all(
+        isinstance(value, (int, float)) and not isinstance(value, bool)
+        for row in rows
+        if isinstance(row, list)
+        for value in row
+    )
+    if len(lengths) != 1 or -1 in lengths or not numbers:
+        raise EngineError(
+            "The matrix is not a list of rows of numbers, all of one length.",
+            "Send it as in [[1, 2], [3, 4]].",
+        )
+    return array_matrix(np.array(rows, dtype=np.float64), "matrix")
+
+
+def _uploaded(file: dict) -> str:
+    """The path of an upload; no other file of this machine can be named."""
+    path, folder = Path(str(file.get("path", ""))).resolve(), Path(get_upload_folder()).resolve()
+    if folder not in path.parents or not path.is_file():
+        raise EngineError("The file is not an upload.", "Send it with gradio_client's handle_file.")
+    return str(path)

@@ -1,0 +1,166 @@
+"""The view of one matrix: what the browser gets once, to show any k without asking again.
+
+Curves for every k, the numbers that do not depend on k, words for method and certificate. The
+pooled factors follow by `routes`, in parts. Drawn by `static/spectrum.js`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+
+import gradio as gr
+import numpy as np
+
+from lora_engine.spectrum import Decomposition
+from lora_engine.spectrum.decomposition import SHARES, Summary
+from lora_engine.spectrum.metrics import NoiseView
+from lora_engine.weights import MatrixSource
+from lora_engine.weights.matrix import describe_shape
+from pages.shared import layout
+from pages.shared.live import script_head
+from pages.spectrum import routes
+from pages.spectrum.open_matrices import OpenMatrix
+
+METHODS = {
+    "svd": "Plain SVD in float64.",
+    "gram": "Gram route: eigenvalues of W Wᵀ in float64, added up over blocks.",
+    "randomized": "Randomised sketch (Halko, Martinsson, Tropp 2011).",
+    "factors": "From the factors: QR of B and of Aᵀ, SVD of the small core between them.",
+}
+FORMULAS = {
+    "rank": "σ > σ₁ · max(m, n) · ε",
+    "stable": "‖W‖² / σ₁²",
+    "effective": "exp(−Σ p ln p), p = σ / Σσ",
+}
+
+
+def matrix_view(*, elem_id: str) -> gr.HTML:
+    """An output whose value is `view_value(…)` or `first_look(…)`."""
+    return gr.HTML(
+        value="",
+        html_template='<div class="rs-spectrum" aria-busy="true"></div>',
+        js_on_load="rankscopeSpectrum.view(element, props, watch);",
+        head=script_head() + routes.head(),
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def first_look(source: MatrixSource, picture: np.ndarray) -> str:
+    """The matrix itself, shown while its singular values are still being computed."""
+    document = {
+        "name": source.name,
+        "shape": list(source.shape),
+        "picture": {
+            "height": picture.shape[0],
+            "width": picture.shape[1],
+            "data": _packed(picture, "<f4"),
+        },
+    }
+    return json.dumps(document)
+
+
+def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
+    """Everything the view shows of a matrix taken apart.
+
+    state: what the address says of it, without k.
+    """
+    found, source = matrix.found, matrix.source
+    summary = found.summary()
+    document = {
+        "id": matrix.id,
+        "address": f"{routes.ADDRESS}/{matrix.id}",
+        "name": source.name,
+        "shape": list(found.shape),
+        "dtype": source.dtype,
+        "state": dict(state),
+        "k": min(max(1, k), found.singular_values.size),
+        "method": METHODS[found.method],
+        "certificate": found.truncate(1).certificate.statement,
+        "curves": _curves(found),
+        "norm": found.frobenius_norm,
+        "ranks": _ranks(summary),
+        "marks": _marks(summary),
+        "noise": _noise(summary.noise),
+        "noise_words": _noise_words(summary, found),
+        "notes": list(source.notes),
+        "pooled": {
+            "height": matrix.pooled.picture.shape[0],
+            "width": matrix.pooled.picture.shape[1],
+            "ranks": matrix.pooled.left.shape[1],
+        },
+    }
+    return json.dumps(document)
+
+
+def start_k(found: Decomposition) -> int:
+    """Where a matrix opens: enough for 90 % of the energy, where that says something."""
+    k90 = found.summary().k90 or 1
+    return max(k90, min(2, found.singular_values.size))
+
+
+def _curves(found: Decomposition) -> dict[str, object]:
+    """Base64 of float64: one value a k. The bounds stand only where they differ."""
+    curves: dict[str, object] = {
+        "sigma": _packed(found.singular_values, "<f8"),
+        "energy": _packed(found.energy, "<f8"),
+        "error": _packed(found.errors, "<f8"),
+        "residual": found.residual_spectral_squared,
+        "floor": found.value_floor,
+    }
+    if found.method == "randomized":
+        curves["energy_high"] = _packed(found.energy_band()[1], "<f8")
+    return curves
+
+
+def _ranks(summary: Summary) -> list[tuple[str, str, str]]:
+    rank, effective = layout.count(summary.rank), summary.effective_rank
+    return [
+        ("numerical rank", rank if summary.complete else f"at least {rank}", FORMULAS["rank"]),
+        ("stable rank", layout.number(summary.stable_rank), FORMULAS["stable"]),
+        (
+            "effective rank",
+            "not known" if effective is None else layout.number(effective),
+            FORMULAS["effective"],
+        ),
+    ]
+
+
+def _marks(summary: Summary) -> list[dict[str, object]]:
+    found = zip(SHARES, (summary.k90, summary.k95, summary.k99), strict=True)
+    return [{"share": share, "k": k} for share, k in found]
+
+
+def _noise(noise: NoiseView | None) -> dict[str, object] | None:
+    return None if noise is None else {"edge": noise.edge, "threshold": noise.threshold}
+
+
+def _noise_words(summary: Summary, found: Decomposition) -> str:
+    noise = summary.noise
+    if noise is None and not summary.complete:
+        return (
+            f"No noise edge is drawn: it needs every singular value, and a sketch knows "
+            f"{found.singular_values.size:,} of {min(found.shape):,}."
+        )
+    if noise is None:
+        return (
+            "No noise edge is drawn: it means something only for a matrix of at least 16 × 16 "
+            "of which more than half of the singular values are not zero."
+        )
+    return (
+        f"If this were a few directions plus even noise (standard deviation "
+        f"{layout.number(noise.noise_std)}, from the {noise.source}): {noise.above_edge:,} of "
+        f"{found.singular_values.size:,} values lie above the Marchenko–Pastur edge "
+        f"{layout.number(noise.edge)}, {noise.above_threshold:,} above the Gavish–Donoho "
+        f"threshold {layout.number(noise.threshold)}."
+    )
+
+
+def _packed(values: np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
+
+
+def size_words(source: MatrixSource) -> str:
+    return f"{source.name}, {describe_shape(source.shape)}"

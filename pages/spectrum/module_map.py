@@ -1,0 +1,106 @@
+"""A map of modules: one cell for each, layers down and kinds across, coloured by one measure.
+
+All measures of all cells are sent at once, so that choosing another measure asks nobody. A cell
+can be pressed, or reached with the arrow keys; its module's name then comes as an event. Drawn
+by `static/spectrum_grid.js`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from pages.shared.live import script_head
+from pages.spectrum import routes
+
+OUTSIDE = "outside"
+_LAYER = re.compile(r"(?P<before>.*?)\.(?P<layer>\d+)\.(?P<after>.+)")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a module. kind: how it is written; log: coloured by its logarithm."""
+
+    key: str
+    title: str
+    help: str
+    kind: str = "number"
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One module: its numbers by measure (None where one is not known), and a sentence."""
+
+    module: str
+    numbers: Mapping[str, float | None]
+    sentence: str = ""
+
+
+def module_grid(label: str, *, elem_id: str) -> gr.HTML:
+    """Its value is `grid_value(…)`; `.select(handler)` with `evt: gr.EventData` gives
+    `evt._data["module"]`."""
+    return gr.HTML(
+        value="",
+        html_template='<div class="rs-grid"></div>',
+        js_on_load=f"rankscopeSpectrum.grid(element, props, watch, trigger, {json.dumps(label)});"
+        ' /* "select" */',
+        head=script_head() + routes.head(),
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def grid_value(
+    cells: Sequence[Cell],
+    measures: Sequence[Measure],
+    *,
+    sentence: str,
+    notes: Sequence[str] = (),
+    state: Mapping[str, str],
+    chosen: str = "",
+) -> str:
+    """Everything the map shows. state: what the address says, without the chosen module."""
+    places = {cell.module: place(cell.module) for cell in cells}
+    several = len({before for before, _, _ in places.values() if before}) > 1
+    document = {
+        "sentence": sentence,
+        "notes": list(notes),
+        "state": dict(state),
+        "chosen": chosen,
+        "measures": [vars(measure) for measure in measures],
+        "cells": [
+            {
+                "module": cell.module,
+                "row": row_title(places[cell.module], several),
+                "column": places[cell.module][2],
+                "numbers": dict(cell.numbers),
+                "sentence": cell.sentence,
+            }
+            for cell in cells
+        ],
+    }
+    return json.dumps(document)
+
+
+def place(module: str) -> tuple[str, str, str]:
+    """What stands before the layer's number, the number, and what stands behind it.
+
+    'model.layers.3.mlp.up_proj' -> ('model.layers', '3', 'mlp.up_proj'); a module outside of
+    the layers has neither of the first two.
+    """
+    found = _LAYER.fullmatch(module)
+    if found is None:
+        return "", OUTSIDE, module
+    return found["before"], found["layer"], found["after"]
+
+
+def row_title(where: tuple[str, str, str], several: bool) -> str:
+    before, layer, _ = where
+    if layer == OUTSIDE:
+        return OUTSIDE
+    return f"{before} {layer}" if several else f"layer {layer}"

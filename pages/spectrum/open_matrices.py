@@ -1,0 +1,73 @@
+"""Matrices that are open on the page, taken apart, by an id that cannot be guessed.
+
+A tab holds the id, not the matrix: what it needs again (an exact window, a download) it asks
+for by id. The shelf is bounded; the matrix that was used longest ago goes first. It knows
+nothing of where a matrix came from.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from lora_engine.errors import NotFound
+from lora_engine.spectrum import Decomposition
+from lora_engine.spectrum.pooled_view import PooledFactors
+from lora_engine.weights import ArrayMatrix, MatrixSource
+
+MAX_BYTES = 512 * 2**20
+MAX_MATRICES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class OpenMatrix:
+    """One matrix taken apart, and what the browser draws of it."""
+
+    id: str
+    source: MatrixSource
+    found: Decomposition
+    pooled: PooledFactors
+
+    @property
+    def bytes(self) -> int:
+        """What it keeps in memory; a matrix that stays in its file counts nothing."""
+        arrays = [self.found.left, self.found.right, self.pooled.left, self.pooled.right]
+        if isinstance(self.source, ArrayMatrix):
+            arrays.append(self.source.values)
+        return sum(array.nbytes for array in arrays)
+
+
+class Shelf:
+    """The open matrices of all tabs, at most `max_bytes` and `max_matrices` of them."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES, max_matrices: int = MAX_MATRICES) -> None:
+        self._open: OrderedDict[str, OpenMatrix] = OrderedDict()
+        self._lock = threading.Lock()
+        self._max_bytes = max_bytes
+        self._max_matrices = max_matrices
+
+    def put(self, source: MatrixSource, found: Decomposition, pooled: PooledFactors) -> OpenMatrix:
+        """Keep a matrix, always at least this one."""
+        matrix = OpenMatrix(secrets.token_urlsafe(16), source, found, pooled)
+        with self._lock:
+            self._open[matrix.id] = matrix
+            while len(self._open) > 1 and self._too_much():
+                self._open.popitem(last=False)
+        return matrix
+
+    def get(self, matrix_id: str) -> OpenMatrix:
+        """Raises NotFound where it was never here or had to go."""
+        with self._lock:
+            if matrix_id in self._open:
+                self._open.move_to_end(matrix_id)
+                return self._open[matrix_id]
+        raise NotFound(
+            "This matrix is no longer in memory: others were opened since.",
+            "Open it again, or reload the page.",
+        )
+
+    def _too_much(self) -> bool:
+        held = sum(matrix.bytes for matrix in self._open.values())
+        return held > self._max_bytes or len(self._open) > self._max_matrices

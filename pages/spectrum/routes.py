@@ -1,0 +1,176 @@
+"""What the spectrum page asks for without Gradio: its scripts, pooled factors, exact parts, files.
+
+Plain GET routes behind the same guard as everything else. A matrix is named by its shelf id, so
+nobody reads another tab's. Errors are JSON with problem and remedy.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.spectrum import tile_rms, window, write_rank_k
+from pages.shared import layout
+from pages.spectrum.open_matrices import OpenMatrix, Shelf
+
+STATIC_FILES = Path(__file__).parent / "static"
+SCRIPTS = tuple(
+    STATIC_FILES / name
+    for name in (
+        "spectrum_picture.js",
+        "spectrum_plots.js",
+        "spectrum_shapes.js",
+        "spectrum_grid.js",
+        "spectrum.js",
+    )
+)
+STYLES = STATIC_FILES / "spectrum.css"
+ADDRESS = f"{layout.STATIC}/spectrum"
+CHUNK_RANKS = 128
+CHUNK_BYTES = 2**20
+CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+def head() -> str:
+    """The tags for the `head` of a gr.HTML drawn by our scripts."""
+    scripts = "".join(f'<script src="{_address(path)}"></script>' for path in SCRIPTS)
+    return f'<link rel="stylesheet" href="{_address(STYLES)}">{scripts}'
+
+
+def _address(path: Path) -> str:
+    return f"{layout.STATIC}/{path.name}?v={layout.version_of(path)}"
+
+
+def add_routes(app: FastAPI, shelf: Shelf) -> None:
+    """Add the page's static files and the routes by matrix id."""
+    for path in (*SCRIPTS, STYLES):
+        _add_file(app, path)
+
+    @app.get(ADDRESS + "/{matrix_id}/factors")
+    def factors(matrix_id: str, first: int = 0) -> Response:
+        return _answered(lambda: _factors(shelf.get(matrix_id), first))
+
+    @app.get(ADDRESS + "/{matrix_id}/window")
+    def exact(matrix_id: str, k: int, row: int, column: int, size: int = 64) -> Response:
+        return _answered(lambda: _window(shelf.get(matrix_id), k, row, column, size))
+
+    @app.get(ADDRESS + "/{matrix_id}/tiles")
+    def tiles(matrix_id: str, k: int) -> Response:
+        return _answered(lambda: _tiles(shelf.get(matrix_id), k))
+
+    @app.get(ADDRESS + "/{matrix_id}/factors.npz")
+    def factors_file(matrix_id: str, k: int) -> Response:
+        return _answered(lambda: _factors_file(shelf.get(matrix_id), k))
+
+    @app.get(ADDRESS + "/{matrix_id}/rank-k.npy")
+    def rank_k_file(matrix_id: str, k: int) -> Response:
+        return _answered(lambda: _rank_k_file(shelf.get(matrix_id), k))
+
+
+def _add_file(app: FastAPI, path: Path) -> None:
+    @app.get(f"{layout.STATIC}/{path.name}")
+    def file() -> FileResponse:
+        return FileResponse(path, headers=CACHE_FOR_EVER)
+
+
+def _answered(make) -> Response:
+    try:
+        return make()
+    except EngineError as error:
+        status = 404 if isinstance(error, NotFound) else 400
+        document = {"problem": error.problem, "remedy": error.remedy}
+        return JSONResponse(document, status, headers=NOT_KEPT)
+
+
+def _factors(matrix: OpenMatrix, first: int) -> Response:
+    """Little-endian float32: for `first` = 0 the pooled matrix (height, width), then up to 128
+    ranks from `first` on, left (ranks, height) and right (ranks, width)."""
+    pooled = matrix.pooled
+    last = min(max(0, first) + CHUNK_RANKS, pooled.left.shape[1])
+    parts = [pooled.left[:, first:last].T, pooled.right[:, first:last].T]
+    if first == 0:
+        parts.insert(0, pooled.picture)
+    body = b"".join(np.ascontiguousarray(part, "<f4").tobytes() for part in parts)
+    return Response(body, media_type="application/octet-stream", headers=NOT_KEPT)
+
+
+def _window(matrix: OpenMatrix, k: int, row: int, column: int, size: int) -> Response:
+    part = window(matrix.source, matrix.found, _kept(matrix, k), row, column, size)
+    views = (part.original, part.rank_k, part.difference)
+    return JSONResponse(_views(views) | {"row": row, "column": column}, headers=NOT_KEPT)
+
+
+def _tiles(matrix: OpenMatrix, k: int) -> Response:
+    part = tile_rms(matrix.source, matrix.found, _kept(matrix, k), 256, 256)
+    views = (part.original, part.rank_k, part.difference)
+    return JSONResponse(_views(views), headers=NOT_KEPT)
+
+
+def _views(views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, object]:
+    """Three pictures of one size, as base64 of little-endian float32."""
+    names = ("original", "rank_k", "difference")
+    packed = {
+        name: base64.b64encode(np.ascontiguousarray(view, "<f4").tobytes()).decode()
+        for name, view in zip(names, views, strict=True)
+    }
+    height, width = views[0].shape
+    return {"height": height, "width": width, **packed}
+
+
+def _factors_file(matrix: OpenMatrix, k: int) -> Response:
+    """U (rows, k), singular_values (k,), V (columns, k), as they were computed."""
+    kept, found = _kept(matrix, k), matrix.found
+    file = io.BytesIO()
+    np.savez(
+        file,
+        U=found.left[:, :kept],
+        singular_values=found.singular_values[:kept],
+        V=found.right[:, :kept],
+    )
+    headers = {**NOT_KEPT, "Content-Disposition": f'attachment; filename="factors-k{kept}.npz"'}
+    return Response(file.getvalue(), media_type="application/zip", headers=headers)
+
+
+def _rank_k_file(matrix: OpenMatrix, k: int) -> Response:
+    kept = _kept(matrix, k)
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "rank-k.npy"
+    write_rank_k(matrix.found, kept, path)
+    headers = {
+        **NOT_KEPT,
+        "Content-Disposition": f'attachment; filename="rank-{kept}.npy"',
+        "Content-Length": str(path.stat().st_size),
+    }
+    return StreamingResponse(_sent(path, folder), headers=headers)
+
+
+def _sent(path: Path, folder: tempfile.TemporaryDirectory) -> Iterator[bytes]:
+    """A file in blocks; its folder goes when it has been sent or given up."""
+    with folder, path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            yield block
+
+
+def _kept(matrix: OpenMatrix, k: int) -> int:
+    """k, checked; less where the directions beyond add nothing.
+
+    Raises EngineError where a direction that counts was not kept.
+    """
+    values, available = matrix.found.singular_values, matrix.found.left.shape[1]
+    if not 1 <= k <= values.size:
+        raise EngineError(f"k is {k}; 1 to {values.size:,} is allowed.", "Choose one of these.")
+    if k > available and values[available] > matrix.found.value_floor:
+        raise EngineError(
+            f"Of this matrix {available:,} singular vectors are kept; k is {k:,}.",
+            f"Choose a k up to {available:,}.",
+        )
+    return min(k, available)

@@ -1,0 +1,3 @@
+from pages.train.page import build
+
+__all__ = ["build"]

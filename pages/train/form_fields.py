@@ -1,0 +1,115 @@
+"""The fields of the train page: which stand where. What they mean and allow is the spec's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from lora_engine.base_models import list_base_models
+from lora_engine.data import list_datasets
+from lora_engine.engine import Engine
+from lora_engine.spec.data import ColumnsSpec
+from lora_engine.training.compatibility import not_here, this_machine
+from pages.shared import layout
+from pages.shared.forms import SpecForm
+
+NARROW = 220  # pixels under which a field gets a row of its own
+COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
+SECTIONS = {
+    "The adapter": (
+        "method",
+        ("alpha", "dropout", "target_modules"),
+        ("init", "loraplus_lr_ratio", "bias"),
+        ("rank_pattern", "alpha_pattern", "modules_to_save"),
+        ("use_rslora", "use_dora", "lora_bias"),
+    ),
+    "The steps": (
+        "optimization",
+        ("batch_size", "gradient_accumulation", "max_length", "max_steps"),
+        ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
+        ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
+        ("eval_every", "save_every", "early_stopping"),
+        ("gradient_checkpointing", "save_best"),
+    ),
+    "Quantization (QLoRA)": ("quantization", ("bits", "type", "double")),
+    "What is shown meanwhile": ("report", ("samples", "sample_tokens", "report_to")),
+}
+
+
+def first_fields(form: SpecForm, engine: Engine) -> None:
+    """What a first run needs."""
+    form.field("name")
+    form.field("base_model", choices=[model.name for model in list_base_models(engine.settings)])
+    form.field("dataset.source", choices=dataset_choices(engine))
+    _row(
+        form, engine, "", ("method.rank", "optimization.learning_rate", "optimization.epochs"), 140
+    )
+
+
+def more_fields(form: SpecForm, engine: Engine) -> None:
+    """Everything else, closed."""
+    with layout.folded("The method"):
+        _row(form, engine, "", ("task", "method.finetuning_type", "seed"))
+        _row(form, engine, "method", ("freeze_layers", "galore_every", "galore_scale"))
+    for title in ("The adapter", "The steps"):
+        _section(form, engine, title)
+    for title in ("Quantization (QLoRA)", "What is shown meanwhile"):
+        _section(form, engine, title)
+
+
+def data_fields(form: SpecForm) -> list[gr.Dropdown]:
+    """How the rows are read; returns the fields that name columns, in the order of `COLUMNS`."""
+    with layout.folded("Columns and format", "columns"):
+        gr.Markdown(
+            "Leave these empty where the format is found by itself. Else say which column holds "
+            "what: prompt and answer; or messages; or text alone; or text and label; or tokens "
+            "and tags."
+        )
+        with gr.Row(elem_classes="rs-fields"):
+            form.field("dataset.format", min_width=NARROW)
+            form.field("dataset.eval_fraction", min_width=NARROW)
+        columns = []
+        for start in range(0, len(COLUMNS), 2):
+            with gr.Row(elem_classes="rs-fields"):
+                columns += [
+                    form.field(path, choices=[], min_width=160)
+                    for path in COLUMNS[start : start + 2]
+                ]
+    return columns
+
+
+def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
+    return [
+        (f"{item.name} — {item.description}", item.name) for item in list_datasets(engine.settings)
+    ]
+
+
+def _section(form: SpecForm, engine: Engine, title: str) -> None:
+    section, *rows = SECTIONS[title]
+    with layout.folded(title):
+        for names in rows:
+            _row(form, engine, section, names)
+        if section == "report":
+            form.field("report.sample_prompts")
+
+
+def _row(
+    form: SpecForm, engine: Engine, section: str, names: Sequence[str], width: int = NARROW
+) -> None:
+    reasons = not_here(this_machine(engine.settings))
+    with gr.Row(elem_classes="rs-fields"):
+        for name in names:
+            path = f"{section}.{name}" if section else name
+            field = form.field(path, min_width=width)
+            _say_reasons(field, reasons.get(path, {}))
+
+
+def _say_reasons(field, reasons: dict[str, str]) -> None:
+    """Add to a field's help which of its choices this machine cannot run, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for choice, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(choice)
+    if reasons:
+        words = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+        field.info = f"{field.info} Not on this machine: {words}."
