@@ -12,7 +12,6 @@
     estimate_memory(MemoryQuestion(...))   the peak, item by item
     verdicts, largest_that_fits, make_it_fit
                                            which card, how much, what to change
-    read_records, refit_margins            predictions beside what runs really took
     estimate_work(...), seconds_here       steps, tokens, operations, and how long here
     modules_csv, lora_config_snippet, run_spec
                                            a count as text, and as a run's spec
@@ -61,7 +60,6 @@ from lora_engine.calculator.worked_example import (
     without_training,
     work_example,
 )
-from lora_engine.training.memory.prediction import MemoryRecord, read_records, refit_margins
 
 __all__ = [
     "AvailableModule",
@@ -76,7 +74,6 @@ __all__ = [
     "MatrixCount",
     "MemoryEstimate",
     "MemoryQuestion",
-    "MemoryRecord",
     "MethodCount",
     "MethodOptions",
     "ModelCount",
@@ -106,10 +103,8 @@ __all__ = [
     "path_source",
     "preset_source",
     "read_profile",
-    "read_records",
     "RankCount",
     "counts_at_ranks",
-    "refit_margins",
     "run_spec",
     "seconds_here",
     "start_example",

@@ -8,6 +8,7 @@ import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
+from lora_engine.training.memory import prediction
 from pages import RUNS
 from pages.shared import layout, live
 from pages.shared.wiring import problem_box, wire
@@ -33,12 +34,12 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     table = live.live_table(label="Predicted and measured memory", file_name="predictions.csv")
 
     def show_records() -> tuple[str, str]:
-        return view(calculator.read_records(engine.settings.runs_dir))
+        return view(prediction.read_records(engine.settings.runs_dir))
 
     wire([blocks.load], show_records, [], [words, table], problem=problem)
 
 
-def view(records: list[calculator.MemoryRecord]) -> tuple[str, str]:
+def view(records: list[prediction.MemoryRecord]) -> tuple[str, str]:
     rows = [
         (
             record.run,
@@ -55,14 +56,14 @@ def view(records: list[calculator.MemoryRecord]) -> tuple[str, str]:
     return _words(records), live.table_value(COLUMNS, rows, links=links, empty=empty)
 
 
-def _words(records: list[calculator.MemoryRecord]) -> str:
+def _words(records: list[prediction.MemoryRecord]) -> str:
     if not records:
         return ""
     middle = statistics.median(abs(record.error) for record in records)
     runs = "one run" if len(records) == 1 else f"{len(records):,} runs"
     notes = [f"Median error of the prediction over {runs}: {layout.share(middle)}."]
     for device in sorted({record.prediction.device for record in records}):
-        stated, fitted = calculator.Margins(), calculator.refit_margins(records, device)
+        stated, fitted = calculator.Margins(), prediction.refit_margins(records, device)
         if fitted == stated:
             continue
         share = fitted.fragmentation if device == "cuda" else fitted.cpu_fragmentation

@@ -9,7 +9,7 @@ from pages import RUNS, TRAIN
 from pages.shared import layout
 
 if TYPE_CHECKING:
-    from lora_engine import Engine
+    from lora_engine.engine import Engine
 
 
 def no_adapter_html(engine: Engine, how: str) -> str:
