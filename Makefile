@@ -20,6 +20,8 @@ test-all: $(VENV)/.installed-dev browser lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 browser: $(VENV)/.installed-dev
 	sh tests/browser/install_chromium.sh $(BIN)/python

@@ -25,6 +25,7 @@ from pages.shared.live import script_head
 logger = logging.getLogger("rankscope.pages")
 
 Handler = Callable[..., Any]
+Update = dict[Component, Any]  # what a handler changes: outputs by component
 
 
 def field_id(path: str) -> str:
@@ -70,7 +71,7 @@ def problem_value(error: Exception) -> str:
 def wire(
     triggers: Callable | Sequence[Callable],
     handler: Handler,
-    inputs: Sequence[Component] = (),
+    inputs: Sequence[Component] | set[Component] = (),
     outputs: Sequence[Component] = (),
     *,
     problem: gr.HTML,
@@ -81,21 +82,23 @@ def wire(
     js: str | None = None,
     keeps_problem: bool = False,
 ) -> Any:
-    """Bind `handler(*inputs) -> *outputs` to events, as in `wire([start.click], submit, ...)`.
+    """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`.
 
-    A handler with one output returns its value, with several a tuple; `gr.skip()` leaves all as
-    they are. A generator streams. On an error the outputs stay and `problem` shows it; success
-    empties it, except that of a page's opening, whose answer may come after the person has
-    already typed something wrong, and of what else happens of itself (keeps_problem). Sliders want
-    trigger_mode="always_last", timers queue=False.
+    The handler returns what it changes by component, `{table: rows, note: ""}`; what it does not
+    name stays, and `gr.skip()` leaves all as they are. One with a single output may return its
+    value alone. A generator streams. `inputs` as a set gives the handler one dict, by component.
+    On an error the outputs stay and `problem` shows it. Success empties it, except that of a
+    page's opening, whose answer may come after the person has already typed something wrong, and
+    of what else happens of itself (keeps_problem). Sliders want trigger_mode="always_last", timers
+    queue=False.
     Returns Gradio's event, for `.then` and `cancels`.
     """
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
     keeps_problem = keeps_problem or all(trigger.event_name == "load" for trigger in triggers)
     return gr.on(
         triggers=triggers,
-        fn=_bounded(handler, len(outputs), success=gr.skip() if keeps_problem else ""),
-        inputs=list(inputs),
+        fn=_bounded(handler, outputs, problem, success=gr.skip() if keeps_problem else ""),
+        inputs=inputs if isinstance(inputs, set) else list(inputs),
         outputs=[*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",
         api_visibility="private",
@@ -132,44 +135,47 @@ def log_location() -> str:
     return "the terminal that runs the dashboard"
 
 
-def _bounded(handler: Handler, outputs: int, success: Any) -> Handler:
-    """`handler` with the value of its problem box behind its outputs: `success`, or the error."""
+def _bounded(
+    handler: Handler, outputs: Sequence[Component], problem: gr.HTML, success: Any
+) -> Handler:
+    """`handler`, whose answer names its outputs and the problem box: `success`, or the error."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
-        def stream(*args: Any, **kwargs: Any) -> Iterator[tuple]:
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Update]:
             try:
                 for result in handler(*args, **kwargs):
-                    yield _with_problem(result, outputs, success)
+                    yield {**_named(result, outputs), problem: success}
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-                yield _failed(error, handler, outputs)
+                yield {problem: _shown(error, handler)}
 
         return stream
 
     @functools.wraps(handler)
-    def call(*args: Any, **kwargs: Any) -> tuple:
+    def call(*args: Any, **kwargs: Any) -> Update:
         try:
-            return _with_problem(handler(*args, **kwargs), outputs, success)
+            return {**_named(handler(*args, **kwargs), outputs), problem: success}
         except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-            return _failed(error, handler, outputs)
+            return {problem: _shown(error, handler)}
 
     return call
 
 
-def _with_problem(result: Any, outputs: int, success: Any) -> Any:
-    if outputs == 0:
-        return success
-    if outputs == 1:
-        return (result, success)
-    if result == gr.skip():
-        return (*[gr.skip()] * outputs, success)
-    return (*result, success)
+def _named(result: Any, outputs: Sequence[Component]) -> Update:
+    """A handler's answer as outputs by component."""
+    if not outputs or result == gr.skip():
+        return {}
+    if isinstance(result, dict) and all(isinstance(key, Component) for key in result):
+        return result
+    if len(outputs) == 1:
+        return {outputs[0]: result}
+    return dict(zip(outputs, result, strict=True))
 
 
-def _failed(error: Exception, handler: Handler, outputs: int) -> tuple | str:
+def _shown(error: Exception, handler: Handler) -> str:
+    """What the problem box shows. An error of Gradio's own goes on to Gradio."""
     if isinstance(error, gr.Error):
         raise error
     if not isinstance(error, EngineError):
         logger.error("%s failed", handler.__qualname__, exc_info=error)
-    shown = problem_value(error)
-    return (*[gr.skip()] * outputs, shown) if outputs else shown
+    return problem_value(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Iterator
@@ -18,14 +19,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 
 
 def _bound(handler, outputs: int, **options):
-    """The function that Gradio calls for a wired handler."""
+    """The function that Gradio calls for a wired handler; its answer by the outputs' labels."""
     with gr.Blocks() as blocks:
         button = gr.Button()
-        texts = [gr.Textbox() for _ in range(outputs)]
-        wire([button.click], handler, [], texts, problem=problem_box(), **options)
+        texts = [gr.Textbox(label=name) for name in "abc"[:outputs]]
+        problem = problem_box()
+        wire([button.click], handler, [], texts, problem=problem, **options)
     (event,) = blocks.fns.values()
     assert event.api_visibility == "private"
-    return event.fn
+    names = {text: text.label for text in texts} | {problem: "problem"}
+
+    def named(update: dict) -> dict:
+        return {names[component]: value for component, value in update.items()}
+
+    if inspect.isgeneratorfunction(handler):
+        return lambda: [named(update) for update in event.fn()]
+    return lambda: named(event.fn())
 
 
 def _refused() -> str:
@@ -33,25 +42,35 @@ def _refused() -> str:
 
 
 def test_a_result_empties_the_problem_box() -> None:
-    assert _bound(lambda: "a", 1)() == ("a", "")
-    assert _bound(lambda: ("a", "b"), 2)() == ("a", "b", "")
-    assert _bound(lambda: None, 0)() == ""
+    assert _bound(lambda: "x", 1)() == {"a": "x", "problem": ""}
+    assert _bound(lambda: None, 0)() == {"problem": ""}
+
+
+def test_a_handler_names_what_it_changes_and_the_rest_stays() -> None:
+    with gr.Blocks() as blocks:
+        button, kept, changed, problem = gr.Button(), gr.Textbox(), gr.Textbox(), problem_box()
+        wire([button.click], lambda: {changed: "x"}, [], [kept, changed], problem=problem)
+    (event,) = blocks.fns.values()
+    assert event.fn() == {changed: "x", problem: ""}
 
 
 def test_what_happens_of_itself_leaves_the_problem_box_alone() -> None:
-    assert _bound(lambda: "a", 1, keeps_problem=True)() == ("a", gr.skip())
-    assert _bound(_refused, 1, keeps_problem=True)()[1] != gr.skip()
+    assert _bound(lambda: "a", 1, keeps_problem=True)() == {
+        "a": "a",
+        "problem": gr.skip(),
+    }
+    assert _bound(_refused, 1, keeps_problem=True)()["problem"] != gr.skip()
 
 
 def test_skipping_leaves_every_output_alone() -> None:
-    assert _bound(lambda: gr.skip(), 2)() == (gr.skip(), gr.skip(), "")
+    assert _bound(lambda: gr.skip(), 2)() == {"problem": ""}
 
 
 def test_an_engine_error_keeps_the_outputs_and_is_shown_with_its_remedy() -> None:
-    left, shown = _bound(_refused, 1)()
+    update = _bound(_refused, 1)()
 
-    assert left == gr.skip()
-    assert json.loads(shown) == {
+    assert list(update) == ["problem"]
+    assert json.loads(update["problem"]) == {
         "problem": "Rank is 0.",
         "remedy": "Give at least 1.",
         "fields": [],
@@ -76,7 +95,7 @@ def test_a_bug_is_logged_whole_and_shown_without_its_insides(
     file = RotatingFileHandler(tmp_path / "rankscope.log")
     logging.getLogger().addHandler(file)
     try:
-        shown = json.loads(_bound(broken, 1)()[-1])
+        shown = json.loads(_bound(broken, 1)()["problem"])
     finally:
         logging.getLogger().removeHandler(file)
         file.close()
@@ -91,11 +110,11 @@ def test_a_stream_that_fails_keeps_what_it_had_shown() -> None:
         yield "first"
         raise EngineError("The model is gone.", "Choose another.")
 
-    first, last = list(_bound(stream, 1)())
+    first, last = _bound(stream, 1)()
 
-    assert first == ("first", "")
-    assert last[0] == gr.skip()
-    assert json.loads(last[1])["problem"] == "The model is gone."
+    assert first == {"a": "first", "problem": ""}
+    assert list(last) == ["problem"]
+    assert json.loads(last["problem"])["problem"] == "The model is gone."
 
 
 def test_a_script_gets_the_error_itself() -> None:
