@@ -12,7 +12,10 @@ run: $(VENV)/.installed
 	$(BIN)/python app.py
 
 test: $(VENV)/.installed-dev browser lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	@echo "The ten modules that the tests cover least, and the share of all lines covered:"
+	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | head -12
+	@$(BIN)/coverage report --format=total
 
 test-all: $(VENV)/.installed-dev browser lint
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
