@@ -19,6 +19,19 @@ def test_the_spec_page_is_made_from_the_fields_as_they_are():
     assert (ROOT / "docs" / "spec.md").read_text("utf-8") == made, "run: python docs/make_spec.py"
 
 
+def test_the_map_of_modules_is_that_of_the_tree():
+    made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert page == made["page"](), "run: python docs/make_architecture.py"
+
+
+@pytest.mark.parametrize("package", ["lora_engine", "pages"])
+def test_every_module_opens_with_what_it_is(package):
+    first_line = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))["first_line"]
+    silent = [path for path in (ROOT / package).rglob("*.py") if len(first_line(path)) < 20]
+    assert silent == []
+
+
 @pytest.mark.parametrize("command", TESTED.search(README)[1].strip().splitlines())
 def test_the_readmes_commands_run(command, tmp_path, monkeypatch):
     monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path))
