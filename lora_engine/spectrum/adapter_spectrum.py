@@ -175,13 +175,13 @@ def describe_module(
         scaling=module.scaling,
         singular_values=values,
         complete=module.magnitude is None or base is not None,
-        bias_norm=None if module.bias is None else _bias_norm(module),
+        bias_norm=None if module.bias is None else _norm(module.bias) * module.scaling,
         base=share,
     )
 
 
-def _bias_norm(module: AdapterModule) -> float:
-    return float(np.linalg.norm(module.bias.astype(np.float64))) * module.scaling
+def _norm(values: np.ndarray) -> float:
+    return float(np.linalg.norm(values.astype(np.float64)))
 
 
 def _notes(modules: list[ModuleSpectrum], missing: list[str]) -> tuple[str, ...]:

@@ -184,14 +184,21 @@ class Decomposition:
         exact = self.method != "randomized"
         error_low = error_high if exact else math.sqrt(max(0.0, 1 - high) * self.total_squared)
         if exact:
-            said = f"Exact; values below {self.value_floor:.3g} are not resolved."
+            statement = f"Exact; values below {self.value_floor:.3g} are not resolved."
         else:
-            said = (
+            statement = (
                 f"Randomised: the energy at k = {k} lies between {low:.4%} and {high:.4%} "
                 "(with probability above 1 - 1e-10)."
             )
-        kind = "exact" if exact else "interval"
-        return Certificate(kind, low, high, error_low, error_high, self.value_floor, said)
+        return Certificate(
+            kind="exact" if exact else "interval",
+            energy_low=low,
+            energy_high=high,
+            error_low=error_low,
+            error_high=error_high,
+            value_floor=self.value_floor,
+            statement=statement,
+        )
 
 
 def check_k(k: int, available: int, shape: tuple[int, int]) -> None:

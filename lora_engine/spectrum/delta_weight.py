@@ -38,7 +38,7 @@ class FactorMatrix:
 
 def update_matrix(adapter_name: str, module: AdapterModule) -> FactorMatrix:
     """scaling * B A of a module. For DoRA without its magnitude, and it says so."""
-    notes = ()
+    notes: tuple[str, ...] = ()
     if module.magnitude is not None:
         notes = ("DoRA: this is scaling * B A, without the magnitude.",)
     return FactorMatrix(f"ΔW of {module.name} in {adapter_name}", module.factors, notes=notes)

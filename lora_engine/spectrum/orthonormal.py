@@ -17,7 +17,8 @@ def orthonormal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Q (n, q) with orthonormal columns and R (q, p), values (n, p) = Q R, q = min(n, p)."""
     steps = _two_steps(values)
     if steps is None:
-        return np.linalg.qr(values)
+        q, r = np.linalg.qr(values)
+        return q, r
     q1, lower1, lower2 = steps
     return np.linalg.solve(lower2, q1.T).T, (lower1 @ lower2).T
 
@@ -26,7 +27,7 @@ def triangle(values: np.ndarray) -> np.ndarray:
     """R alone, (q, p): V^T V = R^T R without the loss of forming it once."""
     steps = _two_steps(values)
     if steps is None:
-        return np.linalg.qr(values, mode="r")
+        return np.asarray(np.linalg.qr(values, mode="r"))
     _, lower1, lower2 = steps
     return (lower1 @ lower2).T
 

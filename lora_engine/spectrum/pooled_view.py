@@ -143,11 +143,13 @@ def _edges(shape: tuple[int, int], height: int, width: int) -> tuple[np.ndarray,
             f"A picture of {height} x {width} was asked for; 1 to {MAX_SCREEN} are allowed.",
             "Choose a smaller one.",
         )
-    sides = [min(height, shape[0]), min(width, shape[1])]
-    return tuple(
-        np.linspace(0, length, side + 1).round().astype(np.int64)
-        for length, side in zip(shape, sides, strict=True)
-    )
+    rows, columns = shape
+    return _borders(rows, min(height, rows)), _borders(columns, min(width, columns))
+
+
+def _borders(length: int, tiles: int) -> np.ndarray:
+    """Where `tiles` tiles of nearly equal size begin and end, (tiles + 1,)."""
+    return np.linspace(0, length, tiles + 1).round().astype(np.int64)
 
 
 def _means(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

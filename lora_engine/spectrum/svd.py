@@ -170,8 +170,9 @@ def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None
     _check_output(path)
     k = min(k, decomposition.left.shape[1])  # directions below the floor add nothing
     exact = decomposition.eps < 1e-10
+    dtype = "<f8" if exact else "<f4"
     header = {
-        "descr": "<f8" if exact else "<f4",
+        "descr": dtype,
         "fortran_order": False,
         "shape": decomposition.shape,
     }
@@ -184,7 +185,7 @@ def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None
                 if k
                 else _zeros(decomposition, stop - start)
             )
-            file.write(block.astype(header["descr"]).tobytes())
+            file.write(block.astype(dtype).tobytes())
     unfinished.rename(path)
 
 

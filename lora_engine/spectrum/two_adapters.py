@@ -32,6 +32,9 @@ Side = Literal["left", "right"]
 NOTABLE_OVERLAP = 0.1
 
 
+Verdict = Literal["apart", "reinforce", "oppose", "mixed"]
+
+
 @dataclass(frozen=True)
 class Interference:
     """What happens to each update when both are added to one weight.
@@ -44,7 +47,7 @@ class Interference:
     overlap_a: float
     overlap_b: float
     random_level: float
-    verdict: Literal["apart", "reinforce", "oppose", "mixed"]
+    verdict: Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +212,7 @@ def _interference(
     rows, columns = a.shape
     random_level = (of_b.rank / rows) * (of_b.rank / columns)
     notable = max(overlap_a, overlap_b) > max(NOTABLE_OVERLAP, 3 * random_level)
+    verdict: Verdict
     if not notable:
         verdict = "apart"
     elif abs(cosine) < NOTABLE_OVERLAP:

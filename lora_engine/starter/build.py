@@ -17,7 +17,13 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
 
 from lora_engine.starter import DATASETS_DIR, MODEL_DIR
 from lora_engine.starter.corpus import Messages, Sampler, held_out, is_right, training_rows
@@ -82,7 +88,7 @@ def batches(tokenizer, sampler: Sampler, steps: int) -> Iterator[tuple[torch.Ten
                 row = torch.tensor(ids)
                 whole = sampler.rng.random() < WHOLE_TEXT_SHARE
                 inputs[i, : len(ids)] = row
-                learned = torch.ones(len(ids), dtype=bool) if whole else torch.tensor(written)
+                learned = torch.ones(len(ids), dtype=torch.bool) if whole else torch.tensor(written)
                 labels[i, : len(ids)] = torch.where(learned, row, -100)
             yield inputs, labels
 
@@ -97,49 +103,51 @@ def learning_rate_at(step: int, steps: int, peak: float) -> float:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingPlan:
     """What both training processes are given."""
 
     folder: Path
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     steps: int
     peak: float
     seed: int
     start_from: Path | None = None
 
 
-def train(job: Job) -> None:
+def train(plan: TrainingPlan) -> None:
     """Train with one process a core and save the model.
 
     Two processes of one thread each share every batch: on a machine that others use too, this is
     quicker than two threads that wait for each other in every product.
     """
-    parameters = new_model(job.tokenizer).num_parameters()
-    print(f"{parameters:,} parameters, {len(job.tokenizer)} tokens", flush=True)
+    parameters = new_model(plan.tokenizer).num_parameters()
+    print(f"{parameters:,} parameters, {len(plan.tokenizer)} tokens", flush=True)
     gradients = torch.zeros(PROCESSES, parameters).share_memory_()
     barrier = multiprocessing.get_context("spawn").Barrier(PROCESSES, timeout=300)
-    torch.multiprocessing.spawn(train_share, (job, gradients, barrier), nprocs=PROCESSES)
+    torch.multiprocessing.spawn(train_share, (plan, gradients, barrier), nprocs=PROCESSES)
 
 
-def train_share(rank: int, job: Job, gradients: torch.Tensor, barrier: Barrier) -> None:
+def train_share(rank: int, plan: TrainingPlan, gradients: torch.Tensor, barrier: Barrier) -> None:
     """One process's part: its rows of each batch, then the same step as the other's.
 
     The model computes in bfloat16; a float32 copy of its weights takes AdamW's steps.
     `gradients` (processes, parameters) is shared memory.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(job.seed)
-    model = saved_model(job.start_from) if job.start_from else new_model(job.tokenizer)
+    torch.manual_seed(plan.seed)
+    model = saved_model(plan.start_from) if plan.start_from else new_model(plan.tokenizer)
     model.set_attn_implementation("eager")  # the quicker backward pass for rows this short
     weights = list(model.parameters())
     masters = [weight.detach().clone().requires_grad_() for weight in weights]
-    model.to(torch.bfloat16)
+    model.bfloat16()
     optimizer = torch.optim.AdamW(masters, betas=(0.9, 0.98), weight_decay=0.1, fused=True)
     started, shown = time.time(), 0.0
-    for step, batch in enumerate(batches(job.tokenizer, Sampler(job.seed + 1), job.steps)):
+    for step, batch in enumerate(batches(plan.tokenizer, Sampler(plan.seed + 1), plan.steps)):
         loss = learned_loss(model, *batch, share=slice(rank, None, PROCESSES))
         loss.backward()
-        gradients[rank] = torch.cat([weight.grad.flatten().float() for weight in weights])
+        gradients[rank] = torch.cat(
+            [w.grad.flatten().float() for w in weights if w.grad is not None]
+        )
         barrier.wait()
         total = gradients.sum(0)
         barrier.wait()
@@ -147,7 +155,7 @@ def train_share(rank: int, job: Job, gradients: torch.Tensor, barrier: Barrier) 
         parts = total.split([master.numel() for master in masters])
         for master, part in zip(masters, parts, strict=True):
             master.grad = part.view_as(master)
-        optimizer.param_groups[0]["lr"] = learning_rate_at(step, job.steps, job.peak)
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, plan.steps, plan.peak)
         optimizer.step()
         with torch.no_grad():
             for master, weight in zip(masters, weights, strict=True):
@@ -157,7 +165,7 @@ def train_share(rank: int, job: Job, gradients: torch.Tensor, barrier: Barrier) 
         if rank == 0 and (step + 1) % 100 == 0:
             print(f"step {step + 1} loss {shown:.4f} {time.time() - started:.0f} s", flush=True)
     if rank == 0:
-        save(model, job.tokenizer, job.folder)
+        save(model, plan.tokenizer, plan.folder)
 
 
 def learned_loss(
@@ -206,7 +214,7 @@ def save(model: LlamaForCausalLM, tokenizer, folder: Path) -> None:
     """Weights in bfloat16, tokenizer with its chat template, greedy generation as the default."""
     model.set_attn_implementation("sdpa")
     widen_inputs(model, INPUT_FACTOR)
-    model.to(torch.bfloat16)
+    model.bfloat16()
     model.generation_config.do_sample = False
     model.generation_config.max_new_tokens = 96
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -260,7 +268,7 @@ def build_model(
         tokenizer = AutoTokenizer.from_pretrained(start_from)
     else:
         tokenizer = train_tokenizer(message["content"] for row in sample for message in row)
-    train(Job(folder, tokenizer, steps, peak, seed, start_from))
+    train(TrainingPlan(folder, tokenizer, steps, peak, seed, start_from))
 
 
 def main() -> None:

@@ -69,8 +69,10 @@ class Flatten:
     @staticmethod
     def parse(text: str) -> Flatten:
         """Read `first`, `last`, or the index of a slice such as `3` or `0,2`."""
-        if text in ("first", "last"):
-            return Flatten(text)
+        if text == "first":
+            return Flatten("first")
+        if text == "last":
+            return Flatten("last")
         parts = text.split(",")
         if all(part.strip().isdecimal() and len(part) < 10 for part in parts):
             return Flatten("slice", tuple(int(part) for part in parts))

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def open_npz(path: Path, name: str, flatten: Flatten | None = None) -> MatrixSou
         check_number_kind(name, header.dtype)
         check_memory(name, math.prod(header.shape))
         data = _unpack(archive, entries[name])[header.length :]
-    order = "F" if header.fortran_order else "C"
+    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
     values = np.frombuffer(data, header.dtype).reshape(header.shape, order=order)
     return array_matrix(values, name, flatten)
 
