@@ -71,19 +71,21 @@ def contract_spec(name: str) -> RunSpec:
 
 def measure(engine: Engine, name: str, spec: RunSpec) -> Figures:
     started = time.perf_counter()
-    run_id = engine.submit(spec).id
-    while engine.run(run_id).record.state in (RunState.QUEUED, *ACTIVE):
+    run_id = engine.runs.submit(spec).id
+    while engine.runs.get(run_id).record.state in (RunState.QUEUED, *ACTIVE):
         time.sleep(0.2)
-        engine.refresh()
+        engine.runs.refresh()
     seconds = time.perf_counter() - started
-    run = engine.run(run_id)
+    run = engine.runs.get(run_id)
     if run.record.state is not RunState.FINISHED:
-        raise SystemExit(f"the {name} run {run.record.state}:\n{engine.log_tail(run_id)}")
+        raise SystemExit(f"the {name} run {run.record.state}:\n{engine.runs.log_tail(run_id)}")
 
     path = heldout_path(name)
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()[:PROMPTS]]
     prompts = read_prompts(path)[:PROMPTS]
-    asked = engine.compare("starter", [run_id], prompts, Sampling(max_new_tokens=64)).prompts
+    asked = engine.compare.answer_prompts(
+        "starter", [run_id], prompts, Sampling(max_new_tokens=64)
+    ).prompts
     base, adapted = _texts(asked, 0), _texts(asked, 1)
     in_style = {"pirate": is_pirate, "json": is_json_object}.get(name)
     kept = [keeps_meaning(row, text) for row, text in zip(rows, adapted, strict=True)]

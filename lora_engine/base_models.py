@@ -303,3 +303,18 @@ def _cached_snapshot(hub_id: str) -> Path:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+class BaseModels:
+    """What the engine offers about base models."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def names(self) -> list[str]:
+        """The names of the base models known here, the starter first."""
+        return [model.name for model in list_base_models(self._settings)]
+
+    def list(self) -> list[ModelSummary]:
+        """The base models known here, the starter first."""
+        return list_base_models(self._settings)

@@ -41,6 +41,21 @@ class AdapterSummary:
     bytes: int
 
 
+class AdapterLibrary:
+    """What the engine offers about adapters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def get(self, name: str) -> AdapterSummary:
+        """The adapter that a run's id, a listed name or a folder means. Raises NotFound."""
+        return describe_adapter(resolve_adapter(name, self._settings))
+
+    def list(self) -> list[AdapterSummary]:
+        """Every readable adapter, newest first."""
+        return list_adapters(self._settings)
+
+
 def list_adapters(settings: Settings) -> list[AdapterSummary]:
     """Every readable adapter, newest first; a name met again carries its run or folder."""
     summaries = []

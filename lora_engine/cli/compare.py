@@ -84,7 +84,7 @@ def compare(
     )  # fmt: skip
     uses = _uses(adapter, strength, layers_off)
     engine = Engine(load_settings())
-    model = engine.comparison(base, list(adapter))
+    model = engine.compare.model(base, list(adapter))
     for warning in model.warnings():
         typer.secho(f"warning: {warning}", fg="red", err=True)
     started = time.perf_counter()
@@ -192,7 +192,7 @@ def _held_out(
     if not adapters:
         raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
     settings: Settings = engine.settings
-    folder = engine.adapter(adapters[0]).path
+    folder = engine.adapters.get(adapters[0]).path
     rows = held_out_rows(folder, settings)[:MAX_HELD_OUT]
     length = trained_with(folder).optimization.max_length
     tokenized = tokenize_rows(rows, model.shared.tokenizer, length)

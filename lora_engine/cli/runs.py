@@ -14,10 +14,11 @@ import typer
 from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.devices import list_devices
-from lora_engine.engine import Engine, RunView
+from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.run_folder.directory import RunDirectory, RunResult
 from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
+from lora_engine.runs.service import RunView
 from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec.run import read_spec
@@ -63,13 +64,13 @@ def train(
 def submit(spec_file: SpecFile, json: JsonFlag = False) -> None:
     """Queue a run; it goes on when this command has ended."""
     engine = _engine()
-    _print_run(engine.submit(read_spec(spec_file)), json)
+    _print_run(engine.runs.submit(read_spec(spec_file)), json)
 
 
 def runs(json: JsonFlag = False) -> None:
     """List the runs, newest first."""
     engine = _engine()
-    views = engine.runs()
+    views = engine.runs.list()
     if json:
         print_json([_summary(view) for view in views])
         return
@@ -91,7 +92,7 @@ def runs(json: JsonFlag = False) -> None:
 def show(run_id: RunId, json: JsonFlag = False) -> None:
     """Show one run, and the shell command that trains the same again."""
     engine = _engine()
-    view, command = engine.run(run_id), engine.command_line(run_id)
+    view, command = engine.runs.get(run_id), engine.runs.shell_command(run_id)
     if json:
         print_json({**_whole(view), "command": command})
     else:
@@ -102,21 +103,21 @@ def show(run_id: RunId, json: JsonFlag = False) -> None:
 def cancel(run_id: RunId, json: JsonFlag = False) -> None:
     """Ask a run to stop; it saves what it has first."""
     engine = _engine()
-    engine.cancel(run_id)
+    engine.runs.cancel(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
 def pause(run_id: RunId, json: JsonFlag = False) -> None:
     """Ask a run to save a checkpoint and stop, to be resumed later."""
     engine = _engine()
-    engine.pause(run_id)
+    engine.runs.pause(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
 def resume(run_id: RunId, json: JsonFlag = False) -> None:
     """Go on with a run that was paused, interrupted, failed or was cancelled."""
     engine = _engine()
-    _print_run(engine.resume(run_id), json)
+    _print_run(engine.runs.resume(run_id), json)
 
 
 def delete(
@@ -126,14 +127,14 @@ def delete(
 ) -> None:
     """Delete a run that is over, with its checkpoints and its adapter."""
     engine = _engine()
-    name = engine.run(run_id).record.name
+    name = engine.runs.get(run_id).record.name
     if not yes:
         if not sys.stdin.isatty():
             raise EngineError(
                 f"Run {run_id} ({name}) would be deleted for good.", "Give --yes to do it."
             )
         typer.confirm(f"Delete run {run_id} ({name}) for good?", abort=True, err=True)
-    engine.delete(run_id)
+    engine.runs.delete(run_id)
     if json:
         print_json({"id": run_id, "state": "deleted"})
     else:
@@ -147,7 +148,7 @@ def note(
 ) -> None:
     """Write a note to a run."""
     engine = _engine()
-    _print_run(engine.annotate(run_id, text, engine.run(run_id).record.tags), json)
+    _print_run(engine.runs.annotate(run_id, text, engine.runs.get(run_id).record.tags), json)
 
 
 def tag(
@@ -157,7 +158,7 @@ def tag(
 ) -> None:
     """Set the tags of a run."""
     engine = _engine()
-    _print_run(engine.annotate(run_id, engine.run(run_id).record.note, tags or []), json)
+    _print_run(engine.runs.annotate(run_id, engine.runs.get(run_id).record.note, tags or []), json)
 
 
 def queue(
@@ -169,7 +170,7 @@ def queue(
 ) -> None:
     """List the runs that wait in the order in which they will start, or move one."""
     engine = _engine()
-    order = engine.queue() if run_id is None else engine.move_in_queue(run_id, places)
+    order = engine.runs.queue() if run_id is None else engine.runs.move_in_queue(run_id, places)
     if json:
         print_json(order)
     else:
@@ -178,32 +179,32 @@ def queue(
 
 def _engine() -> Engine:
     engine = Engine(load_settings())
-    engine.refresh()
+    engine.runs.refresh()
     return engine
 
 
 def _when_stopped(engine: Engine, run_id: str) -> RunView:
-    while engine.run(run_id).record.state in (RunState.PAUSING, RunState.CANCELLING):
+    while engine.runs.get(run_id).record.state in (RunState.PAUSING, RunState.CANCELLING):
         time.sleep(POLL_S)
-        engine.refresh()
-    return engine.run(run_id)
+        engine.runs.refresh()
+    return engine.runs.get(run_id)
 
 
 def _train_listed(spec_file: Path) -> RunResult:
     """Train as a run of the list, so that the dashboard and `compare` know it."""
     engine = _engine()
-    run_id = engine.submit(read_spec(spec_file)).id
-    output.note(f"run {run_id} in {engine.directory(run_id).path}")
-    signal.signal(signal.SIGINT, lambda *_: engine.cancel(run_id))
-    signal.signal(signal.SIGTERM, lambda *_: engine.cancel(run_id))
+    run_id = engine.runs.submit(read_spec(spec_file)).id
+    output.note(f"run {run_id} in {engine.runs.directory(run_id).path}")
+    signal.signal(signal.SIGINT, lambda *_: engine.runs.cancel(run_id))
+    signal.signal(signal.SIGTERM, lambda *_: engine.runs.cancel(run_id))
     shown = 0
-    while engine.run(run_id).record.state in (RunState.QUEUED, *ACTIVE):
-        shown = _follow_log(engine.directory(run_id), shown)
+    while engine.runs.get(run_id).record.state in (RunState.QUEUED, *ACTIVE):
+        shown = _follow_log(engine.runs.directory(run_id), shown)
         time.sleep(POLL_S)
-        engine.refresh()
-    _follow_log(engine.directory(run_id), shown)
-    result = engine.run(run_id).result
-    return result or _no_result(engine.directory(run_id), engine.run(run_id).record.state)
+        engine.runs.refresh()
+    _follow_log(engine.runs.directory(run_id), shown)
+    result = engine.runs.get(run_id).result
+    return result or _no_result(engine.runs.directory(run_id), engine.runs.get(run_id).record.state)
 
 
 def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:

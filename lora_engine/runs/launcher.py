@@ -7,6 +7,7 @@ started run looks dead. The worker leads its own session: closing the server doe
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -161,3 +162,18 @@ def worker_environment(
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "DO_NOT_TRACK": "1",
     }
+
+
+def shell_command(spec_path: Path, settings: Settings) -> str:
+    """`cd … && LORA_…=… python -m lora_engine train SPEC`: the same training, from a POSIX shell.
+
+    Every word is quoted for the shell.
+    """
+    words = [sys.executable, "-m", "lora_engine", "train", str(spec_path)]
+    variables = {
+        "LORA_DATA_DIR": settings.data_dir,
+        "LORA_MODELS_DIR": settings.models_dir,
+        "LORA_DEVICE": settings.device,
+    }
+    assigned = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())
+    return f"cd {shlex.quote(str(PROJECT_ROOT))} && {assigned} {shlex.join(words)}"

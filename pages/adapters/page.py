@@ -45,7 +45,7 @@ def build(engine: Engine) -> gr.Blocks:
 
 def _shown(engine: Engine) -> tuple[str, str]:
     """What stands where there is none, and the table where there is one; a name compares it."""
-    found = engine.adapters()
+    found = engine.adapters.list()
     if not found:
         return no_adapter_html(engine, "A finished run leaves its adapter here."), ""
     rows = [

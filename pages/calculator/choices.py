@@ -69,7 +69,7 @@ class ModelFields:
 
 def model_fields(engine: Engine) -> ModelFields:
     names = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
-    names += [(f"{name} (here)", name) for name in engine.base_model_names()]
+    names += [(f"{name} (here)", name) for name in engine.base_models.names()]
     with gr.Row():
         with gr.Column(scale=1, min_width=220):
             model = gr.Dropdown(

@@ -30,7 +30,7 @@ def adapter_field(engine: Engine) -> gr.Dropdown:
 
 def base_field(engine: Engine) -> gr.Dropdown:
     return gr.Dropdown(
-        engine.base_model_names(), value=STARTER, allow_custom_value=True,
+        engine.base_models.names(), value=STARTER, allow_custom_value=True,
         label="Base model", info="Must be the one the adapters were trained on.",
         elem_id="base-model", scale=1, min_width=240,
     )  # fmt: skip
@@ -40,27 +40,30 @@ def wanted_adapters(engine: Engine, request: gr.Request) -> list[str]:
     """The adapters that the page's address names, else the newest one. Raises NotFound."""
     wanted = layout.state_of(request, "adapter")
     names = wanted.split(",")[:MAX_ADAPTERS] if wanted else []
-    found = [_key(engine.adapter(name)) for name in names]
+    found = [_key(engine.adapters.get(name)) for name in names]
     return found or newest_adapter(engine)
 
 
 def newest_adapter(engine: Engine) -> list[str]:
-    return [_key(adapter) for adapter in engine.adapters()[:1]]
+    return [_key(adapter) for adapter in engine.adapters.list()[:1]]
 
 
 def base_of(engine: Engine, chosen: Sequence[str]) -> str:
     """The base that the first adapter was trained on."""
-    base = engine.adapter(chosen[0]).base_model if chosen else None
+    base = engine.adapters.get(chosen[0]).base_model if chosen else None
     return base or STARTER
 
 
 def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Every listed adapter, and those of `chosen` that are in a folder of their own."""
-    listed = engine.adapters()
+    listed = engine.adapters.list()
     known = {_key(adapter) for adapter in listed}
     return [
         (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", _key(adapter))
-        for adapter in [*listed, *(engine.adapter(name) for name in chosen if name not in known)]
+        for adapter in [
+            *listed,
+            *(engine.adapters.get(name) for name in chosen if name not in known),
+        ]
     ]
 
 
@@ -68,7 +71,7 @@ def begun(
     engine: Engine, base: str, chosen: Sequence[str], server: Server | None
 ) -> tuple[str, list[gr.Chatbot]]:
     """The line under the columns, red for what will not fit; every column emptied and named."""
-    wrong = engine.foreseen(base, chosen).other_template
+    wrong = engine.compare.check_compatibility(base, chosen).other_template
     columns = [
         conversation.column_as([], conversation.title(engine, name), name in wrong)
         for name in (BASE_COLUMN, *chosen)
@@ -79,7 +82,7 @@ def begun(
 
 def warned(engine: Engine, base: str, chosen: Sequence[str]) -> str:
     """In red, which adapters were trained on another base or with another chat template."""
-    said = engine.foreseen(base, chosen).all
+    said = engine.compare.check_compatibility(base, chosen).all
     return token_by_token.mismatches(
         {conversation.title(engine, name): words for name, words in said.items()}
     )
@@ -108,13 +111,13 @@ def use_fields(adapters: Sequence[tuple[str, AdapterUse]]) -> list[Component]:
 
 
 def suggestion_buttons(engine: Engine, chosen: Sequence[str], count: int) -> list[gr.Button]:
-    prompts = suggested_prompts([engine.adapter(name).path for name in chosen])
+    prompts = suggested_prompts([engine.adapters.get(name).path for name in chosen])
     return [gr.Button(prompt, visible=True) for prompt in prompts[:count]]
 
 
 def note(engine: Engine) -> str:
     """What to do where no adapter is trained yet."""
-    if engine.adapters():
+    if engine.adapters.list():
         return ""
     return no_adapter_html(
         engine,

@@ -89,7 +89,7 @@ def answer_columns(
         if only in (None, name)
     }
     yield Step("Loading the model…", _columns(said, asked))
-    model = engine.comparison(said.base, said.chosen)
+    model = engine.compare.model(said.base, said.chosen)
     who = Answering.of(engine, said, model)
     headed = {
         name: column_as(history, said.headed(name, who.titles[name]), name in who.mismatches)

@@ -97,7 +97,7 @@ def _model_of(engine: Engine, talk: Talk, values: tuple) -> tuple[ComparisonMode
     said = talk.read(values)
     if not said.chosen:
         raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
-    return engine.comparison(said.base, said.chosen[:1]), said
+    return engine.compare.model(said.base, said.chosen[:1]), said
 
 
 def _looked_at(

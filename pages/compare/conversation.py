@@ -260,7 +260,7 @@ def asked_last(histories: Sequence[Sequence[Turn]]) -> list[list[Turn]]:
 
 
 def title(engine: Engine, column: str) -> str:
-    return "Base" if column == BASE_COLUMN else engine.adapter(column).name
+    return "Base" if column == BASE_COLUMN else engine.adapters.get(column).name
 
 
 def last_answer(said: Said, index: int) -> tuple[list[Message], str]:

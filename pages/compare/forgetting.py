@@ -57,7 +57,7 @@ def section(engine: Engine, talk: Talk) -> None:
     ) -> Iterator[str]:
         if not chosen:
             raise EngineError("No adapter is chosen.", "Choose one above.")
-        model = engine.comparison(base, chosen)
+        model = engine.compare.model(base, chosen)
         upload = Path(path) if path else None
         rows = general_rows_for(model.shared.base, upload, engine.settings)[:MAX_ROWS]
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)

@@ -87,7 +87,7 @@ class _Opening:
         session = kept_comparison.store_of(self.engine).load(session_id)
         chosen = [one.name for one in kept_comparison.adapters_of(session)]
         for name in chosen:
-            self.engine.adapter(name)  # said now, not at the next question, where one is gone
+            self.engine.adapters.get(name)  # said now, not at the next question, where one is gone
         kept = Kept(session_id, session.revision)
         return (
             *self._asked(chosen, session.base),
@@ -103,7 +103,7 @@ class _Opening:
         engine = self.engine
         return (
             gr.Dropdown(choices=adapter_choice.adapter_choices(engine, chosen), value=chosen),
-            gr.Dropdown(choices=engine.base_model_names(), value=base),
+            gr.Dropdown(choices=engine.base_models.names(), value=base),
             adapter_choice.note(engine),
             gr.Textbox(interactive=True),
             gr.Button(interactive=True),

@@ -90,6 +90,6 @@ def _compare_endpoint(engine: Engine):
     ) -> dict:  # fmt: skip
         """The base's and each adapter's answer to one prompt."""
         sampling = Sampling(max_new_tokens=max_new_tokens, seed=seed)
-        return engine.compare(base, adapters, [prompt], sampling).as_json()
+        return engine.compare.answer_prompts(base, adapters, [prompt], sampling).as_json()
 
     return compare

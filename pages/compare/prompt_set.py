@@ -92,7 +92,7 @@ class _Handlers:
         """Outputs: summary, table, differences, download."""
         said = self.talk.read(values)
         cases = cases_in(text)
-        model = self.engine.comparison(said.base, said.chosen)
+        model = self.engine.compare.model(said.base, said.chosen)
         questions, system = [case.prompt for case in cases], said.system.strip() or None
         heading, done = partial(said.heading, self.engine), list[PromptAnswers]()
         with self.stops.running(request) as stopped:
@@ -120,8 +120,8 @@ class _Handlers:
     def compare_losses(self, request: gr.Request, chosen: list[str], base: str) -> Iterator[str]:
         """The mean loss of base and adapters on the first adapter's held-out rows."""
         rows = self._held_out(chosen)
-        length = trained_with(self.engine.adapter(chosen[0]).path).optimization.max_length
-        model = self.engine.comparison(base, chosen)
+        length = trained_with(self.engine.adapters.get(chosen[0]).path).optimization.max_length
+        model = self.engine.compare.model(base, chosen)
         with self.stops.running(request) as stopped:
             found = yield from held_out_losses.losses(model, rows, length, stopped.is_set)
         yield held_out_losses.differences(found, chosen, self.title, lambda pair: pair.verdict)
@@ -129,7 +129,7 @@ class _Handlers:
     def _held_out(self, chosen: list[str]) -> tuple[Row, ...]:
         if not chosen:
             raise EngineError("No adapter is chosen.", "Choose one above.")
-        adapter = self.engine.adapter(chosen[0]).path
+        adapter = self.engine.adapters.get(chosen[0]).path
         return held_out_rows(adapter, self.engine.settings)[:MAX_HELD_OUT]
 
 

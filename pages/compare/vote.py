@@ -91,7 +91,7 @@ class _Handlers:
     def draw(self, wanted: str, chosen: list[str]) -> str:
         if not chosen:
             raise EngineError("No adapter is chosen.", "Choose one above.")
-        adapter = self.engine.adapter(chosen[0]).path
+        adapter = self.engine.adapters.get(chosen[0]).path
         return draw_question(QuestionSet(wanted), adapter, self.engine.settings)
 
     def answer(
@@ -101,7 +101,7 @@ class _Handlers:
         said = self.talk.read(values)
         if not question.strip():
             raise EngineError("The question is empty.", "Write one, or draw one.")
-        model = self.engine.comparison(said.base, said.chosen)
+        model = self.engine.compare.model(said.base, said.chosen)
         pair = draw_pair(model)
         asked, messages = turn("user", question), [*said.opening, Message("user", question)]
         locked = [gr.Button(interactive=False) for _ in CHOICES]
@@ -139,13 +139,13 @@ class _Handlers:
 
     def _mismatches(self, ballot: Ballot, base: str, chosen: list[str]) -> str:
         named = {name for _, name in _names(ballot)}
-        found = self.engine.foreseen(base, chosen).other_template.items()
+        found = self.engine.compare.check_compatibility(base, chosen).other_template.items()
         titles = ((conversation.title(self.engine, column), words) for column, words in found)
         return token_by_token.mismatches({title: w for title, w in titles if title in named})
 
     def count(self, counted: str, *values: Any) -> str:
         said = self.talk.read(values)
-        model = self.engine.comparison(said.base, [])
+        model = self.engine.compare.model(said.base, [])
         return self._table(model.shared.fingerprint, counted)
 
     def _table(self, base: str, counted: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import gradio as gr
 
-from lora_engine.engine import Engine, RunView
+from lora_engine.engine import Engine
 from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.runs.service import RunView
 from pages.runs import run_figures
 from pages.runs.run_figures import MEASURES, STEP, TIME, TOKENS, Curve, Measure
 from pages.shared import figures
@@ -48,7 +49,7 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> tuple[str, ..
     x = X.get(axis, X[STEP])
     axis = axis if axis in X else STEP
     each = max(250, POINTS // max(1, len(views)) // 4)
-    rows = [engine.curve(view.id, each) for view in views]
+    rows = [engine.runs.curve(view.id, each) for view in views]
     names = names_of(views)
     losses = [_loss_curve(name, found, x) for name, found in zip(names, rows, strict=True)]
     small = [

@@ -217,26 +217,26 @@ def _wire_acting(engine: Engine, parts: Parts) -> None:
     """Something is done to the run that is shown."""
 
     def start_example(*values: Any) -> tuple:
-        run_id = engine.submit(recipe_spec(EXAMPLE)).id
+        run_id = engine.runs.submit(recipe_spec(EXAMPLE)).id
         return (run_id, *page(engine, replace(Asked(*values), run_id=run_id)))
 
     def pause_run(*values: Any) -> tuple:
-        return act(engine.pause, values)
+        return act(engine.runs.pause, values)
 
     def resume_run(*values: Any) -> tuple:
-        return act(engine.resume, values)
+        return act(engine.runs.resume, values)
 
     def cancel_run(*values: Any) -> tuple:
-        return act(engine.cancel, values)
+        return act(engine.runs.cancel, values)
 
     def start_earlier(*values: Any) -> tuple:
-        return act(lambda run_id: engine.move_in_queue(run_id, -1), values)
+        return act(lambda run_id: engine.runs.move_in_queue(run_id, -1), values)
 
     def start_later(*values: Any) -> tuple:
-        return act(lambda run_id: engine.move_in_queue(run_id, 1), values)
+        return act(lambda run_id: engine.runs.move_in_queue(run_id, 1), values)
 
     def write_note(text: str, tags: str, *values: Any) -> tuple:
-        return act(lambda run_id: engine.annotate(run_id, text, tags.split(",")), values)
+        return act(lambda run_id: engine.runs.annotate(run_id, text, tags.split(",")), values)
 
     def act(action, values: tuple) -> tuple:
         asked = Asked(*values)
@@ -262,14 +262,14 @@ def _wire_deleting(engine: Engine, parts: Parts) -> None:
     """A question, then for good."""
 
     def ask_to_delete(*values: Any) -> tuple:
-        view = engine.run(Asked(*values).shown(engine))
+        view = engine.runs.get(Asked(*values).shown(engine))
         return gr.Group(visible=True), controls.deletion_question(view), view.id
 
     def keep_run() -> tuple:
         return gr.Group(visible=False), ""
 
     def delete_run(doomed: str, *values: Any) -> tuple:
-        engine.delete(doomed)
+        engine.runs.delete(doomed)
         left = replace(Asked(*values), run_id=newest(engine))
         notes = written(engine, left.run_id)
         return (left.run_id, gr.Group(visible=False), *notes, *page(engine, left))

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from lora_engine.engine import Engine, RunView
+from lora_engine.engine import Engine
 from lora_engine.run_folder.directory import MemoryShortage, MetricsRow
+from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
 from lora_engine.training.reporting.verdict import verdict
 from pages import COMPARE, SPECTRUM, TRAIN
@@ -48,7 +49,7 @@ def facts(engine: Engine, view: RunView) -> str:
     found = [("Loss", layout.number(newest.loss))]
     if result is not None and result.eval_loss is not None:
         found.append(("Evaluation loss", layout.number(result.eval_loss)))
-    rows = engine.curve(view.id)
+    rows = engine.runs.curve(view.id)
     found += _scores(rows)
     speed = result.tokens_per_s if result is not None else newest.tokens_per_s
     memory = result.peak_memory_bytes if result is not None else newest.memory_bytes
@@ -90,7 +91,7 @@ def _title(view: RunView) -> str:
 def _progress(engine: Engine, view: RunView) -> str:
     state = view.record.state
     if state is RunState.QUEUED:
-        return f"<p>{_place(engine.queue(), view.id)}</p>"
+        return f"<p>{_place(engine.runs.queue(), view.id)}</p>"
     if view.newest is None:
         words = NOTHING_YET.get(state, "")
         return f"<p>{words}</p>" if words else ""
@@ -120,15 +121,15 @@ def _troubles(engine: Engine, view: RunView) -> list[str]:
             found.append(_shortage(view.id, error.out_of_memory))
     if view.record.state is RunState.INTERRUPTED:
         found.append(INTERRUPTED)
-    silence = engine.silence(view.id)
-    if silence is not None and silence.is_stopped:
+    stall = engine.runs.stall(view.id)
+    if stall is not None and stall.is_stopped:
         found.append(
             "<strong>The worker does not answer:</strong> its process was stopped from outside "
             "(SIGSTOP). It goes on when it is sent SIGCONT; cancel ends it."
         )
-    elif silence is not None:
+    elif stall is not None:
         found.append(
-            f"<strong>No step for {layout.duration(silence.seconds)}.</strong> The worker is "
+            f"<strong>No step for {layout.duration(stall.seconds)}.</strong> The worker is "
             "alive: a long evaluation or a slow disk can take this long. If nothing comes, "
             "cancel it and resume."
         )
@@ -160,7 +161,7 @@ def _shortage(run_id: str, short: MemoryShortage) -> str:
 
 def _links(engine: Engine, view: RunView) -> str:
     links = [(layout.link(TRAIN, **{"from": view.id}), "Train again with changes")]
-    whole = engine.directory(view.id).path / "model"
+    whole = engine.runs.directory(view.id).path / "model"
     if view.record.state is RunState.FINISHED and not whole.is_dir():
         links = [(layout.link(SPECTRUM, adapter=view.id), "See its spectrum"), *links]
         if view.record.spec.task == "causal_lm":  # a classifier does not answer

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lora_engine.engine import Engine, RunView
+from lora_engine.engine import Engine
+from lora_engine.runs.service import RunView
 from lora_engine.spec.run import RunSpec
 from pages import RUNS
 from pages.runs.curves import MOST
@@ -87,7 +88,7 @@ def runs_endpoint(engine: Engine) -> Callable[[], list[dict]]:
                 "loss": view.newest.loss if view.newest else None,
                 "eval_loss": view.result.eval_loss if view.result else None,
             }
-            for view in engine.runs()
+            for view in engine.runs.list()
         ]
 
     return runs

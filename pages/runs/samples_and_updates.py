@@ -57,7 +57,7 @@ def mark_of(engine: Engine, run_id: str) -> str:
     """Changes when a run's files of samples and updates grow."""
     if not run_id:
         return "none"
-    paths = [engine.directory(run_id).path / name for name in (SAMPLES, UPDATES)]
+    paths = [engine.runs.directory(run_id).path / name for name in (SAMPLES, UPDATES)]
     sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
     return f"{run_id}:{sizes}"
 
@@ -67,7 +67,7 @@ def values(engine: Engine, run_id: str) -> tuple[str, str, str, str]:
     mark = mark_of(engine, run_id)
     if not run_id:
         return (mark, NO_SAMPLES, "", "")
-    directory = engine.directory(run_id)
+    directory = engine.runs.directory(run_id)
     updates = _thinned(read_updates(directory))
     return (
         mark,

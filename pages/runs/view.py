@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from lora_engine.engine import Engine, RunView
+from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
+from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
 from pages.runs import controls, curves, run_summary, run_table
 from pages.runs.run_figures import STEP, TIME, TOKENS
@@ -50,7 +51,7 @@ def asked_in(engine: Engine, request: gr.Request) -> Asked:
 
 def others_in(engine: Engine, ticked: str | None) -> list[RunView]:
     """The ticked runs that there still are, in the order of ticking, as many as are allowed."""
-    known = {view.id: view for view in engine.runs()}
+    known = {view.id: view for view in engine.runs.list()}
     ids = dict.fromkeys((ticked or "").split(","))
     return [known[run_id] for run_id in ids if run_id in known][: curves.MOST - 1]
 
@@ -59,7 +60,7 @@ def found_or_newest(engine: Engine, asked: Asked) -> tuple[Asked, NotFound | Non
     """`asked` as it is, or for the newest run where its own is not there, and why."""
     try:
         if asked.run_id:
-            engine.run(asked.run_id)
+            engine.runs.get(asked.run_id)
     except NotFound as missing:
         left = replace(asked, run_id=newest(engine))
         words = f"{missing.problem} The newest run is shown." if left.run_id else missing.problem
@@ -71,36 +72,36 @@ def written(engine: Engine, run_id: str | None) -> tuple[str, str]:
     """A run's note and its tags as the person wrote them; empty where there is no run."""
     if not run_id:
         return "", ""
-    record = engine.run(run_id).record
+    record = engine.runs.get(run_id).record
     return record.note, ", ".join(record.tags)
 
 
 def newest(engine: Engine) -> str:
-    runs = engine.runs()
+    runs = engine.runs.list()
     return runs[0].id if runs else ""
 
 
 def mark_of(engine: Engine, asked: Asked) -> str:
     """Changes whenever something on the page would."""
     run_id = asked.shown(engine)
-    views = engine.runs()
+    views = engine.runs.list()
     rows = [
         (view.id, view.record.state, view.newest.seq if view.newest else 0, view.record.note,
          view.record.tags)
         for view in views
     ]  # fmt: skip
-    silence = engine.silence(run_id) if run_id else None
-    quiet = (silence.is_stopped, int(silence.seconds / 5)) if silence else None
-    log = engine.directory(run_id).log_path if run_id else None
+    stall = engine.runs.stall(run_id) if run_id else None
+    quiet = (stall.is_stopped, int(stall.seconds / 5)) if stall else None
+    log = engine.runs.directory(run_id).log_path if run_id else None
     size = log.stat().st_size if log is not None and log.exists() else 0
-    state = (run_id, rows, engine.queue(), quiet, size)
+    state = (run_id, rows, engine.runs.queue(), quiet, size)
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
 def page(engine: Engine, asked: Asked) -> tuple:
     """Everything the page shows, in the order of its outputs."""
     mark = mark_of(engine, asked)
-    views = engine.runs()
+    views = engine.runs.list()
     run_id = asked.shown(engine)
     found = run_table.matching(views, asked.find or "", asked.states or ())
     ticked = [view.id for view in others_in(engine, asked.ticked)]
@@ -110,7 +111,7 @@ def page(engine: Engine, asked: Asked) -> tuple:
         hidden = [gr.Button(visible=False)] * controls.ACTIONS
         return (mark, run_summary.empty(), *nothing, "", table, "", "", gr.Button(visible=True),
                 *hidden)  # fmt: skip
-    view = engine.run(run_id)
+    view = engine.runs.get(run_id)
     drawn = [view, *(other for other in others_in(engine, asked.ticked) if other.id != run_id)]
     state = view.record.state
     return (
@@ -119,8 +120,8 @@ def page(engine: Engine, asked: Asked) -> tuple:
         *curves.values(engine, drawn, asked.axis),
         run_summary.facts(engine, view),
         table,
-        engine.log_tail(run_id, LOG_LINES),
-        engine.command_line(run_id),
+        engine.runs.log_tail(run_id, LOG_LINES),
+        engine.runs.shell_command(run_id),
         gr.Button(visible=False),
-        *controls.shown_actions(state, engine.queue(), run_id),
+        *controls.shown_actions(state, engine.runs.queue(), run_id),
     )

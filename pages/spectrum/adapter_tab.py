@@ -84,7 +84,8 @@ def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
             elem_id="spectrum-adapter",
         )  # fmt: skip
         base = gr.Dropdown(
-            ["", *engine.base_model_names()], value="", label="Base model", allow_custom_value=True,
+            ["", *engine.base_models.names()],
+            value="", label="Base model", allow_custom_value=True,
             info="For shares of the base weight, and for DoRA's true update.", scale=1,
             elem_id="spectrum-base",
         )  # fmt: skip
@@ -119,7 +120,7 @@ def _wire_page(
         yield from _opened_with_fields(engine, turns.take(request), name, picked)
 
     def open_newest(name: str | None, request: gr.Request) -> Iterator[tuple]:
-        known = engine.adapters()
+        known = engine.adapters.list()
         if name or not known:
             nothing = "" if known or name else no_adapter_html(engine, HOW_TO_GET_ONE)
             yield (*[gr.skip()] * 2, nothing, *[gr.skip()] * 6)
@@ -172,7 +173,7 @@ def _wire_module(engine: Engine, turns: Turns, fields: Fields, shown: Shown, opt
 
 def _opened_with_fields(engine: Engine, turn: Turn, name: str, picked: str) -> Iterator[tuple]:
     """The fields for an adapter, then the map and the module as `_opened` gives them."""
-    summary = engine.adapter(name)
+    summary = engine.adapters.get(name)
     base = _usable_base(engine, summary)
     choices = gr.Dropdown(choices=adapter_choices(engine), value=name)
     yield (choices, base, "", picked, *[gr.skip()] * 5)
@@ -217,13 +218,13 @@ def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> I
 def _alone(
     engine: Engine, name: str, progress: Progress, stop: StopSign
 ) -> tuple[Adapter, AdapterSpectrum]:
-    adapter = read_adapter(engine.adapter(name).path, Watch(should_stop=stop))
+    adapter = read_adapter(engine.adapters.get(name).path, Watch(should_stop=stop))
     return adapter, describe_adapter(adapter, None, progress, stop)
 
 
 def _module_shown(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
     """One module: detail, plot, progress, stop; with its base weight's own spectrum."""
-    adapter = read_adapter(engine.adapter(name).path)
+    adapter = read_adapter(engine.adapters.get(name).path)
     module = adapter.module(picked)
     weights = open_checkpoint(model_folder(engine, base)) if base else None
     alone = replace(adapter, modules=(module,))
@@ -277,5 +278,5 @@ def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
     """For dropdowns: every adapter known here, newest first."""
     return [
         (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
-        for adapter in engine.adapters()
+        for adapter in engine.adapters.list()
     ]

@@ -59,7 +59,7 @@ def spectrum_endpoint(engine: Engine) -> Callable:
                 "Either an adapter, or base and tuned, is needed.", "Give one of the two."
             )
         weights = model_folder(engine, base) if base else None
-        return describe_adapter(engine.adapter(adapter).path, weights).to_json()
+        return describe_adapter(engine.adapters.get(adapter).path, weights).to_json()
 
     return spectrum
 

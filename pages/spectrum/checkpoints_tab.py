@@ -91,7 +91,7 @@ def _layout(engine: Engine) -> tuple[Fields, gr.Button, Shown, gr.HTML]:
         js_on_load="",
     )
     with gr.Row():
-        names = engine.base_model_names()
+        names = engine.base_models.names()
         options = {"allow_custom_value": True, "info": "A model here, or the folder of one."}
         base = gr.Dropdown(names, value=STARTER, label="Base", elem_id="checkpoint-base", **options)
         tuned = gr.Dropdown(names, value=None, label="Tuned", elem_id="checkpoint-tuned", **options)

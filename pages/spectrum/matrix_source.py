@@ -91,7 +91,7 @@ def open_wanted(engine: Engine, wanted: Wanted) -> MatrixSource:
     if wanted.kind == "text":
         return parse_matrix(wanted.name)
     if wanted.kind == "update":
-        adapter = engine.adapter(wanted.name)
+        adapter = engine.adapters.get(wanted.name)
         return update_matrix(adapter.name, read_adapter(adapter.path).module(wanted.tensor))
     path = model_folder(engine, wanted.name) if wanted.kind == "model" else wanted.name
     flatten = Flatten.parse(wanted.flatten) if wanted.flatten else None

@@ -106,7 +106,7 @@ def _fields(engine: Engine) -> Fields:
             of_file = _part_fields("file", "Matrix in the file")
         with gr.Tab("Weight of a model", id="model"):
             model = gr.Dropdown(
-                engine.base_model_names(), value=None, allow_custom_value=True,
+                engine.base_models.names(), value=None, allow_custom_value=True,
                 label="Model", info="One in the models folder, or the path of one.",
                 elem_id="matrix-model",
             )  # fmt: skip

@@ -103,7 +103,7 @@ def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> N
         yield from _with_fields(engine, turns.take(request), *names, on, module)
 
     def open_newest(a: str | None, b: str | None, on: str, request: gr.Request) -> Iterator[tuple]:
-        known = [adapter_key(adapter) for adapter in engine.adapters()]
+        known = [adapter_key(adapter) for adapter in engine.adapters.list()]
         if (a and b) or len(known) < 2:
             sentence = gr.skip() if a and b else _too_few()
             yield (*[gr.skip()] * len(fields), sentence, *[gr.skip()] * (len(shown) - 1))
@@ -172,7 +172,7 @@ def _with_fields(
         started = (Step(0.0, "comparing").html(), gr.Button(visible=True))
         yield (first, second, on, gr.skip(), *idle, *started)
         kind, _, side = on.partition("-")
-        paths = [engine.adapter(name).path for name in (a, b)]
+        paths = [engine.adapters.get(name).path for name in (a, b)]
         with Job(turn, partial(_compared, paths, kind, side)) as job:
             for step in job.steps():
                 yield (*idle, *idle, step.html(), gr.skip())
@@ -202,7 +202,7 @@ def _compared(
 
 def _plots(engine: Engine, a: str, b: str, on: str, module: str) -> tuple[str, str]:
     """The two plots of one module, compared alone."""
-    adapters = [read_adapter(engine.adapter(name).path) for name in (a, b)]
+    adapters = [read_adapter(engine.adapters.get(name).path) for name in (a, b)]
     alone = [_only(adapter, module) for adapter in adapters]
     kind, _, side = on.partition("-")
     return _figures(engine, a, b, similarity(*alone, on=kind, side=side).modules[0])
@@ -215,7 +215,7 @@ def _only(adapter: Adapter, module: str) -> Adapter:
 def _figures(engine: Engine, a: str, b: str, item: ModuleSimilarity) -> tuple[str, str]:
     if not item.phi.size:
         return "", ""
-    names = [engine.adapter(name).name for name in (a, b)]
+    names = [engine.adapters.get(name).name for name in (a, b)]
     return (
         figures.to_json(spectrum_figures.similarity_map(item.phi, *names)),
         figures.to_json(spectrum_figures.similarity_diagonal(item.phi, item.random_level)),

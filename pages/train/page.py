@@ -91,7 +91,7 @@ def _wire_starting(
     engine: Engine, form: SpecForm, start: gr.Button, address: gr.Textbox, problem: gr.HTML
 ) -> None:
     def submit(*values: Any) -> str:
-        run = engine.submit(spec_from(form.document(values)))
+        run = engine.runs.submit(spec_from(form.document(values)))
         return layout.link(RUNS, run=run.id)
 
     started = wire([start.click], submit, form.components, [address], problem=problem)
@@ -124,10 +124,12 @@ def _wire_rows(
 
     def show(*values: Any) -> str:
         spec = spec_from(form.document(values))
-        return rows_view.as_html(engine.preview(spec, rows_view.ROWS))
+        return rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))
 
     def open_rows(request: gr.Request) -> str:
-        return rows_view.as_html(engine.preview(spec_in_address(engine, request), rows_view.ROWS))
+        return rows_view.as_html(
+            engine.datasets.preview(spec_in_address(engine, request), rows_view.ROWS)
+        )
 
     def offer_columns(name: str) -> list[gr.Dropdown]:
         try:
@@ -157,7 +159,7 @@ _GO = "(address) => { if (address) window.location.assign(address); return []; }
 def _submit_endpoint(engine: Engine):
     def submit(spec: dict) -> dict:
         """Queue a run from a spec document; answers with its id and state."""
-        run = engine.submit(spec_from(spec))
+        run = engine.runs.submit(spec_from(spec))
         return {"id": run.id, "state": str(run.record.state)}
 
     return submit

@@ -157,7 +157,7 @@ def test_the_address_names_the_run_that_is_shown_when_its_own_is_gone(
     server = start_server(tmp_path)
     page = open_page(f"{server.url}{RUNS.path}?run=old&over=tokens")
     expect(page.locator("#run-heading h2")).to_contain_text("old")
-    Engine(Settings(data_dir=tmp_path, device="cpu")).delete("old")
+    Engine(Settings(data_dir=tmp_path, device="cpu")).runs.delete("old")
     expect(page.locator("#run-heading h2")).to_contain_text("new")
     page.wait_for_url(re.compile(r"run=new&over=tokens"))
 

@@ -37,16 +37,16 @@ def main() -> None:
     fill(ballast, request["free_bytes"])
     spec = spec_from(request["spec"])
     try:
-        run_id = engine.submit(spec).id
+        run_id = engine.runs.submit(spec).id
     except EngineError as error:
         refused = {"refused": str(error), "left": folders(engine.settings.runs_dir)}
-        assert engine.runs() == []
+        assert engine.runs.list() == []
         ballast.unlink()
-        print(json.dumps({"full": refused, "resumed": found(engine, engine.submit(spec).id)}))
+        print(json.dumps({"full": refused, "resumed": found(engine, engine.runs.submit(spec).id)}))
         return
     full = found(engine, run_id)
     ballast.unlink()
-    engine.resume(run_id)
+    engine.runs.resume(run_id)
     print(json.dumps({"full": full, "resumed": found(engine, run_id)}))
 
 
@@ -58,11 +58,11 @@ def fill(ballast: Path, leave: int) -> None:
 def found(engine: Engine, run_id: str) -> dict:
     """How the run ended, in the words of the list that the pages show, and what is left of it."""
     deadline = time.monotonic() + PATIENCE_S
-    while engine.run(run_id).record.state not in OVER:
-        assert time.monotonic() < deadline, engine.log_tail(run_id)
+    while engine.runs.get(run_id).record.state not in OVER:
+        assert time.monotonic() < deadline, engine.runs.log_tail(run_id)
         time.sleep(0.05)
-        engine.refresh()
-    view, directory = engine.run(run_id), engine.directory(run_id)
+        engine.runs.refresh()
+    view, directory = engine.runs.get(run_id), engine.runs.directory(run_id)
     checkpoint = newest_valid_checkpoint(directory.checkpoints_path)
     adapter = directory.adapter_path / "adapter_model.safetensors"
     return {

@@ -179,22 +179,22 @@ def test_a_clock_that_jumps_a_day_loses_no_worker(store, settings, monkeypatch):
     monkeypatch.setattr(supervisor, "launch", workers.launch)
     directory = add_run(store, settings, "a")
     engine = Engine(settings)
-    engine.refresh()
+    engine.runs.refresh()
     assert store.get("a").state is RunState.RUNNING
     clock = time.time
     for jump in (86_400, -86_400):
         monkeypatch.setattr(time, "time", lambda jump=jump: clock() + jump)
         monkeypatch.setattr(psutil, "boot_time", lambda jump=jump: jump)
-        engine.refresh()
-        assert engine.run("a").record.state is RunState.RUNNING
-        assert engine.silence("a") is None
-    engine.cancel("a")
-    engine.cancel("a")
+        engine.runs.refresh()
+        assert engine.runs.get("a").record.state is RunState.RUNNING
+        assert engine.runs.stall("a") is None
+    engine.runs.cancel("a")
+    engine.runs.cancel("a")
     ended = time.monotonic() + 10
     while is_alive(directory) and time.monotonic() < ended:
         time.sleep(0.02)
-    engine.refresh()
-    assert engine.run("a").record.state is RunState.CANCELLED
+    engine.runs.refresh()
+    assert engine.runs.get("a").record.state is RunState.CANCELLED
 
 
 def test_a_worker_that_was_stopped_is_said_to_be(settings, monkeypatch):
@@ -203,19 +203,19 @@ def test_a_worker_that_was_stopped_is_said_to_be(settings, monkeypatch):
     monkeypatch.setattr(supervisor, "STOP_PATIENCE_S", 0.1)
     engine = Engine(settings)
     directory = add_run(RunStore(settings.database_path), settings, "a")
-    engine.refresh()
-    assert engine.silence("a") is None
+    engine.runs.refresh()
+    assert engine.runs.stall("a") is None
     signal_worker(directory, 19)  # SIGSTOP
     deadline = time.monotonic() + 10
     while not is_stopped(directory) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert engine.silence("a").is_stopped
-    engine.cancel("a")
+    assert engine.runs.stall("a").is_stopped
+    engine.runs.cancel("a")
     while is_alive(directory) and time.monotonic() < deadline:
         time.sleep(0.1)
-        engine.refresh()
-    engine.refresh()
-    assert engine.run("a").record.state is RunState.CANCELLED
+        engine.runs.refresh()
+    engine.runs.refresh()
+    assert engine.runs.get("a").record.state is RunState.CANCELLED
 
 
 def test_a_lock_of_another_boot_or_another_process_is_never_signalled(settings):

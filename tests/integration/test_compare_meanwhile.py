@@ -27,9 +27,9 @@ PATIENCE_S = 120
 def engine(settings) -> Iterator[Engine]:
     engine = Engine(settings)
     yield engine
-    for view in engine.runs():
-        engine.cancel(view.id)
-    until(engine, lambda: all(view.record.state not in ACTIVE for view in engine.runs()))
+    for view in engine.runs.list():
+        engine.runs.cancel(view.id)
+    until(engine, lambda: all(view.record.state not in ACTIVE for view in engine.runs.list()))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def until(engine: Engine, condition) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the run did not get there"
         time.sleep(0.05)
-        engine.refresh()
+        engine.runs.refresh()
 
 
 def texts(progress: Progress) -> dict[str, str]:
@@ -66,29 +66,29 @@ def texts(progress: Progress) -> dict[str, str]:
 
 
 def test_an_answer_goes_on_while_a_run_is_started_and_trains(engine, adapter, spec, tiny_llama):
-    model = engine.comparison(str(tiny_llama), [adapter])
+    model = engine.compare.model(str(tiny_llama), [adapter])
     asked = dict.fromkeys(("base", adapter), ASK)
     *_, undisturbed = model.answer(asked, SAMPLING)
 
     steps = model.answer(asked, SAMPLING)
     assert not next(steps).finished
-    run_id = engine.submit(spec).id
-    until(engine, lambda: engine.run(run_id).newest is not None)
-    assert engine.run(run_id).record.state is RunState.RUNNING
+    run_id = engine.runs.submit(spec).id
+    until(engine, lambda: engine.runs.get(run_id).newest is not None)
+    assert engine.runs.get(run_id).record.state is RunState.RUNNING
     *_, last = steps
     assert texts(last) == texts(undisturbed)
     assert integrity(model, ASK).base_is_base
 
-    until(engine, lambda: engine.run(run_id).record.state in OVER)
-    assert engine.run(run_id).record.state is RunState.FINISHED, engine.log_tail(run_id)
-    *_, trained = engine.comparison(str(tiny_llama), [run_id]).answer({run_id: ASK}, SAMPLING)
+    until(engine, lambda: engine.runs.get(run_id).record.state in OVER)
+    assert engine.runs.get(run_id).record.state is RunState.FINISHED, engine.runs.log_tail(run_id)
+    *_, trained = engine.compare.model(str(tiny_llama), [run_id]).answer({run_id: ASK}, SAMPLING)
     assert texts(trained)
 
 
 def test_an_answer_goes_on_where_its_adapter_is_deleted_and_the_next_says_so(
     engine, adapter, tiny_llama
 ):
-    model = engine.comparison(str(tiny_llama), [adapter])
+    model = engine.compare.model(str(tiny_llama), [adapter])
     *_, undisturbed = model.answer({adapter: ASK}, SAMPLING)
     steps = model.answer({adapter: ASK}, SAMPLING)
     next(steps)
@@ -96,4 +96,4 @@ def test_an_answer_goes_on_where_its_adapter_is_deleted_and_the_next_says_so(
     *_, last = steps
     assert texts(last) == texts(undisturbed)
     with pytest.raises(EngineError, match="noisy"):
-        engine.comparison(str(tiny_llama), [adapter])
+        engine.compare.model(str(tiny_llama), [adapter])

@@ -33,9 +33,9 @@ PATIENCE_S = 120
 def engine(settings) -> Iterator[Engine]:
     engine = Engine(settings)
     yield engine
-    for view in engine.runs():
-        engine.cancel(view.id)
-    wait(engine, lambda: all(view.record.state not in ACTIVE for view in engine.runs()))
+    for view in engine.runs.list():
+        engine.runs.cancel(view.id)
+    wait(engine, lambda: all(view.record.state not in ACTIVE for view in engine.runs.list()))
 
 
 @pytest.fixture
@@ -59,25 +59,25 @@ def wait(engine: Engine, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the run did not get there"
         time.sleep(0.05)
-        engine.refresh()
+        engine.runs.refresh()
 
 
 def wait_for_end(engine: Engine, run_id: str) -> RunState:
-    wait(engine, lambda: engine.run(run_id).record.state in OVER)
-    return engine.run(run_id).record.state
+    wait(engine, lambda: engine.runs.get(run_id).record.state in OVER)
+    return engine.runs.get(run_id).record.state
 
 
 def wait_for_step(engine: Engine, run_id: str, step: int) -> None:
     def there() -> bool:
-        view = engine.run(run_id)
-        assert view.record.state in (RunState.QUEUED, *ACTIVE), engine.log_tail(run_id)
+        view = engine.runs.get(run_id)
+        assert view.record.state in (RunState.QUEUED, *ACTIVE), engine.runs.log_tail(run_id)
         return view.newest is not None and view.newest.step >= step
 
     wait(engine, there)
 
 
 def kill(engine: Engine, run_id: str) -> None:
-    lock = engine.directory(run_id).lock_path.read_bytes()
+    lock = engine.runs.directory(run_id).lock_path.read_bytes()
     os.killpg(WorkerIdentity.model_validate_json(lock).pid, signal.SIGKILL)
 
 
@@ -108,10 +108,10 @@ def asked_outside(monkeypatch) -> Iterator[list]:
 def test_a_run_leaves_everything_the_contract_names_and_asks_nobody_outside(
     engine, make_spec, tiny_llama, asked_outside
 ):
-    run_id = engine.submit(make_spec(max_steps=2)).id
-    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.log_tail(run_id)
+    run_id = engine.runs.submit(make_spec(max_steps=2)).id
+    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.runs.log_tail(run_id)
 
-    directory = engine.directory(run_id)
+    directory = engine.runs.directory(run_id)
     names = {path.name for path in directory.path.iterdir()}
     assert {"spec.json", "metrics.jsonl", "worker.log", "adapter", "result.json", "lock"} <= names
     rows = [json.loads(line) for line in directory.metrics_path.read_text().splitlines()]
@@ -147,63 +147,63 @@ def _assert_peft_loads_it(engine, adapter_path, base_path):
 
 def test_the_same_spec_twice_gives_the_same_losses_and_a_queue_holds_the_second(engine, make_spec):
     spec = make_spec(max_steps=6)
-    first, second = engine.submit(spec).id, engine.submit(spec).id
-    assert engine.run(first).record.state is RunState.RUNNING
-    assert engine.run(second).record.state is RunState.QUEUED
+    first, second = engine.runs.submit(spec).id, engine.runs.submit(spec).id
+    assert engine.runs.get(first).record.state is RunState.RUNNING
+    assert engine.runs.get(second).record.state is RunState.QUEUED
     for run_id in (first, second):
         assert wait_for_end(engine, run_id) is RunState.FINISHED
-    losses = [[row.loss for row in engine.metrics(run_id)] for run_id in (first, second)]
+    losses = [[row.loss for row in engine.runs.metrics(run_id)] for run_id in (first, second)]
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == 6
 
 
 def test_killed_and_resumed_is_the_same_as_never_killed(engine, make_spec):
     spec = make_spec(max_steps=40, save_every=3, eval_every=10)
-    whole = engine.submit(spec).id
+    whole = engine.runs.submit(spec).id
     assert wait_for_end(engine, whole) is RunState.FINISHED
 
-    broken = engine.submit(spec).id
+    broken = engine.runs.submit(spec).id
     wait_for_step(engine, broken, 7)
     kill(engine, broken)
     assert wait_for_end(engine, broken) is RunState.INTERRUPTED
-    kept = len(engine.metrics(broken))
+    kept = len(engine.runs.metrics(broken))
     assert 7 <= kept < 40
-    assert engine.run(broken).result is None
+    assert engine.runs.get(broken).result is None
 
-    engine.resume(broken)
-    assert wait_for_end(engine, broken) is RunState.FINISHED, engine.log_tail(broken)
-    assert "resumed after step" in engine.log_tail(broken)
-    expected = {row.step: row.loss for row in engine.metrics(whole)}
-    assert {row.step: row.loss for row in engine.metrics(broken)} == expected
+    engine.runs.resume(broken)
+    assert wait_for_end(engine, broken) is RunState.FINISHED, engine.runs.log_tail(broken)
+    assert "resumed after step" in engine.runs.log_tail(broken)
+    expected = {row.step: row.loss for row in engine.runs.metrics(whole)}
+    assert {row.step: row.loss for row in engine.runs.metrics(broken)} == expected
     with pytest.raises(Conflict, match="finished"):
-        engine.resume(broken)
+        engine.runs.resume(broken)
 
 
 def test_a_restarted_server_adopts_a_run_once(engine, make_spec, settings):
-    run_id = engine.submit(make_spec(max_steps=400)).id
+    run_id = engine.runs.submit(make_spec(max_steps=400)).id
     wait_for_step(engine, run_id, 1)
 
     another = Engine(settings)  # what a restarted server makes; the first is simply gone
-    another.refresh()
-    assert another.run(run_id).record.state is RunState.RUNNING
-    assert len(another.runs()) == 1
+    another.runs.refresh()
+    assert another.runs.get(run_id).record.state is RunState.RUNNING
+    assert len(another.runs.list()) == 1
     wait_for_step(another, run_id, 3)
 
-    another.cancel(run_id)
-    another.cancel(run_id)
+    another.runs.cancel(run_id)
+    another.runs.cancel(run_id)
     assert wait_for_end(another, run_id) is RunState.CANCELLED
-    assert not is_alive(another.directory(run_id))
-    assert (another.directory(run_id).adapter_path / "adapter_model.safetensors").exists()
-    assert another.run(run_id).result.steps >= 3
+    assert not is_alive(another.runs.directory(run_id))
+    assert (another.runs.directory(run_id).adapter_path / "adapter_model.safetensors").exists()
+    assert another.runs.get(run_id).result.steps >= 3
 
 
 def test_a_queued_run_is_cancelled_without_starting(engine, make_spec):
-    running = engine.submit(make_spec(max_steps=400)).id
-    waiting = engine.submit(make_spec(max_steps=2)).id
-    assert engine.cancel(waiting).record.state is RunState.CANCELLED
-    engine.cancel(running)
+    running = engine.runs.submit(make_spec(max_steps=400)).id
+    waiting = engine.runs.submit(make_spec(max_steps=2)).id
+    assert engine.runs.cancel(waiting).record.state is RunState.CANCELLED
+    engine.runs.cancel(running)
     assert wait_for_end(engine, running) is RunState.CANCELLED
-    assert not engine.directory(waiting).metrics_path.exists()
+    assert not engine.runs.directory(waiting).metrics_path.exists()
 
 
 SERVER = """
@@ -214,7 +214,7 @@ from lora_engine.settings import load_settings
 from lora_engine.spec.run import read_spec
 engine = Engine(load_settings())
 engine.start()
-print(engine.submit(read_spec(Path(sys.argv[1]))).id, flush=True)
+print(engine.runs.submit(read_spec(Path(sys.argv[1]))).id, flush=True)
 time.sleep(600)
 """
 
@@ -232,47 +232,52 @@ def test_a_server_killed_mid_run_loses_no_row_and_the_run_is_adopted_once(
     )
     run_id = server.stdout.readline().strip()
     wait_for_step(engine, run_id, 3)
-    worker = engine.directory(run_id).lock_path.read_bytes()
+    worker = engine.runs.directory(run_id).lock_path.read_bytes()
     server.kill()
     server.communicate()
 
-    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.log_tail(run_id)
-    assert engine.directory(run_id).lock_path.read_bytes() == worker
-    assert len(engine.runs()) == 1
-    rows = [json.loads(line) for line in engine.directory(run_id).metrics_path.open()]
+    assert wait_for_end(engine, run_id) is RunState.FINISHED, engine.runs.log_tail(run_id)
+    assert engine.runs.directory(run_id).lock_path.read_bytes() == worker
+    assert len(engine.runs.list()) == 1
+    rows = [json.loads(line) for line in engine.runs.directory(run_id).metrics_path.open()]
     assert [(row["seq"], row["step"]) for row in rows] == [(n, n) for n in range(1, 61)]
 
 
 def test_paused_and_resumed_is_the_same_as_never_paused_and_can_then_be_deleted(engine, make_spec):
     """Everything is pressed twice, as a person who waits does."""
     spec = make_spec(max_steps=40, save_every=1000, eval_every=10)
-    whole, paused = engine.submit(spec).id, engine.submit(spec).id
-    assert engine.pause(paused).record.state is RunState.PAUSED  # it waited, so nothing was lost
+    whole, paused = engine.runs.submit(spec).id, engine.runs.submit(spec).id
+    assert (
+        engine.runs.pause(paused).record.state is RunState.PAUSED
+    )  # it waited, so nothing was lost
     assert wait_for_end(engine, whole) is RunState.FINISHED
 
-    assert [engine.resume(paused).record.state for _ in "12"] == [RunState.RUNNING] * 2
+    assert [engine.runs.resume(paused).record.state for _ in "12"] == [RunState.RUNNING] * 2
     wait_for_step(engine, paused, 5)
     with pytest.raises(Conflict, match="Cancel it first"):
-        engine.delete(paused)
-    assert {engine.pause(paused).record.state for _ in "12"} <= {RunState.PAUSING, RunState.PAUSED}
+        engine.runs.delete(paused)
+    assert {engine.runs.pause(paused).record.state for _ in "12"} <= {
+        RunState.PAUSING,
+        RunState.PAUSED,
+    }
     assert wait_for_end(engine, paused) is RunState.PAUSED
-    step = engine.run(paused).newest.step
-    saved = [path.name for path in engine.directory(paused).checkpoints_path.iterdir()]
+    step = engine.runs.get(paused).newest.step
+    saved = [path.name for path in engine.runs.directory(paused).checkpoints_path.iterdir()]
     assert (saved, step < 40) == ([f"step-{step}"], True)
 
-    engine.resume(paused)
-    assert wait_for_end(engine, paused) is RunState.FINISHED, engine.log_tail(paused)
-    expected = {row.step: row.loss for row in engine.metrics(whole)}
-    assert {row.step: row.loss for row in engine.metrics(paused)} == expected
+    engine.runs.resume(paused)
+    assert wait_for_end(engine, paused) is RunState.FINISHED, engine.runs.log_tail(paused)
+    expected = {row.step: row.loss for row in engine.runs.metrics(whole)}
+    assert {row.step: row.loss for row in engine.runs.metrics(paused)} == expected
     with pytest.raises(Conflict, match="finished"):
-        engine.pause(paused)
+        engine.runs.pause(paused)
 
-    engine.delete(paused)
-    assert [view.id for view in engine.runs()] == [whole]
+    engine.runs.delete(paused)
+    assert [view.id for view in engine.runs.list()] == [whole]
     assert [path.name for path in engine.settings.runs_dir.iterdir()] == [whole]
     assert list((engine.settings.data_dir / "deleted").iterdir()) == []
     with pytest.raises(EngineError, match="no run"):
-        engine.delete(paused)
+        engine.runs.delete(paused)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter(
@@ -289,12 +294,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_adapter(
     document = make_spec(max_steps=30).model_dump(mode="json")
     document["base_model"] = str(broken)
     document["dataset"]["eval_fraction"] = 0.0
-    run_id = engine.submit(spec_from(document)).id
+    run_id = engine.runs.submit(spec_from(document)).id
     assert wait_for_end(engine, run_id) is RunState.FAILED
-    result = engine.run(run_id).result
+    result = engine.runs.get(run_id).result
     assert f"at step {result.steps + 1}" in result.error.problem
-    assert result.steps == len(engine.metrics(run_id)) < 10
-    adapter = load_file(engine.directory(run_id).adapter_path / "adapter_model.safetensors")
+    assert result.steps == len(engine.runs.metrics(run_id)) < 10
+    adapter = load_file(engine.runs.directory(run_id).adapter_path / "adapter_model.safetensors")
     assert all(tensor.isfinite().all() for tensor in adapter.values())
 
 
@@ -312,8 +317,8 @@ def test_what_cannot_work_is_refused_and_leaves_no_run(engine, make_spec, change
     for key, value in change.items():
         document[key] = {**document[key], **value} if isinstance(value, dict) else value
     with pytest.raises(EngineError, match=words):
-        engine.submit(spec_from(document))
-    assert engine.runs() == []
+        engine.runs.submit(spec_from(document))
+    assert engine.runs.list() == []
     assert list(engine.settings.runs_dir.iterdir()) == []
 
 
@@ -321,13 +326,13 @@ def test_targets_that_match_nothing_list_what_would(engine, make_spec):
     document = make_spec().model_dump(mode="json")
     document["method"]["target_modules"] = ["q_prj"]
     with pytest.raises(EngineError, match="q_proj, k_proj|q_proj") as caught:
-        engine.submit(spec_from(document))
+        engine.runs.submit(spec_from(document))
     assert "down_proj" in caught.value.remedy
 
 
 def test_several_problems_come_together(engine):
     spec = spec_from({"base_model": "nowhere", "dataset": {"source": "/nowhere.jsonl"}})
     with pytest.raises(EngineError) as caught:
-        engine.submit(spec)
+        engine.runs.submit(spec)
     assert "base_model" in caught.value.problem
     assert "dataset" in caught.value.problem

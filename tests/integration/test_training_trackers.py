@@ -33,10 +33,10 @@ def train(tiny_llama, rows_file, settings, tmp_path, monkeypatch) -> Callable[..
             optimization={"max_steps": 4, "eval_every": 2},
         )  # fmt: skip
         engine = Engine(settings)
-        run_id = engine.submit(spec).id
+        run_id = engine.runs.submit(spec).id
         state = wait_for_end(engine, run_id)
         assert state in (RunState.FINISHED, RunState.FAILED)
-        return engine.directory(run_id), engine
+        return engine.runs.directory(run_id), engine
 
     return run
 
@@ -106,7 +106,7 @@ def test_weights_and_biases_offline_keeps_every_step_in_the_runs_folder(train):
 
 def test_weights_and_biases_without_a_login_says_what_to_do(train):
     directory, engine = train("wandb")
-    result = engine.run(directory.path.name).result
+    result = engine.runs.get(directory.path.name).result
     assert (result.state, result.steps) == ("failed", 0)
     assert not result.error.is_bug
     assert "No API key" in result.error.problem

@@ -52,4 +52,4 @@ def test_nothing_is_said_of_what_cannot_be_read(
     odd = adapter(tmp_path / "odd", chat_template_hash="0")
     assert foresee(BaseModel("org/not-here", None), {"odd": odd}).all == {}
     assert foresee(base, {"odd": tmp_path / "nothing"}).all == {}
-    assert Engine(settings).foreseen("no such base", []).all == {}
+    assert Engine(settings).compare.check_compatibility("no such base", []).all == {}

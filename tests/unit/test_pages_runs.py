@@ -23,7 +23,7 @@ from lora_engine.run_folder.directory import (
     RunResult,
 )
 from lora_engine.runs import supervisor
-from lora_engine.runs.stall_detection import Silence
+from lora_engine.runs.stall_detection import Stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec.run import spec_from
@@ -149,7 +149,7 @@ def test_at_most_eight_runs_are_drawn_and_equal_names_told_apart(engine, add):
 def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engine, add):
     add("a", method={"rank": 4}, seed=7)
     add("b", state="interrupted", optimization={"max_steps": 5})
-    engine.annotate("b", "a Note of mine", ["sweep", "first"])
+    engine.runs.annotate("b", "a Note of mine", ["sweep", "first"])
     keys = [key for _, key in run_table.choices()]
     assert {"method.rank", "optimization.max_steps", "quantization.bits", "dataset.source",
             "seed", "peak_memory_bytes", "device", "note"} <= set(keys)  # fmt: skip
@@ -170,11 +170,11 @@ def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engi
 
 def test_what_a_person_wrote_is_text_and_never_markup(engine, add):
     add("a", name=ATTACK, error=RunProblem(problem=ATTACK, remedy=ATTACK), state="failed")
-    engine.annotate("a", ATTACK, [ATTACK[:40]])
-    page = run_summary.heading(engine, engine.run("a"))
+    engine.runs.annotate("a", ATTACK, [ATTACK[:40]])
+    page = run_summary.heading(engine, engine.runs.get("a"))
     assert "<img" not in page
     assert page.count("&lt;img") == 5
-    assert run_summary.facts(engine, engine.run("a")).count("<img") == 0
+    assert run_summary.facts(engine, engine.runs.get("a")).count("<img") == 0
 
 
 def test_a_table_says_which_rows_are_ticked_and_a_browser_may_say_anything():
@@ -190,7 +190,7 @@ def test_every_state_shows_what_can_be_done(engine, add):
     texts = {}
     for state in RunState:
         run_id = add(f"in-{state}", state=str(state))
-        texts[state] = run_summary.heading(engine, engine.run(run_id))
+        texts[state] = run_summary.heading(engine, engine.runs.get(run_id))
         assert f'rs-state-{state}"' in texts[state]
     assert "It is next" in texts[RunState.QUEUED]
     assert "Compare with the base" in texts[RunState.FINISHED]
@@ -214,14 +214,14 @@ def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
 
 def test_a_classifier_is_not_sent_to_the_chat(engine, add):
     add("a", state="finished", task="sequence_classification")
-    heading = run_summary.heading(engine, engine.run("a"))
+    heading = run_summary.heading(engine, engine.runs.get("a"))
     assert "See its spectrum" in heading
     assert "Compare with the base" not in heading
 
 
 def test_the_command_is_quoted_for_the_shell(engine, add, settings):
     add("a")
-    command = engine.command_line("a")
+    command = engine.runs.shell_command("a")
     words = subprocess.run(
         [
             "sh",
@@ -264,20 +264,20 @@ def test_want_of_memory_shows_the_figures_and_the_nearest_change_as_a_button(eng
     )
     error = RunProblem(problem="Out of memory.", remedy="Halve it.", out_of_memory=short)
     add("a", state="failed", error=error)
-    page = run_summary.heading(engine, engine.run("a"))
+    page = run_summary.heading(engine, engine.runs.get("a"))
     assert "Expected: 3.00 GiB; measured peak: 2.00 GiB; there was: unknown" in page
     assert "Train with batch of 4 and QLoRA" in page
     address = "/train?from=a&amp;optimization.batch_size=4&amp;quantization.bits=4"
     assert f'href="{address}"' in page
     nothing = error.model_copy(update={"out_of_memory": short.model_copy(update={"changes": ()})})
     add("b", state="failed", error=nothing)
-    assert "smaller base model" in run_summary.heading(engine, engine.run("b"))
+    assert "smaller base model" in run_summary.heading(engine, engine.runs.get("b"))
 
 
 def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engine, add):
     run_id = add("a")
     assert "No sample answers" in samples_and_updates.values(engine, run_id)[1]
-    path = engine.directory(run_id).path
+    path = engine.runs.directory(run_id).path
     for step in range(0, 100, 10):
         reports.append(
             path / reports.SAMPLES,
@@ -302,9 +302,9 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
 def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
     for name in "abc":
         add(name, steps=0, state="queued")
-    assert engine.move_in_queue("c", -1) == ["a", "c", "b"]
-    assert engine.move_in_queue("c", -5) == ["c", "a", "b"]
-    assert engine.move_in_queue("c", 1) == ["a", "c", "b"]
+    assert engine.runs.move_in_queue("c", -1) == ["a", "c", "b"]
+    assert engine.runs.move_in_queue("c", -5) == ["c", "a", "b"]
+    assert engine.runs.move_in_queue("c", 1) == ["a", "c", "b"]
     shown = view.page(engine, asked("c"))
     names = ("pause", "resume", "cancel", "earlier", "later", "delete")
     visible = dict(zip(names, (button.visible for button in shown[-6:]), strict=True))
@@ -313,14 +313,14 @@ def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
         "delete": False,
     }  # fmt: skip
     assert "One other run waits before it" in shown[1]
-    engine.cancel("a")
-    assert engine.move_in_queue("a", 1) == ["c", "b"]
+    engine.runs.cancel("a")
+    assert engine.runs.move_in_queue("a", 1) == ["c", "b"]
 
 
 def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engine, add):
     add("plain")
     add("classifier", steps=8)
-    directory = engine.directory("classifier")
+    directory = engine.runs.directory("classifier")
     last = directory.last_metrics()
     writer = MetricsWriter(directory)
     for step, accuracy in ((9, 0.75), (10, 0.875), (11, None)):
@@ -331,10 +331,10 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
     result = directory.result().model_copy(update={"eval_accuracy": 0.875, "eval_f1": 0.75})
     directory.write_result(result)
 
-    facts = run_summary.facts(engine, engine.run("classifier"))
+    facts = run_summary.facts(engine, engine.runs.get("classifier"))
     assert "<dt>Accuracy</dt><dd>0.875</dd>" in facts
     assert "<dt>F1</dt><dd>0.750</dd>" in facts
-    assert "Accuracy" not in run_summary.facts(engine, engine.run("plain"))
+    assert "Accuracy" not in run_summary.facts(engine, engine.runs.get("plain"))
     shown = table(view.page(engine, asked(columns=("eval_accuracy", "eval_f1"))))
     assert {row["raw"][0]: row["raw"][1:] for row in shown["rows"]} == {
         "classifier": [0.875, 0.75], "plain": [None, None],
@@ -342,10 +342,10 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
 
 
 @pytest.mark.parametrize(
-    ("silence", "words"),
-    [(Silence(0.0, True), "does not answer"), (Silence(300.0, False), "No step for 5 min")],
+    ("stall", "words"),
+    [(Stall(0.0, True), "does not answer"), (Stall(300.0, False), "No step for 5 min")],
 )
-def test_a_worker_that_gets_nowhere_is_said_to_be(engine, add, monkeypatch, silence, words):
+def test_a_worker_that_gets_nowhere_is_said_to_be(engine, add, monkeypatch, stall, words):
     add("a", state="running")
-    monkeypatch.setattr(engine, "silence", lambda _: silence)
-    assert words in run_summary.heading(engine, engine.run("a"))
+    monkeypatch.setattr(engine.runs, "stall", lambda _: stall)
+    assert words in run_summary.heading(engine, engine.runs.get("a"))

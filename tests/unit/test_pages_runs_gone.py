@@ -36,7 +36,7 @@ def engine(settings, monkeypatch) -> Engine:
         RunDirectory(settings.runs_dir / run_id).create(spec)
         store.add(run_id, spec)
         store.move(run_id, [RunState.QUEUED], RunState.FINISHED)
-        engine.annotate(run_id, f"about {run_id}", [])
+        engine.runs.annotate(run_id, f"about {run_id}", [])
     return engine
 
 
@@ -103,8 +103,8 @@ def test_a_known_run_in_the_address_is_shown_without_a_word(page):
 
 
 def test_an_unknown_run_where_there_is_none_shows_the_empty_page(page, engine):
-    engine.delete("old")
-    engine.delete("new")
+    engine.runs.delete("old")
+    engine.runs.delete("new")
     shown, values = opened(page, run="gone")
     assert problems(values) == ["There is no run 'gone'."]
     assert "No run yet" in shown["run-heading"]
@@ -114,7 +114,7 @@ def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, en
     shown, values = ticked(page, "old")
     assert "<h2>old " in shown["run-heading"]
     assert shown["note"] == SKIPPED  # what the person writes there is theirs
-    engine.delete("old")
+    engine.runs.delete("old")
     new = view.Asked("new", "", *NOTHING_MORE)
 
     shown, values = ticked(page, "old")
@@ -128,7 +128,7 @@ def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, en
 
 
 def test_a_run_deleted_in_this_tab_is_no_news(page, engine):
-    engine.delete("old")
+    engine.runs.delete("old")
     shown, values = ticked(page, "old", doomed="old")
     assert problems(values) == []
     assert "<h2>new " in shown["run-heading"]

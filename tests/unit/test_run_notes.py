@@ -5,7 +5,7 @@ import pytest
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.runs.notes import MAX_NOTE, read_note, read_tags
+from lora_engine.runs.service import MAX_NOTE, read_note, read_tags
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec.run import RunSpec
@@ -36,7 +36,7 @@ def test_a_run_folder_that_is_a_link_is_unlinked_and_its_goal_left_alone(setting
     store = RunStore(settings.database_path)
     store.add("a", RunSpec())
     store.move("a", [RunState.QUEUED], RunState.CANCELLED)
-    engine.delete("a")
-    assert engine.runs() == []
+    engine.runs.delete("a")
+    assert engine.runs.list() == []
     assert (goal / "spec.json").exists()
     assert list(settings.runs_dir.iterdir()) == []

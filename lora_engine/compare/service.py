@@ -1,0 +1,54 @@
+"""What the engine offers for comparing a base model with its adapters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from lora_engine.adapters.library import resolve_adapter
+from lora_engine.base_models import resolve_base_model
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.compatibility import Foreseen, foresee
+from lora_engine.compare.generate.model_pool import ComparisonPool
+from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+
+
+class Comparisons:
+    """Comparisons over the one base model that is kept in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = ComparisonPool(settings)
+
+    def model(self, base: str, adapters: Sequence[str]) -> ComparisonModel:
+        """The base and the named adapters as columns, each called what the caller called it.
+
+        Raises EngineError for a base or an adapter that cannot be used.
+        """
+        folders = {name: resolve_adapter(name, self._settings) for name in adapters}
+        return self._pool.get(resolve_base_model(base, self._settings), folders)
+
+    def check_compatibility(self, base: str, adapters: Sequence[str]) -> Foreseen:
+        """What is wrong with these adapters on this base, found without loading either.
+
+        Raises EngineError for an unknown adapter.
+        """
+        folders = {name: resolve_adapter(name, self._settings) for name in adapters}
+        try:
+            found = resolve_base_model(base, self._settings)
+        except EngineError:
+            # The adapters can still be chosen; a question to them reports the missing base.
+            return Foreseen({}, {})
+        return foresee(found, folders)
+
+    def answer_prompts(
+        self, base: str, adapters: Sequence[str], prompts: Sequence[str], sampling: Sampling
+    ) -> PromptSetResult:
+        """Every prompt answered by the base and by each adapter. Raises as `model`."""
+        model = self.model(base, adapters)
+        started = time.perf_counter()
+        answers = tuple(answer_prompts(model, prompts, sampling))
+        return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))

@@ -1,0 +1,228 @@
+"""What the engine offers about runs: submit, watch, stop, resume, annotate and delete them.
+
+Every change goes through the store and is followed by one look of the supervisor, so that the
+answer shows what came of it. Knows nothing of how a worker trains.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput
+from lora_engine.run_folder.directory import MetricsRow, RunDirectory, RunResult
+from lora_engine.runs.curve import POINTS, read_curve
+from lora_engine.runs.deletion import delete_run
+from lora_engine.runs.launcher import shell_command
+from lora_engine.runs.stall_detection import Stall, find_stall
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.supervisor import Supervisor
+from lora_engine.settings import Settings
+from lora_engine.spec.run import RunSpec
+from lora_engine.training.preflight import check_run
+
+MAX_NOTE = 4000
+MAX_TAG = 40
+MAX_TAGS = 20
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as it is shown: its record, the newest metrics and how it ended."""
+
+    record: RunRecord
+    newest: MetricsRow | None
+    result: RunResult | None
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the mean time a step so far; None before the first step or after the last."""
+        if self.newest is None or self.record.state is not RunState.RUNNING:
+            return None
+        steps_left = self.newest.total_steps - self.newest.step
+        return self.newest.elapsed_s / self.newest.step * steps_left
+
+
+class Runs:
+    """The runs of one data directory. A method that takes an id raises NotFound for an unknown
+    one."""
+
+    def __init__(self, store: RunStore, supervisor: Supervisor, settings: Settings) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._settings = settings
+
+    def refresh(self) -> None:
+        """Look at the workers once, now. A process without the supervisor's thread needs this."""
+        self._supervisor.tick()
+
+    def submit(self, spec: RunSpec) -> RunView:
+        """Check the spec against this machine, then queue a run.
+
+        Raises EngineError where the run could not work; nothing is left behind then.
+        """
+        check_run(spec, self._settings)
+        run_id = new_run_id()
+        directory = self.directory(run_id)
+        try:
+            directory.create(spec)
+            self._store.add(run_id, spec)
+        except (OSError, EngineError) as error:
+            shutil.rmtree(directory.path, ignore_errors=True)
+            if isinstance(error, EngineError):
+                raise
+            raise EngineError(
+                f"The run cannot be written to {directory.path.parent}: {error.strerror}.",
+                "Free some space there, or see that it can be written to; then start it again.",
+            ) from error
+        self.refresh()
+        return self.get(run_id)
+
+    def get(self, run_id: str) -> RunView:
+        return self._view(self._store.get(run_id))
+
+    def metrics(self, run_id: str, after_seq: int = 0) -> list[MetricsRow]:
+        """The logged rows with a number above `after_seq`."""
+        return self._existing(run_id).metrics(after_seq)
+
+    def log_tail(self, run_id: str, lines: int = 200) -> str:
+        """The last lines of the worker's log."""
+        return self._existing(run_id).log_tail(lines)
+
+    def curve(self, run_id: str, points: int = POINTS) -> list[MetricsRow]:
+        """A run's metrics in the order of their steps, thinned to what a figure can show."""
+        return read_curve(self._existing(run_id), points)
+
+    def shell_command(self, run_id: str) -> str:
+        """The shell command that trains the same again, with this program and these settings."""
+        return shell_command(self._existing(run_id).spec_path, self._settings)
+
+    def stall(self, run_id: str) -> Stall | None:
+        """How long a running worker has logged no step; None where nothing is amiss."""
+        view = self.get(run_id)
+        return find_stall(view.record, self.directory(run_id), view.newest)
+
+    def directory(self, run_id: str) -> RunDirectory:
+        """The run's directory, whether there is such a run or not."""
+        return RunDirectory(self._settings.runs_dir / run_id)
+
+    def cancel(self, run_id: str) -> RunView:
+        """Ask a run to stop. Asking twice is the same as once; an ended run stays as it is."""
+        if not self._store.move(run_id, [RunState.QUEUED], RunState.CANCELLED):
+            going = [RunState.RUNNING, RunState.PAUSING]
+            self._store.move(run_id, going, RunState.CANCELLING)
+        self.refresh()
+        return self.get(run_id)
+
+    def pause(self, run_id: str) -> RunView:
+        """Ask a run to save a checkpoint and stop, to be resumed later; twice is the same as once.
+
+        Raises Conflict where it is over or being cancelled.
+        """
+        if not self._store.move(run_id, [RunState.QUEUED], RunState.PAUSED):
+            self._store.move(run_id, [RunState.RUNNING], RunState.PAUSING)
+        self.refresh()
+        view = self.get(run_id)
+        if view.record.state not in (RunState.PAUSING, RunState.PAUSED):
+            raise Conflict(
+                f"Run {run_id} is {view.record.state}; only a run that waits or goes on can be "
+                "paused.",
+                "`runs` lists the states.",
+            )
+        return view
+
+    def resume(self, run_id: str) -> RunView:
+        """Queue a run again, to go on from its newest valid checkpoint; twice is the same as once.
+
+        Raises Conflict where the run is stopping or has finished.
+        """
+        record = self._store.get(run_id)
+        if record.state not in (RunState.QUEUED, RunState.RUNNING):
+            check_run(record.spec, self._settings)
+            if not self._store.requeue(run_id):
+                raise Conflict(
+                    f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
+                    "paused, interrupted, failed or was cancelled can be resumed.",
+                    "Wait until it has stopped, or submit it again as a new run.",
+                )
+        self.refresh()
+        return self.get(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that is over, with its adapter. Raises Conflict where it is not over."""
+        delete_run(run_id, self._store, self._settings)
+
+    def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> RunView:
+        """Keep a note and tags with a run. Raises InvalidInput."""
+        self._store.get(run_id)
+        self._store.annotate(run_id, read_note(note), read_tags(tags))
+        return self.get(run_id)
+
+    def queue(self) -> list[str]:
+        """The ids of the runs that wait, in the order in which they will start."""
+        return [record.id for record in self._store.queue()]
+
+    def move_in_queue(self, run_id: str, places: int) -> list[str]:
+        """Let a waiting run start earlier (places < 0) or later; the queue afterwards.
+
+        At an end of the queue, or where the run waits no more, nothing changes.
+        """
+        self._store.get(run_id)
+        for _ in range(abs(places)):
+            queue = self.queue()
+            place = queue.index(run_id) if run_id in queue else -1
+            other = place + (1 if places > 0 else -1)
+            if place < 0 or not 0 <= other < len(queue):
+                break
+            self._store.swap_in_queue(run_id, queue[other])
+        return self.queue()
+
+    def list(self) -> list[RunView]:
+        """Every run, newest first."""
+        # The last public method: below it, `list` in an annotation means this one.
+        return [self._view(record) for record in self._store.list()]
+
+    def _existing(self, run_id: str) -> RunDirectory:
+        return self.directory(self._store.get(run_id).id)
+
+    def _view(self, record: RunRecord) -> RunView:
+        directory = self.directory(record.id)
+        return RunView(record, directory.last_metrics(), directory.result())
+
+
+def new_run_id() -> str:
+    """Date and time for the eye, and 40 random bits so that it cannot be guessed."""
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(5)
+
+
+def read_note(text: str) -> str:
+    """A person's note without surrounding space. Raises InvalidInput."""
+    note = text.strip()
+    allowed = all(sign.isprintable() or sign in "\n\t" for sign in note)
+    if len(note) > MAX_NOTE or not allowed:
+        message = f"{len(note):,} characters; at most {MAX_NOTE:,}, all printable, are allowed"
+        raise InvalidInput("The note", [FieldProblem("note", message)], "Shorten or correct it.")
+    return note
+
+
+def read_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """A person's tags, stripped, each once, in their order. Raises InvalidInput."""
+    found = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    problems = [
+        FieldProblem(f"tags.{number}", f"at most {MAX_TAG} printable characters, no comma")
+        for number, tag in enumerate(found)
+        if len(tag) > MAX_TAG or not tag.isprintable() or "," in tag
+    ]
+    if len(found) > MAX_TAGS:
+        problems.append(FieldProblem("tags", f"{len(found)} tags; at most {MAX_TAGS} are allowed"))
+    if problems:
+        raise InvalidInput("The tags", problems, "Shorten or correct them.")
+    return found
