@@ -17,6 +17,7 @@
 It knows nothing of pages or models in memory: everything is read from files in blocks.
 """
 
+from lora_engine.cancellation import Stopped
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
 from lora_engine.spectrum.adapter_spectrum import describe_adapter, describe_module
 from lora_engine.spectrum.checkpoints import compare_checkpoints, intruder_dimensions
@@ -24,7 +25,6 @@ from lora_engine.spectrum.decomposition import Certificate, Decomposition, Summa
 from lora_engine.spectrum.delta_weight import FactorMatrix, update_matrix
 from lora_engine.spectrum.low_rank_factors import Factors, factor_spectrum, factor_values, stack
 from lora_engine.spectrum.pooled_view import pool, pool_picture, tile_rms, window
-from lora_engine.spectrum.progress import Stopped
 from lora_engine.spectrum.samples import SAMPLES, sample
 from lora_engine.spectrum.svd import (
     SvdReport,

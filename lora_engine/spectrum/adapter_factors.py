@@ -24,7 +24,7 @@ from lora_engine.adapters.config import (
 )
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum.low_rank_factors import Factors
-from lora_engine.spectrum.progress import QUIET, Watch
+from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile, read_tensor, scan
@@ -92,7 +92,7 @@ class Adapter:
         raise NotFound(f"The adapter has no module {name[:200]!r}.", f"Choose one of: {names}, ...")
 
 
-def read_adapter(path: str | Path, watch: Watch = QUIET) -> Adapter:
+def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
     """Read a PEFT adapter folder, told and stopped between modules.
 
     Raises NotFound when it is none, EngineError or InvalidInput naming what is wrong: an
@@ -115,7 +115,7 @@ def read_adapter(path: str | Path, watch: Watch = QUIET) -> Adapter:
         raise EngineError(f"{WEIGHTS_FILE} holds no LoRA factors.", "Check that it is the adapter.")
     modules = []
     for number, (name, keys) in enumerate(parts.items()):
-        watch.step(number / len(parts), f"reading {name}")
+        monitor.step(number / len(parts), f"reading {name}")
         modules.append(_read_module(file, name, keys, config))
     notes = (*_start_notes(config), *_missing_targets(config, modules, whole), *_whole_note(whole))
     return Adapter(folder, config, tuple(modules), whole, notes)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
 from lora_engine.spectrum.decomposition import SHARES
@@ -21,7 +22,7 @@ from lora_engine.spectrum.delta_on_base import (
     share_of_base,
 )
 from lora_engine.spectrum.low_rank_factors import factor_spectrum, factor_values
-from lora_engine.spectrum.progress import QUIET, Progress, StopSign, Watch
+from lora_engine.spectrum.progress import SILENT, ReportProgress, WorkMonitor
 from lora_engine.spectrum.svd import decompose
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource
@@ -125,38 +126,38 @@ class AdapterSpectrum:
 def describe_adapter(
     path: str | Path | Adapter,
     base: str | Path | Checkpoint | None = None,
-    progress: Progress | None = None,
-    should_stop: StopSign | None = None,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> AdapterSpectrum:
     """The spectrum of every module's update.
 
     base: the base model's folder; without it a DoRA update lacks its magnitude, and no share
     of the base weight is given. Raises EngineError for an unsound adapter or another base.
     """
-    watch = Watch(progress, should_stop)
-    adapter = path if isinstance(path, Adapter) else read_adapter(path, watch.part(0.0, 0.0))
+    monitor = WorkMonitor(progress, stop)
+    adapter = path if isinstance(path, Adapter) else read_adapter(path, monitor.part(0.0, 0.0))
     weights = base if base is None or isinstance(base, Checkpoint) else open_checkpoint(base)
     modules, missing = [], []
     for number, module in enumerate(adapter.modules):
-        watch.step(number / len(adapter.modules), module.name)
+        monitor.step(number / len(adapter.modules), module.name)
         weight = find_base_weight(weights, module) if weights is not None else None
         if weights is not None and weight is None:
             missing.append(module.name)
-        modules.append(describe_module(module, weight, watch))
-    watch.step(1.0, "done")
+        modules.append(describe_module(module, weight, monitor))
+    monitor.step(1.0, "done")
     return AdapterSpectrum(
         adapter.path, tuple(modules), (*adapter.notes, *_notes(modules, missing))
     )
 
 
 def describe_module(
-    module: AdapterModule, base: MatrixSource | None = None, watch: Watch = QUIET
+    module: AdapterModule, base: MatrixSource | None = None, monitor: WorkMonitor = SILENT
 ) -> ModuleSpectrum:
     """One module's spectrum; base: its weight as (out_features, in_features), if at hand."""
     share = None
     if module.magnitude is not None and base is not None:
-        delta = dora_delta(module, base, Watch(should_stop=watch.should_stop))
-        found = decompose(delta, vectors=module.rank, should_stop=watch.should_stop)
+        delta = dora_delta(module, base, WorkMonitor(stop=monitor.stop))
+        found = decompose(delta, vectors=module.rank, stop=monitor.stop)
         values = found.singular_values
         top = min(module.rank, found.left.shape[1])
         share = share_of_base(base, found.left[:, :top], found.right[:, :top], found.frobenius_norm)

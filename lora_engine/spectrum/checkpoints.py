@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.decomposition import GRAM_SIDE, Decomposition
 from lora_engine.spectrum.dense import blocks, gram_matrix, symmetric_eigen
-from lora_engine.spectrum.progress import Progress, StopSign, Watch
+from lora_engine.spectrum.progress import SILENT, ReportProgress, WorkMonitor
 from lora_engine.spectrum.svd import decompose
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource, TensorInfo, Transposed, describe_shape
@@ -129,8 +130,8 @@ def compare_checkpoints(
     tuned: str | Path | Checkpoint,
     spectra: bool = True,
     intruders: bool = False,
-    progress: Progress | None = None,
-    should_stop: StopSign | None = None,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> CheckpointComparison:
     """Compare two checkpoints of one model tensor by tensor; neither is ever held whole.
 
@@ -148,17 +149,17 @@ def compare_checkpoints(
             "Give two checkpoints of the same model; for an adapter use its own spectrum.",
         )
     _check_shapes(common, theirs)
-    watch = Watch(progress, should_stop)
+    monitor = WorkMonitor(progress, stop)
     modules, vectors = [], []
     for number, info in enumerate(common):
-        part = watch.part(number / len(common), (number + 1) / len(common))
+        part = monitor.part(number / len(common), (number + 1) / len(common))
         part.step(0.0, info.name)
         if len(info.shape) == 2 and info.dtype != "BOOL":
             pair = first.matrix(info.name), second.matrix(info.name)
             modules.append(_compare_module(*pair, spectra, intruders, part))
         elif not _equal(first, second, info.name):
             vectors.append(info.name)
-    watch.step(1.0, "done")
+    monitor.step(1.0, "done")
     return CheckpointComparison(
         modules=tuple(modules),
         changed_vectors=tuple(vectors),
@@ -187,22 +188,22 @@ def _equal(first: Checkpoint, second: Checkpoint, name: str) -> bool:
 
 
 def _compare_module(
-    base: MatrixSource, tuned: MatrixSource, spectra: bool, intruders: bool, watch: Watch
+    base: MatrixSource, tuned: MatrixSource, spectra: bool, intruders: bool, monitor: WorkMonitor
 ) -> ModuleChange:
     difference = DifferenceSource(base, tuned)
     base_squared = change_squared = 0.0
     for start, stop in blocks(*base.shape):
-        watch.step(0.0, base.name)
+        monitor.step(0.0, base.name)
         block = base.rows(start, stop).astype(np.float64)
         base_squared += float(np.square(block).sum())
         change_squared += float(np.square(tuned.rows(start, stop) - block).sum())
     found = strangers = None
     if change_squared and spectra:
-        watch.step(0.2, base.name)
-        found = decompose(difference, vectors=0, should_stop=watch.should_stop)
+        monitor.step(0.2, base.name)
+        found = decompose(difference, vectors=0, stop=monitor.stop)
     if change_squared and intruders and min(base.shape) <= GRAM_SIDE:
-        watch.step(0.6, base.name)
-        strangers = intruder_dimensions(base, tuned, watch=watch.part(0.6, 1.0))
+        monitor.step(0.6, base.name)
+        strangers = intruder_dimensions(base, tuned, monitor=monitor.part(0.6, 1.0))
     return ModuleChange(
         name=base.name,
         shape=base.shape,
@@ -218,7 +219,7 @@ def intruder_dimensions(
     tuned: MatrixSource,
     top: int = TOP_DIRECTIONS,
     epsilon: float = INTRUDER_COSINE,
-    watch: Watch | None = None,
+    monitor: WorkMonitor = SILENT,
 ) -> tuple[Intruder, ...]:
     """The tuned weight's top left singular vectors u with max_j |cos(u, u_j)| < epsilon over
     all left singular vectors u_j of the base (arXiv 2410.21228, algorithm 1).
@@ -226,11 +227,10 @@ def intruder_dimensions(
     The base's vectors come from its Gram matrix. Where W is tall, u_j = W v_j / s_j is never
     formed: u^T u_j = (u^T W) v_j / s_j.
     """
-    watch = watch or Watch()
-    found = decompose(tuned, "gram", vectors=top, should_stop=watch.should_stop)
+    found = decompose(tuned, "gram", vectors=top, stop=monitor.stop)
     directions = found.left  # (rows, top)
     wide = base.shape[0] <= base.shape[1]
-    gram, _ = gram_matrix(base if wide else Transposed(base), watch)
+    gram, _ = gram_matrix(base if wide else Transposed(base), monitor)
     eigenvalues, vectors = symmetric_eigen(gram, True)
     if wide:
         cosines = directions.T @ vectors

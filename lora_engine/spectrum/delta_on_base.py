@@ -14,7 +14,7 @@ import numpy as np
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.adapter_factors import AdapterModule
 from lora_engine.spectrum.dense import blocks
-from lora_engine.spectrum.progress import QUIET, Watch
+from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.checkpoint import Checkpoint
 from lora_engine.weights.matrix import Flatten, MatrixSource, Transposed, describe_shape
 
@@ -90,7 +90,9 @@ class DoraDelta:
         return self.gain[:, None] * moved - weight
 
 
-def dora_delta(module: AdapterModule, base: MatrixSource, watch: Watch = QUIET) -> DoraDelta:
+def dora_delta(
+    module: AdapterModule, base: MatrixSource, monitor: WorkMonitor = SILENT
+) -> DoraDelta:
     """Open the true update of a DoRA module; one pass over the base weight for row norms."""
     if module.magnitude is None:
         raise EngineError(f"{module.name} has no DoRA magnitude.", "Use its factors.")
@@ -103,7 +105,7 @@ def dora_delta(module: AdapterModule, base: MatrixSource, watch: Watch = QUIET) 
     left = module.factors.left
     norms = np.empty(module.shape[0])
     for start, stop in blocks(*module.shape):
-        watch.step(start / module.shape[0], f"row norms of {module.name}")
+        monitor.step(start / module.shape[0], f"row norms of {module.name}")
         moved = base.rows(start, stop).astype(np.float64) + left[start:stop] @ module.lora_A
         norms[start:stop] = np.linalg.norm(moved, axis=1)
     safe = np.where(norms > 0, norms, 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.decomposition import Decomposition
-from lora_engine.spectrum.progress import QUIET, Watch
+from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
 
 BLOCK_ELEMENTS = 2**22
@@ -61,13 +61,13 @@ def widen(source: MatrixSource, block: np.ndarray) -> np.ndarray:
     return block
 
 
-def plain_svd(source: MatrixSource, watch: Watch = QUIET) -> Decomposition:
+def plain_svd(source: MatrixSource, monitor: WorkMonitor = SILENT) -> Decomposition:
     """LAPACK's SVD in float64 of the whole matrix, all vectors kept."""
-    watch.step(0.0, "reading the matrix")
+    monitor.step(0.0, "reading the matrix")
     values = widen(source, to_array(source))
-    watch.step(0.1, "decomposing")
+    monitor.step(0.1, "decomposing")
     left, singular_values, right = _svd(values)
-    watch.step(1.0, "done")
+    monitor.step(1.0, "done")
     return Decomposition(
         shape=source.shape,
         singular_values=singular_values,
@@ -80,15 +80,17 @@ def plain_svd(source: MatrixSource, watch: Watch = QUIET) -> Decomposition:
     )
 
 
-def gram_route(source: MatrixSource, vectors: int = 0, watch: Watch = QUIET) -> Decomposition:
+def gram_route(
+    source: MatrixSource, vectors: int = 0, monitor: WorkMonitor = SILENT
+) -> Decomposition:
     """Singular values by the Gram matrix of the smaller side, and the first `vectors` vectors.
 
     Memory: about four square float64 matrices of the smaller side, and one block.
     """
     wide = source.shape[0] <= source.shape[1]
     small = source if wide else Transposed(source)  # (n, large), n the smaller side
-    gram, total = gram_matrix(small, watch.part(0.0, 0.4))
-    watch.step(0.4, f"eigenvalues of {gram.shape[0]:,} x {gram.shape[0]:,}")
+    gram, total = gram_matrix(small, monitor.part(0.0, 0.4))
+    monitor.step(0.4, f"eigenvalues of {gram.shape[0]:,} x {gram.shape[0]:,}")
     eigenvalues, basis = symmetric_eigen(gram, vectors > 0)
     singular_values = np.sqrt(np.maximum(eigenvalues, 0.0))
     floor = math.sqrt(EPS64 * small.shape[0]) * float(singular_values[0])
@@ -98,9 +100,9 @@ def gram_route(source: MatrixSource, vectors: int = 0, watch: Watch = QUIET) -> 
     far = np.empty((small.shape[1], kept))
     if kept:
         for start, stop in blocks(small.shape[1], small.shape[0]):
-            watch.step(0.8 + 0.2 * start / small.shape[1], "singular vectors")
+            monitor.step(0.8 + 0.2 * start / small.shape[1], "singular vectors")
             far[start:stop] = small.columns(start, stop).T @ near / singular_values[:kept]
-    watch.step(1.0, "done")
+    monitor.step(1.0, "done")
     return Decomposition(
         shape=source.shape,
         singular_values=singular_values,
@@ -113,7 +115,7 @@ def gram_route(source: MatrixSource, vectors: int = 0, watch: Watch = QUIET) -> 
     )
 
 
-def gram_matrix(small: MatrixSource, watch: Watch = QUIET) -> tuple[np.ndarray, float]:
+def gram_matrix(small: MatrixSource, monitor: WorkMonitor = SILENT) -> tuple[np.ndarray, float]:
     """G = W W^T in float64 over column blocks of W (n, large), and ||W||_F^2 = trace G.
 
     Only the lower triangle of G is sure to be there: all that `symmetric_eigen` reads.
@@ -121,7 +123,7 @@ def gram_matrix(small: MatrixSource, watch: Watch = QUIET) -> tuple[np.ndarray, 
     n, large = small.shape
     gram = np.zeros((n, n))
     for start, stop in blocks(large, n):
-        watch.step(start / large, "reading the matrix in blocks")
+        monitor.step(start / large, "reading the matrix in blocks")
         block = widen(small, small.columns(start, stop))  # (n, stop - start)
         _add_product(gram, block)
     return gram, float(np.trace(gram))

@@ -1,51 +1,37 @@
-"""Progress and stop for long work: told between blocks, acted on between blocks."""
+"""Progress of long work, reported between blocks, where it also stops when asked to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from lora_engine.errors import EngineError
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 
-Progress = Callable[[float, str], None]
-
-
-class StopSign(Protocol):
-    """Like `threading.Event`: set from another thread to end the work."""
-
-    def is_set(self) -> bool: ...
-
-
-class Stopped(EngineError):
-    """The person stopped the work; nothing was written."""
-
-    def __init__(self, during: str) -> None:
-        super().__init__(f"Stopped while {during}.", "Start again when you like.")
+ReportProgress = Callable[[float, str], None]
+"""Called with the share of the work done (0 to 1) and what is being done, in words."""
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Where to report and what to obey. `start` and `end` place a part within the whole."""
+class WorkMonitor:
+    """Whom to tell and when to stop. `start` and `end` place a part within the whole."""
 
-    progress: Progress | None = None
-    should_stop: StopSign | None = None
+    progress: ReportProgress | None = None
+    stop: StopSignal = NEVER_STOPPED
     start: float = 0.0
     end: float = 1.0
 
     def step(self, share: float, doing: str) -> None:
         """Report the share done of this part (0 to 1). Raises Stopped when asked to stop."""
-        if self.should_stop is not None and self.should_stop.is_set():
-            raise Stopped(doing)
+        self.stop.raise_if_set(doing)
         if self.progress is not None:
             self.progress(self.start + (self.end - self.start) * share, doing)
 
-    def part(self, start: float, end: float) -> Watch:
-        """The watch for a part that goes from share `start` to share `end` of this one."""
+    def part(self, start: float, end: float) -> WorkMonitor:
+        """The monitor of the part from share `start` to share `end` of this one."""
         span = self.end - self.start
-        return Watch(
-            self.progress, self.should_stop, self.start + span * start, self.start + span * end
+        return WorkMonitor(
+            self.progress, self.stop, self.start + span * start, self.start + span * end
         )
 
 
-QUIET = Watch()
+SILENT = WorkMonitor()

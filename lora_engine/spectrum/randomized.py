@@ -17,7 +17,7 @@ import numpy as np
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64, blocks, stored_eps, widen
 from lora_engine.spectrum.orthonormal import orthonormal
-from lora_engine.spectrum.progress import QUIET, Watch
+from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import MatrixSource
 
 OVERSAMPLING = 16
@@ -26,7 +26,7 @@ TEST_VECTORS = 10
 
 
 def randomized_sketch(
-    source: MatrixSource, wanted: int, seed: int = 0, watch: Watch = QUIET
+    source: MatrixSource, wanted: int, seed: int = 0, monitor: WorkMonitor = SILENT
 ) -> Decomposition:
     """The first `wanted` directions and the bounds on all of them.
 
@@ -37,8 +37,8 @@ def randomized_sketch(
     passes = 2 * POWER_STEPS + 5
     random = np.random.default_rng(seed)
 
-    def part(number: int) -> Watch:
-        return watch.part(number / passes, (number + 1) / passes)
+    def part(number: int) -> WorkMonitor:
+        return monitor.part(number / passes, (number + 1) / passes)
 
     sketch, total = _times(source, random.standard_normal((columns, width)), part(0))
     basis = orthonormal(sketch)[0]
@@ -66,7 +66,7 @@ def randomized_sketch(
 
 
 def _residual_bound(
-    source: MatrixSource, basis: np.ndarray, random: np.random.Generator, parts: list[Watch]
+    source: MatrixSource, basis: np.ndarray, random: np.random.Generator, parts: list[WorkMonitor]
 ) -> float:
     """An upper bound of ||R||_2, R = (I - Q Q^T) W, that fails with probability below 1e-10.
 
@@ -86,24 +86,26 @@ def _residual_bound(
     return (10 * math.sqrt(2 / math.pi) * largest) ** (1 / 3)
 
 
-def _times(source: MatrixSource, right: np.ndarray, watch: Watch) -> tuple[np.ndarray, float]:
+def _times(
+    source: MatrixSource, right: np.ndarray, monitor: WorkMonitor
+) -> tuple[np.ndarray, float]:
     """W @ right, (rows, p), and ||W||_F^2, in one pass over row blocks."""
     rows, columns = source.shape
     product = np.empty((rows, right.shape[1]))
     total = 0.0
     for start, stop in blocks(rows, columns):
-        watch.step(start / rows, "sketching the matrix in blocks")
+        monitor.step(start / rows, "sketching the matrix in blocks")
         block = widen(source, source.rows(start, stop))
         product[start:stop] = block @ right
         total += float(np.square(block).sum())
     return product, total
 
 
-def _transposed_times(source: MatrixSource, left: np.ndarray, watch: Watch) -> np.ndarray:
+def _transposed_times(source: MatrixSource, left: np.ndarray, monitor: WorkMonitor) -> np.ndarray:
     """W^T @ left, (columns, p), in one pass over row blocks."""
     rows, columns = source.shape
     product = np.zeros((columns, left.shape[1]))
     for start, stop in blocks(rows, columns):
-        watch.step(start / rows, "sketching the matrix in blocks")
+        monitor.step(start / rows, "sketching the matrix in blocks")
         product += widen(source, source.rows(start, stop)).T @ left[start:stop]
     return product

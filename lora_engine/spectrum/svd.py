@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.decomposition import (
     GRAM_SIDE,
@@ -21,7 +22,7 @@ from lora_engine.spectrum.decomposition import (
 )
 from lora_engine.spectrum.delta_weight import FactorMatrix, decompose_factors
 from lora_engine.spectrum.dense import blocks, gram_route, plain_svd
-from lora_engine.spectrum.progress import Progress, StopSign, Watch
+from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
 from lora_engine.spectrum.randomized import randomized_sketch
 from lora_engine.weights.matrix import Flatten, MatrixSource, array_matrix, describe_shape
 from lora_engine.weights.nf4 import PackedMatrix
@@ -37,28 +38,28 @@ def decompose(
     method: MethodChoice = "auto",
     vectors: int = DEFAULT_VECTORS,
     seed: int = 0,
-    progress: Progress | None = None,
-    should_stop: StopSign | None = None,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> Decomposition:
     """The singular values of a matrix and its first `vectors` singular vectors.
 
     method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
     a randomised sketch with its certificate beyond; an adapter's update is taken apart from its
     factors, with all its vectors. progress(share, words) is called between
-    blocks, and a set `should_stop` raises Stopped there.
+    blocks, and a set `stop` raises Stopped there.
     """
     source = array_matrix(matrix, "matrix") if isinstance(matrix, np.ndarray) else matrix
-    watch = Watch(progress, should_stop)
+    monitor = WorkMonitor(progress, stop)
     if method == "auto" and isinstance(source, FactorMatrix):
         return decompose_factors(source)
     chosen = choose_method(source.shape) if method == "auto" else method
     _check_side(source, chosen)
     if chosen == "svd":
-        found = plain_svd(source, watch)
+        found = plain_svd(source, monitor)
     elif chosen == "gram":
-        found = gram_route(source, vectors, watch)
+        found = gram_route(source, vectors, monitor)
     elif chosen == "randomized":
-        found = randomized_sketch(source, max(1, vectors), seed, watch)
+        found = randomized_sketch(source, max(1, vectors), seed, monitor)
     else:
         raise EngineError(
             f"The method is {str(method)[:40]!r}; allowed are auto, svd, gram and randomized.",
@@ -138,8 +139,8 @@ def decompose_file(
     flatten: Flatten | None = None,
     method: MethodChoice = "auto",
     output: str | Path | None = None,
-    progress: Progress | None = None,
-    should_stop: StopSign | None = None,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> SvdReport:
     """Open one matrix of a file, decompose it and report on rank k; `svd FILE` in one call.
 
@@ -154,7 +155,7 @@ def decompose_file(
     vectors = k if output is not None else 0
     if method == "randomized" or (method == "auto" and choose_method(source.shape) == "randomized"):
         vectors = max(k, DEFAULT_VECTORS)
-    found = decompose(source, method, vectors, progress=progress, should_stop=should_stop)
+    found = decompose(source, method, vectors, progress=progress, stop=stop)
     answer = report(source, found, k)
     if output is not None:
         write_rank_k(found, k, output)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
 from lora_engine.spectrum.low_rank_factors import (
@@ -24,7 +25,7 @@ from lora_engine.spectrum.low_rank_factors import (
     stack,
 )
 from lora_engine.spectrum.metrics import numerical_rank
-from lora_engine.spectrum.progress import Progress, StopSign, Watch
+from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
 from lora_engine.weights.matrix import describe_shape
 
 On = Literal["delta", "A"]
@@ -114,14 +115,14 @@ def similarity(
     path_b: str | Path | Adapter,
     on: On = "delta",
     side: Side = "left",
-    progress: Progress | None = None,
-    should_stop: StopSign | None = None,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> Similarity:
     """Compare two adapters of one base model.
 
     on: delta compares singular vectors of the updates (side: left, the outputs, or right, the
     inputs); A compares right singular vectors of lora_A, as the LoRA paper draws it.
-    progress(share, words) is called between modules, and a set `should_stop` raises Stopped there.
+    progress(share, words) is called between modules, and a set `stop` raises Stopped there.
     Raises EngineError when they share no module or a shared one has two shapes.
     """
     if on not in ("delta", "A") or side not in ("left", "right"):
@@ -130,9 +131,9 @@ def similarity(
             "left or right.",
             "Choose one of these.",
         )
-    watch = Watch(progress, should_stop)
-    first = _opened(path_a, watch.part(0.0, 0.2))
-    second = _opened(path_b, watch.part(0.2, 0.4))
+    monitor = WorkMonitor(progress, stop)
+    first = _opened(path_a, monitor.part(0.0, 0.2))
+    second = _opened(path_b, monitor.part(0.2, 0.4))
     ours = {module.name: module for module in first.modules}
     theirs = {module.name: module for module in second.modules}
     common = [name for name in ours if name in theirs]
@@ -142,7 +143,7 @@ def similarity(
             f"{first.modules[0].name} ... and {second.modules[0].name} ...",
             "Give two adapters of the same base model that adapt the same modules.",
         )
-    comparing, modules = watch.part(0.4, 1.0), []
+    comparing, modules = monitor.part(0.4, 1.0), []
     for number, name in enumerate(common):
         comparing.step(number / len(common), f"comparing {name}")
         modules.append(_compare(ours[name], theirs[name], on, side))
@@ -155,8 +156,8 @@ def similarity(
     )
 
 
-def _opened(adapter: str | Path | Adapter, watch: Watch) -> Adapter:
-    return adapter if isinstance(adapter, Adapter) else read_adapter(adapter, watch)
+def _opened(adapter: str | Path | Adapter, monitor: WorkMonitor) -> Adapter:
+    return adapter if isinstance(adapter, Adapter) else read_adapter(adapter, monitor)
 
 
 def subspace_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -6,13 +6,14 @@ chatbot's own sanitised Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import gradio as gr
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.comparison_model import ColumnProgress, ComparisonModel, Progress
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_together
 from lora_engine.compare.scoring.column_proof import integrity
@@ -76,7 +77,7 @@ def answer_columns(
     engine: Engine,
     said: Said,
     asking: Sequence[list[Turn]],
-    stopped: Callable[[], bool],
+    stopped: StopSignal,
     only: str | None = None,
 ) -> Iterator[Step]:
     """Answer the last question of every history, or of the column `only`, step by step.
@@ -100,7 +101,7 @@ def answer_columns(
         answered = {name: [*asked[name], _said_by(one)] for name, one in progress.columns.items()}
         status = status_html(said, who.titles, progress, model.shared.context_length)
         yield Step(status + who.warnings, _columns(said, answered), who)
-    if stopped():
+    if stopped.is_set():
         return
     proof = integrity(model, said.requests(asking)[0].messages)
     badge = token_by_token.badge(proof, who.titles.__getitem__)
@@ -117,7 +118,7 @@ def _progress(
     model: ComparisonModel,
     said: Said,
     asking: Sequence[list[Turn]],
-    stopped: Callable[[], bool],
+    stopped: StopSignal,
     shown: Collection[str],
 ) -> Iterator[Progress]:
     """What the columns in `shown` answer, the other server's among them."""

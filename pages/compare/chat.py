@@ -128,7 +128,7 @@ class Handlers:
         step = None
         try:
             with self.stops.running(request) as stopped:
-                for step in answer_columns(self.engine, said, asking, stopped.is_set, only):
+                for step in answer_columns(self.engine, said, asking, stopped, only):
                     yield (*above, step.status, *kept, *step.columns)
                     above = (gr.skip(), gr.skip())
         except Exception:

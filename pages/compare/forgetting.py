@@ -62,7 +62,7 @@ def section(engine: Engine, talk: Talk) -> None:
         rows = general_rows_for(model.shared.base, upload, engine.settings)[:MAX_ROWS]
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)
         with stops.running(request) as stopped:
-            found = yield from held_out_losses.losses(model, rows, length, stopped.is_set)
+            found = yield from held_out_losses.losses(model, rows, length, stopped)
         yield held_out_losses.differences(found, chosen, title, forgetting) + EXPLAINED
 
     wire([measure.click], measure_forgetting, [upload, talk.adapters, talk.base], [result],

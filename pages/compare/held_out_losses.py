@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from html import escape
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.scoring.held_out_loss import (
     PairedDifference,
@@ -19,7 +20,7 @@ PROGRESS_ROWS = 10
 
 
 def losses(
-    model: ComparisonModel, rows: Sequence[Row], length: int, stopped: Callable[[], bool]
+    model: ComparisonModel, rows: Sequence[Row], length: int, stopped: StopSignal
 ) -> Generator[str, None, list[RowLoss]]:
     """Yields words on how far it got; returns the losses of all rows, or of those before a stop.
 

@@ -98,7 +98,7 @@ class _Handlers:
         with self.stops.running(request) as stopped:
             uses = dict(zip(said.chosen, said.uses, strict=True))
             for answered in answering_prompts(
-                model, questions, said.sampling, stopped.is_set, system, uses
+                model, questions, said.sampling, stopped, system, uses
             ):
                 if answered is None:  # a closed tab ends the handler at a yield
                     yield gr.skip()
@@ -123,7 +123,7 @@ class _Handlers:
         length = trained_with(self.engine.adapters.get(chosen[0]).path).optimization.max_length
         model = self.engine.compare.model(base, chosen)
         with self.stops.running(request) as stopped:
-            found = yield from held_out_losses.losses(model, rows, length, stopped.is_set)
+            found = yield from held_out_losses.losses(model, rows, length, stopped)
         yield held_out_losses.differences(found, chosen, self.title, lambda pair: pair.verdict)
 
     def _held_out(self, chosen: list[str]) -> tuple[Row, ...]:

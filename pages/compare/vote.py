@@ -107,7 +107,7 @@ class _Handlers:
         locked = [gr.Button(interactive=False) for _ in CHOICES]
         texts: dict[str, str] = {}
         with self.stops.running(request) as stopped:
-            for progress in answer_pair(model, pair, messages, said.sampling, stopped.is_set):
+            for progress in answer_pair(model, pair, messages, said.sampling, stopped):
                 texts = {name: column.text for name, column in progress.columns.items()}
                 yield (*_sides(asked, texts), "", "", *locked)
             if stopped.is_set():

@@ -1,7 +1,7 @@
 """Stop buttons that act before the next token, each for the tab it was clicked in.
 
-Gradio's own cancel acts at a generator's next value. Here the button sets an event that the engine
-asks before every token, and the handler still ends in its own words.
+Gradio's own cancel acts at a generator's next value. Here the button sets a signal that the engine
+checks before every token, and the handler still ends in its own words.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from contextlib import contextmanager
 
 import gradio as gr
 
+from lora_engine.cancellation import StopSignal
+
 
 class Stops:
     """What runs for each tab of one section of a page."""
 
     def __init__(self) -> None:
-        self._running: dict[str, threading.Event] = {}
+        self._running: dict[str, StopSignal] = {}
         self._guard = threading.Lock()
 
     @contextmanager
-    def running(self, request: gr.Request) -> Iterator[threading.Event]:
-        """Within: the event that the tab's stop button sets. What ran there before is stopped."""
-        tab, mine = request.session_hash or "", threading.Event()
+    def running(self, request: gr.Request) -> Iterator[StopSignal]:
+        """Within: the signal that the tab's stop button sets. What ran there before is stopped."""
+        tab, mine = request.session_hash or "", StopSignal()
         with self._guard:
             before = self._running.get(tab)
             self._running[tab] = mine

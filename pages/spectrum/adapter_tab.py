@@ -14,6 +14,7 @@ import gradio as gr
 import numpy as np
 
 from lora_engine.adapters.library import AdapterSummary
+from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
@@ -26,7 +27,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum
 from lora_engine.spectrum.delta_on_base import find_base_weight
-from lora_engine.spectrum.progress import Progress, StopSign, Watch
+from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
 from lora_engine.weights import open_checkpoint
 from lora_engine.weights.checkpoint import Checkpoint
 from pages.shared import figures, layout
@@ -216,9 +217,9 @@ def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> I
 
 
 def _alone(
-    engine: Engine, name: str, progress: Progress, stop: StopSign
+    engine: Engine, name: str, progress: ReportProgress, stop: StopSignal
 ) -> tuple[Adapter, AdapterSpectrum]:
-    adapter = read_adapter(engine.adapters.get(name).path, Watch(should_stop=stop))
+    adapter = read_adapter(engine.adapters.get(name).path, WorkMonitor(stop=stop))
     return adapter, describe_adapter(adapter, None, progress, stop)
 
 
@@ -246,14 +247,14 @@ def _module_shown(engine: Engine, turn: Turn, name: str, base: str, picked: str)
 
 def _base_values(
     weights: Checkpoint, module: AdapterModule
-) -> Callable[[Progress, StopSign], np.ndarray | None]:
+) -> Callable[[ReportProgress, StopSignal], np.ndarray | None]:
     """Work for a Job: the singular values of the module's base weight, None where it has none."""
 
-    def work(progress: Progress, stop: StopSign) -> np.ndarray | None:
+    def work(progress: ReportProgress, stop: StopSignal) -> np.ndarray | None:
         weight = find_base_weight(weights, module)
         if weight is None:
             return None
-        found = decompose(weight, vectors=0, progress=progress, should_stop=stop)
+        found = decompose(weight, vectors=0, progress=progress, stop=stop)
         return found.singular_values
 
     return work

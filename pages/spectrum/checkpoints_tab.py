@@ -9,11 +9,12 @@ from typing import NamedTuple
 import gradio as gr
 
 from lora_engine.base_models import STARTER
+from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import Decomposition, Stopped, compare_checkpoints, decompose
 from lora_engine.spectrum.checkpoints import CheckpointComparison, DifferenceSource, ModuleChange
-from lora_engine.spectrum.progress import Progress, StopSign
+from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.weights import open_checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot
@@ -124,7 +125,7 @@ def _compared(
     try:
         folders = [model_folder(engine, name) for name in (base, tuned)]
 
-        def work(progress: Progress, stop: StopSign) -> CheckpointComparison:
+        def work(progress: ReportProgress, stop: StopSignal) -> CheckpointComparison:
             return compare_checkpoints(*folders, True, intruders, progress, stop)
 
         with Job(turn, work) as job:
@@ -157,9 +158,9 @@ def _module_shown(
     weights = [open_checkpoint(model_folder(engine, name)) for name in (base, tuned)]
     first, second = (checkpoint.matrix(picked) for checkpoint in weights)
 
-    def work(progress: Progress, stop: StopSign) -> tuple[Decomposition, Decomposition]:
-        change = decompose(DifferenceSource(first, second), vectors=0, should_stop=stop)
-        whole = decompose(first, vectors=0, progress=progress, should_stop=stop)
+    def work(progress: ReportProgress, stop: StopSignal) -> tuple[Decomposition, Decomposition]:
+        change = decompose(DifferenceSource(first, second), vectors=0, stop=stop)
+        whole = decompose(first, vectors=0, progress=progress, stop=stop)
         return change, whole
 
     try:

@@ -16,19 +16,20 @@ from typing import Generic, TypeVar
 
 import gradio as gr
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.spectrum import Stopped
-from lora_engine.spectrum.progress import Progress, StopSign
+from lora_engine.spectrum.progress import ReportProgress
 from pages.shared.wiring import wire
 
 T = TypeVar("T")
-Work = Callable[[Progress, StopSign], T]
+Work = Callable[[ReportProgress, StopSignal], T]
 EVERY_S = 0.08
 MAX_TABS = 1000
 # LAPACK cannot be interrupted: stopped work may go on for a while, so it counts here too.
 _AT_ONCE = threading.BoundedSemaphore(2)
 
 
-class Turn(threading.Event):
+class Turn(StopSignal):
     """One opening; set when it is over. by_person: by the Stop button, and not by the next turn:
     then its handler has the last word, which hides the button."""
 
@@ -93,18 +94,14 @@ class Job(Generic[T]):
         self._step = Step(0.0, "waiting for another matrix to be finished")
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._left = False
+        self._stop = StopSignal(turn)  # set too when nobody waits for the work any more
 
     def __enter__(self) -> Job[T]:
         threading.Thread(target=self._run, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left = not self._done.is_set()
-
-    def is_set(self) -> bool:
-        """The stop sign of the work: the turn is over, or nobody waits for it any more."""
-        return self._left or self._turn.is_set()
+        self._stop.set()
 
     def steps(self) -> Iterator[Step]:
         """Where the work is, every 80 ms until it is done; nothing where it is quicker."""
@@ -123,7 +120,7 @@ class Job(Generic[T]):
     def _run(self) -> None:
         try:
             with _AT_ONCE:
-                self._value = self._work(self._tell, self)
+                self._value = self._work(self._tell, self._stop)
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
             self._error = error
         finally:

@@ -13,6 +13,7 @@ from html import escape
 import gradio as gr
 import numpy as np
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
@@ -27,7 +28,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.pooled_view import PooledFactors
-from lora_engine.spectrum.progress import Progress, StopSign
+from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.weights import MatrixSource
 from pages.spectrum.long_work import Job, Step, Turn, Turns
 from pages.spectrum.matrix_source import START_K, Wanted, open_wanted
@@ -94,8 +95,8 @@ def _looked_at(source: MatrixSource) -> tuple[MatrixSource, np.ndarray | None]:
 
 
 def _taken_apart(
-    source: MatrixSource, progress: Progress, stop: StopSign
+    source: MatrixSource, progress: ReportProgress, stop: StopSignal
 ) -> tuple[Decomposition, PooledFactors]:
     ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
-    found = decompose(source, vectors=ranks, progress=progress, should_stop=stop)
+    found = decompose(source, vectors=ranks, progress=progress, stop=stop)
     return found, pool(source, found, SCREEN, SCREEN, MOST_RANKS)

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import gradio as gr
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import Adapter, Stopped, read_adapter, similarity
-from lora_engine.spectrum.progress import Progress, StopSign
+from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.spectrum.two_adapters import ModuleSimilarity, Similarity
 from pages import TRAIN
 from pages.shared import figures, layout
@@ -195,9 +196,9 @@ def _with_fields(
 
 
 def _compared(
-    paths: list[Path], kind: str, side: str, progress: Progress, stop: StopSign
+    paths: list[Path], kind: str, side: str, progress: ReportProgress, stop: StopSignal
 ) -> Similarity:
-    return similarity(*paths, on=kind, side=side, progress=progress, should_stop=stop)
+    return similarity(*paths, on=kind, side=side, progress=progress, stop=stop)
 
 
 def _plots(engine: Engine, a: str, b: str, on: str, module: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from urllib.error import URLError
 import pytest
 
 from lora_engine.base_models import resolve_base_model
+from lora_engine.cancellation import NEVER_STOPPED
 from lora_engine.compare.generate import remote_server as server_module
 from lora_engine.compare.generate.answer_progress import ColumnProgress
 from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
@@ -79,10 +80,14 @@ def test_a_real_server_gives_the_answer_that_the_same_model_gives_here(served, s
     server = server_at(served, str(MODEL_DIR), KEY)
     steps = list(
         answer_together(
-            model, [Request("base", "base", ASK)], server, ASK, Sampling(max_new_tokens=20),
-            lambda: False,
+            model,
+            [Request("base", "base", ASK)],
+            server,
+            ASK,
+            Sampling(max_new_tokens=20),
+            NEVER_STOPPED,
         )
-    )  # fmt: skip
+    )
     found = steps[-1].columns
     assert steps[-1].finished
     assert found[SERVER_COLUMN].problem is None
@@ -185,7 +190,7 @@ def test_a_failed_server_leaves_the_other_columns_alone(hostile, settings):
     model = ComparisonModel.load(resolve_base_model("starter", settings), {}, settings)
     server = server_at(hostile(500, []), "m")
     *_, last = answer_together(
-        model, [Request("base", "base", ASK)], server, ASK, Sampling(), lambda: False
+        model, [Request("base", "base", ASK)], server, ASK, Sampling(), NEVER_STOPPED
     )
     assert "blue" in last.columns["base"].text
     assert last.columns[SERVER_COLUMN].finished == "failed"

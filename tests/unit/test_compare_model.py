@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate import comparison_model as model_module
 from lora_engine.compare.generate.adapter_settings import AdapterUse
 from lora_engine.compare.generate.adapter_switch import MAX_FACTORS
@@ -71,14 +72,21 @@ def test_text_only_grows_and_never_shows_half_a_character(model, monkeypatch):
     assert 0 < progress.columns["base"].first_token_s <= progress.elapsed_s
 
 
+class SetAfter(StopSignal):
+    """Set from the check after the first `checks` on, which come once a token."""
+
+    def __init__(self, checks):
+        super().__init__()
+        self.left = checks
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+
 def test_stop_acts_before_the_next_token(model):
-    asked = []
-    steps = model.answer(
-        {"base": ASK, "adapter": ASK},
-        Sampling(max_new_tokens=400),
-        should_stop=lambda: asked.append(1) or len(asked) > 5,
-    )
-    last = final(steps)
+    questions = {"base": ASK, "adapter": ASK}
+    last = final(model.answer(questions, Sampling(max_new_tokens=400), SetAfter(5)))
     assert {column.finished for column in last.columns.values()} == {"stopped"}
     assert all(column.tokens == 5 for column in last.columns.values())
 
@@ -289,13 +297,7 @@ def test_prompts_are_answered_in_order_as_the_chat_answers_them(base, adapter, s
 
 
 def test_stopped_prompts_are_left_out(model):
-    calls = []
-    answers = answer_prompts(
-        model,
-        ["a", "b"] * 10,
-        Sampling(max_new_tokens=5),
-        lambda: calls.append(1) or len(calls) > 9,
-    )
+    answers = answer_prompts(model, ["a", "b"] * 10, Sampling(max_new_tokens=5), SetAfter(9))
     assert 0 < len(list(answers)) < 20
 
 

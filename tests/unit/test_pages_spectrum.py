@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import Stopped, decompose, pool
@@ -149,7 +150,7 @@ def test_the_routes_say_what_is_wrong(
 
 
 def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
-    may_end = Turn()
+    may_end = threading.Event()
 
     def work(progress: Callable, stop: object) -> int:
         progress(0.5, "half")
@@ -167,9 +168,9 @@ def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
 
 def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
     turns, tab = Turns(), SimpleNamespace(session_hash="tab")
-    first, ended = turns.take(tab), Turn()
+    first, ended = turns.take(tab), threading.Event()
 
-    def work(progress: Callable, stop: threading.Event) -> None:
+    def work(progress: Callable, stop: StopSignal) -> None:
         while not stop.is_set():
             time.sleep(0.01)
         ended.set()
@@ -188,9 +189,9 @@ def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
 
 
 def test_leaving_a_job_stops_its_work() -> None:
-    ended = Turn()
+    ended = threading.Event()
 
-    def work(progress: Callable, stop: threading.Event) -> None:
+    def work(progress: Callable, stop: StopSignal) -> None:
         while not stop.is_set():
             time.sleep(0.01)
         ended.set()

@@ -1,13 +1,13 @@
 """Adapters and checkpoints made by hand: what is read, what is said, what is refused."""
 
 import json
-import threading
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.cli.spectrum import similarity as print_similarity
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spectrum import (
@@ -249,7 +249,7 @@ def test_a_comparison_is_told_and_stops_between_modules(tmp_path, at):
     for number in range(4):
         many |= factors(name=f"model.layers.{number}.self_attn.q_proj")
     pair = [adapter(tmp_path / name, many) for name in "ab"]
-    told, asked = [], threading.Event()
+    told, asked = [], StopSignal()
 
     def progress(share, doing):
         told.append((share, doing))
@@ -257,10 +257,9 @@ def test_a_comparison_is_told_and_stops_between_modules(tmp_path, at):
             asked.set()
 
     with pytest.raises(Stopped):
-        similarity(*pair, progress=progress, should_stop=asked)
+        similarity(*pair, progress=progress, stop=asked)
     assert told[-1][1].startswith(at)
 
-    asked.clear()
     told.clear()
     assert len(similarity(*pair, progress=lambda *step: told.append(step)).modules) == 4
     shares = [share for share, _ in told]

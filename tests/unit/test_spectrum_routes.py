@@ -1,12 +1,11 @@
 """Routes for large matrices, stop and progress, pooled views: small stand-ins for each."""
 
-import threading
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
     SAMPLES,
@@ -25,7 +24,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.orthonormal import orthonormal, triangle
-from lora_engine.spectrum.progress import QUIET
+from lora_engine.spectrum.progress import SILENT
 from lora_engine.spectrum.randomized import _residual_bound
 from lora_engine.weights import open_matrix
 from lora_engine.weights.matrix import ArrayMatrix
@@ -114,7 +113,7 @@ def test_the_bound_on_what_a_sketch_left_over_holds_and_is_close(seed):
     matrix = random.standard_normal((80, 60)) * np.linspace(5, 1, 60)
     basis = np.linalg.qr(random.standard_normal((80, 12)))[0]
     true = np.linalg.norm(matrix - basis @ (basis.T @ matrix), 2)
-    bound = _residual_bound(ArrayMatrix(matrix), basis, random, [QUIET] * 3)
+    bound = _residual_bound(ArrayMatrix(matrix), basis, random, [SILENT] * 3)
     assert true <= bound <= 4 * true
 
 
@@ -137,17 +136,18 @@ def test_the_method_follows_the_smaller_side():
 
 
 def test_stop_and_progress(small_blocks):
-    event, told = threading.Event(), []
-
-    def progress(share, words):
-        told.append(share)
-        if share > 0.1:
-            event.set()
+    told = []
 
     for method in ("gram", "randomized"):
-        event.clear()
+        signal = StopSignal()
+
+        def progress(share, words, signal=signal):
+            told.append(share)
+            if share > 0.1:
+                signal.set()
+
         with pytest.raises(Stopped):
-            decompose(spiked(64, 200), method, progress=progress, should_stop=event)
+            decompose(spiked(64, 200), method, progress=progress, stop=signal)
     decompose(spiked(64, 200), "gram", progress=lambda share, _: told.append(share))
     assert told[-1] == 1.0
     assert all(0 <= share <= 1 for share in told)

@@ -8,13 +8,14 @@ nothing, and the caller sees all columns move together.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.base_models import STARTER, BaseModel
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import (
     AS_TRAINED,
     MAX_STRENGTH,
@@ -130,21 +131,21 @@ class ComparisonModel:
         self,
         conversations: Mapping[str, Sequence[Message]],
         sampling: Sampling,
-        should_stop: Callable[[], bool] = lambda: False,
+        stop: StopSignal = NEVER_STOPPED,
     ) -> Iterator[Progress]:
         """Answer one conversation a column; progress about every 60 ms, the last one complete.
 
         Raises at once NotFound for an unknown column and EngineError for a conversation that
-        cannot be answered. `should_stop` is asked before every token.
+        cannot be answered. `stop` is asked before every token.
         """
         requests = [Request(column, column, turns) for column, turns in conversations.items()]
-        return self.answer_all(requests, sampling, should_stop)
+        return self.answer_all(requests, sampling, stop)
 
     def answer_all(
         self,
         requests: Sequence[Request],
         sampling: Sampling,
-        should_stop: Callable[[], bool] = lambda: False,
+        stop: StopSignal = NEVER_STOPPED,
     ) -> Iterator[Progress]:
         """As `answer`, for any number of requests, all in one batch (or one a DoRA adapter)."""
         for request in requests:
@@ -154,7 +155,7 @@ class ComparisonModel:
             request.name: self._row(prompt, sampling)
             for request, prompt in zip(requests, prompts, strict=True)
         }
-        return self._stream(requests, rows, sampling, should_stop)
+        return self._stream(requests, rows, sampling, stop)
 
     def variants(
         self, keys: Mapping[str, str | None], uses: Mapping[str, AdapterUse]
@@ -229,7 +230,7 @@ class ComparisonModel:
         requests: Sequence[Request],
         rows: Mapping[str, Row],
         sampling: Sampling,
-        should_stop: Callable[[], bool],
+        stop: StopSignal,
     ) -> Iterator[Progress]:
         report = Report(rows, self.shared.tokenizer)
         folders = {request.column: self.columns[request.column] for request in requests}
@@ -238,7 +239,7 @@ class ComparisonModel:
             while passes:
                 with self.shared.running():
                     for one in passes:
-                        one.run_for(SLICE_S / len(passes), should_stop)
+                        one.run_for(SLICE_S / len(passes), stop)
                 passes = [one for one in passes if not one.batch.done]
                 yield report.progress()
 
@@ -279,7 +280,7 @@ class _Pass:
             shared.model, [row for _, row in group], sampling, shared.end_tokens, shared.accepted
         )
 
-    def run_for(self, seconds: float, should_stop: Callable[[], bool]) -> None:
+    def run_for(self, seconds: float, stop: StopSignal) -> None:
         """Advance until the time is over, all rows have ended or the caller stops.
 
         At least once, so that a slow model gets on too.
@@ -289,7 +290,7 @@ class _Pass:
             with self._switch.applied(self._slices()):
                 ended = False
                 while not ended:
-                    if should_stop():
+                    if stop.is_set():
                         self.batch.stop()
                         return
                     ended = self.batch.advance()

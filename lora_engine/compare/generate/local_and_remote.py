@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import Progress
 from lora_engine.compare.generate.comparison_model import SLICE_S, ComparisonModel, Request
 from lora_engine.compare.generate.remote_server import RemoteAnswer, Server
@@ -21,20 +22,20 @@ def answer_together(
     server: Server,
     messages: Sequence[Message],
     sampling: Sampling,
-    should_stop: Callable[[], bool],
+    stop: StopSignal,
 ) -> Iterator[Progress]:
     """As `ComparisonModel.answer_all`, with the server's answer to `messages` as one column more.
 
     What goes wrong on the server ends its own column, with `problem` saying what.
     """
-    local = model.answer_all(requests, sampling, should_stop) if requests else iter(())
+    local = model.answer_all(requests, sampling, stop) if requests else iter(())
     remote = RemoteAnswer(server, messages, sampling)
     started = time.perf_counter()
     last = Progress({}, 0.0)
     try:
         for last in local:
             yield _joined(last, remote)
-        while not _joined(last, remote).finished and not should_stop():
+        while not _joined(last, remote).finished and not stop.is_set():
             time.sleep(SLICE_S)
             last = replace(last, elapsed_s=time.perf_counter() - started)
             yield _joined(last, remote)

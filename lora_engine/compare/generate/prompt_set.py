@@ -6,12 +6,13 @@ The same engine as the chat, so a prompt's answer is the one that the chat would
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lora_engine.base_models import BaseModel
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AS_TRAINED, AdapterUse
 from lora_engine.compare.generate.comparison_model import ComparisonModel, Progress, Request
 from lora_engine.compare.generate.sampling import Sampling
@@ -76,7 +77,7 @@ def answer_prompts(
     model: ComparisonModel,
     prompts: Sequence[str],
     sampling: Sampling,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopSignal = NEVER_STOPPED,
     system: str | None = None,
     uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
@@ -84,7 +85,7 @@ def answer_prompts(
 
     uses: how a column uses its adapter; as trained where it is not named.
     """
-    steps = answering_prompts(model, prompts, sampling, should_stop, system, uses)
+    steps = answering_prompts(model, prompts, sampling, stop, system, uses)
     return (answered for answered in steps if answered is not None)
 
 
@@ -92,7 +93,7 @@ def answering_prompts(
     model: ComparisonModel,
     prompts: Sequence[str],
     sampling: Sampling,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopSignal = NEVER_STOPPED,
     system: str | None = None,
     uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers | None]:
@@ -104,7 +105,7 @@ def answering_prompts(
     columns = list(model.columns)
     per_batch = max(1, BATCH_ROWS // len(columns))
     for start in range(0, len(prompts), per_batch):
-        if should_stop():
+        if stop.is_set():
             return
         batch = range(start, min(start + per_batch, len(prompts)))
         requests = [
@@ -114,7 +115,7 @@ def answering_prompts(
             for column in columns
         ]
         last = Progress({}, 0.0)
-        for progress in model.answer_all(requests, sampling, should_stop):
+        for progress in model.answer_all(requests, sampling, stop):
             last = progress
             yield None
         for number in batch:

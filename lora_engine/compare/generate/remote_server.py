@@ -12,11 +12,12 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import ColumnProgress
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
@@ -107,7 +108,7 @@ class RemoteAnswer:
         self._first_at = self._last_at = None
         self._finished: str | None = None
         self._problem: str | None = None
-        self._stopped = threading.Event()
+        self._stopped = StopSignal()
         self._started = time.perf_counter()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -141,7 +142,7 @@ class RemoteAnswer:
     def _read(self) -> str:
         """Collect the answer; why it ended."""
         ending = "end"
-        for event in _events(self._server, self._body, self._stopped.is_set):
+        for event in _events(self._server, self._body, self._stopped):
             usage = event.get("usage")
             if isinstance(usage, dict):
                 self._tokens = _count(usage.get("completion_tokens"), self._tokens)
@@ -171,9 +172,7 @@ def _body(server: Server, messages: Sequence[Message], sampling: Sampling) -> di
     }
 
 
-def _events(
-    server: Server, body: dict[str, Any], stopped: Callable[[], bool]
-) -> Iterator[dict[str, Any]]:
+def _events(server: Server, body: dict[str, Any], stop: StopSignal) -> Iterator[dict[str, Any]]:
     """The JSON objects of the server-sent events. Raises EngineError for whatever goes wrong."""
     import httpx
 
@@ -190,7 +189,7 @@ def _events(
                 said = next(response.iter_bytes(300), b"").decode("utf-8", "replace")
                 raise _failure(server, f"answered {response.status_code}: {said}")
             for line in _lines(server, response.iter_bytes()):
-                if stopped():
+                if stop.is_set():
                     return
                 event = _event(server, line)
                 if event is not None:

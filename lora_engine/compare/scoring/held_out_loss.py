@@ -7,9 +7,10 @@ difference, t-distributed over the rows (Student's paired test).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AdapterUse
 from lora_engine.compare.generate.adapter_switch import Variant
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
@@ -54,7 +55,7 @@ class PairedDifference:
 def row_losses(
     model: ComparisonModel,
     rows: Sequence[TokenizedRow],
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopSignal = NEVER_STOPPED,
     uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
 ) -> Iterator[RowLoss]:
     """The loss of each row under every column, in order, as soon as it is known.
@@ -65,7 +66,7 @@ def row_losses(
     with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
         variants = model.variants(keys, uses)
         for row in rows:
-            if should_stop():
+            if stop.is_set():
                 return
             yield _row_loss(model, row, columns, variants)
 

@@ -7,9 +7,10 @@ voted on, nothing but the two texts should leave this process.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import Progress
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel, Request
 from lora_engine.compare.generate.sampling import Sampling
@@ -41,11 +42,11 @@ def answer_pair(
     pair: BlindPair,
     messages: Sequence[Message],
     sampling: Sampling,
-    should_stop: Callable[[], bool],
+    stop: StopSignal,
 ) -> Iterator[Progress]:
     """Both answers from one batch, reported as `left` and `right`; adapters as trained."""
     requests = [Request(LEFT, pair.left, messages), Request(RIGHT, pair.right, messages)]
-    return model.answer_all(requests, sampling, should_stop)
+    return model.answer_all(requests, sampling, stop)
 
 
 def contestant(model: ComparisonModel, column: str, name: str) -> Contestant:
