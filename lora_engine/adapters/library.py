@@ -7,7 +7,6 @@ and complained about when it is named.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from lora_engine.adapters.config import (
     read_provenance,
 )
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
 
 CONFIG_FILE_OF_A_MODEL = "config.json"
@@ -136,10 +136,9 @@ def _known_folders(settings: Settings) -> Iterator[Path]:
 
 def _state(result: Path) -> str | None:
     try:
-        document = json.loads(result.read_bytes())
+        return read_json_object(result).get("state")
     except (OSError, ValueError):
         return None
-    return document.get("state") if isinstance(document, dict) else None
 
 
 def _with_unique_names(summaries: list[AdapterSummary]) -> list[AdapterSummary]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from lora_engine.calculator.presets import PRESETS
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
+from lora_engine.files import TooLarge, read_json_object
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_DEPTH = 6
@@ -97,18 +98,16 @@ def path_source(path: str | Path) -> ModelSource:
     file = given / "config.json" if given.is_dir() else given
     if not file.is_file():
         raise NotFound(f"There is no file {file}.", "Name a model's folder or its config.json.")
-    with file.open("rb") as stream:
-        raw = stream.read(MAX_CONFIG_BYTES + 1)
-    if len(raw) > MAX_CONFIG_BYTES:
+    try:
+        config = read_json_object(file, MAX_CONFIG_BYTES)
+    except TooLarge:
         raise EngineError(
             f"{file} is larger than 1 MiB, which no model's config is.",
             "Name the config.json of a model, not its weights.",
-        )
-    try:
-        config = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        ) from None
+    except ValueError as error:
         raise EngineError(
-            f"{file} is no JSON file: {error}.", "Name the config.json of a model."
+            f"{file} is no JSON object: {error}.", "Name the config.json of a model."
         ) from None
     return config_source(config, given.name if given.is_dir() else given.parent.name or given.name)
 

@@ -6,7 +6,6 @@ of roles, in the bounded child. A folder whose files say it otherwise is left to
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from lora_engine.data.templates import (
     default_chat_template,
     render,
 )
+from lora_engine.files import read_json_object
 
 MAX_ORDERS = 200
 MAX_CONFIG_BYTES = 10_000_000
@@ -58,13 +58,10 @@ def template_in(folder: Path) -> ChatTemplate | None:
 
 
 def _configuration(path: Path) -> dict[str, Any] | None:
-    if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
-        return None
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
+        return read_json_object(path, MAX_CONFIG_BYTES)
+    except (OSError, ValueError):
         return None
-    return config if isinstance(config, dict) else None
 
 
 def _token(value: Any) -> str | None:

@@ -8,11 +8,11 @@ what a tokenizer made that is not a fast one: it cannot be told whole.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ from lora_engine.data.class_labels import label_rows
 from lora_engine.data.rows import Row, hash_rows
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize
+from lora_engine.files import atomic_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,15 +84,13 @@ class TokenCache:
 
     def _keep(self, path: Path, made: Tokenization) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with atomic_file(path) as file:
                 _write(file, made)
-            if os.path.getsize(name) <= self.max_bytes:
-                os.replace(name, path)
+                if file.tell() > self.max_bytes:
+                    raise OSError(errno.EFBIG, f"the cache has room for {self.max_bytes:,} bytes")
         finally:
-            Path(name).unlink(missing_ok=True)
-        self._remove_oldest()
+            self._remove_oldest()
 
     def _remove_oldest(self) -> None:
         """What was used last stays, and what a killed process left is removed after an hour.
@@ -155,8 +154,6 @@ def _write(file, made: Tokenization) -> None:
         truncated=np.array([row.truncated for row in rows]),
         report=np.frombuffer(json.dumps(report).encode(), np.uint8),
     )
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _flat(parts) -> np.ndarray:

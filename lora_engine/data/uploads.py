@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from lora_engine.data.files import EXTENSIONS
 from lora_engine.data.formats import UnknownFormat
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.files import move, read_json_object, write_atomically
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
         shutil.copyfile(path, copy)
         rows, found = _rows_and_format(copy, name)
         kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
-        os.replace(copy, kept)
+        move(copy, kept)
     summary = DatasetSummary(
         kept.name, str(kept), rows, found, "Uploaded by you.", kept.stat().st_size
     )
-    _summary_path(kept).write_text(json.dumps(asdict(summary)), "utf-8")
+    write_atomically(_summary_path(kept), json.dumps(asdict(summary)).encode())
     return summary
 
 
@@ -146,7 +146,7 @@ def _library_summary(path: Path) -> DatasetSummary:
     kept = _summary_path(path)
     if kept.is_file() and kept.stat().st_mtime >= path.stat().st_mtime:
         try:
-            return DatasetSummary(**json.loads(kept.read_text("utf-8")))
+            return DatasetSummary(**read_json_object(kept))
         except (ValueError, TypeError):
             pass
     return _summary(path.name, path, "A file in your library.")

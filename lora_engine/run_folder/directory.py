@@ -12,12 +12,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from lora_engine.files import LineWriter, parse_row, read_rows, read_tail, write_atomically
 from lora_engine.run_folder.result import (
     FittingChange,
     MemoryShortage,
@@ -28,10 +28,11 @@ from lora_engine.spec.run import RunSpec, read_spec
 
 __all__ = [
     "FittingChange", "MemoryShortage", "MetricsRow", "MetricsWriter", "RunDirectory", "RunLock",
-    "RunProblem", "RunResult", "is_alive", "sync_directory", "try_lock", "write_atomically",
+    "RunProblem", "RunResult", "is_alive", "try_lock",
 ]  # fmt: skip
 
 LOG_TAIL_BYTES = 64_000
+METRICS_TAIL_BYTES = 8_192  # about twenty rows
 RESERVE_BYTES = 64 * 1024  # a result and the folder's own blocks fit in easily
 
 
@@ -139,36 +140,20 @@ class RunDirectory:
         row of a step replaces the earlier one.
         """
         by_step: dict[int, MetricsRow] = {}
-        for row in self._rows():
+        for row in read_rows(self.metrics_path, MetricsRow):
             by_step.pop(row.step, None)
             by_step[row.step] = row
         return [row for row in by_step.values() if row.seq > after_seq]
 
-    def _rows(self) -> Iterator[MetricsRow]:
-        if not self.metrics_path.exists():
-            return
-        with self.metrics_path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield MetricsRow.model_validate_json(line)
-                except ValidationError:
-                    # a line torn by a kill and continued by the resumed worker
-                    continue
-
     def last_metrics(self) -> MetricsRow | None:
         """The newest whole row, read from the end of the file."""
-        for line in reversed(_tail(self.metrics_path, 8192).split(b"\n")[:-1]):
-            try:
-                return MetricsRow.model_validate_json(line)
-            except ValidationError:
-                continue
-        return None
+        lines = read_tail(self.metrics_path, METRICS_TAIL_BYTES).split(b"\n")[:-1]
+        rows = (parse_row(line, MetricsRow) for line in reversed(lines))
+        return next((row for row in rows if row is not None), None)
 
     def log_tail(self, lines: int = 200) -> str:
         """The last lines of the worker's log."""
-        text = _tail(self.log_path, LOG_TAIL_BYTES).decode("utf-8", "replace")
+        text = read_tail(self.log_path, LOG_TAIL_BYTES).decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
 
 
@@ -211,59 +196,18 @@ def is_alive(directory: RunDirectory) -> bool:
     return False
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, meets the old content or the new, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in `path` last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class MetricsWriter:
     """Appends numbered rows; each is one `write`, so a reader sees whole lines but the last."""
 
     def __init__(self, directory: RunDirectory) -> None:
         last = directory.last_metrics()
         self._next_seq = 1 if last is None else last.seq + 1
-        torn = not _tail(directory.metrics_path, 1).endswith(b"\n")
-        self._file = directory.metrics_path.open("ab", buffering=0)
-        if torn and self._file.tell() > 0:
-            self._file.write(b"\n")
+        self._lines = LineWriter(directory.metrics_path)
 
     def write(self, row: MetricsRow) -> None:
         numbered = row.model_copy(update={"seq": self._next_seq})
-        line = (json.dumps(numbered.model_dump(exclude_none=True)) + "\n").encode()
-        written = self._file.write(line)
-        if written < len(line):
-            # a disk takes what still fits and fails at the next write
-            self._file.write(line[written:])
+        self._lines.write(json.dumps(numbered.model_dump(exclude_none=True)).encode())
         self._next_seq += 1
 
     def close(self) -> None:
-        self._file.close()
-
-
-def _tail(path: Path, size: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - size))
-            return file.read(size)
-    except FileNotFoundError:
-        return b""
+        self._lines.close()

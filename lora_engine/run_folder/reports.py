@@ -9,12 +9,12 @@ resumed run writes the steps after its checkpoint again) the later one counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from lora_engine.files import read_rows
 from lora_engine.run_folder.directory import RunDirectory
 
 SAMPLES, UPDATES = "samples.jsonl", "updates.jsonl"
@@ -55,39 +55,16 @@ class UpdateRow(BaseModel):
 
 def read_samples(directory: RunDirectory) -> list[SampleRow]:
     """Every sample answer, in the order of steps."""
-    rows = _read(directory.path / SAMPLES, SampleRow)
+    rows = read_rows(directory.path / SAMPLES, SampleRow, MAX_FILE_BYTES)
     return _latest(rows, lambda row: (row.step, row.prompt))
 
 
 def read_updates(directory: RunDirectory) -> list[UpdateRow]:
     """Every evaluation's updates, in the order of steps; empty for runs without an adapter."""
-    return _latest(_read(directory.path / UPDATES, UpdateRow), lambda row: row.step)
-
-
-def append(path: Path, rows: Sequence[BaseModel]) -> None:
-    """Add whole lines to a file, after a line that a kill tore."""
-    content = b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
-    with path.open("ab+", buffering=0) as file:
-        if file.seek(0, 2) > 0:
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                content = b"\n" + content
-        file.write(content)
+    rows = read_rows(directory.path / UPDATES, UpdateRow, MAX_FILE_BYTES)
+    return _latest(rows, lambda row: row.step)
 
 
 def _latest(rows: Iterator[Row], key: Callable[[Row], object]) -> list[Row]:
     by_key = {key(row): row for row in rows}
     return sorted(by_key.values(), key=lambda row: row.step)
-
-
-def _read(path: Path, kind: type[Row]) -> Iterator[Row]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES)
-    except FileNotFoundError:
-        return
-    for line in content.split(b"\n")[:-1]:
-        try:
-            yield kind.model_validate_json(line)
-        except ValidationError:
-            continue  # torn by a kill

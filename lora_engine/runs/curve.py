@@ -10,8 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
+from lora_engine.files import parse_row
 from lora_engine.run_folder.directory import MetricsRow, RunDirectory
 
 POINTS = 1000
@@ -33,7 +32,8 @@ def _sampled(directory: RunDirectory, points: int) -> list[MetricsRow]:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             lines = list(_lines(content, points))
     last = directory.last_metrics()
-    by_step = {row.step: row for row in sorted(map(_row, lines), key=_seq) if row is not None}
+    found = [row for line in lines if (row := parse_row(line, MetricsRow)) is not None]
+    by_step = {row.step: row for row in sorted(found, key=lambda row: row.seq)}
     if last is not None:
         by_step[last.step] = last
     return list(by_step.values())
@@ -52,17 +52,6 @@ def _lines(content: mmap.mmap, points: int) -> Iterator[bytes]:
 def _line_at(content: mmap.mmap, start: int) -> bytes:
     end = content.find(b"\n", start)
     return content[start:end] if end >= 0 else b""
-
-
-def _row(line: bytes) -> MetricsRow | None:
-    try:
-        return MetricsRow.model_validate_json(line)
-    except ValidationError:
-        return None
-
-
-def _seq(row: MetricsRow | None) -> int:
-    return row.seq if row is not None else 0
 
 
 def _thinned(rows: list[MetricsRow], points: int) -> list[MetricsRow]:

@@ -5,10 +5,10 @@ A run that waits, goes on, or whose worker still lives is never deleted.
 
 from __future__ import annotations
 
-import os
 import shutil
 
 from lora_engine.errors import Conflict
+from lora_engine.files import move
 from lora_engine.run_folder.directory import RunDirectory, try_lock
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
@@ -38,7 +38,7 @@ def _remove_folder(settings: Settings, run_id: str) -> None:
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
-        os.replace(folder, deleted / run_id)
+        move(folder, deleted / run_id)
     for leftover in deleted.iterdir():
         shutil.rmtree(leftover, ignore_errors=True)
 

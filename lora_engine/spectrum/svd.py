@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.files import atomic_file, write_atomically
 from lora_engine.spectrum.decomposition import (
     GRAM_SIDE,
     LARGEST_PLAIN_SIDE,
@@ -177,8 +179,7 @@ def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None
         "fortran_order": False,
         "shape": decomposition.shape,
     }
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
+    with atomic_file(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start, stop in blocks(*decomposition.shape):
             block = (
@@ -187,7 +188,6 @@ def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None
                 else _zeros(decomposition, stop - start)
             )
             file.write(block.astype(dtype).tobytes())
-    unfinished.rename(path)
 
 
 def write_factors(decomposition: Decomposition, k: int, path: str | Path) -> None:
@@ -198,12 +198,13 @@ def write_factors(decomposition: Decomposition, k: int, path: str | Path) -> Non
     path = Path(path)
     check_k(k, decomposition.left.shape[1], decomposition.shape)
     _check_output(path, ".npz")
-    np.savez_compressed(
-        path,
-        U=decomposition.left[:, :k],
-        singular_values=decomposition.singular_values[:k],
-        V=decomposition.right[:, :k],
-    )
+    with atomic_file(path) as file:
+        np.savez_compressed(
+            file,
+            U=decomposition.left[:, :k],
+            singular_values=decomposition.singular_values[:k],
+            V=decomposition.right[:, :k],
+        )
 
 
 def write_table(decomposition: Decomposition, path: str | Path) -> None:
@@ -214,11 +215,12 @@ def write_table(decomposition: Decomposition, path: str | Path) -> None:
     path = Path(path)
     _check_output(path, ".csv")
     columns = (decomposition.singular_values, decomposition.energy, decomposition.errors[1:])
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["k", "singular_value", "energy", "frobenius_error"])
-        for k, values in enumerate(zip(*columns, strict=True), start=1):
-            writer.writerow([k, *(repr(float(value)) for value in values)])
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["k", "singular_value", "energy", "frobenius_error"])
+    for k, values in enumerate(zip(*columns, strict=True), start=1):
+        writer.writerow([k, *(repr(float(value)) for value in values)])
+    write_atomically(path, table.getvalue().encode())
 
 
 def _zeros(decomposition: Decomposition, count: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory, write_atomically
+from lora_engine.files import write_atomically
+from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec.run import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Identity

@@ -48,7 +48,7 @@ def test_a_flipped_bit_costs_one_checkpoint_and_nothing_else(
 def test_a_disk_that_fills_during_the_second_save(zygote: Zygote, make_run, twelve_steps):
     whole, broken = make_run("whole", twelve_steps()), make_run("broken", twelve_steps())
     assert zygote.run(whole.path) == 0, whole.log_tail()
-    assert zygote.run(broken.path, fail_sync=".staging-10") == 2
+    assert zygote.run(broken.path, fail_sync=".step-10.staging") == 2
     assert_disk_full(broken)
     assert saved_steps(broken) == ["step-5"]
     assert zygote.run(broken.path, resume=True) == 0, broken.log_tail()

@@ -62,9 +62,9 @@ def test_the_newest_row_and_the_end_of_the_log_are_read_from_the_end(million, mo
         log.seek(0, 2)
         log.write(b"the last line\n" + b"x" * 200_000 + b"\nend\n")
     read = []
-    tail = run_directory._tail
+    tail = run_directory.read_tail
     monkeypatch.setattr(
-        run_directory, "_tail", lambda *given: read.append(tail(*given)) or read[-1]
+        run_directory, "read_tail", lambda *given: read.append(tail(*given)) or read[-1]
     )
     assert million.last_metrics().step == ROWS
     assert million.log_tail().endswith("end")

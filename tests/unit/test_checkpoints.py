@@ -89,7 +89,7 @@ def test_a_save_that_fails_anywhere_leaves_the_older_checkpoint(tmp_path, monkey
         failed = True
     monkeypatch.undo()
     assert newest_valid_checkpoint(tmp_path).progress.step in ((1, 2) if failed else (2,))
-    assert not list(Path(tmp_path).glob(".staging*"))
+    assert not list(Path(tmp_path).glob(".*"))
 
 
 def test_a_manifest_is_the_last_thing_written(tmp_path, monkeypatch):

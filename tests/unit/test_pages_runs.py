@@ -12,6 +12,7 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
+from lora_engine.files import append_rows
 from lora_engine.run_folder import reports
 from lora_engine.run_folder.directory import (
     FittingChange,
@@ -279,14 +280,14 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
     assert "No sample answers" in samples_and_updates.values(engine, run_id)[1]
     path = engine.runs.directory(run_id).path
     for step in range(0, 100, 10):
-        reports.append(
+        append_rows(
             path / reports.SAMPLES,
             [reports.SampleRow(step=step, prompt=ATTACK, text=f"{ATTACK} {step}", finished=True)],
         )
         module = reports.ModuleUpdateRow(
             name="model.layers.0.q_proj", frobenius_norm=step / 10, effective_rank=2.0
         )
-        reports.append(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
+        append_rows(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
     mark, samples, norms, ranks = samples_and_updates.values(engine, run_id)
     assert mark != samples_and_updates.mark_of(engine, "")
     assert "<img" not in samples

@@ -6,13 +6,13 @@ here, such as a hub model that is not downloaded: the check at loading says the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_engine.adapters.config import read_provenance
 from lora_engine.base_models import BaseModel, fingerprint, hash_of_template
+from lora_engine.files import read_json_object
 
 MAX_TEMPLATE_BYTES = 20_000_000
 
@@ -69,11 +69,10 @@ def _template_in(folder: Path) -> str | None:
         return None
     if path.stat().st_size > MAX_TEMPLATE_BYTES:
         return None
-    text = path.read_text("utf-8", errors="replace")
     if path == own:
-        return hash_of_template(text)
+        return hash_of_template(path.read_text("utf-8", errors="replace"))
     try:
-        template = json.loads(text).get("chat_template")
-    except (ValueError, AttributeError):
+        template = read_json_object(path, MAX_TEMPLATE_BYTES).get("chat_template")
+    except ValueError:
         return None
     return hash_of_template(template) if isinstance(template, str) else None

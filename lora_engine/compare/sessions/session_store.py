@@ -7,10 +7,8 @@ for another server is no part of a session.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from lora_engine.compare.generate.adapter_settings import MAX_LAYER, MAX_STRENGT
 from lora_engine.compare.generate.remote_server import MAX_MODEL, MAX_URL
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.files import write_atomically
 
 MAX_BYTES = 5_000_000
 MAX_KEPT = 500
@@ -163,14 +162,7 @@ class SessionStore:
                 "Clear the columns and begin anew.",
             )
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(document)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(path, document)
         self._drop_oldest()
 
     def load(self, session_id: str) -> Session:

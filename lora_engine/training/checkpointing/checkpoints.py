@@ -1,16 +1,15 @@
 """Checkpoints that are whole or not there.
 
 A checkpoint is a folder `step-N` of safetensors and JSON files. It is staged under another name,
-every file is hashed and synced, `manifest.json` with the hashes is written last, and only then is
-the folder renamed. A folder without a manifest, or with a file that does not match it, is not a
-checkpoint. No pickles are written or read. Knows nothing of the training loop.
+every file is hashed, `manifest.json` with the hashes is written last, all of it is synced, and
+only then is the folder renamed. A folder without a manifest, or with a file that does not match
+it, is not a checkpoint. No pickles are written or read. Knows nothing of the training loop.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_engine.run_folder.directory import sync_directory, write_atomically
+from lora_engine.files import atomic_folder, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -103,23 +102,13 @@ def save_checkpoint(
     there = _read(final)
     if there is not None and there.identity == identity:
         return final
-    staging = folder / f".staging-{progress.step}"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir()
+    with atomic_folder(final) as staging:
         save_file(dict(trained), staging / TRAINED)
         save_file(dict(optimizer), staging / OPTIMIZER)
         write_atomically(staging / PROGRESS, progress.model_dump_json().encode())
-        files = {name: _sha256_synced(staging / name) for name in (TRAINED, OPTIMIZER, PROGRESS)}
+        files = {name: _sha256(staging / name) for name in (TRAINED, OPTIMIZER, PROGRESS)}
         manifest = Manifest(identity=identity, files=files)
         write_atomically(staging / "manifest.json", manifest.model_dump_json(indent=1).encode())
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(staging, final)
-        sync_directory(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     for step, old in _by_step(folder)[:-keep]:
         if step != progress.best_step:
             shutil.rmtree(old, ignore_errors=True)
@@ -168,9 +157,3 @@ def _read(path: Path) -> Checkpoint | None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256_synced(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _sha256(path)

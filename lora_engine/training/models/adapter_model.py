@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.files import atomic_folder
 from lora_engine.spec.data import Task
 from lora_engine.spec.method import MethodSpec
-from lora_engine.training.checkpointing.result_folder import CHAT_TEMPLATE, write_folder
 from lora_engine.training.models.lora_init import (
     ADAPTER,
     Factors,
@@ -23,7 +23,12 @@ from lora_engine.training.models.lora_init import (
     take_out_of_base,
 )
 from lora_engine.training.models.rank_bounds import rank_problems, sides_of
-from lora_engine.training.models.trained_model import ModuleUpdate, restore_trained, trained_tensors
+from lora_engine.training.models.trained_model import (
+    CHAT_TEMPLATE,
+    ModuleUpdate,
+    restore_trained,
+    trained_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +79,7 @@ class AdaptedModel:
             self.started = started
 
     def save(self, folder: Path, provenance: bytes) -> None:
-        def fill(staging: Path) -> None:
+        with atomic_folder(folder) as staging:
             if self.started:
                 _save_against_original(self.model, self.started, staging)
             else:
@@ -83,8 +88,7 @@ class AdaptedModel:
             (staging / "README.md").unlink(missing_ok=True)
             if self.chat_template:
                 (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
-
-        write_folder(folder, fill, provenance)
+            (staging / "provenance.json").write_bytes(provenance)
 
     def updates(self) -> list[ModuleUpdate]:
         """From the factors alone; for DoRA of the direction's part."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+CHAT_TEMPLATE = "chat_template.jinja"  # as transformers names it beside a tokenizer
+
 
 @dataclass(frozen=True)
 class ModuleUpdate:

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError
+from lora_engine.files import atomic_folder
 from lora_engine.spec.method import MethodSpec
-from lora_engine.training.checkpointing.result_folder import CHAT_TEMPLATE, write_folder
-from lora_engine.training.models.trained_model import ModuleUpdate, restore_trained, trained_tensors
+from lora_engine.training.models.trained_model import (
+    CHAT_TEMPLATE,
+    ModuleUpdate,
+    restore_trained,
+    trained_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -43,14 +48,13 @@ class WholeModel:
         restore_trained(self.model, saved)
 
     def save(self, folder: Path, provenance: bytes) -> None:
-        def fill(staging: Path) -> None:
+        with atomic_folder(folder) as staging:
             weights = {name: t.to(self.dtype) for name, t in self.model.state_dict().items()}
             self.model.save_pretrained(staging, state_dict=weights)
             self.tokenizer.save_pretrained(staging)
             if self.chat_template and not self.tokenizer.chat_template:
                 (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
-
-        write_folder(folder, fill, provenance)
+            (staging / "provenance.json").write_bytes(provenance)
 
     def updates(self) -> list[ModuleUpdate]:
         return []

@@ -5,6 +5,7 @@ Nothing here changes what the run learns: no random number is drawn, no weight i
 
 from __future__ import annotations
 
+from lora_engine.files import append_rows
 from lora_engine.run_folder import reports
 from lora_engine.run_folder.directory import MetricsRow, MetricsWriter
 from lora_engine.run_folder.reports import ModuleUpdateRow, UpdateRow
@@ -42,11 +43,11 @@ class Reporter:
         if self._prompts:
             tokenizer, limit = self._job.tokenizer, report.sample_tokens
             answers = answer(self._path, self._prompts, tokenizer, step, limit)
-            reports.append(folder / reports.SAMPLES, answers)
+            append_rows(folder / reports.SAMPLES, answers)
         modules = [ModuleUpdateRow(**vars(update)) for update in self._trainee.updates()]
         if modules:
             row = UpdateRow(step=step, modules=tuple(modules))
-            reports.append(folder / reports.UPDATES, [row])
+            append_rows(folder / reports.UPDATES, [row])
 
     def close(self) -> None:
         self._metrics.close()

@@ -1,0 +1,199 @@
+"""Reading and writing files so that a crash, a full disk or a second reader meets whole content.
+
+A file or a folder is written beside its place, synced to the disk and renamed there: whoever
+looks finds the old content or the new. JSON Lines are appended line by line, and a reader skips
+the line that a kill tore. Readers bound what they take. Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Row = TypeVar("Row", bound=BaseModel)
+
+_numbers = itertools.count()  # two threads of a process never share a temporary file
+
+
+class TooLarge(ValueError):
+    """A file with more bytes than its reader takes."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises OSError; the old content is then still there."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` when the block ends without an
+    error. After an error `folder` is as it was.
+
+    A kill between the two renames that replace a folder leaves neither under that name.
+    """
+    staging = folder.with_name(f".{folder.name}.staging")
+    old = folder.with_name(f".{folder.name}.old")
+    for leftover in (staging, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        staging.mkdir()
+        yield staging
+        _sync_tree(staging)
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(staging, folder)
+        except BaseException:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_directory(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or a folder within one file system, so that the rename survives a crash."""
+    os.replace(source, target)
+    sync_directory(target.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            _sync_tree(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_directory(folder)
+
+
+class LineWriter:
+    """Appends lines to a file, each write in one call, so that a reader sees whole lines.
+
+    Where a kill tore the last line, the next one starts on a line of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        torn = not read_tail(path, 1).endswith(b"\n")
+        self._file = path.open("ab", buffering=0)
+        if torn and self._file.tell() > 0:
+            self._file.write(b"\n")
+
+    def write(self, *lines: bytes) -> None:
+        """Append lines, given without their newline. Raises OSError where the disk refuses."""
+        content = b"".join(line + b"\n" for line in lines)
+        written = self._file.write(content)
+        if written < len(content):
+            # a full disk takes what still fits, and fails only at the next write
+            self._file.write(content[written:])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def append_rows(path: Path, rows: Sequence[BaseModel]) -> None:
+    """Add one JSON document a row to a file of JSON Lines."""
+    writer = LineWriter(path)
+    try:
+        writer.write(*(row.model_dump_json().encode() for row in rows))
+    finally:
+        writer.close()
+
+
+def read_rows(path: Path, kind: type[Row], most_bytes: int | None = None) -> Iterator[Row]:
+    """The rows of a file of JSON Lines, at most the first `most_bytes` of it.
+
+    A line that is no `kind`, such as one that a kill tore and a resumed worker went on after, is
+    skipped. A file that does not exist has no rows.
+    """
+    try:
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with file:
+        left = most_bytes
+        while (line := file.readline(-1 if left is None else left)).endswith(b"\n"):
+            if left is not None:
+                left -= len(line)
+            row = parse_row(line, kind)
+            if row is not None:
+                yield row
+
+
+def parse_row(line: bytes, kind: type[Row]) -> Row | None:
+    """The row in one line of JSON Lines, None where the line is no `kind`."""
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def read_tail(path: Path, size: int) -> bytes:
+    """The last `size` bytes of a file; empty where it does not exist."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - size))
+            return file.read(size)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """The whole content. Raises OSError, or TooLarge for more than `most_bytes`."""
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise TooLarge(f"{path.name} has more than {most_bytes:,} bytes")
+    return content
+
+
+def read_json_object(path: Path, most_bytes: int = 1_000_000) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises OSError; TooLarge for more than `most_bytes`; ValueError for what is no JSON object.
+    """
+    try:
+        document = json.loads(read_bounded(path, most_bytes))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path.name} holds no JSON object but {type(document).__name__}")
+    return document
