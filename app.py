@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pages.spectrum.open_matrices import Shelf
 
 LOG_BYTES = 10_000_000
-CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
@@ -85,7 +84,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
-    from pages.shared import layout, security
+    from pages.shared import security, static_files
     from pages.shared.theme import theme
 
     gr.mount_gradio_app(
@@ -93,8 +92,8 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
         dashboard,
         path="/",
         theme=theme(),
-        head=layout.head(),
-        favicon_path=str(layout.FAVICON),
+        head=static_files.page_head(),
+        favicon_path=str(static_files.FAVICON),
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -173,26 +172,16 @@ def build_dashboard(engine: Engine, shelf: Shelf) -> gr.Blocks:
 
 
 def _add_static_routes(app: FastAPI) -> None:
-    """/healthz, our style and script, plotly.min.js; their addresses carry their version."""
-    from fastapi.responses import FileResponse, PlainTextResponse
+    """/healthz, and the static files of every page."""
+    from fastapi.responses import PlainTextResponse
 
-    from pages.shared import layout, live
+    from pages.shared import static_files
 
     @app.get("/healthz")
     def healthz() -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
-    @app.get(f"{layout.STATIC}/rankscope.css")
-    def styles() -> FileResponse:
-        return FileResponse(layout.STYLES, headers=CACHE_FOR_EVER)
-
-    @app.get(f"{layout.STATIC}/rankscope.js")
-    def script() -> FileResponse:
-        return FileResponse(layout.SCRIPT, headers=CACHE_FOR_EVER)
-
-    @app.get(f"{layout.STATIC}/plotly.min.js")
-    def plotly() -> FileResponse:
-        return FileResponse(live.plotly_path(), headers=CACHE_FOR_EVER)
+    static_files.add_route(app)
 
 
 def _add_page_routes(app: FastAPI, engine: Engine, shelf: Shelf) -> None:

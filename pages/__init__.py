@@ -17,6 +17,11 @@ class Page:
     path: str
     purpose: str
 
+    @property
+    def package(self) -> str:
+        """The page's package under `pages`."""
+        return self.title.lower()
+
 
 CALCULATOR = Page(
     "Calculator",

@@ -16,26 +16,14 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from pages import CALCULATOR, Page
+from pages.shared import static_files
 
-STATIC_FILES = Path(__file__).parent / "static"
-STYLES = STATIC_FILES / "rankscope.css"
-SCRIPT = STATIC_FILES / "rankscope.js"
-FAVICON = STATIC_FILES / "favicon.svg"
-
-STATIC = "/rankscope"  # where app.py serves these and plotly.min.js
+STATIC = static_files.ROOT
 
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]
-
-
-def head() -> str:
-    """What goes into the head of every page: our styles, and the icon of the browser's tab."""
-    return (
-        f'<link rel="stylesheet" href="{STATIC}/rankscope.css?v={version_of(STYLES)}">'
-        '<link rel="icon" type="image/svg+xml" href="/favicon.ico">'
-    )
 
 
 @contextmanager
@@ -48,6 +36,7 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
         gr.Navbar(main_page_name=CALCULATOR.title)
         gr.HTML(
             f"<h1>{escape(page.title)}</h1><p>{escape(page.purpose)}</p>",
+            head=static_files.stylesheets(page.package),
             js_on_load=f"document.title = {page.title!r} + ' · Rankscope';"
             "document.querySelector('nav a.active')"
             "?.scrollIntoView({ block: 'nearest', inline: 'center' });",
@@ -138,14 +127,7 @@ def remember_js(*names: str) -> str:
 
     One name for each input, in order; an empty value removes the name.
     """
-    return (
-        "(...values) => { const url = new URL(window.location.href);"
-        f" {list(names)!r}.forEach((name, i) => {{"
-        " const value = values[i];"
-        " if (value === null || value === undefined || value === '') url.searchParams.delete(name);"
-        " else url.searchParams.set(name, value); });"
-        " history.replaceState(history.state, '', url); return []; }"
-    )
+    return static_files.event_js("shared/address.js", "remember", names)
 
 
 def count(value: int) -> str:

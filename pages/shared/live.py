@@ -1,44 +1,29 @@
 """Factories for the parts of a page that Gradio has no good component for.
 
-Each is a `gr.HTML` whose value is one JSON document, drawn by `static/rankscope.js`: a plot that
+Each is a `gr.HTML` whose value is one JSON document, drawn by a module in `static`: a plot that
 keeps its zoom while it is fed, a table that sorts and downloads, a matrix at every rank.
-Templates are constant and the script sets text, never markup, so nothing in a value can become
+Templates are constant and the modules set text, never markup, so nothing in a value can become
 HTML. What to draw is made by `pages.shared.figures` and by the pages; nothing here computes.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from html import escape
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pages.shared.layout import SCRIPT, STATIC, version_of
+from pages.shared.static_files import call_js, event_js
 
 Cell = str | int | float | bool | None
 
 
-@cache
-def plotly_path() -> Path:
-    """plotly.min.js of the installed plotly package, which is not imported for it."""
-    package = importlib.util.find_spec("plotly").origin
-    return Path(package).parent / "package_data" / "plotly.min.js"
-
-
-@cache
-def script_head(*, plotly: bool = False) -> str:
-    """The script tags for the `head` of a gr.HTML that calls `rankscope.…` in js_on_load."""
-    sources = [f"{STATIC}/rankscope.js?v={version_of(SCRIPT)}"]
-    if plotly:
-        sources.append(f"{STATIC}/plotly.min.js?v={version('plotly')}")
-    return "".join(f'<script src="{source}"></script>' for source in sources)
+def script_head() -> str:
+    """Nothing: modules load themselves. Here until no page asks for it."""
+    return ""
 
 
 def live_plot(
@@ -55,8 +40,7 @@ def live_plot(
         value=value,
         html_template=f'<div class="rs-plot" role="img" tabindex="0" style="height:{height}px" '
         f'aria-label="{_literal(label)}" data-label="{_literal(label)}" hidden></div>',
-        js_on_load="rankscope.plot(element, props, watch);",
-        head=script_head(plotly=True),
+        js_on_load=call_js("shared/plot.js", "plot"),
         elem_classes="rs-plot-holder",
         elem_id=elem_id,
         apply_default_css=False,
@@ -72,8 +56,7 @@ def rank_picture(value: str, *, elem_id: str) -> gr.HTML:
     return gr.HTML(
         value=value,
         html_template=f'<div class="rs-rank" data-id="{_literal(elem_id)}"></div>',
-        js_on_load="rankscope.rankPicture(element, props, watch);",
-        head=script_head(),
+        js_on_load=call_js("shared/rank_picture.js", "rankPicture"),
         elem_id=elem_id,
         apply_default_css=False,
     )
@@ -84,8 +67,7 @@ def rank_tiles(value: str, *, elem_id: str) -> gr.HTML:
     return gr.HTML(
         value=value,
         html_template=f'<div class="rs-rank-tiles" data-id="{_literal(elem_id)}"></div>',
-        js_on_load="rankscope.rankTiles(element, props, watch);",
-        head=script_head(),
+        js_on_load=call_js("shared/rank_picture.js", "rankTiles"),
         elem_id=elem_id,
         apply_default_css=False,
     )
@@ -98,7 +80,7 @@ def rank_tiles_value(rank: int, frames: Sequence[Sequence[tuple[str, str, str]]]
 
 def show_rank_js(elem_id: str) -> str:
     """JavaScript for `rank.input(fn=None, inputs=[rank], js=…)`."""
-    return f"(rank) => window.rankscope ? rankscope.showRank({elem_id!r}, rank) : []"
+    return event_js("shared/rank_picture.js", "showRank", elem_id)
 
 
 @dataclass(frozen=True)
@@ -141,8 +123,7 @@ def live_table(
         value=value,
         html_template=f'<div class="rs-table" data-label="{_literal(label)}" '
         f'data-file="{_literal(file_name)}"></div>',
-        js_on_load='rankscope.table(element, props, watch, () => trigger("input"));',
-        head=script_head(),
+        js_on_load=call_js("shared/table.js", "table"),
         elem_classes="rs-table-holder",
         elem_id=elem_id,
         apply_default_css=False,

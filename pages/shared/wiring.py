@@ -20,7 +20,7 @@ import gradio as gr
 from gradio.components import Component
 
 from lora_engine.errors import EngineError, InvalidInput
-from pages.shared.live import script_head
+from pages.shared.static_files import call_js
 
 logger = logging.getLogger("rankscope.pages")
 
@@ -42,8 +42,7 @@ def problem_box() -> gr.HTML:
     return gr.HTML(
         value="",
         html_template='<div class="rs-problem" role="alert" hidden></div>',
-        js_on_load="rankscope.problem(element, props, watch);",
-        head=script_head(),
+        js_on_load=call_js("shared/problem.js", "problem"),
         elem_classes="rs-problem-holder",
         apply_default_css=False,
     )

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, Route, expect
 
 import pages
 from pages import ADAPTERS, CALCULATOR, COMPARE, RUNS, SPECTRUM, TRAIN
+from pages.shared import static_files
 from tests.browser.conftest import Server, Traffic
 
 SERVED = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)
@@ -153,7 +154,10 @@ def test_a_download_runs_nothing_in_a_spreadsheet(server: Server, open_page: Ope
         "rows": [{"raw": [text, -0.5]} for text in ("=1+1", "+1", "-1", "@x", 'a"b,c', "plain")],
     }
 
-    made = shown.evaluate("content => rankscope.csv(content)", content)
+    made = shown.evaluate(
+        "async ([module, content]) => (await import(module)).csv(content)",
+        [static_files.address("shared/csv.js"), content],
+    )
 
     first = [row[0] for row in csv.reader(made.splitlines())][1:]
     assert first == ["'=1+1", "'+1", "'-1", "'@x", 'a"b,c', "plain"]

@@ -8,7 +8,7 @@ import math
 import plotly.graph_objects as go  # noqa: TID251
 import pytest
 
-from pages.shared import figures, layout, live
+from pages.shared import figures, layout, live, static_files
 
 FIGURES = {
     "loss": figures.loss_curve([1, 2, 3], [3.0, math.nan, 2.0], [2], [2.5]),
@@ -40,7 +40,7 @@ def test_every_figure_says_itself_in_words_and_keeps_its_zoom(name: str) -> None
 
 
 def test_every_colour_token_is_in_the_styles_for_both_modes() -> None:
-    styles = layout.STYLES.read_text("utf-8")
+    styles = static_files.files()["shared/rankscope.css"].read_text("utf-8")
     for token in {*figures.SERIES, figures.TEXT, figures.GRID, figures.FAINT, figures.SURFACE}:
         assert styles.count(f"\t{token[4:-1]}:") == 2, token
 

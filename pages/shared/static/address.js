@@ -1,0 +1,13 @@
+/* The state of a page in its address, so that reload, share and back work. */
+
+/* Write values into the address; an empty one removes its name. */
+export function remember(names, ...values) {
+	const url = new URL(window.location.href);
+	names.forEach((name, index) => {
+		const value = values[index];
+		if (value === null || value === undefined || value === "") url.searchParams.delete(name);
+		else url.searchParams.set(name, value);
+	});
+	history.replaceState(history.state, "", url);
+	return [];
+}

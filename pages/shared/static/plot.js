@@ -1,0 +1,78 @@
+/* The plot of pages/shared/live.py: it keeps its zoom while it is fed, and follows light and dark. */
+
+import { parsed } from "./elements.js";
+
+const PLOTLY = new URL("../plotly.min.js", import.meta.url);
+let plotly;
+
+/* Plotly is a classic script of several MB; the page's first plot loads it. */
+function loadPlotly() {
+	plotly ??= new Promise((resolve, reject) => {
+		const script = document.createElement("script");
+		script.src = PLOTLY;
+		script.onload = () => resolve(window.Plotly);
+		script.onerror = () => reject(new Error(`${PLOTLY} did not load`));
+		document.head.append(script);
+	});
+	return plotly;
+}
+
+/* Draw now, and again whenever the value or the page's light or dark mode changes. */
+function follow(element, watch, draw) {
+	draw();
+	watch("value", draw);
+	const mode = new MutationObserver(() => {
+		if (element.isConnected) draw();
+		else mode.disconnect();
+	});
+	mode.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}
+
+/* Every string var(--name) in a figure becomes that token's colour in the present mode. */
+function coloured(node, styles) {
+	if (typeof node === "string") {
+		const token = /^var\((--[\w-]+)\)$/.exec(node);
+		return token ? styles.getPropertyValue(token[1]).trim() || node : node;
+	}
+	if (Array.isArray(node)) {
+		return typeof node[0] === "number" ? node : node.map((item) => coloured(item, styles));
+	}
+	if (node && typeof node === "object") {
+		return Object.fromEntries(
+			Object.entries(node).map(([key, value]) => [key, coloured(value, styles)])
+		);
+	}
+	return node;
+}
+
+const PLOT_CONFIG = {
+	displaylogo: false,
+	responsive: true,
+	modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+	toImageButtonOptions: { format: "svg", filename: "rankscope" },
+};
+
+export function plot(element, props, watch) {
+	const box = element.querySelector(".rs-plot");
+	let drawing = Promise.resolve();
+	loadPlotly();
+	const draw = () => {
+		const figure = parsed(props.value);
+		box.hidden = !figure;
+		if (!figure) return;
+		const styles = getComputedStyle(document.body);
+		const { data, layout } = coloured(figure, styles);
+		const said = layout.meta && layout.meta.description;
+		box.setAttribute("aria-label", box.dataset.label + (said ? ". " + said : ""));
+		drawing = drawing
+			.then(loadPlotly)
+			.then((Plotly) =>
+				Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG),
+			)
+			.catch((error) => console.error("The plot could not be drawn:", error));
+	};
+	follow(element, watch, draw);
+	new ResizeObserver(() => {
+		if (box.data && box.clientWidth > 0) window.Plotly.Plots.resize(box);
+	}).observe(box);
+}
