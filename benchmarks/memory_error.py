@@ -154,7 +154,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
 
 
 def spec_of(case: dict):
-    from lora_engine.spec.run import spec_from
+    from lora_engine.spec import spec_from
 
     bits = case["bits"]
     return spec_from(

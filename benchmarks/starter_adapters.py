@@ -24,8 +24,7 @@ from lora_engine.compare.prompts.prompt_file import read_prompts
 from lora_engine.engine import Engine
 from lora_engine.runs.store import ACTIVE, RunState
 from lora_engine.settings import load_settings
-from lora_engine.spec.recipes import recipe_spec
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, recipe_spec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
 from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
 

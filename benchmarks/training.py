@@ -35,7 +35,7 @@ import _path  # noqa: F401
 from training_contenders import CONTENDERS, NEEDS, load_adapted
 from training_job import Job, Recorder, make_model
 
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 
 
 def run_contender(name: str, job: Job, interpreter: str) -> dict:

@@ -14,7 +14,7 @@ from pathlib import Path
 import _path  # noqa: F401
 
 from lora_engine.data import TokenizedRow
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.forward.batches import IGNORED
 from lora_engine.training.plan import Plan, make_plan
 

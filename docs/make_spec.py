@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
-from lora_engine.spec.run import RunSpec  # noqa: E402
+from lora_engine.spec import RunSpec  # noqa: E402
 
 INTRODUCTION = """# The spec of a run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.loop import Position
 from lora_engine.training.preparation import prepare
 from lora_engine.training.train_run import train_job

@@ -8,8 +8,7 @@ from lora_engine.calculator.choice import LoraChoice
 from lora_engine.calculator.memory_request import MemoryQuestion
 from lora_engine.calculator.model_count import ModelCount
 from lora_engine.errors import EngineError
-from lora_engine.spec.recipes import suited_learning_rate
-from lora_engine.spec.run import MethodSpec, RunSpec, spec_from
+from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 

@@ -16,7 +16,7 @@ from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.doctor import run_checks
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
-from lora_engine.spec.run import DatasetSpec, OptimizationSpec
+from lora_engine.spec import DatasetSpec, OptimizationSpec
 
 
 def register(app: typer.Typer) -> None:

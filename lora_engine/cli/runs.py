@@ -21,7 +21,7 @@ from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.settings import load_settings
-from lora_engine.spec.run import read_spec
+from lora_engine.spec import read_spec
 from lora_engine.training.preflight import check_run
 
 POLL_S = 0.2

@@ -21,7 +21,7 @@ from lora_engine.data.rows import Message, Row
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from lora_engine.spec.data import ColumnsSpec
+    from lora_engine.spec import ColumnsSpec
 
 MAX_LABEL_CHARACTERS = 200
 NEEDED_COLUMNS = {

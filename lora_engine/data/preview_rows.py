@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from lora_engine.data.tokenization import Tokenization, TokenizedRow
-    from lora_engine.spec.run import DatasetSpec
+    from lora_engine.spec import DatasetSpec
 
 MAX_MEASURED_ROWS = 5_000
 MAX_MEASURED_CHARACTERS = 10_000_000

@@ -6,7 +6,7 @@ from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data.preview_rows import Preview, preview
 from lora_engine.data.uploads import DatasetSummary, list_datasets
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 
 class Datasets:

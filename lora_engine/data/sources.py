@@ -27,7 +27,7 @@ from lora_engine.starter import dataset_path
 
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
-    from lora_engine.spec.data import ColumnsSpec, DatasetSpec
+    from lora_engine.spec import ColumnsSpec, DatasetSpec
 
 STARTER_PREFIX = "starter:"
 

@@ -24,7 +24,7 @@ from lora_engine.run_folder.result import (
     RunProblem,
     RunResult,
 )
-from lora_engine.spec.run import RunSpec, read_spec
+from lora_engine.spec import RunSpec, read_spec
 
 __all__ = [
     "FittingChange", "MemoryShortage", "MetricsRow", "MetricsWriter", "RunDirectory", "RunLock",

@@ -22,7 +22,7 @@ from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from lora_engine.training.preflight import check_run
 
 MAX_NOTE = 4000

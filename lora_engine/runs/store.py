@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 __all__ = ["ACTIVE", "OVER", "RESUMABLE", "RunRecord", "RunState", "RunStore"]
 

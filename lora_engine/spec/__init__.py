@@ -1,1 +1,72 @@
-"""TODO."""
+"""The spec of a run: every choice a person makes, checked as a whole, and the words for it.
+
+    section        what every part has in common: strict checking, names of modules
+    method         which weights train, and the adapter's rank, alpha and start
+    quantization   how the frozen base is stored
+    data           where the rows come from, and what their columns mean
+    optimization   optimizer, schedule, batches, evaluation and saving
+    report         sample answers and trackers
+    run            RunSpec: all of these together
+    parse          from JSON to a RunSpec, every problem reported with its path
+    recipes        specs to start from, one for each bundled dataset
+
+Everything public is imported from here: `from lora_engine.spec import RunSpec`.
+"""
+
+from lora_engine.spec.data import COLUMN_SETS, ColumnsSpec, DatasetFormat, DatasetSpec, Task
+from lora_engine.spec.method import (
+    MAX_RANK,
+    BiasTraining,
+    FinetuningType,
+    LoraInit,
+    MethodSpec,
+    TargetModules,
+)
+from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
+from lora_engine.spec.parse import MAX_SPEC_BYTES, parse_spec, read_spec, spec_from
+from lora_engine.spec.quantization import FourBitType, QuantizationBits, QuantizationSpec
+from lora_engine.spec.recipes import (
+    RECIPES,
+    STARTER_LEARNING_RATE,
+    recipe_spec,
+    suited_learning_rate,
+)
+from lora_engine.spec.report import PromptText, ReportSpec, TrackerName
+from lora_engine.spec.run import RunSpec
+from lora_engine.spec.section import ModuleName, Section
+
+__all__ = [
+    "BiasTraining",
+    "COLUMN_SETS",
+    "ColumnsSpec",
+    "DatasetFormat",
+    "DatasetSpec",
+    "FinetuningType",
+    "FourBitType",
+    "LoraInit",
+    "MAX_RANK",
+    "MAX_SPEC_BYTES",
+    "MethodSpec",
+    "ModuleName",
+    "OptimizationSpec",
+    "Optimizer",
+    "Precision",
+    "PromptText",
+    "QuantizationBits",
+    "QuantizationSpec",
+    "RECIPES",
+    "ReportSpec",
+    "RowOrder",
+    "RunSpec",
+    "STARTER_LEARNING_RATE",
+    "Schedule",
+    "Section",
+    "TargetModules",
+    "Task",
+    "TrackerName",
+    "parse_spec",
+    "read_spec",
+    "recipe_spec",
+    "spec_from",
+    "suited_learning_rate",
+]

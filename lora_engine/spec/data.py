@@ -1,7 +1,4 @@
-"""The part of the spec that says what a run learns from: the rows, and what their columns mean.
-
-As in `spec`: label, help, bounds and default stand in the field and nowhere else.
-"""
+"""The data of a run: where its rows come from, and what their columns mean."""
 
 from __future__ import annotations
 
@@ -9,11 +6,21 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lora_engine.spec.method import Section
+from lora_engine.spec.section import Section
 
 Task = Literal["causal_lm", "sequence_classification", "token_classification"]
+DatasetFormat = Literal[
+    "auto",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "prompt_completion",
+    "text",
+    "classification",
+    "token_classification",
+]
 
-# Columns that belong together, and the format that rows with them are read as.
+# Format: the columns it needs and those it may have besides.
 COLUMN_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "messages": (("messages",), ()),
     "prompt_completion": (("prompt", "answer"), ("system",)),
@@ -66,6 +73,8 @@ class ColumnsSpec(Section):
 
 
 class DatasetSpec(Section):
+    """Where the rows come from, how they are read, and how many are kept apart."""
+
     source: str = Field(
         "starter:pirate",
         title="Dataset",
@@ -74,14 +83,11 @@ class DatasetSpec(Section):
         min_length=1,
         max_length=1000,
     )
-    format: Literal[
-        "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text", "classification",
-        "token_classification",
-    ] = Field(
+    format: DatasetFormat = Field(
         "auto",
         title="Format",
         description="How a row is read. auto finds out from the columns of the first row.",
-    )  # fmt: skip
+    )
     columns: ColumnsSpec = Field(
         default_factory=ColumnsSpec,
         title="Columns",

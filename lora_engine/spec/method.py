@@ -1,27 +1,25 @@
-"""The parts of the spec that say what trains: the method with every knob, and quantization.
-
-As in `spec`: label, help, bounds and default stand in the field and nowhere else.
-"""
+"""The method of a run: which weights train, with every knob of the adapter."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
+
+from lora_engine.spec.section import ModuleName, Section
 
 MAX_RANK = 4096
 
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
-
-
-class Section(BaseModel):
-    """A part of the spec: unknown keys are refused, no type is guessed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+FinetuningType = Literal["lora", "full", "freeze", "galore"]
+LoraInit = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva", "loftq"]
+BiasTraining = Literal["none", "all", "lora_only"]
+TargetModules = Literal["all-linear"] | list[ModuleName]
 
 
 class MethodSpec(Section):
-    finetuning_type: Literal["lora", "full", "freeze", "galore"] = Field(
+    """Which weights train, and how the adapter is shaped, scaled and started."""
+
+    finetuning_type: FinetuningType = Field(
         "lora",
         title="Method",
         description="lora trains two thin matrices beside each chosen weight. full trains every "
@@ -70,7 +68,7 @@ class MethodSpec(Section):
         ge=0.0,
         le=0.9,
     )
-    target_modules: Literal["all-linear"] | list[ModuleName] = Field(
+    target_modules: TargetModules = Field(
         "all-linear",
         title="Target modules",
         description="Weights that get an adapter: all-linear, or names such as q_proj, v_proj; "
@@ -87,7 +85,7 @@ class MethodSpec(Section):
         description="Train the length of each weight row apart from its direction "
         "(arXiv 2402.09353).",
     )
-    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva", "loftq"] = Field(
+    init: LoraInit = Field(
         "default",
         title="Start",
         description="How A and B start. default: A random, B zero, so ΔW starts at zero. pissa "
@@ -122,7 +120,7 @@ class MethodSpec(Section):
         title="Bias on B",
         description="Give each adapter a bias of its own, added with B's output.",
     )
-    bias: Literal["none", "all", "lora_only"] = Field(
+    bias: BiasTraining = Field(
         "none",
         title="Base biases",
         description="Biases of the base that train too: none, all, or those of adapted modules.",
@@ -143,8 +141,8 @@ class MethodSpec(Section):
     def consistent_alpha_pattern(self) -> dict[str, float]:
         """`alpha_pattern` completed so that every module keeps one scaling.
 
-        PEFT scales a module by alpha_pattern.get(name, alpha) / its own rank; a rank pattern
-        alone would therefore change the scaling of the modules it names.
+        PEFT scales a module by its alpha over its own rank (over √rank with rsLoRA), so a rank
+        pattern alone would change the scaling of the modules it names.
         """
         power = 0.5 if self.use_rslora else 1.0
         kept = {
@@ -152,21 +150,3 @@ class MethodSpec(Section):
             for name, rank in self.rank_pattern.items()
         }
         return {**kept, **self.alpha_pattern}
-
-
-class QuantizationSpec(Section):
-    bits: Literal[4, 8] = Field(
-        4,
-        title="Bits",
-        description="Bits a frozen weight is stored in: 4 (QLoRA) or 8.",
-    )
-    type: Literal["nf4", "fp4"] = Field(
-        "nf4",
-        title="4-bit type",
-        description="nf4 fits normally distributed weights (arXiv 2305.14314).",
-    )
-    double: bool = Field(
-        True,
-        title="Double quantization",
-        description="Quantize the quantization constants too, saving about 0.4 bit a weight.",
-    )

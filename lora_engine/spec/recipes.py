@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from lora_engine.errors import NotFound
-from lora_engine.spec.run import OptimizationSpec, RunSpec, spec_from
+from lora_engine.spec.optimization import OptimizationSpec
+from lora_engine.spec.parse import spec_from
+from lora_engine.spec.run import RunSpec
 
 RECIPES = {
     "pirate": "Pirate speech",

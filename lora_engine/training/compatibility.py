@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from lora_engine.devices import CPU, list_devices
 from lora_engine.errors import FieldProblem
 from lora_engine.settings import Settings
-from lora_engine.spec.method import MethodSpec
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL = ("bitsandbytes", "tensorboard", "wandb", "trackio")
 ADAPTER_ONLY = (

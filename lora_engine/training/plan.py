@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lora_engine.spec.run import OptimizationSpec
+from lora_engine.spec import OptimizationSpec
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lora_engine.data.class_labels import refuse_other_task
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
-from lora_engine.spec.run import MethodSpec, RunSpec
+from lora_engine.spec import MethodSpec, RunSpec
 from lora_engine.training.compatibility import this_machine, unavailable
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 

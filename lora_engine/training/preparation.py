@@ -16,7 +16,7 @@ from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Identity
 from lora_engine.training.checkpointing.identity import identity_of
 from lora_engine.training.memory.usage import memory_bytes

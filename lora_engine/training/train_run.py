@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.save_and_resume import (
     checkpoint_to_resume,
     keep_best_result,

@@ -14,7 +14,7 @@ from gradio.components import Component
 
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
-from lora_engine.spec.recipes import recipe_spec
+from lora_engine.spec import recipe_spec
 from pages import RUNS
 from pages.runs import controls, curves, run_table, samples_and_updates
 from pages.runs.run_figures import STEP, TIME, TOKENS

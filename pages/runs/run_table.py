@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from lora_engine.engine import Engine
 from lora_engine.runs.service import RunView
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from pages import RUNS
 from pages.runs.curves import MOST
 from pages.shared import layout

@@ -1,6 +1,6 @@
 """Form fields made from the spec's own metadata, and a spec document made from the fields.
 
-A field's label, help, bounds, choices and default stand once, in `lora_engine.spec.run`;
+A field's label, help, bounds, choices and default stand once, in `lora_engine.spec`;
 here they become Gradio components. Nothing is checked here but how text is read: the document
 goes to `spec_from`, which reports everything that is wrong at once, by path.
 """
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from pages.shared.wiring import field_id
 
 Model = TypeVar("Model", bound=BaseModel)

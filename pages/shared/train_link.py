@@ -8,8 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.spec.recipes import RECIPES, recipe_spec
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from pages import TRAIN
 from pages.shared import layout
 

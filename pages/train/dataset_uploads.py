@@ -15,7 +15,7 @@ from lora_engine.data import delete_upload, list_uploads, save_upload
 from lora_engine.data.files import EXTENSIONS
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spec.recipes import RECIPES, recipe_spec
+from lora_engine.spec import RECIPES, recipe_spec
 from pages.shared import layout
 from pages.shared.wiring import problem_box, wire
 from pages.train.form_fields import dataset_choices

@@ -9,7 +9,7 @@ import gradio as gr
 from lora_engine.base_models import list_base_models
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
-from lora_engine.spec.data import ColumnsSpec
+from lora_engine.spec import ColumnsSpec
 from lora_engine.training.compatibility import not_here, this_machine
 from pages.shared import layout
 from pages.shared.forms import SpecForm

@@ -13,8 +13,7 @@ import gradio as gr
 from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spec.recipes import RECIPES, recipe_spec
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import RECIPES, recipe_spec, spec_from
 from pages import RUNS, TRAIN
 from pages.shared import layout
 from pages.shared.forms import SpecForm

@@ -23,7 +23,7 @@ from lora_engine.run_folder.directory import (
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 from pages import RUNS
 from tests.browser.conftest import Server
 

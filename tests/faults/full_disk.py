@@ -20,7 +20,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.runs.states import OVER
 from lora_engine.settings import Settings
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 
 DISK_BYTES = 64 << 20

@@ -10,7 +10,7 @@ import pytest
 from lora_engine.run_folder import directory as run_directory
 from lora_engine.run_folder.directory import MetricsRow, RunDirectory
 from lora_engine.runs.curve import POINTS, read_curve
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 ROWS = 1_000_000
 ROW = {

@@ -20,7 +20,7 @@ from lora_engine.runs.launcher import is_stopped, lock_patiently, signal_worker
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training import worker
 from lora_engine.training.forward.packed import PackedPath
 from tests.training_runs import tiny_spec

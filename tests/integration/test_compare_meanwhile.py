@@ -15,7 +15,7 @@ from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.runs.states import ACTIVE, OVER, RunState
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 from tests.compare_models import save_adapter
 
 ASK = [Message("user", "What colour is the sky?")]

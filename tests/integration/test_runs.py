@@ -24,7 +24,7 @@ from lora_engine.errors import Conflict, EngineError
 from lora_engine.run_folder.directory import is_alive
 from lora_engine.runs.launcher import WorkerIdentity
 from lora_engine.runs.states import ACTIVE, OVER, RunState
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 
 PATIENCE_S = 120
 
@@ -211,7 +211,7 @@ import sys, time
 from pathlib import Path
 from lora_engine.engine import Engine
 from lora_engine.settings import load_settings
-from lora_engine.spec.run import read_spec
+from lora_engine.spec import read_spec
 engine = Engine(load_settings())
 engine.start()
 print(engine.runs.submit(read_spec(Path(sys.argv[1]))).id, flush=True)

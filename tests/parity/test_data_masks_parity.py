@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from lora_engine.data import Message, Row, default_chat_template, load_dataset, tokenize_rows
 from lora_engine.data.templates import Conversation, chat_template_of, render
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 from lora_engine.starter.tokenizer import train_tokenizer
 
 CHATML = """\

@@ -7,7 +7,7 @@ import copy
 import torch
 
 from lora_engine.base_models import BaseModel, load_base_model
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.kernels import fused_layers, fused_linear
 from lora_engine.training.models import adapter_model
 from tests.tiny import save_tiny_model

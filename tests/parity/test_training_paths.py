@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from lora_engine.data import TokenizedRow
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.forward.batches import IGNORED
 from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.forward.padded import PaddedPath

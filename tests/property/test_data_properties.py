@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from lora_engine.data import Dataset, Message, Row, load_dataset, split_rows, tokenize_rows
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_engine.spec.run import OptimizationSpec
+from lora_engine.spec import OptimizationSpec
 from lora_engine.training.plan import learning_rate, make_plan
 
 sizes = st.integers(1, 200)

@@ -3,7 +3,7 @@
 import pytest
 
 from lora_engine.errors import InvalidInput
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.compatibility import OPTIONAL, Machine, not_here, unavailable
 from lora_engine.training.preflight import check_run
 

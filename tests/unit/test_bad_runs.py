@@ -10,7 +10,7 @@ from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data.template_check import template_in
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.spec.run import MethodSpec, spec_from
+from lora_engine.spec import MethodSpec, spec_from
 from lora_engine.starter import MODEL_DIR
 from lora_engine.training.models.rank_bounds import adapted_sides, rank_problems
 from lora_engine.training.preflight import check_run

@@ -8,7 +8,7 @@ from lora_engine.data import load_dataset
 from lora_engine.data.sources import dataset_columns
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec, spec_from
+from lora_engine.spec import DatasetSpec, spec_from
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from lora_engine.data import Message, files, formats, load_dataset
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 
 ALPACA = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}

@@ -11,7 +11,7 @@ from lora_engine.data import preview
 from lora_engine.data import preview_rows as previewing_module
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 
 CHATML = """\
 {%- for message in messages %}

@@ -18,7 +18,7 @@ from lora_engine.data import (
 )
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 
 ROW = json.dumps({"prompt": "Hi", "completion": "Ho"})
 
@@ -196,7 +196,7 @@ def test_loading_a_starter_set_imports_no_heavy_library():
         "import sys\n"
         "from lora_engine.data import load_dataset\n"
         "from lora_engine.settings import load_settings\n"
-        "from lora_engine.spec.run import DatasetSpec\n"
+        "from lora_engine.spec import DatasetSpec\n"
         "load_dataset(DatasetSpec(), load_settings())\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'numpy', 'jinja2'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.checkpointing.checkpoints import Identity
 from lora_engine.training.checkpointing.identity import changes_since, spec_fields, spec_hash
 

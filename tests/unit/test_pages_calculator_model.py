@@ -9,7 +9,7 @@ import pytest
 from lora_engine import calculator
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import load_settings
-from lora_engine.spec.run import parse_spec
+from lora_engine.spec import parse_spec
 from pages.calculator import choices as choices
 from pages.calculator import export, whole_model
 from pages.shared.train_link import address_of, spec_in_address

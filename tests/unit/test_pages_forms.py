@@ -8,7 +8,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.errors import InvalidInput
-from lora_engine.spec.run import RunSpec, spec_from
+from lora_engine.spec import RunSpec, spec_from
 from pages.shared.forms import NONE, SpecForm
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.

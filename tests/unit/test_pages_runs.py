@@ -27,7 +27,7 @@ from lora_engine.runs import supervisor
 from lora_engine.runs.stall_detection import Stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from pages.runs import curves, run_figures, run_summary, run_table, samples_and_updates, view
 from pages.shared import live
 from pages.shared.no_adapter import no_adapter_html

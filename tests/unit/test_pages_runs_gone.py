@@ -15,7 +15,7 @@ from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from pages import runs
 from pages.runs import run_table, view
 

@@ -6,7 +6,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.compatibility import Machine
 from pages.shared.forms import SpecForm
 from pages.shared.train_link import address_of, opening_spec, spec_in_address

@@ -10,7 +10,7 @@ from lora_engine.run_folder.directory import (
     is_alive,
     try_lock,
 )
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 
 def row(step, loss=1.0, **more):

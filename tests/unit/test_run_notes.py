@@ -8,7 +8,7 @@ from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.runs.service import MAX_NOTE, read_note, read_tags
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 
 def test_a_note_keeps_its_lines_and_tags_come_once():

@@ -6,7 +6,7 @@ import pytest
 
 from lora_engine.errors import NotFound
 from lora_engine.runs.store import RunState, RunStore
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_engine.errors import InvalidInput, NotFound
-from lora_engine.spec.run import MAX_SPEC_BYTES, RunSpec, parse_spec, read_spec, spec_from
+from lora_engine.spec import MAX_SPEC_BYTES, RunSpec, parse_spec, read_spec, spec_from
 
 CONTRACT = """
 {"name": "pirate r8", "base_model": "starter",

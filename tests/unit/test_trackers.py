@@ -9,7 +9,7 @@ import pytest
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.spec.run import spec_from
+from lora_engine.spec import spec_from
 from lora_engine.training.reporting.trackers import open_trackers
 
 TRACKERS = ["tensorboard", "wandb", "trackio"]

@@ -12,7 +12,7 @@ from lora_engine.adapters.config import read_provenance
 from lora_engine.data import Row, load_dataset, split_rows
 from lora_engine.errors import NotFound
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec, RunSpec, spec_from
+from lora_engine.spec import DatasetSpec, RunSpec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
 
 STARTER_PREFIX = "starter:"

@@ -15,7 +15,7 @@ from lora_engine.compare.scoring.held_out_loss import PairedDifference
 from lora_engine.data import Row, load_dataset
 from lora_engine.errors import NotFound
 from lora_engine.settings import Settings
-from lora_engine.spec.run import DatasetSpec
+from lora_engine.spec import DatasetSpec
 
 KEPT_NATS = 0.05
 FORGOTTEN_NATS = 0.5

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lora_engine.base_models import BaseModel, fingerprint
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Identity
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers")

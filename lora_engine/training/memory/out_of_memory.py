@@ -22,7 +22,7 @@ from lora_engine.errors import EngineError
 from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.run_folder.result import FittingChange, MemoryShortage, RunProblem
 from lora_engine.settings import Settings
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, question_of
 from lora_engine.training.memory.usage import peak_memory_bytes
 

@@ -20,7 +20,7 @@ from lora_engine.calculator.memory_request import GIB, Margins, MemoryEstimate, 
 from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.run_spec import choice_of
 from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 FILE = "prediction.json"
 MARGIN_ITEMS = ("fragmentation", "CPU overhead", "loading")

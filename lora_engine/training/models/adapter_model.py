@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.files import atomic_folder
-from lora_engine.spec.data import Task
-from lora_engine.spec.method import MethodSpec
+from lora_engine.spec import MethodSpec, Task
 from lora_engine.training.models.lora_init import (
     ADAPTER,
     Factors,

@@ -15,7 +15,7 @@ from lora_engine.base_models import BaseModel
 from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_transformers
-from lora_engine.spec.data import Task
+from lora_engine.spec import Task
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 from lora_engine.training.forward.padded import PaddedBatch
 from lora_engine.training.loop import Scores

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import FieldProblem
-from lora_engine.spec.method import MethodSpec
+from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
     from torch import nn

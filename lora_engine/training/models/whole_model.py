@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_folder
-from lora_engine.spec.method import MethodSpec
+from lora_engine.spec import MethodSpec
 from lora_engine.training.models.trained_model import (
     CHAT_TEMPLATE,
     ModuleUpdate,

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
-from lora_engine.spec.method import MethodSpec
-from lora_engine.spec.run import OptimizationSpec
+from lora_engine.spec import MethodSpec, OptimizationSpec
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder.directory import MetricsRow, RunDirectory
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 PROJECT = "rankscope"
 SHOWN = (

@@ -1,0 +1,63 @@
+"""From JSON to a checked spec, with every problem reported together, each with its path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lora_engine.errors import FieldProblem, InvalidInput, NotFound
+from lora_engine.spec.run import RunSpec
+
+MAX_SPEC_BYTES = 1_000_000
+REMEDY = "Correct these fields; docs/spec.md lists every field with its bounds."
+
+
+def parse_spec(text: str | bytes) -> RunSpec:
+    """The spec in a JSON document.
+
+    Raises InvalidInput naming every unknown key, wrong type and crossed bound with its path.
+    """
+    if len(text) > MAX_SPEC_BYTES:
+        problem = FieldProblem("spec", f"{len(text):,} bytes, at most {MAX_SPEC_BYTES:,} allowed")
+        raise InvalidInput("The spec", [problem], REMEDY)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = FieldProblem("spec", f"not JSON ({error})")
+        raise InvalidInput("The spec", [problem], REMEDY) from None
+    return spec_from(document)
+
+
+def spec_from(document: Any) -> RunSpec:
+    """The spec in parsed JSON. Raises InvalidInput as `parse_spec` does."""
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput("The spec", _problems(error), REMEDY) from None
+
+
+def read_spec(path: Path) -> RunSpec:
+    """The spec in a file. Raises NotFound, or InvalidInput as `parse_spec` does."""
+    if not path.is_file():
+        raise NotFound(f"There is no spec file {path}.", "Give the path of a JSON file.")
+    with path.open("rb") as file:
+        return parse_spec(file.read(MAX_SPEC_BYTES + 1))
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    problems = []
+    for item in error.errors():
+        names = [str(part) for part in item["loc"]]
+        # pydantic ends the path of a union's member with that member's own description
+        path = ".".join(name for name in names if not name.startswith(("literal[", "list[")))
+        received = repr(item["input"])
+        if len(received) > 80:
+            received = received[:77] + "..."
+        message = (
+            "unknown key" if item["type"] == "extra_forbidden" else f"{item['msg']}, got {received}"
+        )
+        problems.append(FieldProblem(path or "spec", message))
+    return problems
