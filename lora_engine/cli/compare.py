@@ -13,7 +13,7 @@ import typer
 
 from lora_engine.base_models import STARTER
 from lora_engine.cli.output import JsonFlag, print_json
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse, layers_in
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings, parse_layers
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.generate.prompt_set import (
     PromptAnswers,
@@ -90,7 +90,9 @@ def compare(
     started = time.perf_counter()
     questions = [case.prompt for case in cases]
     answer = answer_conversation if conversation else answer_prompts
-    answered = list(answer(model, questions, sampling, system=system.strip() or None, uses=uses))
+    answered = list(
+        answer(model, questions, sampling, system=system.strip() or None, adapter_settings=uses)
+    )
     document = {
         "columns": [_column(name, uses) for name in model.columns],
         "warnings": model.warnings(),
@@ -122,7 +124,7 @@ def _sampling(**values: Any) -> Sampling:
 
 def _uses(
     adapters: Sequence[str], strengths: Sequence[float], layers: Sequence[str]
-) -> dict[str, AdapterUse]:
+) -> dict[str, AdapterSettings]:
     """How each adapter is used; as trained where nothing is given."""
     if max(len(strengths), len(layers)) > len(adapters):
         raise EngineError(
@@ -131,11 +133,11 @@ def _uses(
             "Give each at most once for an adapter, in the order of the adapters.",
         )
     given = zip_longest(strengths, layers)
-    uses = [AdapterUse(1.0 if s is None else s, layers_in(text or "")) for s, text in given]
+    uses = [AdapterSettings(1.0 if s is None else s, parse_layers(text or "")) for s, text in given]
     return dict(zip(adapters, uses, strict=False))
 
 
-def _column(name: str, uses: Mapping[str, AdapterUse]) -> dict[str, Any]:
+def _column(name: str, uses: Mapping[str, AdapterSettings]) -> dict[str, Any]:
     use = uses.get(name, AS_TRAINED)
     return {"name": name, "strength": use.strength, "layers_off": sorted(use.layers_off)}
 
@@ -147,9 +149,9 @@ def _add_checks(
     check: Check,
     expect: str,
 ) -> None:
-    from lora_engine.compare.scoring.set_report import checked
+    from lora_engine.compare.scoring.set_report import check_answers
 
-    rows = checked(cases, answered, check, expect)
+    rows = check_answers(cases, answered, check, expect)
     for item, row in zip(document["prompts"], rows, strict=True):
         item["expected"] = row.expected
         for answer, verdict in zip(item["answers"], row.answers, strict=True):
@@ -161,7 +163,7 @@ def _add_tokens(
     model: ComparisonModel,
     system: str,
     conversation: bool,
-    uses: Mapping[str, AdapterUse],
+    uses: Mapping[str, AdapterSettings],
 ) -> None:
     """Each answer scored token by token under every column, in place; an empty one has none."""
     from lora_engine.compare.scoring.token_comparison import compare_tokens
@@ -182,10 +184,10 @@ def _held_out(
     engine: Engine,
     model: ComparisonModel,
     adapters: Sequence[str],
-    uses: Mapping[str, AdapterUse],
+    uses: Mapping[str, AdapterSettings],
 ) -> list[Mapping[str, Any]]:
     """Base and adapters on the rows that the first adapter never saw, paired."""
-    from lora_engine.compare.prompts.held_out_rows import held_out_rows, trained_with
+    from lora_engine.compare.prompts.held_out_rows import held_out_rows, training_spec_of
     from lora_engine.compare.scoring.held_out_loss import paired_difference, row_losses
     from lora_engine.data import tokenize_rows
 
@@ -194,19 +196,19 @@ def _held_out(
     settings: Settings = engine.settings
     folder = engine.adapters.get(adapters[0]).path
     rows = held_out_rows(folder, settings)[:MAX_HELD_OUT]
-    length = trained_with(folder).optimization.max_length
+    length = training_spec_of(folder).optimization.max_length
     tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
-    losses = list(row_losses(model, tokenized, uses=uses))
+    losses = list(row_losses(model, tokenized, adapter_settings=uses))
     pairs = [paired_difference(losses, name) for name in model.columns if name != BASE_COLUMN]
     return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
 
 
-def _print(document: Mapping[str, Any], uses: Mapping[str, AdapterUse]) -> None:
+def _print(document: Mapping[str, Any], uses: Mapping[str, AdapterSettings]) -> None:
     for asked in document["prompts"]:
         typer.echo(f"\n{asked['prompt']}")
         for answer in asked["answers"]:
             verdict = {True: " [passes]", False: " [fails]"}.get(answer.get("passes"), "")
-            heading = uses.get(answer["name"], AS_TRAINED).named(answer["name"])
+            heading = uses.get(answer["name"], AS_TRAINED).label(answer["name"])
             typer.echo(f"  {heading}: {answer['text']}{verdict}")
             for token in (answer.get("detail") or {}).get("tokens", ()):
                 shown = "  ".join(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import resolve_base_model
 from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.compatibility import Foreseen, foresee
+from lora_engine.compare.generate.compatibility import AdapterMismatches, find_mismatches
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.generate.sampling import Sampling
@@ -31,7 +31,7 @@ class Comparisons:
         folders = {name: resolve_adapter(name, self._settings) for name in adapters}
         return self._pool.get(resolve_base_model(base, self._settings), folders)
 
-    def check_compatibility(self, base: str, adapters: Sequence[str]) -> Foreseen:
+    def check_compatibility(self, base: str, adapters: Sequence[str]) -> AdapterMismatches:
         """What is wrong with these adapters on this base, found without loading either.
 
         Raises EngineError for an unknown adapter.
@@ -41,8 +41,8 @@ class Comparisons:
             found = resolve_base_model(base, self._settings)
         except EngineError:
             # The adapters can still be chosen; a question to them reports the missing base.
-            return Foreseen({}, {})
-        return foresee(found, folders)
+            return AdapterMismatches({}, {})
+        return find_mismatches(found, folders)
 
     def answer_prompts(
         self, base: str, adapters: Sequence[str], prompts: Sequence[str], sampling: Sampling

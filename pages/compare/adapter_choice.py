@@ -9,9 +9,9 @@ from gradio.components import Component
 
 from lora_engine.adapters.library import AdapterSummary
 from lora_engine.base_models import STARTER
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse, layers_text
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings, format_layers
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.generate.remote_server import Server
+from lora_engine.compare.generate.remote_server import RemoteServer
 from lora_engine.compare.prompts.suggestions import suggested_prompts
 from lora_engine.engine import Engine
 from pages.compare import conversation, token_by_token
@@ -68,7 +68,7 @@ def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[st
 
 
 def begun(
-    engine: Engine, base: str, chosen: Sequence[str], server: Server | None
+    engine: Engine, base: str, chosen: Sequence[str], server: RemoteServer | None
 ) -> tuple[str, list[gr.Chatbot]]:
     """The line under the columns, red for what will not fit; every column emptied and named."""
     wrong = engine.compare.check_compatibility(base, chosen).other_template
@@ -93,7 +93,7 @@ def uses_as_trained(engine: Engine, chosen: Sequence[str]) -> list[Component]:
     return use_fields([(conversation.title(engine, name), AS_TRAINED) for name in chosen])
 
 
-def use_fields(adapters: Sequence[tuple[str, AdapterUse]]) -> list[Component]:
+def use_fields(adapters: Sequence[tuple[str, AdapterSettings]]) -> list[Component]:
     """The strengths and the layers off of adapters by title; the other fields hidden."""
     rest = range(MAX_ADAPTERS - len(adapters))
     return [
@@ -103,7 +103,7 @@ def use_fields(adapters: Sequence[tuple[str, AdapterUse]]) -> list[Component]:
         ),
         *(gr.Slider(value=1.0, visible=False) for _ in rest),
         *(
-            gr.Textbox(layers_text(use.layers_off), label=f"Layers off in {title}", visible=True)
+            gr.Textbox(format_layers(use.layers_off), label=f"Layers off in {title}", visible=True)
             for title, use in adapters
         ),
         *(gr.Textbox("", visible=False) for _ in rest),

@@ -14,9 +14,10 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.comparison_model import ColumnProgress, ComparisonModel, Progress
-from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_together
-from lora_engine.compare.scoring.column_proof import integrity
+from lora_engine.compare.generate.answer_progress import AnswerProgress, ColumnProgress
+from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_local_and_remote
+from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.engine import Engine
 from pages.compare import token_by_token
 from pages.compare.conversation import COLUMNS, Said, Turn, column_as, failed_turn, turn
@@ -103,7 +104,7 @@ def answer_columns(
         yield Step(status + who.warnings, _columns(said, answered), who)
     if stopped.is_set():
         return
-    proof = integrity(model, said.requests(asking)[0].messages)
+    proof = prove_columns(model, said.requests(asking)[0].messages)
     badge = token_by_token.badge(proof, who.titles.__getitem__)
     yield Step(status + who.warnings + badge, _columns(said, answered), who)
 
@@ -120,17 +121,17 @@ def _progress(
     asking: Sequence[list[Turn]],
     stopped: StopSignal,
     shown: Collection[str],
-) -> Iterator[Progress]:
+) -> Iterator[AnswerProgress]:
     """What the columns in `shown` answer, the other server's among them."""
     requests = [one for one in said.requests(asking) if one.name in shown]
     if SERVER_COLUMN not in shown:
         return model.answer_all(requests, said.sampling, stopped)
     messages = said.server_messages(asking)
-    return answer_together(model, requests, said.server, messages, said.sampling, stopped)
+    return answer_local_and_remote(model, requests, said.server, messages, said.sampling, stopped)
 
 
 def status_html(
-    said: Said, titles: Mapping[str, str], progress: Progress, limit: int | None
+    said: Said, titles: Mapping[str, str], progress: AnswerProgress, limit: int | None
 ) -> str:
     """One line a column: tokens, speed, why it ended; and a word where the context runs out."""
     lines, fullest = [], 0.0

@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.generate.adapter_settings import layers_text
+from lora_engine.compare.generate.adapter_settings import format_layers
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.scoring.token_comparison import (
     compare_tokens,
     layer_contributions,
+    score_without_layers,
     strength_curve,
-    without_layers,
 )
 from lora_engine.data import Message
 from lora_engine.engine import Engine
@@ -67,14 +67,14 @@ def section(engine: Engine, talk: Talk, chat: Handlers) -> None:
     def switch_layers(on: list[int], index: int, *values: Any) -> str:
         model, said, messages, answer = _looked_at(engine, talk, index, values)
         off = frozenset(model.adapter_layers(said.chosen[0])) - frozenset(on)
-        found = without_layers(model, said.chosen[0], messages, answer, off)
+        found = score_without_layers(model, said.chosen[0], messages, answer, off)
         return token_by_token.switched(found, off)
 
     def use_layers(request: gr.Request, on: list[int], *values: Any) -> Iterator[tuple]:
         model, said = _model_of(engine, talk, values)
         off = frozenset(model.adapter_layers(said.chosen[0])) - frozenset(on)
         for shown in chat.adjust(0, request, said.with_layers_off(off)):
-            yield (layers_text(off), *shown)
+            yield (format_layers(off), *shown)
 
     layers = [parts.layers, parts.off, parts.switched, parts.use]
     shown = [parts.tokens, parts.curve, *layers, parts.table]
@@ -118,7 +118,7 @@ def _close_look(
     try:
         curve = token_by_token.strength_figure(strength_curve(model, column, messages, answer))
         points = layer_contributions(model, column, messages, answer)
-        whole = without_layers(model, column, messages, answer, use.layers_off)
+        whole = score_without_layers(model, column, messages, answer, use.layers_off)
     except EngineError:
         # DoRA and modules trained whole have no strength or layers to vary; the tokens still do.
         hidden = gr.CheckboxGroup(visible=False), "", gr.Button(visible=False)

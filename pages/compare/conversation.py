@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse, layers_in
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN, Request
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings, parse_layers
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN, AnswerRequest
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN
-from lora_engine.compare.generate.remote_server import Server, Servers
+from lora_engine.compare.generate.remote_server import RemoteServer, RemoteServers
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.sessions.session_store import Kept, kept_at
 from lora_engine.data import Message
@@ -50,8 +50,8 @@ class Said:
     system: str
     memory: str
     sampling: Sampling
-    uses: list[AdapterUse]
-    server: Server | None
+    uses: list[AdapterSettings]
+    server: RemoteServer | None
     session: Kept | None
     histories: list[list[Turn]]
 
@@ -64,10 +64,10 @@ class Said:
     def opening(self) -> list[Message]:
         return [Message("system", self.system)] if self.system.strip() else []
 
-    def requests(self, histories: Sequence[Sequence[Turn]]) -> list[Request]:
+    def requests(self, histories: Sequence[Sequence[Turn]]) -> list[AnswerRequest]:
         """One request a local column to answer the last question of its history."""
         return [
-            Request(name, name, self._messages(histories, index), self.use_of(name))
+            AnswerRequest(name, name, self._messages(histories, index), self.use_of(name))
             for index, name in enumerate([BASE_COLUMN, *self.chosen])
         ]
 
@@ -75,7 +75,7 @@ class Said:
         """What the other server is asked."""
         return self._messages(histories, 1 + len(self.chosen))
 
-    def use_of(self, column: str) -> AdapterUse:
+    def use_of(self, column: str) -> AdapterSettings:
         """How a column uses its adapter; the base and another server have none to change."""
         return dict(zip(self.chosen, self.uses, strict=True)).get(column, AS_TRAINED)
 
@@ -96,7 +96,7 @@ class Said:
 
     def headed(self, column: str, title: str) -> str:
         """`heading` of a column whose title is known."""
-        return self.use_of(column).named(title)
+        return self.use_of(column).label(title)
 
     def _messages(self, histories: Sequence[Sequence[Turn]], index: int) -> list[Message]:
         if self.memory == BASE:
@@ -122,7 +122,7 @@ class Talk:
     layers_off: Sequence[gr.Textbox]
     server: gr.Textbox
     session: gr.Textbox
-    servers: Servers
+    servers: RemoteServers
     columns: Sequence[gr.Chatbot]
 
     @property
@@ -148,7 +148,7 @@ class Talk:
         layers_off, rest = rest[: len(self.layers_off)], rest[len(self.layers_off) :]
         server, session, *histories = rest
         uses = [
-            AdapterUse(float(strength), layers_in(layers or ""))
+            AdapterSettings(float(strength), parse_layers(layers or ""))
             for strength, layers, _ in zip(strengths, layers_off, chosen or [], strict=False)
         ]
         return Said(

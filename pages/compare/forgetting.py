@@ -10,7 +10,7 @@ import gradio as gr
 from lora_engine.compare.scoring.forgetting import (
     FORGOTTEN_NATS,
     KEPT_NATS,
-    forgetting,
+    classify_forgetting,
     general_rows_for,
 )
 from lora_engine.engine import Engine
@@ -63,7 +63,7 @@ def section(engine: Engine, talk: Talk) -> None:
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)
         with stops.running(request) as stopped:
             found = yield from held_out_losses.losses(model, rows, length, stopped)
-        yield held_out_losses.differences(found, chosen, title, forgetting) + EXPLAINED
+        yield held_out_losses.differences(found, chosen, title, classify_forgetting) + EXPLAINED
 
     wire([measure.click], measure_forgetting, [upload, talk.adapters, talk.base], [result],
          problem=problem)  # fmt: skip

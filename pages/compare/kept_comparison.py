@@ -107,7 +107,7 @@ def columns_of(session: Session) -> list[gr.Chatbot]:
                 ],
                 f"{one.title}: not connected"
                 if one.name == SERVER_COLUMN
-                else one.use.named(one.title),
+                else one.use.label(one.title),
                 bool(one.template_mismatch),
             )
             for one in session.columns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gradio as gr
 
 from lora_engine.base_models import STARTER
-from lora_engine.compare.generate.remote_server import Servers
+from lora_engine.compare.generate.remote_server import RemoteServers
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.engine import Engine
 from pages import COMPARE
@@ -68,8 +68,8 @@ def build(engine: Engine) -> gr.Blocks:
                 sampling = forms.number_fields(Sampling)
         server, session = hidden_field("server"), hidden_field("session")
         talk = Talk(
-            adapters, base, system, memory, sampling, strengths, off, server, session, Servers(),
-            columns,
+            adapters, base, system, memory, sampling, strengths, off, server, session,
+            RemoteServers(), columns,
         )  # fmt: skip
         does = chat_section.connect(engine, talk, chat)
         server_fields = remote_server.section(engine, talk, chat)

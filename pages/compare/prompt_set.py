@@ -12,10 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.generate.prompt_set import PromptAnswers, answering_prompts
-from lora_engine.compare.prompts.held_out_rows import held_out_rows, trained_with
-from lora_engine.compare.prompts.prompt_file import case_of, cases_in, read_cases
-from lora_engine.compare.scoring.set_report import checked
+from lora_engine.compare.generate.prompt_set import PromptAnswers, answer_prompts_with_ticks
+from lora_engine.compare.prompts.held_out_rows import held_out_rows, training_spec_of
+from lora_engine.compare.prompts.prompt_file import case_from_row, parse_cases, read_cases
+from lora_engine.compare.scoring.set_report import check_answers
 from lora_engine.data import Row
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -84,20 +84,20 @@ class _Handlers:
         return "\n".join(case.as_line() for case in read_cases(Path(path)))
 
     def take_held_out(self, chosen: list[str]) -> str:
-        return "\n".join(case_of(row).as_line() for row in self._held_out(chosen))
+        return "\n".join(case_from_row(row).as_line() for row in self._held_out(chosen))
 
     def answer_all(
         self, request: gr.Request, text: str, check: str, expected: str, *values: Any
     ) -> Iterator[tuple]:
         """Outputs: summary, table, differences, download."""
         said = self.talk.read(values)
-        cases = cases_in(text)
+        cases = parse_cases(text)
         model = self.engine.compare.model(said.base, said.chosen)
         questions, system = [case.prompt for case in cases], said.system.strip() or None
         heading, done = partial(said.heading, self.engine), list[PromptAnswers]()
         with self.stops.running(request) as stopped:
             uses = dict(zip(said.chosen, said.uses, strict=True))
-            for answered in answering_prompts(
+            for answered in answer_prompts_with_ticks(
                 model, questions, said.sampling, stopped, system, uses
             ):
                 if answered is None:  # a closed tab ends the handler at a yield
@@ -105,10 +105,10 @@ class _Handlers:
                     continue
                 done.append(answered)
                 words = held_out_losses.progress_html(len(done), len(cases), "prompts answered")
-                rows = checked(cases, done, None, "")
+                rows = check_answers(cases, done, None, "")
                 yield (words, set_report.table(rows, heading, False), "", gr.skip())
         wanted = None if check == NOTHING else check
-        rows = checked(cases, done, wanted, expected)
+        rows = check_answers(cases, done, wanted, expected)
         mismatches = {self.title(n): words for n, words in model.template_mismatches().items()}
         yield (
             set_report.summary(rows, heading) + token_by_token.mismatches(mismatches),
@@ -120,7 +120,7 @@ class _Handlers:
     def compare_losses(self, request: gr.Request, chosen: list[str], base: str) -> Iterator[str]:
         """The mean loss of base and adapters on the first adapter's held-out rows."""
         rows = self._held_out(chosen)
-        length = trained_with(self.engine.adapters.get(chosen[0]).path).optimization.max_length
+        length = training_spec_of(self.engine.adapters.get(chosen[0]).path).optimization.max_length
         model = self.engine.compare.model(base, chosen)
         with self.stops.running(request) as stopped:
             found = yield from held_out_losses.losses(model, rows, length, stopped)

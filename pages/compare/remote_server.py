@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.generate.remote_server import Server, server_at
+from lora_engine.compare.generate.remote_server import RemoteServer, parse_remote_server
 from lora_engine.compare.sessions.session_store import SessionServer
 from lora_engine.engine import Engine
 from pages.compare import adapter_choice
@@ -61,7 +61,7 @@ def section(engine: Engine, talk: Talk, chat: Chat) -> ServerFields:
     def connect_server(
         url: str, name: str, key: str, before: str, base: str, chosen: list[str]
     ) -> tuple:
-        server = server_at(url, name, key)
+        server = parse_remote_server(url, name, key)
         connected = talk.servers.add(server)
         if before == LOST:  # what was said in the reopened columns stays
             columns: list[Any] = [gr.skip()] * len(talk.columns)
@@ -72,7 +72,7 @@ def section(engine: Engine, talk: Talk, chat: Chat) -> ServerFields:
     def remove_server(base: str, chosen: list[str]) -> tuple:
         return ("", *begun(base, chosen, None))
 
-    def begun(base: str, chosen: list[str], server: Server | None) -> tuple:
+    def begun(base: str, chosen: list[str], server: RemoteServer | None) -> tuple:
         status, columns = adapter_choice.begun(engine, base, chosen, server)
         return ("", status, "", "", *columns)
 

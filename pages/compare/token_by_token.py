@@ -12,8 +12,8 @@ from lora_engine.compare.generate.comparison_model import BASE_COLUMN
 from lora_engine.compare.scoring.column_proof import IntegrityProof
 from lora_engine.compare.scoring.token_comparison import (
     Alternative,
-    LayerSwitch,
-    Point,
+    CurvePoint,
+    LayersOffScores,
     TokenComparison,
     TokenDetail,
 )
@@ -127,7 +127,7 @@ def token_table(found: TokenComparison, column: str) -> str:
     return table_value(TOKEN_COLUMNS, rows)
 
 
-def strength_figure(points: Sequence[Point]) -> str:
+def strength_figure(points: Sequence[CurvePoint]) -> str:
     """ln p of the answer against the strength of the adapter, as a figure's JSON."""
     return figures.to_json(
         figures.curve(
@@ -140,7 +140,7 @@ def strength_figure(points: Sequence[Point]) -> str:
     )
 
 
-def layer_bars(points: Sequence[Point], whole: LayerSwitch) -> str:
+def layer_bars(points: Sequence[CurvePoint], whole: LayersOffScores) -> str:
     """What the answer loses in ln p without the adapter in each layer, as a list of bars."""
     lost = [(int(point.x), whole.full - point.log_probability) for point in points]
     most = max((abs(nats) for _, nats in lost), default=0.0) or 1.0
@@ -157,7 +157,7 @@ def layer_bars(points: Sequence[Point], whole: LayerSwitch) -> str:
     )
 
 
-def switched(found: LayerSwitch, off: frozenset[int]) -> str:
+def switched(found: LayersOffScores, off: frozenset[int]) -> str:
     """ln p of the answer with these layers off, beside the base's and the whole adapter's."""
     without = (
         f"without layer{'s' if len(off) > 1 else ''} {', '.join(map(str, sorted(off)))} "

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lora_engine.compare.generate.comparison_model import Progress
+from lora_engine.compare.generate.answer_progress import AnswerProgress
 from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.scoring.column_proof import integrity
+from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -60,7 +60,7 @@ def until(engine: Engine, condition) -> None:
         engine.runs.refresh()
 
 
-def texts(progress: Progress) -> dict[str, str]:
+def texts(progress: AnswerProgress) -> dict[str, str]:
     assert progress.finished
     return {name: column.text for name, column in progress.columns.items()}
 
@@ -77,7 +77,7 @@ def test_an_answer_goes_on_while_a_run_is_started_and_trains(engine, adapter, sp
     assert engine.runs.get(run_id).record.state is RunState.RUNNING
     *_, last = steps
     assert texts(last) == texts(undisturbed)
-    assert integrity(model, ASK).base_is_base
+    assert prove_columns(model, ASK).base_is_base
 
     until(engine, lambda: engine.runs.get(run_id).record.state in OVER)
     assert engine.runs.get(run_id).record.state is RunState.FINISHED, engine.runs.log_tail(run_id)

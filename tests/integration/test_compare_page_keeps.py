@@ -11,7 +11,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.base_models import resolve_base_model
-from lora_engine.compare.generate.remote_server import Servers, server_at
+from lora_engine.compare.generate.remote_server import RemoteServers, parse_remote_server
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.sessions.session_store import Session, kept_at
 from lora_engine.data import Message
@@ -51,7 +51,7 @@ class Chatting:
                 *one, memory_field(), [gr.Textbox() for _ in Sampling.model_fields],
                 [strength(n) for n in range(MAX_ADAPTERS)],
                 [layers_off(n) for n in range(MAX_ADAPTERS)],
-                hidden_field("server"), hidden_field("session"), Servers(),
+                hidden_field("server"), hidden_field("session"), RemoteServers(),
                 [column(n) for n in range(COLUMNS)],
             )  # fmt: skip
             self.does = Handlers(engine, self.talk, Chat())
@@ -124,7 +124,7 @@ def test_the_next_question_can_be_typed_while_this_one_is_answered(chatting: Cha
 
 
 def test_a_failed_server_says_so_in_its_bubble_and_no_model_reads_it(chatting: Chatting) -> None:
-    server = chatting.talk.servers.add(server_at("http://127.0.0.1:1/v1", "other"))
+    server = chatting.talk.servers.add(parse_remote_server("http://127.0.0.1:1/v1", "other"))
     *_, answered, last = chatting.does.ask(TAB, QUESTION, *chatting.values(server))
     bubble = answered[7][-1]
     assert "The server 127.0.0.1:1 gave no answer" in bubble["content"]

@@ -22,8 +22,12 @@ from lora_engine.cancellation import NEVER_STOPPED
 from lora_engine.compare.generate import remote_server as server_module
 from lora_engine.compare.generate.answer_progress import ColumnProgress
 from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
-from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_together
-from lora_engine.compare.generate.remote_server import RemoteAnswer, Servers, server_at
+from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_local_and_remote
+from lora_engine.compare.generate.remote_server import (
+    RemoteAnswer,
+    RemoteServers,
+    parse_remote_server,
+)
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
@@ -77,9 +81,9 @@ def finished(answer: RemoteAnswer) -> ColumnProgress:
 
 def test_a_real_server_gives_the_answer_that_the_same_model_gives_here(served, settings):
     model = ComparisonModel.load(resolve_base_model("starter", settings), {}, settings)
-    server = server_at(served, str(MODEL_DIR), KEY)
+    server = parse_remote_server(served, str(MODEL_DIR), KEY)
     steps = list(
-        answer_together(
+        answer_local_and_remote(
             model,
             [Request("base", "base", ASK)],
             server,
@@ -99,11 +103,13 @@ def test_a_real_server_gives_the_answer_that_the_same_model_gives_here(served, s
 
 def test_a_real_server_ends_at_the_token_limit_and_names_its_own_errors(served):
     short = finished(
-        RemoteAnswer(server_at(served, str(MODEL_DIR)), ASK, Sampling(max_new_tokens=3))
+        RemoteAnswer(parse_remote_server(served, str(MODEL_DIR)), ASK, Sampling(max_new_tokens=3))
     )
     assert short.finished == "token limit"
     assert short.tokens == 3
-    unknown = finished(RemoteAnswer(server_at(served, "no/such-model", KEY), ASK, Sampling()))
+    unknown = finished(
+        RemoteAnswer(parse_remote_server(served, "no/such-model", KEY), ASK, Sampling())
+    )
     assert unknown.finished == "failed"
     assert "answered 4" in unknown.problem or "answered 5" in unknown.problem
     assert KEY not in unknown.problem
@@ -113,7 +119,9 @@ def test_a_server_that_is_not_there_is_named():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    found = finished(RemoteAnswer(server_at(f"http://127.0.0.1:{port}/v1", "m"), ASK, Sampling()))
+    found = finished(
+        RemoteAnswer(parse_remote_server(f"http://127.0.0.1:{port}/v1", "m"), ASK, Sampling())
+    )
     assert f"127.0.0.1:{port} gave no answer" in found.problem
 
 
@@ -172,7 +180,7 @@ def test_a_bad_server_ends_its_column_with_a_sentence_and_never_the_key(
     hostile, monkeypatch, status, lines, headers, said
 ):
     monkeypatch.setattr(server_module, "MAX_ANSWER_BYTES", 9_999)
-    server = server_at(hostile(status, lines, headers), "m", KEY)
+    server = parse_remote_server(hostile(status, lines, headers), "m", KEY)
     found = finished(RemoteAnswer(server, ASK, Sampling()))
     assert found.finished == "failed"
     assert said in found.problem
@@ -182,14 +190,14 @@ def test_a_bad_server_ends_its_column_with_a_sentence_and_never_the_key(
 def test_odd_but_harmless_events_are_passed_over(hostile):
     lines = [b": comment", b"", b'data: {"choices": []}', b'data: {"choices": [{"delta": null}]}']
     lines += [b'data: {"choices": [{"delta": {"content": 3}}], "usage": null}', piece("blue")]
-    found = finished(RemoteAnswer(server_at(hostile(200, lines), "m"), ASK, Sampling()))
+    found = finished(RemoteAnswer(parse_remote_server(hostile(200, lines), "m"), ASK, Sampling()))
     assert (found.text, found.finished) == ("blue", "end")
 
 
 def test_a_failed_server_leaves_the_other_columns_alone(hostile, settings):
     model = ComparisonModel.load(resolve_base_model("starter", settings), {}, settings)
-    server = server_at(hostile(500, []), "m")
-    *_, last = answer_together(
+    server = parse_remote_server(hostile(500, []), "m")
+    *_, last = answer_local_and_remote(
         model, [Request("base", "base", ASK)], server, ASK, Sampling(), NEVER_STOPPED
     )
     assert "blue" in last.columns["base"].text
@@ -216,15 +224,15 @@ def test_a_failed_server_leaves_the_other_columns_alone(hostile, settings):
 )
 def test_what_is_no_server_is_refused(url, model, key):
     with pytest.raises(EngineError):
-        server_at(url, model, key)
+        parse_remote_server(url, model, key)
 
 
 def test_a_key_is_in_no_text_of_a_server_and_the_oldest_server_is_forgotten(monkeypatch):
-    server = server_at("https://host/v1/", "m", KEY)
+    server = parse_remote_server("https://host/v1/", "m", KEY)
     assert server.url == "https://host/v1"
     assert KEY not in f"{server!r} {server} {server.title}"
     monkeypatch.setattr(server_module, "MAX_SERVERS", 2)
-    servers = Servers()
+    servers = RemoteServers()
     first, second, third = (servers.add(server) for _ in range(3))
     assert servers.get(third) == servers.get(second) == server
     with pytest.raises(NotFound):

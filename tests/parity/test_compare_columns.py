@@ -6,7 +6,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lora_engine.compare.generate import decode
-from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
 from lora_engine.data import Message
@@ -55,7 +55,7 @@ def test_columns_of_one_batch_equal_separate_generations(
     model = ComparisonModel.load(base, {"first": first, "second": second}, settings)
     adapters = {"base": None, "first": first, "second": second}
     requests = [
-        Request(f"{column} {number}", column, messages)
+        AnswerRequest(f"{column} {number}", column, messages)
         for number, messages in enumerate((SHORT, LONG))
         for column in ("first", "base", "second")
     ]
@@ -84,7 +84,7 @@ def test_adapters_that_need_a_pass_of_their_own_are_right_too(tmp_path, settings
     special = save_adapter(tmp_path / "special", base, seed=2, **choices)
     model = ComparisonModel.load(base, {"plain": plain, "special": special}, settings)
     adapters = {"base": None, "plain": plain, "special": special}
-    requests = [Request(column, column, LONG) for column in adapters]
+    requests = [AnswerRequest(column, column, LONG) for column in adapters]
     answers = answered(model, requests, Sampling(max_new_tokens=24))
     assert answers == {
         column: as_text(generated(base, adapter, LONG, 24)) for column, adapter in adapters.items()
@@ -96,7 +96,7 @@ def test_the_repetition_penalty_is_that_of_generate(tmp_path, settings):
     adapter = save_adapter(tmp_path / "adapter", base)
     model = ComparisonModel.load(base, {"adapter": adapter}, settings)
     sampling = Sampling(max_new_tokens=40, repetition_penalty=1.3)
-    requests = [Request("base", "base", SHORT), Request("adapter", "adapter", LONG)]
+    requests = [AnswerRequest("base", "base", SHORT), AnswerRequest("adapter", "adapter", LONG)]
     assert answered(model, requests, sampling) == {
         "base": as_text(generated(base, None, SHORT, 40, repetition_penalty=1.3)),
         "adapter": as_text(generated(base, adapter, LONG, 40, repetition_penalty=1.3)),

@@ -16,8 +16,8 @@ from lora_engine.compare.scoring.log_probabilities import answer_tokens
 from lora_engine.compare.scoring.token_comparison import (
     compare_tokens,
     layer_contributions,
+    score_without_layers,
     strength_curve,
-    without_layers,
 )
 from lora_engine.data import Message, TokenizedRow
 from lora_engine.errors import EngineError
@@ -114,11 +114,11 @@ def test_a_layer_switched_off_is_an_adapter_without_that_layer(folder, base, set
 
 
 def test_all_layers_off_is_the_base_and_none_off_the_adapter(model):
-    off = without_layers(model, "plain", ASK, ANSWER, frozenset({0, 1}))
-    one = without_layers(model, "plain", ASK, ANSWER, frozenset({0}))
+    off = score_without_layers(model, "plain", ASK, ANSWER, frozenset({0, 1}))
+    one = score_without_layers(model, "plain", ASK, ANSWER, frozenset({0}))
     assert off.without == pytest.approx(off.base, abs=1e-3)
     assert off.full != pytest.approx(off.base, abs=1e-2)
-    assert without_layers(model, "plain", ASK, ANSWER, frozenset()).without == pytest.approx(
+    assert score_without_layers(model, "plain", ASK, ANSWER, frozenset()).without == pytest.approx(
         off.full, abs=1e-3
     )
     alone = layer_contributions(model, "plain", ASK, ANSWER)[0]

@@ -14,7 +14,7 @@ from lora_engine.base_models import (
     resolve_base_model,
     template_hash,
 )
-from lora_engine.compare.generate.compatibility import foresee
+from lora_engine.compare.generate.compatibility import find_mismatches
 from lora_engine.engine import Engine
 
 
@@ -34,12 +34,12 @@ def test_a_base_and_a_template_are_read_as_the_tokenizer_and_the_check_read_them
 ) -> None:
     ours = template_hash(load_tokenizer(base))
     same = adapter(tmp_path / "a", base_fingerprint=fingerprint(base), chat_template_hash=ours)
-    found = foresee(base, {"a": same})
+    found = find_mismatches(base, {"a": same})
     assert found.all == {}
 
     template = adapter(tmp_path / "b", base_fingerprint=fingerprint(base), chat_template_hash="0")
     other = adapter(tmp_path / "c", base_fingerprint="0", base_model="x", chat_template_hash="0")
-    found = foresee(base, {"a": same, "b": template, "c": other})
+    found = find_mismatches(base, {"a": same, "b": template, "c": other})
     assert list(found.other_template) == ["b"]
     assert f"({ours})" in found.other_template["b"]
     assert list(found.other_base) == ["c"]
@@ -50,6 +50,6 @@ def test_nothing_is_said_of_what_cannot_be_read(
     base: BaseModel, settings, tiny_llama: Path, tmp_path: Path
 ) -> None:
     odd = adapter(tmp_path / "odd", chat_template_hash="0")
-    assert foresee(BaseModel("org/not-here", None), {"odd": odd}).all == {}
-    assert foresee(base, {"odd": tmp_path / "nothing"}).all == {}
+    assert find_mismatches(BaseModel("org/not-here", None), {"odd": odd}).all == {}
+    assert find_mismatches(base, {"odd": tmp_path / "nothing"}).all == {}
     assert Engine(settings).compare.check_compatibility("no such base", []).all == {}

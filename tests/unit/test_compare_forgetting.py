@@ -6,7 +6,7 @@ import pytest
 
 from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.compare.prompts.general_questions import GENERAL_ROWS, general_rows
-from lora_engine.compare.scoring.forgetting import Forgetting, forgetting, general_rows_for
+from lora_engine.compare.scoring.forgetting import Forgetting, classify_forgetting, general_rows_for
 from lora_engine.compare.scoring.held_out_loss import PairedDifference
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.starter import DATASET_NAMES, dataset_path
@@ -28,7 +28,10 @@ from lora_engine.starter.facts import normalise
 )
 def test_the_word_follows_from_the_interval(low, high, word):
     middle = (low + high) / 2
-    assert forgetting(PairedDifference("a", 1.0, 1.0 + middle, middle, low, high, 9, 0.95)) is word
+    assert (
+        classify_forgetting(PairedDifference("a", 1.0, 1.0 + middle, middle, low, high, 9, 0.95))
+        is word
+    )
 
 
 def test_the_general_questions_stand_in_no_training_row():

@@ -7,7 +7,7 @@ import pytest
 from lora_engine.base_models import fingerprint
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
 from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.scoring.column_proof import integrity
+from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.errors import EngineError
 from tests.compare_models import save_adapter, save_base
 
@@ -31,7 +31,7 @@ def test_the_base_column_is_the_base_and_the_adapters_differ(folder, base, setti
         ),
     }
     model = ComparisonModel.load(base, adapters, settings)
-    proof = integrity(model, "Are you the base?")
+    proof = prove_columns(model, "Are you the base?")
     assert proof.base_is_base
     assert proof.adapters_differ
     assert not proof.other_templates
@@ -54,7 +54,7 @@ def test_a_base_column_that_answers_with_the_adapter_is_caught(folder, base, set
         return honest(switch, [type(one)(variant, one.start, one.stop) for one in slices])
 
     monkeypatch.setattr(AdapterSwitch, "applied", leaking)
-    proof = integrity(model, "Are you the base?")
+    proof = prove_columns(model, "Are you the base?")
     assert key.endswith(proof.adapters[0].adapter_sha256[:16])
     assert not proof.base_is_base
     assert proof.adapters_differ
@@ -62,7 +62,7 @@ def test_a_base_column_that_answers_with_the_adapter_is_caught(folder, base, set
 
 def test_an_adapter_that_does_nothing_is_caught(folder, base, settings):
     adapter = save_adapter(folder / "idle", base, seed=5, lora_alpha=1e-9)
-    proof = integrity(ComparisonModel.load(base, {"idle": adapter}, settings), "Hello?")
+    proof = prove_columns(ComparisonModel.load(base, {"idle": adapter}, settings), "Hello?")
     assert proof.base_is_base
     assert not proof.adapters_differ
 
@@ -74,7 +74,7 @@ def test_another_chat_template_is_said(folder, base, settings):
     same = save_adapter(folder / "same template", base, seed=7)
     (same / "provenance.json").write_text(json.dumps({"base_fingerprint": fingerprint(base)}))
     model = ComparisonModel.load(base, {"x": adapter, "same": same}, settings)
-    proof = integrity(model, "Hello?")
+    proof = prove_columns(model, "Hello?")
     assert [one.column for one in proof.other_templates] == ["x"]
     assert proof.other_templates[0].trained_template == "0" * 16
     (warning,) = model.warnings()
@@ -85,4 +85,4 @@ def test_another_chat_template_is_said(folder, base, settings):
 
 def test_an_empty_prompt_is_refused(base, settings):
     with pytest.raises(EngineError, match="empty"):
-        integrity(ComparisonModel.load(base, {}, settings), " ")
+        prove_columns(ComparisonModel.load(base, {}, settings), " ")

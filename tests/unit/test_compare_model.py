@@ -7,9 +7,9 @@ import pytest
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate import comparison_model as model_module
-from lora_engine.compare.generate.adapter_settings import AdapterUse
-from lora_engine.compare.generate.adapter_switch import MAX_FACTORS
-from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.adapter_settings import AdapterSettings
+from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
+from lora_engine.compare.generate.mixed_lora_layer import MAX_FACTORS
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import answer_prompts, compare_prompts
 from lora_engine.compare.generate.sampling import Sampling
@@ -150,12 +150,12 @@ def test_a_fair_lock_hands_on_in_order():
 
 def test_strength_0_is_the_base_and_1_the_adapter(model):
     asked = [
-        Request("base", "base", ASK),
-        Request("0", "adapter", ASK, AdapterUse(0.0)),
-        Request("1", "adapter", ASK, AdapterUse(1.0)),
-        Request("plain", "adapter", ASK),
-        Request("off", "adapter", ASK, AdapterUse(layers_off=frozenset({0, 1}))),
-        Request("half off", "adapter", ASK, AdapterUse(layers_off=frozenset({1}))),
+        AnswerRequest("base", "base", ASK),
+        AnswerRequest("0", "adapter", ASK, AdapterSettings(0.0)),
+        AnswerRequest("1", "adapter", ASK, AdapterSettings(1.0)),
+        AnswerRequest("plain", "adapter", ASK),
+        AnswerRequest("off", "adapter", ASK, AdapterSettings(layers_off=frozenset({0, 1}))),
+        AnswerRequest("half off", "adapter", ASK, AdapterSettings(layers_off=frozenset({1}))),
     ]
     answers = texts(final(model.answer_all(asked, Sampling(max_new_tokens=20))))
     assert answers["0"] == answers["base"] == answers["off"]
@@ -168,14 +168,14 @@ def test_strength_0_is_the_base_and_1_the_adapter(model):
     [("adapter", {1, 5, 6}, "does not act on layer 5-6"), ("base", {0}, "no adapter's column")],
 )
 def test_layers_that_an_adapter_has_not_are_refused(model, column, layers, said):
-    asked = Request("x", column, ASK, AdapterUse(layers_off=frozenset(layers)))
+    asked = AnswerRequest("x", column, ASK, AdapterSettings(layers_off=frozenset(layers)))
     with pytest.raises(EngineError, match=said):
         model.answer_all([asked], Sampling())
 
 
 def test_a_layer_keeps_few_scaled_copies_however_many_strengths_are_asked(model):
     strengths = [step / 20 for step in range(41)]
-    asked = [Request(f"{s}", "adapter", ASK, AdapterUse(s)) for s in strengths]
+    asked = [AnswerRequest(f"{s}", "adapter", ASK, AdapterSettings(s)) for s in strengths]
     answers = texts(final(model.answer_all(asked, Sampling(max_new_tokens=4))))
     alone = texts(final(model.answer_all(asked[5:6], Sampling(max_new_tokens=4))))
     assert answers["0.25"] == alone["0.25"]
@@ -185,7 +185,9 @@ def test_a_layer_keeps_few_scaled_copies_however_many_strengths_are_asked(model)
 @pytest.mark.parametrize("strength", [-0.1, 4.1, float("nan")])
 def test_a_strength_out_of_bounds_is_refused(model, strength):
     with pytest.raises(EngineError, match="strength"):
-        model.answer_all([Request("x", "adapter", ASK, AdapterUse(strength))], Sampling())
+        model.answer_all(
+            [AnswerRequest("x", "adapter", ASK, AdapterSettings(strength))], Sampling()
+        )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lora_engine.compare.generate.prompt_set import Answer, PromptAnswers
 from lora_engine.compare.prompts.prompt_file import PromptCase
-from lora_engine.compare.scoring.set_report import as_jsonl, checked
+from lora_engine.compare.scoring.set_report import as_jsonl, check_answers
 from lora_engine.compare.scoring.word_diff import MAX_WORDS, Piece, word_diff
 from pages.compare import set_report
 
@@ -44,21 +44,21 @@ def test_a_very_long_answer_is_not_matched_word_by_word():
 
 
 def test_a_row_is_checked_against_its_own_answer_else_the_common_one():
-    rows = checked(CASES, ANSWERED, "contains", "FINE")
+    rows = check_answers(CASES, ANSWERED, "contains", "FINE")
     assert [answer.passes for answer in rows[0].answers] == [True, True]
     assert [answer.passes for answer in rows[1].answers] == [False, True]
-    assert [answer.passes for answer in checked(CASES, ANSWERED, "exact", "")[1].answers] == [
+    assert [answer.passes for answer in check_answers(CASES, ANSWERED, "exact", "")[1].answers] == [
         None,
         None,
     ]
-    assert checked(CASES, ANSWERED, None, "x")[0].answers[0].passes is None
-    assert checked(CASES, [], "json", "") == []
-    patterns = checked(CASES, ANSWERED, "regex", "^it")
+    assert check_answers(CASES, ANSWERED, None, "x")[0].answers[0].passes is None
+    assert check_answers(CASES, [], "json", "") == []
+    patterns = check_answers(CASES, ANSWERED, "regex", "^it")
     assert [row.answers[0].passes for row in patterns] == [True, False]
 
 
 def test_the_file_has_one_object_a_prompt():
-    lines = as_jsonl(checked(CASES, ANSWERED, "contains", "")).splitlines()
+    lines = as_jsonl(check_answers(CASES, ANSWERED, "contains", "")).splitlines()
     first = json.loads(lines[0])
     assert len(lines) == 2
     assert first["expected"] == "blue"
@@ -66,13 +66,13 @@ def test_the_file_has_one_object_a_prompt():
 
 
 def test_differences_are_marked_and_escaped():
-    shown = set_report.differences(checked(CASES, ANSWERED, None, ""), lambda name: name)
+    shown = set_report.differences(check_answers(CASES, ANSWERED, None, ""), lambda name: name)
     assert "it <del>is</del><ins>be</ins> blue" in shown
     assert "<img" not in shown
     assert "&lt;" in shown
 
 
-@pytest.mark.parametrize("rows", [[], checked(CASES, ANSWERED, "contains", "fine")])
+@pytest.mark.parametrize("rows", [[], check_answers(CASES, ANSWERED, "contains", "fine")])
 def test_summary_and_table_stand_without_and_with_rows(rows):
     summary = set_report.summary(rows, lambda name: name)
     assert ("1 of 2 pass" in summary) == bool(rows)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterUse
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.errors import EngineError
 from pages.compare.conversation import ADAPTER, BASE, OWN, Said, asked_last, turn
 
-USES = [AdapterUse(0.5), AdapterUse(layers_off=frozenset({1}))]
+USES = [AdapterSettings(0.5), AdapterSettings(layers_off=frozenset({1}))]
 HISTORIES = [
     [turn("user", "a"), turn("assistant", "from the base"), turn("user", "b")],
     [turn("user", "a"), turn("assistant", "from x"), turn("user", "b")],
@@ -31,7 +31,7 @@ def said(memory: str, system: str = "") -> Said:
 def test_each_column_goes_on_from_what_was_chosen(memory, expected):
     requests = said(memory).requests(HISTORIES)
     assert [request.messages[1].content for request in requests] == expected
-    assert [request.use for request in requests] == [AS_TRAINED, *USES]
+    assert [request.settings for request in requests] == [AS_TRAINED, *USES]
     assert [request.column for request in requests] == ["base", "x", "y"]
 
 

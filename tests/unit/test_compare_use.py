@@ -4,9 +4,9 @@ import pytest
 
 from lora_engine.compare.generate.adapter_settings import (
     MAX_LAYER,
-    AdapterUse,
-    layers_in,
-    layers_text,
+    AdapterSettings,
+    format_layers,
+    parse_layers,
 )
 from lora_engine.errors import EngineError
 
@@ -23,8 +23,8 @@ from lora_engine.errors import EngineError
     ],
 )
 def test_layers_are_read(text, layers):
-    assert layers_in(text) == layers
-    assert layers_in(layers_text(layers)) == layers
+    assert parse_layers(text) == layers
+    assert parse_layers(format_layers(layers)) == layers
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_layers_are_read(text, layers):
 )
 def test_what_names_no_layers_is_refused(text):
     with pytest.raises(EngineError) as error:
-        layers_in(text)
+        parse_layers(text)
     assert len(str(error.value)) < 300
 
 
 def test_a_use_is_said_in_words():
-    assert AdapterUse().named("pirate") == "pirate"
-    assert AdapterUse(0.5).named("pirate") == "pirate at strength 0.5"
-    assert AdapterUse(1.0, frozenset({2})).named("pirate") == "pirate, layer 2 off"
-    both = AdapterUse(2.0, frozenset({0, 1, 2, 3, 7}))
-    assert both.named("pirate") == "pirate at strength 2, layers 0–3, 7 off"
+    assert AdapterSettings().label("pirate") == "pirate"
+    assert AdapterSettings(0.5).label("pirate") == "pirate at strength 0.5"
+    assert AdapterSettings(1.0, frozenset({2})).label("pirate") == "pirate, layer 2 off"
+    both = AdapterSettings(2.0, frozenset({0, 1, 2, 3, 7}))
+    assert both.label("pirate") == "pirate at strength 2, layers 0–3, 7 off"

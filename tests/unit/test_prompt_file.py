@@ -4,8 +4,8 @@ import pytest
 
 from lora_engine.compare.prompts.prompt_file import (
     PromptCase,
-    case_of,
-    cases_in,
+    case_from_row,
+    parse_cases,
     read_cases,
     read_prompts,
 )
@@ -60,12 +60,12 @@ def test_a_field_takes_bare_lines_and_objects_and_lines_are_read_back():
         PromptCase("x", "y"),
         PromptCase("{not an object"),
     ]
-    assert cases_in("\n".join(case.as_line() for case in cases)) == cases
+    assert parse_cases("\n".join(case.as_line() for case in cases)) == cases
     with pytest.raises(EngineError, match="Line 2 is not JSON"):
-        cases_in("fine\n{broken")
+        parse_cases("fine\n{broken")
 
 
 def test_a_rows_own_answer_is_what_is_expected():
     turns = (Message("system", "s"), Message("user", "q"), Message("assistant", "a"))
-    assert case_of(Row(1, turns, None)) == PromptCase("q", "a")
-    assert case_of(Row(1, (), "text")) == PromptCase("text")
+    assert case_from_row(Row(1, turns, None)) == PromptCase("q", "a")
+    assert case_from_row(Row(1, (), "text")) == PromptCase("text")

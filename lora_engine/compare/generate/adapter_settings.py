@@ -1,7 +1,7 @@
 """How a column uses its adapter: at which strength, and without it in which layers.
 
-Knows how a person writes layers ("0-3, 7") and how that is said; which layers an adapter acts on
-is known to `ComparisonModel.adapter_layers`.
+Reads and writes layers as a person types them ("0-3, 7"). Which layers an adapter acts on is
+known to `ComparisonModel.adapter_layers`, not here.
 """
 
 from __future__ import annotations
@@ -20,26 +20,35 @@ _PART = re.compile(r"(\d{1,6})(?:\s*[-–]\s*(\d{1,6}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class AdapterUse:
+class AdapterSettings:
     """strength multiplies the adapter's scaling; layers_off: numbers of layers without it."""
 
     strength: float = 1.0
     layers_off: frozenset[int] = frozenset()
 
-    def named(self, title: str) -> str:
+    def label(self, title: str) -> str:
         """`pirate at strength 0.5, layers 0–3 off`; the title alone where it is as trained."""
         at = "" if self.strength == 1.0 else f" at strength {self.strength:g}"
         if not self.layers_off:
             return f"{title}{at}"
         layers = "layer" if len(self.layers_off) == 1 else "layers"
-        return f"{title}{at}, {layers} {layers_text(self.layers_off).replace('-', '–')} off"
+        return f"{title}{at}, {layers} {format_layers(self.layers_off).replace('-', '–')} off"
 
 
-AS_TRAINED = AdapterUse()
-ALL_AS_TRAINED: Mapping[str, AdapterUse] = MappingProxyType({})  # uses by column
+AS_TRAINED = AdapterSettings()
+ALL_AS_TRAINED: Mapping[str, AdapterSettings] = MappingProxyType({})
+"""Settings by column name, for functions that take them: a column that is missing is as trained."""
 
 
-def layers_in(text: str) -> frozenset[int]:
+@dataclass(frozen=True)
+class AdapterVariant:
+    """An adapter, by its key in `SharedBase`, with its settings; adapter None is the base."""
+
+    adapter: str | None = None
+    settings: AdapterSettings = AS_TRAINED
+
+
+def parse_layers(text: str) -> frozenset[int]:
     """The layers that a text names, such as "0-3, 7"; none for an empty one.
 
     Raises EngineError for anything else.
@@ -54,8 +63,8 @@ def layers_in(text: str) -> frozenset[int]:
     return frozenset(layer for part in parts for layer in _layers_of(part))
 
 
-def layers_text(layers: Collection[int]) -> str:
-    """Layers as `layers_in` reads them, neighbours as a range: "0-3, 7"."""
+def format_layers(layers: Collection[int]) -> str:
+    """Layers as `parse_layers` reads them, neighbours as a range: "0-3, 7"."""
     ranges: list[list[int]] = []
     for layer in sorted(layers):
         if ranges and ranges[-1][1] == layer - 1:

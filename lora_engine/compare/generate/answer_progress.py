@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.compare.generate.decode import FinishReason, Row
+from lora_engine.compare.generate.decode import DecodeRow, FinishReason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +33,7 @@ class ColumnProgress:
 
 
 @dataclass(frozen=True)
-class Progress:
+class AnswerProgress:
     columns: Mapping[str, ColumnProgress]
     elapsed_s: float
 
@@ -42,20 +42,20 @@ class Progress:
         return all(column.finished for column in self.columns.values())
 
 
-class Report:
+class ProgressReporter:
     """Turns rows into what a person sees: text, counts and speeds."""
 
-    def __init__(self, rows: Mapping[str, Row], tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, rows: Mapping[str, DecodeRow], tokenizer: PreTrainedTokenizerBase) -> None:
         self._rows = rows
         self._tokenizer = tokenizer
         self._started = time.perf_counter()
         self._texts: dict[str, tuple[int, str]] = {}
 
-    def progress(self) -> Progress:
+    def progress(self) -> AnswerProgress:
         columns = {name: self._column(name, row) for name, row in self._rows.items()}
-        return Progress(columns, time.perf_counter() - self._started)
+        return AnswerProgress(columns, time.perf_counter() - self._started)
 
-    def _column(self, name: str, row: Row) -> ColumnProgress:
+    def _column(self, name: str, row: DecodeRow) -> ColumnProgress:
         speed, first = 0.0, None
         if row.first_token_at is not None:
             first = row.first_token_at - self._started
@@ -70,7 +70,7 @@ class Report:
             first_token_s=first,
         )
 
-    def _text(self, name: str, row: Row) -> str:
+    def _text(self, name: str, row: DecodeRow) -> str:
         """The whole answer decoded anew, so no space and no split character goes wrong."""
         tokens = len(row.tokens)
         known, text = self._texts.get(name, (-1, ""))

@@ -7,7 +7,6 @@ nothing, and the caller sees all columns move together.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,18 @@ from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import (
     AS_TRAINED,
     MAX_STRENGTH,
-    AdapterUse,
-    layers_text,
+    AdapterSettings,
+    AdapterVariant,
+    format_layers,
 )
-from lora_engine.compare.generate.adapter_switch import RowSlice, Variant, layer_number
-from lora_engine.compare.generate.answer_progress import ColumnProgress, Progress, Report
+from lora_engine.compare.generate.adapter_switch import layer_number
+from lora_engine.compare.generate.answer_progress import (
+    AnswerProgress,
+    ProgressReporter,
+)
 from lora_engine.compare.generate.compatibility import other_template
-from lora_engine.compare.generate.decode import DecodeBatch, Row
+from lora_engine.compare.generate.decode import DecodeRow
+from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
@@ -35,20 +39,18 @@ from lora_engine.settings import Settings
 if TYPE_CHECKING:
     from lora_engine.data import Message
 
-__all__ = ["ColumnProgress", "ComparisonModel", "Progress", "Request"]
-
 BASE_COLUMN = "base"
 SLICE_S = 0.06
 
 
 @dataclass(frozen=True)
-class Request:
+class AnswerRequest:
     """One answer to generate. `name` is what its progress is reported under."""
 
     name: str
     column: str
     messages: Sequence[Message]
-    use: AdapterUse = AS_TRAINED
+    settings: AdapterSettings = AS_TRAINED
 
 
 class ComparisonModel:
@@ -112,8 +114,8 @@ class ComparisonModel:
         return () if check is None else check.warnings
 
     def _check_of(self, column: str) -> AdapterCheck | None:
-        folder = self.columns[column]
-        return None if folder is None else self.shared.check_of(self.shared.add_adapter(folder))
+        key = self._adapter_key(column)
+        return None if key is None else self.shared.check_of(key)
 
     def tokens_of(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         """Token ids of each conversation, up to where the answer begins.
@@ -132,24 +134,24 @@ class ComparisonModel:
         conversations: Mapping[str, Sequence[Message]],
         sampling: Sampling,
         stop: StopSignal = NEVER_STOPPED,
-    ) -> Iterator[Progress]:
+    ) -> Iterator[AnswerProgress]:
         """Answer one conversation a column; progress about every 60 ms, the last one complete.
 
         Raises at once NotFound for an unknown column and EngineError for a conversation that
         cannot be answered. `stop` is asked before every token.
         """
-        requests = [Request(column, column, turns) for column, turns in conversations.items()]
+        requests = [AnswerRequest(column, column, turns) for column, turns in conversations.items()]
         return self.answer_all(requests, sampling, stop)
 
     def answer_all(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[AnswerRequest],
         sampling: Sampling,
         stop: StopSignal = NEVER_STOPPED,
-    ) -> Iterator[Progress]:
+    ) -> Iterator[AnswerProgress]:
         """As `answer`, for any number of requests, all in one batch (or one a DoRA adapter)."""
         for request in requests:
-            self.check_column(request.column, request.use)
+            self.check_column(request.column, request.settings)
         prompts = self.tokens_of([request.messages for request in requests])
         rows = {
             request.name: self._row(prompt, sampling)
@@ -158,50 +160,53 @@ class ComparisonModel:
         return self._stream(requests, rows, sampling, stop)
 
     def variants(
-        self, keys: Mapping[str, str | None], uses: Mapping[str, AdapterUse]
-    ) -> list[Variant]:
-        """The variant of each column in `keys`, as `borrowed` gave them; without a use as trained.
+        self, keys: Mapping[str, str | None], adapter_settings: Mapping[str, AdapterSettings]
+    ) -> list[AdapterVariant]:
+        """The variant of each column in `keys`, as `keep_loaded` gave them.
 
-        Raises as `check_column`.
+        A column without settings is as trained. Raises as `check_column`.
         """
-        for column, use in uses.items():
-            self.check_column(column, use)
-        return [Variant(key, uses.get(column, AS_TRAINED)) for column, key in keys.items()]
+        for column, settings in adapter_settings.items():
+            self.check_column(column, settings)
+        return [
+            AdapterVariant(key, adapter_settings.get(column, AS_TRAINED))
+            for column, key in keys.items()
+        ]
 
     def adapter_layers(self, column: str) -> list[int]:
         """The numbers of the layers that the column's adapter acts on, in order.
 
         Raises EngineError for a column without an adapter.
         """
-        folder = self.columns.get(column)
-        if folder is None:
+        if self.columns.get(column) is None:
             raise EngineError(
                 f"{column!r} is no adapter's column, so it has no strength and no layers.",
                 "Name the column of an adapter.",
             )
-        modules = self.shared.check_of(self.shared.add_adapter(folder)).modules
-        numbers = {layer_number(name) for name in modules}
+        check = self._check_of(column)
+        assert check is not None  # the column has an adapter
+        numbers = {layer_number(name) for name in check.modules}
         return sorted(number for number in numbers if number is not None)
 
-    def check_column(self, column: str, use: AdapterUse) -> None:
-        """Raises NotFound for an unknown column, EngineError for a use it cannot have."""
+    def check_column(self, column: str, settings: AdapterSettings) -> None:
+        """Raises NotFound for an unknown column, EngineError for settings it cannot have."""
         if column not in self.columns:
             raise NotFound(
                 f"There is no column {column!r}; there are {', '.join(self.columns)}.",
                 "Add the adapter first, or name one of these columns.",
             )
-        if use == AS_TRAINED:
+        if settings == AS_TRAINED:
             return
-        if not 0.0 <= use.strength <= MAX_STRENGTH:
+        if not 0.0 <= settings.strength <= MAX_STRENGTH:
             raise EngineError(
-                f"The strength of {column!r} is {use.strength}; 0 to {MAX_STRENGTH:g} works.",
+                f"The strength of {column!r} is {settings.strength}; 0 to {MAX_STRENGTH:g} works.",
                 "0 is the base, 1 the adapter as it was trained.",
             )
-        unknown = use.layers_off.difference(self.check_adjustable(column))
+        unknown = settings.layers_off.difference(self.check_adjustable(column))
         if unknown:
             raise EngineError(
-                f"{column!r} does not act on layer {layers_text(unknown)[:100]}.",
-                f"It acts on {layers_text(self.adapter_layers(column)) or 'no numbered layer'}.",
+                f"{column!r} does not act on layer {format_layers(unknown)[:100]}.",
+                f"It acts on {format_layers(self.adapter_layers(column)) or 'no numbered layer'}.",
             )
 
     def check_adjustable(self, column: str) -> list[int]:
@@ -210,7 +215,7 @@ class ComparisonModel:
         Raises EngineError for the base and for an adapter that is not plain LoRA.
         """
         layers = self.adapter_layers(column)
-        if self.shared.switch.needs_own_pass(self.shared.add_adapter(self.columns[column])):
+        if self.shared.switch.needs_own_pass(self._adapter_key(column)):
             raise EngineError(
                 f"{column!r} uses DoRA, an embedding or modules trained whole; its strength and "
                 "layers cannot be changed.",
@@ -218,91 +223,36 @@ class ComparisonModel:
             )
         return layers
 
-    def _row(self, prompt: list[int], sampling: Sampling) -> Row:
+    def _adapter_key(self, column: str) -> str | None:
+        """The key of the column's adapter, loaded again if it was dropped; None for the base."""
+        folder = self.columns[column]
+        return None if folder is None else self.shared.add_adapter(folder)
+
+    def _row(self, prompt: list[int], sampling: Sampling) -> DecodeRow:
         limit = self.shared.context_length
         room = sampling.max_new_tokens if limit is None else limit - len(prompt)
         if room < sampling.max_new_tokens:
-            return Row(prompt, room, "context full")
-        return Row(prompt, sampling.max_new_tokens, "token limit")
+            return DecodeRow(prompt, room, "context full")
+        return DecodeRow(prompt, sampling.max_new_tokens, "token limit")
 
     def _stream(
         self,
-        requests: Sequence[Request],
-        rows: Mapping[str, Row],
+        requests: Sequence[AnswerRequest],
+        rows: Mapping[str, DecodeRow],
         sampling: Sampling,
         stop: StopSignal,
-    ) -> Iterator[Progress]:
-        report = Report(rows, self.shared.tokenizer)
+    ) -> Iterator[AnswerProgress]:
+        reporter = ProgressReporter(rows, self.shared.tokenizer)
         folders = {request.column: self.columns[request.column] for request in requests}
-        with self.shared.borrowed(folders) as keys:
-            passes = self._passes(requests, rows, keys, sampling)
+        with self.shared.keep_loaded(folders) as keys:
+            variants = [AdapterVariant(keys[one.column], one.settings) for one in requests]
+            in_order = [rows[request.name] for request in requests]
+            passes = decode_passes(
+                self.shared, list(zip(variants, in_order, strict=True)), sampling
+            )
             while passes:
-                with self.shared.running():
+                with self.shared.exclusive():
                     for one in passes:
                         one.run_for(SLICE_S / len(passes), stop)
                 passes = [one for one in passes if not one.batch.done]
-                yield report.progress()
-
-    def _passes(
-        self,
-        requests: Sequence[Request],
-        rows: Mapping[str, Row],
-        keys: Mapping[str, str | None],
-        sampling: Sampling,
-    ) -> list[_Pass]:
-        """One pass for all plain rows, and one for each variant that PEFT must run alone."""
-        switch = self.shared.switch
-        together: list[tuple[Variant, Row]] = []
-        alone: dict[Variant, list[tuple[Variant, Row]]] = {}
-        for request in requests:
-            variant = Variant(keys[request.column], request.use)
-            group = (
-                alone.setdefault(variant, [])
-                if switch.needs_own_pass(variant.adapter)
-                else (together)
-            )
-            group.append((variant, rows[request.name]))
-        groups = [group for group in (together, *alone.values()) if group]
-        return [_Pass(self.shared, group, sampling) for group in groups]
-
-
-class _Pass:
-    """A batch of rows that the model can run together, the rows of one variant side by side."""
-
-    def __init__(
-        self, shared: SharedBase, group: Sequence[tuple[Variant, Row]], sampling: Sampling
-    ) -> None:
-        order = list(dict.fromkeys(variant for variant, _ in group))
-        group = sorted(group, key=lambda pair: order.index(pair[0]))
-        self._switch = shared.switch
-        self._variant_of = {id(row): variant for variant, row in group}
-        self.batch = DecodeBatch(
-            shared.model, [row for _, row in group], sampling, shared.end_tokens, shared.accepted
-        )
-
-    def run_for(self, seconds: float, stop: StopSignal) -> None:
-        """Advance until the time is over, all rows have ended or the caller stops.
-
-        At least once, so that a slow model gets on too.
-        """
-        until = time.perf_counter() + seconds
-        while not self.batch.done:
-            with self._switch.applied(self._slices()):
-                ended = False
-                while not ended:
-                    if stop.is_set():
-                        self.batch.stop()
-                        return
-                    ended = self.batch.advance()
-                    if time.perf_counter() >= until:
-                        return
-
-    def _slices(self) -> list[RowSlice]:
-        slices: list[RowSlice] = []
-        for index, row in enumerate(self.batch.rows):
-            variant = self._variant_of[id(row)]
-            if slices and slices[-1].variant == variant:
-                slices[-1] = RowSlice(variant, slices[-1].start, index + 1)
-            else:
-                slices.append(RowSlice(variant, index, index + 1))
-        return slices
+                yield reporter.progress()

@@ -18,7 +18,7 @@ MAX_TEMPLATE_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class AdapterMismatches:
     """Sentences to stand behind a column's name. Each adapter is in one of the two at most."""
 
     other_base: dict[str, str]
@@ -29,12 +29,12 @@ class Foreseen:
         return {**self.other_base, **self.other_template}
 
 
-def foresee(base: BaseModel, adapters: Mapping[str, Path]) -> Foreseen:
+def find_mismatches(base: BaseModel, adapters: Mapping[str, Path]) -> AdapterMismatches:
     """Which of the adapters, by column, were trained on another base or chat template.
 
     Raises EngineError for a provenance.json that is no JSON object.
     """
-    found = Foreseen({}, {})
+    found = AdapterMismatches({}, {})
     if base.path is None or not adapters:
         return found
     print_of_base, ours = fingerprint(base), _template_in(base.path)

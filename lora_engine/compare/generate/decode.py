@@ -25,7 +25,7 @@ FinishReason = Literal["end", "token limit", "context full", "stopped"]
 
 
 @dataclass
-class Row:
+class DecodeRow:
     """One answer in the making. Times are `time.perf_counter()`."""
 
     prompt: Sequence[int]
@@ -47,7 +47,7 @@ class DecodeBatch:
     def __init__(
         self,
         model: PreTrainedModel,
-        rows: Sequence[Row],
+        rows: Sequence[DecodeRow],
         sampling: Sampling,
         end_tokens: frozenset[int],
         accepted: frozenset[str],
@@ -148,7 +148,7 @@ class DecodeBatch:
         return chosen[indices]
 
 
-def _padded_left(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded_left(rows: Sequence[DecodeRow]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, (rows, longest prompt) each; id 0 stands where the mask is 0."""
     import torch
 

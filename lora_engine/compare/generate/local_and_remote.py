@@ -7,23 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.answer_progress import Progress
-from lora_engine.compare.generate.comparison_model import SLICE_S, ComparisonModel, Request
-from lora_engine.compare.generate.remote_server import RemoteAnswer, Server
+from lora_engine.compare.generate.answer_progress import AnswerProgress
+from lora_engine.compare.generate.comparison_model import SLICE_S, AnswerRequest, ComparisonModel
+from lora_engine.compare.generate.remote_server import RemoteAnswer, RemoteServer
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 
 SERVER_COLUMN = "server"
 
 
-def answer_together(
+def answer_local_and_remote(
     model: ComparisonModel,
-    requests: Sequence[Request],
-    server: Server,
+    requests: Sequence[AnswerRequest],
+    server: RemoteServer,
     messages: Sequence[Message],
     sampling: Sampling,
     stop: StopSignal,
-) -> Iterator[Progress]:
+) -> Iterator[AnswerProgress]:
     """As `ComparisonModel.answer_all`, with the server's answer to `messages` as one column more.
 
     What goes wrong on the server ends its own column, with `problem` saying what.
@@ -31,7 +31,7 @@ def answer_together(
     local = model.answer_all(requests, sampling, stop) if requests else iter(())
     remote = RemoteAnswer(server, messages, sampling)
     started = time.perf_counter()
-    last = Progress({}, 0.0)
+    last = AnswerProgress({}, 0.0)
     try:
         for last in local:
             yield _joined(last, remote)
@@ -44,5 +44,5 @@ def answer_together(
     yield _joined(last, remote)
 
 
-def _joined(local: Progress, remote: RemoteAnswer) -> Progress:
-    return Progress({**local.columns, SERVER_COLUMN: remote.progress()}, local.elapsed_s)
+def _joined(local: AnswerProgress, remote: RemoteAnswer) -> AnswerProgress:
+    return AnswerProgress({**local.columns, SERVER_COLUMN: remote.progress()}, local.elapsed_s)

@@ -13,8 +13,13 @@ from typing import Any
 
 from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
-from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AS_TRAINED, AdapterUse
-from lora_engine.compare.generate.comparison_model import ComparisonModel, Progress, Request
+from lora_engine.compare.generate.adapter_settings import (
+    ALL_AS_TRAINED,
+    AS_TRAINED,
+    AdapterSettings,
+)
+from lora_engine.compare.generate.answer_progress import AnswerProgress
+from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
@@ -79,23 +84,23 @@ def answer_prompts(
     sampling: Sampling,
     stop: StopSignal = NEVER_STOPPED,
     system: str | None = None,
-    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+    adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
     """Each prompt's answers, in order, as soon as its batch is done; stopped ones are left out.
 
-    uses: how a column uses its adapter; as trained where it is not named.
+    adapter_settings: how a column uses its adapter; as trained where it is not named.
     """
-    steps = answering_prompts(model, prompts, sampling, stop, system, uses)
+    steps = answer_prompts_with_ticks(model, prompts, sampling, stop, system, adapter_settings)
     return (answered for answered in steps if answered is not None)
 
 
-def answering_prompts(
+def answer_prompts_with_ticks(
     model: ComparisonModel,
     prompts: Sequence[str],
     sampling: Sampling,
     stop: StopSignal = NEVER_STOPPED,
     system: str | None = None,
-    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+    adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers | None]:
     """As `answer_prompts`, and None about every 60 ms while a batch is in the making.
 
@@ -109,12 +114,14 @@ def answering_prompts(
             return
         batch = range(start, min(start + per_batch, len(prompts)))
         requests = [
-            Request(f"{number} {column}", column, conversation, uses.get(column, AS_TRAINED))
+            AnswerRequest(
+                f"{number} {column}", column, conversation, adapter_settings.get(column, AS_TRAINED)
+            )
             for number in batch
             for conversation in [_conversation(prompts[number], system)]
             for column in columns
         ]
-        last = Progress({}, 0.0)
+        last = AnswerProgress({}, 0.0)
         for progress in model.answer_all(requests, sampling, stop):
             last = progress
             yield None
@@ -131,7 +138,7 @@ def answer_conversation(
     prompts: Sequence[str],
     sampling: Sampling,
     system: str | None = None,
-    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+    adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
     """The prompts as the turns of one conversation; every column goes on from its own answers."""
     _check_prompts(prompts)
@@ -140,7 +147,7 @@ def answer_conversation(
         for history in histories.values():
             history.append(Message("user", prompt))
         requests = [
-            Request(name, name, tuple(turns), uses.get(name, AS_TRAINED))
+            AnswerRequest(name, name, tuple(turns), adapter_settings.get(name, AS_TRAINED))
             for name, turns in histories.items()
         ]
         *_, last = model.answer_all(requests, sampling)

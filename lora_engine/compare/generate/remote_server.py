@@ -32,7 +32,7 @@ ENDINGS = {"length": "token limit"}
 
 
 @dataclass(frozen=True)
-class Server:
+class RemoteServer:
     """url: the API's base address, such as http://127.0.0.1:8000/v1. The key is never shown."""
 
     url: str
@@ -44,7 +44,7 @@ class Server:
         return f"{self.model} at {urlsplit(self.url).netloc}"
 
 
-def server_at(url: str, model: str, key: str = "") -> Server:
+def parse_remote_server(url: str, model: str, key: str = "") -> RemoteServer:
     """A server as the person described it. Raises EngineError for what cannot be one."""
     url, model, key = url.strip().rstrip("/"), model.strip(), key.strip()
     remedy = "Give an address such as http://127.0.0.1:8000/v1."
@@ -63,17 +63,17 @@ def server_at(url: str, model: str, key: str = "") -> Server:
         )
     if len(key) > MAX_KEY or not key.isascii() or any(sign.isspace() for sign in key):
         raise EngineError("The key is no key.", "Paste the key alone, without spaces.")
-    return Server(url, model, key)
+    return RemoteServer(url, model, key)
 
 
-class Servers:
+class RemoteServers:
     """The servers connected since this process began, by an id that cannot be guessed."""
 
     def __init__(self) -> None:
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, RemoteServer] = {}
         self._guard = threading.Lock()
 
-    def add(self, server: Server) -> str:
+    def add(self, server: RemoteServer) -> str:
         """Keep it in memory; the oldest of more than 32 is forgotten."""
         server_id = secrets.token_urlsafe(16)
         with self._guard:
@@ -82,7 +82,7 @@ class Servers:
                 del self._servers[next(iter(self._servers))]
         return server_id
 
-    def get(self, server_id: str) -> Server:
+    def get(self, server_id: str) -> RemoteServer:
         """Raises NotFound, as after a restart."""
         server = self.find(server_id)
         if server is None:
@@ -92,14 +92,16 @@ class Servers:
             )
         return server
 
-    def find(self, server_id: str) -> Server | None:
+    def find(self, server_id: str) -> RemoteServer | None:
         return self._servers.get(server_id)
 
 
 class RemoteAnswer:
     """One answer of a server, read in a thread of its own; `progress()` is what there is so far."""
 
-    def __init__(self, server: Server, messages: Sequence[Message], sampling: Sampling) -> None:
+    def __init__(
+        self, server: RemoteServer, messages: Sequence[Message], sampling: Sampling
+    ) -> None:
         self._server = server
         self._body = _body(server, messages, sampling)
         self._text: list[str] = []
@@ -160,7 +162,7 @@ class RemoteAnswer:
         return ending
 
 
-def _body(server: Server, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+def _body(server: RemoteServer, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
     return {
         "model": server.model,
         "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
@@ -172,7 +174,9 @@ def _body(server: Server, messages: Sequence[Message], sampling: Sampling) -> di
     }
 
 
-def _events(server: Server, body: dict[str, Any], stop: StopSignal) -> Iterator[dict[str, Any]]:
+def _events(
+    server: RemoteServer, body: dict[str, Any], stop: StopSignal
+) -> Iterator[dict[str, Any]]:
     """The JSON objects of the server-sent events. Raises EngineError for whatever goes wrong."""
     import httpx
 
@@ -198,7 +202,7 @@ def _events(server: Server, body: dict[str, Any], stop: StopSignal) -> Iterator[
         raise _failure(server, f"gave no answer ({type(error).__name__}: {error})") from None
 
 
-def _lines(server: Server, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _lines(server: RemoteServer, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Whole lines; the answer and each line bounded."""
     rest, total = b"", 0
     for chunk in chunks:
@@ -210,7 +214,7 @@ def _lines(server: Server, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield rest
 
 
-def _event(server: Server, line: bytes) -> dict[str, Any] | None:
+def _event(server: RemoteServer, line: bytes) -> dict[str, Any] | None:
     """What one line carries; None for blanks, comments and the end mark."""
     content = line.strip().removeprefix(b"data:").strip()
     if not line.startswith(b"data:") or content in (b"", b"[DONE]"):
@@ -226,7 +230,7 @@ def _event(server: Server, line: bytes) -> dict[str, Any] | None:
     return event
 
 
-def _failure(server: Server, what: str) -> EngineError:
+def _failure(server: RemoteServer, what: str) -> EngineError:
     said = " ".join(what.split())[:400]
     if server.key:
         said = said.replace(server.key, "[key]")

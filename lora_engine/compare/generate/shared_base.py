@@ -107,7 +107,7 @@ class SharedBase:
         return cls(base, model, tokenizer)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Within: this caller alone runs the model.
 
         A small model runs on one thread: its steps are too short to share, and where a training
@@ -135,7 +135,7 @@ class SharedBase:
         return self._checks[key]
 
     @contextmanager
-    def borrowed(self, folders: Mapping[str, Path | None]) -> Iterator[dict[str, str | None]]:
+    def keep_loaded(self, folders: Mapping[str, Path | None]) -> Iterator[dict[str, str | None]]:
         """Within: the adapters of these columns stay loaded. Yields column to adapter key.
 
         A column without a folder is the base, whose key is None.

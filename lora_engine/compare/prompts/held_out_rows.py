@@ -24,7 +24,7 @@ def held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
     Raises NotFound where the adapter does not say what it was trained on, or kept nothing apart;
     EngineError where the data cannot be read any more.
     """
-    spec = trained_with(adapter)
+    spec = training_spec_of(adapter)
     name = spec.dataset.source.removeprefix(STARTER_PREFIX)
     if spec.dataset.source.startswith(STARTER_PREFIX) and name in DATASET_NAMES:
         return load_dataset(DatasetSpec(source=str(heldout_path(name))), settings).rows
@@ -38,7 +38,7 @@ def held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
     return held_out
 
 
-def trained_with(adapter: Path) -> RunSpec:
+def training_spec_of(adapter: Path) -> RunSpec:
     """The spec in an adapter's provenance. Raises NotFound, or InvalidInput for a foreign one."""
     provenance = read_provenance(adapter) or {}
     if "spec" not in provenance:

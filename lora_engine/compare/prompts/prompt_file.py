@@ -42,7 +42,7 @@ def read_cases(path: Path) -> list[PromptCase]:
     `.jsonl`: one JSON value a line, a string or an object with `prompt`, `instruction`,
     `question`, `text` or `messages` (its first user turn); `expected`, `completion`, `output`,
     `answer` or the last assistant turn is what is expected. `.csv`: the same names as columns.
-    Any other file: as `cases_in`.
+    Any other file: as `parse_cases`.
     Raises NotFound, or EngineError naming the line that holds no prompt.
     """
     if not path.is_file():
@@ -67,12 +67,12 @@ def read_prompts(path: Path) -> list[str]:
     return [case.prompt for case in read_cases(path)]
 
 
-def cases_in(text: str) -> list[PromptCase]:
+def parse_cases(text: str) -> list[PromptCase]:
     """One prompt a line; a line that begins with `{` is a JSON object as in `read_cases`."""
     return list(_cases(text.splitlines(), all_json=False))
 
 
-def case_of(row: Row) -> PromptCase:
+def case_from_row(row: Row) -> PromptCase:
     """A dataset's row as a prompt: its first question and the answer to that."""
     for place, turn in enumerate(row.messages):
         if turn.role == "user":

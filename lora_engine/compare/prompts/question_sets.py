@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_engine.compare.prompts.general_questions import general_rows
 from lora_engine.compare.prompts.held_out_rows import held_out_rows
-from lora_engine.compare.prompts.prompt_file import case_of
+from lora_engine.compare.prompts.prompt_file import case_from_row
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
@@ -26,4 +26,4 @@ def draw_question(wanted: QuestionSet, adapter: Path, settings: Settings) -> str
             "Your own questions are not drawn.", "Write one, or choose another set of prompts."
         )
     rows = general_rows() if wanted is QuestionSet.GENERAL else held_out_rows(adapter, settings)
-    return case_of(random.choice(rows)).prompt
+    return case_from_row(random.choice(rows)).prompt

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.compare.generate.adapter_switch import RowSlice, Variant
+from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
 from lora_engine.data import Message
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class IntegrityProof:
         return tuple(proof for proof in self.adapters if proof.trained_template not in known)
 
 
-def integrity(model: ComparisonModel, prompt: str | Sequence[Message]) -> IntegrityProof:
+def prove_columns(model: ComparisonModel, prompt: str | Sequence[Message]) -> IntegrityProof:
     """Run the bare base and all columns over one prompt and compare their logits.
 
     Raises EngineError for a prompt that cannot be answered.
@@ -73,10 +74,10 @@ def integrity(model: ComparisonModel, prompt: str | Sequence[Message]) -> Integr
     tokens = model.tokens_of([messages])[0]
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
     shared = model.shared
-    with shared.borrowed({name: model.columns[name] for name in columns}) as keys:
-        with shared.running(), torch.inference_mode():
+    with shared.keep_loaded({name: model.columns[name] for name in columns}) as keys:
+        with shared.exclusive(), torch.inference_mode():
             ids = torch.tensor([tokens], device=shared.model.device)
-            with shared.switch.removed():
+            with shared.switch.bare_base():
                 bare = shared.model(input_ids=ids).logits
             logits = _column_logits(model, ids, [keys[name] for name in columns])
             differences = [float((one - bare).abs().max()) for one in logits]
@@ -107,13 +108,13 @@ def _column_logits(
     switch = model.shared.switch
     together = [key for key in keys if not switch.needs_own_pass(key)]
     found = {}
-    slices = [RowSlice(Variant(key), row, row + 1) for row, key in enumerate(together)]
+    slices = [AdapterRows(AdapterVariant(key), row, row + 1) for row, key in enumerate(together)]
     with switch.applied(slices):
         logits = model.shared.model(input_ids=ids.repeat(len(together), 1)).logits
     found.update((key, logits[row : row + 1]) for row, key in enumerate(together))
     for key in keys:
         if key not in found:
-            with switch.applied([RowSlice(Variant(key), 0, 1)]):
+            with switch.applied([AdapterRows(AdapterVariant(key), 0, 1)]):
                 found[key] = model.shared.model(input_ids=ids).logits
     return [found[key] for key in keys]
 

@@ -31,7 +31,7 @@ class Forgetting(StrEnum):
     UNCLEAR = "unclear, more rows are needed"
 
 
-def forgetting(pair: PairedDifference) -> Forgetting:
+def classify_forgetting(pair: PairedDifference) -> Forgetting:
     """A word for the difference in loss."""
     if pair.high < KEPT_NATS:
         return Forgetting.KEPT

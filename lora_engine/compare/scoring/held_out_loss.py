@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
-from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AdapterUse
-from lora_engine.compare.generate.adapter_switch import Variant
+from lora_engine.compare.generate.adapter_settings import (
+    ALL_AS_TRAINED,
+    AdapterSettings,
+    AdapterVariant,
+)
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.scoring.log_probabilities import log_probabilities, next_token_logits
 from lora_engine.data import TokenizedRow
@@ -56,15 +59,15 @@ def row_losses(
     model: ComparisonModel,
     rows: Sequence[TokenizedRow],
     stop: StopSignal = NEVER_STOPPED,
-    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+    adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[RowLoss]:
     """The loss of each row under every column, in order, as soon as it is known.
 
-    Adapters are as trained, or as in `uses`.
+    Adapters are as trained, or as in `adapter_settings`.
     """
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
-    with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
-        variants = model.variants(keys, uses)
+    with model.shared.keep_loaded({name: model.columns[name] for name in columns}) as keys:
+        variants = model.variants(keys, adapter_settings)
         for row in rows:
             if stop.is_set():
                 return
@@ -118,7 +121,10 @@ def student_quantile(confidence: float, degrees: int) -> float:
 
 
 def _row_loss(
-    model: ComparisonModel, row: TokenizedRow, columns: Sequence[str], variants: Sequence[Variant]
+    model: ComparisonModel,
+    row: TokenizedRow,
+    columns: Sequence[str],
+    variants: Sequence[AdapterVariant],
 ) -> RowLoss:
     limit = model.shared.context_length
     if limit is not None and len(row.input_ids) > limit:

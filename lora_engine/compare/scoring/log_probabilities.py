@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lora_engine.compare.generate.adapter_switch import RowSlice, Variant
+from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.comparison_model import ComparisonModel
+from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def answer_tokens(
 
 
 def next_token_logits(
-    model: ComparisonModel, tokens: Sequence[int], first: int, variants: Sequence[Variant]
+    model: ComparisonModel, tokens: Sequence[int], first: int, variants: Sequence[AdapterVariant]
 ) -> Iterator[torch.Tensor]:
     """For each variant, logits (len(tokens) - first, vocabulary) that predict tokens[first:].
 
@@ -57,9 +58,9 @@ def next_token_logits(
     ids = torch.tensor([list(tokens)], device=shared.model.device)
     wanted = len(tokens) - first + 1
     for group in _batches(model, variants):
-        slices = [RowSlice(variant, row, row + 1) for row, variant in enumerate(group)]
+        slices = [AdapterRows(variant, row, row + 1) for row, variant in enumerate(group)]
         keep = {"logits_to_keep": wanted} if "logits_to_keep" in shared.accepted else {}
-        with shared.running(), torch.inference_mode(), shared.switch.applied(slices):
+        with shared.exclusive(), torch.inference_mode(), shared.switch.applied(slices):
             logits = shared.model(input_ids=ids.repeat(len(group), 1), use_cache=False, **keep)
         for row in logits.logits[:, -wanted:-1]:
             yield row.float()
@@ -73,9 +74,11 @@ def log_probabilities(logits: torch.Tensor, targets: Sequence[int]) -> torch.Ten
     return logits.log_softmax(-1).gather(-1, chosen)[:, 0]
 
 
-def _batches(model: ComparisonModel, variants: Sequence[Variant]) -> Iterator[list[Variant]]:
+def _batches(
+    model: ComparisonModel, variants: Sequence[AdapterVariant]
+) -> Iterator[list[AdapterVariant]]:
     """In order; a variant that PEFT must run alone is a batch of its own."""
-    group: list[Variant] = []
+    group: list[AdapterVariant] = []
     for variant in variants:
         alone = model.shared.switch.needs_own_pass(variant.adapter)
         if group and (alone or len(group) == BATCH_ROWS):

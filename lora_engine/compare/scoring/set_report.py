@@ -28,7 +28,7 @@ class ReportRow:
     answers: tuple[CheckedAnswer, ...]
 
 
-def checked(
+def check_answers(
     cases: Sequence[PromptCase],
     answered: Sequence[PromptAnswers],
     check: Check | None,

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.compare.generate.adapter_settings import ALL_AS_TRAINED, AdapterUse
-from lora_engine.compare.generate.adapter_switch import Variant
+from lora_engine.compare.generate.adapter_settings import (
+    ALL_AS_TRAINED,
+    AdapterSettings,
+    AdapterVariant,
+)
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.scoring.log_probabilities import (
     answer_tokens,
@@ -60,7 +63,7 @@ class TokenComparison:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """x: a strength, or the number of a layer that is switched off."""
 
     x: float
@@ -68,7 +71,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class LayerSwitch:
+class LayersOffScores:
     """ln p of one answer: under the base, the whole adapter, and the adapter without layers."""
 
     base: float
@@ -80,16 +83,17 @@ def compare_tokens(
     model: ComparisonModel,
     messages: Sequence[Message],
     answer: str,
-    uses: Mapping[str, AdapterUse] = ALL_AS_TRAINED,
+    adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> TokenComparison:
-    """Score an answer under the base and every adapter of `model`, as trained or as in `uses`.
+    """Score an answer under the base and every adapter of `model`.
 
+    Adapters are as trained where `adapter_settings` does not name them.
     Raises EngineError for a prompt or an answer that cannot be scored.
     """
     prompt, answered = answer_tokens(model, messages, answer)
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
-    with model.shared.borrowed({name: model.columns[name] for name in columns}) as keys:
-        variants = model.variants(keys, uses)
+    with model.shared.keep_loaded({name: model.columns[name] for name in columns}) as keys:
+        variants = model.variants(keys, adapter_settings)
         logits = next_token_logits(model, prompt + answered, len(prompt), variants)
         by_column = dict(zip(columns, logits, strict=True))
     scores = {name: log_probabilities(by_column[name], answered) for name in columns}
@@ -120,46 +124,46 @@ def strength_curve(
     messages: Sequence[Message],
     answer: str,
     strengths: Sequence[float] = STRENGTHS,
-) -> list[Point]:
+) -> list[CurvePoint]:
     """ln p of the whole answer against the adapter's strength; 0 is the base, 1 as trained.
 
     Raises EngineError for a strength out of bounds or an adapter that is not plain LoRA.
     """
     for strength in strengths:
-        model.check_column(column, AdapterUse(strength))
-    return _scored(model, column, messages, answer, [(x, AdapterUse(x)) for x in strengths])
+        model.check_column(column, AdapterSettings(strength))
+    return _scored(model, column, messages, answer, [(x, AdapterSettings(x)) for x in strengths])
 
 
 def layer_contributions(
     model: ComparisonModel, column: str, messages: Sequence[Message], answer: str
-) -> list[Point]:
+) -> list[CurvePoint]:
     """ln p of the whole answer with the adapter switched off in one layer at a time.
 
     A layer whose point lies far from the full adapter's carries much of the change.
     Raises EngineError for an adapter that is not plain LoRA.
     """
     layers = model.check_adjustable(column)
-    off = [(float(layer), AdapterUse(layers_off=frozenset({layer}))) for layer in layers]
+    off = [(float(layer), AdapterSettings(layers_off=frozenset({layer}))) for layer in layers]
     return _scored(model, column, messages, answer, off)
 
 
-def without_layers(
+def score_without_layers(
     model: ComparisonModel,
     column: str,
     messages: Sequence[Message],
     answer: str,
     layers: frozenset[int],
-) -> LayerSwitch:
+) -> LayersOffScores:
     """ln p of the whole answer with the adapter switched off in all of `layers` together.
 
     Raises EngineError for an adapter that is not plain LoRA.
     """
     model.check_adjustable(column)
-    without = AdapterUse(layers_off=layers)
+    without = AdapterSettings(layers_off=layers)
     model.check_column(column, without)
-    uses = [AdapterUse(0.0), AdapterUse(), without]
-    found = _scored(model, column, messages, answer, list(enumerate(uses)))
-    return LayerSwitch(*(point.log_probability for point in found))
+    settings = [AdapterSettings(0.0), AdapterSettings(), without]
+    found = _scored(model, column, messages, answer, list(enumerate(settings)))
+    return LayersOffScores(*(point.log_probability for point in found))
 
 
 def _scored(
@@ -167,15 +171,15 @@ def _scored(
     column: str,
     messages: Sequence[Message],
     answer: str,
-    uses: Sequence[tuple[float, AdapterUse]],
-) -> list[Point]:
-    """One point for each (x, use of the adapter)."""
+    points: Sequence[tuple[float, AdapterSettings]],
+) -> list[CurvePoint]:
+    """One point for each (x, settings of the adapter)."""
     prompt, answered = answer_tokens(model, messages, answer)
-    with model.shared.borrowed({column: model.columns[column]}) as keys:
-        variants = [Variant(keys[column], use) for _, use in uses]
+    with model.shared.keep_loaded({column: model.columns[column]}) as keys:
+        variants = [AdapterVariant(keys[column], settings) for _, settings in points]
         logits = next_token_logits(model, prompt + answered, len(prompt), variants)
         totals = [float(log_probabilities(one, answered).sum()) for one in logits]
-    return [Point(x, total) for (x, _), total in zip(uses, totals, strict=True)]
+    return [CurvePoint(x, total) for (x, _), total in zip(points, totals, strict=True)]
 
 
 def _kl(adapted: torch.Tensor, base: torch.Tensor) -> torch.Tensor:

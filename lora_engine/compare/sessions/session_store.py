@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_engine.compare.generate.adapter_settings import MAX_LAYER, MAX_STRENGTH, AdapterUse
+from lora_engine.compare.generate.adapter_settings import MAX_LAYER, MAX_STRENGTH, AdapterSettings
 from lora_engine.compare.generate.remote_server import MAX_MODEL, MAX_URL
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.errors import EngineError, NotFound
@@ -57,8 +57,8 @@ class SessionColumn(_Part):
     turns: tuple[SessionTurn, ...] = Field(max_length=2000)
 
     @property
-    def use(self) -> AdapterUse:
-        return AdapterUse(self.strength, frozenset(self.layers_off))
+    def use(self) -> AdapterSettings:
+        return AdapterSettings(self.strength, frozenset(self.layers_off))
 
 
 class SessionServer(_Part):
@@ -200,7 +200,7 @@ def _unknown(session_id: str) -> NotFound:
 def _answer(column: SessionColumn, place: int) -> list[str]:
     if place >= len(column.turns) or column.turns[place].role != "assistant":
         return []
-    heading = column.use.named(_inline(column.title))
+    heading = column.use.label(_inline(column.title))
     return [f"### {heading}", _quoted(column.turns[place].content)]
 
 

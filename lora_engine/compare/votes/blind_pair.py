@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.answer_progress import Progress
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel, Request
+from lora_engine.compare.generate.answer_progress import AnswerProgress
+from lora_engine.compare.generate.comparison_model import (
+    BASE_COLUMN,
+    AnswerRequest,
+    ComparisonModel,
+)
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.votes.vote_store import Contestant
 from lora_engine.data import Message
@@ -43,9 +47,12 @@ def answer_pair(
     messages: Sequence[Message],
     sampling: Sampling,
     stop: StopSignal,
-) -> Iterator[Progress]:
+) -> Iterator[AnswerProgress]:
     """Both answers from one batch, reported as `left` and `right`; adapters as trained."""
-    requests = [Request(LEFT, pair.left, messages), Request(RIGHT, pair.right, messages)]
+    requests = [
+        AnswerRequest(LEFT, pair.left, messages),
+        AnswerRequest(RIGHT, pair.right, messages),
+    ]
     return model.answer_all(requests, sampling, stop)
 
 
