@@ -21,7 +21,7 @@ from lora_engine.base_models import resolve_base_model
 from lora_engine.cancellation import NEVER_STOPPED
 from lora_engine.compare.generate import remote_server as server_module
 from lora_engine.compare.generate.answer_progress import ColumnProgress
-from lora_engine.compare.generate.comparison_model import ComparisonModel, Request
+from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_local_and_remote
 from lora_engine.compare.generate.remote_server import (
     RemoteAnswer,
@@ -85,7 +85,7 @@ def test_a_real_server_gives_the_answer_that_the_same_model_gives_here(served, s
     steps = list(
         answer_local_and_remote(
             model,
-            [Request("base", "base", ASK)],
+            [AnswerRequest("base", "base", ASK)],
             server,
             ASK,
             Sampling(max_new_tokens=20),
@@ -198,7 +198,7 @@ def test_a_failed_server_leaves_the_other_columns_alone(hostile, settings):
     model = ComparisonModel.load(resolve_base_model("starter", settings), {}, settings)
     server = parse_remote_server(hostile(500, []), "m")
     *_, last = answer_local_and_remote(
-        model, [Request("base", "base", ASK)], server, ASK, Sampling(), NEVER_STOPPED
+        model, [AnswerRequest("base", "base", ASK)], server, ASK, Sampling(), NEVER_STOPPED
     )
     assert "blue" in last.columns["base"].text
     assert last.columns[SERVER_COLUMN].finished == "failed"
