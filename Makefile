@@ -20,11 +20,17 @@ test: $(VENV)/.installed-dev browser lint
 test-all: $(VENV)/.installed-dev browser lint
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-lint: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev node_modules/.installed
+	$(BIN)/node node_modules/.bin/biome check pages --error-on-warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+
+# Biome, which checks and formats JavaScript and CSS; node and npm come with requirements-dev.txt.
+node_modules/.installed: package-lock.json | $(VENV)/.installed-dev
+	$(BIN)/npm ci --silent --no-audit --no-fund
+	touch $@
 
 browser: $(VENV)/.installed-dev
 	sh tests/browser/install_chromium.sh $(BIN)/python
@@ -46,4 +52,4 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules build .pytest_cache .ruff_cache .hypothesis

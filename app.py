@@ -84,6 +84,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
+    from pages import PAGES
     from pages.shared import security, static_files
     from pages.shared.theme import theme
 
@@ -92,7 +93,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
         dashboard,
         path="/",
         theme=theme(),
-        head=static_files.page_head(),
+        head=static_files.head(PAGES),
         favicon_path=str(static_files.FAVICON),
         footer_links=[],
         run_history=False,

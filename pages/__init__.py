@@ -1,7 +1,8 @@
 """The dashboard's pages: what each is called, where it is and what it is for, in order.
 
-Every page module has `build(engine) -> gr.Blocks`; `app.py` builds them and puts them at these
-paths. This module imports nothing, so a page can name any other page.
+Every page has a package of its own, which exports `build(engine) -> gr.Blocks`; `app.py` builds
+them and puts them at these paths. What they have in common is in `shared`. This module imports
+nothing, so a page can name any other page.
 """
 
 from __future__ import annotations
@@ -53,3 +54,5 @@ ADAPTERS = Page(
     "/adapters",
     "Every adapter trained here, with its rank, its base and what can be done with it.",
 )
+
+PAGES = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)

@@ -36,7 +36,6 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
         gr.Navbar(main_page_name=CALCULATOR.title)
         gr.HTML(
             f"<h1>{escape(page.title)}</h1><p>{escape(page.purpose)}</p>",
-            head=static_files.stylesheets(page.package),
             js_on_load=f"document.title = {page.title!r} + ' · Rankscope';"
             "document.querySelector('nav a.active')"
             "?.scrollIntoView({ block: 'nearest', inline: 'center' });",

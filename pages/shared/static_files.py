@@ -3,7 +3,7 @@
 The folder `static` of a package of `pages` is served under `/rankscope/<version>/<package>/`. The
 version is one hash of all these files: a module reaches another by a relative import and so gets
 the same version, and a browser may keep every file for ever. This module knows no page and no
-component: it makes addresses, tags and the short JavaScript that imports a module.
+component: it makes addresses, tags, and the short JavaScript that imports a module.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import hashlib
 import importlib.util
 import json
 from functools import cache
-from html import escape
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastapi import FastAPI
+
+    from pages import Page
 
 PAGES = Path(__file__).parents[1]
 ROOT = "/rankscope"
@@ -27,6 +30,13 @@ PLOTLY = "plotly.min.js"
 CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 # Browsers refuse a module of another type, and Python asks the machine for its idea of one.
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+LINK_STYLES = """
+for (const href of (%s)[location.pathname.replace(/(.)\\/$/, "$1")] ?? []) {
+    const link = document.createElement("link");
+    document.head.append(Object.assign(link, { rel: "stylesheet", href }));
+}
+"""
 
 
 @cache
@@ -70,27 +80,24 @@ def event_js(module: str, function: str, *arguments: Any) -> str:
     return f'async (...inputs) => (await import("{address(module)}")).{function}({given}...inputs)'
 
 
-def page_head() -> str:
-    """The tags in the head of every page: shared styles, the tab's icon, and shared modules.
+def head(pages: Iterable[Page]) -> str:
+    """The tags in the head of every page, before Gradio's own.
 
-    The modules are fetched while Gradio starts, so that parts are drawn with the page.
+    Shared modules and the page's own styles are fetched while Gradio starts, so that nothing is
+    drawn late. Gradio has one head for all pages: a line of script links the styles of this one.
     """
     shared = [name for name in files() if name.startswith("shared/") and name.endswith(".js")]
+    sheets = {page.path: _stylesheets(page.package) for page in pages}
     return "".join(
         [
-            _stylesheet("shared/rankscope.css"),
+            f'<link rel="stylesheet" href="{address("shared/rankscope.css")}">',
             '<link rel="icon" type="image/svg+xml" href="/favicon.ico">',
+            f"<script>{LINK_STYLES % json.dumps(sheets)}</script>",
             *(f'<link rel="modulepreload" href="{address(name)}">' for name in shared),
             f'<script type="module" src="{address("shared/choices.js")}"></script>',
             f'<script type="module" src="{address("shared/globals.js")}"></script>',
         ]
     )
-
-
-def stylesheets(package: str) -> str:
-    """The tags for a page's own styles, for the `head` of its first component."""
-    own = [name for name in files() if name.startswith(f"{package}/") and name.endswith(".css")]
-    return "".join(map(_stylesheet, own))
 
 
 def add_route(app: FastAPI) -> None:
@@ -118,5 +125,6 @@ def plotly_path() -> Path:
     return Path(package.origin).parent / "package_data" / PLOTLY
 
 
-def _stylesheet(name: str) -> str:
-    return f'<link rel="stylesheet" href="{escape(address(name))}">'
+def _stylesheets(package: str) -> list[str]:
+    own = [name for name in files() if name.startswith(f"{package}/") and name.endswith(".css")]
+    return [address(name) for name in own]

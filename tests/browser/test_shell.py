@@ -14,17 +14,16 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 import pages
-from pages import ADAPTERS, CALCULATOR, COMPARE, RUNS, SPECTRUM, TRAIN
+from pages import PAGES, RUNS
 from pages.shared import static_files
 from tests.browser.conftest import Server, Traffic
 
-SERVED = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)
 OpenPage = Callable[..., Page]
 KINDS = '.rs-table[data-label="Adapted modules by kind"]'
 COUNTING_MS = 60_000  # the first count loads torch, transformers and PEFT
 
 
-@pytest.mark.parametrize("page", SERVED, ids=lambda page: page.title)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.title)
 def test_a_page_opens_fits_a_phone_and_asks_nobody_else(
     page: pages.Page, server: Server, open_page: OpenPage, traffic: Traffic
 ) -> None:
@@ -35,6 +34,12 @@ def test_a_page_opens_fits_a_phone_and_asks_nobody_else(
     expect(shown).to_have_title(f"{page.title} · Rankscope")
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390
     assert shown.locator("footer").count() == 0
+    own = f"/{page.package}/{page.package}.css"
+    sheets = shown.evaluate("[...document.styleSheets].map((sheet) => sheet.href)")
+    linked = [href for href in sheets if href and href.startswith(f"{server.url}/rankscope/")]
+    others = [href for href in linked if not href.endswith(("/shared/rankscope.css", own))]
+    assert any(href.endswith("/shared/rankscope.css") for href in linked)
+    assert [href for href in others if "?v=" not in href] == []
     assert len(traffic.requests) > 10
 
 
@@ -42,7 +47,7 @@ def test_the_bar_leads_to_every_page(server: Server, open_page: OpenPage) -> Non
     shown = open_page(server.url)
 
     links = shown.locator("nav a")
-    expect(links).to_have_text([page.title for page in SERVED])
+    expect(links).to_have_text([page.title for page in PAGES])
     shown.locator("nav a", has_text=RUNS.title).click()
     expect(shown.locator(".rs-header h1")).to_have_text(RUNS.title)
 

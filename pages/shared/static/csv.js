@@ -7,14 +7,14 @@ function csvCell(value) {
 	if (value === null) return "";
 	if (typeof value === "number") return String(value);
 	let text = String(value);
-	if (/^[=+\-@\t\r]/.test(text)) text = "'" + text;
-	return /[",\n\r;']/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+	if (/^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+	return /[",\n\r;']/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function csv(content) {
 	const lines = [content.columns.map((column) => csvCell(column.label))];
-	content.rows.forEach((row) => lines.push(row.raw.map(csvCell)));
-	return lines.map((cells) => cells.join(",") + "\r\n").join("");
+	for (const row of content.rows) lines.push(row.raw.map(csvCell));
+	return lines.map((cells) => `${cells.join(",")}\r\n`).join("");
 }
 
 export function download(text, name) {

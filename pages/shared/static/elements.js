@@ -19,7 +19,7 @@ export function tile([label, value, note]) {
 
 /* A bar of how many numbers something takes, beside the most that any takes. */
 export function sizeBar(name, accent) {
-	const row = make("div", "rs-bar" + (accent ? " rs-bar-accent" : ""));
+	const row = make("div", `rs-bar${accent ? " rs-bar-accent" : ""}`);
 	const track = make("div", "rs-track");
 	track.setAttribute("role", "meter");
 	track.setAttribute("aria-label", name);

@@ -39,7 +39,7 @@ function coloured(node, styles) {
 	}
 	if (node && typeof node === "object") {
 		return Object.fromEntries(
-			Object.entries(node).map(([key, value]) => [key, coloured(value, styles)])
+			Object.entries(node).map(([key, value]) => [key, coloured(value, styles)]),
 		);
 	}
 	return node;
@@ -62,13 +62,11 @@ export function plot(element, props, watch) {
 		if (!figure) return;
 		const styles = getComputedStyle(document.body);
 		const { data, layout } = coloured(figure, styles);
-		const said = layout.meta && layout.meta.description;
-		box.setAttribute("aria-label", box.dataset.label + (said ? ". " + said : ""));
+		const said = layout.meta?.description;
+		box.setAttribute("aria-label", box.dataset.label + (said ? `. ${said}` : ""));
 		drawing = drawing
 			.then(loadPlotly)
-			.then((Plotly) =>
-				Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG),
-			)
+			.then((Plotly) => Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG))
 			.catch((error) => console.error("The plot could not be drawn:", error));
 	};
 	follow(element, watch, draw);

@@ -12,14 +12,12 @@ function mark(field, message) {
 	field.append(make("p", "rs-wrong-text", message));
 }
 
-function unmark(fields) {
-	fields.forEach((field) => {
-		field.classList.remove("rs-wrong");
-		field.querySelectorAll(":scope > .rs-wrong-text").forEach((text) => text.remove());
-		field
-			.querySelectorAll("[aria-invalid]")
-			.forEach((input) => input.removeAttribute("aria-invalid"));
-	});
+function unmark(field) {
+	field.classList.remove("rs-wrong");
+	for (const text of field.querySelectorAll(":scope > .rs-wrong-text")) text.remove();
+	for (const input of field.querySelectorAll("[aria-invalid]")) {
+		input.removeAttribute("aria-invalid");
+	}
 }
 
 export function problem(element, props, watch) {
@@ -27,7 +25,7 @@ export function problem(element, props, watch) {
 	let marked = [];
 	const draw = () => {
 		const content = parsed(props.value);
-		unmark(marked);
+		marked.forEach(unmark);
 		marked = [];
 		box.replaceChildren();
 		box.hidden = !content;

@@ -13,7 +13,7 @@ export function showRank(id, rank) {
 }
 
 function block(name, size, width, height) {
-	const figure = make("figure", "rs-block rs-block-" + name.toLowerCase());
+	const figure = make("figure", `rs-block rs-block-${name.toLowerCase()}`);
 	const area = make("div");
 	area.style.width = `max(2px, calc(var(--side) * ${width}))`;
 	area.style.height = `max(2px, calc(var(--side) * ${height}))`;
@@ -41,7 +41,7 @@ export function rankPicture(element, props, watch) {
 		blocks.append(
 			block("W", w, content.k / side, content.d / side),
 			block("B", b, frame.rank / side, content.d / side),
-			block("A", a, content.k / side, frame.rank / side)
+			block("A", a, content.k / side, frame.rank / side),
 		);
 		const most = Math.max(frame.full, frame.low_rank);
 		const whole = sizeBar("whole matrix", false);
@@ -49,7 +49,7 @@ export function rankPicture(element, props, watch) {
 		whole.show(frame.full, most, frame.tiles[0][1]);
 		lowRank.show(frame.low_rank, most, frame.tiles[1][1]);
 		box.replaceChildren(tiles, blocks, whole.row, lowRank.row);
-		frame.warnings.forEach((text) => box.append(make("p", "rs-note", text)));
+		box.append(...frame.warnings.map((text) => make("p", "rs-note", text)));
 	};
 	rankPictures.set(box.dataset.id, (chosen) => {
 		rank = chosen;

@@ -3,149 +3,167 @@
 import { csv, download } from "./csv.js";
 import { make, parsed } from "./elements.js";
 
+/* A tick triggers "input"; the value then holds the ticked rows. */
+export function table(element, props, watch, trigger) {
+	const drawn = new Table(element.querySelector(".rs-table"), props, () => trigger("input"));
+	drawn.draw();
+	watch("value", () => drawn.draw());
+}
+
+class Table {
+	constructor(box, props, ticked) {
+		this.box = box;
+		this.props = props;
+		this.tellTicked = ticked;
+		this.sorted = { column: -1, down: false };
+		this.ticked = null; // the person's choice: a value on its way must not undo it
+	}
+
+	/* Whatever had the focus has it again afterwards, found by its key. */
+	draw() {
+		const { box } = this;
+		const focused = box.contains(document.activeElement) ? document.activeElement.dataset.key : "";
+		this.content = parsed(this.props.value);
+		box.replaceChildren();
+		if (!this.content) return;
+		if (this.content.ticks) this.ticked ??= new Set(this.content.ticks.ticked);
+		if (!this.content.rows.length) {
+			box.append(make("p", "rs-none", this.content.empty));
+			return;
+		}
+		box.append(this.scroller(), this.footer());
+		if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+	}
+
+	scroller() {
+		const { label } = this.box.dataset;
+		const frame = make("div", "rs-scroll");
+		frame.tabIndex = 0;
+		frame.setAttribute("role", "region");
+		frame.setAttribute("aria-label", label);
+		const grid = make("table");
+		grid.append(make("caption", "rs-unseen", label), this.head(), this.body());
+		frame.append(grid);
+		return frame;
+	}
+
+	head() {
+		const row = make("tr");
+		if (this.content.ticks) {
+			const cell = headCell();
+			cell.append(make("span", "rs-unseen", this.content.ticks.label));
+			row.append(cell);
+		}
+		row.append(...this.content.columns.map((column, index) => this.sortCell(column, index)));
+		const section = make("thead");
+		section.append(row);
+		return section;
+	}
+
+	sortCell(column, index) {
+		const isSorted = this.sorted.column === index;
+		const { down } = this.sorted;
+		const cell = headCell(column.numeric ? "rs-number" : "");
+		cell.setAttribute("aria-sort", isSorted ? (down ? "descending" : "ascending") : "none");
+		const button = make("button", "rs-sort", column.label);
+		button.type = "button";
+		button.dataset.key = `sort-${index}`;
+		button.append(make("span", "rs-arrow", isSorted ? (down ? "↓" : "↑") : ""));
+		button.addEventListener("click", () => {
+			this.sorted = { column: index, down: isSorted ? !down : column.numeric };
+			this.draw();
+		});
+		cell.append(button);
+		return cell;
+	}
+
+	body() {
+		const section = make("tbody");
+		section.append(...this.order().map((index) => this.row(index)));
+		return section;
+	}
+
+	/* The indices of the rows in the order in which they are shown. */
+	order() {
+		const { rows, columns } = this.content;
+		const { column, down } = this.sorted;
+		const order = rows.map((_, index) => index);
+		if (column < 0 || column >= columns.length) return order;
+		const { numeric } = columns[column];
+		return order.sort((a, b) => {
+			const found = compare(rows[a].raw[column], rows[b].raw[column], numeric);
+			return down ? -found : found;
+		});
+	}
+
+	row(index) {
+		const { columns, rows, links, ticks } = this.content;
+		const row = make("tr");
+		if (ticks) row.append(this.tickCell(index));
+		rows[index].shown.forEach((text, column) => {
+			const cell = make("td", columns[column].numeric ? "rs-number" : "");
+			const address = column === 0 ? links[index] : null;
+			cell.append(isOnThisServer(address) ? link(address, text) : text);
+			row.append(cell);
+		});
+		return row;
+	}
+
+	tickCell(index) {
+		const { keys, fixed, most, label } = this.content.ticks;
+		const key = keys[index];
+		const tick = make("input");
+		tick.type = "checkbox";
+		tick.checked = key === fixed || this.ticked.has(key);
+		tick.disabled = key === fixed || (!tick.checked && this.ticked.size >= most);
+		tick.dataset.key = `tick-${key}`;
+		tick.setAttribute("aria-label", `${label} ${this.content.rows[index].shown[0]}`);
+		tick.addEventListener("change", () => this.tick(key, tick.checked));
+		const cell = make("td", "rs-tick");
+		cell.append(tick);
+		return cell;
+	}
+
+	tick(key, isTicked) {
+		if (isTicked) this.ticked.add(key);
+		else this.ticked.delete(key);
+		this.content.ticks.ticked = [...this.ticked];
+		this.props.value = JSON.stringify(this.content);
+		this.tellTicked();
+	}
+
+	footer() {
+		const count = this.content.rows.length;
+		const bar = make("div", "rs-table-foot");
+		bar.append(make("span", "", count.toLocaleString("en") + (count === 1 ? " row" : " rows")));
+		const button = make("button", "rs-button rs-small", "Download CSV");
+		button.type = "button";
+		button.dataset.key = "download";
+		button.addEventListener("click", () => download(csv(this.content), this.box.dataset.file));
+		bar.append(button);
+		return bar;
+	}
+}
+
+function headCell(className) {
+	const cell = make("th", className);
+	cell.scope = "col";
+	return cell;
+}
+
+function link(address, text) {
+	const anchor = make("a", "", text);
+	anchor.href = address;
+	anchor.dataset.key = `link-${address}`;
+	return anchor;
+}
+
+const isOnThisServer = (address) => address?.startsWith("/") && !address.startsWith("//");
+
+/* Missing values come last, numbers by size, and texts as a person would order them. */
 function compare(a, b, numeric) {
 	const missing = (value) => value === null || value === "";
 	if (missing(a) || missing(b)) return missing(a) - missing(b);
 	if (numeric) return Number(a) - Number(b);
 	return String(a).localeCompare(String(b), undefined, { numeric: true });
-}
-
-/* A tick triggers "input"; the value then holds the ticked rows. */
-export function table(element, props, watch, trigger) {
-	const box = element.querySelector(".rs-table");
-	let sorted = { column: -1, down: false };
-	let ticked; // the person's choice: a value on its way must not undo it
-
-	const draw = () => {
-		const content = parsed(props.value);
-		const focused = box.contains(document.activeElement)
-			? document.activeElement.dataset.key
-			: undefined;
-		box.replaceChildren();
-		if (!content) return;
-		if (content.ticks) ticked ??= new Set(content.ticks.ticked);
-		if (!content.rows.length) {
-			box.append(make("p", "rs-none", content.empty));
-			return;
-		}
-		box.append(scroller(content), footer(content));
-		if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-	};
-
-	const scroller = (content) => {
-		const frame = make("div", "rs-scroll");
-		frame.tabIndex = 0;
-		frame.setAttribute("role", "region");
-		frame.setAttribute("aria-label", box.dataset.label);
-		const grid = make("table");
-		grid.append(make("caption", "rs-unseen", box.dataset.label), head(content), body(content));
-		frame.append(grid);
-		return frame;
-	};
-
-	const head = (content) => {
-		const row = make("tr");
-		if (content.ticks) {
-			const cell = make("th");
-			cell.scope = "col";
-			cell.append(make("span", "rs-unseen", content.ticks.label));
-			row.append(cell);
-		}
-		content.columns.forEach((column, index) => {
-			const cell = make("th", column.numeric ? "rs-number" : "");
-			cell.scope = "col";
-			const here = sorted.column === index;
-			cell.setAttribute(
-				"aria-sort",
-				here ? (sorted.down ? "descending" : "ascending") : "none"
-			);
-			const button = make("button", "rs-sort", column.label);
-			button.type = "button";
-			button.dataset.key = "sort-" + index;
-			button.append(make("span", "rs-arrow", here ? (sorted.down ? "↓" : "↑") : ""));
-			button.addEventListener("click", () => {
-				sorted = { column: index, down: here ? !sorted.down : column.numeric };
-				draw();
-			});
-			cell.append(button);
-			row.append(cell);
-		});
-		const section = make("thead");
-		section.append(row);
-		return section;
-	};
-
-	const body = (content) => {
-		const order = content.rows.map((_, index) => index);
-		if (sorted.column >= 0 && sorted.column < content.columns.length) {
-			const column = sorted.column;
-			const numeric = content.columns[column].numeric;
-			order.sort((a, b) => {
-				const found = compare(
-					content.rows[a].raw[column],
-					content.rows[b].raw[column],
-					numeric
-				);
-				return sorted.down ? -found : found;
-			});
-		}
-		const section = make("tbody");
-		order.forEach((index) => section.append(line(content, index)));
-		return section;
-	};
-
-	const line = (content, index) => {
-		const row = make("tr");
-		if (content.ticks) row.append(tickBox(content, index));
-		content.rows[index].shown.forEach((text, column) => {
-			const cell = make("td", content.columns[column].numeric ? "rs-number" : "");
-			const address = column === 0 ? content.links[index] : null;
-			if (address && address.startsWith("/") && !address.startsWith("//")) {
-				const anchor = make("a", "", text);
-				anchor.href = address;
-				anchor.dataset.key = "link-" + address;
-				cell.append(anchor);
-			} else {
-				cell.textContent = text;
-			}
-			row.append(cell);
-		});
-		return row;
-	};
-
-	const tickBox = (content, index) => {
-		const { keys, fixed, most, label } = content.ticks;
-		const key = keys[index];
-		const tick = make("input");
-		tick.type = "checkbox";
-		tick.checked = key === fixed || ticked.has(key);
-		tick.disabled = key === fixed || (!tick.checked && ticked.size >= most);
-		tick.dataset.key = "tick-" + key;
-		tick.setAttribute("aria-label", label + " " + content.rows[index].shown[0]);
-		tick.addEventListener("change", () => {
-			if (tick.checked) ticked.add(key);
-			else ticked.delete(key);
-			content.ticks.ticked = [...ticked];
-			props.value = JSON.stringify(content);
-			trigger("input");
-		});
-		const cell = make("td", "rs-tick");
-		cell.append(tick);
-		return cell;
-	};
-
-	const footer = (content) => {
-		const bar = make("div", "rs-table-foot");
-		const rows = content.rows.length;
-		bar.append(make("span", "", rows.toLocaleString("en") + (rows === 1 ? " row" : " rows")));
-		const button = make("button", "rs-button rs-small", "Download CSV");
-		button.type = "button";
-		button.dataset.key = "download";
-		button.addEventListener("click", () => download(csv(content), box.dataset.file));
-		bar.append(button);
-		return bar;
-	};
-
-	draw();
-	watch("value", draw);
 }
