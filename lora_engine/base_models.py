@@ -117,15 +117,6 @@ def fingerprint(model: BaseModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A short hash of the chat template a tokenizer renders with; empty template included."""
-    return hash_of_template(str(tokenizer.chat_template or ""))
-
-
-def hash_of_template(template: str) -> str:
-    return hashlib.sha256(template.encode()).hexdigest()[:16]
-
-
 def pick_device(settings: Settings) -> str:
     """`cpu` or `cuda`. Raises EngineError where CUDA is asked for and does not work."""
     import torch

@@ -1,7 +1,7 @@
 """Would the model's chat template take these rows? Asked before a run, without a tokenizer.
 
-Reads the template and its special tokens from the model's folder and renders one row of each order
-of roles, in the bounded child. A folder whose files say it otherwise is left to the worker.
+Renders one row of each order of roles with the template in the model's folder, in the bounded child
+process. Where the folder's files do not tell the template, the worker finds out later.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lora_engine.chat_template import UnreadableTemplate, templates_in, tokenizer_config
 from lora_engine.data.rows import Dataset
-from lora_engine.data.templates import (
-    DEFAULT_TEMPLATE_NAME,
-    OWN_TEMPLATE_NAME,
-    ChatTemplate,
-    Conversation,
-    default_chat_template,
-    render,
-)
-from lora_engine.files import read_json_object
+from lora_engine.data.templates import ChatTemplate, Conversation, named_template, render
 
 MAX_ORDERS = 200
-MAX_CONFIG_BYTES = 10_000_000
 
 
 def refuse_role_orders(dataset: Dataset, folder: Path) -> None:
@@ -41,27 +33,20 @@ def refuse_role_orders(dataset: Dataset, folder: Path) -> None:
 def template_in(folder: Path) -> ChatTemplate | None:
     """The template of a model's folder, or the default where it has none.
 
-    None where the folder's configuration cannot be read, or names several templates.
+    None where the folder's files cannot be read, or name no special tokens (no
+    tokenizer_config.json): only the tokenizer can tell then. Raises EngineError for several
+    templates without a default one.
     """
-    config = _configuration(folder / "tokenizer_config.json")
-    if config is None:
+    try:
+        config = tokenizer_config(folder)
+        templates = templates_in(folder)
+    except UnreadableTemplate:
+        return None
+    if not config:
         return None
     tokens = {name: _token(value) for name, value in config.items() if name.endswith("_token")}
     variables = {name: token for name, token in tokens.items() if token is not None}
-    file = folder / "chat_template.jinja"
-    source = file.read_text("utf-8") if file.is_file() else config.get("chat_template")
-    if not source:
-        return ChatTemplate(DEFAULT_TEMPLATE_NAME, default_chat_template(), variables)
-    if not isinstance(source, str):
-        return None
-    return ChatTemplate(OWN_TEMPLATE_NAME, source, variables)
-
-
-def _configuration(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json_object(path, MAX_CONFIG_BYTES)
-    except (OSError, ValueError):
-        return None
+    return named_template(templates, variables)
 
 
 def _token(value: Any) -> str | None:

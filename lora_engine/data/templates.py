@@ -1,7 +1,7 @@
-"""Chat templates: which one a tokenizer uses, and rendering conversations with it safely.
+"""Rendering conversations with a model's chat template, safely; and the template of a bare model.
 
-Rendering happens in a child process (`render_child`) with bounds on time, memory and output.
-This module knows nothing of tokens.
+Rendering happens in a child process (`template_child.py`) with bounds on time, memory and output.
+Where a template is found is `lora_engine.chat_template`'s; tokens are unknown here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.chat_template import Templates, select_template, templates_of
 from lora_engine.data.rows import Message
 from lora_engine.errors import EngineError
 
@@ -75,25 +76,17 @@ def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
 
     Raises EngineError where a model has several and none is called default.
     """
-    own = tokenizer.chat_template
-    if isinstance(own, dict):
-        if "default" not in own:
-            raise EngineError(
-                f"The base model has several chat templates ({', '.join(sorted(own))}) and none "
-                "is called default.",
-                "Name one of them default in the model's tokenizer files.",
-            )
-        own = own["default"]
-    name, source = (
-        (OWN_TEMPLATE_NAME, own)
-        if own
-        else (
-            DEFAULT_TEMPLATE_NAME,
-            default_chat_template(),
-        )
-    )
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-    return ChatTemplate(name, source, special)
+    return named_template(templates_of(tokenizer), special)
+
+
+def named_template(templates: Templates, variables: dict[str, str]) -> ChatTemplate:
+    """The template to use of those a model has, with its special tokens. Raises as
+    `chat_template_of`."""
+    own = select_template(templates)
+    if own:
+        return ChatTemplate(OWN_TEMPLATE_NAME, own, variables)
+    return ChatTemplate(DEFAULT_TEMPLATE_NAME, default_chat_template(), variables)
 
 
 def render(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str]:

@@ -14,8 +14,8 @@ from lora_engine.base_models import (
     fingerprint,
     load_tokenizer,
     resolve_base_model,
-    template_hash,
 )
+from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.settings import Settings
 from pages import COMPARE
 from tests.browser.compare_server import serve_with_adapter
@@ -203,7 +203,7 @@ def test_another_chat_template_stands_in_red_until_the_adapter_is_another(
     page = open_page(f"{server.url}{COMPARE.path}?adapter={odd}")
     expect(page.get_by_label("Your question")).to_be_enabled()
     column, status = page.locator("#column-1"), page.locator("#compare-status")
-    ours = template_hash(load_tokenizer(base))
+    ours = template_hash(templates_of(load_tokenizer(base)))
 
     def stands() -> None:
         expect(column).to_have_class(re.compile("rs-other-template"))

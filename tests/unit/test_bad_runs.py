@@ -6,15 +6,11 @@ import json
 
 import pytest
 
-from lora_engine.base_models import load_tokenizer, resolve_base_model
-from lora_engine.data.template_check import template_in
-from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spec import MethodSpec, spec_from
-from lora_engine.starter import MODEL_DIR
 from lora_engine.training.models.rank_bounds import adapted_sides, rank_problems
 from lora_engine.training.preflight import check_run
-from tests.tiny import CHAT_TEMPLATE, save_tiny_tokenizer
+from tests.tiny import CHAT_TEMPLATE
 from tests.training_runs import tiny_spec, train_here
 
 
@@ -130,25 +126,3 @@ def test_a_role_order_the_template_refuses_is_found_before_the_run(strict, tmp_p
         check_run(tiny_spec(strict, rows), settings)
     rows.write_text("\n".join(map(json.dumps, [good, {"messages": [user, answer, user]}])))
     check_run(tiny_spec(strict, rows), settings)  # what follows the last answer is left out
-
-
-@pytest.mark.parametrize("which", ["starter", "tiny", "bare"])
-def test_the_template_in_a_folder_is_the_tokenizers(which, tiny_llama, tmp_path, settings):
-    if which == "bare":
-        tokenizer = save_tiny_tokenizer(tmp_path)
-        tokenizer.chat_template = None
-        (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
-        tokenizer.save_pretrained(tmp_path)
-        (tmp_path / "config.json").write_text("{}")
-    folder = {"starter": MODEL_DIR, "tiny": tiny_llama, "bare": tmp_path}[which]
-    loaded = chat_template_of(load_tokenizer(resolve_base_model(str(tiny_llama), settings))
-                              if which == "tiny" else _tokenizer(folder))  # fmt: skip
-    found = template_in(folder)
-    assert (found.name, found.source) == (loaded.name, loaded.source)
-    assert loaded.variables.items() <= found.variables.items()
-
-
-def _tokenizer(folder):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)

@@ -12,8 +12,8 @@ from lora_engine.base_models import (
     fingerprint,
     load_tokenizer,
     resolve_base_model,
-    template_hash,
 )
+from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.compatibility import find_mismatches
 from lora_engine.engine import Engine
 
@@ -32,7 +32,7 @@ def adapter(folder: Path, **provenance: str) -> Path:
 def test_a_base_and_a_template_are_read_as_the_tokenizer_and_the_check_read_them(
     base: BaseModel, tmp_path: Path
 ) -> None:
-    ours = template_hash(load_tokenizer(base))
+    ours = template_hash(templates_of(load_tokenizer(base)))
     same = adapter(tmp_path / "a", base_fingerprint=fingerprint(base), chat_template_hash=ours)
     found = find_mismatches(base, {"a": same})
     assert found.all == {}

@@ -27,7 +27,7 @@ from lora_engine.compare.generate.answer_progress import (
     AnswerProgress,
     ProgressReporter,
 )
-from lora_engine.compare.generate.compatibility import other_template
+from lora_engine.compare.generate.compatibility import template_mismatch
 from lora_engine.compare.generate.decode import DecodeRow
 from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.sampling import Sampling
@@ -99,7 +99,7 @@ class ComparisonModel:
         ours = self.shared.template_hash
         trained_with = {column: self.trained_template(column) for column in self.columns}
         return {
-            column: other_template(theirs, ours)
+            column: template_mismatch(theirs, ours)
             for column, theirs in trained_with.items()
             if theirs not in (None, ours)
         }

@@ -23,8 +23,8 @@ from lora_engine.base_models import (
     load_base_model,
     load_tokenizer,
     pick_device,
-    template_hash,
 )
+from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
 from lora_engine.compare.prompts.prompt_tokens import context_length
 from lora_engine.errors import EngineError
@@ -73,7 +73,7 @@ class SharedBase:
         self.model = model
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint(base)
-        self.template_hash = template_hash(tokenizer)
+        self.template_hash = template_hash(templates_of(tokenizer))
         self.context_length = context_length(model.config)
         self.end_tokens = _end_tokens(model, tokenizer)
         self.accepted = frozenset(inspect.signature(model.forward).parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import template_hash
+from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.errors import Conflict
 from lora_engine.training.checkpointing.checkpoints import (
     Checkpoint,
@@ -85,7 +85,7 @@ def keep_checkpoint(
 
 def keep_result(job: Job, trainee: Trainee, position: Position) -> None:
     """Write `adapter/` or `model/`, and note in `position` what was written."""
-    name, template = job.directory.path.name, template_hash(job.tokenizer)
+    name, template = job.directory.path.name, template_hash(templates_of(job.tokenizer))
     provenance = provenance_of(
         name, job.spec, job.base, job.identity, template, job.data.template, job.data.labels
     )
