@@ -113,7 +113,7 @@ def summarize(results: dict[str, list[dict]]) -> dict[str, dict]:
 
 def worker_start_s(repeats: int = 3) -> list[float]:
     """Seconds from a worker's start to its first logged step: the starter, the pirate rows."""
-    from lora_engine.run_folder.directory import RunDirectory
+    from lora_engine.run_folder import RunDirectory
 
     seconds = []
     for _ in range(repeats):

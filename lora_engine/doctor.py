@@ -16,13 +16,23 @@ import psutil
 from lora_engine.settings import Settings, environment_names
 
 PACKAGES = (
-    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "gradio",
-    "plotly", "pandas", "safetensors",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "gradio",
+    "plotly",
+    "pandas",
+    "safetensors",
+)
 
 
 @dataclass(frozen=True)
 class Check:
+    """One thing that was looked at or tried. detail: a version, a size, or what is wrong."""
+
     name: str
     ok: bool
     detail: str
@@ -67,10 +77,12 @@ def _bitsandbytes() -> Check:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         matrix = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
         packed, state = quantization.quantize_4bit(matrix, quant_type="nf4")
-        error = (quantization.dequantize_4bit(packed, state) - matrix).abs().max().item()
+        largest = (quantization.dequantize_4bit(packed, state) - matrix).abs().max().item()
     except (ImportError, RuntimeError, AttributeError, NotImplementedError) as error:
         return Check("4-bit (bitsandbytes)", False, f"{type(error).__name__}: {error}")
-    return Check("4-bit (bitsandbytes)", error < 0.2, f"NF4 on {device}, largest error {error:.3f}")
+    return Check(
+        "4-bit (bitsandbytes)", largest < 0.2, f"NF4 on {device}, largest error {largest:.3f}"
+    )
 
 
 def _ray() -> Check:
@@ -79,10 +91,10 @@ def _ray() -> Check:
 
 
 def _settings(settings: Settings) -> list[Check]:
+    fields = Settings.model_fields
     return [
-        Check(variable, True, f"{getattr(settings, field)} ({description})")
-        for field, variable in environment_names().items()
-        for description in [type(settings).model_fields[field].description]
+        Check(variable, True, f"{getattr(settings, name)} ({fields[name].description})")
+        for name, variable in environment_names().items()
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,7 +83,11 @@ class Settings(BaseModel):
 
 def environment_names() -> dict[str, str]:
     """Field name of `Settings` to the environment variable that sets it."""
-    return {name: field.json_schema_extra["env"] for name, field in Settings.model_fields.items()}
+    names = {}
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.json_schema_extra, dict)
+        names[name] = str(field.json_schema_extra["env"])
+    return names
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -92,7 +96,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     Raises InvalidInput, naming every variable that is wrong.
     """
     environment = os.environ if environment is None else environment
-    given = {
+    given: dict[str, Any] = {
         field: environment[variable]
         for field, variable in environment_names().items()
         if environment.get(variable, "") != ""

@@ -16,7 +16,7 @@ from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.devices import list_devices
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.run_folder.directory import RunDirectory, RunResult
+from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import ACTIVE, RunState

@@ -1,16 +1,12 @@
-"""What a run writes beside its metrics at every evaluation, and as step 0 before the first:
-sample answers, and how far ΔW got.
+"""Reports of a run at every evaluation: sample answers, and the size of each module's ΔW.
 
     samples.jsonl  updates.jsonl
 
-One JSON document a line, appended; a torn last line is skipped, and of two rows of one step (a
-resumed run writes the steps after its checkpoint again) the later one counts.
+Step 0 stands for the state before the first step. Of two rows of one step (a resumed run writes
+the steps after its checkpoint again) the later one counts.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,8 +15,6 @@ from lora_engine.run_folder.directory import RunDirectory
 
 SAMPLES, UPDATES = "samples.jsonl", "updates.jsonl"
 MAX_FILE_BYTES = 64_000_000  # what a reader takes of a file, from its beginning
-
-Row = TypeVar("Row", bound=BaseModel)
 
 
 class SampleRow(BaseModel):
@@ -56,15 +50,12 @@ class UpdateRow(BaseModel):
 def read_samples(directory: RunDirectory) -> list[SampleRow]:
     """Every sample answer, in the order of steps."""
     rows = read_rows(directory.path / SAMPLES, SampleRow, MAX_FILE_BYTES)
-    return _latest(rows, lambda row: (row.step, row.prompt))
+    latest = {(row.step, row.prompt): row for row in rows}
+    return sorted(latest.values(), key=lambda row: row.step)
 
 
 def read_updates(directory: RunDirectory) -> list[UpdateRow]:
     """Every evaluation's updates, in the order of steps; empty for runs without an adapter."""
     rows = read_rows(directory.path / UPDATES, UpdateRow, MAX_FILE_BYTES)
-    return _latest(rows, lambda row: row.step)
-
-
-def _latest(rows: Iterator[Row], key: Callable[[Row], object]) -> list[Row]:
-    by_key = {key(row): row for row in rows}
-    return sorted(by_key.values(), key=lambda row: row.step)
+    latest = {row.step: row for row in rows}
+    return [latest[step] for step in sorted(latest)]

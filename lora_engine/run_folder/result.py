@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class FittingChange(BaseModel):
-    """One change towards fitting. fields: dotted path in the spec to the value to put there."""
+    """One change that saves memory, and what it costs.
+
+    fields: dotted path in the spec to the value to put there.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -18,7 +21,7 @@ class FittingChange(BaseModel):
 
 
 class MemoryShortage(BaseModel):
-    """What was expected, used and there, in bytes, and the changes that together would fit."""
+    """Memory expected, used and available, in bytes, and the changes that together would fit."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -63,3 +66,18 @@ class RunResult(BaseModel):
     saved_as: Literal["adapter", "model"] | None = None
     eval_accuracy: float | None = None
     eval_f1: float | None = None
+
+
+def unreadable_result(problem: str, remedy: str) -> RunResult:
+    """The result that stands for a `result.json` nobody here can read: no figures, and why."""
+    return RunResult(
+        state="failed",
+        steps=0,
+        train_loss=None,
+        eval_loss=None,
+        tokens=0,
+        tokens_per_s=0.0,
+        peak_memory_bytes=0,
+        elapsed_s=0.0,
+        error=RunProblem(problem=problem, remedy=remedy),
+    )

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 
 from lora_engine.files import parse_row
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory
+from lora_engine.run_folder import MetricsRow, RunDirectory
 
 POINTS = 1000
 READ_WHOLE_BYTES = 1_000_000  # a few thousand rows

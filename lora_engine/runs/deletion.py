@@ -9,7 +9,7 @@ import shutil
 
 from lora_engine.errors import Conflict
 from lora_engine.files import move
-from lora_engine.run_folder.directory import RunDirectory, try_lock
+from lora_engine.run_folder import RunDirectory, try_lock
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_engine.devices import CPU
 from lora_engine.errors import Conflict
-from lora_engine.run_folder.directory import RunDirectory, RunLock, try_lock
+from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, environment_names
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory, RunResult
+from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.launcher import shell_command

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory
+from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.launcher import is_stopped
 from lora_engine.runs.states import ACTIVE
 from lora_engine.runs.store import RunRecord

@@ -15,7 +15,7 @@ import time
 
 from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import (
+from lora_engine.run_folder import (
     RunDirectory,
     RunProblem,
     RunResult,

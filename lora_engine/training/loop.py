@@ -16,7 +16,7 @@ from typing import Literal
 
 from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import OptimizationSpec
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.plan import Plan, learning_rate

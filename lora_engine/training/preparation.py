@@ -14,7 +14,7 @@ from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Identity

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory, RunLock, try_lock
+from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.loop import Position
 from lora_engine.training.reporting.outcome import problem_of, result_of

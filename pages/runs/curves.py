@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.run_folder import MetricsRow
 from lora_engine.runs.service import RunView
 from pages.runs import run_figures
 from pages.runs.run_figures import MEASURES, STEP, TIME, TOKENS, Curve, Measure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.directory import MemoryShortage, MetricsRow
+from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
 from lora_engine.training.reporting.verdict import verdict

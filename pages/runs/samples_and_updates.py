@@ -9,7 +9,7 @@ from html import escape
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.reports import (
+from lora_engine.run_folder import (
     SAMPLES,
     UPDATES,
     SampleRow,

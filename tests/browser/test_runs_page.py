@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.directory import (
+from lora_engine.run_folder import (
     MetricsRow,
     MetricsWriter,
     RunDirectory,
@@ -46,7 +46,7 @@ def add_run(data_dir: Path, run_id: str, state: RunState, **spec) -> None:
     directory = RunDirectory(data_dir / "runs" / run_id)
     document = spec_from({"name": run_id, **spec})
     directory.create(document)
-    writer = MetricsWriter(directory)
+    writer = MetricsWriter(directory.metrics_path)
     for step in range(1, 31):
         writer.write(
             MetricsRow(

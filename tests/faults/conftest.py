@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec, spec_from
 from tests.faults.zygote import Zygote
 

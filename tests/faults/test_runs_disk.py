@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from safetensors.torch import load_file
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 from tests.faults.test_runs_killed import KILLED, adapter, assert_same, curve
 from tests.faults.zygote import FULL_DEVICE, Zygote

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 from tests.faults.test_runs_killed import adapter, curve
 from tests.faults.zygote import ROOT, Zygote

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from lora_engine.run_folder import directory as run_directory
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory
+from lora_engine.run_folder import MetricsRow, RunDirectory, directory, metrics
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.spec import RunSpec
 
@@ -62,10 +61,11 @@ def test_the_newest_row_and_the_end_of_the_log_are_read_from_the_end(million, mo
         log.seek(0, 2)
         log.write(b"the last line\n" + b"x" * 200_000 + b"\nend\n")
     read = []
-    tail = run_directory.read_tail
-    monkeypatch.setattr(
-        run_directory, "read_tail", lambda *given: read.append(tail(*given)) or read[-1]
-    )
+    for module in (directory, metrics):
+        tail = module.read_tail
+        monkeypatch.setattr(
+            module, "read_tail", lambda *given, tail=tail: read.append(tail(*given)) or read[-1]
+        )
     assert million.last_metrics().step == ROWS
     assert million.log_tail().endswith("end")
     assert sum(map(len, read)) < 100_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 from tests.faults.zygote import Zygote
 

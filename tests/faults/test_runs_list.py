@@ -14,7 +14,7 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory, is_alive
+from lora_engine.run_folder import RunDirectory, is_alive
 from lora_engine.runs import launcher, supervisor
 from lora_engine.runs.launcher import is_stopped, lock_patiently, signal_worker
 from lora_engine.runs.states import RunState

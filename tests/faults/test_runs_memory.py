@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import spec_from
 from lora_engine.training import worker
 from lora_engine.training.forward.packed import PackedPath

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from lora_engine.files import write_atomically
-from lora_engine.run_folder.directory import RunDirectory, RunResult
+from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.training.checkpointing.checkpoints import (
     Identity,
     Progress,

@@ -50,7 +50,7 @@ class Zygote:
 
 def kill_after_step(step: int) -> None:
     """SIGKILL as soon as the row of `step` is written, before anything is saved for it."""
-    from lora_engine.run_folder.directory import MetricsWriter
+    from lora_engine.run_folder import MetricsWriter
 
     write = MetricsWriter.write
 

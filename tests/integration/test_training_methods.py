@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lora_engine.adapters.library import list_adapters, resolve_adapter
 from lora_engine.base_models import list_base_models
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from tests.training_runs import losses, tiny_spec, train_here
 
 WHOLE = ("full", "freeze", "galore")

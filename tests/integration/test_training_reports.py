@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_engine.run_folder.reports import SAMPLES, read_samples, read_updates
+from lora_engine.run_folder import SAMPLES, read_samples, read_updates
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.adapter_factors import read_adapter
 from tests.training_runs import losses, tiny_spec, train_here

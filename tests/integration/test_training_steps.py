@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from lora_engine.base_models import load_base_model, resolve_base_model
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import checkpoint_of_step
 from lora_engine.training.models import assemble
 from lora_engine.training.optimizers import factory

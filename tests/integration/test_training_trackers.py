@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory
+from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.states import RunState
 from tests.integration.test_runs import wait_for_end
 from tests.training_runs import tiny_spec

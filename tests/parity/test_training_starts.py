@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.training import train_run
 from lora_engine.training.loop import Position
 from lora_engine.training.models import assemble

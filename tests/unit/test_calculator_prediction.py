@@ -5,7 +5,7 @@ import random
 import pytest
 
 from lora_engine.calculator.memory_request import GIB, Margins
-from lora_engine.run_folder.directory import RunDirectory, RunResult
+from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.spec import spec_from
 from lora_engine.starter import MODEL_DIR
 from lora_engine.training.memory import prediction

@@ -13,8 +13,7 @@ import pytest
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.files import append_rows
-from lora_engine.run_folder import reports
-from lora_engine.run_folder.directory import (
+from lora_engine.run_folder import (
     FittingChange,
     MemoryShortage,
     MetricsRow,
@@ -22,6 +21,7 @@ from lora_engine.run_folder.directory import (
     RunDirectory,
     RunProblem,
     RunResult,
+    reports,
 )
 from lora_engine.runs import supervisor
 from lora_engine.runs.stall_detection import Stall
@@ -55,7 +55,7 @@ def add(engine, settings):
         directory = RunDirectory(settings.runs_dir / run_id)
         document = spec_from({"name": run_id, **spec})
         directory.create(document)
-        writer = MetricsWriter(directory)
+        writer = MetricsWriter(directory.metrics_path)
         for step in range(1, steps + 1):
             writer.write(
                 MetricsRow(
@@ -323,7 +323,7 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
     add("classifier", steps=8)
     directory = engine.runs.directory("classifier")
     last = directory.last_metrics()
-    writer = MetricsWriter(directory)
+    writer = MetricsWriter(directory.metrics_path)
     for step, accuracy in ((9, 0.75), (10, 0.875), (11, None)):
         f1 = None if accuracy is None else accuracy - 0.125
         scored = {"step": step, "eval_accuracy": accuracy, "eval_f1": f1}

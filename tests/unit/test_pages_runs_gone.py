@@ -11,7 +11,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore

@@ -1,9 +1,15 @@
 """A run's directory: torn lines, resumed steps, and a lock that tells the living from the dead."""
 
+import json
 import multiprocessing
 import os
 
-from lora_engine.run_folder.directory import (
+import pytest
+
+from lora_engine.errors import InvalidInput
+from lora_engine.run_folder import (
+    CURVES,
+    METRICS,
     MetricsRow,
     MetricsWriter,
     RunDirectory,
@@ -21,7 +27,7 @@ def row(step, loss=1.0, **more):
 
 
 def write(directory, *rows):
-    writer = MetricsWriter(directory)
+    writer = MetricsWriter(directory.metrics_path)
     for item in rows:
         writer.write(item)
     writer.close()
@@ -100,3 +106,74 @@ def test_two_askers_do_not_take_each_other_for_a_worker(tmp_path):
     directory = RunDirectory(tmp_path)
     try_lock(directory).close()
     assert [is_alive(directory) for _ in range(50)] == [False] * 50
+
+
+RESULT = {
+    "state": "finished", "steps": 1, "train_loss": 1.0, "eval_loss": None, "tokens": 1,
+    "tokens_per_s": 1.0, "peak_memory_bytes": 1, "elapsed_s": 1.0,
+}  # fmt: skip
+
+
+def test_what_a_newer_program_adds_is_read_past(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.result_path.write_text(json.dumps({**RESULT, "a_new_figure": 3}))
+    write(directory, row(1))
+    lines = directory.metrics_path.read_text().strip()[:-1] + ', "a_new_metric": [1]}\n'
+    directory.metrics_path.write_text(lines)
+    assert directory.result().state == "finished"
+    assert [found.step for found in directory.metrics()] == [1]
+    assert directory.last_metrics().step == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (json.dumps({**RESULT, "state": "moved"}), "state"),
+        (json.dumps({"outcome": "finished"}), "state"),
+        ("[]", "object"),
+        ("{", "JSON"),
+        (" " * 1_000_001, "1,000,000"),
+    ],
+)
+def test_a_result_of_another_form_is_a_failure_that_names_the_file(tmp_path, content, named):
+    directory = RunDirectory(tmp_path)
+    directory.result_path.write_text(content)
+    found = directory.result()
+    assert found.state == "failed"
+    assert "result.json" in found.error.problem
+    assert named in found.error.problem
+    assert "newer" in found.error.remedy
+    assert directory.result_path.read_text() == content
+
+
+def test_a_result_that_is_a_folder_is_a_failure(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.result_path.mkdir()
+    assert "result.json" in directory.result().error.problem
+
+
+def test_a_spec_with_an_unknown_key_names_the_run_and_the_key(tmp_path):
+    directory = RunDirectory(tmp_path / "run-7")
+    directory.create(RunSpec())
+    document = json.loads(directory.spec_path.read_text())
+    document["method"]["new_knob"] = 1
+    directory.spec_path.write_text(json.dumps(document))
+    with pytest.raises(InvalidInput) as caught:
+        directory.spec()
+    assert "run-7" in caught.value.problem
+    assert [problem.path for problem in caught.value.problems] == ["method.new_knob"]
+    assert "newer" in caught.value.remedy
+    directory.spec_path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match="run-7"):
+        directory.spec()
+
+
+def test_every_number_of_a_row_has_a_label_and_a_kind():
+    assert list(METRICS) == list(MetricsRow.model_fields)
+    assert all(metric.label for metric in METRICS.values())
+    assert [metric.name for metric in CURVES if metric.is_evaluated] == [
+        "eval_loss",
+        "eval_accuracy",
+        "eval_f1",
+    ]
+    assert METRICS["memory_bytes"].of(row(1)) == 1

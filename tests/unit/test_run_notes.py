@@ -4,7 +4,7 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.service import MAX_NOTE, read_note, read_tags
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore

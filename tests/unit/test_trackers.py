@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import spec_from
 from lora_engine.training.reporting.trackers import open_trackers
 

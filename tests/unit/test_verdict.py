@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.run_folder import MetricsRow
 from lora_engine.training.reporting.verdict import verdict
 
 

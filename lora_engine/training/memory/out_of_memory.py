@@ -19,8 +19,7 @@ from lora_engine.calculator.memory import estimate_memory
 from lora_engine.calculator.memory_fit import Change, make_it_fit
 from lora_engine.calculator.memory_request import GIB, MemoryQuestion, with_changes
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.run_folder.result import FittingChange, MemoryShortage, RunProblem
+from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, question_of

@@ -19,7 +19,7 @@ from lora_engine.calculator.memory import MARGINS, STAYING, estimate_memory
 from lora_engine.calculator.memory_request import GIB, Margins, MemoryEstimate, MemoryQuestion
 from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.run_spec import choice_of
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 
 FILE = "prediction.json"

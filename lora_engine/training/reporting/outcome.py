@@ -7,8 +7,7 @@ import re
 import sys
 
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory
-from lora_engine.run_folder.result import RunProblem, RunResult
+from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.settings import Settings
 from lora_engine.training.loop import Position
 from lora_engine.training.memory.out_of_memory import explain

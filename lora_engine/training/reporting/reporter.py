@@ -6,9 +6,7 @@ Nothing here changes what the run learns: no random number is drawn, no weight i
 from __future__ import annotations
 
 from lora_engine.files import append_rows
-from lora_engine.run_folder import reports
-from lora_engine.run_folder.directory import MetricsRow, MetricsWriter
-from lora_engine.run_folder.reports import ModuleUpdateRow, UpdateRow
+from lora_engine.run_folder import MetricsRow, MetricsWriter, ModuleUpdateRow, UpdateRow, reports
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.loop import Position
 from lora_engine.training.models.trained_model import Trainee
@@ -29,7 +27,7 @@ class Reporter:
         self._job, self._trainee, self._path = job, trainee, path
         self._prompts = _prompts(job)
         self._trackers = open_trackers(job.spec, job.directory)
-        self._metrics = MetricsWriter(job.directory)
+        self._metrics = MetricsWriter(job.directory.metrics_path)
 
     def on_step(self, row: MetricsRow) -> None:
         self._metrics.write(row)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.data import Message, Row, TokenizedRow, chat_template_of
 from lora_engine.data.templates import Conversation, render
-from lora_engine.run_folder.reports import SampleRow
+from lora_engine.run_folder import SampleRow
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 
 if TYPE_CHECKING:

@@ -8,17 +8,15 @@ output, no code, no figures of the machine. A resumed run goes on under the same
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
 
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import MetricsRow, RunDirectory
-from lora_engine.spec import RunSpec
+from lora_engine.run_folder import CURVES, METRICS, MetricsRow, RunDirectory
+from lora_engine.spec import RunSpec, TrackerName
 
 PROJECT = "rankscope"
-SHOWN = (
-    "loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", "epoch",
-)  # fmt: skip
 
 
 class Tracker(Protocol):
@@ -33,7 +31,11 @@ class Tracker(Protocol):
 
 def open_trackers(spec: RunSpec, directory: RunDirectory) -> list[Tracker]:
     """The trackers that a spec names. Raises EngineError where one is not installed."""
-    kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "trackio": Trackio}
+    kinds: dict[TrackerName, Callable[[RunSpec, RunDirectory], Tracker]] = {
+        "tensorboard": TensorBoard,
+        "wandb": WeightsAndBiases,
+        "trackio": Trackio,
+    }
     return [kinds[name](spec, directory) for name in spec.report.report_to]
 
 
@@ -110,7 +112,8 @@ class Trackio:
 
 
 def _numbers(row: MetricsRow) -> dict[str, float]:
-    values = {name: getattr(row, name) for name in SHOWN}
+    """What is drawn over the steps, and the epoch; without what this row does not have."""
+    values = {metric.name: metric.of(row) for metric in (*CURVES, METRICS["epoch"])}
     return {name: float(value) for name, value in values.items() if value is not None}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, variance
 
-from lora_engine.run_folder.directory import MetricsRow
+from lora_engine.run_folder import MetricsRow
 
 FEWEST_STEPS = 10
 CERTAIN = 2.0  # standard errors by which the means of two stretches must differ

@@ -1,0 +1,52 @@
+"""The lock of a run: an `flock` that says whether a worker lives.
+
+It is taken before the worker starts and inherited by it; the kernel drops it when the last holder
+dies, however it dies. Knows nothing of processes and their numbers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+
+from lora_engine.run_folder.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class RunLock:
+    """The held lock of a run, as an open file descriptor."""
+
+    descriptor: int
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def try_lock(directory: RunDirectory) -> RunLock | None:
+    """Take the run's lock, or None where a living worker holds it."""
+    descriptor = os.open(directory.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return RunLock(descriptor)
+
+
+def is_alive(directory: RunDirectory) -> bool:
+    """Whether a worker holds the run's lock. Asks without ever holding it exclusively.
+
+    A shared lock is asked for, so that two askers do not take each other for a worker.
+    """
+    try:
+        descriptor = os.open(directory.lock_path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
