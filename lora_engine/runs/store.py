@@ -10,52 +10,70 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.spec import RunSpec
 
 __all__ = ["ACTIVE", "OVER", "RESUMABLE", "RunRecord", "RunState", "RunStore"]
 
-BUSY_TIMEOUT_S = 15.0
+REMEDY = (
+    "Runs that are going go on. Look whether the disk is full or another program holds the file, "
+    "then try again."
+)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    number      INTEGER PRIMARY KEY AUTOINCREMENT,
-    id          TEXT NOT NULL UNIQUE,
-    name        TEXT NOT NULL,
-    state       TEXT NOT NULL,
-    spec        TEXT NOT NULL,
-    resume      INTEGER NOT NULL DEFAULT 0,
-    created_at  REAL NOT NULL,
-    started_at  REAL,
-    ended_at    REAL,
-    device      TEXT
-);
-CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, number);
-"""
-# Columns that lists made before them lack. `place` orders the queue, lowest first.
-LATER_COLUMNS = {
-    "place": "REAL NOT NULL DEFAULT 0",
-    "note": "TEXT NOT NULL DEFAULT ''",
-    "tags": "TEXT NOT NULL DEFAULT '[]'",
-}
+
+def create_runs(connection: sqlite3.Connection) -> None:
+    connection.execute("""
+        CREATE TABLE IF NOT EXISTS runs (
+            number      INTEGER PRIMARY KEY AUTOINCREMENT,
+            id          TEXT NOT NULL UNIQUE,
+            name        TEXT NOT NULL,
+            state       TEXT NOT NULL,
+            spec        TEXT NOT NULL,
+            resume      INTEGER NOT NULL DEFAULT 0,
+            created_at  REAL NOT NULL,
+            started_at  REAL,
+            ended_at    REAL,
+            device      TEXT
+        )""")
+    connection.execute("CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, number)")
+
+
+def add_queue_places_and_notes(connection: sqlite3.Connection) -> None:
+    """`place` orders the queue, the lowest first. Lists from before versions may have these."""
+    columns = {
+        "place": "REAL NOT NULL DEFAULT 0",
+        "note": "TEXT NOT NULL DEFAULT ''",
+        "tags": "TEXT NOT NULL DEFAULT '[]'",
+    }
+    for name in columns.keys() - columns_of(connection, "runs"):
+        connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {columns[name]}")
+    connection.execute("UPDATE runs SET place = number WHERE place = 0")
+
+
+MIGRATIONS = (create_runs, add_queue_places_and_notes)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A row of the list; times are seconds since the epoch."""
+    """A row of the list; times are seconds since the epoch.
+
+    spec: None where this program cannot read it, such as one with a later program's fields;
+    `problem` then says why.
+    """
 
     number: int
     id: str
     name: str
     state: RunState
-    spec: RunSpec
+    spec: RunSpec | None
     resume: bool
     created_at: float
     started_at: float | None
@@ -63,6 +81,16 @@ class RunRecord:
     device: str | None
     note: str
     tags: tuple[str, ...]
+    problem: str | None = None
+
+    def readable_spec(self) -> RunSpec:
+        """The spec. Raises EngineError where it cannot be read."""
+        if self.spec is None:
+            raise EngineError(
+                f"Run {self.id}: {self.problem}.",
+                "Use the Rankscope that made the run, or a later one.",
+            )
+        return self.spec
 
 
 class RunStore:
@@ -71,18 +99,11 @@ class RunStore:
     """
 
     def __init__(self, path: Path, patience_s: float = BUSY_TIMEOUT_S) -> None:
-        self._path = path
-        self._patience_s = patience_s
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connect() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(SCHEMA)
-        self._add_later_columns()
-        self._keep_open()
+        self._database = Database(path, "list of runs", MIGRATIONS, REMEDY, patience_s)
 
     def add(self, run_id: str, spec: RunSpec) -> RunRecord:
         """A new run, queued behind the others."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO runs (id, name, state, spec, created_at, place) "
                 "SELECT ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
@@ -92,22 +113,16 @@ class RunStore:
 
     def get(self, run_id: str) -> RunRecord:
         """Raises NotFound."""
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise NotFound(f"There is no run {run_id!r}.", "`runs` lists the runs there are.")
         return _record(row)
 
-    def list(self, states: Sequence[RunState] = tuple(RunState)) -> list[RunRecord]:
-        """Runs in any of `states`, newest first."""
-        query = f"SELECT * FROM runs WHERE state IN ({_marks(states)}) ORDER BY number DESC"
-        with self._connect() as connection:
-            return [_record(row) for row in connection.execute(query, tuple(states))]
-
     def queue(self) -> list[RunRecord]:
         """The runs that wait, in the order in which they will start."""
         query = "SELECT * FROM runs WHERE state = ? ORDER BY place, number"
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             return [_record(row) for row in connection.execute(query, (RunState.QUEUED,))]
 
     def next_queued(self) -> RunRecord | None:
@@ -126,7 +141,7 @@ class RunStore:
         left alone.
         """
         ended = None if after in (RunState.QUEUED, *ACTIVE) else time.time()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE runs SET state = ?, ended_at = ? WHERE id = ? "
                 f"AND state IN ({_marks(before)}) AND (? IS NULL OR started_at = ?)",
@@ -136,7 +151,7 @@ class RunStore:
 
     def requeue(self, run_id: str) -> bool:
         """Queue a stopped run behind the others, to resume. False where it is in no such state."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
                 f"place = (SELECT max(place) FROM runs) + 1 "
@@ -150,7 +165,7 @@ class RunStore:
 
         False where the device is taken or somebody was faster. The caller holds the run's lock.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE runs SET state = ?, started_at = ?, ended_at = NULL, device = ? "
                 f"WHERE id = ? AND state = ? AND NOT EXISTS "
@@ -161,7 +176,7 @@ class RunStore:
 
     def swap_in_queue(self, run_id: str, other_id: str) -> bool:
         """Let two waiting runs change places. False where one of them waits no more."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             places = dict(
                 connection.execute(
                     "SELECT id, place FROM runs WHERE state = ? AND id IN (?, ?)",
@@ -176,7 +191,7 @@ class RunStore:
 
     def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> None:
         """Set what the person wrote about a run."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE runs SET note = ?, tags = ? WHERE id = ?",
                 (note, json.dumps(list(tags)), run_id),
@@ -184,58 +199,17 @@ class RunStore:
 
     def remove(self, run_id: str) -> bool:
         """Strike a run that is over from the list. False where it waits or goes on."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             gone = connection.execute(
                 f"DELETE FROM runs WHERE id = ? AND state IN ({_marks(OVER)})", (run_id, *OVER)
             )
             return gone.rowcount == 1
 
-    def _add_later_columns(self) -> None:
-        with self._connect() as connection:
-            known = {row["name"] for row in connection.execute("PRAGMA table_info(runs)")}
-        if known >= set(LATER_COLUMNS):
-            return
-        with self._transaction() as connection:
-            known = {row["name"] for row in connection.execute("PRAGMA table_info(runs)")}
-            for name in LATER_COLUMNS.keys() - known:
-                connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {LATER_COLUMNS[name]}")
-            connection.execute("UPDATE runs SET place = number WHERE place = 0")
-
-    def _keep_open(self) -> None:
-        """Hold one idle connection for life: the last to close takes SQLite's -wal and -shm files
-        with it, and on a disk that filled meanwhile the next could not even read."""
-        kept = sqlite3.connect(self._path, timeout=self._patience_s, check_same_thread=False)
-        weakref.finalize(self, kept.close)
-        kept.execute("SELECT count(*) FROM runs").fetchone()
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        try:
-            # Autocommit mode: transactions are begun and ended in `_transaction`, nowhere else.
-            connection = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            try:
-                yield connection
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise EngineError(
-                f"The list of runs, {self._path}, cannot be used: {error}.",
-                "Runs that are going go on. Look whether the disk is full or another program "
-                "holds the file, then try again.",
-            ) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # a full disk ends the transaction by itself
-                    connection.execute("ROLLBACK")
-                raise
+    def list(self, states: Sequence[RunState] = tuple(RunState)) -> list[RunRecord]:
+        """Runs in any of `states`, newest first."""
+        query = f"SELECT * FROM runs WHERE state IN ({_marks(states)}) ORDER BY number DESC"
+        with self._database.connect() as connection:
+            return [_record(row) for row in connection.execute(query, tuple(states))]
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -243,12 +217,19 @@ def _marks(values: Sequence[object]) -> str:
 
 
 def _record(row: sqlite3.Row) -> RunRecord:
+    spec, problem = None, None
+    try:
+        spec = RunSpec.model_validate_json(row["spec"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the spec"
+        problem = f"its spec cannot be read ({where}: {first['msg']})"
     return RunRecord(
         number=row["number"],
         id=row["id"],
         name=row["name"],
         state=RunState(row["state"]),
-        spec=RunSpec.model_validate_json(row["spec"]),
+        spec=spec,
         resume=bool(row["resume"]),
         created_at=row["created_at"],
         started_at=row["started_at"],
@@ -256,4 +237,5 @@ def _record(row: sqlite3.Row) -> RunRecord:
         device=row["device"],
         note=row["note"],
         tags=tuple(json.loads(row["tags"])),
+        problem=problem,
     )

@@ -10,34 +10,40 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lora_engine.database import Database
 from lora_engine.errors import Conflict, NotFound
 
-BUSY_TIMEOUT_S = 15.0
+REMEDY = (
+    "Look whether the disk is full or another program holds the file, then try again. Answers and "
+    "runs go on without it."
+)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS ballots (
-    id           TEXT PRIMARY KEY,
-    base         TEXT NOT NULL,
-    prompt_set   TEXT NOT NULL,
-    prompt       TEXT NOT NULL,
-    left_id      TEXT NOT NULL,
-    left_name    TEXT NOT NULL,
-    left_answer  TEXT NOT NULL,
-    right_id     TEXT NOT NULL,
-    right_name   TEXT NOT NULL,
-    right_answer TEXT NOT NULL,
-    choice       TEXT,
-    created_at   REAL NOT NULL,
-    voted_at     REAL
-);
-CREATE INDEX IF NOT EXISTS ballots_by_base ON ballots (base, prompt_set);
-"""
+
+def create_ballots(connection: sqlite3.Connection) -> None:
+    connection.execute("""
+        CREATE TABLE IF NOT EXISTS ballots (
+            id           TEXT PRIMARY KEY,
+            base         TEXT NOT NULL,
+            prompt_set   TEXT NOT NULL,
+            prompt       TEXT NOT NULL,
+            left_id      TEXT NOT NULL,
+            left_name    TEXT NOT NULL,
+            left_answer  TEXT NOT NULL,
+            right_id     TEXT NOT NULL,
+            right_name   TEXT NOT NULL,
+            right_answer TEXT NOT NULL,
+            choice       TEXT,
+            created_at   REAL NOT NULL,
+            voted_at     REAL
+        )""")
+    connection.execute("CREATE INDEX IF NOT EXISTS ballots_by_base ON ballots (base, prompt_set)")
+
+
+MIGRATIONS = (create_ballots,)
 
 
 class Choice(StrEnum):
@@ -77,14 +83,11 @@ class Ballot:
 
 
 class VoteStore:
-    """The votes of one data directory."""
+    """The votes of one data directory. Every method raises EngineError where they cannot be read or
+    written."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connect() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(SCHEMA)
+        self._database = Database(path, "list of votes", MIGRATIONS, REMEDY)
 
     def add(self, base: str, prompt_set: str, prompt: str, left: Side, right: Side) -> str:
         """Keep a ballot that is not voted yet. Returns its id, which cannot be guessed."""
@@ -99,7 +102,7 @@ class VoteStore:
             "id, base, prompt_set, prompt, left_id, left_name, left_answer, "
             "right_id, right_name, right_answer, created_at"
         )
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             marks = ",".join("?" * len(values))
             connection.execute(f"INSERT INTO ballots ({names}) VALUES ({marks})", values)
         return ballot_id
@@ -109,7 +112,7 @@ class VoteStore:
 
         Raises NotFound for an unknown ballot and Conflict for one already voted.
         """
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             changed = connection.execute(
                 "UPDATE ballots SET choice = ?, voted_at = ? WHERE id = ? AND choice IS NULL",
                 (choice, time.time(), ballot_id),
@@ -127,18 +130,8 @@ class VoteStore:
         values = [base]
         if prompt_set is not None:
             query, values = f"{query} AND prompt_set = ?", [base, prompt_set]
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             return [_ballot(row) for row in connection.execute(f"{query} ORDER BY rowid", values)]
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        # Autocommit: every statement here is a transaction of its own.
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        connection.row_factory = sqlite3.Row
-        try:
-            yield connection
-        finally:
-            connection.close()
 
 
 def _ballot(row: sqlite3.Row) -> Ballot:
