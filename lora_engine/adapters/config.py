@@ -19,6 +19,7 @@ from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
 from lora_engine.weights.stored_matrix import read_exactly
 
+PROVENANCE_VERSION = 1  # of provenance.json; one without a version is of version 1
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
@@ -178,10 +179,20 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
 def read_provenance(folder: Path) -> dict[str, Any] | None:
     """provenance.json of a trained adapter, or None where there is none.
 
-    Raises EngineError where the file is no JSON object.
+    Raises EngineError where the file is no JSON object, or is of a later version.
     """
     path = folder / "provenance.json"
-    return _read_json_object(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    document = _read_json_object(path)
+    version = document.get("version", 1)
+    if not isinstance(version, int) or version > PROVENANCE_VERSION:
+        raise EngineError(
+            f"{path} has version {str(version)[:20]}; this Rankscope knows versions up to "
+            f"{PROVENANCE_VERSION}.",
+            "Use the Rankscope that trained the adapter, or a later one.",
+        )
+    return document
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

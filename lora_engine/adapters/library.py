@@ -1,8 +1,8 @@
 """The adapters known here: those of finished runs and those in `data_dir/adapters`.
 
 A name, a run's id or a folder leads to an adapter's folder. Nothing is loaded: the summaries
-come from the two JSON files of an adapter. A folder that cannot be read is left out of the list
-and complained about when it is named.
+come from the two JSON files of an adapter. A folder that cannot be read stands in a list of its
+own, with the reason, and is refused when it is named.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ class AdapterSummary:
     bytes: int
 
 
+@dataclass(frozen=True)
+class UnreadableAdapter:
+    """A known folder that holds no adapter this program can use, and why."""
+
+    name: str
+    path: Path
+    problem: str
+
+
 class AdapterLibrary:
     """What the engine offers about adapters."""
 
@@ -51,6 +60,10 @@ class AdapterLibrary:
         """The adapter that a run's id, a listed name or a folder means. Raises NotFound."""
         return describe_adapter(resolve_adapter(name, self._settings))
 
+    def unreadable(self) -> list[UnreadableAdapter]:
+        """The known folders whose adapters cannot be used, by path."""
+        return list_unreadable_adapters(self._settings)
+
     def list(self) -> list[AdapterSummary]:
         """Every readable adapter, newest first."""
         return list_adapters(self._settings)
@@ -58,14 +71,17 @@ class AdapterLibrary:
 
 def list_adapters(settings: Settings) -> list[AdapterSummary]:
     """Every readable adapter, newest first; a name met again carries its run or folder."""
-    summaries = []
-    for folder in _known_folders(settings):
-        try:
-            summaries.append(describe_adapter(folder))
-        except EngineError as error:
-            logger.warning("The adapter in %s is left out of the list: %s", folder, error)
+    found = map(_summary_or_problem, _known_folders(settings))
+    summaries = [one for one in found if isinstance(one, AdapterSummary)]
     summaries.sort(key=lambda summary: (summary.created_at, str(summary.path)), reverse=True)
     return _with_unique_names(summaries)
+
+
+def list_unreadable_adapters(settings: Settings) -> list[UnreadableAdapter]:
+    """The known folders that `list_adapters` leaves out, by path."""
+    found = map(_summary_or_problem, _known_folders(settings))
+    unreadable = [one for one in found if isinstance(one, UnreadableAdapter)]
+    return sorted(unreadable, key=lambda one: one.path)
 
 
 def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
@@ -116,7 +132,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
     run_id = _text(provenance.get("run")) or (path.parent.name if is_run else None)
     stat = weights.stat()
     return AdapterSummary(
-        name=_text(named) or (path.parent.name if path.name == "adapter" else path.name),
+        name=_text(named) or _folder_name(path),
         path=path,
         rank=config.r,
         base_model=_text(provenance.get("base_model")) or config.base_model_name_or_path,
@@ -125,6 +141,15 @@ def describe_adapter(path: Path) -> AdapterSummary:
         created_at=datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds"),
         bytes=stat.st_size,
     )
+
+
+def _summary_or_problem(folder: Path) -> AdapterSummary | UnreadableAdapter:
+    try:
+        return describe_adapter(folder)
+    except (EngineError, OSError) as error:
+        logger.warning("The adapter in %s is left out of the list: %s", folder, error)
+        problem = error.problem if isinstance(error, EngineError) else str(error)
+        return UnreadableAdapter(_folder_name(folder), folder, problem)
 
 
 def _known_folders(settings: Settings) -> Iterator[Path]:
@@ -147,11 +172,15 @@ def _with_unique_names(summaries: list[AdapterSummary]) -> list[AdapterSummary]:
     for summary in summaries:
         name = summary.name
         if name in seen:
-            folder = summary.path.parent if summary.path.name == "adapter" else summary.path
-            name = f"{name} ({summary.run_id or folder.name})"
+            name = f"{name} ({summary.run_id or _folder_name(summary.path)})"
         seen.add(name)
         unique.append(replace(summary, name=name))
     return unique
+
+
+def _folder_name(path: Path) -> str:
+    """The name of the folder, or of the run that left it."""
+    return path.parent.name if path.name == "adapter" else path.name
 
 
 def _text(value: object) -> str | None:

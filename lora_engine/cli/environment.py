@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lora_engine.adapters.library import list_adapters
+from lora_engine.adapters.library import list_adapters, list_unreadable_adapters
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
+from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
 from lora_engine.data.preview_rows import preview as preview_rows
@@ -49,15 +50,20 @@ def models(json: JsonFlag = False) -> None:
 
 
 def adapters(json: JsonFlag = False) -> None:
-    """The trained adapters known here, newest first."""
-    found = list_adapters(load_settings())
+    """The trained adapters known here, newest first, then those that cannot be read."""
+    settings = load_settings()
+    found, unreadable = list_adapters(settings), list_unreadable_adapters(settings)
     if json:
-        print_json([{**asdict(adapter), "path": str(adapter.path)} for adapter in found])
+        documents = [*map(asdict, found), *map(asdict, unreadable)]
+        print_json([{**document, "path": str(document["path"])} for document in documents])
         return
-    print_table(
-        ("name", "rank", "base model", "path"),
-        ((adapter.name, adapter.rank, adapter.base_model, adapter.path) for adapter in found),
-    )
+    rows: list[tuple[object, ...]] = [
+        (one.name, one.rank, one.base_model, one.path) for one in found
+    ]
+    rows += [(one.name, "-", "unreadable", one.path) for one in unreadable]
+    print_table(("name", "rank", "base model", "path"), rows)
+    for one in unreadable:
+        output.note(f"{one.name}: {one.problem}")
 
 
 def datasets(json: JsonFlag = False) -> None:

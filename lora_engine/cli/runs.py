@@ -87,6 +87,9 @@ def runs(json: JsonFlag = False) -> None:
             for view in views
         ),
     )
+    for view in views:
+        if view.problem is not None:
+            output.note(f"{view.id}: {view.problem}")
 
 
 def show(run_id: RunId, json: JsonFlag = False) -> None:
@@ -264,13 +267,15 @@ def _summary(view: RunView) -> dict[str, Any]:
         "device": record.device,
         "note": record.note,
         "tags": record.tags,
+        "problem": view.problem,
         "newest": view.newest.model_dump() if view.newest else None,
         "result": view.result.model_dump() if view.result else None,
     }
 
 
 def _whole(view: RunView) -> dict[str, Any]:
-    return {**_summary(view), "spec": view.record.spec.model_dump(mode="json")}
+    spec = view.record.spec
+    return {**_summary(view), "spec": None if spec is None else spec.model_dump(mode="json")}
 
 
 def _print_run(view: RunView, as_json: bool) -> None:
@@ -278,6 +283,8 @@ def _print_run(view: RunView, as_json: bool) -> None:
         print_json(_whole(view))
         return
     typer.echo(f"{view.id}  {view.record.state}  {view.record.name}")
+    if view.problem is not None:
+        output.note(f"Unreadable: {view.problem}.")
     if view.newest is not None:
         newest = view.newest
         typer.echo(f"step {newest.step} of {newest.total_steps}, loss {newest.loss:.4f}")

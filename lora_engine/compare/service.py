@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import resolve_base_model
@@ -12,6 +13,8 @@ from lora_engine.compare.generate.compatibility import AdapterMismatches, find_m
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.sessions.session_store import SessionStore
+from lora_engine.compare.votes.vote_store import VoteStore
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
@@ -22,6 +25,13 @@ class Comparisons:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ComparisonPool(settings)
+        self.sessions = SessionStore(settings.data_dir / "sessions")
+
+    @cached_property
+    def votes(self) -> VoteStore:
+        """The blind votes. Raises EngineError where the database cannot be used."""
+        # Opened when first needed: a database that is refused closes nothing but the votes.
+        return VoteStore(self._settings.data_dir / "votes.db")
 
     def model(self, base: str, adapters: Sequence[str]) -> ComparisonModel:
         """The base and the named adapters as columns, each called what the caller called it.

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
@@ -32,11 +34,15 @@ MAX_TAGS = 20
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it is shown: its record, the newest metrics and how it ended."""
+    """A run as it is shown: its record, the newest metrics and how it ended.
+
+    problem: what of it cannot be read, such as a spec of a later program; None for a sound run.
+    """
 
     record: RunRecord
     newest: MetricsRow | None
     result: RunResult | None
+    problem: str | None = None
 
     @property
     def id(self) -> str:
@@ -146,7 +152,7 @@ class Runs:
         """
         record = self._store.get(run_id)
         if record.state not in (RunState.QUEUED, RunState.RUNNING):
-            check_run(record.spec, self._settings)
+            check_run(record.readable_spec(), self._settings)
             if not self._store.requeue(run_id):
                 raise Conflict(
                     f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
@@ -195,7 +201,12 @@ class Runs:
 
     def _view(self, record: RunRecord) -> RunView:
         directory = self.directory(record.id)
-        return RunView(record, directory.last_metrics(), directory.result())
+        result, problem = None, record.problem
+        try:
+            result = directory.result()
+        except ValidationError as error:
+            problem = problem or f"its result.json cannot be read ({error.errors()[0]['msg']})"
+        return RunView(record, directory.last_metrics(), result, problem)
 
 
 def new_run_id() -> str:

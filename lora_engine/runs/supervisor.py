@@ -13,6 +13,8 @@ import subprocess
 import threading
 import time
 
+from pydantic import ValidationError
+
 from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import (
@@ -73,7 +75,7 @@ class Supervisor:
     def _look_after(self, record: RunRecord) -> None:
         directory = self._directory(record)
         if not is_alive(directory):
-            self._end(record, directory.result())
+            self._end(record, _result_of(directory))
         elif record.state in (RunState.PAUSING, RunState.CANCELLING):
             self._press(record)
 
@@ -139,6 +141,15 @@ class Supervisor:
 
     def _directory(self, record: RunRecord) -> RunDirectory:
         return RunDirectory(self._settings.runs_dir / record.id)
+
+
+def _result_of(directory: RunDirectory) -> RunResult | None:
+    """The worker's own word, None where it left none that can be read."""
+    try:
+        return directory.result()
+    except ValidationError:
+        log.exception("%s cannot be read", directory.result_path)
+        return None
 
 
 def _not_started(error: Exception) -> RunResult:

@@ -17,7 +17,7 @@ from lora_engine.compare.generate.comparison_model import BASE_COLUMN, AnswerReq
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN
 from lora_engine.compare.generate.remote_server import RemoteServer, RemoteServers
 from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.sessions.session_store import Kept, kept_at
+from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -52,7 +52,7 @@ class Said:
     sampling: Sampling
     uses: list[AdapterSettings]
     server: RemoteServer | None
-    session: Kept | None
+    session: SessionRevision | None
     histories: list[list[Turn]]
 
     @property
@@ -159,7 +159,7 @@ class Talk:
             sampling=forms.numbers_read(Sampling, numbers),
             uses=uses,
             server=self.servers.get(server) if server else None,
-            session=kept_at(session) if session else None,
+            session=SessionRevision.parse(session) if session else None,
             histories=[turns(history) for history in histories],
         )
 

@@ -9,14 +9,13 @@ import gradio as gr
 
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN
-from lora_engine.compare.sessions.session_store import (
-    Kept,
+from lora_engine.compare.sessions.session import (
     Session,
     SessionColumn,
+    SessionMessage,
     SessionServer,
-    SessionStore,
-    SessionTurn,
 )
+from lora_engine.compare.sessions.session_store import SessionRevision, SessionStore
 from lora_engine.engine import Engine
 from pages import COMPARE
 from pages.compare import adapter_choice, conversation, routes, token_by_token
@@ -31,7 +30,7 @@ DISCONNECTED = (
 
 
 def store_of(engine: Engine) -> SessionStore:
-    return SessionStore(engine.settings.data_dir / "sessions")
+    return engine.compare.sessions
 
 
 def session_of(said: Said, answering: Answering, histories: Sequence[Sequence[Turn]]) -> Session:
@@ -44,7 +43,7 @@ def session_of(said: Said, answering: Answering, histories: Sequence[Sequence[Tu
             layers_off=tuple(sorted(said.use_of(name).layers_off)),
             template_mismatch=answering.mismatches.get(name, ""),
             turns=tuple(
-                SessionTurn(role=item["role"], content=item["content"], failed=is_failed(item))
+                SessionMessage(role=item["role"], content=item["content"], failed=is_failed(item))
                 for item in histories[index]
             ),
         )
@@ -58,7 +57,7 @@ def session_of(said: Said, answering: Answering, histories: Sequence[Sequence[Tu
     )  # fmt: skip
 
 
-def links(kept: Kept | None, before: Kept | None = None) -> str:
+def links(kept: SessionRevision | None, before: SessionRevision | None = None) -> str:
     """The kept comparison's address and its two exports; nothing without one.
 
     before: what it goes on from, which another tab may have gone on with meanwhile.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.sessions.session_store import Kept
+from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import adapter_choice, kept_comparison
@@ -88,7 +88,7 @@ class _Opening:
         chosen = [one.name for one in kept_comparison.adapters_of(session)]
         for name in chosen:
             self.engine.adapters.get(name)  # said now, not at the next question, where one is gone
-        kept = Kept(session_id, session.revision)
+        kept = SessionRevision(session_id, session.revision)
         return (
             *self._asked(chosen, session.base),
             *kept_comparison.settings_of(session),

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.compare.generate.remote_server import RemoteServer, parse_remote_server
-from lora_engine.compare.sessions.session_store import SessionServer
+from lora_engine.compare.sessions.session import SessionServer
 from lora_engine.engine import Engine
 from pages.compare import adapter_choice
 from pages.compare.chat import Chat

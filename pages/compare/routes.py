@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from lora_engine.compare.sessions.markdown import as_markdown
 from lora_engine.compare.sessions.session_store import SessionStore
 from lora_engine.errors import EngineError, NotFound
 from pages.shared import layout
@@ -54,7 +55,7 @@ def _exported(sessions: SessionStore, session_id: str, ending: str) -> Response:
         status = 404 if isinstance(error, NotFound) else 400
         document = {"problem": error.problem, "remedy": error.remedy}
         return JSONResponse(document, status, headers=NOT_KEPT)
-    text = session.as_markdown() if ending == "md" else session.as_json()
+    text = as_markdown(session) if ending == "md" else session.as_json()
     disposition = f'attachment; filename="comparison.{ending}"'
     headers = {**NOT_KEPT, "Content-Disposition": disposition}
     return Response(text, media_type=TYPES[ending], headers=headers)

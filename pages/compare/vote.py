@@ -15,7 +15,7 @@ from lora_engine.compare.prompts.question_sets import QuestionSet, draw_question
 from lora_engine.compare.votes.blind_pair import LEFT, RIGHT, answer_pair, contestant, draw_pair
 from lora_engine.compare.votes.bradley_terry import win_chance
 from lora_engine.compare.votes.standings import Standing, standings
-from lora_engine.compare.votes.vote_store import Ballot, Choice, Side, VoteStore
+from lora_engine.compare.votes.vote_store import Ballot, Choice, Side
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -85,7 +85,6 @@ class _Handlers:
     def __init__(self, engine: Engine, talk: Talk) -> None:
         self.engine = engine
         self.talk = talk
-        self.store = VoteStore(engine.settings.data_dir / "votes.db")
         self.stops = Stops()
 
     def draw(self, wanted: str, chosen: list[str]) -> str:
@@ -117,7 +116,8 @@ class _Handlers:
             for side, column in ((LEFT, pair.left), (RIGHT, pair.right))
         )
         kept = str(QuestionSet(wanted))
-        ballot = self.store.add(model.shared.fingerprint, kept, question, left, right)
+        votes = self.engine.compare.votes
+        ballot = votes.add(model.shared.fingerprint, kept, question, left, right)
         open_ = [gr.Button(interactive=True) for _ in CHOICES]
         yield (*_sides(asked, texts), ballot, "<p>Which answer is better?</p>", *open_)
 
@@ -128,7 +128,7 @@ class _Handlers:
 
         That an adapter was trained with another chat template is said with its name, not before.
         """
-        ballot = self.store.vote(ballot_id, choice)
+        ballot = self.engine.compare.votes.vote(ballot_id, choice)
         named = [gr.Chatbot(label=f"{side}: {name}") for side, name in _names(ballot)]
         locked = [gr.Button(interactive=False) for _ in CHOICES]
         revealed = ", ".join(
@@ -150,7 +150,7 @@ class _Handlers:
 
     def _table(self, base: str, counted: str) -> str:
         prompt_set = None if counted == ALL_SETS else counted
-        rows = [_row(one) for one in standings(self.store.voted(base, prompt_set))]
+        rows = [_row(one) for one in standings(self.engine.compare.votes.voted(base, prompt_set))]
         return table_value(STANDING_COLUMNS, rows, empty="No votes on this base yet.")
 
 

@@ -114,6 +114,8 @@ def _place(queue: list[str], run_id: str) -> str:
 
 def _troubles(engine: Engine, view: RunView) -> list[str]:
     found = []
+    if view.problem is not None:
+        found.append(f"<strong>This run cannot be read whole:</strong> {escape(view.problem)}.")
     if view.result is not None and view.result.error is not None:
         error = view.result.error
         found.append(f"<strong>{escape(error.problem)}</strong> {escape(error.remedy)}")
@@ -164,7 +166,8 @@ def _links(engine: Engine, view: RunView) -> str:
     whole = engine.runs.directory(view.id).path / "model"
     if view.record.state is RunState.FINISHED and not whole.is_dir():
         links = [(layout.link(SPECTRUM, adapter=view.id), "See its spectrum"), *links]
-        if view.record.spec.task == "causal_lm":  # a classifier does not answer
+        spec = view.record.spec
+        if spec is not None and spec.task == "causal_lm":  # a classifier does not answer
             links = [(layout.link(COMPARE, adapter=view.id), "Compare with the base"), *links]
     words = ""
     if whole.is_dir():

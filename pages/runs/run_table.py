@@ -96,8 +96,9 @@ def runs_endpoint(engine: Engine) -> Callable[[], list[dict]]:
 
 def _text(view: RunView) -> str:
     record = view.record
-    parts = (record.name, record.note, *record.tags, record.id, record.spec.base_model,
-             record.spec.dataset.source)  # fmt: skip
+    parts = [record.name, record.note, *record.tags, record.id]
+    if record.spec is not None:
+        parts += [record.spec.base_model, record.spec.dataset.source]
     return "\n".join(parts).casefold()
 
 

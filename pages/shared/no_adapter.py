@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def no_adapter_html(engine: Engine, how: str) -> str:
     """how: a sentence or two on getting an adapter, said while no run is on its way."""
     records = (run.record for run in engine.runs.list())
-    coming = [r for r in records if r.state not in OVER and r.spec.method.has_adapter]
+    coming = [r for r in records if r.state not in OVER and r.spec and r.spec.method.has_adapter]
     if not coming:
         return layout.empty_state_html("No adapter yet", how, "Train the example", TRAIN.path)
     run = coming[0]

@@ -21,7 +21,7 @@ def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
     Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`.
     """
     copied = layout.state_of(request, "from")
-    spec = engine.runs.get(copied).record.spec if copied else opening_spec()
+    spec = engine.runs.get(copied).record.readable_spec() if copied else opening_spec()
     document = spec.model_dump(mode="json")
     if layout.state_of(request, "base_model"):
         document["base_model"] = layout.state_of(request, "base_model")

@@ -13,7 +13,8 @@ import pytest
 from lora_engine.base_models import resolve_base_model
 from lora_engine.compare.generate.remote_server import RemoteServers, parse_remote_server
 from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.sessions.session_store import Session, kept_at
+from lora_engine.compare.sessions.session import Session
+from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -65,7 +66,7 @@ class Chatting:
         ]  # fmt: skip
 
     def session(self, shown: tuple) -> Session:
-        return self.does.sessions.load(kept_at(shown[3]).id)
+        return self.does.sessions.load(SessionRevision.parse(shown[3]).id)
 
 
 @pytest.fixture

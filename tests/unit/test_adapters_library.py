@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from lora_engine.adapters.config import read_adapter_config
-from lora_engine.adapters.library import describe_adapter, list_adapters, resolve_adapter
-from lora_engine.errors import NotFound
+from lora_engine.adapters.library import (
+    describe_adapter,
+    list_adapters,
+    list_unreadable_adapters,
+    resolve_adapter,
+)
+from lora_engine.errors import EngineError, NotFound
 
 
 def write_adapter(folder: Path, at: int, provenance: dict | None = None, rank: int = 8) -> Path:
@@ -70,7 +75,28 @@ def test_a_folder_that_cannot_be_read_does_not_hide_the_others(settings):
     write_run(settings, "aa11", 1_000, "good")
     broken = write_run(settings, "bb22", 2_000, "broken")
     (broken / "adapter_config.json").write_text("{")
+    later = write_run(settings, "cc33", 3_000, "later")
+    (later / "provenance.json").write_text('{"version": 2, "name": "elsewhere"}')
     assert [summary.name for summary in list_adapters(settings)] == ["good"]
+    unreadable = list_unreadable_adapters(settings)
+    assert [(one.name, one.path) for one in unreadable] == [("bb22", broken), ("cc33", later)]
+    assert "version 2" in unreadable[1].problem
+    assert (later / "provenance.json").read_text() == '{"version": 2, "name": "elsewhere"}'
+    with pytest.raises(EngineError, match="provenance.json.* 2"):
+        describe_adapter(resolve_adapter("cc33", settings))
+
+
+@pytest.mark.parametrize(
+    ("document", "is_read"),
+    [("{}", True), ('{"version": 1}', True), ('{"version": 2}', False), ('{"version": "1"}', False),
+     ("[]", False), ("[" * 5000, False)],
+)  # fmt: skip
+def test_the_version_of_a_provenance_decides_whether_it_is_read(settings, document, is_read):
+    write_run(settings, "aa11", 1_000, "good")
+    folder = write_adapter(settings.data_dir / "adapters" / "imported", 2_000)
+    (folder / "provenance.json").write_text(document)
+    names = [summary.name for summary in list_adapters(settings)]
+    assert names == (["imported", "good"] if is_read else ["good"])
 
 
 def test_no_adapters_is_an_empty_list(settings):

@@ -1,10 +1,12 @@
 """The run store: states change by compare-and-set, one winner at a time."""
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
-from lora_engine.errors import NotFound
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.runs.store import RunState, RunStore
 from lora_engine.spec import RunSpec
 
@@ -63,6 +65,22 @@ def test_of_many_claimants_one_wins(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(wins) == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("document", ["", "[]", '{"of_later": 1}', '{"seed": "x"}'])
+def test_a_spec_that_cannot_be_read_hides_no_run(store, tmp_path, document):
+    for run_id in "ab":
+        store.add(run_id, RunSpec(name=run_id))
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as other:
+        other.execute("UPDATE runs SET spec = ? WHERE id = 'a'", (document,))
+        other.commit()
+    sound, broken = store.list()
+    assert (sound.spec, sound.problem) == (RunSpec(name="b"), None)
+    assert (broken.id, broken.name, broken.spec) == ("a", "a", None)
+    assert broken.problem
+    with pytest.raises(EngineError, match=r"\ba\b"):
+        broken.readable_spec()
+    assert store.next_queued().id == "a"
 
 
 def test_an_unknown_run_says_what_to_do(store):

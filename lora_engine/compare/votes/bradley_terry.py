@@ -9,7 +9,6 @@ A finite maximum exists exactly where everyone can be reached from everyone by w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,11 +89,14 @@ def _maximum(won: np.ndarray, played: np.ndarray) -> np.ndarray:
     return worth
 
 
-def _all_reach_all(beats: Sequence[Sequence[bool]]) -> bool:
-    """Whether everyone is reached from everyone along wins, by Warshall's closure."""
+def _all_reach_all(beats: np.ndarray) -> bool:
+    """Whether everyone is reached from everyone along wins, by Warshall's closure.
+
+    beats (contestants, contestants): whether row ever beat column.
+    """
     import numpy as np
 
-    reached = np.array(beats, dtype=bool) | np.eye(len(beats), dtype=bool)
+    reached = beats | np.eye(len(beats), dtype=bool)
     for middle in range(len(reached)):
         reached |= reached[:, [middle]] & reached[[middle], :]
     return bool(reached.all())

@@ -39,22 +39,22 @@ def standings(ballots: Sequence[Ballot]) -> list[Standing]:
     """Every contestant of the voted ballots, the highest win rate first."""
     import numpy as np
 
-    voted = [ballot for ballot in ballots if ballot.choice is not None]
+    voted = [(ballot, ballot.choice) for ballot in ballots if ballot.choice is not None]
+    if not voted:
+        return []
     contestants: dict[str, Contestant] = {}
-    for ballot in voted:
+    for ballot, _ in voted:
         for side in (ballot.left, ballot.right):
             contestants[side.contestant.id] = side.contestant
     order = list(contestants)
-    wins = np.zeros((len(order), len(order)))
-    for ballot in voted:
+    wins = np.zeros((len(order), len(order)))  # [row, column]: how often row beat column
+    for ballot, choice in voted:
         left, right = (order.index(side.contestant.id) for side in (ballot.left, ballot.right))
-        wins[left, right] += LEFT_SHARE[ballot.choice]
-        wins[right, left] += 1 - LEFT_SHARE[ballot.choice]
-    if not order:
-        return []
+        wins[left, right] += LEFT_SHARE[choice]
+        wins[right, left] += 1 - LEFT_SHARE[choice]
     votes = (wins + wins.T).sum(1)
     anchor = order.index(BASE_COLUMN) if BASE_COLUMN in order else int(votes.argmax())
-    strengths = bradley_terry(wins, anchor) or [None] * len(order)
+    strengths: Sequence[Strength | None] = bradley_terry(wins, anchor) or [None] * len(order)
     found = [
         _standing(contestants[name], voted, float(wins[index].sum()), strengths[index])
         for index, name in enumerate(order)
@@ -63,11 +63,14 @@ def standings(ballots: Sequence[Ballot]) -> list[Standing]:
 
 
 def _standing(
-    contestant: Contestant, voted: Sequence[Ballot], score: float, strength: Strength | None
+    contestant: Contestant,
+    voted: Sequence[tuple[Ballot, Choice]],
+    score: float,
+    strength: Strength | None,
 ) -> Standing:
     mine = [
-        (ballot.choice, ballot.left.contestant.id == contestant.id)
-        for ballot in voted
+        (choice, ballot.left.contestant.id == contestant.id)
+        for ballot, choice in voted
         if contestant.id in (ballot.left.contestant.id, ballot.right.contestant.id)
     ]
     low, high = wilson_interval(score, len(mine))

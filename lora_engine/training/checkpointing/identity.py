@@ -9,6 +9,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lora_engine.adapters.config import PROVENANCE_VERSION
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Identity
@@ -89,6 +90,7 @@ def provenance_of(
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     document = {
+        "version": PROVENANCE_VERSION,
         "run": run,
         "spec": spec.model_dump(mode="json"),
         "base_model": base.name,

@@ -1,0 +1,81 @@
+"""A run that this program cannot read whole is shown as that, and hides none of the others."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_engine.__main__ import build
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.runs import supervisor
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
+from lora_engine.spec.run import RunSpec
+from pages.runs import run_summary, run_table
+from pages.shared.no_adapter import no_adapter_html
+
+LATER_SPEC = json.dumps({**RunSpec().model_dump(mode="json"), "of_later": True})
+LATER_RESULT = json.dumps({"state": "evaporated"})
+
+
+@pytest.fixture
+def engine(settings, monkeypatch) -> Engine:
+    """Runs `sound`, `spec` and `result`, the last two with a spec and a result of later."""
+    monkeypatch.setattr(supervisor, "list_devices", lambda _: [])
+    store = RunStore(settings.database_path)
+    for run_id in ("sound", "spec", "result"):
+        RunDirectory(settings.runs_dir / run_id).create(RunSpec())
+        store.add(run_id, RunSpec(name=f"the {run_id}"))
+        store.move(run_id, [RunState.QUEUED], RunState.CANCELLED)
+    (settings.runs_dir / "result" / "result.json").write_text(LATER_RESULT)
+    with closing(sqlite3.connect(settings.database_path)) as later:
+        later.execute("UPDATE runs SET spec = ? WHERE id = 'spec'", (LATER_SPEC,))
+        later.commit()
+    return Engine(settings)
+
+
+def test_the_list_shows_them_all_and_says_what_cannot_be_read(engine):
+    result, spec, sound = engine.runs.list()
+    assert (sound.id, sound.problem) == ("sound", None)
+    assert "of_later" in spec.problem
+    assert "result.json" in result.problem
+    assert result.record.spec == RunSpec(name="the result")
+    assert engine.runs.annotate("spec", "kept", []).record.note == "kept"
+    for asked in (
+        engine.runs.resume,
+        lambda run_id: engine.runs.get(run_id).record.readable_spec(),
+    ):
+        with pytest.raises(EngineError, match="of_later"):
+            asked("spec")
+
+
+def test_the_pages_draw_them(engine):
+    views = engine.runs.list()
+    assert [view.id for view in run_table.matching(views, "the", [])] == [v.id for v in views]
+    assert "spec" in run_table.value(views, list(run_table.DEFAULT), "spec", [])
+    assert "of_later" in run_summary.heading(engine, engine.runs.get("spec"))
+    assert "No adapter yet" in no_adapter_html(engine, "")
+
+
+@pytest.mark.parametrize("command", [["runs"], ["show", "spec"]])
+def test_the_command_line_prints_them(engine, settings, monkeypatch, command):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    done = CliRunner().invoke(build(), [*command, "--json"])
+    assert done.exit_code == 0
+    assert "of_later" in done.stdout
+    done = CliRunner().invoke(build(), command)
+    assert (done.exit_code, "of_later" in done.stderr) == (0, True)
+
+
+def test_a_worker_that_is_gone_with_an_unreadable_result_was_interrupted(engine, settings):
+    store = RunStore(settings.database_path)
+    store.requeue("result")
+    store.claim("result", "cpu")
+    engine.runs.refresh()
+    assert engine.runs.get("result").record.state is RunState.INTERRUPTED
