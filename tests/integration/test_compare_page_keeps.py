@@ -13,6 +13,7 @@ import pytest
 from lora_engine.base_models import resolve_base_model
 from lora_engine.compare.generate.remote_server import RemoteServers, parse_remote_server
 from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.sessions.markdown import as_markdown
 from lora_engine.compare.sessions.session import Session
 from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.data import Message
@@ -134,7 +135,7 @@ def test_a_failed_server_says_so_in_its_bubble_and_no_model_reads_it(chatting: C
 
     kept = chatting.session(last)
     assert kept.columns[2].turns[-1].failed
-    assert "gave no answer" in kept.as_markdown()
+    assert "gave no answer" in as_markdown(kept)
     reopened = columns_of(kept)[2].value
     assert messages_of(turns(reopened_as_dicts(reopened)))[-1] == Message("assistant", "")
     assert not kept.columns[0].turns[-1].failed
