@@ -117,20 +117,6 @@ def fingerprint(model: BaseModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def pick_device(settings: Settings) -> str:
-    """`cpu` or `cuda`. Raises EngineError where CUDA is asked for and does not work."""
-    import torch
-
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            "LORA_DEVICE is cuda, but torch finds no CUDA device.",
-            "Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch.",
-        )
-    if settings.device == "cpu":
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
     """The model's own tokenizer, with a padding token.
 

@@ -1,7 +1,8 @@
-"""The devices that runs take turns on: each GPU by its number, or the processor.
+"""Devices: those that runs take turns on, and the one that a process computes on.
 
-Asked without torch, which a server need not load for this: the NVIDIA driver lists its cards
-under /proc. Whether torch can use a card is found out by the worker, which says so.
+`list_devices` needs no torch, which a server would load for this alone: the NVIDIA driver lists
+its cards under /proc. Whether torch can use a card is the worker's question, which `pick_device`
+answers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
 CPU = "cpu"
@@ -21,7 +23,7 @@ def list_devices(
     environment: Mapping[str, str] = os.environ,
     driver_listing: Path = DRIVER_LISTING,
 ) -> list[str]:
-    """`["cpu"]`, or the cards by what CUDA_VISIBLE_DEVICES calls them: `["0", "1"]`."""
+    """`["cpu"]`, or the cards as CUDA_VISIBLE_DEVICES names them: `["0", "1"]`."""
     if settings.device == "cpu":
         return [CPU]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
@@ -30,6 +32,20 @@ def list_devices(
     else:
         cards = [str(number) for number in range(_count(driver_listing))]
     return cards or [CPU]
+
+
+def pick_device(settings: Settings) -> str:
+    """`cpu` or `cuda`. Raises EngineError where CUDA is asked for and does not work."""
+    import torch
+
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            "LORA_DEVICE is cuda, but torch finds no CUDA device.",
+            "Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch.",
+        )
+    if settings.device == "cpu":
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _count(driver_listing: Path) -> int:

@@ -7,11 +7,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import BaseModel, load_tokenizer, pick_device, resolve_base_model
+from lora_engine.base_models import BaseModel, load_tokenizer, resolve_base_model
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.token_cache import TokenCache
+from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory

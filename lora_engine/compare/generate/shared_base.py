@@ -22,11 +22,11 @@ from lora_engine.base_models import (
     fingerprint,
     load_base_model,
     load_tokenizer,
-    pick_device,
 )
 from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
 from lora_engine.compare.prompts.prompt_tokens import context_length
+from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
