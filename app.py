@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lora_engine.engine import Engine
-    from pages.spectrum.open_matrices import Shelf
+    from pages.spectrum.matrix_cache import MatrixCache
 
 LOG_BYTES = 10_000_000
 
@@ -41,18 +41,18 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     security.quiet_environment(settings.data_dir)
 
     from lora_engine.engine import Engine
-    from pages.spectrum.open_matrices import Shelf
+    from pages.spectrum.matrix_cache import MatrixCache
 
     security.refuse_outside_downloads()
     engine = Engine(settings)
-    shelf = Shelf()
+    cache = MatrixCache()
     app = _guarded_app(engine, bound_host)
     _add_static_routes(app)
-    _add_page_routes(app, engine, shelf)
+    _add_page_routes(app, engine, cache)
     # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
     with one_app_for_all_pages():
-        dashboard = build_dashboard(engine, shelf)
+        dashboard = build_dashboard(engine, cache)
     _mount(app, dashboard, settings)
     return app
 
@@ -127,7 +127,7 @@ def one_app_for_all_pages() -> Iterator[None]:
         blocks.App = makes_apps
 
 
-def build_dashboard(engine: Engine, shelf: Shelf) -> gr.Blocks:
+def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
     """All pages in one Blocks, each at its own route.
 
     Every page is built before the outer Blocks is entered: built inside, Gradio draws it twice
@@ -153,7 +153,7 @@ def build_dashboard(engine: Engine, shelf: Shelf) -> gr.Blocks:
 
     first = calculator.build(engine)
     others = [
-        (SPECTRUM, spectrum.build(engine, shelf)),
+        (SPECTRUM, spectrum.build(engine, cache)),
         (TRAIN, train.build(engine)),
         (RUNS, runs.build(engine)),
         (COMPARE, compare.build(engine)),
@@ -185,7 +185,7 @@ def _add_static_routes(app: FastAPI) -> None:
     static_files.add_route(app)
 
 
-def _add_page_routes(app: FastAPI, engine: Engine, shelf: Shelf) -> None:
+def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     """What the pages ask for besides Gradio's events."""
     from pages.calculator.components import add_routes as add_calculator_routes
     from pages.compare.kept_comparison import store_of
@@ -193,7 +193,7 @@ def _add_page_routes(app: FastAPI, engine: Engine, shelf: Shelf) -> None:
     from pages.spectrum.routes import add_routes as add_spectrum_routes
 
     add_calculator_routes(app)
-    add_spectrum_routes(app, shelf)
+    add_spectrum_routes(app, cache)
     add_compare_routes(app, store_of(engine))
 
 

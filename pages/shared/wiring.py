@@ -17,6 +17,7 @@ from logging.handlers import RotatingFileHandler
 from typing import Any, Literal
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.errors import EngineError, InvalidInput
@@ -25,7 +26,7 @@ from pages.shared.static_files import call_js
 logger = logging.getLogger("rankscope.pages")
 
 Handler = Callable[..., Any]
-Update = dict[Component, Any]  # what a handler changes: outputs by component
+Update = dict[Block, Any]  # what a handler changes: outputs by component
 
 
 def field_id(path: str) -> str:
@@ -71,7 +72,7 @@ def wire(
     triggers: Callable | Sequence[Callable],
     handler: Handler,
     inputs: Sequence[Component] | set[Component] = (),
-    outputs: Sequence[Component] = (),
+    outputs: Sequence[Block] = (),
     *,
     problem: gr.HTML,
     trigger_mode: Literal["once", "multiple", "always_last"] = "once",
@@ -135,7 +136,7 @@ def log_location() -> str:
 
 
 def _bounded(
-    handler: Handler, outputs: Sequence[Component], problem: gr.HTML, success: Any
+    handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any
 ) -> Handler:
     """`handler`, whose answer names its outputs and the problem box: `success`, or the error."""
     if inspect.isgeneratorfunction(handler):
@@ -160,11 +161,11 @@ def _bounded(
     return call
 
 
-def _named(result: Any, outputs: Sequence[Component]) -> Update:
+def _named(result: Any, outputs: Sequence[Block]) -> Update:
     """A handler's answer as outputs by component."""
     if not outputs or result == gr.skip():
         return {}
-    if isinstance(result, dict) and all(isinstance(key, Component) for key in result):
+    if isinstance(result, dict) and all(isinstance(key, Block) for key in result):
         return result
     if len(outputs) == 1:
         return {outputs[0]: result}

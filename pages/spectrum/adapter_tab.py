@@ -6,9 +6,9 @@ are read from their files. A pressed cell shows its spectrum and the base weight
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -20,7 +20,6 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
     Adapter,
     AdapterModule,
-    Stopped,
     decompose,
     describe_adapter,
     read_adapter,
@@ -33,235 +32,235 @@ from lora_engine.weights.checkpoint import Checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot
 from pages.shared.no_adapter import no_adapter_html
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
-from pages.spectrum.adapter_view import map_value, module_detail, strongest
-from pages.spectrum.long_work import Job, Turn, Turns, wire_stop
+from pages.spectrum.adapter_view import adapter_grid_value, module_html, strongest
+from pages.spectrum.background_work import (
+    ProgressRow,
+    TabTask,
+    TabTasks,
+    Work,
+    connect_stop,
+    progress_row,
+)
 from pages.spectrum.matrix_source import model_folder
-from pages.spectrum.module_map import module_grid
+from pages.spectrum.module_grid import module_grid, pressed_module
 
 HOW_TO_GET_ONE = (
     "Train one (the example takes about a minute), or give the folder of a PEFT adapter below."
 )
-NAMED = "(name) => new URL(location.href).searchParams.get('adapter') || name"
+ADAPTER_IN_ADDRESS = "(name) => new URL(location.href).searchParams.get('adapter') || name"
 
 
-class Fields(NamedTuple):
-    """Which adapter, beside which base model; what to do where there is no adapter; the module
-    that is shown."""
+@dataclass(frozen=True)
+class AdapterFields:
+    """Which adapter, beside which base model, and the module that is shown."""
 
-    chosen: gr.Dropdown
+    adapter: gr.Dropdown
     base: gr.Dropdown
-    empty: gr.HTML
     module: gr.Textbox
 
 
-class Shown(NamedTuple):
-    """The map, the module's numbers and plot, the progress and the stop button."""
+@dataclass(frozen=True)
+class AdapterView:
+    """What to do where there is no adapter; the grid of modules; one module's numbers and plot."""
 
+    empty: gr.HTML
     grid: gr.HTML
     detail: gr.HTML
     plot: gr.HTML
-    doing: gr.HTML
-    stop: gr.Button
 
 
-def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> None:
+def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -> None:
     """The tab's contents and its wiring; call it inside the tab."""
-    fields, shown, problem = _layout(engine)
-    options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
-    _wire_page(engine, turns, fields, shown, blocks, tab, options)
-    _wire_choices(engine, turns, fields, shown, options)
-    _wire_module(engine, turns, fields, shown, options)
-    wire_stop(turns, shown.stop, problem)
-
-
-def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
     empty = gr.HTML(elem_id="adapter-empty", js_on_load="")
+    fields = _adapter_fields(engine)
+    row = progress_row("adapter")
+    view = _adapter_view(empty)
+
+    handlers = _Handlers(engine, tasks, fields, view, row)
+    adapter, base, module = fields.adapter, fields.base, fields.module
+    one_module = [view.detail, view.plot, *row.outputs]
+    everything = [adapter, base, module, empty, view.grid, *one_module]
+    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind([blocks.load], handlers.open_page, outputs=everything)
+    bind([tab.select], handlers.open_newest, [adapter], everything, js=ADAPTER_IN_ADDRESS,
+         keeps_problem=True)  # fmt: skip
+    bind([adapter.input], handlers.open_adapter, [adapter], everything)
+    bind([base.input], handlers.open_beside_base, [adapter, base, module], [view.grid, *one_module])
+    bind([view.grid.select], handlers.open_module, [adapter, base], [module, *one_module])
+    connect_stop(tasks, row)
+
+
+def _adapter_fields(engine: Engine) -> AdapterFields:
     with gr.Row():
-        chosen = gr.Dropdown(
-            adapter_choices(engine), value=None, label="Adapter", allow_custom_value=True,
-            info="One trained here, or the folder of a PEFT adapter.", scale=2,
+        adapter = gr.Dropdown(
+            adapter_choices(engine),
+            value=None,
+            label="Adapter",
+            allow_custom_value=True,
+            info="One trained here, or the folder of a PEFT adapter.",
+            scale=2,
             elem_id="spectrum-adapter",
-        )  # fmt: skip
+        )
         base = gr.Dropdown(
             ["", *engine.base_models.names()],
-            value="", label="Base model", allow_custom_value=True,
-            info="For shares of the base weight, and for DoRA's true update.", scale=1,
+            value="",
+            label="Base model",
+            allow_custom_value=True,
+            info="For shares of the base weight, and for DoRA's true update.",
+            scale=1,
             elem_id="spectrum-base",
-        )  # fmt: skip
-    with gr.Row(elem_classes="rs-job"):
-        doing = gr.HTML(elem_classes="rs-doing-box", js_on_load="")
-        stop = gr.Button("Stop", variant="stop", size="sm", visible=False, scale=0, min_width=90)
-    problem = problem_box()
-    grid = module_grid("Modules of the adapter", elem_id="adapter-grid")
-    detail = gr.HTML(elem_id="adapter-module", js_on_load="")
-    plot = live_plot(label="Singular values of the module", elem_id="adapter-spectrum", height=340)
-    module = gr.Textbox(visible=False)
-    return Fields(chosen, base, empty, module), Shown(grid, detail, plot, doing, stop), problem
+        )
+    return AdapterFields(adapter, base, gr.Textbox(visible=False))
 
 
-def _wire_page(
-    engine: Engine,
-    turns: Turns,
-    fields: Fields,
-    shown: Shown,
-    blocks: gr.Blocks,
-    tab: gr.Tab,
-    options: dict,
-) -> None:
-    """What opens of itself: the adapter that the address names, else the newest."""
+def _adapter_view(empty: gr.HTML) -> AdapterView:
+    return AdapterView(
+        empty,
+        grid=module_grid("Modules of the adapter", elem_id="adapter-grid"),
+        detail=gr.HTML(elem_id="adapter-module", js_on_load=""),
+        plot=live_plot(
+            label="Singular values of the module", elem_id="adapter-spectrum", height=340
+        ),
+    )
 
-    def open_page(request: gr.Request) -> Iterator[tuple]:
+
+@dataclass(frozen=True)
+class _Handlers:
+    """What the tab's events do."""
+
+    engine: Engine
+    tasks: TabTasks
+    fields: AdapterFields
+    view: AdapterView
+    row: ProgressRow
+
+    def open_page(self, request: gr.Request) -> Iterator[Update]:
+        """The adapter that the address names."""
         name = layout.state_of(request, "adapter")
         if not name:
-            yield gr.skip()
+            yield {}
             return
-        picked = layout.state_of(request, "module")
-        yield from _opened_with_fields(engine, turns.take(request), name, picked)
+        yield from self._with_fields(request, name, layout.state_of(request, "module"))
 
-    def open_newest(name: str | None, request: gr.Request) -> Iterator[tuple]:
-        known = engine.adapters.list()
-        if name or not known:
-            nothing = "" if known or name else no_adapter_html(engine, HOW_TO_GET_ONE)
-            yield (*[gr.skip()] * 2, nothing, *[gr.skip()] * 6)
-            return
-        yield from _opened_with_fields(engine, turns.take(request), adapter_key(known[0]), "")
+    def open_newest(self, name: str | None, request: gr.Request) -> Iterator[Update]:
+        """The newest adapter, where none is chosen yet."""
+        known = self.engine.adapters.list()
+        if known and not name:
+            yield from self._with_fields(request, adapter_key(known[0]))
+        elif name:
+            yield {self.view.empty: ""}
+        else:
+            yield {self.view.empty: no_adapter_html(self.engine, HOW_TO_GET_ONE)}
 
-    everything = [*fields, *shown]
-    itself = options | {"keeps_problem": True}
-    wire([blocks.load], open_page, [], everything, **itself)
-    wire([tab.select], open_newest, [fields.chosen], everything, js=NAMED, **itself)
+    def open_adapter(self, name: str | None, request: gr.Request) -> Iterator[Update]:
+        yield from self._with_fields(request, name or "")
 
+    def open_beside_base(
+        self, name: str | None, base: str | None, picked: str, request: gr.Request
+    ) -> Iterator[Update]:
+        """The same adapter beside another base model."""
+        task = self.tasks.start(request)
+        yield from self._describe(task, name or "", base or "", picked)
 
-def _wire_choices(
-    engine: Engine, turns: Turns, fields: Fields, shown: Shown, options: dict
-) -> None:
-    """Another adapter, and another base model beside it."""
+    def open_module(
+        self, name: str, base: str, event: gr.EventData, request: gr.Request
+    ) -> Iterator[Update]:
+        """The module whose cell was pressed."""
+        picked = pressed_module(event)
+        yield {self.fields.module: picked}
+        task = self.tasks.start(request)
+        yield from self.row.until_stopped(task, self._describe_module(task, name, base, picked))
 
-    def open_chosen(name: str | None, request: gr.Request) -> Iterator[tuple]:
-        yield from _opened_with_fields(engine, turns.take(request), name or "", "")
+    def _with_fields(self, request: gr.Request, name: str, picked: str = "") -> Iterator[Update]:
+        """The fields for an adapter, then its grid and one module."""
+        task = self.tasks.start(request)
+        base = _usable_base(self.engine, self.engine.adapters.get(name))
+        yield {
+            self.fields.adapter: gr.Dropdown(choices=adapter_choices(self.engine), value=name),
+            self.fields.base: base,
+            self.fields.module: picked,
+            self.view.empty: "",
+        }
+        yield from self._describe(task, name, base, picked)
 
-    def with_base(
-        name: str | None, base_name: str | None, picked: str, request: gr.Request
-    ) -> Iterator[tuple]:
-        yield from _opened(engine, turns.take(request), name or "", base_name or "", picked)
+    def _describe(self, task: TabTask, name: str, base: str, picked: str) -> Iterator[Update]:
+        """The grid and one module: of the update alone, then beside its base."""
+        updates = self._describe_all(task, name, base, picked)
+        yield from self.row.until_stopped(task, updates)
 
-    chosen, base = fields.chosen, fields.base
-    wire([chosen.input], open_chosen, [chosen], [*fields, *shown], **options)
-    wire([base.input], with_base, [chosen, base, fields.module], shown, **options)
+    def _describe_all(self, task: TabTask, name: str, base: str, picked: str) -> Iterator[Update]:
+        def read(progress: ReportProgress, stop: StopSignal) -> tuple[Adapter, AdapterSpectrum]:
+            adapter = read_adapter(self.engine.adapters.get(name).path, WorkMonitor(stop=stop))
+            return adapter, describe_adapter(adapter, None, progress, stop)
 
+        adapter, found = yield from self.row.watch(task, read)
+        if not any(module.name == picked for module in found.modules):
+            picked = strongest(found)
+        yield {**self._shown(name, found, picked), self.row.progress: ""}
+        if base:
+            weights = open_checkpoint(model_folder(self.engine, base))
+            found = yield from self.row.watch(task, _describing(adapter, weights))
+            yield {**self._shown(name, found, picked), self.row.progress: ""}
+            yield from self._describe_module(task, name, base, picked)
+        yield self.row.idle()
 
-def _wire_module(engine: Engine, turns: Turns, fields: Fields, shown: Shown, options: dict) -> None:
-    """A pressed cell of the map."""
+    def _describe_module(
+        self, task: TabTask, name: str, base: str, picked: str
+    ) -> Iterator[Update]:
+        """One module, with its base weight's own spectrum where there is one."""
+        adapter = read_adapter(self.engine.adapters.get(name).path)
+        module = adapter.module(picked)
+        weights = open_checkpoint(model_folder(self.engine, base)) if base else None
+        alone = replace(adapter, modules=(module,))
+        found = yield from self.row.watch(task, _describing(alone, weights))
+        yield {**self._module_shown(name, found, picked), self.row.progress: ""}
+        values = None
+        if weights is not None:
+            values = yield from self.row.watch(task, _decomposing_base(weights, module))
+        plot = spectrum_figures.spectra(picked, found.modules[0].singular_values, values)
+        yield {self.view.plot: figures.to_json(plot), **self.row.idle()}
 
-    def show_module(
-        name: str, base_name: str, event: gr.EventData, request: gr.Request
-    ) -> Iterator[tuple]:
-        picked = str(event._data.get("module", ""))[:500]
-        yield (picked, *[gr.skip()] * 4)
-        turn = turns.take(request)
-        try:
-            for outputs in _module_shown(engine, turn, name, base_name, picked):
-                yield (gr.skip(), *outputs)
-        except Stopped:
-            if turn.by_person:
-                yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
+    def _shown(self, name: str, found: AdapterSpectrum, picked: str) -> Update:
+        """The grid, and the module `picked`."""
+        grid = adapter_grid_value(found, name, picked)
+        return {self.view.grid: grid, **self._module_shown(name, found, picked)}
 
-    detailed = [fields.module, shown.detail, shown.plot, shown.doing, shown.stop]
-    wire([shown.grid.select], show_module, [fields.chosen, fields.base], detailed, **options)
-
-
-def _opened_with_fields(engine: Engine, turn: Turn, name: str, picked: str) -> Iterator[tuple]:
-    """The fields for an adapter, then the map and the module as `_opened` gives them."""
-    summary = engine.adapters.get(name)
-    base = _usable_base(engine, summary)
-    choices = gr.Dropdown(choices=adapter_choices(engine), value=name)
-    yield (choices, base, "", picked, *[gr.skip()] * 5)
-    for outputs in _opened(engine, turn, name, base, picked):
-        yield (*[gr.skip()] * 4, *outputs)
-
-
-def _opened(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
-    """Map, module, plot, progress and stop: the update alone, then beside its base."""
-    try:
-        yield from _watched(engine, turn, name, base, picked)
-    except Stopped:
-        if turn.by_person:
-            yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
-    except EngineError:
-        yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
-        raise
-
-
-def _watched(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
-    working = gr.Button(visible=True)
-    with Job(turn, lambda progress, stop: _alone(engine, name, progress, stop)) as job:
-        for step in job.steps():
-            yield (*[gr.skip()] * 3, step.html(), working)
-        adapter, found = job.result()
-    picked = picked if any(item.name == picked for item in found.modules) else strongest(found)
-    yield (map_value(found, name, picked), *module_detail(name, found, picked), "", working)
-    if base:
-        weights = open_checkpoint(model_folder(engine, base))
-        with Job(
-            turn, lambda progress, stop: describe_adapter(adapter, weights, progress, stop)
-        ) as job:
-            for step in job.steps():
-                yield (*[gr.skip()] * 3, step.html(), working)
-            found = job.result()
-        yield (map_value(found, name, picked), *module_detail(name, found, picked), "", working)
-        for outputs in _module_shown(engine, turn, name, base, picked):
-            yield (gr.skip(), *outputs)
-    yield (*[gr.skip()] * 3, "", gr.Button(visible=False))
+    def _module_shown(self, name: str, found: AdapterSpectrum, picked: str) -> Update:
+        """The module's numbers, and the plot of its update alone."""
+        module = next(item for item in found.modules if item.name == picked)
+        plot = spectrum_figures.spectra(picked, module.singular_values, None)
+        return {
+            self.view.detail: module_html(name, module),
+            self.view.plot: figures.to_json(plot),
+        }
 
 
-def _alone(
-    engine: Engine, name: str, progress: ReportProgress, stop: StopSignal
-) -> tuple[Adapter, AdapterSpectrum]:
-    adapter = read_adapter(engine.adapters.get(name).path, WorkMonitor(stop=stop))
-    return adapter, describe_adapter(adapter, None, progress, stop)
+def _describing(adapter: Adapter, weights: Checkpoint | None) -> Work[AdapterSpectrum]:
+    """Work: the spectrum of every module, beside the base weights where they are given."""
+
+    def describe(progress: ReportProgress, stop: StopSignal) -> AdapterSpectrum:
+        return describe_adapter(adapter, weights, progress, stop)
+
+    return describe
 
 
-def _module_shown(engine: Engine, turn: Turn, name: str, base: str, picked: str) -> Iterator[tuple]:
-    """One module: detail, plot, progress, stop; with its base weight's own spectrum."""
-    adapter = read_adapter(engine.adapters.get(name).path)
-    module = adapter.module(picked)
-    weights = open_checkpoint(model_folder(engine, base)) if base else None
-    alone = replace(adapter, modules=(module,))
-    with Job(turn, lambda progress, stop: describe_adapter(alone, weights, progress, stop)) as job:
-        for step in job.steps():
-            yield (gr.skip(), gr.skip(), step.html(), gr.Button(visible=True))
-        found = job.result()
-    yield (*module_detail(name, found, picked), "", gr.Button(visible=weights is not None))
-    values = None
-    if weights is not None:
-        work = _base_values(weights, module)
-        with Job(turn, work) as job:
-            for step in job.steps():
-                yield (gr.skip(), gr.skip(), step.html(), gr.Button(visible=True))
-            values = job.result()
-    plot = spectrum_figures.spectra(picked, found.modules[0].singular_values, values)
-    yield (gr.skip(), figures.to_json(plot), "", gr.Button(visible=False))
+def _decomposing_base(weights: Checkpoint, module: AdapterModule) -> Work[np.ndarray | None]:
+    """Work: the singular values of the module's base weight, None where it has none."""
 
-
-def _base_values(
-    weights: Checkpoint, module: AdapterModule
-) -> Callable[[ReportProgress, StopSignal], np.ndarray | None]:
-    """Work for a Job: the singular values of the module's base weight, None where it has none."""
-
-    def work(progress: ReportProgress, stop: StopSignal) -> np.ndarray | None:
+    def decompose_base(progress: ReportProgress, stop: StopSignal) -> np.ndarray | None:
         weight = find_base_weight(weights, module)
         if weight is None:
             return None
         found = decompose(weight, vectors=0, progress=progress, stop=stop)
         return found.singular_values
 
-    return work
+    return decompose_base
 
 
 def _usable_base(engine: Engine, summary: AdapterSummary) -> str:
-    """The base the adapter names, where its weights are on this machine."""
+    """The base the adapter names, where its weights are on this machine; else nothing."""
     name = summary.base_model or ""
     try:
         open_checkpoint(model_folder(engine, name))
@@ -276,7 +275,7 @@ def adapter_key(adapter: AdapterSummary) -> str:
 
 
 def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """For dropdowns: every adapter known here, newest first."""
+    """Every adapter known here for a dropdown, newest first."""
     return [
         (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
         for adapter in engine.adapters.list()

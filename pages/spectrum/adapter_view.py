@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
-from lora_engine.spectrum import metrics as of
+from lora_engine.spectrum import metrics
 from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum, ModuleSpectrum
 from lora_engine.spectrum.decomposition import SHARES
 from pages import SPECTRUM
-from pages.shared import figures, layout
-from pages.spectrum import spectrum_figures
-from pages.spectrum.module_map import Cell, Measure, grid_value
+from pages.shared import layout
+from pages.spectrum.module_grid import Cell, Measure, grid_value
 
 MEASURES = (
     Measure("k95", "directions for 95 %", "Directions that carry 95 % of the update's energy.",
@@ -27,20 +26,24 @@ MEASURES = (
 )  # fmt: skip
 
 
-def map_value(found: AdapterSpectrum, name: str, picked: str) -> str:
+def adapter_grid_value(found: AdapterSpectrum, name: str, picked: str) -> str:
     """The value of `module_grid` for an adapter named `name`, the module `picked` pressed."""
     cells = [Cell(module.name, _numbers(module), module.sentence()) for module in found.modules]
     return grid_value(
-        cells, MEASURES, sentence=found.sentence(), notes=found.notes,
-        state={"adapter": name}, chosen=picked,
-    )  # fmt: skip
+        cells,
+        MEASURES,
+        sentence=found.sentence(),
+        notes=found.notes,
+        state={"adapter": name},
+        chosen=picked,
+    )
 
 
 def _numbers(module: ModuleSpectrum) -> dict[str, float | None]:
     base = module.base
     return {
         "norm": module.frobenius_norm,
-        "effective": of.effective_rank(module.singular_values),
+        "effective": metrics.effective_rank(module.singular_values),
         "k90": module.directions(0.90),
         "k95": module.directions(0.95),
         "share": base.relative_norm if base else None,
@@ -48,14 +51,13 @@ def _numbers(module: ModuleSpectrum) -> dict[str, float | None]:
     }
 
 
-def module_detail(name: str, found: AdapterSpectrum, picked: str) -> tuple[str, str]:
-    """The chosen module's numbers, and the plot of its update alone."""
-    module = next(item for item in found.modules if item.name == picked)
+def module_html(name: str, module: ModuleSpectrum) -> str:
+    """One module of the adapter `name` in numbers."""
     base = module.base
     counts = ", ".join(f"{module.directions(share):,}" for share in SHARES)
     tiles = [
         ("norm ‖ΔW‖", layout.number(module.frobenius_norm), "Frobenius"),
-        ("effective rank", layout.number(of.effective_rank(module.singular_values)),
+        ("effective rank", layout.number(metrics.effective_rank(module.singular_values)),
          f"of the {module.rank:,} trained"),
         ("directions for 90, 95, 99 %", counts, "of the energy"),
         ("scaling", layout.number(module.scaling), "α / r, or α / √r with rsLoRA"),
@@ -64,15 +66,13 @@ def module_detail(name: str, found: AdapterSpectrum, picked: str) -> tuple[str, 
         tiles.append(("share of the base", layout.share(base.relative_norm), "‖ΔW‖ / ‖W‖"))
     if base is not None and base.amplification is not None:
         tiles.append(("amplification", layout.number(base.amplification), "‖ΔW‖ / ‖UᵀWV‖"))
-    address = layout.link(SPECTRUM, update=name, module=picked)
-    html = (
-        f'<div class="rs-module"><h3>{escape(picked)} <span>{module.shape[0]:,} × '
+    address = layout.link(SPECTRUM, update=name, module=module.name)
+    return (
+        f'<div class="rs-module"><h3>{escape(module.name)} <span>{module.shape[0]:,} × '
         f"{module.shape[1]:,}</span></h3><p>{escape(module.sentence())}</p>"
         f'{layout.tiles_html(tiles)}<p><a class="rs-button rs-small" href="{escape(address)}">'
         "See this update at every k</a></p></div>"
     )
-    plot = spectrum_figures.spectra(picked, module.singular_values, None)
-    return html, figures.to_json(plot)
 
 
 def strongest(found: AdapterSpectrum) -> str:

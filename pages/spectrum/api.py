@@ -7,6 +7,7 @@ the caller sends or uploads, and what the dashboard knows by name, is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.weights import ArrayMatrix, MatrixSource
 from lora_engine.weights.matrix import array_matrix
-from pages.spectrum.matrix_source import START_SAMPLE, Wanted, model_folder, open_wanted
+from pages.spectrum.matrix_source import START_SAMPLE, MatrixChoice, model_folder, open_choice
 
 
 def svd_endpoint(engine: Engine) -> Callable:
@@ -40,7 +41,7 @@ def svd_endpoint(engine: Engine) -> Callable:
         Give one of: matrix, a list of rows; file, an upload (handle_file in gradio_client);
         sample, the name of a sample; model, the name of a local model, with tensor.
         """
-        source = _source(engine, matrix, file, sample, model, tensor, flatten)
+        source = _Given(matrix, file, sample, model, tensor, flatten).source(engine)
         found = decompose(source, vectors=max(1, min(k, min(source.shape))))
         return report(source, found, k).to_json()
 
@@ -52,8 +53,8 @@ def spectrum_endpoint(engine: Engine) -> Callable:
         """The spectrum of every module of an adapter (by run, name or folder), beside a base
         model where one is named; or of tuned minus base."""
         if tuned and base and not adapter:
-            folders = [model_folder(engine, name) for name in (base, tuned)]
-            return compare_checkpoints(*folders).to_json()
+            before, after = model_folder(engine, base), model_folder(engine, tuned)
+            return compare_checkpoints(before, after).to_json()
         if not adapter or tuned:
             raise EngineError(
                 "Either an adapter, or base and tuned, is needed.", "Give one of the two."
@@ -64,27 +65,32 @@ def spectrum_endpoint(engine: Engine) -> Callable:
     return spectrum
 
 
-def _source(
-    engine: Engine,
-    matrix: list[list[float]] | None,
-    file: dict | None,
-    sample: str,
-    model: str,
-    tensor: str,
-    flatten: str,
-) -> MatrixSource:
-    """The one matrix the caller means. Raises EngineError where two or an unsound one is given."""
-    given = [name for name, value in (("matrix", matrix), ("file", file), ("sample", sample),
-                                      ("model", model)) if value]  # fmt: skip
-    if len(given) > 1:
-        raise EngineError(f"Both {' and '.join(given)} are given.", "Give one of them.")
-    if matrix is not None and not file and not sample and not model:
-        return _typed(matrix)
-    if file:
-        return open_wanted(engine, Wanted("file", _uploaded(file), tensor, flatten))
-    if model:
-        return open_wanted(engine, Wanted("model", model, tensor, flatten))
-    return open_wanted(engine, Wanted("sample", sample or START_SAMPLE))
+@dataclass(frozen=True)
+class _Given:
+    """The matrix as the caller of `/svd` gave it."""
+
+    matrix: list[list[float]] | None
+    file: dict | None
+    sample: str
+    model: str
+    tensor: str
+    flatten: str
+
+    def source(self, engine: Engine) -> MatrixSource:
+        """The one matrix that is meant. Raises EngineError for two, or for an unsound one."""
+        ways = {"matrix": self.matrix, "file": self.file, "sample": self.sample}
+        given = [name for name, value in {**ways, "model": self.model}.items() if value]
+        if len(given) > 1:
+            raise EngineError(f"Both {' and '.join(given)} are given.", "Give one of them.")
+        if self.file:
+            path = _uploaded(self.file)
+            return open_choice(engine, MatrixChoice("file", path, self.tensor, self.flatten))
+        if self.model:
+            choice = MatrixChoice("model", self.model, self.tensor, self.flatten)
+            return open_choice(engine, choice)
+        if self.matrix is not None and not self.sample:
+            return _typed(self.matrix)
+        return open_choice(engine, MatrixChoice("sample", self.sample or START_SAMPLE))
 
 
 def _typed(rows: list[list[float]]) -> ArrayMatrix:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from html import escape
-from typing import NamedTuple
 
 import gradio as gr
 
@@ -12,17 +13,23 @@ from lora_engine.base_models import STARTER
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import Decomposition, Stopped, compare_checkpoints, decompose
+from lora_engine.spectrum import Decomposition, compare_checkpoints, decompose
 from lora_engine.spectrum.checkpoints import CheckpointComparison, DifferenceSource, ModuleChange
 from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.weights import open_checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
-from pages.spectrum.long_work import Job, Turn, Turns, wire_stop
+from pages.spectrum.background_work import (
+    ProgressRow,
+    TabTask,
+    TabTasks,
+    connect_stop,
+    progress_row,
+)
 from pages.spectrum.matrix_source import model_folder
-from pages.spectrum.module_map import Cell, Measure, grid_value, module_grid
+from pages.spectrum.module_grid import Cell, Measure, grid_value, module_grid, pressed_module
 
 MEASURES = (
     Measure("share", "relative change", "‖tuned − base‖ / ‖base‖.", "share", log=True),
@@ -35,159 +42,170 @@ MEASURES = (
 )  # fmt: skip
 
 
-class Fields(NamedTuple):
+@dataclass(frozen=True)
+class CheckpointFields:
+    """Which two models, and how closely to look."""
+
     base: gr.Dropdown
     tuned: gr.Dropdown
     intruders: gr.Checkbox
+    compare: gr.Button
 
 
-class Shown(NamedTuple):
+@dataclass(frozen=True)
+class CheckpointView:
+    """The grid of modules; one module's words and plot."""
+
     grid: gr.HTML
     detail: gr.HTML
     plot: gr.HTML
-    doing: gr.HTML
-    stop: gr.Button
 
 
-def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> None:
+def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks) -> None:
     """The tab's contents and its wiring; call it inside the tab."""
-    fields, start, shown, problem = _layout(engine)
-    options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
+    fields = _checkpoint_fields(engine)
+    row = progress_row("checkpoint")
+    view = CheckpointView(
+        grid=module_grid("Modules of the two checkpoints", elem_id="checkpoint-grid"),
+        detail=gr.HTML(elem_id="checkpoint-module", js_on_load=""),
+        plot=live_plot(label="Singular values of the change", height=340),
+    )
 
-    def open_page(request: gr.Request) -> Iterator[tuple]:
-        tuned = layout.state_of(request, "tuned")
-        if not tuned:
-            yield gr.skip()
-            return
-        base = layout.state_of(request, "base", STARTER)
-        yield (base, tuned, *[gr.skip()] * len(shown))
-        picked = layout.state_of(request, "module")
-        for outputs in _compared(engine, turns.take(request), base, tuned, False, picked):
-            yield (gr.skip(), gr.skip(), *outputs)
-
-    def compare(
-        base: str | None, tuned: str | None, intruders: bool, request: gr.Request
-    ) -> Iterator[tuple]:
-        if not base or not tuned:
-            raise EngineError("Two models are needed.", "Choose a base and a tuned model.")
-        yield from _compared(engine, turns.take(request), base, tuned, intruders, "")
-
-    def show_module(
-        base: str, tuned: str, event: gr.EventData, request: gr.Request
-    ) -> Iterator[tuple]:
-        picked = str(event._data.get("module", ""))[:500]
-        yield from _module_shown(engine, turns.take(request), base, tuned, picked)
-
+    handlers = _Handlers(engine, tasks, fields, view, row)
     both = [fields.base, fields.tuned]
-    wire([blocks.load], open_page, [], [*both, *shown], **options)
-    wire([start.click], compare, fields, shown, **options)
-    wire([shown.grid.select], show_module, both, shown[1:], **options)
-    wire_stop(turns, shown.stop, problem)
+    one_module = [view.detail, view.plot, *row.outputs]
+    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind([blocks.load], handlers.open_page, outputs=[*both, view.grid, *one_module])
+    bind([fields.compare.click], handlers.compare, [*both, fields.intruders],
+         [view.grid, *one_module])  # fmt: skip
+    bind([view.grid.select], handlers.open_module, both, one_module)
+    connect_stop(tasks, row)
 
 
-def _layout(engine: Engine) -> tuple[Fields, gr.Button, Shown, gr.HTML]:
+def _checkpoint_fields(engine: Engine) -> CheckpointFields:
     gr.HTML(
         '<p class="rs-doing">The same model before and after it was trained as a whole. Both are '
         "read from their files block by block; neither is loaded.</p>",
         js_on_load="",
     )
     with gr.Row():
-        names = engine.base_models.names()
-        options = {"allow_custom_value": True, "info": "A model here, or the folder of one."}
-        base = gr.Dropdown(names, value=STARTER, label="Base", elem_id="checkpoint-base", **options)
-        tuned = gr.Dropdown(names, value=None, label="Tuned", elem_id="checkpoint-tuned", **options)
+        base = _model_field(engine, "Base", STARTER, "checkpoint-base")
+        tuned = _model_field(engine, "Tuned", None, "checkpoint-tuned")
     with gr.Row(elem_classes="rs-actions"):
         intruders = gr.Checkbox(
-            label="Look for intruder dimensions (slower)", value=False, container=False,
+            label="Look for intruder dimensions (slower)",
+            value=False,
+            container=False,
             elem_id="checkpoint-intruders",
-        )  # fmt: skip
-        start = gr.Button("Compare", variant="primary", elem_id="compare-checkpoints")
-    with gr.Row(elem_classes="rs-job"):
-        doing = gr.HTML(elem_classes="rs-doing-box", js_on_load="")
-        stop = gr.Button("Stop", variant="stop", size="sm", visible=False, scale=0, min_width=90)
-    problem = problem_box()
-    grid = module_grid("Modules of the two checkpoints", elem_id="checkpoint-grid")
-    detail = gr.HTML(elem_id="checkpoint-module", js_on_load="")
-    plot = live_plot(label="Singular values of the change", height=340)
-    return (
-        Fields(base, tuned, intruders),
-        start,
-        Shown(grid, detail, plot, doing, stop),
-        problem,
+        )
+        compare = gr.Button("Compare", variant="primary", elem_id="compare-checkpoints")
+    return CheckpointFields(base, tuned, intruders, compare)
+
+
+def _model_field(engine: Engine, label: str, value: str | None, elem_id: str) -> gr.Dropdown:
+    return gr.Dropdown(
+        engine.base_models.names(),
+        value=value,
+        label=label,
+        allow_custom_value=True,
+        info="A model here, or the folder of one.",
+        elem_id=elem_id,
     )
 
 
-def _compared(
-    engine: Engine, turn: Turn, base: str, tuned: str, intruders: bool, picked: str
-) -> Iterator[tuple]:
-    """Map, module, plot, progress and stop."""
-    idle = [gr.skip()] * 3
-    try:
-        folders = [model_folder(engine, name) for name in (base, tuned)]
+@dataclass(frozen=True)
+class _Handlers:
+    """What the tab's events do."""
+
+    engine: Engine
+    tasks: TabTasks
+    fields: CheckpointFields
+    view: CheckpointView
+    row: ProgressRow
+
+    def open_page(self, request: gr.Request) -> Iterator[Update]:
+        """The two models that the address names."""
+        tuned = layout.state_of(request, "tuned")
+        if not tuned:
+            yield {}
+            return
+        base = layout.state_of(request, "base", STARTER)
+        yield {self.fields.base: base, self.fields.tuned: tuned}
+        task = self.tasks.start(request)
+        updates = self._compare(task, base, tuned, picked=layout.state_of(request, "module"))
+        yield from self.row.until_stopped(task, updates)
+
+    def compare(
+        self, base: str | None, tuned: str | None, intruders: bool, request: gr.Request
+    ) -> Iterator[Update]:
+        if not base or not tuned:
+            raise EngineError("Two models are needed.", "Choose a base and a tuned model.")
+        task = self.tasks.start(request)
+        updates = self._compare(task, base, tuned, intruders)
+        yield from self.row.until_stopped(task, updates)
+
+    def open_module(
+        self, base: str, tuned: str, event: gr.EventData, request: gr.Request
+    ) -> Iterator[Update]:
+        """The module whose cell was pressed."""
+        task = self.tasks.start(request)
+        updates = self._describe_module(task, base, tuned, pressed_module(event))
+        yield from self.row.until_stopped(task, updates)
+
+    def _compare(
+        self, task: TabTask, base: str, tuned: str, intruders: bool = False, picked: str = ""
+    ) -> Iterator[Update]:
+        """The grid, and the module `picked`, or the one that changed most."""
+        base_folder, tuned_folder = self._folders(base, tuned)
 
         def work(progress: ReportProgress, stop: StopSignal) -> CheckpointComparison:
-            return compare_checkpoints(*folders, True, intruders, progress, stop)
+            return compare_checkpoints(base_folder, tuned_folder, True, intruders, progress, stop)
 
-        with Job(turn, work) as job:
-            for step in job.steps():
-                yield (*idle, step.html(), gr.Button(visible=True))
-            found = job.result()
-    except Stopped:
-        if turn.by_person:
-            yield (*idle, "", gr.Button(visible=False))
-        return
-    except EngineError:
-        yield (*idle, "", gr.Button(visible=False))
-        raise
-    changed = [module for module in found.modules if module.changed]
-    if not any(module.name == picked for module in changed):
-        picked = max(changed, key=lambda one: one.relative_change).name if changed else ""
-    grid = _map(found, {"base": base, "tuned": tuned}, picked)
-    if not changed:
-        yield (grid, "", "", "", gr.Button(visible=False))
-        return
-    yield (grid, *[gr.skip()] * 4)
-    for outputs in _module_shown(engine, turn, base, tuned, picked):
-        yield (gr.skip(), *outputs)
+        found = yield from self.row.watch(task, work)
+        changed = [module for module in found.modules if module.changed]
+        if not any(module.name == picked for module in changed):
+            picked = max(changed, key=lambda one: one.relative_change).name if changed else ""
+        grid = _grid_value(found, {"base": base, "tuned": tuned}, picked)
+        if changed:
+            yield {self.view.grid: grid}
+            yield from self._describe_module(task, base, tuned, picked)
+        else:
+            emptied: Update = {self.view.detail: "", self.view.plot: ""}
+            yield {self.view.grid: grid, **emptied, **self.row.idle()}
 
+    def _describe_module(
+        self, task: TabTask, base: str, tuned: str, picked: str
+    ) -> Iterator[Update]:
+        """One module: words, and the spectra of its change and of the base weight."""
+        before, after = (
+            open_checkpoint(folder).matrix(picked) for folder in self._folders(base, tuned)
+        )
 
-def _module_shown(
-    engine: Engine, turn: Turn, base: str, tuned: str, picked: str
-) -> Iterator[tuple]:
-    """One module: words, the spectra of its change and of the base weight, progress, stop."""
-    weights = [open_checkpoint(model_folder(engine, name)) for name in (base, tuned)]
-    first, second = (checkpoint.matrix(picked) for checkpoint in weights)
+        def work(progress: ReportProgress, stop: StopSignal) -> tuple[Decomposition, Decomposition]:
+            change = decompose(DifferenceSource(before, after), vectors=0, stop=stop)
+            whole = decompose(before, vectors=0, progress=progress, stop=stop)
+            return change, whole
 
-    def work(progress: ReportProgress, stop: StopSignal) -> tuple[Decomposition, Decomposition]:
-        change = decompose(DifferenceSource(first, second), vectors=0, stop=stop)
-        whole = decompose(first, vectors=0, progress=progress, stop=stop)
-        return change, whole
+        change, whole = yield from self.row.watch(task, work)
+        plot = spectrum_figures.spectra(picked, change.singular_values, whole.singular_values)
+        yield {
+            self.view.detail: _module_html(picked, change),
+            self.view.plot: figures.to_json(plot),
+            **self.row.idle(),
+        }
 
-    try:
-        with Job(turn, work) as job:
-            for step in job.steps():
-                yield (gr.skip(), gr.skip(), step.html(), gr.Button(visible=True))
-            change, whole = job.result()
-    except Stopped:
-        if turn.by_person:
-            yield (gr.skip(), gr.skip(), "", gr.Button(visible=False))
-        return
-    except EngineError:
-        yield (gr.skip(), gr.skip(), "", gr.Button(visible=False))
-        raise
-    values = [found.singular_values for found in (change, whole)]
-    plot = figures.to_json(spectrum_figures.spectra(picked, *values))
-    yield (_detail(picked, change), plot, "", gr.Button(visible=False))
+    def _folders(self, base: str, tuned: str) -> tuple[str, str]:
+        return model_folder(self.engine, base), model_folder(self.engine, tuned)
 
 
-def _map(found: CheckpointComparison, state: dict[str, str], picked: str) -> str:
+def _grid_value(found: CheckpointComparison, state: dict[str, str], picked: str) -> str:
     notes = []
     if found.changed_vectors:
         names = ", ".join(found.changed_vectors[:5])
         notes.append(f"{len(found.changed_vectors):,} vectors changed too: {names}.")
-    for where, names in (("base", found.only_in_base), ("tuned model", found.only_in_tuned)):
-        if names:
-            notes.append(f"Only the {where} has {', '.join(names[:5])}.")
+    for where, extra in (("base", found.only_in_base), ("tuned model", found.only_in_tuned)):
+        if extra:
+            notes.append(f"Only the {where} has {', '.join(extra[:5])}.")
     return grid_value(
         [Cell(module.name, _numbers(module)) for module in found.modules],
         MEASURES,
@@ -226,7 +244,7 @@ def _numbers(module: ModuleChange) -> dict[str, float | None]:
     }
 
 
-def _detail(name: str, change: Decomposition) -> str:
+def _module_html(name: str, change: Decomposition) -> str:
     shape, k95 = change.shape, change.summary().k95
     count = f"More than {change.singular_values.size:,}" if k95 is None else f"{k95:,}"
     words = f"{count} of {min(shape):,} directions carry 95 % of the change."

@@ -1,7 +1,7 @@
-"""Which matrix a person wants to see: a sample, typed numbers, a file, a weight, an update.
+"""Which matrix a person chose: a sample, typed numbers, a file, a weight, an adapter's update.
 
-A `Wanted` is small and can stand in an address; `open_wanted` finds the matrix it means. Typed
-numbers and uploads cannot be linked to: they are this tab's own.
+A `MatrixChoice` is small and can stand in an address; `open_choice` opens the matrix it names.
+Typed numbers and uploads cannot be linked to: they belong to one browser tab.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ START_SAMPLE = "picture"
 START_K = {"teaching": 2, "low-rank-plus-noise": 8, "hilbert": 4, "picture": 20}
 STARTER_WEIGHT = "starter-weight"
 MAX_TENSORS_LISTED = 2000
+MatrixKind = Literal["sample", "text", "file", "model", "update"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MatrixChoice:
     """A matrix by where it comes from.
 
     sample: `name` is one of the samples. text: `name` is the numbers. file: `name` is the path
-    of an upload. model: `name` is a base model. tensor and flatten: which part of a file or
-    model, and how a tensor of three or more dimensions is laid out.
+    of an upload. model: `name` is a base model. update: `name` is an adapter, `tensor` one of its
+    modules. tensor and flatten: which part of a file or model, and how a tensor of three or more
+    dimensions is laid out.
     """
 
-    kind: Literal["sample", "text", "file", "model", "update"]
+    kind: MatrixKind
     name: str
     tensor: str = ""
     flatten: str = ""
@@ -52,54 +54,54 @@ class Wanted:
         return {}
 
 
-def tab_of(request: gr.Request) -> str:
-    """The tab that the page's address speaks of."""
+def tab_in_address(request: gr.Request) -> str:
+    """The id of the tab that the page's address asks for."""
     keys = (("adapter", "adapter"), ("a", "pair"), ("tuned", "checkpoints"))
     named = [tab for key, tab in keys if layout.state_of(request, key)]
     return named[0] if named else "matrix"
 
 
-def wanted_from(request: gr.Request) -> Wanted:
+def choice_in_address(request: gr.Request) -> MatrixChoice:
     """The matrix that the page's address names, else the one the page opens on."""
     update = layout.state_of(request, "update")
     if update:
-        return Wanted("update", update, layout.state_of(request, "module"))
+        return MatrixChoice("update", update, layout.state_of(request, "module"))
     model = layout.state_of(request, "model")
     if model:
         tensor = layout.state_of(request, "tensor")
-        return Wanted("model", model, tensor, layout.state_of(request, "flatten"))
-    return Wanted("sample", layout.state_of(request, "sample", START_SAMPLE))
+        return MatrixChoice("model", model, tensor, layout.state_of(request, "flatten"))
+    return MatrixChoice("sample", layout.state_of(request, "sample", START_SAMPLE))
 
 
 def sample_choices() -> list[tuple[str, str]]:
-    """For a choice of samples: title and name; the last is a weight of the starter."""
+    """Title and name of each sample, for a choice; the last is a weight of the starter."""
     return [*((item.title, item.name) for item in SAMPLES), ("Starter weight", STARTER_WEIGHT)]
 
 
-def wanted_sample(name: str) -> Wanted:
-    """The matrix behind a choice of `sample_choices`."""
+def sample_by_name(name: str) -> MatrixChoice:
+    """The matrix that a name in `sample_choices` stands for."""
     if name != STARTER_WEIGHT:
-        return Wanted("sample", name)
+        return MatrixChoice("sample", name)
     names = [info.name for info in matrices_of(str(MODEL_DIR)) if "layers.0." in info.name]
-    return Wanted("model", STARTER, next(iter(names), ""))
+    return MatrixChoice("model", STARTER, next(iter(names), ""))
 
 
-def open_wanted(engine: Engine, wanted: Wanted) -> MatrixSource:
-    """The matrix itself. Raises EngineError where it is not there or not a matrix."""
-    if wanted.kind == "sample":
-        return sample(wanted.name).matrix()
-    if wanted.kind == "text":
-        return parse_matrix(wanted.name)
-    if wanted.kind == "update":
-        adapter = engine.adapters.get(wanted.name)
-        return update_matrix(adapter.name, read_adapter(adapter.path).module(wanted.tensor))
-    path = model_folder(engine, wanted.name) if wanted.kind == "model" else wanted.name
-    flatten = Flatten.parse(wanted.flatten) if wanted.flatten else None
-    return open_matrix(path, wanted.tensor or None, flatten)
+def open_choice(engine: Engine, choice: MatrixChoice) -> MatrixSource:
+    """Open the matrix. Raises EngineError where it is missing or is no matrix."""
+    if choice.kind == "sample":
+        return sample(choice.name).matrix()
+    if choice.kind == "text":
+        return parse_matrix(choice.name)
+    if choice.kind == "update":
+        adapter = engine.adapters.get(choice.name)
+        return update_matrix(adapter.name, read_adapter(adapter.path).module(choice.tensor))
+    path = model_folder(engine, choice.name) if choice.kind == "model" else choice.name
+    flatten = Flatten.parse(choice.flatten) if choice.flatten else None
+    return open_matrix(path, choice.tensor or None, flatten)
 
 
 def model_folder(engine: Engine, name: str) -> str:
-    """The folder of a local base model. Raises EngineError for one that is not here."""
+    """The folder of a local base model. Raises EngineError where its weights are not here."""
     model = resolve_base_model(name, engine.settings)
     if model.path is None:
         raise EngineError(
@@ -110,18 +112,18 @@ def model_folder(engine: Engine, name: str) -> str:
 
 
 def matrices_of(path: str) -> list[TensorInfo]:
-    """The tensors of a file or model folder that are, or can be laid out as, a matrix.
+    """The tensors of a file or model folder that are a matrix or can be laid out as one.
 
     Raises EngineError where there is none.
     """
     found = [info for info in list_tensors(path) if len(info.shape) >= 2]
     if not found:
-        open_matrix(path)  # says what is there instead
+        open_matrix(path)  # raises an error that names what is there instead
     return found[:MAX_TENSORS_LISTED]
 
 
 def tensor_choices(tensors: list[TensorInfo]) -> list[tuple[str, str]]:
-    """For a dropdown: name with shape and type, and the name."""
+    """The tensors for a dropdown: name with shape and type, and the name alone."""
     return [
         (f"{info.name}  ({describe_shape(info.shape)}, {info.dtype})", info.name)
         for info in tensors
@@ -129,7 +131,7 @@ def tensor_choices(tensors: list[TensorInfo]) -> list[tuple[str, str]]:
 
 
 def flatten_choices(info: TensorInfo) -> list[tuple[str, str]]:
-    """For a dropdown: the ways this tensor becomes a matrix; empty where it is one."""
+    """The ways to lay this tensor out as a matrix, for a dropdown; empty where it is one."""
     words = flattenings(info.shape)
     first_slice = ",".join("0" for _ in info.shape[:-2])
     return list(zip(words, ("first", "last", first_slice), strict=False))

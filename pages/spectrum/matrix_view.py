@@ -1,7 +1,7 @@
 """The view of one matrix: what the browser gets once, to show any k without asking again.
 
-Curves for every k, the numbers that do not depend on k, words for method and certificate. The
-pooled factors follow by `routes`, in parts. Drawn by `static/spectrum.js`.
+That is the curves over k, the numbers that do not depend on k, and words for method and
+certificate. The pooled factors follow through `routes`, in parts. `static/` draws it all.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from lora_engine.spectrum import Decomposition
 from lora_engine.spectrum.decomposition import SHARES, Summary
 from lora_engine.spectrum.metrics import NoiseView
 from lora_engine.weights import MatrixSource
-from lora_engine.weights.matrix import describe_shape
 from pages.shared import layout
 from pages.shared.live import script_head
 from pages.spectrum import routes
-from pages.spectrum.open_matrices import OpenMatrix
+from pages.spectrum.matrix_cache import OpenMatrix
 
 METHODS = {
     "svd": "Plain SVD in float64.",
@@ -37,7 +36,7 @@ FORMULAS = {
 
 
 def matrix_view(*, elem_id: str) -> gr.HTML:
-    """An output whose value is `view_value(…)` or `first_look(…)`."""
+    """An output whose value is `view_value(…)` or `preview_value(…)`."""
     return gr.HTML(
         value="",
         html_template='<div class="rs-spectrum" aria-busy="true"></div>',
@@ -48,7 +47,10 @@ def matrix_view(*, elem_id: str) -> gr.HTML:
     )
 
 
-def first_look(source: MatrixSource, picture: np.ndarray) -> str:
+STOPPED = json.dumps({"stopped": True})  # the view's value where the person stopped the work
+
+
+def preview_value(source: MatrixSource, picture: np.ndarray) -> str:
     """The matrix itself, shown while its singular values are still being computed."""
     document = {
         "name": source.name,
@@ -63,11 +65,11 @@ def first_look(source: MatrixSource, picture: np.ndarray) -> str:
 
 
 def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
-    """Everything the view shows of a matrix taken apart.
+    """Everything the view shows of a decomposed matrix.
 
-    state: what the address says of it, without k.
+    state: what the page's address says of it, besides k.
     """
-    found, source = matrix.found, matrix.source
+    found, source = matrix.decomposition, matrix.source
     summary = found.summary()
     document = {
         "id": matrix.id,
@@ -96,13 +98,13 @@ def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
 
 
 def start_k(found: Decomposition) -> int:
-    """Where a matrix opens: enough for 90 % of the energy, where that says something."""
+    """The k at which a matrix opens: enough for 90 % of the energy, and 2 or more."""
     k90 = found.summary().k90 or 1
     return max(k90, min(2, found.singular_values.size))
 
 
 def _curves(found: Decomposition) -> dict[str, object]:
-    """Base64 of float64: one value a k. The bounds stand only where they differ."""
+    """One value for each k, as base64 of float64; the energy's upper bound for a sketch only."""
     curves: dict[str, object] = {
         "sigma": _packed(found.singular_values, "<f8"),
         "energy": _packed(found.energy, "<f8"),
@@ -160,7 +162,3 @@ def _noise_words(summary: Summary, found: Decomposition) -> str:
 
 def _packed(values: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
-
-
-def size_words(source: MatrixSource) -> str:
-    return f"{source.name}, {describe_shape(source.shape)}"

@@ -13,10 +13,9 @@ from pages.shared import layout
 from pages.shared.wiring import expose
 from pages.spectrum import adapter_tab, checkpoints_tab, matrix_tab, two_adapters_tab
 from pages.spectrum.api import spectrum_endpoint, svd_endpoint
-from pages.spectrum.long_work import Turns
-from pages.spectrum.matrix_source import tab_of
-from pages.spectrum.open_matrices import Shelf
-from pages.spectrum.opening import Opener
+from pages.spectrum.background_work import TabTasks
+from pages.spectrum.matrix_cache import MatrixCache
+from pages.spectrum.matrix_source import tab_in_address
 
 HELP = r"""
 Every matrix $W$ with $m$ rows and $n$ columns is a sum of rank-one matrices, one for each of its
@@ -52,24 +51,24 @@ the energy that hold with a probability above $1 - 10^{-10}$.
 """
 
 
-def build(engine: Engine, shelf: Shelf) -> gr.Blocks:
-    turns = Turns()
+def build(engine: Engine, cache: MatrixCache) -> gr.Blocks:
+    tasks = TabTasks()
     with layout.shell(SPECTRUM) as blocks:
         with gr.Tabs(elem_id="spectrum-tabs") as tabs:
             with gr.Tab("A matrix", id="matrix") as tab:
-                matrix_tab.build_tab(Opener(engine, shelf, turns), blocks, tab)
+                matrix_tab.build_tab(engine, cache, tasks, blocks, tab)
             with gr.Tab("An adapter", id="adapter") as tab:
-                adapter_tab.build_tab(engine, turns, blocks, tab)
+                adapter_tab.build_tab(engine, tasks, blocks, tab)
             with gr.Tab("Two adapters", id="pair") as tab:
-                two_adapters_tab.build_tab(engine, turns, blocks, tab)
-            with gr.Tab("Two checkpoints", id="checkpoints") as tab:
-                checkpoints_tab.build_tab(engine, turns, blocks, tab)
+                two_adapters_tab.build_tab(engine, tasks, blocks, tab)
+            with gr.Tab("Two checkpoints", id="checkpoints"):
+                checkpoints_tab.build_tab(engine, tasks, blocks)
         layout.how_this_works(HELP)
         expose(svd_endpoint(engine), "svd")
         expose(spectrum_endpoint(engine), "spectrum")
-        blocks.load(_tab_of, outputs=[tabs], api_visibility="private", api_name="page_tab")
+        blocks.load(_selected_tab, outputs=[tabs], api_visibility="private", api_name="page_tab")
     return blocks
 
 
-def _tab_of(request: gr.Request) -> gr.Tabs:
-    return gr.Tabs(selected=tab_of(request))
+def _selected_tab(request: gr.Request) -> gr.Tabs:
+    return gr.Tabs(selected=tab_in_address(request))

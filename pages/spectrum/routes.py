@@ -1,7 +1,7 @@
 """What the spectrum page asks for without Gradio: its scripts, pooled factors, exact parts, files.
 
-Plain GET routes behind the same guard as everything else. A matrix is named by its shelf id, so
-nobody reads another tab's. Errors are JSON with problem and remedy.
+Plain GET routes behind the same guard as everything else. The id of a matrix cannot be guessed,
+so nobody reads another tab's. Errors are JSON with problem and remedy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum import tile_rms, window, write_rank_k
 from pages.shared import layout
-from pages.spectrum.open_matrices import OpenMatrix, Shelf
+from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
 
 STATIC_FILES = Path(__file__).parent / "static"
 SCRIPTS = tuple(
@@ -50,30 +50,30 @@ def _address(path: Path) -> str:
     return f"{layout.STATIC}/{path.name}?v={layout.version_of(path)}"
 
 
-def add_routes(app: FastAPI, shelf: Shelf) -> None:
+def add_routes(app: FastAPI, cache: MatrixCache) -> None:
     """Add the page's static files and the routes by matrix id."""
     for path in (*SCRIPTS, STYLES):
         _add_file(app, path)
 
     @app.get(ADDRESS + "/{matrix_id}/factors")
     def factors(matrix_id: str, first: int = 0) -> Response:
-        return _answered(lambda: _factors(shelf.get(matrix_id), first))
+        return _answered(lambda: _factors(cache.get(matrix_id), first))
 
     @app.get(ADDRESS + "/{matrix_id}/window")
     def exact(matrix_id: str, k: int, row: int, column: int, size: int = 64) -> Response:
-        return _answered(lambda: _window(shelf.get(matrix_id), k, row, column, size))
+        return _answered(lambda: _window(cache.get(matrix_id), k, row, column, size))
 
     @app.get(ADDRESS + "/{matrix_id}/tiles")
     def tiles(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _tiles(shelf.get(matrix_id), k))
+        return _answered(lambda: _tiles(cache.get(matrix_id), k))
 
     @app.get(ADDRESS + "/{matrix_id}/factors.npz")
     def factors_file(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _factors_file(shelf.get(matrix_id), k))
+        return _answered(lambda: _factors_file(cache.get(matrix_id), k))
 
     @app.get(ADDRESS + "/{matrix_id}/rank-k.npy")
     def rank_k_file(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _rank_k_file(shelf.get(matrix_id), k))
+        return _answered(lambda: _rank_k_file(cache.get(matrix_id), k))
 
 
 def _add_file(app: FastAPI, path: Path) -> None:
@@ -104,13 +104,13 @@ def _factors(matrix: OpenMatrix, first: int) -> Response:
 
 
 def _window(matrix: OpenMatrix, k: int, row: int, column: int, size: int) -> Response:
-    part = window(matrix.source, matrix.found, _kept(matrix, k), row, column, size)
+    part = window(matrix.source, matrix.decomposition, _kept(matrix, k), row, column, size)
     views = (part.original, part.rank_k, part.difference)
     return JSONResponse(_views(views) | {"row": row, "column": column}, headers=NOT_KEPT)
 
 
 def _tiles(matrix: OpenMatrix, k: int) -> Response:
-    part = tile_rms(matrix.source, matrix.found, _kept(matrix, k), 256, 256)
+    part = tile_rms(matrix.source, matrix.decomposition, _kept(matrix, k), 256, 256)
     views = (part.original, part.rank_k, part.difference)
     return JSONResponse(_views(views), headers=NOT_KEPT)
 
@@ -128,7 +128,7 @@ def _views(views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, object
 
 def _factors_file(matrix: OpenMatrix, k: int) -> Response:
     """U (rows, k), singular_values (k,), V (columns, k), as they were computed."""
-    kept, found = _kept(matrix, k), matrix.found
+    kept, found = _kept(matrix, k), matrix.decomposition
     file = io.BytesIO()
     np.savez(
         file,
@@ -144,7 +144,7 @@ def _rank_k_file(matrix: OpenMatrix, k: int) -> Response:
     kept = _kept(matrix, k)
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "rank-k.npy"
-    write_rank_k(matrix.found, kept, path)
+    write_rank_k(matrix.decomposition, kept, path)
     headers = {
         **NOT_KEPT,
         "Content-Disposition": f'attachment; filename="rank-{kept}.npy"',
@@ -165,10 +165,10 @@ def _kept(matrix: OpenMatrix, k: int) -> int:
 
     Raises EngineError where a direction that counts was not kept.
     """
-    values, available = matrix.found.singular_values, matrix.found.left.shape[1]
+    values, available = matrix.decomposition.singular_values, matrix.decomposition.left.shape[1]
     if not 1 <= k <= values.size:
         raise EngineError(f"k is {k}; 1 to {values.size:,} is allowed.", "Choose one of these.")
-    if k > available and values[available] > matrix.found.value_floor:
+    if k > available and values[available] > matrix.decomposition.value_floor:
         raise EngineError(
             f"Of this matrix {available:,} singular vectors are kept; k is {k:,}.",
             f"Choose a k up to {available:,}.",

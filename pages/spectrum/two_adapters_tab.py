@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
 import gradio as gr
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
-from lora_engine.spectrum import Adapter, Stopped, read_adapter, similarity
+from lora_engine.spectrum import Adapter, read_adapter, similarity
 from lora_engine.spectrum.progress import ReportProgress
-from lora_engine.spectrum.two_adapters import ModuleSimilarity, Similarity
+from lora_engine.spectrum.two_adapters import ModuleSimilarity, On, Side, Similarity
 from pages import TRAIN
 from pages.shared import figures, layout
 from pages.shared.live import Column, live_plot, live_table, table_value
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
 from pages.spectrum.adapter_tab import adapter_choices, adapter_key
-from pages.spectrum.long_work import Job, Step, Turn, Turns, wire_stop
+from pages.spectrum.background_work import (
+    ProgressRow,
+    TabTask,
+    TabTasks,
+    Work,
+    connect_stop,
+    progress_row,
+)
 
-ON = [
+COMPARED = [
     ("the updates ΔW: outputs", "delta-left"),
     ("the updates ΔW: inputs", "delta-right"),
     ("lora_A, as the LoRA paper draws it", "A-right"),
@@ -49,7 +54,7 @@ COLUMNS = (
     Column("A inside B", layout.share, numeric=True),
     Column("B inside A", layout.share, numeric=True),
 )
-NAMED = (
+PAIR_IN_ADDRESS = (
     "(a, b, on) => { const state = new URL(location.href).searchParams;"
     " return [state.get('a') || a, state.get('b') || b, on]; }"
 )
@@ -60,167 +65,190 @@ REMEMBER = (
 )
 
 
-class Fields(NamedTuple):
-    """What is compared, and the module that is drawn."""
+@dataclass(frozen=True)
+class PairFields:
+    """Which two adapters, what of them is compared, and the module that is drawn."""
 
     first: gr.Dropdown
     second: gr.Dropdown
-    on: gr.Dropdown
+    compared: gr.Dropdown
     module: gr.Dropdown
 
 
-class Shown(NamedTuple):
-    """The sentence, the two plots, the table, the progress and the stop button."""
+@dataclass(frozen=True)
+class PairView:
+    """The sentence, the two plots of one module, and the table of all modules."""
 
     sentence: gr.HTML
     phi: gr.HTML
     diagonal: gr.HTML
     table: gr.HTML
-    doing: gr.HTML
-    stop: gr.Button
 
 
-def build_tab(engine: Engine, turns: Turns, blocks: gr.Blocks, tab: gr.Tab) -> None:
+@dataclass(frozen=True)
+class Pair:
+    """Two adapters by key, and which of the choices in COMPARED is compared."""
+
+    first: str
+    second: str
+    compared: str
+
+    @property
+    def on(self) -> On:
+        return "A" if self.compared.startswith("A") else "delta"
+
+    @property
+    def side(self) -> Side:
+        return "right" if self.compared.endswith("right") else "left"
+
+
+def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -> None:
     """The tab's contents and its wiring; call it inside the tab."""
-    fields, shown, problem = _layout(engine)
-    options = {"problem": problem, "concurrency_limit": 4, "trigger_mode": "multiple"}
-    both = [fields.first, fields.second]
-    gr.on(
-        [fields.first.input, fields.second.input, fields.on.input, fields.module.input],
-        fn=None,
-        inputs=[*both, fields.on, fields.module],
-        js=REMEMBER,
-        api_visibility="private",
-    )
-
-    def open_page(request: gr.Request) -> Iterator[tuple]:
-        names = layout.state_of(request, "a"), layout.state_of(request, "b")
-        if not all(names):
-            yield gr.skip()
-            return
-        on = layout.state_of(request, "on")
-        on = on if on in dict(ON).values() else ON[0][1]
-        module = layout.state_of(request, "module")
-        yield from _with_fields(engine, turns.take(request), *names, on, module)
-
-    def open_newest(a: str | None, b: str | None, on: str, request: gr.Request) -> Iterator[tuple]:
-        known = [adapter_key(adapter) for adapter in engine.adapters.list()]
-        if (a and b) or len(known) < 2:
-            sentence = gr.skip() if a and b else _too_few()
-            yield (*[gr.skip()] * len(fields), sentence, *[gr.skip()] * (len(shown) - 1))
-            return
-        yield from _with_fields(engine, turns.take(request), known[0], known[1], on, "")
-
-    def compare(a: str | None, b: str | None, on: str, request: gr.Request) -> Iterator[tuple]:
-        if not a or not b:
-            yield gr.skip()
-            return
-        yield from _with_fields(engine, turns.take(request), a, b, on, "")
-
-    def draw_module(a: str, b: str, on: str, module: str) -> tuple:
-        return _plots(engine, a, b, on, module)
-
-    wire([blocks.load], open_page, [], [*fields, *shown], **options)
-    wire(
-        [tab.select],
-        open_newest,
-        [*both, fields.on],
-        [*fields, *shown],
-        js=NAMED,
-        keeps_problem=True,
-        **options,
-    )
-    wire(
-        [fields.first.input, fields.second.input, fields.on.input],
-        compare,
-        [*both, fields.on],
-        [*fields, *shown],
-        **options,
-    )
-    wire([fields.module.input], draw_module, fields, [shown.phi, shown.diagonal], problem=problem)
-    wire_stop(turns, shown.stop, problem)
-
-
-def _layout(engine: Engine) -> tuple[Fields, Shown, gr.HTML]:
-    choices = adapter_choices(engine)
-    with gr.Row():
-        options = {"allow_custom_value": True, "value": None}
-        first = gr.Dropdown(choices, label="Adapter A", elem_id="pair-first", **options)
-        second = gr.Dropdown(choices, label="Adapter B", elem_id="pair-second", **options)
-        on = gr.Dropdown(ON, value=ON[0][1], label="Compare", elem_id="pair-on")
-    with gr.Row(elem_classes="rs-job"):
-        doing = gr.HTML(elem_classes="rs-doing-box", js_on_load="")
-        stop = gr.Button("Stop", variant="stop", size="sm", visible=False, scale=0, min_width=90)
-    problem = problem_box()
+    first, second, compared = _pair_choices(engine)
+    row = progress_row("pair")
     sentence = gr.HTML(elem_id="pair-sentence", js_on_load="")
     module = gr.Dropdown([], label="Module", visible=False, elem_id="pair-module")
+    fields = PairFields(first, second, compared, module)
+    view = _pair_view(sentence)
+
+    handlers = _Handlers(engine, tasks, fields, view, row)
+    pair = [first, second, compared]
+    plots = [view.phi, view.diagonal]
+    everything = [*pair, module, sentence, *plots, view.table, *row.outputs]
+    changes = [first.input, second.input, compared.input]
+    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind([blocks.load], handlers.open_page, outputs=everything)
+    bind([tab.select], handlers.open_newest, pair, everything, js=PAIR_IN_ADDRESS,
+         keeps_problem=True)  # fmt: skip
+    bind(changes, handlers.compare, pair, everything)
+    wire([module.input], handlers.draw_module, [*pair, module], plots, problem=row.problem)
+    gr.on([*changes, module.input], fn=None, inputs=[*pair, module], js=REMEMBER,
+          api_visibility="private")  # fmt: skip
+    connect_stop(tasks, row)
+
+
+def _pair_choices(engine: Engine) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    def adapter_field(label: str, elem_id: str) -> gr.Dropdown:
+        return gr.Dropdown(
+            adapter_choices(engine), value=None, label=label, allow_custom_value=True,
+            elem_id=elem_id,
+        )  # fmt: skip
+
+    with gr.Row():
+        first = adapter_field("Adapter A", "pair-first")
+        second = adapter_field("Adapter B", "pair-second")
+        compared = gr.Dropdown(COMPARED, value=COMPARED[0][1], label="Compare", elem_id="pair-on")
+    return first, second, compared
+
+
+def _pair_view(sentence: gr.HTML) -> PairView:
     with gr.Row():
         phi = live_plot(label="Subspace similarity", elem_id="pair-phi", height=380)
         diagonal = live_plot(label="Similarity by rank", elem_id="pair-diagonal", height=380)
     table = live_table(label="Modules of both", file_name="similarity.csv", elem_id="pair-table")
-    fields = Fields(first, second, on, module)
-    return fields, Shown(sentence, phi, diagonal, table, doing, stop), problem
+    return PairView(sentence, phi, diagonal, table)
 
 
-def _with_fields(
-    engine: Engine, turn: Turn, a: str, b: str, on: str, module: str
-) -> Iterator[tuple]:
-    """Every field and every output while the two are compared."""
-    idle = [gr.skip()] * 4
-    try:
-        choices = adapter_choices(engine)
-        first, second = (gr.Dropdown(choices=choices, value=name) for name in (a, b))
-        started = (Step(0.0, "comparing").html(), gr.Button(visible=True))
-        yield (first, second, on, gr.skip(), *idle, *started)
-        kind, _, side = on.partition("-")
-        paths = [engine.adapters.get(name).path for name in (a, b)]
-        with Job(turn, partial(_compared, paths, kind, side)) as job:
-            for step in job.steps():
-                yield (*idle, *idle, step.html(), gr.skip())
-            found = job.result()
-    except Stopped:
-        if turn.by_person:
-            yield (*idle, *idle, "", gr.Button(visible=False))
-        return
-    except EngineError:
-        yield (*idle, *idle, "", gr.Button(visible=False))
-        raise
-    names = [item.name for item in found.modules]
-    module = module if module in names else _most_alike(found)
-    drawn = next(item for item in found.modules if item.name == module)
-    choice = gr.Dropdown(choices=names, value=module, visible=True)
-    phi, diagonal = _figures(engine, a, b, drawn)
-    table = table_value(COLUMNS, [_row(item) for item in found.modules])
-    outputs = (_in_words(found), phi, diagonal, table, "", gr.Button(visible=False))
-    yield (*[gr.skip()] * 3, choice, *outputs)
+@dataclass(frozen=True)
+class _Handlers:
+    """What the tab's events do."""
+
+    engine: Engine
+    tasks: TabTasks
+    fields: PairFields
+    view: PairView
+    row: ProgressRow
+
+    def open_page(self, request: gr.Request) -> Iterator[Update]:
+        """The two adapters that the address names."""
+        first, second = layout.state_of(request, "a"), layout.state_of(request, "b")
+        if not first or not second:
+            yield {}
+            return
+        compared = layout.state_of(request, "on")
+        compared = compared if compared in dict(COMPARED).values() else COMPARED[0][1]
+        pair = Pair(first, second, compared)
+        yield from self._compare(request, pair, layout.state_of(request, "module"))
+
+    def open_newest(
+        self, first: str | None, second: str | None, compared: str, request: gr.Request
+    ) -> Iterator[Update]:
+        """The two newest adapters, where none are chosen yet."""
+        if first and second:
+            yield {}
+            return
+        known = [adapter_key(adapter) for adapter in self.engine.adapters.list()]
+        if len(known) < 2:
+            yield {self.view.sentence: _too_few_html()}
+            return
+        yield from self._compare(request, Pair(known[0], known[1], compared))
+
+    def compare(
+        self, first: str | None, second: str | None, compared: str, request: gr.Request
+    ) -> Iterator[Update]:
+        if not first or not second:
+            yield {}
+            return
+        yield from self._compare(request, Pair(first, second, compared))
+
+    def draw_module(self, first: str, second: str, compared: str, module: str) -> Update:
+        """The two plots of one module, compared alone."""
+        pair = Pair(first, second, compared)
+        one, other = (self._only(name, module) for name in (first, second))
+        found = similarity(one, other, on=pair.on, side=pair.side)
+        return self._plots(pair, found.modules[0])
+
+    def _compare(self, request: gr.Request, pair: Pair, module: str = "") -> Iterator[Update]:
+        task = self.tasks.start(request)
+        yield from self.row.until_stopped(task, self._compare_all(task, pair, module))
+
+    def _compare_all(self, task: TabTask, pair: Pair, module: str) -> Iterator[Update]:
+        """Every field and every output while the two are compared."""
+        fields, view = self.fields, self.view
+        choices = adapter_choices(self.engine)
+        yield {
+            fields.first: gr.Dropdown(choices=choices, value=pair.first),
+            fields.second: gr.Dropdown(choices=choices, value=pair.second),
+            fields.compared: pair.compared,
+            **self.row.working(0.0, "comparing"),
+        }
+        paths = [self.engine.adapters.get(name).path for name in (pair.first, pair.second)]
+        found = yield from self.row.watch(task, comparing(pair, *paths))
+        names = [item.name for item in found.modules]
+        module = module if module in names else _most_alike(found)
+        drawn = next(item for item in found.modules if item.name == module)
+        yield {
+            fields.module: gr.Dropdown(choices=names, value=module, visible=True),
+            view.sentence: _summary_html(found),
+            view.table: table_value(COLUMNS, [_row(item) for item in found.modules]),
+            **self._plots(pair, drawn),
+            **self.row.idle(),
+        }
+
+    def _only(self, name: str, module: str) -> Adapter:
+        """An adapter with one of its modules."""
+        adapter = read_adapter(self.engine.adapters.get(name).path)
+        return replace(adapter, modules=(adapter.module(module),))
+
+    def _plots(self, pair: Pair, item: ModuleSimilarity) -> Update:
+        if not item.phi.size:
+            return {self.view.phi: "", self.view.diagonal: ""}
+        first, second = (self.engine.adapters.get(name).name for name in (pair.first, pair.second))
+        phi = spectrum_figures.similarity_map(item.phi, first, second)
+        diagonal = spectrum_figures.similarity_diagonal(item.phi, item.random_level)
+        return {
+            self.view.phi: figures.to_json(phi),
+            self.view.diagonal: figures.to_json(diagonal),
+        }
 
 
-def _compared(
-    paths: list[Path], kind: str, side: str, progress: ReportProgress, stop: StopSignal
-) -> Similarity:
-    return similarity(*paths, on=kind, side=side, progress=progress, stop=stop)
+def comparing(pair: Pair, first: Path, second: Path) -> Work[Similarity]:
+    """Work: the similarity of the adapters in two folders, compared as `pair` says."""
 
+    def compare(progress: ReportProgress, stop: StopSignal) -> Similarity:
+        return similarity(first, second, pair.on, pair.side, progress, stop)
 
-def _plots(engine: Engine, a: str, b: str, on: str, module: str) -> tuple[str, str]:
-    """The two plots of one module, compared alone."""
-    adapters = [read_adapter(engine.adapters.get(name).path) for name in (a, b)]
-    alone = [_only(adapter, module) for adapter in adapters]
-    kind, _, side = on.partition("-")
-    return _figures(engine, a, b, similarity(*alone, on=kind, side=side).modules[0])
-
-
-def _only(adapter: Adapter, module: str) -> Adapter:
-    return replace(adapter, modules=(adapter.module(module),))
-
-
-def _figures(engine: Engine, a: str, b: str, item: ModuleSimilarity) -> tuple[str, str]:
-    if not item.phi.size:
-        return "", ""
-    names = [engine.adapters.get(name).name for name in (a, b)]
-    return (
-        figures.to_json(spectrum_figures.similarity_map(item.phi, *names)),
-        figures.to_json(spectrum_figures.similarity_diagonal(item.phi, item.random_level)),
-    )
+    return compare
 
 
 def _row(item: ModuleSimilarity) -> tuple:
@@ -248,7 +276,7 @@ def _most_alike(found: Similarity) -> str:
     return max(found.modules, key=overlap).name
 
 
-def _in_words(found: Similarity) -> str:
+def _summary_html(found: Similarity) -> str:
     """How many modules do what, if both adapters are added; and what is in one only."""
     verdicts = Counter(item.interference.verdict for item in found.modules if item.interference)
     total = len(found.modules)
@@ -275,7 +303,7 @@ def _in_words(found: Similarity) -> str:
     return lead + help_text + layout.notes_html(notes)
 
 
-def _too_few() -> str:
+def _too_few_html() -> str:
     return layout.empty_state_html(
         "Two adapters are needed",
         "Train a second one, or give the folders of two PEFT adapters above.",

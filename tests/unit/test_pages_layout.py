@@ -17,7 +17,7 @@ from lora_engine.settings import Settings
 from pages import COMPARE, RUNS
 from pages.shared import layout, static_files
 from pages.shared.theme import TEAL
-from pages.spectrum.open_matrices import Shelf
+from pages.spectrum.matrix_cache import MatrixCache
 
 ATTACK = '<img src=x onerror="alert(1)">'
 
@@ -115,7 +115,7 @@ def test_a_field_to_type_into_is_drawn_with_its_page(tmp_path: Path) -> None:
     with the page, which the first count would refuse.
     """
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models")
-    dashboard = build_dashboard(Engine(settings), Shelf())
+    dashboard = build_dashboard(Engine(settings), MatrixCache())
     late = [
         (block.label, parent.label)
         for block in dashboard.blocks.values()

@@ -1,4 +1,4 @@
-"""The spectrum page without a browser: the shelf, jobs and turns, routes, values, endpoints."""
+"""The spectrum page without a browser: the cache, background work, routes, values, endpoints."""
 
 from __future__ import annotations
 
@@ -18,65 +18,65 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
-from lora_engine.cancellation import StopSignal
+from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
-from lora_engine.spectrum import Stopped, decompose, pool
+from lora_engine.spectrum import decompose, pool
 from lora_engine.weights.matrix import array_matrix
 from pages.spectrum.api import svd_endpoint
-from pages.spectrum.long_work import Job, Turn, Turns
-from pages.spectrum.matrix_source import Wanted, matrices_of, open_wanted
+from pages.spectrum.background_work import BackgroundWork, TabTask, TabTasks
+from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
+from pages.spectrum.matrix_source import MatrixChoice, matrices_of, open_choice
 from pages.spectrum.matrix_view import view_value
-from pages.spectrum.module_map import Cell, Measure, grid_value, place
-from pages.spectrum.open_matrices import OpenMatrix, Shelf
+from pages.spectrum.module_grid import Cell, Measure, grid_value, place
 from pages.spectrum.routes import ADDRESS, add_routes
-from pages.spectrum.two_adapters_tab import _compared
+from pages.spectrum.two_adapters_tab import Pair, comparing
 
 TEACHING_ENERGY = (0.78352, 0.92638, 0.99979141)  # of the 5 x 5 teaching matrix, NUMERICS.md
 
 
-def put(shelf: Shelf, values: np.ndarray) -> OpenMatrix:
+def put(cache: MatrixCache, values: np.ndarray) -> OpenMatrix:
     source = array_matrix(values, "matrix")
     found = decompose(source)
-    return shelf.put(source, found, pool(source, found, 16, 16, 64))
+    return cache.put(source, found, pool(source, found, 16, 16, 64))
 
 
 @pytest.fixture
 def teaching() -> np.ndarray:
-    source = open_wanted(None, Wanted("sample", "teaching"))
+    source = open_choice(None, MatrixChoice("sample", "teaching"))
     return source.rows(0, 5)
 
 
 @pytest.fixture
-def routes() -> tuple[Shelf, TestClient]:
-    app, shelf = FastAPI(), Shelf()
-    add_routes(app, shelf)
-    return shelf, TestClient(app)
+def routes() -> tuple[MatrixCache, TestClient]:
+    app, cache = FastAPI(), MatrixCache()
+    add_routes(app, cache)
+    return cache, TestClient(app)
 
 
 def test_the_shelf_lets_the_longest_unused_go_and_keeps_the_newest(teaching: np.ndarray) -> None:
-    shelf = Shelf(max_matrices=2)
-    first, second = put(shelf, teaching), put(shelf, teaching)
-    shelf.get(first.id)
-    third = put(shelf, teaching)
+    cache = MatrixCache(max_matrices=2)
+    first, second = put(cache, teaching), put(cache, teaching)
+    cache.get(first.id)
+    third = put(cache, teaching)
 
-    assert shelf.get(first.id) is first
-    assert shelf.get(third.id) is third
+    assert cache.get(first.id) is first
+    assert cache.get(third.id) is third
     with pytest.raises(NotFound, match="no longer in memory"):
-        shelf.get(second.id)
+        cache.get(second.id)
 
 
 def test_the_shelf_is_bounded_in_bytes_but_holds_one(teaching: np.ndarray) -> None:
-    shelf = Shelf(max_bytes=1)
-    first, second = put(shelf, teaching), put(shelf, teaching)
+    cache = MatrixCache(max_bytes=1)
+    first, second = put(cache, teaching), put(cache, teaching)
 
-    assert shelf.get(second.id) is second
+    assert cache.get(second.id) is second
     with pytest.raises(NotFound):
-        shelf.get(first.id)
+        cache.get(first.id)
 
 
 def test_a_view_carries_every_k_and_the_known_answers(teaching: np.ndarray) -> None:
-    matrix = put(Shelf(), teaching)
+    matrix = put(MatrixCache(), teaching)
 
     content = json.loads(view_value(matrix, 2, {"sample": "teaching"}))
 
@@ -94,10 +94,10 @@ def test_a_view_carries_every_k_and_the_known_answers(teaching: np.ndarray) -> N
     assert content["noise"] is None
 
 
-def test_the_sent_factors_give_the_pooled_rank_k(routes: tuple[Shelf, TestClient]) -> None:
-    shelf, client = routes
+def test_the_sent_factors_give_the_pooled_rank_k(routes: tuple[MatrixCache, TestClient]) -> None:
+    cache, client = routes
     values = np.random.default_rng(0).standard_normal((40, 24))
-    matrix = put(shelf, values)
+    matrix = put(cache, values)
 
     body = client.get(f"{ADDRESS}/{matrix.id}/factors").content
 
@@ -111,10 +111,10 @@ def test_the_sent_factors_give_the_pooled_rank_k(routes: tuple[Shelf, TestClient
     assert near[0, 0] == pytest.approx(rank_5[:2, :2].mean(), abs=1e-5)  # edges 0, 2 and 0, 2
 
 
-def test_windows_tiles_and_files_are_exact(routes: tuple[Shelf, TestClient]) -> None:
-    shelf, client = routes
+def test_windows_tiles_and_files_are_exact(routes: tuple[MatrixCache, TestClient]) -> None:
+    cache, client = routes
     values = np.diag([8.0, 6.0, 4.0, 2.0])
-    address = f"{ADDRESS}/{put(shelf, values).id}"
+    address = f"{ADDRESS}/{put(cache, values).id}"
 
     window = client.get(f"{address}/window?k=1&row=0&column=0&size=2").json()
     assert np.frombuffer(base64.b64decode(window["rank_k"]), "<f4").tolist() == [8, 0, 0, 0]
@@ -137,10 +137,10 @@ def test_windows_tiles_and_files_are_exact(routes: tuple[Shelf, TestClient]) -> 
     ],
 )
 def test_the_routes_say_what_is_wrong(
-    routes: tuple[Shelf, TestClient], teaching: np.ndarray, path: str, status: int, words: str
+    routes: tuple[MatrixCache, TestClient], teaching: np.ndarray, path: str, status: int, words: str
 ) -> None:
-    shelf, client = routes
-    matrix = put(shelf, teaching)
+    cache, client = routes
+    matrix = put(cache, teaching)
 
     answer = client.get(f"{ADDRESS}/{path.format(id=matrix.id)}")
 
@@ -149,7 +149,7 @@ def test_the_routes_say_what_is_wrong(
     assert answer.json()["remedy"]
 
 
-def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
+def test_background_work_reports_its_progress_and_gives_its_result() -> None:
     may_end = threading.Event()
 
     def work(progress: Callable, stop: object) -> int:
@@ -157,38 +157,38 @@ def test_a_job_tells_where_it_is_and_gives_its_result() -> None:
         may_end.wait(10)
         return 7
 
-    with Job(Turn(), work) as job:
-        steps = job.steps()
+    with BackgroundWork(TabTask(), work) as running:
+        steps = running.progress()
         while next(steps).share != 0.5:
             pass
         may_end.set()
         assert all(step.doing == "half" for step in steps)
-        assert job.result() == 7
+        assert running.result() == 7
 
 
-def test_a_new_turn_ends_the_job_of_the_one_before() -> None:
-    turns, tab = Turns(), SimpleNamespace(session_hash="tab")
-    first, ended = turns.take(tab), threading.Event()
+def test_a_tabs_next_task_ends_the_work_of_the_one_before() -> None:
+    tasks, tab = TabTasks(), SimpleNamespace(session_hash="tab")
+    first, ended = tasks.start(tab), threading.Event()
 
     def work(progress: Callable, stop: StopSignal) -> None:
         while not stop.is_set():
             time.sleep(0.01)
         ended.set()
 
-    with Job(first, work) as job:
-        steps = job.steps()
+    with BackgroundWork(first, work) as running:
+        steps = running.progress()
         next(steps)
-        turns.take(SimpleNamespace(session_hash="another tab"))
+        tasks.start(SimpleNamespace(session_hash="another tab"))
         next(steps)
-        turns.take(tab)
+        tasks.start(tab)
         with suppress(Stopped):  # unless the work was quicker to end
             list(steps)
         with pytest.raises(Stopped):
-            job.result()
+            running.result()
     assert ended.wait(10)
 
 
-def test_leaving_a_job_stops_its_work() -> None:
+def test_leaving_the_block_stops_the_work() -> None:
     ended = threading.Event()
 
     def work(progress: Callable, stop: StopSignal) -> None:
@@ -196,7 +196,7 @@ def test_leaving_a_job_stops_its_work() -> None:
             time.sleep(0.01)
         ended.set()
 
-    with Job(Turn(), work):
+    with BackgroundWork(TabTask(), work):
         pass
     assert ended.wait(10)
 
@@ -205,10 +205,10 @@ def test_what_the_work_raises_is_raised_for_the_result() -> None:
     def work(progress: Callable, stop: object) -> None:
         raise EngineError("The file is empty.", "Give another.")
 
-    with Job(Turn(), work) as job:
-        list(job.steps())
+    with BackgroundWork(TabTask(), work) as running:
+        list(running.progress())
         with pytest.raises(EngineError, match="empty"):
-            job.result()
+            running.result()
 
 
 @pytest.mark.parametrize(
@@ -253,15 +253,16 @@ def test_the_svd_endpoint_answers_and_refuses(settings: Settings) -> None:
         svd([[1.0]], 1, sample="teaching")
 
 
-def test_the_work_of_comparing_adapters_ends_with_its_turn(tmp_path: Path) -> None:
+def test_comparing_adapters_ends_with_its_task(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q"]}
         (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
         factors = {"q.lora_A.weight": np.ones((1, 2)), "q.lora_B.weight": np.ones((2, 1))}
         save_file(factors, tmp_path / name / "adapter_model.safetensors")
-    turn = Turn()
-    turn.set()
+    task = TabTask()
+    task.set()
 
+    compare = comparing(Pair("a", "b", "delta-left"), tmp_path / "a", tmp_path / "b")
     with pytest.raises(Stopped):
-        _compared([tmp_path / "a", tmp_path / "b"], "delta", "left", lambda *_: None, turn)
+        compare(lambda *_: None, task)

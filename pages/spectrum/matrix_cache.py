@@ -1,8 +1,8 @@
-"""Matrices that are open on the page, taken apart, by an id that cannot be guessed.
+"""The matrices that are open on the page, decomposed, by an id that cannot be guessed.
 
-A tab holds the id, not the matrix: what it needs again (an exact window, a download) it asks
-for by id. The shelf is bounded; the matrix that was used longest ago goes first. It knows
-nothing of where a matrix came from.
+A browser tab holds the id, not the matrix, and asks by id for what it needs again: an exact
+window, a download. The cache is bounded; the least recently used matrix goes first. It does not
+know where a matrix came from.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ MAX_MATRICES = 32
 
 @dataclass(frozen=True, eq=False)
 class OpenMatrix:
-    """One matrix taken apart, and what the browser draws of it."""
+    """One matrix with its decomposition, and what the browser draws of it."""
 
     id: str
     source: MatrixSource
-    found: Decomposition
+    decomposition: Decomposition
     pooled: PooledFactors
 
     @property
     def bytes(self) -> int:
-        """What it keeps in memory; a matrix that stays in its file counts nothing."""
-        arrays = [self.found.left, self.found.right, self.pooled.left, self.pooled.right]
+        """What it takes in memory; a matrix that stays in its file takes nothing."""
+        found, pooled = self.decomposition, self.pooled
+        arrays = [found.left, found.right, pooled.left, pooled.right]
         if isinstance(self.source, ArrayMatrix):
             arrays.append(self.source.values)
         return sum(array.nbytes for array in arrays)
 
 
-class Shelf:
+class MatrixCache:
     """The open matrices of all tabs, at most `max_bytes` and `max_matrices` of them."""
 
     def __init__(self, max_bytes: int = MAX_BYTES, max_matrices: int = MAX_MATRICES) -> None:
@@ -48,17 +49,19 @@ class Shelf:
         self._max_bytes = max_bytes
         self._max_matrices = max_matrices
 
-    def put(self, source: MatrixSource, found: Decomposition, pooled: PooledFactors) -> OpenMatrix:
-        """Keep a matrix, always at least this one."""
-        matrix = OpenMatrix(secrets.token_urlsafe(16), source, found, pooled)
+    def put(
+        self, source: MatrixSource, decomposition: Decomposition, pooled: PooledFactors
+    ) -> OpenMatrix:
+        """Keep a matrix; this one stays, however large it is."""
+        matrix = OpenMatrix(secrets.token_urlsafe(16), source, decomposition, pooled)
         with self._lock:
             self._open[matrix.id] = matrix
-            while len(self._open) > 1 and self._too_much():
+            while len(self._open) > 1 and self._is_full():
                 self._open.popitem(last=False)
         return matrix
 
     def get(self, matrix_id: str) -> OpenMatrix:
-        """Raises NotFound where it was never here or had to go."""
+        """The matrix of this id. Raises NotFound where it never was here, or has been dropped."""
         with self._lock:
             if matrix_id in self._open:
                 self._open.move_to_end(matrix_id)
@@ -68,6 +71,6 @@ class Shelf:
             "Open it again, or reload the page.",
         )
 
-    def _too_much(self) -> bool:
+    def _is_full(self) -> bool:
         held = sum(matrix.bytes for matrix in self._open.values())
         return held > self._max_bytes or len(self._open) > self._max_matrices

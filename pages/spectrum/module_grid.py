@@ -1,8 +1,8 @@
-"""A map of modules: one cell for each, layers down and kinds across, coloured by one measure.
+"""A grid of modules: one cell for each, layers down and kinds across, coloured by one measure.
 
 All measures of all cells are sent at once, so that choosing another measure asks nobody. A cell
 can be pressed, or reached with the arrow keys; its module's name then comes as an event. Drawn
-by `static/spectrum_grid.js`.
+by `static/module_grid.js`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One module: its numbers by measure (None where one is not known), and a sentence."""
+    """One module: its numbers by the measure's key (None for an unknown one), and a sentence."""
 
     module: str
     numbers: Mapping[str, float | None]
@@ -42,8 +42,7 @@ class Cell:
 
 
 def module_grid(label: str, *, elem_id: str) -> gr.HTML:
-    """Its value is `grid_value(…)`; `.select(handler)` with `evt: gr.EventData` gives
-    `evt._data["module"]`."""
+    """Its value is `grid_value(…)`; a `select` event's data goes to `pressed_module`."""
     return gr.HTML(
         value="",
         html_template='<div class="rs-grid"></div>',
@@ -55,6 +54,11 @@ def module_grid(label: str, *, elem_id: str) -> gr.HTML:
     )
 
 
+def pressed_module(event: gr.EventData) -> str:
+    """The module whose cell was pressed; untrusted."""
+    return str(event._data.get("module", ""))[:500]
+
+
 def grid_value(
     cells: Sequence[Cell],
     measures: Sequence[Measure],
@@ -64,7 +68,7 @@ def grid_value(
     state: Mapping[str, str],
     chosen: str = "",
 ) -> str:
-    """Everything the map shows. state: what the address says, without the chosen module."""
+    """Everything the grid shows. state: what the address says, besides the chosen module."""
     places = {cell.module: place(cell.module) for cell in cells}
     several = len({before for before, _, _ in places.values() if before}) > 1
     document = {
@@ -76,7 +80,7 @@ def grid_value(
         "cells": [
             {
                 "module": cell.module,
-                "row": row_title(places[cell.module], several),
+                "row": _row_title(places[cell.module], several),
                 "column": places[cell.module][2],
                 "numbers": dict(cell.numbers),
                 "sentence": cell.sentence,
@@ -90,8 +94,8 @@ def grid_value(
 def place(module: str) -> tuple[str, str, str]:
     """What stands before the layer's number, the number, and what stands behind it.
 
-    'model.layers.3.mlp.up_proj' -> ('model.layers', '3', 'mlp.up_proj'); a module outside of
-    the layers has neither of the first two.
+    'model.layers.3.mlp.up_proj' -> ('model.layers', '3', 'mlp.up_proj'), and for a module that
+    is in no layer 'lm_head' -> ('', 'outside', 'lm_head').
     """
     found = _LAYER.fullmatch(module)
     if found is None:
@@ -99,7 +103,7 @@ def place(module: str) -> tuple[str, str, str]:
     return found["before"], found["layer"], found["after"]
 
 
-def row_title(where: tuple[str, str, str], several: bool) -> str:
+def _row_title(where: tuple[str, str, str], several: bool) -> str:
     before, layer, _ = where
     if layer == OUTSIDE:
         return OUTSIDE

@@ -1,0 +1,98 @@
+"""Opening a matrix: from where it lies to a view of it at every k, with progress on the way.
+
+The handlers of the tab "A matrix" stream what `MatrixOpener.open` yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+import numpy as np
+
+from lora_engine.cancellation import StopSignal
+from lora_engine.engine import Engine
+from lora_engine.spectrum import (
+    Decomposition,
+    decompose,
+    describe_method,
+    pool,
+    pool_picture,
+    sample,
+    takes_a_while,
+)
+from lora_engine.spectrum.decomposition import choose_method
+from lora_engine.spectrum.pooled_view import PooledFactors
+from lora_engine.spectrum.progress import ReportProgress
+from lora_engine.weights import MatrixSource
+from pages.shared.wiring import Update
+from pages.spectrum.background_work import ProgressRow, TabTask, TabTasks
+from pages.spectrum.matrix_cache import MatrixCache
+from pages.spectrum.matrix_source import START_K, MatrixChoice, open_choice
+from pages.spectrum.matrix_view import STOPPED, preview_value, start_k, view_value
+
+SCREEN = 512
+MOST_RANKS = 1024  # of the pooled factors: 4 MiB in float32 at 512 x 512
+SKETCH_RANKS = 256
+
+
+@dataclass(frozen=True)
+class MatrixOpener:
+    """Opens matrices for all browser tabs, one at a time for each."""
+
+    engine: Engine
+    cache: MatrixCache
+    tasks: TabTasks
+    view: gr.HTML
+    row: ProgressRow
+
+    def open(self, request: gr.Request, choice: MatrixChoice, k: int = 0) -> Iterator[Update]:
+        """Updates of the view and the progress row, until the matrix is shown at k.
+
+        k = 0 shows it where it opens best. Ends without a word where the person chose something
+        else meanwhile. Raises EngineError.
+        """
+        task = self.tasks.start(request)
+        if_stopped: Update = {self.view: STOPPED}
+        yield from self.row.until_stopped(task, self._steps(task, choice, k), if_stopped)
+
+    def _steps(self, task: TabTask, choice: MatrixChoice, k: int) -> Iterator[Update]:
+        def read(
+            progress: ReportProgress, stop: StopSignal
+        ) -> tuple[MatrixSource, np.ndarray | None]:
+            progress(0.0, "opening the matrix")
+            matrix = open_choice(self.engine, choice)
+            return matrix, pool_picture(matrix, SCREEN, SCREEN) if takes_a_while(matrix) else None
+
+        source, picture = yield from self.row.watch(task, read)
+        if picture is not None:
+            working = self.row.working(0.0, describe_method(source.shape))
+            yield {self.view: preview_value(source, picture), **working}
+
+        def take_apart(
+            progress: ReportProgress, stop: StopSignal
+        ) -> tuple[Decomposition, PooledFactors]:
+            return _take_apart(source, progress, stop)
+
+        decomposition, pooled = yield from self.row.watch(task, take_apart)
+        matrix = self.cache.put(source, decomposition, pooled)
+        opens_at = START_K.get(choice.name) if choice.kind == "sample" else None
+        value = view_value(matrix, k or opens_at or start_k(decomposition), choice.state())
+        yield {self.view: value, **self.row.idle(_sample_html(choice))}
+
+
+def _sample_html(choice: MatrixChoice) -> str:
+    """What a sample shows, in one sentence that takes the place of the progress."""
+    if choice.kind != "sample":
+        return ""
+    return f'<p class="rs-doing">{escape(sample(choice.name).shows)}</p>'
+
+
+def _take_apart(
+    source: MatrixSource, progress: ReportProgress, stop: StopSignal
+) -> tuple[Decomposition, PooledFactors]:
+    ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
+    decomposition = decompose(source, vectors=ranks, progress=progress, stop=stop)
+    return decomposition, pool(source, decomposition, SCREEN, SCREEN, MOST_RANKS)
