@@ -28,7 +28,7 @@ from lora_engine.spectrum.pooled_view import PooledFactors
 from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.weights import MatrixSource
 from pages.shared.wiring import Update
-from pages.spectrum.background_work import ProgressRow, TabTask, TabTasks
+from pages.spectrum.background_work import ProgressRow, TabTask, TabTasks, Work
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_source import START_K, MatrixChoice, open_choice
 from pages.spectrum.matrix_view import STOPPED, preview_value, start_k, view_value
@@ -59,28 +59,39 @@ class MatrixOpener:
         yield from self.row.until_stopped(task, self._steps(task, choice, k), if_stopped)
 
     def _steps(self, task: TabTask, choice: MatrixChoice, k: int) -> Iterator[Update]:
-        def read(
-            progress: ReportProgress, stop: StopSignal
-        ) -> tuple[MatrixSource, np.ndarray | None]:
-            progress(0.0, "opening the matrix")
-            matrix = open_choice(self.engine, choice)
-            return matrix, pool_picture(matrix, SCREEN, SCREEN) if takes_a_while(matrix) else None
-
-        source, picture = yield from self.row.watch(task, read)
+        source, picture = yield from self.row.watch(task, _reading(self.engine, choice))
         if picture is not None:
             working = self.row.working(0.0, describe_method(source.shape))
             yield {self.view: preview_value(source, picture), **working}
-
-        def take_apart(
-            progress: ReportProgress, stop: StopSignal
-        ) -> tuple[Decomposition, PooledFactors]:
-            return _take_apart(source, progress, stop)
-
-        decomposition, pooled = yield from self.row.watch(task, take_apart)
+        decomposition, pooled = yield from self.row.watch(task, _decomposing(source))
         matrix = self.cache.put(source, decomposition, pooled)
         opens_at = START_K.get(choice.name) if choice.kind == "sample" else None
         value = view_value(matrix, k or opens_at or start_k(decomposition), choice.state())
         yield {self.view: value, **self.row.idle(_sample_html(choice))}
+
+
+def _reading(engine: Engine, choice: MatrixChoice) -> Work[tuple[MatrixSource, np.ndarray | None]]:
+    """Work: the matrix, and its picture alone where decomposing it will take a while."""
+
+    def read(progress: ReportProgress, stop: StopSignal) -> tuple[MatrixSource, np.ndarray | None]:
+        progress(0.0, "opening the matrix")
+        source = open_choice(engine, choice)
+        return source, pool_picture(source, SCREEN, SCREEN) if takes_a_while(source) else None
+
+    return read
+
+
+def _decomposing(source: MatrixSource) -> Work[tuple[Decomposition, PooledFactors]]:
+    """Work: the decomposition, and what the browser draws of it."""
+
+    def decompose_and_pool(
+        progress: ReportProgress, stop: StopSignal
+    ) -> tuple[Decomposition, PooledFactors]:
+        ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
+        decomposition = decompose(source, vectors=ranks, progress=progress, stop=stop)
+        return decomposition, pool(source, decomposition, SCREEN, SCREEN, MOST_RANKS)
+
+    return decompose_and_pool
 
 
 def _sample_html(choice: MatrixChoice) -> str:
@@ -88,11 +99,3 @@ def _sample_html(choice: MatrixChoice) -> str:
     if choice.kind != "sample":
         return ""
     return f'<p class="rs-doing">{escape(sample(choice.name).shows)}</p>'
-
-
-def _take_apart(
-    source: MatrixSource, progress: ReportProgress, stop: StopSignal
-) -> tuple[Decomposition, PooledFactors]:
-    ranks = SKETCH_RANKS if choose_method(source.shape) == "randomized" else MOST_RANKS
-    decomposition = decompose(source, vectors=ranks, progress=progress, stop=stop)
-    return decomposition, pool(source, decomposition, SCREEN, SCREEN, MOST_RANKS)
