@@ -135,9 +135,7 @@ def log_location() -> str:
     return "the terminal that runs the dashboard"
 
 
-def _bounded(
-    handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any
-) -> Handler:
+def _bounded(handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any) -> Handler:
     """`handler`, whose answer names its outputs and the problem box: `success`, or the error."""
     if inspect.isgeneratorfunction(handler):
 
