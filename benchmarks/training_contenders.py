@@ -28,7 +28,7 @@ def ours(job: Job, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
-    from lora_engine.training.loop import Hooks, Position, train
+    from lora_engine.training.loop import Callbacks, TrainingData, TrainingProgress, train
     from lora_engine.training.optimizers import factory
 
     if precision == "float32":  # as training/models/assemble.py does for a run
@@ -37,14 +37,15 @@ def ours(job: Job, recorder: Recorder, precision: str) -> str:
     model = load_adapted(job, precision)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
     path = choose_path(model, rows, 0, "cpu")
-    hooks = Hooks(
+    callbacks = Callbacks(
         should_stop=lambda: False,
         on_step=lambda row: recorder.step(row.loss),
-        save=lambda _: None,
+        save_checkpoint=lambda _: None,
         memory_bytes=lambda: 0,
     )
     recorder.start()
-    train(path, optimizer, rows, [], job.plan(), spec.optimization, Position(), hooks)
+    data = TrainingData(rows, [], job.plan())
+    train(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
     return path.description
 
 

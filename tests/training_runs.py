@@ -8,9 +8,9 @@ from pathlib import Path
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, spec_from
-from lora_engine.training.loop import Position
+from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.preparation import prepare
-from lora_engine.training.train_run import train_job
+from lora_engine.training.train_run import train_prepared
 
 
 def tiny_spec(base: Path, rows: Path, **changes) -> RunSpec:
@@ -33,13 +33,13 @@ def train_here(
     settings: Settings,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[RunDirectory, Position]:
+) -> tuple[RunDirectory, TrainingProgress]:
     """Train to the end, or until asked to stop."""
     directory = RunDirectory(folder)
     directory.create(spec)
-    position = Position()
-    train_job(prepare(directory, settings), resume, position, should_stop)
-    return directory, position
+    progress = TrainingProgress()
+    train_prepared(prepare(directory, settings), resume, progress, should_stop)
+    return directory, progress
 
 
 def losses(directory: RunDirectory) -> dict[int, float]:

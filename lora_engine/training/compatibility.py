@@ -15,8 +15,8 @@ from lora_engine.errors import FieldProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 
-OPTIONAL = ("bitsandbytes", "tensorboard", "wandb", "trackio")
-ADAPTER_ONLY = (
+OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
+ADAPTER_ONLY_FIELDS = (
     "use_dora", "use_rslora", "init", "loraplus_lr_ratio", "rank_pattern", "alpha_pattern",
     "modules_to_save", "lora_bias", "bias",
 )  # fmt: skip
@@ -32,11 +32,11 @@ class Machine:
 
 def this_machine(settings: Settings) -> Machine:
     """The machine that runs of this server train on."""
-    found = (name for name in OPTIONAL if importlib.util.find_spec(name) is not None)
+    found = (name for name in OPTIONAL_PACKAGES if importlib.util.find_spec(name) is not None)
     return Machine(CPU not in list_devices(settings), frozenset(found))
 
 
-def not_here(machine: Machine) -> dict[str, dict[str, str]]:
+def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
     """Path of a field to its choices that this machine cannot run, each with the reason."""
     paged = "pages move between a GPU and the host, and this machine has no GPU"
     bitsandbytes = "bitsandbytes is not installed: pip install bitsandbytes"
@@ -59,7 +59,7 @@ def not_here(machine: Machine) -> dict[str, dict[str, str]]:
     }
 
 
-def unavailable(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
+def compatibility_problems(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
     """Everything in a spec that cannot be run on a machine, or not together."""
     return [*_missing_here(spec, machine), *_conflicts(spec)]
 
@@ -70,7 +70,7 @@ def _missing_here(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
         "report.report_to": spec.report.report_to,
         "quantization.bits": [str(spec.quantization.bits)] if spec.quantization else [],
     }
-    for path, reasons in not_here(machine).items():
+    for path, reasons in unavailable_choices(machine).items():
         for choice in chosen[path]:
             if choice in reasons:
                 yield FieldProblem(path, f"{choice} cannot run here: {reasons[choice]}")
@@ -134,6 +134,6 @@ def _whole_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
             f"{kind} trains the base's own weights, which {spec.quantization.bits}-bit weights "
             "cannot do; choose lora, or no quantization",
         )
-    for name in ADAPTER_ONLY:
+    for name in ADAPTER_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
             yield FieldProblem(f"method.{name}", f"says something of adapters; {kind} has none")

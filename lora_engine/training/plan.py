@@ -1,7 +1,7 @@
-"""The plan of a run: how many steps, which rows in each, which learning rate. Pure arithmetic.
+"""The plan of a run: how many steps it takes and which rows each step sees. Pure arithmetic.
 
-Everything is a function of the spec and the step number alone, so a resumed run continues with
-exactly the rows and the rate the uninterrupted run would have had. Knows no model and no file.
+Everything follows from the spec and the step number, so a resumed run sees exactly the rows that
+the uninterrupted run would have seen. Knows no model and no file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from lora_engine.spec import OptimizationSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps and row order of one run; steps count from 1.
+    """The steps of one run and the order of its rows; steps count from 1.
 
-    groups: row indices that always share a forward pass, where a token budget or the order by
-    length made them; their order is drawn anew each epoch. None: every row is drawn by itself.
+    fixed_batches: row indices that share a forward pass in every epoch, where the spec asks for a
+    token budget or an order by length; only the order of these batches is shuffled anew each
+    epoch. None: the rows themselves are shuffled each epoch.
     """
 
     rows: int
@@ -27,7 +28,7 @@ class Plan:
     gradient_accumulation: int
     total_steps: int
     seed: int
-    groups: tuple[tuple[int, ...], ...] | None = None
+    fixed_batches: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -35,8 +36,8 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        if self.groups is not None:
-            return math.ceil(len(self.groups) / self.gradient_accumulation)
+        if self.fixed_batches is not None:
+            return math.ceil(len(self.fixed_batches) / self.gradient_accumulation)
         return math.ceil(self.rows / self.rows_per_step)
 
     def epoch_after(self, step: int) -> float:
@@ -46,30 +47,35 @@ class Plan:
     def batches(self, step: int) -> list[list[int]]:
         """Row indices of each forward pass of `step`, in the seeded order of its epoch."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
-        count = self.rows if self.groups is None else len(self.groups)
+        count = self.rows if self.fixed_batches is None else len(self.fixed_batches)
         order = list(range(count))
         random.Random(f"{self.seed}:{epoch}").shuffle(order)
-        if self.groups is not None:
+        if self.fixed_batches is not None:
             start = within * self.gradient_accumulation
-            return [list(self.groups[i]) for i in order[start : start + self.gradient_accumulation]]
+            chosen = order[start : start + self.gradient_accumulation]
+            return [list(self.fixed_batches[i]) for i in chosen]
         rows = order[within * self.rows_per_step : (within + 1) * self.rows_per_step]
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
 
 def make_plan(lengths: Sequence[int], optimization: OptimizationSpec, seed: int) -> Plan:
     """The plan for training rows of these lengths in tokens."""
-    groups = _groups(lengths, optimization, seed)
     plan = Plan(
-        len(lengths), optimization.batch_size, optimization.gradient_accumulation, 1, seed, groups
+        rows=len(lengths),
+        batch_size=optimization.batch_size,
+        gradient_accumulation=optimization.gradient_accumulation,
+        total_steps=1,  # set below: it takes the plan's own steps_per_epoch
+        seed=seed,
+        fixed_batches=_fixed_batches(lengths, optimization, seed),
     )
     epochs = max(1, math.ceil(plan.steps_per_epoch * optimization.epochs))
     return replace(plan, total_steps=optimization.max_steps or epochs)
 
 
-def _groups(
+def _fixed_batches(
     lengths: Sequence[int], optimization: OptimizationSpec, seed: int
 ) -> tuple[tuple[int, ...], ...] | None:
-    """Rows put together once, in a seeded order or by length; None where that is not asked."""
+    """Batches made once, in a seeded order or by length; None where the spec asks for neither."""
     budget, by_length = optimization.max_tokens_per_batch, optimization.row_order == "by_length"
     if budget is None and not by_length:
         return None
@@ -80,37 +86,23 @@ def _groups(
     if budget is None:
         size = optimization.batch_size
         return tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
-    return tuple(_filled(order, lengths, budget))
+    return tuple(_batches_within(budget, order, lengths))
 
 
-def _filled(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
-    """Rows in order, cut before the one that would cross the budget; none is left out."""
-    group: list[int] = []
+def _batches_within(
+    budget: int, order: Sequence[int], lengths: Sequence[int]
+) -> Iterator[tuple[int, ...]]:
+    """Rows in `order`, cut before the row that would exceed the token budget.
+
+    A row longer than the budget makes a batch by itself, so no row is left out.
+    """
+    batch: list[int] = []
     tokens = 0
     for row in order:
-        if group and tokens + lengths[row] > budget:
-            yield tuple(group)
-            group, tokens = [], 0
-        group.append(row)
+        if batch and tokens + lengths[row] > budget:
+            yield tuple(batch)
+            batch, tokens = [], 0
+        batch.append(row)
         tokens += lengths[row]
-    if group:
-        yield tuple(group)
-
-
-def learning_rate(step: int, total_steps: int, optimization: OptimizationSpec) -> float:
-    """The rate of `step` (from 1): a linear rise, then cosine, linear or constant.
-
-    cosine: η/2 · (1 + cos πt), linear: η · (1 − t), with t the share of the steps after the
-    warm-up that lie behind. As transformers' schedules, whose step counts from 0.
-    """
-    peak = optimization.learning_rate
-    warmup = math.ceil(optimization.warmup_ratio * total_steps)
-    done = step - 1
-    if done < warmup:
-        return peak * (done + 1) / (warmup + 1)
-    progress = (done - warmup) / max(1, total_steps - warmup)
-    if optimization.schedule == "cosine":
-        return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
-    if optimization.schedule == "linear":
-        return peak * (1.0 - progress)
-    return peak
+    if batch:
+        yield tuple(batch)

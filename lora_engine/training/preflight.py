@@ -19,13 +19,13 @@ from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
-from lora_engine.training.compatibility import this_machine, unavailable
+from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 
 
 def check_run(spec: RunSpec, settings: Settings) -> None:
     """Raises EngineError where the run could not work, all problems together."""
-    problems = unavailable(spec, this_machine(settings))
+    problems = compatibility_problems(spec, this_machine(settings))
     errors: dict[str, EngineError] = {}
     base = None
     try:

@@ -1,4 +1,7 @@
-"""All that a run needs before its model is loaded: device, rows as tokens, plan, identity."""
+"""What a run needs before its model is loaded: device, tokenizer, tokenized rows, plan.
+
+Also writes the prediction of the memory the run will need. Knows nothing of the model's weights.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,6 @@ from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.checkpointing.checkpoints import Identity
-from lora_engine.training.checkpointing.identity import identity_of
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
 
@@ -33,23 +34,23 @@ log = logging.getLogger("lora_engine.training.worker")
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Rows as tokens, and what they came from.
+    """The tokenized rows, and what they were made from.
 
-    shown: rows to ask sample questions from. template: the chat template's name, empty for none.
-    labels: a classifier's classes in the order of its outputs.
+    sample_rows: the rows from which sample answers take their questions. template: the chat
+    template's name, empty for none. labels: a classifier's classes in the order of its outputs.
     """
 
     training: list[TokenizedRow]
     evaluation: list[TokenizedRow]
-    shown: tuple[Row, ...]
+    sample_rows: tuple[Row, ...]
     content_hash: str
     template: str = ""
     labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a run needs before its model is loaded."""
+class PreparedRun:
+    """A run that is ready for its model to be loaded."""
 
     directory: RunDirectory
     spec: RunSpec
@@ -59,16 +60,18 @@ class Job:
     tokenizer: PreTrainedTokenizerBase
     data: PreparedData
     plan: Plan
-    identity: Identity
 
 
-def prepare(directory: RunDirectory, settings: Settings) -> Job:
-    """Everything before the model. Raises EngineError as what it calls does."""
+def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
+    """Read the spec, find the base model, tokenize the rows, plan the steps.
+
+    Raises EngineError where one of them is missing or does not fit.
+    """
     spec = directory.spec()
     base = resolve_base_model(spec.base_model, settings)
     if base.is_local and not is_on_the_hub(spec.dataset.source, settings):
-        # The person named nothing on the hub, so nothing may be asked of it. The hub's client
-        # reads this when it is first imported.
+        # The person named nothing on the hub, so the run must not contact it. The hub's client
+        # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
@@ -76,16 +79,15 @@ def prepare(directory: RunDirectory, settings: Settings) -> Job:
     data = _prepare_data(spec, settings, tokenizer)
     lengths = [len(row.input_ids) for row in data.training]
     plan = make_plan(lengths, spec.optimization, spec.seed)
-    log.info(
-        "%d rows to train on, %d to evaluate, %d steps",
-        len(data.training), len(data.evaluation), plan.total_steps,
-    )  # fmt: skip
-    identity = identity_of(spec, base, data.content_hash)
+    counts = len(data.training), len(data.evaluation), plan.total_steps
+    log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
     dtype = _dtype(spec, device)
-    return Job(directory, spec, base, device, dtype, tokenizer, data, plan, identity)
+    return PreparedRun(directory, spec, base, device, dtype, tokenizer, data, plan)
 
 
-def _prepare_data(spec: RunSpec, settings: Settings, tokenizer) -> PreparedData:
+def _prepare_data(
+    spec: RunSpec, settings: Settings, tokenizer: PreTrainedTokenizerBase
+) -> PreparedData:
     dataset = load_dataset(spec.dataset, settings)
     refuse_other_task(spec.task, dataset)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
@@ -125,36 +127,36 @@ def _dtype(spec: RunSpec, device: str) -> torch.dtype:
     return getattr(torch, chosen)
 
 
-def write_prediction(job: Job) -> None:
-    """The memory this run should need, for the calculator to hold against the measured peak.
+def write_memory_prediction(run: PreparedRun) -> None:
+    """Write how much memory the run should need, to compare with its measured peak later.
 
-    Written just before the model is loaded, with what the process takes by then. The margins are
-    fitted to the runs beside this one, where there are enough.
+    Called just before the model is loaded, so that the process's own memory by then is the
+    baseline. The margins are fitted to earlier runs in the same folder, where there are enough.
     """
     from lora_engine.training.memory import prediction
 
-    if job.base.path is None or job.spec.task != "causal_lm":
+    if run.base.path is None or run.spec.task != "causal_lm":
         return
-    lengths = [len(row.input_ids) for row in job.data.training]
-    groups = job.plan.groups
+    lengths = [len(row.input_ids) for row in run.data.training]
+    batches = run.plan.fixed_batches
     tokens = (
-        prediction.heaviest_batch(lengths, job.plan.batch_size, job.plan.total_steps)
-        if groups is None
-        else max(sum(lengths[row] for row in group) for group in groups)
+        prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
+        if batches is None
+        else max(sum(lengths[row] for row in batch) for batch in batches)
     )
-    learned = sum(label >= 0 for row in job.data.training for label in row.labels)
-    dtype = str(job.dtype).removeprefix("torch.")
+    supervised = sum(label >= 0 for row in run.data.training for label in row.labels)
+    dtype = str(run.dtype).removeprefix("torch.")
     try:
         question = prediction.question_of(
-            job.spec, job.base.path, job.device, dtype, tokens, learned / max(1, sum(lengths))
+            run.spec, run.base.path, run.device, dtype, tokens, supervised / max(1, sum(lengths))
         )
-        prediction.predict(question, 0)  # loads all that the baseline should hold
-        baseline = memory_bytes(job.device) if job.device == "cpu" else 0
-        earlier = prediction.read_records(job.directory.path.parent, RUNS_TO_LEARN_FROM)
+        prediction.predict(question, 0)  # imports what it needs, so that the baseline counts it
+        baseline = memory_bytes(run.device) if run.device == "cpu" else 0
+        earlier = prediction.read_records(run.directory.path.parent, RUNS_TO_LEARN_FROM)
         margins = prediction.refit_margins(earlier, question.device)
         predicted = prediction.predict(question, baseline, margins)
     except EngineError as error:
-        log.info("memory not predicted: %s", error.problem)
+        log.info("the memory could not be predicted: %s", error.problem)
         return
-    write_atomically(job.directory.path / prediction.FILE, predicted.model_dump_json().encode())
-    log.info("%.0f MiB predicted beside the process's own", predicted.total_bytes / 2**20)
+    write_atomically(run.directory.path / prediction.FILE, predicted.model_dump_json().encode())
+    log.info("predicted memory beyond the baseline: %.0f MiB", predicted.total_bytes / 2**20)

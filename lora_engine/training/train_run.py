@@ -1,95 +1,102 @@
-"""One run from its spec to its result's folder, top to bottom: prepare, build, train, keep.
+"""One run from its spec to its result folder: prepare, build the model, train, save.
 
-Called by the worker with the run's directory; reads and writes there and nowhere else. How a
-step is made is `loop`'s, how it all ended the worker's.
+The worker calls this with the run's directory; it reads and writes there and nowhere else. The
+loop makes the steps; the worker writes down how the run ended.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.checkpointing.save_and_resume import (
-    checkpoint_to_resume,
-    keep_best_result,
-    keep_checkpoint,
-    keep_result,
-    restore,
+from lora_engine.training.checkpointing.identity import run_identity
+from lora_engine.training.checkpointing.save_and_resume import RunSaver
+from lora_engine.training.forward.classifier_path import classification_scores
+from lora_engine.training.loop import (
+    Callbacks,
+    NonFiniteLoss,
+    TrainingData,
+    TrainingProgress,
+    train,
 )
-from lora_engine.training.loop import Hooks, NotFinite, Position, train
 from lora_engine.training.memory.usage import memory_bytes
-from lora_engine.training.models.assemble import build_path, build_trainee
-from lora_engine.training.models.classifier import scores_of
+from lora_engine.training.models.assemble import build_forward_path, build_trained_model
 from lora_engine.training.optimizers.factory import make_optimizer
-from lora_engine.training.preparation import Job, prepare, write_prediction
+from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.reporting.reporter import Reporter
 
 
-def leave_out_unused(spec: RunSpec) -> None:
+def skip_unused_imports(spec: RunSpec) -> None:
     """Keep PEFT from importing bitsandbytes, and torch's compiler with it: 2 of 7 seconds.
 
-    A None in sys.modules is Python's own way to say that a module cannot be imported here. For a
-    process that trains this one run.
+    A None in sys.modules is Python's own way to say that a module cannot be imported. It lasts for
+    the process, so this is for a process that trains this one run.
     """
     if spec.quantization is None and spec.optimization.optimizer in ("adamw", "adafactor"):
-        sys.modules["bitsandbytes"] = None
+        modules: dict[str, Any] = sys.modules  # typeshed has no None for "not importable"
+        modules["bitsandbytes"] = None
 
 
 def train_run(
     directory: RunDirectory,
     settings: Settings,
     resume: bool,
-    position: Position,
+    progress: TrainingProgress,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """The whole run. True when all steps are done, False when asked to stop.
+    """The whole run; `progress` follows it. True when all steps are done, False when stopped.
 
-    Raises EngineError for what the person can mend; the result is then only saved where the
-    loss stopped being a number.
+    Raises EngineError for what the person can mend. The only such error after which a result is
+    saved is a loss that is no longer finite.
     """
-    leave_out_unused(directory.spec())
-    return train_job(prepare(directory, settings), resume, position, should_stop)
+    skip_unused_imports(directory.spec())
+    return train_prepared(prepare(directory, settings), resume, progress, should_stop)
 
 
-def train_job(job: Job, resume: bool, position: Position, should_stop: Callable[[], bool]) -> bool:
+def train_prepared(
+    run: PreparedRun, resume: bool, progress: TrainingProgress, should_stop: Callable[[], bool]
+) -> bool:
     """`train_run` from where everything before the model is ready."""
-    spec, data = job.spec.optimization, job.data
-    checkpoint = checkpoint_to_resume(job) if resume else None
-    write_prediction(job)
-    trainee = build_trainee(job, fresh=checkpoint is None)
-    optimizer = make_optimizer(trainee.model, job.spec.method, spec)
+    optimization, batch_size = run.spec.optimization, run.plan.batch_size
+    saver = RunSaver(run, run_identity(run.spec, run.base, run.data.content_hash))
+    checkpoint = saver.checkpoint_to_resume() if resume else None
+    write_memory_prediction(run)
+    trained_model = build_trained_model(run, fresh=checkpoint is None)
+    optimizer = make_optimizer(trained_model.model, run.spec.method, optimization)
     if checkpoint is not None:
-        restore(checkpoint, trainee, optimizer, position)
-    path = build_path(job, trainee)
-    reporter = Reporter(job, trainee, path)
+        saver.restore(checkpoint, trained_model, optimizer, progress)
+    path = build_forward_path(run, trained_model)
+    data = TrainingData(run.data.training, run.data.evaluation, run.plan)
+    reporter = Reporter(run, trained_model, path)
 
-    def save(at: Position) -> None:
-        keep_checkpoint(job, trainee, optimizer, at)
+    def save_checkpoint(at: TrainingProgress) -> None:
+        saver.save_checkpoint(trained_model, optimizer, at)
 
-    hooks = Hooks(
+    callbacks = Callbacks(
         should_stop,
-        reporter.on_step,
-        save,
-        lambda: memory_bytes(job.device),
-        reporter.on_evaluation,
-        lambda: scores_of(path, data.evaluation, job.plan.batch_size),
+        on_step=reporter.on_step,
+        save_checkpoint=save_checkpoint,
+        memory_bytes=lambda: memory_bytes(run.device),
+        on_evaluation=reporter.on_evaluation,
+        classification_scores=lambda: classification_scores(path, data.evaluation_rows, batch_size),
     )
     try:
-        if position.step == 0:
-            reporter.on_evaluation(position)
-        finished = train(
-            path, optimizer, data.training, data.evaluation, job.plan, spec, position, hooks
-        )
-    except NotFinite:
-        keep_result(job, trainee, position)
+        if progress.step == 0:
+            reporter.on_evaluation(progress)
+        finished = train(path, optimizer, data, optimization, progress, callbacks)
+    except NonFiniteLoss:
+        saver.save_result(trained_model, progress)
         raise
     finally:
         reporter.close()
     if not finished:
-        save(position)
-    keep = keep_best_result if finished and spec.save_best else keep_result
-    keep(job, trainee, position)
+        save_checkpoint(progress)
+    if finished and optimization.save_best:
+        saver.save_best_result(trained_model, progress)
+    else:
+        saver.save_result(trained_model, progress)
     return finished

@@ -2,9 +2,9 @@
 
     python -m lora_engine.training.worker RUN_DIR [--resume] [--lock-fd N]
 
-It holds the run's lock for life, reads `spec.json`, appends to `metrics.jsonl`, saves checkpoints
-and the adapter, and ends by writing `result.json`. SIGTERM asks it to stop after the present
-step. It knows nothing of the list of runs or of who started it; how a run trains is `job`'s.
+It holds the run's lock for as long as it lives, reads `spec.json`, appends to `metrics.jsonl`,
+saves checkpoints and the adapter, and ends by writing `result.json`. SIGTERM asks it to stop after
+the current step. It knows nothing of the list of runs or of who started it; `train_run` trains.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from pathlib import Path
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, load_settings
-from lora_engine.training.loop import Position
-from lora_engine.training.reporting.outcome import problem_of, result_of
+from lora_engine.training.loop import TrainingProgress
+from lora_engine.training.reporting.outcome import run_problem, run_result
 from lora_engine.training.train_run import train_run
 
 log = logging.getLogger("lora_engine.training.worker")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train the run of the command line. Exit 0: finished or cancelled; 2: a person's problem."""
+    """Train the run that the command line names.
+
+    Exit status 0: finished or cancelled; 2: a problem the person can mend; 1: a bug.
+    """
     parser = argparse.ArgumentParser(prog="python -m lora_engine.training.worker")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--resume", action="store_true")
@@ -47,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
     if inherited is not None:
-        # The launcher locked it before we existed; children of ours must not hold it on.
+        # The launcher took the lock before this process existed; our children must not keep it.
         os.set_inheritable(inherited, False)
         return RunLock(inherited)
     lock = try_lock(directory)
@@ -57,23 +60,23 @@ def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
 
 
 def _run(directory: RunDirectory, settings: Settings, resume: bool) -> int:
-    """Train and write the result, whatever happens short of a kill."""
+    """Train and write the result, however the training ends, short of a kill."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     directory.clear_result()
-    position = Position()
+    progress = TrainingProgress()
     try:
         directory.keep_reserve()
-        finished = train_run(directory, settings, resume, position, stop.is_set)
+        finished = train_run(directory, settings, resume, progress, stop.is_set)
     except Exception as error:  # noqa: BLE001 - every ending is written down
-        problem = problem_of(error, directory, settings)
+        problem = run_problem(error, directory, settings)
         _log_failure(error, problem.problem)
-        directory.write_result(result_of("failed", position, problem))
+        directory.write_result(run_result("failed", progress, problem))
         return 1 if problem.is_bug else 2
     state = "finished" if finished else "cancelled"
-    directory.write_result(result_of(state, position, None))
-    log.info("%s after step %d", state, position.step)
+    directory.write_result(run_result(state, progress, None))
+    log.info("%s after step %d", state, progress.step)
     return 0
 
 

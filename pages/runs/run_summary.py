@@ -10,7 +10,7 @@ from lora_engine.engine import Engine
 from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
-from lora_engine.training.reporting.verdict import verdict
+from lora_engine.training.reporting.loss_curve import describe_loss_curve
 from pages import COMPARE, SPECTRUM, TRAIN
 from pages.shared import layout
 
@@ -63,7 +63,7 @@ def facts(engine: Engine, view: RunView) -> str:
         ("Device", escape(view.record.device or "–")),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found)
-    words = verdict(rows)
+    words = describe_loss_curve(rows)
     return f'<dl class="rs-facts">{cells}</dl><p class="rs-verdict">{escape(words)}</p>'
 
 

@@ -10,7 +10,7 @@ from lora_engine.base_models import list_base_models
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
-from lora_engine.training.compatibility import not_here, this_machine
+from lora_engine.training.compatibility import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 
@@ -97,7 +97,7 @@ def _section(form: SpecForm, engine: Engine, title: str) -> None:
 def _row(
     form: SpecForm, engine: Engine, section: str, names: Sequence[str], width: int = NARROW
 ) -> None:
-    reasons = not_here(this_machine(engine.settings))
+    reasons = unavailable_choices(this_machine(engine.settings))
     with gr.Row(elem_classes="rs-fields"):
         for name in names:
             path = f"{section}.{name}" if section else name

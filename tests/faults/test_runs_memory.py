@@ -29,7 +29,7 @@ def test_it_is_named_with_figures_and_a_change_that_fits(
     spec = tiny_spec(tiny_llama, rows_file, optimization={"batch_size": 8})
     directory.create(spec)
     monkeypatch.setattr(PackedPath, "summed_loss", fault)
-    monkeypatch.setattr("lora_engine.training.train_run.leave_out_unused", lambda _: None)
+    monkeypatch.setattr("lora_engine.training.train_run.skip_unused_imports", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert worker._run(directory, settings, resume=False) == 2
 
@@ -60,7 +60,7 @@ def test_a_loss_of_another_kind_is_no_lack_of_memory(
     directory = RunDirectory(tmp_path / "run")
     directory.create(tiny_spec(tiny_llama, rows_file))
     monkeypatch.setattr(PackedPath, "summed_loss", broken)
-    monkeypatch.setattr("lora_engine.training.train_run.leave_out_unused", lambda _: None)
+    monkeypatch.setattr("lora_engine.training.train_run.skip_unused_imports", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert worker._run(directory, settings, resume=False) == 1
     error = directory.result().error

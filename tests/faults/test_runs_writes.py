@@ -17,18 +17,18 @@ from safetensors import SafetensorError
 from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.training.checkpointing.checkpoints import (
-    Identity,
-    Progress,
+    SavedProgress,
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from lora_engine.training.checkpointing.identity import RunIdentity
 
-IDENTITY = Identity(spec_hash="s", data_hash="d", base_fingerprint="b")
+IDENTITY = RunIdentity(spec_hash="s", data_hash="d", base_fingerprint="b")
 WRITES = 60  # more than a save has; each test says how many it met
 
 
 def save(folder: Path, step: int) -> None:
-    progress = Progress(
+    progress = SavedProgress(
         step=step, tokens=1, elapsed_s=1.0, loss_sum=1.0, best_eval_loss=None,
         evaluations_since_best=0,
     )  # fmt: skip

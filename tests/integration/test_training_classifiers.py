@@ -15,9 +15,9 @@ from lora_engine.adapters.check import check_adapter
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import preview
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.training.models.classifier import score
+from lora_engine.training.forward.classifier_path import accuracy_and_f1
 from lora_engine.training.preflight import check_run
-from lora_engine.training.reporting.outcome import result_of
+from lora_engine.training.reporting.outcome import run_result
 from tests.training_runs import losses, tiny_spec, train_here
 
 THINGS = {"animal": ["dog", "cat", "fox"], "plant": ["oak", "rose", "fern"]}
@@ -96,7 +96,7 @@ def test_an_adapter_and_a_head_learn_and_load_with_peft(
     (last,) = [row for row in directory.metrics() if row.eval_loss is not None]
     assert last.eval_accuracy > 0.95
     assert last.eval_f1 > 0.9
-    result = result_of("finished", position, None)
+    result = run_result("finished", position, None)
     assert (result.eval_accuracy, result.eval_f1) == (last.eval_accuracy, last.eval_f1)
     assert last.eval_loss < 0.3
 
@@ -174,6 +174,6 @@ def test_the_preview_shows_classes_and_tags(tiny_bert, texts, tagged, settings):
 
 
 def test_scores_are_those_of_the_definition():
-    assert score([0, 0, 1, 1], [0, 1, 1, 1]).accuracy == 0.75
+    assert accuracy_and_f1([0, 0, 1, 1], [0, 1, 1, 1]).accuracy == 0.75
     # class 0: 2/(2+0+1), class 1: 4/(4+1+0)
-    assert score([0, 0, 1, 1], [0, 1, 1, 1]).f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert accuracy_and_f1([0, 0, 1, 1], [0, 1, 1, 1]).f1 == pytest.approx((2 / 3 + 4 / 5) / 2)

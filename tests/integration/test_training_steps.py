@@ -32,22 +32,24 @@ def run(tiny_llama, rows_file, settings, tmp_path):
 
 @pytest.fixture
 def built(tiny_llama, rows_file, settings, tmp_path):
-    """What trains, its forward path and the job, before the first step."""
+    """What trains, its forward path and the prepared run, before the first step."""
     numbers = itertools.count()
 
     def build(**changes):
         directory = RunDirectory(tmp_path / f"built-{next(numbers)}")
         directory.create(tiny_spec(tiny_llama, rows_file, **changes))
-        job = prepare(directory, settings)
-        trainee = assemble.build_trainee(job, fresh=True)
-        return job, trainee, assemble.build_path(job, trainee)
+        prepared = prepare(directory, settings)
+        trained_model = assemble.build_trained_model(prepared, fresh=True)
+        return prepared, trained_model, assemble.build_forward_path(prepared, trained_model)
 
     return build
 
 
-def state_after_a_step(job, trainee, path) -> dict[str, torch.Tensor]:
-    optimizer = factory.make_optimizer(trainee.model, job.spec.method, job.spec.optimization)
-    path.summed_loss(path.collate(job.data.training[:4])).backward()
+def state_after_a_step(prepared, trained_model, path) -> dict[str, torch.Tensor]:
+    optimizer = factory.make_optimizer(
+        trained_model.model, prepared.spec.method, prepared.spec.optimization
+    )
+    path.summed_loss(path.collate(prepared.data.training[:4])).backward()
     optimizer.step()
     return factory.optimizer_tensors(optimizer)
 
@@ -85,7 +87,7 @@ def test_checkpointed_gradients_keep_less_and_give_the_same_losses(run, built, m
     assert losses(with_it) == pytest.approx(losses(without), rel=1e-5)
 
     def kept_bytes(changes) -> int:
-        job, _, path = built(**changes)
+        prepared, _, path = built(**changes)
         path.model.train()
         seen: dict[int, int] = {}
 
@@ -94,7 +96,7 @@ def test_checkpointed_gradients_keep_less_and_give_the_same_losses(run, built, m
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            path.summed_loss(path.collate(job.data.training[:4]))
+            path.summed_loss(path.collate(prepared.data.training[:4]))
         return sum(seen.values())
 
     assert kept_bytes(on) < 0.7 * kept_bytes({"method": method})
@@ -103,11 +105,11 @@ def test_checkpointed_gradients_keep_less_and_give_the_same_losses(run, built, m
 def test_the_best_evaluation_becomes_the_adapter(run, tiny_llama, settings):
     """A learning rate that overshoots: the best evaluation is not the last."""
     changes = {"learning_rate": 0.3, "eval_every": 1, "save_every": 4, "schedule": "constant"}
-    directory, position = run(optimization={**changes, "save_best": True, "max_steps": 10})
+    directory, progress = run(optimization={**changes, "save_best": True, "max_steps": 10})
     evaluations = {row.step: row.eval_loss for row in directory.metrics()}
     best = min(evaluations, key=evaluations.get)
     assert best < 10
-    assert (position.best_step, position.saved_step) == (best, best)
+    assert (progress.best_step, progress.saved_step) == (best, best)
     checkpoint = checkpoint_of_step(directory.checkpoints_path, best)
     saved = load_file(directory.adapter_path / "adapter_model.safetensors")
     for name, tensor in saved.items():
@@ -116,17 +118,17 @@ def test_the_best_evaluation_becomes_the_adapter(run, tiny_llama, settings):
     assert f"step-{best}" in kept
     assert len(kept) <= 3
 
-    last, position = run(optimization={**changes, "max_steps": 10})
-    assert position.saved_step == 10
+    last, progress = run(optimization={**changes, "max_steps": 10})
+    assert progress.saved_step == 10
     other = load_file(last.adapter_path / "adapter_model.safetensors")
     assert any(not torch.equal(other[name], saved[name]) for name in saved)
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(run):
     changes = {"learning_rate": 0.3, "eval_every": 1, "schedule": "constant"}
-    directory, position = run(optimization={**changes, "early_stopping": 2, "max_steps": 30})
+    directory, progress = run(optimization={**changes, "early_stopping": 2, "max_steps": 30})
     evaluations = [row.eval_loss for row in directory.metrics()]
-    assert position.step < 30
+    assert progress.step < 30
     assert min(evaluations) == evaluations[-3]
 
 
@@ -172,13 +174,13 @@ def test_loftq_starts_nearer_to_the_base_than_its_four_bits(settings, tmp_path):
     )
     directory = RunDirectory(tmp_path / "run")
     directory.create(spec)
-    job = prepare(directory, settings)
-    trainee = assemble.build_trainee(job, fresh=True)
-    whole = load_base_model(job.base, "cpu", torch.float32)
-    plain = load_base_model(job.base, "cpu", torch.float32, spec.quantization)
-    tokens = torch.tensor([job.data.training[0].input_ids])
+    prepared = prepare(directory, settings)
+    trained_model = assemble.build_trained_model(prepared, fresh=True)
+    whole = load_base_model(prepared.base, "cpu", torch.float32)
+    plain = load_base_model(prepared.base, "cpu", torch.float32, spec.quantization)
+    tokens = torch.tensor([prepared.data.training[0].input_ids])
     with torch.no_grad():
         expected = whole(tokens).logits
         lost = (plain(tokens).logits - expected).norm()
-        left = (trainee.model(tokens).logits - expected).norm()
+        left = (trained_model.model(tokens).logits - expected).norm()
     assert left < 0.9 * lost

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lora_engine.__main__ import build
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore

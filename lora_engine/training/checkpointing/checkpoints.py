@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoint folders, each complete or not there at all.
 
-A checkpoint is a folder `step-N` of safetensors and JSON files. It is staged under another name,
-every file is hashed, `manifest.json` with the hashes is written last, all of it is synced, and
+A checkpoint is a folder `step-N` of safetensors and JSON files. It is written under a temporary
+name: every file is hashed, `manifest.json` with the hashes comes last, everything is synced, and
 only then is the folder renamed. A folder without a manifest, or with a file that does not match
 it, is not a checkpoint. No pickles are written or read. Knows nothing of the training loop.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_engine.files import atomic_folder, write_atomically
+from lora_engine.training.checkpointing.identity import RunIdentity
 
 if TYPE_CHECKING:
     import torch
@@ -31,23 +32,8 @@ OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 
 
-class Identity(BaseModel):
-    """What a checkpoint belongs to; resuming under another identity is refused.
-
-    spec_fields: what the spec says beside its defaults, dotted path to JSON; None in checkpoints
-    of before they were kept, which have the hash alone.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    spec_hash: str
-    data_hash: str
-    base_fingerprint: str
-    spec_fields: dict[str, str] | None = None
-
-
-class Progress(BaseModel):
-    """Where the loop stood, beside the tensors."""
+class SavedProgress(BaseModel):
+    """`progress.json`: the loop's `TrainingProgress` at the time of the checkpoint."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,9 +50,11 @@ class Progress(BaseModel):
 
 
 class Manifest(BaseModel):
+    """`manifest.json`: what the checkpoint belongs to, and the hashes that prove it complete."""
+
     model_config = ConfigDict(frozen=True)
 
-    identity: Identity
+    identity: RunIdentity
     files: dict[str, str]  # name to sha256
 
 
@@ -75,32 +63,32 @@ class Checkpoint:
     """A valid checkpoint as read from disk."""
 
     path: Path
-    identity: Identity
-    progress: Progress
+    identity: RunIdentity
+    progress: SavedProgress
     trained: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
 
 
 def save_checkpoint(
     folder: Path,
-    identity: Identity,
-    progress: Progress,
+    identity: RunIdentity,
+    progress: SavedProgress,
     trained: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, torch.Tensor],
     keep: int = 2,
 ) -> Path:
-    """Write `folder/step-N` whole, then drop all but the newest `keep` and the best.
+    """Write `folder/step-N`, then delete all but the newest `keep` checkpoints and the best.
 
-    A step that is there already, whole and of the same identity, is left as it is: replacing it
-    would for a moment leave nothing. Raises OSError or SafetensorError where the disk refuses; the
-    older checkpoints are then untouched.
+    A valid checkpoint of the same step and identity is left alone: replacing it would leave none
+    for a moment. Raises OSError or SafetensorError where the disk refuses; the older checkpoints
+    are then untouched.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)
     final = folder / f"step-{progress.step}"
-    there = _read(final)
-    if there is not None and there.identity == identity:
+    existing = _read(final)
+    if existing is not None and existing.identity == identity:
         return final
     with atomic_folder(final) as staging:
         save_file(dict(trained), staging / TRAINED)
@@ -121,12 +109,12 @@ def newest_valid_checkpoint(folder: Path) -> Checkpoint | None:
         checkpoint = _read(path)
         if checkpoint is not None:
             return checkpoint
-        log.warning("%s is not whole; looking for an older checkpoint", path.name)
+        log.warning("%s is incomplete or damaged; trying an older checkpoint", path.name)
     return None
 
 
 def checkpoint_of_step(folder: Path, step: int) -> Checkpoint | None:
-    """The checkpoint of one step, None where it is not there or not whole."""
+    """The checkpoint of one step, None where it is missing or damaged."""
     return _read(folder / f"step-{step}")
 
 
@@ -146,7 +134,7 @@ def _read(path: Path) -> Checkpoint | None:
             return None
         if any(_sha256(path / name) != digest for name, digest in manifest.files.items()):
             return None
-        progress = Progress.model_validate_json((path / PROGRESS).read_bytes())
+        progress = SavedProgress.model_validate_json((path / PROGRESS).read_bytes())
     except (OSError, ValidationError):
         return None
     return Checkpoint(

@@ -1,25 +1,42 @@
-"""What a run's weights belong to: the identity of its checkpoints, the provenance of its result."""
+"""The identity of a run: the spec, the data and the base model that its checkpoints belong to.
+
+A checkpoint is only resumed under the identity it was saved with.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from lora_engine.adapters.config import PROVENANCE_VERSION
+from pydantic import BaseModel as PydanticModel
+from pydantic import ConfigDict
+
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.spec import RunSpec
-from lora_engine.training.checkpointing.checkpoints import Identity
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers")
+NOT_IN_IDENTITY = {"name", "report"}
 
 
-def identity_of(spec: RunSpec, base: BaseModel, data_hash: str) -> Identity:
-    """What a checkpoint of this run must agree with to be gone on from."""
-    return Identity(
+class RunIdentity(PydanticModel):
+    """What a checkpoint belongs to, as its manifest has it.
+
+    spec_fields: the spec's fields that differ from their defaults, dotted path to JSON; None in
+    old checkpoints, which have only the hash.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    spec_hash: str
+    data_hash: str
+    base_fingerprint: str
+    spec_fields: dict[str, str] | None = None
+
+
+def run_identity(spec: RunSpec, base: BaseModel, data_hash: str) -> RunIdentity:
+    """The identity of a run; reads the base model's files to fingerprint them."""
+    return RunIdentity(
         spec_hash=spec_hash(spec),
         data_hash=data_hash,
         base_fingerprint=fingerprint(base),
@@ -28,23 +45,23 @@ def identity_of(spec: RunSpec, base: BaseModel, data_hash: str) -> Identity:
 
 
 def spec_fields(spec: RunSpec) -> dict[str, str]:
-    """Everything that bears on the weights and is not at its default: dotted path to JSON.
+    """The fields that differ from their defaults, dotted path to JSON.
 
-    Name and reports may change freely. A field that a later version adds is at its default in the
-    specs of an earlier one, so it does not make their checkpoints another run's.
+    Name and reports are left out: they do not bear on the weights. Defaults are left out so that
+    checkpoints stay valid when a later version adds a field.
     """
-    told = spec.model_dump(mode="json", exclude={"name", "report"}, exclude_defaults=True)
-    return dict(_flat(told, ()))
+    document = spec.model_dump(mode="json", exclude=NOT_IN_IDENTITY, exclude_defaults=True)
+    return dict(_flattened(document, ()))
 
 
 def spec_hash(spec: RunSpec) -> str:
-    """Of what `spec_fields` tells."""
-    told = spec.model_dump_json(exclude={"name", "report"}, exclude_defaults=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    """A hash over the same fields as `spec_fields`."""
+    document = spec.model_dump_json(exclude=NOT_IN_IDENTITY, exclude_defaults=True)
+    return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
-def changes_since(was: Identity, now: Identity) -> list[str]:
-    """What is no longer as it was, each in words; empty where a checkpoint may be gone on from."""
+def identity_changes(was: RunIdentity, now: RunIdentity) -> list[str]:
+    """What differs between two identities, in words; empty where a checkpoint is resumable."""
     changed = []
     if was.spec_fields is None or now.spec_fields is None:
         if was.spec_hash != now.spec_hash:
@@ -65,40 +82,10 @@ def changes_since(was: Identity, now: Identity) -> list[str]:
     return changed
 
 
-def _flat(node: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _flattened(node: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for name, value in node.items():
         here = (*path, name)
         if isinstance(value, dict) and value:
-            yield from _flat(value, here)
+            yield from _flattened(value, here)
         else:
             yield ".".join(here), json.dumps(value)
-
-
-def provenance_of(
-    run: str,
-    spec: RunSpec,
-    base: BaseModel,
-    identity: Identity,
-    chat_template_hash: str,
-    chat_template: str,
-    labels: Sequence[str],
-) -> bytes:
-    """`provenance.json`: where an adapter comes from, as JSON.
-
-    chat_template: the name of the one the rows were written with, empty for none. labels: a
-    classifier's classes in the order of its outputs.
-    """
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    document = {
-        "version": PROVENANCE_VERSION,
-        "run": run,
-        "spec": spec.model_dump(mode="json"),
-        "base_model": base.name,
-        "base_fingerprint": identity.base_fingerprint,
-        "data_hash": identity.data_hash,
-        "chat_template": chat_template,
-        "chat_template_hash": chat_template_hash,
-        **({"labels": list(labels)} if labels else {}),
-        "versions": {"python": platform.python_version(), **versions},
-    }
-    return json.dumps(document, indent=1).encode()

@@ -1,6 +1,6 @@
-"""A forward path whose products are 16-bit while the weights that train stay in float32.
+"""Mixed precision: 16-bit products while the weights that train stay in float32.
 
-For whole weights only: an adapter's path does its own casting.
+For full fine-tuning and its kin only: the path of an adapter does its own casting.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class AutocastPath:
         with self._autocast():
             return self.inner.next_tokens(rows)
 
-    def _autocast(self):
+    def _autocast(self) -> torch.autocast:
         import torch
 
         return torch.autocast(next(self.model.parameters()).device.type, self.dtype)

@@ -1,13 +1,14 @@
 """What the loop asks of a forward path: batches of rows, and the summed loss of a batch.
 
-Two paths keep this promise: `padded` (any causal language model) and `packed` (no padding, less
-work, for models it was checked on). The loop does not know which one it runs.
+Three paths do this: `padded` (any causal language model), `packed` (no padding and less work, for
+models it was checked on) and `classifier_path`; `autocast` wraps one of them. The loop does not
+know which one it runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lora_engine.data import TokenizedRow
 
@@ -15,26 +16,37 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-IGNORED = -100
+IGNORED = -100  # the label of a token without loss, as torch's cross_entropy has it
 
 
 class Batch(Protocol):
-    """Rows as tensors. tokens: without padding. supervised: tokens the loss is on."""
+    """Rows as tensors. tokens: without padding. supervised: the tokens that have a loss."""
 
-    tokens: int
-    supervised: int
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def supervised(self) -> int: ...
 
 
-class ForwardPath(Protocol):
-    """How rows become a loss. model: what trains. description: for the log, in words."""
+BatchT = TypeVar("BatchT", bound=Batch)
 
-    model: nn.Module
-    description: str
 
-    def collate(self, rows: Sequence[TokenizedRow]) -> Batch:
+class ForwardPath(Protocol[BatchT]):
+    """How rows become a loss."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that trains."""
+
+    @property
+    def description(self) -> str:
+        """The path in words, for the log."""
+
+    def collate(self, rows: Sequence[TokenizedRow]) -> BatchT:
         """The rows as tensors on the model's device."""
 
-    def summed_loss(self, batch: Batch) -> torch.Tensor:
+    def summed_loss(self, batch: BatchT) -> torch.Tensor:
         """Σ −log p(token) over the supervised tokens, a float32 scalar (nats)."""
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:

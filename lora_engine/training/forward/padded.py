@@ -1,7 +1,7 @@
-"""The plain path: rows padded to the longest, the model's own forward, the model's own logits.
+"""The padded path: rows padded to the longest, the model's own forward, the model's own logits.
 
-Works for every causal language model of transformers, under any adapter and quantization; it
-pays for the padding and for the logits of tokens that have no loss.
+It works for every causal language model of transformers, under any adapter and quantization. The
+price is the work on the padding, and the logits of tokens that have no loss.
 """
 
 from __future__ import annotations
@@ -20,13 +20,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Rows padded on the right to the longest; all tensors (rows, longest)."""
+    """Rows padded on the right to the longest."""
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    labels: torch.Tensor
+    input_ids: torch.Tensor  # (rows, longest)
+    attention_mask: torch.Tensor  # (rows, longest), 1 at tokens, 0 at padding
+    labels: torch.Tensor  # (rows, longest); (rows, 1) where a row has one class
     tokens: int
     supervised: int
+
+
+def pad_rows(
+    rows: Sequence[TokenizedRow], pad_id: int, device: str, first_label: int
+) -> PaddedBatch:
+    """The rows as one batch; padding is neither attended to nor supervised.
+
+    first_label: the first position whose label counts. 1 for language models, where nothing
+    predicts a row's first token; 0 for classifiers.
+    """
+    import torch
+
+    longest = max(len(row.input_ids) for row in rows)
+    most_labels = max(len(row.labels) for row in rows)
+    input_ids = torch.full((len(rows), longest), pad_id)
+    attention_mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    labels = torch.full((len(rows), most_labels), IGNORED)
+    for i, row in enumerate(rows):
+        length = len(row.input_ids)
+        input_ids[i, :length] = torch.tensor(row.input_ids)
+        attention_mask[i, :length] = 1
+        labels[i, : len(row.labels)] = torch.tensor(row.labels)
+    # Counted before the tensors move: counting on a GPU would wait for it.
+    return PaddedBatch(
+        tokens=int(attention_mask.sum()),
+        supervised=int((labels[:, first_label:] != IGNORED).sum()),
+        input_ids=input_ids.to(device),
+        attention_mask=attention_mask.to(device),
+        labels=labels.to(device),
+    )
 
 
 @dataclass(frozen=True)
@@ -39,45 +69,27 @@ class PaddedPath:
     description: str = "padded batches, the model's own logits"
 
     def collate(self, rows: Sequence[TokenizedRow]) -> PaddedBatch:
-        """A batch as tensors; padding is neither attended to nor supervised."""
-        import torch
-
-        longest = max(len(row.input_ids) for row in rows)
-        input_ids = torch.full((len(rows), longest), self.pad_id)
-        attention_mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        labels = torch.full((len(rows), longest), IGNORED)
-        for i, row in enumerate(rows):
-            length = len(row.input_ids)
-            input_ids[i, :length] = torch.tensor(row.input_ids)
-            attention_mask[i, :length] = 1
-            labels[i, :length] = torch.tensor(row.labels)
-        # The first token of a row is never predicted, so its label never counts.
-        supervised = int((labels[:, 1:] != IGNORED).sum())
-        return PaddedBatch(
-            input_ids.to(self.device),
-            attention_mask.to(self.device),
-            labels.to(self.device),
-            tokens=int(attention_mask.sum()),
-            supervised=supervised,
-        )
+        return pad_rows(rows, self.pad_id, self.device, first_label=1)
 
     def summed_loss(self, batch: PaddedBatch) -> torch.Tensor:
         """Σ −log p(token) over the supervised tokens of a batch, a scalar in float32 (nats)."""
         from torch.nn.functional import cross_entropy
 
-        logits = self.model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).logits  # (rows, longest, vocabulary)
+        logits = self._logits(batch)
         predicted = batch.labels[:, 1:] != IGNORED  # (rows, longest - 1)
+        # Chosen before the cast to float32, which then copies the supervised positions only.
         kept = logits[:, :-1][predicted].float()  # (supervised, vocabulary)
         return cross_entropy(kept, batch.labels[:, 1:][predicted], reduction="sum")
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         import torch
 
-        batch = self.collate(rows)
-        logits = self.model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).logits  # (rows, longest, vocabulary)
+        logits = self._logits(self.collate(rows))
         last = torch.tensor([len(row.input_ids) - 1 for row in rows], device=self.device)
         return logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
+
+    def _logits(self, batch: PaddedBatch) -> torch.Tensor:
+        """(rows, longest, vocabulary)."""
+        return self.model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        ).logits

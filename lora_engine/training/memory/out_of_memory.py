@@ -1,7 +1,7 @@
-"""A run that ran out of memory: what was expected, used and there, and what would fit instead.
+"""Out of memory: what was predicted, used and available, and what would fit instead.
 
-The calculator is asked again what the run needs, with other fields, until it fits; its changes
-become fields of the spec, for a button. Nothing here is measured but the peak.
+The calculator estimates the run again with other fields until it fits; its changes become fields
+of the spec, which the page offers as a button. Only the peak is measured; the rest is estimated.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, q
 from lora_engine.training.memory.usage import peak_memory_bytes
 
 log = logging.getLogger("lora_engine.training.worker")
-# The run needed more than was estimated: a change must save at least this share of what comes
-# and goes in a step.
+# The run needed more than was estimated, so a change must save at least this share of the memory
+# that comes and goes in a step.
 LEAST_SAVING = 0.2
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 PRECISION = {"bf16": "bfloat16", "fp32": "float32"}
 
 
-def explain(error: Exception, directory: RunDirectory, settings: Settings) -> RunProblem:
-    """The problem in words and figures, with the nearest changes that together fit."""
+def explain_out_of_memory(
+    error: Exception, directory: RunDirectory, settings: Settings
+) -> RunProblem:
+    """The problem in words and figures, with the smallest changes that together should fit."""
     peak = peak_memory_bytes()
-    traceback.clear_frames(error.__traceback__)  # the model goes; what follows needs room
+    traceback.clear_frames(error.__traceback__)  # frees the model: what follows needs memory too
     prediction = _prediction(directory)
     device = "cpu" if prediction is None else prediction.device
     available = available_bytes(device)
@@ -53,7 +55,7 @@ def explain(error: Exception, directory: RunDirectory, settings: Settings) -> Ru
 
 
 def available_bytes(device: str) -> int:
-    """What there is in all on the device that trains: of the GPU, or of the host for us."""
+    """All the memory of the device: the GPU's, or the host's within our cgroup's limit."""
     if device == "cuda":
         import torch
 
@@ -69,13 +71,13 @@ def _prediction(directory: RunDirectory) -> Prediction | None:
     try:
         return Prediction.model_validate_json((directory.path / FILE).read_bytes())
     except (OSError, ValidationError):
-        return None  # a hub id's run has none
+        return None  # a run whose base model came from the hub has none
 
 
 def _changes(
     spec: RunSpec, prediction: Prediction | None, available: int, settings: Settings
 ) -> tuple[FittingChange, ...]:
-    """The calculator's changes as fields of the spec; none where it cannot say."""
+    """The calculator's changes as fields of the spec; none where it finds no fit."""
     if prediction is None:
         return ()
     try:
@@ -86,7 +88,7 @@ def _changes(
         wanted = min(room, expected.total_gib - LEAST_SAVING * moving)
         found = make_it_fit(question, max(0.001, wanted))
     except (EngineError, MemoryError) as error:
-        log.info("no change that fits was found: %s", error)
+        log.info("no change that would fit was found: %s", error)
         return ()
     if not found.fits:
         return ()
@@ -94,8 +96,9 @@ def _changes(
 
 
 def _question(spec: RunSpec, prediction: Prediction, settings: Settings) -> MemoryQuestion:
-    """What the run asked for, with its batch as rows of the mean length."""
+    """The run as a question to the calculator, its batch as rows of the mean length."""
     base = resolve_base_model(spec.base_model, settings)
+    assert base.path is not None, "a prediction is only written for a local base model"
     dtype = spec.optimization.precision
     if dtype == "auto":
         dtype = "bfloat16" if prediction.device == "cuda" else "float32"

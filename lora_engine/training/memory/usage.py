@@ -1,4 +1,4 @@
-"""What memory this process uses on the device that trains, now and at its peak."""
+"""How much memory the worker uses on the device that trains: now, and at its peak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def memory_bytes(device: str) -> int:
-    """On CUDA the most that tensors took so far; on the CPU what the process holds now."""
+    """On CUDA the peak of tensors so far; on the CPU the process's resident memory now."""
     if device == "cuda":
         import torch
 
@@ -18,8 +18,8 @@ def memory_bytes(device: str) -> int:
 
 
 def peak_memory_bytes() -> int:
-    """Peak of the device where a GPU trained, else of the process."""
+    """The peak of tensors on the GPU where one trained, else of the process's resident memory."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

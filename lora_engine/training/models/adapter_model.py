@@ -46,7 +46,7 @@ START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a ch
 
 @dataclass
 class AdaptedModel:
-    """A frozen base and an adapter that trains. A Trainee.
+    """A frozen base and an adapter that trains. A TrainedModel.
 
     chat_template: the Jinja source the rows were written with, empty for none.
     started: A and B by module as they began, where their product was taken out of the base.

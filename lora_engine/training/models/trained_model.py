@@ -29,7 +29,7 @@ class ModuleUpdate:
     effective_rank: float
 
 
-class Trainee(Protocol):
+class TrainedModel(Protocol):
     """model: what trains, with all that is frozen in it. saved_as: the result folder's name."""
 
     model: nn.Module

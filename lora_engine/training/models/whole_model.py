@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeModel:
-    """The base, some or all of its weights training. A Trainee.
+    """The base, some or all of its weights training. A TrainedModel.
 
     dtype: of the saved weights. chat_template: what the rows were written with, empty for none; a
     base without one is saved with it.

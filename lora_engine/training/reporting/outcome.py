@@ -1,4 +1,4 @@
-"""How a run ended, in the worker's own words: the result, and errors as problem and remedy."""
+"""How a run ended: its result, and an error as problem and remedy."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import sys
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.settings import Settings
-from lora_engine.training.loop import Position
-from lora_engine.training.memory.out_of_memory import explain
+from lora_engine.training.loop import TrainingProgress
+from lora_engine.training.memory.out_of_memory import explain_out_of_memory
 from lora_engine.training.memory.usage import peak_memory_bytes
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def result_of(state: str, position: Position, error: RunProblem | None) -> RunResult:
-    """The result of a run that stands at `position`."""
-    seconds = max(position.elapsed_s, 1e-9)
+def run_result(state: str, progress: TrainingProgress, error: RunProblem | None) -> RunResult:
+    """The result of a run after `progress`. state: finished, cancelled or failed."""
+    seconds = max(progress.elapsed_s, 1e-9)
     return RunResult(
         state=state,
-        steps=position.step,
-        train_loss=position.loss_sum / position.step if position.step else None,
-        eval_loss=position.last_eval_loss,
-        tokens=position.tokens,
-        tokens_per_s=round(position.tokens / seconds, 1) if position.step else 0.0,
+        steps=progress.step,
+        train_loss=progress.loss_sum / progress.step if progress.step else None,
+        eval_loss=progress.last_eval_loss,
+        tokens=progress.tokens,
+        tokens_per_s=round(progress.tokens / seconds, 1) if progress.step else 0.0,
         peak_memory_bytes=peak_memory_bytes(),
-        elapsed_s=round(position.elapsed_s, 3),
+        elapsed_s=round(progress.elapsed_s, 3),
         error=error,
-        best_eval_loss=position.best_eval_loss,
-        best_step=position.best_step,
-        saved_step=position.saved_step,
-        saved_as=position.saved_as,
-        eval_accuracy=position.last_eval_accuracy,
-        eval_f1=position.last_eval_f1,
+        best_eval_loss=progress.best_eval_loss,
+        best_step=progress.best_step,
+        saved_step=progress.saved_step,
+        saved_as=progress.saved_as,
+        eval_accuracy=progress.last_eval_accuracy,
+        eval_f1=progress.last_eval_f1,
     )
 
 
-def problem_of(error: Exception, directory: RunDirectory, settings: Settings) -> RunProblem:
-    """What went wrong, for the person; what nobody foresaw is a bug."""
+def run_problem(error: Exception, directory: RunDirectory, settings: Settings) -> RunProblem:
+    """What went wrong, for the person; an error that nobody expected is reported as a bug."""
     if isinstance(error, EngineError):
         return RunProblem(problem=error.problem, remedy=error.remedy)
     if is_out_of_memory(error):
-        return explain(error, directory, settings)
+        return explain_out_of_memory(error, directory, settings)
     if system_error(error) in DISK_FULL:
         return RunProblem(
             problem=f"The disk is full, or a quota is used up: {error}.",
@@ -60,13 +60,13 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on the host or on a GPU."""
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
-    # torch's own allocator of host memory has no type of error for it
+    # torch's allocator of host memory raises a plain RuntimeError
     on_host = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
     return on_gpu or on_host or system_error(error) == errno.ENOMEM
 
 
 def system_error(error: Exception) -> int | None:
-    """The errno behind an error; safetensors has its own type and gives it in words only."""
+    """The errno behind an error; safetensors has it only in the text of its own error type."""
     if isinstance(error, OSError):
         return error.errno
     if type(error).__name__ == "SafetensorError":

@@ -1,6 +1,6 @@
-"""What a run tells while it trains: metrics, sample answers, how far ΔW got, and trackers.
+"""A run's reports while it trains: metrics, sample answers, the growth of ΔW, and trackers.
 
-Nothing here changes what the run learns: no random number is drawn, no weight is touched.
+Nothing here changes what the run learns: it draws no random number and touches no weight.
 """
 
 from __future__ import annotations
@@ -8,41 +8,43 @@ from __future__ import annotations
 from lora_engine.files import append_rows
 from lora_engine.run_folder import MetricsRow, MetricsWriter, ModuleUpdateRow, UpdateRow, reports
 from lora_engine.training.forward.batches import ForwardPath
-from lora_engine.training.loop import Position
-from lora_engine.training.models.trained_model import Trainee
-from lora_engine.training.preparation import Job
+from lora_engine.training.loop import TrainingProgress
+from lora_engine.training.models.trained_model import TrainedModel
+from lora_engine.training.preparation import PreparedRun
 from lora_engine.training.reporting.sample_answers import (
     SamplePrompt,
-    answer,
-    asked_prompts,
-    first_questions,
+    answer_prompts,
+    prompts_from_rows,
+    prompts_from_texts,
 )
 from lora_engine.training.reporting.trackers import open_trackers
 
 
 class Reporter:
-    """Writes a run's files as it goes. Close it; use as the loop's hooks."""
+    """Writes the reports after each step and each evaluation. The caller closes it."""
 
-    def __init__(self, job: Job, trainee: Trainee, path: ForwardPath) -> None:
-        self._job, self._trainee, self._path = job, trainee, path
-        self._prompts = _prompts(job)
-        self._trackers = open_trackers(job.spec, job.directory)
-        self._metrics = MetricsWriter(job.directory.metrics_path)
+    def __init__(self, run: PreparedRun, trained_model: TrainedModel, path: ForwardPath) -> None:
+        self._run, self._trained_model, self._path = run, trained_model, path
+        self._prompts = _prompts(run)
+        self._trackers = open_trackers(run.spec, run.directory)
+        self._metrics = MetricsWriter(run.directory.metrics_path)
 
     def on_step(self, row: MetricsRow) -> None:
         self._metrics.write(row)
         for tracker in self._trackers:
             tracker.log(row)
 
-    def on_evaluation(self, position: Position) -> None:
-        """Answer the prompts and measure ΔW, at the step that was just evaluated; before the first
-        too, so that one sees what the training changed."""
-        folder, report, step = self._job.directory.path, self._job.spec.report, position.step
+    def on_evaluation(self, progress: TrainingProgress) -> None:
+        """Answer the sample prompts and measure ΔW at the step that was just evaluated.
+
+        Also called before the first step, so that one sees what the training changed.
+        """
+        folder, report, step = self._run.directory.path, self._run.spec.report, progress.step
         if self._prompts:
-            tokenizer, limit = self._job.tokenizer, report.sample_tokens
-            answers = answer(self._path, self._prompts, tokenizer, step, limit)
+            tokenizer, limit = self._run.tokenizer, report.sample_tokens
+            answers = answer_prompts(self._path, self._prompts, tokenizer, step, limit)
             append_rows(folder / reports.SAMPLES, answers)
-        modules = [ModuleUpdateRow(**vars(update)) for update in self._trainee.updates()]
+        modules = [ModuleUpdateRow(**vars(update)) for update in self._trained_model.updates()]
         if modules:
             row = UpdateRow(step=step, modules=tuple(modules))
             append_rows(folder / reports.UPDATES, [row])
@@ -53,13 +55,13 @@ class Reporter:
             tracker.close()
 
 
-def _prompts(job: Job) -> list[SamplePrompt]:
-    """The spec's prompts, or the first questions of the rows kept apart."""
-    report, data = job.spec.report, job.data
-    if not report.samples or job.spec.task != "causal_lm":
+def _prompts(run: PreparedRun) -> list[SamplePrompt]:
+    """The spec's own prompts, or else the first questions of the held-out rows."""
+    report, data = run.spec.report, run.data
+    if not report.samples or run.spec.task != "causal_lm":
         return []
     if report.sample_prompts:
         texts = report.sample_prompts[: report.samples]
-        return asked_prompts(texts, job.tokenizer, job.spec.optimization.max_length)
+        return prompts_from_texts(texts, run.tokenizer, run.spec.optimization.max_length)
     rows = data.evaluation or data.training
-    return first_questions(data.shown, rows, job.tokenizer, report.samples)
+    return prompts_from_rows(data.sample_rows, rows, run.tokenizer, report.samples)

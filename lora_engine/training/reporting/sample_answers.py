@@ -1,7 +1,7 @@
-"""Answers to a few fixed prompts, so that one sees the style arrive while a run trains.
+"""Sample answers: the model's answers to a few fixed prompts while it trains.
 
-Greedy, so the same weights give the same answers and no random number is drawn. The whole row is
-computed anew for each token: a training path keeps no cache, and the answers are short.
+Decoding is greedy, so the same weights give the same answers and no random number is drawn. Each
+new token costs a pass over the whole row: a training path has no KV cache, and answers are short.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lora_engine.training.forward.batches import IGNORED, ForwardPath
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PASSAGE_TOKENS = 16  # of a plain text, as a prompt to go on from
+PASSAGE_TOKENS = 16  # the beginning of a plain text, as a prompt to continue
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class SamplePrompt:
     input_ids: tuple[int, ...]
 
 
-def asked_prompts(
+def prompts_from_texts(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[SamplePrompt]:
-    """Prompts that a person wrote, each as a user's turn. Raises EngineError as `render` does."""
+    """Prompts the person wrote, each as a user turn. Raises EngineError as `render` does."""
     conversations = [
         Conversation(number, (Message("user", text),), add_generation_prompt=True)
         for number, text in enumerate(texts, 1)
@@ -45,26 +45,26 @@ def asked_prompts(
     ]
 
 
-def first_questions(
+def prompts_from_rows(
     rows: Sequence[Row],
     tokenized: Sequence[TokenizedRow],
     tokenizer: PreTrainedTokenizerBase,
     count: int,
 ) -> list[SamplePrompt]:
-    """What the first `count` rows say before their first answer; of plain text its beginning."""
+    """What the first `count` rows say before their first answer; of plain text, its beginning."""
     questions = {row.number: _question(row) for row in rows}
-    made: dict[int, SamplePrompt] = {}
+    prompts: dict[int, SamplePrompt] = {}
     for row in tokenized:
-        if len(made) == count:
+        if len(prompts) == count:
             break
         before = next((i for i, label in enumerate(row.labels) if label != IGNORED), 0)
         ids = row.input_ids[: max(before, PASSAGE_TOKENS if questions[row.number] is None else 1)]
-        text = questions[row.number] or tokenizer.decode(ids, skip_special_tokens=True)
-        made.setdefault(row.number, SamplePrompt(text, ids))
-    return list(made.values())
+        text = questions[row.number] or str(tokenizer.decode(list(ids), skip_special_tokens=True))
+        prompts.setdefault(row.number, SamplePrompt(text, ids))
+    return list(prompts.values())
 
 
-def answer(
+def answer_prompts(
     path: ForwardPath,
     prompts: Sequence[SamplePrompt],
     tokenizer: PreTrainedTokenizerBase,
@@ -76,22 +76,22 @@ def answer(
 
     ends = _end_tokens(path, tokenizer)
     answers: list[list[int]] = [[] for _ in prompts]
-    going = list(range(len(prompts)))
+    unfinished = list(range(len(prompts)))
     path.model.eval()
     with torch.inference_mode():
         for _ in range(max_tokens):
-            rows = [_row(prompts[i].input_ids + tuple(answers[i])) for i in going]
-            for i, token in zip(list(going), path.next_tokens(rows), strict=True):
+            rows = [_row(prompts[i].input_ids + tuple(answers[i])) for i in unfinished]
+            for i, token in zip(list(unfinished), path.next_tokens(rows), strict=True):
                 if token in ends:
-                    going.remove(i)
+                    unfinished.remove(i)
                 else:
                     answers[i].append(token)
-            if not going:
+            if not unfinished:
                 break
     path.model.train()
     texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [
-        SampleRow(step=step, prompt=prompt.text, text=text, finished=i not in going)
+        SampleRow(step=step, prompt=prompt.text, text=text, finished=i not in unfinished)
         for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
     ]
 

@@ -1,8 +1,8 @@
-"""Curves sent on to TensorBoard, Weights & Biases or trackio, each imported only when chosen.
+"""Metrics for TensorBoard, Weights & Biases or trackio, each imported only when chosen.
 
 A tracker that cannot be opened is refused before the first step; one that fails later stops the
-run as any other failed write would. None is told more than the spec and the metrics: no console
-output, no code, no figures of the machine. A resumed run goes on under the same name.
+run, as any other failed write does. A tracker gets the spec and the metrics and nothing else: no
+console output, no code, no figures of the machine. A resumed run keeps its name there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ PROJECT = "rankscope"
 
 
 class Tracker(Protocol):
-    """Where rows of metrics go besides the run's own file."""
+    """A place besides the run's own file that gets the metrics."""
 
     def log(self, row: MetricsRow) -> None:
         """One step's numbers."""
 
     def close(self) -> None:
-        """Everything is sent."""
+        """Send what is still waiting and end."""
 
 
 def open_trackers(spec: RunSpec, directory: RunDirectory) -> list[Tracker]:
@@ -58,7 +58,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of the server that `wandb login` named; with WANDB_MODE=offline in the run's folder."""
+    """A run on the server of `wandb login`; with WANDB_MODE=offline, in the run's folder."""
 
     def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
         wandb: Any = _imported("wandb")

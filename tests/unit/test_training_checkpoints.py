@@ -8,17 +8,17 @@ import torch
 
 from lora_engine.training.checkpointing import checkpoints
 from lora_engine.training.checkpointing.checkpoints import (
-    Identity,
-    Progress,
+    SavedProgress,
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from lora_engine.training.checkpointing.identity import RunIdentity
 
-IDENTITY = Identity(spec_hash="s", data_hash="d", base_fingerprint="b")
+IDENTITY = RunIdentity(spec_hash="s", data_hash="d", base_fingerprint="b")
 
 
 def save(folder, step, keep=2):
-    progress = Progress(
+    progress = SavedProgress(
         step=step, tokens=step * 10, elapsed_s=1.0, loss_sum=2.0, best_eval_loss=None,
         evaluations_since_best=0,
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The verdict in words, from curves whose shape is known."""
+"""The words for curves whose shape is known."""
 
 import pytest
 
 from lora_engine.run_folder import MetricsRow
-from lora_engine.training.reporting.verdict import verdict
+from lora_engine.training.reporting.loss_curve import describe_loss_curve
 
 
 def curve(losses, evaluations=()):
@@ -31,4 +31,4 @@ def curve(losses, evaluations=()):
     ],
 )
 def test_the_words_fit_the_curve(losses, evaluations, words):
-    assert words in verdict(curve(losses, evaluations))
+    assert words in describe_loss_curve(curve(losses, evaluations))

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_engine.spec import OptimizationSpec
-from lora_engine.training.plan import learning_rate, make_plan
+from lora_engine.training.learning_rate_schedule import learning_rate_at
+from lora_engine.training.plan import make_plan
 
 sizes = st.integers(1, 200)
 small = st.integers(1, 7)
@@ -74,7 +75,7 @@ def test_batches_by_tokens_and_by_length(lengths, budget, by_length, accumulatio
 
 def test_the_default_order_is_drawn_row_by_row():
     plan = make_plan([7] * 20, OptimizationSpec(batch_size=4), 0)
-    assert plan.groups is None
+    assert plan.fixed_batches is None
     assert plan.batches(1) != plan.batches(1 + plan.steps_per_epoch)
 
 
@@ -85,7 +86,7 @@ def test_the_default_order_is_drawn_row_by_row():
 )
 def test_the_rate_stays_between_zero_and_the_peak(total, warmup, schedule):
     optimization = OptimizationSpec(learning_rate=1e-3, warmup_ratio=warmup, schedule=schedule)
-    rates = [learning_rate(step, total, optimization) for step in range(1, total + 1)]
+    rates = [learning_rate_at(step, total, optimization) for step in range(1, total + 1)]
     assert all(0 < rate <= 1e-3 * (1 + 1e-12) for rate in rates)
     peak = rates.index(max(rates))
     assert rates[: peak + 1] == sorted(rates[: peak + 1])

@@ -4,17 +4,22 @@ import pytest
 
 from lora_engine.errors import InvalidInput
 from lora_engine.spec import spec_from
-from lora_engine.training.compatibility import OPTIONAL, Machine, not_here, unavailable
+from lora_engine.training.compatibility import (
+    OPTIONAL_PACKAGES,
+    Machine,
+    compatibility_problems,
+    unavailable_choices,
+)
 from lora_engine.training.preflight import check_run
 
-GPU = Machine(True, frozenset(OPTIONAL))
-CPU = Machine(False, frozenset(OPTIONAL))
+GPU = Machine(True, frozenset(OPTIONAL_PACKAGES))
+CPU = Machine(False, frozenset(OPTIONAL_PACKAGES))
 BARE = Machine(True, frozenset())
 NF4 = {"bits": 4, "type": "nf4", "double": True}
 
 
 def problems(machine, document):
-    return {p.path: p.message for p in unavailable(spec_from(document), machine)}
+    return {p.path: p.message for p in compatibility_problems(spec_from(document), machine)}
 
 
 def test_the_defaults_run_anywhere():
@@ -22,8 +27,11 @@ def test_the_defaults_run_anywhere():
 
 
 def test_pages_need_a_gpu_and_bitsandbytes_its_package():
-    assert set(not_here(CPU)["optimization.optimizer"]) == {"paged_adamw", "paged_adamw_8bit"}
-    assert not_here(GPU)["optimization.optimizer"] == {}
+    assert set(unavailable_choices(CPU)["optimization.optimizer"]) == {
+        "paged_adamw",
+        "paged_adamw_8bit",
+    }
+    assert unavailable_choices(GPU)["optimization.optimizer"] == {}
     paged = {"optimization": {"optimizer": "paged_adamw_8bit"}}
     assert "no GPU" in problems(CPU, paged)["optimization.optimizer"]
     assert problems(GPU, paged) == {}

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.training import train_run
-from lora_engine.training.loop import Position
+from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models import assemble
 from lora_engine.training.models.adapter_model import AdaptedModel
 from lora_engine.training.models.lora_init import adapted_linears
@@ -41,14 +41,18 @@ def train(rows_file, settings, tmp_path, monkeypatch):
         directory = RunDirectory(tmp_path / "run")
         directory.create(tiny_spec(base, rows_file, **changes))
         kept = []
-        build = assemble.build_trainee
+        build = assemble.build_trained_model
         monkeypatch.setattr(
-            train_run, "build_trainee", lambda *a, **k: kept.append(build(*a, **k)) or kept[-1]
+            train_run,
+            "build_trained_model",
+            lambda *a, **k: kept.append(build(*a, **k)) or kept[-1],
         )
-        train_run.train_job(prepare(directory, settings), False, Position(), lambda: False)
-        (trainee,) = kept
-        trainee.model.get_base_model().set_attn_implementation("sdpa")
-        return logits_of(trainee.model), directory, trainee
+        train_run.train_prepared(
+            prepare(directory, settings), False, TrainingProgress(), lambda: False
+        )
+        (trained_model,) = kept
+        trained_model.model.get_base_model().set_attn_implementation("sdpa")
+        return logits_of(trained_model.model), directory, trained_model
 
     return run
 
@@ -106,10 +110,10 @@ def test_the_start_is_the_weights_main_part_and_leaves_the_model_as_it_was(
     base = folders("llama")
     directory = RunDirectory(tmp_path / "run")
     directory.create(tiny_spec(base, rows_file, method={"init": init, "rank": 4}))
-    trainee = assemble.build_trainee(prepare(directory, settings), fresh=True)
+    trained_model = assemble.build_trained_model(prepare(directory, settings), fresh=True)
     fresh = AutoModelForCausalLM.from_pretrained(base)
-    assert torch.allclose(logits_of(trainee.model), logits_of(fresh), atol=1e-5)
-    for name, module in adapted_linears(trainee.model):
+    assert torch.allclose(logits_of(trained_model.model), logits_of(fresh), atol=1e-5)
+    for name, module in adapted_linears(trained_model.model):
         weight = fresh.get_submodule(name.removeprefix("base_model.model.")).weight.detach()
         a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
         if init == "pissa":
@@ -128,12 +132,12 @@ def test_eva_starts_in_the_directions_of_the_inputs(folders, rows_file, settings
     method = {"init": "eva", "rank": 4, "target_modules": ["q_proj"]}
     directory.create(tiny_spec(folders("llama"), rows_file, method=method))
     ready = prepare(directory, settings)
-    trainee = assemble.build_trainee(ready, fresh=True)
-    _, module = next(adapted_linears(trainee.model))
+    trained_model = assemble.build_trained_model(ready, fresh=True)
+    _, module = next(adapted_linears(trained_model.model))
     a = module.lora_A["default"].weight.detach()
     assert torch.allclose(a @ a.T, torch.eye(4), atol=1e-4)
     assert not module.lora_B["default"].weight.any()
-    decoder = trainee.model.get_base_model().model
+    decoder = trained_model.model.get_base_model().model
     ids = [i for row in ready.data.training for i in row.labels if i >= 0]
     inputs = decoder.layers[0].input_layernorm(decoder.embed_tokens(torch.tensor(ids))).detach()
     best = torch.linalg.svd(inputs, full_matrices=False)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from lora_engine.spec import spec_from
-from lora_engine.training.checkpointing.checkpoints import Identity
-from lora_engine.training.checkpointing.identity import changes_since, spec_fields, spec_hash
+from lora_engine.training.checkpointing.identity import (
+    RunIdentity,
+    identity_changes,
+    spec_fields,
+    spec_hash,
+)
 
 
 def test_the_hash_tells_what_bears_on_the_weights_and_nothing_else():
@@ -22,22 +26,22 @@ def test_a_default_that_is_spelled_out_changes_nothing():
 def identity(document, **changes):
     spec = spec_from(document)
     plain = {"spec_hash": spec_hash(spec), "data_hash": "d", "base_fingerprint": "b"}
-    return Identity(**{**plain, "spec_fields": spec_fields(spec), **changes})
+    return RunIdentity(**{**plain, "spec_fields": spec_fields(spec), **changes})
 
 
 def test_a_field_that_a_checkpoint_does_not_know_is_at_its_default():
     """As if `row_order` had come after the checkpoint was written."""
     was = identity({"optimization": {"max_steps": 4}})
-    assert changes_since(was, identity({"optimization": {"max_steps": 4}})) == []
+    assert identity_changes(was, identity({"optimization": {"max_steps": 4}})) == []
     set_now = identity({"optimization": {"max_steps": 4, "row_order": "by_length"}})
-    (words,) = changes_since(was, set_now)
+    (words,) = identity_changes(was, set_now)
     assert words == 'the spec\'s optimization.row_order (its default then, "by_length" now)'
 
 
 def test_each_change_is_named_with_both_values():
     was = identity({"method": {"rank_pattern": {"q_proj": 4}}, "seed": 1})
     now = identity({"method": {"rank_pattern": {"q_proj": 2}}, "quantization": {}}, data_hash="x")
-    assert changes_since(was, now) == [
+    assert identity_changes(was, now) == [
         "the spec's method.rank_pattern.q_proj (4 then, 2 now)",
         "the spec's seed (1 then, its default now)",
         "the spec's quantization (its default then, {} now)",
@@ -47,8 +51,8 @@ def test_each_change_is_named_with_both_values():
 
 def test_a_checkpoint_of_before_the_fields_were_kept_has_its_hash():
     was = identity({"seed": 1}, spec_fields=None)
-    assert changes_since(was, identity({"seed": 1})) == []
-    assert changes_since(was, identity({"seed": 2}, base_fingerprint="x")) == [
+    assert identity_changes(was, identity({"seed": 1})) == []
+    assert identity_changes(was, identity({"seed": 2}, base_fingerprint="x")) == [
         "the spec",
         "the base model",
     ]

@@ -17,7 +17,13 @@ from lora_engine.training.forward.batches import IGNORED
 from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.forward.padded import PaddedPath
 from lora_engine.training.forward.select import choose_path
-from lora_engine.training.loop import Hooks, Position, evaluate, train
+from lora_engine.training.loop import (
+    Callbacks,
+    TrainingData,
+    TrainingProgress,
+    evaluate,
+    train,
+)
 from lora_engine.training.models import adapter_model
 from lora_engine.training.optimizers import factory
 from lora_engine.training.plan import make_plan
@@ -93,15 +99,16 @@ def adapted(folder, spec, dtype=torch.float32):
 
 def our_losses(path, spec, rows) -> list[float]:
     losses = []
-    hooks = Hooks(
+    callbacks = Callbacks(
         should_stop=lambda: False,
         on_step=lambda row: losses.append(row.loss),
-        save=lambda _: None,
+        save_checkpoint=lambda _: None,
         memory_bytes=lambda: 0,
     )
     optimizer = factory.make_optimizer(path.model, spec.method, spec.optimization)
     plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
-    train(path, optimizer, rows, [], plan, spec.optimization, Position(), hooks)
+    data = TrainingData(rows, [], plan)
+    train(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
     return losses
 
 

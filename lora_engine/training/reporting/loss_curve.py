@@ -1,0 +1,57 @@
+"""What a run's loss curves show, in words: falling, flat, rising or overfitting.
+
+Reads metrics rows; knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean, variance
+
+from lora_engine.run_folder import MetricsRow
+
+MIN_STEPS = 10
+# Two stretches of the curve differ where their means are apart by both:
+STANDARD_ERRORS = 2.0
+SHARE_OF_LOSS = 0.02
+
+
+def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
+    """One sentence about the curves of `rows`, which are in the order of their steps.
+
+    The last fifth of the training losses is compared with the fifth before it.
+    """
+    if len(rows) < MIN_STEPS:
+        return "Too few steps yet to say how it goes."
+    overfits_since = _overfitting_start(rows)
+    if overfits_since is not None:
+        step, eval_loss = overfits_since
+        return (
+            f"Evaluation loss has risen since step {step} (from {eval_loss:.3g}) while "
+            "training went on: it memorises. Fewer epochs, a lower rank or dropout would help."
+        )
+    fifth = max(3, len(rows) // 5)
+    earlier = [row.loss for row in rows[-2 * fifth : -fifth]]
+    lately = [row.loss for row in rows[-fifth:]]
+    before, after = fmean(earlier), fmean(lately)
+    # Batches differ in difficulty: a change within their own spread is no trend.
+    standard_error = sqrt((variance(earlier) + variance(lately)) / fifth)
+    least = max(SHARE_OF_LOSS * before, STANDARD_ERRORS * standard_error)
+    if after < before - least:
+        return f"The training loss is still falling: {before:.3g} to {after:.3g} lately."
+    if after > before + least:
+        return f"The training loss is rising: {before:.3g} to {after:.3g} lately."
+    return f"The training loss has levelled off near {after:.3g}."
+
+
+def _overfitting_start(rows: Sequence[MetricsRow]) -> tuple[int, float] | None:
+    """Step and loss of the best evaluation, if at least two later ones are all clearly worse."""
+    evaluated = [(row.step, row.eval_loss) for row in rows if row.eval_loss is not None]
+    if len(evaluated) < 3:
+        return None
+    best = min(range(len(evaluated)), key=lambda i: evaluated[i][1])
+    step, best_loss = evaluated[best]
+    later = [loss for _, loss in evaluated[best + 1 :]]
+    all_worse = all(loss > best_loss * (1 + SHARE_OF_LOSS) for loss in later)
+    return (step, best_loss) if len(later) >= 2 and all_worse else None
