@@ -34,6 +34,10 @@ class Conflict(EngineError):
     """A request that the present state does not allow, such as resuming a finished run."""
 
 
+class Unreadable(EngineError):
+    """A file of ours in a form that this program does not know, such as a newer one writes."""
+
+
 @dataclass(frozen=True)
 class FieldProblem:
     """One thing wrong with one field; `path` is dotted, as in `method.rank`."""

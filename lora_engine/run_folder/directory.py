@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lora_engine.errors import InvalidInput
+from lora_engine.errors import InvalidInput, Unreadable
 from lora_engine.files import read_bounded, read_tail, write_atomically
 from lora_engine.run_folder.metrics import MetricsRow, last_metrics, read_metrics
-from lora_engine.run_folder.result import RunResult, unreadable_result
+from lora_engine.run_folder.result import RunResult
 from lora_engine.spec import RunSpec, read_spec
 
 LOG_TAIL_BYTES = 64_000
@@ -80,17 +80,15 @@ class RunDirectory:
             raise InvalidInput(what, error.problems, NEWER) from None
 
     def result(self) -> RunResult | None:
-        """The worker's word, or None where it left none.
-
-        One that this program cannot read is a failure that says so; the file stays as it is.
-        """
+        """The worker's word, or None where it left none. Raises Unreadable."""
         try:
             content = read_bounded(self.result_path, MAX_RESULT_BYTES)
             return RunResult.model_validate_json(content)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            return unreadable_result(f"{self.result_path} cannot be read: {_reason(error)}.", NEWER)
+            problem = f"{self.result_path} cannot be read: {_reason(error)}."
+            raise Unreadable(problem, NEWER) from error
 
     def write_result(self, result: RunResult) -> None:
         """Write the worker's last word; on a full disk into the room that was kept for it."""

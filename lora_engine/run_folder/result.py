@@ -43,10 +43,10 @@ class RunProblem(BaseModel):
 
 
 class RunResult(BaseModel):
-    """The worker's own word on how the run ended.
+    """How the run ended, as the worker itself says it.
 
-    saved_step, saved_as: which step's weights lie in `adapter/` or `model/`, None where neither.
-    eval_accuracy, eval_f1: a classifier's, at its last evaluation.
+    saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where nothing
+    was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -67,17 +67,17 @@ class RunResult(BaseModel):
     eval_accuracy: float | None = None
     eval_f1: float | None = None
 
-
-def unreadable_result(problem: str, remedy: str) -> RunResult:
-    """The result that stands for a `result.json` nobody here can read: no figures, and why."""
-    return RunResult(
-        state="failed",
-        steps=0,
-        train_loss=None,
-        eval_loss=None,
-        tokens=0,
-        tokens_per_s=0.0,
-        peak_memory_bytes=0,
-        elapsed_s=0.0,
-        error=RunProblem(problem=problem, remedy=remedy),
-    )
+    @classmethod
+    def failed(cls, problem: RunProblem) -> RunResult:
+        """The result of a run of which nothing but its failure is known."""
+        return cls(
+            state="failed",
+            steps=0,
+            train_loss=None,
+            eval_loss=None,
+            tokens=0,
+            tokens_per_s=0.0,
+            peak_memory_bytes=0,
+            elapsed_s=0.0,
+            error=problem,
+        )

@@ -12,9 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput
+from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput, Unreadable
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
@@ -204,8 +202,8 @@ class Runs:
         result, problem = None, record.problem
         try:
             result = directory.result()
-        except ValidationError as error:
-            problem = problem or f"its result.json cannot be read ({error.errors()[0]['msg']})"
+        except Unreadable as error:
+            problem = problem or error.problem
         return RunView(record, directory.last_metrics(), result, problem)
 
 

@@ -13,10 +13,8 @@ import subprocess
 import threading
 import time
 
-from pydantic import ValidationError
-
 from lora_engine.devices import list_devices
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, Unreadable
 from lora_engine.run_folder import (
     RunDirectory,
     RunProblem,
@@ -147,23 +145,15 @@ def _result_of(directory: RunDirectory) -> RunResult | None:
     """The worker's own word, None where it left none that can be read."""
     try:
         return directory.result()
-    except ValidationError:
-        log.exception("%s cannot be read", directory.result_path)
+    except Unreadable as error:
+        log.error("%s", error)
         return None
 
 
 def _not_started(error: Exception) -> RunResult:
-    return RunResult(
-        state="failed",
-        steps=0,
-        train_loss=None,
-        eval_loss=None,
-        tokens=0,
-        tokens_per_s=0.0,
-        peak_memory_bytes=0,
-        elapsed_s=0.0,
-        error=RunProblem(
+    return RunResult.failed(
+        RunProblem(
             problem=f"The worker could not be started: {error}",
             remedy="Look into worker.log in the run's directory, then resume the run.",
-        ),
+        )
     )

@@ -13,8 +13,9 @@ RECIPES = {
     "facts": "A made-up world",
 }
 
-# Measured on the starter with benchmarks/starter_adapters.py: the spec's 2e-4, which suits models a
-# thousand times its size, teaches it the style too, but loses more of the meaning and no new facts.
+# Measured on the starter with benchmarks/starter_adapters.py. The spec's 2e-4 suits models a
+# thousand times its size. It teaches the starter the style too, but loses more of the meaning and
+# teaches it no new facts.
 STARTER_LEARNING_RATE = 1e-3
 EPOCHS = {"facts": 5.0}  # new knowledge takes more passes than a new style
 

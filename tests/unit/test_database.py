@@ -19,7 +19,7 @@ from lora_engine.errors import EngineError
 from lora_engine.runs import store as run_store
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 
 # What the programs before versions executed, as they had it.
 FIRST_RUNS = """

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lora_engine.errors import InvalidInput
+from lora_engine.errors import InvalidInput, Unreadable
 from lora_engine.run_folder import (
     CURVES,
     METRICS,
@@ -135,21 +135,22 @@ def test_what_a_newer_program_adds_is_read_past(tmp_path):
         (" " * 1_000_001, "1,000,000"),
     ],
 )
-def test_a_result_of_another_form_is_a_failure_that_names_the_file(tmp_path, content, named):
+def test_a_result_of_another_form_is_named_and_left_as_it_is(tmp_path, content, named):
     directory = RunDirectory(tmp_path)
     directory.result_path.write_text(content)
-    found = directory.result()
-    assert found.state == "failed"
-    assert "result.json" in found.error.problem
-    assert named in found.error.problem
-    assert "newer" in found.error.remedy
+    with pytest.raises(Unreadable) as caught:
+        directory.result()
+    assert "result.json" in caught.value.problem
+    assert named in caught.value.problem
+    assert "newer" in caught.value.remedy
     assert directory.result_path.read_text() == content
 
 
-def test_a_result_that_is_a_folder_is_a_failure(tmp_path):
+def test_a_result_that_is_a_folder_is_named(tmp_path):
     directory = RunDirectory(tmp_path)
     directory.result_path.mkdir()
-    assert "result.json" in directory.result().error.problem
+    with pytest.raises(Unreadable, match=r"result\.json"):
+        directory.result()
 
 
 def test_a_spec_with_an_unknown_key_names_the_run_and_the_key(tmp_path):

@@ -16,7 +16,7 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
-from lora_engine.spec.run import RunSpec
+from lora_engine.spec import RunSpec
 from pages.runs import run_summary, run_table
 from pages.shared.no_adapter import no_adapter_html
 

@@ -19,6 +19,7 @@ from lora_engine.calculator.memory import MARGINS, STAYING, estimate_memory
 from lora_engine.calculator.memory_request import GIB, Margins, MemoryEstimate, MemoryQuestion
 from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.run_spec import choice_of
+from lora_engine.errors import Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 
@@ -133,7 +134,7 @@ def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:
         try:
             prediction = Prediction.model_validate_json(path.read_bytes())
             result = RunDirectory(path.parent).result()
-        except (ValidationError, OSError):
+        except (ValidationError, Unreadable, OSError):
             continue
         if result is None or not result.steps:
             continue
