@@ -116,6 +116,7 @@ class MetricsWriter:
     def write(self, row: MetricsRow) -> None:
         """Append a row; its `seq` is set here. Raises OSError where the disk refuses."""
         numbered = row.model_copy(update={"seq": self._next_seq})
+        # with json.dumps' spaces: runs/curve.py finds evaluations by `"eval_loss": `
         self._lines.write(json.dumps(numbered.model_dump(exclude_none=True)).encode())
         self._next_seq += 1
 

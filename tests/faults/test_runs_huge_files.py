@@ -13,9 +13,16 @@ from lora_engine.spec import RunSpec
 
 ROWS = 1_000_000
 ROW = {
-    "epoch": 0.0, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens": 10,
-    "tokens_per_s": 1.0, "elapsed_s": 1.0, "memory_bytes": 1, "total_steps": ROWS,
-}  # fmt: skip
+    "epoch": 0.0,
+    "loss": 1.5,
+    "learning_rate": 1e-4,
+    "grad_norm": 1.0,
+    "tokens": 10,
+    "tokens_per_s": 1.0,
+    "elapsed_s": 1.0,
+    "memory_bytes": 1,
+    "total_steps": ROWS,
+}
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,13 @@ WRITES = 60  # more than a save has; each test says how many it met
 
 def save(folder: Path, step: int) -> None:
     progress = SavedProgress(
-        step=step, tokens=1, elapsed_s=1.0, loss_sum=1.0, best_eval_loss=None,
+        step=step,
+        tokens=1,
+        elapsed_s=1.0,
+        loss_sum=1.0,
+        best_eval_loss=None,
         evaluations_since_best=0,
-    )  # fmt: skip
+    )
     tensors = {"w": torch.full((3,), float(step))}
     save_checkpoint(folder, IDENTITY, progress, tensors, {"rng": torch.get_rng_state()})
 
@@ -50,9 +54,10 @@ class Disk:
                 patch.setattr(os, name, self._counted(name, getattr(os, name)))
             patch.setattr(pathlib.Path, "open", self._counted("open", pathlib.Path.open))
             patch.setattr(
-                safetensors.torch, "save_file",
+                safetensors.torch,
+                "save_file",
                 self._counted("save_file", safetensors.torch.save_file),
-            )  # fmt: skip
+            )
             yield
 
     def _counted(self, name: str, real: Callable) -> Callable:
@@ -135,9 +140,15 @@ def test_a_step_saved_again_never_loses_the_first(tmp_path):
 
 def result(state: str) -> RunResult:
     return RunResult(
-        state=state, steps=1, train_loss=None, eval_loss=None, tokens=0, tokens_per_s=0.0,
-        peak_memory_bytes=0, elapsed_s=0.0,
-    )  # fmt: skip
+        state=state,
+        steps=1,
+        train_loss=None,
+        eval_loss=None,
+        tokens=0,
+        tokens_per_s=0.0,
+        peak_memory_bytes=0,
+        elapsed_s=0.0,
+    )
 
 
 def test_a_full_disk_has_room_for_the_last_word(tmp_path, monkeypatch):

@@ -21,9 +21,19 @@ from lora_engine.spec import RunSpec
 
 def row(step, loss=1.0, **more):
     return MetricsRow(
-        seq=0, step=step, epoch=0.0, loss=loss, learning_rate=1e-4, grad_norm=1.0, tokens=10,
-        tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1, total_steps=9, **more,
-    )  # fmt: skip
+        seq=0,
+        step=step,
+        epoch=0.0,
+        loss=loss,
+        learning_rate=1e-4,
+        grad_norm=1.0,
+        tokens=10,
+        tokens_per_s=1.0,
+        elapsed_s=1.0,
+        memory_bytes=1,
+        total_steps=9,
+        **more,
+    )
 
 
 def write(directory, *rows):
@@ -109,9 +119,15 @@ def test_two_askers_do_not_take_each_other_for_a_worker(tmp_path):
 
 
 RESULT = {
-    "state": "finished", "steps": 1, "train_loss": 1.0, "eval_loss": None, "tokens": 1,
-    "tokens_per_s": 1.0, "peak_memory_bytes": 1, "elapsed_s": 1.0,
-}  # fmt: skip
+    "state": "finished",
+    "steps": 1,
+    "train_loss": 1.0,
+    "eval_loss": None,
+    "tokens": 1,
+    "tokens_per_s": 1.0,
+    "peak_memory_bytes": 1,
+    "elapsed_s": 1.0,
+}
 
 
 def test_what_a_newer_program_adds_is_read_past(tmp_path):
