@@ -32,7 +32,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from lora_engine.base_models import BaseModel
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
+from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data import Message
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
@@ -107,7 +107,7 @@ def the_ways(
     plain.generation_config.eos_token_id = None
     model.shared.end_tokens = frozenset()
     tokenizer = model.shared.tokenizer
-    (prompt,) = prompt_tokens([PROMPT], tokenizer, None, template_is_ours=True)
+    (prompt,) = encode_prompts([PROMPT], tokenizer, None, template_is_ours=True)
     choices = {"do_sample": False, "max_new_tokens": tokens}
     choices |= {"eos_token_id": None, "pad_token_id": 0}
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_engine.adapters.config import (
     CONFIG_FILE,
@@ -35,7 +36,7 @@ CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 
 @dataclass(frozen=True)
 class AdapterCheck:
-    """An adapter that passed. `warnings` are said aloud beside it.
+    """An adapter that passed. `warnings` are for the person.
 
     sha256 is over the configuration and the weights: what the adapter computes, whole.
     """
@@ -67,12 +68,12 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
         raise NotFound(f"{path} is half-written: it has no {WEIGHTS_FILE}.", RETRAIN)
     modules = _check_factors(weights, scan(weights).tensors, config)
     if base.path is not None:
-        _check_against_base(weights, modules, base)
+        _check_against_base(weights, modules, base.name, base.path)
     _check_finite(weights)
-    provenance = read_provenance(path)
+    provenance = read_provenance(path) or {}
     base_fingerprint = fingerprint(base)
     warnings = _check_provenance(path, provenance, base, base_fingerprint)
-    template = (provenance or {}).get("chat_template_hash")
+    template = provenance.get("chat_template_hash")
     return AdapterCheck(
         path=path,
         config=config,
@@ -145,9 +146,11 @@ def _check_pair(
     return out_features, in_features
 
 
-def _check_against_base(path: Path, modules: dict[str, tuple[int, int]], base: BaseModel) -> None:
+def _check_against_base(
+    path: Path, modules: dict[str, tuple[int, int]], base_name: str, base_folder: Path
+) -> None:
     entries: dict[str, TensorEntry] = {}
-    for file in sorted(base.path.glob("*.safetensors")):
+    for file in sorted(base_folder.glob("*.safetensors")):
         entries.update(scan(file).tensors)
     for module, (out_features, in_features) in modules.items():
         entry = _base_entry(module, entries)
@@ -155,7 +158,7 @@ def _check_against_base(path: Path, modules: dict[str, tuple[int, int]], base: B
             if module.rsplit(".", 1)[-1] == "lm_head":
                 continue  # tied to the embedding: not stored under its own name
             raise EngineError(
-                f"{path} adapts {module}, and base model {base.name!r} has no such weight.",
+                f"{path} adapts {module}, and base model {base_name!r} has no such weight.",
                 "Choose the base model that this adapter was trained on.",
             )
         # Conv1D (GPT-2) and embeddings store the weight transposed; packed 4-bit weights differ.
@@ -163,13 +166,13 @@ def _check_against_base(path: Path, modules: dict[str, tuple[int, int]], base: B
         if entry.dtype in FLOAT_DTYPES and not fits:
             raise EngineError(
                 f"{path}: {module} is made for a weight of {out_features} x {in_features}, and "
-                f"base model {base.name!r} has {' x '.join(map(str, entry.shape))}.",
+                f"base model {base_name!r} has {' x '.join(map(str, entry.shape))}.",
                 "Choose the base model that this adapter was trained on.",
             )
 
 
 def _base_entry(module: str, entries: dict[str, TensorEntry]) -> TensorEntry | None:
-    """Some checkpoints leave out the model's own prefix (`transformer.`, `model.`)."""
+    """A module's weight; some checkpoints leave out the prefix `transformer.` or `model.`."""
     for name in (module, module.split(".", 1)[-1], f"model.{module}"):
         if f"{name}.weight" in entries:
             return entries[f"{name}.weight"]
@@ -191,9 +194,9 @@ def _check_finite(path: Path) -> None:
 
 
 def _check_provenance(
-    path: Path, provenance: dict | None, base: BaseModel, base_fingerprint: str
+    path: Path, provenance: dict[str, Any], base: BaseModel, base_fingerprint: str
 ) -> list[str]:
-    trained_on = (provenance or {}).get("base_fingerprint")
+    trained_on = provenance.get("base_fingerprint")
     if not trained_on:
         return [
             f"{path.name} does not say which base model it was trained on (no base fingerprint "

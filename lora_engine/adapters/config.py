@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -31,6 +31,7 @@ PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,300}$"
 Names = Annotated[list[PlainName], Field(max_length=MAX_NAMES)]
 Rank = Annotated[int, Field(ge=1, le=MAX_RANK)]
 Alpha = Annotated[float, Field(gt=0.0, le=1e6)]
+Number = TypeVar("Number", int, float)
 LayerNumber = Annotated[int, Field(ge=0, le=100_000)]
 
 # A key of a pattern; PEFT takes a leading ^ for the whole name.
@@ -115,7 +116,7 @@ class AdapterConfig(BaseModel):
         return LoraConfig(**fields, lora_dropout=0.0, task_type="CAUSAL_LM", inference_mode=True)
 
 
-def _of_module(pattern: dict[str, float] | None, module: str, otherwise: float) -> float:
+def _of_module(pattern: dict[str, Number] | None, module: str, otherwise: Number) -> Number:
     """PEFT's rule (`get_pattern_key`) for plain names: the first key that is the module's name
     or its dotted end; a leading ^ asks for the whole name."""
     for key, value in (pattern or {}).items():
@@ -209,7 +210,7 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 def _problems(error: ValidationError) -> list[FieldProblem]:
     """One problem a field, and one a key of a pattern."""
-    problems = {}
+    problems: dict[str, FieldProblem] = {}
     for item in error.errors():
         where = [str(part) for part in item["loc"]]
         path = ".".join(where[: 2 if where[0] in PATTERNS else 1])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from lora_engine.base_models import STARTER
 from lora_engine.cli.output import JsonFlag, print_json
@@ -25,7 +26,7 @@ from lora_engine.compare.prompts.prompt_file import PromptCase, read_cases
 from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import load_settings
 
 MAX_HELD_OUT = 200
 FIELDS = Sampling.model_fields
@@ -41,8 +42,12 @@ def _help(name: str) -> Any:
 
 def compare(
     base: Annotated[str, typer.Option(help="A base model's name or folder.")] = STARTER,
-    adapter: Annotated[list[str], typer.Option(help="A run's id, a name or a folder.")] = (),
-    prompt: Annotated[list[str], typer.Option(help="A question; may be given again.")] = (),
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="A run's id, a name or a folder.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="A question; may be given again.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A file of questions (JSONL, CSV or text).")
     ] = None,
@@ -61,12 +66,13 @@ def compare(
         bool, typer.Option(help="Also the loss on the first adapter's held-out rows.")
     ] = False,
     strength: Annotated[
-        list[float], typer.Option(help="An adapter's strength, one an adapter in their order.")
-    ] = (),
+        list[float] | None,
+        typer.Option(help="An adapter's strength, one an adapter in their order."),
+    ] = None,
     layers_off: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(help='Layers without the adapter, such as "0-3, 7"; one an adapter.'),
-    ] = (),
+    ] = None,
     max_new_tokens: Annotated[int, _help("max_new_tokens")] = FIELDS["max_new_tokens"].default,
     temperature: Annotated[float, _help("temperature")] = FIELDS["temperature"].default,
     top_p: Annotated[float, _help("top_p")] = FIELDS["top_p"].default,
@@ -77,44 +83,38 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Ask the base model and its adapters the same questions, all in one batch."""
-    cases = [*map(PromptCase, prompt), *(read_cases(prompts) if prompts is not None else [])]
-    sampling = _sampling(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
-        repetition_penalty=repetition_penalty, seed=seed,
-    )  # fmt: skip
-    uses = _uses(adapter, strength, layers_off)
-    engine = Engine(load_settings())
-    model = engine.compare.model(base, list(adapter))
-    for warning in model.warnings():
-        typer.secho(f"warning: {warning}", fg="red", err=True)
-    started = time.perf_counter()
-    questions = [case.prompt for case in cases]
-    answer = answer_conversation if conversation else answer_prompts
-    answered = list(
-        answer(model, questions, sampling, system=system.strip() or None, adapter_settings=uses)
-    )
-    document = {
-        "columns": [_column(name, uses) for name in model.columns],
-        "warnings": model.warnings(),
-        "prompts": [asdict(item) for item in answered],
-        "elapsed_s": time.perf_counter() - started,
-    }
+    typed = [PromptCase(text) for text in prompt or []]
+    cases = [*typed, *(read_cases(prompts) if prompts is not None else [])]
+    sampling = _sampling(max_new_tokens, temperature, top_p, repetition_penalty, seed)
+    adapters = adapter or []
+    settings = _adapter_settings(adapters, strength or [], layers_off or [])
+    comparison = _Comparison.open(base, adapters, settings, system.strip(), conversation)
+    document, answered = comparison.answers(cases, sampling)
     if check is not None:
         _add_checks(document, cases, answered, check, expect)
     if token_by_token:
-        _add_tokens(document, model, system, conversation, uses)
+        comparison.add_tokens(document)
     if held_out:
-        document["held_out"] = _held_out(engine, model, list(adapter), uses)
+        document["held_out"] = comparison.held_out()
     if json:
         print_json(document)
     else:
-        _print(document, uses)
+        _print(document, settings)
 
 
-def _sampling(**values: Any) -> Sampling:
+def _sampling(
+    max_new_tokens: int, temperature: float, top_p: float, repetition_penalty: float, seed: int
+) -> Sampling:
+    """Raises InvalidInput naming every option that is out of bounds."""
     try:
-        return Sampling(**values)
-    except ValueError as error:
+        return Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+    except ValidationError as error:
         problems = [
             FieldProblem(f"--{str(item['loc'][0]).replace('_', '-')}", item["msg"])
             for item in error.errors()
@@ -122,7 +122,7 @@ def _sampling(**values: Any) -> Sampling:
         raise InvalidInput("The command", problems, "Correct these options.") from None
 
 
-def _uses(
+def _adapter_settings(
     adapters: Sequence[str], strengths: Sequence[float], layers: Sequence[str]
 ) -> dict[str, AdapterSettings]:
     """How each adapter is used; as trained where nothing is given."""
@@ -133,13 +133,105 @@ def _uses(
             "Give each at most once for an adapter, in the order of the adapters.",
         )
     given = zip_longest(strengths, layers)
-    uses = [AdapterSettings(1.0 if s is None else s, parse_layers(text or "")) for s, text in given]
-    return dict(zip(adapters, uses, strict=False))
+    settings = [
+        AdapterSettings(1.0 if s is None else s, parse_layers(text or "")) for s, text in given
+    ]
+    return dict(zip(adapters, settings, strict=False))
 
 
-def _column(name: str, uses: Mapping[str, AdapterSettings]) -> dict[str, Any]:
-    use = uses.get(name, AS_TRAINED)
-    return {"name": name, "strength": use.strength, "layers_off": sorted(use.layers_off)}
+@dataclass(frozen=True)
+class _Comparison:
+    """The base with its adapters, and how they are asked."""
+
+    engine: Engine
+    model: ComparisonModel
+    adapters: Sequence[str]
+    settings: Mapping[str, AdapterSettings]
+    system: str
+    conversation: bool
+
+    @classmethod
+    def open(
+        cls,
+        base: str,
+        adapters: Sequence[str],
+        settings: Mapping[str, AdapterSettings],
+        system: str,
+        conversation: bool,
+    ) -> _Comparison:
+        """Load the base and its adapters; what a person should know of them goes to stderr."""
+        engine = Engine(load_settings())
+        model = engine.compare.model(base, adapters)
+        for warning in model.warnings():
+            typer.secho(f"warning: {warning}", fg="red", err=True)
+        return cls(engine, model, adapters, settings, system, conversation)
+
+    def answers(
+        self, cases: Sequence[PromptCase], sampling: Sampling
+    ) -> tuple[dict[str, Any], list[PromptAnswers]]:
+        """Every case answered: the document to print, and the answers to check."""
+        started = time.perf_counter()
+        answer = answer_conversation if self.conversation else answer_prompts
+        questions = [case.prompt for case in cases]
+        answered = list(
+            answer(
+                self.model,
+                questions,
+                sampling,
+                system=self.system or None,
+                adapter_settings=self.settings,
+            )
+        )
+        document = {
+            "columns": [_column(name, self.settings) for name in self.model.columns],
+            "warnings": self.model.warnings(),
+            "prompts": [asdict(item) for item in answered],
+            "elapsed_s": time.perf_counter() - started,
+        }
+        return document, answered
+
+    def add_tokens(self, document: dict[str, Any]) -> None:
+        """Score each answer token by token under every column, in place; an empty one has none."""
+        from lora_engine.compare.scoring.token_comparison import compare_tokens
+        from lora_engine.data import Message
+
+        opening = [Message("system", self.system)] if self.system else []
+        histories = {name: list(opening) for name in self.model.columns}
+        for item in document["prompts"]:
+            for answer in item["answers"]:
+                history = histories[answer["name"]] if self.conversation else list(opening)
+                history.append(Message("user", item["prompt"]))
+                text, answer["detail"] = answer["text"], None
+                if text:
+                    found = compare_tokens(self.model, history, text, self.settings)
+                    answer["detail"] = asdict(found)
+                history.append(Message("assistant", text))
+
+    def held_out(self) -> list[Mapping[str, Any]]:
+        """Base and adapters on the rows that the first adapter never saw, paired.
+
+        Raises EngineError without an adapter, and as `load_held_out_rows`.
+        """
+        from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
+        from lora_engine.compare.scoring.held_out_loss import paired_difference, row_losses
+        from lora_engine.data import tokenize_rows
+
+        if not self.adapters:
+            raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
+        folder = self.engine.adapters.get(self.adapters[0]).path
+        rows = load_held_out_rows(folder, self.engine.settings)[:MAX_HELD_OUT]
+        length = training_spec_of(folder).optimization.max_length
+        tokenized = tokenize_rows(rows, self.model.shared.tokenizer, length)
+        losses = list(row_losses(self.model, tokenized, adapter_settings=self.settings))
+        columns = [name for name in self.model.columns if name != BASE_COLUMN]
+        pairs = [paired_difference(losses, name) for name in columns]
+        return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
+
+
+def _column(name: str, settings: Mapping[str, AdapterSettings]) -> dict[str, Any]:
+    """A column as the document names it."""
+    own = settings.get(name, AS_TRAINED)
+    return {"name": name, "strength": own.strength, "layers_off": sorted(own.layers_off)}
 
 
 def _add_checks(
@@ -149,6 +241,7 @@ def _add_checks(
     check: Check,
     expect: str,
 ) -> None:
+    """Whether each answer passes, and what was expected, in place."""
     from lora_engine.compare.scoring.set_report import check_answers
 
     rows = check_answers(cases, answered, check, expect)
@@ -158,57 +251,12 @@ def _add_checks(
             answer["passes"] = verdict.passes
 
 
-def _add_tokens(
-    document: dict[str, Any],
-    model: ComparisonModel,
-    system: str,
-    conversation: bool,
-    uses: Mapping[str, AdapterSettings],
-) -> None:
-    """Each answer scored token by token under every column, in place; an empty one has none."""
-    from lora_engine.compare.scoring.token_comparison import compare_tokens
-    from lora_engine.data import Message
-
-    opening = [Message("system", system)] if system.strip() else []
-    histories = {name: list(opening) for name in model.columns}
+def _print(document: Mapping[str, Any], settings: Mapping[str, AdapterSettings]) -> None:
     for item in document["prompts"]:
+        typer.echo(f"\n{item['prompt']}")
         for answer in item["answers"]:
-            history = histories[answer["name"]] if conversation else list(opening)
-            history.append(Message("user", item["prompt"]))
-            text = answer["text"]
-            answer["detail"] = asdict(compare_tokens(model, history, text, uses)) if text else None
-            history.append(Message("assistant", text))
-
-
-def _held_out(
-    engine: Engine,
-    model: ComparisonModel,
-    adapters: Sequence[str],
-    uses: Mapping[str, AdapterSettings],
-) -> list[Mapping[str, Any]]:
-    """Base and adapters on the rows that the first adapter never saw, paired."""
-    from lora_engine.compare.prompts.held_out_rows import held_out_rows, training_spec_of
-    from lora_engine.compare.scoring.held_out_loss import paired_difference, row_losses
-    from lora_engine.data import tokenize_rows
-
-    if not adapters:
-        raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
-    settings: Settings = engine.settings
-    folder = engine.adapters.get(adapters[0]).path
-    rows = held_out_rows(folder, settings)[:MAX_HELD_OUT]
-    length = training_spec_of(folder).optimization.max_length
-    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
-    losses = list(row_losses(model, tokenized, adapter_settings=uses))
-    pairs = [paired_difference(losses, name) for name in model.columns if name != BASE_COLUMN]
-    return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
-
-
-def _print(document: Mapping[str, Any], uses: Mapping[str, AdapterSettings]) -> None:
-    for asked in document["prompts"]:
-        typer.echo(f"\n{asked['prompt']}")
-        for answer in asked["answers"]:
             verdict = {True: " [passes]", False: " [fails]"}.get(answer.get("passes"), "")
-            heading = uses.get(answer["name"], AS_TRAINED).label(answer["name"])
+            heading = settings.get(answer["name"], AS_TRAINED).label(answer["name"])
             typer.echo(f"  {heading}: {answer['text']}{verdict}")
             for token in (answer.get("detail") or {}).get("tokens", ()):
                 shown = "  ".join(

@@ -1,19 +1,12 @@
 """Compare a base model with its adapters: one base in memory, all columns from one batch.
 
-sampling.py   how the next token is chosen, the same for every column
-cache.py      a key-value cache that grows in place
-use.py        how a column uses its adapter: strength, layers switched off
-mixed.py      several PEFT adapters on one base, each on its own rows of the batch
-decode.py     the decode loop over one batch of rows
-prompts.py    messages to token ids, with the checks that a prompt needs
-shared.py     the base model in memory, with the adapters beside it
-model.py      ComparisonModel: named columns over a shared base; streamed answers
-progress.py   what a person sees of answers in the making
-pool.py       keeps the last base loaded between callers
-prompt_set.py many prompts at once (`compare_prompts`)
-scoring.py    log-probabilities of a given text under every column
-tokens.py     an answer token by token; strength curve; layers switched off
-heldout.py    loss on held-out rows, paired, with an interval
-checks.py     exact match, contains, JSON, regular expression
-integrity.py  proof that the base column is the base
+prompts/    from a person's text, a file or an adapter's own data to token ids
+generate/   the base with its adapters injected, and every column's answer from one batch
+scoring/    what columns think of given texts, losses, checks of answers, proof of the columns
+votes/      blind votes on pairs of answers, and what follows from them
+sessions/   comparisons kept as files, to open again
+service.py  what the engine's façade offers: models kept in memory, checks before loading
+
+A room imports only those above it in this list (a contract in pyproject.toml). Importing any of it
+loads no torch, transformers or peft.
 """

@@ -98,7 +98,7 @@ def _labelled(
     whole = tokenizer(given, **split)
     is_long = len(whole["input_ids"]) > max_length
     kept = tokenizer(given, truncation=True, max_length=max_length, **split) if is_long else whole
-    if row.words:
+    if row.label is None:
         labels = _first_tokens(kept.word_ids(), [number_of[tag] for tag in row.tags])
     else:
         labels = (number_of[row.label],)

@@ -124,8 +124,9 @@ def _row(record: Record, found: str) -> Row:
         raise _BadRow(_no_column(missing, fields))
     if found in ("text", "classification"):
         label = _label(fields["label"], "label") if found == "classification" else None
-        row = Row(record.number, (), _text(fields["text"], "text"), label=label)
-        if not row.text.strip():
+        text = _text(fields["text"], "text")
+        row = Row(record.number, (), text, label=label)
+        if not text.strip():
             raise _BadRow("column 'text' is empty")
     elif found == "token_classification":
         row = _tagged(record)
@@ -248,8 +249,9 @@ def _kind(value: Any) -> str:
         return f"true/false ({value})"
     if isinstance(value, int | float):
         return "NaN" if value != value else f"a number ({_shortened(value)})"  # noqa: PLR0124
-    names = {str: "text", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
+    names = {"str": "text", "list": "a list", "dict": "an object"}
+    kind = type(value).__name__
+    return names.get(kind, kind)
 
 
 def _what_is_there(value: Any) -> str:

@@ -215,7 +215,7 @@ def _labelled_example(
 ) -> PreviewExample:
     """A row to classify; `made` is cut already, so what is behind the limit is not shown."""
     special = set(tokenizer.all_special_ids)
-    names = [tokenizer.decode([token]).strip() for token in made.input_ids[:MAX_SHOWN_TOKENS]]
+    names = [str(tokenizer.decode([token])).strip() for token in made.input_ids[:MAX_SHOWN_TOKENS]]
     tagged = made.labels if row.words else [IGNORED] * len(names)
     tokens = tuple(
         PreviewToken(f"{name} ", token, label != IGNORED, token in special, True)

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.compare.generate.prompt_set import PromptAnswers, answer_prompts_with_ticks
-from lora_engine.compare.prompts.held_out_rows import held_out_rows, training_spec_of
+from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
 from lora_engine.compare.prompts.prompt_file import case_from_row, parse_cases, read_cases
 from lora_engine.compare.scoring.set_report import check_answers
 from lora_engine.data import Row
@@ -130,7 +130,7 @@ class _Handlers:
         if not chosen:
             raise EngineError("No adapter is chosen.", "Choose one above.")
         adapter = self.engine.adapters.get(chosen[0]).path
-        return held_out_rows(adapter, self.engine.settings)[:MAX_HELD_OUT]
+        return load_held_out_rows(adapter, self.engine.settings)[:MAX_HELD_OUT]
 
 
 def section(engine: Engine, talk: Talk) -> None:

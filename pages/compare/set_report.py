@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
 from lora_engine.compare.scoring.set_report import ReportRow, as_jsonl
-from lora_engine.compare.scoring.word_diff import word_diff
+from lora_engine.compare.scoring.word_diff import diff_words
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 
@@ -94,7 +94,7 @@ def _difference(row: ReportRow, title: Title) -> str:
 
 def _marked(before: str, after: str) -> str:
     parts = []
-    for piece in word_diff(before, after):
+    for piece in diff_words(before, after):
         tag = TAGS.get(piece.kind)
         text = escape(piece.text)
         parts.append(f"<{tag}>{text}</{tag}>" if tag else text)

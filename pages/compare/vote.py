@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.prompts.question_sets import QuestionSet, draw_question
+from lora_engine.compare.prompts.suggestions import QuestionSet, draw_question
 from lora_engine.compare.votes.blind_pair import LEFT, RIGHT, answer_pair, contestant, draw_pair
 from lora_engine.compare.votes.bradley_terry import win_chance
 from lora_engine.compare.votes.standings import Standing, standings

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from lora_engine.compare.generate import decode
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
+from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data import Message
 from tests.compare_models import ARCHITECTURES, byte_tokenizer, save_adapter, save_base
 
@@ -24,7 +24,7 @@ def generated(base, adapter, messages, new_tokens, **choices) -> list[int]:
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32).eval()
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter).eval()
-    (prompt,) = prompt_tokens([messages], byte_tokenizer(), None, template_is_ours=True)
+    (prompt,) = encode_prompts([messages], byte_tokenizer(), None, template_is_ours=True)
     output = model.generate(
         input_ids=torch.tensor([prompt]),
         attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),

@@ -64,6 +64,6 @@ def test_distinct_logits_give_the_reference_draw(values, temperature, top_p, see
 def test_the_penalty_only_lowers_tokens_seen(prompt, penalty):
     logits = torch.linspace(-3, 3, 7)[None]
     chooser = TokenChooser(Sampling(repetition_penalty=penalty), [prompt], 7)
-    lowered = chooser._penalised(logits)[0]
+    lowered = chooser._penalised(logits, chooser._seen)[0]
     for token in range(7):
         assert (lowered[token] < logits[0, token]) == (token in prompt and logits[0, token] != 0)

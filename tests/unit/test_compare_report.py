@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lora_engine.compare.generate.prompt_set import Answer, PromptAnswers
 from lora_engine.compare.prompts.prompt_file import PromptCase
 from lora_engine.compare.scoring.set_report import as_jsonl, check_answers
-from lora_engine.compare.scoring.word_diff import MAX_WORDS, Piece, word_diff
+from lora_engine.compare.scoring.word_diff import MAX_WORDS, Piece, diff_words
 from pages.compare import set_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -21,7 +21,7 @@ ANSWERED = [
 
 
 def test_the_pieces_name_what_changed():
-    assert word_diff("the sky is blue.", "the sea is blue!") == (
+    assert diff_words("the sky is blue.", "the sea is blue!") == (
         Piece("same", "the "),
         Piece("gone", "sky"),
         Piece("new", "sea"),
@@ -33,14 +33,14 @@ def test_the_pieces_name_what_changed():
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_the_pieces_join_to_both_texts(before, after):
-    pieces = word_diff(before, after)
+    pieces = diff_words(before, after)
     assert "".join(piece.text for piece in pieces if piece.kind != "new") == before
     assert "".join(piece.text for piece in pieces if piece.kind != "gone") == after
 
 
 def test_a_very_long_answer_is_not_matched_word_by_word():
     long = "a b " * MAX_WORDS
-    assert [piece.kind for piece in word_diff(long, "short")] == ["gone", "new"]
+    assert [piece.kind for piece in diff_words(long, "short")] == ["gone", "new"]
 
 
 def test_a_row_is_checked_against_its_own_answer_else_the_common_one():

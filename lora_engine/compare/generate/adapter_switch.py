@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lora_engine.adapters.config import AdapterConfig
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows, MixedLoraLayer
@@ -18,7 +18,7 @@ from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_peft
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraModel, PeftModel
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -53,9 +53,8 @@ class AdapterSwitch:
                 f"weights have no counterpart, such as {left_out[0]}.",
                 "Copy the adapter again from where it was saved, or train it again.",
             )
-        peft = self._injected()
-        peft.eval()
-        peft.base_model.disable_adapter_layers()
+        self._injected().eval()
+        self._tuner().disable_adapter_layers()
         self._wrap_new_layers()
         if config.modules_to_save or any(layer.is_special(name) for layer in self._layers):
             self._own_pass.add(name)
@@ -107,6 +106,9 @@ class AdapterSwitch:
         assert self._peft is not None, "no adapter was injected yet"
         return self._peft
 
+    def _tuner(self) -> LoraModel:
+        return cast("LoraModel", self._injected().base_model)
+
     def _inject(self, name: str, folder: Path, config: AdapterConfig):
         """Inject and load; PEFT's report of the keys that found no place."""
         import_peft()
@@ -123,19 +125,18 @@ class AdapterSwitch:
     def _discard(self, name: str) -> None:
         if self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
-            self._peft.base_model.disable_adapter_layers()
+            self._tuner().disable_adapter_layers()
 
     @contextmanager
     def _through_peft(self, adapter: str) -> Iterator[None]:
-        peft = self._injected()
-        peft.set_adapter(adapter, inference_mode=True)
-        peft.base_model.enable_adapter_layers()
+        self._injected().set_adapter(adapter, inference_mode=True)
+        self._tuner().enable_adapter_layers()
         for layer in self._layers:
             layer.left_to_peft = True
         try:
             yield
         finally:
-            peft.base_model.disable_adapter_layers()
+            self._tuner().disable_adapter_layers()
             for layer in self._layers:
                 layer.left_to_peft = False
 

@@ -1,4 +1,4 @@
-"""What a person sees of answers in the making: text, counts, speeds."""
+"""Answers while they are generated, as a person sees them: text, counts, speeds."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+AnswerEnd = FinishReason | Literal["failed"]
+
+
 @dataclass(frozen=True)
 class ColumnProgress:
     """One answer so far. `finished` is None while it grows, then why it ended.
 
-    "failed" is for a column on another server, with what went wrong in `problem`.
-
-    tokens_per_s counts from the first token on; first_token_s from the call. prompt_tokens is
-    the length of the conversation before the answer.
+    tokens_per_s counts from the first token on; first_token_s from the call. prompt_tokens is the
+    length of the conversation before the answer. Only a column on another server ends as
+    "failed", and then `problem` says what went wrong.
     """
 
     text: str
     tokens: int
     prompt_tokens: int
     tokens_per_s: float
-    finished: FinishReason | Literal["failed"] | None
+    finished: AnswerEnd | None
     first_token_s: float | None
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class AnswerProgress:
+    """Every column's answer so far; elapsed_s counts from the call."""
+
     columns: Mapping[str, ColumnProgress]
     elapsed_s: float
 
@@ -43,7 +47,7 @@ class AnswerProgress:
 
 
 class ProgressReporter:
-    """Turns rows into what a person sees: text, counts and speeds."""
+    """Turns the rows of a decode batch into progress; decodes a text only when it has grown."""
 
     def __init__(self, rows: Mapping[str, DecodeRow], tokenizer: PreTrainedTokenizerBase) -> None:
         self._rows = rows
@@ -57,7 +61,7 @@ class ProgressReporter:
 
     def _column(self, name: str, row: DecodeRow) -> ColumnProgress:
         speed, first = 0.0, None
-        if row.first_token_at is not None:
+        if row.first_token_at is not None and row.last_token_at is not None:
             first = row.first_token_at - self._started
             elapsed = row.last_token_at - row.first_token_at
             speed = (len(row.tokens) - 1) / elapsed if elapsed > 0 else 0.0
@@ -75,9 +79,10 @@ class ProgressReporter:
         tokens = len(row.tokens)
         known, text = self._texts.get(name, (-1, ""))
         if known != tokens or row.finished:
-            text = self._tokenizer.decode(
+            decoded = self._tokenizer.decode(
                 row.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
+            text = str(decoded)  # its stubs allow a list too, for a batch
             self._texts[name] = (tokens, text)
         # A character whose bytes are not all here yet ends the text as U+FFFD.
         return text if row.finished else text.rstrip("\ufffd")

@@ -32,7 +32,7 @@ from lora_engine.compare.generate.decode import DecodeRow
 from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import SharedBase
-from lora_engine.compare.prompts.prompt_tokens import prompt_tokens
+from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 
@@ -122,7 +122,7 @@ class ComparisonModel:
 
         Raises EngineError for one that cannot be answered.
         """
-        return prompt_tokens(
+        return encode_prompts(
             conversations,
             self.shared.tokenizer,
             self.shared.context_length,

@@ -8,13 +8,17 @@ layers with a sliding window: the attention mask alone decides what such a layer
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     import torch
     from transformers.cache_utils import Cache
 
-BLOCK = 128
+BLOCK = 128  # positions: buffers grow in whole blocks
+
+
+class _RowLayer(Protocol):
+    def keep_rows(self, rows: torch.Tensor) -> None: ...
 
 
 def growing_cache(layers: int) -> Cache:
@@ -26,8 +30,8 @@ def growing_cache(layers: int) -> Cache:
 
 
 def keep_rows(cache: Cache, rows: torch.Tensor) -> None:
-    """Forget every row of the batch but `rows`, in all layers."""
-    for layer in cache.layers:
+    """Drop every row of the batch but `rows`, indices (kept,), in all layers."""
+    for layer in cast("list[_RowLayer]", cache.layers):
         layer.keep_rows(rows)
 
 
@@ -36,20 +40,24 @@ def _growing_layer_class() -> type:
     from transformers.cache_utils import CacheLayerMixin
 
     class GrowingLayer(CacheLayerMixin):
-        """One layer's keys and values, (rows, heads, positions, head size)."""
+        """One layer's keys and values, (rows, heads, capacity, head size), filled to `length`."""
 
         is_sliding = False
         length = 0
 
         def lazy_initialization(self, key_states, value_states) -> None:
+            """Empty buffers shaped and typed like these, (rows, heads, n, head size) each."""
             self.dtype, self.device = key_states.dtype, key_states.device
             self.keys = key_states[:, :, :0]
             self.values = value_states[:, :, :0]
             self.is_initialized = True
 
         def update(self, key_states, value_states, *args, **kwargs):
+            """Append n positions; views of all positions so far, for attention to read."""
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
+            assert self.keys is not None
+            assert self.values is not None
             start, stop = self.length, self.length + key_states.shape[-2]
             if stop > self.keys.shape[-2]:
                 self.keys = _with_room(self.keys, start, stop)
@@ -60,7 +68,7 @@ def _growing_layer_class() -> type:
             return self.keys[:, :, :stop], self.values[:, :, :stop]
 
         def keep_rows(self, rows) -> None:
-            if self.is_initialized:
+            if self.keys is not None and self.values is not None:
                 self.keys = self.keys.index_select(0, rows)
                 self.values = self.values.index_select(0, rows)
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 
 if TYPE_CHECKING:
     import torch
-    from peft.tuners.lora import LoraLayer
     from torch import nn
 
 MAX_FACTORS = 8
@@ -36,10 +35,11 @@ class AdapterRows:
 class MixedLoraLayer:
     """Replaces the `forward` of one of PEFT's LoRA modules, which keeps its parameters.
 
-    number: the layer's number in the model, None outside the numbered layers.
+    module: a LoraLayer that is an nn.Module too; PEFT has no one type for these. number: of the
+    layer in the model, None outside the numbered layers.
     """
 
-    def __init__(self, module: LoraLayer, number: int | None) -> None:
+    def __init__(self, module: Any, number: int | None) -> None:
         self.module = module
         self.left_to_peft = False  # while PEFT's own forward computes the adapter
         self._base_forward = _fast_forward(module.get_base_layer())

@@ -1,9 +1,9 @@
 """A column on another server that speaks OpenAI's chat API: vLLM, Ollama, `transformers serve`.
 
-The key lives in this process's memory alone: it is in no log, page, session or export, and it is
-taken out of what the server says. Only the address the person gave is called: no redirect is
-followed, no proxy of the environment used. Generation is the server's own: whether it honours the
-seed, and what it calls a token, is not known here.
+The key lives in this process's memory alone: no log, page, session or export holds it, and it is
+taken out of the server's messages. Only the address that the person gave is called: redirects are
+not followed and proxies of the environment not used. Whether the server honours the seed, and what
+it counts as a token, is not known here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.answer_progress import ColumnProgress
+from lora_engine.compare.generate.answer_progress import AnswerEnd, ColumnProgress
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
@@ -28,12 +28,15 @@ MAX_ANSWER_BYTES = 4_000_000
 MAX_LINE_BYTES = 1_000_000
 CONNECT_S, READ_S = 5.0, 60.0
 MAX_SERVERS = 32
-ENDINGS = {"length": "token limit"}
+ENDINGS: dict[str, AnswerEnd] = {"length": "token limit"}
 
 
 @dataclass(frozen=True)
 class RemoteServer:
-    """url: the API's base address, such as http://127.0.0.1:8000/v1. The key is never shown."""
+    """A model on another server.
+
+    url: the API's base address, such as http://127.0.0.1:8000/v1. The key is never shown.
+    """
 
     url: str
     model: str
@@ -93,6 +96,7 @@ class RemoteServers:
         return server
 
     def find(self, server_id: str) -> RemoteServer | None:
+        """None where it was forgotten, as after a restart."""
         return self._servers.get(server_id)
 
 
@@ -107,8 +111,9 @@ class RemoteAnswer:
         self._text: list[str] = []
         self._tokens: int | None = None
         self._prompt_tokens = 0
-        self._first_at = self._last_at = None
-        self._finished: str | None = None
+        self._first_at: float | None = None
+        self._last_at: float | None = None
+        self._finished: AnswerEnd | None = None
         self._problem: str | None = None
         self._stopped = StopSignal()
         self._started = time.perf_counter()
@@ -121,19 +126,25 @@ class RemoteAnswer:
             self._finished = "stopped"
 
     def progress(self) -> ColumnProgress:
+        """The answer so far; a piece of the stream counts as a token until the server counts."""
         tokens = len(self._text) if self._tokens is None else self._tokens
-        first = speed = None
-        if self._first_at is not None:
+        first, speed = None, 0.0
+        if self._first_at is not None and self._last_at is not None:
             first = self._first_at - self._started
             elapsed = self._last_at - self._first_at
             speed = (tokens - 1) / elapsed if elapsed > 0 else 0.0
         return ColumnProgress(
-            text="".join(self._text), tokens=tokens, prompt_tokens=self._prompt_tokens,
-            tokens_per_s=speed or 0.0, finished=self._finished, first_token_s=first,
+            text="".join(self._text),
+            tokens=tokens,
+            prompt_tokens=self._prompt_tokens,
+            tokens_per_s=speed,
+            finished=self._finished,
+            first_token_s=first,
             problem=self._problem,
-        )  # fmt: skip
+        )
 
     def _run(self) -> None:
+        ending: AnswerEnd
         try:
             ending = self._read()
         except EngineError as error:
@@ -141,14 +152,14 @@ class RemoteAnswer:
         if self._finished is None:
             self._finished = ending
 
-    def _read(self) -> str:
+    def _read(self) -> AnswerEnd:
         """Collect the answer; why it ended."""
-        ending = "end"
+        ending: AnswerEnd = "end"
         for event in _events(self._server, self._body, self._stopped):
             usage = event.get("usage")
             if isinstance(usage, dict):
                 self._tokens = _count(usage.get("completion_tokens"), self._tokens)
-                self._prompt_tokens = _count(usage.get("prompt_tokens"), 0)
+                self._prompt_tokens = _count(usage.get("prompt_tokens"), 0) or 0
             choices = event.get("choices")
             choice = choices[0] if isinstance(choices, list) and choices else {}
             delta = choice.get("delta") if isinstance(choice, dict) else None

@@ -71,7 +71,7 @@ class TokenChooser:
 
         self.sampling = sampling
         self._random = random.Random(sampling.seed)
-        self._seen = None
+        self._seen: torch.Tensor | None = None  # (rows, vocabulary)
         if sampling.repetition_penalty != 1.0:
             self._seen = torch.zeros((len(prompts), vocabulary), dtype=torch.bool)
             for row, prompt in enumerate(prompts):
@@ -80,26 +80,35 @@ class TokenChooser:
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """logits (rows, vocabulary) to token ids (rows,)."""
         if self._seen is not None:
-            logits = self._penalised(logits)
+            self._seen = self._seen.to(logits.device)
+            logits = self._penalised(logits, self._seen)
         chosen = logits.argmax(-1) if self.sampling.temperature == 0.0 else self._drawn(logits)
         if self._seen is not None:
-            self._seen.scatter_(1, chosen[:, None].to(self._seen.device), True)
+            self._seen.scatter_(1, chosen[:, None], True)
         return chosen
 
     def keep_rows(self, rows: torch.Tensor) -> None:
+        """Drop every row but these (indices, (kept,)); the uniform numbers go on for the rest."""
         if self._seen is not None:
             self._seen = self._seen[rows.to(self._seen.device)]
 
-    def _penalised(self, logits: torch.Tensor) -> torch.Tensor:
+    def _penalised(self, logits: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """Logits and seen, (rows, vocabulary) each: tokens in the conversation made less likely.
+
+        A logit is divided or multiplied by the penalty, whichever lowers it (arXiv 1909.05858).
+        """
         import torch
 
-        self._seen = self._seen.to(logits.device)
         penalty = self.sampling.repetition_penalty
         lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
-        return torch.where(self._seen, lowered, logits)
+        return torch.where(seen, lowered, logits)
 
     def _drawn(self, logits: torch.Tensor) -> torch.Tensor:
-        """Inverse-CDF sampling from the nucleus: the first token at which the sum passes u."""
+        """Inverse-CDF sampling from the nucleus: the first token at which the sum passes u.
+
+        logits (rows, vocabulary) to token ids (rows,). One u for all rows, so that two columns with
+        equal distributions draw the same token.
+        """
         import torch
 
         scaled = logits.float() / self.sampling.temperature
@@ -109,7 +118,8 @@ class TokenChooser:
         probabilities = probabilities.masked_fill(total - probabilities >= self.sampling.top_p, 0.0)
         total = probabilities.cumsum(-1)
         threshold = self._random.random() * total[:, -1:]
-        position = torch.searchsorted(total, threshold, right=True)
+        position = torch.searchsorted(total, threshold, right=True)  # (rows, 1)
+        # Rounding can leave u at the total itself: then the last token of the nucleus is meant.
         last_in_nucleus = (total < total[:, -1:]).sum(-1, keepdim=True)
         position = torch.minimum(position, last_in_nucleus)
         return order.gather(-1, position)[:, 0]

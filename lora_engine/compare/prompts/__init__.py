@@ -1,1 +1,35 @@
-"""TODO."""
+"""Where prompts come from, and how they become token ids. Knows no model and no adapter's weights.
+
+prompt_tokens      messages to token ids, with the checks that a prompt needs
+prompt_file        prompts from a file or a field, each with what is expected
+held_out_rows      the rows that an adapter was not trained on, from its provenance
+general_questions  questions with answers that no adapter was trained for
+suggestions        three prompts to click, and questions drawn for blind votes
+"""
+
+from lora_engine.compare.prompts.general_questions import general_rows
+from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
+from lora_engine.compare.prompts.prompt_file import (
+    PromptCase,
+    case_from_row,
+    parse_cases,
+    read_cases,
+    read_prompts,
+)
+from lora_engine.compare.prompts.prompt_tokens import encode_prompts
+from lora_engine.compare.prompts.suggestions import QuestionSet, draw_question, suggested_prompts
+
+__all__ = [
+    "PromptCase",
+    "QuestionSet",
+    "case_from_row",
+    "draw_question",
+    "general_rows",
+    "load_held_out_rows",
+    "parse_cases",
+    "encode_prompts",
+    "read_cases",
+    "read_prompts",
+    "suggested_prompts",
+    "training_spec_of",
+]

@@ -18,7 +18,7 @@ from lora_engine.starter import DATASET_NAMES, heldout_path
 STARTER_PREFIX = "starter:"
 
 
-def held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
+def load_held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
     """Rows of the adapter's own data that it never saw, in the order of the file.
 
     Raises NotFound where the adapter does not say what it was trained on, or kept nothing apart;

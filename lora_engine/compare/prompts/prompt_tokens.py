@@ -26,7 +26,7 @@ MAX_CHARACTERS = 400_000
 ROLES = ("system", "user", "assistant")
 
 
-def prompt_tokens(
+def encode_prompts(
     conversations: Sequence[Sequence[Message]],
     tokenizer: PreTrainedTokenizerBase,
     limit: int | None,
@@ -73,11 +73,13 @@ def _rendered(
         ]
         return render(template, asked)
     return [
-        tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            chat_template=template.source,
-            add_generation_prompt=True,
-            tokenize=False,
+        str(
+            tokenizer.apply_chat_template(
+                [{"role": message.role, "content": message.content} for message in messages],
+                chat_template=template.source,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
         )
         for messages in conversations
     ]

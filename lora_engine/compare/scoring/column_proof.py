@@ -107,7 +107,7 @@ def _column_logits(
     """Logits (1, positions, vocabulary) of each key, the plain ones from one batch."""
     switch = model.shared.switch
     together = [key for key in keys if not switch.needs_own_pass(key)]
-    found = {}
+    found: dict[str | None, torch.Tensor] = {}
     slices = [AdapterRows(AdapterVariant(key), row, row + 1) for row, key in enumerate(together)]
     with switch.applied(slices):
         logits = model.shared.model(input_ids=ids.repeat(len(together), 1)).logits

@@ -102,7 +102,7 @@ def compare_tokens(
     top = {name: _alternatives(model, by_column[name]) for name in columns}
     details = tuple(
         TokenDetail(
-            text=model.shared.tokenizer.decode([token], clean_up_tokenization_spaces=False),
+            text=_token_text(model, token),
             log_probability={name: float(scores[name][index]) for name in columns},
             alternatives={name: top[name][index] for name in columns},
             kl_from_base={name: float(kl[name][index]) for name in adapters},
@@ -183,23 +183,31 @@ def _scored(
 
 
 def _kl(adapted: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-    """D(adapted ‖ base) at each position, (positions,)."""
+    """D(adapted ‖ base) at each position, (positions,), from logits (positions, vocabulary).
+
+    Rounding can make it slightly negative where the two agree, which no divergence is: clamped.
+    """
     adapted, base = adapted.log_softmax(-1), base.log_softmax(-1)
     return (adapted.exp() * (adapted - base)).sum(-1).clamp_(min=0.0)
 
 
 def _alternatives(model: ComparisonModel, logits: torch.Tensor) -> list[tuple[Alternative, ...]]:
+    """The likeliest tokens at each position, from logits (positions, vocabulary)."""
     probabilities, tokens = logits.softmax(-1).topk(min(TOP, logits.shape[-1]))
-    decode = model.shared.tokenizer.decode
     return [
         tuple(
-            Alternative(decode([token], clean_up_tokenization_spaces=False), probability)
+            Alternative(_token_text(model, token), probability)
             for token, probability in zip(ids, values, strict=True)
         )
         for ids, values in zip(tokens.tolist(), probabilities.tolist(), strict=True)
     ]
 
 
+def _token_text(model: ComparisonModel, token: int) -> str:
+    return str(model.shared.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
 def _first_difference(adapted: torch.Tensor, base: torch.Tensor) -> int | None:
+    """The first position at which the likeliest tokens differ; logits (positions, vocabulary)."""
     different = (adapted.argmax(-1) != base.argmax(-1)).nonzero()
     return int(different[0]) if len(different) else None

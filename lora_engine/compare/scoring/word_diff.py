@@ -19,14 +19,14 @@ class Piece:
     text: str
 
 
-def word_diff(before: str, after: str) -> tuple[Piece, ...]:
+def diff_words(before: str, after: str) -> tuple[Piece, ...]:
     """The pieces in order; those not `new` join to `before`, those not `gone` to `after`.
 
     Texts of more than 2,000 words are given whole, as gone and new.
     """
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     if max(len(old), len(new)) > MAX_WORDS:
-        return tuple(_piece(kind, [text]) for kind, text in (("gone", before), ("new", after)))
+        return tuple(piece for piece in (Piece("gone", before), Piece("new", after)) if piece.text)
     pieces: list[Piece] = []
     for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
