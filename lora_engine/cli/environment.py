@@ -1,8 +1,7 @@
-"""Commands that say what is here: doctor, models, adapters, datasets, preview."""
+"""Commands that show what this machine has: doctor, models, adapters, datasets, preview."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,11 +10,10 @@ import typer
 from lora_engine.adapters.library import list_adapters, list_unreadable_adapters
 from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, print_json, print_table
+from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.doctor import run_checks
-from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec
 
@@ -80,23 +78,20 @@ def datasets(json: JsonFlag = False) -> None:
 
 def delete_dataset(
     name: Annotated[str, typer.Argument(help="The uploaded dataset, as `datasets` lists it.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    yes: YesFlag = False,
 ) -> None:
     """Delete an uploaded dataset. Runs that were trained on it keep what they made."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise EngineError(f"{name} would be deleted for good.", "Give --yes to do it.")
-        typer.confirm(f"Delete {name} for good?", abort=True, err=True)
+    output.confirm_deletion(name, yes)
     delete_upload(name, load_settings())
     typer.echo(f"{name}  deleted")
 
 
 def preview(
-    dataset: Annotated[str, typer.Argument(help="starter:NAME, a file, or a hub id.")],
+    dataset: Annotated[str, typer.Argument(help=field_help(DatasetSpec, "source"))],
     base: Annotated[str, typer.Option(help="The base model whose tokenizer is used.")] = "starter",
     n: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 3,
     max_length: Annotated[
-        int, typer.Option(min=8, help="Tokens of a row that are used.")
+        int, typer.Option(min=8, help=field_help(OptimizationSpec, "max_length"))
     ] = OptimizationSpec().max_length,
     json: JsonFlag = False,
 ) -> None:

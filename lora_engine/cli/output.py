@@ -1,4 +1,4 @@
-"""How commands print: one JSON document, or lines for a person. Knows no command."""
+"""What the commands share: printing JSON or lines, help from the spec, asking. Knows no command."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+
+from lora_engine.errors import EngineError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+YesFlag = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 
 
 def print_json(document: Any) -> None:
@@ -28,8 +32,25 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
         typer.echo("  ".join(padded).rstrip())
 
 
+def field_help(section: type[BaseModel], field: str) -> str:
+    """The help text that the spec gives a field."""
+    return section.model_fields[field].description or ""
+
+
+def confirm_deletion(what: str, yes: bool) -> None:
+    """Ask before something is deleted for good, unless the person said `--yes`.
+
+    Raises EngineError where nobody can be asked.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise EngineError(f"This would delete {what} for good.", "Give --yes to do it.")
+    typer.confirm(f"Delete {what} for good?", abort=True, err=True)
+
+
 def note(text: str) -> None:
-    """Something for the person that is not the answer: to standard error."""
+    """Print what is not the answer, for the person, to standard error."""
     typer.echo(text, err=True)
 
 

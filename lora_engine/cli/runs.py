@@ -1,10 +1,7 @@
-"""Commands that start, watch and stop runs, and keep the list of them in order."""
+"""Commands on the list of runs: submit, watch, stop, resume, annotate, reorder, delete."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,17 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, print_json, print_table
-from lora_engine.devices import list_devices
+from lora_engine.cli.output import JsonFlag, YesFlag, print_json, print_table
 from lora_engine.engine import Engine
-from lora_engine.errors import Conflict, EngineError
-from lora_engine.run_folder import RunDirectory, RunResult
-from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
 from lora_engine.runs.service import RunView
-from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.runs.states import RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
-from lora_engine.training.preflight import check_run
 
 POLL_S = 0.2
 
@@ -31,45 +23,19 @@ RunId = Annotated[str, typer.Argument(help="The id that `runs` lists.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (train, submit, runs, show, pause, cancel, resume, delete, note, tag, queue):
+    for command in (submit, runs, show, pause, cancel, resume, delete, note, tag, queue):
         app.command()(command)
 
 
-def train(
-    spec_file: SpecFile,
-    run_dir: Annotated[Path | None, typer.Option(help="Train into this folder.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest valid checkpoint there.")
-    ] = False,
-    json: JsonFlag = False,
-) -> None:
-    """Train in the foreground; Ctrl-C stops after the present step and keeps the adapter."""
-    if resume and run_dir is None:
-        raise EngineError(
-            "--resume needs to know which run.", "Give --run-dir, or use `resume ID`."
-        )
-    result = _train_listed(spec_file) if run_dir is None else _train_in(run_dir, spec_file, resume)
-    if result.error is not None and result.error.is_bug:
-        output.note(f"{result.error.problem}\n{result.error.remedy}")
-        raise typer.Exit(1)
-    if result.error is not None:
-        raise EngineError(result.error.problem, result.error.remedy)
-    if json:
-        print_json(result.model_dump())
-    else:
-        loss = "-" if result.train_loss is None else f"{result.train_loss:.4f}"
-        typer.echo(f"{result.state} after {result.steps} steps, mean training loss {loss}")
-
-
 def submit(spec_file: SpecFile, json: JsonFlag = False) -> None:
-    """Queue a run; it goes on when this command has ended."""
-    engine = _engine()
+    """Queue a run, which goes on after this command has ended."""
+    engine = open_engine()
     _print_run(engine.runs.submit(read_spec(spec_file)), json)
 
 
 def runs(json: JsonFlag = False) -> None:
     """List the runs, newest first."""
-    engine = _engine()
+    engine = open_engine()
     views = engine.runs.list()
     if json:
         print_json([_summary(view) for view in views])
@@ -94,7 +60,7 @@ def runs(json: JsonFlag = False) -> None:
 
 def show(run_id: RunId, json: JsonFlag = False) -> None:
     """Show one run, and the shell command that trains the same again."""
-    engine = _engine()
+    engine = open_engine()
     view, command = engine.runs.get(run_id), engine.runs.shell_command(run_id)
     if json:
         print_json({**_whole(view), "command": command})
@@ -104,39 +70,29 @@ def show(run_id: RunId, json: JsonFlag = False) -> None:
 
 
 def cancel(run_id: RunId, json: JsonFlag = False) -> None:
-    """Ask a run to stop; it saves what it has first."""
-    engine = _engine()
+    """Ask a run to save its adapter and stop; wait until it has."""
+    engine = open_engine()
     engine.runs.cancel(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
 def pause(run_id: RunId, json: JsonFlag = False) -> None:
-    """Ask a run to save a checkpoint and stop, to be resumed later."""
-    engine = _engine()
+    """Ask a run to save a checkpoint and stop, to be resumed later; wait until it has."""
+    engine = open_engine()
     engine.runs.pause(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
 def resume(run_id: RunId, json: JsonFlag = False) -> None:
-    """Go on with a run that was paused, interrupted, failed or was cancelled."""
-    engine = _engine()
+    """Resume a run that was paused, interrupted or cancelled, or that failed."""
+    engine = open_engine()
     _print_run(engine.runs.resume(run_id), json)
 
 
-def delete(
-    run_id: RunId,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
-    json: JsonFlag = False,
-) -> None:
+def delete(run_id: RunId, yes: YesFlag = False, json: JsonFlag = False) -> None:
     """Delete a run that is over, with its checkpoints and its adapter."""
-    engine = _engine()
-    name = engine.runs.get(run_id).record.name
-    if not yes:
-        if not sys.stdin.isatty():
-            raise EngineError(
-                f"Run {run_id} ({name}) would be deleted for good.", "Give --yes to do it."
-            )
-        typer.confirm(f"Delete run {run_id} ({name}) for good?", abort=True, err=True)
+    engine = open_engine()
+    output.confirm_deletion(f"run {run_id} ({engine.runs.get(run_id).record.name})", yes)
     engine.runs.delete(run_id)
     if json:
         print_json({"id": run_id, "state": "deleted"})
@@ -149,8 +105,8 @@ def note(
     text: Annotated[str, typer.Argument(help="The note; an empty one removes it.")],
     json: JsonFlag = False,
 ) -> None:
-    """Write a note to a run."""
-    engine = _engine()
+    """Set the note of a run."""
+    engine = open_engine()
     _print_run(engine.runs.annotate(run_id, text, engine.runs.get(run_id).record.tags), json)
 
 
@@ -160,19 +116,19 @@ def tag(
     json: JsonFlag = False,
 ) -> None:
     """Set the tags of a run."""
-    engine = _engine()
+    engine = open_engine()
     _print_run(engine.runs.annotate(run_id, engine.runs.get(run_id).record.note, tags or []), json)
 
 
 def queue(
-    run_id: Annotated[str | None, typer.Argument(help="A run that waits.")] = None,
+    run_id: Annotated[str | None, typer.Argument(help="A waiting run, to move it.")] = None,
     places: Annotated[
         int, typer.Option("--by", help="Places to move it: negative starts it earlier.")
     ] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """List the runs that wait in the order in which they will start, or move one."""
-    engine = _engine()
+    """List the waiting runs in the order in which they will start, or move one of them."""
+    engine = open_engine()
     order = engine.runs.queue() if run_id is None else engine.runs.move_in_queue(run_id, places)
     if json:
         print_json(order)
@@ -180,7 +136,8 @@ def queue(
         print_table(("place", "id"), ((str(place), one) for place, one in enumerate(order, 1)))
 
 
-def _engine() -> Engine:
+def open_engine() -> Engine:
+    """The engine over the person's settings, after one look at the workers."""
     engine = Engine(load_settings())
     engine.runs.refresh()
     return engine
@@ -191,68 +148,6 @@ def _when_stopped(engine: Engine, run_id: str) -> RunView:
         time.sleep(POLL_S)
         engine.runs.refresh()
     return engine.runs.get(run_id)
-
-
-def _train_listed(spec_file: Path) -> RunResult:
-    """Train as a run of the list, so that the dashboard and `compare` know it."""
-    engine = _engine()
-    run_id = engine.runs.submit(read_spec(spec_file)).id
-    output.note(f"run {run_id} in {engine.runs.directory(run_id).path}")
-    signal.signal(signal.SIGINT, lambda *_: engine.runs.cancel(run_id))
-    signal.signal(signal.SIGTERM, lambda *_: engine.runs.cancel(run_id))
-    shown = 0
-    while engine.runs.get(run_id).record.state in (RunState.QUEUED, *ACTIVE):
-        shown = _follow_log(engine.runs.directory(run_id), shown)
-        time.sleep(POLL_S)
-        engine.runs.refresh()
-    _follow_log(engine.runs.directory(run_id), shown)
-    result = engine.runs.get(run_id).result
-    return result or _no_result(engine.runs.directory(run_id), engine.runs.get(run_id).record.state)
-
-
-def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
-    """Train into a folder of the person's own, outside the list."""
-    settings = load_settings()
-    spec = read_spec(spec_file)
-    check_run(spec, settings)
-    directory = RunDirectory(run_dir.resolve())
-    if directory.metrics_path.exists() and not resume:
-        raise Conflict(
-            f"{run_dir} already holds a run.", "Give --resume to go on, or another folder."
-        )
-    directory.create(spec)
-    device = list_devices(settings)[0]
-    worker = launch(directory, settings, resume, lock_patiently(directory), device)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signal_worker(directory, signal.SIGTERM))
-    shown = 0
-    while worker.poll() is None:
-        shown = _follow_log(directory, shown)
-        try:
-            worker.wait(timeout=POLL_S)
-        except subprocess.TimeoutExpired:
-            continue
-    _follow_log(directory, shown)
-    return directory.result() or _no_result(directory, f"killed (exit status {worker.returncode})")
-
-
-def _no_result(directory: RunDirectory, state: str) -> RunResult:
-    raise EngineError(
-        f"The worker ended without a result: {state}.",
-        f"Its log is {directory.log_path}; the run can be resumed.",
-    )
-
-
-def _follow_log(directory: RunDirectory, shown: int) -> int:
-    """Copy what the worker logged since byte `shown` to standard error."""
-    if not directory.log_path.exists():
-        return shown
-    with directory.log_path.open("rb") as file:
-        file.seek(shown)
-        new = file.read()
-    sys.stderr.write(new.decode("utf-8", "replace"))
-    sys.stderr.flush()
-    return shown + len(new)
 
 
 def _summary(view: RunView) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A run's metrics as a picture needs them: a bounded number of rows, however long the file.
+"""A run's metrics as a figure needs them: a bounded number of rows, however long the file.
 
-A short file is read whole. Of a long one each of as many even stretches gives its first row and
-its first evaluation, found by offset, so a million rows cost what a thousand do. Knows nothing
-of what is drawn.
+A short file is read whole. A long one is cut into equal stretches of bytes, and each gives its
+first row and its first evaluation, so a million rows cost what a thousand do. Knows nothing of
+what is drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EVALUATED = b'"eval_loss": '
 
 
 def read_curve(directory: RunDirectory, points: int = POINTS) -> list[MetricsRow]:
-    """At most about two rows a point, in the order of their steps; the last is always there."""
+    """At most about two rows a point, in the order of their steps, always with the last row."""
     path = directory.metrics_path
     size = path.stat().st_size if path.exists() else 0
     rows = directory.metrics() if size <= READ_WHOLE_BYTES else _sampled(directory, points)
@@ -60,7 +60,7 @@ def _thinned(rows: list[MetricsRow], points: int) -> list[MetricsRow]:
         return rows
     every = -(-len(rows) // points)
     evaluated = [row for row in rows if row.eval_loss is not None]
-    kept = {row.step: row for row in rows[::every]}
-    kept |= {row.step: row for row in evaluated[:: -(-len(evaluated) // points) or 1]}
-    kept[rows[-1].step] = rows[-1]
-    return [kept[step] for step in sorted(kept)]
+    by_step = {row.step: row for row in rows[::every]}
+    by_step |= {row.step: row for row in evaluated[:: -(-len(evaluated) // points) or 1]}
+    by_step[rows[-1].step] = rows[-1]
+    return [by_step[step] for step in sorted(by_step)]

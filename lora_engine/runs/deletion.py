@@ -1,6 +1,6 @@
-"""Deleting a run: struck from the list, its folder moved out of sight whole, then emptied.
+"""Deleting a run: remove it from the list, move its folder away in one rename, then empty that.
 
-A run that waits, goes on, or whose worker still lives is never deleted.
+A run that waits, is active, or whose worker still lives is never deleted.
 """
 
 from __future__ import annotations

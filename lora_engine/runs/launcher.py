@@ -1,6 +1,6 @@
 """Starting a worker on this machine, and stopping it by its process group.
 
-The run's lock is taken here and inherited by the worker, so there is no moment in which a
+The caller takes the run's lock and the worker inherits it, so there is no moment in which a
 started run looks dead. The worker leads its own session: closing the server does not reach it.
 """
 
@@ -25,7 +25,7 @@ from lora_engine.settings import Settings, environment_names
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LOCK_PATIENCE_S = 2.0
 
-# What a worker may know of its surroundings; everything else, secrets included, stays outside.
+# The environment variables that a worker gets; the others, secrets among them, stay outside.
 PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
@@ -36,10 +36,10 @@ PASSED_ON = (
 
 
 class WorkerIdentity(BaseModel):
-    """Written into the lock: a process id, and when it began so that the id means one process.
+    """Written into the lock: a process id, with when it started, so that it means one process.
 
-    started: clock ticks since the machine's start, which no change of the clock touches; boot: the
-    kernel's own id for that start.
+    started: in clock ticks since the machine's boot, which no change of the clock touches. boot:
+    the kernel's own id of that boot.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,12 +54,10 @@ def launch(
 ) -> subprocess.Popen:
     """Start the worker of a run on a device, handing it the held `lock`.
 
-    Its output goes to `worker.log`. A GPU is the only one that the worker sees.
+    Its output goes to `worker.log`. The worker sees no other GPU than `device`.
     """
-    command = [
-        sys.executable, "-m", "lora_engine.training.worker", str(directory.path),
-        "--lock-fd", str(lock.descriptor),
-    ]  # fmt: skip
+    module = ["-m", "lora_engine.training.worker"]
+    command = [sys.executable, *module, str(directory.path), "--lock-fd", str(lock.descriptor)]
     if resume:
         command.append("--resume")
     try:
@@ -83,8 +81,8 @@ def launch(
 
 
 def lock_patiently(directory: RunDirectory) -> RunLock:
-    """The run's lock. Raises Conflict where a worker holds it on."""
-    # Somebody who asks whether the run is alive holds the lock for microseconds.
+    """The run's lock. Raises Conflict where a worker keeps it."""
+    # A process that asks whether the run is alive holds the lock for microseconds.
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
         lock = try_lock(directory)
@@ -110,7 +108,7 @@ def signal_worker(directory: RunDirectory, number: signal.Signals) -> bool:
 
 
 def is_stopped(directory: RunDirectory) -> bool:
-    """Whether the worker is there but was stopped from running, by SIGSTOP or a debugger."""
+    """Whether the worker lives but SIGSTOP or a debugger stopped it."""
     pid = _worker_pid(directory)
     try:
         return pid is not None and _stat(pid)[0] in ("T", "t")

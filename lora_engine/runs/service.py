@@ -1,7 +1,7 @@
 """What the engine offers about runs: submit, watch, stop, resume, annotate and delete them.
 
-Every change goes through the store and is followed by one look of the supervisor, so that the
-answer shows what came of it. Knows nothing of how a worker trains.
+Every change goes through the store, and the supervisor looks at the workers right after it, so
+that the answer shows what came of it. Knows nothing of how a worker trains.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_TAGS = 20
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it is shown: its record, the newest metrics and how it ended.
+    """A run as it is shown: its record, its newest metrics and how it ended.
 
     problem: what of it cannot be read, such as a spec of a later program; None for a sound run.
     """
@@ -208,7 +208,7 @@ class Runs:
 
 
 def new_run_id() -> str:
-    """Date and time for the eye, and 40 random bits so that it cannot be guessed."""
+    """Date and time for people to read, and 40 random bits so that nobody can guess it."""
     return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(5)
 
 

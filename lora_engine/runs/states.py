@@ -1,10 +1,11 @@
-"""The states of a run, and which of them go on, can be gone on from, or are over.
+"""The states of a run, and which of them are active, resumable or over.
 
     queued -> running -> finished | failed | interrupted
-                      -> pausing -> paused            (stopped with a checkpoint, to go on later)
+                      -> pausing -> paused            (stopped with a checkpoint, to resume later)
                       -> cancelling -> cancelled
 
-A paused, interrupted, failed or cancelled run can be queued again.
+A paused, interrupted, failed or cancelled run can be queued again. A new state needs a migration
+in `store`, so that an earlier program refuses the list instead of hiding the run.
 """
 
 from __future__ import annotations

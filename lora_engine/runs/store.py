@@ -2,7 +2,7 @@
 
 Every change of state is one compare-and-set UPDATE, so several processes (a server, another
 server, the command line) may act at once and one of them wins. The store knows nothing of
-processes or files; the supervisor brings it the news.
+processes or files; the supervisor tells it what happens to them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ MIGRATIONS = (create_runs, add_queue_places_and_notes)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A row of the list; times are seconds since the epoch.
+    """A row of the list. Times are in seconds since the epoch.
 
     spec: None where this program cannot read it, such as one with a later program's fields;
     `problem` then says why.
@@ -135,10 +135,10 @@ class RunStore:
         after: RunState,
         started_at: float | None = None,
     ) -> bool:
-        """Set the state to `after` if it is one of `before`. False where somebody was faster.
+        """Set the state to `after` if it is one of `before`. False where another was faster.
 
-        started_at: the start that the caller speaks of; a run that was started again since is
-        left alone.
+        started_at: the start that the caller means; a run that was started again since then stays
+        as it is.
         """
         ended = None if after in (RunState.QUEUED, *ACTIVE) else time.time()
         with self._database.transaction() as connection:
@@ -150,7 +150,7 @@ class RunStore:
             return changed.rowcount == 1
 
     def requeue(self, run_id: str) -> bool:
-        """Queue a stopped run behind the others, to resume. False where it is in no such state."""
+        """Queue a stopped run behind the others, to resume. False where it is not resumable."""
         with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
@@ -163,7 +163,7 @@ class RunStore:
     def claim(self, run_id: str, device: str) -> bool:
         """Move a queued run to running on a device that no active run holds.
 
-        False where the device is taken or somebody was faster. The caller holds the run's lock.
+        False where the device is taken or another was faster. The caller holds the run's lock.
         """
         with self._database.transaction() as connection:
             changed = connection.execute(
@@ -175,7 +175,7 @@ class RunStore:
             return changed.rowcount == 1
 
     def swap_in_queue(self, run_id: str, other_id: str) -> bool:
-        """Let two waiting runs change places. False where one of them waits no more."""
+        """Let two waiting runs change places. False where one of them no longer waits."""
         with self._database.transaction() as connection:
             places = dict(
                 connection.execute(
@@ -190,7 +190,7 @@ class RunStore:
             return True
 
     def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> None:
-        """Set what the person wrote about a run."""
+        """Set the person's note and tags of a run."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE runs SET note = ?, tags = ? WHERE id = ?",
@@ -198,7 +198,7 @@ class RunStore:
             )
 
     def remove(self, run_id: str) -> bool:
-        """Strike a run that is over from the list. False where it waits or goes on."""
+        """Remove a run that is over from the list. False where it waits or is active."""
         with self._database.transaction() as connection:
             gone = connection.execute(
                 f"DELETE FROM runs WHERE id = ? AND state IN ({_marks(OVER)})", (run_id, *OVER)

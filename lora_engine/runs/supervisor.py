@@ -1,8 +1,8 @@
-"""The supervisor: sees how the workers fare, ends their runs in the list, starts the next.
+"""The supervisor: watches the workers, records in the list how their runs end, starts the next.
 
-`tick()` is one look at everything. A server calls it twice a second from a thread; the command
-line calls it before it answers. It holds no state of its own but the time a stop was asked for,
-so a restarted server adopts whatever is running by looking at the locks.
+`tick()` looks at everything once. A server calls it twice a second from a thread; the command
+line calls it before it answers. The only state that it holds is when it asked a worker to stop,
+so a restarted server adopts the running workers by looking at their locks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lora_engine.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5
-STOP_PATIENCE_S = 8.0
+STOP_PATIENCE_S = 8.0  # from SIGTERM to SIGKILL for a run that is cancelled
 
 
 class Supervisor:
@@ -55,7 +55,7 @@ class Supervisor:
             self._thread.join(timeout=5.0)
 
     def tick(self) -> None:
-        """End what ended, press on what should stop, start what may start."""
+        """Record which workers ended, stop those that should stop, start what may start."""
         with self._ticking:
             for record in self._store.list(ACTIVE):
                 self._look_after(record)
@@ -68,17 +68,18 @@ class Supervisor:
             try:
                 self.tick()
             except (OSError, EngineError):
-                log.exception("the supervisor will look again")
+                log.exception("the supervisor could not look at the runs; it will try again")
 
     def _look_after(self, record: RunRecord) -> None:
         directory = self._directory(record)
         if not is_alive(directory):
-            self._end(record, _result_of(directory))
+            self._record_end(record, _result_of(directory))
         elif record.state in (RunState.PAUSING, RunState.CANCELLING):
-            self._press(record)
+            self._stop_worker(record)
 
-    def _end(self, record: RunRecord, result: RunResult | None) -> None:
-        """The worker is gone: its own word counts; without one the run was interrupted."""
+    def _record_end(self, record: RunRecord, result: RunResult | None) -> None:
+        """Record how the run of a worker that is gone ended: as its result says; interrupted where
+        it left none."""
         if result is not None:
             state = RunState(result.state)
             if state is RunState.CANCELLED and record.state is RunState.PAUSING:
@@ -92,8 +93,8 @@ class Supervisor:
         self._store.move(record.id, [record.state], state, record.started_at)
         self._stop_asked.pop(record.id, None)
 
-    def _press(self, record: RunRecord) -> None:
-        """Ask once with SIGTERM; who cancels gets SIGKILL after `STOP_PATIENCE_S`.
+    def _stop_worker(self, record: RunRecord) -> None:
+        """Ask once with SIGTERM; a cancelled run that goes on gets SIGKILL after a while.
 
         A pause waits for as long as the step and the save take: a kill would lose the steps.
         """
@@ -106,7 +107,7 @@ class Supervisor:
             signal_worker(directory, signal.SIGKILL)
 
     def _start_waiting(self) -> None:
-        """Start the runs that wait longest, one on each device that is free."""
+        """Start the first runs of the queue, one on each free device."""
         taken = {record.device for record in self._store.list(ACTIVE)}
         for device in list_devices(self._settings):
             record = self._store.next_queued() if device not in taken else None
@@ -114,8 +115,10 @@ class Supervisor:
                 self._start(record, device)
 
     def _start(self, record: RunRecord, device: str) -> None:
-        """The lock comes before the claim, so that another supervisor never sees a running run
-        without a lock."""
+        """Take the lock, claim the run, launch its worker.
+
+        The lock comes first, so that another supervisor never sees a running run without one.
+        """
         directory = self._directory(record)
         try:
             lock = try_lock(directory)
@@ -142,7 +145,7 @@ class Supervisor:
 
 
 def _result_of(directory: RunDirectory) -> RunResult | None:
-    """The worker's own word, None where it left none that can be read."""
+    """The worker's result, None where it left none that can be read."""
     try:
         return directory.result()
     except Unreadable as error:

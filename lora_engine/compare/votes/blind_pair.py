@@ -1,7 +1,7 @@
 """Two columns answer one question without saying which is which.
 
-The pair and its sides are drawn here with the operating system's randomness; until the ballot is
-voted on, nothing but the two texts should leave this process.
+The operating system's randomness draws the pair and its sides. Until the person votes, nothing
+but the two texts should leave this process.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def answer_pair(
 
 
 def contestant(model: ComparisonModel, column: str, name: str) -> Contestant:
-    """Who stands in a column: told apart by the adapter's content, not by its name."""
+    """The contestant in a column, identified by the adapter's content, not by its name."""
     folder = model.columns[column]
     if folder is None:
         return Contestant(BASE_COLUMN, name)

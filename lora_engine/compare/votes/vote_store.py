@@ -1,8 +1,8 @@
 """Blind votes on pairs of answers, kept in SQLite.
 
-A ballot says which column stood on which side; it is written before the person votes, and only
+A ballot records which column stood on which side. It is written before the person votes, and only
 its id leaves this process until then. A vote is one compare-and-set update, so a second click or
-a second tab changes nothing. The store knows nothing of models; counting is in standings.py.
+a second tab changes nothing. The store knows nothing of models or of counting.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Ballot:
-    """Two answers to one prompt. base: the base model's fingerprint. choice None: not voted yet."""
+    """Two answers to one prompt. base: the base's fingerprint. choice: None before the vote."""
 
     id: str
     base: str
@@ -90,25 +90,28 @@ class VoteStore:
         self._database = Database(path, "list of votes", MIGRATIONS, REMEDY)
 
     def add(self, base: str, prompt_set: str, prompt: str, left: Side, right: Side) -> str:
-        """Keep a ballot that is not voted yet. Returns its id, which cannot be guessed."""
+        """Keep a ballot without a vote. Returns its id, which nobody can guess."""
         ballot_id = secrets.token_urlsafe(16)
-        values = (
-            ballot_id, base, prompt_set, prompt,
-            left.contestant.id, left.contestant.name, left.answer,
-            right.contestant.id, right.contestant.name, right.answer,
-            time.time(),
-        )  # fmt: skip
-        names = (
-            "id, base, prompt_set, prompt, left_id, left_name, left_answer, "
-            "right_id, right_name, right_answer, created_at"
-        )
+        columns = {
+            "id": ballot_id,
+            "base": base,
+            "prompt_set": prompt_set,
+            "prompt": prompt,
+            "left_id": left.contestant.id,
+            "left_name": left.contestant.name,
+            "left_answer": left.answer,
+            "right_id": right.contestant.id,
+            "right_name": right.contestant.name,
+            "right_answer": right.answer,
+            "created_at": time.time(),
+        }
+        names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         with self._database.connect() as connection:
-            marks = ",".join("?" * len(values))
-            connection.execute(f"INSERT INTO ballots ({names}) VALUES ({marks})", values)
+            connection.execute(f"INSERT INTO ballots ({names}) VALUES ({marks})", columns)
         return ballot_id
 
     def vote(self, ballot_id: str, choice: Choice) -> Ballot:
-        """Write the choice and return the ballot, names and all.
+        """Record the choice and return the ballot with its names.
 
         Raises NotFound for an unknown ballot and Conflict for one already voted.
         """

@@ -1,0 +1,122 @@
+"""The command `train`: one training in the foreground, in the list of runs or in a folder."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from lora_engine.cli import output
+from lora_engine.cli.output import JsonFlag, print_json
+from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
+from lora_engine.devices import list_devices
+from lora_engine.errors import Conflict, EngineError
+from lora_engine.run_folder import RunDirectory, RunResult
+from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
+from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.settings import load_settings
+from lora_engine.spec import read_spec
+from lora_engine.training.preflight import check_run
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(train)
+
+
+def train(
+    spec_file: SpecFile,
+    run_dir: Annotated[Path | None, typer.Option(help="Train into this folder.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest valid checkpoint there.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train in the foreground; Ctrl-C stops after the present step and keeps the adapter."""
+    if resume and run_dir is None:
+        raise EngineError(
+            "--resume needs to know which run.", "Give --run-dir, or use `resume ID`."
+        )
+    result = _train_listed(spec_file) if run_dir is None else _train_in(run_dir, spec_file, resume)
+    if result.error is not None and result.error.is_bug:
+        output.note(f"{result.error.problem}\n{result.error.remedy}")
+        raise typer.Exit(1)
+    if result.error is not None:
+        raise EngineError(result.error.problem, result.error.remedy)
+    if json:
+        print_json(result.model_dump())
+    else:
+        loss = "-" if result.train_loss is None else f"{result.train_loss:.4f}"
+        typer.echo(f"{result.state} after {result.steps} steps, mean training loss {loss}")
+
+
+def _train_listed(spec_file: Path) -> RunResult:
+    """Train as a run of the list, so that the dashboard and `compare` know it."""
+    runs = open_engine().runs
+    run_id = runs.submit(read_spec(spec_file)).id
+    directory = runs.directory(run_id)
+    output.note(f"run {run_id} in {directory.path}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: runs.cancel(run_id))
+    shown = 0
+    while runs.get(run_id).record.state in (RunState.QUEUED, *ACTIVE):
+        shown = _follow_log(directory, shown)
+        time.sleep(POLL_S)
+        runs.refresh()
+    _follow_log(directory, shown)
+    ended = runs.get(run_id)
+    if ended.result is None:
+        _refuse_without_result(directory, ended.record.state)
+    return ended.result
+
+
+def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
+    """Train into a folder of the person's own, outside the list."""
+    settings = load_settings()
+    spec = read_spec(spec_file)
+    check_run(spec, settings)
+    directory = RunDirectory(run_dir.resolve())
+    if directory.metrics_path.exists() and not resume:
+        raise Conflict(
+            f"{run_dir} already holds a run.", "Give --resume to go on, or another folder."
+        )
+    directory.create(spec)
+    device = list_devices(settings)[0]
+    worker = launch(directory, settings, resume, lock_patiently(directory), device)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: signal_worker(directory, signal.SIGTERM))
+    shown = 0
+    while worker.poll() is None:
+        shown = _follow_log(directory, shown)
+        try:
+            worker.wait(timeout=POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+    _follow_log(directory, shown)
+    result = directory.result()
+    if result is None:
+        _refuse_without_result(directory, f"killed (exit status {worker.returncode})")
+    return result
+
+
+def _refuse_without_result(directory: RunDirectory, state: str) -> NoReturn:
+    raise EngineError(
+        f"The worker ended without a result: {state}.",
+        f"Its log is {directory.log_path}; the run can be resumed.",
+    )
+
+
+def _follow_log(directory: RunDirectory, shown: int) -> int:
+    """Copy what the worker logged since byte `shown` to standard error; the log's new length."""
+    if not directory.log_path.exists():
+        return shown
+    with directory.log_path.open("rb") as file:
+        file.seek(shown)
+        new = file.read()
+    sys.stderr.write(new.decode("utf-8", "replace"))
+    sys.stderr.flush()
+    return shown + len(new)
