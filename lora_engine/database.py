@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, Unreadable
 
 BUSY_TIMEOUT_S = 15.0
 
@@ -73,7 +73,7 @@ class Database:
                 raise
 
     def _refuse_newer(self, known: int) -> None:
-        """Raise EngineError for a file of a later program, which stays as it is byte for byte."""
+        """Raise Unreadable for a file of a later program, which stays as it is byte for byte."""
         if not self._path.exists():
             return
         with self._errors_explained():
@@ -83,7 +83,7 @@ class Database:
             with closing(reader):
                 version = _version(reader)
         if version > known:
-            raise EngineError(
+            raise Unreadable(
                 f"The {self._title}, {self._path}, has version {version}; this Rankscope knows "
                 f"versions up to {known}.",
                 "Use the Rankscope that wrote it, or a later one. The file was left as it is.",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound, Unreadable
 from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
 from lora_engine.weights.stored_matrix import read_exactly
@@ -180,7 +180,7 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
 def read_provenance(folder: Path) -> dict[str, Any] | None:
     """provenance.json of a trained adapter, or None where there is none.
 
-    Raises EngineError where the file is no JSON object, or is of a later version.
+    Raises EngineError where the file is no JSON object, Unreadable for a later version.
     """
     path = folder / "provenance.json"
     if not path.is_file():
@@ -188,7 +188,7 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     document = _read_json_object(path)
     version = document.get("version", 1)
     if not isinstance(version, int) or version > PROVENANCE_VERSION:
-        raise EngineError(
+        raise Unreadable(
             f"{path} has version {str(version)[:20]}; this Rankscope knows versions up to "
             f"{PROVENANCE_VERSION}.",
             "Use the Rankscope that trained the adapter, or a later one.",

@@ -179,7 +179,7 @@ def _print_run(view: RunView, as_json: bool) -> None:
         return
     typer.echo(f"{view.id}  {view.record.state}  {view.record.name}")
     if view.problem is not None:
-        output.note(f"Unreadable: {view.problem}.")
+        output.note(view.problem)
     if view.newest is not None:
         newest = view.newest
         typer.echo(f"step {newest.step} of {newest.total_steps}, loss {newest.loss:.4f}")

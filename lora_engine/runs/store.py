@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.errors import NotFound, Unreadable
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.spec import RunSpec
 
@@ -84,10 +84,10 @@ class RunRecord:
     problem: str | None = None
 
     def readable_spec(self) -> RunSpec:
-        """The spec. Raises EngineError where it cannot be read."""
+        """The spec. Raises Unreadable."""
         if self.spec is None:
-            raise EngineError(
-                f"Run {self.id}: {self.problem}.",
+            raise Unreadable(
+                f"Run {self.id}: {self.problem}",
                 "Use the Rankscope that made the run, or a later one.",
             )
         return self.spec
@@ -223,7 +223,7 @@ def _record(row: sqlite3.Row) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the spec"
-        problem = f"its spec cannot be read ({where}: {first['msg']})"
+        problem = f"Its spec cannot be read ({where}: {first['msg']})."
     return RunRecord(
         number=row["number"],
         id=row["id"],

@@ -115,7 +115,7 @@ def _place(queue: list[str], run_id: str) -> str:
 def _troubles(engine: Engine, view: RunView) -> list[str]:
     found = []
     if view.problem is not None:
-        found.append(f"<strong>This run cannot be read whole:</strong> {escape(view.problem)}.")
+        found.append(f"<strong>This run cannot be read whole:</strong> {escape(view.problem)}")
     if view.result is not None and view.result.error is not None:
         error = view.result.error
         found.append(f"<strong>{escape(error.problem)}</strong> {escape(error.remedy)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lora_engine.compare.sessions.session import VERSION, Session
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.errors import EngineError, NotFound, Unreadable
 from lora_engine.files import write_atomically
 
 MAX_BYTES = 5_000_000
@@ -67,7 +67,7 @@ class SessionStore:
         return saved
 
     def load(self, session_id: str) -> Session:
-        """Raises NotFound for an unknown id and EngineError for a file that cannot be read."""
+        """Raises NotFound for an unknown id, Unreadable for a damaged or a later program's file."""
         path = self._path(session_id)
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise _unknown(session_id)
@@ -77,13 +77,13 @@ class SessionStore:
         except ValidationError as error:
             version = _version_in(content)
             if version > VERSION:
-                raise EngineError(
+                raise Unreadable(
                     f"The comparison {session_id} has version {version}; this Rankscope knows "
                     f"versions up to {VERSION}.",
                     "Open it with the Rankscope that saved it, or a later one. The file was left "
                     "as it is.",
                 ) from None
-            raise EngineError(
+            raise Unreadable(
                 f"The comparison {session_id} cannot be read: {error.error_count()} things in "
                 "its file are wrong.",
                 "Begin a new comparison.",
@@ -95,7 +95,7 @@ class SessionStore:
             return True
         try:
             return self.load(replaced.id).revision == replaced.revision
-        except EngineError:
+        except (NotFound, Unreadable):
             return False
 
     def _write(self, session_id: str, session: Session) -> None:
