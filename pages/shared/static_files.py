@@ -95,7 +95,6 @@ def head(pages: Iterable[Page]) -> str:
             f"<script>{LINK_STYLES % json.dumps(sheets)}</script>",
             *(f'<link rel="modulepreload" href="{address(name)}">' for name in shared),
             f'<script type="module" src="{address("shared/choices.js")}"></script>',
-            f'<script type="module" src="{address("shared/globals.js")}"></script>',
         ]
     )
 

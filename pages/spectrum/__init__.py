@@ -11,7 +11,7 @@ two_adapters_tab, checkpoints_tab   the other two tabs
 module_grid     the grid of modules that three tabs show
 spectrum_figures  the Plotly figures
 background_work a thread per task, its progress row and its Stop button
-routes          exact windows, downloads and static files by GET
+routes          factors, exact windows and downloads by GET
 api             the named endpoints `/svd` and `/spectrum`
 static          the page's CSS and JavaScript
 """

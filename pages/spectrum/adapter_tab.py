@@ -32,6 +32,7 @@ from lora_engine.weights.checkpoint import Checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot
 from pages.shared.no_adapter import no_adapter_html
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
 from pages.spectrum.adapter_view import adapter_grid_value, module_html, strongest
@@ -49,7 +50,6 @@ from pages.spectrum.module_grid import module_grid, pressed_module
 HOW_TO_GET_ONE = (
     "Train one (the example takes about a minute), or give the folder of a PEFT adapter below."
 )
-ADAPTER_IN_ADDRESS = "(name) => new URL(location.href).searchParams.get('adapter') || name"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
     everything = [adapter, base, module, empty, view.grid, *one_module]
     bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
     bind([blocks.load], handlers.open_page, outputs=everything)
-    bind([tab.select], handlers.open_newest, [adapter], everything, js=ADAPTER_IN_ADDRESS,
-         keeps_problem=True)  # fmt: skip
+    named = event_js("spectrum/address.js", "adapterInAddress")
+    bind([tab.select], handlers.open_newest, [adapter], everything, js=named, keeps_problem=True)
     bind([adapter.input], handlers.open_adapter, [adapter], everything)
     bind([base.input], handlers.open_beside_base, [adapter, base, module], [view.grid, *one_module])
     bind([view.grid.select], handlers.open_module, [adapter, base], [module, *one_module])

@@ -18,7 +18,7 @@ from lora_engine.spectrum.decomposition import SHARES, Summary
 from lora_engine.spectrum.metrics import NoiseView
 from lora_engine.weights import MatrixSource
 from pages.shared import layout
-from pages.shared.live import script_head
+from pages.shared.static_files import call_js
 from pages.spectrum import routes
 from pages.spectrum.matrix_cache import OpenMatrix
 
@@ -40,8 +40,7 @@ def matrix_view(*, elem_id: str) -> gr.HTML:
     return gr.HTML(
         value="",
         html_template='<div class="rs-spectrum" aria-busy="true"></div>',
-        js_on_load="rankscopeSpectrum.view(element, props, watch);",
-        head=script_head() + routes.head(),
+        js_on_load=call_js("spectrum/matrix_view.js", "matrixView"),
         elem_id=elem_id,
         apply_default_css=False,
     )

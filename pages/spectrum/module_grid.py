@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from pages.shared.live import script_head
-from pages.spectrum import routes
+from pages.shared.static_files import call_js
 
 OUTSIDE = "outside"
 _LAYER = re.compile(r"(?P<before>.*?)\.(?P<layer>\d+)\.(?P<after>.+)")
@@ -46,9 +45,8 @@ def module_grid(label: str, *, elem_id: str) -> gr.HTML:
     return gr.HTML(
         value="",
         html_template='<div class="rs-grid"></div>',
-        js_on_load=f"rankscopeSpectrum.grid(element, props, watch, trigger, {json.dumps(label)});"
-        ' /* "select" */',
-        head=script_head() + routes.head(),
+        # Gradio looks here for the names of the events that the component sends.
+        js_on_load=call_js("spectrum/module_grid.js", "moduleGrid", label) + ' /* "select" */',
         elem_id=elem_id,
         apply_default_css=False,
     )

@@ -1,4 +1,4 @@
-"""What the spectrum page asks for without Gradio: its scripts, pooled factors, exact parts, files.
+"""What the spectrum page asks for without Gradio: pooled factors, exact parts, files.
 
 Plain GET routes behind the same guard as everything else. The id of a matrix cannot be guessed,
 so nobody reads another tab's. Errors are JSON with problem and remedy.
@@ -9,51 +9,26 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum import tile_rms, window, write_rank_k
-from pages.shared import layout
+from pages.shared.static_files import ROOT
 from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
 
-STATIC_FILES = Path(__file__).parent / "static"
-SCRIPTS = tuple(
-    STATIC_FILES / name
-    for name in (
-        "spectrum_picture.js",
-        "spectrum_plots.js",
-        "spectrum_shapes.js",
-        "spectrum_grid.js",
-        "spectrum.js",
-    )
-)
-STYLES = STATIC_FILES / "spectrum.css"
-ADDRESS = f"{layout.STATIC}/spectrum"
+ADDRESS = f"{ROOT}/spectrum"
 CHUNK_RANKS = 128
 CHUNK_BYTES = 2**20
-CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
-def head() -> str:
-    """The tags for the `head` of a gr.HTML drawn by our scripts."""
-    scripts = "".join(f'<script src="{_address(path)}"></script>' for path in SCRIPTS)
-    return f'<link rel="stylesheet" href="{_address(STYLES)}">{scripts}'
-
-
-def _address(path: Path) -> str:
-    return f"{layout.STATIC}/{path.name}?v={layout.version_of(path)}"
-
-
 def add_routes(app: FastAPI, cache: MatrixCache) -> None:
-    """Add the page's static files and the routes by matrix id."""
-    for path in (*SCRIPTS, STYLES):
-        _add_file(app, path)
+    """Add the routes by matrix id."""
 
     @app.get(ADDRESS + "/{matrix_id}/factors")
     def factors(matrix_id: str, first: int = 0) -> Response:
@@ -76,13 +51,7 @@ def add_routes(app: FastAPI, cache: MatrixCache) -> None:
         return _answered(lambda: _rank_k_file(cache.get(matrix_id), k))
 
 
-def _add_file(app: FastAPI, path: Path) -> None:
-    @app.get(f"{layout.STATIC}/{path.name}")
-    def file() -> FileResponse:
-        return FileResponse(path, headers=CACHE_FOR_EVER)
-
-
-def _answered(make) -> Response:
+def _answered(make: Callable[[], Response]) -> Response:
     try:
         return make()
     except EngineError as error:

@@ -19,6 +19,7 @@ from lora_engine.spectrum.two_adapters import ModuleSimilarity, On, Side, Simila
 from pages import TRAIN
 from pages.shared import figures, layout
 from pages.shared.live import Column, live_plot, live_table, table_value
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
 from pages.spectrum.adapter_tab import adapter_choices, adapter_key
@@ -53,15 +54,6 @@ COLUMNS = (
     Column("φ(r, r)", layout.number, numeric=True),
     Column("A inside B", layout.share, numeric=True),
     Column("B inside A", layout.share, numeric=True),
-)
-PAIR_IN_ADDRESS = (
-    "(a, b, on) => { const state = new URL(location.href).searchParams;"
-    " return [state.get('a') || a, state.get('b') || b, on]; }"
-)
-
-REMEMBER = (
-    "(a, b, on, module) => { if (a && b) rankscopeSpectrum.remember("
-    "{ a, b, on, ...(module ? { module } : {}) }); return []; }"
 )
 
 
@@ -118,12 +110,18 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
     changes = [first.input, second.input, compared.input]
     bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
     bind([blocks.load], handlers.open_page, outputs=everything)
-    bind([tab.select], handlers.open_newest, pair, everything, js=PAIR_IN_ADDRESS,
-         keeps_problem=True)  # fmt: skip
+    named = event_js("spectrum/address.js", "pairInAddress")
+    bind([tab.select], handlers.open_newest, pair, everything, js=named, keeps_problem=True)
     bind(changes, handlers.compare, pair, everything)
     wire([module.input], handlers.draw_module, [*pair, module], plots, problem=row.problem)
-    gr.on([*changes, module.input], fn=None, inputs=[*pair, module], js=REMEMBER,
-          api_visibility="private")  # fmt: skip
+    remember = event_js("spectrum/address.js", "rememberPair")
+    gr.on(
+        [*changes, module.input],
+        fn=None,
+        inputs=[*pair, module],
+        js=remember,
+        api_visibility="private",
+    )
     connect_stop(tasks, row)
 
 

@@ -1,0 +1,50 @@
+/* Where k is chosen: a number, a slider, and buttons for the shares of the energy. */
+
+import { make } from "../shared/elements.js";
+import { button, numberField } from "./controls.js";
+import { grouped } from "./numbers.js";
+
+export class KControl {
+	constructor(choose) {
+		this.choose = choose;
+		this.typed = make("input", "rs-k-number");
+		Object.assign(this.typed, { type: "number", min: 1 });
+		this.typed.addEventListener("change", () => choose(Number(this.typed.value) || 1));
+		this.slider = make("input", "rs-k-slider");
+		Object.assign(this.slider, { type: "range", min: 1 });
+		this.slider.setAttribute("aria-label", "k, directions kept");
+		this.slider.addEventListener("input", () => choose(Number(this.slider.value)));
+		this.shortcuts = make("div", "rs-shortcuts");
+		const label = make("label", "rs-k-label");
+		label.append(make("span", "", "Directions kept, k"), this.typed);
+		this.node = make("div", "rs-k");
+		this.node.append(label, this.slider, this.shortcuts);
+	}
+
+	/* marks: [{share, k}], k null where it is not known. energy: the share kept, one value a k. */
+	show(marks, energy) {
+		this.slider.max = this.typed.max = energy.length;
+		const known = marks.filter(({ k }) => k !== null && k > 0);
+		const chips = known.map(({ share, k }) =>
+			button(`${100 * share} % at k = ${grouped(k)}`, () => this.choose(k), "rs-chip"),
+		);
+		const field = { min: 1, max: 100, step: "any", value: 98 };
+		const chooseShare = (percent) => {
+			const share = (percent / 100) * (1 - 1e-12); // 100 % is reached in spite of rounding
+			const k = energy.findIndex((kept) => kept >= share) + 1;
+			this.choose(k || energy.length);
+		};
+		const wish = numberField("k for", field, chooseShare, "% energy");
+		this.shortcuts.replaceChildren(...chips, wish);
+	}
+
+	moveTo(k) {
+		this.slider.value = k;
+		this.typed.value = k;
+	}
+
+	/* What a screen reader hears at the slider. */
+	describe(words) {
+		this.slider.setAttribute("aria-valuetext", words);
+	}
+}
