@@ -1,16 +1,20 @@
 """From a dataset's name to supervised tokens.
 
-    rows          what a dataset is once read; the split into training and evaluation
-    files         a file -> raw records, bounded
-    formats       raw records -> rows: which format, what each column means
-    sources       starter sets, files, the hub
-    library       the files people uploaded: kept, listed, deleted
-    templates     which chat template; rendering in a bounded child process (render_child)
-    masking       which characters of a rendered conversation the loss is on
-    encoding      rows -> tokens with their characters and supervised flags
-    tokenizing    tokens -> ids and labels, cut to length, with a report
-    token_cache   the same, kept on disk by content
-    previewing    what the model will see, token by token, and warnings in words
+rows              what a dataset is once read; the split into training and evaluation
+record_files      a file to raw records, bounded
+formats           raw records to rows: which format, what each column means
+sources           starter sets, files, the hub
+uploads           the files people uploaded: kept, listed, deleted
+templates         rendering with a chat template, in a bounded child process (template_child)
+template_check    would the template take these rows, asked without a tokenizer
+masking           which characters of a rendered conversation the loss is on
+encoding          rows to tokens with their characters and supervised flags
+tokenization      tokens to ids and labels, cut to length, with a report
+class_labels      the same for rows to classify
+token_cache       the same, kept on disk by content
+preview_rows      what the model will see, token by token
+preview_warnings  what may be wrong with the rows, in words
+service           what the engine's façade offers about datasets
 
 Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
 """

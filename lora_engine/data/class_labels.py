@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lora_engine.data.rows import Dataset, Row
-from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, counted
+from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, list_rows
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def label_rows(
         lost_answer=(),
         cut=cut,
         warnings=(
-            (f"Cut off at {max_length:,} tokens, the beginning kept: {counted(cut)}.",)
+            (f"Cut off at {max_length:,} tokens, the beginning kept: {list_rows(cut)}.",)
             if cut
             else ()
         ),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.data.files import MAX_ROW_CHARACTERS, Record, first_problems
+from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record, first_problems
 from lora_engine.data.rows import Message, Row
 from lora_engine.errors import EngineError
 
@@ -47,11 +47,11 @@ class UnknownFormat(EngineError):
     """The columns are those of no format; a mapping can still read them."""
 
 
-class _BadRow(Exception):
-    """What is wrong with one row, in words; collected by `rows_from`."""
+class _InvalidRow(Exception):
+    """One row is wrong, and how; `parse_rows` collects these and reports them together."""
 
 
-def rows_from(
+def parse_rows(
     records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
 ) -> tuple[str, tuple[Row, ...]]:
     """The format and the rows of the records.
@@ -61,40 +61,40 @@ def rows_from(
     Raises EngineError naming the first wrong rows, each with what is there and what is needed.
     """
     mapped = columns.format if columns is not None else None
-    named = {} if columns is None else _own_names(columns.named)
+    named = {} if columns is None else _format_columns(columns.named)
     found = mapped or declared
     if found == "auto":
         found = _format_of(records[0], source)
     rows, problems = [], []
     for record in records:
         try:
-            rows.append(_row(_renamed(record, named) if mapped else record, found))
-        except _BadRow as problem:
+            rows.append(_parse_row(_select_columns(record, named) if mapped else record, found))
+        except _InvalidRow as problem:
             problems.append(f"row {record.number}: {problem}")
     if problems:
         raise EngineError(first_problems(f"{source} (read as {found})", problems), REMEDY)
     return found, tuple(rows)
 
 
-def columns_of(records: list[Record]) -> tuple[str, ...]:
+def column_names(records: list[Record]) -> tuple[str, ...]:
     """The names of the first record's columns; none where it is no object."""
     value = records[0].value
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
 
 
-def _own_names(named: dict[str, str]) -> dict[str, str]:
-    """The mapping's roles as the formats call them; a prompt's answer is its completion."""
+def _format_columns(named: dict[str, str]) -> dict[str, str]:
+    """Format column to the person's column: what a mapping calls answer is a completion here."""
     return {("completion" if role == "answer" else role): name for role, name in named.items()}
 
 
-def _renamed(record: Record, named: dict[str, str]) -> Record:
+def _select_columns(record: Record, named: dict[str, str]) -> Record:
     """The record with the mapped columns alone, under the format's own names."""
     fields = record.value
     missing = [
         name for name in named.values() if not isinstance(fields, dict) or name not in fields
     ]
     if missing:
-        raise _BadRow(_no_column(missing, fields))
+        raise _InvalidRow(_no_column(missing, fields))
     return Record(record.number, {role: fields[name] for role, name in named.items()})
 
 
@@ -116,35 +116,36 @@ def _format_of(record: Record, source: str) -> str:
     )
 
 
-def _row(record: Record, found: str) -> Row:
+def _parse_row(record: Record, found: str) -> Row:
+    """One row in the format `found`. Raises _InvalidRow."""
     fields = record.value
     needed = NEEDED_COLUMNS[found]
     missing = [column for column in needed if not isinstance(fields, dict) or column not in fields]
     if missing:
-        raise _BadRow(_no_column(missing, fields))
+        raise _InvalidRow(_no_column(missing, fields))
     if found in ("text", "classification"):
         label = _label(fields["label"], "label") if found == "classification" else None
         text = _text(fields["text"], "text")
         row = Row(record.number, (), text, label=label)
         if not text.strip():
-            raise _BadRow("column 'text' is empty")
+            raise _InvalidRow("column 'text' is empty")
     elif found == "token_classification":
-        row = _tagged(record)
+        row = _parse_tags(record)
     else:
         row = Row(record.number, tuple(_messages(fields, found)), None)
     if row.characters > MAX_ROW_CHARACTERS:
-        raise _BadRow(f"{row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read")
+        raise _InvalidRow(f"{row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read")
     return row
 
 
-def _tagged(record: Record) -> Row:
+def _parse_tags(record: Record) -> Row:
     """A row of words and a tag for each."""
     tokens, tags = record.value["tokens"], record.value["tags"]
     for column, value in (("tokens", tokens), ("tags", tags)):
         if not isinstance(value, list) or not value:
-            raise _BadRow(f"column {column!r} is {_kind(value)}, a list is needed")
+            raise _InvalidRow(f"column {column!r} is {_kind(value)}, a list is needed")
     if len(tokens) != len(tags):
-        raise _BadRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
+        raise _InvalidRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
     words = tuple(_text(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
     labels = tuple(_label(tag, f"tags[{place}]") for place, tag in enumerate(tags, start=1))
     return Row(record.number, (), None, words=words, tags=labels)
@@ -156,17 +157,20 @@ def _label(value: Any, where: str) -> str:
         value = _shortened(value)
     text = _text(value, where).strip()
     if not text or len(text) > MAX_LABEL_CHARACTERS:
-        raise _BadRow(f"{where} has {len(text):,} characters; 1 to {MAX_LABEL_CHARACTERS} allowed")
+        raise _InvalidRow(
+            f"{where} has {len(text):,} characters; 1 to {MAX_LABEL_CHARACTERS} allowed"
+        )
     return text
 
 
 def _messages(fields: dict, found: str) -> list[Message]:
+    """The turns of a row in one of the chat formats. Raises _InvalidRow."""
     system = _optional_text(fields.get("system"), "system")
     opening = [Message("system", system)] if system else []
     if found == "messages":
-        return _turns(fields["messages"], "messages")
+        return _parse_turns(fields["messages"], "messages")
     if found == "sharegpt":
-        return opening + _turns(fields["conversations"], "conversations")
+        return opening + _parse_turns(fields["conversations"], "conversations")
     if found == "prompt_completion":
         return [
             *opening,
@@ -178,45 +182,45 @@ def _messages(fields: dict, found: str) -> list[Message]:
     if extra:
         question = f"{question}\n\n{extra}"
     answer = Message("assistant", _text(fields["output"], "output"))
-    return [*opening, *_history(fields.get("history")), Message("user", question), answer]
+    return [*opening, *_parse_history(fields.get("history")), Message("user", question), answer]
 
 
-def _turns(value: Any, column: str) -> list[Message]:
+def _parse_turns(value: Any, column: str) -> list[Message]:
     """A list of {role, content} or {from, value} objects as messages."""
     if not isinstance(value, list):
-        raise _BadRow(f"column {column!r} is {_kind(value)}, a list of turns is needed")
+        raise _InvalidRow(f"column {column!r} is {_kind(value)}, a list of turns is needed")
     if not value:
-        raise _BadRow(f"column {column!r} has no turns")
+        raise _InvalidRow(f"column {column!r} has no turns")
     messages = []
     for position, turn in enumerate(value, start=1):
         where = f"{column}[{position}]"
         if not isinstance(turn, dict):
-            raise _BadRow(f"{where} is {_kind(turn)}, an object is needed")
+            raise _InvalidRow(f"{where} is {_kind(turn)}, an object is needed")
         role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
         if role_key not in turn or content_key not in turn:
-            raise _BadRow(
+            raise _InvalidRow(
                 f"{where} needs role and content (or from and value); it {_what_is_there(turn)}"
             )
         role = turn[role_key]
         if not isinstance(role, str) or role not in ROLE_NAMES:
-            raise _BadRow(
+            raise _InvalidRow(
                 f"{where} has the unknown role {_shortened(role)}; known: {', '.join(ROLE_NAMES)}"
             )
         messages.append(Message(ROLE_NAMES[role], _text(turn[content_key], where)))
     return messages
 
 
-def _history(value: Any) -> list[Message]:
+def _parse_history(value: Any) -> list[Message]:
     """Alpaca's earlier turns: a list of [question, answer] pairs."""
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _BadRow(f"column 'history' is {_kind(value)}, a list of pairs is needed")
+        raise _InvalidRow(f"column 'history' is {_kind(value)}, a list of pairs is needed")
     messages = []
     for position, pair in enumerate(value, start=1):
         where = f"history[{position}]"
         if not isinstance(pair, list) or len(pair) != 2:
-            raise _BadRow(f"{where} is {_kind(pair)}, a pair of texts is needed")
+            raise _InvalidRow(f"{where} is {_kind(pair)}, a pair of texts is needed")
         messages += [
             Message("user", _text(pair[0], where)),
             Message("assistant", _text(pair[1], where)),
@@ -226,11 +230,11 @@ def _history(value: Any) -> list[Message]:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise _BadRow(f"{where} is {_kind(value)}, text is needed")
+        raise _InvalidRow(f"{where} is {_kind(value)}, text is needed")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _BadRow(f"{where} holds half a surrogate pair at {error.start}") from None
+        raise _InvalidRow(f"{where} holds half a surrogate pair at {error.start}") from None
     return value
 
 

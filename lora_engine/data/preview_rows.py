@@ -1,23 +1,22 @@
-"""What the model will see of a dataset, token by token, and what may be wrong with it, in words.
+"""A dataset as a base model will see it, token by token, with figures and warnings.
 
-The figures are measured on rows from the start of the set, at most `MAX_MEASURED_ROWS` of them
-and `MAX_MEASURED_CHARACTERS`. This module knows nothing of screens: the mask viewer draws what
-stands here.
+The figures are measured on rows from the start of the set, at most `MAX_MEASURED_ROWS` rows and
+`MAX_MEASURED_CHARACTERS` characters. This module knows nothing of screens: the mask viewer draws
+what it returns.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
-from lora_engine.data.encoding import EncodedRow, encode, special_tokens_of
+from lora_engine.data.encoding import EncodedRow, encode
+from lora_engine.data.preview_warnings import find_problems, warnings_about
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.sources import load_dataset
-from lora_engine.data.templates import chat_template_of
-from lora_engine.data.tokenization import IGNORED, counted, tokenization_of
+from lora_engine.data.tokenization import IGNORED, tokenization_of
 from lora_engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -114,48 +113,20 @@ def preview(
     Raises EngineError as `load_dataset` and `tokenize` do.
     """
     dataset = load_dataset(spec, settings or load_settings())
-    measured = _measured(dataset.rows)
+    rows = _bounded_rows(dataset.rows)
     if dataset.format in FORMATS.values():
-        done = label_rows(measured, tokenizer, max_length, labels_of(dataset.rows))
-        examples = [
-            _labelled_example(*pair, tokenizer)
-            for pair in zip(measured[:n], done.rows, strict=False)
-        ]
-        return _preview(dataset, measured, done, [len(row.input_ids) for row in done.rows],
-                        examples, tokenizer, max_length)  # fmt: skip
-    lengths: list[int] = []
-    shown: list[EncodedRow] = []
-
-    def noted() -> Iterator[EncodedRow]:
-        for row in encode(measured, tokenizer):
-            lengths.append(len(row.input_ids))
-            if len(shown) < n:
-                shown.append(row)
-            yield row
-
-    done = tokenization_of(noted(), tokenizer, max_length)
-    examples = [_example(row, tokenizer, max_length) for row in shown]
-    return _preview(dataset, measured, done, lengths, examples, tokenizer, max_length)
-
-
-def _preview(
-    dataset: Dataset,
-    measured: Sequence[Row],
-    done: Tokenization,
-    lengths: Sequence[int],
-    examples: Sequence[PreviewExample],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-) -> Preview:
+        measured = _measure_labelled(dataset, rows, tokenizer, max_length, n)
+    else:
+        measured = _measure(rows, tokenizer, max_length, n)
+    found = find_problems(rows, tokenizer)
+    done = measured.tokenization
     supervised = sum(label >= 0 for row in done.rows for label in row.labels)
     tokens = sum(len(row.input_ids) for row in done.rows)
-    duplicates = _duplicates(measured)
-    empty = [row.number for row in measured if _has_empty_answer(row)]
     return Preview(
         source=dataset.source,
         format=dataset.format,
         rows=len(dataset.rows),
-        measured_rows=len(measured),
+        measured_rows=len(rows),
         content_hash=dataset.content_hash,
         template=done.template,
         max_length=max_length,
@@ -163,15 +134,56 @@ def _preview(
         supervised_share=supervised / tokens,
         truncated_rows=len(done.cut) + len(done.lost_answer),
         dropped_rows=len(done.without_answer) + len(done.lost_answer),
-        duplicate_rows=len(duplicates),
-        empty_answers=len(empty),
-        length_histogram=_histogram(lengths),
-        warnings=done.warnings + _row_warnings(dataset, measured, duplicates, empty, tokenizer),
-        examples=tuple(examples),
+        duplicate_rows=len(found.duplicates),
+        empty_answers=len(found.empty_answers),
+        length_histogram=_histogram(measured.lengths),
+        warnings=done.warnings + warnings_about(dataset, len(rows), found),
+        examples=tuple(measured.examples),
     )
 
 
-def _measured(rows: Sequence[Row]) -> Sequence[Row]:
+@dataclass(frozen=True)
+class _Measured:
+    """The measured rows as tokens, their lengths before truncation, and the rows to show."""
+
+    tokenization: Tokenization
+    lengths: Sequence[int]
+    examples: Sequence[PreviewExample]
+
+
+def _measure(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, shown: int
+) -> _Measured:
+    """Encode the rows once, one at a time, and hold only those to show: a token's characters cost
+    far more memory than the token."""
+    lengths: list[int] = []
+    first: list[EncodedRow] = []
+
+    def observed() -> Iterator[EncodedRow]:
+        for row in encode(rows, tokenizer):
+            lengths.append(len(row.input_ids))
+            if len(first) < shown:
+                first.append(row)
+            yield row
+
+    done = tokenization_of(observed(), tokenizer, max_length)
+    return _Measured(done, lengths, [_example(row, tokenizer, max_length) for row in first])
+
+
+def _measure_labelled(
+    dataset: Dataset,
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    shown: int,
+) -> _Measured:
+    done = label_rows(rows, tokenizer, max_length, labels_of(dataset.rows))
+    pairs = zip(rows[:shown], done.rows, strict=False)
+    examples = [_labelled_example(row, made, tokenizer) for row, made in pairs]
+    return _Measured(done, [len(row.input_ids) for row in done.rows], examples)
+
+
+def _bounded_rows(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows from the start that stay within the bounds; at least one."""
     characters = 0
     for position, row in enumerate(rows[:MAX_MEASURED_ROWS]):
@@ -237,63 +249,3 @@ def _histogram(lengths: Sequence[int]) -> tuple[HistogramBar, ...]:
         HistogramBar(index * width, (index + 1) * width, count)
         for index, count in enumerate(counts)
     )
-
-
-def _duplicates(rows: Sequence[Row]) -> list[int]:
-    """Numbers of the rows that say exactly what an earlier row says."""
-    seen, repeated = set(), []
-    for row in rows:
-        content = (row.messages, row.text, row.words)
-        if content in seen:
-            repeated.append(row.number)
-        seen.add(content)
-    return repeated
-
-
-def _has_empty_answer(row: Row) -> bool:
-    return any(
-        message.role == "assistant" and not message.content.strip() for message in row.messages
-    )
-
-
-def _row_warnings(
-    dataset: Dataset,
-    measured: Sequence[Row],
-    duplicates: list[int],
-    empty: list[int],
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[str, ...]:
-    said = []
-    if dataset.format in FORMATS.values():
-        task = next(task for task, format in FORMATS.items() if format == dataset.format)
-        said.append(f"Rows to classify: they train an encoder, with the task {task}.")
-    if len(measured) < len(dataset.rows):
-        said.append(f"Measured on the first {len(measured):,} of {len(dataset.rows):,} rows.")
-    if duplicates:
-        said.append(f"Word for word the same as an earlier row: {counted(duplicates)}.")
-    if empty:
-        said.append(f"With an empty answer, which teaches to say nothing: {counted(empty)}.")
-    controls = _with_control_tokens(measured, special_tokens_of(tokenizer))
-    if controls:
-        said.append(
-            "With the model's control tokens in the text, which the model takes for structure: "
-            f"{counted(controls)}."
-        )
-    is_chat = any(row.messages for row in measured)
-    if is_chat and "strftime_now" in chat_template_of(tokenizer).source:
-        said.append(
-            "The model's chat template writes today's date into the rows: the same run on "
-            "another day sees other tokens."
-        )
-    return tuple(said)
-
-
-def _with_control_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> list[int]:
-    """Numbers of the rows whose own text holds one of the tokens."""
-    pattern = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
-    return [
-        row.number
-        for row in rows
-        if pattern.search(row.text or "")
-        or any(pattern.search(message.content) for message in row.messages)
-    ]

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models import HUB_ID
-from lora_engine.data.files import (
+from lora_engine.data.formats import column_names, parse_rows
+from lora_engine.data.record_files import (
     EXTENSIONS,
     MAX_FILE_BYTES,
     MAX_ROWS,
     Record,
-    bounded,
+    check_row_count,
     read_records,
 )
-from lora_engine.data.formats import columns_of, rows_from
 from lora_engine.data.rows import Dataset, Row, hash_rows
 from lora_engine.errors import EngineError
 from lora_engine.starter import dataset_path
@@ -58,7 +58,7 @@ def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
     path = _path_of(source, settings)
     if path is not None and path.suffix.lower() == ".txt":
         return ()
-    return columns_of(_hub_records(source) if path is None else read_records(path, source))
+    return column_names(_hub_records(source) if path is None else read_records(path, source))
 
 
 def is_on_the_hub(source: str, settings: Settings) -> bool:
@@ -102,7 +102,7 @@ def load_file(
 def _from_records(
     records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
 ) -> Dataset:
-    found, rows = rows_from(records, declared, source, columns)
+    found, rows = parse_rows(records, declared, source, columns)
     return Dataset(source, found, rows, hash_rows(rows))
 
 
@@ -126,4 +126,4 @@ def _hub_records(hub_id: str) -> list[Record]:
             "Check its name, that it has a split called train, and the network; or give a file.",
         ) from error
     records = [Record(number, row) for number, row in enumerate(table, start=1)]
-    return bounded(records, hub_id)
+    return check_row_count(records, hub_id)

@@ -1,9 +1,9 @@
-"""Tokenised rows kept on disk under a hash of everything they depend on.
+"""Tokenised rows on disk, each set under a hash of everything it depends on.
 
-A file is written beside its place and moved there whole; its zip checksums tell a torn one, which
-is made again. The folder is kept under a size by removing what was used longest ago. A disk that
-refuses costs the next run its time and no more. Templates that write the date are not kept, nor
-what a tokenizer made that is not a fast one: it cannot be told whole.
+A file appears whole or not at all; the zip checksums show a damaged one, which is made again. The
+folder stays under a size: the sets used longest ago are removed. If the disk refuses, the next run
+tokenises again and nothing else is lost. Two things are never cached: rows into which the template
+writes the date, and the work of a slow tokenizer, which cannot be hashed as a whole.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class TokenCache:
     def tokenize(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
     ) -> Tokenization:
-        """As `tokenizing.tokenize`, and raises as it does."""
+        """As `tokenization.tokenize`, and raises as it does."""
         template = chat_template_of(tokenizer).source
         has_date = any(row.messages for row in rows) and "strftime_now" in template
         if has_date or not tokenizer.is_fast:
             return tokenize(rows, tokenizer, max_length)
-        key = key_of(rows, tokenizer, max_length)
-        return self._kept_or_made(key, lambda: tokenize(rows, tokenizer, max_length))
+        key = cache_key(rows, tokenizer, max_length)
+        return self._cached(key, lambda: tokenize(rows, tokenizer, max_length))
 
     def label_rows(
         self,
@@ -63,13 +63,14 @@ class TokenCache:
         max_length: int,
         labels: Sequence[str],
     ) -> Tokenization:
-        """As `labelling.label_rows`, and raises as it does."""
+        """As `class_labels.label_rows`, and raises as it does."""
         if not tokenizer.is_fast:
             return label_rows(rows, tokenizer, max_length, labels)
-        key = key_of(rows, tokenizer, max_length, labels)
-        return self._kept_or_made(key, lambda: label_rows(rows, tokenizer, max_length, labels))
+        key = cache_key(rows, tokenizer, max_length, labels)
+        return self._cached(key, lambda: label_rows(rows, tokenizer, max_length, labels))
 
-    def _kept_or_made(self, key: str, make: Callable[[], Tokenization]) -> Tokenization:
+    def _cached(self, key: str, make: Callable[[], Tokenization]) -> Tokenization:
+        """The set under this key, read if it is there, else made and stored."""
         path = self.folder / f"{key}.npz"
         kept = _read(path)
         if kept is not None:
@@ -77,12 +78,12 @@ class TokenCache:
             return kept
         made = make()
         try:
-            self._keep(path, made)
+            self._store(path, made)
         except OSError as error:
             log.warning("rows as tokens are not kept for the next run: %s", error)
         return made
 
-    def _keep(self, path: Path, made: Tokenization) -> None:
+    def _store(self, path: Path, made: Tokenization) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_file(path) as file:
@@ -93,9 +94,9 @@ class TokenCache:
             self._remove_oldest()
 
     def _remove_oldest(self) -> None:
-        """What was used last stays, and what a killed process left is removed after an hour.
+        """Keep the sets used last; remove what a killed process left, once it is an hour old.
 
-        A file that another process removes meanwhile is no matter.
+        Another process may remove files meanwhile.
         """
         sizes = {}
         for path in self.folder.iterdir():
@@ -115,13 +116,13 @@ class TokenCache:
             total -= sizes[path].st_size
 
 
-def key_of(
+def cache_key(
     rows: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     labels: Sequence[str] = (),
 ) -> str:
-    """A hash of the rows with their numbers, the tokenizer, the template, the limit, the classes.
+    """A hash of the rows and their numbers, the tokenizer, the template, the limit and classes.
 
     Format and columns are in the rows: two ways to read the same rows give the same tokens.
     """
@@ -163,7 +164,7 @@ def _flat(parts) -> np.ndarray:
 
 
 def _read(path: Path) -> Tokenization | None:
-    """What the file holds; None where there is none or it is torn, which is removed."""
+    """The set in a file; None where there is none, or a damaged one, which is removed."""
     import numpy as np
 
     if not path.is_file():

@@ -131,8 +131,8 @@ def _cut(row: EncodedRow, max_length: int) -> list[TokenizedRow]:
     ]
 
 
-def counted(numbers: Sequence[int], shown: int = 5) -> str:
-    """How many rows, and which the first ones are: `7 rows (1, 4, 9, 12, 13, ...)`."""
+def list_rows(numbers: Sequence[int], shown: int = 5) -> str:
+    """The number of rows and the first ones, for warnings: `7 rows (1, 4, 9, 12, 13, ...)`."""
     listed = ", ".join(str(number) for number in numbers[:shown])
     more = ", ..." if len(numbers) > shown else ""
     return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
@@ -167,10 +167,10 @@ def _loss_warnings(
     if lost_answer:
         yield (
             f"{_percent(len(lost_answer), count)} of rows lose their whole answer to truncation at "
-            f"{max_length:,} tokens and are left out: {counted(lost_answer)}."
+            f"{max_length:,} tokens and are left out: {list_rows(lost_answer)}."
         )
     if without_answer:
-        yield f"Left out, because no turn is the assistant's: {counted(without_answer)}."
+        yield f"Left out, because no turn is the assistant's: {list_rows(without_answer)}."
 
 
 def _percent(part: int, whole: int) -> str:

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.data.files import EXTENSIONS
 from lora_engine.data.formats import UnknownFormat
+from lora_engine.data.record_files import EXTENSIONS
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically

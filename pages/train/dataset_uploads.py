@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from lora_engine.data import delete_upload, list_uploads, save_upload
-from lora_engine.data.files import EXTENSIONS
+from lora_engine.data.record_files import EXTENSIONS
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, recipe_spec

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_engine.data import Message, files, formats, load_dataset
+from lora_engine.data import Message, formats, load_dataset, record_files
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
@@ -111,7 +111,7 @@ def test_plain_text_is_cut_into_passages_that_join_to_the_text(read):
     dataset = read(text, "story.txt")
     assert dataset.format == "text"
     assert "".join(row.text for row in dataset.rows) == text
-    assert max(len(row.text) for row in dataset.rows) <= files.PASSAGE_CHARACTERS
+    assert max(len(row.text) for row in dataset.rows) <= record_files.PASSAGE_CHARACTERS
     assert all(row.text.endswith("\n\n") for row in dataset.rows[:-1])
     assert [row.continues for row in dataset.rows] == [True] * (len(dataset.rows) - 1) + [False]
 
@@ -210,10 +210,10 @@ def test_missing_file_folder_and_caps(read, tmp_path, monkeypatch):
         load_dataset(DatasetSpec(source="/nowhere/rows.jsonl"), settings)
     with pytest.raises(EngineError, match="is a folder"):
         load_dataset(DatasetSpec(source=str(tmp_path)), settings)
-    monkeypatch.setattr(files, "MAX_ROWS", 2)
+    monkeypatch.setattr(record_files, "MAX_ROWS", 2)
     with pytest.raises(EngineError, match="3 rows; at most 2"):
         read(lines(*[ALPACA] * 3))
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 10)
     with pytest.raises(EngineError, match="bytes; at most 10 are read"):
         read(lines(ALPACA))
 
@@ -222,7 +222,7 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(read, tmp_path, monk
     import pyarrow
     from pyarrow import parquet
 
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 100_000)
     path = tmp_path / "bomb.parquet"
     parquet.write_table(pyarrow.table({"text": ["a" * 1_000] * 1_000}), path, compression="zstd")
     assert path.stat().st_size < 10_000
@@ -248,5 +248,9 @@ def test_the_examples_in_the_documentation_are_read_as_it_says(read):
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
     examples = page.split("```json\n")[1].split("```")[0].splitlines()
     assert [read(example).format for example in examples] == list(formats.NEEDED_COLUMNS)
-    for bound in (files.MAX_FILE_BYTES, files.MAX_ROWS, files.MAX_ROW_CHARACTERS):
+    for bound in (
+        record_files.MAX_FILE_BYTES,
+        record_files.MAX_ROWS,
+        record_files.MAX_ROW_CHARACTERS,
+    ):
         assert f"{bound:,}" in page

@@ -7,8 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lora_engine.data import preview
-from lora_engine.data import preview_rows as previewing_module
+from lora_engine.data import preview, preview_rows
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
@@ -120,7 +119,7 @@ def test_duplicates_empty_answers_and_control_tokens_are_said(show):
 def test_histogram_counts_every_row_once(show):
     made = show([("Hi", "x" * n) for n in range(1, 60)])
     assert sum(bar.rows for bar in made.length_histogram) == 59
-    assert len(made.length_histogram) <= previewing_module.HISTOGRAM_BARS
+    assert len(made.length_histogram) <= preview_rows.HISTOGRAM_BARS
     assert all(
         bar.end == following.start
         for bar, following in zip(made.length_histogram, made.length_histogram[1:], strict=False)
@@ -128,7 +127,7 @@ def test_histogram_counts_every_row_once(show):
 
 
 def test_a_large_set_is_measured_on_its_beginning_and_says_so(show, monkeypatch):
-    monkeypatch.setattr(previewing_module, "MAX_MEASURED_ROWS", 4)
+    monkeypatch.setattr(preview_rows, "MAX_MEASURED_ROWS", 4)
     made = show([(f"Hi {n}", "Ho") for n in range(9)])
     assert (made.rows, made.measured_rows) == (9, 4)
     assert made.warnings == ("Measured on the first 4 of 9 rows.",)

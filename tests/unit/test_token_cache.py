@@ -9,7 +9,7 @@ import pytest
 from lora_engine.data import token_cache
 from lora_engine.data.class_labels import label_rows, labels_of
 from lora_engine.data.rows import Message, Row
-from lora_engine.data.token_cache import TokenCache, key_of
+from lora_engine.data.token_cache import TokenCache, cache_key
 from lora_engine.data.tokenization import tokenize
 from tests.tiny import save_tiny_tokenizer
 
@@ -79,17 +79,17 @@ def test_classified_rows_come_back_with_their_classes(cache, tokenizer, monkeypa
 def test_whatever_changes_the_tokens_changes_the_key(tokenizer, tmp_path):
     other = save_tiny_tokenizer(tmp_path)
     keys = [
-        key_of(ROWS, tokenizer, 24),
-        key_of(ROWS, tokenizer, 25),
-        key_of(ROWS[1:], tokenizer, 24),
+        cache_key(ROWS, tokenizer, 24),
+        cache_key(ROWS, tokenizer, 25),
+        cache_key(ROWS[1:], tokenizer, 24),
     ]
-    assert key_of(ROWS, other, 24) == keys[0]
+    assert cache_key(ROWS, other, 24) == keys[0]
     other.chat_template = tokenizer.chat_template + "."
-    keys.append(key_of(ROWS, other, 24))
+    keys.append(cache_key(ROWS, other, 24))
     other.chat_template = tokenizer.chat_template
     other.add_special_tokens({"additional_special_tokens": ["<more>"]})
-    keys.append(key_of(ROWS, other, 24))
-    keys.append(key_of([replace(ROWS[0], number=99), *ROWS[1:]], tokenizer, 24))
+    keys.append(cache_key(ROWS, other, 24))
+    keys.append(cache_key([replace(ROWS[0], number=99), *ROWS[1:]], tokenizer, 24))
     assert len(set(keys)) == len(keys)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.data import Row
-from lora_engine.data.files import read_records
+from lora_engine.data.record_files import read_records
 from lora_engine.errors import EngineError, NotFound
 
 MAX_BYTES = 20_000_000

@@ -51,11 +51,11 @@ def read_records(path: Path, source: str) -> list[Record]:
             records = [Record(n, passage) for n, passage in enumerate(_passages(text), start=1)]
         else:
             records = _json_records(text, source)
-    return bounded(records, source)
+    return check_row_count(records, source)
 
 
-def bounded(records: list[Record], source: str) -> list[Record]:
-    """The records themselves. Raises EngineError where there are none or too many."""
+def check_row_count(records: list[Record], source: str) -> list[Record]:
+    """The same records. Raises EngineError where there are none or too many."""
     if not records:
         raise EngineError(f"{source} has no rows.", "Give a dataset with at least one row.")
     if len(records) > MAX_ROWS:

@@ -1,0 +1,95 @@
+"""What may be wrong with a dataset's rows, found by looking at them, and said in words.
+
+Nothing here refuses a row: repeated rows or empty answers may be meant. Tokens cut off by the
+length limit are `tokenization`'s to report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data.class_labels import FORMATS
+from lora_engine.data.encoding import special_tokens_of
+from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.templates import chat_template_of
+from lora_engine.data.tokenization import list_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class RowProblems:
+    """Numbers of rows: those that repeat an earlier one, those with an empty answer, those whose
+    text holds a control token of the model. writes_date: the template writes today's date."""
+
+    duplicates: tuple[int, ...]
+    empty_answers: tuple[int, ...]
+    control_tokens: tuple[int, ...]
+    writes_date: bool
+
+
+def find_problems(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> RowProblems:
+    """Look at every row, and at the template if the rows are chats."""
+    is_chat = any(row.messages for row in rows)
+    return RowProblems(
+        duplicates=tuple(_duplicates(rows)),
+        empty_answers=tuple(row.number for row in rows if _has_empty_answer(row)),
+        control_tokens=tuple(_with_tokens(rows, special_tokens_of(tokenizer))),
+        writes_date=is_chat and "strftime_now" in chat_template_of(tokenizer).source,
+    )
+
+
+def warnings_about(dataset: Dataset, measured_rows: int, found: RowProblems) -> tuple[str, ...]:
+    """The problems in words, and how many rows were looked at where that is not all."""
+    return tuple(_warnings(dataset, measured_rows, found))
+
+
+def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Iterator[str]:
+    task = next((task for task, format in FORMATS.items() if format == dataset.format), None)
+    if task is not None:
+        yield f"Rows to classify: they train an encoder, with the task {task}."
+    if measured_rows < len(dataset.rows):
+        yield f"Measured on the first {measured_rows:,} of {len(dataset.rows):,} rows."
+    if found.duplicates:
+        yield f"Word for word the same as an earlier row: {list_rows(found.duplicates)}."
+    if found.empty_answers:
+        empty = list_rows(found.empty_answers)
+        yield f"With an empty answer, which teaches to say nothing: {empty}."
+    if found.control_tokens:
+        yield (
+            "With the model's control tokens in the text, which the model takes for structure: "
+            f"{list_rows(found.control_tokens)}."
+        )
+    if found.writes_date:
+        yield (
+            "The model's chat template writes today's date into the rows: the same run on "
+            "another day sees other tokens."
+        )
+
+
+def _duplicates(rows: Sequence[Row]) -> Iterator[int]:
+    seen = set()
+    for row in rows:
+        content = (row.messages, row.text, row.words)
+        if content in seen:
+            yield row.number
+        seen.add(content)
+
+
+def _has_empty_answer(row: Row) -> bool:
+    return any(
+        message.role == "assistant" and not message.content.strip() for message in row.messages
+    )
+
+
+def _with_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> Iterator[int]:
+    """Numbers of the rows whose own text holds one of the tokens."""
+    pattern = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
+    for row in rows:
+        texts = [row.text or "", *(message.content for message in row.messages)]
+        if any(pattern.search(text) for text in texts):
+            yield row.number
