@@ -120,7 +120,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     if device == "cpu":
         host_memory.share_one_heap()
         if case["dtype"] == "float32":
-            matmul.bound_kept_kernels()
+            matmul.limit_kernel_cache()
         if case["bits"] or case["checkpointing"]:  # as training/models/assemble.py does
             host_memory.return_large_blocks()
     base = load_base_model(

@@ -32,7 +32,7 @@ def ours(job: Job, recorder: Recorder, precision: str) -> str:
     from lora_engine.training.optimizers import factory
 
     if precision == "float32":  # as training/models/assemble.py does for a run
-        matmul.bound_kept_kernels()
+        matmul.limit_kernel_cache()
     spec, rows = job.spec(), job.rows()
     model = load_adapted(job, precision)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)

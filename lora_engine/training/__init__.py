@@ -1,1 +1,41 @@
-"""Training: the spec of a run, its directory, and the worker process that fills it."""
+"""Training: from the spec of a run to a trained adapter or model, in a process of its own.
+
+The worker process, from the top down:
+
+    worker                  the process: holds the lock, trains, writes `result.json`
+    train_run               one run from its spec to its result folder
+    preflight               checks before a run exists
+    checkpointing/          saving checkpoints and results, resuming, provenance
+    reporting/              metrics, sample answers, trackers, how a run ended
+    loop                    optimizer steps: gradient accumulation, gradient clipping, evaluation,
+                            early stopping
+    models/                 what trains: an adapter, a whole model, a classifier; initial weights
+    preparation             device, tokenized rows, plan and memory prediction, before the model
+    optimizers/             the optimizer that a spec names, LoRA+, GaLore
+    forward/                how rows become a loss: padded, packed, mixed precision
+    memory/                 predicted and measured memory; what to do when it runs out
+    kernels/                fused functions with hand-written gradients
+    plan                    how many steps, and which rows in each
+    learning_rate_schedule  warm-up, then cosine, linear or constant
+    compatibility           what this machine cannot run, and choices that exclude each other
+
+Imports run down this list. What is exported here loads no torch: a page can use it.
+"""
+
+from lora_engine.training.compatibility import (
+    Machine,
+    compatibility_problems,
+    this_machine,
+    unavailable_choices,
+)
+from lora_engine.training.preflight import check_run
+from lora_engine.training.reporting.loss_curve import describe_loss_curve
+
+__all__ = [
+    "Machine",
+    "check_run",
+    "compatibility_problems",
+    "describe_loss_curve",
+    "this_machine",
+    "unavailable_choices",
+]

@@ -1,13 +1,13 @@
 """What this machine cannot run, and which choices exclude each other, each with its reason.
 
-Asked by the form before anything is submitted and by the check before a run exists; imports no
-torch. Whether the model and the data are there is `preflight`'s question.
+The form asks before anything is submitted, and `preflight` before a run exists. Imports no torch,
+and does not look for the model or the data.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_engine.devices import CPU, list_devices
@@ -24,23 +24,23 @@ ADAPTER_ONLY_FIELDS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides: whether runs get a GPU, and which optional packages can be imported."""
+    """Whether runs get a GPU, and which optional packages can be imported."""
 
     has_gpu: bool
     packages: frozenset[str]
 
 
 def this_machine(settings: Settings) -> Machine:
-    """The machine that runs of this server train on."""
+    """The machine on which this server's runs train."""
     found = (name for name in OPTIONAL_PACKAGES if importlib.util.find_spec(name) is not None)
     return Machine(CPU not in list_devices(settings), frozenset(found))
 
 
 def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
-    """Path of a field to its choices that this machine cannot run, each with the reason."""
+    """The choices that this machine cannot run: field path → choice → reason."""
     paged = "pages move between a GPU and the host, and this machine has no GPU"
     bitsandbytes = "bitsandbytes is not installed: pip install bitsandbytes"
-    optimizers = {}
+    optimizers: dict[str, str] = {}
     if not machine.has_gpu:
         optimizers |= {"paged_adamw": paged, "paged_adamw_8bit": paged}
     if "bitsandbytes" not in machine.packages:
@@ -60,12 +60,12 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
 
 
 def compatibility_problems(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
-    """Everything in a spec that cannot be run on a machine, or not together."""
-    return [*_missing_here(spec, machine), *_conflicts(spec)]
+    """Every choice of a spec that the machine cannot run, or that excludes another choice."""
+    return [*_unavailable(spec, machine), *_conflicts(spec)]
 
 
-def _missing_here(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
-    chosen = {
+def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
+    chosen: dict[str, Sequence[str]] = {
         "optimization.optimizer": [spec.optimization.optimizer],
         "report.report_to": spec.report.report_to,
         "quantization.bits": [str(spec.quantization.bits)] if spec.quantization else [],
@@ -81,11 +81,11 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if spec.task != "causal_lm":
         yield from _classifier_conflicts(spec)
     if method.has_adapter:
-        yield from _start_conflicts(spec)
+        yield from _init_conflicts(spec)
         if method.lora_bias and method.use_dora:
             yield FieldProblem("method.lora_bias", "DoRA has none; leave out one of the two")
     else:
-        yield from _whole_conflicts(spec)
+        yield from _full_finetuning_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
         yield FieldProblem(
             "optimization.optimizer", "galore projects the gradients of adamw; choose adamw"
@@ -108,7 +108,7 @@ def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield FieldProblem("quantization", f"{what}, the base stays in 16 or 32 bit")
 
 
-def _start_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     init, bits = spec.method.init, spec.quantization.bits if spec.quantization else None
     if init in ("pissa", "olora") and bits:
         yield FieldProblem(
@@ -126,7 +126,7 @@ def _start_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield FieldProblem("method.rank", "the orthogonal start needs an even rank")
 
 
-def _whole_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+def _full_finetuning_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     kind, default = spec.method.finetuning_type, MethodSpec()
     if spec.quantization is not None:
         yield FieldProblem(
@@ -136,4 +136,4 @@ def _whole_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         )
     for name in ADAPTER_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
-            yield FieldProblem(f"method.{name}", f"says something of adapters; {kind} has none")
+            yield FieldProblem(f"method.{name}", f"is about adapters; {kind} has none")

@@ -1,7 +1,7 @@
-"""What can be checked before a run exists: the choices, the model, the data, the targets.
+"""Checks before a run exists: its choices, its base model, its data, its target modules.
 
-Reads configuration, dataset rows and safetensors headers, never weights, and imports no torch,
-so a form can ask it. The worker checks again with the real model; this only saves the wait.
+Reads configuration, dataset rows and safetensors headers, never weights, and imports no torch, so
+a form can use it. The worker checks again with the real model; this check saves the wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lora_engine.training.models.rank_bounds import adapted_sides, is_named, ran
 
 
 def check_run(spec: RunSpec, settings: Settings) -> None:
-    """Raises EngineError where the run could not work, all problems together."""
+    """Raises EngineError where the run could not work, with all problems together."""
     problems = compatibility_problems(spec, this_machine(settings))
     errors: dict[str, EngineError] = {}
     base = None
@@ -55,7 +55,7 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
 
 
 def _refuse_without_answers(dataset: Dataset) -> None:
-    """Raises EngineError where no row of a chat has a turn to learn."""
+    """Raises EngineError where no chat has an answer to learn from."""
     if any(row.text is not None or row.words for row in dataset.rows):
         return
     if not any(turn.role == "assistant" for row in dataset.rows for turn in row.messages):

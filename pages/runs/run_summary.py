@@ -10,7 +10,7 @@ from lora_engine.engine import Engine
 from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
-from lora_engine.training.reporting.loss_curve import describe_loss_curve
+from lora_engine.training import describe_loss_curve
 from pages import COMPARE, SPECTRUM, TRAIN
 from pages.shared import layout
 

@@ -10,7 +10,7 @@ from lora_engine.base_models import list_base_models
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
-from lora_engine.training.compatibility import this_machine, unavailable_choices
+from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 

@@ -88,7 +88,7 @@ def test_the_padded_path_answers_as_the_packed_one(tiny_llama, run, monkeypatch)
     packed = read_samples(run(report=report, **EVERY_4))
 
     def refuse(*_):
-        raise select.Unfit("for the test")
+        raise select.CannotPack("for the test")
 
     monkeypatch.setattr(select, "_refuse_by_declaration", refuse)
     padded = read_samples(run(report=report, **EVERY_4))

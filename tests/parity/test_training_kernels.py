@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy, dropout, linear, silu
 
 from lora_engine.training.kernels.fused_layers import RMSNorm, Rotary, SwiGLU
-from lora_engine.training.kernels.fused_linear import Layer, adapted_linears
+from lora_engine.training.kernels.fused_linear import LayerTensors, adapted_linears
 from lora_engine.training.kernels.head_loss import HeadLoss
 from lora_engine.training.kernels.packed_attention import NotPackable, packed_attention
 
@@ -23,9 +23,9 @@ def _seed():
     torch.manual_seed(0)
 
 
-def layers(outs: tuple[int, ...]) -> list[Layer]:
+def layers(outs: tuple[int, ...]) -> list[LayerTensors]:
     return [
-        Layer(
+        LayerTensors(
             random_tensor(out, 6, grad=False),
             random_tensor(out, grad=False),
             random_tensor(2, 6),

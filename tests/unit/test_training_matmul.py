@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lora_engine.training.kernels import matmul
-from lora_engine.training.kernels.fused_linear import Layer, adapted_linears
+from lora_engine.training.kernels.fused_linear import LayerTensors, adapted_linears
 from lora_engine.training.kernels.head_loss import HeadLoss
 
 AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
@@ -68,7 +68,7 @@ def test_gradients_are_the_same_through_either(processor):
     def gradients(vendor: str) -> list[torch.Tensor]:
         processor(vendor)
         tensors = [t.clone().requires_grad_() for t in (x, a, b)]
-        layer = Layer(weight, None, tensors[1], tensors[2], 2.0, torch.float32)
+        layer = LayerTensors(weight, None, tensors[1], tensors[2], 2.0, torch.float32)
         (y,) = adapted_linears(tensors[0], layer)
         HeadLoss.apply(y, head, None, targets).backward()
         return [t.grad for t in tensors]
@@ -84,9 +84,9 @@ def test_the_kept_kernels_are_bounded_only_where_they_are_made(processor, monkey
         monkeypatch.setenv(name, "unset")
         monkeypatch.delenv(name)
     processor(INTEL)
-    matmul.bound_kept_kernels()
+    matmul.limit_kernel_cache()
     assert not any(name in os.environ for name in names)
     processor(AMD)
     monkeypatch.setenv(names[0], "7")  # a person's own bound stays
-    matmul.bound_kept_kernels()
-    assert [os.environ[name] for name in names] == ["7", matmul.KEPT_KERNELS]
+    matmul.limit_kernel_cache()
+    assert [os.environ[name] for name in names] == ["7", matmul.CACHED_KERNELS]

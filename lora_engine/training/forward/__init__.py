@@ -1,1 +1,9 @@
-"""TODO."""
+"""Forward paths: how rows of tokens become a loss.
+
+batches           the protocol that every path meets
+padded            rows padded to the longest; works for every causal language model
+packed            rows end to end in one sequence, without padding
+select            which of the two a run takes, tested on its own model
+classifier_path   classification heads, with accuracy and F1
+autocast          mixed precision around another path, for full fine-tuning
+"""

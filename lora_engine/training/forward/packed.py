@@ -1,7 +1,7 @@
-"""The packed path: the rows of a batch end to end in one sequence, the loss only where it counts.
+"""The packed path: the rows of a batch end to end in one sequence (sequence packing).
 
-Nothing is padded between rows, attention is exact for each row, and the head sees only the tokens
-that predict a supervised one. Which models it fits is `select`'s question.
+There is no padding between rows, each row attends to itself alone, and the head sees only the
+tokens that predict a supervised one. `select` decides which models can use it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import IGNORED
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-# On the CPU a 16-bit product of a size not met before makes oneDNN generate code for it, which
-# takes longer than the product: there batches come in multiples of this many tokens.
-SIZES = 256
+# On the CPU a 16-bit product of a new size makes oneDNN generate code for it, which takes longer
+# than the product. There batches are filled up to a multiple of this many tokens.
+TOKEN_MULTIPLE = 256
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Rows end to end. row_starts has the beginning of each row, and the end.
+    """Rows end to end.
 
-    predicting: positions whose next token is supervised; targets: those next tokens.
+    row_starts: the position of each row's first token, then the number of tokens. longest: the
+    tokens of the longest row. predicting: the positions whose next token is supervised. targets:
+    those next tokens.
     """
 
     input_ids: torch.Tensor  # (1, tokens)
@@ -40,8 +42,8 @@ class PackedBatch:
     tokens: int
     supervised: int
 
-    def model_inputs(self) -> dict:
-        """The model's arguments; row beginnings under the names FlashAttention's users give."""
+    def model_inputs(self) -> dict[str, Any]:
+        """The model's arguments; the row starts go by FlashAttention's names."""
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
@@ -54,7 +56,10 @@ class PackedBatch:
 
 
 def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> PackedBatch:
-    """The rows in their order, end to end, then one filler row up to a multiple of tokens."""
+    """The rows in their order, end to end, then one filler row up to a multiple of tokens.
+
+    The filler has no labels, and attends to itself alone, so it changes no loss.
+    """
     import torch
 
     filler = -sum(len(row.input_ids) for row in rows) % multiple
@@ -80,9 +85,9 @@ def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> Packed
 class PackedPath:
     """See the module's docstring. A ForwardPath.
 
-    causal_lm: the model under the adapter. chunked_head: whether its head is one frozen linear
-    layer on the decoder's last hidden states, so that `head_loss` can take its place. multiple:
-    batches are filled up to a multiple of this many tokens, where new sizes are dear (SIZES).
+    causal_lm: the language model under the adapter. chunked_head: whether its head is one frozen
+    linear layer on the decoder's last hidden states, so that `head_loss` can compute it. multiple:
+    batches are filled up to a multiple of this many tokens (see TOKEN_MULTIPLE).
     """
 
     model: nn.Module
@@ -102,11 +107,12 @@ class PackedPath:
         from torch.nn.functional import cross_entropy
 
         logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=batch.predicting).logits[0]
+        # (supervised, vocabulary)
         return cross_entropy(logits.float(), batch.targets, reduction="sum")
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         batch = self.collate(rows)
-        last = batch.row_starts[1 : len(rows) + 1].long() - 1
+        last = batch.row_starts[1 : len(rows) + 1].long() - 1  # (rows,), without the filler's
         logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=last).logits[0]
         return logits.argmax(-1).tolist()
 
@@ -114,5 +120,6 @@ class PackedPath:
         from lora_engine.training.kernels.head_loss import summed_head_loss
 
         hidden = self.causal_lm.base_model(**batch.model_inputs()).last_hidden_state[0]
+        # hidden (tokens, hidden_size); the loss needs only the predicting positions
         predicting = hidden.index_select(0, batch.predicting)  # (supervised, hidden_size)
         return summed_head_loss(predicting, self.causal_lm.get_output_embeddings(), batch.targets)

@@ -1,9 +1,9 @@
-"""Which forward path a run takes, checked on its own model before it is used.
+"""Chooses a run's forward path, and checks it on the run's own model before it is used.
 
-The packed path needs a model of transformers' attention interface that works without masks (what
-it needs for FlashAttention too). Models say so themselves, and we do not take their word alone:
-two short rows go through the model each alone and end to end, and only where the hidden states
-come out equal is the packed path used. Otherwise the plain path is, and the log says why.
+The packed path needs a model whose attention works without masks through transformers' attention
+interface, as FlashAttention does. A model declares that it can, and the declaration is tested: two
+short rows go through the model each alone and then packed. Only where the hidden states agree is
+the packed path used; otherwise the padded path is, and the log says why.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import ForwardPath
-from lora_engine.training.forward.packed import SIZES, PackedBatch, PackedPath, pack
+from lora_engine.training.forward.packed import TOKEN_MULTIPLE, PackedBatch, PackedPath, pack
 from lora_engine.training.forward.padded import PaddedPath
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROBE_LENGTHS = (24, 40)
-# Largest relative error of a token's last hidden state, by the model's dtype.
+# The largest relative error of a token's last hidden state that still passes, by the model's dtype.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-# Times this, any soft cap, scale or bias behind the head shows in the logits.
-LOUD = 1000.0
-# What models are known to raise when they are run in a way that they were not made for.
+# The head's output is multiplied by this: any soft cap, scale or bias behind it then shows.
+HEAD_TEST_FACTOR = 1000.0
+# What models raise when they are run in a way they were not made for.
 CANNOT_RUN = (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError)
 
 
 @dataclass(frozen=True)
-class Unfit(Exception):
-    """Why the packed path is not for this model."""
+class CannotPack(Exception):
+    """This model cannot use the packed path."""
 
     reason: str
 
@@ -44,21 +44,21 @@ class Unfit(Exception):
 def choose_path(
     model: PeftModel | PreTrainedModel, rows: Sequence[TokenizedRow], pad_id: int, device: str
 ) -> ForwardPath:
-    """The packed path where it gives this model's own losses, the padded path otherwise.
+    """The packed path where it computes what the model itself computes, else the padded path.
 
-    rows: the training rows; the longest tells whether a sliding window comes into play. Installs
-    the fused layers that fit into `model`, whichever path is taken.
+    rows: the training rows; the longest decides whether a sliding window matters. Either way
+    the fused layers that fit are installed into `model`.
     """
     causal_lm = causal_lm_of(model)
     probe = _probe_rows(causal_lm, rows)
     path: ForwardPath
     try:
         path = _packed_path(model, causal_lm, device, probe)
-    except Unfit as unfit:
+    except CannotPack as error:
         padded = PaddedPath(model, pad_id, device)
-        path = replace(padded, description=f"{padded.description} ({unfit.reason})")
-    if model is not causal_lm:
-        layers = _install_layers(model, lean=isinstance(path, PackedPath))
+        path = replace(padded, description=f"{padded.description} ({error.reason})")
+    if _has_adapter(model):
+        layers = _install_fused_layers(model, with_decoder=isinstance(path, PackedPath))
         path = replace(path, description=f"{path.description}; {layers}")
     log.info("forward path: %s", path.description)
     return path
@@ -66,18 +66,26 @@ def choose_path(
 
 def causal_lm_of(model: PeftModel | PreTrainedModel) -> PreTrainedModel:
     """The language model itself: under the adapter, where there is one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    from transformers import PreTrainedModel
+
+    base = model.get_base_model() if _has_adapter(model) else model
+    assert isinstance(base, PreTrainedModel)
+    return base
 
 
-def _install_layers(model: PeftModel, lean: bool) -> str:
-    """Give the adapted layers that fit their faster forwards. Returns how many, in words."""
+def _has_adapter(model: PeftModel | PreTrainedModel) -> TypeGuard[PeftModel]:
+    return hasattr(model, "get_base_model")  # without importing PEFT where a whole model trains
+
+
+def _install_fused_layers(model: PeftModel, with_decoder: bool) -> str:
+    """Give the layers that fit their fused forwards. Returns how many, in words."""
     from lora_engine.training.kernels import fused_layers, fused_linear
 
     fused, left = fused_linear.install(model)
-    count = fused_layers.install(model) if lean else 0
+    count = fused_layers.install(model) if with_decoder else 0
     return (
         f"{fused} adapted layers fused, {left} as PEFT computes them, "
-        f"{count} modules of the decoder layers lean"
+        f"{count} modules of the decoder layers fused"
     )
 
 
@@ -87,7 +95,10 @@ def _packed_path(
     device: str,
     probe: list[TokenizedRow],
 ) -> PackedPath:
-    """The packed path, proven on the probe. Raises Unfit and leaves the model as it was."""
+    """The packed path, tested on the probe rows.
+
+    Raises CannotPack where the test fails; the model is then as it was.
+    """
     from lora_engine.training.kernels import packed_attention
 
     _refuse_by_declaration(causal_lm)
@@ -101,30 +112,34 @@ def _packed_path(
         causal_lm.set_attn_implementation(chosen)
         _refuse_other_hidden_states(causal_lm, pack(probe, device), alone)
         chunked = _is_head_plain(causal_lm, pack(probe, device))
-    except (Unfit, packed_attention.NotPackable, *CANNOT_RUN) as error:
+    except (CannotPack, packed_attention.NotPackable, *CANNOT_RUN) as error:
         causal_lm.set_attn_implementation(before)
-        reason = error.reason if isinstance(error, Unfit) else f"packed rows do not run: {error!r}"
-        raise Unfit(reason) from error
+        reason = (
+            error.reason if isinstance(error, CannotPack) else f"packed rows do not run: {error!r}"
+        )
+        raise CannotPack(reason) from error
     finally:
         model.train(was_training)
     head = "head and loss in chunks" if chunked else "the model's own head"
-    multiple = 1 if device != "cpu" or str(causal_lm.dtype) == "torch.float32" else SIZES
+    is_16_bit_cpu = device == "cpu" and str(causal_lm.dtype) != "torch.float32"
+    multiple = TOKEN_MULTIPLE if is_16_bit_cpu else 1
     words = f"packed rows, {chosen}, {head}"
     return PackedPath(model, causal_lm, device, chunked, multiple, words)
 
 
 def _refuse_by_declaration(causal_lm: PreTrainedModel) -> None:
+    """Raises CannotPack where the model itself declares that it needs masks, or all logits."""
     name = type(causal_lm).__name__
     if not (causal_lm._supports_attention_backend and causal_lm._supports_flash_attn):
-        raise Unfit(f"{name} does not say that its attention works without masks")
+        raise CannotPack(f"{name} does not say that its attention works without masks")
     if getattr(causal_lm.config, "is_encoder_decoder", False):
-        raise Unfit(f"{name} has an encoder")
+        raise CannotPack(f"{name} has an encoder")
     if "logits_to_keep" not in inspect.signature(causal_lm.forward).parameters:
-        raise Unfit(f"{name} cannot leave out logits")
+        raise CannotPack(f"{name} cannot leave out logits")
 
 
 def _attention_name(causal_lm: PreTrainedModel, device: str) -> str:
-    """FlashAttention on a GPU that has it, for 16-bit weights; ours elsewhere."""
+    """FlashAttention where it is installed, on a GPU and for 16-bit weights; else our own."""
     import torch
     from transformers.utils import is_flash_attn_2_available
 
@@ -139,7 +154,7 @@ def _attention_name(causal_lm: PreTrainedModel, device: str) -> str:
 def _probe_rows(causal_lm: PreTrainedModel, rows: Sequence[TokenizedRow]) -> list[TokenizedRow]:
     """The two longest rows, cut short, every token supervised.
 
-    Where rows are longer than the model's sliding window, the first is cut behind the window.
+    Where rows are longer than the model's sliding window, the first is cut just after the window.
     """
     longest = sorted(rows, key=lambda row: len(row.input_ids))[-2:]
     lengths = list(PROBE_LENGTHS)
@@ -164,7 +179,10 @@ def _hidden_alone(causal_lm: PreTrainedModel, row: TokenizedRow, device: str) ->
 
 
 def _refuse_other_hidden_states(causal_lm, batch: PackedBatch, alone: list[torch.Tensor]) -> None:
-    """Raises Unfit where a token's hidden state is another among other rows than alone."""
+    """Raises CannotPack where a token's hidden state among other rows differs from alone.
+
+    alone: the last hidden states of each row, (length, hidden_size).
+    """
     import torch
 
     with torch.no_grad():
@@ -173,38 +191,38 @@ def _refuse_other_hidden_states(causal_lm, batch: PackedBatch, alone: list[torch
     error = float(((packed - expected).norm(dim=1) / expected.norm(dim=1)).max())
     tolerance = TOLERANCE.get(str(causal_lm.dtype).removeprefix("torch."), 0.0)
     if not error <= tolerance:
-        raise Unfit(f"packed rows gave other hidden states than rows alone: {error:.1e} apart")
+        raise CannotPack(f"packed rows gave other hidden states than rows alone: {error:.1e} apart")
 
 
 def _is_head_plain(causal_lm: PreTrainedModel, batch: PackedBatch) -> bool:
-    """Whether the logits are one frozen linear layer of the last hidden states, nothing more.
+    """Whether the logits are one frozen linear layer of the last hidden states, and nothing more.
 
-    The layer's output is made loud for one pass: a soft cap or a scale behind it would show.
+    The layer's output is multiplied for one pass: a soft cap or a scale behind it would show.
     """
     import torch
 
     from lora_engine.training.kernels import head_loss
 
     head = causal_lm.get_output_embeddings()
-    if not head_loss.is_plain(head):
+    if not head_loss.is_frozen_linear(head):
         return False
     seen = []
 
-    def make_loud(_module, inputs, output):
-        seen.append((inputs[0], output * LOUD))
-        return output * LOUD
+    def multiply(_module, inputs, output):
+        seen.append((inputs[0], output * HEAD_TEST_FACTOR))
+        return output * HEAD_TEST_FACTOR
 
-    hook = head.register_forward_hook(make_loud)
+    hook = head.register_forward_hook(multiply)
     try:
         with torch.no_grad():
             logits = causal_lm(**batch.model_inputs()).logits.float()
             hidden = causal_lm.base_model(**batch.model_inputs()).last_hidden_state
     finally:
         hook.remove()
-    (given, loud), *more = seen
+    (given, multiplied), *more = seen
     return (
         not more
         and given.shape == hidden.shape
-        and torch.allclose(logits, loud.float())
+        and torch.allclose(logits, multiplied.float())
         and torch.allclose(given, hidden)
     )

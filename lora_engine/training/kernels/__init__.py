@@ -1,1 +1,10 @@
-"""TODO."""
+"""Kernels: functions of the training step that do less work than autograd over the plain modules.
+
+    matmul             matrix products by the faster library
+    fused_linear       LoRA linear layers that share an input
+    fused_layers       RMSNorm, SwiGLU MLP and rotary attention
+    head_loss          output head and cross-entropy in chunks
+    packed_attention   causal attention over packed rows
+
+Each computes what the modules of transformers and PEFT compute; parity tests hold them to it.
+"""

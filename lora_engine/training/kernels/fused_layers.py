@@ -1,21 +1,26 @@
-"""The common decoder layer with less work: one family of models, registered by class name.
+"""Fused decoder layers: RMSNorm, SwiGLU MLP and rotary attention with hand-written gradients.
 
-Llama, Mistral, Qwen 2 and Qwen 3 share their norm, MLP and attention. For these classes alone,
-where the linear layers are plain adapted ones, the modules get forwards that compute the same
-with fewer passes over memory: query, key and value (gate and up) in one function, norm, rotary
-embedding and SwiGLU with hand-written gradients that keep only their inputs. Every other model
-keeps the forwards that transformers gave it.
+Llama, Mistral, Qwen 2 and Qwen 3 share these modules. Where their linear layers are plain LoRA,
+the modules get forwards that compute the same with fewer passes over memory: query, key and value
+(gate and up) are one autograd function, and norm, rotary embedding and SwiGLU save only their
+inputs for the backward pass, where autograd would save every intermediate. Classes are recognised
+by name; every other model keeps the forwards that transformers gave it.
 """
 
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import silu
 
-from lora_engine.training.kernels.fused_linear import adapted_linears, is_plain, layer_of
+from lora_engine.training.kernels.fused_linear import (
+    adapted_linears,
+    is_plain_lora,
+    layer_tensors,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,11 +32,16 @@ ATTENTIONS = tuple(f"{family}Attention" for family in FAMILIES)
 
 
 class RMSNorm(torch.autograd.Function):
-    """y = w · x / √(mean(x²) + ε) over the last dimension; w is frozen. Keeps x and 1/√."""
+    """y = w · x / √(mean(x²) + ε), the mean over the last dimension; w is frozen.
+
+    x (…, size), weight (size,). Zhang and Sennrich 2019, arXiv 1910.07467. Saved for the backward
+    pass: x and r = 1/√(mean(x²) + ε), which has one number a token.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, epsilon):
         wide = x.float()
+        # The norm squared: a sum of squares without a tensor of squares.
         mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
         rstd = mean_square.div_(x.shape[-1]).add_(epsilon).rsqrt_()  # (…, 1)
         ctx.save_for_backward(x, rstd, weight)
@@ -39,16 +49,20 @@ class RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        """With g = w · ∂L/∂y: dx = r (g − x r² mean(g x))."""
+        """With g = w · ∂L/∂y: ∂L/∂x = r (g − x r² mean(g x))."""
         x, rstd, weight = ctx.saved_tensors
         g = grad.float() * weight
         wide = x.float()
-        mean = (g * wide).mean(-1, keepdim=True).mul_(rstd.square())
+        mean = (g * wide).mean(-1, keepdim=True).mul_(rstd.square())  # (…, 1)
         return g.addcmul_(wide, mean, value=-1).mul_(rstd).to(x.dtype), None, None
 
 
 class SwiGLU(torch.autograd.Function):
-    """y = silu(gate) · up. Keeps gate and up."""
+    """y = silu(gate) · up, all of one shape (…, intermediate_size). Shazeer 2020, arXiv 2002.05202.
+
+    Saved for the backward pass: gate and up. silu(gate) is computed again there, which is cheaper
+    than to keep it.
+    """
 
     @staticmethod
     def forward(ctx, gate, up):
@@ -63,9 +77,10 @@ class SwiGLU(torch.autograd.Function):
 
 
 class Rotary(torch.autograd.Function):
-    """Rotates the pairs (i, i + head_dim/2) of x (…, tokens, heads, head_dim) by their angles.
+    """Rotary position embedding: rotates each pair (i, i + head_dim/2) of x by its angle.
 
-    cos, sin (…, tokens, 1, head_dim). The gradient is the rotation back; nothing of x is kept.
+    x (…, tokens, heads, head_dim); cos, sin (…, tokens, 1, head_dim). Su et al. 2021, arXiv
+    2104.09864. The gradient is the rotation by the negative angle, so nothing of x is saved.
     """
 
     @staticmethod
@@ -80,7 +95,11 @@ class Rotary(torch.autograd.Function):
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
-    """x · cos + sign · rotate_half(x) · sin. The halves of cos and of sin are equal."""
+    """x · cos + sign · rotate_half(x) · sin, of x's shape (…, tokens, heads, head_dim).
+
+    rotate_half (x₁, x₂) ↦ (−x₂, x₁) is never made as a tensor: its halves are added in place. The
+    two halves of cos are equal, and so are those of sin.
+    """
     half = x.shape[-1] // 2
     rotated = x * cos
     rotated[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
@@ -89,17 +108,18 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> 
 
 
 def install(model: nn.Module) -> int:
-    """Give the modules that fit their lean forwards. Returns how many."""
+    """Give the modules that fit their fused forwards. Returns how many got one."""
     count = 0
     for module in list(model.modules()):
-        lean = _lean_forward(module)
-        if lean is not None:
-            module.forward = types.MethodType(lean, module)
+        fused = _fused_forward(module)
+        if fused is not None:
+            module.forward = types.MethodType(fused, module)
             count += 1
     return count
 
 
-def _lean_forward(module: nn.Module):
+def _fused_forward(module: Any) -> Callable[..., Any] | None:
+    """The fused forward for a module, None where it must keep its own."""
     name = type(module).__name__
     if not type(module).__module__.startswith("transformers.models."):
         return None
@@ -107,10 +127,10 @@ def _lean_forward(module: nn.Module):
         return None if module.weight.requires_grad else _norm_forward
     if name in MLPS:
         linears = (module.gate_proj, module.up_proj)
-        fits = all(map(is_plain, linears)) and type(module.act_fn).__name__.startswith("SiLU")
+        fits = all(map(is_plain_lora, linears)) and type(module.act_fn).__name__.startswith("SiLU")
         return _mlp_forward if fits else None
     if name in ATTENTIONS:
-        fits = all(map(is_plain, (module.q_proj, module.k_proj, module.v_proj)))
+        fits = all(map(is_plain_lora, (module.q_proj, module.k_proj, module.v_proj)))
         return _attention_forward if fits else None
     return None
 
@@ -120,7 +140,8 @@ def _norm_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
 
 
 def _mlp_forward(self, x: torch.Tensor) -> torch.Tensor:
-    gate, up = adapted_linears(x, layer_of(self.gate_proj), layer_of(self.up_proj))
+    # x (rows, tokens, hidden_size); gate, up (rows, tokens, intermediate_size)
+    gate, up = adapted_linears(x, layer_tensors(self.gate_proj), layer_tensors(self.up_proj))
     return self.down_proj(SwiGLU.apply(gate, up))
 
 
@@ -132,16 +153,20 @@ def _attention_forward(
     past_key_values=None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """As the family's own; hidden_states (rows, tokens, hidden_size). Training keeps no cache."""
+    """As the model's own, without a KV cache: training has none.
+
+    hidden_states (rows, tokens, hidden_size); position_embeddings: cos and sin, (rows, tokens,
+    head_dim) each.
+    """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     by_head = (*hidden_states.shape[:-1], -1, self.head_dim)
     projections = (self.q_proj, self.k_proj, self.v_proj)
-    states = adapted_linears(hidden_states, *map(layer_of, projections))
-    query, key, value = (state.view(by_head) for state in states)
-    if hasattr(self, "q_norm"):
+    states = adapted_linears(hidden_states, *map(layer_tensors, projections))
+    query, key, value = (state.view(by_head) for state in states)  # (rows, tokens, heads, head_dim)
+    if hasattr(self, "q_norm"):  # Qwen 3 normalises each head
         query, key = self.q_norm(query), self.k_norm(key)
-    cos, sin = (table.unsqueeze(2) for table in position_embeddings)
+    cos, sin = (table.unsqueeze(2) for table in position_embeddings)  # (rows, tokens, 1, head_dim)
     query, key = Rotary.apply(query, cos, sin), Rotary.apply(key, cos, sin)
     attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
     output, weights = attend(

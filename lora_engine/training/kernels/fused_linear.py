@@ -1,15 +1,19 @@
-"""Adapted linear layers on one input as one autograd function.
+"""Fused LoRA linear layers: all that read one input x as one autograd function.
 
-    y_i = x W_iᵀ + b_i + s_i (d_i(x) A_iᵀ) B_iᵀ
+    y_i = x W_iᵀ + b_i + s_i (d_i(x) A_iᵀ) B_iᵀ        Hu et al. 2021, arXiv 2106.09685
 
     x (tokens, in), W (out, in), A (rank, in), B (out, rank); d_i: dropout of layer i, or nothing
 
-Saved for the backward pass are x, the thin d(x) Aᵀ and, with dropout, which numbers it kept (one
-byte each); W gets no gradient work. Layers that read the same x (query, key and value; gate and
-up) share one product with all the A where nothing is dropped, and the gradient of x is summed in
-place. A 4-bit W is unpacked for each product and let go. It takes over the forward of PEFT's own
-`lora.Linear` and `lora.Linear4bit` modules, one by one, where they are plain LoRA; DoRA and other
-variants, 8-bit or trained base weights stay with PEFT's forward.
+Why it is faster than PEFT's forward under autograd:
+
+- Saved for the backward pass are x (once for all layers), the thin d(x) Aᵀ and, with dropout, a
+  mask of one byte a number. W is frozen and gets no gradient work.
+- Layers that share x (query, key and value; gate and up) share one product with all their A.
+- The gradient of x is summed in place over the layers.
+- A 4-bit W is dequantized for each product and freed, so only one dense W exists at a time.
+
+`install` replaces the forward of PEFT's `lora.Linear` and `lora.Linear4bit` modules where they are
+plain LoRA. DoRA and other variants, and 8-bit or trained base weights, keep PEFT's forward.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,31 +33,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One adapted layer. weight (out, in), or packed in 4 bits; lora_a (rank, in), lora_b
-    (out, rank). dtype: of the products. dropout: the chance of a number of x to be left out of
-    the adapter's part; 0 where nothing is to be dropped."""
+class LayerTensors:
+    """The tensors of one adapted layer.
 
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    lora_a: torch.Tensor
-    lora_b: torch.Tensor
+    dtype: of the products. dropout: the probability that a number of x does not reach the adapter;
+    0 outside training.
+    """
+
+    weight: torch.Tensor  # (out, in), or packed in 4 bits
+    bias: torch.Tensor | None  # (out,)
+    lora_a: torch.Tensor  # (rank, in)
+    lora_b: torch.Tensor  # (out, rank)
     scaling: float
     dtype: torch.dtype
     dropout: float = 0.0
 
     def draw_kept(self, x: torch.Tensor) -> torch.Tensor | None:
-        """Which numbers of x dropout keeps this time, with the draws of torch's own dropout."""
+        """The mask of the numbers of x that dropout keeps, of x's shape; None without dropout.
+
+        It draws as torch's own dropout does, so that both give the same losses from one seed.
+        """
         if self.dropout == 0:
             return None
         return torch.empty_like(x).bernoulli_(1 - self.dropout).bool()
 
     def dropped(self, x: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
-        """x with what was not kept at zero, the rest made larger by as much; also its gradient."""
+        """x · kept / (1 − dropout). Its backward pass is the same function of the gradient."""
         return x if kept is None else (x * kept).div_(1 - self.dropout)
 
     def dense(self) -> torch.Tensor:
-        """The weight (out, in) in `dtype`, unpacked where it is stored in 4 bits."""
+        """The weight (out, in), dequantized to `dtype` where it is stored in 4 bits."""
         state = getattr(self.weight, "quant_state", None)
         if state is None:
             return self.weight
@@ -63,9 +72,10 @@ class Layer:
 
 
 class AdaptedLinears(torch.autograd.Function):
-    """See the module's docstring. Products are in the layers' dtype, results in x's.
+    """The module's formula. Products are in the layers' dtype, results in the dtype of x.
 
-    frozen: the layers, for what gets no gradient; trained: lora_a, lora_b of each, in order.
+    x (…, in). frozen: the layers, for all that gets no gradient. trained: lora_a and lora_b of
+    each layer in turn, passed by themselves because autograd tracks direct arguments only.
     """
 
     @staticmethod
@@ -78,7 +88,7 @@ class AdaptedLinears(torch.autograd.Function):
         inner = _inner(flat, every_a, frozen, kept)  # (tokens, sum of ranks)
         results = []
         for layer, b, own in zip(frozen, every_b, inner.split(ranks, 1), strict=True):
-            y = linear(flat, layer.dense(), layer.bias)
+            y = linear(flat, layer.dense(), layer.bias)  # (tokens, out)
             y.addmm_(own, b.to(dtype).T, alpha=layer.scaling)
             results.append(y.to(x.dtype).view(*x.shape[:-1], -1))
         ctx.save_for_backward(flat, inner, *kept, *trained)
@@ -87,7 +97,7 @@ class AdaptedLinears(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads):
-        """With g_i = ∂L/∂y_i, summed over i where x is meant:
+        """With g = ∂L/∂y of each layer; the gradient of x is the sum over the layers:
 
         dx = g W + d(s (g B) A),  dA = s (g B)ᵀ d(x),  dB = s gᵀ (d(x) Aᵀ)
         """
@@ -100,21 +110,31 @@ class AdaptedLinears(torch.autograd.Function):
             product(g, b.to(g.dtype)).mul_(layer.scaling)
             for g, b, layer in zip(gs, every_b, layers, strict=True)
         ]  # (tokens, rank)
+        # each (rank, in)
         d_as = [d.to(every_b[0].dtype) for d in _d_as(flat, g_inners, layers, kept)]
+        # each (out, rank), as the transpose of the product whose rows are the few ranks
         d_bs = [
             product(own.T, g).to(every_b[0].dtype).mul_(layer.scaling).T
             for own, g, layer in zip(inner.split(ctx.ranks, 1), gs, layers, strict=True)
         ]
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = _d_x_of_adapters(g_inners, every_a, layers, kept)
+            d_x = _d_x_of_adapters(g_inners, every_a, layers, kept)  # (tokens, in)
             for g, layer in zip(gs, layers, strict=True):
                 add_product(d_x, g, layer.dense())
             d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
         return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
 
 
-def _inner(flat, every_a, layers, kept) -> torch.Tensor:
+Kept = Sequence[torch.Tensor | None]  # the dropout mask of each layer, (tokens, in)
+
+
+def _inner(
+    flat: torch.Tensor,
+    every_a: list[torch.Tensor],
+    layers: Sequence[LayerTensors],
+    kept: Kept,
+) -> torch.Tensor:
     """d_i(x) A_iᵀ side by side, (tokens, sum of ranks): one product where nothing is dropped."""
     if not any(layer.dropout for layer in layers):
         return linear(flat, torch.cat(every_a))
@@ -122,8 +142,13 @@ def _inner(flat, every_a, layers, kept) -> torch.Tensor:
     return torch.cat([linear(layer.dropped(flat, k), a) for a, layer, k in parts], 1)
 
 
-def _d_as(flat, g_inners, layers, kept) -> Sequence[torch.Tensor]:
-    """s (g B)ᵀ d(x) of each layer, (rank, in)."""
+def _d_as(
+    flat: torch.Tensor,
+    g_inners: list[torch.Tensor],
+    layers: Sequence[LayerTensors],
+    kept: Kept,
+) -> Sequence[torch.Tensor]:
+    """s (g B)ᵀ d(x) of each layer, (rank, in). flat (tokens, in), g_inners (tokens, rank) each."""
     if not any(layer.dropout for layer in layers):
         ranks = [g.shape[1] for g in g_inners]
         return product(torch.cat(g_inners, 1).T, flat).split(ranks)
@@ -131,28 +156,37 @@ def _d_as(flat, g_inners, layers, kept) -> Sequence[torch.Tensor]:
     return [product(g.T, layer.dropped(flat, k)) for g, layer, k in parts]
 
 
-def _d_x_of_adapters(g_inners, every_a, layers, kept) -> torch.Tensor:
+def _d_x_of_adapters(
+    g_inners: list[torch.Tensor],
+    every_a: list[torch.Tensor],
+    layers: Sequence[LayerTensors],
+    kept: Kept,
+) -> torch.Tensor:
     """Σ d_i(s_i (g_i B_i) A_i), (tokens, in)."""
     if not any(layer.dropout for layer in layers):
         return product(torch.cat(g_inners, 1), torch.cat(every_a))
     parts = zip(g_inners, every_a, layers, kept, strict=True)
-    return sum(layer.dropped(product(g, a), k) for g, a, layer, k in parts)
+    first, *others = (layer.dropped(product(g, a), k) for g, a, layer, k in parts)
+    return sum(others, first)
 
 
-def adapted_linears(x: torch.Tensor, *layers: Layer) -> tuple[torch.Tensor, ...]:
-    """The results of the layers on x (…, in), each (…, out)."""
+def adapted_linears(x: torch.Tensor, *layers: LayerTensors) -> tuple[torch.Tensor, ...]:
+    """The outputs of the layers on x (…, in), each (…, out)."""
     trained = [tensor for layer in layers for tensor in (layer.lora_a, layer.lora_b)]
     return AdaptedLinears.apply(x, layers, *trained)
 
 
 def install(model: nn.Module) -> tuple[int, int]:
-    """Give every plain LoRA linear of `model` the fused forward. Returns (fused, left to PEFT)."""
+    """Give every plain LoRA linear of `model` the fused forward.
+
+    Returns how many got it, and how many adapted layers keep PEFT's forward.
+    """
     from peft.tuners.lora import LoraLayer
 
     fused = left = 0
     for module in model.modules():
         if isinstance(module, LoraLayer):
-            if is_plain(module):
+            if is_plain_lora(module):
                 module.forward = types.MethodType(_forward, module)
                 fused += 1
             else:
@@ -160,8 +194,8 @@ def install(model: nn.Module) -> tuple[int, int]:
     return fused, left
 
 
-def is_plain(module: nn.Module) -> bool:
-    """Whether PEFT's module computes the formula above and nothing else."""
+def is_plain_lora(module: Any) -> bool:
+    """Whether a module is PEFT's and computes the formula above and nothing else."""
     from peft.tuners.lora import Linear as LoraLinear
     from transformers.pytorch_utils import Conv1D
 
@@ -189,8 +223,8 @@ def _is_4_bit(module: nn.Module) -> bool:
     return (kind.__module__, kind.__name__) == ("peft.tuners.lora.bnb", "Linear4bit")
 
 
-def layer_of(module: LoraLinear) -> Layer:
-    """The tensors of a plain module."""
+def layer_tensors(module: Any) -> LayerTensors:
+    """The tensors of a module that `is_plain_lora`, as they are now."""
     (name,) = module.active_adapters
     base = module.get_base_layer()
     a, b = module.lora_A[name].weight, module.lora_B[name].weight
@@ -198,10 +232,10 @@ def layer_of(module: LoraLinear) -> Layer:
     if _is_4_bit(module):
         dtype = base.compute_dtype or a.dtype
         bias = None if base.bias is None else base.bias.to(dtype)
-        return Layer(base.weight, bias, a, b, module.scaling[name], dtype, dropout)
+        return LayerTensors(base.weight, bias, a, b, module.scaling[name], dtype, dropout)
     weight = base.weight.T if module.fan_in_fan_out else base.weight
-    return Layer(weight, base.bias, a, b, module.scaling[name], weight.dtype, dropout)
+    return LayerTensors(weight, base.bias, a, b, module.scaling[name], weight.dtype, dropout)
 
 
 def _forward(self: LoraLinear, x: torch.Tensor) -> torch.Tensor:
-    return adapted_linears(x, layer_of(self))[0]
+    return adapted_linears(x, layer_tensors(self))[0]

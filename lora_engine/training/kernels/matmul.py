@@ -1,10 +1,10 @@
-"""Matrix products of the training step, by the faster of the libraries inside torch.
+"""Matrix products of the training step, by the faster of two libraries inside torch.
 
-torch sends a float32 product on an x86 processor to Intel's MKL, which reached less than half the
-speed of oneDNN on an AMD EPYC (docs/training_speed.md); for 16-bit products torch takes oneDNN
-itself. Both compute in float32 and differ only in the order of the sums. The choice rests on the
-processor alone, so that a resumed run computes what the first part computed. Nothing here is
-differentiable: it serves hand-written gradients.
+On x86 processors torch sends float32 products to Intel's MKL, which reached less than half the
+speed of oneDNN on an AMD EPYC (docs/training_speed.md); 16-bit products go to oneDNN anyway. Both
+compute in float32 and differ only in the order of the sums. The choice depends on the processor
+alone, so that a resumed run computes as its first part did. Nothing here is differentiable: it
+serves hand-written gradients.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from torch.nn import functional
 
 CPUINFO = Path("/proc/cpuinfo")
-# oneDNN makes code for every size of product it meets and keeps it, and batches differ in size:
-# with its own bound of 1,024 a run of 60 steps grew by 770 MiB, with this one by 90, no slower.
-KEPT_KERNELS = "64"
+# oneDNN generates code for every size of product and caches it, and batches differ in size. With
+# its default of 1,024 cached kernels a run of 60 steps grew by 770 MiB; with this limit it grew by
+# 90 MiB and was no slower.
+CACHED_KERNELS = "64"
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -35,21 +36,25 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-    """total += a b, in place. total (m, k), a (m, n), b (n, k)."""
+    """total += a b, in place. total (m, k), a (m, n), b (n, k).
+
+    torch's addmm_ adds without a temporary product; through oneDNN the product is made first.
+    """
     if _is_for_onednn(a, b):
         total += product(a, b)
     else:
         total.addmm_(a, b)
 
 
-def bound_kept_kernels() -> None:
-    """Let oneDNN keep few products' code. To be called before this process's first product.
+def limit_kernel_cache() -> None:
+    """Limit oneDNN's cache of generated kernels. Call it before the process's first product.
 
-    Only where float32 products go there; sizes of 16-bit products are few (`packed.SIZES`).
+    Only where float32 products go to oneDNN: 16-bit products have few sizes
+    (`packed.TOKEN_MULTIPLE`). A limit that the person has set stays.
     """
     if mkl_is_slow():
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
-        os.environ.setdefault("LRU_CACHE_CAPACITY", KEPT_KERNELS)
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_KERNELS)
+        os.environ.setdefault("LRU_CACHE_CAPACITY", CACHED_KERNELS)
 
 
 def _is_for_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:

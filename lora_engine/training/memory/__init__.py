@@ -1,1 +1,6 @@
-"""TODO."""
+"""Memory of a run: predicted before it, measured during it, explained where it runs out.
+
+prediction      what a run should need, and margins fitted to earlier runs
+usage           what the worker uses now, and at its peak
+out_of_memory   a run that ran out: the figures, and changes that would fit
+"""

@@ -1,7 +1,7 @@
-"""A base model with a fresh adapter on it: made, restored, and saved as a plain PEFT adapter.
+"""A base model with an adapter on it: made, restored, and saved as a plain PEFT adapter.
 
-The spec's words become PEFT's here. What is saved is against the original base, also where the
-start took something out of it. Knows nothing of files but the adapter folder.
+The saved adapter fits the original base model, also where its initialization changed the base
+weights. Of files it knows only the adapter folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from lora_engine.training.models.lora_init import (
     ADAPTER,
     Factors,
     adapted_linears,
-    take_out_of_base,
+    factors_of,
+    subtract_from_base,
 )
 from lora_engine.training.models.rank_bounds import rank_problems, sides_of
 from lora_engine.training.models.trained_model import (
@@ -32,6 +33,7 @@ from lora_engine.training.models.trained_model import (
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
+    from peft.tuners.lora import LoraLayer
     from transformers import PreTrainedModel
 
 TASK_TYPES: dict[Task, str] = {
@@ -40,8 +42,8 @@ TASK_TYPES: dict[Task, str] = {
     "token_classification": "TOKEN_CLS",
 }
 HEADS = ("classifier", "score")  # what classification heads are called in transformers
-ROUNDING = 1e-6  # of a product of float32 factors, of the product of their norms
-START_A, START_B = "start.A.", "start.B."  # names of a remembered start in a checkpoint
+ROUNDING = 1e-6  # rounding error of B A in float32, as a share of ‖B‖·‖A‖
+START_A, START_B = "start.A.", "start.B."  # prefixes of the initial factors in a checkpoint
 
 
 @dataclass
@@ -49,38 +51,42 @@ class AdaptedModel:
     """A frozen base and an adapter that trains. A TrainedModel.
 
     chat_template: the Jinja source the rows were written with, empty for none.
-    started: A and B by module as they began, where their product was taken out of the base.
+    initial_factors: A and B as they began, by module, where the initialization subtracted their
+    product from the base weights.
     """
 
     model: PeftModel
     chat_template: str = ""
-    started: dict[str, Factors] = field(default_factory=dict)
+    initial_factors: dict[str, Factors] = field(default_factory=dict)
     saved_as: Literal["adapter", "model"] = "adapter"
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        start = {}
-        for name, (a, b) in self.started.items():
-            start |= {START_A + name: a.cpu(), START_B + name: b.cpu()}
-        return {**trained_tensors(self.model), **start}
+        initial: dict[str, torch.Tensor] = {}
+        for name, (a, b) in self.initial_factors.items():
+            initial |= {START_A + name: a.cpu(), START_B + name: b.cpu()}
+        return {**trained_tensors(self.model), **initial}
 
     def restore(self, saved: Mapping[str, torch.Tensor]) -> None:
-        """As the promise says; a remembered start is taken out of the base, which must be as
-        it was loaded unless this model remembers the same start already."""
-        started = {
+        """Put a checkpoint's weights back, and subtract its initial factors from the base weights.
+
+        The base weights must be as they were loaded, unless this model has its initial factors
+        already. Raises EngineError where the names differ.
+        """
+        initial = {
             name.removeprefix(START_A): (tensor, saved[START_B + name.removeprefix(START_A)])
             for name, tensor in saved.items()
             if name.startswith(START_A)
         }
         trained = {k: v for k, v in saved.items() if not k.startswith((START_A, START_B))}
         restore_trained(self.model, trained)
-        if started and not self.started:
-            take_out_of_base(self.model, started)
-            self.started = started
+        if initial and not self.initial_factors:
+            subtract_from_base(self.model, initial)
+            self.initial_factors = initial
 
     def save(self, folder: Path, provenance: bytes) -> None:
         with atomic_folder(folder) as staging:
-            if self.started:
-                _save_against_original(self.model, self.started, staging)
+            if self.initial_factors:
+                _save_against_original(self.model, self.initial_factors, staging)
             else:
                 # The base's own embeddings never belong into an adapter file.
                 self.model.save_pretrained(str(staging), save_embedding_layers=False)
@@ -90,23 +96,26 @@ class AdaptedModel:
             (staging / "provenance.json").write_bytes(provenance)
 
     def updates(self) -> list[ModuleUpdate]:
-        """From the factors alone; for DoRA of the direction's part."""
+        """Computed from the factors alone; for DoRA, without the change of the magnitudes."""
         return [self._update(name, module) for name, module in adapted_linears(self.model)]
 
-    def _update(self, name: str, module) -> ModuleUpdate:
+    def _update(self, name: str, module: LoraLayer) -> ModuleUpdate:
         import numpy as np
 
         from lora_engine.spectrum import metrics
         from lora_engine.spectrum.low_rank_factors import Factors as LowRank
         from lora_engine.spectrum.low_rank_factors import factor_values
 
-        a, b = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
-        if name in self.started:
-            a, b = _less_the_start(a, b, self.started[name])
+        a: torch.Tensor
+        b: torch.Tensor
+        a, b = factors_of(module)
+        if name in self.initial_factors:
+            a, b = _minus_initial(a, b, self.initial_factors[name])
         scaled = module.scaling[ADAPTER] * b.detach()
         left, right = scaled.cpu().numpy(), a.detach().cpu().numpy()
         values = factor_values(LowRank(left, right))
-        # Before the first step B A − B₀ A₀ is rounding errors, whose spectrum is flat.
+        # Before the first step B A − B₀ A₀ is nothing but rounding errors. Their flat spectrum
+        # would look like a high effective rank, so they count as zero.
         noise = ROUNDING * np.linalg.norm(left) * np.linalg.norm(right)
         values = np.where(values > noise, values, 0.0)
         return ModuleUpdate(
@@ -144,10 +153,10 @@ def lora_config(method: MethodSpec, task: Task = "causal_lm") -> LoraConfig:
 def add_adapter(
     base: PreTrainedModel, method: MethodSpec, quantized: bool, task: Task = "causal_lm"
 ) -> PeftModel:
-    """The base, frozen, with a fresh adapter whose weights are float32.
+    """The frozen base model with a new adapter whose weights are float32.
 
-    Raises EngineError where the targets match nothing, a pattern names no module, or a rank is
-    over a weight's smaller side: files that lay on the hub were not there to be asked before.
+    Raises EngineError where the targets match nothing, a pattern names no module, or a rank
+    exceeds a weight's smaller side. `preflight` finds these too, but only for local files.
     """
     from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -169,44 +178,50 @@ def add_adapter(
     return model
 
 
-def _less_the_start(a, b, start: Factors) -> Factors:
-    """B A − B₀ A₀ as one pair of factors of twice the rank."""
+def _minus_initial(a: torch.Tensor, b: torch.Tensor, initial: Factors) -> Factors:
+    """B A − B₀ A₀ as one pair of factors, (2·rank, in) and (out, 2·rank)."""
     import torch
 
-    a0, b0 = (tensor.to(a.device) for tensor in start)
+    a0, b0 = (tensor.to(a.device) for tensor in initial)
     return torch.cat([a, a0]), torch.cat([b, -b0], 1)
 
 
-def _save_against_original(model: PeftModel, started: Mapping[str, Factors], folder: Path) -> None:
-    """Write s·(B A − B₀ A₀), of twice the rank and the same scaling: ΔW against the base as loaded.
+def _save_against_original(model: PeftModel, initial: Mapping[str, Factors], folder: Path) -> None:
+    """Write an adapter of twice the rank that fits the base weights W as they were loaded.
 
-    (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀]
+    The trained model computes with (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀].
     """
     import torch
-    from peft import get_peft_model_state_dict
+    from peft import LoraConfig, get_peft_model_state_dict
     from safetensors.torch import save_file
 
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    for name, start in started.items():
+    for name, factors in initial.items():
         key_a, key_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
-        tensors[key_a], tensors[key_b] = _less_the_start(tensors[key_a], tensors[key_b], start)
+        tensors[key_a], tensors[key_b] = _minus_initial(tensors[key_a], tensors[key_b], factors)
     for key, tensor in tensors.items():
-        # embeddings keep PEFT's start; their rank is doubled with the rest, by zeros
+        # Adapted embeddings have no initial factors: zeros double their rank with the others.
         if key.endswith((".lora_embedding_A", ".lora_embedding_B")):
             side = 0 if key.endswith("A") else 1
             tensors[key] = torch.cat([tensor, torch.zeros_like(tensor)], side)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    _doubled(model.peft_config[ADAPTER]).save_pretrained(str(folder))
+    config = model.peft_config[ADAPTER]
+    assert isinstance(config, LoraConfig)
+    _with_doubled_ranks(config).save_pretrained(str(folder))
 
 
-def _doubled(config: LoraConfig) -> LoraConfig:
-    """The configuration with every rank doubled and every scaling kept."""
+def _with_doubled_ranks(config: LoraConfig) -> LoraConfig:
+    """The configuration with every rank doubled and every scaling unchanged.
+
+    The scaling is alpha/rank, or alpha/√rank with rsLoRA.
+    """
     doubled = copy.deepcopy(config)
-    alpha = 2**0.5 if config.use_rslora else 2
+    factor = 2**0.5 if config.use_rslora else 2
+    ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
     doubled.r *= 2
-    doubled.lora_alpha *= alpha
-    doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
-    doubled.alpha_pattern = {name: alpha * value for name, value in config.alpha_pattern.items()}
+    doubled.lora_alpha *= factor  # type: ignore[assignment]  # PEFT says int, and takes a float
+    doubled.rank_pattern = {name: 2 * rank for name, rank in ranks.items()}
+    doubled.alpha_pattern = {name: factor * alpha for name, alpha in alphas.items()}
     doubled.inference_mode = True
     return doubled

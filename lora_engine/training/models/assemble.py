@@ -1,4 +1,4 @@
-"""From a prepared run to what trains: the model, its start, the optimizer, the forward path."""
+"""From a prepared run to the model that trains, its initial weights and its forward path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_engine.host_memory import return_large_blocks, share_one_heap
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classifier_path import ClassifierPath
-from lora_engine.training.forward.padded import PaddedPath
+from lora_engine.training.forward.padded import PaddedBatch, PaddedPath
 from lora_engine.training.forward.select import choose_path
 from lora_engine.training.models import lora_init
 from lora_engine.training.models.adapter_model import AdaptedModel, add_adapter
@@ -23,23 +23,24 @@ from lora_engine.training.models.whole_model import WholeModel, make_trainable
 from lora_engine.training.preparation import PreparedRun
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
-EVA_STEPS = 16  # steps whose rows EVA looks at, again and again until its directions stand still
+EVA_STEPS = 16  # EVA goes over the rows of this many steps until its directions converge
 
 
 def build_trained_model(run: PreparedRun, fresh: bool) -> TrainedModel:
-    """The base with what trains on it; every random start from the seed.
+    """The base model with the weights that train, their initial values drawn from the spec's seed.
 
-    fresh: False where a checkpoint will be restored into it, so that no start need be found.
+    fresh: False where a checkpoint will be restored, so that initial values need no computing.
     """
     import torch
 
     torch.manual_seed(run.spec.seed)
     random.seed(run.spec.seed)
     if run.device == "cpu":
-        _spare_host_memory(run)
+        _limit_host_memory(run)
     base = _base(run)
     if run.spec.optimization.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
@@ -59,14 +60,15 @@ def _chat_template(run: PreparedRun) -> str:
     return chat_template_of(run.tokenizer).source if run.data.template else ""
 
 
-def _spare_host_memory(run: PreparedRun) -> None:
+def _limit_host_memory(run: PreparedRun) -> None:
+    """Settings of the allocator and of oneDNN, before the first tensor of the model is made."""
     import torch
 
-    from lora_engine.training.kernels.matmul import bound_kept_kernels
+    from lora_engine.training.kernels.matmul import limit_kernel_cache
 
     share_one_heap()
     if run.dtype == torch.float32:
-        bound_kept_kernels()
+        limit_kernel_cache()
     spec = run.spec
     if spec.quantization is not None or spec.optimization.gradient_checkpointing:
         return_large_blocks()
@@ -78,21 +80,22 @@ def _adapted(run: PreparedRun, base: PreTrainedModel, fresh: bool) -> AdaptedMod
     trained_model = AdaptedModel(model, _chat_template(run))
     if not fresh:
         return trained_model
-    if method.init in lora_init.MOVES_BASE:
-        trained_model.started = lora_init.start_from_weights(model, method.init)
+    if method.init in lora_init.CHANGES_BASE:
+        trained_model.initial_factors = lora_init.init_from_weights(model, method.init)
     elif method.init == "loftq":
         if run.base.path is None:
             raise EngineError(
-                "LoftQ reads the base's weights as they were before 4 bits, from a folder.",
-                "Download the model into a folder first, or choose another start.",
+                "LoftQ reads the base model's weights before their quantization, from a folder.",
+                "Download the model into a folder first, or choose another init.",
             )
-        lora_init.start_from_quantization(model, run.base.path)
+        lora_init.init_from_quantization(model, run.base.path)
     elif method.init == "eva":
-        lora_init.start_from_rows(model, _eva_batches(run, model))
+        lora_init.init_from_rows(model, _eva_batches(run, model))
     return trained_model
 
 
-def _eva_batches(run: PreparedRun, model) -> list:
+def _eva_batches(run: PreparedRun, model: PeftModel) -> list[PaddedBatch]:
+    """The batches of the first steps, within one epoch."""
     path = PaddedPath(model, run.tokenizer.pad_token_id, run.device)
     steps = range(1, min(EVA_STEPS, run.plan.total_steps, run.plan.steps_per_epoch) + 1)
     rows = run.data.training
@@ -102,7 +105,7 @@ def _eva_batches(run: PreparedRun, model) -> list:
 
 
 def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> ForwardPath:
-    """How rows become a loss; float32 weights that train beside 16-bit ones, under autocast."""
+    """The forward path of the run's task and precision; autocast where float32 weights train."""
     import torch
 
     rows, pad_id = run.data.training, run.tokenizer.pad_token_id
@@ -110,5 +113,6 @@ def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> Forward
         return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype)
     if trained_model.saved_as == "adapter" or run.dtype == torch.float32:
         return choose_path(trained_model.model, rows, pad_id, run.device)
+    # The path is checked as it will run: under autocast.
     with torch.autocast(run.device, run.dtype):
         return AutocastPath(choose_path(trained_model.model, rows, pad_id, run.device), run.dtype)

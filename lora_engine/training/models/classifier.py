@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def load_classifier(
     model: BaseModel, task: Task, labels: Sequence[str], device: str, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """The base with a fresh head of one output a class, drawn by torch's generator.
+    """The base model with a new head of one output a class, drawn by torch's generator.
 
-    Raises EngineError where transformers knows no such head for the base, or files lack.
+    Raises EngineError where transformers has no such head for the base model, or files are missing.
     """
     import_transformers()
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification

@@ -1,20 +1,21 @@
-"""How an adapter's A and B start where PEFT's own start is not meant: from weights or from rows.
+"""Initial values of an adapter's A and B, computed from the base weights or from rows.
 
     pissa   W = U S Vᵀ,  s·B A = U_r S_r V_rᵀ                      arXiv 2404.02948
     olora   W = Q R,     s·B A = s·Q_r R_r                         arXiv 2406.01775
     loftq   W − Q(W) = U S Vᵀ,  s·B A = U_r S_r V_rᵀ               arXiv 2310.08659, one step
     eva     A = the main directions of the module's inputs, B = 0  arXiv 2410.07170
 
-s is the module's scaling. pissa and olora take s·B A out of the base weight, so that the model
-starts as it was; their start must be remembered (a checkpoint holds it) and taken out again of
-what is saved. loftq leaves the quantized base alone. Embeddings keep PEFT's start.
+s is the module's scaling. pissa and olora subtract s·B A from the base weight, so that the model
+computes at first what it computed before. Their initial factors are therefore saved in checkpoints
+and subtracted from the finished adapter. loftq leaves the quantized base alone. PEFT's own
+initializations (default, gaussian, orthogonal) are not here; adapted embeddings keep the default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
 
@@ -22,54 +23,61 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
+    from torch import nn
 
     from lora_engine.training.forward.padded import PaddedBatch
 
-MOVES_BASE = ("pissa", "olora")
+CHANGES_BASE = ("pissa", "olora")  # these subtract s·B A from the base weights
 ADAPTER = "default"
 PREFIX = "base_model.model."
-EXACT_SIDE = 2048  # up to this side a full SVD; beyond it, power iterations
-POWER_ITERATIONS = 16  # as the PiSSA paper's fast variant
+EXACT_SIDE = 2048  # smaller side up to which the SVD is exact; beyond it, it is randomized
+POWER_ITERATIONS = 16  # as in the PiSSA paper's fast variant
 
 Factors = tuple["torch.Tensor", "torch.Tensor"]  # A (rank, in), B (out, rank)
 
 
-def start_from_weights(model: PeftModel, init: str) -> dict[str, Factors]:
-    """Set A and B by pissa or olora and take their product out of the base. Returns the start."""
+def init_from_weights(model: PeftModel, init: str) -> dict[str, Factors]:
+    """Set A and B by pissa or olora and subtract their product from the base weights.
+
+    Returns the initial factors by module.
+    """
     import torch
 
     factorise = {"pissa": _pissa, "olora": _olora}[init]
-    started = {}
+    initial = {}
     with torch.no_grad():
         for name, module in adapted_linears(model):
             a, b = factorise(_weight(module).float(), module.r[ADAPTER], module.scaling[ADAPTER])
             _set_factors(module, a, b)
-            started[name] = (a.clone(), b.clone())
-    take_out_of_base(model, started)
-    return started
+            initial[name] = (a.clone(), b.clone())
+    subtract_from_base(model, initial)
+    return initial
 
 
-def take_out_of_base(model: PeftModel, started: Mapping[str, Factors]) -> None:
-    """W ← W − s·B A for a remembered start, on a base as it was loaded."""
+def subtract_from_base(model: PeftModel, initial: Mapping[str, Factors]) -> None:
+    """W ← W − s·B A for each module's initial factors, on base weights as they were loaded.
+
+    Raises EngineError where the factors belong to other modules.
+    """
     import torch
 
     modules = dict(adapted_linears(model))
-    if set(modules) != set(started):
+    if set(modules) != set(initial):
         raise EngineError(
-            "The checkpoint's start belongs to other modules than this run adapts.",
+            "The checkpoint's initial factors belong to other modules than this run adapts.",
             "Start a new run; a resumed run must have the same method.",
         )
     with torch.no_grad():
-        for name, (a, b) in started.items():
+        for name, (a, b) in initial.items():
             weight = _weight(modules[name])
-            moved = weight.float() - modules[name].scaling[ADAPTER] * (b @ a).to(weight.device)
-            weight.copy_(moved)
+            changed = weight.float() - modules[name].scaling[ADAPTER] * (b @ a).to(weight.device)
+            weight.copy_(changed)
 
 
-def start_from_quantization(model: PeftModel, folder: Path) -> None:
-    """Set A and B to the best rank-r answer to what 4-bit storage lost of each weight.
+def init_from_quantization(model: PeftModel, folder: Path) -> None:
+    """LoftQ: set s·B A to the best rank-r approximation of each weight's quantization error.
 
-    folder: the base's own, for its weights before they were quantized. Raises EngineError where
+    folder: the base model's, for its weights before they were quantized. Raises EngineError where
     a weight is not found there.
     """
     import torch
@@ -80,21 +88,21 @@ def start_from_quantization(model: PeftModel, folder: Path) -> None:
     checkpoint = open_checkpoint(folder)
     with torch.no_grad():
         for name, module in adapted_linears(model):
-            stored = module.get_base_layer().weight
-            kept = dequantize_4bit(stored.data, stored.quant_state).float()
+            stored: Any = module.get_base_layer().weight  # bitsandbytes' Params4bit
+            dequantized = dequantize_4bit(stored.data, stored.quant_state).float()  # (out, in)
             key = f"{name.removeprefix(PREFIX)}.weight"
-            lost = torch.from_numpy(checkpoint.tensor(key)).to(kept) - kept
-            _set_factors(module, *_pissa(lost, module.r[ADAPTER], module.scaling[ADAPTER]))
+            error = torch.from_numpy(checkpoint.tensor(key)).to(dequantized) - dequantized
+            _set_factors(module, *_pissa(error, module.r[ADAPTER], module.scaling[ADAPTER]))
 
 
-def start_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
-    """Set A to the main directions of each module's inputs on the batches' supervised tokens.
+def init_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
+    """EVA: set A to the main directions of each module's inputs at the supervised tokens.
 
-    Ranks stay as asked for (the paper's ρ = 1). Raises EngineError where a batch has fewer
-    supervised tokens than the rank.
+    Every module keeps the rank of the spec (the paper's ρ = 1; a larger ρ moves ranks between
+    modules). Raises EngineError where a batch has fewer supervised tokens than the rank.
     """
     import torch
-    from peft import EvaConfig
+    from peft import EvaConfig, LoraConfig
     from peft.tuners.lora.eva import get_eva_state_dict
 
     inputs = [
@@ -102,6 +110,7 @@ def start_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
         for b in batches
     ]
     config = model.peft_config[ADAPTER]
+    assert isinstance(config, LoraConfig)
     config.eva_config = EvaConfig(rho=1.0)
     try:
         found = get_eva_state_dict(model, inputs, show_progress_bar=False)
@@ -114,12 +123,13 @@ def start_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
         config.eva_config = None
     with torch.no_grad():
         for name, module in adapted_linears(model):
-            directions = found[name][: module.r[ADAPTER]]
-            module.lora_A[ADAPTER].weight[: len(directions)] = directions
+            directions = found[name][: module.r[ADAPTER]]  # (up to rank, in)
+            a, _ = factors_of(module)
+            a[: len(directions)] = directions
 
 
 def adapted_linears(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
-    """Every adapted module that has a matrix weight in and out, by its name in `model`."""
+    """Every adapted linear module with its name in `model`; embeddings are left out."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():
@@ -127,18 +137,29 @@ def adapted_linears(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
             yield name, module
 
 
+def factors_of(module: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
+    """The module's own A (rank, in) and B (out, rank)."""
+    a: Any = module.lora_A[ADAPTER]
+    b: Any = module.lora_B[ADAPTER]
+    return a.weight, b.weight
+
+
 def _weight(module: LoraLayer) -> torch.Tensor:
     """The base weight as (out, in), sharing its memory."""
-    weight = module.get_base_layer().weight.data
+    base: Any = module.get_base_layer()
+    weight = base.weight.data
+    # transformers' Conv1D (GPT-2) has its weight the other way round.
     return weight.T if getattr(module, "fan_in_fan_out", False) else weight
 
 
 def _set_factors(module: LoraLayer, a: torch.Tensor, b: torch.Tensor) -> None:
-    module.lora_A[ADAPTER].weight.copy_(a)
-    module.lora_B[ADAPTER].weight.copy_(b)
+    own_a, own_b = factors_of(module)
+    own_a.copy_(a)
+    own_b.copy_(b)
 
 
 def _pissa(weight: torch.Tensor, rank: int, scaling: float) -> Factors:
+    """A = √(S_r / s) V_rᵀ and B = U_r √(S_r / s) of a weight (out, in)."""
     import torch
 
     if min(weight.shape) <= EXACT_SIDE:
@@ -146,11 +167,12 @@ def _pissa(weight: torch.Tensor, rank: int, scaling: float) -> Factors:
     else:
         u, s, v = torch.svd_lowrank(weight, q=rank, niter=POWER_ITERATIONS)
         vh = v.T
-    root = (s[:rank] / scaling).sqrt()
+    root = (s[:rank] / scaling).sqrt()  # (rank,)
     return _padded(root[:, None] * vh[:rank], u[:, :rank] * root, rank)
 
 
 def _olora(weight: torch.Tensor, rank: int, scaling: float) -> Factors:
+    """A = R_r and B = Q_r of a weight (out, in); the scaling is part of what is subtracted."""
     import torch
 
     q, r = torch.linalg.qr(weight)
@@ -158,7 +180,7 @@ def _olora(weight: torch.Tensor, rank: int, scaling: float) -> Factors:
 
 
 def _padded(a: torch.Tensor, b: torch.Tensor, rank: int) -> Factors:
-    """The factors with zero rows and columns up to a rank above the weight's own."""
+    """The factors filled up to `rank` with zeros, where the weight's smaller side is below it."""
     from torch.nn.functional import pad
 
     missing = rank - a.shape[0]

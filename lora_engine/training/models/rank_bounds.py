@@ -1,9 +1,9 @@
-"""Which rank each adapted weight gets, and the ranks that its sides do not allow.
+"""Which rank each adapted weight gets, and the ranks that are too large for their weight.
 
-ΔW = scaling · B·A has no higher rank than the smaller side of the weight, so what is over it is
-refused: it would cost memory and steps and could change nothing. One exception: all-linear also
-takes in routers and gates with an output or two, which nobody named and which cost little.
-Knows names and sides, not where they were read: of a file's header or of a model.
+The rank of ΔW = scaling · B·A cannot exceed the smaller side of the weight. A larger spec rank is
+refused: it would cost memory and time and change nothing. There is one exception: all-linear also
+adapts routers and gates with an output or two, which nobody named and which cost little. This
+module knows names and sides, not whether they come from a file's header or from a model.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ GATES = ("gate", "shared_expert_gate")
 
 
 def is_named(module: str, names: Iterable[str]) -> bool:
-    """As PEFT matches: the module's whole name, or its end after a dot."""
+    """Whether one of the names means the module, as PEFT matches: all of it, or its last parts."""
     return any(module == name or module.endswith(f".{name}") for name in names)
 
 
 def adapted_sides(shapes: Mapping[str, tuple[int, int]], method: MethodSpec) -> dict[str, int]:
-    """The smaller side of each weight of a checkpoint that the targets mean.
+    """The smaller side of each weight of a checkpoint that the targets name.
 
-    With all-linear those of the numbered layers: a checkpoint carries embeddings, heads and more
-    beside them, and which of these a model loads is not in its headers.
+    shapes: (out, in) by name. all-linear takes the weights of the numbered layers: a checkpoint
+    also holds embeddings, heads and more, and its headers do not say which of these a model loads.
     """
     targets = method.target_modules
     return {
@@ -49,7 +49,7 @@ def sides_of(model: nn.Module) -> dict[str, int]:
 
 
 def rank_problems(sides: Mapping[str, int], method: MethodSpec) -> list[FieldProblem]:
-    """A problem for each rank that is over the smaller side of a weight it is for."""
+    """A problem for each rank that exceeds the smaller side of one of its weights."""
     is_all = method.target_modules == "all-linear"
     over: dict[str | None, dict[str, int]] = {}
     for name, side in sides.items():

@@ -1,6 +1,6 @@
-"""What a run trains: an adapter on a frozen base, or weights of the base itself.
+"""What a run trains: an adapter on a frozen base, or weights of the base model itself.
 
-The rest of a run sees the promise below and not which of the two it is.
+The rest of a run uses the protocol below and does not know which of the two it has.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ from lora_engine.training.optimizers.factory import trained_parameters
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from torch import nn
+    from transformers import PreTrainedModel
 
 CHAT_TEMPLATE = "chat_template.jinja"  # as transformers names it beside a tokenizer
 
 
 @dataclass(frozen=True)
 class ModuleUpdate:
-    """How far a module has moved: ‖ΔW‖_F, and exp(entropy of σ/Σσ) of ΔW's singular values."""
+    """How far a module has moved from its base weight.
+
+    frobenius_norm: ‖ΔW‖_F. effective_rank: exp(entropy of σ/Σσ) over ΔW's singular values.
+    """
 
     name: str
     frobenius_norm: float
@@ -30,22 +35,27 @@ class ModuleUpdate:
 
 
 class TrainedModel(Protocol):
-    """model: what trains, with all that is frozen in it. saved_as: the result folder's name."""
+    """A model with the weights that train and those that are frozen."""
 
-    model: nn.Module
-    saved_as: Literal["adapter", "model"]
+    @property
+    def model(self) -> PeftModel | PreTrainedModel:
+        """The module to run, its frozen weights included."""
+
+    @property
+    def saved_as(self) -> Literal["adapter", "model"]:
+        """What the result is, and the name of its folder."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All that a checkpoint must hold of the weights, as contiguous CPU tensors."""
+        """The weights that a checkpoint must hold, by name, as contiguous CPU tensors."""
 
     def restore(self, saved: Mapping[str, torch.Tensor]) -> None:
-        """Put a checkpoint's weights back. Raises EngineError where the names do not agree."""
+        """Put a checkpoint's weights back. Raises EngineError where the names differ."""
 
     def save(self, folder: Path, provenance: bytes) -> None:
-        """Write the result, whole or not at all."""
+        """Write the result and `provenance` into `folder`, complete or not at all."""
 
     def updates(self) -> list[ModuleUpdate]:
-        """How far each adapted module has moved by now; empty where there are none."""
+        """How far each adapted module has moved so far; empty where there is no adapter."""
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -57,7 +67,7 @@ def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def restore_trained(model: nn.Module, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put trained weights back. Raises EngineError where the names do not agree."""
+    """Put trained weights back. Raises EngineError where the names differ."""
     import torch
 
     parameters = trained_parameters(model)

@@ -1,7 +1,7 @@
-"""Training weights of the base itself: all of them, or those of its last layers.
+"""Full fine-tuning: the base model's own weights train, all of them or those of its last layers.
 
-What trains is float32 whatever the frozen part is; the result is a whole model in the run's
-precision, as `from_pretrained` reads it.
+The weights that train are float32, whatever precision the frozen ones have. The result is a whole
+model in the run's precision, as `from_pretrained` reads it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeModel:
-    """The base, some or all of its weights training. A TrainedModel.
+    """The base model, some or all of its weights training. A TrainedModel.
 
-    dtype: of the saved weights. chat_template: what the rows were written with, empty for none; a
-    base without one is saved with it.
+    dtype: of the saved weights. chat_template: the template the rows were written with, empty for
+    none; a base model that has no template of its own is saved with it.
     """
 
     model: PreTrainedModel

@@ -1,1 +1,5 @@
-"""TODO."""
+"""Optimizers.
+
+factory   the optimizer that a spec names (AdamW, 8-bit, paged, Adafactor; LoRA+), and its state
+galore    GaLore: AdamW in a low-rank subspace of each gradient
+"""

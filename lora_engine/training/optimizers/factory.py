@@ -1,6 +1,6 @@
-"""The optimizer that a spec names, over what trains, and its state as plain tensors.
+"""The optimizer that a spec names, over the weights that train, and its state as plain tensors.
 
-Knows nothing of files. Which optimizers this machine can run is `availability`'s.
+Knows nothing of files. `compatibility` knows which optimizers this machine can run.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from lora_engine.spec import MethodSpec, OptimizationSpec
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PreTrainedModel
 
-NUMBER = "#"  # marks a Python number among the state's tensors
+NUMBER = "#"  # ends the name of a saved value that was a Python number
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name to parameter, of everything that trains, in the model's order."""
+    """Every parameter that trains, by name, in the model's order."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def make_optimizer(
     model: nn.Module, method: MethodSpec, optimization: OptimizationSpec
 ) -> torch.optim.Optimizer:
-    """The optimizer over the trained weights; LoRA+ gives the B matrices their own rate.
+    """The optimizer over the weights that train.
 
-    LoRA+: η_B = ratio · η_A (arXiv 2402.12354).
+    LoRA+ gives the B matrices a learning rate of their own, η_B = ratio · η_A (arXiv 2402.12354).
     """
     if method.finetuning_type == "galore":
         return _galore(model, method, optimization)
@@ -60,8 +61,8 @@ def _named(
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
-        # The rate is the schedule's alone, as Trainer sets it: B starts at zero, and steps in
-        # proportion to a weight's own size would hardly move it.
+        # The learning rate comes from the schedule alone, as with transformers' Trainer.
+        # Adafactor's own steps are in proportion to a weight's size, and B starts at zero.
         return Adafactor(
             groups, lr=rate, weight_decay=decay, scale_parameter=False, relative_step=False
         )
@@ -78,9 +79,12 @@ def _named(
 def _galore(
     model: nn.Module, method: MethodSpec, optimization: OptimizationSpec
 ) -> torch.optim.Optimizer:
-    """The matrices of the layers in their subspaces; embeddings, head, norms and biases plain."""
+    """GaLore for the layers' matrices; plain AdamW for embeddings, head, norms and biases."""
+    from transformers import PreTrainedModel
+
     from lora_engine.training.optimizers.galore import GaLoreAdamW
 
+    assert isinstance(model, PreTrainedModel), "galore trains no adapter"
     outside = {id(p) for e in _embeddings(model) for p in e.parameters()}
     named = trained_parameters(model).values()
     projected = [p for p in named if p.ndim == 2 and id(p) not in outside]
@@ -90,7 +94,7 @@ def _galore(
         "update_every": method.galore_every,
         "scale": method.galore_scale,
     }
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": projected, **subspace},
         {"params": [p for p in named if id(p) not in chosen]},
     ]
@@ -98,14 +102,14 @@ def _galore(
     return GaLoreAdamW(groups, lr=rate, weight_decay=optimization.weight_decay)
 
 
-def _embeddings(model: nn.Module) -> Iterator[nn.Module]:
+def _embeddings(model: PreTrainedModel) -> Iterator[nn.Module]:
     yield model.get_input_embeddings()
     if model.get_output_embeddings() is not None:
         yield model.get_output_embeddings()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state as tensors named `index.key`, and the random state as `rng`."""
+    """The optimizer's state as CPU tensors named `index.key`, and torch's random state as `rng`."""
     import torch
 
     tensors = {}
@@ -123,9 +127,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, the random state included.
+    """Put back what `optimizer_tensors` returned, the random state included.
 
-    Raises EngineError where it belongs to other parameters than these.
+    Raises EngineError where it belongs to other parameters.
     """
     import torch
 

@@ -4,37 +4,50 @@ For a weight W (m, n) with gradient G, m ≤ n (else transposed), every T steps
 
     G = U S Vᵀ,  P = U[:, :r]  (m, r)
 
-and in each step R = Pᵀ G (r, n) takes G's place in Adam; what Adam makes of it, N, goes back as
-W ← W − η · scale · P N. Zhao et al. 2024, arXiv 2403.03507, algorithm 2. The moments are kept when
-the subspace changes, as in the authors' own code. Vectors get plain AdamW.
+In each step R = Pᵀ G (r, n) takes the place of G in Adam, whose normalised gradient N (r, n) is
+projected back: W ← W − η · scale · P N. Zhao et al. 2024, arXiv 2403.03507, algorithm 2. The
+moments stay when the subspace changes, as in the authors' own code. Vectors get plain AdamW.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
 
 class GaLoreAdamW(torch.optim.Optimizer):
-    """Groups with a `rank` are projected, with `update_every` and `scale`; others are not."""
+    """AdamW that projects the parameter groups with a `rank`, an `update_every` and a `scale`.
 
-    def __init__(self, groups, lr: float, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0) -> None:
+    update_every: steps after which the subspace is computed anew (the paper's T).
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         """One step over every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _update(self, parameter: torch.Tensor, group: dict) -> None:
+    def _update(
+        self, parameter: torch.Tensor, raw_gradient: torch.Tensor, group: dict[str, Any]
+    ) -> None:
         state = self.state[parameter]
         state["step"] = state.get("step", 0) + 1
-        gradient = parameter.grad.float()
+        gradient = raw_gradient.float()
         if "rank" not in group or min(gradient.shape) <= group["rank"]:
             direction = _adam(state, gradient, group)
         else:
@@ -50,12 +63,12 @@ class GaLoreAdamW(torch.optim.Optimizer):
                 :, : group["rank"]
             ].contiguous()
         projector = state["projector"]  # (m, r)
-        normalised = projector @ _adam(state, projector.T @ wide, group)
+        normalised = projector @ _adam(state, projector.T @ wide, group)  # (m, n)
         return normalised if wide is gradient else normalised.T
 
 
 def _adam(state: dict, gradient: torch.Tensor, group: dict) -> torch.Tensor:
-    """Adam's normalised gradient; its two moments are kept in the state."""
+    """Adam's m̂ / (√v̂ + ε), of the gradient's shape; its two moments are kept in the state."""
     if "exp_avg" not in state:
         state["exp_avg"] = torch.zeros_like(gradient)
         state["exp_avg_sq"] = torch.zeros_like(gradient)
