@@ -111,13 +111,13 @@ def test_a_missing_weights_file_is_noticed(adapter, base):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_counted_and_named(adapter, base, value):
     change_weights(adapter, lambda tensors: next(iter(tensors.values())).view(-1)[:3].fill_(value))
-    with pytest.raises(EngineError, match="lora_A.* holds 3 values that are NaN or infinite"):
+    with pytest.raises(EngineError, match="lora_A.* 3 .*NaN"):
         check_adapter(adapter, base)
 
 
 def test_a_rank_other_than_the_configuration_says_is_refused(adapter, base):
     change_config(adapter, r=8)
-    with pytest.raises(EngineError, match="configuration says rank 8"):
+    with pytest.raises(EngineError, match="rank 8"):
         check_adapter(adapter, base)
 
 
@@ -143,7 +143,7 @@ def test_an_adapter_of_another_shape_of_base_is_refused(base, tmp_path):
         adapter,
         lambda tensors: tensors.update({key: torch.ones(40, 4) for key in tensors if "_B" in key}),
     )
-    with pytest.raises(EngineError, match="weight of 40 x 32.* has 32 x 32"):
+    with pytest.raises(EngineError, match="40 x 32.* 32 x 32"):
         check_adapter(adapter, base)
 
 

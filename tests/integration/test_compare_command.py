@@ -35,9 +35,15 @@ def test_a_set_of_prompts_is_checked_and_scored_token_by_token(compare, adapter,
     path = tmp_path / "questions.csv"
     path.write_text("prompt,expected\nWhat colour is the sky?,blue\nWhat colour is grass?,pink\n")
     found = compare(
-        "--adapter", adapter, "--prompts", path, "--check", "contains", "--token-by-token",
+        "--adapter",
+        adapter,
+        "--prompts",
+        path,
+        "--check",
+        "contains",
+        "--token-by-token",
         "--held-out",
-    )  # fmt: skip
+    )
     base = [item["answers"][0] for item in found["prompts"]]
     assert [answer["passes"] for answer in base] == [True, False]
     assert [item["expected"] for item in found["prompts"]] == ["blue", "pink"]

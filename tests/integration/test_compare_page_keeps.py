@@ -50,21 +50,34 @@ class Chatting:
         with gr.Blocks():
             one = [gr.Textbox() for _ in range(3)]
             self.talk = Talk(
-                *one, memory_field(), [gr.Textbox() for _ in Sampling.model_fields],
+                *one,
+                memory_field(),
+                [gr.Textbox() for _ in Sampling.model_fields],
                 [strength(n) for n in range(MAX_ADAPTERS)],
                 [layers_off(n) for n in range(MAX_ADAPTERS)],
-                hidden_field("server"), hidden_field("session"), RemoteServers(),
+                hidden_field("server"),
+                hidden_field("session"),
+                RemoteServers(),
                 [column(n) for n in range(COLUMNS)],
-            )  # fmt: skip
+            )
             self.does = Handlers(engine, self.talk, Chat())
 
     def values(self, server: str = "", limit: int = 40) -> list[Any]:
         sampling = Sampling(max_new_tokens=limit).model_dump().values()
         shown = [BEFORE] * (3 if server else 2)
         return [
-            [self.adapter], self.base, "", OWN, *sampling, *[1.0] * MAX_ADAPTERS,
-            *[""] * MAX_ADAPTERS, server, "", *shown, *[[]] * (COLUMNS - len(shown)),
-        ]  # fmt: skip
+            [self.adapter],
+            self.base,
+            "",
+            OWN,
+            *sampling,
+            *[1.0] * MAX_ADAPTERS,
+            *[""] * MAX_ADAPTERS,
+            server,
+            "",
+            *shown,
+            *[[]] * (COLUMNS - len(shown)),
+        ]
 
     def session(self, shown: tuple) -> Session:
         return self.does.sessions.load(SessionRevision.parse(shown[3]).id)

@@ -49,9 +49,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *options], stdout=output, stderr=output,
+            [*command, *options],
+            stdout=output,
+            stderr=output,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+        )
     try:
         deadline = time.monotonic() + START_S
         while not _healthy(port):

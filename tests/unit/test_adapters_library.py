@@ -88,9 +88,15 @@ def test_a_folder_that_cannot_be_read_does_not_hide_the_others(settings):
 
 @pytest.mark.parametrize(
     ("document", "is_read"),
-    [("{}", True), ('{"version": 1}', True), ('{"version": 2}', False), ('{"version": "1"}', False),
-     ("[]", False), ("[" * 5000, False)],
-)  # fmt: skip
+    [
+        ("{}", True),
+        ('{"version": 1}', True),
+        ('{"version": 2}', False),
+        ('{"version": "1"}', False),
+        ("[]", False),
+        ("[" * 5000, False),
+    ],
+)
 def test_the_version_of_a_provenance_decides_whether_it_is_read(settings, document, is_read):
     write_run(settings, "aa11", 1_000, "good")
     folder = write_adapter(settings.data_dir / "adapters" / "imported", 2_000)

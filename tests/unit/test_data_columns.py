@@ -55,12 +55,12 @@ def test_a_mapping_and_the_formats_own_names_give_the_same_rows(read):
 
 def test_a_column_that_is_not_there_is_named_with_the_row(read):
     rows = '{"q": "Hi", "a": "Ho"}\n{"q": "Hi"}'
-    with pytest.raises(EngineError, match="row 2: no column 'a'; it has q"):
+    with pytest.raises(EngineError, match="row 2: .*'a'.* q"):
         read(rows, {"prompt": "q", "answer": "a"})
 
 
 def test_plain_text_has_no_columns(read):
-    with pytest.raises(EngineError, match="plain text, which has no columns"):
+    with pytest.raises(EngineError, match="no columns"):
         read("Once upon a time.", {"text": "text"}, "story.txt")
 
 

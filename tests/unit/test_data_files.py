@@ -192,21 +192,21 @@ def test_bad_input_is_named(read, content, name, message):
 
 
 def test_the_first_wrong_rows_are_shown_with_how_many_more(read):
-    with pytest.raises(EngineError, match=r"row 2: .*row 6: [^;]*; it has a; and 14 more"):
+    with pytest.raises(EngineError, match=r"row 2: .*row 6: .*14 more"):
         read(lines(ALPACA, *[{"a": 1}] * 19))
 
 
 def test_a_declared_format_is_held_to(read):
     assert read(lines({"text": "x", **ALPACA}), format="text").rows[0].text == "x"
-    with pytest.raises(EngineError, match="no column 'messages'; it has instruction"):
+    with pytest.raises(EngineError, match="'messages'.*instruction"):
         read(lines(ALPACA), format="messages")
-    with pytest.raises(EngineError, match="plain text and cannot be read as alpaca"):
+    with pytest.raises(EngineError, match="plain text.*alpaca"):
         read("hi", "a.txt", format="alpaca")
 
 
 def test_missing_file_folder_and_caps(read, tmp_path, monkeypatch):
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path)
-    with pytest.raises(NotFound, match="no dataset file /nowhere/rows.jsonl"):
+    with pytest.raises(NotFound, match="/nowhere/rows.jsonl"):
         load_dataset(DatasetSpec(source="/nowhere/rows.jsonl"), settings)
     with pytest.raises(EngineError, match="is a folder"):
         load_dataset(DatasetSpec(source=str(tmp_path)), settings)
@@ -214,7 +214,7 @@ def test_missing_file_folder_and_caps(read, tmp_path, monkeypatch):
     with pytest.raises(EngineError, match="3 rows; at most 2"):
         read(lines(*[ALPACA] * 3))
     monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 10)
-    with pytest.raises(EngineError, match="bytes; at most 10 are read"):
+    with pytest.raises(EngineError, match="at most 10 "):
         read(lines(ALPACA))
 
 
@@ -226,7 +226,7 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(read, tmp_path, monk
     path = tmp_path / "bomb.parquet"
     parquet.write_table(pyarrow.table({"text": ["a" * 1_000] * 1_000}), path, compression="zstd")
     assert path.stat().st_size < 10_000
-    with pytest.raises(EngineError, match="unpacks to more than 100,000 bytes"):
+    with pytest.raises(EngineError, match="unpacks.*100,000 bytes"):
         read(path.read_bytes(), "b.parquet")
 
 

@@ -91,9 +91,19 @@ PLAIN = """\
 {%- if add_generation_prompt %}{{- 'assistant: ' }}{% endif %}"""
 
 SPECIALS = [
-    "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>",
-    "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>", "<|end|>",
-]  # fmt: skip
+    "<s>",
+    "</s>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+]
 
 SYSTEM = Message("system", "Be brief.")
 USER = Message("user", "Name a colour.")
@@ -174,7 +184,7 @@ def test_the_first_token_of_a_row_is_never_learned():
     first, second = tokenize_rows([row(RED), row(BLUE, number=2)], tokenizer, 512)
     assert first.labels[0] == second.labels[0] == -100
     assert first.labels[1:] == first.input_ids[1:]
-    with pytest.raises(EngineError, match="None of the 1 rows has a token to learn"):
+    with pytest.raises(EngineError, match="None of the 1 rows"):
         tokenize_rows([row(Message("assistant", ""))], tokenizer, 512)
 
 
@@ -284,7 +294,7 @@ def test_truncation_keeps_the_beginning_and_is_reported():
 
 def test_no_supervised_token_at_all_is_an_error():
     rows = [row(USER), row(Message("user", "x " * 90), RED, number=2)]
-    with pytest.raises(EngineError, match="1 have no assistant turn, 1 lose their whole answer"):
+    with pytest.raises(EngineError, match="1 .*no assistant turn, 1 .*whole answer"):
         tokenize_rows(rows, make_tokenizer(CHATML), 32)
 
 

@@ -63,7 +63,7 @@ def test_a_hub_dataset_that_cannot_be_reached_is_an_error_for_the_person(setting
         raise ConnectionError("no network here")
 
     monkeypatch.setattr(datasets, "load_dataset_builder", offline)
-    with pytest.raises(EngineError, match="hub dataset org/name cannot be read: no network here"):
+    with pytest.raises(EngineError, match="org/name.*no network here"):
         load_dataset(DatasetSpec(source="org/name"), settings)
 
 
@@ -82,7 +82,7 @@ def test_a_hub_dataset_is_checked_like_a_file(settings, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder())
     monkeypatch.setattr(datasets, "load_dataset", fetch)
-    with pytest.raises(EngineError, match="row 2: completion is empty"):
+    with pytest.raises(EngineError, match="row 2: completion"):
         load_dataset(DatasetSpec(source="org/name"), settings)
     rows.pop()
     assert load_dataset(DatasetSpec(source="org/name"), settings).format == "prompt_completion"
@@ -145,7 +145,7 @@ def test_the_library_as_a_whole_is_bounded_and_makes_room_by_deletion(tmp_path):
     given.write_text("x" * 600_000)
     kept = save_upload(given, "a.txt", settings)
     given.write_text("y" * 600_000)
-    with pytest.raises(EngineError, match="library 600,000; together they may have 1 MB"):
+    with pytest.raises(EngineError, match="600,000.* 1 MB"):
         save_upload(given, "b.txt", settings)
     delete_upload(kept.name, settings)
     assert save_upload(given, "b.txt", settings).size == 600_000
