@@ -110,12 +110,12 @@ def measure(case: dict, folder: Path, device: str) -> dict:
     if case["bits"]:
         import bitsandbytes  # noqa: F401 - part of the baseline, as everything loaded
 
-    question = prediction.question_of(
+    request = prediction.request_of(
         spec, folder, device, case["dtype"], case["batch"] * case["length"], 1.0
     )
-    prediction.predict(question, 0)
+    prediction.predict(request, 0)
     baseline = usage.memory_bytes(device) if device == "cpu" else 0
-    predicted = prediction.predict(question, baseline)
+    predicted = prediction.predict(request, baseline)
     reset_peak()
     if device == "cpu":
         host_memory.share_one_heap()
@@ -140,8 +140,9 @@ def measure(case: dict, folder: Path, device: str) -> dict:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     held = physical_bytes(model, optimizer)
-    items = {i.name: i.gib for i in prediction.estimate_memory(question).items}
-    expected = sum(v for n, v in items.items() if n in prediction.STAYING) + items["gradients"]
+    estimate = prediction.estimate_memory(request)
+    gradients = next(item.gib for item in estimate.items if item.name == "gradients")
+    expected = estimate.gib_of("weights", "state") + gradients
     return {
         "path": path.description,
         **predicted.model_dump(),

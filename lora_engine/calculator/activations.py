@@ -29,12 +29,14 @@ class ActivationRule:
     compute_bytes: of one activation; trains_weights: whether the layers' own weights train;
     padded: whether rows differ in length, so that key heads are repeated for the mask;
     dropout: LoRA's is above zero; mask_bytes: of its mask (1 on CUDA, 4 on the CPU).
+    keeps_inputs: frozen layers keep what they read too, as bitsandbytes' 8-bit products do.
     packed: rows end to end (Rankscope's path); fused: its adapted layers, where LoRA is plain;
     attention_bytes: of one number in attention, which the packed path keeps in float32 on a CPU.
     """
 
     compute_bytes: int
     trains_weights: bool = False
+    keeps_inputs: bool = False
     eager: bool = False
     padded: bool = False
     dropout: bool = False
@@ -66,6 +68,9 @@ def layer_bytes(
     kept = norms + attention + mlp
     if rule.trains_weights:
         kept += b * (layer.rms_width + 2 * model.hidden_size + layer.mlp_inner)
+    if rule.keeps_inputs:
+        # Attention's input, the MLP's two; attention keeps its output itself, unless it is eager.
+        kept += b * (2 * model.hidden_size + layer.mlp_inner + rule.eager * layer.inner)
     return kept + _adapter_bytes(layer, model, adapted, rule)
 
 
@@ -102,6 +107,8 @@ def _adapter_bytes(
     between = sum(FLOAT32 * m.rank * m.experts for m in adapted)
     if rule.dora:
         between += sum(2 * FLOAT32 * m.out_features for m in adapted)
+    if rule.keeps_inputs and not rule.dropout:
+        return between  # the frozen layers keep the same tensors
     if rule.dropout:
         return between + sum((FLOAT32 + rule.mask_bytes) * m.in_features for m in adapted)
     if rule.compute_bytes < FLOAT32:

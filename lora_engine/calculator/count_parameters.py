@@ -1,8 +1,8 @@
-"""The parameters a LoRA choice trains in a whole model, counted by PEFT on the meta device.
+"""The parameters a method trains in a whole model, counted by PEFT on the meta device.
 
 No weights, no GPU: transformers builds the shapes, PEFT adds its adapters to them, and what PEFT
-made is counted. Layers that are twins are given to PEFT once (`layers.py`); a parity test holds
-the result equal to PEFT on the whole model.
+made is counted. Layers that are twins are given to PEFT once (`repeated_layers.py`); a parity test
+holds the result equal to PEFT on the whole model.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import warnings as python_warnings
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.calculator.choice import LoraChoice
+from lora_engine.adapters.lora_config import lora_config
 from lora_engine.calculator.matrix_count import rank_warnings
 from lora_engine.calculator.meta_model import build_errors, build_meta_model, defaulted_fields
-from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule
+from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule, TrainedBias
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import (
     find_twins,
@@ -29,11 +29,13 @@ from lora_engine.calculator.targets import (
     group_modules,
     head_path,
     resolve_targets,
+    target_names,
     targetable_modules,
     targeted_modules,
 )
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.library_imports import import_peft
+from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,42 +44,51 @@ if TYPE_CHECKING:
 ADAPTER_BYTES = 4  # PEFT keeps and saves the adapter in float32 unless told otherwise
 
 
-def count_model(source: ModelSource, choice: LoraChoice) -> ModelCount:
-    """Count what `choice` trains in the model of `source`.
+def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
+    """Count what the adapter of `method` trains in the model of `source`.
 
     Raises InvalidInput for a target or saved module that matches nothing (naming what would), for
     a config that lacks its shapes, and EngineError with PEFT's own words where PEFT refuses.
     """
     model = build_meta_model(source)
     base_parameters = sum(p.numel() for p in model.parameters())
-    given = (*choice.target_modules, *choice.rank_pattern, *choice.modules_to_save)
+    patterns = (*method.rank_pattern, *method.alpha_pattern)
+    given = (*target_names(method), *patterns, *method.modules_to_save)
     twins = {} if tells_layers_apart(given) else find_twins(model)
     keep_one_of_each(model, twins)
-    _check_saved(model, choice)
-    targets = resolve_targets(model, choice)
-    saves_embedding = _targets_embedding(model, choice)
+    _check_saved(model, method)
+    targets = resolve_targets(model, method)
+    saves_embedding = _targets_embedding(model, method)
     said: list[str] = []
-    adapted = add_lora(model, choice, targets, said)
-    counted, saved = _read_counts(adapted)
+    # How A and B start changes no count, and costs a decomposition where it is orthogonal.
+    counting = {"target_modules": targets, "init": "default"}
+    adapted = add_lora(model, method.model_copy(update=counting), said)
+    counted, saved, trained_biases = _read_counts(adapted)
     modules = _spread(counted, twins)
     saved_modules = tuple(
         SavedModule(name, s.parameters) for s in saved for name in names_of_all_twins(s.name, twins)
     )
-    trained = [*modules, *saved_modules]
+    biases = tuple(
+        TrainedBias(name, bias.parameters)
+        for bias in trained_biases
+        for name in names_of_all_twins(bias.name, twins)
+    )
+    trained = [*modules, *saved_modules, *biases]
     total = sum(m.parameters for m in trained)
     return ModelCount(
         model=source.label,
-        choice=choice,
+        method=method,
         base_parameters=base_parameters,
         trainable_parameters=total,
         modules=modules,
         saved_modules=saved_modules,
+        biases=biases,
         resolved_targets=_for_all_twins(targets, twins),
         adapter_bytes=ADAPTER_BYTES * (total + saves_embedding) + 240 * len(trained),
         warnings=(
             *source.notes,
             *defaulted_fields(source),
-            *_warnings(modules, choice, targets),
+            *_warnings(modules, method, targets),
             *said,
         ),
     )
@@ -93,21 +104,19 @@ def _for_all_twins(
 
 
 def available_modules(
-    source: ModelSource, choice: LoraChoice | None = None
+    source: ModelSource, method: MethodSpec | None = None
 ) -> tuple[AvailableModule, ...]:
     """What the model of `source` has that LoRA can adapt, one line a kind, for a tick-list.
 
-    With a choice, the lines it adapts are marked `chosen`. Raises InvalidInput for a target that
+    With a method, the lines it adapts are marked `chosen`. Raises InvalidInput for a target that
     matches nothing, naming what would.
     """
     model = build_meta_model(source)
-    chosen = targeted_modules(model, choice) if choice is not None else []
+    chosen = targeted_modules(model, method) if method is not None else []
     return group_modules(targetable_modules(model), head_path(model), chosen)
 
 
-def add_lora(
-    model: PreTrainedModel, choice: LoraChoice, targets: str | list[str], said: list[str]
-) -> nn.Module:
+def add_lora(model: PreTrainedModel, method: MethodSpec, said: list[str]) -> nn.Module:
     """`model` with PEFT's adapters, on the meta device; PEFT's own warnings are added to `said`.
 
     Raises EngineError with PEFT's words where it refuses the combination.
@@ -115,61 +124,52 @@ def add_lora(
     import torch
 
     import_peft()
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
-        r=choice.rank,
-        lora_alpha=choice.lora_alpha,
-        lora_dropout=choice.dropout,
-        target_modules=targets,
-        rank_pattern=dict(choice.rank_pattern),
-        use_dora=choice.use_dora,
-        use_rslora=choice.use_rslora,
-        lora_bias=choice.lora_bias,
-        modules_to_save=list(choice.modules_to_save) or None,
-    )
     try:
+        config = lora_config(method, task=None)
         with python_warnings.catch_warnings(record=True) as caught, torch.device("meta"):
             python_warnings.simplefilter("always")
             adapted = get_peft_model(model, config, low_cpu_mem_usage=True)
     except build_errors() as error:
         message = " ".join(str(error).split())[:400]
         raise EngineError(
-            f"PEFT refuses this choice: {message}", "Change the targets or the option it names."
+            f"PEFT refuses this method: {message}", "Change the targets or the option it names."
         ) from error
     # PEFT also warns of keys it adds itself for fused experts; only the person's own are news.
-    unmatched = [
-        str(w.message) for w in caught if "rank_pattern keys did not match" in str(w.message)
-    ]
-    said += [m for m in unmatched if any(f"'{key}'" in m for key in choice.rank_pattern)]
+    own_keys = {*method.rank_pattern, *method.alpha_pattern}
+    unmatched = [str(w.message) for w in caught if "_pattern keys did not match" in str(w.message)]
+    said += [m for m in unmatched if any(f"'{key}'" in m for key in own_keys)]
     return adapted
 
 
-def _check_saved(model: PreTrainedModel, choice: LoraChoice) -> None:
+def _check_saved(model: PreTrainedModel, method: MethodSpec) -> None:
     """Raise InvalidInput for every module to save that the model does not have."""
     paths = [path for path, _ in model.named_modules() if path]
     problems = [
-        FieldProblem("modules_to_save", f"{name!r} matches no module")
-        for name in choice.modules_to_save
+        FieldProblem("method.modules_to_save", f"{name!r} matches no module")
+        for name in method.modules_to_save
         if not any(path == name or path.endswith(f".{name}") for path in paths)
     ]
     if problems:
         outer = sorted({p for p in paths if "*" not in kind_of(p) and p.count(".") < 3})[:40]
-        raise InvalidInput("The LoRA choice", problems, f"This model has: {', '.join(outer)}.")
+        raise InvalidInput("The method", problems, f"This model has: {', '.join(outer)}.")
 
 
-def _targets_embedding(model: PreTrainedModel, choice: LoraChoice) -> int:
+def _targets_embedding(model: PreTrainedModel, method: MethodSpec) -> int:
     """Parameters of the base's embedding that PEFT saves along because it is targeted, else 0."""
     embedding = model.get_input_embeddings()
     path = next((p for p, module in model.named_modules() if module is embedding), None)
     targeted = path is not None and any(
         target in ("embeddings", path) or path.endswith(f".{target}")
-        for target in choice.target_modules
+        for target in target_names(method)
     )
     return embedding.weight.numel() if targeted else 0
 
 
-def _read_counts(adapted: nn.Module) -> tuple[list[ModuleCount], list[SavedModule]]:
+def _read_counts(
+    adapted: nn.Module,
+) -> tuple[list[ModuleCount], list[SavedModule], list[TrainedBias]]:
     """What PEFT made, module by module, under the names the modules have in the base model."""
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.layer import ParamWrapper
@@ -188,7 +188,19 @@ def _read_counts(adapted: nn.Module) -> tuple[list[ModuleCount], list[SavedModul
         elif isinstance(module, ModulesToSaveWrapper):
             copies = module.modules_to_save["default"]
             saved.append(SavedModule(name, sum(p.numel() for p in copies.parameters())))
-    return counted, saved
+    return counted, saved, _trained_biases(adapted)
+
+
+def _trained_biases(adapted: nn.Module) -> list[TrainedBias]:
+    """What trains and is no adapter's own: the base's biases that PEFT let train."""
+    own = (".lora_", ".modules_to_save.")
+    return [
+        TrainedBias(
+            path.removeprefix("base_model.model.").replace(".base_layer", ""), parameter.numel()
+        )
+        for path, parameter in adapted.named_parameters()
+        if parameter.requires_grad and not any(mark in path for mark in own)
+    ]
 
 
 def _module_count(name: str, module: nn.Module, experts: int) -> ModuleCount:
@@ -228,11 +240,11 @@ def _spread(counted: list[ModuleCount], twins: dict[str, tuple[str, ...]]) -> tu
 
 
 def _warnings(
-    modules: tuple[ModuleCount, ...], choice: LoraChoice, targets: str | list[str]
+    modules: tuple[ModuleCount, ...], method: MethodSpec, targets: str | list[str]
 ) -> tuple[str, ...]:
     """One warning for each kind whose rank saves nothing, and for roles that are fused."""
     found: dict[str, None] = {}
-    for name in targets if {"q", "k", "v"} & set(choice.target_modules) else ():
+    for name in targets if {"q", "k", "v"} & set(target_names(method)) else ():
         if name.rpartition(".")[2] in FUSED_QKV:
             found[f"Query, key and value are one weight here ({name}): all three are adapted."] = (
                 None

@@ -1,25 +1,26 @@
-"""What one choice trains at every rank, from two of PEFT's counts.
+"""What one method trains at every rank, from two of PEFT's counts.
 
-A factor pair has rank·(in + out) numbers; DoRA's magnitudes, lora_bias, modules trained whole and
-modules with a rank of their own do not depend on the rank. So every count of a choice is affine in
-its rank, and two counts tell all of them. `count.py` counts; this module only draws the line.
+A factor pair has rank·(in + out) numbers; DoRA's magnitudes, biases, modules trained whole and
+modules with a rank of their own do not depend on the rank. So every count of a method is affine in
+its rank, and two counts tell all of them. `count_parameters.py` counts; this module only draws the
+line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from lora_engine.calculator.choice import LoraChoice
 from lora_engine.calculator.model_profile import read_profile
 from lora_engine.calculator.model_source import ModelSource
+from lora_engine.spec import MethodSpec
 
 FIRST, SECOND = 1, 2
 
 
 @dataclass(frozen=True)
 class RankCount:
-    """What a choice trains at one rank; adapter_bytes as in `ModelCount`."""
+    """What a method trains at one rank; adapter_bytes as in `ModelCount`."""
 
     rank: int
     trainable_parameters: int
@@ -28,12 +29,11 @@ class RankCount:
 
 
 def counts_at_ranks(
-    source: ModelSource, choice: LoraChoice, ranks: Sequence[int]
+    source: ModelSource, method: MethodSpec, ranks: Sequence[int]
 ) -> tuple[RankCount, ...]:
-    """The counts of `choice` at each of `ranks`. Raises as `count_model` does."""
-    first, second = (
-        read_profile(source, replace(choice, rank=rank)).count for rank in (FIRST, SECOND)
-    )
+    """The counts of `method` at each of `ranks`. Raises as `count_model` does."""
+    methods = (method.model_copy(update={"rank": rank}) for rank in (FIRST, SECOND))
+    first, second = (read_profile(source, at_rank).count for at_rank in methods)
     a_rank = second.trainable_parameters - first.trainable_parameters
     bytes_a_rank = second.adapter_bytes - first.adapter_bytes
     found = []

@@ -1,12 +1,20 @@
-"""A count as text to take away: a CSV table and a LoraConfig to paste into a script."""
+"""A count as something to take away: a CSV table, a LoraConfig to paste, and a run's spec."""
 
 from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
+from lora_engine.adapters.lora_config import lora_arguments
+from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_count import ModelCount
+from lora_engine.errors import EngineError
+from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
 
+PRECISIONS = ("float32", "bfloat16")
+ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "target_modules")
+PEFT_DEFAULTS = (False, None, {}, "none")  # of the arguments that are left out
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -18,37 +26,72 @@ def modules_csv(counted: ModelCount) -> str:
     for m in counted.modules:
         row = (m.name, m.in_features, m.out_features, m.rank, m.experts, m.parameters)
         writer.writerow([_inert(cell) for cell in row])
-    for saved in counted.saved_modules:
-        writer.writerow([_inert(saved.name), "", "", "", "", saved.parameters])
+    for whole in (*counted.saved_modules, *counted.biases):
+        writer.writerow([_inert(whole.name), "", "", "", "", whole.parameters])
     return text.getvalue()
 
 
 def lora_config_snippet(counted: ModelCount) -> str:
     """Python that makes the same adapter: a `LoraConfig` with the targets resolved."""
-    choice = counted.choice
-    targets = counted.resolved_targets
+    arguments = lora_arguments(_resolved(counted.method, counted))
+    if arguments["init_lora_weights"] is True:
+        del arguments["init_lora_weights"]  # PEFT's default
     lines = [
-        f"r={choice.rank},",
-        f"lora_alpha={choice.lora_alpha:g},",
-        f"lora_dropout={choice.dropout:g},",
-        f"target_modules={(targets if isinstance(targets, str) else list(targets))!r},",
+        f"    {name}={_short(value)!r},"
+        for name, value in arguments.items()
+        if name in ALWAYS_SHOWN or value not in PEFT_DEFAULTS
     ]
-    if choice.rank_pattern:
-        lines.append(f"rank_pattern={dict(choice.rank_pattern)!r},")
-        # Without its own alpha a module of another rank would be scaled differently.
-        power = 0.5 if choice.use_rslora else 1
-        alphas = {
-            name: choice.lora_alpha * (rank / choice.rank) ** power
-            for name, rank in choice.rank_pattern.items()
+    return "\n".join(["from peft import LoraConfig", "", "config = LoraConfig(", *lines, ")", ""])
+
+
+def run_spec(base_model: str, counted: ModelCount, request: MemoryRequest) -> RunSpec:
+    """The run that trains what was counted, with all that was asked about.
+
+    The learning rate, which nothing counted depends on, is one that suits the base and the method.
+    Raises InvalidInput as `spec_from` does, and EngineError for what no run has: an optimizer, 16
+    bits that are not bfloat16.
+    """
+    workload, method = request.workload, _resolved(request.method, counted)
+    other = workload.other_optimizer
+    if other is not None and other != request.method.finetuning_type:
+        raise EngineError(
+            f"A run of Rankscope has no optimizer {other}; it is counted here only.",
+            "Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor.",
+        )
+    if workload.dtype not in PRECISIONS:
+        raise EngineError(
+            f"A run of Rankscope has no precision {workload.dtype}; it is counted here only.",
+            "Choose bfloat16 or float32.",
+        )
+    optimization = request.optimization.model_dump() | {
+        "learning_rate": suited_learning_rate(base_model, request.has_adapter),
+        "precision": workload.dtype,
+        "batch_size": workload.batch_size,
+        "max_length": workload.seq_length,
+    }
+    return spec_from(
+        {
+            "name": f"{counted.model} r{method.rank}"[:200],
+            "base_model": base_model,
+            "method": method.model_dump(),
+            "quantization": request.quantization and request.quantization.model_dump(),
+            "optimization": optimization,
         }
-        lines.append(f"alpha_pattern={alphas!r},")
-    for option in ("use_dora", "use_rslora", "lora_bias"):
-        if getattr(choice, option):
-            lines.append(f"{option}=True,")
-    if choice.modules_to_save:
-        lines.append(f"modules_to_save={list(choice.modules_to_save)!r},")
-    body = "\n".join(f"    {line}" for line in lines)
-    return f"from peft import LoraConfig\n\nconfig = LoraConfig(\n{body}\n)\n"
+    )
+
+
+def _resolved(method: MethodSpec, counted: ModelCount) -> MethodSpec:
+    """`method` with its shortcuts as the names that they mean in the model counted."""
+    targets = counted.resolved_targets
+    names = targets if isinstance(targets, str) else list(targets)
+    return method.model_copy(update={"target_modules": names})
+
+
+def _short(value: Any) -> Any:
+    """A number without the .0 of a whole one, in a mapping too."""
+    if isinstance(value, dict):
+        return {name: _short(inner) for name, inner in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _inert(cell: object) -> object:

@@ -1,6 +1,7 @@
 """How many parameters LoRA trains on one weight matrix, from d, k and r alone.
 
-Pure integer arithmetic: imports nothing heavy. It does not know models, see `count.py`.
+Pure integer arithmetic: imports nothing heavy. It does not know models, see
+`count_parameters.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec import MAX_RANK
 
 MAX_DIMENSION = 100_000_000
-MAX_RANK = 65_536
 
 
 @dataclass(frozen=True)

@@ -13,76 +13,68 @@ from lora_engine.calculator.memory_request import (
     Margins,
     MemoryEstimate,
     MemoryItem,
-    MemoryQuestion,
+    MemoryRequest,
 )
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
 
 MARGINS = Margins()
-# Items that are allocated once and stay: they leave no holes behind.
-STAYING = (
-    "weights",
-    "weights in NF4",
-    "NF4 constants",
-    "weights not quantised",
-    "adapter",
-    "optimizer state",
-)
 
 
-def estimate_memory(question: MemoryQuestion, margins: Margins = Margins()) -> MemoryEstimate:
-    """The peak memory that `question` asks for, item by item. Raises as `count_model` does."""
-    return estimate_from(read_profile(question.source, question.choice), question, margins)
+def estimate_memory(request: MemoryRequest, margins: Margins = MARGINS) -> MemoryEstimate:
+    """The peak memory that `request` asks for, item by item. Raises as `count_model` does."""
+    return estimate_from(read_profile(request.source, request.method), request, margins)
 
 
 def estimate_from(
-    profile: ModelProfile, question: MemoryQuestion, margins: Margins = Margins()
+    profile: ModelProfile, request: MemoryRequest, margins: Margins = MARGINS
 ) -> MemoryEstimate:
     """As `estimate_memory`, from a profile already read: no model is built."""
-    weights = weight_items(profile, question)
+    weights = weight_items(profile, request)
     host = 0.0
-    if question.purpose == "train":
-        training, host = training_items(profile, question)
+    if request.trains:
+        training, host = training_items(profile, request)
         items = [*weights, *training]
     else:
-        items = [*weights, *chat_items(profile, question)]
-    moving = sum(item.gib for item in items if item.name not in STAYING)
-    on_gpu = question.device == "cuda"
+        items = [*weights, *chat_items(profile, request)]
+    moving = sum(item.gib for item in items if not item.stays)
+    on_gpu = request.workload.device == "cuda"
     share = margins.fragmentation if on_gpu else margins.cpu_fragmentation
     formula = f"margin: {share:.0%} of what comes and goes in every step"
-    items.append(MemoryItem("fragmentation", share * moving, formula))
-    loading = _loading_item(items, question)
+    items.append(MemoryItem("fragmentation", share * moving, formula, "margin"))
+    loading = _loading_item(items, request)
     if loading is not None:
         items.append(loading)
+    once = "margin: once a process"
     if on_gpu:
-        context = MemoryItem("CUDA context", margins.cuda_context_gib, "margin: once a process")
-        items.append(context)
+        items.append(MemoryItem("CUDA context", margins.cuda_context_gib, once, "context"))
     else:
-        overhead = margins.cpu_overhead_gib
-        items.append(MemoryItem("CPU overhead", overhead, "margin: once a process"))
-    return MemoryEstimate(question, tuple(items), host, _memory_warnings(profile, question))
+        items.append(MemoryItem("CPU overhead", margins.cpu_overhead_gib, once, "margin"))
+    return MemoryEstimate(request, tuple(items), host, _memory_warnings(profile, request))
 
 
-def _loading_item(items: list[MemoryItem], q: MemoryQuestion) -> MemoryItem | None:
+def _loading_item(items: list[MemoryItem], q: MemoryRequest) -> MemoryItem | None:
     """On the host the checkpoint lies mapped while its weights are converted: a peak of its own.
 
     Weights that keep their dtype are the map itself and cost nothing more.
     """
-    weights = sum(item.gib for item in items if item.name.startswith(("weights", "NF4")))
-    file = q.checkpoint_bytes / GIB
-    if q.device != "cpu" or abs(file - weights) < 0.1 * weights:
+    weights = sum(item.gib for item in items if item.part == "weights")
+    file = q.workload.checkpoint_bytes / GIB
+    if q.workload.device != "cpu" or abs(file - weights) < 0.1 * weights:
         return None
     beyond = file + weights - sum(item.gib for item in items)
     if beyond <= 0:
         return None
-    return MemoryItem("loading", beyond, "the checkpoint's files beside the converted weights")
+    return MemoryItem(
+        "loading", beyond, "the checkpoint's files beside the converted weights", "margin"
+    )
 
 
-def _memory_warnings(profile: ModelProfile, q: MemoryQuestion) -> tuple[str, ...]:
+def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]:
     warnings = list(profile.count.warnings) if q.has_adapter else []
-    if q.method == "qlora" and q.device == "cpu":
+    if q.quantization is not None and q.quantization.bits == 4 and q.workload.device == "cpu":
         warnings.append("On the CPU QLoRA's peak was measured higher than LoRA's.")
     packed = profile.shape.quantizable_parameters / profile.shape.parameters
-    if q.method == "qlora" and packed < 0.5:
+    if q.quantization is not None and packed < 0.5:
         warnings.append(
             f"bitsandbytes quantises only {packed:.0%} of this model: transformers hands it plain "
             "Linear and Conv1D layers, not fused experts or a model's own Linear classes."

@@ -15,14 +15,22 @@ from lora_engine.calculator.memory import estimate_from
 from lora_engine.calculator.memory_request import (
     Margins,
     MemoryEstimate,
-    MemoryQuestion,
+    MemoryRequest,
     with_changes,
 )
 from lora_engine.calculator.model_profile import read_profile
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec import QuantizationSpec
 
 MAX_BATCH = 4096
+MAX_ACCUMULATION = 4096  # as the spec has it
 MAX_SEQUENCE = 1 << 20
+BATCH, LENGTH = "workload.batch_size", "workload.seq_length"
+ACCUMULATION = "optimization.gradient_accumulation"
+KIND = "method.finetuning_type"
+NF4 = {"quantization": QuantizationSpec().model_dump()}
+
+Option = tuple[str, str, dict[str, Any]]  # what to do, what it costs, the request's fields
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class LargestFit:
 class Change:
     """One change on the way to fitting: what to do, what it costs, and the total after it.
 
-    fields: the question's fields and their new values.
+    fields: the request's fields by path (`workload.batch_size`) and their new values.
     """
 
     what: str
@@ -61,11 +69,11 @@ class Change:
 
 @dataclass(frozen=True)
 class MakeItFit:
-    """The changes, least harmful first, after which the question fits; fits is False if none do."""
+    """The changes, least harmful first, after which the request fits; fits is False if none do."""
 
     fits: bool
     changes: tuple[Change, ...]
-    question: MemoryQuestion
+    request: MemoryRequest
 
     def to_json(self) -> dict[str, Any]:
         return {"fits": self.fits, "changes": [vars(change) for change in self.changes]}
@@ -81,66 +89,66 @@ def verdicts(estimate: MemoryEstimate, cards: tuple[Card, ...] = CARDS) -> tuple
 
 
 def largest_that_fits(
-    question: MemoryQuestion, memory_gib: float, margins: Margins = Margins()
+    request: MemoryRequest, memory_gib: float, margins: Margins = Margins()
 ) -> LargestFit:
     """The largest batch size and row length that fit `memory_gib`, each with the other as asked."""
     _check_memory(memory_gib)
-    profile = read_profile(question.source, question.choice)
+    profile = read_profile(request.source, request.method)
 
-    def fits(**changes: int) -> bool:
-        asked = with_changes(question, **changes)
+    def fits(path: str, value: int) -> bool:
+        asked = with_changes(request, {path: value})
         return estimate_from(profile, asked, margins).total_gib <= memory_gib
 
     return LargestFit(
-        batch_size=_largest(lambda n: fits(batch_size=n), MAX_BATCH),
-        seq_length=_largest(lambda n: fits(seq_length=n), MAX_SEQUENCE),
+        batch_size=_largest(lambda n: fits(BATCH, n), MAX_BATCH),
+        seq_length=_largest(lambda n: fits(LENGTH, n), MAX_SEQUENCE),
     )
 
 
 def make_it_fit(
-    question: MemoryQuestion, memory_gib: float, margins: Margins = Margins()
+    request: MemoryRequest, memory_gib: float, margins: Margins = Margins()
 ) -> MakeItFit:
-    """The smallest change, in order of harm, after which `question` fits `memory_gib`.
+    """The smallest change, in order of harm, after which `request` fits `memory_gib`.
 
     A single change is tried first, the least harmful first; then changes are added up in that
     order and those that turn out unneeded are taken back.
     """
     _check_memory(memory_gib)
-    profile = read_profile(question.source, question.choice)
+    profile = read_profile(request.source, request.method)
 
-    def total(asked: MemoryQuestion) -> float:
+    def total(asked: MemoryRequest) -> float:
         return estimate_from(profile, asked, margins).total_gib
 
-    if total(question) <= memory_gib:
-        return MakeItFit(True, (), question)
-    options = _options(question)
+    if total(request) <= memory_gib:
+        return MakeItFit(True, (), request)
+    options = _options(request)
     for what, harm, change in options:
-        asked = with_changes(question, **change)
+        asked = with_changes(request, change)
         if total(asked) <= memory_gib:
             return MakeItFit(True, (Change(what, harm, total(asked), change),), asked)
-    taken = _fewest(question, options, total, memory_gib)
-    steps, asked = [], question
+    taken = _fewest(request, options, total, memory_gib)
+    steps, asked = [], request
     for what, harm, change in taken:
-        asked = with_changes(asked, **change)
+        asked = with_changes(asked, change)
         steps.append(Change(what, harm, total(asked), change))
     return MakeItFit(total(asked) <= memory_gib, tuple(steps), asked)
 
 
 def _fewest(
-    question: MemoryQuestion,
-    options: list[tuple[str, str, dict[str, Any]]],
-    total: Callable[[MemoryQuestion], float],
+    request: MemoryRequest,
+    options: list[Option],
+    total: Callable[[MemoryRequest], float],
     memory_gib: float,
-) -> list[tuple[str, str, dict[str, Any]]]:
+) -> list[Option]:
     """Add options in order until they fit, then drop, most harmful first, what is not needed."""
 
-    def after(chosen: list[tuple[str, str, dict[str, Any]]]) -> float:
-        asked = question
+    def after(chosen: list[Option]) -> float:
+        asked = request
         for *_, change in chosen:
-            asked = with_changes(asked, **change)
+            asked = with_changes(asked, change)
         return total(asked)
 
-    taken: list[tuple[str, str, dict[str, Any]]] = []
+    taken: list[Option] = []
     for option in options:
         # A smaller batch or a shorter row takes the place of the one before it.
         others = [kept for kept in taken if kept[2].keys() != option[2].keys()]
@@ -155,51 +163,66 @@ def _fewest(
     return taken
 
 
-def _options(q: MemoryQuestion) -> list[tuple[str, str, dict[str, Any]]]:
-    """Every change worth trying, in order of harm: (what, harm, fields)."""
-    if q.purpose == "chat":
+def _options(q: MemoryRequest) -> list[Option]:
+    """Every change worth trying, in order of harm."""
+    if not q.trains:
         return _chat_options(q)
-    found: list[tuple[str, str, dict[str, Any]]] = []
-    for size in _halvings(q.batch_size, 1):
-        steps = q.gradient_accumulation * -(-q.batch_size // size)
-        change = {"batch_size": size, "gradient_accumulation": steps}
-        what = f"batch of {size} with {steps} steps of accumulation"
-        found.append((what, "the same result, a little slower", change))
-    if not q.gradient_checkpointing:
-        harm = "the same result, about a third more time"
-        found.append(("gradient checkpointing", harm, {"gradient_checkpointing": True}))
-    if q.attention == "eager":
-        what = "scaled-dot-product attention"
-        found.append((what, "the same result", {"attention": "sdpa"}))
-    if q.optimizer == "adamw":
-        harm = "nearly the same result (bitsandbytes, CUDA only)"
-        found.append(("8-bit AdamW", harm, {"optimizer": "adamw_8bit"}))
-        harm = "the same state, slower when pages move to the host"
-        found.append(("paged 8-bit AdamW", harm, {"optimizer": "paged_adamw_8bit"}))
-    if q.method == "qlora" and not q.double_quantization:
-        found.append(("double quantization", "hardly any", {"double_quantization": True}))
-    if q.dtype == "fp32":
-        found.append(("bf16 weights", "less precise arithmetic", {"dtype": "bf16"}))
-    if q.method in ("full", "galore", "freeze"):
-        found.append(("LoRA", "fewer parameters learn", {"method": "lora"}))
-    if q.method != "qlora":
+    found = [*_same_result_options(q), *_optimizer_options(q)]
+    quantization = q.quantization
+    if quantization is not None and quantization.bits == 4 and not quantization.double:
+        found.append(("double quantization", "hardly any", {"quantization.double": True}))
+    if q.weight_bytes == 4:
+        found.append(("bf16 weights", "less precise arithmetic", {"workload.dtype": "bfloat16"}))
+    if not q.has_adapter:
+        found.append(("LoRA", "fewer parameters learn", {KIND: "lora"}))
+    if quantization is None or quantization.bits == 8:
         harm = "the base is rounded to 4 bits; slower steps"
-        found.append(("QLoRA (NF4 base)", harm, {"method": "qlora"}))
-    for length in _halvings(q.seq_length, 128):
-        found.append(
-            (f"rows of {length} tokens", "longer rows are cut off", {"seq_length": length})
-        )
+        found.append(("QLoRA (NF4 base)", harm, {KIND: "lora", **NF4}))
+    for length in _halvings(q.workload.seq_length, 128):
+        found.append((f"rows of {length} tokens", "longer rows are cut off", {LENGTH: length}))
     return found
 
 
-def _chat_options(q: MemoryQuestion) -> list[tuple[str, str, dict[str, Any]]]:
-    found: list[tuple[str, str, dict[str, Any]]] = []
-    if q.dtype == "fp32":
-        found.append(("bf16 weights", "less precise arithmetic", {"dtype": "bf16"}))
-    if q.method != "qlora":
-        found.append(("NF4 weights", "the base is rounded to 4 bits", {"method": "qlora"}))
-    for length in _halvings(q.seq_length, 128):
-        found.append((f"{length} tokens of context", "a shorter chat", {"seq_length": length}))
+def _same_result_options(q: MemoryRequest) -> list[Option]:
+    found: list[Option] = []
+    batch_size, accumulation = q.workload.batch_size, q.optimization.gradient_accumulation
+    for size in _halvings(batch_size, 1):
+        steps = accumulation * -(-batch_size // size)
+        if steps > MAX_ACCUMULATION:
+            break
+        what = f"batch of {size} with {steps} steps of accumulation"
+        change = {BATCH: size, ACCUMULATION: steps}
+        found.append((what, "the same result, a little slower", change))
+    if not q.optimization.gradient_checkpointing:
+        harm = "the same result, about a third more time"
+        change = {"optimization.gradient_checkpointing": True}
+        found.append(("gradient checkpointing", harm, change))
+    if q.workload.attention == "eager":
+        change = {"workload.attention": "sdpa"}
+        found.append(("scaled-dot-product attention", "the same result", change))
+    return found
+
+
+def _optimizer_options(q: MemoryRequest) -> list[Option]:
+    if q.optimizer != "adamw":
+        return []
+    name = "optimization.optimizer"
+    rounded = "nearly the same result (bitsandbytes, CUDA only)"
+    paged = "the same state, slower when pages move to the host"
+    return [
+        ("8-bit AdamW", rounded, {name: "adamw_8bit"}),
+        ("paged 8-bit AdamW", paged, {name: "paged_adamw_8bit"}),
+    ]
+
+
+def _chat_options(q: MemoryRequest) -> list[Option]:
+    found: list[Option] = []
+    if q.weight_bytes == 4:
+        found.append(("bf16 weights", "less precise arithmetic", {"workload.dtype": "bfloat16"}))
+    if q.quantization is None or q.quantization.bits == 8:
+        found.append(("NF4 weights", "the base is rounded to 4 bits", NF4))
+    for length in _halvings(q.workload.seq_length, 128):
+        found.append((f"{length} tokens of context", "a shorter chat", {LENGTH: length}))
     return found
 
 

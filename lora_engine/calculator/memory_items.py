@@ -7,7 +7,7 @@ without autocast, and PEFT's preparation of a 4-bit base (what is not quantised 
 from __future__ import annotations
 
 from lora_engine.calculator.activations import ActivationRule, checkpoint_bytes, layer_bytes
-from lora_engine.calculator.memory_request import BYTES, GIB, MemoryItem, MemoryQuestion
+from lora_engine.calculator.memory_request import GIB, MemoryItem, MemoryRequest, Part
 from lora_engine.calculator.model_profile import (
     ModelProfile,
     trained_layers,
@@ -16,100 +16,126 @@ from lora_engine.calculator.model_profile import (
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.optimizer_state import FORMULAS, state_bytes
+from lora_engine.spec import QuantizationSpec
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
 # Of float32 logits at a time, and tokens at the least, as in training/kernels/head_loss.py.
 CHUNK_BYTES = 8 << 20
 LEAST_ROWS = 128
-NF4_BLOCK = 64  # weights that share one constant (QLoRA, arXiv 2305.14314, section 3)
+BLOCK_4BIT = 64  # weights that share one constant (QLoRA, arXiv 2305.14314, section 3)
 DOUBLE_BLOCK = 256  # constants that share one constant of their own
+TRAINED_BYTES = 4  # of a weight that trains: always float32
 
 
-def weight_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
+def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """The base's weights, and the adapter's."""
-    total, b = profile.shape.parameters, BYTES[q.dtype]
-    if q.method == "qlora":
-        items = _quantized_items(profile.shape, q)
-    elif q.method == "lora" or q.purpose == "chat":
-        items = [_item("weights", total * b, f"{total:,} weights x {b} bytes ({q.dtype})")]
+    if q.quantization is not None:
+        items = _quantized_items(profile, q, q.quantization)
+    elif q.has_adapter or not q.trains:
+        total, b = _frozen(profile), q.weight_bytes
+        formula = f"{total:,} weights x {b} bytes ({q.workload.dtype})"
+        items = [_item("weights", total * b, formula, "weights")]
     else:
-        items = _trained_weight_items(profile, q)
+        items = [_trained_weights(profile, q)]
     if q.has_adapter:
-        trained, held = profile.count.trainable_parameters, BYTES[q.trainable_dtype]
-        formula = f"{trained:,} weights x {held} bytes ({q.trainable_dtype})"
-        items.append(_item("adapter", trained * held, formula))
+        trained = profile.count.trainable_parameters
+        formula = f"{trained:,} weights x {TRAINED_BYTES} bytes (float32)"
+        items.append(_item("adapter", trained * TRAINED_BYTES, formula, "state"))
     return items
 
 
-def _quantized_items(shape: ModelShape, q: MemoryQuestion) -> list[MemoryItem]:
-    """NF4: half a byte a weight, and a constant for every 64 of them (arXiv 2305.14314)."""
+def _frozen(profile: ModelProfile) -> int:
+    """The base's weights without those of its biases that train along, which the adapter counts."""
+    return profile.shape.parameters - profile.count.bias_parameters
+
+
+def _quantized_items(
+    profile: ModelProfile, q: MemoryRequest, quantization: QuantizationSpec
+) -> list[MemoryItem]:
+    """What bitsandbytes packs, with its constants, and what it leaves as it is."""
+    shape = profile.shape
     packed = shape.quantizable_parameters
-    rest = shape.parameters - packed
-    blocks = packed / NF4_BLOCK
-    if q.double_quantization:
+    rest = _frozen(profile) - packed
+    rest_bytes = 4 if q.trains else q.weight_bytes
+    why = "float32, by PEFT's preparation" if q.trains else q.workload.dtype
+    items = _int8_items(shape) if quantization.bits == 8 else _4bit_items(packed, quantization)
+    formula = f"{rest:,} (embeddings, head, norms, fused experts) x {rest_bytes} bytes ({why})"
+    return [*items, _item("weights not quantised", rest * rest_bytes, formula, "weights")]
+
+
+def _int8_items(shape: ModelShape) -> list[MemoryItem]:
+    """LLM.int8(): a byte a weight, and a float32 scale a row (arXiv 2208.07339, section 2)."""
+    packed, rows = shape.quantizable_parameters, shape.quantizable_rows
+    return [
+        _item("weights in int8", packed, f"{packed:,} weights x 1 byte", "weights"),
+        _item("int8 scales", 4 * rows, f"{rows:,} rows x 4 bytes (float32)", "weights"),
+    ]
+
+
+def _4bit_items(packed: int, quantization: QuantizationSpec) -> list[MemoryItem]:
+    """Half a byte a weight, and a constant for every 64 of them (arXiv 2305.14314, section 3)."""
+    blocks = packed / BLOCK_4BIT
+    if quantization.double:
         constants = blocks + 4 * blocks / DOUBLE_BLOCK
         formula = f"{packed:,} / 64 x (1 + 4/256) bytes: constants quantised again"
     else:
         constants, formula = 4 * blocks, f"{packed:,} / 64 x 4 bytes (float32)"
-    rest_bytes = 4 if q.purpose == "train" else BYTES[q.dtype]
-    why = "float32, by PEFT's preparation" if q.purpose == "train" else q.dtype
+    kind = quantization.type.upper()
     return [
-        _item("weights in NF4", packed / 2, f"{packed:,} weights x 0.5 bytes"),
-        _item("NF4 constants", constants, formula),
-        _item(
-            "weights not quantised",
-            rest * rest_bytes,
-            f"{rest:,} (embeddings, head, norms, fused experts) x {rest_bytes} bytes ({why})",
-        ),
+        _item(f"weights in {kind}", packed / 2, f"{packed:,} weights x 0.5 bytes", "weights"),
+        _item(f"{kind} constants", constants, formula, "weights"),
     ]
 
 
-def _trained_weight_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
-    """Full, freeze, GaLore: trained weights in trainable_dtype, frozen ones in dtype."""
-    trained, total = trained_parameters(profile, q), profile.shape.parameters
-    b, held = BYTES[q.dtype], BYTES[q.trainable_dtype]
-    frozen = total - trained
-    formula = f"{frozen:,} frozen x {b} bytes ({q.dtype}) + {trained:,} trained x {held} bytes"
-    return [_item("weights", frozen * b + trained * held, f"{formula} ({q.trainable_dtype})")]
+def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
+    """Full, freeze, GaLore: trained weights in float32, frozen ones in the workload's dtype."""
+    trained, b = trained_parameters(profile, q), q.weight_bytes
+    frozen = profile.shape.parameters - trained
+    formula = (
+        f"{frozen:,} frozen x {b} bytes ({q.workload.dtype}) + {trained:,} trained x "
+        f"{TRAINED_BYTES} bytes (float32)"
+    )
+    return _item("weights", frozen * b + trained * TRAINED_BYTES, formula, "weights")
 
 
-def training_items(profile: ModelProfile, q: MemoryQuestion) -> tuple[list[MemoryItem], float]:
+def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
-    trained, held = trained_parameters(profile, q), BYTES[q.trainable_dtype]
+    trained, held = trained_parameters(profile, q), TRAINED_BYTES
     gradients = _item("gradients", trained * held, f"{trained:,} trained x {held} bytes")
-    optimizer = "galore" if q.method == "galore" else q.optimizer
-    state = state_bytes(optimizer, trained_shapes(profile, q), held, q.choice.rank)
-    paged = optimizer.startswith("paged") and q.device == "cuda"
+    optimizer, on_gpu = q.optimizer, q.workload.device == "cuda"
+    state = state_bytes(optimizer, trained_shapes(profile, q), held, q.method.rank)
+    paged = optimizer.startswith("paged") and on_gpu
     state_item = _item(
         "optimizer state",
         0 if paged else state,
         f"{optimizer}: {FORMULAS[optimizer].format(b=held)}"
         + (f"; {state / GIB:.2f} GiB may sit in host memory" if paged else ""),
+        "state",
     )
     activations = _activation_items(profile, q) + _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
     passing = sum(item.gib for item in activations)
-    if q.gradient_accumulation == 1:
+    if q.optimization.gradient_accumulation == 1:
         shared = min(gradients.gib, passing)
         formula = "- min(gradients, activations): the ones are made while the others are freed"
         items.append(MemoryItem("overlap", -shared, formula))
-    if q.device == "cuda" and optimizer == "adamw":
+    if on_gpu and optimizer == "adamw":
         spare = max(0.0, trained * held / GIB - max(0.0, passing - gradients.gib))
         formula = "torch's AdamW makes one more copy of what trains, beyond the activations freed"
         items.append(MemoryItem("optimizer step", spare, formula))
     return items, state / GIB if paged else 0.0
 
 
-def _activation_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
+def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """What the forward pass keeps, the logits, and the working set of one layer's backward."""
     shape, tokens = profile.shape, q.tokens
-    rule = _rule(q)
+    rule = _rule(q, bool(profile.count.biases))
     layers = _layers_with_gradient(profile, q)
     each = _bytes_by_layer(profile, layers, q, rule)
     loss = _loss_item(shape, q)
     widest = max((layer.mlp_inner for layer in layers), default=0)
     working = 2 * rule.compute_bytes * widest * tokens
-    if q.gradient_checkpointing:
+    if q.optimization.gradient_checkpointing:
         kept = checkpoint_bytes(shape, rule) * len(layers) * tokens
         working += max(each, default=0) * tokens
         formula = f"{tokens:,} tokens x {len(layers)} layers x {shape.hidden_size:,} x "
@@ -133,11 +159,12 @@ def _activation_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryIt
     ]
 
 
-def _loss_item(shape: ModelShape, q: MemoryQuestion) -> MemoryItem:
+def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
     """Logits and what the loss makes of them: of a chunk of tokens, or of all at once."""
-    supervised = q.supervised_fraction * q.tokens
+    share = q.workload.supervised_fraction
+    supervised = share * q.tokens
     if q.packed and shape.plain_head:
-        b = BYTES[q.dtype]
+        b = q.weight_bytes
         rows = min(supervised, max(LEAST_ROWS, CHUNK_BYTES // (4 * shape.vocab_size)))
         each = 4 if b == 4 else b + 4  # 16-bit logits are copied into float32
         size = each * rows * shape.vocab_size + 2 * b * supervised * shape.hidden_size
@@ -150,21 +177,21 @@ def _loss_item(shape: ModelShape, q: MemoryQuestion) -> MemoryItem:
     return _item(
         "logits and loss",
         LOGIT_BYTES * supervised * shape.vocab_size,
-        f"{q.tokens:,} tokens x {q.supervised_fraction:g} supervised x {shape.vocab_size:,} "
+        f"{q.tokens:,} tokens x {share:g} supervised x {shape.vocab_size:,} "
         f"vocabulary x {LOGIT_BYTES} bytes (log-softmax and two gradients in float32)",
     )
 
 
-def _autocast_items(trained: int, q: MemoryQuestion) -> list[MemoryItem]:
+def _autocast_items(trained: int, q: MemoryRequest) -> list[MemoryItem]:
     """Where whole weights train in another dtype than the pass computes in, autocast's copies."""
-    b = BYTES[q.dtype]
-    if q.has_adapter or b >= BYTES[q.trainable_dtype]:
+    b, dtype = q.weight_bytes, q.workload.dtype
+    if q.has_adapter or b >= TRAINED_BYTES:
         return []
-    formula = f"{trained:,} trained x {b} bytes: autocast's copies in {q.dtype} during the pass"
+    formula = f"{trained:,} trained x {b} bytes: autocast's copies in {dtype} during the pass"
     return [_item("autocast copies", trained * b, formula)]
 
 
-def _merged_expert_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
+def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """PEFT adapts fused experts by adding delta weights to a copy, which autograd then keeps."""
     if not q.has_adapter:
         return []
@@ -172,63 +199,67 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryQuestion) -> list[Memor
         sum(m.experts * m.in_features * m.out_features for m in modules if m.experts > 1)
         for modules in profile.adapted.values()
     ]
-    kept = max(by_layer, default=0) if q.gradient_checkpointing else sum(by_layer)
+    kept = max(by_layer, default=0) if q.optimization.gradient_checkpointing else sum(by_layer)
     if not kept:
         return []
-    where = "one layer" if q.gradient_checkpointing else f"{len(by_layer)} layers"
-    formula = f"{kept:,} expert weights of {where} x {BYTES[q.dtype]} bytes: merged copies"
-    return [_item("merged experts", kept * BYTES[q.dtype], formula)]
+    where = "one layer" if q.optimization.gradient_checkpointing else f"{len(by_layer)} layers"
+    formula = f"{kept:,} expert weights of {where} x {q.weight_bytes} bytes: merged copies"
+    return [_item("merged experts", kept * q.weight_bytes, formula)]
 
 
-def _dequantized_item(shape: ModelShape, q: MemoryQuestion) -> list[MemoryItem]:
-    if q.method != "qlora":
+def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
+    if q.quantization is None:
         return []
-    size = min(shape.largest_matrix, shape.quantizable_parameters) * BYTES[q.dtype]
+    # 8-bit layers unpack into their input's dtype, 4-bit ones into the one they were given.
+    b = q.compute_bytes if q.quantization.bits == 8 else q.weight_bytes
+    size = min(shape.largest_matrix, shape.quantizable_parameters) * b
     return [_item("dequantised weight", size, "the largest matrix, unpacked for its product")]
 
 
-def _rule(q: MemoryQuestion) -> ActivationRule:
-    # An unquantised part in float32 (QLoRA) makes the residual stream float32 too.
-    compute_bytes = 4 if q.method == "qlora" else BYTES[q.dtype]
-    is_plain_lora = q.has_adapter and not q.choice.use_dora
+def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
+    method, on_cpu = q.method, q.workload.device == "cpu"
+    in_8_bits = q.quantization is not None and q.quantization.bits == 8
+    is_plain_lora = q.has_adapter and not (method.use_dora or method.lora_bias)
     return ActivationRule(
-        compute_bytes=compute_bytes,
+        compute_bytes=q.compute_bytes,
         packed=q.packed,
-        fused=q.packed and is_plain_lora and not q.choice.lora_bias,
-        attention_bytes=4 if q.device == "cpu" else compute_bytes,
+        fused=q.packed and is_plain_lora and not (in_8_bits or trains_biases),
+        attention_bytes=4 if on_cpu else q.compute_bytes,
         trains_weights=not q.has_adapter,
-        eager=q.attention == "eager",
-        padded=q.batch_size > 1,
-        dropout=q.has_adapter and q.choice.dropout > 0,
-        mask_bytes=1 if q.device == "cuda" else 4,
-        dora=q.has_adapter and q.choice.use_dora,
+        keeps_inputs=in_8_bits,
+        eager=q.workload.attention == "eager",
+        padded=q.workload.batch_size > 1,
+        dropout=q.has_adapter and method.dropout > 0,
+        mask_bytes=4 if on_cpu else 1,
+        dora=q.has_adapter and method.use_dora,
     )
 
 
-def _layers_with_gradient(profile: ModelProfile, q: MemoryQuestion) -> tuple[LayerShape, ...]:
+def _layers_with_gradient(profile: ModelProfile, q: MemoryRequest) -> tuple[LayerShape, ...]:
     """The layers through which a gradient flows: all after the first that trains."""
     layers = profile.shape.layers
     if not q.has_adapter:
         return trained_layers(profile, q)
-    paths = profile.adapted
-    outside = len(profile.count.modules) > sum(len(found) for found in paths.values())
+    inside = sum(len(found) for found in profile.adapted.values())
+    outside = len(profile.count.modules) > inside
+    paths = profile.trained_layer_paths
     first = next((i for i, layer in enumerate(layers) if layer.path in paths), len(layers))
     return layers if outside else layers[first:]
 
 
 def _bytes_by_layer(
-    profile: ModelProfile, layers: tuple[LayerShape, ...], q: MemoryQuestion, rule: ActivationRule
+    profile: ModelProfile, layers: tuple[LayerShape, ...], q: MemoryRequest, rule: ActivationRule
 ) -> list[int]:
     adapted = profile.adapted if q.has_adapter else {}
     return [
-        layer_bytes(layer, profile.shape, adapted.get(layer.path, ()), q.seq_length, rule)
+        layer_bytes(layer, profile.shape, adapted.get(layer.path, ()), q.workload.seq_length, rule)
         for layer in layers
     ]
 
 
-def chat_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
+def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """KV cache and the widest tensors of a forward pass over the whole prompt."""
-    shape, b = profile.shape, BYTES[q.dtype]
+    shape, b = profile.shape, q.weight_bytes
     layers = len(shape.layers)
     cache = 2 * layers * shape.kv_width * q.tokens * b
     widest = max((layer.mlp_inner for layer in shape.layers), default=0)
@@ -239,9 +270,13 @@ def chat_items(profile: ModelProfile, q: MemoryQuestion) -> list[MemoryItem]:
             f"2 x {layers} layers x {shape.kv_width:,} x {q.tokens:,} tokens x {b} bytes",
         ),
         _item("working set", 3 * b * widest * q.tokens, "3 tensors of the widest layer"),
-        _item("logits and loss", 4 * q.batch_size * shape.vocab_size, "one token's, in float32"),
+        _item(
+            "logits and loss",
+            4 * q.workload.batch_size * shape.vocab_size,
+            "one token's, in float32",
+        ),
     ]
 
 
-def _item(name: str, size: float, formula: str) -> MemoryItem:
-    return MemoryItem(name, size / GIB, formula)
+def _item(name: str, size: float, formula: str, part: Part = "step") -> MemoryItem:
+    return MemoryItem(name, size / GIB, formula, part)

@@ -1,21 +1,34 @@
-"""A question about memory and its answer, as data: what is asked, the items, the stated margins."""
+"""A question about memory, made of the spec's own parts, and its answer: the items of a peak.
+
+`read_request` checks a document with the spec's own models, so that a bound, and the words for
+crossing it, are the same here and in a run. Knows no model; `memory.py` answers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from lora_engine.calculator.choice import LoraChoice
-from lora_engine.calculator.matrix_count import integer_problems
+from pydantic import ValidationError
+
 from lora_engine.calculator.model_source import ModelSource
-from lora_engine.calculator.optimizer_state import OPTIMIZERS, Optimizer
+from lora_engine.calculator.workload import BYTES, Workload
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec import (
+    MethodSpec,
+    OptimizationSpec,
+    QuantizationSpec,
+    field_problems,
+    spec_from,
+)
 
 GIB = 1 << 30
-Method = Literal["lora", "qlora", "full", "freeze", "galore"]
-Dtype = Literal["fp32", "bf16", "fp16"]
 CPU_MULTIPLE = 256
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+REMEDY = "Correct the fields named; docs/spec.md lists their bounds."
+Part = Literal["weights", "state", "step", "margin", "context"]
+SPEC_PARTS = ("method", "quantization", "optimization")
+Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,91 +49,160 @@ class Margins:
 
 
 @dataclass(frozen=True)
-class MemoryQuestion:
-    """What is asked. Raises InvalidInput naming every field that is wrong.
+class MemoryRequest:
+    """Which run, or which chat, on which model. Make it with `read_request` to have it checked.
 
-    purpose: train, or chat (seq_length is then prompt and answer together). trainable_dtype: of
-    weights that train. trainer: rankscope (packed rows, loss in chunks) or plain (padded rows, all
-    logits at once, as transformers' own Trainer). freeze_layers: how many last layers `freeze`
-    trains. supervised_fraction: share of tokens with a loss; only those have logits in float32.
-    checkpoint_bytes: of the safetensors files, where they are at hand; they count while a CPU
-    converts them.
+    Raises InvalidInput where weights that train would be quantized.
     """
 
     source: ModelSource
-    choice: LoraChoice = field(default_factory=LoraChoice)
-    method: Method = "lora"
-    purpose: Literal["train", "chat"] = "train"
-    batch_size: int = 1
-    seq_length: int = 2048
-    optimizer: Optimizer = "adamw"
-    dtype: Dtype = "bf16"
-    trainable_dtype: Dtype = "fp32"
-    gradient_checkpointing: bool = False
-    gradient_accumulation: int = 1
-    double_quantization: bool = True
-    freeze_layers: int = 2
-    supervised_fraction: float = 1.0
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    device: Literal["cuda", "cpu"] = "cuda"
-    trainer: Literal["rankscope", "plain"] = "rankscope"
-    checkpoint_bytes: int = 0
+    method: MethodSpec = field(default_factory=MethodSpec)
+    quantization: QuantizationSpec | None = None
+    optimization: OptimizationSpec = field(default_factory=OptimizationSpec)
+    workload: Workload = field(default_factory=Workload)
 
     def __post_init__(self) -> None:
-        allowed = {
-            "method": get_args(Method),
-            "purpose": ("train", "chat"),
-            "optimizer": OPTIMIZERS,
-            "dtype": tuple(BYTES),
-            "trainable_dtype": tuple(BYTES),
-            "attention": ("sdpa", "eager"),
-            "device": ("cuda", "cpu"),
-            "trainer": ("rankscope", "plain"),
-        }
-        problems = [
-            FieldProblem(
-                name, f"got {str(getattr(self, name))[:40]!r}, {', '.join(values)} allowed"
-            )
-            for name, values in allowed.items()
-            if getattr(self, name) not in values
-        ]
-        problems += [
-            *integer_problems("batch_size", self.batch_size, 1, 1_000_000),
-            *integer_problems("seq_length", self.seq_length, 1, 10_000_000),
-            *integer_problems("gradient_accumulation", self.gradient_accumulation, 1, 1_000_000),
-            *integer_problems("freeze_layers", self.freeze_layers, 1, 10_000),
-        ]
-        share = self.supervised_fraction
-        if not isinstance(share, int | float) or not 0 < share <= 1:
-            problems.append(FieldProblem("supervised_fraction", "a number above 0 up to 1 allowed"))
-        if problems:
-            raise InvalidInput("The memory question", problems, "Correct the fields named.")
+        if self.trains and self.quantization is not None and not self.has_adapter:
+            kind = self.method.finetuning_type
+            found = f"{kind} trains the base's own weights, which quantized weights cannot do"
+            remedy = "Choose lora, or no quantization."
+            raise InvalidInput("The request", [FieldProblem("quantization", found)], remedy)
+
+    @property
+    def trains(self) -> bool:
+        return self.workload.purpose == "train"
 
     @property
     def has_adapter(self) -> bool:
-        return self.method in ("lora", "qlora")
+        return self.method.has_adapter
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer whose state counts; GaLore keeps its own."""
+        if self.method.finetuning_type == "galore":
+            return "galore"
+        return self.workload.other_optimizer or self.optimization.optimizer
 
     @property
     def packed(self) -> bool:
         """Whether rows lie end to end: Rankscope's path, which trains adapters alone."""
-        return self.trainer == "rankscope" and self.has_adapter and self.attention == "sdpa"
+        is_ours = self.workload.trainer == "rankscope" and self.workload.attention == "sdpa"
+        return is_ours and self.has_adapter
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one frozen weight that is not quantized."""
+        return BYTES[self.workload.dtype]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of one activation. An unquantized part in float32 makes the residual stream float32."""
+        return 4 if self.quantization is not None else self.weight_bytes
 
     @property
     def tokens(self) -> int:
         """Of one pass. On the CPU `training/forward/packed.py` fills 16-bit batches up."""
-        tokens = self.batch_size * self.seq_length
-        if self.packed and self.device == "cpu" and self.dtype != "fp32":
+        tokens = self.workload.batch_size * self.workload.seq_length
+        if self.packed and self.workload.device == "cpu" and self.weight_bytes == 2:
             return -(-tokens // CPU_MULTIPLE) * CPU_MULTIPLE
         return tokens
+
+    def document(self) -> dict[str, Any]:
+        """The request without its model, as `read_request` takes it."""
+        parts = (*SPEC_PARTS, "workload")
+        values = {name: getattr(self, name) for name in parts}
+        return {name: value and value.model_dump() for name, value in values.items()}
+
+
+def read_request(source: ModelSource, document: Document) -> MemoryRequest:
+    """The request in `method`, `quantization`, `optimization` and `workload` of a document.
+
+    An `alpha` that is left out or null is twice the rank. Raises InvalidInput naming every field
+    that is wrong by its path, in the spec's own words.
+    """
+    problems: list[FieldProblem] = []
+    given = dict(document)
+    workload = Workload()
+    try:
+        workload = Workload.model_validate(given.pop("workload", {}))
+    except ValidationError as error:
+        problems += field_problems(error, "workload")
+    if "method" in given:
+        given["method"] = _with_alpha(given["method"])
+    try:
+        spec = spec_from(given)
+    except InvalidInput as error:
+        problems = [*error.problems, *problems]
+    if problems:
+        raise InvalidInput("The request", problems, REMEDY)
+    return MemoryRequest(source, spec.method, spec.quantization, spec.optimization, workload)
+
+
+def read_method(**fields: Any) -> MethodSpec:
+    """The method in these fields of the spec; modules may be one text with commas.
+
+    Raises InvalidInput as `read_request` does.
+    """
+    for name in ("target_modules", "modules_to_save"):
+        if name in fields:
+            fields[name] = module_names(fields[name])
+    return spec_from({"method": _with_alpha(fields)}).method
+
+
+def module_names(given: Any) -> Any:
+    """`"q_proj, v_proj"` or a sequence of names as the spec has them: a list, or `"all-linear"`."""
+    if isinstance(given, str):
+        given = [name.strip() for name in given.split(",") if name.strip()]
+    if not isinstance(given, list | tuple):
+        return given
+    names = list(dict.fromkeys(given))
+    return "all-linear" if names == ["all-linear"] else names
+
+
+def with_changes(request: MemoryRequest, changes: Mapping[str, Any]) -> MemoryRequest:
+    """`request` with the fields at these paths changed, `workload.batch_size` for one.
+
+    Raises as `read_request` does.
+    """
+    document = request.document()
+    for path, value in changes.items():
+        section, _, name = path.partition(".")
+        if name:
+            document[section] = {**document[section], name: value}
+        else:
+            document[section] = value
+    return read_request(request.source, document)
+
+
+def _with_alpha(method: Any) -> Any:
+    """A method whose missing alpha is twice its rank."""
+    if not isinstance(method, Mapping) or method.get("alpha") is not None:
+        return method
+    filled = {name: value for name, value in method.items() if name != "alpha"}
+    rank = filled.get("rank", MethodSpec().rank)
+    is_rank = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
+    return {**filled, "alpha": 2.0 * min(rank, 10_000)} if is_rank else filled
 
 
 @dataclass(frozen=True)
 class MemoryItem:
-    """One part of the peak. gib is negative only for `overlap`."""
+    """One part of the peak. gib is negative only for `overlap`.
+
+    part: weights (of the base) and state (adapter, optimizer) are allocated once and stay; step
+    comes and goes in every step; margin is stated, not computed; context is CUDA's own.
+    """
 
     name: str
     gib: float
     formula: str
+    part: Part = "step"
+
+    @property
+    def stays(self) -> bool:
+        return self.part in ("weights", "state")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "gib": self.gib, "formula": self.formula}
 
 
 @dataclass(frozen=True)
@@ -128,7 +210,7 @@ class MemoryEstimate:
     """The peak memory of one process. items sum to total_gib. host_gib: what sits in host memory
     instead (paged optimizer state)."""
 
-    question: MemoryQuestion
+    request: MemoryRequest
     items: tuple[MemoryItem, ...]
     host_gib: float
     warnings: tuple[str, ...]
@@ -137,17 +219,6 @@ class MemoryEstimate:
     def total_gib(self) -> float:
         return sum(item.gib for item in self.items)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.question.source.label,
-            "method": self.question.method,
-            "total_gib": self.total_gib,
-            "host_gib": self.host_gib,
-            "items": [vars(item) for item in self.items],
-            "warnings": list(self.warnings),
-        }
-
-
-def with_changes(question: MemoryQuestion, **changes: Any) -> MemoryQuestion:
-    """`question` with some fields changed, checked again."""
-    return replace(question, **changes)
+    def gib_of(self, *parts: Part) -> float:
+        """GiB of the items of these parts."""
+        return sum(item.gib for item in self.items if item.part in parts)

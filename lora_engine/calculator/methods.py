@@ -10,16 +10,16 @@ import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.calculator.choice import LoraChoice
 from lora_engine.calculator.count_parameters import count_model
 from lora_engine.calculator.matrix_count import integer_problems
-from lora_engine.calculator.memory_request import GIB, MemoryQuestion
+from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.meta_model import build_errors, build_meta_model
 from lora_engine.calculator.model_profile import ModelProfile, read_profile, trained_parameters
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.optimizer_state import state_bytes
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.library_imports import import_peft
+from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,13 +42,11 @@ ADAM_BYTES = 8  # two float32 moments a trained weight
 class MethodOptions:
     """Sizes the methods beside LoRA need. Raises InvalidInput naming those out of bounds."""
 
-    freeze_layers: int = 2
     bottleneck: int = 64
     virtual_tokens: int = 20
 
     def __post_init__(self) -> None:
         problems = [
-            *integer_problems("freeze_layers", self.freeze_layers, 1, 10_000),
             *integer_problems("bottleneck", self.bottleneck, 1, 65_536),
             *integer_problems("virtual_tokens", self.virtual_tokens, 1, 65_536),
         ]
@@ -81,15 +79,18 @@ class MethodCount:
 
 
 def compare_methods(
-    source: ModelSource, choice: LoraChoice, options: MethodOptions = MethodOptions()
+    source: ModelSource, method: MethodSpec, options: MethodOptions = MethodOptions()
 ) -> tuple[MethodCount, ...]:
-    """Every method on the model of `source`. Raises as `count_model` does."""
-    plain = replace(choice, use_dora=False)
+    """Every way to fine-tune the model of `source`, LoRA as `method` has it.
+
+    Raises as `count_model` does.
+    """
+    plain = method.model_copy(update={"use_dora": False})
     profile = read_profile(source, plain)
     base = profile.shape.parameters
-    freeze = MemoryQuestion(source, plain, method="freeze", freeze_layers=options.freeze_layers)
+    freeze = MemoryRequest(source, plain.model_copy(update={"finetuning_type": "freeze"}))
     frozen_count = trained_parameters(profile, freeze)
-    last = min(options.freeze_layers, len(profile.shape.layers))
+    last = min(method.freeze_layers, len(profile.shape.layers))
     lora = profile.count.trainable_parameters
     merged = "none once merged"
     return (
@@ -97,7 +98,7 @@ def compare_methods(
         _row("freeze", frozen_count, base, "none", f"the last {last} layers"),
         _row("LoRA", lora, base, merged, "PEFT"),
         _row("QLoRA", lora, base, "4-bit weights are unpacked at every step", "PEFT", slower=True),
-        _dora(source, choice, base, merged),
+        _dora(source, method, base, merged),
         _houlsby(profile, options.bottleneck),
         _by_peft(source, "prefix tuning", options, base, "longer keys and values in every layer"),
         _by_peft(source, "prompt tuning", options, base, "a longer input"),
@@ -118,9 +119,9 @@ def _not_offered(method: str, slower: bool, latency: str, reason: str) -> Method
     return MethodCount(method, None, None, None, slower, latency, "PEFT", FORMULAS[method], reason)
 
 
-def _dora(source: ModelSource, choice: LoraChoice, base: int, merged: str) -> MethodCount:
+def _dora(source: ModelSource, method: MethodSpec, base: int, merged: str) -> MethodCount:
     try:
-        counted = count_model(source, replace(choice, use_dora=True))
+        counted = count_model(source, method.model_copy(update={"use_dora": True}))
     except EngineError as error:
         return _not_offered("DoRA", False, merged, error.problem)
     return _row("DoRA", counted.trainable_parameters, base, merged, "PEFT")

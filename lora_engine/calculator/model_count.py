@@ -1,6 +1,6 @@
 """What a count of a model holds: its adapted modules, and the tables made of them.
 
-Plain data, as PEFT's counts left it; `count.py` makes it.
+Plain data, as PEFT's counts left it; `count_parameters.py` makes it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from lora_engine.calculator.choice import LoraChoice
 from lora_engine.calculator.repeated_layers import kind_of, natural_order
+from lora_engine.spec import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ class SavedModule:
 
 
 @dataclass(frozen=True)
+class TrainedBias:
+    """A bias of the base that trains along (`bias` all or lora_only)."""
+
+    name: str
+    parameters: int
+
+
+@dataclass(frozen=True)
 class KindCount:
     """All adapted modules of one kind (the same place in every layer) and shape."""
 
@@ -74,21 +82,23 @@ class LayerMatrix:
 
 @dataclass(frozen=True)
 class ModelCount:
-    """What a LoRA choice trains in a model.
+    """What a method trains in a model.
 
     base_parameters: of the model itself, tied weights once. trainable_parameters: as PEFT counts.
     trainable_fraction: trainable / base. adapter_bytes: size of adapter_model.safetensors, the
     tensors in float32 plus about 120 bytes of header a tensor, and the base's embedding where
     PEFT saves it along (when an embedding is targeted).
-    resolved_targets: target_modules as PEFT was given them.
+    biases: of the base itself; base_parameters has them too. resolved_targets: target_modules as
+    PEFT was given them.
     """
 
     model: str
-    choice: LoraChoice
+    method: MethodSpec
     base_parameters: int
     trainable_parameters: int
     modules: tuple[ModuleCount, ...]
     saved_modules: tuple[SavedModule, ...]
+    biases: tuple[TrainedBias, ...]
     resolved_targets: str | tuple[str, ...]
     adapter_bytes: int
     warnings: tuple[str, ...]
@@ -96,6 +106,10 @@ class ModelCount:
     @property
     def trainable_fraction(self) -> float:
         return self.trainable_parameters / self.base_parameters
+
+    @property
+    def bias_parameters(self) -> int:
+        return sum(bias.parameters for bias in self.biases)
 
     def kinds(self) -> tuple[KindCount, ...]:
         """The table by module kind, in the model's order."""
@@ -134,6 +148,7 @@ class ModelCount:
             "adapter_bytes": self.adapter_bytes,
             "modules": [module.to_json() for module in self.modules],
             "saved_modules": [vars(module) for module in self.saved_modules],
+            "biases": [vars(bias) for bias in self.biases],
             "kinds": [vars(kind) for kind in self.kinds()],
             "warnings": list(self.warnings),
         }

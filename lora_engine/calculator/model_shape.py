@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # x and its intermediate powers where transformers spells the function out in Python.
 ACTIVATION_TENSORS = {"gelu_new": 4, "gelu_fast": 4, "quick_gelu": 2}
 
+# Whose decoder layers `training/kernels/fused_layers.py` gives forwards that keep less.
+LEAN_FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+
 
 @dataclass(frozen=True)
 class TextSizes:
@@ -70,7 +73,8 @@ class ModelShape:
     """A model's sizes. layers: in order, encoder before decoder; twins are equal but for `path`.
 
     quantizable_parameters: what bitsandbytes would quantise (Linear and Conv1D weights, not the
-    head, tied or fused ones), as transformers' own rule says. kv_width: key width of one token and
+    head, tied or fused ones), as transformers' own rule says; quantizable_rows: their output
+    features, each with a scale of its own in 8 bits. kv_width: key width of one token and
     layer, heads_width: the same if key heads were repeated to match the query heads.
     active_parameters: those a token passes through (experts_per_token of the experts).
     looked_up_parameters: the input embedding, where it is not the head as well.
@@ -82,6 +86,7 @@ class ModelShape:
     parameters: int
     active_parameters: int
     quantizable_parameters: int
+    quantizable_rows: int
     looked_up_parameters: int
     hidden_size: int
     vocab_size: int
@@ -101,12 +106,14 @@ def read_shape(source: ModelSource) -> ModelShape:
     modules = targetable_modules(model)
     layers = _layers(model, modules, text)
     total = sum(p.numel() for p in model.parameters())
+    quantizable = _quantizable(model)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = head is not None and head.weight is getattr(embedding, "weight", None)
     return ModelShape(
         parameters=total,
         active_parameters=total - _idle_parameters(modules, text),
-        quantizable_parameters=_quantizable(model),
+        quantizable_parameters=sum(rows * columns for rows, columns in quantizable),
+        quantizable_rows=sum(rows for rows, _ in quantizable),
         looked_up_parameters=0 if tied else sum(p.numel() for p in embedding.parameters()),
         hidden_size=text.hidden_size,
         vocab_size=text.vocab_size,
@@ -121,10 +128,9 @@ def read_shape(source: ModelSource) -> ModelShape:
 
 
 def _is_lean(model: PreTrainedModel) -> bool:
-    """Whether the model's norms are of a class that `training.fused_layers` replaces."""
-    from lora_engine.training.kernels.fused_layers import NORMS
-
-    return any(type(module).__name__ in NORMS for module in model.modules())
+    """Whether the model's norms are of a family that Rankscope trains with forwards of its own."""
+    norms = {f"{family}RMSNorm" for family in LEAN_FAMILIES}
+    return any(type(module).__name__ in norms for module in model.modules())
 
 
 def _read_text_sizes(model: PreTrainedModel, label: str) -> TextSizes:
@@ -247,17 +253,20 @@ def _idle_parameters(modules: list[TargetableModule], text: TextSizes) -> int:
     )
 
 
-def _quantizable(model: PreTrainedModel) -> int:
-    """Weights that transformers' bitsandbytes integration would quantise in this model."""
+def _quantizable(model: PreTrainedModel) -> list[tuple[int, int]]:
+    """(out_features, in_features) of what transformers' bitsandbytes integration would quantise."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert
     from transformers.quantizers.quantizers_utils import should_convert_module
 
     kept = get_keys_to_not_convert(model)
-    return sum(
-        module.weight.numel()
-        for name, module in model.named_modules()
-        if (type(module) is nn.Linear or isinstance(module, Conv1D))
-        and should_convert_module(name, kept)
-    )
+    found = []
+    for name, module in model.named_modules():
+        if not should_convert_module(name, kept):
+            continue
+        if type(module) is nn.Linear:
+            found.append((module.out_features, module.in_features))
+        elif isinstance(module, Conv1D):  # weight (in_features, out_features)
+            found.append((module.weight.shape[1], module.weight.shape[0]))
+    return found

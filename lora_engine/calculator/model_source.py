@@ -2,7 +2,7 @@
 
 The one way in for configs. It reads at most 1 MiB of JSON, drops every key that could load code,
 kernels or other weights, and bounds every number. It knows names of fields, not classes: whether
-transformers can build the model is decided in `meta.py`.
+transformers can build the model is decided in `meta_model.py`.
 """
 
 from __future__ import annotations

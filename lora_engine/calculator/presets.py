@@ -2,7 +2,7 @@
 
 `presets.json` holds for each its title, the address of the published file, the fields of it that
 decide shapes (numbers untouched), and the parameter total its publisher states. It knows no
-transformers: a preset is only text until `meta.py` builds it.
+transformers: a preset is only text until `meta_model.py` builds it.
 """
 
 from __future__ import annotations

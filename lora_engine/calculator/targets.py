@@ -1,5 +1,8 @@
 """The modules a model has, and the PEFT targets that a person's names and shortcuts mean in it.
 
+A shortcut stands among the spec's `target_modules` as a name would, and is resolved here into the
+names of a model: `attention`, `mlp`, `embeddings`, and the roles `q`, `k`, `v`, `o`.
+
 PEFT matches a target against the end of a module's path. This module never hands it a pattern, and
 never a name that matches nothing: PEFT would skip that one silently when another matches.
 """
@@ -9,22 +12,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lora_engine.calculator.choice import (
-    ALL_LINEAR,
-    ATTENTION,
-    EMBEDDINGS,
-    MLP,
-    ROLES,
-    LoraChoice,
-)
 from lora_engine.calculator.repeated_layers import kind_of
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+ALL_LINEAR: Final = "all-linear"
+ATTENTION = "attention"
+MLP = "mlp"
+EMBEDDINGS = "embeddings"
+ROLES = ("q", "k", "v", "o")
+SHORTCUTS = (ALL_LINEAR, ATTENTION, MLP, EMBEDDINGS, *ROLES)
+TARGETS_PATH = "method.target_modules"
+MAX_NAMES = 2_000  # each is held against every module of the model
 FUSED_QKV = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj_qkv")
 ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "q": ("q_proj", "query", "q_lin", "query_proj", "wq", "to_q", "q", *FUSED_QKV),
@@ -66,7 +70,7 @@ class AvailableModule:
 
     name: its place in a layer; targets: what to pass for exactly these modules (mostly the name
     alone); kind: linear, conv1d, embedding, conv or experts; part: attention, mlp or the kind;
-    head: whether it is the output layer, which all-linear leaves out; chosen: whether the choice
+    head: whether it is the output layer, which all-linear leaves out; chosen: whether the method
     asked about adapts it in some layer.
     """
 
@@ -126,30 +130,42 @@ def head_path(model: PreTrainedModel) -> str | None:
     return next((path for path, m in model.named_modules() if m is head), None) if head else None
 
 
-def resolve_targets(model: PreTrainedModel, choice: LoraChoice) -> str | list[str]:
+def target_names(method: MethodSpec) -> list[str]:
+    """The targets as a list of names and shortcuts."""
+    targets = method.target_modules
+    return [targets] if isinstance(targets, str) else targets
+
+
+def resolve_targets(
+    model: PreTrainedModel, method: MethodSpec
+) -> Literal["all-linear"] | list[str]:
     """What to give PEFT as target_modules: "all-linear", or names that each match something.
 
     Raises InvalidInput naming each target that matches nothing, with the names that would.
     """
-    if choice.target_modules == (ALL_LINEAR,):
+    targets = target_names(method)
+    if targets == [ALL_LINEAR]:
         return ALL_LINEAR
+    if len(targets) > MAX_NAMES:
+        found = f"lists {len(targets):,} names, {MAX_NAMES:,} are allowed"
+        raise InvalidInput("The method", [FieldProblem(TARGETS_PATH, found)], "Name fewer modules.")
     modules = targetable_modules(model)
     resolved: dict[str, None] = {}
     problems = []
-    for target in choice.target_modules:
+    for target in targets:
         names = _meaning(target, modules, model)
         resolved |= dict.fromkeys(names)
         if not names:
-            problems.append(FieldProblem("target_modules", f"{target!r} matches no module"))
+            problems.append(FieldProblem(TARGETS_PATH, f"{target!r} matches no module"))
     if problems:
-        raise InvalidInput("The LoRA choice", problems, _what_would_match(modules, model))
+        raise InvalidInput("The method", problems, _what_would_match(modules, model))
     return list(resolved)
 
 
-def targeted_modules(model: PreTrainedModel, choice: LoraChoice) -> list[TargetableModule]:
-    """The modules that the targets of `choice` mean. Raises as `resolve_targets` does."""
+def targeted_modules(model: PreTrainedModel, method: MethodSpec) -> list[TargetableModule]:
+    """The modules that the targets of `method` mean. Raises as `resolve_targets` does."""
     modules = targetable_modules(model)
-    found = resolve_targets(model, choice)
+    found = resolve_targets(model, method)
     names = _meaning(ALL_LINEAR, modules, model) if found == ALL_LINEAR else found
     return [m for m in modules if any(_matches(m, name) for name in names)]
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lora_engine.calculator.matrix_count import integer_problems
-from lora_engine.calculator.memory_request import MemoryQuestion
+from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_profile import ModelProfile, trained_parameters
 from lora_engine.errors import InvalidInput
 
@@ -37,7 +37,7 @@ class Work:
 
 
 def estimate_work(
-    profile: ModelProfile, question: MemoryQuestion, rows: int, epochs: int = 1
+    profile: ModelProfile, request: MemoryRequest, rows: int, epochs: int = 1
 ) -> Work:
     """Steps, tokens and operations of `epochs` passes over `rows` rows of seq_length tokens.
 
@@ -49,16 +49,17 @@ def estimate_work(
     ]
     if problems:
         raise InvalidInput("The run", problems, "Correct the fields named.")
-    per_step = question.batch_size * question.gradient_accumulation
+    workload, optimization = request.workload, request.optimization
+    per_step = workload.batch_size * optimization.gradient_accumulation
     steps = math.ceil(rows / per_step) * epochs
-    tokens = rows * epochs * question.seq_length
+    tokens = rows * epochs * workload.seq_length
     shape = profile.shape
-    trained = trained_parameters(profile, question)
-    adapter = trained if question.has_adapter else 0
-    attention = 4 * question.seq_length * shape.heads_width * len(shape.layers)
+    trained = trained_parameters(profile, request)
+    adapter = trained if request.has_adapter else 0
+    attention = 4 * workload.seq_length * shape.heads_width * len(shape.layers)
     # A table look-up is no multiplication; a tied embedding still multiplies as the head.
     multiplied = max(0, shape.active_parameters - shape.looked_up_parameters) + adapter
-    passes = 4 if question.gradient_checkpointing else 3
+    passes = 4 if optimization.gradient_checkpointing else 3
     through = 2 * (passes - 1) * multiplied + passes * attention
     per_token = through + 2 * min(trained, multiplied)
     recompute = ", forward once more (checkpointing)" if passes == 4 else ""

@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lora_engine.calculator import (
     PRESETS,
     SHARE_REACHED,
-    LoraChoice,
-    MemoryQuestion,
+    SHORTCUTS,
+    MemoryEstimate,
+    MemoryOptions,
+    ModelCount,
     ModelSource,
+    Workload,
     count_matrix,
     count_model,
     device_here,
+    estimate_json,
     estimate_memory,
     estimate_work,
     matmul_flops_per_second,
     path_source,
     preset_source,
+    read_method,
     read_profile,
     seconds_here,
     verdicts,
 )
-from lora_engine.calculator.optimizer_state import OPTIMIZERS
+from lora_engine.calculator.memory_options import DTYPES, METHODS, OPTIMIZERS
+from lora_engine.calculator.training_work import Work
+from lora_engine.cli.field_help import field_help
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+from lora_engine.spec import MethodSpec, OptimizationSpec, QuantizationSpec
+
+Config = Annotated[Path | None, typer.Option(help="A model folder or a config.json.")]
+PresetName = Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
+Rank = Annotated[int, typer.Option(help=field_help(MethodSpec, "rank"))]
+Targets = Annotated[
+    str, typer.Option(help=f"Names with commas, or shortcuts: {', '.join(SHORTCUTS)}.")
+]
+
+PATTERN_HELP = 'JSON: {"q_proj": 16}.'
 
 
 def register(app: typer.Typer) -> None:
@@ -39,79 +56,79 @@ def register(app: typer.Typer) -> None:
 def params(
     d: Annotated[int | None, typer.Option(help="Rows of the weight, out_features.")] = None,
     k: Annotated[int | None, typer.Option(help="Columns of the weight, in_features.")] = None,
-    rank: Annotated[int, typer.Option(help="Inner size r of B·A.")] = 8,
-    config: Annotated[Path | None, typer.Option(help="A model folder or a config.json.")] = None,
-    preset: Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = None,
-    target_modules: Annotated[
-        str, typer.Option(help="Names with commas, or all-linear, attention, mlp, embeddings.")
-    ] = "all-linear",
+    rank: Rank = 8,
+    config: Config = None,
+    preset: PresetName = None,
+    target_modules: Targets = "all-linear",
     rank_pattern: Annotated[
-        str, typer.Option(help='JSON: another rank for some modules, {"q_proj": 16}.')
+        str, typer.Option(help=f"{field_help(MethodSpec, 'rank_pattern')} {PATTERN_HELP}")
     ] = "{}",
-    modules_to_save: Annotated[str, typer.Option(help="Modules trained whole.")] = "",
-    use_dora: Annotated[bool, typer.Option("--use-dora", help="Count DoRA's magnitudes.")] = False,
-    lora_bias: Annotated[bool, typer.Option("--lora-bias", help="Count a bias on B.")] = False,
+    modules_to_save: Annotated[
+        str, typer.Option(help=field_help(MethodSpec, "modules_to_save"))
+    ] = "",
+    use_dora: Annotated[
+        bool, typer.Option("--use-dora", help=field_help(MethodSpec, "use_dora"))
+    ] = False,
+    lora_bias: Annotated[
+        bool, typer.Option("--lora-bias", help=field_help(MethodSpec, "lora_bias"))
+    ] = False,
+    bias: Annotated[str, typer.Option(help=field_help(MethodSpec, "bias"))] = "none",
     json: JsonFlag = False,
 ) -> None:
     """Parameters of one matrix (--d --k), or of a whole model (--config or --preset)."""
     if d is not None or k is not None:
         _matrix(d, k, rank, json)
         return
-    choice = LoraChoice(
+    method = read_method(
         rank=rank,
         target_modules=target_modules,
         rank_pattern=_pattern(rank_pattern),
         use_dora=use_dora,
         lora_bias=lora_bias,
+        bias=bias,
         modules_to_save=modules_to_save,
     )
-    counted = count_model(source_of(config, preset), choice)
+    counted = count_model(source_of(config, preset), method)
     for warning in counted.warnings:
         note(warning)
     if json:
         print_json(counted.to_json())
-        return
-    print_table(
-        ("module", "in", "out", "rank", "layers", "parameters"),
-        (
-            (kind.kind, kind.in_features, kind.out_features, kind.rank, kind.layers,
-             f"{kind.parameters:,}")
-            for kind in counted.kinds()
-        ),
-    )  # fmt: skip
-    typer.echo(
-        f"{counted.trainable_parameters:,} of {counted.base_parameters:,} parameters train "
-        f"({100 * counted.trainable_fraction:.3g} %)"
-    )
+    else:
+        _print_count(counted)
 
 
 def memory(
-    config: Annotated[Path | None, typer.Option(help="A model folder or a config.json.")] = None,
-    preset: Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = None,
-    method: Annotated[str, typer.Option(help="lora, qlora, full or freeze.")] = "lora",
-    rank: Annotated[int, typer.Option(help="Inner size r of B·A.")] = 8,
-    target_modules: Annotated[
-        str, typer.Option(help="Names with commas, or all-linear, attention, mlp, embeddings.")
-    ] = "all-linear",
-    batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.")] = 1,
-    seq_length: Annotated[int, typer.Option(help="Tokens of a row.")] = 2048,
+    config: Config = None,
+    preset: PresetName = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "lora",
+    rank: Rank = 8,
+    target_modules: Targets = "all-linear",
+    bits: Annotated[
+        int, typer.Option(help=f"{field_help(QuantizationSpec, 'bits')} 0: not quantized.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help=field_help(Workload, "batch_size"))] = 1,
+    seq_length: Annotated[int, typer.Option(help=field_help(Workload, "seq_length"))] = 2048,
     optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adamw",
-    dtype: Annotated[str, typer.Option(help="Of the frozen weights: bf16, fp16 or fp32.")] = "bf16",
+    dtype: Annotated[
+        str, typer.Option(help=f"Arithmetic of the frozen base: {', '.join(DTYPES)}.")
+    ] = "bf16",
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Keep one tensor a layer, recompute.")
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help=field_help(OptimizationSpec, "gradient_checkpointing")
+        ),
     ] = False,
-    trainer: Annotated[
-        str, typer.Option(help="rankscope (packed rows, loss in chunks) or plain.")
-    ] = "rankscope",
+    trainer: Annotated[str, typer.Option(help=field_help(Workload, "trainer"))] = "rankscope",
     rows: Annotated[int, typer.Option(help="Training rows, for the time.")] = 1000,
     epochs: Annotated[int, typer.Option(help="Passes over the rows, for the time.")] = 3,
     json: JsonFlag = False,
 ) -> None:
     """Peak memory of training, item by item, and which cards it fits."""
-    question = MemoryQuestion(
-        source=source_of(config, preset),
-        choice=LoraChoice(rank=rank, target_modules=target_modules),
+    options = MemoryOptions(
         method=method,
+        rank=rank,
+        target_modules=target_modules,
+        bits=bits,
         batch_size=batch_size,
         seq_length=seq_length,
         optimizer=optimizer,
@@ -119,32 +136,55 @@ def memory(
         gradient_checkpointing=gradient_checkpointing,
         trainer=trainer,
     )
-    profile = read_profile(question.source, question.choice)
-    work = estimate_work(profile, question, rows, epochs)
-    device = device_here()
-    seconds = seconds_here(work.flops, device)
-    estimate = estimate_memory(question)
+    request = options.request(source_of(config, preset))
+    profile = read_profile(request.source, request.method)
+    work = estimate_work(profile, request, rows, epochs)
+    estimate = estimate_memory(request)
     for warning in estimate.warnings:
         note(warning)
     if json:
-        time = {
-            "device": device,
-            "matmul_flops_per_s": matmul_flops_per_second(device),
-            "share_reached": SHARE_REACHED,
-            "seconds": seconds,
-        }
-        print_json(estimate.to_json() | {"work": work.to_json(), "time": time})
-        return
+        print_json(estimate_json(estimate) | {"work": work.to_json(), "time": _time(work)})
+    else:
+        _print_memory(estimate, work)
+
+
+def _print_count(counted: ModelCount) -> None:
+    print_table(
+        ("module", "in", "out", "rank", "layers", "parameters"),
+        (
+            (m.kind, m.in_features, m.out_features, m.rank, m.layers, f"{m.parameters:,}")
+            for m in counted.kinds()
+        ),
+    )
+    typer.echo(
+        f"{counted.trainable_parameters:,} of {counted.base_parameters:,} parameters train "
+        f"({100 * counted.trainable_fraction:.3g} %)"
+    )
+
+
+def _print_memory(estimate: MemoryEstimate, work: Work) -> None:
     print_table(
         ("item", "GiB", "formula"),
         ((item.name, f"{item.gib:.3f}", item.formula) for item in estimate.items),
     )
     fitting = [verdict.card for verdict in verdicts(estimate) if verdict.fits]
     typer.echo(f"{estimate.total_gib:.2f} GiB; fits on: {', '.join(fitting) or 'no card known'}")
+    time = _time(work)
     typer.echo(
         f"{work.steps:,} steps, {work.tokens:,} tokens, {work.flops:.2e} operations: "
-        f"about {seconds / 3600:.3g} h on this machine's {device}"
+        f"about {time['seconds'] / 3600:.3g} h on this machine's {time['device']}"
     )
+
+
+def _time(work: Work) -> dict[str, Any]:
+    """How long the work takes here, and the measured rate that this follows from."""
+    device = device_here()
+    return {
+        "device": device,
+        "matmul_flops_per_s": matmul_flops_per_second(device),
+        "share_reached": SHARE_REACHED,
+        "seconds": seconds_here(work.flops, device),
+    }
 
 
 def source_of(config: Path | None, preset: str | None) -> ModelSource:
@@ -154,7 +194,7 @@ def source_of(config: Path | None, preset: str | None) -> ModelSource:
             "One model is needed: a matrix (--d and --k), --config or --preset.",
             f"Presets: {', '.join(PRESETS)}.",
         )
-    return path_source(config) if config is not None else preset_source(preset)
+    return path_source(config) if preset is None else preset_source(preset)
 
 
 def _matrix(d: int | None, k: int | None, rank: int, as_json: bool) -> None:

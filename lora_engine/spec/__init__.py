@@ -23,7 +23,7 @@ from lora_engine.spec.method import (
     TargetModules,
 )
 from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
-from lora_engine.spec.parse import MAX_SPEC_BYTES, parse_spec, read_spec, spec_from
+from lora_engine.spec.parse import MAX_SPEC_BYTES, field_problems, parse_spec, read_spec, spec_from
 from lora_engine.spec.quantization import FourBitType, QuantizationBits, QuantizationSpec
 from lora_engine.spec.recipes import (
     RECIPES,
@@ -64,6 +64,7 @@ __all__ = [
     "TargetModules",
     "Task",
     "TrackerName",
+    "field_problems",
     "parse_spec",
     "read_spec",
     "recipe_spec",

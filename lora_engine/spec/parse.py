@@ -36,7 +36,7 @@ def spec_from(document: Any) -> RunSpec:
     try:
         return RunSpec.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput("The spec", _problems(error), REMEDY) from None
+        raise InvalidInput("The spec", field_problems(error), REMEDY) from None
 
 
 def read_spec(path: Path) -> RunSpec:
@@ -47,7 +47,8 @@ def read_spec(path: Path) -> RunSpec:
         return parse_spec(file.read(MAX_SPEC_BYTES + 1))
 
 
-def _problems(error: ValidationError) -> list[FieldProblem]:
+def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProblem]:
+    """What pydantic found wrong, by path; `prefix` is where the checked part stands."""
     problems = []
     for item in error.errors():
         names = [str(part) for part in item["loc"]]
@@ -59,5 +60,6 @@ def _problems(error: ValidationError) -> list[FieldProblem]:
         message = (
             "unknown key" if item["type"] == "extra_forbidden" else f"{item['msg']}, got {received}"
         )
-        problems.append(FieldProblem(path or "spec", message))
+        whole = f"{prefix}.{path}".strip(".") if prefix else path
+        problems.append(FieldProblem(whole or "spec", message))
     return problems

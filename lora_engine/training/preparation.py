@@ -147,14 +147,14 @@ def write_memory_prediction(run: PreparedRun) -> None:
     supervised = sum(label >= 0 for row in run.data.training for label in row.labels)
     dtype = str(run.dtype).removeprefix("torch.")
     try:
-        question = prediction.question_of(
+        request = prediction.request_of(
             run.spec, run.base.path, run.device, dtype, tokens, supervised / max(1, sum(lengths))
         )
-        prediction.predict(question, 0)  # imports what it needs, so that the baseline counts it
+        prediction.predict(request, 0)  # imports what it needs, so that the baseline counts it
         baseline = memory_bytes(run.device) if run.device == "cpu" else 0
         earlier = prediction.read_records(run.directory.path.parent, RUNS_TO_LEARN_FROM)
-        margins = prediction.refit_margins(earlier, question.device)
-        predicted = prediction.predict(question, baseline, margins)
+        margins = prediction.refit_margins(earlier, request.workload.device)
+        predicted = prediction.predict(request, baseline, margins)
     except EngineError as error:
         log.info("the memory could not be predicted: %s", error.problem)
         return

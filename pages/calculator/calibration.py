@@ -11,7 +11,7 @@ from lora_engine.engine import Engine
 from lora_engine.training.memory import prediction
 from pages import RUNS
 from pages.shared import layout, live
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, problem_box, wire
 
 COLUMNS = (
     live.Column("run"),
@@ -33,13 +33,14 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     words = gr.HTML(js_on_load="", elem_id="calibration")
     table = live.live_table(label="Predicted and measured memory", file_name="predictions.csv")
 
-    def show_records() -> tuple[str, str]:
-        return view(prediction.read_records(engine.settings.runs_dir))
+    def show_records() -> Update:
+        records = prediction.read_records(engine.settings.runs_dir)
+        return {words: words_html(records), table: table_value(records)}
 
     wire([blocks.load], show_records, [], [words, table], problem=problem)
 
 
-def view(records: list[prediction.MemoryRecord]) -> tuple[str, str]:
+def table_value(records: list[prediction.MemoryRecord]) -> str:
     rows = [
         (
             record.run,
@@ -53,10 +54,10 @@ def view(records: list[prediction.MemoryRecord]) -> tuple[str, str]:
     ]
     links = [layout.link(RUNS, run=record.run) for record in records]
     empty = "No run has finished yet: each one adds a line here."
-    return _words(records), live.table_value(COLUMNS, rows, links=links, empty=empty)
+    return live.table_value(COLUMNS, rows, links=links, empty=empty)
 
 
-def _words(records: list[prediction.MemoryRecord]) -> str:
+def words_html(records: list[prediction.MemoryRecord]) -> str:
     if not records:
         return ""
     middle = statistics.median(abs(record.error) for record in records)

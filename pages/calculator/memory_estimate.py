@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from lora_engine import calculator
-from pages.calculator.choices import Chosen
+from pages.calculator.form import Selection
 from pages.shared import figures, layout, live
+from pages.shared.wiring import Update
 
 TILE_NAMES = ("peak memory", "fits", "largest batch", "longest row")
 ITEM_COLUMNS = (
@@ -22,47 +25,54 @@ CARD_COLUMNS = (
 )
 
 
-def parts() -> list[gr.HTML]:
-    """The section's outputs, in the order of `view`."""
-    tiles = gr.HTML(layout.tiles_html([(n, "…", "") for n in TILE_NAMES]), js_on_load="")
-    bar = live.live_plot(label="Peak memory by item", height=210, elem_id="memory-bar")
-    advice = gr.HTML(js_on_load="")
-    with gr.Accordion("Every item with its formula", open=False):
-        items = live.live_table(label="Memory by item", file_name="memory.csv")
-    with gr.Accordion("Which card fits", open=False):
-        cards = live.live_table(label="Cards", file_name="cards.csv")
-    return [tiles, bar, advice, items, cards]
+class MemoryPart:
+    """The peak in four numbers, as a bar, and in two tables."""
+
+    def __init__(self) -> None:
+        self.tiles = gr.HTML(layout.tiles_html([(n, "…", "") for n in TILE_NAMES]), js_on_load="")
+        self.bar = live.live_plot(label="Peak memory by item", height=210, elem_id="memory-bar")
+        self.advice = gr.HTML(js_on_load="")
+        with gr.Accordion("Every item with its formula", open=False):
+            self.items = live.live_table(label="Memory by item", file_name="memory.csv")
+        with gr.Accordion("Which card fits", open=False):
+            self.cards = live.live_table(label="Cards", file_name="cards.csv")
+        self.outputs = [self.tiles, self.bar, self.advice, self.items, self.cards]
+
+    def update(self, selection: Selection) -> Update:
+        request, card = selection.request, selection.card
+        estimate = calculator.estimate_memory(request)
+        items = [(item.name, item.gib) for item in estimate.items]
+        formulas = [(item.name, item.gib, item.formula) for item in estimate.items]
+        verdicts = [
+            (found.card, found.memory_gib, "yes" if found.fits else "no", found.free_gib)
+            for found in calculator.verdicts(estimate)
+        ]
+        return {
+            self.tiles: layout.tiles_html(_tiles(estimate, card)),
+            self.bar: figures.to_json(figures.memory_bar(items, card.name, card.memory_gib)),
+            self.advice: layout.notes_html([*estimate.warnings, *_advice(request, card)]),
+            self.items: live.table_value(ITEM_COLUMNS, formulas),
+            self.cards: live.table_value(CARD_COLUMNS, verdicts),
+        }
 
 
-def view(chosen: Chosen) -> tuple[str, str, str, str, str]:
-    question, card = chosen.question, chosen.card
-    estimate = calculator.estimate_memory(question)
-    largest = calculator.largest_that_fits(question, card.memory_gib)
+def _tiles(
+    estimate: calculator.MemoryEstimate, card: calculator.Card
+) -> list[tuple[str, str, str]]:
+    largest = calculator.largest_that_fits(estimate.request, card.memory_gib)
     left = card.memory_gib - estimate.total_gib
     spare = f"{layout.number(abs(left))} GiB {'left' if left >= 0 else 'missing'} on {card.name}"
-    tiles = [
+    return [
         ("peak memory", f"{layout.number(estimate.total_gib)} GiB", "of the graphics card"),
         ("fits", "yes" if left >= 0 else "no", spare),
         ("largest batch", layout.count(largest.batch_size), "at this row length"),
         ("longest row", layout.count(largest.seq_length), "tokens, at this batch"),
     ]
-    items = [(item.name, item.gib) for item in estimate.items]
-    verdicts = [
-        (found.card, found.memory_gib, "yes" if found.fits else "no", found.free_gib)
-        for found in calculator.verdicts(estimate)
-    ]
-    return (
-        layout.tiles_html(tiles),
-        figures.to_json(figures.memory_bar(items, card.name, card.memory_gib)),
-        layout.notes_html([*estimate.warnings, *_advice(question, card)]),
-        live.table_value(ITEM_COLUMNS, [(i.name, i.gib, i.formula) for i in estimate.items]),
-        live.table_value(CARD_COLUMNS, verdicts),
-    )
 
 
-def _advice(question: calculator.MemoryQuestion, card: calculator.Card) -> list[str]:
+def _advice(request: calculator.MemoryRequest, card: calculator.Card) -> list[str]:
     """The smallest change after which it fits the card, in words; nothing where it fits."""
-    found = calculator.make_it_fit(question, card.memory_gib)
+    found = calculator.make_it_fit(request, card.memory_gib)
     steps = [
         f"{change.what} ({change.harm}): {layout.number(change.total_gib)} GiB"
         for change in found.changes
@@ -82,17 +92,20 @@ def memory(
     optimizer: str = "adamw",
     dtype: str = "bf16",
     gradient_checkpointing: bool = False,
-) -> dict:
+    bits: int = 0,
+) -> dict[str, Any]:
     """The peak memory of a training run on a preset model, item by item with each formula. The
     keys are those of `python -m lora_engine memory --json`."""
-    question = calculator.MemoryQuestion(
-        calculator.preset_source(preset),
-        calculator.LoraChoice(rank=rank, target_modules=target_modules),
+    options = calculator.MemoryOptions(
         method=method,
-        dtype=dtype,
-        optimizer=optimizer,
+        rank=rank,
+        target_modules=target_modules,
         batch_size=batch_size,
         seq_length=seq_length,
+        optimizer=optimizer,
+        dtype=dtype,
         gradient_checkpointing=gradient_checkpointing,
+        bits=bits,
     )
-    return calculator.estimate_memory(question).to_json()
+    request = options.request(calculator.preset_source(preset))
+    return calculator.estimate_json(calculator.estimate_memory(request))

@@ -11,7 +11,7 @@ from lora_engine.engine import Engine
 from pages import CALCULATOR
 from pages.calculator import calibration, memory_estimate, whole_model, worked_example
 from pages.shared import layout, live
-from pages.shared.wiring import expose, problem_box, wire
+from pages.shared.wiring import Update, expose, problem_box, wire
 
 START_RANK = 8
 START_SIZE = 4096  # of Llama-2-7B's query projection
@@ -61,6 +61,16 @@ def _one_matrix(blocks: gr.Blocks) -> None:
             start = matrix_frames(START_SIZE, START_SIZE, START_RANK)
             picture = live.rank_picture(start, elem_id="matrix")
     sizes = [d, k, rank]
+
+    def matrix_from_link(request: gr.Request) -> Update:
+        """d, k and r in the page's address, and their picture; nothing where it names none."""
+        if not any(layout.state_of(request, name) for name in ("d", "k", "r")):
+            return {}
+        rows = layout.whole_state_of(request, "d", START_SIZE)
+        columns = layout.whole_state_of(request, "k", START_SIZE)
+        shown = min(max(layout.whole_state_of(request, "r", START_RANK), 1), MOST_RANKS)
+        return {d: rows, k: columns, rank: shown, picture: matrix_frames(rows, columns, shown)}
+
     wire([blocks.load], matrix_from_link, [], [*sizes, picture], problem=problem, queue=False)
     wire(
         [d.input, k.input],
@@ -86,16 +96,6 @@ def _one_matrix(blocks: gr.Blocks) -> None:
         js=layout.remember_js("d", "k", "r"),
         api_name="page_remember_matrix",
     )
-
-
-def matrix_from_link(request: gr.Request) -> tuple:
-    """d, k and r in the page's address, and their picture; skipped where it names none."""
-    if not any(layout.state_of(request, name) for name in ("d", "k", "r")):
-        return gr.skip()
-    d = layout.whole_state_of(request, "d", START_SIZE)
-    k = layout.whole_state_of(request, "k", START_SIZE)
-    rank = min(max(layout.whole_state_of(request, "r", START_RANK), 1), MOST_RANKS)
-    return (d, k, rank, matrix_frames(d, k, rank))
 
 
 def matrix_frames(d: float, k: float, rank: float) -> str:
@@ -145,5 +145,5 @@ def params(
     matrix. The keys are those of `python -m lora_engine params --json`."""
     if not preset:
         return calculator.count_matrix(d, k, rank).to_json()
-    choice = calculator.LoraChoice(rank=rank, target_modules=target_modules)
-    return calculator.count_model(calculator.preset_source(preset), choice).to_json()
+    method = calculator.read_method(rank=rank, target_modules=target_modules)
+    return calculator.count_model(calculator.preset_source(preset), method).to_json()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from lora_engine import calculator
-from pages.calculator.choices import Chosen
+from pages.calculator.form import Selection
 from pages.shared import layout
 
 
-def view(chosen: Chosen, rows: float | None, epochs: float | None) -> str:
-    profile = calculator.read_profile(chosen.source, chosen.choice)
-    work = calculator.estimate_work(
-        profile, chosen.question, layout.whole(rows), layout.whole(epochs)
-    )
+def view(selection: Selection) -> str:
+    profile = calculator.read_profile(selection.source, selection.method)
+    work = calculator.estimate_work(profile, selection.request, selection.rows, selection.epochs)
     device = calculator.device_here()
     rate = calculator.matmul_flops_per_second(device)
     share = calculator.SHARE_REACHED

@@ -15,7 +15,7 @@ from lora_engine import calculator
 from lora_engine.errors import EngineError
 from pages.calculator.components import worked_example
 from pages.shared import layout
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, problem_box, wire
 
 START_RATE = 0.1
 MOST_RANK = 4
@@ -37,9 +37,13 @@ def section() -> None:
                 1, MOST_RANK, start.A.shape[0], step=1, label="Rank", elem_id="example-rank"
             )
             rate = gr.Slider(
-                0.01, 0.5, START_RATE, step=0.01, label="Learning rate",
+                0.01,
+                0.5,
+                START_RATE,
+                step=0.01,
+                label="Learning rate",
                 elem_id="field-learning-rate",
-            )  # fmt: skip
+            )
             with gr.Row():
                 zero = gr.Button("B = 0, as training starts", elem_id="example-zero")
                 again = gr.Button("Start again", elem_id="example-again")
@@ -58,9 +62,19 @@ def section() -> None:
         (steps.click, partial_named(stepped, "stepped_ten", 10), [picture, rate]),
     ):
         wire(
-            [trigger], handler, inputs, [picture],
-            problem=problem, trigger_mode="always_last", queue=False,
-        )  # fmt: skip
+            [trigger],
+            handler,
+            inputs,
+            [picture],
+            problem=problem,
+            trigger_mode="always_last",
+            queue=False,
+        )
+
+    def started() -> Update:
+        first = calculator.filled_example()
+        return {picture: document(first, []), alpha: first.alpha, rank: first.A.shape[0]}
+
     wire([again.click], started, [], [picture, alpha, rank], problem=problem, queue=False)
 
 
@@ -97,11 +111,6 @@ def stepped(state: str, rate: float, times: int) -> str:
         losses = [*(losses or [taken.loss_before]), taken.loss_after][-MOST_LOSSES:]
         example = taken.after
     return document(example, losses)
-
-
-def started() -> tuple[str, float, int]:
-    start = calculator.filled_example()
-    return document(start, []), start.alpha, start.A.shape[0]
 
 
 def _changed(state: str, change: Change, *, forget: bool = True) -> str:

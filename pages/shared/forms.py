@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import gradio as gr
@@ -30,10 +30,12 @@ class SpecForm:
     """The fields of a spec that a page shows, in the order in which they were made.
 
     Make fields with `field(path)` inside a Blocks; pass `components` as a handler's inputs and
-    read what it received with `document(values)`.
+    read what it received with `document(values)`, or with `read(values)` where it is given by
+    component. root: RunSpec, or a model that adds a section of a page's own to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: type[RunSpec] = RunSpec) -> None:
+        self._root = root
         self._fields: dict[str, Component] = {}
 
     @property
@@ -48,11 +50,12 @@ class SpecForm:
         """The component for a dotted path of `RunSpec`, such as 'method.rank'.
 
         A number becomes a Number without bounds of its own (Gradio's are told in a toast, and only
-        the first), a Literal a Dropdown, a truth value a Checkbox, names and patterns a Textbox,
-        or with `choices=` a Dropdown that also takes what is typed. `changes` are handed to the
+        the first), or a Slider where `maximum=` is given, a Literal a Dropdown, a truth value a
+        Checkbox, names and patterns a Textbox, or with `choices=` a Dropdown that also takes what
+        is typed. `changes` are handed to the
         component. Raises KeyError for an unknown path.
         """
-        component = _component(path, _info(path), changes)
+        component = _component(self._root, path, changes)
         self._fields[path] = component
         return component
 
@@ -72,15 +75,19 @@ class SpecForm:
             node: Any = document
             for section in sections:
                 node = node if node is None else node.setdefault(section, {})
-            if _optional_section(".".join(sections)) and value == NONE:
+            if value == NONE and _decides(self._root, path):
                 document[sections[0]] = None
             elif node is not None:
-                node[name] = _read(value, _info(path))
+                node[name] = _read(value, _info(self._root, path))
         return document
+
+    def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """The spec document in values by component, as a handler with named inputs gets them."""
+        return self.document([values[component] for component in self.components])
 
     def values(self, spec: RunSpec) -> list[Any]:
         """The components' values for a spec: the inverse of `document`."""
-        return [_shown(path, _value_at(spec, path)) for path in self._fields]
+        return [_shown(self._root, spec, path) for path in self._fields]
 
 
 def number_fields(model: type[BaseModel]) -> list[Component]:
@@ -133,12 +140,13 @@ def help_text(info: FieldInfo) -> str:
     )
 
 
-def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component:
+def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Component:
+    info = _info(root, path)
     kind, optional = _kind(info.annotation)
     common = {
         "label": info.title or path,
         "info": help_text(info),
-        "value": _shown(path, _default(path)),
+        "value": _shown(root, root(), path),
         "elem_id": field_id(path),
         **changes,
     }
@@ -146,7 +154,7 @@ def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component
         return gr.Checkbox(**common)
     if get_origin(kind) is Literal:
         choices = [(str(choice), choice) for choice in get_args(kind)]
-        if optional or _optional_section(path.rpartition(".")[0]):
+        if optional or _decides(root, path):
             choices.insert(0, (NONE, NONE))
         return gr.Dropdown(**{"choices": choices, **common})
     if _listed_choices(kind):
@@ -155,16 +163,20 @@ def _component(path: str, info: FieldInfo, changes: dict[str, Any]) -> Component
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})
     if kind in (int, float):
-        return gr.Number(**common)
+        return gr.Slider(**common) if "maximum" in changes else gr.Number(**common)
     return gr.Textbox(**{"lines": 3 if _one_a_line(info) else 1, **common})
 
 
-def _info(path: str) -> FieldInfo:
-    model: type[BaseModel] = RunSpec
-    *sections, name = path.split(".")
-    for section in sections:
-        model = _kind(model.model_fields[section].annotation)[0]
-    return model.model_fields[name]
+def _info(root: type[RunSpec], path: str) -> FieldInfo:
+    section, _, name = path.rpartition(".")
+    return _section_model(root, section).model_fields[name]
+
+
+def _section_model(root: type[RunSpec], section: str) -> type[BaseModel]:
+    model: type[BaseModel] = root
+    for name in section.split(".") if section else ():
+        model = _kind(model.model_fields[name].annotation)[0]
+    return model
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
@@ -194,12 +206,16 @@ def _union_members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _optional_section(section: str) -> bool:
-    return bool(section) and _kind(_info(section).annotation)[1]
+def _in_optional_section(root: type[RunSpec], path: str) -> bool:
+    section = path.rpartition(".")[0]
+    return bool(section) and _kind(_info(root, section).annotation)[1]
 
 
-def _default(path: str) -> Any:
-    return _value_at(RunSpec(), path)
+def _decides(root: type[RunSpec], path: str) -> bool:
+    """Whether the field is the first of an optional section: without it the section is null."""
+    section, _, name = path.rpartition(".")
+    first = next(iter(_section_model(root, section).model_fields))
+    return _in_optional_section(root, path) and name == first
 
 
 def _value_at(spec: RunSpec, path: str) -> Any:
@@ -211,15 +227,21 @@ def _value_at(spec: RunSpec, path: str) -> Any:
     return value
 
 
-def _shown(path: str, value: Any) -> Any:
-    """A spec value as its component shows it."""
-    kind, _ = _kind(_info(path).annotation)
+def _shown(root: type[RunSpec], spec: RunSpec, path: str) -> Any:
+    """A spec's value as its component shows it.
+
+    In a section that is null the deciding field shows 'none', and the others their own defaults.
+    """
+    info, value = _info(root, path), _value_at(spec, path)
+    kind, _ = _kind(info.annotation)
+    if value is None and _in_optional_section(root, path) and not _decides(root, path):
+        value = info.get_default()
     if value is None and get_origin(kind) is Literal:
         return NONE
     if _listed_choices(kind):
         return list(value)
     if isinstance(value, (list, tuple)):
-        return ("\n" if _one_a_line(_info(path)) else ", ").join(value)
+        return ("\n" if _one_a_line(info) else ", ").join(value)
     if isinstance(value, dict):
         return json.dumps(value) if value else ""
     return value
@@ -250,5 +272,5 @@ def _object(text: str) -> Any:
         return {}
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -12,13 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lora_engine import calculator
-from lora_engine.calculator import LoraChoice, MemoryQuestion, config_source
+from lora_engine.calculator import config_source
 from lora_engine.calculator.activations import ActivationRule, layer_bytes
 from lora_engine.calculator.model_profile import read_profile
+from lora_engine.spec import QuantizationSpec
+from tests.calculator_requests import INT8, ask, lora
 
 GIB = 1 << 30
 MARGINS = ("fragmentation", "CPU overhead")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -113,7 +115,7 @@ def saved_bytes_a_token(config, dtype, batch_size, seq_length, targets=None, **o
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2, QWEN3], ids=["llama", "gpt2", "qwen3"])
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("targets", "options", "rule"),
     [
@@ -125,7 +127,7 @@ def saved_bytes_a_token(config, dtype, batch_size, seq_length, targets=None, **o
 )
 def test_a_layer_keeps_what_autograd_keeps(config, dtype, targets, options, rule):
     source = config_source(config)
-    profile = read_profile(source, LoraChoice(4, targets or "all-linear"))
+    profile = read_profile(source, lora(4, targets or "all-linear"))
     resolved = profile.count.resolved_targets
     options = options | {"targets": list(resolved) if targets == "attention" else targets}
     layers = "n_layer" if "n_layer" in config else "num_hidden_layers"
@@ -150,32 +152,34 @@ def test_adapted_experts_are_kept_merged_in_every_layer():
     for targets in (("w1", "w2", "w3"), ("o_proj",)):
         two, three = (
             16
-            * saved_bytes_a_token(mixtral | {"num_hidden_layers": n}, "fp32", 1, 16, list(targets))
+            * saved_bytes_a_token(
+                mixtral | {"num_hidden_layers": n}, "float32", 1, 16, list(targets)
+            )
             for n in (2, 3)
         )
         kept[targets[0]] = three - two
-    question = MemoryQuestion(
-        config_source(mixtral), LoraChoice(4, ("w1", "w2", "w3")), dtype="fp32", seq_length=16
+    request = ask(
+        config_source(mixtral), lora(4, ("w1", "w2", "w3")), dtype="float32", seq_length=16
     )
-    items = {item.name: item.gib for item in calculator.estimate_memory(question).items}
+    items = {item.name: item.gib for item in calculator.estimate_memory(request).items}
     assert items["merged experts"] * GIB / 3 == 4 * 4 * 3 * 256 * 688
     assert kept["w1"] - kept["o_proj"] == pytest.approx(items["merged experts"] * GIB / 3, rel=0.1)
 
 
-def peak_of_training(config, dtype, question):
+def peak_of_training(config, dtype, request):
     """Peak bytes over two steps as our worker takes them, model and optimizer state included."""
     from torch.nn.functional import cross_entropy
 
-    targets = list(read_profile(question.source, question.choice).count.resolved_targets)
+    targets = list(read_profile(request.source, request.method).count.resolved_targets)
     with Held() as held:
-        rank = question.choice.rank
-        model = make_model(config, dtype, targets if question.has_adapter else None, rank)
-        if question.gradient_checkpointing:
+        rank = request.method.rank
+        model = make_model(config, dtype, targets if request.has_adapter else None, rank)
+        if request.optimization.gradient_checkpointing:
             model.gradient_checkpointing_enable()
             model.enable_input_require_grads()
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained)
-        shape = (question.batch_size, question.seq_length)
+        shape = (request.workload.batch_size, request.workload.seq_length)
         ids = torch.randint(0, config["vocab_size"], shape)
         held.peak = held.live
         for _ in range(2):
@@ -200,21 +204,21 @@ def loss_of(model, ids, cross_entropy):
         (LLAMA, {"seq_length": 96, "batch_size": 4}),
         (LLAMA, {"seq_length": 160, "gradient_checkpointing": True}),
         (LLAMA | {"vocab_size": 20_000}, {"seq_length": 96, "batch_size": 2}),
-        (LLAMA, {"seq_length": 96, "dtype": "bf16"}),
-        (LLAMA, {"seq_length": 160, "method": "full"}),
-        (LLAMA, {"seq_length": 32, "method": "full"}),
+        (LLAMA, {"seq_length": 96, "dtype": "bfloat16"}),
+        (LLAMA, {"seq_length": 160, "kind": "full"}),
+        (LLAMA, {"seq_length": 32, "kind": "full"}),
         (GPT2, {"seq_length": 96, "batch_size": 2}),
-        (QWEN3, {"seq_length": 96, "choice": LoraChoice(64, "attention,mlp")}),
+        (QWEN3, {"seq_length": 96, "method": lora(64, "attention,mlp")}),
     ],
 )
 def test_the_peak_of_training_is_predicted_within_15_percent(config, fields):
-    defaults = {"dtype": "fp32", "device": "cpu", "choice": LoraChoice(8, "attention,mlp")}
+    defaults = {"dtype": "float32", "device": "cpu", "method": lora(8, "attention,mlp")}
     defaults["trainer"] = "plain"
-    question = MemoryQuestion(config_source(config), **(defaults | fields))
-    estimate = calculator.estimate_memory(question)
+    request = ask(config_source(config), **(defaults | fields))
+    estimate = calculator.estimate_memory(request)
     margin = sum(item.gib for item in estimate.items if item.name in MARGINS)
     predicted = (estimate.total_gib - margin) * GIB
-    measured = peak_of_training(config, question.dtype, question)
+    measured = peak_of_training(config, request.workload.dtype, request)
     print(f"{predicted / measured - 1:+.1%} {fields}")
     assert predicted == pytest.approx(measured, rel=0.15)
 
@@ -227,17 +231,17 @@ def rows_of(config, batch_size, seq_length):
     return [TokenizedRow(i, tuple(row), tuple(row), False) for i, row in enumerate(made.tolist())]
 
 
-def peak_of_a_run(config, question):
+def peak_of_a_run(config, request):
     """Peak bytes over two steps on the forward path that our worker chooses."""
     from lora_engine.training.forward.packed import PackedPath
     from lora_engine.training.forward.select import choose_path
 
-    targets = list(read_profile(question.source, question.choice).count.resolved_targets)
-    rows = rows_of(config, question.batch_size, question.seq_length)
+    targets = list(read_profile(request.source, request.method).count.resolved_targets)
+    rows = rows_of(config, request.workload.batch_size, request.workload.seq_length)
     with Held() as held:
-        choice = question.choice
+        choice = request.method
         model = make_model(
-            config, question.dtype, targets, choice.rank, lora_dropout=choice.dropout
+            config, request.workload.dtype, targets, choice.rank, lora_dropout=choice.dropout
         )
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
         path = choose_path(model, rows, 0, "cpu")
@@ -256,22 +260,84 @@ def peak_of_a_run(config, question):
     [
         (LLAMA, {"seq_length": 96, "batch_size": 4}),
         (LLAMA, {"seq_length": 300, "batch_size": 2}),
-        (LLAMA, {"seq_length": 96, "batch_size": 4, "choice": LoraChoice(8, "q,v")}),
-        (LLAMA, {"seq_length": 96, "batch_size": 4, "dtype": "bf16"}),
+        (LLAMA, {"seq_length": 96, "batch_size": 4, "method": lora(8, "q,v")}),
+        (LLAMA, {"seq_length": 96, "batch_size": 4, "dtype": "bfloat16"}),
         (LLAMA | {"vocab_size": 20_000}, {"seq_length": 96, "batch_size": 4}),
-        (QWEN3, {"seq_length": 96, "batch_size": 4, "choice": LoraChoice(64, "attention,mlp")}),
-        (LLAMA, {"seq_length": 300, "choice": LoraChoice(8, "attention,mlp", dropout=0.1)}),
+        (QWEN3, {"seq_length": 96, "batch_size": 4, "method": lora(64, "attention,mlp")}),
+        (LLAMA, {"seq_length": 300, "method": lora(8, "attention,mlp", dropout=0.1)}),
     ],
 )
 def test_the_peak_of_our_own_path_is_predicted_within_15_percent(config, fields):
-    defaults = {"dtype": "fp32", "device": "cpu", "choice": LoraChoice(8, "attention,mlp")}
-    question = MemoryQuestion(config_source(config), **(defaults | fields))
-    estimate = calculator.estimate_memory(question)
+    defaults = {"dtype": "float32", "device": "cpu", "method": lora(8, "attention,mlp")}
+    request = ask(config_source(config), **(defaults | fields))
+    estimate = calculator.estimate_memory(request)
     margin = sum(item.gib for item in estimate.items if item.name in MARGINS)
     predicted = (estimate.total_gib - margin) * GIB
-    measured = peak_of_a_run(config, question)
+    measured = peak_of_a_run(config, request)
     print(f"{predicted / measured - 1:+.1%} {fields}")
     assert predicted == pytest.approx(measured, rel=0.15)
+
+
+@pytest.fixture
+def in_8_bits(tmp_path):
+    """A Llama of LLAMA's sizes, loaded in 8 bits on the CPU as a run loads it."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from lora_engine.base_models import BaseModel, load_base_model
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig.from_dict(dict(LLAMA))).save_pretrained(tmp_path)
+    base = BaseModel("small", tmp_path)
+    return load_base_model(base, "cpu", torch.float32, QuantizationSpec(bits=8))
+
+
+def test_int8_weights_and_scales_are_what_the_loaded_model_holds(in_8_bits):
+    weights = [p for p in in_8_bits.parameters() if p.dtype == torch.int8]
+    scales = [p.SCB for p in weights]
+    found = ask(config_source(LLAMA), lora(4), quantization=INT8, device="cpu", dtype="float32")
+    items = {item.name: item.gib * GIB for item in calculator.estimate_memory(found).items}
+    assert items["weights in int8"] == sum(p.numel() for p in weights)
+    assert items["int8 scales"] == sum(s.numel() * s.element_size() for s in scales)
+    rest = sum(4 * p.numel() for p in in_8_bits.parameters() if p.dtype != torch.int8)
+    assert items["weights not quantised"] == rest
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_the_peak_of_an_8_bit_run_is_predicted_within_15_percent(in_8_bits, dropout):
+    from lora_engine.training.forward.select import choose_path
+    from lora_engine.training.models.adapter_model import add_adapter
+
+    method = lora(8, dropout=dropout)
+    source, tokens = config_source(LLAMA), {"batch_size": 4, "seq_length": 96}
+    request = ask(source, method, quantization=INT8, device="cpu", dtype="float32", **tokens)
+    rows = rows_of(LLAMA, 4, 96)
+    model = add_adapter(in_8_bits, method, quantized=True).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    path = choose_path(model, rows, 0, "cpu")
+    with Held() as held:
+        for tensor in (*model.parameters(), *model.buffers()):
+            held.born(tensor.untyped_storage())
+        for parameter in model.parameters():
+            if parameter.dtype == torch.int8:
+                held.born(scales_of(model, parameter).untyped_storage())
+        batch = path.collate(rows)
+        held.peak = held.live
+        for _ in range(2):
+            (path.summed_loss(batch) / batch.supervised).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    estimate = calculator.estimate_memory(request)
+    predicted = (estimate.total_gib - estimate.gib_of("margin")) * GIB
+    print(f"{predicted / held.peak - 1:+.1%} 8 bits")
+    assert predicted == pytest.approx(held.peak, rel=0.15)
+
+
+def scales_of(model, parameter):
+    """The scales of an 8-bit weight, which a first forward moves from the weight to the layer."""
+    if parameter.SCB is not None:
+        return parameter.SCB
+    layers = (m for m in model.modules() if hasattr(m, "state"))
+    return next(layer.state.SCB for layer in layers if layer.weight is parameter)
 
 
 @pytest.mark.parametrize("double", [False, True])
@@ -297,7 +363,7 @@ def test_quantizable_weights_are_what_transformers_quantises():
     from transformers.quantizers.base import get_keys_to_not_convert
 
     for config in (LLAMA, GPT2, QWEN3):
-        model = make_model(config, "fp32")
+        model = make_model(config, "float32")
         before = {
             name: m.weight.numel() for name, m in model.named_modules() if hasattr(m, "weight")
         }
@@ -306,5 +372,5 @@ def test_quantizable_weights_are_what_transformers_quantises():
         packed = [
             name for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)
         ]
-        shape = read_profile(config_source(config), LoraChoice(2, "attention")).shape
+        shape = read_profile(config_source(config), lora(2, "attention")).shape
         assert shape.quantizable_parameters == sum(before[name] for name in packed)

@@ -10,7 +10,8 @@ import warnings
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator import PRESETS, LoraChoice, preset_source
+from lora_engine.calculator import PRESETS, preset_source
+from tests.calculator_requests import lora
 
 ONE_OF_EACH = list({p.config["model_type"]: name for name, p in PRESETS.items()}.values())
 
@@ -45,7 +46,7 @@ def peft_counts(name, targets, **options):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_all_linear_equals_peft_for_every_preset(name):
-    counted = calculator.count_model(preset_source(name), LoraChoice(16, "all-linear"))
+    counted = calculator.count_model(preset_source(name), lora(16, "all-linear"))
     expected = peft_counts(name, "all-linear", r=16)
     assert (counted.trainable_parameters, counted.base_parameters) == expected
     assert sum(m.parameters for m in counted.modules) == counted.trainable_parameters
@@ -55,7 +56,7 @@ def test_all_linear_equals_peft_for_every_preset(name):
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_shortcuts_are_targets_peft_understands_the_same_way(name):
     for shortcut in ("q,v", "attention", "mlp"):
-        counted = calculator.count_model(preset_source(name), LoraChoice(4, shortcut))
+        counted = calculator.count_model(preset_source(name), lora(4, shortcut))
         trainable, _ = peft_counts(name, list(counted.resolved_targets), r=4)
         assert counted.trainable_parameters == trainable, shortcut
 
@@ -97,14 +98,14 @@ def test_shortcuts_are_targets_peft_understands_the_same_way(name):
     ],
 )
 def test_options_equal_peft(name, targets, choice, options):
-    counted = calculator.count_model(preset_source(name), LoraChoice(8, targets, **choice))
+    counted = calculator.count_model(preset_source(name), lora(8, targets, **choice))
     trainable, base = peft_counts(name, targets, r=8, **options)
     assert (counted.trainable_parameters, counted.base_parameters) == (trainable, base)
 
 
 @pytest.mark.parametrize("name", ["llama-2-7b", "gemma-3-4b", "mixtral-8x7b", "t5-base", "gpt2"])
 def test_every_module_has_the_name_and_size_peft_gives_it(name):
-    counted = calculator.count_model(preset_source(name), LoraChoice(8, "all-linear"))
+    counted = calculator.count_model(preset_source(name), lora(8, "all-linear"))
     expected = {}
     for path, parameter in peft_model(whole_model(name), "all-linear", r=8).named_parameters():
         if parameter.requires_grad:
@@ -124,7 +125,7 @@ def test_ticking_every_line_is_every_targetable_module():
         source = preset_source(name)
         for line in calculator.available_modules(source):
             if line.kind in ("linear", "conv1d"):
-                counted = calculator.count_model(source, LoraChoice(1, line.targets))
+                counted = calculator.count_model(source, lora(1, line.targets))
                 each = line.in_features + line.out_features
                 assert counted.trainable_parameters == line.layers * each, (name, line)
 
@@ -149,5 +150,5 @@ def test_adapter_file_size_is_what_peft_saves(tmp_path):
         model.save_pretrained(tmp_path / "adapter")
         written = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
         source = calculator.path_source(tmp_path)
-        counted = calculator.count_model(source, LoraChoice(8, targets))
+        counted = calculator.count_model(source, lora(8, targets))
         assert counted.adapter_bytes == pytest.approx(written, rel=0.02)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from lora_engine.calculator import LoraChoice, count_model, counts_at_ranks, preset_source
+from lora_engine.calculator import count_model, counts_at_ranks, preset_source
+from tests.calculator_requests import lora
 
 CHOICES = {
-    "all-linear": LoraChoice(),
-    "dora": LoraChoice(use_dora=True),
-    "bias": LoraChoice(lora_bias=True),
-    "pattern": LoraChoice(target_modules="q_proj,v_proj", rank_pattern={"q_proj": 3}),
-    "saved": LoraChoice(target_modules="q_proj", modules_to_save=("lm_head",)),
+    "all-linear": lora(),
+    "dora": lora(use_dora=True),
+    "bias": lora(lora_bias=True),
+    "base biases": lora(bias="all"),
+    "pattern": lora(target_modules="q_proj,v_proj", rank_pattern={"q_proj": 3}),
+    "saved": lora(target_modules="q_proj", modules_to_save=("lm_head",)),
 }
 
 
@@ -25,7 +25,7 @@ def test_the_line_through_two_counts_meets_the_others(preset, name):
     choice = CHOICES[name]
     source = preset_source(preset)
     for at in counts_at_ranks(source, choice, (1, 7, 64)):
-        counted = count_model(source, replace(choice, rank=at.rank))
+        counted = count_model(source, choice.model_copy(update={"rank": at.rank}))
         assert at.trainable_parameters == counted.trainable_parameters
         assert at.adapter_bytes == counted.adapter_bytes
         assert at.trainable_fraction == pytest.approx(counted.trainable_fraction)

@@ -5,17 +5,20 @@ import json
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator import LoraChoice, MemoryQuestion, MethodOptions, preset_source
+from lora_engine.calculator import MethodOptions, preset_source
 from lora_engine.calculator.memory import estimate_from
 from lora_engine.calculator.memory_fit import verdicts
+from lora_engine.calculator.memory_options import MemoryOptions, estimate_json
 from lora_engine.calculator.memory_request import with_changes
 from lora_engine.calculator.model_profile import read_profile, trained_parameters
 from lora_engine.calculator.optimizer_state import state_bytes
 from lora_engine.errors import InvalidInput
+from lora_engine.spec import QuantizationSpec
+from tests.calculator_requests import FP4, INT8, NF4, ask, lora
 
 GIB = 1 << 30
 LLAMA = preset_source("llama-2-7b")
-CHOICE = LoraChoice(16, "all-linear")
+CHOICE = lora(16, "all-linear")
 BASE, ADAPTER = 6_738_415_616, 39_976_960
 
 
@@ -24,17 +27,17 @@ def profile():
     return read_profile(LLAMA, CHOICE)
 
 
-def ask(profile, **fields):
-    return estimate_from(profile, MemoryQuestion(LLAMA, CHOICE, **fields))
+def estimate(profile, **fields):
+    return estimate_from(profile, ask(LLAMA, CHOICE, **fields))
 
 
-def items(estimate):
-    return {item.name: item.gib for item in estimate.items}
+def items(estimated):
+    return {item.name: item.gib for item in estimated.items}
 
 
 def test_contract_keys():
-    question = MemoryQuestion(LLAMA, CHOICE, seq_length=2048, dtype="bf16")
-    found = json.loads(json.dumps(calculator.estimate_memory(question).to_json()))
+    request = ask(LLAMA, CHOICE, seq_length=2048, dtype="bfloat16")
+    found = json.loads(json.dumps(estimate_json(calculator.estimate_memory(request))))
     assert found.keys() >= {"total_gib", "items"}
     assert all(item.keys() >= {"name", "gib", "formula"} for item in found["items"])
     assert sum(item["gib"] for item in found["items"]) == pytest.approx(found["total_gib"])
@@ -42,7 +45,7 @@ def test_contract_keys():
 
 
 def test_lora_by_hand(profile):
-    found = items(ask(profile))
+    found = items(estimate(profile))
     assert found["weights"] == BASE * 2 / GIB
     assert found["adapter"] == ADAPTER * 4 / GIB
     assert found["gradients"] == ADAPTER * 4 / GIB
@@ -51,50 +54,81 @@ def test_lora_by_hand(profile):
 
 def test_qlora_by_hand(profile):
     packed = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
-    found = items(ask(profile, method="qlora"))
+    found = items(estimate(profile, quantization=NF4))
     assert found["weights in NF4"] == packed / 2 / GIB
     assert found["NF4 constants"] == (packed / 64 + packed / 64 / 256 * 4) / GIB
     assert found["weights not quantised"] == (BASE - packed) * 4 / GIB
-    plain = items(ask(profile, method="qlora", double_quantization=False))
+    plain = items(estimate(profile, quantization=NF4 | {"double": False}))
     assert plain["NF4 constants"] == packed / 64 * 4 / GIB
 
 
+def test_8_bits_are_a_byte_a_weight_and_a_scale_a_row(profile):
+    packed = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    rows = 32 * (4 * 4096 + 2 * 11008 + 4096)
+    found = items(estimate(profile, quantization=INT8))
+    assert found["weights in int8"] == packed / GIB
+    assert found["int8 scales"] == 4 * rows / GIB
+    assert found["weights not quantised"] == (BASE - packed) * 4 / GIB
+    assert not any("NF4" in name for name in found)
+    nf4 = items(estimate(profile, quantization=NF4))
+    # LLM.int8() keeps what each layer reads; our own 4-bit path shares it between layers.
+    assert found["activations"] > nf4["activations"]
+
+
+def test_fp4_is_called_fp4(profile):
+    nf4, fp4 = (items(estimate(profile, quantization=kind)) for kind in (NF4, FP4))
+    assert fp4["weights in FP4"] == nf4["weights in NF4"]
+    assert fp4["FP4 constants"] == nf4["NF4 constants"]
+
+
+def test_biases_of_the_base_count_once_and_train():
+    gpt2 = preset_source("gpt2")
+    plain, biased = (lora(8, "c_attn", bias=bias) for bias in ("none", "all"))
+    extra = read_profile(gpt2, biased).count.bias_parameters
+    assert extra > 0
+    before, after = (
+        items(calculator.estimate_memory(ask(gpt2, method, dtype="bfloat16")))
+        for method in (plain, biased)
+    )
+    assert after["weights"] == pytest.approx(before["weights"] - 2 * extra / GIB)
+    assert after["adapter"] == pytest.approx(before["adapter"] + 4 * extra / GIB)
+    assert after["gradients"] == pytest.approx(before["gradients"] + 4 * extra / GIB)
+    assert after["optimizer state"] == pytest.approx(before["optimizer state"] + 8 * extra / GIB)
+
+
 def test_full_is_16_bytes_a_parameter_in_float32(profile):
-    found = items(ask(profile, method="full", dtype="fp32"))
+    found = items(estimate(profile, kind="full", dtype="float32"))
     whole = found["weights"] + found["gradients"] + found["optimizer state"]
     assert whole == pytest.approx(BASE * 16 / GIB)
     assert "autocast copies" not in found
 
 
 def test_freeze_trains_the_last_layers_only(profile):
-    question = MemoryQuestion(LLAMA, CHOICE, method="freeze", freeze_layers=2)
-    assert trained_parameters(profile, question) == 2 * 202_383_360
-    two = items(estimate_from(profile, question))
-    four = items(ask(profile, method="freeze", freeze_layers=4))
+    request = ask(LLAMA, CHOICE, kind="freeze")
+    assert request.method.freeze_layers == 2
+    assert trained_parameters(profile, request) == 2 * 202_383_360
+    two = items(estimate_from(profile, request))
+    four = items(estimate_from(profile, with_changes(request, {"method.freeze_layers": 4})))
     assert four["activations"] == pytest.approx(2 * two["activations"])
 
 
 def test_checkpointing_keeps_one_input_a_layer(profile):
-    found = items(ask(profile, gradient_checkpointing=True, seq_length=1000))
+    found = items(estimate(profile, gradient_checkpointing=True, seq_length=1000))
     assert found["activations"] == pytest.approx(1000 * 32 * 4096 * 2 / GIB)
-    assert found["activations"] < items(ask(profile, seq_length=1000))["activations"] / 10
+    assert found["activations"] < items(estimate(profile, seq_length=1000))["activations"] / 10
 
 
 def test_logits_rule_at_large_vocabularies():
-    question = MemoryQuestion(
-        preset_source("gemma-3-1b"), LoraChoice(8), batch_size=8, gradient_checkpointing=True
-    )
-    plain = items(calculator.estimate_memory(with_changes(question, trainer="plain")))
+    request = ask(preset_source("gemma-3-1b"), lora(8), batch_size=8, gradient_checkpointing=True)
+    plain = items(calculator.estimate_memory(with_changes(request, {"workload.trainer": "plain"})))
     assert plain["logits and loss"] > 0.8 * (sum(plain.values()) - plain["logits and loss"])
-    chunked = items(calculator.estimate_memory(question))
+    chunked = items(calculator.estimate_memory(request))
     assert chunked["logits and loss"] < plain["logits and loss"] / 100
 
 
 def test_kv_cache_by_hand():
-    question = MemoryQuestion(
-        preset_source("llama-3-8b"), LoraChoice(8), purpose="chat", seq_length=8192
-    )
-    found = items(calculator.estimate_memory(question))
+    request = ask(preset_source("llama-3-8b"), lora(8), purpose="chat", seq_length=8192)
+    found = items(calculator.estimate_memory(request))
     assert found["KV cache"] == 2 * 32 * 8 * 128 * 8192 * 2 / GIB == 1.0
     assert "gradients" not in found
 
@@ -130,92 +164,119 @@ def test_8bit_state_is_what_bitsandbytes_holds():
 
 
 def test_paged_state_sits_on_the_host(profile):
-    estimate = ask(profile, optimizer="paged_adamw")
-    assert items(estimate)["optimizer state"] == 0
-    assert estimate.host_gib == ADAPTER * 8 / GIB
+    estimated = estimate(profile, optimizer="paged_adamw")
+    assert items(estimated)["optimizer state"] == 0
+    assert estimated.host_gib == ADAPTER * 8 / GIB
 
 
 def test_falcon_is_not_quantised_and_it_is_said():
-    question = MemoryQuestion(preset_source("falcon-7b"), LoraChoice(8), method="qlora")
-    estimate = calculator.estimate_memory(question)
-    assert any("quantises only 0%" in warning for warning in estimate.warnings)
+    request = ask(preset_source("falcon-7b"), lora(8), quantization=NF4)
+    estimated = calculator.estimate_memory(request)
+    assert any("quantises only 0%" in warning for warning in estimated.warnings)
 
 
 def test_verdicts_and_largest_fit_agree(profile):
-    estimate = ask(profile, gradient_checkpointing=True)
-    fitting = {v.card: v.fits for v in verdicts(estimate)}
+    estimated = estimate(profile, gradient_checkpointing=True)
+    fitting = {v.card: v.fits for v in verdicts(estimated)}
     assert fitting["RTX 4090 24 GB"]
     assert not fitting["RTX 3060 12 GB"]
-    question = estimate.question
-    largest = calculator.largest_that_fits(question, 24)
+    request = estimated.request
+    largest = calculator.largest_that_fits(request, 24)
     for fits, batch in ((True, largest.batch_size), (False, largest.batch_size + 1)):
-        total = ask(profile, gradient_checkpointing=True, batch_size=batch).total_gib
+        total = estimate(profile, gradient_checkpointing=True, batch_size=batch).total_gib
         assert (total <= 24) == fits
     for fits, length in ((True, largest.seq_length), (False, largest.seq_length + 1)):
-        total = ask(profile, gradient_checkpointing=True, seq_length=length).total_gib
+        total = estimate(profile, gradient_checkpointing=True, seq_length=length).total_gib
         assert (total <= 24) == fits
 
 
 def test_largest_fit_is_zero_where_nothing_fits():
-    largest = calculator.largest_that_fits(MemoryQuestion(LLAMA, CHOICE), 4)
+    largest = calculator.largest_that_fits(ask(LLAMA, CHOICE), 4)
     assert (largest.batch_size, largest.seq_length) == (0, 0)
 
 
 def test_make_it_fit_takes_the_least_harmful_change():
-    question = MemoryQuestion(LLAMA, CHOICE)
-    already = calculator.make_it_fit(question, 80)
+    request = ask(LLAMA, CHOICE)
+    already = calculator.make_it_fit(request, 80)
     assert (already.fits, already.changes) == (True, ())
-    one = calculator.make_it_fit(question, 16)
+    one = calculator.make_it_fit(request, 16)
     assert [c.what for c in one.changes] == ["gradient checkpointing"]
-    two = calculator.make_it_fit(question, 12)
+    two = calculator.make_it_fit(request, 12)
     assert [c.what for c in two.changes] == ["gradient checkpointing", "QLoRA (NF4 base)"]
     assert two.changes[-1].total_gib <= 12
-    assert two.question.method == "qlora"
-    never = calculator.make_it_fit(question, 1)
+    assert two.request.quantization == QuantizationSpec()
+    never = calculator.make_it_fit(request, 1)
     assert not never.fits
 
 
 def test_every_change_of_make_it_fit_is_needed():
-    from dataclasses import replace
-
-    question = MemoryQuestion(preset_source("llama-3-8b"), CHOICE, batch_size=8, method="full")
-    found = calculator.make_it_fit(question, 24)
+    request = ask(preset_source("llama-3-8b"), CHOICE, batch_size=8, kind="full")
+    found = calculator.make_it_fit(request, 24)
     assert found.fits
-    profile = read_profile(question.source, CHOICE)
-    for name in ("gradient_checkpointing", "method"):
-        undone = replace(found.question, **{name: getattr(question, name)})
+    profile = read_profile(request.source, CHOICE)
+    kind, quantization = {"method.finetuning_type": "full"}, {"quantization": None}
+    for change in ({"optimization.gradient_checkpointing": False}, kind | quantization):
+        undone = with_changes(found.request, change)
         assert estimate_from(profile, undone).total_gib > 24
 
 
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"batch_size": 0}, "batch_size"),
-        ({"batch_size": 10**9}, "batch_size"),
-        ({"seq_length": -1}, "seq_length"),
-        ({"seq_length": 2.5}, "seq_length"),
-        ({"method": "lora++"}, "method"),
-        ({"optimizer": "adam"}, "optimizer"),
-        ({"dtype": "int3"}, "dtype"),
-        ({"device": "tpu"}, "device"),
-        ({"supervised_fraction": 0}, "supervised_fraction"),
-        ({"freeze_layers": 0}, "freeze_layers"),
+        ({"batch_size": 0}, "workload.batch_size"),
+        ({"batch_size": 10**9}, "workload.batch_size"),
+        ({"seq_length": -1}, "workload.seq_length"),
+        ({"seq_length": 2.5}, "workload.seq_length"),
+        ({"kind": "lora++"}, "method.finetuning_type"),
+        ({"optimizer": "adam"}, "optimization.optimizer"),
+        ({"dtype": "int3"}, "workload.dtype"),
+        ({"device": "tpu"}, "workload.device"),
+        ({"supervised_fraction": 0.0}, "workload.supervised_fraction"),
+        ({"gradient_accumulation": 0}, "optimization.gradient_accumulation"),
+        ({"quantization": {"bits": 3}}, "quantization.bits"),
+        ({"quantization": NF4, "kind": "full"}, "quantization"),
     ],
 )
-def test_a_bad_question_names_its_field(fields, path):
+def test_a_bad_request_names_its_field(fields, path):
     with pytest.raises(InvalidInput) as caught:
-        MemoryQuestion(LLAMA, CHOICE, **fields)
+        ask(LLAMA, CHOICE, **fields)
     assert [p.path for p in caught.value.problems] == [path]
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [
+        ({"method": "lora++", "dtype": "int3"}, ["method", "dtype"]),
+        ({"optimizer": "adam", "batch_size": 0}, ["optimizer", "workload.batch_size"]),
+        ({"rank": 5000, "bits": 3}, ["method.rank", "quantization.bits"]),
+    ],
+)
+def test_a_bad_short_name_is_named_with_all_else_that_is_wrong(options, paths):
+    with pytest.raises(InvalidInput) as caught:
+        MemoryOptions(**options).request(LLAMA)
+    assert [p.path for p in caught.value.problems] == paths
+
+
+def test_short_names_are_the_specs_words():
+    request = MemoryOptions("qlora", 4, "q,v", optimizer="sgd", dtype="fp16").request(LLAMA)
+    assert request.method == lora(4, ["q", "v"])
+    assert request.method.alpha == 8
+    assert request.quantization == QuantizationSpec()
+    assert (request.optimizer, request.workload.dtype) == ("sgd", "float16")
+    galore = MemoryOptions("galore", rank=4).request(LLAMA)
+    assert (galore.method.finetuning_type, galore.optimizer) == ("galore", "galore")
+    named = estimate_json(calculator.estimate_memory(request))
+    assert (named["method"], named["quantization"]["bits"]) == ("qlora", 4)
 
 
 @pytest.mark.parametrize("size", [0, -8, float("nan"), float("inf"), "24"])
 def test_a_bad_card_names_its_field(size):
     with pytest.raises(InvalidInput, match="memory_gib"):
-        calculator.make_it_fit(MemoryQuestion(LLAMA, CHOICE), size)
+        calculator.make_it_fit(ask(LLAMA, CHOICE), size)
 
 
 def test_methods_side_by_side():
-    rows = {r.method: r for r in calculator.compare_methods(LLAMA, LoraChoice(8, "q,v"))}
+    rows = {r.method: r for r in calculator.compare_methods(LLAMA, lora(8, "q,v"))}
     assert rows["full"].trainable_parameters == BASE
     assert rows["LoRA"].trainable_parameters == rows["QLoRA"].trainable_parameters == 4_194_304
     assert rows["DoRA"].trainable_parameters == 4_194_304 + 32 * 2 * 4096
@@ -229,7 +290,7 @@ def test_methods_side_by_side():
 
 
 def test_a_method_that_does_not_apply_says_why():
-    rows = calculator.compare_methods(preset_source("vit-base"), LoraChoice(8, "q,v"))
+    rows = calculator.compare_methods(preset_source("vit-base"), lora(8, "q,v"))
     prefix = next(r for r in rows if r.method == "prefix tuning")
     assert prefix.trainable_parameters is None
     assert prefix.note
@@ -241,8 +302,8 @@ def test_bad_method_options():
 
 
 def test_work_of_a_run(profile):
-    question = MemoryQuestion(LLAMA, CHOICE, batch_size=4, gradient_accumulation=2, seq_length=512)
-    work = calculator.estimate_work(profile, question, rows=1001, epochs=3)
+    request = ask(LLAMA, CHOICE, batch_size=4, gradient_accumulation=2, seq_length=512)
+    work = calculator.estimate_work(profile, request, rows=1001, epochs=3)
     assert work.steps == 126 * 3
     assert work.tokens == 1001 * 3 * 512
     multiplied = BASE - 32000 * 4096 + ADAPTER
@@ -253,17 +314,17 @@ def test_work_of_a_run(profile):
 
 
 def test_full_training_costs_six_operations_a_parameter(profile):
-    question = MemoryQuestion(LLAMA, CHOICE, method="full", seq_length=1)
-    work = calculator.estimate_work(profile, question, rows=1)
+    request = ask(LLAMA, CHOICE, kind="full", seq_length=1)
+    work = calculator.estimate_work(profile, request, rows=1)
     assert work.flops_per_token == pytest.approx(6 * BASE, rel=0.03)
     with pytest.raises(InvalidInput, match="rows"):
-        calculator.estimate_work(profile, question, rows=0)
+        calculator.estimate_work(profile, request, rows=0)
 
 
 def test_snippet_makes_the_same_adapter():
     import peft
 
-    choice = LoraChoice(8, "q,v", rank_pattern={"q_proj": 4}, use_dora=True, modules_to_save="norm")
+    choice = lora(8, "q,v", rank_pattern={"q_proj": 4}, use_dora=True, modules_to_save="norm")
     counted = calculator.count_model(LLAMA, choice)
     space = {}
     exec(calculator.lora_config_snippet(counted), {}, space)
@@ -273,6 +334,22 @@ def test_snippet_makes_the_same_adapter():
     assert config.target_modules == {"q_proj", "v_proj"}
     assert config.alpha_pattern == {"q_proj": 8}
     assert config.modules_to_save == ["norm"]
+
+
+def test_an_alpha_pattern_is_kept_in_the_snippet_and_in_the_spec():
+    import peft
+
+    method = lora(
+        8, "q,v", alpha=12.5, rank_pattern={"q_proj": 4}, alpha_pattern={"v_proj": 3.0}, bias="all"
+    )
+    counted = calculator.count_model(LLAMA, method)
+    space = {}
+    exec(calculator.lora_config_snippet(counted), {}, space)
+    config: peft.LoraConfig = space["config"]
+    assert config.alpha_pattern == {"q_proj": 6.25, "v_proj": 3.0}
+    assert (config.lora_alpha, config.bias) == (12.5, "all")
+    run = calculator.run_spec("starter", counted, ask(LLAMA, method))
+    assert run.method == method.model_copy(update={"target_modules": ["q_proj", "v_proj"]})
 
 
 def test_csv_has_a_row_a_module_and_no_formula():

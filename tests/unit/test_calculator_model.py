@@ -5,8 +5,10 @@ import json
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator import LoraChoice, config_source, path_source, preset_source
+from lora_engine.calculator import config_source, path_source, preset_source, read_method
 from lora_engine.errors import EngineError, InvalidInput, NotFound
+from lora_engine.spec import spec_from
+from tests.calculator_requests import lora
 
 TINY = {
     "architectures": ["LlamaForCausalLM"],
@@ -21,7 +23,7 @@ TINY = {
 
 
 def count(preset, rank, targets, **options):
-    return calculator.count_model(preset_source(preset), LoraChoice(rank, targets, **options))
+    return calculator.count_model(preset_source(preset), lora(rank, targets, **options))
 
 
 def test_known_answers():
@@ -85,7 +87,7 @@ def test_unmatched_rank_pattern_is_said():
 
 
 def test_rank_above_the_weight_warns():
-    counted = calculator.count_model(config_source(TINY), LoraChoice(40, "q_proj"))
+    counted = calculator.count_model(config_source(TINY), lora(40, "q_proj"))
     assert "min(d, k) = 32" in counted.warnings[0]
     assert counted.trainable_parameters == 4 * 40 * 64
 
@@ -96,7 +98,7 @@ def test_fused_roles_are_said():
 
 def test_folder_file_and_mapping_are_the_same_model(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY))
-    choice = LoraChoice(2, "all-linear")
+    choice = lora(2, "all-linear")
     totals = {
         calculator.count_model(source, choice).trainable_parameters
         for source in (
@@ -117,31 +119,45 @@ def test_code_kernels_and_quantization_in_a_config_are_not_used():
     source = config_source(given)
     assert not {"auto_map", "_attn_implementation"} & source.config.keys()
     assert len(source.notes) == 2
-    assert calculator.count_model(source, LoraChoice(2, "q,v")).trainable_parameters > 0
+    assert calculator.count_model(source, lora(2, "q,v")).trainable_parameters > 0
 
 
-@pytest.mark.parametrize("rank", [0, -4, 10**9, 2.5, "8"])
+@pytest.mark.parametrize("rank", [0, -4, 5000, 10**9, 2.5, "8"])
 def test_bad_rank(rank):
     with pytest.raises(InvalidInput) as caught:
-        LoraChoice(rank)
-    assert [p.path for p in caught.value.problems] == ["rank"]
+        lora(rank)
+    assert [p.path for p in caught.value.problems] == ["method.rank"]
+
+
+def test_the_spec_says_what_is_wrong_with_a_method():
+    fields = {"rank": 5000, "alpha": 0.0, "dropout": 1.0}
+    with pytest.raises(InvalidInput) as here:
+        lora(**fields)
+    with pytest.raises(InvalidInput) as there:
+        spec_from({"method": fields})
+    assert here.value.problems == there.value.problems
+    assert [p.path for p in here.value.problems] == [
+        "method.rank",
+        "method.alpha",
+        "method.dropout",
+    ]
 
 
 @pytest.mark.parametrize("name", ["(a+)+$", "q_proj|v_proj", ".*", "a b", "../x", "", "x" * 400])
 def test_a_pattern_is_never_a_target(name):
     for field in ("target_modules", "modules_to_save"):
         with pytest.raises(InvalidInput) as caught:
-            LoraChoice(8, **{"target_modules": ("q_proj",), field: (name,)})
-        assert caught.value.problems[0].path == field
+            read_method(**{"target_modules": ("q_proj",), field: (name,)})
+        assert caught.value.problems[0].path.startswith(f"method.{field}")
     with pytest.raises(InvalidInput) as caught:
-        LoraChoice(8, ("q_proj",), rank_pattern={name: 4})
-    assert caught.value.problems[0].path == "rank_pattern"
+        lora(8, ("q_proj",), rank_pattern={name: 4})
+    assert caught.value.problems[0].path.startswith("method.rank_pattern")
 
 
 def test_everything_wrong_with_a_choice_is_said_at_once():
     with pytest.raises(InvalidInput) as caught:
-        LoraChoice(0, (), alpha=-1, dropout=2, rank_pattern={"q": 0})
-    paths = {p.path for p in caught.value.problems}
+        lora(0, (), alpha=-1.0, dropout=2.0, rank_pattern={"q": 0})
+    paths = {p.path.removeprefix("method.") for p in caught.value.problems}
     assert paths == {"rank", "target_modules", "alpha", "dropout", "rank_pattern.q"}
 
 
@@ -200,7 +216,7 @@ def bad(**fields):
 )
 def test_a_bad_config_names_its_field(config, said):
     with pytest.raises(EngineError) as caught:
-        calculator.count_model(config_source(config), LoraChoice(2))
+        calculator.count_model(config_source(config), lora(2))
     assert said in str(caught.value)
 
 
@@ -219,7 +235,7 @@ def test_layers_times_experts_are_bounded(monkeypatch):
         "vocab_size": 16,
     }
     with pytest.raises(EngineError, match="modules"):
-        calculator.count_model(config_source(config), LoraChoice(2))
+        calculator.count_model(config_source(config), lora(2))
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b"{", b"\xff\xfe", b"[" * 100_000, b"nul"])
@@ -249,7 +265,7 @@ def test_nesting_without_end_is_refused():
 
 def test_fields_left_to_a_default_are_said():
     given = {k: v for k, v in TINY.items() if k != "vocab_size"}
-    counted = calculator.count_model(config_source(given), LoraChoice(2, "q_proj"))
+    counted = calculator.count_model(config_source(given), lora(2, "q_proj"))
     assert any("vocab_size" in w and "32,000" in w for w in counted.warnings)
 
 
@@ -264,7 +280,7 @@ def test_available_modules_of_llama():
 
 def test_a_size_that_is_no_number_is_named_where_only_memory_reads_it():
     with pytest.raises(InvalidInput, match="num_experts_per_tok"):
-        calculator.read_profile(config_source(TINY | {"num_experts_per_tok": [2]}), LoraChoice(2))
+        calculator.read_profile(config_source(TINY | {"num_experts_per_tok": [2]}), lora(2))
 
 
 @pytest.mark.parametrize(

@@ -61,18 +61,33 @@ def test_the_heaviest_batch_is_near_the_largest_drawn():
 
 def test_a_spec_is_asked_about_as_it_will_run():
     spec = spec_from({"method": {"rank": 4, "target_modules": ["q_proj"]}})
-    question = prediction.question_of(spec, MODEL_DIR, "cpu", "float32", 300, 0.5)
-    assert (question.method, question.dtype, question.tokens) == ("lora", "fp32", 300)
-    assert question.choice.target_modules == ("q_proj",)
-    made = prediction.predict(question, 7)
-    config = question.source.config
+    request = prediction.request_of(spec, MODEL_DIR, "cpu", "float32", 300, 0.5)
+    assert (request.method, request.optimization) == (spec.method, spec.optimization)
+    assert (request.workload.dtype, request.tokens) == ("float32", 300)
+    made = prediction.predict(request, 7)
+    config = request.source.config
     tied = config["vocab_size"] * config["hidden_size"]
     assert made.staying_bytes > 4 * tied
     assert made.total_bytes == made.staying_bytes + made.moving_bytes + made.margin_bytes
-    fitted = prediction.predict(question, 7, Margins(cpu_overhead_gib=1.0))
+    fitted = prediction.predict(request, 7, Margins(cpu_overhead_gib=1.0))
     assert fitted.margin_bytes > GIB > made.margin_bytes
-    sixteen = prediction.question_of(spec, MODEL_DIR, "cpu", "bfloat16", 300, 0.5)
+    sixteen = prediction.request_of(spec, MODEL_DIR, "cpu", "bfloat16", 300, 0.5)
     assert sixteen.tokens == 512
+
+
+def test_an_8_bit_run_is_predicted_in_8_bits():
+    document = {"method": {"bias": "all", "alpha_pattern": {"q_proj": 3.0}}}
+    spec = spec_from(document | {"quantization": {"bits": 8}})
+    request = prediction.request_of(spec, MODEL_DIR, "cpu", "float32", 300, 0.5)
+    assert request.quantization == spec.quantization
+    assert request.method == spec.method
+    names = {item.name for item in prediction.estimate_memory(request).items}
+    assert "weights in int8" in names
+    assert not any("4" in name for name in names)
+    four = spec_from({"quantization": {"bits": 4, "type": "fp4", "double": False}})
+    packed = prediction.request_of(four, MODEL_DIR, "cpu", "float32", 300, 0.5)
+    items = {item.name: item.formula for item in prediction.estimate_memory(packed).items}
+    assert "(float32)" in items["FP4 constants"]  # not quantised again
 
 
 def test_only_runs_with_both_figures_are_read(tmp_path):

@@ -10,7 +10,7 @@ from pages.calculator import worked_example as page
 
 
 def start() -> str:
-    return page.started()[0]
+    return page.document(calculator.filled_example(), [])
 
 
 def test_a_document_goes_there_and_back():

@@ -4,18 +4,17 @@ import json
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
+import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine import calculator
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import load_settings
-from lora_engine.spec import parse_spec
-from pages.calculator import choices as choices
-from pages.calculator import export, whole_model
+from lora_engine.spec import RunSpec, parse_spec
+from pages.calculator import form, parameter_count, whole_model
 from pages.shared.train_link import address_of, spec_in_address
+from tests.calculator_requests import NF4, ask, lora
 
-OPTIONS = [None, 0.0, "", "", False, False, False]
-MEMORY = ["lora", "bf16", "adamw", 2.0, 512.0, False, "RTX 4090 24 GB"]
 TINY = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -33,8 +32,33 @@ def settings(tmp_path):
     return load_settings({"LORA_DATA_DIR": str(tmp_path)})
 
 
-def chosen(settings, name="gpt2", rank=8.0, targets="q,v", uploaded="", options=OPTIONS):
-    return choices.chosen(settings, (name, rank, targets, uploaded, *options, *MEMORY))
+@pytest.fixture
+def section(settings):
+    """The section's handlers, on fields drawn as the page draws them."""
+    engine = SimpleNamespace(settings=settings, base_model_names=list)
+    made = []
+
+    def keep(blocks, handlers, problem):
+        made.append(handlers)
+
+    with pytest.MonkeyPatch.context() as patch, gr.Blocks() as blocks:
+        patch.setattr(whole_model, "_wire", keep)
+        whole_model.section(engine, blocks)
+    return made[0]
+
+
+def values_of(handlers, changes=None, **fields):
+    """The fields' values as they were drawn, but for changes by path, and by the form's names."""
+    form = handlers.form
+    values = {component: component.value for component in form.inputs}
+    values[form.model], values[form.uploaded] = "gpt2", ""
+    for path, value in (changes or {}).items():
+        values[form.spec.component(path)] = value
+    return values | {getattr(form, name): value for name, value in fields.items()}
+
+
+def read(handlers, changes=None, **fields):
+    return handlers.form.read(values_of(handlers, changes, **fields), handlers.settings)
 
 
 def test_every_way_to_name_a_model(settings, tmp_path):
@@ -42,60 +66,86 @@ def test_every_way_to_name_a_model(settings, tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(TINY))
     for name in ("gpt2", "starter", "tiny", str(folder), str(folder / "config.json")):
-        assert choices.source_of(name, "", settings).config["model_type"] in ("gpt2", "llama")
-    uploaded = choices.source_of(choices.UPLOADED, json.dumps(TINY), settings)
-    assert uploaded.label == choices.UPLOADED
+        assert form.source_of(name, "", settings).config["model_type"] in ("gpt2", "llama")
+    uploaded = form.source_of(form.UPLOADED, json.dumps(TINY), settings)
+    assert uploaded.label == form.UPLOADED
     for name in ("", "no such model", "../../etc"):
         with pytest.raises(EngineError):
-            choices.source_of(name, "", settings)
+            form.source_of(name, "", settings)
 
 
-def test_fields_become_a_choice(settings):
-    options = [4.0, 0.1, '{"c_attn": 2}', "lm_head", True, True, True]
-    choice = chosen(settings, options=options).choice
-    assert (choice.rank, choice.lora_alpha, choice.dropout) == (8, 4, 0.1)
-    assert dict(choice.rank_pattern) == {"c_attn": 2}
-    assert choice.modules_to_save == ("lm_head",)
-    assert choice.use_dora
-    assert choice.use_rslora
-    assert choice.lora_bias
-    assert chosen(settings).choice.lora_alpha == 16
+def test_fields_become_a_request(section):
+    changes = {
+        "method.alpha": 4.0,
+        "method.dropout": 0.1,
+        "method.rank_pattern": '{"c_attn": 2}',
+        "method.alpha_pattern": '{"c_attn": 3.5}',
+        "method.modules_to_save": "lm_head",
+        "method.bias": "all",
+        "method.use_dora": True,
+        "quantization.bits": 8,
+        "workload.batch_size": 2.0,
+    }
+    request = read(section, changes).request
+    expected = lora(
+        8, "q,v", alpha=4.0, dropout=0.1, rank_pattern={"c_attn": 2}, bias="all", use_dora=True,
+        alpha_pattern={"c_attn": 3.5}, modules_to_save="lm_head",
+    )  # fmt: skip
+    assert request.method == expected
+    assert request.quantization.bits == 8
+    assert (request.workload.batch_size, request.workload.seq_length) == (2, 2048)
+    plain = read(section).request
+    assert (plain.method.alpha, plain.quantization) == (16, None)
+
+
+def test_the_fields_are_those_of_the_spec(section):
+    field = section.form.spec.component
+    dropout = RunSpec.model_fields["method"].annotation.model_fields["dropout"]
+    assert field("method.dropout").label == dropout.title
+    assert dropout.description in field("method.dropout").info
+    assert field("workload.seq_length").label == "Tokens a row"
+    assert field("method.rank").elem_id == "field-method-rank"
 
 
 @pytest.mark.parametrize(
-    ("field", "given"),
+    ("path", "value"),
     [
-        ("rank_pattern", {"options": [None, 0, "{", "", False, False, False]}),
-        ("rank_pattern", {"options": [None, 0, "[" * 99_999, "", False, False, False]}),
-        ("rank", {"rank": 0.0}),
-        ("rank", {"rank": 1e9}),
-        ("rank", {"rank": None}),
-        ("target_modules", {"targets": ""}),
-        ("target_modules", {"targets": "(a+)+$"}),
-        ("alpha", {"options": [-1, 0, "", "", False, False, False]}),
+        ("method.rank_pattern", "{"),
+        ("method.rank_pattern", "[" * 99_999),
+        ("method.rank", 0.0),
+        ("method.rank", 5000),
+        ("method.rank", None),
+        ("method.target_modules", ""),
+        ("method.target_modules", "(a+)+$"),
+        ("method.alpha", 0),
+        ("method.dropout", 1.0),
+        ("workload.batch_size", 0),
     ],
 )
-def test_a_wrong_field_is_named(settings, field, given):
+def test_a_wrong_field_is_named(section, path, value):
     with pytest.raises(InvalidInput) as caught:
-        chosen(settings, **given)
-    assert [problem.path for problem in caught.value.problems] == [field]
+        read(section, {path: value})
+    assert {problem.path for problem in caught.value.problems} & {path, f"{path}.0"}
+    assert all(problem.path.startswith(path) for problem in caught.value.problems)
 
 
-def test_the_spec_taken_along_is_a_spec(settings):
-    found = chosen(settings, name="llama-2-7b")
-    counted = calculator.count_model(found.source, found.choice)
-    way, snippet, spec = export.view(found, counted)
-    read = parse_spec(spec)
-    assert read.base_model == "meta-llama/Llama-2-7b-hf"
-    assert read.method.target_modules == ["q_proj", "v_proj"]
-    assert (read.optimization.batch_size, read.optimization.max_length) == (2, 512)
-    assert "method.target_modules=" in way
-    assert "optimization.batch_size=2" in way
-    assert "r=8" in snippet
+def test_the_spec_taken_along_is_a_spec(section):
+    changes = {"workload.batch_size": 2, "workload.seq_length": 512}
+    selection = read(section, changes, model="llama-2-7b")
+    counted = calculator.count_model(selection.source, selection.method)
+    part = section.results.export
+    shown = part.update(selection, counted)
+    run = parse_spec(shown[part.spec])
+    assert run.base_model == "meta-llama/Llama-2-7b-hf"
+    assert run.method.target_modules == ["q_proj", "v_proj"]
+    assert (run.optimization.batch_size, run.optimization.max_length) == (2, 512)
+    assert "method.target_modules=" in shown[part.way]
+    assert "optimization.batch_size=2" in shown[part.way]
+    assert "r=8" in shown[part.snippet]
 
 
 EVERYTHING = {
-    "dtype": "bf16", "batch_size": 3, "seq_length": 640, "gradient_accumulation": 5,
+    "dtype": "bfloat16", "batch_size": 3, "seq_length": 640, "gradient_accumulation": 5,
     "gradient_checkpointing": True, "optimizer": "adafactor",
 }  # fmt: skip
 
@@ -107,13 +157,14 @@ EVERYTHING = {
 )  # fmt: skip
 def test_all_that_was_asked_arrives_on_the_train_page(settings, base, method, rate):
     whole = method == "full"
-    choice = calculator.LoraChoice(
+    kind, quantization = "full" if whole else "lora", NF4 if method == "qlora" else None
+    choice = lora(
         12, "q,v", alpha=7.0, dropout=0.0 if whole else 0.25, use_dora=not whole,
         use_rslora=not whole, rank_pattern={} if whole else {"c_attn": 4},
     )  # fmt: skip
     source = calculator.preset_source("gpt2")
     counted = calculator.count_model(source, choice)
-    asked = calculator.MemoryQuestion(source, choice, method=method, **EVERYTHING)
+    asked = ask(source, choice, kind=kind, quantization=quantization, **EVERYTHING)
     spec = calculator.run_spec(base, counted, asked)
     query = dict(parse_qsl(urlsplit(address_of(spec)).query))
     arrived = spec_in_address(None, SimpleNamespace(query_params=query))
@@ -130,19 +181,19 @@ def test_all_that_was_asked_arrives_on_the_train_page(settings, base, method, ra
     assert arrived.dataset.source == "starter:pirate"
 
 
-def test_every_method_becomes_a_run_and_what_no_run_has_is_said(settings):
-    options = [None, 0, "", "", False, False, True]
-    found = chosen(settings, options=options)
-    counted = calculator.count_model(found.source, found.choice)
-    _, snippet, spec = export.view(found, counted)
-    assert "lora_bias=True" in snippet
-    assert parse_spec(spec).method.lora_bias
-    for method in ("full", "freeze", "galore"):
-        asked = calculator.MemoryQuestion(found.source, found.choice, method=method)
+def test_every_method_becomes_a_run_and_what_no_run_has_is_said(section):
+    selection = read(section, {"method.lora_bias": True})
+    counted = calculator.count_model(selection.source, selection.method)
+    part = section.results.export
+    shown = part.update(selection, counted)
+    assert "lora_bias=True" in shown[part.snippet]
+    assert parse_spec(shown[part.spec]).method.lora_bias
+    for kind in ("full", "freeze", "galore"):
+        asked = ask(selection.source, selection.method, kind=kind)
         run = calculator.run_spec("gpt2", counted, asked)
-        assert run.method.finetuning_type == method
-    for name, value in (("optimizer", "sgd"), ("dtype", "fp16")):
-        asked = calculator.MemoryQuestion(found.source, found.choice, **{name: value})
+        assert run.method.finetuning_type == kind
+    for name, value in (("other_optimizer", "sgd"), ("dtype", "float16")):
+        asked = ask(selection.source, selection.method, **{name: value})
         with pytest.raises(EngineError, match=value):
             calculator.run_spec("gpt2", counted, asked)
 
@@ -154,29 +205,34 @@ def test_ticks_are_what_the_targets_mean():
         ("embeddings", ["embed_tokens"]),
         ("model.layers.3.self_attn.k_proj", ["k_proj"]),
     ):
-        found = calculator.available_modules(source, calculator.LoraChoice(8, targets))
+        found = calculator.available_modules(source, lora(8, targets))
         assert [item.name for item in found if item.chosen] == ticked
-    found = calculator.available_modules(source, calculator.LoraChoice(8))
+    found = calculator.available_modules(source, lora(8))
     assert [item.name for item in found if not item.chosen] == ["embed_tokens", "lm_head"]
 
 
-def test_names_of_another_model_give_way_to_all_linear(settings):
-    class OnlySettings:
-        def __init__(self):
-            self.settings = settings
+def test_names_of_another_model_give_way_to_all_linear(section):
+    form = section.form
+    other = values_of(section, {"method.target_modules": "q_proj,v_proj"})
+    assert section.new_model(other)[form.targets] == "all-linear"
+    assert form.targets not in section.new_model(values_of(section))
+    ticked = section.tick(values_of(section, ticks=["c_attn"]))
+    assert ticked[form.targets] == "c_attn"
+    assert section.results.methods in ticked
 
-    act = whole_model._Handlers(OnlySettings())
-    values = ("gpt2", 8.0, "q_proj,v_proj", "", *OPTIONS, *MEMORY, 1000.0, 3.0)
-    assert act.new_model(*values)[0] == "all-linear"
-    assert act.new_model("gpt2", 8.0, "q,v", *values[3:])[0] == "q,v"
-    targets, *_ = act.tick(["c_attn"], *values)
-    assert targets == "c_attn"
+
+def test_a_link_of_before_opens_the_model_it_names(section):
+    query = {"preset": "gpt2", "rank": "4", "targets": "mlp"}
+    opened = section.open_page(values_of(section), SimpleNamespace(query_params=query))
+    form = section.form
+    assert [opened[c] for c in (form.model, form.rank, form.targets)] == ["gpt2", 4, "mlp"]
+    assert json.loads(opened[section.results.count.tiles])["rank"] == 4
 
 
 def test_the_methods_stand_side_by_side():
     source = calculator.preset_source("gpt2")
-    rows = calculator.compare_methods(source, calculator.LoraChoice(8, "q,v"))
-    table = json.loads(whole_model.methods_table(rows))
+    rows = calculator.compare_methods(source, lora(8, "q,v"))
+    table = json.loads(parameter_count.methods_table(rows))
     names = [row["raw"][0] for row in table["rows"]]
     assert names[:3] == ["full", "freeze", "LoRA"]
     assert all(row["raw"][5] for row in table["rows"])

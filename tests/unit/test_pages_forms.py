@@ -169,3 +169,11 @@ def test_prompts_are_one_a_line_and_a_list_of_choices_is_ticked(form: SpecForm) 
     assert shown["report.sample_prompts"] == "Hello, you\nWhy?"
     assert shown["report.report_to"] == ["wandb"]
     assert form.component("report.report_to").multiselect
+
+
+def test_only_the_first_field_of_an_optional_section_can_leave_it_out(form: SpecForm) -> None:
+    bits, kind = form.component("quantization.bits"), form.component("quantization.type")
+    assert (bits.value, kind.value) == (NONE, "nf4")
+    assert NONE not in [value for _, value in kind.choices]
+    four = _changed(form, {"quantization.bits": 4})
+    assert four["quantization"] == {"bits": 4, "type": "nf4"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
-from typing import Any
 
 import psutil
 from pydantic import ValidationError
@@ -17,12 +16,12 @@ from pydantic import ValidationError
 from lora_engine.base_models import resolve_base_model
 from lora_engine.calculator.memory import estimate_memory
 from lora_engine.calculator.memory_fit import Change, make_it_fit
-from lora_engine.calculator.memory_request import GIB, MemoryQuestion, with_changes
+from lora_engine.calculator.memory_request import GIB, MemoryRequest, with_changes
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, question_of
+from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, request_of
 from lora_engine.training.memory.usage import peak_memory_bytes
 
 log = logging.getLogger("lora_engine.training.worker")
@@ -30,7 +29,11 @@ log = logging.getLogger("lora_engine.training.worker")
 # that comes and goes in a step.
 LEAST_SAVING = 0.2
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-PRECISION = {"bf16": "bfloat16", "fp32": "float32"}
+SPEC_PATHS = {
+    "workload.batch_size": "optimization.batch_size",
+    "workload.seq_length": "optimization.max_length",
+    "workload.dtype": "optimization.precision",
+}
 
 
 def explain_out_of_memory(
@@ -81,50 +84,37 @@ def _changes(
     if prediction is None:
         return ()
     try:
-        question = _question(spec, prediction, settings)
-        expected = estimate_memory(question)
+        request = _request(spec, prediction, settings)
+        expected = estimate_memory(request)
         _, moving, _ = parts_of(expected)
         room = (available - prediction.baseline_bytes) / GIB
         wanted = min(room, expected.total_gib - LEAST_SAVING * moving)
-        found = make_it_fit(question, max(0.001, wanted))
+        found = make_it_fit(request, max(0.001, wanted))
     except (EngineError, MemoryError) as error:
         log.info("no change that would fit was found: %s", error)
         return ()
     if not found.fits:
         return ()
-    return tuple(_as_fields(change, question) for change in found.changes)
+    return tuple(_as_fields(change) for change in found.changes)
 
 
-def _question(spec: RunSpec, prediction: Prediction, settings: Settings) -> MemoryQuestion:
-    """The run as a question to the calculator, its batch as rows of the mean length."""
+def _request(spec: RunSpec, prediction: Prediction, settings: Settings) -> MemoryRequest:
+    """The run as a request to the calculator, its batch as rows of the mean length."""
     base = resolve_base_model(spec.base_model, settings)
     assert base.path is not None, "a prediction is only written for a local base model"
     dtype = spec.optimization.precision
     if dtype == "auto":
         dtype = "bfloat16" if prediction.device == "cuda" else "float32"
     tokens, rows = prediction.batch_tokens, spec.optimization.batch_size
-    question = question_of(spec, base.path, prediction.device, dtype, tokens, 1.0)
-    return with_changes(question, batch_size=rows, seq_length=max(1, -(-tokens // rows)))
+    request = request_of(spec, base.path, prediction.device, dtype, tokens, 1.0)
+    length = max(1, -(-tokens // rows))
+    return with_changes(request, {"workload.batch_size": rows, "workload.seq_length": length})
 
 
-def _as_fields(change: Change, question: MemoryQuestion) -> FittingChange:
-    fields: dict[str, Any] = {}
-    for name, value in change.fields.items():
-        fields |= _spec_fields(name, value, question)
+def _as_fields(change: Change) -> FittingChange:
+    """The change under the names of the spec, which the request's are but for its workload."""
+    fields = {SPEC_PATHS.get(path, path): value for path, value in change.fields.items()}
     return FittingChange(what=change.what, harm=change.harm, fields=fields)
-
-
-def _spec_fields(name: str, value: Any, question: MemoryQuestion) -> dict[str, Any]:
-    if name == "method":
-        bits = {"bits": 4, "type": "nf4", "double": question.double_quantization}
-        quantization = {"quantization": bits} if value == "qlora" else {}
-        return {"method.finetuning_type": "lora", **quantization}
-    if name == "double_quantization":
-        return {"quantization.double": value}
-    if name == "dtype":
-        return {"optimization.precision": PRECISION[value]}
-    path = {"seq_length": "max_length"}.get(name, name)
-    return {f"optimization.{path}": value}
 
 
 def _in_words(facts: MemoryShortage, device: str) -> str:

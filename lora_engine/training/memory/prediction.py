@@ -15,16 +15,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_engine.calculator.memory import MARGINS, STAYING, estimate_memory
-from lora_engine.calculator.memory_request import GIB, Margins, MemoryEstimate, MemoryQuestion
+from lora_engine.calculator.memory import MARGINS, estimate_memory
+from lora_engine.calculator.memory_request import (
+    GIB,
+    Margins,
+    MemoryEstimate,
+    MemoryRequest,
+    read_request,
+)
 from lora_engine.calculator.model_source import path_source
-from lora_engine.calculator.run_spec import choice_of
 from lora_engine.errors import Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 
 FILE = "prediction.json"
-MARGIN_ITEMS = ("fragmentation", "CPU overhead", "loading")
 LEAST_SPREAD = 0.5
 LEAST_RUNS = 3  # below this the stated margins stay
 
@@ -77,54 +81,43 @@ def heaviest_batch(lengths: Sequence[int], batch_size: int, steps: int) -> int:
     return max(1, min(longest, round(drawn * statistics.fmean(lengths) + spread)))
 
 
-def question_of(
+def request_of(
     spec: RunSpec, folder: Path, device: str, dtype: str, batch_tokens: int, supervised: float
-) -> MemoryQuestion:
+) -> MemoryRequest:
     """What a run asks of the memory. dtype: float32 or bfloat16; supervised: share of tokens.
 
     The rows of a batch lie end to end, so the batch is one row of all its tokens.
+    Raises InvalidInput where the batch has more tokens than the calculator takes.
     """
-    method, optimization = spec.method.finetuning_type, spec.optimization
-    return MemoryQuestion(
-        path_source(folder),
-        choice_of(spec.method),
-        method=method if spec.quantization is None else "qlora",
-        optimizer="galore" if method == "galore" else optimization.optimizer,
-        gradient_checkpointing=optimization.gradient_checkpointing,
-        freeze_layers=spec.method.freeze_layers,
-        batch_size=1,
-        seq_length=batch_tokens,
-        dtype="bf16" if dtype == "bfloat16" else "fp32",
-        gradient_accumulation=optimization.gradient_accumulation,
-        double_quantization=spec.quantization is None or spec.quantization.double,
-        supervised_fraction=max(1e-6, min(1.0, supervised)),
-        device="cuda" if device == "cuda" else "cpu",
-        checkpoint_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
-    )
+    workload = {
+        "batch_size": 1,
+        "seq_length": batch_tokens,
+        "dtype": dtype,
+        "supervised_fraction": max(1e-6, min(1.0, supervised)),
+        "device": "cuda" if device == "cuda" else "cpu",
+        "checkpoint_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+    }
+    parts = spec.model_dump(include={"method", "quantization", "optimization"})
+    return read_request(path_source(folder), {**parts, "workload": workload})
 
 
-def predict(
-    question: MemoryQuestion, baseline_bytes: int, margins: Margins = MARGINS
-) -> Prediction:
-    """The prediction for a question. Raises as `count_model` does."""
-    estimate = estimate_memory(question, margins)
+def predict(request: MemoryRequest, baseline_bytes: int, margins: Margins = MARGINS) -> Prediction:
+    """The prediction for a request. Raises as `count_model` does."""
+    estimate = estimate_memory(request, margins)
     staying, moving, margin = parts_of(estimate)
     return Prediction(
-        device=question.device,
+        device=request.workload.device,
         baseline_bytes=baseline_bytes,
         staying_bytes=round(staying * GIB),
         moving_bytes=round(moving * GIB),
         margin_bytes=round(margin * GIB),
-        batch_tokens=question.tokens,
+        batch_tokens=request.tokens,
     )
 
 
 def parts_of(estimate: MemoryEstimate) -> tuple[float, float, float]:
     """GiB that stay, that come and go, and of margins other than the CUDA context."""
-    staying = sum(item.gib for item in estimate.items if item.name in STAYING)
-    margin = sum(i.gib for i in estimate.items if i.name in MARGIN_ITEMS)
-    total = estimate.total_gib - sum(i.gib for i in estimate.items if i.name == "CUDA context")
-    return staying, total - staying - margin, margin
+    return estimate.gib_of("weights", "state"), estimate.gib_of("step"), estimate.gib_of("margin")
 
 
 def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lora_engine.adapters.lora_config import lora_config
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec, Task
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
     from transformers import PreTrainedModel
 
-TASK_TYPES: dict[Task, str] = {
-    "causal_lm": "CAUSAL_LM",
-    "sequence_classification": "SEQ_CLS",
-    "token_classification": "TOKEN_CLS",
-}
-HEADS = ("classifier", "score")  # what classification heads are called in transformers
 ROUNDING = 1e-6  # rounding error of B A in float32, as a share of ‖B‖·‖A‖
 START_A, START_B = "start.A.", "start.B."  # prefixes of the initial factors in a checkpoint
 
@@ -123,31 +118,6 @@ class AdaptedModel:
             float(np.linalg.norm(values)),
             metrics.effective_rank(values),
         )
-
-
-def lora_config(method: MethodSpec, task: Task = "causal_lm") -> LoraConfig:
-    """PEFT's configuration for the spec's method; the starts of `lora_init` begin as its default.
-
-    A classifier's head is new, so it trains whole: PEFT puts it among the modules to save.
-    """
-    from peft import LoraConfig
-
-    return LoraConfig(
-        task_type=TASK_TYPES[task],
-        exclude_modules=None if task == "causal_lm" else list(HEADS),
-        r=method.rank,
-        lora_alpha=method.alpha,
-        lora_dropout=method.dropout,
-        target_modules=method.target_modules,
-        use_rslora=method.use_rslora,
-        use_dora=method.use_dora,
-        lora_bias=method.lora_bias,
-        bias=method.bias,
-        init_lora_weights=method.init if method.init in ("gaussian", "orthogonal") else True,
-        rank_pattern=dict(method.rank_pattern),
-        alpha_pattern=method.consistent_alpha_pattern(),
-        modules_to_save=list(method.modules_to_save) or None,
-    )
 
 
 def add_adapter(

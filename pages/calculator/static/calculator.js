@@ -1,193 +1,177 @@
-/* Draws the calculator page's own parts: the worked example (matrices as tables of numbers, coloured
-   by value, three of them to edit) and the map of layers. Every derived number is the server's. */
-window.rankscopeCalculator = (() => {
-	"use strict";
+/* The calculator page's own parts: the worked example (matrices as tables of numbers, coloured by
+   value, three of them to edit) and the map of layers. Every derived number is the server's. */
 
-	const NAMES = { B: "B", A: "A", delta_weight: "ΔW", W: "W", adapted: "W′", target: "target" };
-	const SUMS = [
-		["delta_weight", "=", "scaling", "·", "B", "·", "A"],
-		["adapted", "=", "W", "+", "delta_weight"],
-	];
+import { make, tile } from "../shared/elements.js";
 
-	function make(tag, className, text) {
-		const node = document.createElement(tag);
-		if (className) node.className = className;
-		if (text !== undefined) node.textContent = text;
-		return node;
-	}
+const NAMES = { B: "B", A: "A", delta_weight: "ΔW", W: "W", adapted: "W′", target: "target" };
+const SUMS = [
+	["delta_weight", "=", "scaling", "·", "B", "·", "A"],
+	["adapted", "=", "W", "+", "delta_weight"],
+];
 
-	const shown = (value) => {
-		const rounded = Number(value.toFixed(2));
-		return String(Object.is(rounded, -0) ? 0 : rounded);
+const shown = (value) => {
+	const rounded = Number(value.toFixed(2));
+	return String(Object.is(rounded, -0) ? 0 : rounded);
+};
+
+const largest = (rows) => Math.max(1e-9, ...rows.flat().map(Math.abs));
+
+function paint(cell, value, most) {
+	const part = Math.min(1, Math.abs(value) / most);
+	cell.style.setProperty("--part", `${Math.round(46 * part)}%`);
+	cell.classList.toggle("rs-below", value < 0);
+}
+
+function matrix(name, title, rows, most, changed) {
+	const figure = make("figure", "rs-matrix");
+	const grid = make("table");
+	grid.setAttribute("aria-label", `${title}, ${rows.length} rows, ${rows[0].length} columns`);
+	rows.forEach((row, i) => {
+		const line = make("tr");
+		row.forEach((value, j) => {
+			const cell = make("td");
+			paint(cell, value, most);
+			if (changed) cell.append(field(name, value, i, j, changed));
+			else cell.textContent = shown(value);
+			line.append(cell);
+		});
+		grid.append(line);
+	});
+	const caption = make("figcaption");
+	caption.append(make("b", "", title), ` ${rows.length} × ${rows[0].length}`);
+	figure.append(grid, caption);
+	return figure;
+}
+
+function field(name, value, i, j, changed) {
+	const input = make("input");
+	input.type = "text";
+	input.inputMode = "decimal";
+	input.value = shown(value);
+	input.dataset.key = `${name}-${i}-${j}`;
+	input.setAttribute("aria-label", `${name}, row ${i + 1}, column ${j + 1}`);
+	input.addEventListener("focus", () => input.select());
+	input.addEventListener("change", () => {
+		const number = Number(input.value.trim().replace(",", ".").replace("−", "-"));
+		const usable = input.value.trim() !== "" && Number.isFinite(number);
+		input.setAttribute("aria-invalid", String(!usable));
+		if (usable) changed(name, i, j, number);
+		else wrong(input);
+	});
+	return input;
+}
+
+/* The matrix stays as it was; what is wrong stands in the words below it. */
+function wrong(input) {
+	const words = input.closest(".rs-example").querySelector(".rs-words");
+	words.textContent = `“${input.value}” in ${input.getAttribute("aria-label")}, is no number; type one such as 0.5.`;
+}
+
+function sum(parts, content, changed) {
+	const line = make("div", "rs-sum");
+	parts.forEach((part) => {
+		if (part === "scaling") line.append(make("span", "rs-sum-sign", shown(content.scaling)));
+		else if (!NAMES[part]) line.append(make("span", "rs-sum-sign", part));
+		else {
+			const editable = part.length === 1 ? changed : null;
+			line.append(matrix(part, NAMES[part], content[part], content.most, editable));
+		}
+	});
+	return line;
+}
+
+/* The losses of the steps so far as a line, from zero to the largest. */
+function curve(losses) {
+	const space = "http://www.w3.org/2000/svg";
+	const drawing = document.createElementNS(space, "svg");
+	drawing.setAttribute("viewBox", "0 0 200 60");
+	drawing.setAttribute("role", "img");
+	drawing.setAttribute("aria-label", `Loss over ${losses.length - 1} steps`);
+	const most = Math.max(...losses, 1e-12);
+	const points = losses.map(
+		(loss, i) => `${(2 + (196 * i) / (losses.length - 1)).toFixed(1)},${(57 - (54 * loss) / most).toFixed(1)}`
+	);
+	const line = document.createElementNS(space, "polyline");
+	line.setAttribute("points", points.join(" "));
+	drawing.append(line);
+	const figure = make("figure", "rs-losses");
+	figure.append(drawing, make("figcaption", "", "loss, step by step, from zero"));
+	return figure;
+}
+
+export function example(element, props, watch, trigger) {
+	const box = element.querySelector(".rs-example");
+	const changed = (name, i, j, number) => {
+		const content = JSON.parse(props.value);
+		content[name][i][j] = number;
+		props.value = JSON.stringify(content);
+		trigger("input");
 	};
+	const draw = () => {
+		const content = JSON.parse(props.value);
+		content.most = Math.max(...["W", "adapted", "target"].map((name) => largest(content[name])));
+		const key = box.contains(document.activeElement) && document.activeElement.dataset.key;
+		const tiles = make("dl", "rs-tiles");
+		tiles.append(...content.tiles.map(tile));
+		const steps = make("div", "rs-sum");
+		steps.append(
+			matrix("target", "target", content.target, content.most),
+			matrix("grad_B", "∂L/∂B", content.grad_B, largest(content.grad_B)),
+			matrix("grad_A", "∂L/∂A", content.grad_A, largest(content.grad_A))
+		);
+		if (content.losses.length > 1) steps.append(curve(content.losses));
+		const words = make("p", "rs-words", content.words);
+		words.setAttribute("role", "status");
+		box.replaceChildren(tiles, ...SUMS.map((parts) => sum(parts, content, changed)), words, steps);
+		if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+	};
+	draw();
+	watch("value", draw);
+}
 
-	const largest = (rows) => Math.max(1e-9, ...rows.flat().map(Math.abs));
-
-	function paint(cell, value, most) {
-		const part = Math.min(1, Math.abs(value) / most);
-		cell.style.setProperty("--part", `${Math.round(46 * part)}%`);
-		cell.classList.toggle("rs-below", value < 0);
-	}
-
-	function matrix(name, title, rows, most, changed) {
-		const figure = make("figure", "rs-matrix");
+/* Trained parameters by module (down) and layer (across), the darker the more. */
+export function layerMap(element, props, watch) {
+	const box = element.querySelector(".rs-layer-map");
+	const draw = () => {
+		const content = props.value ? JSON.parse(props.value) : { rows: [] };
+		box.replaceChildren();
+		box.hidden = !content.rows.length;
+		if (box.hidden) return;
+		const most = Math.max(1, ...content.rows.flatMap((row) => row.parameters));
+		const frame = make("div", "rs-map-scroll");
+		frame.tabIndex = 0;
+		frame.setAttribute("role", "region");
+		const kinds = content.rows.map((row) => row.module).join(", ");
+		frame.setAttribute(
+			"aria-label",
+			`Trained parameters in ${content.layers.length} layers, by module: ${kinds}`
+		);
 		const grid = make("table");
-		grid.setAttribute("aria-label", `${title}, ${rows.length} rows, ${rows[0].length} columns`);
-		rows.forEach((row, i) => {
+		content.rows.forEach((row) => {
 			const line = make("tr");
-			row.forEach((value, j) => {
+			const head = make("th", "", row.module);
+			head.scope = "row";
+			line.append(head);
+			row.parameters.forEach((number, i) => {
 				const cell = make("td");
-				paint(cell, value, most);
-				if (changed) cell.append(field(name, value, i, j, changed));
-				else cell.textContent = shown(value);
+				cell.style.setProperty("--part", `${Math.round((100 * number) / most)}%`);
+				cell.title = `${row.module}, layer ${content.layers[i]}: ${number.toLocaleString("en")}`;
 				line.append(cell);
 			});
 			grid.append(line);
 		});
-		const caption = make("figcaption");
-		caption.append(make("b", "", title), ` ${rows.length} × ${rows[0].length}`);
-		figure.append(grid, caption);
-		return figure;
-	}
-
-	function field(name, value, i, j, changed) {
-		const input = make("input");
-		input.type = "text";
-		input.inputMode = "decimal";
-		input.value = shown(value);
-		input.dataset.key = `${name}-${i}-${j}`;
-		input.setAttribute("aria-label", `${name}, row ${i + 1}, column ${j + 1}`);
-		input.addEventListener("focus", () => input.select());
-		input.addEventListener("change", () => {
-			const number = Number(input.value.trim().replace(",", ".").replace("−", "-"));
-			const usable = input.value.trim() !== "" && Number.isFinite(number);
-			input.setAttribute("aria-invalid", String(!usable));
-			if (usable) changed(name, i, j, number);
-			else wrong(input);
-		});
-		return input;
-	}
-
-	/* The matrix stays as it was; what is wrong stands in the words below it. */
-	function wrong(input) {
-		const words = input.closest(".rs-example").querySelector(".rs-words");
-		words.textContent = `“${input.value}” in ${input.getAttribute("aria-label")}, is no number; type one such as 0.5.`;
-	}
-
-	function sum(parts, content, changed) {
-		const line = make("div", "rs-sum");
-		parts.forEach((part) => {
-			if (part === "scaling") line.append(make("span", "rs-sum-sign", shown(content.scaling)));
-			else if (!NAMES[part]) line.append(make("span", "rs-sum-sign", part));
-			else {
-				const editable = part.length === 1 ? changed : null;
-				line.append(matrix(part, NAMES[part], content[part], content.most, editable));
-			}
-		});
-		return line;
-	}
-
-	/* The losses of the steps so far as a line, from zero to the largest. */
-	function curve(losses) {
-		const space = "http://www.w3.org/2000/svg";
-		const drawing = document.createElementNS(space, "svg");
-		drawing.setAttribute("viewBox", "0 0 200 60");
-		drawing.setAttribute("role", "img");
-		drawing.setAttribute("aria-label", `Loss over ${losses.length - 1} steps`);
-		const most = Math.max(...losses, 1e-12);
-		const points = losses.map(
-			(loss, i) => `${(2 + (196 * i) / (losses.length - 1)).toFixed(1)},${(57 - (54 * loss) / most).toFixed(1)}`
+		frame.append(grid);
+		const last = content.layers[content.layers.length - 1];
+		box.append(
+			frame,
+			make(
+				"p",
+				"rs-map-words",
+				`Layers ${content.layers[0]} to ${last} from left to right; full colour is ` +
+					`${most.toLocaleString("en")} trained parameters.`
+			)
 		);
-		const line = document.createElementNS(space, "polyline");
-		line.setAttribute("points", points.join(" "));
-		drawing.append(line);
-		const figure = make("figure", "rs-losses");
-		figure.append(drawing, make("figcaption", "", "loss, step by step, from zero"));
-		return figure;
-	}
-
-	function tile([label, value, note]) {
-		const box = make("div", "rs-tile");
-		box.append(make("dt", "", label), make("dd", "", value), make("dd", "rs-small-note", note));
-		return box;
-	}
-
-	function example(element, props, watch, sent) {
-		const box = element.querySelector(".rs-example");
-		const changed = (name, i, j, number) => {
-			const content = JSON.parse(props.value);
-			content[name][i][j] = number;
-			props.value = JSON.stringify(content);
-			sent();
-		};
-		const draw = () => {
-			const content = JSON.parse(props.value);
-			content.most = Math.max(...["W", "adapted", "target"].map((name) => largest(content[name])));
-			const key = box.contains(document.activeElement) && document.activeElement.dataset.key;
-			const tiles = make("dl", "rs-tiles");
-			tiles.append(...content.tiles.map(tile));
-			const steps = make("div", "rs-sum");
-			steps.append(
-				matrix("target", "target", content.target, content.most),
-				matrix("grad_B", "∂L/∂B", content.grad_B, largest(content.grad_B)),
-				matrix("grad_A", "∂L/∂A", content.grad_A, largest(content.grad_A))
-			);
-			if (content.losses.length > 1) steps.append(curve(content.losses));
-			const words = make("p", "rs-words", content.words);
-			words.setAttribute("role", "status");
-			box.replaceChildren(tiles, ...SUMS.map((parts) => sum(parts, content, changed)), words, steps);
-			if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
-		};
-		draw();
-		watch("value", draw);
-	}
-
-	/* Trained parameters by module (down) and layer (across), the darker the more. */
-	function layerMap(element, props, watch) {
-		const box = element.querySelector(".rs-layer-map");
-		const draw = () => {
-			const content = props.value ? JSON.parse(props.value) : { rows: [] };
-			box.replaceChildren();
-			box.hidden = !content.rows.length;
-			if (box.hidden) return;
-			const most = Math.max(1, ...content.rows.flatMap((row) => row.parameters));
-			const frame = make("div", "rs-map-scroll");
-			frame.tabIndex = 0;
-			frame.setAttribute("role", "region");
-			const kinds = content.rows.map((row) => row.module).join(", ");
-			frame.setAttribute(
-				"aria-label",
-				`Trained parameters in ${content.layers.length} layers, by module: ${kinds}`
-			);
-			const grid = make("table");
-			content.rows.forEach((row) => {
-				const line = make("tr");
-				const head = make("th", "", row.module);
-				head.scope = "row";
-				line.append(head);
-				row.parameters.forEach((number, i) => {
-					const cell = make("td");
-					cell.style.setProperty("--part", `${Math.round((100 * number) / most)}%`);
-					cell.title = `${row.module}, layer ${content.layers[i]}: ${number.toLocaleString("en")}`;
-					line.append(cell);
-				});
-				grid.append(line);
-			});
-			frame.append(grid);
-			const last = content.layers[content.layers.length - 1];
-			box.append(
-				frame,
-				make(
-					"p",
-					"rs-map-words",
-					`Layers ${content.layers[0]} to ${last} from left to right; full colour is ` +
-						`${most.toLocaleString("en")} trained parameters.`
-				)
-			);
-		};
-		draw();
-		watch("value", draw);
-	}
-
-	return { example, layerMap };
-})();
+	};
+	draw();
+	watch("value", draw);
+}

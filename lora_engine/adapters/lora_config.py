@@ -1,0 +1,56 @@
+"""The spec's method as PEFT's `LoraConfig`: the one place where the spec's words become PEFT's.
+
+Training, the calculator and the snippet to paste all take their configuration from here. The
+starts that Rankscope computes itself (pissa, olora, eva, loftq) begin as PEFT's default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.library_imports import import_peft
+from lora_engine.spec import MethodSpec, Task
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+TASK_TYPES: dict[Task, str] = {
+    "causal_lm": "CAUSAL_LM",
+    "sequence_classification": "SEQ_CLS",
+    "token_classification": "TOKEN_CLS",
+}
+HEADS = ("classifier", "score")  # what classification heads are called in transformers
+PEFT_STARTS = ("gaussian", "orthogonal")
+
+
+def lora_config(method: MethodSpec, task: Task | None = "causal_lm") -> LoraConfig:
+    """PEFT's configuration for `method`. task: None where any kind of model may be adapted.
+
+    A classifier's head is new, so it trains whole: PEFT puts it among the modules to save.
+    """
+    import_peft()
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type=None if task is None else TASK_TYPES[task],
+        exclude_modules=None if task in (None, "causal_lm") else list(HEADS),
+        **lora_arguments(method),
+    )
+
+
+def lora_arguments(method: MethodSpec) -> dict[str, Any]:
+    """The arguments of `LoraConfig` that `method` decides, under PEFT's own names."""
+    return {
+        "r": method.rank,
+        "lora_alpha": method.alpha,
+        "lora_dropout": method.dropout,
+        "target_modules": method.target_modules,
+        "use_rslora": method.use_rslora,
+        "use_dora": method.use_dora,
+        "lora_bias": method.lora_bias,
+        "bias": method.bias,
+        "init_lora_weights": method.init if method.init in PEFT_STARTS else True,
+        "rank_pattern": dict(method.rank_pattern),
+        "alpha_pattern": method.consistent_alpha_pattern(),
+        "modules_to_save": list(method.modules_to_save) or None,
+    }

@@ -1,0 +1,198 @@
+"""The fields of the calculator's second half, and the request that their values make.
+
+All but the model, the card and the run's length are made from the spec and the workload; the
+engine checks what they say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from pydantic import Field
+
+from lora_engine import calculator
+from lora_engine.engine import Engine
+from lora_engine.settings import Settings
+from lora_engine.spec import MethodSpec, RunSpec
+from pages.shared import layout
+from pages.shared.forms import SpecForm
+
+START_PRESET, START_RANK, START_TARGETS = "llama-2-7b", 8, "q,v"
+MOST_RANKS = 256
+START_CARD = "RTX 4090 24 GB"
+START_ROWS, START_EPOCHS = 1000, 3
+UPLOADED = "uploaded config.json"
+TARGETS = [
+    ("query and value", "q,v"),
+    ("attention", "attention"),
+    ("feed-forward (mlp)", "mlp"),
+    ("all linear layers", "all-linear"),
+]
+NARROW, WIDE = {"min_width": 140}, {"min_width": 220}
+
+Values = Mapping[Component, Any]  # what a handler receives: the fields' values by component
+
+
+class CalculatorSpec(RunSpec):
+    """What the form is made from: the spec of a run, and what the calculator alone asks."""
+
+    workload: calculator.Workload = Field(default_factory=calculator.Workload)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the fields say: the model under the name the person gave, the request, the card."""
+
+    name: str
+    request: calculator.MemoryRequest
+    card: calculator.Card
+    rows: int | float | None
+    epochs: int | float | None
+
+    @property
+    def source(self) -> calculator.ModelSource:
+        return self.request.source
+
+    @property
+    def method(self) -> MethodSpec:
+        return self.request.method
+
+
+class CalculatorForm:
+    """The fields, made where the page calls `model_fields`, `memory_fields` and `length_fields`.
+
+    upload and uploaded: a config of the person's own; ticks: the modules of the model.
+    """
+
+    model: gr.Dropdown
+    upload: gr.UploadButton
+    uploaded: gr.Textbox
+    ticks: gr.CheckboxGroup
+    card: gr.Dropdown
+    rows: gr.Number
+    epochs: gr.Number
+
+    def __init__(self) -> None:
+        self.spec = SpecForm(CalculatorSpec)
+
+    @property
+    def rank(self) -> Component:
+        return self.spec.component("method.rank")
+
+    @property
+    def targets(self) -> Component:
+        return self.spec.component("method.target_modules")
+
+    @property
+    def inputs(self) -> set[Component]:
+        """All that `read` needs."""
+        return {*self.spec.components, self.model, self.uploaded, *self._beside_the_count}
+
+    @property
+    def count_options(self) -> list[Component]:
+        """The fields, beside rank and targets, on which the count depends."""
+        paths = [path for path in self.spec.paths if path.startswith("method.")]
+        fields = [self.spec.component(path) for path in paths if path != FINETUNING_TYPE]
+        return [field for field in fields if field not in (self.rank, self.targets)]
+
+    @property
+    def memory_options(self) -> list[Component]:
+        """The fields on which memory and time depend, and the count does not."""
+        count = {self.rank, self.targets, *self.count_options}
+        return [f for f in self.spec.components if f not in count] + self._beside_the_count
+
+    @property
+    def _beside_the_count(self) -> list[Component]:
+        return [self.card, self.rows, self.epochs]
+
+    def model_fields(self, engine: Engine) -> None:
+        """Which model, and what of it is adapted."""
+        names = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
+        names += [(f"{name} (here)", name) for name in engine.base_model_names()]
+        with gr.Row():
+            with gr.Column(scale=1, min_width=220):
+                self.model = gr.Dropdown(
+                    names,
+                    value=START_PRESET,
+                    label="Model",
+                    info="Or type a folder, a config.json or a hub id (org/name).",
+                    allow_custom_value=True,
+                    elem_id="preset",
+                )
+                self.upload = gr.UploadButton(
+                    "Upload a config.json", file_types=[".json"], size="sm", elem_id="upload-config"
+                )
+                self.uploaded = gr.Textbox(visible=False)
+            self.spec.field("method.rank", minimum=1, maximum=MOST_RANKS, step=1, **WIDE)
+            self.spec.field(
+                "method.target_modules",
+                choices=TARGETS,
+                value=START_TARGETS,
+                info="A shortcut, or module names with commas.",
+                **WIDE,
+            )
+        self.ticks = gr.CheckboxGroup(
+            [], label="What this model has", show_select_all=True, elem_id="model-ticks"
+        )
+        self._method_fields()
+
+    def _method_fields(self) -> None:
+        # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
+        with gr.Accordion("More of LoRA: alpha, DoRA, ranks by module", open=False):
+            with gr.Row():
+                empty = "Empty: twice the rank."
+                self.spec.field("method.alpha", value=None, info=empty, **NARROW)
+                for name in ("dropout", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"):
+                    self.spec.field(f"method.{name}", **NARROW)
+            with gr.Row():
+                for name in ("use_dora", "use_rslora", "lora_bias"):
+                    self.spec.field(f"method.{name}", **NARROW)
+
+    def memory_fields(self) -> None:
+        """How the model is trained, and on which card."""
+        for row in MEMORY_ROWS:
+            with gr.Row():
+                for path in row:
+                    self.spec.field(path, **NARROW)
+        self.card = gr.Dropdown(
+            [card.name for card in calculator.CARDS], value=START_CARD, label="Your card", **WIDE
+        )
+
+    def length_fields(self) -> None:
+        """How long the run is."""
+        with gr.Row():
+            self.rows = gr.Number(
+                START_ROWS, label="Training rows", elem_id="field-rows", min_width=140
+            )
+            self.epochs = gr.Number(
+                START_EPOCHS, label="Epochs", elem_id="field-epochs", min_width=140
+            )
+
+    def read(self, values: Values, settings: Settings) -> Selection:
+        """Raises EngineError naming every field that is wrong by its path in the spec."""
+        name = values[self.model] or ""
+        source = source_of(name, values[self.uploaded], settings)
+        request = calculator.read_request(source, self.spec.read(values))
+        card = next(card for card in calculator.CARDS if card.name == values[self.card])
+        rows, epochs = layout.whole(values[self.rows]), layout.whole(values[self.epochs])
+        return Selection(name, request, card, rows, epochs)
+
+
+FINETUNING_TYPE = "method.finetuning_type"
+MEMORY_ROWS = (
+    (FINETUNING_TYPE, "optimization.optimizer", "workload.batch_size", "workload.seq_length"),
+    ("workload.dtype", "quantization.bits", "quantization.type", "quantization.double"),
+    ("optimization.gradient_checkpointing", "optimization.gradient_accumulation"),
+)
+
+
+def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelSource:
+    """The model of that name, or the config the person uploaded."""
+    if name == UPLOADED and uploaded:
+        return calculator.config_source(json.loads(uploaded), UPLOADED)
+    return calculator.named_source(name, settings)
