@@ -113,7 +113,7 @@ class CalculatorForm:
     def model_fields(self, engine: Engine) -> None:
         """Which model, and what of it is adapted."""
         names = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
-        names += [(f"{name} (here)", name) for name in engine.base_model_names()]
+        names += [(f"{name} (here)", name) for name in engine.base_models.names()]
         with gr.Row():
             with gr.Column(scale=1, min_width=220):
                 self.model = gr.Dropdown(

@@ -35,7 +35,7 @@ def settings(tmp_path):
 @pytest.fixture
 def section(settings):
     """The section's handlers, on fields drawn as the page draws them."""
-    engine = SimpleNamespace(settings=settings, base_model_names=list)
+    engine = SimpleNamespace(settings=settings, base_models=SimpleNamespace(names=list))
     made = []
 
     def keep(blocks, handlers, problem):
