@@ -112,8 +112,8 @@ class Database:
                 connection.execute(f"PRAGMA user_version = {version:d}")
 
     def _keep_open(self) -> None:
-        """Hold one idle connection for life: the last to close takes SQLite's -wal and -shm files
-        with it, and on a disk that filled meanwhile the next could not even read."""
+        """Hold one idle connection for life: the last connection to close removes SQLite's -wal and
+        -shm files, and on a disk that has filled since then a new one could not even read."""
         with self._errors_explained():
             idle = sqlite3.connect(self._path, timeout=self._patience_s, check_same_thread=False)
             weakref.finalize(self, idle.close)
