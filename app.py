@@ -187,12 +187,11 @@ def _add_static_routes(app: FastAPI) -> None:
 
 def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     """What the pages ask for besides Gradio's events."""
-    from pages.compare.kept_comparison import store_of
     from pages.compare.routes import add_routes as add_compare_routes
     from pages.spectrum.routes import add_routes as add_spectrum_routes
 
     add_spectrum_routes(app, cache)
-    add_compare_routes(app, store_of(engine))
+    add_compare_routes(app, engine.compare.sessions)
 
 
 def write_log(settings: Settings) -> None:

@@ -1,17 +1,15 @@
-"""The columns as the answers grow: what stands in each, and the line under them.
+"""The columns as the answers grow: what stands in each, and the status under them.
 
-Knows nothing of buttons; every text of a model or a person is escaped here or left to the
+Knows no button and no component; every text of a model or a person is escaped here or left to the
 chatbot's own sanitised Markdown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-
-import gradio as gr
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import AnswerProgress, ColumnProgress
@@ -19,8 +17,16 @@ from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_local_and_remote
 from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.engine import Engine
-from pages.compare import token_by_token
-from pages.compare.conversation import COLUMNS, Said, Turn, column_as, failed_turn, turn
+from pages.compare.column_warnings import mismatch_badges, proof_badge
+from pages.compare.conversation import (
+    ChatMessage,
+    Conversation,
+    Histories,
+    History,
+    chat_message,
+    failed_message,
+)
+from pages.compare.conversation_fields import column_update
 from pages.shared import layout
 
 NEARLY_FULL = 0.8  # share of the context at which the page warns
@@ -32,112 +38,117 @@ ENDINGS = {
 
 
 @dataclass(frozen=True)
-class Answering:
-    """Who answers, read once: it stays true where an adapter is deleted meanwhile.
+class ColumnFacts:
+    """What is known of the columns, read once: an adapter may be deleted while it answers.
 
-    titles: of every column. mismatches: as `ComparisonModel.template_mismatches` says them.
+    titles: of every column. mismatches: as `ComparisonModel.template_mismatches` gives them.
     """
 
-    fingerprint: str
+    base_fingerprint: str
     titles: dict[str, str]
     mismatches: dict[str, str]
     notes: list[str]
 
     @classmethod
-    def of(cls, engine: Engine, said: Said, model: ComparisonModel) -> Answering:
-        titles = {name: said.title(engine, name) for name in said.names}
-        notes, mismatches = model.notes(), model.template_mismatches()
-        return cls(model.shared.fingerprint, titles, mismatches, notes)
+    def of(cls, engine: Engine, conversation: Conversation, model: ComparisonModel) -> ColumnFacts:
+        titles = {name: conversation.title(engine, name) for name in conversation.columns}
+        return cls(model.shared.fingerprint, titles, model.template_mismatches(), model.notes())
 
-    @property
-    def warnings(self) -> str:
+    def warnings_html(self) -> str:
         wrong = {self.titles[name]: words for name, words in self.mismatches.items()}
-        return layout.notes_html(self.notes) + token_by_token.mismatches(wrong)
+        return layout.notes_html(self.notes) + mismatch_badges(wrong)
 
 
 @dataclass(frozen=True)
-class Step:
-    """What the page shows at one moment; a column that stays as it is holds gr.skip().
+class AnswerFrame:
+    """What the page shows at one moment of answering.
 
-    answering: who answers, once there is something of an answer.
+    columns: new messages, or an update of the whole chatbot, by the column's name. status: None
+    leaves it as it is. facts: there once there is something of an answer.
     """
 
-    status: str
-    columns: list[Any]
-    answering: Answering | None = None
+    columns: Mapping[str, Any]
+    status: str | None = None
+    facts: ColumnFacts | None = None
 
-    def histories(self, before: Sequence[list[Turn]]) -> list[list[Turn]]:
-        """What every column holds, `before` where it stays as it was."""
-        return [
-            new if isinstance(new, list) else old
-            for new, old in zip(self.columns, before, strict=True)
-        ]
+    def histories(self, before: Histories) -> Histories:
+        """The messages of every column, `before` where they stay as they were."""
+        new = {name: value for name, value in self.columns.items() if isinstance(value, list)}
+        return {**before, **new}
 
 
 def answer_columns(
     engine: Engine,
-    said: Said,
-    asking: Sequence[list[Turn]],
-    stopped: StopSignal,
+    conversation: Conversation,
+    histories: Histories,
+    stop: StopSignal,
     only: str | None = None,
-) -> Iterator[Step]:
-    """Answer the last question of every history, or of the column `only`, step by step.
+) -> Iterator[AnswerFrame]:
+    """Answer the last question of every history, or of the column `only`, frame by frame.
 
-    The last step carries the proof of which column is what, unless the person stopped.
+    The last frame carries the proof of which column is what, unless the person stopped.
     """
-    asked = {
-        name: history
-        for name, history in zip(said.names, asking, strict=False)
-        if only in (None, name)
-    }
-    yield Step("Loading the model…", _columns(said, asked))
-    model = engine.compare.model(said.base, said.chosen)
-    who = Answering.of(engine, said, model)
-    headed = {
-        name: column_as(history, said.headed(name, who.titles[name]), name in who.mismatches)
-        for name, history in asked.items()
-    }
-    yield Step(gr.skip(), _columns(said, headed))
-    for progress in _progress(model, said, asking, stopped, asked):
-        answered = {name: [*asked[name], _said_by(one)] for name, one in progress.columns.items()}
-        status = status_html(said, who.titles, progress, model.shared.context_length)
-        yield Step(status + who.warnings, _columns(said, answered), who)
-    if stopped.is_set():
+    asked = {name: list(history) for name, history in histories.items() if only in (None, name)}
+    yield AnswerFrame(asked, "Loading the model…")
+    model = engine.compare.model(conversation.base, conversation.adapters)
+    facts = ColumnFacts.of(engine, conversation, model)
+    yield AnswerFrame(
+        {
+            name: column_update(
+                history,
+                conversation.settings_of(name).label(facts.titles[name]),
+                name in facts.mismatches,
+            )
+            for name, history in asked.items()
+        }
+    )
+    frame = AnswerFrame({}, "", facts)
+    for progress in _progress(model, conversation, histories, stop, asked):
+        status = status_html(conversation, facts, progress, model.shared.context_length)
+        frame = AnswerFrame(_answered(asked, progress), status + facts.warnings_html(), facts)
+        yield frame
+    if stop.is_set():
         return
-    proof = prove_columns(model, said.requests(asking)[0].messages)
-    badge = token_by_token.badge(proof, who.titles.__getitem__)
-    yield Step(status + who.warnings + badge, _columns(said, answered), who)
+    proof = prove_columns(model, conversation.requests(histories)[0].messages)
+    badge = proof_badge(proof, facts.titles.__getitem__)
+    yield AnswerFrame(frame.columns, f"{frame.status}{badge}", facts)
 
 
-def _said_by(column: ColumnProgress) -> Turn:
+def _answered(asked: Mapping[str, History], progress: AnswerProgress) -> dict[str, Any]:
+    """Every column's messages with its answer so far."""
+    return {name: [*asked[name], _message(one)] for name, one in progress.columns.items()}
+
+
+def _message(column: ColumnProgress) -> ChatMessage:
     if column.problem is not None:
-        return failed_turn(column.text, column.problem)
-    return turn("assistant", column.text)
+        return failed_message(column.text, column.problem)
+    return chat_message("assistant", column.text)
 
 
 def _progress(
     model: ComparisonModel,
-    said: Said,
-    asking: Sequence[list[Turn]],
-    stopped: StopSignal,
+    conversation: Conversation,
+    histories: Histories,
+    stop: StopSignal,
     shown: Collection[str],
 ) -> Iterator[AnswerProgress]:
     """What the columns in `shown` answer, the other server's among them."""
-    requests = [one for one in said.requests(asking) if one.name in shown]
-    if SERVER_COLUMN not in shown:
-        return model.answer_all(requests, said.sampling, stopped)
-    messages = said.server_messages(asking)
-    return answer_local_and_remote(model, requests, said.server, messages, said.sampling, stopped)
+    requests = [one for one in conversation.requests(histories) if one.name in shown]
+    server = conversation.server
+    if server is None or SERVER_COLUMN not in shown:
+        return model.answer_all(requests, conversation.sampling, stop)
+    messages = conversation.server_messages(histories)
+    return answer_local_and_remote(model, requests, server, messages, conversation.sampling, stop)
 
 
 def status_html(
-    said: Said, titles: Mapping[str, str], progress: AnswerProgress, limit: int | None
+    conversation: Conversation, facts: ColumnFacts, progress: AnswerProgress, limit: int | None
 ) -> str:
-    """One line a column: tokens, speed, why it ended; and a word where the context runs out."""
+    """One line a column: tokens, speed, why it ended; and a warning where the context runs out."""
     lines, fullest = [], 0.0
     for name, column in progress.columns.items():
-        heading = escape(said.headed(name, titles[name]))
-        lines.append(f"<li><strong>{heading}</strong> {_column_status(column)}</li>")
+        label = escape(conversation.settings_of(name).label(facts.titles[name]))
+        lines.append(f"<li><strong>{label}</strong> {_column_status(column)}</li>")
         if limit and name != SERVER_COLUMN:
             fullest = max(fullest, (column.prompt_tokens + column.tokens) / limit)
     warning = ""
@@ -149,12 +160,6 @@ def status_html(
             ]
         )
     return f'<ul class="rs-status">{"".join(lines)}</ul>{warning}'
-
-
-def _columns(said: Said, values: Mapping[str, Any]) -> list[Any]:
-    """The value of each chatbot by its column's name; one without stays as it is."""
-    names = [*said.names, *[None] * (COLUMNS - len(said.names))]
-    return [values.get(name, gr.skip()) for name in names]
 
 
 def _column_status(column: ColumnProgress) -> str:

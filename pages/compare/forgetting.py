@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -15,33 +16,36 @@ from lora_engine.compare.scoring.forgetting import (
 )
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import conversation, held_out_losses
-from pages.compare.conversation import Talk
+from pages.compare import held_out_losses
+from pages.compare.conversation import column_title
+from pages.compare.conversation_fields import ConversationFields
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import problem_box, wire
 
 MAX_ROWS = 500
 DEFAULT_LENGTH = 2048
-EXPLAINED = (
+EXPLANATION = (
+    '<p class="rs-compare-words">The loss on questions that the adapter was not trained for, '
+    "before and after. For the starter 120 general questions are bundled; for another base upload "
+    "rows of your own, in any format that Train reads.</p>"
+)
+VERDICTS = (
     f"<p>Kept: the difference is surely below {KEPT_NATS:g} nats a token. Slightly forgotten: "
     f"surely above 0. Forgotten: surely above {FORGOTTEN_NATS:g}. An adapter that answers in "
     "another style on purpose counts as having forgotten the old one.</p>"
 )
 
 
-def section(engine: Engine, talk: Talk) -> None:
+def section(engine: Engine, fields: ConversationFields) -> None:
     """An accordion: general rows, the loss before and after, and a word for it."""
     with gr.Accordion("What was forgotten", open=False, elem_id="forgetting"):
-        gr.HTML(
-            '<p class="rs-compare-words">The loss on questions that the adapter was not trained '
-            "for, before and after. For the starter 120 general questions are bundled; for another "
-            "base upload rows of your own, in any format that Train reads.</p>",
-            js_on_load="",
-        )
+        gr.HTML(EXPLANATION, js_on_load="")
         upload = gr.File(
-            label="Rows of your own", height=130,
-            file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="general-rows",
-        )  # fmt: skip
+            label="Rows of your own",
+            height=130,
+            file_types=[".jsonl", ".json", ".csv", ".parquet"],
+            elem_id="general-rows",
+        )
         with gr.Row(elem_classes="rs-actions"):
             measure = gr.Button("Measure", variant="primary", elem_id="measure-forgetting")
             stop = gr.Button("Stop", variant="stop", elem_id="stop-forgetting")
@@ -49,22 +53,21 @@ def section(engine: Engine, talk: Talk) -> None:
         result = gr.HTML(elem_id="forgetting-result")
     stops = Stops()
 
-    def title(column: str) -> str:
-        return conversation.title(engine, column)
-
     def measure_forgetting(
-        request: gr.Request, path: str | None, chosen: list[str], base: str
+        path: str | None, adapters: list[str], base: str, request: gr.Request
     ) -> Iterator[str]:
-        if not chosen:
+        if not adapters:
             raise EngineError("No adapter is chosen.", "Choose one above.")
-        model = engine.compare.model(base, chosen)
-        upload = Path(path) if path else None
-        rows = general_rows_for(model.shared.base, upload, engine.settings)[:MAX_ROWS]
+        model = engine.compare.model(base, adapters)
+        own_rows = Path(path) if path else None
+        rows = general_rows_for(model.shared.base, own_rows, engine.settings)[:MAX_ROWS]
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)
-        with stops.running(request) as stopped:
-            found = yield from held_out_losses.losses(model, rows, length, stopped)
-        yield held_out_losses.differences(found, chosen, title, classify_forgetting) + EXPLAINED
+        with stops.running(request) as stop_signal:
+            found = yield from held_out_losses.losses(model, rows, length, stop_signal)
+        title = partial(column_title, engine)
+        lines = held_out_losses.differences_html(found, adapters, title, classify_forgetting)
+        yield lines + VERDICTS
 
-    wire([measure.click], measure_forgetting, [upload, talk.adapters, talk.base], [result],
+    wire([measure.click], measure_forgetting, [upload, fields.adapters, fields.base], [result],
          problem=problem)  # fmt: skip
     stops.connect(stop)

@@ -20,15 +20,15 @@ PROGRESS_ROWS = 10
 
 
 def losses(
-    model: ComparisonModel, rows: Sequence[Row], length: int, stopped: StopSignal
+    model: ComparisonModel, rows: Sequence[Row], length: int, stop: StopSignal
 ) -> Generator[str, None, list[RowLoss]]:
-    """Yields words on how far it got; returns the losses of all rows, or of those before a stop.
+    """Yields its progress as HTML; returns the losses of all rows, or of those before a stop.
 
     length: rows are cut to this many tokens.
     """
     tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
     found: list[RowLoss] = []
-    for loss in row_losses(model, tokenized, stopped):
+    for loss in row_losses(model, tokenized, stop):
         found.append(loss)
         if len(found) % PROGRESS_ROWS == 0:
             yield progress_html(len(found), len(tokenized), "rows")
@@ -42,7 +42,7 @@ def progress_html(done: int, total: int, what: str) -> str:
     )
 
 
-def differences(
+def differences_html(
     found: Sequence[RowLoss],
     columns: Sequence[str],
     title: Callable[[str], str],

@@ -15,26 +15,25 @@ from lora_engine.engine import Engine
 from pages import COMPARE
 from pages.compare import (
     adapter_choice,
-    close_look,
+    answer_analysis,
+    blind_vote,
+    chat,
     forgetting,
     opening,
     prompt_set,
     remote_server,
-    vote,
 )
-from pages.compare import chat as chat_section
-from pages.compare.chat import Chat
-from pages.compare.conversation import (
+from pages.compare.conversation_fields import (
     COLUMNS,
     MAX_ADAPTERS,
-    Talk,
-    column,
+    ConversationFields,
+    column_box,
     hidden_field,
-    layers_off,
     memory_field,
-    strength,
+    sampling_fields,
+    settings_fields,
 )
-from pages.shared import forms, layout
+from pages.shared import layout
 from pages.shared.wiring import expose
 
 HELP = r"""
@@ -55,39 +54,52 @@ def build(engine: Engine) -> gr.Blocks:
             adapters = adapter_choice.adapter_field(engine)
             base = adapter_choice.base_field(engine)
         with gr.Row(elem_classes="rs-columns"):
-            columns = [column(index) for index in range(COLUMNS)]
+            columns = [column_box(index) for index in range(COLUMNS)]
         with gr.Row(elem_classes="rs-strengths"):
-            uses = [(strength(index), layers_off(index)) for index in range(MAX_ADAPTERS)]
-        strengths, off = zip(*uses, strict=True)
-        chat = Chat()
+            settings = [settings_fields(index) for index in range(MAX_ADAPTERS)]
+        chat_parts = chat.chat_fields()
         with layout.folded("Sampling, system prompt and memory"):
             with gr.Row():
                 system = gr.Textbox("", label="System prompt", lines=2, elem_id="system-prompt")
                 memory = memory_field()
             with gr.Row():
-                sampling = forms.number_fields(Sampling)
-        server, session = hidden_field("server"), hidden_field("session")
-        talk = Talk(
-            adapters, base, system, memory, sampling, strengths, off, server, session,
-            RemoteServers(), columns,
-        )  # fmt: skip
-        does = chat_section.connect(engine, talk, chat)
-        server_fields = remote_server.section(engine, talk, chat)
-        close_look.section(engine, talk, does)
-        vote.section(engine, talk)
-        prompt_set.section(engine, talk)
-        forgetting.section(engine, talk)
+                sampling = sampling_fields()
+        fields = ConversationFields(
+            adapters=adapters,
+            base=base,
+            system=system,
+            memory=memory,
+            sampling=sampling,
+            settings=settings,
+            servers=RemoteServers(),
+            server=hidden_field("server"),
+            session=hidden_field("session"),
+            columns=columns,
+            status=chat_parts.status,
+            links=chat_parts.links,
+        )
+        server = remote_server.server_fields()
+
+        handlers = chat.connect(engine, fields, chat_parts)
+        remote_server.connect(engine, fields, server)
+        answer_analysis.section(engine, fields, handlers)
+        blind_vote.section(engine, fields)
+        prompt_set.section(engine, fields)
+        forgetting.section(engine, fields)
         layout.how_this_works(HELP)
-        opening.connect(engine, blocks, talk, chat, server_fields, note)
+        opening.connect(opening.Opening(engine, fields, chat_parts, server, note), blocks)
         expose(_compare_endpoint(engine), api_name="compare")
     return blocks
 
 
 def _compare_endpoint(engine: Engine):
     def compare(
-        prompt: str, adapters: list[str], base: str = STARTER, max_new_tokens: int = 64,
+        prompt: str,
+        adapters: list[str],
+        base: str = STARTER,
+        max_new_tokens: int = 64,
         seed: int = 0,
-    ) -> dict:  # fmt: skip
+    ) -> dict:
         """The base's and each adapter's answer to one prompt."""
         sampling = Sampling(max_new_tokens=max_new_tokens, seed=seed)
         return engine.compare.answer_prompts(base, adapters, [prompt], sampling).as_json()

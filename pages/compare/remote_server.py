@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import gradio as gr
 
@@ -10,75 +11,82 @@ from lora_engine.compare.generate.remote_server import RemoteServer, parse_remot
 from lora_engine.compare.sessions.session import SessionServer
 from lora_engine.engine import Engine
 from pages.compare import adapter_choice
-from pages.compare.chat import Chat
-from pages.compare.conversation import Talk
+from pages.compare.conversation_fields import ConversationFields
 from pages.shared import layout
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, problem_box, wire
 
-LOST = "lost"  # the id of no server: a kept comparison's, until its key is given again
+LOST = "lost"  # the id of no server: a saved comparison's, until its key is given again
 
 
+@dataclass(frozen=True)
 class ServerFields:
-    """Where the server is, what its model is called, and the key.
+    """Where the server is, what its model is called, and the key."""
 
-    opened: the components that `kept` gives values for.
-    """
+    section: gr.Accordion
+    url: gr.Textbox
+    model: gr.Textbox
+    key: gr.Textbox
+    add: gr.Button
+    remove: gr.Button
+    problem: gr.HTML
 
-    def __init__(self, talk: Talk) -> None:
-        self.accordion = layout.folded("A column from another server", "other-server")
-        with self.accordion:
-            gr.HTML(
-                '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
-                "modules, Ollama, <code>transformers serve</code>. It gets the conversation, the "
-                "temperature, top-p, seed and token limit. The key is kept in memory only: it is "
-                "in no log, no link and no export, and is asked for again after a restart.</p>",
-                js_on_load="",
-            )
-            with gr.Row():
-                self.url = gr.Textbox(
-                    "", label="Address", placeholder="http://127.0.0.1:8000/v1",
-                    elem_id="server-url",
-                )  # fmt: skip
-                self.name = gr.Textbox("", label="Model's name there", elem_id="server-model")
-                self.key = gr.Textbox("", label="Key", type="password", elem_id="server-key")
-            with gr.Row(elem_classes="rs-actions"):
-                self.add = gr.Button("Add the column", size="sm", elem_id="server-connect")
-                self.remove = gr.Button("Remove it", size="sm", elem_id="server-remove")
-            self.problem = problem_box()
-        self.opened = [talk.server, self.accordion, self.url, self.name]
-
-    def kept(self, server: SessionServer | None) -> list[Any]:
-        """A kept comparison's server, open for its key; nothing where it has none."""
+    def reopened(self, fields: ConversationFields, server: SessionServer | None) -> Update:
+        """A saved comparison's server, open for its key; nothing where it has none."""
         if server is None:
-            return ["", *[gr.skip()] * 3]
-        return [LOST, gr.Accordion(open=True), server.url, server.model]
+            return {fields.server: ""}
+        return {
+            fields.server: LOST,
+            self.section: gr.Accordion(open=True),
+            self.url: server.url,
+            self.model: server.model,
+        }
 
 
-def section(engine: Engine, talk: Talk, chat: Chat) -> ServerFields:
-    """An accordion: connect a server's column, or take it away."""
-    fields = ServerFields(talk)
+def server_fields() -> ServerFields:
+    section = layout.folded("A column from another server", "other-server")
+    with section:
+        gr.HTML(
+            '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
+            "modules, Ollama, <code>transformers serve</code>. It gets the conversation, the "
+            "temperature, top-p, seed and token limit. The key is kept in memory only: it is "
+            "in no log, no link and no export, and is asked for again after a restart.</p>",
+            js_on_load="",
+        )
+        with gr.Row():
+            url = gr.Textbox(
+                "", label="Address", placeholder="http://127.0.0.1:8000/v1", elem_id="server-url"
+            )
+            model = gr.Textbox("", label="Model's name there", elem_id="server-model")
+            key = gr.Textbox("", label="Key", type="password", elem_id="server-key")
+        with gr.Row(elem_classes="rs-actions"):
+            add = gr.Button("Add the column", size="sm", elem_id="server-connect")
+            remove = gr.Button("Remove it", size="sm", elem_id="server-remove")
+        problem = problem_box()
+    return ServerFields(section, url, model, key, add, remove, problem)
 
-    def connect_server(
-        url: str, name: str, key: str, before: str, base: str, chosen: list[str]
-    ) -> tuple:
-        server = parse_remote_server(url, name, key)
-        connected = talk.servers.add(server)
-        if before == LOST:  # what was said in the reopened columns stays
-            columns: list[Any] = [gr.skip()] * len(talk.columns)
-            columns[1 + len(chosen)] = gr.Chatbot(label=server.title)
-            return (connected, "", "", gr.skip(), gr.skip(), *columns)
-        return (connected, *begun(base, chosen, server))
 
-    def remove_server(base: str, chosen: list[str]) -> tuple:
-        return ("", *begun(base, chosen, None))
+def connect(engine: Engine, fields: ConversationFields, server: ServerFields) -> None:
+    """Bind the buttons that add the server's column and take it away."""
 
-    def begun(base: str, chosen: list[str], server: RemoteServer | None) -> tuple:
-        status, columns = adapter_choice.begun(engine, base, chosen, server)
-        return ("", status, "", "", *columns)
+    def add_server(
+        url: str, model: str, key: str, before: str, base: str, adapters: list[str]
+    ) -> Update:
+        found = parse_remote_server(url, model, key)
+        connected: Update = {fields.server: fields.servers.add(found), server.key: ""}
+        if before != LOST:
+            return {**connected, **begin_anew(base, adapters, found)}
+        # A reopened comparison goes on: its columns keep what they hold.
+        column = list(fields.columns_of(adapters, with_server=True).values())[-1]
+        return {**connected, fields.status: "", column: gr.Chatbot(label=found.title)}
 
-    changed = [talk.server, fields.key, chat.status, talk.session, chat.kept, *talk.columns]
-    who = [talk.base, talk.adapters]
-    given = [fields.url, fields.name, fields.key, talk.server, *who]
-    wire([fields.add.click], connect_server, given, changed, problem=fields.problem)
-    wire([fields.remove.click], remove_server, who, changed, problem=fields.problem)
-    return fields
+    def remove_server(base: str, adapters: list[str]) -> Update:
+        return {fields.server: "", server.key: "", **begin_anew(base, adapters, None)}
+
+    def begin_anew(base: str, adapters: Sequence[str], found: RemoteServer | None) -> Update:
+        return adapter_choice.begin_anew(engine, fields, base, adapters, found)
+
+    outputs = [fields.server, server.key, *fields.answers]
+    who = [fields.base, fields.adapters]
+    given = [server.url, server.model, server.key, fields.server, *who]
+    wire([server.add.click], add_server, given, outputs, problem=server.problem)
+    wire([server.remove.click], remove_server, who, outputs, problem=server.problem)

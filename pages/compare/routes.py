@@ -1,4 +1,4 @@
-"""What the compare page asks for without Gradio's events: its styles, and kept comparisons.
+"""What the compare page offers without Gradio's events: saved comparisons as files.
 
 Plain GET routes behind the same guard as everything else. A comparison is named by its id, which
 cannot be guessed.
@@ -6,38 +6,25 @@ cannot be guessed.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from lora_engine.compare.sessions.markdown import as_markdown
 from lora_engine.compare.sessions.session_store import SessionStore
 from lora_engine.errors import EngineError, NotFound
-from pages.shared import layout
+from pages.shared.static_files import ROOT
 
-STATIC_FILES = Path(__file__).parent / "static"
-STYLES = STATIC_FILES / "compare.css"
-CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
 TYPES = {"md": "text/markdown; charset=utf-8", "json": "application/json"}
 
 
-def head() -> str:
-    """The tag for the `head` of a gr.HTML; its address carries the file's version."""
-    address = f"{layout.STATIC}/{STYLES.name}?v={layout.version_of(STYLES)}"
-    return f'<link rel="stylesheet" href="{address}">'
-
-
 def export_address(session_id: str, ending: str) -> str:
-    """Where a kept comparison is exported; `ending` is `md` or `json`."""
-    return f"{layout.STATIC}/comparison/{session_id}.{ending}"
+    """Where a saved comparison is exported; `ending` is `md` or `json`."""
+    return f"{ROOT}/comparison/{session_id}.{ending}"
 
 
 def add_routes(app: FastAPI, sessions: SessionStore) -> None:
-    @app.get(f"{layout.STATIC}/{STYLES.name}")
-    def compare_styles() -> FileResponse:
-        return FileResponse(STYLES, headers=CACHE_FOR_EVER)
+    """Add the two exports of a saved comparison."""
 
     @app.get(export_address("{session_id}", "md"))
     def comparison_markdown(session_id: str) -> Response:

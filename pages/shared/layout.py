@@ -20,7 +20,7 @@ from pages.shared import static_files
 
 STATIC = static_files.ROOT
 
-LATEX = [
+LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]

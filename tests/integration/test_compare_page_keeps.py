@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,26 +19,24 @@ from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare.chat import Chat, Handlers
-from pages.compare.conversation import (
+from pages.compare.chat import ChatHandlers, chat_fields
+from pages.compare.conversation import OWN, chat_message, model_messages, plain_messages
+from pages.compare.conversation_fields import (
     COLUMNS,
     MAX_ADAPTERS,
-    OWN,
-    Talk,
-    column,
+    ConversationFields,
+    column_box,
     hidden_field,
-    layers_off,
     memory_field,
-    messages_of,
-    strength,
-    turn,
-    turns,
+    sampling_fields,
+    settings_fields,
 )
-from pages.compare.kept_comparison import columns_of
+from pages.compare.saved_session import show_session
+from pages.shared.wiring import Update
 from tests.compare_models import save_adapter
 
 QUESTION = "What colour is the sky?"
-BEFORE = [turn("user", "Hello!"), turn("assistant", "Good day.")]
+BEFORE = [chat_message("user", "Hello!"), chat_message("assistant", "Good day.")]
 TAB = SimpleNamespace(session_hash="a tab")
 
 
@@ -48,39 +46,38 @@ class Chatting:
     def __init__(self, engine: Engine, base: str, adapter: str) -> None:
         self.engine, self.base, self.adapter = engine, base, adapter
         with gr.Blocks():
-            one = [gr.Textbox() for _ in range(3)]
-            self.talk = Talk(
-                *one,
-                memory_field(),
-                [gr.Textbox() for _ in Sampling.model_fields],
-                [strength(n) for n in range(MAX_ADAPTERS)],
-                [layers_off(n) for n in range(MAX_ADAPTERS)],
-                hidden_field("server"),
-                hidden_field("session"),
-                RemoteServers(),
-                [column(n) for n in range(COLUMNS)],
+            self.chat = chat_fields()
+            self.fields = ConversationFields(
+                adapters=gr.Dropdown(),
+                base=gr.Dropdown(),
+                system=gr.Textbox(),
+                memory=memory_field(),
+                sampling=sampling_fields(),
+                settings=[settings_fields(n) for n in range(MAX_ADAPTERS)],
+                servers=RemoteServers(),
+                server=hidden_field("server"),
+                session=hidden_field("session"),
+                columns=[column_box(n) for n in range(COLUMNS)],
+                status=self.chat.status,
+                links=self.chat.links,
             )
-            self.does = Handlers(engine, self.talk, Chat())
+            self.handlers = ChatHandlers(engine, self.fields, self.chat)
 
-    def values(self, server: str = "", limit: int = 40) -> list[Any]:
-        sampling = Sampling(max_new_tokens=limit).model_dump().values()
-        shown = [BEFORE] * (3 if server else 2)
-        return [
-            [self.adapter],
-            self.base,
-            "",
-            OWN,
-            *sampling,
-            *[1.0] * MAX_ADAPTERS,
-            *[""] * MAX_ADAPTERS,
-            server,
-            "",
-            *shown,
-            *[[]] * (COLUMNS - len(shown)),
-        ]
+    def ask(self, server: str = "", limit: int = 40) -> Iterator[Update]:
+        fields = self.fields
+        values = dict.fromkeys(fields.inputs, "")
+        values |= dict.fromkeys(fields.columns, [])
+        values |= dict.fromkeys(fields.columns[: 3 if server else 2], BEFORE)
+        values |= {one.strength: 1.0 for one in fields.settings}
+        sampling = Sampling(max_new_tokens=limit).model_dump()
+        values |= {field: sampling[name] for name, field in fields.sampling.items()}
+        values |= {fields.adapters: [self.adapter], fields.base: self.base, fields.memory: OWN}
+        values |= {fields.server: server, self.chat.question: QUESTION}
+        return self.handlers.ask(self.chat.question)(values, TAB)
 
-    def session(self, shown: tuple) -> Session:
-        return self.does.sessions.load(SessionRevision.parse(shown[3]).id)
+    def session(self, shown: Update) -> Session:
+        revision = SessionRevision.parse(shown[self.fields.session])
+        return self.engine.compare.sessions.load(revision.id)
 
 
 @pytest.fixture
@@ -91,15 +88,15 @@ def chatting(settings, tmp_path, tiny_llama) -> Chatting:
 
 
 def asked_until_error(
-    chatting: Chatting, values: list[Any], at_answer: Callable[[], object]
-) -> tuple[list[tuple], EngineError]:
+    chatting: Chatting, at_answer: Callable[[], object]
+) -> tuple[list[Update], EngineError]:
     """Everything shown until the error; `at_answer` is called once, at the first words."""
-    seen: list[tuple] = []
+    seen: list[Update] = []
     answering = False
     try:
-        for shown in chatting.does.ask(TAB, QUESTION, *values):
+        for shown in chatting.ask():
             seen.append(shown)
-            if not answering and "tokens" in str(shown[2]):
+            if not answering and "tokens" in shown.get(chatting.fields.status, ""):
                 answering = True
                 at_answer()
     except EngineError as error:
@@ -107,52 +104,51 @@ def asked_until_error(
     pytest.fail("no error was raised")
 
 
-def test_a_turn_is_kept_where_its_adapter_is_deleted_meanwhile(chatting: Chatting) -> None:
-    seen, error = asked_until_error(
-        chatting, chatting.values(), lambda: shutil.rmtree(chatting.adapter)
-    )
+def test_an_answer_is_kept_where_its_adapter_is_deleted_meanwhile(chatting: Chatting) -> None:
+    seen, error = asked_until_error(chatting, lambda: shutil.rmtree(chatting.adapter))
     assert "noisy" in str(error)
-    answered = seen[-2][5:7]
     kept = chatting.session(seen[-1])
     assert [one.title for one in kept.columns] == ["Base", "noisy"]
-    for shown, one in zip(answered, kept.columns, strict=True):
-        said = [(item.role, item.content) for item in one.turns]
-        assert said == [(item["role"], item["content"]) for item in shown]
-        assert said[2] == ("user", QUESTION)
-        assert said[3][1]
+    for box, one in zip(chatting.fields.columns, kept.columns, strict=False):
+        messages = [(item.role, item.content) for item in one.turns]
+        assert messages == [(item["role"], item["content"]) for item in seen[-2][box]]
+        assert messages[2] == ("user", QUESTION)
+        assert messages[3][1]
 
 
 def test_a_question_that_got_no_word_goes_back_to_its_field(chatting: Chatting) -> None:
     shutil.rmtree(chatting.adapter)
-    seen, _ = asked_until_error(chatting, chatting.values(), lambda: None)
-    assert seen[0][0] == ""
-    assert seen[-1][0] == QUESTION
-    assert seen[-1][5:7] == (BEFORE, BEFORE)
-    assert seen[-1][3] == "", "nothing was kept"
+    seen, _ = asked_until_error(chatting, lambda: None)
+    assert seen[0][chatting.chat.question] == ""
+    assert seen[-1][chatting.chat.question] == QUESTION
+    assert [seen[-1][box] for box in chatting.fields.columns[:2]] == [BEFORE, BEFORE]
+    kept = [shown.get(chatting.fields.session, "") for shown in seen]
+    assert set(kept) == {""}, "nothing was kept"
 
 
 def test_the_next_question_can_be_typed_while_this_one_is_answered(chatting: Chatting) -> None:
-    first, *rest = chatting.does.ask(TAB, QUESTION, *chatting.values())
-    assert first[0] == ""
+    first, *rest = chatting.ask()
+    assert first[chatting.chat.question] == ""
     assert len(rest) > 2
-    assert all(shown[0] == gr.skip() for shown in rest)
+    assert all(chatting.chat.question not in shown for shown in rest)
 
 
 def test_a_failed_server_says_so_in_its_bubble_and_no_model_reads_it(chatting: Chatting) -> None:
-    server = chatting.talk.servers.add(parse_remote_server("http://127.0.0.1:1/v1", "other"))
-    *_, answered, last = chatting.does.ask(TAB, QUESTION, *chatting.values(server))
-    bubble = answered[7][-1]
-    assert "The server 127.0.0.1:1 gave no answer" in bubble["content"]
-    assert messages_of(turns(answered[7]))[-1] == Message("assistant", "")
-    assert "gave no answer" in answered[2]
+    fields = chatting.fields
+    server = fields.servers.add(parse_remote_server("http://127.0.0.1:1/v1", "other"))
+    *_, answered, last = chatting.ask(server)
+    history = answered[fields.columns[2]]
+    assert "127.0.0.1:1 gave no answer" in history[-1]["content"]
+    assert model_messages(plain_messages(history))[-1] == Message("assistant", "")
+    assert "gave no answer" in answered[fields.status]
 
     kept = chatting.session(last)
     assert kept.columns[2].turns[-1].failed
     assert "gave no answer" in as_markdown(kept)
-    reopened = columns_of(kept)[2].value
-    assert messages_of(turns(reopened_as_dicts(reopened)))[-1] == Message("assistant", "")
+    reopened = show_session(fields, kept)[fields.columns[2]].value
+    assert model_messages(plain_messages(as_dicts(reopened)))[-1] == Message("assistant", "")
     assert not kept.columns[0].turns[-1].failed
 
 
-def reopened_as_dicts(value: Any) -> list[dict]:
+def as_dicts(value: Any) -> list[dict]:
     return [item if isinstance(item, dict) else item.model_dump() for item in value]

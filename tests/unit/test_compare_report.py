@@ -10,7 +10,7 @@ from lora_engine.compare.generate.prompt_set import Answer, PromptAnswers
 from lora_engine.compare.prompts.prompt_file import PromptCase
 from lora_engine.compare.scoring.set_report import as_jsonl, check_answers
 from lora_engine.compare.scoring.word_diff import MAX_WORDS, Piece, diff_words
-from pages.compare import set_report
+from pages.compare import prompt_set_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 CASES = [PromptCase("a", "blue"), PromptCase("b"), PromptCase("c", "red")]
@@ -66,7 +66,9 @@ def test_the_file_has_one_object_a_prompt():
 
 
 def test_differences_are_marked_and_escaped():
-    shown = set_report.differences(check_answers(CASES, ANSWERED, None, ""), lambda name: name)
+    shown = prompt_set_report.differences_html(
+        check_answers(CASES, ANSWERED, None, ""), lambda name: name
+    )
     assert "it <del>is</del><ins>be</ins> blue" in shown
     assert "<img" not in shown
     assert "&lt;" in shown
@@ -74,6 +76,6 @@ def test_differences_are_marked_and_escaped():
 
 @pytest.mark.parametrize("rows", [[], check_answers(CASES, ANSWERED, "contains", "fine")])
 def test_summary_and_table_stand_without_and_with_rows(rows):
-    summary = set_report.summary(rows, lambda name: name)
+    summary = prompt_set_report.summary_html(rows, lambda name: name)
     assert ("1 of 2 pass" in summary) == bool(rows)
-    json.loads(set_report.table(rows, lambda name: name, checks=True))
+    json.loads(prompt_set_report.answers_table(rows, lambda name: name, checks=True))

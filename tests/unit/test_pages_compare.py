@@ -2,7 +2,8 @@
 
 from lora_engine.compare.scoring.column_proof import ColumnProof, IntegrityProof
 from lora_engine.compare.scoring.token_comparison import Alternative, TokenComparison, TokenDetail
-from pages.compare import token_by_token
+from pages.compare.answer_analysis_html import tokens_html
+from pages.compare.column_warnings import mismatch_badges, proof_badge
 
 EVIL = '"><img src=x onerror=alert(1)>'
 
@@ -34,30 +35,30 @@ def proof(
 
 
 def test_a_models_text_never_becomes_markup():
-    shown = token_by_token.coloured(comparison(EVIL), "a", title)
+    shown = tokens_html(comparison(EVIL), "a", title)
     assert "<img" not in shown
     assert "&lt;img" in shown
-    assert "<img" not in token_by_token.badge(proof(0.0, 1.0), title)
+    assert "<img" not in proof_badge(proof(0.0, 1.0), title)
 
 
 def test_a_raised_token_is_coloured_up_and_the_parting_named():
-    shown = token_by_token.coloured(comparison("blue"), "a", title)
+    shown = tokens_html(comparison("blue"), "a", title)
     assert 'class="rs-up" style="--share:25%"' in shown
     assert "first part at token 1" in shown
 
 
 def test_the_badge_says_loudly_when_the_base_is_not_the_base():
-    assert "rs-badge-good" in token_by_token.badge(proof(0.0, 1.0), title)
-    wrong = token_by_token.badge(proof(2.0, 1.0), title)
+    assert "rs-badge-good" in proof_badge(proof(0.0, 1.0), title)
+    wrong = proof_badge(proof(2.0, 1.0), title)
     assert "rs-badge-bad" in wrong
     assert "NOT the bare base model" in wrong
-    assert "changes nothing" in token_by_token.badge(proof(0.0, 0.0), title)
+    assert "changes nothing" in proof_badge(proof(0.0, 0.0), title)
 
 
 def test_the_badge_is_red_and_names_both_hashes_where_the_template_is_another():
-    wrong = token_by_token.badge(proof(0.0, 1.0, "00000000ffffffff"), title)
+    wrong = proof_badge(proof(0.0, 1.0, "00000000ffffffff"), title)
     assert "rs-badge-bad" in wrong
     assert "ANOTHER chat template: 00000000" in wrong
     assert "template fedcba98" in wrong
-    assert "rs-badge-good" in token_by_token.badge(proof(0.0, 1.0, "fedcba9876543210"), title)
-    assert "<img" not in token_by_token.mismatches({EVIL: EVIL})
+    assert "rs-badge-good" in proof_badge(proof(0.0, 1.0, "fedcba9876543210"), title)
+    assert "<img" not in mismatch_badges({EVIL: EVIL})

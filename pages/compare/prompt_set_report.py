@@ -21,7 +21,7 @@ TAGS = {"gone": "del", "new": "ins"}
 Title = Callable[[str], str]
 
 
-def table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
+def answers_table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
     """The answers side by side, for a live table."""
     if not rows:
         return table_value([Column("Prompt")], [], empty="No answer yet.")
@@ -40,7 +40,7 @@ def table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
     return table_value(columns, cells)
 
 
-def summary(rows: Sequence[ReportRow], title: Title) -> str:
+def summary_html(rows: Sequence[ReportRow], title: Title) -> str:
     """Per column: how many answers pass, how long they are, how many equal the base's."""
     if not rows:
         return '<p role="status">Stopped before the first answer.</p>'
@@ -62,7 +62,7 @@ def summary(rows: Sequence[ReportRow], title: Title) -> str:
     )
 
 
-def differences(rows: Sequence[ReportRow], title: Title) -> str:
+def differences_html(rows: Sequence[ReportRow], title: Title) -> str:
     """Each adapter's answer with what it leaves out of the base's, and what it adds."""
     shown = "".join(_difference(row, title) for row in rows[:MAX_DIFFERENCES])
     if not shown or len(rows[0].answers) < 2:

@@ -1,15 +1,15 @@
-"""Compare, token by token: one answer under every column, and against the adapter's strength.
+"""The analysis of one answer as HTML, a table and a figure: its tokens, strengths and layers.
 
 Draws what `compare.scoring.token_comparison` measured; every text of a model is escaped here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
+from math import exp
 
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.scoring.column_proof import IntegrityProof
 from lora_engine.compare.scoring.token_comparison import (
     Alternative,
     CurvePoint,
@@ -36,40 +36,7 @@ TOKEN_COLUMNS = (
 )
 
 
-def badge(proof: IntegrityProof, title: Title) -> str:
-    """What was measured on this prompt about which column is which."""
-    good = proof.base_is_base and proof.adapters_differ and not proof.other_templates
-    words = (
-        "The base column is the bare base model"
-        if proof.base_is_base
-        else "The base column is NOT the bare base model"
-    )
-    parts = [f"{words}: largest |Δ logit| {layout.number(proof.base.max_difference)}"]
-    for column in proof.adapters:
-        differs = column.max_difference > proof.tolerance
-        parts.append(
-            f"{escape(title(column.column))} {'differs' if differs else 'changes nothing'}: "
-            f"{layout.number(column.max_difference)} (adapter {str(column.adapter_sha256)[:8]})"
-        )
-    parts.append(f"base {proof.base_fingerprint[:8]}, template {proof.template_hash[:8]}")
-    parts += [
-        f"{escape(title(column.column))} was trained with ANOTHER chat template: "
-        f"{escape(str(column.trained_template)[:8])}"
-        for column in proof.other_templates
-    ]
-    kind = "good" if good else "bad"
-    return f'<p class="rs-badge rs-badge-{kind}" role="note">{" · ".join(parts)}</p>'
-
-
-def mismatches(said: Mapping[str, str]) -> str:
-    """In red, which adapters (by title) were trained with another chat template."""
-    return "".join(
-        f'<p class="rs-badge rs-badge-bad" role="note">{escape(f"{title} {words}")}</p>'
-        for title, words in said.items()
-    )
-
-
-def coloured(found: TokenComparison, column: str, title: Title) -> str:
+def tokens_html(found: TokenComparison, column: str, title: Title) -> str:
     """The answer with each token coloured by how much the adapter raised or lowered it."""
     tokens = "".join(_token(token, column) for token in found.tokens)
     perplexities = "; ".join(
@@ -93,8 +60,8 @@ def _token(token: TokenDetail, column: str) -> str:
     shift = token.log_probability[column] - token.log_probability[BASE_COLUMN]
     strength = min(1.0, abs(shift) / FULL_SHIFT)
     hint = (
-        f"base: {_said(token.alternatives[BASE_COLUMN])}\n"
-        f"adapted: {_said(token.alternatives[column])}\nshift {layout.number(shift)} nats"
+        f"base: {_probabilities(token.alternatives[BASE_COLUMN])}\n"
+        f"adapted: {_probabilities(token.alternatives[column])}\nshift {layout.number(shift)} nats"
     )
     direction = "up" if shift >= 0 else "down"
     return (
@@ -103,14 +70,12 @@ def _token(token: TokenDetail, column: str) -> str:
     )
 
 
-def _said(alternatives: Sequence[Alternative]) -> str:
+def _probabilities(alternatives: Sequence[Alternative]) -> str:
     return ", ".join(f"{item.text!r} {layout.share(item.probability)}" for item in alternatives[:3])
 
 
-def token_table(found: TokenComparison, column: str) -> str:
+def tokens_table(found: TokenComparison, column: str) -> str:
     """The same as a table that sorts and downloads."""
-    from math import exp
-
     rows = [
         (
             place,
@@ -119,8 +84,8 @@ def token_table(found: TokenComparison, column: str) -> str:
             exp(token.log_probability[column]),
             token.log_probability[column] - token.log_probability[BASE_COLUMN],
             token.kl_from_base[column],
-            _said(token.alternatives[BASE_COLUMN]),
-            _said(token.alternatives[column]),
+            _probabilities(token.alternatives[BASE_COLUMN]),
+            _probabilities(token.alternatives[column]),
         )
         for place, token in enumerate(found.tokens, 1)
     ]
@@ -140,7 +105,7 @@ def strength_figure(points: Sequence[CurvePoint]) -> str:
     )
 
 
-def layer_bars(points: Sequence[CurvePoint], whole: LayersOffScores) -> str:
+def layers_html(points: Sequence[CurvePoint], whole: LayersOffScores) -> str:
     """What the answer loses in ln p without the adapter in each layer, as a list of bars."""
     lost = [(int(point.x), whole.full - point.log_probability) for point in points]
     most = max((abs(nats) for _, nats in lost), default=0.0) or 1.0
@@ -157,7 +122,7 @@ def layer_bars(points: Sequence[CurvePoint], whole: LayersOffScores) -> str:
     )
 
 
-def switched(found: LayersOffScores, off: frozenset[int]) -> str:
+def layers_off_html(found: LayersOffScores, off: frozenset[int]) -> str:
     """ln p of the answer with these layers off, beside the base's and the whole adapter's."""
     without = (
         f"without layer{'s' if len(off) > 1 else ''} {', '.join(map(str, sorted(off)))} "

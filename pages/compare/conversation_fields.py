@@ -1,0 +1,216 @@
+"""The components that hold the conversation, and what the page's parts change in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from lora_engine.compare.generate.adapter_settings import (
+    AS_TRAINED,
+    AdapterSettings,
+    format_layers,
+    parse_layers,
+)
+from lora_engine.compare.generate.comparison_model import BASE_COLUMN
+from lora_engine.compare.generate.remote_server import RemoteServers
+from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.sessions.session_store import SessionRevision
+from pages.compare.conversation import (
+    ADAPTER,
+    BASE,
+    OWN,
+    Conversation,
+    History,
+    column_names,
+    plain_messages,
+)
+from pages.shared import forms, layout
+from pages.shared.wiring import Update
+
+MAX_ADAPTERS = 3
+COLUMNS = MAX_ADAPTERS + 2  # the base, the adapters, another server
+MEMORIES = [
+    ("its own answers", OWN),
+    ("the base's answers", BASE),
+    ("the first adapter's answers", ADAPTER),
+]
+Values = Mapping[Component, Any]  # what the components of an event's inputs hold
+
+
+@dataclass(frozen=True)
+class SettingsFields:
+    """How one adapter is used: its strength, and the layers where it is switched off."""
+
+    strength: gr.Slider
+    layers_off: gr.Textbox
+
+
+@dataclass(frozen=True)
+class ConversationFields:
+    """Who is asked and how, every column's messages, and what stands under the columns.
+
+    settings: one for each adapter there can be. servers: where the other server is by the id in
+    `server`, with its key. session: the revision under which the conversation is saved; links:
+    the links to it.
+    """
+
+    adapters: gr.Dropdown
+    base: gr.Dropdown
+    system: gr.Textbox
+    memory: gr.Dropdown
+    sampling: Mapping[str, Component]
+    settings: Sequence[SettingsFields]
+    servers: RemoteServers
+    server: gr.Textbox
+    session: gr.Textbox
+    columns: Sequence[gr.Chatbot]
+    status: gr.HTML
+    links: gr.HTML
+
+    @property
+    def inputs(self) -> set[Component]:
+        """What `read` needs of the components."""
+        single = {self.adapters, self.base, self.system, self.memory, self.server, self.session}
+        return {*single, *self.sampling.values(), *self.settings_components, *self.columns}
+
+    @property
+    def settings_components(self) -> list[Component]:
+        """What `show_settings` changes."""
+        return [part for one in self.settings for part in (one.strength, one.layers_off)]
+
+    @property
+    def answers(self) -> list[Component]:
+        """What begins anew with another base or adapter: columns, status, and where it is saved."""
+        return [*self.columns, self.status, self.session, self.links]
+
+    def read(self, values: Values) -> Conversation:
+        """The conversation in the values of `inputs`.
+
+        Raises EngineError for sampling fields or layers that are wrong.
+        """
+        adapters = list(values[self.adapters] or [])
+        server, session = values[self.server], values[self.session]
+        columns = self.columns_of(adapters, bool(server))
+        return Conversation(
+            adapters=adapters,
+            base=values[self.base],
+            system=values[self.system] or "",
+            memory=values[self.memory],
+            sampling=forms.numbers_read(
+                Sampling, [values[field] for field in self.sampling.values()]
+            ),
+            settings=[
+                AdapterSettings(
+                    float(values[one.strength]), parse_layers(values[one.layers_off] or "")
+                )
+                for one, _ in zip(self.settings, adapters, strict=False)
+            ],
+            server=self.servers.get(server) if server else None,
+            session=SessionRevision.parse(session) if session else None,
+            histories={name: plain_messages(values[box]) for name, box in columns.items()},
+        )
+
+    def columns_of(self, adapters: Sequence[str], with_server: bool) -> dict[str, gr.Chatbot]:
+        """The component of each column that is shown, by the column's name."""
+        return dict(zip(column_names(adapters, with_server), self.columns, strict=False))
+
+    def show_columns(self, shown: Sequence[gr.Chatbot]) -> Update:
+        """These columns, as `column_update` makes them; the rest emptied and hidden."""
+        hidden = [gr.Chatbot(value=[], visible=False)] * (COLUMNS - len(shown))
+        return dict(zip(self.columns, [*shown, *hidden], strict=True))
+
+    def show_settings(self, adapters: Sequence[tuple[str, AdapterSettings]]) -> Update:
+        """The settings of these adapters by title; the fields of the rest hidden."""
+        update: Update = {}
+        for one, (title, settings) in zip(self.settings, adapters, strict=False):
+            layers = format_layers(settings.layers_off)
+            update |= {
+                one.strength: gr.Slider(
+                    value=settings.strength, label=f"Strength of {title}", visible=True
+                ),
+                one.layers_off: gr.Textbox(layers, label=f"Layers off in {title}", visible=True),
+            }
+        for one in self.settings[len(adapters) :]:
+            update |= {
+                one.strength: gr.Slider(value=AS_TRAINED.strength, visible=False),
+                one.layers_off: gr.Textbox("", visible=False),
+            }
+        return update
+
+
+def column_box(index: int) -> gr.Chatbot:
+    """One column of the conversation; what a model writes is rendered, its HTML is not."""
+    return gr.Chatbot(
+        label=BASE_COLUMN,
+        visible=index < 2,
+        height=380,
+        elem_id=f"column-{index}",
+        buttons=["copy"],
+        feedback_options=None,
+        layout="bubble",
+        allow_tags=False,
+        latex_delimiters=layout.LATEX,
+        min_width=256,
+        editable="user",
+    )
+
+
+def column_update(history: History, label: str, other_template: bool = False) -> gr.Chatbot:
+    """A column that is shown; its label is red for an adapter of another chat template."""
+    messages: list[Any] = list(history)
+    return gr.Chatbot(
+        value=messages,
+        label=f"{label}: another chat template" if other_template else label,
+        visible=True,
+        elem_classes=["rs-other-template"] if other_template else [],
+    )
+
+
+def settings_fields(index: int) -> SettingsFields:
+    """The settings of one adapter; its column answers the last question again when they change."""
+    strength = gr.Slider(
+        0.0,
+        2.0,
+        value=1.0,
+        step=0.05,
+        label="Strength",
+        visible=False,
+        min_width=200,
+        info="0 is the base, 1 as trained.",
+        elem_id=f"strength-{index}",
+    )
+    layers_off = gr.Textbox(
+        "",
+        label="Layers off",
+        visible=False,
+        min_width=200,
+        placeholder="none",
+        info="Such as 0-3, 7. Enter answers the last question again.",
+        max_lines=1,
+        elem_id=f"layers-off-{index}",
+    )
+    return SettingsFields(strength, layers_off)
+
+
+def sampling_fields() -> dict[str, Component]:
+    """A number field for each setting of the sampling, by its name."""
+    return dict(zip(Sampling.model_fields, forms.number_fields(Sampling), strict=True))
+
+
+def memory_field() -> gr.Dropdown:
+    return gr.Dropdown(
+        MEMORIES,
+        value=OWN,
+        label="Each column goes on from",
+        elem_id="memory",
+        info="What a column takes for its own earlier answers when it is asked again.",
+    )
+
+
+def hidden_field(name: str) -> gr.Textbox:
+    """An id that the page carries along without showing it."""
+    return gr.Textbox("", visible="hidden", elem_id=name, label=name)
