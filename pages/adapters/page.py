@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gradio as gr
 
+from lora_engine.adapters.library import AdapterSummary
 from lora_engine.engine import Engine
 from pages import ADAPTERS, COMPARE
 from pages.shared import layout, live
 from pages.shared.no_adapter import no_adapter_html
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, problem_box, wire
 
 HELP = r"""
 An adapter is two thin matrices $A$ and $B$ for each weight it was trained on, and nothing of the
@@ -36,18 +39,20 @@ def build(engine: Engine) -> gr.Blocks:
         table = live.live_table(label="Adapters", file_name="adapters.csv", elem_id="all-adapters")
         layout.how_this_works(HELP)
 
-        def open_page() -> tuple[str, str]:
-            return _shown(engine)
+        def open_page() -> Update:
+            found = engine.adapters.list()
+            words = "A finished run leaves its adapter here."
+            return {
+                empty: "" if found else no_adapter_html(engine, words),
+                table: _table_value(found) if found else "",
+            }
 
         wire([blocks.load], open_page, [], [empty, table], problem=problem)
     return blocks
 
 
-def _shown(engine: Engine) -> tuple[str, str]:
-    """What stands where there is none, and the table where there is one; a name compares it."""
-    found = engine.adapters.list()
-    if not found:
-        return no_adapter_html(engine, "A finished run leaves its adapter here."), ""
+def _table_value(adapters: Sequence[AdapterSummary]) -> str:
+    """The table of all adapters; a name leads to its comparison with the base."""
     rows = [
         (
             adapter.name,
@@ -58,7 +63,7 @@ def _shown(engine: Engine) -> tuple[str, str]:
             adapter.run_id,
             str(adapter.path),
         )
-        for adapter in found
+        for adapter in adapters
     ]
-    links = [layout.link(COMPARE, adapter=adapter.name) for adapter in found]
-    return "", live.table_value(COLUMNS, rows, links=links)
+    links = [layout.link(COMPARE, adapter=adapter.name) for adapter in adapters]
+    return live.table_value(COLUMNS, rows, links=links)

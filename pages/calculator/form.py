@@ -177,7 +177,7 @@ class CalculatorForm:
         """Raises EngineError naming every field that is wrong by its path in the spec."""
         name = values[self.model] or ""
         source = source_of(name, values[self.uploaded], settings)
-        request = calculator.read_request(source, self.spec.read(values))
+        request = calculator.read_request(source, self.spec.document(values))
         card = next(card for card in calculator.CARDS if card.name == values[self.card])
         rows, epochs = layout.whole(values[self.rows]), layout.whole(values[self.epochs])
         return Selection(name, request, card, rows, epochs)

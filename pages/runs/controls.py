@@ -14,33 +14,24 @@ from pages.runs import run_table
 from pages.shared import layout
 from pages.shared.wiring import problem_box
 
-ACTIONS = 6
-
-
-@dataclass(frozen=True)
-class Actions:
-    pause: gr.Button
-    resume: gr.Button
-    cancel: gr.Button
-    earlier: gr.Button
-    later: gr.Button
-    delete: gr.Button
-
-    @property
-    def at_once(self) -> list[gr.Button]:
-        """Those that act without a question."""
-        return [self.pause, self.resume, self.cancel, self.earlier, self.later]
-
-    @property
-    def all(self) -> list[gr.Button]:
-        return [*self.at_once, self.delete]
+ACTIONS = {
+    "pause": "Pause",
+    "resume": "Resume",
+    "cancel": "Cancel",
+    "earlier": "Start earlier",
+    "later": "Start later",
+    "delete": "Delete…",
+}
+"""What can be done to a run: the buttons' texts by element id."""
 
 
 @dataclass(frozen=True)
 class Deletion:
+    """A question about one run, `run_id`, whichever is shown since; hidden until it is asked."""
+
     group: gr.Group
     question: gr.HTML
-    doomed: gr.Textbox
+    run_id: gr.Textbox
     sure: gr.Button
     keep: gr.Button
 
@@ -61,45 +52,39 @@ class Note:
     problem: gr.HTML
 
 
-def actions() -> Actions:
-    """Buttons that are there while they can do something."""
+def actions() -> dict[str, gr.Button]:
+    """The buttons of `ACTIONS` by name, each there while it can do something."""
     with gr.Row(elem_classes="rs-actions"):
-        made = [
-            gr.Button(text, visible=False, elem_id=name, min_width=110, scale=0)
-            for name, text in (
-                ("pause", "Pause"), ("resume", "Resume"), ("cancel", "Cancel"),
-                ("earlier", "Start earlier"), ("later", "Start later"), ("delete", "Delete…"),
-            )
-        ]  # fmt: skip
-    return Actions(*made)
+        return {
+            name: gr.Button(text, visible=False, elem_id=name, min_width=110, scale=0)
+            for name, text in ACTIONS.items()
+        }
 
 
-def shown_actions(state: RunState, queue: Sequence[str], run_id: str) -> list[gr.Button]:
-    """Which of the actions are there, in their order."""
+def possible_actions(state: RunState, queue: Sequence[str], run_id: str) -> frozenset[str]:
+    """The names of the actions that can be done to a run."""
     place = queue.index(run_id) if run_id in queue else None
     going = state in (RunState.QUEUED, RunState.RUNNING)
-    return [
-        gr.Button(visible=shown)
-        for shown in (
-            going,
-            state in RESUMABLE,
-            going or state in (RunState.PAUSING, RunState.CANCELLING),
-            place is not None and place > 0,
-            place is not None and place < len(queue) - 1,
-            state in OVER,
-        )
-    ]
+    possible = {
+        "pause": going,
+        "resume": state in RESUMABLE,
+        "cancel": going or state in (RunState.PAUSING, RunState.CANCELLING),
+        "earlier": place is not None and place > 0,
+        "later": place is not None and place < len(queue) - 1,
+        "delete": state in OVER,
+    }
+    return frozenset(name for name, is_possible in possible.items() if is_possible)
 
 
 def deletion() -> Deletion:
     """The question that comes before anything is deleted."""
     with gr.Group(visible=False, elem_id="delete-question") as group:
         question = gr.HTML(js_on_load="")
-        doomed = gr.Textbox(visible=False)  # the run that was asked about, whatever is shown since
+        run_id = gr.Textbox(visible=False, elem_id="delete-run-id")
         with gr.Row():
             sure = gr.Button("Delete for good", variant="stop", elem_id="delete-sure")
             keep = gr.Button("Keep it", elem_id="delete-keep")
-    return Deletion(group, question, doomed, sure, keep)
+    return Deletion(group, question, run_id, sure, keep)
 
 
 def deletion_question(view: RunView) -> str:

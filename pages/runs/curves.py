@@ -14,8 +14,11 @@ from pages.runs.run_figures import MEASURES, STEP, TIME, TOKENS, Curve, Measure
 from pages.shared import figures
 from pages.shared.live import live_plot
 
-MOST = 8  # runs in one picture
+MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
+
+LOSS = "loss"
+KEYS = (LOSS, *(what.key for what in MEASURES))
 
 X: dict[str, Callable[[MetricsRow], float]] = {
     STEP: lambda row: row.step,
@@ -33,33 +36,30 @@ Y: dict[str, Callable[[MetricsRow], float | None]] = {
 }
 
 
-def plots() -> list[gr.HTML]:
-    """The large plot of the loss and a small one for each measure, in the order of `values`."""
+def plots() -> dict[str, gr.HTML]:
+    """By key: the large plot of the loss and a small one for each measure."""
     large = live_plot(label="Loss of the run", elem_id="loss-curve")
     with gr.Row(elem_classes="rs-small-plots"):
-        small = [
-            live_plot(label=what.title, height=200, elem_id=f"curve-{what.key}")
+        small = {
+            what.key: live_plot(label=what.title, height=200, elem_id=f"curve-{what.key}")
             for what in MEASURES
-        ]
-    return [large, *small]
+        }
+    return {LOSS: large, **small}
 
 
-def values(engine: Engine, views: Sequence[RunView], axis: str) -> tuple[str, ...]:
-    """What the plots show for these runs; the first is the page's own."""
+def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str]:
+    """What the plots show for these runs, by key; the first run is the page's own."""
     x = X.get(axis, X[STEP])
     axis = axis if axis in X else STEP
     each = max(250, POINTS // max(1, len(views)) // 4)
     rows = [engine.runs.curve(view.id, each) for view in views]
     names = names_of(views)
     losses = [_loss_curve(name, found, x) for name, found in zip(names, rows, strict=True)]
-    small = [
-        _small(
-            what, [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)],
-            axis,
-        )
-        for what in MEASURES
-    ]  # fmt: skip
-    return figures.to_json(run_figures.losses(losses, axis)), *small
+    shown = {LOSS: figures.to_json(run_figures.losses(losses, axis))}
+    for what in MEASURES:
+        drawn = [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)]
+        shown[what.key] = _small(what, drawn, axis)
+    return shown
 
 
 def _small(what: Measure, curves: Sequence[Curve], axis: str) -> str:
@@ -79,19 +79,18 @@ def names_of(views: Sequence[RunView]) -> list[str]:
 
 
 def _loss_curve(name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float]) -> Curve:
-    evaluated = [row for row in rows if row.eval_loss is not None]
+    evaluated = [(x(row), row.eval_loss) for row in rows if row.eval_loss is not None]
     return Curve(
         name,
         [x(row) for row in rows],
         [row.loss for row in rows],
-        [x(row) for row in evaluated],
-        [row.eval_loss for row in evaluated],
+        [x for x, _ in evaluated],
+        [loss for _, loss in evaluated],
     )
 
 
 def _curve(
     name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float], what: Measure
 ) -> Curve:
-    y = Y[what.key]
-    there = [row for row in rows if y(row) is not None]
-    return Curve(name, [x(row) for row in there], [y(row) for row in there])
+    points = [(x(row), y) for row in rows if (y := Y[what.key](row)) is not None]
+    return Curve(name, [x for x, _ in points], [y for _, y in points])

@@ -1,15 +1,17 @@
 """The runs page: every run in a table, and one of them live, with others drawn beside it.
 
-Which run is shown, which are drawn with it and what the table is filtered by stand in the address
-(`/runs?run=…&with=…&find=…`), so a link or a reload shows the same.
+The selection stands in the address (`/runs?run=…&with=…&find=…`), so a link or a reload shows the
+same. This module lays the page out and binds its events; `content` says what it shows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.engine import Engine
@@ -17,35 +19,23 @@ from lora_engine.errors import NotFound
 from lora_engine.spec import recipe_spec
 from pages import RUNS
 from pages.runs import controls, curves, run_table, samples_and_updates
+from pages.runs.content import content_of, fingerprint_of
 from pages.runs.run_figures import STEP, TIME, TOKENS
-from pages.runs.view import (
-    Asked,
-    asked_in,
-    found_or_newest,
-    mark_of,
-    newest,
-    others_in,
-    page,
-    written,
+from pages.runs.selection import (
+    Selection,
+    SelectionFields,
+    existing_runs,
+    newest_run,
+    selection_in_address,
+    with_existing_run,
 )
 from pages.shared import layout
 from pages.shared.live import live_table, ticked_in
-from pages.shared.wiring import expose, problem_box, problem_value, wire
+from pages.shared.static_files import event_js
+from pages.shared.wiring import Update, expose, problem_box, problem_value, wire
 
 REFRESH_S = 1.0
 EXAMPLE = "pirate"
-ADDRESS = ("run", "with", "find", "state", "over")
-
-# An address that names a run which is not there gets the one that is shown. Without a mark the page
-# has not opened yet, and an address that names none goes on meaning the newest.
-NAME_WHAT_IS_SHOWN = """(mark, shown) => {
-    const url = new URL(window.location.href), named = url.searchParams.get("run");
-    if (!mark || !named || named === shown) return [];
-    if (shown) url.searchParams.set("run", shown);
-    else url.searchParams.delete("run");
-    history.replaceState(history.state, "", url);
-    return [];
-}"""
 
 HELP = r"""
 **Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
@@ -66,55 +56,104 @@ adapter.
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The page's components. `asked` are the inputs of an `Asked`, `outputs` those of `page`."""
+class Shown:
+    """The components that show a selection; `fingerprint` is hidden."""
 
+    fingerprint: gr.Textbox
+    heading: gr.HTML
     start: gr.Button
-    actions: controls.Actions
-    deletion: controls.Deletion
-    search: controls.Search
-    note: controls.Note
-    inside: samples_and_updates.Inside
-    axis: gr.Radio
+    actions: Mapping[str, gr.Button]
+    plots: Mapping[str, gr.HTML]
+    facts: gr.HTML
     table: gr.HTML
-    problem: gr.HTML
-    chosen: gr.Textbox
-    ticked: gr.Textbox
-    mark: gr.Textbox
-    outputs: list[Component]
+    log: gr.Textbox
+    command: gr.Textbox
 
     @property
-    def asked(self) -> list[Component]:
-        search = self.search
-        return [self.chosen, self.ticked, search.find, search.states, search.columns, self.axis]
+    def outputs(self) -> list[Block]:
+        texts = (self.fingerprint, self.heading, self.facts, self.table, self.log, self.command)
+        return [*texts, self.start, *self.actions.values(), *self.plots.values()]
 
-    @property
-    def remembered(self) -> dict[str, Any]:
-        """For `.then(**…)`: what is asked is written into the address."""
-        inputs = [self.chosen, self.ticked, self.search.find, self.search.states, self.axis]
-        js = layout.remember_js(*ADDRESS)
-        return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """For `.then(**…)`: an address that names a run names the one that is shown."""
-        inputs = [self.mark, self.chosen]
+    def showing(self, engine: Engine, selection: Selection) -> Update:
+        """The components' values for a selection."""
+        content = content_of(engine, selection)
+        buttons: Update = {
+            button: gr.Button(visible=name in content.actions)
+            for name, button in self.actions.items()
+        }
         return {
-            "fn": None, "inputs": inputs, "js": NAME_WHAT_IS_SHOWN, "api_visibility": "private",
-        }  # fmt: skip
+            self.fingerprint: content.fingerprint,
+            self.heading: content.heading,
+            self.start: gr.Button(visible=content.offers_example),
+            **buttons,
+            **{plot: content.plots[key] for key, plot in self.plots.items()},
+            self.facts: content.facts,
+            self.table: content.table,
+            self.log: content.log,
+            self.command: content.command,
+        }
+
+
+@dataclass(frozen=True)
+class RunsPage:
+    """The page's components, and what its handlers share."""
+
+    engine: Engine
+    fields: SelectionFields
+    shown: Shown
+    note: controls.Note
+    deletion: controls.Deletion
+    reports: samples_and_updates.ReportParts
+    problem: gr.HTML
+
+    @property
+    def run_fields(self) -> list[Block]:
+        """What changes when another run is shown, beside `shown`."""
+        return [self.fields.run_id, self.note.text, self.note.tags]
+
+    def show(self, selection: Selection) -> Update:
+        return self.shown.showing(self.engine, selection)
+
+    def show_run(self, selection: Selection) -> Update:
+        """Another run, with its note and tags as the person wrote them."""
+        note, tags = "", ""
+        if selection.run_id:
+            record = self.engine.runs.get(selection.run_id).record
+            note, tags = record.note, ", ".join(record.tags)
+        return {
+            self.fields.run_id: selection.run_id,
+            self.note.text: note,
+            self.note.tags: tags,
+            **self.show(selection),
+        }
+
+    def told(self, missing: NotFound | None) -> Update:
+        return {} if missing is None else {self.problem: problem_value(missing)}
+
+    @property
+    def correct_address(self) -> dict[str, Any]:
+        """For `.then(**…)`: an address that names a missing run names the one that is shown."""
+        return {
+            "fn": None,
+            "inputs": [self.shown.fingerprint, self.fields.run_id],
+            "js": event_js("runs/address.js", "correctRun"),
+            "api_visibility": "private",
+        }
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(RUNS) as blocks:
-        parts = _lay_out()
-        _wire_looking(engine, parts, blocks)
-        _wire_acting(engine, parts)
-        _wire_deleting(engine, parts)
+        page = _lay_out(engine)
+        _wire_opening(page, blocks)
+        _wire_refresh(page)
+        _wire_selection(page)
+        _wire_actions(page)
+        _wire_deletion(page)
         expose(run_table.runs_endpoint(engine), api_name="runs")
     return blocks
 
 
-def _lay_out() -> Parts:
+def _lay_out(engine: Engine) -> RunsPage:
     heading = gr.HTML(elem_id="run-heading")
     start = gr.Button("Start the example", variant="primary", visible=False, elem_id="start")
     actions = controls.actions()
@@ -123,165 +162,194 @@ def _lay_out() -> Parts:
     plots = curves.plots()
     axis = gr.Radio([STEP, TOKENS, TIME], value=STEP, label="Draw over", elem_id="axis")
     facts = gr.HTML(elem_id="run-facts")
-    inside = samples_and_updates.parts()
+    reports = samples_and_updates.lay_out()
     note = controls.note()
     command = controls.command()
     log = controls.log()
-    layout.section("All runs", f"Tick up to {curves.MOST - 1} to draw them with this one.")
+    layout.section("All runs", f"Tick up to {curves.MOST_RUNS - 1} to draw them with this one.")
     search = controls.search()
     table = live_table(label="All runs", file_name="runs.csv", elem_id="all-runs")
     layout.how_this_works(HELP)
-    chosen, ticked, mark = (gr.Textbox(visible=False) for _ in range(3))
-    buttons = [start, *actions.all]
-    outputs = [mark, heading, *plots, facts, table, log, command, *buttons]
-    return Parts(
-        start, actions, deletion, search, note, inside, axis, table, problem, chosen, ticked, mark,
-        outputs,
-    )  # fmt: skip
+    run_id = gr.Textbox(visible=False, elem_id="selected-run-id")
+    others = gr.Textbox(visible=False, elem_id="ticked-run-ids")
+    fingerprint = gr.Textbox(visible=False, elem_id="fingerprint")
+    fields = SelectionFields(run_id, others, search, axis)
+    shown = Shown(fingerprint, heading, start, actions, plots, facts, table, log, command)
+    return RunsPage(engine, fields, shown, note, deletion, reports, problem)
 
 
-@dataclass(frozen=True)
-class Looking:
-    """The handlers that change what is shown; nothing is done to a run."""
+def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:
+    """The address fills the fields; a run that it names and that is not there is told."""
+    fields, shown = page.fields, page.shown
 
-    engine: Engine
-    shown_run: int  # how many outputs come before those of `page`
+    def open_page(request: gr.Request) -> Update:
+        named = selection_in_address(page.engine, request)
+        selection, missing = with_existing_run(page.engine, named)
+        return {**fields.filled(selection), **page.show_run(selection), **page.told(missing)}
 
-    def open_page(self, request: gr.Request) -> tuple:
-        asked, missing = found_or_newest(self.engine, asked_in(self.engine, request))
-        given = (asked.ticked, asked.find, list(asked.states), asked.axis)
-        return (*given, *self.run_parts(asked, missing), *page(self.engine, asked))
+    filled = [fields.others, fields.search.find, fields.search.states, fields.axis]
+    outputs = [*filled, *page.run_fields, *shown.outputs, page.problem]
+    opening = wire([blocks.load], open_page, [], outputs, problem=problem_box())
+    opening.then(**page.correct_address)
 
-    def tick(self, last: str | None, doomed: str | None, *values: Any) -> tuple:
-        if not last:  # before the page has opened nothing is known of what the address asks for
-            return gr.skip()
-        before = Asked(*values)
-        asked, missing = found_or_newest(self.engine, before)
+
+def _wire_refresh(page: RunsPage) -> None:
+    """The page follows what happens to its runs."""
+    fields, shown, reports, deletion = page.fields, page.shown, page.reports, page.deletion
+
+    def refresh(values: Mapping[Component, Any]) -> Update:
+        last = values[shown.fingerprint]
+        if not last:  # the page has not opened yet, so its address is not read
+            return {}
+        before = fields.read(values)
+        selection, missing = with_existing_run(page.engine, before)
         if missing is not None:
-            # Who deletes it here, just now, need not be told.
-            told = None if before.run_id == doomed else missing
-            return (*self.run_parts(asked, told), *page(self.engine, asked))
-        if last == mark_of(self.engine, asked):
-            return gr.skip()
-        return (*[gr.skip()] * self.shown_run, *page(self.engine, asked))
+            is_deleted_here = before.run_id == values[deletion.run_id]
+            return {**page.show_run(selection), **page.told(None if is_deleted_here else missing)}
+        if last == fingerprint_of(page.engine, selection):
+            return {}
+        return page.show(selection)
 
-    def run_parts(self, asked: Asked, missing: NotFound | None) -> tuple:
-        """The values of the outputs before those of `page`: which run, its note, its problem."""
-        problem = gr.skip() if missing is None else problem_value(missing)
-        return (asked.run_id, *written(self.engine, asked.run_id), problem)
+    def refresh_reports(values: Mapping[Component, Any]) -> Update:
+        run_id, last = values[fields.run_id], values[reports.fingerprint]
+        if not run_id or samples_and_updates.fingerprint_of(page.engine, run_id) == last:
+            return {}
+        return reports.showing(samples_and_updates.reports_of(page.engine, run_id))
 
-    def tick_row(self, table: str, *values: Any) -> tuple:
-        others = ",".join(view.id for view in others_in(self.engine, ",".join(ticked_in(table))))
-        return (others, *page(self.engine, replace(Asked(*values), ticked=others)))
-
-    def show(self, *values: Any) -> tuple:
-        return page(self.engine, Asked(*values))
-
-    def look_inside(self, last: str | None, run_id: str | None) -> tuple:
-        if not run_id or samples_and_updates.mark_of(self.engine, run_id) == last:
-            return gr.skip()
-        return samples_and_updates.values(self.engine, run_id)
-
-
-def _wire_looking(engine: Engine, parts: Parts, blocks: gr.Blocks) -> None:
-    """What is shown changes: on opening, by itself, by a tick, by the search."""
-    search, note, outputs, inside = parts.search, parts.note, parts.outputs, parts.inside
-    shown_run = [parts.chosen, note.text, note.tags, parts.problem]
-    act = Looking(engine, len(shown_run))
-    opened = [parts.ticked, search.find, search.states, parts.axis, *shown_run, *outputs]
-    opening = wire([blocks.load], act.open_page, [], opened, problem=problem_box())
-    opening.then(**parts.named)
-    timer, timer_problem = gr.Timer(REFRESH_S), problem_box()
-    looked = wire(
-        [timer.tick], act.tick, [parts.mark, parts.deletion.doomed, *parts.asked],
-        [*shown_run, *outputs], problem=timer_problem, queue=False,
-    )  # fmt: skip
-    looked.then(**parts.named)
-    wire(
-        [timer.tick], act.look_inside, [inside.mark, parts.chosen], inside.outputs,
-        problem=timer_problem, queue=False,
-    )  # fmt: skip
-    ticked = wire(
-        [parts.table.input], act.tick_row, [parts.table, *parts.asked], [parts.ticked, *outputs],
-        problem=parts.problem, trigger_mode="always_last",
-    )  # fmt: skip
-    ticked.then(**parts.remembered)
-    changes = [search.find.change, search.states.input, search.columns.input, parts.axis.input]
-    changed = wire(
-        changes, act.show, parts.asked, outputs, problem=search.problem, trigger_mode="always_last"
+    timer, problem = gr.Timer(REFRESH_S), problem_box()
+    refreshed = wire(
+        [timer.tick],
+        refresh,
+        {shown.fingerprint, deletion.run_id, *fields.inputs},
+        [*page.run_fields, *shown.outputs, page.problem],
+        problem=problem,
+        queue=False,
     )
-    changed.then(**parts.remembered)
+    refreshed.then(**page.correct_address)
+    inputs: set[Component] = {reports.fingerprint, fields.run_id}
+    wire([timer.tick], refresh_reports, inputs, reports.outputs, problem=problem, queue=False)
 
 
-def _wire_acting(engine: Engine, parts: Parts) -> None:
+def _wire_selection(page: RunsPage) -> None:
+    """Other runs, rows or columns are selected; the address remembers it."""
+    fields, shown = page.fields, page.shown
+    search = fields.search
+
+    def tick_row(values: Mapping[Component, Any]) -> Update:
+        others = existing_runs(page.engine, ticked_in(values[shown.table]))
+        ids = tuple(view.id for view in others)
+        selection = replace(fields.read(values), others=ids)
+        return {fields.others: ",".join(ids), **page.show(selection)}
+
+    def select(values: Mapping[Component, Any]) -> Update:
+        return page.show(fields.read(values))
+
+    ticked = wire(
+        [shown.table.input],
+        tick_row,
+        {shown.table, *fields.inputs},
+        [fields.others, *shown.outputs],
+        problem=page.problem,
+        trigger_mode="always_last",
+    )
+    ticked.then(**fields.remember)
+    selected = wire(
+        [search.find.change, search.states.input, search.columns.input, fields.axis.input],
+        select,
+        fields.inputs,
+        shown.outputs,
+        problem=search.problem,
+        trigger_mode="always_last",
+    )
+    selected.then(**fields.remember)
+
+
+def _wire_actions(page: RunsPage) -> None:
     """Something is done to the run that is shown."""
+    runs, fields, shown, note = page.engine.runs, page.fields, page.shown, page.note
 
-    def start_example(*values: Any) -> tuple:
-        run_id = engine.runs.submit(recipe_spec(EXAMPLE)).id
-        return (run_id, *page(engine, replace(Asked(*values), run_id=run_id)))
+    def start_example(values: Mapping[Component, Any]) -> Update:
+        run_id = runs.submit(recipe_spec(EXAMPLE)).id
+        selection = replace(fields.read(values), run_id=run_id)
+        return {fields.run_id: run_id, **page.show(selection)}
 
-    def pause_run(*values: Any) -> tuple:
-        return act(engine.runs.pause, values)
+    def pause_run(values: Mapping[Component, Any]) -> Update:
+        return change(runs.pause, values)
 
-    def resume_run(*values: Any) -> tuple:
-        return act(engine.runs.resume, values)
+    def resume_run(values: Mapping[Component, Any]) -> Update:
+        return change(runs.resume, values)
 
-    def cancel_run(*values: Any) -> tuple:
-        return act(engine.runs.cancel, values)
+    def cancel_run(values: Mapping[Component, Any]) -> Update:
+        return change(runs.cancel, values)
 
-    def start_earlier(*values: Any) -> tuple:
-        return act(lambda run_id: engine.runs.move_in_queue(run_id, -1), values)
+    def start_earlier(values: Mapping[Component, Any]) -> Update:
+        return change(lambda run_id: runs.move_in_queue(run_id, -1), values)
 
-    def start_later(*values: Any) -> tuple:
-        return act(lambda run_id: engine.runs.move_in_queue(run_id, 1), values)
+    def start_later(values: Mapping[Component, Any]) -> Update:
+        return change(lambda run_id: runs.move_in_queue(run_id, 1), values)
 
-    def write_note(text: str, tags: str, *values: Any) -> tuple:
-        return act(lambda run_id: engine.runs.annotate(run_id, text, tags.split(",")), values)
+    def write_note(values: Mapping[Component, Any]) -> Update:
+        text, tags = values[note.text], values[note.tags].split(",")
+        return change(lambda run_id: runs.annotate(run_id, text, tags), values)
 
-    def act(action, values: tuple) -> tuple:
-        asked = Asked(*values)
-        action(asked.shown(engine))
-        return page(engine, asked)
+    def change(action: Callable[[str], object], values: Mapping[Component, Any]) -> Update:
+        selection = fields.read(values)
+        action(selection.shown_run(page.engine))
+        return page.show(selection)
 
-    actions, note, problem = parts.actions, parts.note, parts.problem
     started = wire(
-        [parts.start.click], start_example, parts.asked, [parts.chosen, *parts.outputs],
-        problem=problem,
-    )  # fmt: skip
-    started.then(**parts.remembered)
-    handlers = (pause_run, resume_run, cancel_run, start_earlier, start_later)
-    for button, handler in zip(actions.at_once, handlers, strict=True):
-        wire([button.click], handler, parts.asked, parts.outputs, problem=problem)
-    wire(
-        [note.save.click], write_note, [note.text, note.tags, *parts.asked], parts.outputs,
-        problem=note.problem,
-    )  # fmt: skip
+        [shown.start.click],
+        start_example,
+        fields.inputs,
+        [fields.run_id, *shown.outputs],
+        problem=page.problem,
+    )
+    started.then(**fields.remember)
+    handlers = {
+        "pause": pause_run,
+        "resume": resume_run,
+        "cancel": cancel_run,
+        "earlier": start_earlier,
+        "later": start_later,
+    }
+    for name, handler in handlers.items():
+        clicked = shown.actions[name].click
+        wire([clicked], handler, fields.inputs, shown.outputs, problem=page.problem)
+    inputs = {note.text, note.tags, *fields.inputs}
+    wire([note.save.click], write_note, inputs, shown.outputs, problem=note.problem)
 
 
-def _wire_deleting(engine: Engine, parts: Parts) -> None:
+def _wire_deletion(page: RunsPage) -> None:
     """A question, then for good."""
+    engine, fields, shown, deletion = page.engine, page.fields, page.shown, page.deletion
 
-    def ask_to_delete(*values: Any) -> tuple:
-        view = engine.runs.get(Asked(*values).shown(engine))
-        return gr.Group(visible=True), controls.deletion_question(view), view.id
+    def ask_to_delete(values: Mapping[Component, Any]) -> Update:
+        view = engine.runs.get(fields.read(values).shown_run(engine))
+        question = controls.deletion_question(view)
+        return {
+            deletion.group: gr.Group(visible=True),
+            deletion.question: question,
+            deletion.run_id: view.id,
+        }
 
-    def keep_run() -> tuple:
-        return gr.Group(visible=False), ""
+    def keep_run() -> Update:
+        return {deletion.group: gr.Group(visible=False), deletion.run_id: ""}
 
-    def delete_run(doomed: str, *values: Any) -> tuple:
-        engine.runs.delete(doomed)
-        left = replace(Asked(*values), run_id=newest(engine))
-        notes = written(engine, left.run_id)
-        return (left.run_id, gr.Group(visible=False), *notes, *page(engine, left))
+    def delete_run(values: Mapping[Component, Any]) -> Update:
+        engine.runs.delete(values[deletion.run_id])
+        left = replace(fields.read(values), run_id=newest_run(engine))
+        return {deletion.group: gr.Group(visible=False), **page.show_run(left)}
 
-    deletion, problem = parts.deletion, parts.problem
-    question = [deletion.group, deletion.question, deletion.doomed]
-    wire([parts.actions.delete.click], ask_to_delete, parts.asked, question, problem=problem)
-    kept = [deletion.group, deletion.doomed]
-    wire([deletion.keep.click], keep_run, [], kept, problem=problem)
+    question = [deletion.group, deletion.question, deletion.run_id]
+    asking = shown.actions["delete"].click
+    wire([asking], ask_to_delete, fields.inputs, question, problem=page.problem)
+    kept = [deletion.group, deletion.run_id]
+    wire([deletion.keep.click], keep_run, [], kept, problem=page.problem)
     deleted = wire(
-        [deletion.sure.click], delete_run, [deletion.doomed, *parts.asked],
-        [parts.chosen, deletion.group, parts.note.text, parts.note.tags, *parts.outputs],
-        problem=problem,
-    )  # fmt: skip
-    deleted.then(**parts.remembered)
+        [deletion.sure.click],
+        delete_run,
+        {deletion.run_id, *fields.inputs},
+        [deletion.group, *page.run_fields, *shown.outputs],
+        problem=page.problem,
+    )
+    deleted.then(**fields.remember)

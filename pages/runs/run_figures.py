@@ -23,7 +23,7 @@ class Curve:
 
     name: str
     x: Sequence[float]
-    y: Sequence[float | None]
+    y: Sequence[float]
     eval_x: Sequence[float] = ()
     eval_y: Sequence[float] = ()
 
@@ -131,8 +131,12 @@ def _range(what: Measure) -> dict[str, Any]:
     return {"rangemode": "tozero" if what.from_zero else "normal"}
 
 
-def growth(modules: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float]],
-           title: str) -> Figure:  # fmt: skip
+def growth(
+    modules: Sequence[str],
+    steps: Sequence[int],
+    rows: Sequence[Sequence[float | None]],
+    title: str,
+) -> Figure:
     """A number of each module (down) over the steps (across) as a heatmap."""
     data = [
         {
@@ -145,7 +149,7 @@ def growth(modules: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
         }
     ]
-    last = [row[-1] for row in rows if len(row) and row[-1] is not None]
+    last = [value for row in rows if len(row) and (value := row[-1]) is not None]
     words = f"from {min(last):.3g} to {max(last):.3g} at the end" if last else "nothing yet"
     return {
         "data": data,
@@ -168,8 +172,7 @@ def _look(number: int) -> tuple[str, str]:
 def _ends(curves: Sequence[Curve]) -> str:
     """Where each curve stands, in words."""
     ends = [
-        f"{curve.name} {curve.y[-1]:.3g}" if len(curve.y) and curve.y[-1] is not None
-        else f"{curve.name} nothing yet"
+        f"{curve.name} {curve.y[-1]:.3g}" if len(curve.y) else f"{curve.name} nothing yet"
         for curve in curves
-    ]  # fmt: skip
+    ]
     return "; ".join(ends) + "."

@@ -18,7 +18,7 @@ from lora_engine.engine import Engine
 from lora_engine.runs.service import RunView
 from lora_engine.spec import RunSpec
 from pages import RUNS
-from pages.runs.curves import MOST
+from pages.runs.curves import MOST_RUNS
 from pages.shared import layout
 from pages.shared.live import Cell, Column, Ticks, table_value
 
@@ -51,7 +51,7 @@ def value(views: Sequence[RunView], keys: Sequence[str], chosen: str, ticked: Se
     """The live table's value for these runs."""
     shown = [columns()[key] for key in keys if key in columns()]
     rows = [(view.record.name, *(found.cell(view) for found in shown)) for view in views]
-    ticks = Ticks([view.id for view in views], list(ticked), chosen, MOST - 1, "Draw")
+    ticks = Ticks([view.id for view in views], list(ticked), chosen, MOST_RUNS - 1, "Draw")
     return table_value(
         (Column("Run"), *(found.column for found in shown)),
         rows,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 import gradio as gr
+from gradio.blocks import Block
 
 from lora_engine.engine import Engine
 from lora_engine.run_folder import (
@@ -20,6 +21,7 @@ from lora_engine.run_folder import (
 from pages.runs import run_figures
 from pages.shared import figures
 from pages.shared.live import live_plot
+from pages.shared.wiring import Update
 
 MOST_STEPS = 40  # of a heatmap
 SHOWN_ANSWERS = 6  # of a prompt: the first, and the newest
@@ -31,29 +33,50 @@ NO_SAMPLES = (
 
 
 @dataclass(frozen=True)
-class Inside:
-    """The section's components; `mark` says what they show."""
+class Reports:
+    """What the section shows: HTML, and two figures as JSON.
 
-    mark: gr.Textbox
+    fingerprint: changes when the run's files of samples and updates grow.
+    """
+
+    fingerprint: str
+    samples: str
+    norms: str = ""
+    ranks: str = ""
+
+
+@dataclass(frozen=True)
+class ReportParts:
+    """The section's components; `fingerprint` is hidden."""
+
+    fingerprint: gr.Textbox
     samples: gr.HTML
     norms: gr.HTML
     ranks: gr.HTML
 
+    def showing(self, reports: Reports) -> Update:
+        return {
+            self.fingerprint: reports.fingerprint,
+            self.samples: reports.samples,
+            self.norms: reports.norms,
+            self.ranks: reports.ranks,
+        }
+
     @property
-    def outputs(self) -> list[gr.components.Component]:
-        return [self.mark, self.samples, self.norms, self.ranks]
+    def outputs(self) -> list[Block]:
+        return [self.fingerprint, self.samples, self.norms, self.ranks]
 
 
-def parts() -> Inside:
+def lay_out() -> ReportParts:
     with gr.Accordion("Sample answers as it learns", open=True, elem_id="samples-section"):
         samples = gr.HTML(elem_id="run-samples", js_on_load="")
     with gr.Accordion("How the update grows, layer by layer", open=False):
         norms = live_plot(label="Norm of the update by module", height=420, elem_id="norms")
         ranks = live_plot(label="Effective rank by module", height=420, elem_id="ranks")
-    return Inside(gr.Textbox(visible=False), samples, norms, ranks)
+    return ReportParts(gr.Textbox(visible=False), samples, norms, ranks)
 
 
-def mark_of(engine: Engine, run_id: str) -> str:
+def fingerprint_of(engine: Engine, run_id: str) -> str:
     """Changes when a run's files of samples and updates grow."""
     if not run_id:
         return "none"
@@ -62,18 +85,18 @@ def mark_of(engine: Engine, run_id: str) -> str:
     return f"{run_id}:{sizes}"
 
 
-def values(engine: Engine, run_id: str) -> tuple[str, str, str, str]:
-    """What the section shows for a run, in the order of its outputs."""
-    mark = mark_of(engine, run_id)
+def reports_of(engine: Engine, run_id: str) -> Reports:
+    """What the section shows for a run; run_id is empty where there is none."""
+    fingerprint = fingerprint_of(engine, run_id)
     if not run_id:
-        return (mark, NO_SAMPLES, "", "")
+        return Reports(fingerprint, NO_SAMPLES)
     directory = engine.runs.directory(run_id)
     updates = _thinned(read_updates(directory))
-    return (
-        mark,
-        samples_html(read_samples(directory)),
-        _heatmap(updates, "frobenius_norm", "‖ΔW‖ (Frobenius) by module"),
-        _heatmap(updates, "effective_rank", "Effective rank of ΔW by module"),
+    return Reports(
+        fingerprint=fingerprint,
+        samples=samples_html(read_samples(directory)),
+        norms=_heatmap(updates, "frobenius_norm", "‖ΔW‖ (Frobenius) by module"),
+        ranks=_heatmap(updates, "effective_rank", "Effective rank of ΔW by module"),
     )
 
 
@@ -84,10 +107,9 @@ def samples_html(rows: Sequence[SampleRow]) -> str:
     tables = []
     for prompt in dict.fromkeys(row.prompt for row in rows):
         answers = [row for row in rows if row.prompt == prompt]
-        shown = answers if len(answers) <= SHOWN_ANSWERS else [
-            answers[0], *answers[1 - SHOWN_ANSWERS :]
-        ]  # fmt: skip
-        lines = "".join(_answer(row) for row in shown)
+        if len(answers) > SHOWN_ANSWERS:
+            answers = [answers[0], *answers[1 - SHOWN_ANSWERS :]]
+        lines = "".join(_answer(row) for row in answers)
         tables.append(f"<div><h3>{escape(prompt)}</h3><table>{lines}</table></div>")
     return f'<div class="rs-samples">{"".join(tables)}</div>'
 

@@ -70,9 +70,9 @@ def to_json(figure: Figure) -> str:
 
 
 def loss_curve(
-    steps: Sequence[int],
+    steps: Sequence[float],
     losses: Sequence[float],
-    eval_steps: Sequence[int] = (),
+    eval_steps: Sequence[float] = (),
     eval_losses: Sequence[float] = (),
 ) -> Figure:
     """Training loss as it came and smoothed, and the evaluation loss, over optimizer steps."""
@@ -210,7 +210,7 @@ def in_the_middle(text: str) -> Figure:
 
 
 def _loss_in_words(
-    steps: Sequence[int], losses: Sequence[float], eval_losses: Sequence[float]
+    steps: Sequence[float], losses: Sequence[float], eval_losses: Sequence[float]
 ) -> str:
     if not len(losses):
         return "No step has been logged yet."

@@ -1,8 +1,8 @@
-"""Form fields made from the spec's own metadata, and a spec document made from the fields.
+"""Form fields made from the spec's own metadata, and a spec document read from the fields.
 
-A field's label, help, bounds, choices and default stand once, in `lora_engine.spec`;
-here they become Gradio components. Nothing is checked here but how text is read: the document
-goes to `spec_from`, which reports everything that is wrong at once, by path.
+A field's label, help, bounds, choices and default stand once, in `lora_engine.spec`; here they
+become Gradio components. This module reads text and checks nothing: the document goes to
+`spec_from`, which reports everything that is wrong at once, by path.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 import gradio as gr
 from annotated_types import Ge, Gt, Le, Lt
+from gradio.blocks import Block
 from gradio.components import Component
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,54 +24,71 @@ from lora_engine.spec import RunSpec
 from pages.shared.wiring import field_id
 
 Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Component)
+Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
 NONE = "none"  # the choice that leaves an optional field empty
 
 
 class SpecForm:
     """The fields of a spec that a page shows, in the order in which they were made.
 
-    Make fields with `field(path)` inside a Blocks; pass `components` as a handler's inputs and
-    read what it received with `document(values)`, or with `read(values)` where it is given by
-    component. root: RunSpec, or a model that adds a section of a page's own to it.
+    Make fields with `field(path)` inside a Blocks. A handler with `inputs` as its inputs receives
+    their values by component, and `document(values)` reads them. root: RunSpec, or a model that
+    adds a section of a page's own to it.
     """
 
     def __init__(self, root: type[RunSpec] = RunSpec) -> None:
         self._root = root
-        self._fields: dict[str, Component] = {}
+        self._fields: dict[str, Field] = {}
 
     @property
     def paths(self) -> list[str]:
         return list(self._fields)
 
     @property
-    def components(self) -> list[Component]:
+    def components(self) -> list[Field]:
         return list(self._fields.values())
 
-    def field(self, path: str, **changes: Any) -> Component:
+    @property
+    def inputs(self) -> set[Component]:
+        """For a handler that reads the form by `document`."""
+        return set(self._fields.values())
+
+    def field(self, path: str, **changes: Any) -> Field:
         """The component for a dotted path of `RunSpec`, such as 'method.rank'.
 
         A number becomes a Number without bounds of its own (Gradio's are told in a toast, and only
         the first), or a Slider where `maximum=` is given, a Literal a Dropdown, a truth value a
         Checkbox, names and patterns a Textbox, or with `choices=` a Dropdown that also takes what
-        is typed. `changes` are handed to the
-        component. Raises KeyError for an unknown path.
+        is typed. `changes` are handed to the component. Raises KeyError for an unknown path.
         """
         component = _component(self._root, path, changes)
         self._fields[path] = component
         return component
 
-    def component(self, path: str) -> Component:
-        """The component made for `path`. Raises KeyError where the form has none."""
-        return self._fields[path]
+    @overload
+    def component(self, path: str) -> Field: ...
 
-    def document(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The spec document in the components' values, for `spec_from`.
+    @overload
+    def component(self, path: str, kind: type[Kind]) -> Kind: ...
+
+    def component(self, path: str, kind: type[Any] = Component) -> Any:
+        """The component made for `path`. Raises KeyError where the form has none, TypeError where
+        it is of another kind."""
+        found = self._fields[path]
+        if not isinstance(found, kind):
+            raise TypeError(f"{path} is a {type(found).__name__}, not a {kind.__name__}")
+        return found
+
+    def document(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """The spec document in the values by component, for `spec_from`.
 
         A section whose deciding choice is 'none' is left out as null. Text that is not what the
         field wants is passed on as it is, so that the spec's own message names it.
         """
         document: dict[str, Any] = {}
-        for path, value in zip(self._fields, values, strict=True):
+        for path, component in self._fields.items():
+            value = values[component]
             *sections, name = path.split(".")
             node: Any = document
             for section in sections:
@@ -81,13 +99,11 @@ class SpecForm:
                 node[name] = _read(value, _info(self._root, path))
         return document
 
-    def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
-        """The spec document in values by component, as a handler with named inputs gets them."""
-        return self.document([values[component] for component in self.components])
-
-    def values(self, spec: RunSpec) -> list[Any]:
-        """The components' values for a spec: the inverse of `document`."""
-        return [_shown(self._root, spec, path) for path in self._fields]
+    def filled(self, spec: RunSpec) -> dict[Block, Any]:
+        """The values by component for a spec: the inverse of `document`."""
+        return {
+            component: _shown(self._root, spec, path) for path, component in self._fields.items()
+        }
 
 
 def number_fields(model: type[BaseModel]) -> list[Component]:
@@ -119,7 +135,8 @@ def numbers_read(model: type[Model], values: Sequence[Any]) -> Model:
 
 def bounds(info: FieldInfo) -> tuple[float | None, float | None]:
     """The lower and the upper bound in a field's metadata, None where there is none."""
-    low = high = None
+    low: Any = None
+    high: Any = None
     for mark in info.metadata:
         if isinstance(mark, (Ge, Gt)):
             low = mark.ge if isinstance(mark, Ge) else mark.gt
@@ -140,7 +157,7 @@ def help_text(info: FieldInfo) -> str:
     )
 
 
-def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Component:
+def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field:
     info = _info(root, path)
     kind, optional = _kind(info.annotation)
     common = {

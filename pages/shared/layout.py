@@ -58,7 +58,7 @@ def folded(title: str, elem_id: str | None = None) -> gr.Accordion:
     some frames later, over what was typed meanwhile. It takes 0 for closed too, and then draws
     them with the page.
     """
-    return gr.Accordion(title, open=0, elem_id=elem_id)
+    return gr.Accordion(title, open=0, elem_id=elem_id)  # type: ignore[arg-type]  # see above
 
 
 def section(title: str, text: str = "") -> gr.HTML:

@@ -94,7 +94,9 @@ def wire(
     Returns Gradio's event, for `.then` and `cancels`.
     """
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
-    keeps_problem = keeps_problem or all(trigger.event_name == "load" for trigger in triggers)
+    keeps_problem = keeps_problem or all(
+        getattr(trigger, "event_name", "") == "load" for trigger in triggers
+    )
     return gr.on(
         triggers=triggers,
         fn=_bounded(handler, outputs, problem, success=gr.skip() if keeps_problem else ""),

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from lora_engine.data import delete_upload, list_uploads, save_upload
 from lora_engine.data.record_files import EXTENSIONS
@@ -17,13 +15,13 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, recipe_spec
 from pages.shared import layout
-from pages.shared.wiring import problem_box, wire
+from pages.shared.wiring import Update, problem_box, wire
 from pages.train.form_fields import dataset_choices
 
 
 @dataclass(frozen=True)
-class Library:
-    """The parts of the section; the question stands hidden until something is to be deleted."""
+class UploadParts:
+    """The parts of the section; the question stays hidden until something is to be deleted."""
 
     upload: gr.UploadButton
     uploads: gr.Dropdown
@@ -35,13 +33,24 @@ class Library:
     problem: gr.HTML
 
 
+@dataclass(frozen=True)
+class DatasetFields:
+    """The form's fields that an upload fills: the dataset, the run's name, and the choice of an
+    example and of columns, which are empty then."""
+
+    source: gr.Dropdown
+    name: gr.Textbox
+    recipe: gr.Radio
+    columns: Sequence[gr.Dropdown]
+
+
 def upload_button() -> gr.UploadButton:
     return gr.UploadButton(
         "Upload a dataset", file_types=list(EXTENSIONS), size="sm", elem_id="upload"
     )
 
 
-def section(engine: Engine, upload: gr.UploadButton) -> Library:
+def lay_out(engine: Engine, upload: gr.UploadButton) -> UploadParts:
     """Lay the section out; `connect` makes it work."""
     with gr.Accordion("Uploaded datasets", open=False, elem_id="library"):
         uploads = gr.Dropdown(
@@ -58,71 +67,59 @@ def section(engine: Engine, upload: gr.UploadButton) -> Library:
                 sure = gr.Button("Delete for good", variant="stop", size="sm")
                 keep = gr.Button("Keep it", size="sm")
         problem = problem_box()
-    return Library(upload, uploads, delete, group, question, sure, keep, problem)
+    return UploadParts(upload, uploads, delete, group, question, sure, keep, problem)
 
 
 def connect(
-    library: Library,
-    engine: Engine,
-    source: gr.Dropdown,
-    columns: Sequence[Component],
-    naming: Sequence[Component],
-    upload_problem: gr.HTML,
+    parts: UploadParts, engine: Engine, fields: DatasetFields, upload_problem: gr.HTML
 ) -> None:
-    """An upload becomes the form's dataset, with no columns named yet.
+    """An upload becomes the form's dataset; one of the library is deleted after a question."""
 
-    naming: the run's name and the choice of an example, which is one no longer.
-    """
-
-    def take_upload(path: str, name: str) -> list[Any]:
+    def take_upload(path: str, run_name: str) -> Update:
         saved = save_upload(Path(path), Path(path).name, engine.settings)
-        return [
-            *no_example(Path(path).name, name),
-            gr.Dropdown(choices=dataset_choices(engine), value=saved.name),
-            gr.Dropdown(choices=_choices(engine), value=saved.name),
-            *[None] * len(columns),
-        ]
+        return {
+            fields.name: run_name_for(Path(path).name, run_name),
+            fields.recipe: None,
+            fields.source: gr.Dropdown(choices=dataset_choices(engine), value=saved.name),
+            parts.uploads: gr.Dropdown(choices=_choices(engine), value=saved.name),
+            **dict.fromkeys(fields.columns),
+        }
 
-    def ask(name: str | None) -> list[Any]:
-        if not name:
+    def ask(dataset: str | None) -> Update:
+        if not dataset:
             raise EngineError("No uploaded dataset is chosen.", "Choose one of the library.")
         words = (
-            f"<p>Delete <strong>{escape(name)}</strong> for good? Runs trained on it keep what "
+            f"<p>Delete <strong>{escape(dataset)}</strong> for good? Runs trained on it keep what "
             "they made, but cannot be resumed.</p>"
         )
-        return [gr.Group(visible=True), words]
+        return {parts.group: gr.Group(visible=True), parts.question: words}
 
-    def keep() -> gr.Group:
-        return gr.Group(visible=False)
+    def keep() -> Update:
+        return {parts.group: gr.Group(visible=False)}
 
-    def delete(name: str | None) -> list[Any]:
-        delete_upload(name or "", engine.settings)
-        return [
-            gr.Group(visible=False),
-            gr.Dropdown(choices=_choices(engine), value=None),
-            gr.Dropdown(choices=dataset_choices(engine)),
-        ]
+    def delete(dataset: str | None) -> Update:
+        delete_upload(dataset or "", engine.settings)
+        return {
+            parts.group: gr.Group(visible=False),
+            parts.uploads: gr.Dropdown(choices=_choices(engine), value=None),
+            fields.source: gr.Dropdown(choices=dataset_choices(engine)),
+        }
 
-    uploaded = [*naming, source, library.uploads, *columns]
-    wire([library.upload.upload], take_upload, [library.upload, naming[0]], uploaded,
-         problem=upload_problem)  # fmt: skip
-    wire(
-        [library.delete.click], ask, [library.uploads], [library.group, library.question],
-        problem=library.problem,
-    )  # fmt: skip
-    wire([library.keep.click, library.uploads.input], keep, [], [library.group],
-         problem=library.problem)  # fmt: skip
-    wire(
-        [library.sure.click], delete, [library.uploads],
-        [library.group, library.uploads, source], problem=library.problem,
-    )  # fmt: skip
+    filled = [fields.name, fields.recipe, fields.source, parts.uploads, *fields.columns]
+    inputs = [parts.upload, fields.name]
+    wire([parts.upload.upload], take_upload, inputs, filled, problem=upload_problem)
+    question, problem = [parts.group, parts.question], parts.problem
+    wire([parts.delete.click], ask, [parts.uploads], question, problem=problem)
+    wire([parts.keep.click, parts.uploads.input], keep, [], [parts.group], problem=problem)
+    outputs = [parts.group, parts.uploads, fields.source]
+    wire([parts.sure.click], delete, [parts.uploads], outputs, problem=problem)
 
 
-def no_example(source: str | None, name: str) -> tuple[str, None]:
-    """The run's name after its dataset where it still has an example's, and no example chosen."""
+def run_name_for(dataset: str | None, name: str) -> str:
+    """The run's name: after its dataset where the name is still an example's."""
     examples = [recipe_spec(recipe).name for recipe in RECIPES]
-    after_dataset = Path((source or "").replace(":", "/")).stem
-    return (after_dataset or name if name in examples else name, None)
+    after_dataset = Path((dataset or "").replace(":", "/")).stem
+    return after_dataset or name if name in examples else name
 
 
 def _choices(engine: Engine) -> list[tuple[str, str]]:

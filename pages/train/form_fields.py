@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import gradio as gr
 
@@ -12,29 +13,46 @@ from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
-from pages.shared.forms import SpecForm
+from pages.shared.forms import Field, SpecForm
 
 NARROW = 220  # pixels under which a field gets a row of its own
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
-SECTIONS = {
-    "The adapter": (
+
+
+@dataclass(frozen=True)
+class Section:
+    """A closed part of the form: the fields of one section of the spec, row by row."""
+
+    title: str
+    name: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+SECTIONS = (
+    Section(
+        "The adapter",
         "method",
-        ("alpha", "dropout", "target_modules"),
-        ("init", "loraplus_lr_ratio", "bias"),
-        ("rank_pattern", "alpha_pattern", "modules_to_save"),
-        ("use_rslora", "use_dora", "lora_bias"),
+        (
+            ("alpha", "dropout", "target_modules"),
+            ("init", "loraplus_lr_ratio", "bias"),
+            ("rank_pattern", "alpha_pattern", "modules_to_save"),
+            ("use_rslora", "use_dora", "lora_bias"),
+        ),
     ),
-    "The steps": (
+    Section(
+        "The steps",
         "optimization",
-        ("batch_size", "gradient_accumulation", "max_length", "max_steps"),
-        ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
-        ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
-        ("eval_every", "save_every", "early_stopping"),
-        ("gradient_checkpointing", "save_best"),
+        (
+            ("batch_size", "gradient_accumulation", "max_length", "max_steps"),
+            ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
+            ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
+            ("eval_every", "save_every", "early_stopping"),
+            ("gradient_checkpointing", "save_best"),
+        ),
     ),
-    "Quantization (QLoRA)": ("quantization", ("bits", "type", "double")),
-    "What is shown meanwhile": ("report", ("samples", "sample_tokens", "report_to")),
-}
+    Section("Quantization (QLoRA)", "quantization", (("bits", "type", "double"),)),
+    Section("What is shown meanwhile", "report", (("samples", "sample_tokens", "report_to"),)),
+)
 
 
 def first_fields(form: SpecForm, engine: Engine) -> None:
@@ -52,10 +70,8 @@ def more_fields(form: SpecForm, engine: Engine) -> None:
     with layout.folded("The method"):
         _row(form, engine, "", ("task", "method.finetuning_type", "seed"))
         _row(form, engine, "method", ("freeze_layers", "galore_every", "galore_scale"))
-    for title in ("The adapter", "The steps"):
-        _section(form, engine, title)
-    for title in ("Quantization (QLoRA)", "What is shown meanwhile"):
-        _section(form, engine, title)
+    for section in SECTIONS:
+        _section(form, engine, section)
 
 
 def data_fields(form: SpecForm) -> list[gr.Dropdown]:
@@ -69,14 +85,11 @@ def data_fields(form: SpecForm) -> list[gr.Dropdown]:
         with gr.Row(elem_classes="rs-fields"):
             form.field("dataset.format", min_width=NARROW)
             form.field("dataset.eval_fraction", min_width=NARROW)
-        columns = []
         for start in range(0, len(COLUMNS), 2):
             with gr.Row(elem_classes="rs-fields"):
-                columns += [
+                for path in COLUMNS[start : start + 2]:
                     form.field(path, choices=[], min_width=160)
-                    for path in COLUMNS[start : start + 2]
-                ]
-    return columns
+    return [form.component(path, gr.Dropdown) for path in COLUMNS]
 
 
 def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
@@ -85,12 +98,11 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
     ]
 
 
-def _section(form: SpecForm, engine: Engine, title: str) -> None:
-    section, *rows = SECTIONS[title]
-    with layout.folded(title):
-        for names in rows:
-            _row(form, engine, section, names)
-        if section == "report":
+def _section(form: SpecForm, engine: Engine, section: Section) -> None:
+    with layout.folded(section.title):
+        for names in section.rows:
+            _row(form, engine, section.name, names)
+        if section.name == "report":
             form.field("report.sample_prompts")
 
 
@@ -105,7 +117,7 @@ def _row(
             _say_reasons(field, reasons.get(path, {}))
 
 
-def _say_reasons(field, reasons: dict[str, str]) -> None:
+def _say_reasons(field: Field, reasons: dict[str, str]) -> None:
     """Add to a field's help which of its choices this machine cannot run, and why."""
     by_reason: dict[str, list[str]] = {}
     for choice, reason in reasons.items():

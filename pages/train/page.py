@@ -5,10 +5,12 @@ Knows which event does what; the fields are `form_fields`', the uploads `dataset
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
@@ -17,8 +19,9 @@ from lora_engine.spec import RECIPES, recipe_spec, spec_from
 from pages import RUNS, TRAIN
 from pages.shared import layout
 from pages.shared.forms import SpecForm
+from pages.shared.static_files import event_js
 from pages.shared.train_link import spec_in_address
-from pages.shared.wiring import expose, problem_box, wire
+from pages.shared.wiring import Update, expose, problem_box, wire
 from pages.train import dataset_uploads, form_fields, rows_view
 
 HELP = r"""
@@ -40,122 +43,175 @@ hub id such as `org/name`, which is then downloaded.
 """
 
 
+@dataclass(frozen=True)
+class TrainPage:
+    """The page's components; `run_address` is hidden and leads to the run that was started."""
+
+    form: SpecForm
+    recipe: gr.Radio
+    start: gr.Button
+    problem: gr.HTML
+    columns: Sequence[gr.Dropdown]
+    uploads: dataset_uploads.UploadParts
+    show_rows: gr.Button
+    rows: gr.HTML
+    rows_problem: gr.HTML
+    run_address: gr.Textbox
+
+
 def build(engine: Engine) -> gr.Blocks:
-    form = SpecForm()
     with layout.shell(TRAIN) as blocks:
-        with gr.Row(elem_classes="rs-actions"):
-            recipe = gr.Radio(
-                [(title, name) for name, title in RECIPES.items()],
-                value=next(iter(RECIPES)),
-                label="Start from an example",
-                elem_id="recipe",
-                scale=3,
-            )
-            # Live once the form shows what the address asks for, or has said why it cannot.
-            start = gr.Button(
-                "Start training", variant="primary", scale=1, elem_id="start", interactive=False
-            )
-        problem = problem_box()
-        with gr.Row():
-            with gr.Column(scale=1, min_width=320):
-                form_fields.first_fields(form, engine)
-                columns = form_fields.data_fields(form)
-                with gr.Row():
-                    upload = dataset_uploads.upload_button()
-                library = dataset_uploads.section(engine, upload)
-            with gr.Column(scale=1, min_width=320):
-                layout.section(
-                    "The rows as the model sees them",
-                    "The loss counts the marked tokens and no others.",
-                )
-                show_rows = gr.Button("Show again", size="sm", elem_id="preview")
-                rows_problem = problem_box()
-                rows = gr.HTML("Reading the rows…", elem_id="rows")
-        form_fields.more_fields(form, engine)
-        layout.how_this_works(HELP)
-        address = gr.Textbox(visible=False)
-        _wire_starting(engine, form, start, address, problem)
-        _wire_filling(engine, blocks, form, recipe, start, problem)
-        _wire_rows(engine, blocks, form, show_rows, rows, columns, rows_problem)
-        source = form.component("dataset.source")
-        naming = [form.component("name"), recipe]
-        dataset_uploads.connect(library, engine, source, columns, naming, rows_problem)
-        wire([source.input], dataset_uploads.no_example, [source, naming[0]], naming,
-             problem=problem_box())  # fmt: skip
+        page = _lay_out(engine)
+        _wire_start(page, engine)
+        _wire_filling(page, engine, blocks)
+        _wire_rows(page, engine, blocks)
+        _wire_dataset(page, engine)
         expose(_submit_endpoint(engine), api_name="submit")
     return blocks
 
 
-def _wire_starting(
-    engine: Engine, form: SpecForm, start: gr.Button, address: gr.Textbox, problem: gr.HTML
-) -> None:
-    def submit(*values: Any) -> str:
-        run = engine.runs.submit(spec_from(form.document(values)))
-        return layout.link(RUNS, run=run.id)
-
-    started = wire([start.click], submit, form.components, [address], problem=problem)
-    started.then(fn=None, inputs=[address], js=_GO, api_visibility="private")
-
-
-def _wire_filling(
-    engine: Engine, blocks: gr.Blocks, form: SpecForm, recipe: gr.Radio, start: gr.Button,
-    problem: gr.HTML,
-) -> None:  # fmt: skip
-    def fill(name: str) -> list[Any]:
-        return form.values(recipe_spec(name))
-
-    def open_page(request: gr.Request) -> list[Any]:
-        return form.values(spec_in_address(engine, request))
-
-    def enable() -> gr.Button:
-        return gr.Button(interactive=True)
-
-    wire([recipe.input], fill, [recipe], form.components, problem=problem)
-    opened = wire([blocks.load], open_page, [], form.components, problem=problem)
-    opened.then(enable, outputs=[start], api_visibility="private")
-
-
-def _wire_rows(
-    engine: Engine, blocks: gr.Blocks, form: SpecForm, show_rows: gr.Button, rows: gr.HTML,
-    columns: Sequence[gr.Dropdown], problem: gr.HTML,
-) -> None:  # fmt: skip
-    """The viewer follows the base, the dataset, its format and columns, and the longest row."""
-
-    def show(*values: Any) -> str:
-        spec = spec_from(form.document(values))
-        return rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))
-
-    def open_rows(request: gr.Request) -> str:
-        return rows_view.as_html(
-            engine.datasets.preview(spec_in_address(engine, request), rows_view.ROWS)
+def _lay_out(engine: Engine) -> TrainPage:
+    form = SpecForm()
+    with gr.Row(elem_classes="rs-actions"):
+        recipe = gr.Radio(
+            [(title, name) for name, title in RECIPES.items()],
+            value=next(iter(RECIPES)),
+            label="Start from an example",
+            elem_id="recipe",
+            scale=3,
         )
+        # Live once the form shows what the address asks for, or has said why it cannot.
+        start = gr.Button(
+            "Start training", variant="primary", scale=1, elem_id="start", interactive=False
+        )
+    problem = problem_box()
+    with gr.Row():
+        with gr.Column(scale=1, min_width=320):
+            form_fields.first_fields(form, engine)
+            columns = form_fields.data_fields(form)
+            with gr.Row():
+                upload = dataset_uploads.upload_button()
+            uploads = dataset_uploads.lay_out(engine, upload)
+        with gr.Column(scale=1, min_width=320):
+            layout.section(
+                "The rows as the model sees them",
+                "The loss counts the marked tokens and no others.",
+            )
+            show_rows = gr.Button("Show again", size="sm", elem_id="preview")
+            rows_problem = problem_box()
+            rows = gr.HTML("Reading the rows…", elem_id="rows")
+    form_fields.more_fields(form, engine)
+    layout.how_this_works(HELP)
+    run_address = gr.Textbox(visible=False)
+    return TrainPage(
+        form=form,
+        recipe=recipe,
+        start=start,
+        problem=problem,
+        columns=columns,
+        uploads=uploads,
+        show_rows=show_rows,
+        rows=rows,
+        rows_problem=rows_problem,
+        run_address=run_address,
+    )
 
-    def offer_columns(name: str) -> list[gr.Dropdown]:
+
+def _wire_start(page: TrainPage, engine: Engine) -> None:
+    form = page.form
+
+    def submit(values: Mapping[Component, Any]) -> Update:
+        run = engine.runs.submit(spec_from(form.document(values)))
+        return {page.run_address: layout.link(RUNS, run=run.id)}
+
+    clicked, inputs = [page.start.click], form.inputs
+    started = wire(clicked, submit, inputs, [page.run_address], problem=page.problem)
+    started.then(
+        fn=None,
+        inputs=[page.run_address],
+        js=event_js("shared/address.js", "go"),
+        api_visibility="private",
+    )
+
+
+def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
+    """The form shows what the address asks for, and then the example that is chosen."""
+    form, problem = page.form, page.problem
+
+    def fill(recipe: str) -> Update:
+        return form.filled(recipe_spec(recipe))
+
+    def open_page(request: gr.Request) -> Update:
+        return form.filled(spec_in_address(engine, request))
+
+    def enable() -> Update:
+        return {page.start: gr.Button(interactive=True)}
+
+    wire([page.recipe.input], fill, [page.recipe], form.components, problem=problem)
+    opened = wire([blocks.load], open_page, [], form.components, problem=problem)
+    opened.then(enable, outputs=[page.start], api_visibility="private")
+
+
+def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
+    """The viewer follows the base, the dataset, its format and columns, and the longest row."""
+    form = page.form
+
+    def show(values: Mapping[Component, Any]) -> Update:
+        spec = spec_from(form.document(values))
+        return {page.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
+
+    def open_rows(request: gr.Request) -> Update:
+        spec = spec_in_address(engine, request)
+        return {page.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
+
+    changes = [
+        page.show_rows.click,
+        form.component("dataset.source").change,
+        form.component("dataset.format").input,
+        form.component("base_model").input,
+        form.component("optimization.max_length", gr.Number).submit,
+        *(column.input for column in page.columns),
+    ]
+    wire(
+        changes,
+        show,
+        form.inputs,
+        [page.rows],
+        problem=page.rows_problem,
+        show_progress="minimal",
+        trigger_mode="always_last",
+    )
+    wire([blocks.load], open_rows, [], [page.rows], problem=page.rows_problem)
+
+
+def _wire_dataset(page: TrainPage, engine: Engine) -> None:
+    """Another dataset has other columns, and is no example any more."""
+    source = page.form.component("dataset.source", gr.Dropdown)
+    name = page.form.component("name", gr.Textbox)
+    columns = page.columns
+
+    def offer_columns(dataset: str) -> Update:
         try:
-            found = dataset_columns(name, engine.settings)
+            found = dataset_columns(dataset, engine.settings)
         except EngineError:  # the viewer says what is wrong with the dataset
             found = ()
-        return [gr.Dropdown(choices=list(found)) for _ in columns]
+        return {column: gr.Dropdown(choices=list(found)) for column in columns}
 
-    def forget_columns() -> list[None]:
-        return [None for _ in columns]
+    def forget_columns() -> Update:
+        return dict.fromkeys(columns)
 
-    source, format = form.component("dataset.source"), form.component("dataset.format")
-    base, longest = form.component("base_model"), form.component("optimization.max_length")
-    changes = [source.change, *(part.input for part in (base, format, *columns)), longest.submit]
-    wire(
-        [show_rows.click, *changes], show, form.components, [rows],
-        problem=problem, show_progress="minimal", trigger_mode="always_last",
-    )  # fmt: skip
-    wire([blocks.load], open_rows, [], [rows], problem=problem)
+    def leave_example(dataset: str | None, run_name: str) -> Update:
+        return {name: dataset_uploads.run_name_for(dataset, run_name), page.recipe: None}
+
     wire([source.change], offer_columns, [source], columns, problem=problem_box())
     wire([source.input], forget_columns, [], columns, problem=problem_box())
+    outputs = [name, page.recipe]
+    wire([source.input], leave_example, [source, name], outputs, problem=problem_box())
+    fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns)
+    dataset_uploads.connect(page.uploads, engine, fields, page.rows_problem)
 
 
-_GO = "(address) => { if (address) window.location.assign(address); return []; }"
-
-
-def _submit_endpoint(engine: Engine):
+def _submit_endpoint(engine: Engine) -> Callable[[dict], dict]:
     def submit(spec: dict) -> dict:
         """Queue a run from a spec document; answers with its id and state."""
         run = engine.runs.submit(spec_from(spec))

@@ -47,8 +47,8 @@ def form() -> SpecForm:
 
 
 def _changed(form: SpecForm, changes: dict[str, Any]) -> dict[str, Any]:
-    values = dict(zip(PATHS, form.values(RunSpec()), strict=True)) | changes
-    return form.document(list(values.values()))
+    changed = {form.component(path): value for path, value in changes.items()}
+    return form.document({**form.filled(RunSpec()), **changed})
 
 
 def test_a_field_has_the_specs_label_help_bounds_and_default(form: SpecForm) -> None:
@@ -104,8 +104,8 @@ def test_the_values_of_a_spec_read_back_as_that_spec(form: SpecForm) -> None:
     }
     spec = spec_from(document)
 
-    assert spec_from(form.document(form.values(spec))) == spec
-    assert spec_from(form.document(form.values(RunSpec()))) == RunSpec()
+    assert spec_from(form.document(form.filled(spec))) == spec
+    assert spec_from(form.document(form.filled(RunSpec()))) == RunSpec()
 
 
 def test_no_bits_means_no_quantization(form: SpecForm) -> None:
@@ -165,9 +165,9 @@ def test_prompts_are_one_a_line_and_a_list_of_choices_is_ticked(form: SpecForm) 
         "sample_prompts": ["Hello, you", "Why?"],
         "report_to": ["wandb"],
     }
-    shown = dict(zip(PATHS, form.values(spec_from(document)), strict=True))
-    assert shown["report.sample_prompts"] == "Hello, you\nWhy?"
-    assert shown["report.report_to"] == ["wandb"]
+    shown = form.filled(spec_from(document))
+    assert shown[form.component("report.sample_prompts")] == "Hello, you\nWhy?"
+    assert shown[form.component("report.report_to")] == ["wandb"]
     assert form.component("report.report_to").multiselect
 
 

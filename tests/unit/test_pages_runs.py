@@ -28,7 +28,9 @@ from lora_engine.runs.stall_detection import Stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import spec_from
-from pages.runs import curves, run_figures, run_summary, run_table, samples_and_updates, view
+from pages.runs import curves, run_figures, run_summary, run_table, samples_and_updates
+from pages.runs.content import Content, content_of
+from pages.runs.selection import Selection
 from pages.shared import live
 from pages.shared.no_adapter import no_adapter_html
 from pages.shared.train_link import spec_in_address
@@ -82,31 +84,31 @@ def add(engine, settings):
     return make
 
 
-def asked(run_id="", ticked="", find="", states=(), columns=run_table.DEFAULT, axis="steps"):
-    return view.Asked(run_id, ticked, find, states, columns, axis)
+def shown(engine: Engine, run_id: str = "", **selected) -> Content:
+    """What the page shows for a selection."""
+    return content_of(engine, Selection(run_id, **selected))
 
 
-def plot(values: tuple, key: str | None = None) -> dict:
-    """The figure of the loss, or of the measure of that key."""
-    keys = [None, *(what.key for what in run_figures.MEASURES)]
-    return json.loads(values[2 + keys.index(key)])
+def plot(content: Content, key: str = "loss") -> dict:
+    """The figure of the measure of that key."""
+    return json.loads(content.plots[key])
 
 
-def table(values: tuple) -> dict:
-    return json.loads(values[4 + len(run_figures.MEASURES)])
+def table(content: Content) -> dict:
+    return json.loads(content.table)
 
 
 def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(engine, add):
     for name in "abc":
         add(name)
-    values = view.page(engine, asked("b", ticked="a,gone,a,c"))
-    for key in (None, *(what.key for what in run_figures.MEASURES if not what.rare)):
+    values = shown(engine, "b", others=("a", "gone", "a", "c"))
+    for key in ("loss", *(what.key for what in run_figures.MEASURES if not what.rare)):
         figure = plot(values, key)
         go.Figure(_coloured(figure))
         assert figure["layout"]["meta"]["description"].endswith(".")
         assert figure["layout"]["uirevision"]
-    shown = [trace["name"] for trace in plot(values)["data"] if trace.get("showlegend", True)]
-    assert shown == ["b", "a", "c"]
+    named = [trace["name"] for trace in plot(values)["data"] if trace.get("showlegend", True)]
+    assert named == ["b", "a", "c"]
     assert plot(values)["data"][0]["y"][:2] == [3.0, 1.5]
     assert [trace["name"] for trace in plot(values, "learning_rate")["data"]] == ["b", "a", "c"]
     assert plot(values, "memory_gib")["data"][0]["y"] == [1.0] * 12
@@ -115,7 +117,7 @@ def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(e
 def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
     add("classifier", scored=True)
     add("model")
-    values = view.page(engine, asked("classifier", ticked="model"))
+    values = shown(engine, "classifier", others=("model",))
     keys = [what.key for what in run_figures.MEASURES]
     assert keys[:3] == ["eval_loss", "eval_accuracy", "eval_f1"]
     for key, scores in (("eval_accuracy", [0.25, 0.5, 0.75]), ("eval_f1", [0.2, 0.4, 0.6])):
@@ -124,14 +126,14 @@ def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(
         assert (drawn["x"], drawn["y"]) == ([4, 8, 12], scores)
         assert other["y"] == []
         assert plot(values, key)["layout"]["yaxis"]["range"] == [0, 1.02]
-    values = view.page(engine, asked("model"))
-    assert [values[3 + keys.index(key)] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
+    values = shown(engine, "model")
+    assert [values.plots[key] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
 
 
 @pytest.mark.parametrize(("axis", "last"), [("steps", 12), ("tokens", 1200), ("time", 24.0)])
 def test_the_axis_is_steps_tokens_or_time(engine, add, axis, last):
     add("a")
-    values = view.page(engine, asked("a", axis=axis))
+    values = shown(engine, "a", axis=axis)
     assert plot(values)["data"][0]["x"][-1] == last
     assert plot(values)["layout"]["xaxis"]["title"]["text"] == run_figures.AXES[axis]
 
@@ -139,12 +141,12 @@ def test_the_axis_is_steps_tokens_or_time(engine, add, axis, last):
 def test_at_most_eight_runs_are_drawn_and_equal_names_told_apart(engine, add):
     for number in range(10):
         add(f"run-{number:04}", name="same")
-    ticked = ",".join(f"run-{number:04}" for number in range(10))
-    drawn = plot(view.page(engine, asked("run-0009", ticked=ticked)), "eval_loss")["data"]
-    assert len(drawn) == curves.MOST
-    assert len({trace["name"] for trace in drawn}) == curves.MOST
+    others = tuple(f"run-{number:04}" for number in range(10))
+    drawn = plot(shown(engine, "run-0009", others=others), "eval_loss")["data"]
+    assert len(drawn) == curves.MOST_RUNS
+    assert len({trace["name"] for trace in drawn}) == curves.MOST_RUNS
     looks = {(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn}
-    assert len(looks) == curves.MOST
+    assert len(looks) == curves.MOST_RUNS
 
 
 def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engine, add):
@@ -154,13 +156,13 @@ def test_the_table_has_every_field_of_the_spec_and_finds_by_words_and_state(engi
     keys = [key for _, key in run_table.choices()]
     assert {"method.rank", "optimization.max_steps", "quantization.bits", "dataset.source",
             "seed", "peak_memory_bytes", "device", "note"} <= set(keys)  # fmt: skip
-    every = table(view.page(engine, asked("a", columns=keys)))
+    every = table(shown(engine, "a", columns=keys))
     assert [len(row["raw"]) for row in every["rows"]] == [len(keys) + 1] * 2
     rank = 1 + keys.index("method.rank")
     assert sorted(row["raw"][rank] for row in every["rows"]) == [4, 8]
 
     def found(**more) -> list[str]:
-        return [row["raw"][0] for row in table(view.page(engine, asked("a", **more)))["rows"]]
+        return [row["raw"][0] for row in table(shown(engine, "a", **more))["rows"]]
 
     assert found() == ["b", "a"]
     assert found(find="SWEEP note") == ["b"]
@@ -197,7 +199,7 @@ def test_every_state_shows_what_can_be_done(engine, add):
     assert "Compare with the base" in texts[RunState.FINISHED]
     assert "killed" in texts[RunState.INTERRUPTED]
     assert "saving a checkpoint" in texts[RunState.PAUSING]
-    assert view.page(engine, asked())[0]
+    assert shown(engine).fingerprint
 
 
 def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
@@ -277,7 +279,7 @@ def test_want_of_memory_shows_the_figures_and_the_nearest_change_as_a_button(eng
 
 def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engine, add):
     run_id = add("a")
-    assert "No sample answers" in samples_and_updates.values(engine, run_id)[1]
+    assert "No sample answers" in samples_and_updates.reports_of(engine, run_id).samples
     path = engine.runs.directory(run_id).path
     for step in range(0, 100, 10):
         append_rows(
@@ -288,16 +290,16 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
             name="model.layers.0.q_proj", frobenius_norm=step / 10, effective_rank=2.0
         )
         append_rows(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
-    mark, samples, norms, ranks = samples_and_updates.values(engine, run_id)
-    assert mark != samples_and_updates.mark_of(engine, "")
-    assert "<img" not in samples
-    assert samples.count("<tr>") == samples_and_updates.SHOWN_ANSWERS
-    assert "before" in samples
-    assert "step 90" in samples
-    for figure in (norms, ranks):
+    found = samples_and_updates.reports_of(engine, run_id)
+    assert found.fingerprint != samples_and_updates.fingerprint_of(engine, "")
+    assert "<img" not in found.samples
+    assert found.samples.count("<tr>") == samples_and_updates.SHOWN_ANSWERS
+    assert "before" in found.samples
+    assert "step 90" in found.samples
+    for figure in (found.norms, found.ranks):
         go.Figure(_coloured(json.loads(figure)))
-    assert json.loads(norms)["data"][0]["y"] == ["0.q_proj"]
-    assert json.loads(norms)["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
+    assert json.loads(found.norms)["data"][0]["y"] == ["0.q_proj"]
+    assert json.loads(found.norms)["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
 
 
 def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
@@ -306,14 +308,9 @@ def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
     assert engine.runs.move_in_queue("c", -1) == ["a", "c", "b"]
     assert engine.runs.move_in_queue("c", -5) == ["c", "a", "b"]
     assert engine.runs.move_in_queue("c", 1) == ["a", "c", "b"]
-    shown = view.page(engine, asked("c"))
-    names = ("pause", "resume", "cancel", "earlier", "later", "delete")
-    visible = dict(zip(names, (button.visible for button in shown[-6:]), strict=True))
-    assert visible == {
-        "pause": True, "resume": False, "cancel": True, "earlier": True, "later": True,
-        "delete": False,
-    }  # fmt: skip
-    assert "One other run waits before it" in shown[1]
+    content = shown(engine, "c")
+    assert content.actions == {"pause", "cancel", "earlier", "later"}
+    assert "One other run waits before it" in content.heading
     engine.runs.cancel("a")
     assert engine.runs.move_in_queue("a", 1) == ["c", "b"]
 
@@ -336,8 +333,8 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
     assert "<dt>Accuracy</dt><dd>0.875</dd>" in facts
     assert "<dt>F1</dt><dd>0.750</dd>" in facts
     assert "Accuracy" not in run_summary.facts(engine, engine.runs.get("plain"))
-    shown = table(view.page(engine, asked(columns=("eval_accuracy", "eval_f1"))))
-    assert {row["raw"][0]: row["raw"][1:] for row in shown["rows"]} == {
+    rows = table(shown(engine, columns=("eval_accuracy", "eval_f1")))["rows"]
+    assert {row["raw"][0]: row["raw"][1:] for row in rows} == {
         "classifier": [0.875, 0.75], "plain": [None, None],
     }  # fmt: skip
 

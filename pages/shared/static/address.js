@@ -11,3 +11,9 @@ export function remember(names, ...values) {
 	history.replaceState(history.state, "", url);
 	return [];
 }
+
+/* Open another page of this server; an empty address stays here. */
+export function go(address) {
+	if (address) window.location.assign(address);
+	return [];
+}
