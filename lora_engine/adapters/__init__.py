@@ -1,8 +1,41 @@
 """Adapters on disk: list, find, describe and check them before anything loads them.
 
-config.py    adapter_config.json, read as untrusted input
-library.py   which adapters are known here, and what a name means
-check.py     is an adapter whole, finite and made for this base model
+config       adapter_config.json and provenance.json, read as untrusted input
+library      which adapters are known here, and what a name means
+check        is an adapter whole, finite and made for this base model
 
 This package loads no model; `lora_engine.compare` does.
 """
+
+from lora_engine.adapters.check import AdapterCheck, check_adapter
+from lora_engine.adapters.config import (
+    AdapterConfig,
+    read_adapter_config,
+    read_applicable_config,
+    read_provenance,
+)
+from lora_engine.adapters.library import (
+    AdapterLibrary,
+    AdapterSummary,
+    UnreadableAdapter,
+    describe_adapter,
+    list_adapters,
+    list_unreadable_adapters,
+    resolve_adapter,
+)
+
+__all__ = [
+    "AdapterCheck",
+    "AdapterConfig",
+    "AdapterLibrary",
+    "AdapterSummary",
+    "UnreadableAdapter",
+    "check_adapter",
+    "describe_adapter",
+    "list_adapters",
+    "list_unreadable_adapters",
+    "read_adapter_config",
+    "read_applicable_config",
+    "read_provenance",
+    "resolve_adapter",
+]

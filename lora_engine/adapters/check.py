@@ -1,8 +1,8 @@
-"""Is an adapter whole, finite and made for this base model? Asked before anything loads it.
+"""Is an adapter whole, finite and made for this base model? Checked before anything loads it.
 
-PEFT loads half an adapter with a warning and an adapter on the wrong base without one. Here the
-keys are complete, the shapes agree with the rank and with the base's weights (from its headers),
-every value is finite, and the fingerprint in provenance.json is the base's.
+PEFT loads half an adapter with a warning and an adapter on the wrong base without one. This module
+refuses missing keys, shapes that do not fit the rank or the base's weights (from their headers),
+values that are not finite, and a fingerprint in provenance.json that is not the base's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 class AdapterCheck:
     """An adapter that passed. `warnings` are for the person.
 
-    sha256 is over the configuration and the weights: what the adapter computes, whole.
+    sha256 is over the configuration and the weights: all that decides what the adapter computes.
     """
 
     path: Path
@@ -95,7 +95,8 @@ def _content_hash(folder: Path) -> str:
 def _check_factors(
     path: Path, entries: Mapping[str, TensorEntry], config: AdapterConfig
 ) -> dict[str, tuple[int, int]]:
-    """Module name to (out_features, in_features), once every pair of factors is whole."""
+    """Module name to (out_features, in_features). Raises EngineError for a factor that is missing,
+    has the wrong shape, or does not belong to LoRA."""
     factors: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, entry in entries.items():
         if entry.dtype not in FLOAT_DTYPES:

@@ -1,9 +1,9 @@
 """adapter_config.json, read as untrusted input: what an adapter's factors mean.
 
-LoRA only (with rsLoRA, DoRA, rank and alpha patterns, modules trained whole); every number is
+Reads LoRA only (with rsLoRA, DoRA, rank and alpha patterns, modules trained whole); every number is
 bounded and modules are given by name, never by a pattern. What the file names (a base model, a
-class, a path) is kept as a word to show and never opened or imported. This module knows nothing
-of the weights beside the file.
+class, a path) is text to show; nothing opens or imports it. This module knows nothing of the
+weights beside the file.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ NOT_APPLIED = (
 )
 """Fields that leave the factors as they are and change how a model uses them."""
 
-BASE_CHANGING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Starts that rewrite the base weight while PEFT injects the adapter."""
+BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initializations that rewrite the base weight while PEFT injects the adapter."""
 
 
 class AdapterConfig(BaseModel):
@@ -88,7 +88,7 @@ class AdapterConfig(BaseModel):
     base_model_name_or_path: str | None = Field(None, max_length=4096)
 
     @property
-    def start(self) -> str:
+    def initialization(self) -> str:
         """How the factors were initialised, in small letters."""
         return str(self.init_lora_weights).lower()
 
@@ -102,7 +102,7 @@ class AdapterConfig(BaseModel):
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
     def switched_on(self, names: tuple[str, ...]) -> list[str]:
-        """Those of the fields that we do not know which the file sets to something."""
+        """Those of the fields named that the file sets and this class does not declare."""
         return [name for name in names if (self.model_extra or {}).get(name)]
 
     def to_peft(self):
@@ -153,7 +153,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def read_applicable_config(folder: Path) -> AdapterConfig:
-    """The same, for an adapter to be applied to a base model that others share.
+    """As `read_adapter_config`, for an adapter to be applied to a base model that others share.
 
     Raises EngineError too where that would change the base, or where the adapter needs more of
     PEFT than its factors.
@@ -161,10 +161,10 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
     path, config = folder / CONFIG_FILE, read_adapter_config(folder)
     if used := config.switched_on(NOT_APPLIED):
         raise EngineError(f"{path} uses {', '.join(used)}, which Rankscope cannot apply.", REMEDY)
-    if config.start.startswith(BASE_CHANGING_STARTS):
+    if config.initialization.startswith(BASE_CHANGING_INITS):
         raise EngineError(
-            f"{path} was started with {config.start!r}, which changes the base weights, so it does "
-            "not belong to the unchanged base.",
+            f"{path} was initialised with {config.initialization!r}, which changes the base "
+            "weights, so it does not belong to the unchanged base.",
             "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
         )
     problems = []

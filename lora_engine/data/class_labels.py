@@ -1,8 +1,8 @@
 """Rows to classify: their classes, and their tokens with a class for the row or for each word.
 
-The classes are those of the rows, in the order of their names (of their numbers where all are
-whole numbers). A row that is too long keeps its beginning; words behind the limit lose their tag.
-This module knows nothing of models.
+The classes are those in the rows, ordered by name, or by value where all are whole numbers. A row
+that is too long keeps its beginning; words beyond the limit lose their tag. This module knows
+nothing of models.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class EncodedRow:
 def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[EncodedRow]:
     """Every row's tokens with their characters and supervised flags, nothing cut off.
 
-    Made in batches as they are asked for: a token's characters cost far more memory than it.
+    Encoded in batches as the caller asks for them: a token's characters need far more memory than
+    the token.
     Raises EngineError where a template fails on a row, and for a tokenizer without offsets.
     """
     if not tokenizer.is_fast:
@@ -107,7 +108,10 @@ def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
 def _flags(
     offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[bool, ...]:
-    """True for the tokens that reach into a span of characters; never for the first token."""
+    """True for the tokens that reach into a span of characters; never for the first token.
+
+    offsets: (start, end) of each token, in order, so both ends can be searched by bisection.
+    """
     flags = [False] * len(offsets)
     starts = [start for start, _ in offsets]
     ends = [end for _, end in offsets]

@@ -1,4 +1,4 @@
-"""Which characters of a rendered conversation the loss is on: the assistant's turns, all of them.
+"""Which characters of a rendered conversation the loss is on: all of the assistant's turns.
 
 Templates rarely mark the answers, so they are found from the rendering itself:
 
@@ -178,7 +178,7 @@ def _text_end(
 
 
 def _next_piece(text: str, cursor: int, after: tuple[str, ...], is_last: bool) -> int | None:
-    """Where an answer ends that the template rewrote (a thought moved or dropped)."""
+    """Where an answer ends that the template changed (it moved or dropped a thought)."""
     if is_last:
         end = len(text) - len(after[0])
         return end if end >= cursor and text.endswith(after[0]) else None

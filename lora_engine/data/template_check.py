@@ -1,4 +1,4 @@
-"""Would the model's chat template take these rows? Asked before a run, without a tokenizer.
+"""Would the model's chat template take these rows? Checked before a run, without a tokenizer.
 
 Renders one row of each order of roles with the template in the model's folder, in the bounded child
 process. Where the folder's files do not tell the template, the worker finds out later.

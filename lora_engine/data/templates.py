@@ -56,7 +56,7 @@ class ChatTemplate:
 
 @dataclass(frozen=True)
 class Conversation:
-    """What one rendering is asked for; `row` is the number of the row, for errors."""
+    """One conversation to render; `row` is the number of its row, for errors."""
 
     row: int
     messages: tuple[Message, ...]

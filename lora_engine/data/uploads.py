@@ -60,7 +60,7 @@ def list_uploads(settings: Settings) -> list[DatasetSummary]:
 
 
 def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
-    """Copy a file into the library once it is read and found right.
+    """Check a file by reading it, then copy it into the library.
 
     name: what the person's file was called; only its letters, digits, dots and dashes are used.
     A file whose columns fit no format is kept too: the spec names them.
@@ -119,7 +119,10 @@ def _refuse_size(size: int, name: str, settings: Settings) -> None:
 
 
 def _rows_and_format(path: Path, name: str) -> tuple[int, str]:
-    """What is in a file. Raises EngineError where no mapping of columns could read it."""
+    """The number of rows and the format of a file.
+
+    Raises EngineError where no mapping of columns could read it.
+    """
     try:
         dataset = load_file(path, "auto", name)
     except UnknownFormat:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from lora_engine.adapters.config import (
-    BASE_CHANGING_STARTS,
+    BASE_CHANGING_INITS,
     WEIGHTS_FILE,
     AdapterConfig,
     read_adapter_config,
@@ -245,12 +245,12 @@ def _vector(
 def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
     """What a person must know to read the numbers of these factors rightly."""
     notes = []
-    if config.start.startswith(BASE_CHANGING_STARTS):
+    if config.initialization.startswith(BASE_CHANGING_INITS):
         notes.append(
-            f"Initialised by {config.start}: the factors hold a part of the base weight from the "
-            "start, so they are not the training's update alone."
+            f"Initialised by {config.initialization}: the factors hold a part of the base weight "
+            "from the start, so they are not the training's update alone."
         )
-    if config.start.startswith("orthogonal"):
+    if config.initialization.startswith("orthogonal"):
         notes.append(
             "Initialised as orthogonal: B A is not zero at the start, so the factors are not the "
             "training's update alone."

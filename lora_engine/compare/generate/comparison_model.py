@@ -1,8 +1,8 @@
 """Named columns over one shared base model: answers for all columns from one batch, streamed.
 
-A column is the base or an adapter, at some strength. Generation goes in slices of about 60 ms;
-between slices nothing is held, so other callers are served, a stopped or forgotten answer costs
-nothing, and the caller sees all columns move together.
+A column is the base or an adapter, at some strength. Generation runs in slices of about 60 ms and
+holds no lock between them: other callers get their turn, an answer that nobody reads any more costs
+nothing, and the caller sees all columns grow together.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lora_engine.data import Message
 
 BASE_COLUMN = "base"
-SLICE_S = 0.06
+SLICE_S = 0.06  # long enough to cost little, short enough to look smooth
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class ComparisonModel:
         return check
 
     def warnings(self) -> list[str]:
-        """What a person should know about these adapters on this base, said aloud."""
-        mismatches = (f"{name} {said}" for name, said in self.template_mismatches().items())
+        """Sentences for the person: what could not be checked, and mismatched chat templates."""
+        mismatches = (f"{name} {what}" for name, what in self.template_mismatches().items())
         return [*self.notes(), *mismatches]
 
     def notes(self) -> list[str]:
@@ -92,9 +92,9 @@ class ComparisonModel:
         return [note for column in self.columns for note in self._notes_of(column)]
 
     def template_mismatches(self) -> dict[str, str]:
-        """What is wrong, by column, with adapters trained with another chat template.
+        """By column, a sentence about an adapter that was trained with another chat template.
 
-        A sentence to stand behind the column's name.
+        The sentence follows the column's name.
         """
         ours = self.shared.template_hash
         trained_with = {column: self.trained_template(column) for column in self.columns}

@@ -17,13 +17,14 @@ from lora_engine.chat_template import UnreadableTemplate, template_hash, templat
 
 @dataclass(frozen=True)
 class AdapterMismatches:
-    """Sentences to stand behind a column's name. Each adapter is in one of the two at most."""
+    """Sentences by column, to follow the column's name. An adapter is in one of the two at most."""
 
     other_base: dict[str, str]
     other_template: dict[str, str]
 
     @property
     def all(self) -> dict[str, str]:
+        """Both kinds, by column."""
         return {**self.other_base, **self.other_template}
 
 
@@ -52,7 +53,7 @@ def find_mismatches(base: BaseModel, adapters: Mapping[str, Path]) -> AdapterMis
 
 
 def template_mismatch(theirs: str, ours: str) -> str:
-    """What to say behind the name of an adapter whose template has another hash."""
+    """The sentence that follows the name of an adapter whose template has another hash."""
     return (
         f"was trained with another chat template ({theirs[:64]}) than this base model has "
         f"({ours}): it reads the questions otherwise than in training."

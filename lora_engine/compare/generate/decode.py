@@ -1,8 +1,9 @@
-"""The decode loop: one batch of rows, one token a row and step, over a growing cache.
+"""The decode loop: a batch of rows gets one token a row in each step, over a growing cache.
 
-Rows are padded on the left; positions count real tokens only. A row that has ended leaves the
-batch, so the rest go on faster. The loop knows token ids and logits, no text and no adapters:
-`forward` is told which rows are still there and applies what belongs to them.
+Rows are padded on the left, so that the newest position of every row is the last column; positions
+count real tokens only. A row that has ended leaves the batch, which makes the rest faster. The loop
+knows token ids and logits, no text and no adapters: its caller puts the adapters of the rows that
+are left in place.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-PREFILL_CHUNK = 512
+PREFILL_CHUNK = 512  # positions read at a time: a long prompt may be stopped, and needs less memory
 
 FinishReason = Literal["end", "token limit", "context full", "stopped"]
 
 
 @dataclass
 class DecodeRow:
-    """One answer in the making. Times are `time.perf_counter()`."""
+    """One answer in the making. Times are `time.perf_counter()`.
+
+    limit_reason: why the answer ends if it reaches token_limit.
+    """
 
     prompt: Sequence[int]
     token_limit: int
@@ -71,24 +75,25 @@ class DecodeBatch:
         return not self.rows
 
     def advance(self) -> bool:
-        """One piece of work: read a chunk of the prompts, or generate one token a row.
+        """Do one piece of work: read a chunk of the prompts, or generate one token a row.
 
         Returns whether rows have ended and left the batch.
         """
         import torch
 
         with torch.inference_mode():
-            logits = self._read_on()
+            logits = self._read_chunk()  # (rows, vocabulary)
             if self._unread.shape[-1]:
                 return False
-            chosen = self._chooser.choose(logits)
+            chosen = self._chooser.choose(logits)  # (rows,)
             kept = self._record(chosen.tolist())
             ended = len(kept) < len(chosen)
             if ended:
-                chosen = self._keep(kept, chosen)
-            self._unread = chosen[:, None]
-            self._positions = self._positions[:, -1:] + 1
+                chosen = self._drop_ended(kept, chosen)
+            self._unread = chosen[:, None]  # (rows, 1)
+            self._positions = self._positions[:, -1:] + 1  # (rows, 1)
             if self._has_padding:
+                # Without padding the model makes its own causal mask, which is cheaper.
                 self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
         return ended
 
@@ -98,7 +103,7 @@ class DecodeBatch:
             row.finished = "stopped"
         self.rows = []
 
-    def _read_on(self) -> torch.Tensor:
+    def _read_chunk(self) -> torch.Tensor:
         """Forward over the next unread chunk; logits (rows, vocabulary) of its last position."""
         chunk = self._unread[:, :PREFILL_CHUNK]
         size = chunk.shape[-1]
@@ -118,7 +123,7 @@ class DecodeBatch:
         return logits
 
     def _record(self, chosen: Sequence[int]) -> list[int]:
-        """Give each row its token; the indices of the rows that go on."""
+        """Give each row its token. Returns the indices of the rows that go on."""
         kept = []
         now = time.perf_counter()
         for index, (row, token) in enumerate(zip(self.rows, chosen, strict=True)):
@@ -135,7 +140,8 @@ class DecodeBatch:
                 kept.append(index)
         return kept
 
-    def _keep(self, kept: list[int], chosen: torch.Tensor) -> torch.Tensor:
+    def _drop_ended(self, kept: list[int], chosen: torch.Tensor) -> torch.Tensor:
+        """Shrink the batch to the rows `kept`, in every buffer. Returns their tokens, (kept,)."""
         import torch
 
         self.rows = [self.rows[index] for index in kept]

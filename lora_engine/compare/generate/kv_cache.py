@@ -1,8 +1,9 @@
 """A key-value cache that writes in place into buffers with room to grow.
 
-transformers' DynamicCache copies everything at every token; its StaticCache attends over the
-whole buffer. This one returns views of the part filled so far. It keeps every position, also in
-layers with a sliding window: the attention mask alone decides what such a layer sees.
+transformers' DynamicCache copies all keys and values at every token, and its StaticCache attends
+over the whole buffer. This one copies only when a buffer is full, and returns views of the part
+filled so far. It keeps every position, also in layers with a sliding window: the attention mask
+alone decides what such a layer sees.
 """
 
 from __future__ import annotations

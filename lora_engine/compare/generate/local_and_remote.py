@@ -24,9 +24,9 @@ def answer_local_and_remote(
     sampling: Sampling,
     stop: StopSignal,
 ) -> Iterator[AnswerProgress]:
-    """As `ComparisonModel.answer_all`, with the server's answer to `messages` as one column more.
+    """As `ComparisonModel.answer_all`, with the server's answer to `messages` as one more column.
 
-    What goes wrong on the server ends its own column, with `problem` saying what.
+    An error of the server ends its own column alone, which names it in `problem`.
     """
     local = model.answer_all(requests, sampling, stop) if requests else iter(())
     remote = RemoteAnswer(server, messages, sampling)

@@ -1,4 +1,4 @@
-"""Keeps one base model loaded between callers, so that a page need not load it again.
+"""Keeps one base model in memory between callers, so that a page need not load it again.
 
 One base at a time: asking for another one drops the first as soon as nobody generates with it.
 """

@@ -31,6 +31,8 @@ MAX_PROMPTS = 10_000
 
 @dataclass(frozen=True)
 class Answer:
+    """A column's answer to one prompt, with its length in tokens."""
+
     name: str
     text: str
     tokens: int
@@ -38,6 +40,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class PromptAnswers:
+    """One prompt with every column's answer."""
+
     prompt: str
     answers: tuple[Answer, ...]
 
@@ -68,8 +72,8 @@ def compare_prompts(
 ) -> PromptSetResult:
     """Load the base with its adapters and answer every prompt with every column.
 
-    elapsed_s leaves the loading out. Raises EngineError (or a kind of it) for a base, an adapter
-    or a prompt that cannot be used; then nothing has been generated.
+    elapsed_s does not count the loading. Raises EngineError (or a kind of it) for a base, an
+    adapter or a prompt that cannot be used; then nothing has been generated.
     """
     _check_prompts(prompts)
     model = ComparisonModel.load(base, adapters, settings)
@@ -102,9 +106,9 @@ def answer_prompts_with_ticks(
     system: str | None = None,
     adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers | None]:
-    """As `answer_prompts`, and None about every 60 ms while a batch is in the making.
+    """As `answer_prompts`, and None about every 60 ms while a batch is generated.
 
-    So a caller that nobody listens to any more can leave in the middle of a batch.
+    The ticks let a page notice in the middle of a batch that its tab was closed.
     """
     _check_prompts(prompts)
     columns = list(model.columns)
@@ -140,7 +144,7 @@ def answer_conversation(
     system: str | None = None,
     adapter_settings: Mapping[str, AdapterSettings] = ALL_AS_TRAINED,
 ) -> Iterator[PromptAnswers]:
-    """The prompts as the turns of one conversation; every column goes on from its own answers."""
+    """The prompts as the turns of one conversation; every column continues from its own answers."""
     _check_prompts(prompts)
     histories = {column: _conversation("", system)[:-1] for column in model.columns}
     for prompt in prompts:

@@ -1,6 +1,6 @@
 """How the next token is chosen: greedy, or from the nucleus with a seed.
 
-Every row draws with the same uniform numbers (one a step, from the seed), so two columns differ
+Every row draws with the same uniform numbers (one a step, from the seed). So two columns differ
 only where their distributions do, and a row's draw never depends on the rows beside it.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Sampling(BaseModel):
-    """The choices for one answer. Bounds and help are shown as they stand here."""
+    """How one answer is sampled. Forms and the command line show these bounds and help texts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

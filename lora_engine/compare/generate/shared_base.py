@@ -1,8 +1,8 @@
 """One base model in memory with the adapters injected into it, shared by every conversation.
 
-Whoever runs the model does it `with running()`, for one short slice of work at a time: two
-callers are served by turns, in the order they asked. Adapters are kept by what their files hold;
-the longest unused make room for new ones, and the base is never loaded again for any of this.
+A caller runs the model `with exclusive()`, for one short slice of work at a time, so callers are
+served by turns in the order in which they asked. An adapter is known by the content of its files;
+the one unused for longest makes room for a new one, and the base is never loaded again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ SMALL_PARAMETERS = 30_000_000
 
 
 class FairLock:
-    """A lock that is handed on in the order in which it was asked for."""
+    """A lock that threads get in the order in which they asked for it.
+
+    Python's own lock promises no order: a caller that releases and asks again at once, as a decode
+    loop does, can starve the others.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -64,7 +68,11 @@ class FairLock:
 
 
 class SharedBase:
-    """The base model, its tokenizer and the adapters injected so far."""
+    """The base model, its tokenizer and the adapters injected so far.
+
+    accepted: the names of the arguments that the model's forward takes. An adapter's key is the
+    start of the hash over its two files.
+    """
 
     def __init__(
         self, base: BaseModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -78,7 +86,7 @@ class SharedBase:
         self.end_tokens = _end_tokens(model, tokenizer)
         self.accepted = frozenset(inspect.signature(model.forward).parameters)
         self._threads = 1 if _is_small(model) else None
-        self._turn = FairLock()
+        self._lock = FairLock()
         self.switch = AdapterSwitch(model)
         self._adapter_guard = threading.Lock()
         self._checks: dict[str, AdapterCheck] = {}  # by key, the longest unused first
@@ -110,12 +118,12 @@ class SharedBase:
     def exclusive(self) -> Iterator[None]:
         """Within: this caller alone runs the model.
 
-        A small model runs on one thread: its steps are too short to share, and where a training
-        run has the cores, threads that wait for each other cost ten times the work itself.
+        A small model runs on one thread: its steps are too short to split, and while a training run
+        has the cores, threads that wait for each other cost ten times the work itself.
         """
         import torch
 
-        with self._turn:
+        with self._lock:
             before = torch.get_num_threads()
             torch.set_num_threads(self._threads or before)
             try:
@@ -124,14 +132,15 @@ class SharedBase:
                 torch.set_num_threads(before)
 
     def add_adapter(self, folder: Path) -> str:
-        """Check and inject the adapter in `folder` unless it is there already; its key.
+        """Check and inject the adapter in `folder` unless it is there already. Returns its key.
 
         Raises what `check_adapter` raises.
         """
         with self._adapter_guard:
-            return self._added(folder)
+            return self._load(folder)
 
     def check_of(self, key: str) -> AdapterCheck:
+        """What the check found out about a loaded adapter."""
         return self._checks[key]
 
     @contextmanager
@@ -142,7 +151,7 @@ class SharedBase:
         """
         with self._adapter_guard:
             keys = {
-                column: None if folder is None else self._added(folder)
+                column: None if folder is None else self._load(folder)
                 for column, folder in folders.items()
             }
             taken = {key for key in keys.values() if key is not None}
@@ -153,7 +162,7 @@ class SharedBase:
             with self._adapter_guard:
                 self._borrowers.subtract(taken)
 
-    def _added(self, folder: Path) -> str:
+    def _load(self, folder: Path) -> str:
         state = _files_state(folder)
         key = self._key_of_state.get(state)
         if key not in self._checks:
@@ -161,7 +170,7 @@ class SharedBase:
             key = f"adapter_{check.sha256[:16]}"
             if key not in self._checks:
                 self._make_room()
-                with self._turn:
+                with self._lock:
                     self.switch.add(key, folder, check.config)
                 self._checks[key] = check
             self._key_of_state[state] = key
@@ -171,7 +180,7 @@ class SharedBase:
     def _make_room(self) -> None:
         idle = [key for key in self._checks if not self._borrowers[key]]
         for key in idle[: max(0, len(self._checks) - MAX_ADAPTERS + 1)]:
-            with self._turn:
+            with self._lock:
                 self.switch.remove(key)
             del self._checks[key]
 
@@ -181,7 +190,7 @@ def _is_small(model: PreTrainedModel) -> bool:
 
 
 def _files_state(folder: Path) -> tuple:
-    """Changes whenever one of the adapter's two files does."""
+    """A value that changes whenever one of the adapter's two files does."""
     state: list[object] = [str(folder.resolve())]
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         path = folder / name

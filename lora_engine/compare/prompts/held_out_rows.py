@@ -21,8 +21,8 @@ STARTER_PREFIX = "starter:"
 def load_held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
     """Rows of the adapter's own data that it never saw, in the order of the file.
 
-    Raises NotFound where the adapter does not say what it was trained on, or kept nothing apart;
-    EngineError where the data cannot be read any more.
+    Raises NotFound where the adapter does not say what it was trained on, or its run held no rows
+    out; EngineError where the data cannot be read any more.
     """
     spec = training_spec_of(adapter)
     name = spec.dataset.source.removeprefix(STARTER_PREFIX)

@@ -29,7 +29,7 @@ class PromptCase:
     expected: str | None = None
 
     def as_line(self) -> str:
-        """As one line of a field or a file: the bare question where that is all there is."""
+        """One line for a field or a file: the bare question, or JSON where there is more."""
         if self.expected is None and "\n" not in self.prompt and self.prompt.strip()[:1] != "{":
             return self.prompt.strip()
         document = {"prompt": self.prompt, "expected": self.expected}
@@ -106,8 +106,8 @@ def _case(value: Any, where: str) -> PromptCase:
     expected = next((value[key] for key in EXPECTED_KEYS if key in value), None)
     turns = value.get("messages")
     if prompt is None and isinstance(turns, list):
-        prompt = next((_said(turn) for turn in turns if _is_by(turn, "user")), None)
-        expected = next((_said(turn) for turn in turns if _is_by(turn, "assistant")), expected)
+        prompt = next((_content(turn) for turn in turns if _is_by(turn, "user")), None)
+        expected = next((_content(turn) for turn in turns if _is_by(turn, "assistant")), expected)
     return PromptCase(_text(prompt, where), expected if isinstance(expected, str) else None)
 
 
@@ -115,7 +115,7 @@ def _is_by(turn: Any, role: str) -> bool:
     return isinstance(turn, dict) and turn.get("role") == role
 
 
-def _said(turn: dict) -> Any:
+def _content(turn: dict) -> Any:
     return turn.get("content")
 
 

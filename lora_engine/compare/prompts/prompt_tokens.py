@@ -1,7 +1,7 @@
 """From messages to the token ids that a model continues, with the checks a prompt needs.
 
-A message may not contain the tokenizer's special tokens: they would be read as the end of a turn
-or the start of another one, and so let a text speak in another role.
+A message may not contain the tokenizer's special tokens: the model would read them as the end of a
+turn or the start of another, so a text could speak in another role.
 """
 
 from __future__ import annotations

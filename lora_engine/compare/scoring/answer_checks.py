@@ -1,7 +1,7 @@
 """Checks on answers: exact match, contains, valid JSON, a regular expression.
 
-A regular expression can run for ever, so all answers are matched in a child process that is
-ended after two seconds.
+A regular expression can run for ever, so a child process matches all answers and is ended after two
+seconds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _SEARCH = (
 def passes(check: Check, answers: Sequence[str], expected: str = "") -> list[bool]:
     """Whether each answer passes.
 
-    exact: equal to `expected` but for space around and between words. contains: holds it,
-    whatever the case. json: the whole answer is one JSON document. regex: `expected` is found.
+    exact: equal to `expected` except for space around and between words. contains: holds it,
+    ignoring case. json: the whole answer is one JSON document. regex: `expected` is found.
     Raises EngineError for a pattern that is wrong, too long, or takes too long.
     """
     if check == "exact":

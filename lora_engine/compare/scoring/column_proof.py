@@ -1,8 +1,8 @@
-"""Proof, made on one prompt, of which column is what.
+"""Proof, on one prompt, that the base column is the base and that each adapter does something.
 
-The bare base model is run with every module that PEFT put in taken out again; its logits are
-compared with those of the base column and of each adapter's column, all from one batch. So a
-base column that answers with an adapter, and an adapter that does nothing, are both seen.
+The bare base model runs with every module of PEFT taken out. Its logits are compared with those of
+the base column and of each adapter's column, all from one batch. This shows a base column that
+answers with an adapter, and an adapter that has no effect.
 """
 
 from __future__ import annotations

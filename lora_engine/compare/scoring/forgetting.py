@@ -1,6 +1,6 @@
-"""What an adapter forgot: its loss on general rows that it was not trained for, against the base's.
+"""What an adapter forgot: its loss on general rows that it was not trained for, beside the base's.
 
-The words follow from the 95 % interval of the mean difference (heldout.paired_difference), in
+The words follow from the 95 % interval of the mean difference (held_out_loss.paired_difference), in
 nats a token: 0.05 makes the perplexity 5 % higher, 0.5 makes it 65 % higher.
 """
 

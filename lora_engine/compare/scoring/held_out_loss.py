@@ -36,7 +36,7 @@ class RowLoss:
 class PairedDifference:
     """Loss of a column minus the base's, mean over rows with its interval, in nats a token.
 
-    The interval excludes 0: the column is really better (below 0) or worse (above).
+    Where the interval excludes 0 the column is better (below 0) or worse (above) than the base.
     """
 
     column: str
@@ -50,6 +50,7 @@ class PairedDifference:
 
     @property
     def verdict(self) -> str:
+        """`better`, `worse` or `no clear difference`."""
         if self.high < 0:
             return "better"
         return "worse" if self.low > 0 else "no clear difference"
@@ -63,7 +64,8 @@ def row_losses(
 ) -> Iterator[RowLoss]:
     """The loss of each row under every column, in order, as soon as it is known.
 
-    Adapters are as trained, or as in `adapter_settings`.
+    Adapters are as trained where `adapter_settings` does not name them.
+    Raises EngineError for a row without supervised tokens or longer than the context.
     """
     columns = [BASE_COLUMN, *(name for name in model.columns if name != BASE_COLUMN)]
     with model.shared.keep_loaded({name: model.columns[name] for name in columns}) as keys:

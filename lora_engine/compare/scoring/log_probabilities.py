@@ -1,7 +1,7 @@
-"""What each column thinks of a given text: log-probabilities of its tokens, from one batch.
+"""Log-probabilities of a given text's tokens under every column, from one batch.
 
-The base of the token view, the strength curve, the layer switch and the held-out loss. Nothing
-is generated here.
+The token view, the strength curve, the layer switch and the held-out loss build on this. Nothing is
+generated here.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def next_token_logits(
         keep = {"logits_to_keep": wanted} if "logits_to_keep" in shared.accepted else {}
         with shared.exclusive(), torch.inference_mode(), shared.switch.applied(slices):
             logits = shared.model(input_ids=ids.repeat(len(group), 1), use_cache=False, **keep)
+        # (group, positions, vocabulary); the last position predicts a token that is not there
         for row in logits.logits[:, -wanted:-1]:
             yield row.float()
 
@@ -77,7 +78,7 @@ def log_probabilities(logits: torch.Tensor, targets: Sequence[int]) -> torch.Ten
 def _batches(
     model: ComparisonModel, variants: Sequence[AdapterVariant]
 ) -> Iterator[list[AdapterVariant]]:
-    """In order; a variant that PEFT must run alone is a batch of its own."""
+    """The variants in order, in groups that one forward pass can score."""
     group: list[AdapterVariant] = []
     for variant in variants:
         alone = model.shared.switch.needs_own_pass(variant.adapter)

@@ -1,4 +1,4 @@
-"""What a set of prompts showed: each answer checked, its length, and the whole as JSON Lines."""
+"""The result of a prompt set: each answer with its check and length, and all as JSON Lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_engine.compare.scoring.answer_checks import Check, passes
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """passes: None where nothing was checked, or nothing was expected of this prompt."""
+    """An answer and its check; passes is None without a check or an expected answer."""
 
     name: str
     text: str
@@ -23,6 +23,8 @@ class CheckedAnswer:
 
 @dataclass(frozen=True)
 class ReportRow:
+    """One prompt, what was expected of it, and every column's answer."""
+
     prompt: str
     expected: str | None
     answers: tuple[CheckedAnswer, ...]
