@@ -43,6 +43,7 @@ class AnswerProgress:
 
     @property
     def finished(self) -> bool:
+        """Whether every answer has ended."""
         return all(column.finished for column in self.columns.values())
 
 
@@ -56,6 +57,7 @@ class ProgressReporter:
         self._texts: dict[str, tuple[int, str]] = {}
 
     def progress(self) -> AnswerProgress:
+        """Every row's answer as it is now."""
         columns = {name: self._column(name, row) for name, row in self._rows.items()}
         return AnswerProgress(columns, time.perf_counter() - self._started)
 

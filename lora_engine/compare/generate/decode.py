@@ -72,6 +72,7 @@ class DecodeBatch:
 
     @property
     def done(self) -> bool:
+        """Whether every row has ended."""
         return not self.rows
 
     def advance(self) -> bool:

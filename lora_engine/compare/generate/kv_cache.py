@@ -69,17 +69,21 @@ def _growing_layer_class() -> type:
             return self.keys[:, :, :stop], self.values[:, :, :stop]
 
         def keep_rows(self, rows) -> None:
+            """Drop every row but `rows`, indices (kept,)."""
             if self.keys is not None and self.values is not None:
                 self.keys = self.keys.index_select(0, rows)
                 self.values = self.values.index_select(0, rows)
 
         def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            """(positions that a query of this length attends over, the first one's number)."""
             return self.length + query_length, 0
 
         def get_seq_length(self) -> int:
+            """Positions filled so far."""
             return self.length
 
         def get_max_length(self) -> int:
+            """-1: the buffers grow without a bound."""
             return -1
 
     return GrowingLayer

@@ -44,6 +44,7 @@ class RemoteServer:
 
     @property
     def title(self) -> str:
+        """`model at host:port`, for a column's heading."""
         return f"{self.model} at {urlsplit(self.url).netloc}"
 
 

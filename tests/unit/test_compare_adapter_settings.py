@@ -1,4 +1,4 @@
-"""Layers as a person writes them, and how an adapter's use is said."""
+"""Layers as a person writes them, and the label of an adapter's settings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is told of adapters before they are loaded, as the model itself would say it."""
+"""Mismatches found before adapters are loaded are those that the loaded model would report."""
 
 from __future__ import annotations
 
