@@ -113,13 +113,13 @@ class ModelCount:
 
     def kinds(self) -> tuple[KindCount, ...]:
         """The table by module kind, in the model's order."""
-        groups: dict[tuple, list[ModuleCount]] = defaultdict(list)
+        groups: dict[tuple[str, int, int, int, int], list[ModuleCount]] = defaultdict(list)
         for m in self.modules:
-            shape = (m.in_features, m.out_features, m.rank, m.parameters)
-            groups[(kind_of(m.name), *shape)].append(m)
+            key = (kind_of(m.name), m.in_features, m.out_features, m.rank, m.parameters)
+            groups[key].append(m)
         return tuple(
-            KindCount(*key[:4], len(members), key[4], key[4] * len(members))
-            for key, members in groups.items()
+            KindCount(kind, inputs, outputs, rank, len(members), each, each * len(members))
+            for (kind, inputs, outputs, rank, each), members in groups.items()
         )
 
     def layer_matrix(self) -> LayerMatrix:

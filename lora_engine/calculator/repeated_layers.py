@@ -60,7 +60,9 @@ def keep_one_of_each(model: nn.Module, twins: Mapping[str, tuple[str, ...]]) -> 
     for duplicates in twins.values():
         for path in duplicates:
             stack, _, index = path.rpartition(".")
-            model.get_submodule(stack)[int(index)] = nn.Identity()
+            layers = model.get_submodule(stack)
+            assert isinstance(layers, nn.ModuleList), stack
+            layers[int(index)] = nn.Identity()
 
 
 def names_of_all_twins(name: str, twins: Mapping[str, tuple[str, ...]]) -> list[str]:

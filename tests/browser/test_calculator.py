@@ -72,7 +72,7 @@ def test_ticks_and_shortcuts_follow_each_other(server: Server, open_page: OpenPa
 
     page.locator("#model-ticks label", has_text="k_proj").click()
 
-    targets = page.locator("#field-target-modules input")
+    targets = page.locator("#field-method-target-modules input")
     expect(targets).to_have_value("q_proj,v_proj,k_proj", timeout=COUNTING_MS)
     expect(page).to_have_url(re.compile("targets=q_proj%2Cv_proj%2Ck_proj"))
     assert spec_of(page)["method"]["target_modules"] == ["q_proj", "v_proj", "k_proj"]

@@ -95,6 +95,17 @@ def test_shortcuts_are_targets_peft_understands_the_same_way(name):
             {"modules_to_save": ["lm_head", "input_layernorm"]},
         ),
         ("mixtral-8x7b", ["w1", "w2", "w3"], {}, {}),
+        ("gpt2", ["c_attn"], {"bias": "all"}, {"bias": "all"}),
+        ("gpt2", ["c_attn"], {"bias": "lora_only"}, {"bias": "lora_only"}),
+        ("bert-base", ["query"], {"bias": "all"}, {"bias": "all"}),
+        ("qwen2.5-0.5b", ["q_proj", "o_proj"], {"bias": "lora_only"}, {"bias": "lora_only"}),
+        ("llama-2-7b", ["q_proj"], {"bias": "all"}, {"bias": "all"}),
+        (
+            "vit-base",
+            ["q_proj"],
+            {"bias": "all", "modules_to_save": ["classifier"]},
+            {"bias": "all", "modules_to_save": ["classifier"]},
+        ),
     ],
 )
 def test_options_equal_peft(name, targets, choice, options):

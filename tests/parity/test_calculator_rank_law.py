@@ -12,8 +12,8 @@ CHOICES = {
     "dora": lora(use_dora=True),
     "bias": lora(lora_bias=True),
     "base biases": lora(bias="all"),
-    "pattern": lora(target_modules="q_proj,v_proj", rank_pattern={"q_proj": 3}),
-    "saved": lora(target_modules="q_proj", modules_to_save=("lm_head",)),
+    "pattern": lora(targets="q_proj,v_proj", rank_pattern={"q_proj": 3}),
+    "saved": lora(targets="q_proj", modules_to_save=("lm_head",)),
 }
 
 
