@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import typer
 
 from lora_engine import calculator
+from lora_engine.__main__ import build
 from lora_engine.calculator import config_source, path_source, preset_source, read_method
 from lora_engine.errors import EngineError, InvalidInput, NotFound
-from lora_engine.spec import spec_from
+from lora_engine.spec import MAX_RANK, MethodSpec, spec_from
 from tests.calculator_requests import lora
 
 TINY = {
@@ -314,3 +316,27 @@ def test_a_hub_id_is_read_like_a_file(monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: tmp_path / "config.json")
     assert calculator.hub_source("some/model") == calculator.config_source(TINY, "some/model")
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["params", "--preset", "gpt2", "--rank", "5000"], "method.rank"),
+        (["params", "--preset", "gpt2", "--bias", "some"], "method.bias"),
+        (["memory", "--preset", "gpt2", "--rank", "5000"], "method.rank"),
+        (["memory", "--preset", "gpt2", "--bits", "3"], "quantization.bits"),
+        (["memory", "--preset", "gpt2", "--method", "full", "--bits", "8"], "quantization"),
+    ],
+)
+def test_the_command_line_refuses_what_the_spec_refuses(words, path):
+    with pytest.raises(InvalidInput) as caught:
+        typer.main.get_command(build()).main(words, standalone_mode=False)
+    assert [problem.path for problem in caught.value.problems] == [path]
+
+
+def test_the_command_lines_help_is_the_specs():
+    command = typer.main.get_command(build()).commands["memory"]
+    helps = {option.name: option.help for option in command.params}
+    rank = MethodSpec.model_fields["rank"]
+    assert rank.description in helps["rank"]
+    assert f"{MAX_RANK:,}" in helps["rank"]
