@@ -20,6 +20,7 @@ from lora_engine.host_memory import give_back_freed_memory
 from lora_engine.library_imports import import_transformers
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
+from lora_engine.stored_quantization import refuse_stored_quantization
 
 if TYPE_CHECKING:
     import torch
@@ -147,14 +148,19 @@ def load_base_model(
 ) -> PreTrainedModel:
     """The causal language model with its weights in `dtype` (or quantized) on `device`.
 
-    Raises EngineError where the model's kind is not a causal language model, or files lack.
+    Raises EngineError where the model's kind is not a causal language model, its stored weights
+    are quantized already, or files lack.
     """
+    refuse_stored_quantization(model.name, model.path)
     import_transformers()
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    placement = {} if quantization is None else {"device_map": {"": device}}
+    quantized = {}
+    if quantization is not None:
+        config = _bitsandbytes_config(quantization, dtype)
+        quantized = {"device_map": {"": device}, "quantization_config": config}
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             model.source,
@@ -162,8 +168,7 @@ def load_base_model(
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=model.is_local,
-            quantization_config=_bitsandbytes_config(quantization, dtype),
-            **placement,
+            **quantized,
         )
     except (OSError, ValueError) as error:
         raise EngineError(
@@ -172,8 +177,23 @@ def load_base_model(
         ) from error
     if quantization is None:
         return loaded.to(device)
+    _keep_order_of_4_bit_weights(loaded)
     _leave_the_file(loaded)
     return loaded
+
+
+def _keep_order_of_4_bit_weights(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in place when a layer runs in eval mode.
+
+    It does so on CPUs with AVX512-BF16. Whoever unpacks the bytes afterwards (fused layers, DoRA)
+    reads the new order as the old one and gets other weights, and the repacked layer's own
+    product has no gradient.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _leave_the_file(model: PreTrainedModel) -> None:
@@ -227,9 +247,7 @@ def target_suffixes(module_names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in module_names))
 
 
-def _bitsandbytes_config(quantization: QuantizationSpec | None, dtype: torch.dtype):
-    if quantization is None:
-        return None
+def _bitsandbytes_config(quantization: QuantizationSpec, dtype: torch.dtype):
     from transformers import BitsAndBytesConfig
 
     if quantization.bits == 8:

@@ -19,6 +19,7 @@ from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
+from lora_engine.stored_quantization import refuse_stored_quantization
 from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 
@@ -30,6 +31,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
     base = None
     try:
         base = resolve_base_model(spec.base_model, settings)
+        if base.is_local:
+            refuse_stored_quantization(base.name, base.path)
         if spec.method.has_adapter:
             problem = unmatched_targets(base, spec.method)
             if problem is not None:

@@ -21,6 +21,7 @@ from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.stored_quantization import refuse_stored_quantization
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
 
@@ -73,6 +74,7 @@ def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
         # The person named nothing on the hub, so the run must not contact it. The hub's client
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    refuse_stored_quantization(base.name, base.path)
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
     tokenizer = load_tokenizer(base)

@@ -29,6 +29,7 @@ from lora_engine.compare.prompts.prompt_tokens import context_length
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
+from lora_engine.stored_quantization import refuse_stored_quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -101,6 +102,7 @@ class SharedBase:
         """
         import torch
 
+        refuse_stored_quantization(base.name, base.path)
         device = pick_device(settings)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         tokenizer = load_tokenizer(base)

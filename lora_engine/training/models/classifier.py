@@ -9,6 +9,7 @@ from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_transformers
 from lora_engine.spec import Task
+from lora_engine.stored_quantization import refuse_stored_quantization
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +21,10 @@ def load_classifier(
 ) -> PreTrainedModel:
     """The base model with a new head of one output a class, drawn by torch's generator.
 
-    Raises EngineError where transformers has no such head for the base model, or files are missing.
+    Raises EngineError where transformers has no such head for the base model, its stored weights
+    are quantized already, or files are missing.
     """
+    refuse_stored_quantization(model.name, model.path)
     import_transformers()
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
     from transformers.utils import logging
