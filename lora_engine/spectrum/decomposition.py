@@ -172,6 +172,21 @@ class Decomposition:
             noise=metrics.noise_view(values, self.shape, rank, self.noise_std),
         )
 
+    def available_k(self, k: int) -> int:
+        """How many of the first k directions are held; those left out add nothing.
+
+        Raises EngineError when k is out of range, or a direction that counts was not kept.
+        """
+        values, held = self.singular_values, self.left.shape[1]
+        if not 1 <= k <= values.size:
+            raise EngineError(f"k is {k}; 1 to {values.size:,} is allowed.", "Choose one of these.")
+        if k > held and values[held] > self.value_floor:
+            raise EngineError(
+                f"Of this matrix {held:,} singular vectors are kept; k is {k:,}.",
+                f"Choose a k up to {held:,}.",
+            )
+        return min(k, held)
+
     def rank_k_rows(self, k: int, start: int, stop: int) -> np.ndarray:
         """Rows start..stop of the rank-k approximation, (stop - start, columns)."""
         check_k(k, self.left.shape[1], self.shape)

@@ -24,6 +24,7 @@ from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
 ADDRESS = f"{ROOT}/spectrum"
 CHUNK_RANKS = 128
 CHUNK_BYTES = 2**20
+TILES = 256  # root mean squares across and down, at most
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -61,8 +62,8 @@ def _answered(make: Callable[[], Response]) -> Response:
 
 
 def _factors(matrix: OpenMatrix, first: int) -> Response:
-    """Little-endian float32: for `first` = 0 the pooled matrix (height, width), then up to 128
-    ranks from `first` on, left (ranks, height) and right (ranks, width)."""
+    """Little-endian float32: up to 128 ranks from `first` on, left (ranks, height) and right
+    (ranks, width). For `first` = 0 the pooled matrix (height, width) stands before them."""
     pooled = matrix.pooled
     last = min(max(0, first) + CHUNK_RANKS, pooled.left.shape[1])
     parts = [pooled.left[:, first:last].T, pooled.right[:, first:last].T]
@@ -73,13 +74,15 @@ def _factors(matrix: OpenMatrix, first: int) -> Response:
 
 
 def _window(matrix: OpenMatrix, k: int, row: int, column: int, size: int) -> Response:
-    part = window(matrix.source, matrix.decomposition, _kept(matrix, k), row, column, size)
+    found = matrix.decomposition
+    part = window(matrix.source, found, found.available_k(k), row, column, size)
     views = (part.original, part.rank_k, part.difference)
     return JSONResponse(_views(views) | {"row": row, "column": column}, headers=NOT_KEPT)
 
 
 def _tiles(matrix: OpenMatrix, k: int) -> Response:
-    part = tile_rms(matrix.source, matrix.decomposition, _kept(matrix, k), 256, 256)
+    found = matrix.decomposition
+    part = tile_rms(matrix.source, found, found.available_k(k), TILES, TILES)
     views = (part.original, part.rank_k, part.difference)
     return JSONResponse(_views(views), headers=NOT_KEPT)
 
@@ -97,7 +100,8 @@ def _views(views: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, object
 
 def _factors_file(matrix: OpenMatrix, k: int) -> Response:
     """U (rows, k), singular_values (k,), V (columns, k), as they were computed."""
-    kept, found = _kept(matrix, k), matrix.decomposition
+    found = matrix.decomposition
+    kept = found.available_k(k)
     file = io.BytesIO()
     np.savez(
         file,
@@ -110,7 +114,7 @@ def _factors_file(matrix: OpenMatrix, k: int) -> Response:
 
 
 def _rank_k_file(matrix: OpenMatrix, k: int) -> Response:
-    kept = _kept(matrix, k)
+    kept = matrix.decomposition.available_k(k)
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "rank-k.npy"
     write_rank_k(matrix.decomposition, kept, path)
@@ -127,19 +131,3 @@ def _sent(path: Path, folder: tempfile.TemporaryDirectory) -> Iterator[bytes]:
     with folder, path.open("rb") as file:
         while block := file.read(CHUNK_BYTES):
             yield block
-
-
-def _kept(matrix: OpenMatrix, k: int) -> int:
-    """k, checked; less where the directions beyond add nothing.
-
-    Raises EngineError where a direction that counts was not kept.
-    """
-    values, available = matrix.decomposition.singular_values, matrix.decomposition.left.shape[1]
-    if not 1 <= k <= values.size:
-        raise EngineError(f"k is {k}; 1 to {values.size:,} is allowed.", "Choose one of these.")
-    if k > available and values[available] > matrix.decomposition.value_floor:
-        raise EngineError(
-            f"Of this matrix {available:,} singular vectors are kept; k is {k:,}.",
-            f"Choose a k up to {available:,}.",
-        )
-    return min(k, available)
