@@ -21,7 +21,7 @@ test-all: $(VENV)/.installed-dev browser lint
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev node_modules/.installed
-	$(BIN)/node node_modules/.bin/biome check pages --error-on-warnings
+	$(BIN)/node node_modules/.bin/biome check pages biome.json package.json --error-on-warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache

@@ -104,7 +104,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
         max_file_size=settings.max_upload_mb * security.MEGABYTE,
         app_kwargs={"openapi_url": None},
     )
-    dashboard.app = app.routes[-1].app
+    dashboard.app = app.routes[-1].app  # type: ignore[attr-defined]  # the mount just made
     # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
     # machine that a request names into its cache, as if it had been uploaded.
     dashboard.has_launched = True
@@ -119,12 +119,12 @@ def one_app_for_all_pages() -> Iterator[None]:
     """
     from gradio import blocks
 
-    makes_apps = blocks.App
-    blocks.App = SimpleNamespace(create_app=lambda *_, **__: None)
+    gradios_own = blocks.App
+    setattr(blocks, "App", SimpleNamespace(create_app=lambda *_, **__: None))  # noqa: B010
     try:
         yield
     finally:
-        blocks.App = makes_apps
+        setattr(blocks, "App", gradios_own)  # noqa: B010
 
 
 def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder import MetricsRow
+from lora_engine.run_folder.metrics import CURVES, METRICS, Metric, MetricsRow
 from lora_engine.runs.service import RunView
 from pages.runs import run_figures
-from pages.runs.run_figures import MEASURES, STEP, TIME, TOKENS, Curve, Measure
+from pages.runs.run_figures import STEP, TIME, TOKENS, Curve, Measure
 from pages.shared import figures
 from pages.shared.live import live_plot
 
@@ -18,22 +18,34 @@ MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
 
 LOSS = "loss"
-KEYS = (LOSS, *(what.key for what in MEASURES))
+GIB = 2**30
 
 X: dict[str, Callable[[MetricsRow], float]] = {
     STEP: lambda row: row.step,
     TOKENS: lambda row: row.tokens,
     TIME: lambda row: row.elapsed_s,
 }
-Y: dict[str, Callable[[MetricsRow], float | None]] = {
-    "eval_loss": lambda row: row.eval_loss,
-    "eval_accuracy": lambda row: row.eval_accuracy,
-    "eval_f1": lambda row: row.eval_f1,
-    "learning_rate": lambda row: row.learning_rate,
-    "grad_norm": lambda row: row.grad_norm,
-    "tokens_per_s": lambda row: row.tokens_per_s,
-    "memory_gib": lambda row: row.memory_bytes / 2**30,
-}
+
+
+def _measure(metric: Metric) -> Measure:
+    """The small plot of a metric; bytes are drawn in GiB."""
+    return Measure(
+        key=metric.name,
+        title=metric.label,
+        unit="GiB" if metric.kind == "bytes" else metric.unit,
+        from_zero=metric.kind != "loss",
+        is_share=metric.kind == "share",
+        rare=metric.kind == "share",
+    )
+
+
+# What is evaluated stands first, beside the loss.
+MEASURES = tuple(
+    _measure(metric)
+    for metric in sorted(CURVES, key=lambda metric: not metric.is_evaluated)
+    if metric.name != LOSS
+)
+KEYS = (LOSS, *(what.key for what in MEASURES))
 
 
 def plots() -> dict[str, gr.HTML]:
@@ -92,5 +104,7 @@ def _loss_curve(name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow],
 def _curve(
     name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float], what: Measure
 ) -> Curve:
-    points = [(x(row), y) for row in rows if (y := Y[what.key](row)) is not None]
+    metric = METRICS[what.key]
+    unit = GIB if metric.kind == "bytes" else 1
+    points = [(x(row), y / unit) for row in rows if (y := metric.of(row)) is not None]
     return Curve(name, [x for x, _ in points], [y for _, y in points])

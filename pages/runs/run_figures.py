@@ -44,17 +44,6 @@ class Measure:
     rare: bool = False
 
 
-MEASURES = (
-    Measure("eval_loss", "Evaluation loss", "nats a token", from_zero=False),
-    Measure("eval_accuracy", "Accuracy", "", is_share=True, rare=True),
-    Measure("eval_f1", "F1, mean over the classes", "", is_share=True, rare=True),
-    Measure("learning_rate", "Learning rate", ""),
-    Measure("grad_norm", "Gradient norm", ""),
-    Measure("tokens_per_s", "Tokens a second", ""),
-    Measure("memory_gib", "Memory", "GiB"),
-)
-
-
 def losses(curves: Sequence[Curve], axis: str = STEP) -> Figure:
     """The training loss of each run, raw and smoothed, with its evaluation loss as diamonds.
 

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lora_engine.engine import Engine
+from lora_engine.run_folder.metrics import METRICS
 from lora_engine.runs.service import RunView
 from lora_engine.spec import RunSpec
 from pages import RUNS
@@ -116,9 +117,11 @@ def _result_columns() -> dict[str, RunColumn]:
         "state": RunColumn(Column("State"), lambda view: str(view.record.state)),
         "step": number("Steps", of_newest("step"), layout.count),
         "loss": number("Loss", of_newest("loss")),
-        "eval_loss": number("Evaluation loss", of_result("eval_loss")),
-        "eval_accuracy": number("Accuracy", of_result("eval_accuracy")),
-        "eval_f1": number("F1", of_result("eval_f1")),
+        **{
+            metric.name: number(metric.label, of_result(metric.name))
+            for metric in METRICS.values()
+            if metric.is_evaluated
+        },
         "best_eval_loss": number("Best evaluation loss", of_result("best_eval_loss")),
         "train_loss": number("Mean training loss", of_result("train_loss")),
         "tokens": number("Tokens read", of_newest("tokens"), layout.count),

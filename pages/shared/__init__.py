@@ -1,1 +1,16 @@
-"""TODO."""
+"""What the pages share; it knows no page.
+
+    layout        the shell of a page, numbers in words, links with state
+    wiring        binds a handler to events, and shows what went wrong
+    forms         form fields made from the spec, and a spec read from them
+    live          plots and tables that are fed, as components
+    figures       data to Plotly figures
+    static_files  JavaScript, styles and icon: their addresses, and the route
+    train_link    the train page's address: a run to copy, and fields that differ
+    no_adapter    what stands where there is no adapter yet
+    stop_button   stop buttons, each for the tab it was clicked in
+    theme         colours, fonts and sizes
+    security      the guard in front of every request
+
+`static` has a JavaScript module for each part and the styles that all pages have.
+"""

@@ -21,11 +21,6 @@ from pages.shared.static_files import call_js, event_js
 Cell = str | int | float | bool | None
 
 
-def script_head() -> str:
-    """Nothing: modules load themselves. Here until no page asks for it."""
-    return ""
-
-
 def live_plot(
     value: str = "", *, label: str, height: int = 320, elem_id: str | None = None
 ) -> gr.HTML:

@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from logging.handlers import RotatingFileHandler
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import gradio as gr
 from gradio.blocks import Block
@@ -68,6 +68,17 @@ def problem_value(error: Exception) -> str:
     return json.dumps(document)
 
 
+class EventOptions(TypedDict, total=False):
+    """Gradio's options of an event. Here trigger_mode is "once" and show_progress "hidden" where
+    they are not given."""
+
+    trigger_mode: Literal["once", "multiple", "always_last"]
+    queue: bool
+    show_progress: Literal["full", "minimal", "hidden"]
+    concurrency_limit: int | None | Literal["default"]
+    js: str | None
+
+
 def wire(
     triggers: Callable | Sequence[Callable],
     handler: Handler,
@@ -75,12 +86,8 @@ def wire(
     outputs: Sequence[Block] = (),
     *,
     problem: gr.HTML,
-    trigger_mode: Literal["once", "multiple", "always_last"] = "once",
-    queue: bool = True,
-    show_progress: Literal["full", "minimal", "hidden"] = "hidden",
-    concurrency_limit: int | None | Literal["default"] = "default",
-    js: str | None = None,
     keeps_problem: bool = False,
+    **options: Unpack[EventOptions],
 ) -> Any:
     """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`.
 
@@ -104,11 +111,7 @@ def wire(
         outputs=[*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",
         api_visibility="private",
-        trigger_mode=trigger_mode,
-        queue=queue,
-        show_progress=show_progress,
-        concurrency_limit=concurrency_limit,
-        js=js,
+        **{"trigger_mode": "once", "show_progress": "hidden", **options},
     )
 
 
@@ -169,7 +172,7 @@ def _named(result: Any, outputs: Sequence[Block]) -> Update:
         return result
     if len(outputs) == 1:
         return {outputs[0]: result}
-    return dict(zip(outputs, result, strict=True))
+    raise TypeError(f"a handler names its {len(outputs)} outputs; it returned {type(result)}")
 
 
 def _shown(error: Exception, handler: Handler) -> str:

@@ -90,7 +90,7 @@ def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
     page.wait_for_url(re.compile("with=first"))
     page.get_by_role("radio", name="tokens").check()
     page.wait_for_function(
-        "document.querySelector('#curve-memory_gib .rs-plot').data[1].x[29] === 3000"
+        "document.querySelector('#curve-memory_bytes .rs-plot').data[1].x[29] === 3000"
     )
     page.wait_for_url(re.compile("over=tokens"))
 

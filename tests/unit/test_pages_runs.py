@@ -102,7 +102,7 @@ def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(e
     for name in "abc":
         add(name)
     values = shown(engine, "b", others=("a", "gone", "a", "c"))
-    for key in ("loss", *(what.key for what in run_figures.MEASURES if not what.rare)):
+    for key in ("loss", *(what.key for what in curves.MEASURES if not what.rare)):
         figure = plot(values, key)
         go.Figure(_coloured(figure))
         assert figure["layout"]["meta"]["description"].endswith(".")
@@ -111,14 +111,14 @@ def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(e
     assert named == ["b", "a", "c"]
     assert plot(values)["data"][0]["y"][:2] == [3.0, 1.5]
     assert [trace["name"] for trace in plot(values, "learning_rate")["data"]] == ["b", "a", "c"]
-    assert plot(values, "memory_gib")["data"][0]["y"] == [1.0] * 12
+    assert plot(values, "memory_bytes")["data"][0]["y"] == [1.0] * 12
 
 
 def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
     add("classifier", scored=True)
     add("model")
     values = shown(engine, "classifier", others=("model",))
-    keys = [what.key for what in run_figures.MEASURES]
+    keys = [what.key for what in curves.MEASURES]
     assert keys[:3] == ["eval_loss", "eval_accuracy", "eval_f1"]
     for key, scores in (("eval_accuracy", [0.25, 0.5, 0.75]), ("eval_f1", [0.2, 0.4, 0.6])):
         drawn, other = plot(values, key)["data"]

@@ -54,6 +54,11 @@ def test_a_handler_names_what_it_changes_and_the_rest_stays() -> None:
     assert event.fn() == {changed: "x", problem: ""}
 
 
+def test_outputs_without_names_are_a_bug_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    assert list(_bound(lambda: ("x", "y"), 2)()) == ["problem"]
+    assert "names its 2 outputs" in caplog.text
+
+
 def test_what_happens_of_itself_leaves_the_problem_box_alone() -> None:
     assert _bound(lambda: "a", 1, keeps_problem=True)() == {
         "a": "a",

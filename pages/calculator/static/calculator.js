@@ -89,7 +89,8 @@ function curve(losses) {
 	drawing.setAttribute("aria-label", `Loss over ${losses.length - 1} steps`);
 	const most = Math.max(...losses, 1e-12);
 	const points = losses.map(
-		(loss, i) => `${(2 + (196 * i) / (losses.length - 1)).toFixed(1)},${(57 - (54 * loss) / most).toFixed(1)}`
+		(loss, i) =>
+			`${(2 + (196 * i) / (losses.length - 1)).toFixed(1)},${(57 - (54 * loss) / most).toFixed(1)}`,
 	);
 	const line = document.createElementNS(space, "polyline");
 	line.setAttribute("points", points.join(" "));
@@ -117,7 +118,7 @@ export function example(element, props, watch, trigger) {
 		steps.append(
 			matrix("target", "target", content.target, content.most),
 			matrix("grad_B", "∂L/∂B", content.grad_B, largest(content.grad_B)),
-			matrix("grad_A", "∂L/∂A", content.grad_A, largest(content.grad_A))
+			matrix("grad_A", "∂L/∂A", content.grad_A, largest(content.grad_A)),
 		);
 		if (content.losses.length > 1) steps.append(curve(content.losses));
 		const words = make("p", "rs-words", content.words);
@@ -144,7 +145,7 @@ export function layerMap(element, props, watch) {
 		const kinds = content.rows.map((row) => row.module).join(", ");
 		frame.setAttribute(
 			"aria-label",
-			`Trained parameters in ${content.layers.length} layers, by module: ${kinds}`
+			`Trained parameters in ${content.layers.length} layers, by module: ${kinds}`,
 		);
 		const grid = make("table");
 		content.rows.forEach((row) => {
@@ -168,8 +169,8 @@ export function layerMap(element, props, watch) {
 				"p",
 				"rs-map-words",
 				`Layers ${content.layers[0]} to ${last} from left to right; full colour is ` +
-					`${most.toLocaleString("en")} trained parameters.`
-			)
+					`${most.toLocaleString("en")} trained parameters.`,
+			),
 		);
 	};
 	draw();
