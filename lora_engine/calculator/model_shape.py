@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.base_models.families import NORMS
 from lora_engine.calculator.meta_model import build_meta_model
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import find_twins, natural_order
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 # Tensors of the inner width that an ungated activation keeps for its backward pass: x alone, or
 # x and its intermediate powers where transformers spells the function out in Python.
 ACTIVATION_TENSORS = {"gelu_new": 4, "gelu_fast": 4, "quick_gelu": 2}
-
-# Whose decoder layers `training/kernels/fused_layers.py` gives forwards that keep less.
-LEAN_FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,7 @@ def read_shape(source: ModelSource) -> ModelShape:
 
 def _is_lean(model: PreTrainedModel) -> bool:
     """Whether the model's norms are of a family that Rankscope trains with forwards of its own."""
-    norms = {f"{family}RMSNorm" for family in LEAN_FAMILIES}
-    return any(type(module).__name__ in norms for module in model.modules())
+    return any(type(module).__name__ in NORMS for module in model.modules())
 
 
 def _read_text_sizes(model: PreTrainedModel, label: str) -> TextSizes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lora_engine.base_models import (
     BaseModel,
+    refuse_stored_quantization,
     resolve_base_model,
     target_suffixes,
     weight_module_names,
@@ -19,7 +20,6 @@ from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
-from lora_engine.stored_quantization import refuse_stored_quantization
 from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 

@@ -10,7 +10,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import BaseModel, load_tokenizer, resolve_base_model
+from lora_engine.base_models import (
+    BaseModel,
+    load_tokenizer,
+    refuse_stored_quantization,
+    resolve_base_model,
+)
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
@@ -21,7 +26,6 @@ from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.stored_quantization import refuse_stored_quantization
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from lora_engine import __main__ as command_line
-from lora_engine.base_models import BaseModel, load_base_model
+from lora_engine.base_models import BaseModel, load_base_model, refuse_stored_quantization
 from lora_engine.calculator.model_source import path_source
 from lora_engine.errors import EngineError
 from lora_engine.spec import QuantizationSpec
-from lora_engine.stored_quantization import refuse_stored_quantization
 from lora_engine.training.models.classifier import load_classifier
 from lora_engine.training.preflight import check_run
 from tests.tiny import save_tiny_model

@@ -22,6 +22,7 @@ from lora_engine.base_models import (
     fingerprint,
     load_base_model,
     load_tokenizer,
+    refuse_stored_quantization,
 )
 from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
@@ -29,7 +30,6 @@ from lora_engine.compare.prompts.prompt_tokens import context_length
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.stored_quantization import refuse_stored_quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import silu
 
-from lora_engine.calculator.model_shape import LEAN_FAMILIES
+from lora_engine.base_models.families import ATTENTIONS, MLPS, NORMS
 from lora_engine.training.kernels.fused_linear import (
     adapted_linears,
     is_plain_lora,
@@ -25,10 +25,6 @@ from lora_engine.training.kernels.fused_linear import (
 
 if TYPE_CHECKING:
     from torch import nn
-
-NORMS = tuple(f"{family}RMSNorm" for family in LEAN_FAMILIES)
-MLPS = tuple(f"{family}MLP" for family in LEAN_FAMILIES)
-ATTENTIONS = tuple(f"{family}Attention" for family in LEAN_FAMILIES)
 
 
 class RMSNorm(torch.autograd.Function):

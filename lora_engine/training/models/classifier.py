@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import BaseModel
+from lora_engine.base_models import BaseModel, refuse_stored_quantization
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_transformers
 from lora_engine.spec import Task
-from lora_engine.stored_quantization import refuse_stored_quantization
 
 if TYPE_CHECKING:
     import torch

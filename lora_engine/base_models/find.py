@@ -1,0 +1,119 @@
+"""Finding a base model by its name, and the list of those known here.
+
+A base model is `starter`, a folder, the name of a folder in `LORA_MODELS_DIR`, or a hub id
+(`org/name`, the only name that may reach the network). Loads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.files import read_json_object
+from lora_engine.settings import Settings
+from lora_engine.starter import MODEL_DIR
+
+STARTER = "starter"
+HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model by name; `path` is its folder, or None for a hub id not looked at yet."""
+
+    name: str
+    path: Path | None
+
+    @property
+    def source(self) -> str:
+        """What transformers' `from_pretrained` is given."""
+        return str(self.path) if self.path is not None else self.name
+
+    @property
+    def is_local(self) -> bool:
+        return self.path is not None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What the model lists show, read from config.json alone."""
+
+    name: str
+    path: str
+    architecture: str
+    weights_bytes: int
+
+
+def resolve_base_model(name: str, settings: Settings) -> BaseModel:
+    """The base model that a person's `name` means.
+
+    Raises NotFound, listing the known models; EngineError where the folder is no model.
+    """
+    if name == STARTER:
+        return BaseModel(STARTER, MODEL_DIR)
+    for folder in (settings.models_dir / name, Path(name).expanduser()):
+        if folder.is_dir():
+            _refuse_incomplete(folder)
+            return BaseModel(name, folder.resolve())
+    if HUB_ID.match(name) and not name.startswith((".", "/")):
+        return BaseModel(name, None)
+    known = ", ".join(summary.name for summary in list_base_models(settings))
+    raise NotFound(
+        f"There is no base model {name!r}: no such folder, and not a hub id (org/name).",
+        f"Known here: {known}. Put a model folder into {settings.models_dir}, or give a path.",
+    )
+
+
+def list_base_models(settings: Settings) -> list[ModelSummary]:
+    """The starter, every model folder in `settings.models_dir` by name, and whole models that
+    runs trained, by their path."""
+    found = [_summary(STARTER, MODEL_DIR)]
+    if settings.models_dir.is_dir():
+        folders = sorted(path.parent for path in settings.models_dir.glob("*/config.json"))
+        folders += sorted(path.parent for path in settings.models_dir.glob("*/*/config.json"))
+        found += [
+            _summary(str(folder.relative_to(settings.models_dir)), folder) for folder in folders
+        ]
+    trained = sorted(path.parent for path in settings.runs_dir.glob("*/model/config.json"))
+    return found + [_summary(str(folder), folder) for folder in trained]
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{folder} is not a model folder: it has no config.json.",
+            "Give the folder that holds config.json, the tokenizer and the safetensors files.",
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise EngineError(
+            f"{folder} has no safetensors weights.",
+            "Save the model with save_pretrained(..., safe_serialization=True).",
+        )
+
+
+def _summary(name: str, folder: Path) -> ModelSummary:
+    config_path = folder / "config.json"
+    try:
+        config = read_json_object(config_path)
+        architecture = str((config.get("architectures") or [config.get("model_type")])[0])
+    except (OSError, ValueError, TypeError, KeyError, IndexError):  # one bad file, not the list
+        architecture = "unreadable config.json"
+    weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return ModelSummary(name, str(folder), architecture, weights_bytes)
+
+
+class BaseModels:
+    """What the engine offers about base models."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def names(self) -> list[str]:
+        """The names of the base models known here, the starter first."""
+        return [model.name for model in list_base_models(self._settings)]
+
+    def list(self) -> list[ModelSummary]:
+        """The base models known here, the starter first."""
+        return list_base_models(self._settings)
