@@ -3,6 +3,7 @@
 config       adapter_config.json and provenance.json, read as untrusted input
 library      which adapters are known here, and what a name means
 check        is an adapter whole, finite and made for this base model
+lora_config  a method of the spec as PEFT's LoraConfig, for training and for counting
 
 This package loads no model; `lora_engine.compare` does.
 """
