@@ -38,6 +38,7 @@ from lora_engine.library_imports import import_peft
 from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -164,7 +165,8 @@ def _targets_embedding(model: PreTrainedModel, method: MethodSpec) -> int:
         target in ("embeddings", path) or path.endswith(f".{target}")
         for target in target_names(method)
     )
-    return embedding.weight.numel() if targeted else 0
+    weight = getattr(embedding, "weight", None)
+    return weight.numel() if targeted and weight is not None else 0
 
 
 def _read_counts(
@@ -203,10 +205,11 @@ def _trained_biases(adapted: nn.Module) -> list[TrainedBias]:
     ]
 
 
-def _module_count(name: str, module: nn.Module, experts: int) -> ModuleCount:
+def _module_count(name: str, module: LoraLayer, experts: int) -> ModuleCount:
     """The count of one PEFT layer: its own adapter tensors, not those of layers inside it."""
     own = [getattr(module, name) for name in set(module.adapter_layer_names)]
     parameters = sum(_numel(holder) for holder in own if "default" in holder)
+    assert module.in_features is not None and module.out_features is not None
     return ModuleCount(
         name, module.in_features, module.out_features, module.r["default"], parameters, experts
     )

@@ -8,13 +8,13 @@ from typing import Any
 
 from lora_engine.adapters.lora_config import lora_arguments
 from lora_engine.calculator.memory_request import MemoryRequest
-from lora_engine.calculator.model_count import ModelCount
+from lora_engine.calculator.model_count import ModelCount, SavedModule, TrainedBias
 from lora_engine.errors import EngineError
 from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
 
 PRECISIONS = ("float32", "bfloat16")
 ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "target_modules")
-PEFT_DEFAULTS = (False, None, {}, "none")  # of the arguments that are left out
+PEFT_DEFAULTS: tuple[Any, ...] = (False, None, {}, "none")  # of the arguments that are left out
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,7 +26,8 @@ def modules_csv(counted: ModelCount) -> str:
     for m in counted.modules:
         row = (m.name, m.in_features, m.out_features, m.rank, m.experts, m.parameters)
         writer.writerow([_inert(cell) for cell in row])
-    for whole in (*counted.saved_modules, *counted.biases):
+    whole_parts: list[SavedModule | TrainedBias] = [*counted.saved_modules, *counted.biases]
+    for whole in whole_parts:
         writer.writerow([_inert(whole.name), "", "", "", "", whole.parameters])
     return text.getvalue()
 

@@ -191,7 +191,7 @@ def _same_result_options(q: MemoryRequest) -> list[Option]:
         if steps > MAX_ACCUMULATION:
             break
         what = f"batch of {size} with {steps} steps of accumulation"
-        change = {BATCH: size, ACCUMULATION: steps}
+        change: dict[str, Any] = {BATCH: size, ACCUMULATION: steps}
         found.append((what, "the same result, a little slower", change))
     if not q.optimization.gradient_checkpointing:
         harm = "the same result, about a third more time"

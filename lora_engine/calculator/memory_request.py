@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from lora_engine.calculator.model_source import ModelSource
+from lora_engine.calculator.optimizer_state import CountedOptimizer
 from lora_engine.calculator.workload import BYTES, Workload
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec import (
@@ -77,7 +78,7 @@ class MemoryRequest:
         return self.method.has_adapter
 
     @property
-    def optimizer(self) -> str:
+    def optimizer(self) -> CountedOptimizer:
         """The optimizer whose state counts; GaLore keeps its own."""
         if self.method.finetuning_type == "galore":
             return "galore"

@@ -117,7 +117,9 @@ def defaulted_fields(source: ModelSource) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _missing_fields(given: dict[str, Any], config_class: type, path: str) -> list[FieldProblem]:
+def _missing_fields(
+    given: dict[str, Any], config_class: type[PretrainedConfig], path: str
+) -> list[FieldProblem]:
     """Width and depth, which a config must state: transformers has a default for both."""
     sub_configs = config_class.sub_configs
     if sub_configs:
@@ -135,11 +137,11 @@ def _missing_fields(given: dict[str, Any], config_class: type, path: str) -> lis
     ]
 
 
-def _has(given: dict[str, Any], config_class: type, name: str) -> bool:
+def _has(given: dict[str, Any], config_class: type[PretrainedConfig], name: str) -> bool:
     return name in given or _spelling(config_class, name) in given
 
 
-def _spelling(config_class: type, name: str) -> str:
+def _spelling(config_class: type[PretrainedConfig], name: str) -> str:
     """How this class spells a standard field: GPT-2 calls hidden_size n_embd."""
     return config_class.attribute_map.get(name, name)
 

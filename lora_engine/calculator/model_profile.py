@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 from lora_engine.calculator.count_parameters import count_model
 from lora_engine.calculator.memory_request import MemoryRequest
-from lora_engine.calculator.model_count import ModelCount, ModuleCount
+from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule, TrainedBias
 from lora_engine.calculator.model_shape import LayerShape, ModelShape, read_shape
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.spec import MethodSpec
@@ -83,7 +83,8 @@ def trained_shapes(
             if extra > 0:  # DoRA's magnitude, lora_bias
                 shapes[(extra,)] += 1
         count = profile.count
-        shapes.update((whole.parameters,) for whole in (*count.saved_modules, *count.biases))
+        whole_parts: list[SavedModule | TrainedBias] = [*count.saved_modules, *count.biases]
+        shapes.update((whole.parameters,) for whole in whole_parts)
         return tuple(shapes.items())
     layers = trained_layers(profile, request)
     for layer in layers:

@@ -149,8 +149,8 @@ def config_source(config: Any, label: str = "config.json") -> ModelSource:
     kept = _checked_mapping(config, "", 0, problems, notes)
     model_type = kept.get("model_type")
     if "peft_type" in config:
-        problem = "is an adapter's config; the base model's config.json is needed"
-        problems.append(FieldProblem("peft_type", problem))
+        message = "is an adapter's config; the base model's config.json is needed"
+        problems.append(FieldProblem("peft_type", message))
     elif not isinstance(model_type, str) or not model_type:
         problems.append(FieldProblem("model_type", "is missing; a name such as llama is needed"))
     if problems:

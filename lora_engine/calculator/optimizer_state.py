@@ -10,12 +10,11 @@ keeps them in one byte each with a float32 scale for every block of 256, and lea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal
 
-Optimizer = Literal[
-    "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "galore", "sgd"
-]
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+from lora_engine.spec import Optimizer
+
+CountedOptimizer = Optimizer | Literal["galore", "sgd"]
 
 BLOCK_8BIT = 256
 MIN_8BIT = 4096
@@ -32,7 +31,7 @@ FORMULAS = {
 
 
 def state_bytes(
-    optimizer: Optimizer,
+    optimizer: CountedOptimizer,
     shapes: Iterable[tuple[tuple[int, ...], int]],
     weight_bytes: int,
     rank: int,
@@ -45,7 +44,7 @@ def state_bytes(
 
 
 def _tensor_bytes(
-    optimizer: Optimizer, shape: tuple[int, ...], weight_bytes: int, rank: int
+    optimizer: CountedOptimizer, shape: tuple[int, ...], weight_bytes: int, rank: int
 ) -> int:
     size = 1
     for side in shape:

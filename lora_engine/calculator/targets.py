@@ -268,7 +268,7 @@ def _fused_experts(model: PreTrainedModel) -> dict[str, list[TargetableModule]]:
     from peft.utils import transformers_weight_conversion as conversion
 
     pattern = conversion._MODEL_TO_CONVERSION_PATTERN.get(model.config.model_type)
-    mapping = conversion._MOE_TARGET_MODULE_MAPPING.get(pattern, {})
+    mapping = conversion._MOE_TARGET_MODULE_MAPPING.get(pattern or "", {})
     old_names: dict[str, list[str]] = defaultdict(list)
     for old, new in mapping.items():
         old_names[new].append(old)

@@ -189,12 +189,14 @@ def _time(work: Work) -> dict[str, Any]:
 
 def source_of(config: Path | None, preset: str | None) -> ModelSource:
     """The model that --config or --preset names; exactly one of them."""
-    if (config is None) == (preset is None):
-        raise EngineError(
-            "One model is needed: a matrix (--d and --k), --config or --preset.",
-            f"Presets: {', '.join(PRESETS)}.",
-        )
-    return path_source(config) if preset is None else preset_source(preset)
+    if config is not None and preset is None:
+        return path_source(config)
+    if preset is not None and config is None:
+        return preset_source(preset)
+    raise EngineError(
+        "One model is needed: a matrix (--d and --k), --config or --preset.",
+        f"Presets: {', '.join(PRESETS)}.",
+    )
 
 
 def _matrix(d: int | None, k: int | None, rank: int, as_json: bool) -> None:

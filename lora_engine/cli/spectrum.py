@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum
+    from lora_engine.spectrum.checkpoints import CheckpointComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +69,7 @@ def spectrum(
     from lora_engine.settings import load_settings
     from lora_engine.spectrum import compare_checkpoints, describe_adapter
 
+    found: AdapterSpectrum | CheckpointComparison
     if adapter is not None and tuned is None:
         found = describe_adapter(resolve_adapter(adapter, load_settings()), base)
     elif base is not None and tuned is not None and adapter is None:

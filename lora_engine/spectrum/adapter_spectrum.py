@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,9 +74,9 @@ class ModuleSpectrum:
         carry = "1 direction carries" if count == 1 else f"{count} directions carry"
         return f"Rank {self.rank} was trained; {carry} 95 % of the update."
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         k90, k95, k99 = (self.directions(share) for share in SHARES)
-        found: dict[str, object] = {
+        found: dict[str, Any] = {
             "name": self.name,
             "layer": self.layer,
             "part": self.part,
@@ -115,7 +116,7 @@ class AdapterSpectrum:
         many = "direction carries" if middle == 1 else "directions carry"
         return f"Rank {trained} was trained; {middle} {many} 95 % of the update (median module)."
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "modules": [module.to_json() for module in self.modules],
             "sentence": self.sentence(),

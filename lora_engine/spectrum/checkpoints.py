@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class ModuleChange:
             return math.inf if self.changed else 0.0
         return self.change_norm / self.base_norm
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         found = self.decomposition
         summary = found.summary() if found else None
         values = found.singular_values if found else np.zeros(0)
@@ -115,7 +116,7 @@ class CheckpointComparison:
     only_in_base: tuple[str, ...]
     only_in_tuned: tuple[str, ...]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "modules": [module.to_json() for module in self.modules],
             "changed": [module.name for module in self.modules if module.changed],

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
-from pydantic import Field
+from pydantic import Field as SpecField
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 from pages.shared import layout
-from pages.shared.forms import SpecForm
+from pages.shared.forms import Field, SpecForm
 
 START_PRESET, START_RANK, START_TARGETS = "llama-2-7b", 8, "q,v"
 MOST_RANKS = 256
@@ -33,15 +34,16 @@ TARGETS = [
     ("feed-forward (mlp)", "mlp"),
     ("all linear layers", "all-linear"),
 ]
-NARROW, WIDE = {"min_width": 140}, {"min_width": 220}
+NARROW: dict[str, Any] = {"min_width": 140}
+WIDE: dict[str, Any] = {"min_width": 220}
 
-Values = Mapping[Component, Any]  # what a handler receives: the fields' values by component
+Values = Mapping[Block, Any]  # what a handler receives: the fields' values by component
 
 
 class CalculatorSpec(RunSpec):
     """What the form is made from: the spec of a run, and what the calculator alone asks."""
 
-    workload: calculator.Workload = Field(default_factory=calculator.Workload)
+    workload: calculator.Workload = SpecField(default_factory=calculator.Workload)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Selection:
     name: str
     request: calculator.MemoryRequest
     card: calculator.Card
-    rows: int | float | None
-    epochs: int | float | None
+    rows: Any  # rows and epochs as typed; the engine checks them
+    epochs: Any
 
     @property
     def source(self) -> calculator.ModelSource:
@@ -81,12 +83,12 @@ class CalculatorForm:
         self.spec = SpecForm(CalculatorSpec)
 
     @property
-    def rank(self) -> Component:
-        return self.spec.component("method.rank")
+    def rank(self) -> gr.Slider:
+        return self.spec.component("method.rank", gr.Slider)
 
     @property
-    def targets(self) -> Component:
-        return self.spec.component("method.target_modules")
+    def targets(self) -> gr.Dropdown:
+        return self.spec.component("method.target_modules", gr.Dropdown)
 
     @property
     def inputs(self) -> set[Component]:
@@ -94,20 +96,20 @@ class CalculatorForm:
         return {*self.spec.components, self.model, self.uploaded, *self._beside_the_count}
 
     @property
-    def count_options(self) -> list[Component]:
+    def count_options(self) -> list[Field]:
         """The fields, beside rank and targets, on which the count depends."""
         paths = [path for path in self.spec.paths if path.startswith("method.")]
         fields = [self.spec.component(path) for path in paths if path != FINETUNING_TYPE]
         return [field for field in fields if field not in (self.rank, self.targets)]
 
     @property
-    def memory_options(self) -> list[Component]:
+    def memory_options(self) -> list[Field]:
         """The fields on which memory and time depend, and the count does not."""
         count = {self.rank, self.targets, *self.count_options}
         return [f for f in self.spec.components if f not in count] + self._beside_the_count
 
     @property
-    def _beside_the_count(self) -> list[Component]:
+    def _beside_the_count(self) -> list[Field]:
         return [self.card, self.rows, self.epochs]
 
     def model_fields(self, engine: Engine) -> None:

@@ -94,7 +94,7 @@ class Handlers:
 
     def open_page(self, values: Values, request: gr.Request) -> Update:
         """The model, rank and targets in the page's address, and what follows from them."""
-        named = {
+        named: Update = {
             self.form.model: layout.state_of(request, "preset", START_PRESET),
             self.form.rank: layout.whole_state_of(request, "rank", START_RANK),
             self.form.targets: layout.state_of(request, "targets", START_TARGETS),
@@ -113,12 +113,12 @@ class Handlers:
     def take_config(self, values: Values) -> Update:
         """The uploaded config in place of the model."""
         config = calculator.path_source(values[self.form.upload]).config_json
-        named = {self.form.model: UPLOADED, self.form.uploaded: config}
+        named: Update = {self.form.model: UPLOADED, self.form.uploaded: config}
         return named | self.new_model({**values, **named})
 
     def tick(self, values: Values) -> Update:
         """The ticked names in place of the targets."""
-        named = {self.form.targets: ",".join(values[self.form.ticks])}
+        named: Update = {self.form.targets: ",".join(values[self.form.ticks])}
         values = {**values, **named}
         return named | self.view(values) | self.methods(values)
 
@@ -126,10 +126,10 @@ class Handlers:
         """The tick-list of the model, then everything."""
         selection = self.form.read(values, self.settings)
         available = calculator.available_modules(selection.source, selection.method)
-        ticks = {self.form.ticks: _ticks(available)}
+        ticks: Update = {self.form.ticks: _ticks(available)}
         return ticks | self.results.update(selection) | self.methods(values)
 
-    def _change(self, values: Values, named: dict[Component, Any]) -> Update:
+    def _change(self, values: Values, named: Update) -> Update:
         return named | self.retarget({**values, **named})
 
 
@@ -143,8 +143,8 @@ def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
         inputs = {*form.inputs, *more}
         wire(triggers, handler, inputs, outputs, problem=problem, trigger_mode="always_last")
 
-    opening = {"problem": problem, "inputs": form.inputs, "outputs": [*choices, *everything]}
-    wire([blocks.load], act.open_page, **opening)
+    opened = [*choices, *everything]
+    wire([blocks.load], act.open_page, form.inputs, opened, problem=problem)
     on([model.input], act.new_model, [targets, form.ticks, *everything])
     on([targets.input], act.retarget, [form.ticks, *everything])
     on([form.ticks.input], act.tick, [targets, *everything], form.ticks)
@@ -156,7 +156,7 @@ def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
     _wire_browser(model, rank, targets)
 
 
-def _wire_browser(model: Component, rank: Component, targets: Component) -> None:
+def _wire_browser(model: gr.Dropdown, rank: gr.Slider, targets: gr.Dropdown) -> None:
     """What the browser does without the server: the numbers of a rank, and the address."""
     gr.on(
         [rank.input],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -80,9 +80,12 @@ def section() -> None:
 
 def partial_named(handler: Callable, name: str, times: int) -> Callable:
     """`handler` with its number of steps, under a name of its own for the API."""
-    made = partial(handler, times=times)
-    made.__name__ = made.__qualname__ = name
-    return made
+
+    def named(*values: Any) -> str:
+        return handler(*values, times=times)
+
+    named.__name__ = named.__qualname__ = name
+    return named
 
 
 def edited(state: str) -> str:
@@ -122,7 +125,7 @@ def _changed(state: str, change: Change, *, forget: bool = True) -> str:
 def read_document(state: str) -> tuple[calculator.WorkedExample, list[float]]:
     """The example and its losses in what the browser sent. Raises EngineError where it is none."""
     try:
-        given = json.loads(state) if len(state) <= MOST_CHARACTERS else None
+        given = json.loads(state if len(state) <= MOST_CHARACTERS else "{}")
         example = calculator.work_example(given["W"], given["A"], given["B"], given["alpha"])
         return example, [float(loss) for loss in given["losses"]][-MOST_LOSSES:]
     except (ValueError, TypeError, KeyError):

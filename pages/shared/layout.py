@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -116,8 +117,8 @@ def whole_state_of(request: gr.Request, name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 
 
-def whole(value: float | None) -> int | float | None:
-    """A Number's 4096.0 as 4096; anything else as it is, for the engine to name."""
+def whole(value: float | None) -> Any:
+    """A Number's 4096.0 as 4096; anything else as it is, for the engine to check and name."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
