@@ -209,7 +209,8 @@ def _module_count(name: str, module: LoraLayer, experts: int) -> ModuleCount:
     """The count of one PEFT layer: its own adapter tensors, not those of layers inside it."""
     own = [getattr(module, name) for name in set(module.adapter_layer_names)]
     parameters = sum(_numel(holder) for holder in own if "default" in holder)
-    assert module.in_features is not None and module.out_features is not None
+    assert module.in_features is not None
+    assert module.out_features is not None
     return ModuleCount(
         name, module.in_features, module.out_features, module.r["default"], parameters, experts
     )

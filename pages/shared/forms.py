@@ -80,7 +80,7 @@ class SpecForm:
             raise TypeError(f"{path} is a {type(found).__name__}, not a {kind.__name__}")
         return found
 
-    def document(self, values: Mapping[Block, Any]) -> dict[str, Any]:
+    def document(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """The spec document in the values by component, for `spec_from`.
 
         A section whose deciding choice is 'none' is left out as null. Text that is not what the
