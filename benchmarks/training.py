@@ -33,14 +33,14 @@ from pathlib import Path
 
 import _path  # noqa: F401
 from training_contenders import CONTENDERS, NEEDS, load_adapted
-from training_job import Job, Recorder, make_model
+from training_workload import Recorder, Workload, make_model
 
 from lora_engine.spec import spec_from
 
 
-def run_contender(name: str, job: Job, interpreter: str) -> dict:
+def run_contender(name: str, workload: Workload, interpreter: str) -> dict:
     """One contender in a process of its own, so that memory and imports are its own."""
-    command = [interpreter, __file__, "--inside", name, "--job", json.dumps(asdict(job))]
+    command = [interpreter, __file__, "--inside", name, "--workload", json.dumps(asdict(workload))]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     if ended.returncode != 0:
@@ -48,15 +48,15 @@ def run_contender(name: str, job: Job, interpreter: str) -> dict:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def inside(name: str, job: Job) -> None:
+def inside(name: str, workload: Workload) -> None:
     """The body of a contender's process: train, then print the report as the last line."""
-    if job.threads:
+    if workload.threads:
         import torch
 
-        torch.set_num_threads(job.threads)
+        torch.set_num_threads(workload.threads)
     recorder = Recorder()
-    description = CONTENDERS[name](job, recorder)
-    print(json.dumps({"description": description, **recorder.report(job)}))
+    description = CONTENDERS[name](workload, recorder)
+    print(json.dumps({"description": description, **recorder.report(workload)}))
 
 
 def interpreters_of(options: argparse.Namespace) -> dict[str, str]:
@@ -76,12 +76,12 @@ def measure(options: argparse.Namespace, interpreters: dict[str, str]) -> dict[s
     """Contender to its figures; contenders take turns, so that a busy moment hits them alike."""
     results: dict[str, list[dict]] = {name: [] for name in interpreters}
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(folder, options.steps, options.supervised, options.threads)
-        make_model(Path(job.model), options.architecture)
-        load_adapted(job).save_pretrained(job.adapter)
+        workload = Workload(folder, options.steps, options.supervised, options.threads)
+        make_model(Path(workload.model), options.architecture)
+        load_adapted(workload).save_pretrained(workload.adapter)
         for _ in range(options.rounds):
             for name in interpreters:
-                results[name].append(run_contender(name, job, interpreters[name]))
+                results[name].append(run_contender(name, workload, interpreters[name]))
     return summarize(results)
 
 
@@ -141,10 +141,10 @@ def main() -> None:
     parser.add_argument("--worker-start", action="store_true")
     parser.add_argument("--python", metavar="PACKAGE=PATH", action="append", default=[])
     parser.add_argument("--inside", help=argparse.SUPPRESS)
-    parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--workload", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        return inside(options.inside, Job(**json.loads(options.job)))
+        return inside(options.inside, Workload(**json.loads(options.workload)))
     interpreters = interpreters_of(options)
     report = {
         "architecture": options.architecture,

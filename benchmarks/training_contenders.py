@@ -1,4 +1,4 @@
-"""The ways of training that `training.py` compares, each on the same job.
+"""The ways of training that `training.py` compares, each on the same workload.
 
 A contender trains in the process that calls it, tells the recorder of every step, and returns in
 words what it was. It knows nothing of the others.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from training_job import Job, Recorder, tokenizer
+from training_workload import Recorder, Workload, tokenizer
 
 
-def load_adapted(job: Job, dtype: str = "float32"):
+def load_adapted(workload: Workload, dtype: str = "float32"):
     """The model with the adapter that every contender starts from."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -20,11 +20,11 @@ def load_adapted(job: Job, dtype: str = "float32"):
     from lora_engine.training.models import adapter_model
 
     torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, dtype))
-    return adapter_model.add_adapter(base, job.spec().method, quantized=False)
+    base = AutoModelForCausalLM.from_pretrained(workload.model, dtype=getattr(torch, dtype))
+    return adapter_model.add_adapter(base, workload.spec().method, quantized=False)
 
 
-def ours(job: Job, recorder: Recorder, precision: str) -> str:
+def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
@@ -33,8 +33,8 @@ def ours(job: Job, recorder: Recorder, precision: str) -> str:
 
     if precision == "float32":  # as training/models/assemble.py does for a run
         matmul.limit_kernel_cache()
-    spec, rows = job.spec(), job.rows()
-    model = load_adapted(job, precision)
+    spec, rows = workload.spec(), workload.rows()
+    model = load_adapted(workload, precision)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
     path = choose_path(model, rows, 0, "cpu")
     callbacks = Callbacks(
@@ -44,63 +44,69 @@ def ours(job: Job, recorder: Recorder, precision: str) -> str:
         memory_bytes=lambda: 0,
     )
     recorder.start()
-    data = TrainingData(rows, [], job.plan())
+    data = TrainingData(rows, [], workload.plan())
     train(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
     return path.description
 
 
-def with_trainer(job: Job, recorder: Recorder, collator, **arguments) -> None:
+def with_trainer(workload: Workload, recorder: Recorder, collator, **arguments) -> None:
     """transformers' Trainer on the rows in the plan's order."""
     from transformers import Trainer, TrainingArguments
 
-    settings = TrainingArguments(**trainer_arguments(job), **arguments)
+    settings = TrainingArguments(**trainer_arguments(workload), **arguments)
     recording = record_steps(Trainer, recorder)
     rows = [
         {"input_ids": list(row.input_ids), "labels": list(row.labels)}
-        for row in job.rows_in_order()
+        for row in workload.rows_in_order()
     ]
-    trainer = recording(load_adapted(job), settings, train_dataset=rows, data_collator=collator)
+    trainer = recording(
+        load_adapted(workload), settings, train_dataset=rows, data_collator=collator
+    )
     trainer.train()
 
 
-def plain_trainer(job: Job, recorder: Recorder, **arguments) -> str:
+def plain_trainer(workload: Workload, recorder: Recorder, **arguments) -> str:
     from transformers import DataCollatorForSeq2Seq
 
-    with_trainer(job, recorder, DataCollatorForSeq2Seq(tokenizer(job), padding=True), **arguments)
+    with_trainer(
+        workload, recorder, DataCollatorForSeq2Seq(tokenizer(workload), padding=True), **arguments
+    )
     return "Trainer + PEFT, padded to the longest row of the batch"
 
 
-def flattening_trainer(job: Job, recorder: Recorder) -> str:
+def flattening_trainer(workload: Workload, recorder: Recorder) -> str:
     from transformers import DataCollatorWithFlattening
 
-    with_trainer(job, recorder, DataCollatorWithFlattening())
+    with_trainer(workload, recorder, DataCollatorWithFlattening())
     return "Trainer + PEFT, DataCollatorWithFlattening"
 
 
-def with_trl(job: Job, recorder: Recorder, **arguments) -> str:
+def with_trl(workload: Workload, recorder: Recorder, **arguments) -> str:
     """TRL's SFTTrainer on the rows in the plan's order."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     rows = [
         {"input_ids": list(row.input_ids), "labels": list(row.labels)}
-        for row in job.rows_in_order()
+        for row in workload.rows_in_order()
     ]
     settings = SFTConfig(
-        **trainer_arguments(job), max_length=None, **arguments,
+        **trainer_arguments(workload),
+        max_length=None,
+        **arguments,
         dataset_kwargs={"skip_prepare_dataset": True},
-    )  # fmt: skip
+    )
     trainer = record_steps(SFTTrainer, recorder)(
-        load_adapted(job),
+        load_adapted(workload),
         settings,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer(job),
+        processing_class=tokenizer(workload),
     )
     trainer.train()
     return f"SFTTrainer {arguments or 'with its defaults'}"
 
 
-def llamafactory(job: Job, recorder: Recorder, **arguments) -> str:
+def llamafactory(workload: Workload, recorder: Recorder, **arguments) -> str:
     """LLaMA-Factory's supervised fine-tuning from the same adapter, on the rows in order."""
     from datasets import Dataset, DatasetDict
     from llamafactory.train.sft import workflow
@@ -115,19 +121,19 @@ def llamafactory(job: Job, recorder: Recorder, **arguments) -> str:
             "videos": None,
             "audios": None,
         }
-        for row in job.rows_in_order()
+        for row in workload.rows_in_order()
     ]
-    tokenized = str(Path(job.folder) / "tokenized")
+    tokenized = str(Path(workload.folder) / "tokenized")
     DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(tokenized)
     workflow.CustomSeq2SeqTrainer = record_steps(workflow.CustomSeq2SeqTrainer, recorder)
-    settings = trainer_arguments(job)
+    settings = trainer_arguments(workload)
     del settings["train_sampling_strategy"]
     asked = {
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "lora",
-        "model_name_or_path": job.model,
-        "adapter_name_or_path": job.adapter,
+        "model_name_or_path": workload.model,
+        "adapter_name_or_path": workload.adapter,
         "template": "empty",
         "dataset": "named, but what is read is already tokenized",
         "tokenized_path": tokenized,
@@ -138,13 +144,13 @@ def llamafactory(job: Job, recorder: Recorder, **arguments) -> str:
     return f"LLaMA-Factory {arguments or 'with its defaults'}"
 
 
-def trainer_arguments(job: Job) -> dict:
-    """The job in Trainer's words; everything else is Trainer's default."""
+def trainer_arguments(workload: Workload) -> dict:
+    """The workload in Trainer's words; everything else is Trainer's default."""
     return {
-        "output_dir": str(Path(job.folder) / "out"),
+        "output_dir": str(Path(workload.folder) / "out"),
         "per_device_train_batch_size": 8,
-        "max_steps": job.steps,
-        "learning_rate": job.spec().optimization.learning_rate,
+        "max_steps": workload.steps,
+        "learning_rate": workload.spec().optimization.learning_rate,
         "lr_scheduler_type": "constant",
         "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
@@ -182,20 +188,20 @@ def record_steps(base: type, recorder: Recorder) -> type:
     return Recording
 
 
-CONTENDERS: dict[str, Callable[[Job, Recorder], str]] = {
+CONTENDERS: dict[str, Callable[[Workload, Recorder], str]] = {
     "trainer": plain_trainer,
-    "trainer_bf16": lambda job, recorder: plain_trainer(job, recorder, bf16=True),
+    "trainer_bf16": lambda workload, recorder: plain_trainer(workload, recorder, bf16=True),
     "trainer_flattening": flattening_trainer,
     "trl_defaults": with_trl,
-    "trl_padding_free": lambda job, recorder: with_trl(
-        job, recorder, padding_free=True, bf16=False, gradient_checkpointing=False
+    "trl_padding_free": lambda workload, recorder: with_trl(
+        workload, recorder, padding_free=True, bf16=False, gradient_checkpointing=False
     ),
     "llamafactory": llamafactory,
-    "llamafactory_no_checkpointing": lambda job, recorder: llamafactory(
-        job, recorder, disable_gradient_checkpointing=True
+    "llamafactory_no_checkpointing": lambda workload, recorder: llamafactory(
+        workload, recorder, disable_gradient_checkpointing=True
     ),
-    "ours_float32": lambda job, recorder: ours(job, recorder, "float32"),
-    "ours_bfloat16": lambda job, recorder: ours(job, recorder, "bfloat16"),
+    "ours_float32": lambda workload, recorder: ours(workload, recorder, "float32"),
+    "ours_bfloat16": lambda workload, recorder: ours(workload, recorder, "bfloat16"),
 }
 NEEDS = {
     "trl_defaults": "trl",

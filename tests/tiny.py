@@ -43,8 +43,12 @@ def save_tiny_model(folder: Path, architecture: str = "llama", **changes) -> Pat
     if architecture == "gemma":
         sizes["head_dim"] = 16
     if architecture == "qwen2_moe":
-        sizes |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
-                  "shared_expert_intermediate_size": 32}  # fmt: skip
+        sizes |= {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 32,
+        }
     special = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

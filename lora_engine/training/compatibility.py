@@ -17,9 +17,16 @@ from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
 ADAPTER_ONLY_FIELDS = (
-    "use_dora", "use_rslora", "init", "loraplus_lr_ratio", "rank_pattern", "alpha_pattern",
-    "modules_to_save", "lora_bias", "bias",
-)  # fmt: skip
+    "use_dora",
+    "use_rslora",
+    "init",
+    "loraplus_lr_ratio",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "lora_bias",
+    "bias",
+)
 
 
 @dataclass(frozen=True)

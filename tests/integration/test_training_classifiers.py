@@ -38,15 +38,25 @@ def tiny_bert(tmp_path_factory) -> Path:
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]",
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_object=inner,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    ).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+    )
     BertModel(config).save_pretrained(folder)
     return folder
 
@@ -112,7 +122,7 @@ def test_an_adapter_and_a_head_learn_and_load_with_peft(
         logits = model(**tokenizer("the old fox sees a", return_tensors="pt")).logits[0]
     told = [labels[i] for i in logits.reshape(-1, len(labels)).argmax(-1).tolist()]
     assert told == ["animal"] if len(labels) == 2 else told[1:-1] == ["O", "O", "ANIMAL", "O", "O"]
-    with pytest.raises(EngineError, match="Compare shows causal language models only"):
+    with pytest.raises(EngineError, match="causal language models"):
         check_adapter(directory.adapter_path, resolve_base_model(str(tiny_bert), settings))
 
 
@@ -131,9 +141,12 @@ def test_a_stopped_classifier_goes_on_exactly(tiny_bert, texts, settings, tmp_pa
 def test_the_whole_encoder_can_train(tiny_bert, texts, settings, tmp_path):
     method = {"finetuning_type": "full"}
     spec = tiny_spec(
-        tiny_bert, texts, task="sequence_classification", method=method,
+        tiny_bert,
+        texts,
+        task="sequence_classification",
+        method=method,
         optimization={**STEPS, "max_steps": 12, "learning_rate": 0.003},
-    )  # fmt: skip
+    )
     directory, _ = train_here(spec, tmp_path / "run", settings)
     seen = losses(directory)
     assert seen[12] < seen[1]
@@ -142,15 +155,16 @@ def test_the_whole_encoder_can_train(tiny_bert, texts, settings, tmp_path):
 
 
 def test_rows_and_task_that_do_not_fit_are_refused_before_the_run(tiny_bert, texts, settings):
-    with pytest.raises(EngineError, match="rows to classify .* task is causal_lm"):
+    with pytest.raises(EngineError, match="task is causal_lm"):
         check_run(tiny_spec(tiny_bert, texts), settings)
-    with pytest.raises(EngineError, match="needs token_classification"):
+    with pytest.raises(EngineError, match="token_classification"):
         check_run(tiny_spec(tiny_bert, texts, task="token_classification"), settings)
     wrong = {"finetuning_type": "freeze"}
-    with pytest.raises(InvalidInput, match="lora and full are there"):
+    with pytest.raises(InvalidInput) as refused:
         check_run(
             tiny_spec(tiny_bert, texts, task="sequence_classification", method=wrong), settings
         )
+    assert {problem.path for problem in refused.value.problems} == {"method.finetuning_type"}
     one = texts.with_name("one.jsonl")
     one.write_text('{"text": "a dog", "label": "animal"}\n' * 4)
     spec = tiny_spec(tiny_bert, one, task="sequence_classification")

@@ -73,7 +73,7 @@ def test_freeze_trains_the_last_layers_alone(run, tiny_llama):
     names = changed(directory, tiny_llama)
     assert names
     assert all(name.startswith("model.layers.1.") for name in names)
-    with pytest.raises(EngineError, match="has 2 layers; the last 3"):
+    with pytest.raises(EngineError, match=r"2 layers.* 3\b"):
         run(method={"finetuning_type": "freeze", "freeze_layers": 3})
 
 

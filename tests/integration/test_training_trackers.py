@@ -29,9 +29,12 @@ def train(tiny_llama, rows_file, settings, tmp_path, monkeypatch) -> Callable[..
         for variable, value in environment.items():
             monkeypatch.setenv(variable, value)
         spec = tiny_spec(
-            tiny_llama, rows_file, seed=7, report={"report_to": [name]},
+            tiny_llama,
+            rows_file,
+            seed=7,
+            report={"report_to": [name]},
             optimization={"max_steps": 4, "eval_every": 2},
-        )  # fmt: skip
+        )
         engine = Engine(settings)
         run_id = engine.runs.submit(spec).id
         state = wait_for_end(engine, run_id)
@@ -89,10 +92,13 @@ def test_weights_and_biases_offline_keeps_every_step_in_the_runs_folder(train):
     (kept,) = directory.path.glob("wandb/offline-run-*/*.wandb")
     records = list(wandb_records(kept))
     steps = [
-        {(list(item.nested_key) or [item.key])[0]: json.loads(item.value_json)
-         for item in record.history.item}
-        for record in records if record.WhichOneof("record_type") == "history"
-    ]  # fmt: skip
+        {
+            (list(item.nested_key) or [item.key])[0]: json.loads(item.value_json)
+            for item in record.history.item
+        }
+        for record in records
+        if record.WhichOneof("record_type") == "history"
+    ]
     for name in ("loss", "eval_loss"):
         read = {step["_step"]: step[name] for step in steps if name in step}
         assert read == pytest.approx(expected(directory, name)), name

@@ -79,11 +79,14 @@ def make_spec(**method):
         {
             "method": {"rank": 4, **method},
             "optimization": {
-                "learning_rate": 0.01, "batch_size": 4, "max_steps": STEPS, "warmup_ratio": 0.0,
+                "learning_rate": 0.01,
+                "batch_size": 4,
+                "max_steps": STEPS,
+                "warmup_ratio": 0.0,
                 "schedule": "constant",
             },
         }
-    )  # fmt: skip
+    )
 
 
 def adapted(folder, spec, dtype=torch.float32):
@@ -138,11 +141,20 @@ def trainer_losses(model, spec, rows, folder) -> list[float]:
             return loss
 
     arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"), per_device_train_batch_size=4, max_steps=STEPS,
-        learning_rate=0.01, lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0,
-        report_to=[], save_strategy="no", remove_unused_columns=False, use_cpu=True,
-        disable_tqdm=True, logging_strategy="no",
-    )  # fmt: skip
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=4,
+        max_steps=STEPS,
+        learning_rate=0.01,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        report_to=[],
+        save_strategy="no",
+        remove_unused_columns=False,
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_strategy="no",
+    )
     data = [rows[i] for i in order]
     Recording(model, arguments, train_dataset=data, data_collator=collator).train()
     return losses

@@ -62,13 +62,16 @@ def test_batches_by_tokens_and_by_length(lengths, budget, by_length, accumulatio
         range(len(lengths)), 2
     )
     if budget is not None:
-        assert all(sum(lengths[row] for row in batch) <= budget or len(batch) == 1
-                   for batch in batches)  # fmt: skip
+        assert all(
+            sum(lengths[row] for row in batch) <= budget or len(batch) == 1 for batch in batches
+        )
     else:
         assert all(len(batch) <= 3 for batch in batches)
     if by_length:
-        spans = sorted((min(map(lengths.__getitem__, batch)), max(map(lengths.__getitem__, batch)))
-                       for batch in batches[: len(batches) // 2])  # fmt: skip
+        spans = sorted(
+            (min(map(lengths.__getitem__, batch)), max(map(lengths.__getitem__, batch)))
+            for batch in batches[: len(batches) // 2]
+        )
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
     assert make_plan(lengths, optimization, seed) == plan
 

@@ -19,9 +19,13 @@ IDENTITY = RunIdentity(spec_hash="s", data_hash="d", base_fingerprint="b")
 
 def save(folder, step, keep=2):
     progress = SavedProgress(
-        step=step, tokens=step * 10, elapsed_s=1.0, loss_sum=2.0, best_eval_loss=None,
+        step=step,
+        tokens=step * 10,
+        elapsed_s=1.0,
+        loss_sum=2.0,
+        best_eval_loss=None,
         evaluations_since_best=0,
-    )  # fmt: skip
+    )
     trained = {"w": torch.full((3, 4), float(step))}
     optimizer = {"0.exp_avg": torch.ones(3), "rng": torch.get_rng_state()}
     return save_checkpoint(folder, IDENTITY, progress, trained, optimizer, keep)

@@ -79,7 +79,7 @@ def test_what_a_checkpoint_carries_beside_its_layers_is_no_target_of_all_linear(
 def test_the_worker_asks_the_model_itself(tiny_llama, rows_file, settings, tmp_path):
     """A model on the hub has no headers here to ask before the run."""
     spec = tiny_spec(tiny_llama, rows_file, method={"rank": 33})
-    with pytest.raises(InvalidInput, match=r"method.rank: 33 is over .*k_proj and 3 more is 32"):
+    with pytest.raises(InvalidInput, match=r"method\.rank.* 33 .*k_proj.* 32\b"):
         train_here(spec, tmp_path / "run", settings)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -87,7 +87,7 @@ def test_the_worker_asks_the_model_itself(tiny_llama, rows_file, settings, tmp_p
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"prompt": "Hi", "completion": "Ho"}], "one row, so none can be kept apart"),
+        ([{"prompt": "Hi", "completion": "Ho"}], "one row"),
         ([{"messages": [{"role": "user", "content": "Hi"}]}] * 2, "None of the 2 rows"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_role_order_the_template_refuses_is_found_before_the_run(strict, tmp_p
     rows = tmp_path / "chat.jsonl"
     good, bad = {"messages": [user, answer]}, {"messages": [user, user, answer]}
     rows.write_text("\n".join(map(json.dumps, [good, good, bad, good])))
-    with pytest.raises(EngineError, match=r"row 3 .*roles must alternate"):
+    with pytest.raises(EngineError, match=r"row 3\b.*roles must alternate"):
         check_run(tiny_spec(strict, rows), settings)
     rows.write_text("\n".join(map(json.dumps, [good, {"messages": [user, answer, user]}])))
     check_run(tiny_spec(strict, rows), settings)  # what follows the last answer is left out

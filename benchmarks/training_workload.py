@@ -1,6 +1,6 @@
-"""What every contender of `training.py` is given, and what is noted of each.
+"""The workload of `training.py`, the same for every contender, and the recorder of its figures.
 
-The job: a small random model, rows of random tokens and their order. Knows no contender.
+A small random model, rows of random tokens and their order. Knows no contender.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GPT2_SIZES = {"n_embd": 256, "n_inner": 688, "n_layer": 6, "n_head": 4, "n_posit
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """What every contender is given."""
 
     folder: str
@@ -104,8 +104,8 @@ class Recorder:
         self.losses.append(loss)
         self.ends.append((time.perf_counter(), time.process_time()))
 
-    def report(self, job: Job) -> dict:
-        lengths = [len(row.input_ids) for row in job.rows_in_order()]
+    def report(self, workload: Workload) -> dict:
+        lengths = [len(row.input_ids) for row in workload.rows_in_order()]
         tokens = sum(lengths[8 * WARMUP_STEPS :])
         first, last = self.ends[WARMUP_STEPS - 1], self.ends[-1]
         wall, processor = last[0] - first[0], last[1] - first[1]
@@ -119,10 +119,10 @@ class Recorder:
         }
 
 
-def tokenizer(job: Job):
+def tokenizer(workload: Workload):
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(job.model)
+    return AutoTokenizer.from_pretrained(workload.model)
 
 
 def make_model(folder: Path, architecture: str) -> None:
