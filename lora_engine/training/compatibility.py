@@ -108,9 +108,9 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
 def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     what = f"with the task {spec.task}"
     if spec.method.finetuning_type not in ("lora", "full"):
-        yield FieldProblem("method.finetuning_type", f"{what}, lora and full are there")
+        yield FieldProblem("method.finetuning_type", f"{what}, choose lora or full")
     if spec.method.init not in ("default", "gaussian", "orthogonal"):
-        yield FieldProblem("method.init", f"{what}, default, gaussian and orthogonal are there")
+        yield FieldProblem("method.init", f"{what}, choose default, gaussian or orthogonal")
     if spec.quantization is not None:
         yield FieldProblem("quantization", f"{what}, the base stays in 16 or 32 bit")
 
@@ -120,17 +120,17 @@ def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if init in ("pissa", "olora") and bits:
         yield FieldProblem(
             "method.init",
-            f"{init} takes a part out of the base weight, and what is left in {bits} bits is "
-            "another base than the adapter would be loaded on; choose loftq, or no quantization",
+            f"{init} subtracts a part of the base weight, and the rest in {bits} bits is not the "
+            "base that the adapter would be loaded on; choose loftq, or no quantization",
         )
     if init == "loftq" and bits != 4:
         yield FieldProblem(
             "method.init",
-            "loftq makes up for what 4 bits lose of the base, so it needs 4-bit quantization",
+            "loftq corrects the error of 4-bit quantization, so it needs 4-bit quantization",
         )
     ranks = [spec.method.rank, *spec.method.rank_pattern.values()]
     if init == "orthogonal" and any(rank % 2 for rank in ranks):
-        yield FieldProblem("method.rank", "the orthogonal start needs an even rank")
+        yield FieldProblem("method.rank", "the orthogonal init needs an even rank")
 
 
 def _full_finetuning_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

@@ -116,8 +116,8 @@ def init_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
         found = get_eva_state_dict(model, inputs, show_progress_bar=False)
     except ValueError as error:
         raise EngineError(
-            f"EVA cannot start from these rows: {error}",
-            "Choose a larger batch or a lower rank, or another start.",
+            f"EVA cannot be computed from these rows: {error}",
+            "Choose a larger batch, a lower rank, or another init.",
         ) from error
     finally:
         config.eva_config = None

@@ -70,8 +70,8 @@ def make_trainable(base: PreTrainedModel, method: MethodSpec) -> PreTrainedModel
         layers = decoder_layers(base)
         if method.freeze_layers > len(layers):
             raise EngineError(
-                f"The base model has {len(layers)} layers; the last {method.freeze_layers} were "
-                "to train.",
+                f"The base model has {len(layers)} layers, fewer than the last "
+                f"{method.freeze_layers} that freeze should train.",
                 f"Set the layers that freeze trains to {len(layers)} or fewer.",
             )
         layers[-method.freeze_layers :].requires_grad_(True)
@@ -91,7 +91,7 @@ def decoder_layers(base: PreTrainedModel) -> nn.ModuleList:
     lists = [module for module in base.modules() if isinstance(module, ModuleList)]
     if not lists:
         raise EngineError(
-            f"{type(base).__name__} keeps its layers in no list, so the last cannot be told.",
+            f"{type(base).__name__} has no list of layers, so its last layers are unknown.",
             "Choose full or lora.",
         )
     return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
