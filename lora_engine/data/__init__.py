@@ -19,7 +19,14 @@ service           what the engine's façade offers about datasets
 Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
 """
 
-from lora_engine.data.preview_rows import Preview, PreviewExample, PreviewToken, preview
+from lora_engine.data.preview_rows import (
+    HistogramBar,
+    Preview,
+    PreviewExample,
+    PreviewToken,
+    preview,
+)
+from lora_engine.data.record_files import EXTENSIONS
 from lora_engine.data.rows import Dataset, Message, Row, split_rows
 from lora_engine.data.sources import dataset_columns, load_dataset
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
@@ -36,6 +43,8 @@ __all__ = [
     "ChatTemplate",
     "Dataset",
     "DatasetSummary",
+    "EXTENSIONS",
+    "HistogramBar",
     "Message",
     "Preview",
     "PreviewExample",

@@ -9,3 +9,13 @@ stall_detection.py   does a living worker get anywhere?
 curve.py             a run's metrics, thinned for a figure
 deletion.py          removes a run with all that it made
 """
+
+from lora_engine.runs.service import RunView
+from lora_engine.runs.states import OVER, RESUMABLE, RunState
+
+__all__ = [
+    "OVER",
+    "RESUMABLE",
+    "RunState",
+    "RunView",
+]

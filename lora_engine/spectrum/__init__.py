@@ -19,13 +19,34 @@ It knows nothing of pages or models in memory: everything is read from files in 
 
 from lora_engine.cancellation import Stopped
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
-from lora_engine.spectrum.adapter_spectrum import describe_adapter, describe_module
-from lora_engine.spectrum.checkpoints import compare_checkpoints, intruder_dimensions
-from lora_engine.spectrum.decomposition import Certificate, Decomposition, Summary, Truncation
+from lora_engine.spectrum.adapter_spectrum import (
+    AdapterSpectrum,
+    ModuleSpectrum,
+    describe_adapter,
+    describe_module,
+)
+from lora_engine.spectrum.checkpoints import (
+    CheckpointComparison,
+    DifferenceSource,
+    ModuleChange,
+    compare_checkpoints,
+    intruder_dimensions,
+)
+from lora_engine.spectrum.decomposition import (
+    SHARES,
+    Certificate,
+    Decomposition,
+    Summary,
+    Truncation,
+    choose_method,
+)
+from lora_engine.spectrum.delta_on_base import find_base_weight
 from lora_engine.spectrum.delta_weight import FactorMatrix, update_matrix
 from lora_engine.spectrum.low_rank_factors import Factors, factor_spectrum, factor_values, stack
-from lora_engine.spectrum.pooled_view import pool, pool_picture, tile_rms, window
-from lora_engine.spectrum.samples import SAMPLES, sample
+from lora_engine.spectrum.metrics import NoiseView
+from lora_engine.spectrum.pooled_view import PooledFactors, pool, pool_picture, tile_rms, window
+from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
+from lora_engine.spectrum.samples import SAMPLES, TEACHING, sample
 from lora_engine.spectrum.svd import (
     SvdReport,
     decompose,
@@ -37,20 +58,43 @@ from lora_engine.spectrum.svd import (
     write_rank_k,
     write_table,
 )
-from lora_engine.spectrum.two_adapters import similarity, subspace_similarity
+from lora_engine.spectrum.two_adapters import (
+    ModuleSimilarity,
+    On,
+    Side,
+    Similarity,
+    similarity,
+    subspace_similarity,
+)
 
 __all__ = [
-    "SAMPLES",
     "Adapter",
     "AdapterModule",
+    "AdapterSpectrum",
     "Certificate",
+    "CheckpointComparison",
     "Decomposition",
+    "DifferenceSource",
     "FactorMatrix",
     "Factors",
+    "ModuleChange",
+    "ModuleSimilarity",
+    "ModuleSpectrum",
+    "NoiseView",
+    "On",
+    "PooledFactors",
+    "ReportProgress",
+    "SAMPLES",
+    "SHARES",
+    "Side",
+    "Similarity",
     "Stopped",
     "Summary",
     "SvdReport",
+    "TEACHING",
     "Truncation",
+    "WorkMonitor",
+    "choose_method",
     "compare_checkpoints",
     "decompose",
     "decompose_file",
@@ -59,6 +103,7 @@ __all__ = [
     "describe_module",
     "factor_spectrum",
     "factor_values",
+    "find_base_weight",
     "intruder_dimensions",
     "pool",
     "pool_picture",

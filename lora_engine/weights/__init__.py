@@ -12,7 +12,15 @@ It knows nothing of spectra, models or pages.
 """
 
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
-from lora_engine.weights.matrix import ArrayMatrix, Flatten, MatrixSource, TensorInfo, flattenings
+from lora_engine.weights.matrix import (
+    ArrayMatrix,
+    Flatten,
+    MatrixSource,
+    TensorInfo,
+    array_matrix,
+    describe_shape,
+    flattenings,
+)
 from lora_engine.weights.reader import list_tensors, open_matrix, parse_matrix
 
 __all__ = [
@@ -21,6 +29,8 @@ __all__ = [
     "Flatten",
     "MatrixSource",
     "TensorInfo",
+    "array_matrix",
+    "describe_shape",
     "flattenings",
     "list_tensors",
     "open_checkpoint",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from lora_engine.adapters.library import AdapterSummary
+from lora_engine.adapters import AdapterSummary
 from lora_engine.engine import Engine
 from pages import ADAPTERS, COMPARE
 from pages.shared import layout, live

@@ -8,7 +8,7 @@ import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
-from lora_engine.training.memory import prediction
+from lora_engine.training.memory import MemoryRecord, read_records, refit_margins
 from pages import RUNS
 from pages.shared import layout, live
 from pages.shared.wiring import Update, problem_box, wire
@@ -34,13 +34,13 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     table = live.live_table(label="Predicted and measured memory", file_name="predictions.csv")
 
     def show_records() -> Update:
-        records = prediction.read_records(engine.settings.runs_dir)
+        records = read_records(engine.settings.runs_dir)
         return {words: words_html(records), table: table_value(records)}
 
     wire([blocks.load], show_records, [], [words, table], problem=problem)
 
 
-def table_value(records: list[prediction.MemoryRecord]) -> str:
+def table_value(records: list[MemoryRecord]) -> str:
     rows = [
         (
             record.run,
@@ -57,14 +57,14 @@ def table_value(records: list[prediction.MemoryRecord]) -> str:
     return live.table_value(COLUMNS, rows, links=links, empty=empty)
 
 
-def words_html(records: list[prediction.MemoryRecord]) -> str:
+def words_html(records: list[MemoryRecord]) -> str:
     if not records:
         return ""
     middle = statistics.median(abs(record.error) for record in records)
     runs = "one run" if len(records) == 1 else f"{len(records):,} runs"
     notes = [f"Median error of the prediction over {runs}: {layout.share(middle)}."]
     for device in sorted({record.prediction.device for record in records}):
-        stated, fitted = calculator.Margins(), prediction.refit_margins(records, device)
+        stated, fitted = calculator.Margins(), refit_margins(records, device)
         if fitted == stated:
             continue
         share = fitted.fragmentation if device == "cuda" else fitted.cpu_fragmentation

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from lora_engine.adapters.library import AdapterSummary
+from lora_engine.adapters import AdapterSummary
 from lora_engine.base_models import STARTER
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED
-from lora_engine.compare.generate.remote_server import RemoteServer
-from lora_engine.compare.prompts.suggestions import suggested_prompts
+from lora_engine.compare.generate import AS_TRAINED, RemoteServer
+from lora_engine.compare.prompts import suggested_prompts
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_names, column_title

@@ -8,9 +8,8 @@ from functools import partial
 
 import gradio as gr
 
-from lora_engine.compare.generate.adapter_settings import format_layers
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
-from lora_engine.compare.scoring.token_comparison import (
+from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel, format_layers
+from lora_engine.compare.scoring import (
     compare_tokens,
     layer_contributions,
     score_without_layers,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from math import exp
 
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.scoring.token_comparison import (
+from lora_engine.compare.generate import BASE_COLUMN
+from lora_engine.compare.scoring import (
     Alternative,
     CurvePoint,
     LayersOffScores,

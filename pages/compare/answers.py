@@ -12,10 +12,14 @@ from html import escape
 from typing import Any
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.answer_progress import AnswerProgress, ColumnProgress
-from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN, answer_local_and_remote
-from lora_engine.compare.scoring.column_proof import prove_columns
+from lora_engine.compare.generate import (
+    SERVER_COLUMN,
+    AnswerProgress,
+    ColumnProgress,
+    ComparisonModel,
+    answer_local_and_remote,
+)
+from lora_engine.compare.scoring import prove_columns
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges, proof_badge
 from pages.compare.conversation import (

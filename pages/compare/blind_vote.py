@@ -13,11 +13,19 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.prompts.suggestions import QuestionSet, draw_question
-from lora_engine.compare.votes.blind_pair import LEFT, RIGHT, answer_pair, contestant, draw_pair
-from lora_engine.compare.votes.bradley_terry import win_chance
-from lora_engine.compare.votes.standings import Standing, standings
-from lora_engine.compare.votes.vote_store import Choice, Side
+from lora_engine.compare.prompts import QuestionSet, draw_question
+from lora_engine.compare.votes import (
+    LEFT,
+    RIGHT,
+    Choice,
+    Side,
+    Standing,
+    answer_pair,
+    contestant,
+    draw_pair,
+    standings,
+    win_chance,
+)
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from lora_engine.compare.scoring.column_proof import IntegrityProof
+from lora_engine.compare.scoring import IntegrityProof
 from pages.shared import layout
 
 

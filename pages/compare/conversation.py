@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN, AnswerRequest
-from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN
-from lora_engine.compare.generate.remote_server import RemoteServer
-from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.sessions.session_store import SessionRevision
+from lora_engine.compare.generate import (
+    AS_TRAINED,
+    BASE_COLUMN,
+    SERVER_COLUMN,
+    AdapterSettings,
+    AnswerRequest,
+    RemoteServer,
+    Sampling,
+)
+from lora_engine.compare.sessions import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError

@@ -9,16 +9,16 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.generate.adapter_settings import (
+from lora_engine.compare.generate import (
     AS_TRAINED,
+    BASE_COLUMN,
     AdapterSettings,
+    RemoteServers,
+    Sampling,
     format_layers,
     parse_layers,
 )
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.generate.remote_server import RemoteServers
-from lora_engine.compare.generate.sampling import Sampling
-from lora_engine.compare.sessions.session_store import SessionRevision
+from lora_engine.compare.sessions import SessionRevision
 from pages.compare.conversation import (
     ADAPTER,
     BASE,

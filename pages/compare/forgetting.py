@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lora_engine.compare.scoring.forgetting import (
+from lora_engine.compare.scoring import (
     FORGOTTEN_NATS,
     KEPT_NATS,
     classify_forgetting,

@@ -6,13 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from html import escape
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.scoring.held_out_loss import (
-    PairedDifference,
-    RowLoss,
-    paired_difference,
-    row_losses,
-)
+from lora_engine.compare.generate import ComparisonModel
+from lora_engine.compare.scoring import PairedDifference, RowLoss, paired_difference, row_losses
 from lora_engine.data import Row, tokenize_rows
 from pages.shared import layout
 

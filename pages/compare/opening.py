@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from lora_engine.compare.sessions.session_store import SessionRevision
+from lora_engine.compare.sessions import SessionRevision
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import adapter_choice, saved_session

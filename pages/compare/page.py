@@ -9,8 +9,7 @@ from __future__ import annotations
 import gradio as gr
 
 from lora_engine.base_models import STARTER
-from lora_engine.compare.generate.remote_server import RemoteServers
-from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.compare.generate import RemoteServers, Sampling
 from lora_engine.engine import Engine
 from pages import COMPARE
 from pages.compare import (

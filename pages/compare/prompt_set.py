@@ -12,11 +12,15 @@ from pathlib import Path
 
 import gradio as gr
 
-from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.prompt_set import PromptAnswers, answer_prompts_with_ticks
-from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
-from lora_engine.compare.prompts.prompt_file import case_from_row, parse_cases, read_cases
-from lora_engine.compare.scoring.set_report import check_answers
+from lora_engine.compare.generate import ComparisonModel, PromptAnswers, answer_prompts_with_ticks
+from lora_engine.compare.prompts import (
+    case_from_row,
+    load_held_out_rows,
+    parse_cases,
+    read_cases,
+    training_spec_of,
+)
+from lora_engine.compare.scoring import check_answers
 from lora_engine.data import Row
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError

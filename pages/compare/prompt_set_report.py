@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.scoring.set_report import ReportRow, as_jsonl
-from lora_engine.compare.scoring.word_diff import diff_words
+from lora_engine.compare.generate import BASE_COLUMN
+from lora_engine.compare.scoring import ReportRow, as_jsonl, diff_words
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 

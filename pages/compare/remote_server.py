@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lora_engine.compare.generate.remote_server import RemoteServer, parse_remote_server
-from lora_engine.compare.sessions.session import SessionServer
+from lora_engine.compare.generate import RemoteServer, parse_remote_server
+from lora_engine.compare.sessions import SessionServer
 from lora_engine.engine import Engine
 from pages.compare import adapter_choice
 from pages.compare.conversation_fields import ConversationFields

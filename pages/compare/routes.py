@@ -9,8 +9,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
-from lora_engine.compare.sessions.markdown import as_markdown
-from lora_engine.compare.sessions.session_store import SessionStore
+from lora_engine.compare.sessions import SessionStore, as_markdown
 from lora_engine.errors import EngineError, NotFound
 from pages.shared.static_files import ROOT
 

@@ -6,15 +6,14 @@ from html import escape
 
 import gradio as gr
 
-from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.generate.local_and_remote import SERVER_COLUMN
-from lora_engine.compare.sessions.session import (
+from lora_engine.compare.generate import BASE_COLUMN, SERVER_COLUMN
+from lora_engine.compare.sessions import (
     Session,
     SessionColumn,
     SessionMessage,
+    SessionRevision,
     SessionServer,
 )
-from lora_engine.compare.sessions.session_store import SessionRevision
 from pages import COMPARE
 from pages.compare import routes
 from pages.compare.answers import ColumnFacts

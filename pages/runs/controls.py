@@ -8,8 +8,7 @@ from html import escape
 
 import gradio as gr
 
-from lora_engine.runs.service import RunView
-from lora_engine.runs.states import OVER, RESUMABLE, RunState
+from lora_engine.runs import OVER, RESUMABLE, RunState, RunView
 from pages.runs import run_table
 from pages.shared import layout
 from pages.shared.wiring import problem_box

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.metrics import CURVES, METRICS, Metric, MetricsRow
-from lora_engine.runs.service import RunView
+from lora_engine.run_folder import CURVES, METRICS, Metric, MetricsRow
+from lora_engine.runs import RunView
 from pages.runs import run_figures
 from pages.runs.run_figures import STEP, TIME, TOKENS, Curve, Measure
 from pages.shared import figures

@@ -8,8 +8,7 @@ from html import escape
 
 from lora_engine.engine import Engine
 from lora_engine.run_folder import MemoryShortage, MetricsRow
-from lora_engine.runs.service import RunView
-from lora_engine.runs.states import RunState
+from lora_engine.runs import RunState, RunView
 from lora_engine.training import describe_loss_curve
 from pages import COMPARE, SPECTRUM, TRAIN
 from pages.shared import layout

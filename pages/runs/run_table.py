@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder.metrics import METRICS
-from lora_engine.runs.service import RunView
+from lora_engine.run_folder import METRICS
+from lora_engine.runs import RunView
 from lora_engine.spec import RunSpec
 from pages import RUNS
 from pages.runs.curves import MOST_RUNS

@@ -11,8 +11,7 @@ from gradio.components import Component
 
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
-from lora_engine.runs.service import RunView
-from lora_engine.runs.states import RunState
+from lora_engine.runs import RunState, RunView
 from pages.runs import controls, run_table
 from pages.runs.curves import MOST_RUNS
 from pages.runs.run_figures import STEP, TIME, TOKENS

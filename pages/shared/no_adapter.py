@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lora_engine.runs.states import OVER
+from lora_engine.runs import OVER
 from pages import RUNS, TRAIN
 from pages.shared import layout
 

@@ -13,22 +13,22 @@ from functools import partial
 import gradio as gr
 import numpy as np
 
-from lora_engine.adapters.library import AdapterSummary
+from lora_engine.adapters import AdapterSummary
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
     Adapter,
     AdapterModule,
+    AdapterSpectrum,
+    ReportProgress,
+    WorkMonitor,
     decompose,
     describe_adapter,
+    find_base_weight,
     read_adapter,
 )
-from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum
-from lora_engine.spectrum.delta_on_base import find_base_weight
-from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
-from lora_engine.weights import open_checkpoint
-from lora_engine.weights.checkpoint import Checkpoint
+from lora_engine.weights import Checkpoint, open_checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot
 from pages.shared.no_adapter import no_adapter_html

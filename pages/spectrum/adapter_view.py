@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lora_engine.spectrum import metrics
-from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum, ModuleSpectrum
-from lora_engine.spectrum.decomposition import SHARES
+from lora_engine.spectrum import SHARES, AdapterSpectrum, ModuleSpectrum, effective_rank
 from pages import SPECTRUM
 from pages.shared import layout
 from pages.spectrum.module_grid import Cell, Measure, grid_value
@@ -43,7 +41,7 @@ def _numbers(module: ModuleSpectrum) -> dict[str, float | None]:
     base = module.base
     return {
         "norm": module.frobenius_norm,
-        "effective": metrics.effective_rank(module.singular_values),
+        "effective": effective_rank(module.singular_values),
         "k90": module.directions(0.90),
         "k95": module.directions(0.95),
         "share": base.relative_norm if base else None,
@@ -57,7 +55,7 @@ def module_html(name: str, module: ModuleSpectrum) -> str:
     counts = ", ".join(f"{module.directions(share):,}" for share in SHARES)
     tiles = [
         ("norm ‖ΔW‖", layout.number(module.frobenius_norm), "Frobenius"),
-        ("effective rank", layout.number(metrics.effective_rank(module.singular_values)),
+        ("effective rank", layout.number(effective_rank(module.singular_values)),
          f"of the {module.rank:,} trained"),
         ("directions for 90, 95, 99 %", counts, "of the energy"),
         ("scaling", layout.number(module.scaling), "α / r, or α / √r with rsLoRA"),

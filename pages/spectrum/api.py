@@ -21,8 +21,7 @@ from lora_engine.spectrum import (
     describe_adapter,
     report,
 )
-from lora_engine.weights import ArrayMatrix, MatrixSource
-from lora_engine.weights.matrix import array_matrix
+from lora_engine.weights import ArrayMatrix, MatrixSource, array_matrix
 from pages.spectrum.matrix_source import START_SAMPLE, MatrixChoice, model_folder, open_choice
 
 

@@ -18,7 +18,7 @@ import gradio as gr
 
 from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import EngineError
-from lora_engine.spectrum.progress import ReportProgress
+from lora_engine.spectrum import ReportProgress
 from pages.shared.wiring import Update, problem_box, wire
 
 T = TypeVar("T")

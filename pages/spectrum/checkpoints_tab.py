@@ -13,9 +13,15 @@ from lora_engine.base_models import STARTER
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum import Decomposition, compare_checkpoints, decompose
-from lora_engine.spectrum.checkpoints import CheckpointComparison, DifferenceSource, ModuleChange
-from lora_engine.spectrum.progress import ReportProgress
+from lora_engine.spectrum import (
+    CheckpointComparison,
+    Decomposition,
+    DifferenceSource,
+    ModuleChange,
+    ReportProgress,
+    compare_checkpoints,
+    decompose,
+)
 from lora_engine.weights import open_checkpoint
 from pages.shared import figures, layout
 from pages.shared.live import live_plot

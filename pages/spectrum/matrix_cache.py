@@ -13,8 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from lora_engine.errors import NotFound
-from lora_engine.spectrum import Decomposition
-from lora_engine.spectrum.pooled_view import PooledFactors
+from lora_engine.spectrum import Decomposition, PooledFactors
 from lora_engine.weights import ArrayMatrix, MatrixSource
 
 MAX_BYTES = 512 * 2**20

@@ -16,6 +16,9 @@ from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.spectrum import (
     Decomposition,
+    PooledFactors,
+    ReportProgress,
+    choose_method,
     decompose,
     describe_method,
     pool,
@@ -23,9 +26,6 @@ from lora_engine.spectrum import (
     sample,
     takes_a_while,
 )
-from lora_engine.spectrum.decomposition import choose_method
-from lora_engine.spectrum.pooled_view import PooledFactors
-from lora_engine.spectrum.progress import ReportProgress
 from lora_engine.weights import MatrixSource
 from pages.shared.wiring import Update
 from pages.spectrum.background_work import ProgressRow, TabTask, TabTasks, Work

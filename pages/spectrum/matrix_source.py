@@ -16,8 +16,16 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import SAMPLES, read_adapter, sample, update_matrix
 from lora_engine.starter import MODEL_DIR
-from lora_engine.weights import Flatten, MatrixSource, list_tensors, open_matrix, parse_matrix
-from lora_engine.weights.matrix import TensorInfo, describe_shape, flattenings
+from lora_engine.weights import (
+    Flatten,
+    MatrixSource,
+    TensorInfo,
+    describe_shape,
+    flattenings,
+    list_tensors,
+    open_matrix,
+    parse_matrix,
+)
 from pages.shared import layout
 
 START_SAMPLE = "picture"

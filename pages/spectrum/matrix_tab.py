@@ -13,8 +13,8 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spectrum.samples import TEACHING
-from lora_engine.weights.matrix import TensorInfo
+from lora_engine.spectrum import TEACHING
+from lora_engine.weights import TensorInfo
 from pages.shared import layout
 from pages.shared.wiring import Update, wire
 from pages.spectrum.background_work import TabTasks, connect_stop, progress_row

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 import gradio as gr
 import numpy as np
 
-from lora_engine.spectrum import Decomposition
-from lora_engine.spectrum.decomposition import SHARES, Summary
-from lora_engine.spectrum.metrics import NoiseView
+from lora_engine.spectrum import SHARES, Decomposition, NoiseView, Summary
 from lora_engine.weights import MatrixSource
 from pages.shared import layout
 from pages.shared.static_files import call_js

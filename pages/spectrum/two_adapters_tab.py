@@ -13,9 +13,16 @@ import gradio as gr
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
-from lora_engine.spectrum import Adapter, read_adapter, similarity
-from lora_engine.spectrum.progress import ReportProgress
-from lora_engine.spectrum.two_adapters import ModuleSimilarity, On, Side, Similarity
+from lora_engine.spectrum import (
+    Adapter,
+    ModuleSimilarity,
+    On,
+    ReportProgress,
+    Side,
+    Similarity,
+    read_adapter,
+    similarity,
+)
 from pages import TRAIN
 from pages.shared import figures, layout
 from pages.shared.live import Column, live_plot, live_table, table_value

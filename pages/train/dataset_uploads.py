@@ -9,8 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lora_engine.data import delete_upload, list_uploads, save_upload
-from lora_engine.data.record_files import EXTENSIONS
+from lora_engine.data import EXTENSIONS, delete_upload, list_uploads, save_upload
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, recipe_spec

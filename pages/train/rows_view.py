@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lora_engine.data.preview_rows import HistogramBar, Preview, PreviewExample, PreviewToken
+from lora_engine.data import HistogramBar, Preview, PreviewExample, PreviewToken
 from pages.shared import layout
 
 ROWS = 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lora_engine.compare.votes.bradley_terry import bradley_terry, wilson_interval, win_chance
-from lora_engine.compare.votes.standings import standings
+from lora_engine.compare.votes.vote_standings import standings
 from lora_engine.compare.votes.vote_store import Ballot, Choice, Contestant, Side, VoteStore
 from lora_engine.errors import Conflict, NotFound
 

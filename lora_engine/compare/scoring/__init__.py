@@ -12,7 +12,13 @@ word_diff          where two answers differ, word by word
 
 from lora_engine.compare.scoring.answer_checks import Check, passes
 from lora_engine.compare.scoring.column_proof import ColumnProof, IntegrityProof, prove_columns
-from lora_engine.compare.scoring.forgetting import Forgetting, classify_forgetting, general_rows_for
+from lora_engine.compare.scoring.forgetting import (
+    FORGOTTEN_NATS,
+    KEPT_NATS,
+    Forgetting,
+    classify_forgetting,
+    general_rows_for,
+)
 from lora_engine.compare.scoring.held_out_loss import (
     PairedDifference,
     RowLoss,
@@ -21,6 +27,7 @@ from lora_engine.compare.scoring.held_out_loss import (
 )
 from lora_engine.compare.scoring.set_report import ReportRow, as_jsonl, check_answers
 from lora_engine.compare.scoring.token_comparison import (
+    Alternative,
     CurvePoint,
     LayersOffScores,
     TokenComparison,
@@ -33,11 +40,14 @@ from lora_engine.compare.scoring.token_comparison import (
 from lora_engine.compare.scoring.word_diff import Piece, diff_words
 
 __all__ = [
+    "Alternative",
     "Check",
     "ColumnProof",
     "CurvePoint",
+    "FORGOTTEN_NATS",
     "Forgetting",
     "IntegrityProof",
+    "KEPT_NATS",
     "LayersOffScores",
     "PairedDifference",
     "Piece",
@@ -49,6 +59,7 @@ __all__ = [
     "check_answers",
     "classify_forgetting",
     "compare_tokens",
+    "diff_words",
     "general_rows_for",
     "layer_contributions",
     "paired_difference",
@@ -57,5 +68,4 @@ __all__ = [
     "row_losses",
     "score_without_layers",
     "strength_curve",
-    "diff_words",
 ]
