@@ -74,8 +74,11 @@ from lora_engine.calculator.worked_example import (
 from lora_engine.calculator.workload import Workload
 
 __all__ = [
-    "AvailableModule",
     "CARDS",
+    "PRESETS",
+    "SHARE_REACHED",
+    "SHORTCUTS",
+    "AvailableModule",
     "Card",
     "LayerMatrix",
     "Margins",
@@ -88,11 +91,8 @@ __all__ = [
     "ModelCount",
     "ModelProfile",
     "ModelSource",
-    "PRESETS",
     "Preset",
     "RankCount",
-    "SHARE_REACHED",
-    "SHORTCUTS",
     "WorkedExample",
     "Workload",
     "available_modules",

@@ -40,10 +40,10 @@ from lora_engine.data.uploads import (
 )
 
 __all__ = [
+    "EXTENSIONS",
     "ChatTemplate",
     "Dataset",
     "DatasetSummary",
-    "EXTENSIONS",
     "HistogramBar",
     "Message",
     "Preview",

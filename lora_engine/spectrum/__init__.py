@@ -43,7 +43,7 @@ from lora_engine.spectrum.decomposition import (
 from lora_engine.spectrum.delta_on_base import find_base_weight
 from lora_engine.spectrum.delta_weight import FactorMatrix, update_matrix
 from lora_engine.spectrum.low_rank_factors import Factors, factor_spectrum, factor_values, stack
-from lora_engine.spectrum.metrics import NoiseView
+from lora_engine.spectrum.metrics import NoiseView, effective_rank
 from lora_engine.spectrum.pooled_view import PooledFactors, pool, pool_picture, tile_rms, window
 from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
 from lora_engine.spectrum.samples import SAMPLES, TEACHING, sample
@@ -68,6 +68,9 @@ from lora_engine.spectrum.two_adapters import (
 )
 
 __all__ = [
+    "SAMPLES",
+    "SHARES",
+    "TEACHING",
     "Adapter",
     "AdapterModule",
     "AdapterSpectrum",
@@ -84,14 +87,11 @@ __all__ = [
     "On",
     "PooledFactors",
     "ReportProgress",
-    "SAMPLES",
-    "SHARES",
     "Side",
     "Similarity",
     "Stopped",
     "Summary",
     "SvdReport",
-    "TEACHING",
     "Truncation",
     "WorkMonitor",
     "choose_method",
@@ -101,6 +101,7 @@ __all__ = [
     "describe_adapter",
     "describe_method",
     "describe_module",
+    "effective_rank",
     "factor_spectrum",
     "factor_values",
     "find_base_weight",

@@ -52,12 +52,13 @@ from lora_engine.compare.generate.sampling import Sampling
 
 __all__ = [
     "AS_TRAINED",
+    "BASE_COLUMN",
+    "SERVER_COLUMN",
     "AdapterMismatches",
     "AdapterSettings",
     "Answer",
     "AnswerProgress",
     "AnswerRequest",
-    "BASE_COLUMN",
     "ColumnProgress",
     "ComparisonModel",
     "ComparisonPool",
@@ -65,7 +66,6 @@ __all__ = [
     "PromptSetResult",
     "RemoteServer",
     "RemoteServers",
-    "SERVER_COLUMN",
     "Sampling",
     "answer_conversation",
     "answer_local_and_remote",

@@ -40,14 +40,14 @@ from lora_engine.compare.scoring.token_comparison import (
 from lora_engine.compare.scoring.word_diff import Piece, diff_words
 
 __all__ = [
+    "FORGOTTEN_NATS",
+    "KEPT_NATS",
     "Alternative",
     "Check",
     "ColumnProof",
     "CurvePoint",
-    "FORGOTTEN_NATS",
     "Forgetting",
     "IntegrityProof",
-    "KEPT_NATS",
     "LayersOffScores",
     "PairedDifference",
     "Piece",

@@ -12,9 +12,9 @@ from lora_engine.compare.votes.vote_standings import Standing, standings
 from lora_engine.compare.votes.vote_store import Choice, Side
 
 __all__ = [
-    "Choice",
     "LEFT",
     "RIGHT",
+    "Choice",
     "Side",
     "Standing",
     "answer_pair",
