@@ -65,11 +65,11 @@ def repacking_cpu(monkeypatch):
 
 
 @pytest.mark.parametrize("use_dora", [False, True], ids=["lora", "dora"])
-def test_a_whole_run_has_pefts_losses(use_dora, settings, tmp_path, repacking_cpu):
+def test_a_whole_run_has_pefts_losses(use_dora, rows_file, settings, tmp_path, repacking_cpu):
     """From the spec to the log; the model is in eval mode before step 1 and before step 3."""
     spec = tiny_spec(
         "starter",
-        "starter:pirate",
+        rows_file,
         quantization=SPEC["quantization"],
         method={"rank": 4, "use_dora": use_dora},
         optimization=CONSTANT | {"max_steps": 3, "batch_size": 2, "eval_every": 2},
