@@ -16,6 +16,7 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum import TEACHING
 from lora_engine.weights import TensorInfo
 from pages.shared import layout
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum.background_work import TabTasks, connect_stop, progress_row
 from pages.spectrum.matrix_cache import MatrixCache
@@ -39,7 +40,6 @@ FILE_TYPES = [
     *(".npy", ".npz", ".csv", ".tsv", ".txt", ".safetensors", ".pt", ".pth", ".bin"),
     *(".png", ".jpg", ".jpeg"),
 ]
-IS_DRAWN = "() => document.querySelector('#matrix-view .rs-matrix-head h2') ? 'yes' : ''"
 START_TEXT = "\n".join(" ".join(map(str, row)) for row in TEACHING)
 
 
@@ -100,7 +100,7 @@ def build_tab(
     fields = _source_fields(engine)
     row = progress_row("matrix")
     view = matrix_view(elem_id="matrix-view")
-    drawn = gr.Textbox(visible=False)
+    opened = gr.Textbox(visible=False)
 
     opener = MatrixOpener(engine, cache, tasks, view, row)
     handlers = _Handlers(opener, fields)
@@ -110,7 +110,8 @@ def build_tab(
 
     named = [fields.ways, fields.sample, fields.model, model.tensor, model.flatten]
     bind([blocks.load], handlers.open_page, outputs=[*named, *shown])
-    bind([tab.select], handlers.open_first, [drawn], shown, js=IS_DRAWN, keeps_problem=True)
+    is_open = event_js("spectrum/tabs.js", "matrixIsOpen")
+    bind([tab.select], handlers.open_first, [opened], shown, js=is_open, keeps_problem=True)
     bind([fields.sample.input], handlers.open_sample, [fields.sample], shown)
     bind([fields.take_apart.click], handlers.open_text, [fields.text], shown)
     choices = [file.tensor, file.flatten]
@@ -140,9 +141,9 @@ class _Handlers:
         yield self._named(choice)
         yield from self.opener.open(request, choice, layout.whole_state_of(request, "k", 0))
 
-    def open_first(self, drawn: str, request: gr.Request) -> Iterator[Update]:
+    def open_first(self, opened: str, request: gr.Request) -> Iterator[Update]:
         """The same, where the page opened on another tab."""
-        if drawn:
+        if opened:
             yield {}
             return
         k = layout.whole_state_of(request, "k", 0)
