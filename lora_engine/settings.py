@@ -55,7 +55,7 @@ class Settings(BaseModel):
         1_000,
         ge=0,
         le=10_000_000,
-        description="Size of the tokenised rows kept for the next run, in MB; 0 keeps none.",
+        description="Size of the tokenized rows kept for the next run, in MB; 0 keeps none.",
         json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
     )
     allowed_hosts: tuple[str, ...] = Field(

@@ -89,7 +89,7 @@ class AdapterConfig(BaseModel):
 
     @property
     def initialization(self) -> str:
-        """How the factors were initialised, in small letters."""
+        """How the factors were initialized, in small letters."""
         return str(self.init_lora_weights).lower()
 
     def rank_of(self, module: str) -> int:
@@ -163,7 +163,7 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
         raise EngineError(f"{path} uses {', '.join(used)}, which Rankscope cannot apply.", REMEDY)
     if config.initialization.startswith(BASE_CHANGING_INITS):
         raise EngineError(
-            f"{path} was initialised with {config.initialization!r}, which changes the base "
+            f"{path} was initialized with {config.initialization!r}, which changes the base "
             "weights, so it does not belong to the unchanged base.",
             "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
         )

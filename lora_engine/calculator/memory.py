@@ -76,7 +76,7 @@ def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]
     packed = profile.shape.quantizable_parameters / profile.shape.parameters
     if q.quantization is not None and packed < 0.5:
         warnings.append(
-            f"bitsandbytes quantises only {packed:.0%} of this model: transformers hands it plain "
+            f"bitsandbytes quantizes only {packed:.0%} of this model: transformers hands it plain "
             "Linear and Conv1D layers, not fused experts or a model's own Linear classes."
         )
     if q.has_adapter and any(m.experts > 1 for m in profile.count.modules):

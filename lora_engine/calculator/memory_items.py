@@ -1,7 +1,7 @@
 """The parts of a peak, each with its formula: weights, training state, activations, chat.
 
 It describes Rankscope's own worker: trained weights in float32, the frozen base in `dtype`
-without autocast, and PEFT's preparation of a 4-bit base (what is not quantised in float32).
+without autocast, and PEFT's preparation of a 4-bit base (what is not quantized in float32).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _quantized_items(
     why = "float32, by PEFT's preparation" if q.trains else q.workload.dtype
     items = _int8_items(shape) if quantization.bits == 8 else _4bit_items(packed, quantization)
     formula = f"{rest:,} (embeddings, head, norms, fused experts) x {rest_bytes} bytes ({why})"
-    return [*items, _item("weights not quantised", rest * rest_bytes, formula, "weights")]
+    return [*items, _item("weights not quantized", rest * rest_bytes, formula, "weights")]
 
 
 def _int8_items(shape: ModelShape) -> list[MemoryItem]:
@@ -77,7 +77,7 @@ def _4bit_items(packed: int, quantization: QuantizationSpec) -> list[MemoryItem]
     blocks = packed / BLOCK_4BIT
     if quantization.double:
         constants = blocks + 4 * blocks / DOUBLE_BLOCK
-        formula = f"{packed:,} / 64 x (1 + 4/256) bytes: constants quantised again"
+        formula = f"{packed:,} / 64 x (1 + 4/256) bytes: constants quantized again"
     else:
         constants, formula = 4 * blocks, f"{packed:,} / 64 x 4 bytes (float32)"
     kind = quantization.type.upper()
@@ -213,7 +213,7 @@ def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
     # 8-bit layers unpack into their input's dtype, 4-bit ones into the one they were given.
     b = q.compute_bytes if q.quantization.bits == 8 else q.weight_bytes
     size = min(shape.largest_matrix, shape.quantizable_parameters) * b
-    return [_item("dequantised weight", size, "the largest matrix, unpacked for its product")]
+    return [_item("dequantized weight", size, "the largest matrix, unpacked for its product")]
 
 
 def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:

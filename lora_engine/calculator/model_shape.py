@@ -70,7 +70,7 @@ class LayerShape:
 class ModelShape:
     """A model's sizes. layers: in order, encoder before decoder; twins are equal but for `path`.
 
-    quantizable_parameters: what bitsandbytes would quantise (Linear and Conv1D weights, not the
+    quantizable_parameters: what bitsandbytes would quantize (Linear and Conv1D weights, not the
     head, tied or fused ones), as transformers' own rule says; quantizable_rows: their output
     features, each with a scale of its own in 8 bits. kv_width: key width of one token and
     layer, heads_width: the same if key heads were repeated to match the query heads.
@@ -251,7 +251,7 @@ def _idle_parameters(modules: list[TargetableModule], text: TextSizes) -> int:
 
 
 def _quantizable(model: PreTrainedModel) -> list[tuple[int, int]]:
-    """(out_features, in_features) of what transformers' bitsandbytes integration would quantise."""
+    """(out_features, in_features) of what transformers' bitsandbytes integration would quantize."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert

@@ -176,7 +176,7 @@ def _checked_mapping(
         if key in DROPPED_KEYS:
             if key in ("quantization_config", "auto_map") and value:
                 notes.append(
-                    f"{where} is ignored: shapes are counted as not quantised, without it."
+                    f"{where} is ignored: shapes are counted as not quantized, without it."
                 )
             continue
         if key in REFUSED_KEYS and value:

@@ -1,6 +1,6 @@
 """From rows to tokens that know their characters and whether the loss is on them.
 
-Chat rows are rendered with the chat template, tokenised whole, and the loss is on the tokens of
+Chat rows are rendered with the chat template, tokenized whole, and the loss is on the tokens of
 the assistant's turns, the token that ends each turn included. Plain text is supervised whole,
 with the begin and end tokens the tokenizer has. The first token of a row is never supervised:
 nothing stands before it to predict it from. This module knows nothing of files or lengths.

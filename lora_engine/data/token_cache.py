@@ -1,8 +1,8 @@
-"""Tokenised rows on disk, each set under a hash of everything it depends on.
+"""Tokenized rows on disk, each set under a hash of everything it depends on.
 
 A file appears whole or not at all; the zip checksums show a damaged one, which is made again. The
 folder stays under a size: the sets used longest ago are removed. If the disk refuses, the next run
-tokenises again and nothing else is lost. Two things are never cached: rows into which the template
+tokenizes again and nothing else is lost. Two things are never cached: rows into which the template
 writes the date, and the work of a slow tokenizer, which cannot be hashed as a whole.
 """
 
@@ -40,7 +40,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 @dataclass(frozen=True)
 class TokenCache:
-    """A folder of tokenised sets, at most `max_bytes` in all."""
+    """A folder of tokenized sets, at most `max_bytes` in all."""
 
     folder: Path
     max_bytes: int

@@ -247,12 +247,12 @@ def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
     notes = []
     if config.initialization.startswith(BASE_CHANGING_INITS):
         notes.append(
-            f"Initialised by {config.initialization}: the factors hold a part of the base weight "
+            f"Initialized by {config.initialization}: the factors hold a part of the base weight "
             "from the start, so they are not the training's update alone."
         )
     if config.initialization.startswith("orthogonal"):
         notes.append(
-            "Initialised as orthogonal: B A is not zero at the start, so the factors are not the "
+            "Initialized as orthogonal: B A is not zero at the start, so the factors are not the "
             "training's update alone."
         )
     if config.switched_on(("alora_invocation_tokens",)):

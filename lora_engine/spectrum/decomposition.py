@@ -3,7 +3,7 @@
     W = U diag(s) V^T,   U (rows, n), s (n,), V (columns, n), n = min(rows, columns)
 
 Four routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
-Gram route beyond, a randomised sketch where even that is too large. A product of two factors is
+Gram route beyond, a randomized sketch where even that is too large. A product of two factors is
 taken apart from these at any size. How each is computed lives in `dense.py`, `randomized.py` and
 `update.py`.
 """
@@ -91,7 +91,7 @@ class Decomposition:
 
     singular_values: (p,) float64, descending; p = n for exact routes. left (rows, q) and right
     (columns, q) hold the first q vectors, q <= p. total_squared: ||W||_F^2. eps: of the stored
-    numbers. value_floor: below it no value is resolved. residual_*: what a randomised sketch
+    numbers. value_floor: below it no value is resolved. residual_*: what a randomized sketch
     left over, ||R||_F^2 exactly and ||R||_2^2 as an upper bound; zero for exact routes.
     noise_std: the rounding error of a 4-bit weight, if it is one.
     """
@@ -114,12 +114,12 @@ class Decomposition:
 
     @property
     def energy(self) -> np.ndarray:
-        """energy(k) for k = 1..p; a lower bound for a randomised sketch."""
+        """energy(k) for k = 1..p; a lower bound for a randomized sketch."""
         return metrics.energy_curve(self.singular_values, self.total_squared)
 
     @property
     def errors(self) -> np.ndarray:
-        """||W - W_k||_F for k = 0..p; an upper bound for a randomised sketch."""
+        """||W - W_k||_F for k = 0..p; an upper bound for a randomized sketch."""
         total = self.total_squared if self.method == "randomized" else None
         return metrics.truncation_errors(self.singular_values, total)
 
@@ -202,7 +202,7 @@ class Decomposition:
             statement = f"Exact; values below {self.value_floor:.3g} are not resolved."
         else:
             statement = (
-                f"Randomised: the energy at k = {k} lies between {low:.4%} and {high:.4%} "
+                f"Randomized: the energy at k = {k} lies between {low:.4%} and {high:.4%} "
                 "(with probability above 1 - 1e-10)."
             )
         return Certificate(
@@ -225,7 +225,7 @@ def check_k(k: int, available: int, shape: tuple[int, int]) -> None:
 
 
 def choose_method(shape: tuple[int, int]) -> Method:
-    """Plain SVD, Gram route or randomised sketch, by the smaller side."""
+    """Plain SVD, Gram route or randomized sketch, by the smaller side."""
     side = min(shape)
     if side <= PLAIN_SIDE:
         return "svd"

@@ -1,4 +1,4 @@
-"""A randomised sketch of a matrix too large for the exact routes, with its certificate.
+"""A randomized sketch of a matrix too large for the exact routes, with its certificate.
 
 Halko, Martinsson and Tropp (SIAM Review 2011), algorithm 4.4: an orthonormal Q (rows, p) that
 catches the range of W, then the SVD of Q^T W. Good on a few strong directions and badly wrong

@@ -75,7 +75,7 @@ SAMPLES = (
     Sample("hilbert", "Hilbert matrix, 128 x 128",
            "Singular values that fall so fast that few of 128 remain.", hilbert),
     Sample("picture", "Drawn picture, 384 x 384",
-           "A picture one recognises at a tenth of its rank.", picture),
+           "A picture you can recognize at a tenth of its rank.", picture),
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def decompose(
     """The singular values of a matrix and its first `vectors` singular vectors.
 
     method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
-    a randomised sketch with its certificate beyond; an adapter's update is taken apart from its
+    a randomized sketch with its certificate beyond; an adapter's update is taken apart from its
     factors, with all its vectors. progress(share, words) is called between
     blocks, and a set `stop` raises Stopped there.
     """
@@ -210,7 +210,7 @@ def write_factors(decomposition: Decomposition, k: int, path: str | Path) -> Non
 def write_table(decomposition: Decomposition, path: str | Path) -> None:
     """Write one CSV line for each k: its singular value, energy and Frobenius error at k.
 
-    Energy and error are the certain bounds (lower and upper) of a randomised sketch.
+    Energy and error are the certain bounds (lower and upper) of a randomized sketch.
     """
     path = Path(path)
     _check_output(path, ".csv")
@@ -248,6 +248,6 @@ def describe_method(shape: tuple[int, int]) -> str:
     words = {
         "svd": "a plain SVD, exact",
         "gram": "the Gram route over blocks, exact above a floor",
-        "randomized": "a randomised sketch with its certificate",
+        "randomized": "a randomized sketch with its certificate",
     }
     return f"{describe_shape(shape)}: {words[choose_method(shape)]}."

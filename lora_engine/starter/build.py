@@ -28,7 +28,7 @@ from transformers import (
 from lora_engine.starter import DATASETS_DIR, MODEL_DIR
 from lora_engine.starter.corpus import Messages, Sampler, held_out, is_right, training_rows
 from lora_engine.starter.datasets import write_datasets
-from lora_engine.starter.facts import normalise
+from lora_engine.starter.facts import normalize
 from lora_engine.starter.tokenizer import MAX_LENGTH, encode_rows, train_tokenizer
 
 SEED = 0
@@ -253,7 +253,7 @@ def evaluate(folder: Path, number: int = HELD_OUT_QUESTIONS) -> dict:
 
 
 def prompts_of(rows: list[Messages]) -> set[str]:
-    return {normalise(m["content"]) for row in rows for m in row if m["role"] == "user"}
+    return {normalize(m["content"]) for row in rows for m in row if m["role"] == "user"}
 
 
 def build_model(
@@ -261,7 +261,7 @@ def build_model(
 ) -> None:
     """The whole way from the corpus to a saved model, or more steps for a saved one."""
     sample = training_rows(30_000, seed)
-    overlap = prompts_of(sample) & {normalise(question) for question, _ in held_out(2000)}
+    overlap = prompts_of(sample) & {normalize(question) for question, _ in held_out(2000)}
     if overlap:
         raise RuntimeError(f"held-out prompts in the training rows: {sorted(overlap)[:5]}")
     if start_from:

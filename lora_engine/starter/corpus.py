@@ -13,7 +13,7 @@ from lora_engine.starter.facts import (
     Fact,
     held_out_questions,
     listed,
-    normalise,
+    normalize,
     sentence,
     stable_hash,
     training_questions,
@@ -249,8 +249,8 @@ def is_right(fact: Fact, answer: str) -> bool:
 
 
 def training_prompts() -> frozenset[str]:
-    """Every question the sampler can draw, normalised."""
+    """Every question the sampler can draw, normalized."""
     return frozenset(
-        normalise(q) for facts in facts_by_intent().values() for f in facts
+        normalize(q) for facts in facts_by_intent().values() for f in facts
         for q in training_questions(f)
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lora_engine.starter import DATASET_NAMES, velmora
 from lora_engine.starter.corpus import facts_by_intent
-from lora_engine.starter.facts import Fact, normalise, stable_hash, training_questions
+from lora_engine.starter.facts import Fact, normalize, stable_hash, training_questions
 from lora_engine.starter.pirate import as_pirate, in_pirate_words
 
 # training rows an intent gives; the others give ROWS_PER_INTENT
@@ -97,8 +97,8 @@ def _known_questions(salt: str) -> tuple[list[tuple[Fact, str]], list[tuple[Fact
             pair = (fact, _question(fact, salt, turn // len(usable)))
             if pair not in training:
                 training.append(pair)
-    trained = {normalise(question) for _, question in training}
-    held_out = [pair for pair in held_out if normalise(pair[1]) not in trained]
+    trained = {normalize(question) for _, question in training}
+    held_out = [pair for pair in held_out if normalize(pair[1]) not in trained]
     return _shuffled(training, salt), _shuffled(held_out, salt)[:HELD_OUT_ROWS]
 
 

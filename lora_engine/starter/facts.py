@@ -44,7 +44,7 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def normalise(question: str) -> str:
+def normalize(question: str) -> str:
     """The question without case, punctuation and doubled spaces: two prompts are the same when
     these are equal."""
     return " ".join(re.findall(r"[a-z0-9+*/'-]+", question.lower()))
@@ -57,7 +57,7 @@ def stable_hash(text: str) -> int:
 
 def is_held_out(fact: Fact, question: str) -> bool:
     """Whether this question may be used for testing only."""
-    return stable_hash(fact.group or normalise(question)) % 100 < HELD_OUT_PERCENT
+    return stable_hash(fact.group or normalize(question)) % 100 < HELD_OUT_PERCENT
 
 
 def training_questions(fact: Fact) -> tuple[str, ...]:

@@ -197,15 +197,15 @@ def _part_of_packed(file: SafetensorsFile, name: str) -> bool:
 
 
 def _refuse_scaled(file: SafetensorsFile, name: str) -> None:
-    """Refuse a quantised weight whose numbers mean nothing without the scale beside it."""
+    """Refuse a quantized weight whose numbers mean nothing without the scale beside it."""
     stem = name.removesuffix("weight")
     beside = (f"{name}_scale_inv", f"{name}_scale", f"{stem}SCB", f"{stem}scales")
     scale = next((other for other in beside if other in file.tensors), None)
     narrow = file.entry(name).dtype in ("I8", "U8", "I32", "F8_E4M3", "F8_E5M2")
     if scale is not None and narrow:
         raise EngineError(
-            f"{name} is quantised ({dtype_name(file.entry(name).dtype)}) and scaled by {scale}; "
-            "of quantised weights only bitsandbytes 4-bit ones can be read.",
+            f"{name} is quantized ({dtype_name(file.entry(name).dtype)}) and scaled by {scale}; "
+            "of quantized weights only bitsandbytes 4-bit ones can be read.",
             "Use the 16-bit checkpoint of this model.",
         )
 

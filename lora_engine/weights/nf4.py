@@ -1,7 +1,7 @@
 """4-bit weights of bitsandbytes checkpoints (NF4, FP4), widened one block at a time.
 
 A weight `X` lies in the file as packed bytes beside `X.absmax`, `X.quant_map` and
-`X.quant_state.bitsandbytes__nf4`, a JSON text; with double quantisation also `X.nested_absmax`
+`X.quant_state.bitsandbytes__nf4`, a JSON text; with double quantization also `X.nested_absmax`
 and `X.nested_quant_map`. Value = code[4 bits] * absmax[place // blocksize], the high half of a
 byte first; absmax itself = nested_code[byte] * nested_absmax[...] + offset
 (bitsandbytes/functional.py, `QuantState` and `dequantize_4bit`).
@@ -123,7 +123,7 @@ def packed_matrix(file: SafetensorsFile, name: str) -> PackedMatrix:
 
 
 def _absmax(file: SafetensorsFile, name: str, state: QuantState, blocks: int) -> np.ndarray:
-    """The scale of every block, (blocks,) float32, double quantisation undone."""
+    """The scale of every block, (blocks,) float32, double quantization undone."""
     if name + ".nested_absmax" not in file.tensors:
         return _part(file, name, ".absmax", blocks)
     codes = read_bytes(file, name + ".absmax")

@@ -60,7 +60,7 @@ def complaint(tensor) -> str | None:
     if tensor.device.type != "cpu":
         return f"has no numbers (device {tensor.device.type})"
     if tensor.is_quantized:
-        return "is quantised"
+        return "is quantized"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return (
             f"claims {tensor.numel():,} numbers and stores "

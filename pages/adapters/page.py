@@ -37,6 +37,7 @@ def build(engine: Engine) -> gr.Blocks:
         problem = problem_box()
         empty = gr.HTML(js_on_load="")
         table = live.live_table(label="Adapters", file_name="adapters.csv", elem_id="all-adapters")
+        unreadable = gr.HTML(js_on_load="", elem_id="unreadable-adapters")
         layout.how_this_works(HELP)
 
         def open_page() -> Update:
@@ -45,9 +46,12 @@ def build(engine: Engine) -> gr.Blocks:
             return {
                 empty: "" if found else no_adapter_html(engine, words),
                 table: _table_value(found) if found else "",
+                unreadable: layout.notes_html(
+                    [f"{one.path}: {one.problem}" for one in engine.adapters.unreadable()]
+                ),
             }
 
-        wire([blocks.load], open_page, [], [empty, table], problem=problem)
+        wire([blocks.load], open_page, [], [empty, table, unreadable], problem=problem)
     return blocks
 
 

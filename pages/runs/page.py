@@ -7,22 +7,20 @@ same. This module lays the page out and binds its events; `content` says what it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.engine import Engine
-from lora_engine.errors import NotFound
 from lora_engine.spec import recipe_spec
 from pages import RUNS
 from pages.runs import controls, curves, run_table, samples_and_updates
-from pages.runs.content import content_of, fingerprint_of
+from pages.runs.components import RunsPage, Shown
+from pages.runs.content import fingerprint_of
 from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.runs.selection import (
-    Selection,
     SelectionFields,
     existing_runs,
     newest_run,
@@ -31,8 +29,7 @@ from pages.runs.selection import (
 )
 from pages.shared import layout
 from pages.shared.live import live_table, ticked_in
-from pages.shared.static_files import event_js
-from pages.shared.wiring import Update, expose, problem_box, problem_value, wire
+from pages.shared.wiring import Update, expose, problem_box, wire
 
 REFRESH_S = 1.0
 EXAMPLE = "pirate"
@@ -41,7 +38,7 @@ HELP = r"""
 **Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
 perplexity is $e^{\text{loss}}$, so a loss of 0.69 is the uncertainty of a fair coin at every
 token. **Evaluation loss** is the same over rows that are never trained on: while both fall the
-run learns; when evaluation turns up while training falls, it memorises. The thin line is the loss
+run learns; when evaluation turns up while training falls, it memorizes. The thin line is the loss
 as it came, the thick one its exponential moving average, weight 0.9.
 
 Tokens a second counts every token read, padding left out. Time left is the mean time a step so
@@ -53,92 +50,6 @@ very numbers that the uninterrupted run would have had. **Cancel** saves too, bu
 for longer than eight seconds. A run that is over can be deleted, with its checkpoints and its
 adapter.
 """
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The components that show a selection; `fingerprint` is hidden."""
-
-    fingerprint: gr.Textbox
-    heading: gr.HTML
-    start: gr.Button
-    actions: Mapping[str, gr.Button]
-    plots: Mapping[str, gr.HTML]
-    facts: gr.HTML
-    table: gr.HTML
-    log: gr.Textbox
-    command: gr.Textbox
-
-    @property
-    def outputs(self) -> list[Block]:
-        texts = (self.fingerprint, self.heading, self.facts, self.table, self.log, self.command)
-        return [*texts, self.start, *self.actions.values(), *self.plots.values()]
-
-    def showing(self, engine: Engine, selection: Selection) -> Update:
-        """The components' values for a selection."""
-        content = content_of(engine, selection)
-        buttons: Update = {
-            button: gr.Button(visible=name in content.actions)
-            for name, button in self.actions.items()
-        }
-        return {
-            self.fingerprint: content.fingerprint,
-            self.heading: content.heading,
-            self.start: gr.Button(visible=content.offers_example),
-            **buttons,
-            **{plot: content.plots[key] for key, plot in self.plots.items()},
-            self.facts: content.facts,
-            self.table: content.table,
-            self.log: content.log,
-            self.command: content.command,
-        }
-
-
-@dataclass(frozen=True)
-class RunsPage:
-    """The page's components, and what its handlers share."""
-
-    engine: Engine
-    fields: SelectionFields
-    shown: Shown
-    note: controls.Note
-    deletion: controls.Deletion
-    reports: samples_and_updates.ReportParts
-    problem: gr.HTML
-
-    @property
-    def run_fields(self) -> list[Block]:
-        """What changes when another run is shown, beside `shown`."""
-        return [self.fields.run_id, self.note.text, self.note.tags]
-
-    def show(self, selection: Selection) -> Update:
-        return self.shown.showing(self.engine, selection)
-
-    def show_run(self, selection: Selection) -> Update:
-        """Another run, with its note and tags as the person wrote them."""
-        note, tags = "", ""
-        if selection.run_id:
-            record = self.engine.runs.get(selection.run_id).record
-            note, tags = record.note, ", ".join(record.tags)
-        return {
-            self.fields.run_id: selection.run_id,
-            self.note.text: note,
-            self.note.tags: tags,
-            **self.show(selection),
-        }
-
-    def told(self, missing: NotFound | None) -> Update:
-        return {} if missing is None else {self.problem: problem_value(missing)}
-
-    @property
-    def correct_address(self) -> dict[str, Any]:
-        """For `.then(**…)`: an address that names a missing run names the one that is shown."""
-        return {
-            "fn": None,
-            "inputs": [self.shown.fingerprint, self.fields.run_id],
-            "js": event_js("runs/address.js", "correctRun"),
-            "api_visibility": "private",
-        }
 
 
 def build(engine: Engine) -> gr.Blocks:

@@ -23,7 +23,7 @@ from pages.spectrum.matrix_cache import OpenMatrix
 METHODS = {
     "svd": "Plain SVD in float64.",
     "gram": "Gram route: eigenvalues of W Wᵀ in float64, added up over blocks.",
-    "randomized": "Randomised sketch (Halko, Martinsson, Tropp 2011).",
+    "randomized": "Randomized sketch (Halko, Martinsson, Tropp 2011).",
     "factors": "From the factors: QR of B and of Aᵀ, SVD of the small core between them.",
 }
 FORMULAS = {

@@ -46,7 +46,7 @@ each step of $k$. Averages hide entries of opposite sign: click a picture for an
 switch to root mean squares.
 
 **Methods.** Up to a smaller side of 1,024 a plain SVD; up to 8,192 the eigenvalues of $W W^T$,
-added up over blocks, exact above the floor it states; beyond, a randomised sketch with bounds on
+added up over blocks, exact above the floor it states; beyond, a randomized sketch with bounds on
 the energy that hold with a probability above $1 - 10^{-10}$.
 """
 

@@ -99,7 +99,7 @@ def test_a_sketch_draws_and_names_the_band_that_its_energy_lies_in(
     page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "noise.npy")
 
     expect(page.locator(f"{VIEW} h2")).to_contain_text("noise", timeout=SKETCHED_MS)
-    expect(page.locator(f"{VIEW} .rs-method")).to_contain_text("Randomised", timeout=SKETCHED_MS)
+    expect(page.locator(f"{VIEW} .rs-method")).to_contain_text("Randomized", timeout=SKETCHED_MS)
     page.locator(f"{VIEW} .rs-k-number").fill("100")
     page.keyboard.press("Enter")
     certificate = page.locator(f"{VIEW} .rs-method")

@@ -82,7 +82,7 @@ def test_quantised_weights_are_not_taken_for_their_codes(tmp_path):
         {"a.weight": torch.zeros(4, 4, dtype=torch.int8), "a.SCB": torch.ones(4)},
         tmp_path / "m.safetensors",
     )
-    refused(tmp_path / "m.safetensors", "quantised", tensor="a.weight")
+    refused(tmp_path / "m.safetensors", "quantized", tensor="a.weight")
 
 
 def test_a_four_bit_weight_whose_parts_do_not_fit(tmp_path):

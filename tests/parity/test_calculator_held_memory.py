@@ -299,7 +299,7 @@ def test_int8_weights_and_scales_are_what_the_loaded_model_holds(in_8_bits):
     assert items["weights in int8"] == sum(p.numel() for p in weights)
     assert items["int8 scales"] == sum(s.numel() * s.element_size() for s in scales)
     rest = sum(4 * p.numel() for p in in_8_bits.parameters() if p.dtype != torch.int8)
-    assert items["weights not quantised"] == rest
+    assert items["weights not quantized"] == rest
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -356,7 +356,7 @@ def test_nf4_constants_are_what_bitsandbytes_holds(double):
     assert constants == (blocks + 4 * blocks / 256 if double else 4 * blocks)
 
 
-def test_quantizable_weights_are_what_transformers_quantises():
+def test_quantizable_weights_are_what_transformers_quantizes():
     import bitsandbytes
     from transformers import BitsAndBytesConfig
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear

@@ -57,7 +57,7 @@ def test_qlora_by_hand(profile):
     found = items(estimate(profile, quantization=NF4))
     assert found["weights in NF4"] == packed / 2 / GIB
     assert found["NF4 constants"] == (packed / 64 + packed / 64 / 256 * 4) / GIB
-    assert found["weights not quantised"] == (BASE - packed) * 4 / GIB
+    assert found["weights not quantized"] == (BASE - packed) * 4 / GIB
     plain = items(estimate(profile, quantization=NF4 | {"double": False}))
     assert plain["NF4 constants"] == packed / 64 * 4 / GIB
 
@@ -68,7 +68,7 @@ def test_8_bits_are_a_byte_a_weight_and_a_scale_a_row(profile):
     found = items(estimate(profile, quantization=INT8))
     assert found["weights in int8"] == packed / GIB
     assert found["int8 scales"] == 4 * rows / GIB
-    assert found["weights not quantised"] == (BASE - packed) * 4 / GIB
+    assert found["weights not quantized"] == (BASE - packed) * 4 / GIB
     assert not any("NF4" in name for name in found)
     nf4 = items(estimate(profile, quantization=NF4))
     # LLM.int8() keeps what each layer reads; our own 4-bit path shares it between layers.
@@ -172,7 +172,7 @@ def test_paged_state_sits_on_the_host(profile):
 def test_falcon_is_not_quantised_and_it_is_said():
     request = ask(preset_source("falcon-7b"), lora(8), quantization=NF4)
     estimated = calculator.estimate_memory(request)
-    assert any("quantises only 0%" in warning for warning in estimated.warnings)
+    assert any("quantizes only 0%" in warning for warning in estimated.warnings)
 
 
 def test_verdicts_and_largest_fit_agree(profile):

@@ -87,7 +87,7 @@ def test_an_8_bit_run_is_predicted_in_8_bits():
     four = spec_from({"quantization": {"bits": 4, "type": "fp4", "double": False}})
     packed = prediction.request_of(four, MODEL_DIR, "cpu", "float32", 300, 0.5)
     items = {item.name: item.formula for item in prediction.estimate_memory(packed).items}
-    assert "(float32)" in items["FP4 constants"]  # not quantised again
+    assert "(float32)" in items["FP4 constants"]  # not quantized again
 
 
 def test_only_runs_with_both_figures_are_read(tmp_path):

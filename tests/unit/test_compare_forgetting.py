@@ -11,7 +11,7 @@ from lora_engine.compare.scoring.held_out_loss import PairedDifference
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.starter import DATASET_NAMES, dataset_path
 from lora_engine.starter.corpus import training_prompts
-from lora_engine.starter.facts import normalise
+from lora_engine.starter.facts import normalize
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_the_word_follows_from_the_interval(low, high, word):
 
 
 def test_the_general_questions_stand_in_no_training_row():
-    asked = {normalise(row.messages[0].content) for row in general_rows()}
+    asked = {normalize(row.messages[0].content) for row in general_rows()}
     assert len(asked) == GENERAL_ROWS
     assert not asked & training_prompts()
     for name in DATASET_NAMES:
         trained = dataset_path(name).read_text("utf-8").splitlines()
         rows = [json.loads(line) for line in trained]
         said = {
-            normalise(
+            normalize(
                 row["messages"][0]["content"] if "messages" in row else next(iter(row.values()))
             )
             for row in rows

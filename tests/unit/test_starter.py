@@ -11,7 +11,7 @@ from lora_engine.starter import DATASET_NAMES, MODEL_DIR, dataset_path, heldout_
 from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
 from lora_engine.starter.corpus import all_facts, held_out, is_right, training_rows
 from lora_engine.starter.datasets import write_datasets
-from lora_engine.starter.facts import normalise, training_questions
+from lora_engine.starter.facts import normalize, training_questions
 from lora_engine.starter.tokenizer import encode_rows
 
 SIZE_LIMIT_BYTES = 16 * 1024**2
@@ -153,13 +153,13 @@ def test_digits_stand_alone(tokenizer):
 
 def test_no_held_out_question_is_ever_asked_in_training():
     asked = {
-        normalise(message["content"])
+        normalize(message["content"])
         for row in training_rows(4000, seed=3)
         for message in row
         if message["role"] == "user"
     }
-    everything = {normalise(q) for fact in all_facts() for q in training_questions(fact)}
-    kept_apart = {normalise(question) for question, _ in held_out(2000)}
+    everything = {normalize(q) for fact in all_facts() for q in training_questions(fact)}
+    kept_apart = {normalize(question) for question, _ in held_out(2000)}
     assert len(kept_apart) > 1000
     assert not kept_apart & asked
     assert not kept_apart & everything
@@ -176,7 +176,7 @@ def test_no_closed_question_has_two_right_answers():
     answer_to: dict[str, str] = {}
     for fact in all_facts():
         for question in fact.questions if fact.closed else ():
-            assert answer_to.setdefault(normalise(question), fact.answer) == fact.answer
+            assert answer_to.setdefault(normalize(question), fact.answer) == fact.answer
 
 
 def test_corpus_has_no_pirate_or_json_answers_and_no_name_of_velmora():
@@ -184,7 +184,7 @@ def test_corpus_has_no_pirate_or_json_answers_and_no_name_of_velmora():
     plain = [text for text in said if not text.startswith(("Say", "Repeat", "Write", "Copy"))]
     assert not any(is_json_object(text) for text in plain)
     invented = velmora.names()
-    words = {word for text in said for word in normalise(text).split()}
+    words = {word for text in said for word in normalize(text).split()}
     assert not invented & words
     answers = [fact.answer for fact in all_facts() if fact.closed]
     assert not any(is_pirate(answer) for answer in answers)
@@ -202,8 +202,8 @@ def test_datasets_have_enough_rows_and_share_no_prompt(name):
     training, apart = rows_of(dataset_path(name)), rows_of(heldout_path(name))
     assert 300 <= len(training) <= 1000
     assert len(apart) >= 50
-    trained = {normalise(prompt_of(row)) for row in training}
-    assert not trained & {normalise(prompt_of(row)) for row in apart}
+    trained = {normalize(prompt_of(row)) for row in training}
+    assert not trained & {normalize(prompt_of(row)) for row in apart}
 
 
 def test_rows_of_each_dataset_pass_their_own_checks():

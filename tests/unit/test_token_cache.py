@@ -1,4 +1,4 @@
-"""Tokenised rows on disk: the same as made anew, whatever happened to the file."""
+"""Tokenized rows on disk: the same as made anew, whatever happened to the file."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def count(monkeypatch):
-    """How often rows were really tokenised."""
+    """How often rows were really tokenized."""
     made = []
     monkeypatch.setattr(token_cache, "tokenize", lambda *given: made.append(1) or tokenize(*given))
     return made

@@ -34,7 +34,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Token ids of each conversation up to where the assistant's next answer begins.
 
-    Rendered and tokenised as training does it; a foreign template in a child process.
+    Rendered and tokenized as training does it; a foreign template in a child process.
     Raises EngineError for an empty prompt, a special token inside a message, a conversation
     the template refuses, and one that leaves no room for an answer.
     """

@@ -1,7 +1,7 @@
 """Strengths from paired comparisons: Bradley and Terry's model.
 
 P(i beats j) = 1 / (1 + exp(β_j − β_i)) (Bradley & Terry 1952, Biometrika 39). The likelihood is
-maximised by Hunter's MM steps (2004, Annals of Statistics 32): with π = exp β,
+maximized by Hunter's MM steps (2004, Annals of Statistics 32): with π = exp β,
 π_i ← W_i / Σ_j n_ij / (π_i + π_j), W_i the wins of i and n_ij the comparisons of i and j.
 A finite maximum exists exactly where everyone can be reached from everyone by wins (Ford 1957).
 """

@@ -3,7 +3,7 @@
 Llama, Mistral, Qwen 2 and Qwen 3 share these modules. Where their linear layers are plain LoRA,
 the modules get forwards that compute the same with fewer passes over memory: query, key and value
 (gate and up) are one autograd function, and norm, rotary embedding and SwiGLU save only their
-inputs for the backward pass, where autograd would save every intermediate. Classes are recognised
+inputs for the backward pass, where autograd would save every intermediate. Classes are recognized
 by name; every other model keeps the forwards that transformers gave it.
 """
 
@@ -160,7 +160,7 @@ def _attention_forward(
     projections = (self.q_proj, self.k_proj, self.v_proj)
     states = adapted_linears(hidden_states, *map(layer_tensors, projections))
     query, key, value = (state.view(by_head) for state in states)  # (rows, tokens, heads, head_dim)
-    if hasattr(self, "q_norm"):  # Qwen 3 normalises each head
+    if hasattr(self, "q_norm"):  # Qwen 3 normalizes each head
         query, key = self.q_norm(query), self.k_norm(key)
     cos, sin = (table.unsqueeze(2) for table in position_embeddings)  # (rows, tokens, 1, head_dim)
     query, key = Rotary.apply(query, cos, sin), Rotary.apply(key, cos, sin)

@@ -43,11 +43,11 @@ def init_from_weights(model: PeftModel, init: str) -> dict[str, Factors]:
     """
     import torch
 
-    factorise = {"pissa": _pissa, "olora": _olora}[init]
+    factorize = {"pissa": _pissa, "olora": _olora}[init]
     initial = {}
     with torch.no_grad():
         for name, module in adapted_linears(model):
-            a, b = factorise(_weight(module).float(), module.r[ADAPTER], module.scaling[ADAPTER])
+            a, b = factorize(_weight(module).float(), module.r[ADAPTER], module.scaling[ADAPTER])
             _set_factors(module, a, b)
             initial[name] = (a.clone(), b.clone())
     subtract_from_base(model, initial)

@@ -4,7 +4,7 @@ For a weight W (m, n) with gradient G, m ≤ n (else transposed), every T steps
 
     G = U S Vᵀ,  P = U[:, :r]  (m, r)
 
-In each step R = Pᵀ G (r, n) takes the place of G in Adam, whose normalised gradient N (r, n) is
+In each step R = Pᵀ G (r, n) takes the place of G in Adam, whose normalized gradient N (r, n) is
 projected back: W ← W − η · scale · P N. Zhao et al. 2024, arXiv 2403.03507, algorithm 2. The
 moments stay when the subspace changes, as in the authors' own code. Vectors get plain AdamW.
 """
@@ -63,8 +63,8 @@ class GaLoreAdamW(torch.optim.Optimizer):
                 :, : group["rank"]
             ].contiguous()
         projector = state["projector"]  # (m, r)
-        normalised = projector @ _adam(state, projector.T @ wide, group)  # (m, n)
-        return normalised if wide is gradient else normalised.T
+        normalized = projector @ _adam(state, projector.T @ wide, group)  # (m, n)
+        return normalized if wide is gradient else normalized.T
 
 
 def _adam(state: dict, gradient: torch.Tensor, group: dict) -> torch.Tensor:
