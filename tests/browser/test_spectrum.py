@@ -188,6 +188,17 @@ def test_an_adapter_shows_its_map_and_a_cell_its_spectrum(
     expect(tile(page, "numerical rank")).to_have_text("1")
 
 
+def test_an_adapter_is_shown_to_one_who_comes_from_another_page(
+    server: Server, open_page: OpenPage, adapters: list[Path]
+) -> None:
+    """What the browser has kept is drawn sooner: the first tab is selected, and opens its matrix,
+    while the adapter of the address is being opened."""
+    page = open_page(server.url)
+    for _ in range(3):
+        page.goto(f"{server.url}/spectrum?adapter={adapters[0]}")
+        expect(page.locator("#adapter-grid")).to_contain_text("layer 0", timeout=30_000)
+
+
 @pytest.mark.parametrize("address", ["adapter=nowhere", "a=nowhere&b=nowhere"])
 def test_an_address_that_names_no_adapter_says_so_and_keeps_saying_it(
     server: Server, open_page: OpenPage, address: str
