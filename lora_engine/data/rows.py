@@ -13,15 +13,26 @@ from dataclasses import dataclass
 
 from lora_engine.errors import EngineError
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn; `role` is one of `ROLES`."""
+    """One turn; `role` is one of `ROLES`.
+
+    reasoning: the thoughts before an answer where the row gives them apart (`reasoning_content`).
+    tool_calls: JSON, the list of calls that an assistant's turn makes; empty where it makes none.
+    extra: JSON, an object of what else the template reads of a turn (a tool's `name`, its
+        `tool_call_id`); empty where there is nothing.
+    is_learned: the loss is on this turn; only an assistant's turn is ever learned.
+    """
 
     role: str
     content: str
+    reasoning: str = ""
+    tool_calls: str = ""
+    extra: str = ""
+    is_learned: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Row:
         belongs after it.
     label: the text's class, for the format "classification".
     words, tags: words and one class for each, for the format "token_classification".
+    tools: JSON, the list of tools that the template is given; empty where there are none.
     """
 
     number: int
@@ -45,12 +57,16 @@ class Row:
     label: str | None = None
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    tools: str = ""
 
     @property
     def characters(self) -> int:
         """Characters of all its texts."""
-        turns = sum(len(message.content) for message in self.messages)
-        return len(self.text or "") + turns + sum(map(len, self.words))
+        turns = sum(
+            len(turn.content) + len(turn.reasoning) + len(turn.tool_calls) + len(turn.extra)
+            for turn in self.messages
+        )
+        return len(self.text or "") + turns + sum(map(len, self.words)) + len(self.tools)
 
 
 @dataclass(frozen=True)
@@ -70,11 +86,18 @@ def hash_rows(rows: Iterable[Row]) -> str:
     """16 hexadecimal digits of a sha256 over every row's turns and text, in order."""
     digest = hashlib.sha256()
     for row in rows:
-        turns = [(message.role, message.content) for message in row.messages]
+        turns = [_turn_parts(message) for message in row.messages]
         classes = [row.label, row.words, row.tags] if row.label or row.words else []
-        digest.update(json.dumps([turns, row.text, row.continues, *classes]).encode())
+        tools = [row.tools] if row.tools else []
+        digest.update(json.dumps([turns, row.text, row.continues, *classes, *tools]).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
+
+
+def _turn_parts(turn: Message) -> tuple[str | bool, ...]:
+    """A turn's parts; a plain turn is role and content, so hashes written before stay valid."""
+    more = (turn.reasoning, turn.tool_calls, turn.extra, turn.is_learned)
+    return (turn.role, turn.content, *(more if more != ("", "", "", True) else ()))
 
 
 def split_rows(

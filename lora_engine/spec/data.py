@@ -20,6 +20,8 @@ DatasetFormat = Literal[
     "token_classification",
 ]
 
+Reasoning = Literal["learn", "keep", "strip"]
+
 # Format: the columns it needs and those it may have besides.
 COLUMN_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "messages": (("messages",), ()),
@@ -92,6 +94,12 @@ class DatasetSpec(Section):
         default_factory=ColumnsSpec,
         title="Columns",
         description="Which column holds what, where the file's names are those of no format.",
+    )
+    reasoning: Reasoning = Field(
+        "learn",
+        title="Thoughts",
+        description="What happens to the thoughts before an answer (reasoning_content, or a "
+        "<think> block): learn them, keep them in the text without learning them, or strip them.",
     )
     eval_fraction: float = Field(
         0.1,
