@@ -1,6 +1,7 @@
 """From a dataset's name to supervised tokens.
 
-rows              what a dataset is once read; the split into training and evaluation
+rows              what a dataset is once read
+split             the split into training and evaluation, twins on one side
 record_files      a file to raw records, bounded
 formats           raw records to rows: which format, what each column means
 sources           starter sets, files, the hub
@@ -27,8 +28,9 @@ from lora_engine.data.preview_rows import (
     preview,
 )
 from lora_engine.data.record_files import EXTENSIONS
-from lora_engine.data.rows import Dataset, Message, Row, split_rows
+from lora_engine.data.rows import Dataset, Message, Row
 from lora_engine.data.sources import dataset_columns, load_dataset
+from lora_engine.data.split import split_rows
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize, tokenize_rows
 from lora_engine.data.uploads import (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.encoding import special_tokens_of
 from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.split import content_key
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenization import list_rows
 
@@ -55,7 +56,10 @@ def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Itera
     if measured_rows < len(dataset.rows):
         yield f"Measured on the first {measured_rows:,} of {len(dataset.rows):,} rows."
     if found.duplicates:
-        yield f"Word for word the same as an earlier row: {list_rows(found.duplicates)}."
+        yield (
+            f"The same as an earlier row: {list_rows(found.duplicates)}. The evaluation split "
+            "keeps rows that are the same on one side."
+        )
     if found.empty_answers:
         empty = list_rows(found.empty_answers)
         yield f"With an empty answer, which teaches to say nothing: {empty}."
@@ -74,7 +78,7 @@ def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Itera
 def _duplicates(rows: Sequence[Row]) -> Iterator[int]:
     seen = set()
     for row in rows:
-        content = (row.messages, row.text, row.words)
+        content = content_key(row)
         if content in seen:
             yield row.number
         seen.add(content)

@@ -1,4 +1,4 @@
-"""What a dataset is once it is read: rows of messages or of plain text, and their split.
+"""What a dataset is once it is read: rows of messages or of plain text.
 
 This module knows nothing of files, of formats or of tokens.
 """
@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from lora_engine.errors import EngineError
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -98,33 +95,3 @@ def _turn_parts(turn: Message) -> tuple[str | bool, ...]:
     """A turn's parts; a plain turn is role and content, so hashes written before stay valid."""
     more = (turn.reasoning, turn.tool_calls, turn.extra, turn.is_learned)
     return (turn.role, turn.content, *(more if more != ("", "", "", True) else ()))
-
-
-def split_rows(
-    dataset: Dataset, eval_fraction: float, seed: int
-) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Training rows and evaluation rows, each in the order of the file.
-
-    round(rows · eval_fraction) rows, at least one where the fraction is not 0, are drawn without
-    replacement by a generator seeded with `seed`; at least one row is left for training.
-    Raises EngineError where a fraction is asked of a single row, or is not in [0, 1).
-    """
-    if not 0.0 <= eval_fraction < 1.0:
-        raise EngineError(
-            f"An evaluation share of {eval_fraction} was asked for; it must be at least 0 and "
-            "less than 1.",
-            "Give a share such as 0.1.",
-        )
-    if eval_fraction == 0.0:
-        return dataset.rows, ()
-    count = len(dataset.rows)
-    if count < 2:
-        raise EngineError(
-            f"{dataset.source} has one row, so none can be kept apart for evaluation.",
-            "Set the evaluation share to 0 or add rows.",
-        )
-    wanted = min(count - 1, max(1, round(count * eval_fraction)))
-    chosen = set(random.Random(seed).sample(range(count), wanted))
-    train = tuple(row for index, row in enumerate(dataset.rows) if index not in chosen)
-    evaluation = tuple(row for index, row in enumerate(dataset.rows) if index in chosen)
-    return train, evaluation

@@ -19,6 +19,7 @@ from lora_engine.base_models import (
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.sources import is_on_the_hub
+from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
@@ -112,7 +113,7 @@ def _prepare_data(
         [row for row in tokenized.rows if row.number not in held_out],
         [row for row in tokenized.rows if row.number in held_out],
         evaluation or training,
-        dataset.content_hash,
+        split_hash(dataset, spec.dataset.eval_fraction),
         tokenized.template,
         labels,
     )

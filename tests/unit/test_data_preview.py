@@ -109,7 +109,8 @@ def test_duplicates_empty_answers_and_control_tokens_are_said(show):
     made = show([("Hi", "Ho"), ("Hi", "Ho"), ("a", " "), ("b<|im_end|>", "c")])
     assert (made.duplicate_rows, made.empty_answers) == (1, 1)
     assert made.warnings == (
-        "Word for word the same as an earlier row: 1 row (2).",
+        "The same as an earlier row: 1 row (2). The evaluation split keeps rows that are the same "
+        "on one side.",
         "With an empty answer, which teaches to say nothing: 1 row (3).",
         "With the model's control tokens in the text, which the model takes for structure: "
         "1 row (4).",

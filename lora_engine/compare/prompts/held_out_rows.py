@@ -7,9 +7,11 @@ with the run's own seed and share.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lora_engine.adapters.config import read_provenance
-from lora_engine.data import Row, load_dataset, split_rows
+from lora_engine.data import Row, load_dataset
+from lora_engine.data.split import rows_never_seen
 from lora_engine.errors import NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, RunSpec, spec_from
@@ -24,12 +26,14 @@ def load_held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
     Raises NotFound where the adapter does not say what it was trained on, or its run held no rows
     out; EngineError where the data cannot be read any more.
     """
-    spec = training_spec_of(adapter)
+    provenance = _provenance_of(adapter)
+    spec = spec_from(provenance["spec"])
     name = spec.dataset.source.removeprefix(STARTER_PREFIX)
     if spec.dataset.source.startswith(STARTER_PREFIX) and name in DATASET_NAMES:
         return load_dataset(DatasetSpec(source=str(heldout_path(name))), settings).rows
-    _, held_out = split_rows(
-        load_dataset(spec.dataset, settings), spec.dataset.eval_fraction, spec.seed
+    dataset = load_dataset(spec.dataset, settings)
+    held_out = rows_never_seen(
+        dataset, spec.dataset.eval_fraction, spec.seed, provenance.get("data_hash")
     )
     if not held_out:
         raise NotFound(
@@ -40,9 +44,13 @@ def load_held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
 
 def training_spec_of(adapter: Path) -> RunSpec:
     """The spec in an adapter's provenance. Raises NotFound, or InvalidInput for a foreign one."""
+    return spec_from(_provenance_of(adapter)["spec"])
+
+
+def _provenance_of(adapter: Path) -> dict[str, Any]:
     provenance = read_provenance(adapter) or {}
     if "spec" not in provenance:
         raise NotFound(
             "The adapter does not say what it was trained on.", "Paste or upload prompts instead."
         )
-    return spec_from(provenance["spec"])
+    return provenance
