@@ -225,7 +225,9 @@ class _Comparison:
         losses = list(row_losses(self.model, tokenized, adapter_settings=self.settings))
         columns = [name for name in self.model.columns if name != BASE_COLUMN]
         pairs = [paired_difference(losses, name) for name in columns]
-        return [{**asdict(pair), "verdict": pair.verdict} for pair in pairs]
+        return [
+            {**asdict(pair), "verdict": pair.verdict, "warning": pair.warning} for pair in pairs
+        ]
 
 
 def _column(name: str, settings: Mapping[str, AdapterSettings]) -> dict[str, Any]:
@@ -269,3 +271,5 @@ def _print(document: Mapping[str, Any], settings: Mapping[str, AdapterSettings])
             f"{pair['difference']:+.4f} nats a token "
             f"(95 % between {pair['low']:+.4f} and {pair['high']:+.4f})"
         )
+        if pair["warning"]:
+            typer.echo(pair["warning"])

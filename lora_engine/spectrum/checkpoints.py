@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.spectrum import metrics
 from lora_engine.spectrum.decomposition import GRAM_SIDE, Decomposition
 from lora_engine.spectrum.dense import blocks, gram_matrix, symmetric_eigen
 from lora_engine.spectrum.progress import SILENT, ReportProgress, WorkMonitor
+from lora_engine.spectrum.storage_noise import rounding_noise
 from lora_engine.spectrum.svd import decompose
 from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource, TensorInfo, Transposed, describe_shape
@@ -83,28 +85,61 @@ class ModuleChange:
             return math.inf if self.changed else 0.0
         return self.change_norm / self.base_norm
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def effective_rank(self) -> float | None:
+        """Of the values above the rounding of the stored numbers; None where it is not known."""
         found = self.decomposition
-        summary = found.summary() if found else None
-        values = found.singular_values if found else np.zeros(0)
+        if found is None or found.noise is None:
+            return found.summary().effective_rank if found else None
+        values = found.singular_values
+        return metrics.effective_rank(values[values > found.noise.edge])
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of the contract, then more.
+
+        rank and effective_rank count the values above the rounding of the checkpoints' numbers,
+        where these are stored in half precision or 8 bits; stored_rank counts all.
+        """
+        found = self.decomposition
+        if found is None:
+            return {**self._sizes(), **NOTHING_DECOMPOSED}
+        summary, values = found.summary(), found.singular_values
+        noise = summary.noise
+        above = None if found.noise is None else int((values > found.noise.edge).sum())
+        return {
+            **self._sizes(),
+            "rank": summary.rank if above is None else min(summary.rank, above),
+            "stored_rank": summary.rank,
+            "singular_values": values.tolist(),
+            "method": found.method,
+            "effective_rank": self.effective_rank,
+            "stable_rank": summary.stable_rank,
+            "k90": summary.k90,
+            "k95": summary.k95,
+            "k99": summary.k99,
+            "noise": asdict(noise) if noise else None,
+        }
+
+    def _sizes(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "shape": list(self.shape),
             "changed": self.changed,
-            "rank": summary.rank if summary else 0,
             "scaling": 1.0,
-            "singular_values": values.tolist(),
-            "method": found.method if found else None,
             "frobenius_norm": self.change_norm,
             "base_norm": self.base_norm,
             "relative_norm": self.relative_change if self.base_norm else None,
-            "effective_rank": summary.effective_rank if summary else 0.0,
-            "stable_rank": summary.stable_rank if summary else 0.0,
-            "k90": summary.k90 if summary else 0,
-            "k95": summary.k95 if summary else 0,
-            "k99": summary.k99 if summary else 0,
             "intruders": None if self.intruders is None else [vars(i) for i in self.intruders],
         }
+
+
+NOTHING_DECOMPOSED: dict[str, Any] = {
+    **dict.fromkeys(("rank", "stored_rank", "k90", "k95", "k99"), 0),
+    **dict.fromkeys(("effective_rank", "stable_rank"), 0.0),
+    "singular_values": [],
+    "method": None,
+    "noise": None,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +237,7 @@ def _compare_module(
     if change_squared and spectra:
         monitor.step(0.2, base.name)
         found = decompose(difference, vectors=0, stop=monitor.stop)
+        found = replace(found, noise=rounding_noise([base, tuned]))
     if change_squared and intruders and min(base.shape) <= GRAM_SIDE:
         monitor.step(0.6, base.name)
         strangers = intruder_dimensions(base, tuned, monitor=monitor.part(0.6, 1.0))

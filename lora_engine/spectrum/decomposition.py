@@ -18,7 +18,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import metrics
-from lora_engine.spectrum.metrics import NoiseView
+from lora_engine.spectrum.metrics import NoiseView, StorageNoise
 
 Method = Literal["svd", "gram", "randomized", "factors"]
 
@@ -39,7 +39,8 @@ class Certificate:
     """What is certain about the first k directions.
 
     The energy kept lies in [energy_low, energy_high] and the Frobenius error in [error_low,
-    error_high]; both are points for exact routes. Values below value_floor are not resolved.
+    error_high]. Both are points for the exact routes, as long as every value is resolved: of a
+    value below value_floor the Gram route knows only that.
     """
 
     kind: Literal["exact", "interval"]
@@ -72,7 +73,8 @@ class Truncation:
 class Summary:
     """A spectrum in a few numbers. None where the known values cannot tell.
 
-    complete: every value that is not zero is known; else rank is a lower bound.
+    complete: every value that is not zero is known; else rank is a lower bound. effective_rank
+    is then given only where the unknown values cannot move it by about 1 %.
     """
 
     rank: int
@@ -93,7 +95,8 @@ class Decomposition:
     (columns, q) hold the first q vectors, q <= p. total_squared: ||W||_F^2. eps: of the stored
     numbers. value_floor: below it no value is resolved. residual_*: what a randomized sketch
     left over, ||R||_F^2 exactly and ||R||_2^2 as an upper bound; zero for exact routes.
-    noise_std: the rounding error of a 4-bit weight, if it is one.
+    next_value: the sketch's value after the last one held; zero for exact routes.
+    noise: the rounding of the numbers as stored, where it is known.
     """
 
     shape: tuple[int, int]
@@ -106,7 +109,8 @@ class Decomposition:
     value_floor: float
     residual_frobenius_squared: float = 0.0
     residual_spectral_squared: float = 0.0
-    noise_std: float | None = None
+    next_value: float = 0.0
+    noise: StorageNoise | None = None
 
     @property
     def frobenius_norm(self) -> float:
@@ -114,33 +118,46 @@ class Decomposition:
 
     @property
     def energy(self) -> np.ndarray:
-        """energy(k) for k = 1..p; a lower bound for a randomized sketch."""
-        return metrics.energy_curve(self.singular_values, self.total_squared)
+        """energy(k) for k = 1..p; a lower bound where values are not known."""
+        return metrics.energy_curve(self._values_with(0.0), self.total_squared)
 
     @property
     def errors(self) -> np.ndarray:
-        """||W - W_k||_F for k = 0..p; an upper bound for a randomized sketch."""
+        """||W - W_k||_F for k = 0..p; an upper bound where values are not known."""
         total = self.total_squared if self.method == "randomized" else None
-        return metrics.truncation_errors(self.singular_values, total)
+        found = metrics.truncation_errors(self._values_with(self.value_floor), total)
+        return np.minimum(found, self.frobenius_norm)
 
     def energy_band(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bound of energy(k) for k = 1..p, to draw as a band.
 
-        sum s^2 <= sum sigma^2 <= sum s^2 + min(k ||R||_2^2, ||R||_F^2), s from the sketch.
+        Of a sketch: sum s^2 <= sum sigma^2 <= sum s^2 + min(k ||R||_2^2, ||R||_F^2). Of the Gram
+        route: an unresolved value lies between 0 and the floor.
         """
         k = np.arange(1, self.singular_values.size + 1)
         slack = np.minimum(k * self.residual_spectral_squared, self.residual_frobenius_squared)
         low = self.energy
         if not self.total_squared:
             return low, low
-        return low, np.minimum(low + slack / self.total_squared, 1.0)
+        high = metrics.energy_curve(self._values_with(self.value_floor), self.total_squared)
+        return low, np.minimum(high + slack / self.total_squared, 1.0)
+
+    @property
+    def _unresolved(self) -> np.ndarray:
+        """Which values the Gram route knows only to lie below its floor, (p,)."""
+        if self.method != "gram":
+            return np.zeros(self.singular_values.size, dtype=bool)
+        return self.singular_values <= self.value_floor
+
+    def _values_with(self, unresolved: float) -> np.ndarray:
+        """The singular values with `unresolved` in place of each one that is not resolved."""
+        return np.where(self._unresolved, unresolved, self.singular_values)
 
     def truncate(self, k: int) -> Truncation:
         """The numbers of the rank-k approximation. Raises EngineError when k is out of range."""
         check_k(k, self.singular_values.size, self.shape)
         certificate = self._certificate(k)
-        later = self.singular_values[k] if k < self.singular_values.size else 0.0
-        spectral = math.sqrt(float(later) ** 2 + self.residual_spectral_squared)
+        spectral = math.sqrt(self._value_after(k) ** 2 + self.residual_spectral_squared)
         error = certificate.error_high
         rows, columns = self.shape
         return Truncation(
@@ -154,23 +171,59 @@ class Decomposition:
             certificate=certificate,
         )
 
+    def _value_after(self, k: int) -> float:
+        """sigma_(k+1), an upper bound where it is not resolved; 0 after the last value there is."""
+        if k < self.singular_values.size:
+            return float(self._values_with(self.value_floor)[k])
+        return self.next_value
+
     def summary(self) -> Summary:
         """Ranks, the k for 90, 95 and 99 % of the energy, and the noise view."""
         values = self.singular_values
         rank = metrics.numerical_rank(values, self.shape, self.eps, self.value_floor)
         k90, k95, k99 = (metrics.rank_for_energy(values, s, self.total_squared) for s in SHARES)
-        known = values.size == min(self.shape) or rank < values.size
-        complete = known or self.method != "randomized"
+        complete = self._knows_all_values(rank)
         return Summary(
             rank=rank,
             complete=complete,
             stable_rank=metrics.stable_rank(values, self.total_squared),
-            effective_rank=metrics.effective_rank(values) if complete else None,
+            effective_rank=self._effective_rank(complete),
             k90=k90,
             k95=k95,
             k99=k99,
-            noise=metrics.noise_view(values, self.shape, rank, self.noise_std),
+            noise=metrics.noise_view(values, self.shape, rank, self.noise),
         )
+
+    def _least_error(self, k: int) -> float:
+        """The lower bound of ||W - W_k||_F on the exact routes.
+
+        Where values after k are not resolved they may be 0, and the others' squares are off by up
+        to floor^2 each.
+        """
+        unresolved = self._unresolved[k:]
+        if not unresolved.any():
+            return float(self.errors[k])
+        resolved = np.square(self.singular_values[k:][~unresolved])
+        return math.sqrt(max(0.0, float(resolved.sum()) - resolved.size * self.value_floor**2))
+
+    def _knows_all_values(self, rank: int) -> bool:
+        """Whether every value that numbers of this precision can tell from zero is known."""
+        values = self.singular_values
+        if self.method == "randomized":
+            return values.size == min(self.shape) or rank < values.size
+        tolerance = float(values[0]) * max(self.shape) * self.eps if values.size else 0.0
+        return self.value_floor <= tolerance or not self._unresolved.any()
+
+    def _effective_rank(self, complete: bool) -> float | None:
+        """exp(-sum p ln p), None where the values that are not known could move it by 1 %."""
+        if complete:
+            return metrics.effective_rank(self.singular_values)
+        known = self._values_with(0.0)
+        unknown = int(self._unresolved.sum())
+        share = unknown * self.value_floor / max(float(known.sum()), self.value_floor)
+        if self.method == "randomized" or share * math.log(math.e * unknown / share) > 0.01:
+            return None
+        return metrics.effective_rank(known)
 
     def available_k(self, k: int) -> int:
         """How many of the first k directions are held; those left out add nothing.
@@ -196,10 +249,19 @@ class Decomposition:
     def _certificate(self, k: int) -> Certificate:
         low, high = (float(band[k - 1]) for band in self.energy_band())
         error_high = float(self.errors[k])
-        exact = self.method != "randomized"
-        error_low = error_high if exact else math.sqrt(max(0.0, 1 - high) * self.total_squared)
+        if self.method == "randomized":
+            error_low = math.sqrt(max(0.0, 1 - high) * self.total_squared)
+        else:
+            error_low = self._least_error(k)
+        exact = self.method != "randomized" and error_low == error_high
         if exact:
             statement = f"Exact; values below {self.value_floor:.3g} are not resolved."
+        elif self.method == "gram":
+            unresolved = int(self._unresolved.sum())
+            statement = (
+                f"{unresolved:,} values lie below {self.value_floor:.3g} and are not resolved: the "
+                f"error at k = {k} lies between {error_low:.3g} and {error_high:.3g}."
+            )
         else:
             statement = (
                 f"Randomized: the energy at k = {k} lies between {low:.4%} and {high:.4%} "

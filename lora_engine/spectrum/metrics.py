@@ -120,11 +120,25 @@ def hard_threshold_unknown(beta: float) -> float:
 
 
 @dataclass(frozen=True)
+class StorageNoise:
+    """The rounding error of a matrix's numbers as they are stored.
+
+    std: of one entry. edge: a matrix of such errors has no singular value above it. source: what
+    rounded, in words.
+    """
+
+    std: float
+    edge: float
+    source: str
+
+
+@dataclass(frozen=True)
 class NoiseView:
-    """Where noise ends in a spectrum, were the matrix a few directions plus even noise.
+    """Where noise ends in a spectrum, were the matrix a few directions plus noise.
 
     noise_std: s, of one entry. edge: s (sqrt(m) + sqrt(n)), Marchenko-Pastur: pure noise has no
-    value above it. threshold: Gavish-Donoho, the cut that loses least.
+    value above it; for entries of different s the bound of `rounding_noise`. threshold:
+    Gavish-Donoho, the cut that loses least.
     """
 
     noise_std: float
@@ -139,26 +153,26 @@ def noise_view(
     singular_values: np.ndarray,
     shape: tuple[int, int],
     rank: int,
-    noise_std: float | None = None,
+    stored: StorageNoise | None = None,
 ) -> NoiseView | None:
     """The noise view of a full spectrum, or None where it means nothing.
 
     It means nothing for a small matrix, where only some values are known, and where the
-    median value is zero (a product BA of low rank).
+    median value is zero (a product BA of low rank). stored: the noise, where it is known.
     """
     small, large = min(shape), max(shape)
     complete = singular_values.size == small and rank > (small + 1) // 2
-    if small < SMALLEST_SIDE_FOR_NOISE or (noise_std is None and not complete):
+    if small < SMALLEST_SIDE_FOR_NOISE or (stored is None and not complete):
         return None
     beta = small / large
-    if noise_std is None:
+    if stored is None:
         median = float(np.median(singular_values))
         std = median / math.sqrt(large * marchenko_pastur_median(beta))
+        edge = std * (math.sqrt(small) + math.sqrt(large))
         threshold, source = hard_threshold_unknown(beta) * median, "median singular value"
     else:
-        std, source = noise_std, "known rounding error"
+        std, edge, source = stored.std, stored.edge, stored.source
         threshold = hard_threshold_known(beta) * math.sqrt(large) * std
-    edge = std * (math.sqrt(small) + math.sqrt(large))
     return NoiseView(
         noise_std=std,
         edge=edge,

@@ -62,6 +62,7 @@ def randomized_sketch(
         value_floor=EPS64 * max(source.shape) * float(singular_values[0]),
         residual_frobenius_squared=left_over,
         residual_spectral_squared=min(spectral**2, left_over),
+        next_value=float(singular_values[kept]) if kept < singular_values.size else 0.0,
     )
 
 

@@ -26,6 +26,7 @@ from lora_engine.spectrum.delta_weight import FactorMatrix, decompose_factors
 from lora_engine.spectrum.dense import blocks, gram_route, plain_svd
 from lora_engine.spectrum.progress import ReportProgress, WorkMonitor
 from lora_engine.spectrum.randomized import randomized_sketch
+from lora_engine.spectrum.storage_noise import quantization_noise, rounding_noise
 from lora_engine.weights.matrix import Flatten, MatrixSource, array_matrix, describe_shape
 from lora_engine.weights.nf4 import PackedMatrix
 from lora_engine.weights.reader import open_matrix
@@ -68,7 +69,7 @@ def decompose(
             "Choose one of these.",
         )
     if isinstance(source, PackedMatrix):
-        found = replace(found, noise_std=source.noise_std())
+        found = replace(found, noise=quantization_noise(source))
     return found
 
 
@@ -130,7 +131,21 @@ def report(source: MatrixSource, decomposition: Decomposition, k: int) -> SvdRep
         decomposition=decomposition,
         truncation=decomposition.truncate(k),
         summary=decomposition.summary(),
-        notes=source.notes,
+        notes=(*source.notes, *_rounding_note(source, decomposition)),
+    )
+
+
+def _rounding_note(source: MatrixSource, decomposition: Decomposition) -> tuple[str, ...]:
+    """Says how many of the values counted as rank lie within the rounding of the stored numbers."""
+    noise = rounding_noise([source])
+    values = decomposition.singular_values
+    rank = decomposition.summary().rank
+    above = int(np.count_nonzero(values > noise.edge)) if noise else rank
+    if noise is None or above >= rank:
+        return ()
+    return (
+        f"Stored in {source.dtype}: rounding alone makes singular values up to {noise.edge:.3g}; "
+        f"{above:,} of the {rank:,} counted as rank lie above that.",
     )
 
 

@@ -45,8 +45,8 @@ def differences_html(
 ) -> str:
     """A line for each column: both losses, the difference with its interval, and a word for it."""
     lines = []
-    for column in columns:
-        pair = paired_difference(found, column)
+    pairs = [paired_difference(found, column) for column in columns]
+    for column, pair in zip(columns, pairs, strict=True):
         lines.append(
             f"<li><strong>{escape(title(column))}: {word(pair)}.</strong> "
             f"{layout.number(pair.loss)} nats a token against the base's "
@@ -54,4 +54,5 @@ def differences_html(
             f"(95 % between {layout.number(pair.low)} and {layout.number(pair.high)}, "
             f"{pair.rows} rows).</li>"
         )
-    return f'<ul class="rs-compare-words" role="status">{"".join(lines)}</ul>'
+    warning = f"<p>{escape(pairs[0].warning)}</p>" if pairs and pairs[0].warning else ""
+    return f'<ul class="rs-compare-words" role="status">{"".join(lines)}</ul>{warning}'

@@ -40,7 +40,8 @@ from pages.spectrum.module_grid import Cell, Measure, grid_value, module_grid, p
 MEASURES = (
     Measure("share", "relative change", "‖tuned − base‖ / ‖base‖.", "share", log=True),
     Measure("norm", "norm", "‖tuned − base‖, the Frobenius norm of the change.", log=True),
-    Measure("effective", "effective rank", "Of the change: exp(−Σ p ln p) with p = σ / Σσ."),
+    Measure("effective", "effective rank",
+            "Of the change above the rounding of stored numbers: exp(−Σ p ln p), p = σ / Σσ."),
     Measure("k90", "directions for 90 %", "Directions that carry 90 % of the change.", "count"),
     Measure("intruders", "intruder dimensions",
             "Of the tuned weight's first 10 directions, those with |cos| below 0.5 to every one "
@@ -244,7 +245,7 @@ def _numbers(module: ModuleChange) -> dict[str, float | None]:
     return {
         "share": module.relative_change,
         "norm": module.change_norm,
-        "effective": summary.effective_rank if summary else None,
+        "effective": module.effective_rank,
         "k90": summary.k90 if summary else None,
         "intruders": None if module.intruders is None else len(module.intruders),
     }
@@ -254,6 +255,12 @@ def _module_html(name: str, change: Decomposition) -> str:
     shape, k95 = change.shape, change.summary().k95
     count = f"More than {change.singular_values.size:,}" if k95 is None else f"{k95:,}"
     words = f"{count} of {min(shape):,} directions carry 95 % of the change."
+    if change.noise is not None:
+        above = int((change.singular_values > change.noise.edge).sum())
+        words += (
+            f" {above:,} stand above {layout.number(change.noise.edge)}, the edge of the "
+            f"{change.noise.source}."
+        )
     return (
         f'<div class="rs-module"><h3>{escape(name)} <span>{shape[0]:,} × {shape[1]:,}</span></h3>'
         f"<p>{escape(words)}</p></div>"

@@ -138,7 +138,7 @@ def _noise(noise: NoiseView | None) -> dict[str, object] | None:
 
 def _noise_words(summary: Summary, found: Decomposition) -> str:
     noise = summary.noise
-    if noise is None and not summary.complete:
+    if noise is None and found.method == "randomized":
         return (
             f"No noise edge is drawn: it needs every singular value, and a sketch knows "
             f"{found.singular_values.size:,} of {min(found.shape):,}."

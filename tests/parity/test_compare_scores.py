@@ -176,5 +176,24 @@ def test_the_interval_is_that_of_the_paired_t_test():
     assert found.base_loss == pytest.approx(2.6)
     assert found.loss == pytest.approx(2.16)
     assert found.verdict == "no clear difference"
+    assert "5 rows" in found.warning
     with pytest.raises(EngineError, match="at least 2"):
         paired_difference(losses[:1], "x")
+
+
+def test_the_held_out_loss_weighs_tokens_as_a_runs_eval_loss_does():
+    losses = [
+        RowLoss(1, 10, {"base": 2.0, "x": 1.0}),
+        RowLoss(2, 30, {"base": 4.0, "x": 3.6}),
+    ]
+    found = paired_difference(losses, "x")
+    assert (found.base_loss, found.loss) == pytest.approx((3.5, 2.95))
+    # residuals w (d - D) / w̄: 10 (-1 + 0.55) / 20 and 30 (-0.4 + 0.55) / 20
+    error = ((0.225**2 + 0.225**2) / 2) ** 0.5
+    assert found.high - found.difference == pytest.approx(12.7062 * error, rel=1e-5)
+
+
+def test_from_30_rows_on_nothing_is_said_of_the_interval():
+    losses = [RowLoss(n, 5, {"base": 2.0, "x": 1.0 + n / 100}) for n in range(30)]
+    assert paired_difference(losses, "x").warning == ""
+    assert "29 rows" in paired_difference(losses[:29], "x").warning

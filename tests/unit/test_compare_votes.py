@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from lora_engine.compare.votes.bradley_terry import bradley_terry, wilson_interval, win_chance
+from lora_engine.compare.votes.bradley_terry import bradley_terry, score_interval, win_chance
 from lora_engine.compare.votes.vote_standings import standings
 from lora_engine.compare.votes.vote_store import Ballot, Choice, Contestant, Side, VoteStore
 from lora_engine.errors import Conflict, NotFound
@@ -52,9 +52,35 @@ def test_where_no_finite_strength_exists_none_is_given(wins):
     assert bradley_terry(wins, anchor=0) is None
 
 
-def test_wilson_as_published():
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+def test_without_ties_the_interval_is_wilsons_as_published():
+    assert score_interval(0, 0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert score_interval(5, 0, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("win", "tie"), [(0.5, 0.0), (0.3, 0.4), (0.2, 0.6), (0.6, 0.3), (0.8, 0.1), (0.45, 0.5)]
+)
+def test_the_interval_of_40_votes_covers_what_it_says_with_ties(win, tie):
+    total, covered = 40, 0.0
+    for wins in range(total + 1):
+        for ties in range(total - wins + 1):
+            losses = total - wins - ties
+            ways = math.comb(total, wins) * math.comb(total - wins, ties)
+            low, high = score_interval(wins, ties, total)
+            if low - 1e-12 <= win + tie / 2 <= high + 1e-12:
+                covered += ways * win**wins * tie**ties * (1 - win - tie) ** losses
+    assert 0.94 <= covered <= 0.97
+
+
+def test_ties_narrow_a_strengths_interval_and_not_the_strength():
+    wins = [[0, 30], [10, 0]]  # 20 wins, 20 ties, no loss
+    tied, plain = (bradley_terry(wins, 1, ties)[0] for ties in ([[0, 20], [20, 0]], None))
+    assert tied.value == pytest.approx(plain.value) == pytest.approx(math.log(3))
+    # two contestants: SE = sqrt(n (p (1 - p) - t/4)) / (n p (1 - p)), t = 20 / (40 + z²)
+    spread = 0.75 * 0.25
+    error = math.sqrt(40 * (spread - 20 / (40 + 1.959964**2) / 4)) / (40 * spread)
+    assert tied.high - tied.value == pytest.approx(1.959964 * error, rel=1e-5)
+    assert tied.high < plain.high
 
 
 BASE, A = Contestant("base", "Base"), Contestant("aa", "pirate")

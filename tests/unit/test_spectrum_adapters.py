@@ -310,6 +310,30 @@ def test_two_checkpoints_streamed(tmp_path):
     assert modules["same.weight"].decomposition is None
 
 
+@pytest.mark.parametrize(
+    ("base_dtype", "tuned_dtype"),
+    [
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.float16),
+        (torch.float16, torch.bfloat16),
+    ],
+)
+def test_the_rounding_of_two_checkpoints_is_not_counted_as_rank(tmp_path, base_dtype, tuned_dtype):
+    random = np.random.default_rng(4)
+    weight = torch.tensor(random.standard_normal((96, 128)) * 0.02)
+    left, right = (np.linalg.qr(random.standard_normal((side, 4)))[0] for side in (96, 128))
+    change = torch.tensor((left * [0.6, 0.55, 0.5, 0.45]) @ right.T)
+    save_file({"w": weight.to(base_dtype)}, tmp_path / "base.safetensors")
+    save_file({"w": (weight + change).to(tuned_dtype)}, tmp_path / "tuned.safetensors")
+    found = compare_checkpoints(tmp_path / "base.safetensors", tmp_path / "tuned.safetensors")
+    module = found.to_json()["modules"][0]
+    assert module["rank"] == 4
+    assert module["stored_rank"] > 80
+    assert module["effective_rank"] == pytest.approx(3.97, abs=0.02)
+    assert module["singular_values"][4] < module["noise"]["edge"] < module["singular_values"][3]
+    assert module["noise"]["above_edge"] == 4
+
+
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
 def test_an_intruder_is_found_as_the_dense_definition_has_it(shape):
     random = np.random.default_rng(0)

@@ -26,6 +26,7 @@ from lora_engine.spectrum.decomposition import choose_method
 from lora_engine.spectrum.orthonormal import orthonormal, triangle
 from lora_engine.spectrum.progress import SILENT
 from lora_engine.spectrum.randomized import _residual_bound
+from lora_engine.spectrum.storage_noise import rounding_noise
 from lora_engine.weights import open_matrix
 from lora_engine.weights.matrix import ArrayMatrix
 
@@ -92,6 +93,54 @@ def test_a_sketch_does_not_count_what_it_has_not_seen():
     summary = decompose(low, "randomized", vectors=12).summary()
     assert (summary.rank, summary.complete) == (3, True)
     assert summary.effective_rank == pytest.approx(decompose(low).summary().effective_rank)
+
+
+def product_of(singular_values, rows, columns, seed=0):
+    random = np.random.default_rng(seed)
+    size = len(singular_values)
+    left = np.linalg.qr(random.standard_normal((rows, size)))[0]
+    right = np.linalg.qr(random.standard_normal((columns, size)))[0]
+    return (left * singular_values) @ right.T
+
+
+@pytest.mark.parametrize("k", [30, 31, 32, 40, 44, 45])
+def test_a_sketchs_spectral_error_at_its_last_vector_is_not_zero(k):
+    values = np.linspace(2, 1, 45)
+    matrix = product_of(values, 120, 150, seed=1)
+    found = decompose(matrix, "randomized", vectors=k).truncate(k)
+    true = values[k] if k < 45 else 0.0
+    assert found.spectral_error == pytest.approx(true, abs=1e-6)
+    flat = decompose(np.eye(90), "randomized", vectors=k).truncate(k)
+    assert flat.spectral_error >= 1.0  # all 90 values are 1, and the sketch saw k + 16 of them
+
+
+@pytest.mark.parametrize("k", [20, 100, 129, 150, 200, 249])
+def test_the_gram_routes_certificate_holds_the_truth_below_its_floor(k):
+    values = np.logspace(0, -9, 250)
+    found = decompose(product_of(values, 300, 320, seed=3), "gram")
+    cut = found.truncate(k)
+    sure = cut.certificate
+    true = float(np.sqrt(np.square(values[k:]).sum()))
+    assert sure.kind == "interval"
+    assert sure.error_low <= true <= sure.error_high == cut.frobenius_error
+    assert values[k] <= cut.spectral_error * (1 + 1e-3)
+    if values[k] > 100 * found.value_floor:
+        assert sure.error_low == pytest.approx(true, rel=1e-3)
+        assert sure.error_high == pytest.approx(true, rel=1e-3)
+    summary = found.summary()
+    assert not summary.complete
+    assert 160 < summary.rank < 250  # a lower bound: the true rank is 250
+
+
+def test_a_flat_matrix_of_half_rank_has_no_exact_error_on_the_gram_route():
+    found = decompose(product_of(np.ones(100), 200, 210), "gram")
+    assert found.truncate(100).certificate.error_low == 0.0
+    assert found.truncate(100).certificate.kind == "interval"
+    assert (found.summary().rank, found.summary().complete) == (100, False)
+    assert found.summary().effective_rank == pytest.approx(100, rel=0.01)
+    full = decompose(np.random.default_rng(0).standard_normal((90, 100)), "gram")
+    assert full.truncate(10).certificate.kind == "exact"
+    assert (full.summary().rank, full.summary().complete) == (90, True)
 
 
 @pytest.mark.parametrize("spread", [0, 3, 7, 9, 16, 300])
@@ -280,3 +329,21 @@ def test_the_picture_is_recognised_at_a_tenth_of_its_rank():
     found = decompose(sample("picture").matrix())
     assert found.truncate(38).relative_error < 0.05
     assert found.truncate(3).relative_error > 0.05
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_rounding_of_half_precision_stays_below_its_edge(stored, tmp_path):
+    random = np.random.default_rng(2)
+    rows = random.lognormal(sigma=1.0, size=(128, 1))  # rows of very different size
+    exact = torch.tensor(rows * product_of(np.ones(3), 128, 160))
+    save_file({"w": exact.to(stored)}, tmp_path / "m.safetensors")
+    answer = decompose_file(tmp_path / "m.safetensors", k=3)
+    rounding = np.linalg.norm((exact.to(stored).double() - exact).numpy(), 2)
+    noise = rounding_noise([open_matrix(tmp_path / "m.safetensors")])
+    assert rounding < noise.edge < 4 * rounding
+    assert answer.summary.rank > 3  # as numpy counts it
+    assert any("3 of the" in note for note in answer.notes)
+
+
+def test_float32_has_no_rounding_to_show():
+    assert rounding_noise([ArrayMatrix(np.ones((20, 20), np.float32), dtype="float32")]) is None

@@ -1,7 +1,9 @@
 """Loss of base and adapter on the same rows, and whether the difference is more than chance.
 
+The held-out loss is everywhere the same number: the mean of −ln p over all supervised tokens of
+the rows, so a long answer weighs more than a short one. A run's `eval_loss` is this number too.
 Each row is its own pair, so the rows' difficulty cancels: the interval is that of the mean
-difference, t-distributed over the rows (Student's paired test).
+difference, t-distributed over the rows.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from lora_engine.data import TokenizedRow
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
 
+ROWS_FOR_INTERVAL = 30
+
 
 @dataclass(frozen=True)
 class RowLoss:
@@ -34,7 +38,7 @@ class RowLoss:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Loss of a column minus the base's, mean over rows with its interval, in nats a token.
+    """Held-out loss of a column minus the base's with its interval, in nats a token.
 
     Where the interval excludes 0 the column is better (below 0) or worse (above) than the base.
     """
@@ -54,6 +58,16 @@ class PairedDifference:
         if self.high < 0:
             return "better"
         return "worse" if self.low > 0 else "no clear difference"
+
+    @property
+    def warning(self) -> str:
+        """What to think of an interval from few rows; empty from `ROWS_FOR_INTERVAL` on."""
+        if self.rows >= ROWS_FOR_INTERVAL:
+            return ""
+        return (
+            f"The interval comes from {self.rows} rows. Below {ROWS_FOR_INTERVAL} it is too narrow "
+            "where the differences are skewed: at 5 rows 95 % means 81 %, at 20 rows 87 %."
+        )
 
 
 def row_losses(
@@ -79,29 +93,36 @@ def row_losses(
 def paired_difference(
     losses: Sequence[RowLoss], column: str, confidence: float = 0.95
 ) -> PairedDifference:
-    """The mean difference between `column` and the base over at least two rows.
+    """The difference in held-out loss between `column` and the base over at least two rows.
 
-    mean(d) ± t · s/√n with d = loss − base loss, s their standard deviation and t Student's
-    quantile with n − 1 degrees of freedom. Raises EngineError for fewer than two rows.
+    With d the difference of a row's mean losses and w its supervised tokens, the difference is
+    the ratio D = Σ w d / Σ w, its standard error √(Σ e² / (n (n − 1))) with e = w (d − D) / w̄
+    (Cochran, Sampling Techniques, 1977, chapter 6), and the margin Student's t with n − 1 degrees
+    of freedom times that. For rows of one length it is Student's paired interval.
+    Raises EngineError for fewer than two rows.
     """
     count = len(losses)
     if count < 2:
         raise EngineError(
             f"{count} row gives no interval; at least 2 are needed.", "Give more held-out rows."
         )
-    base = [row.loss[BASE_COLUMN] for row in losses]
-    differences = [row.loss[column] - before for row, before in zip(losses, base, strict=True)]
-    mean = math.fsum(differences) / count
-    variance = math.fsum((one - mean) ** 2 for one in differences) / (count - 1)
-    margin = student_quantile(confidence, count - 1) * math.sqrt(variance / count)
-    base_mean = math.fsum(base) / count
+    tokens = math.fsum(row.tokens for row in losses)
+    base = math.fsum(row.tokens * row.loss[BASE_COLUMN] for row in losses) / tokens
+    loss = math.fsum(row.tokens * row.loss[column] for row in losses) / tokens
+    difference = loss - base
+    residuals = [
+        row.tokens * (row.loss[column] - row.loss[BASE_COLUMN] - difference) * count / tokens
+        for row in losses
+    ]
+    error = math.sqrt(math.fsum(one**2 for one in residuals) / (count * (count - 1)))
+    margin = student_quantile(confidence, count - 1) * error
     return PairedDifference(
         column=column,
-        base_loss=base_mean,
-        loss=base_mean + mean,
-        difference=mean,
-        low=mean - margin,
-        high=mean + margin,
+        base_loss=base,
+        loss=loss,
+        difference=difference,
+        low=difference - margin,
+        high=difference + margin,
         rows=count,
         confidence=confidence,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
-from lora_engine.compare.votes.bradley_terry import Strength, bradley_terry, wilson_interval
+from lora_engine.compare.votes.bradley_terry import Strength, bradley_terry, score_interval
 from lora_engine.compare.votes.vote_store import Ballot, Choice, Contestant
 
 LEFT_SHARE = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5, Choice.BOTH_BAD: 0.5}
@@ -18,7 +18,7 @@ LEFT_SHARE = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5, Choice.BOTH_
 
 @dataclass(frozen=True)
 class Standing:
-    """One contestant's votes. win_rate counts ties half; its interval is Wilson's, 95 %.
+    """One contestant's votes. win_rate counts ties half; its 95 % interval is `score_interval`'s.
 
     strength: Bradley and Terry's β against the base (or, without it, the contestant most voted
     on); None where the votes allow no finite one.
@@ -48,16 +48,19 @@ def standings(ballots: Sequence[Ballot]) -> list[Standing]:
             contestants[side.contestant.id] = side.contestant
     order = list(contestants)
     wins = np.zeros((len(order), len(order)))  # [row, column]: how often row beat column
+    ties = np.zeros_like(wins)  # [row, column]: how often neither did
     for ballot, choice in voted:
         left, right = (order.index(side.contestant.id) for side in (ballot.left, ballot.right))
         wins[left, right] += LEFT_SHARE[choice]
         wins[right, left] += 1 - LEFT_SHARE[choice]
+        if LEFT_SHARE[choice] == 0.5:
+            ties[left, right] += 1
+            ties[right, left] += 1
     votes = (wins + wins.T).sum(1)
     anchor = order.index(BASE_COLUMN) if BASE_COLUMN in order else int(votes.argmax())
-    strengths: Sequence[Strength | None] = bradley_terry(wins, anchor) or [None] * len(order)
+    strengths: Sequence[Strength | None] = bradley_terry(wins, anchor, ties) or [None] * len(order)
     found = [
-        _standing(contestants[name], voted, float(wins[index].sum()), strengths[index])
-        for index, name in enumerate(order)
+        _standing(contestants[name], voted, strengths[index]) for index, name in enumerate(order)
     ]
     return sorted(found, key=lambda standing: -standing.win_rate)
 
@@ -65,7 +68,6 @@ def standings(ballots: Sequence[Ballot]) -> list[Standing]:
 def _standing(
     contestant: Contestant,
     voted: Sequence[tuple[Ballot, Choice]],
-    score: float,
     strength: Strength | None,
 ) -> Standing:
     mine = [
@@ -73,14 +75,17 @@ def _standing(
         for ballot, choice in voted
         if contestant.id in (ballot.left.contestant.id, ballot.right.contestant.id)
     ]
-    low, high = wilson_interval(score, len(mine))
+    wins = sum(choice == (Choice.LEFT if left else Choice.RIGHT) for choice, left in mine)
+    ties = sum(choice is Choice.TIE for choice, _ in mine)
+    both_bad = sum(choice is Choice.BOTH_BAD for choice, _ in mine)
+    low, high = score_interval(wins, ties + both_bad, len(mine))
     return Standing(
         contestant=contestant,
         votes=len(mine),
-        wins=sum(choice == (Choice.LEFT if left else Choice.RIGHT) for choice, left in mine),
-        ties=sum(choice is Choice.TIE for choice, _ in mine),
-        both_bad=sum(choice is Choice.BOTH_BAD for choice, _ in mine),
-        win_rate=score / len(mine),
+        wins=wins,
+        ties=ties,
+        both_bad=both_bad,
+        win_rate=(wins + (ties + both_bad) / 2) / len(mine),
         low=low,
         high=high,
         strength=strength,
