@@ -2,14 +2,20 @@
 
     find                  from a person's name to a folder or hub id; the list of those known here
     fingerprint           a hash that tells base models apart
-    stored_quantization   models whose files hold quantized weights, which are refused
+    weight_files          the files a model is loaded from, and what their headers say
+    causal_models         which models are causal language models
+    stored_quantization   models whose files hold quantized weights: read or refused
+    quantization_methods  fp8_scales   the methods, and which FP8 is read
     load                  the model, quantized or not, and its tokenizer
+    pretrained            the one call of transformers' from_pretrained
+    load_report           finite_weights   every weight is there, and is a number
     weight_shapes         names and shapes of weights, from the files' headers
     families              the classes of the common decoder layer, by name
 
 Knows nothing of adapters or training. Importing this loads neither torch nor transformers.
 """
 
+from lora_engine.base_models.causal_models import refuse_no_causal_model, refuse_other_task_of
 from lora_engine.base_models.find import (
     HUB_ID,
     STARTER,
@@ -21,7 +27,13 @@ from lora_engine.base_models.find import (
 )
 from lora_engine.base_models.fingerprint import fingerprint
 from lora_engine.base_models.load import load_base_model, load_tokenizer
-from lora_engine.base_models.stored_quantization import refuse_stored_quantization
+from lora_engine.base_models.load_report import refuse_incomplete
+from lora_engine.base_models.pretrained import load_pretrained
+from lora_engine.base_models.stored_quantization import (
+    StoredQuantization,
+    spec_on_base,
+    stored_quantization,
+)
 from lora_engine.base_models.weight_shapes import (
     target_suffixes,
     weight_module_names,
@@ -34,12 +46,18 @@ __all__ = [
     "BaseModel",
     "BaseModels",
     "ModelSummary",
+    "StoredQuantization",
     "fingerprint",
     "list_base_models",
     "load_base_model",
     "load_tokenizer",
-    "refuse_stored_quantization",
+    "load_pretrained",
+    "refuse_incomplete",
+    "refuse_no_causal_model",
+    "refuse_other_task_of",
     "resolve_base_model",
+    "spec_on_base",
+    "stored_quantization",
     "target_suffixes",
     "weight_module_names",
     "weight_shapes",

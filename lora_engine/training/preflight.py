@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from lora_engine.base_models import (
     BaseModel,
-    refuse_stored_quantization,
+    refuse_other_task_of,
     resolve_base_model,
+    spec_on_base,
     target_suffixes,
     weight_module_names,
     weight_shapes,
@@ -26,13 +27,14 @@ from lora_engine.training.models.rank_bounds import adapted_sides, is_named, ran
 
 def check_run(spec: RunSpec, settings: Settings) -> None:
     """Raises EngineError where the run could not work, with all problems together."""
-    problems = compatibility_problems(spec, this_machine(settings))
     errors: dict[str, EngineError] = {}
+    problems: list[FieldProblem] = []
     base = None
     try:
         base = resolve_base_model(spec.base_model, settings)
         if base.is_local:
-            refuse_stored_quantization(base.name, base.path)
+            refuse_other_task_of(base, spec.task)
+            spec = spec_on_base(spec, base)
         if spec.method.has_adapter:
             problem = unmatched_targets(base, spec.method)
             if problem is not None:
@@ -40,6 +42,7 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
             problems += rank_problems(adapted_sides(weight_shapes(base), spec.method), spec.method)
     except EngineError as error:
         errors["base_model"] = error
+    problems = [*compatibility_problems(spec, this_machine(settings)), *problems]
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from lora_engine.base_models import (
     BaseModel,
     load_tokenizer,
-    refuse_stored_quantization,
+    refuse_other_task_of,
     resolve_base_model,
+    spec_on_base,
 )
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
@@ -79,7 +80,8 @@ def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
         # The person named nothing on the hub, so the run must not contact it. The hub's client
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    refuse_stored_quantization(base.name, base.path)
+    refuse_other_task_of(base, spec.task)
+    spec = spec_on_base(spec, base)
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
     tokenizer = load_tokenizer(base)

@@ -53,8 +53,9 @@ def train_run(
     Raises EngineError for what the person can mend. The only such error after which a result is
     saved is a loss that is no longer finite.
     """
-    skip_unused_imports(directory.spec())
-    return train_prepared(prepare(directory, settings), resume, progress, should_stop)
+    run = prepare(directory, settings)
+    skip_unused_imports(run.spec)
+    return train_prepared(run, resume, progress, should_stop)
 
 
 def train_prepared(

@@ -17,6 +17,7 @@ import numpy as np
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.weights import limits, nf4
 from lora_engine.weights.matrix import Flatten, MatrixSource, TensorInfo, to_array
+from lora_engine.weights.packed_tensors import UNKNOWN, method_name, packing_method
 from lora_engine.weights.safetensors_file import (
     SafetensorsFile,
     dtype_name,
@@ -58,7 +59,7 @@ class Checkpoint:
         file = self._file(name)
         if nf4.state_name(file, name):
             return nf4.packed_matrix(file, name)
-        _refuse_scaled(file, name)
+        _refuse_packed(file, name)
         return stored_matrix(file, name, flatten)
 
     def tensor(self, name: str) -> np.ndarray:
@@ -66,7 +67,7 @@ class Checkpoint:
         file = self._file(name)
         if nf4.state_name(file, name):
             return to_array(nf4.packed_matrix(file, name))
-        _refuse_scaled(file, name)
+        _refuse_packed(file, name)
         return read_tensor(file, name)
 
     def stored_dtype(self, name: str) -> str:
@@ -196,18 +197,16 @@ def _part_of_packed(file: SafetensorsFile, name: str) -> bool:
     )
 
 
-def _refuse_scaled(file: SafetensorsFile, name: str) -> None:
-    """Refuse a quantized weight whose numbers mean nothing without the scale beside it."""
-    stem = name.removesuffix("weight")
-    beside = (f"{name}_scale_inv", f"{name}_scale", f"{stem}SCB", f"{stem}scales")
-    scale = next((other for other in beside if other in file.tensors), None)
-    narrow = file.entry(name).dtype in ("I8", "U8", "I32", "F8_E4M3", "F8_E5M2")
-    if scale is not None and narrow:
-        raise EngineError(
-            f"{name} is quantized ({dtype_name(file.entry(name).dtype)}) and scaled by {scale}; "
-            "of quantized weights only bitsandbytes 4-bit ones can be read.",
-            "Use the 16-bit checkpoint of this model.",
-        )
+def _refuse_packed(file: SafetensorsFile, name: str) -> None:
+    """Refuse a quantized weight whose numbers mean nothing without what stands beside it."""
+    method = packing_method(file.tensors, name)
+    if method is None or method == UNKNOWN:  # a matrix of whole numbers by itself is one
+        return
+    raise EngineError(
+        f"{name} is quantized ({dtype_name(file.entry(name).dtype)}, {method_name(method)}); of "
+        "quantized weights only bitsandbytes 4-bit ones can be read.",
+        "Use the 16-bit checkpoint of this model.",
+    )
 
 
 def _bad(index: Path, what: str) -> EngineError:

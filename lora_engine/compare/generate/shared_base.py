@@ -22,7 +22,8 @@ from lora_engine.base_models import (
     fingerprint,
     load_base_model,
     load_tokenizer,
-    refuse_stored_quantization,
+    refuse_no_causal_model,
+    stored_quantization,
 )
 from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
@@ -102,7 +103,8 @@ class SharedBase:
         """
         import torch
 
-        refuse_stored_quantization(base.name, base.path)
+        refuse_no_causal_model(base)
+        stored_quantization(base)  # refuses one that is not read here, before the tokenizer loads
         device = pick_device(settings)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         tokenizer = load_tokenizer(base)

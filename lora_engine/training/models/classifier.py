@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import BaseModel, refuse_stored_quantization
-from lora_engine.errors import EngineError
+from lora_engine.base_models import BaseModel, load_pretrained, refuse_incomplete
 from lora_engine.library_imports import import_transformers
 from lora_engine.spec import Task
 
@@ -20,31 +19,21 @@ def load_classifier(
 ) -> PreTrainedModel:
     """The base model with a new head of one output a class, drawn by torch's generator.
 
-    Raises EngineError where transformers has no such head for the base model, its stored weights
-    are quantized already, or files are missing.
+    Raises EngineError as `load_pretrained` does, and where a weight of the body is missing, left
+    over or of another shape.
     """
-    refuse_stored_quantization(model.name, model.path)
     import_transformers()
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     is_sequence = task == "sequence_classification"
     auto = AutoModelForSequenceClassification if is_sequence else AutoModelForTokenClassification
-    try:
-        loaded = auto.from_pretrained(
-            model.source,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=model.is_local,
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise EngineError(
-            f"The base model {model.name!r} cannot be loaded for {task}: {reason}",
-            "Give an encoder such as BERT with config.json and safetensors weights.",
-        ) from error
-    return loaded.to(device)
+    loaded, report = load_pretrained(
+        auto,
+        model,
+        device,
+        dtype,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    refuse_incomplete(model.name, report, body=loaded.base_model_prefix)
+    return loaded

@@ -1,0 +1,62 @@
+"""Are the numbers of a checkpoint numbers? Each is looked at once, block by block, in its file.
+
+A NaN or an infinity in a float's bits is an exponent of ones, whatever the rest says (IEEE 754; an
+8-bit e4m3 float has no infinity and its NaN is all ones). The file is looked at, not the loaded
+model: quantization on loading would make codes of what is no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lora_engine.base_models.load_report import COMPUTED
+from lora_engine.base_models.weight_files import listed
+from lora_engine.errors import EngineError
+from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry
+from lora_engine.weights.stored_matrix import read_exactly
+
+BLOCK_BYTES = 16 << 20
+# The bits that are all ones in what is no number, by the safetensors type.
+NOT_A_NUMBER = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F8_E5M2": ("u1", 0x7C),
+    "F8_E4M3": ("u1", 0x7F),
+    "F8_E8M0": ("u1", 0xFF),
+}
+
+
+def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
+    """Raises EngineError naming the tensors that hold NaN or infinite numbers, and how many."""
+    found = []
+    for file in files:
+        for tensor, entry in file.tensors.items():
+            if entry.dtype in NOT_A_NUMBER and not COMPUTED.search(tensor):
+                count = _non_finite(file, entry)
+                if count:
+                    found.append(f"{tensor} ({count:,} of {_numbers(entry):,})")
+    if found:
+        raise EngineError(
+            f"The base model {name!r} holds numbers that are NaN or infinite, in {len(found):,} "
+            f"tensor{'s' if len(found) > 1 else ''}: {listed(found)}.",
+            "Get the model from its source again, or convert it anew; float16 overflows where "
+            "bfloat16 does not.",
+        )
+
+
+def _non_finite(file: SafetensorsFile, entry: TensorEntry) -> int:
+    kind, mask = NOT_A_NUMBER[entry.dtype]
+    bits = np.dtype(kind).type(mask)
+    count = 0
+    for start in range(entry.start, entry.end, BLOCK_BYTES):
+        data = read_exactly(file.path, start, min(BLOCK_BYTES, entry.end - start))
+        count += int(np.count_nonzero((np.frombuffer(data, kind) & bits) == bits))
+    return count
+
+
+def _numbers(entry: TensorEntry) -> int:
+    return (entry.end - entry.start) // np.dtype(NOT_A_NUMBER[entry.dtype][0]).itemsize

@@ -1,0 +1,216 @@
+"""transformers' `from_pretrained` on a person's files: as they are stored, checked, and in words.
+
+The one place that calls it for a base model. No code of a model is ever run, and only safetensors
+weights are read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.base_models.find import BaseModel
+from lora_engine.base_models.finite_weights import refuse_non_finite
+from lora_engine.base_models.stored_quantization import stored_quantization
+from lora_engine.base_models.weight_files import local_folder, weight_files
+from lora_engine.errors import EngineError
+from lora_engine.host_memory import give_back_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+
+    from lora_engine.spec import QuantizationSpec
+
+# What transformers raises for files that are not what they should be.
+UNFIT = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def load_pretrained(
+    auto: Any,
+    base: BaseModel,
+    device: str,
+    dtype: torch.dtype,
+    quantization: QuantizationSpec | None = None,
+    **changes: Any,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model of one of transformers' automatic classes, and its report about the weights.
+
+    Weights that are stored quantized by bitsandbytes stay so, stored FP8 is widened to `dtype`, and
+    `quantization` is for weights stored as numbers. changes: to the configuration.
+    Raises EngineError for a quantization that is not read here, for weights that are not finite,
+    and for what transformers cannot load.
+    """
+    stored = stored_quantization(base)
+    config = _config(base, changes)
+    _refuse_other_class(auto, base, config)
+    options: dict[str, Any] = {}
+    if stored is not None:
+        _read_as_stored(config, dtype)
+    elif quantization is not None:
+        options["quantization_config"] = _bitsandbytes_config(quantization, dtype)
+    if options or (stored is not None and stored.spec is not None):
+        options["device_map"] = {"": device}
+    model, report = _from_pretrained(auto, base, config, dtype, options)
+    folder = local_folder(base)
+    if folder is not None:
+        refuse_non_finite(base.name, weight_files(folder))
+    if "device_map" not in options:
+        if stored is not None and hasattr(model, "_weight_conversions"):
+            del model._weight_conversions  # it would quantize a whole model again when it is saved
+        return model.to(device), report
+    _keep_order_of_4_bit_weights(model)
+    _release_mapped_file(model)
+    return model, report
+
+
+def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            base.source, trust_remote_code=False, local_files_only=base.is_local, **changes
+        )
+    except UNFIT as error:
+        raise _cannot_load(base, error) from error
+
+
+def _refuse_other_class(auto: Any, base: BaseModel, config: PretrainedConfig) -> None:
+    """Raises EngineError where transformers has no model of this kind for the configuration."""
+    import transformers
+
+    if type(config) not in auto._model_mapping:
+        raise EngineError(
+            f"The base model {base.name!r} is a {config.model_type!r}; transformers "
+            f"{transformers.__version__} has no {auto.__name__.removeprefix('AutoModelFor')} "
+            "model of that type.",
+            "Give a causal language model such as Llama or Qwen; for classification, an encoder "
+            "such as BERT.",
+        )
+
+
+def _read_as_stored(config: PretrainedConfig, dtype: torch.dtype) -> None:
+    """Let transformers read the checkpoint's own quantization, and compute in the run's dtype."""
+    holder = config
+    if getattr(holder, "quantization_config", None) is None:
+        holder = config.get_text_config(decoder=True)
+    holder.quantization_config = {
+        **holder.quantization_config,
+        "bnb_4bit_compute_dtype": str(dtype).removeprefix("torch."),
+        "dequantize": True,
+    }
+
+
+def _from_pretrained(
+    auto: Any,
+    base: BaseModel,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    options: dict[str, Any],
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        with _quiet("transformers"):
+            return auto.from_pretrained(
+                base.source,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=base.is_local,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
+    except (*UNFIT, ImportError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and any(w in str(error).lower() for w in NO_MEMORY):
+            raise
+        raise _cannot_load(base, error) from error
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Within: the logger reports errors only. What it would report comes back as an answer."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _cannot_load(base: BaseModel, error: Exception) -> EngineError:
+    return EngineError(
+        f"The base model {base.name!r} cannot be loaded: {first_line(error)}",
+        "Give a model folder with its own config.json and safetensors weights, of a type that "
+        "transformers knows; a model that brings its own code is never run.",
+    )
+
+
+def _keep_order_of_4_bit_weights(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in place when a layer runs in eval mode.
+
+    It does so on CPUs with AVX512-BF16. Whoever unpacks the bytes afterwards (fused layers, DoRA)
+    reads the new order as the old one and gets other weights, and the repacked layer's own
+    product has no gradient.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _release_mapped_file(model: PreTrainedModel) -> None:
+    """Copy what still lies in the mapped checkpoint, and give freed memory back to the system.
+
+    One embedding that is a view into the map keeps all of the file's pages resident, the
+    quantized layers' original weights too: 346 MiB for a model that needs 129.
+    """
+    for parameter in model.parameters():
+        if parameter.device.type != "cpu":
+            continue
+        parameter.data = parameter.data.clone()
+        if getattr(parameter, "CB", None) is not None:
+            parameter.CB = parameter.data  # bitsandbytes' second name for the same 8-bit codes
+        for holder, name in _scales(parameter):
+            setattr(holder, name, getattr(holder, name).clone())
+    give_back_freed_memory()
+
+
+def _scales(parameter: torch.Tensor) -> Iterator[tuple[Any, str]]:
+    """Where a quantized weight keeps its scales and tables: the objects and their attributes."""
+    import torch
+
+    if isinstance(getattr(parameter, "SCB", None), torch.Tensor):
+        yield parameter, "SCB"
+    state = getattr(parameter, "quant_state", None)
+    for holder in (state, getattr(state, "state2", None)):
+        for name in ("absmax", "code", "offset"):
+            if isinstance(getattr(holder, name, None), torch.Tensor):
+                yield holder, name
+
+
+def _bitsandbytes_config(quantization: QuantizationSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+    from transformers import BitsAndBytesConfig
+
+    if quantization.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.type,
+        bnb_4bit_use_double_quant=quantization.double,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind."""
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

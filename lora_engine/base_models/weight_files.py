@@ -1,0 +1,98 @@
+"""The safetensors files that a base model is loaded from, and the headers of what they hold.
+
+Takes the files that transformers takes: model.safetensors, else the shards that its index names.
+Reads headers, never weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_engine.base_models.find import BaseModel
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.files import read_json_object
+from lora_engine.weights.safetensors_file import SafetensorsFile, scan
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_INDEX_BYTES = 64 << 20  # the largest mixtures of experts name some 100,000 tensors
+NAMED = 5  # tensors that an error names before it only counts
+
+
+def local_folder(model: BaseModel) -> Path | None:
+    """The folder of the model, for a hub id the one in the local cache; None where none is here."""
+    if model.path is not None:
+        return model.path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model.name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def weight_files(folder: Path) -> list[SafetensorsFile]:
+    """The scanned files, in the order of their names.
+
+    Raises EngineError where one is missing, cut short or not sound, or the index places a tensor
+    in a file that does not hold it.
+    """
+    if (folder / SINGLE).is_file():
+        return [scan(folder / SINGLE)]
+    weight_map = _weight_map(folder)
+    missing = sorted(name for name in set(weight_map.values()) if not (folder / name).is_file())
+    if missing:
+        raise NotFound(
+            f"{INDEX} of {folder.name} names {listed(missing)}, which the folder does not hold.",
+            "Copy the whole model folder, or download the missing files.",
+        )
+    files = {name: scan(folder / name) for name in sorted(set(weight_map.values()))}
+    lost = [name for name, shard in weight_map.items() if name not in files[shard].tensors]
+    if lost:
+        raise EngineError(
+            f"{INDEX} of {folder.name} places tensors in files that do not hold them: "
+            f"{listed(lost)}.",
+            "Get the model folder from its source again.",
+        )
+    return list(files.values())
+
+
+def _weight_map(folder: Path) -> Mapping[str, str]:
+    index = folder / INDEX
+    if not index.is_file():
+        found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))[:NAMED])
+        raise NotFound(
+            f"{folder.name} has neither {SINGLE} nor {INDEX}; it holds {found or 'no weights'}.",
+            "Save the model with save_pretrained(), or copy the whole model folder.",
+        )
+    try:
+        weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError(
+            f"{INDEX} of {folder.name} cannot be read: it is no JSON object of at most "
+            f"{MAX_INDEX_BYTES >> 20} MiB.",
+            "Get the model folder from its source again.",
+        ) from error
+    if not isinstance(weight_map, dict) or not weight_map or not _plain(weight_map):
+        raise EngineError(
+            f"{INDEX} of {folder.name} has no weight_map from tensors to safetensors files of "
+            "the same folder.",
+            "Get the model folder from its source again.",
+        )
+    return weight_map
+
+
+def _plain(weight_map: Mapping[str, object]) -> bool:
+    """Whether every file is a safetensors file named without a folder."""
+    return all(
+        isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
+        for name in weight_map.values()
+    )
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(name[:200] for name in names[:NAMED])
+    return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
