@@ -21,8 +21,11 @@ def register(app: typer.Typer) -> None:
 
 
 def svd(
-    file: Annotated[Path, typer.Argument(help="npy, npz, csv, safetensors, pt, png or jpg.")],
-    k: Annotated[int, typer.Option(help="Directions to keep.")] = 3,
+    file: Annotated[Path, typer.Argument(help="npy, npz, csv, txt, safetensors, pt, png or jpg.")],
+    k: Annotated[
+        int | None,
+        typer.Option(help="Directions to keep; 3 where none is given, fewer of a smaller matrix."),
+    ] = None,
     tensor: Annotated[
         str | None, typer.Option(help="Which tensor, where there are several.")
     ] = None,

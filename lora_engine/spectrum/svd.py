@@ -33,6 +33,7 @@ from lora_engine.weights.reader import open_matrix
 
 MethodChoice = Literal["auto", "svd", "gram", "randomized"]
 DEFAULT_VECTORS = 256
+DEFAULT_K = 3
 SMALLEST_SLOW_SIDE = 512
 
 
@@ -152,7 +153,7 @@ def _rounding_note(source: MatrixSource, decomposition: Decomposition) -> tuple[
 def decompose_file(
     path: str | Path,
     tensor: str | None = None,
-    k: int = 3,
+    k: int | None = None,
     flatten: Flatten | None = None,
     method: MethodChoice = "auto",
     output: str | Path | None = None,
@@ -161,6 +162,7 @@ def decompose_file(
 ) -> SvdReport:
     """Open one matrix of a file, decompose it and report on rank k; `svd FILE` in one call.
 
+    k: at most the smaller side; None is `default_k`.
     output: where to write the rank-k approximation as .npy, in the matrix's own shape.
     Raises EngineError for input that is not a sound real matrix, a k out of range, and an
     output that exists.
@@ -168,6 +170,7 @@ def decompose_file(
     if output is not None:
         _check_output(Path(output))
     source = open_matrix(path, tensor, flatten)
+    k = default_k(source.shape) if k is None else k
     check_k(k, min(source.shape), source.shape)
     vectors = k if output is not None else 0
     if method == "randomized" or (method == "auto" and choose_method(source.shape) == "randomized"):
@@ -177,6 +180,11 @@ def decompose_file(
     if output is not None:
         write_rank_k(found, k, output)
     return answer
+
+
+def default_k(shape: tuple[int, int]) -> int:
+    """How many directions are kept where nobody says: 3, or the smaller side below that."""
+    return min(DEFAULT_K, *shape)
 
 
 def write_rank_k(decomposition: Decomposition, k: int, path: str | Path) -> None:

@@ -1,23 +1,40 @@
-"""A matrix as text: CSV, TSV or numbers typed into a box.
+"""A matrix as text: CSV, TSV, what R, pandas, NumPy and spreadsheets save, or numbers typed in.
 
-Comma, semicolon, tab or spaces part the columns; with semicolons or tabs a decimal comma is
-understood; one line of column names may come first. Everything else is refused with the line
-and the column it stands in.
+`text_table` finds out how the lines are meant; here every line is read that way. What cannot be
+a finite number is refused with the line and the column it stands in.
 """
 
 from __future__ import annotations
 
+import csv
 import math
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.foreign_files import decode_text, name_text
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix
+from lora_engine.weights.text_numbers import (
+    Decimal,
+    explain,
+    has_thousands,
+    is_word,
+    number,
+)
+from lora_engine.weights.text_table import Reading, Row, filled_length, readings, split_lines
 
-_DELIMITERS = ((";", "semicolons"), ("\t", "tabs"), (",", "commas"))
-_BYTE_ORDER_MARK = "\ufeff"
+SAMPLE_CHARACTERS = 65_536
+_PLAIN = re.compile(r"[\d.eE+-]*", re.ASCII)
+_DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
+_BRACKETS = re.compile(r"(\w+\s*=\s*)?(np\.|numpy\.|torch\.)?(array|tensor|matrix)?\s*\(?\s*\[")
+_HOW = "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
 
 
 def open_csv(path: Path) -> ArrayMatrix:
@@ -28,130 +45,248 @@ def open_csv(path: Path) -> ArrayMatrix:
             f"{path.name} has {size:,} bytes; text may have {limits.MAX_CSV_BYTES:,}.",
             "Save the matrix as .npy or safetensors.",
         )
-    data = path.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise EngineError(
-            f"{path.name} is text in UTF-16; UTF-8 is needed.", "Save it again as CSV UTF-8."
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise EngineError(
-            f"{path.name}, line {line}: the byte {data[error.start]:#04x} is not UTF-8 text.",
-            "Save it again as CSV UTF-8.",
-        ) from None
-    return parse_csv(text, path.name)
+    return parse_csv(decode_text(path.read_bytes(), path.name), path.name)
 
 
 def parse_csv(text: str, name: str) -> ArrayMatrix:
-    """Read text as a matrix, float64."""
-    lines = _lines(text.removeprefix(_BYTE_ORDER_MARK), name)
+    """Read text as a matrix, float64; notes say what was taken as names or left out."""
+    _refuse_other_text(text, name)
+    lines, declared, left_out = _lines(text.removeprefix("\ufeff"), name)
     if not lines:
-        raise EngineError(f"{name} holds no numbers.", "Give one line of numbers for each row.")
-    delimiter, notes = _delimiter(lines)
-    header = _is_header(lines, delimiter)
-    if header:
-        notes = (*notes, "The first line was taken as column names.")
-    rows: list[list[float]] = []
-    for number, line in lines[header:]:
-        row = _parse_line(line, delimiter, name, number)
-        if rows and len(row) != len(rows[0]):
-            raise EngineError(
-                f"{name}, line {number}: {len(row)} columns, where the lines before have "
-                f"{len(rows[0])}.",
-                "Give every row the same number of columns.",
-            )
-        rows.append(row)
-        if len(rows) * len(row) > limits.MAX_CSV_ELEMENTS:
-            raise _too_many(name, f"more than {limits.MAX_CSV_ELEMENTS:,} numbers")
-    if len(rows[0]) == 1 and len(rows) > 1:
+        raise EngineError(f"{name} holds no numbers.", _HOW)
+    _refuse_open_quote(lines, name)
+    try:
+        reading = _choose(lines, declared, name)
+        rows = split_lines(lines, reading.delimiter)
+    except csv.Error:
         raise EngineError(
-            f"{name} is a vector of {len(rows)} numbers (one column); a matrix is needed.",
+            f"{name} has a cell of over {csv.field_size_limit():,} characters.",
+            "Close every quote, or save the matrix as .npy or safetensors.",
+        ) from None
+    if reading.header:
+        _check_names(rows[reading.header - 1], reading, name)
+    values, thousands, blank = _numbers(rows[reading.header :], reading, name)
+    notes = reading.notes
+    if thousands:
+        notes += (f"Marks of thousands were read, as in {' '.join(thousands.split())}.",)
+    if blank:
+        notes += (f"Lines of separators alone were left out: {blank:,}.",)
+    if left_out:
+        notes += (f"Comment lines were left out: {left_out:,}.",)
+    _refuse_vector(values, name)
+    return ArrayMatrix(values, name, "text", notes)
+
+
+def _refuse_other_text(text: str, name: str) -> None:
+    """Text that is something else than a table, named as what it is."""
+    start = text[:4096].lstrip("\ufeff \t\r\n")
+    what = name_text(start)
+    if what is None and start.startswith("%%MatrixMarket"):
+        what = "a Matrix Market file"
+    if what is None and _BRACKETS.match(start):
+        what = "a matrix in brackets, as Python and MATLAB write it"
+    if what is not None:
+        raise EngineError(f"{name} is {what}, not a table of numbers.", _HOW)
+
+
+def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int]:
+    """Numbered lines that hold something, the separator that the first declares, and how many
+    comments were left out."""
+    found: list[tuple[int, str]] = []
+    declared, comments = None, 0
+    for place, raw in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+        line = raw.strip(" ")
+        if not line.strip():
+            continue
+        match = None if found else _DECLARED.fullmatch(line)
+        if match:
+            declared = match[1]
+        elif _is_comment(line):
+            comments += 1
+        else:
+            if len(line) > limits.MAX_CSV_LINE_BYTES:
+                raise EngineError(
+                    f"{name}, line {place}: {len(line):,} characters; at most "
+                    f"{limits.MAX_CSV_LINE_BYTES:,} are allowed.",
+                    "Save the matrix as .npy or safetensors.",
+                )
+            found.append((place, line))
+        if len(found) > limits.MAX_CSV_ROWS + 2:
+            raise _too_many(name, f"more than {limits.MAX_CSV_ROWS:,} rows")
+    return found, declared, comments
+
+
+def _refuse_open_quote(lines: Sequence[tuple[int, str]], name: str) -> None:
+    odd = [place for place, line in lines if line.count('"') % 2]
+    if len(odd) % 2:
+        raise EngineError(
+            f"{name}, line {odd[-1]}: a quote stands there that has no partner.",
+            "Close the quote, or leave it out.",
+        )
+
+
+def _is_comment(line: str) -> bool:
+    """A line that begins with # or %; not a column named #, nor a spreadsheet's error word."""
+    if line[0] not in "#%":
+        return False
+    return line[1:2] not in (",", ";", "\t") and not line.upper().startswith(_EXCEL_ERRORS)
+
+
+def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -> Reading:
+    """The reading under which every cell of the first lines is a number, else the nearest.
+
+    Raises EngineError for text that is no table, and where two readings give other numbers.
+    """
+    sample = _sample(lines)
+    found = readings(sample, declared)
+    if any(reading.width > 1 for reading in found):
+        found = [reading for reading in found if reading.width > 1]
+    whole = [reading for reading in found if not reading.bad]
+    if not whole:
+        _refuse_prose(sample, found, name)
+        return min(found, key=lambda one: (one.bad, one.delimiter == ";" and one.decimal == "."))
+    first = whole[0]
+    for other in whole[1:]:
+        place, cell = _difference(sample, first, other)
+        if not place or (first.delimiter, other.delimiter) == ("\t", " "):
+            continue
+        if first.delimiter != other.delimiter or ("," in cell and first.delimiter != ";"):
+            raise EngineError(
+                f"{name}, line {place} can be read in two ways: {cell[:60]!r} holds decimal "
+                "commas, or commas between numbers or thousands.",
+                "Write numbers with a decimal point and without marks of thousands.",
+            )
+        if first.delimiter == ";":
+            return _with_semicolons(first, other, cell)
+    return first
+
+
+def _with_semicolons(points: Reading, commas: Reading, cell: str) -> Reading:
+    """Of two readings that differ in the decimal mark, the one that the cells' marks speak for."""
+    mark, chosen = ("comma", commas) if "," in cell else ("point", points)
+    note = f"The {mark} before three digits, as in {cell!r}, was read as the decimal mark."
+    return replace(chosen, notes=(*chosen.notes, note))
+
+
+def _sample(lines: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    characters = 0
+    for place, (_, line) in enumerate(lines):
+        characters += len(line)
+        if characters > SAMPLE_CHARACTERS and place >= 3:
+            return lines[:place]
+    return lines
+
+
+def _difference(lines: Sequence[tuple[int, str]], one: Reading, other: Reading) -> tuple[int, str]:
+    """The first line and text of which two readings give different numbers; 0 for none."""
+    mine, theirs = split_lines(lines, one.delimiter), split_lines(lines, other.delimiter)
+    for (place, cells), (_, others) in zip(mine, theirs, strict=False):
+        if cells != others:
+            return place, " ".join(others)
+        for cell in cells[one.index :]:
+            if number(cell, one.decimal) != number(cell, other.decimal):
+                return place, cell
+    return 0, ""
+
+
+def _refuse_prose(lines: Sequence[tuple[int, str]], found: Sequence[Reading], name: str) -> None:
+    """Refuse text in which few cells are numbers under any reading."""
+    shares = []
+    for reading in found:
+        rows = split_lines(lines, reading.delimiter)[reading.header :]
+        cells = [cell for _, row in rows for cell in row[reading.index :] if cell]
+        like = sum(number(c, reading.decimal) is not None or not is_word(c) for c in cells)
+        shares.append(like / max(1, len(cells)))
+    if max(shares) < 0.5:
+        raise EngineError(
+            f"{name} is no table of numbers; line {lines[0][0]} reads {lines[0][1][:60]!r}.", _HOW
+        )
+
+
+def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarray, str, int]:
+    """The matrix, a number with marks of thousands where there is one, and the blank lines."""
+    total = reading.index + reading.width
+    if total > limits.MAX_CSV_COLUMNS:
+        raise _too_many(name, f"{total:,} columns, allowed are {limits.MAX_CSV_COLUMNS:,}")
+    values: list[list[float]] = []
+    thousands, blank = "", 0
+    for place, cells in rows:
+        if not any(cells):
+            blank += 1
+            continue
+        if len(cells) != total:
+            _check_length(cells, total, reading, f"{name}, line {place}")
+        row, marked = _row(cells[reading.index : total], reading, name, place)
+        thousands = thousands or marked
+        values.append(row)
+        if len(values) * len(row) > limits.MAX_CSV_ELEMENTS:
+            raise _too_many(name, f"more than {limits.MAX_CSV_ELEMENTS:,} numbers")
+    if len(values) > limits.MAX_CSV_ROWS:
+        raise _too_many(name, f"more than {limits.MAX_CSV_ROWS:,} rows")
+    return np.array(values, dtype=np.float64), thousands, blank
+
+
+def _check_names(names: Row, reading: Reading, name: str) -> None:
+    """As many names as columns; one fewer where the first column names the rows."""
+    place, cells = names
+    found, columns = filled_length(cells), reading.index + reading.width
+    if found > columns or found < columns - reading.index:
+        raise EngineError(
+            f"{name}, line {place} has {found} names in its header, where the lines below have "
+            f"{columns} columns.",
+            "Give each column one name, or delete the header.",
+        )
+
+
+def _check_length(cells: list[str], total: int, reading: Reading, where: str) -> None:
+    """A line may be longer than the others by empty cells only."""
+    if len(cells) < total or filled_length(cells) > total:
+        wrong = len(cells) if len(cells) < total else filled_length(cells)
+        raise EngineError(
+            f"{where}: {wrong} columns, where the lines before have {total}.",
+            "Give every row the same number of columns.",
+        )
+
+
+def _row(cells: list[str], reading: Reading, name: str, place: int) -> tuple[list[float], str]:
+    """One line's numbers, and the first of them that has marks of thousands."""
+    if reading.decimal == "." and _PLAIN.fullmatch("".join(cells)):
+        with suppress(ValueError):  # an odd cell is looked at below
+            plain = [float(cell) for cell in cells]
+            if max(plain) < math.inf and min(plain) > -math.inf:
+                return plain, ""
+    decimal: Decimal = reading.decimal
+    found, thousands = [], ""
+    for column, cell in enumerate(cells, start=1 + reading.index):
+        value = number(cell, decimal)
+        if value is None or math.isinf(value):
+            what, remedy = explain(cell) if value is None else _beyond(cell)
+            raise EngineError(f"{name}, line {place}, column {column} {what}.", remedy)
+        if not thousands and has_thousands(cell, decimal):
+            thousands = cell
+        found.append(value)
+    return found, thousands
+
+
+def _beyond(cell: str) -> tuple[str, str]:
+    what = f"holds {cell[:40]!r}, beyond what float64 holds; a finite number is needed"
+    return what, "Scale the matrix down first."
+
+
+def _refuse_vector(values: np.ndarray, name: str) -> None:
+    rows, columns = values.shape if values.ndim == 2 else (0, 0)
+    if rows == 0:
+        raise EngineError(f"{name} holds no numbers.", _HOW)
+    if columns == 1 and rows > 1:
+        raise EngineError(
+            f"{name} is a vector of {rows} numbers (one column); a matrix is needed.",
             "Part the columns by commas, semicolons, tabs or spaces.",
         )
-    if len(rows) == 1 and len(rows[0]) > 1:
+    if rows == 1 and columns > 1:
         raise EngineError(
-            f"{name} is a vector of {len(rows[0])} numbers (one line); a matrix is needed.",
+            f"{name} is a vector of {columns} numbers (one line); a matrix is needed.",
             "Give one line for each row.",
         )
-    return ArrayMatrix(np.array(rows, dtype=np.float64), name, "text", notes)
-
-
-def _lines(text: str, name: str) -> list[tuple[int, str]]:
-    """Numbered lines that hold something, each within the limits."""
-    found = []
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip(" \r")
-        if not line.strip() or line.startswith("#"):
-            continue
-        if len(line) > limits.MAX_CSV_LINE_BYTES:
-            raise EngineError(
-                f"{name}, line {number}: {len(line):,} characters; at most "
-                f"{limits.MAX_CSV_LINE_BYTES:,} are allowed.",
-                "Save the matrix as .npy or safetensors.",
-            )
-        found.append((number, line))
-        if len(found) > limits.MAX_CSV_ROWS + 1:
-            raise _too_many(name, f"more than {limits.MAX_CSV_ROWS:,} rows")
-    return found
-
-
-def _delimiter(lines: list[tuple[int, str]]) -> tuple[str | None, tuple[str, ...]]:
-    """The column mark that the first lines use; None means spaces."""
-    first = "\n".join(line for _, line in lines[:5])
-    for mark, word in _DELIMITERS:
-        if mark in first:
-            decimal = mark != "," and "," in first
-            note = f"Columns parted by {word}" + (", decimal comma." if decimal else ".")
-            return mark, (note,) if mark != "," else ()
-    return None, ()
-
-
-def _split(line: str, delimiter: str | None) -> list[str]:
-    cells = line.split() if delimiter is None else line.split(delimiter)
-    return [cell.strip().strip('"').strip() for cell in cells]
-
-
-def _is_header(lines: list[tuple[int, str]], delimiter: str | None) -> bool:
-    """Whether the first line names columns: not one cell of it is a number, the second's are."""
-    if len(lines) < 2:
-        return False
-    first, second = (_split(line, delimiter) for _, line in lines[:2])
-    named = all(cell and _number(cell, delimiter) is None for cell in first)
-    return named and any(_number(cell, delimiter) is not None for cell in second)
-
-
-def _parse_line(line: str, delimiter: str | None, name: str, number: int) -> list[float]:
-    cells = _split(line, delimiter)
-    if len(cells) > limits.MAX_CSV_COLUMNS:
-        raise _too_many(
-            f"{name}, line {number}",
-            f"{len(cells):,} columns, allowed are {limits.MAX_CSV_COLUMNS:,}",
-        )
-    row = []
-    for column, cell in enumerate(cells, start=1):
-        value = _number(cell, delimiter)
-        if value is None or not math.isfinite(value):
-            what = "is empty" if not cell else f"holds {cell[:40]!r}"
-            raise EngineError(
-                f"{name}, line {number}, column {column} {what}; a finite number is needed.",
-                "Correct this cell.",
-            )
-        row.append(value)
-    return row
-
-
-def _number(cell: str, delimiter: str | None) -> float | None:
-    """A cell's number; a decimal comma only where the comma does not part columns."""
-    if delimiter != "," and cell.count(",") == 1 and "." not in cell:
-        cell = cell.replace(",", ".")
-    if "_" in cell or not cell.isascii():
-        return None
-    try:
-        return float(cell)
-    except ValueError:
-        return None
 
 
 def _too_many(name: str, what: str) -> EngineError:

@@ -7,7 +7,14 @@ from enum import Enum
 from pathlib import Path
 
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.weights.numpy_file import ZIP_ERRORS
+from lora_engine.foreign_files import (
+    ZIP_ERRORS,
+    conversion,
+    looks_like_text,
+    name_archive,
+    name_binary,
+    name_text,
+)
 
 
 class Kind(Enum):
@@ -15,7 +22,7 @@ class Kind(Enum):
 
     NPY = "a NumPy array (.npy)"
     NPZ = "a NumPy archive (.npz)"
-    TEXT = "text (.csv)"
+    TEXT = "text (.csv, .tsv, .txt)"
     SAFETENSORS = "a safetensors file"
     PICKLE = "a pickled torch file (.pt)"
     PICTURE = "a PNG or JPEG picture"
@@ -31,6 +38,8 @@ SUFFIXES = {
     ".pt": Kind.PICKLE,
     ".pth": Kind.PICKLE,
     ".bin": Kind.PICKLE,
+    ".ckpt": Kind.PICKLE,
+    ".pkl": Kind.PICKLE,
     ".png": Kind.PICTURE,
     ".jpg": Kind.PICTURE,
     ".jpeg": Kind.PICTURE,
@@ -39,20 +48,6 @@ _SIGNATURES = (
     (b"\x93NUMPY", Kind.NPY),
     (b"\x89PNG\r\n\x1a\n", Kind.PICTURE),
     (b"\xff\xd8\xff", Kind.PICTURE),
-)
-_OTHERS = (
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"GGUF", "a GGUF model"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"RIFF", "a RIFF file (WebP, WAV)"),
-    (b"%PDF", "a PDF"),
-    (b"\x7fELF", "a program"),
 )
 ALLOWED = ".npy, .npz, .csv, .safetensors, .pt, .png or .jpg"
 
@@ -71,10 +66,10 @@ def detect(path: Path) -> Kind:
         raise EngineError(f"{path.name} is empty (0 bytes).", f"Give a {ALLOWED} file.")
     kind = _by_content(path, head)
     if kind is None:
-        raise EngineError(
-            f"{path.name} is {_name_other(head)}, which is not read; allowed are {ALLOWED}.",
-            "Convert it to one of these first.",
-        )
+        raise _not_read(path, _name_other(path, head))
+    named = name_text(head.decode("utf-8", "replace")) if kind is Kind.TEXT else None
+    if named is not None:
+        raise _not_read(path, named)
     expected = SUFFIXES.get(path.suffix.lower(), kind)
     if kind is not expected:
         raise EngineError(
@@ -82,6 +77,12 @@ def detect(path: Path) -> Kind:
             "Give it its right ending, or check that it is the file you mean.",
         )
     return kind
+
+
+def _not_read(path: Path, what: str) -> EngineError:
+    return EngineError(
+        f"{path.name} is {what}, which is not read; allowed are {ALLOWED}.", conversion(what)
+    )
 
 
 def _by_content(path: Path, head: bytes) -> Kind | None:
@@ -94,12 +95,9 @@ def _by_content(path: Path, head: bytes) -> Kind | None:
         return Kind.SAFETENSORS
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return Kind.PICKLE
-    if any(head.startswith(signature) for signature, _ in _OTHERS if signature != b"BM"):
+    if name_binary(head) is not None:
         return None
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Kind.TEXT  # UTF-16: the text reader says so in words
-    printable = all(byte >= 32 or byte in b"\t\r\n" for byte in head)
-    return Kind.TEXT if printable else None
+    return Kind.TEXT if looks_like_text(head) else None
 
 
 def _archive_kind(path: Path) -> Kind | None:
@@ -121,7 +119,7 @@ def _looks_like_safetensors(path: Path, head: bytes) -> bool:
     return length <= path.stat().st_size or path.suffix.lower() == ".safetensors"
 
 
-def _name_other(head: bytes) -> str:
+def _name_other(path: Path, head: bytes) -> str:
     if head.startswith(b"PK\x03\x04"):
-        return "a zip archive without arrays"
-    return next((what for sign, what in _OTHERS if head.startswith(sign)), "of an unknown kind")
+        return name_archive(path)
+    return name_binary(head) or f"of an unknown kind (its first bytes are {head[:4].hex(' ')})"

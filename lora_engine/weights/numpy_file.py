@@ -9,9 +9,7 @@ import ast
 import io
 import math
 import re
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -19,6 +17,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.foreign_files import ZIP_ERRORS, zip_complaint
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import (
     Flatten,
@@ -35,18 +34,6 @@ from lora_engine.weights.safetensors_file import no_such_tensor
 from lora_engine.weights.stored_matrix import NumberFormat, StoredMatrix, read_exactly
 
 MAX_HEADER_TEXT = 10_000
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,  # encrypted, and NotImplementedError for unknown compression
-)
-"""All that zipfile raises on damaged archives."""
-
 _REMEDY = "Save the array again with numpy.save or numpy.savez."
 
 
@@ -131,7 +118,11 @@ def _read_header(file: BinaryIO, name: str, size: int) -> ArrayHeader:
     count = 2 if start[6] == 1 else 4
     length = int.from_bytes(file.read(count), "little")
     if length > MAX_HEADER_TEXT:
-        raise _bad(name, f"its header has {length:,} bytes, allowed are {MAX_HEADER_TEXT:,}")
+        raise _bad(
+            name,
+            "its beginning is damaged: it announces that the array is described in "
+            f"{length:,} bytes, and NumPy needs about 100 (at most {MAX_HEADER_TEXT:,} are read)",
+        )
     shape, fortran_order, dtype = _parse_header(name, file.read(length))
     header = ArrayHeader(shape, fortran_order, dtype, 8 + count + length)
     if header.length + header.data_bytes != size:
@@ -148,7 +139,7 @@ def _parse_header(name: str, text: bytes) -> tuple[tuple[int, ...], bool, np.dty
     try:
         content = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise _bad(name, "its header cannot be read") from None
+        raise _bad(name, "its beginning, which should describe the array, is damaged") from None
     if not isinstance(content, dict) or set(content) != {"descr", "fortran_order", "shape"}:
         raise _bad(name, "its header has not exactly descr, fortran_order and shape")
     descr, fortran_order, shape = content["descr"], content["fortran_order"], content["shape"]
@@ -171,7 +162,7 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except ZIP_ERRORS as error:
-        raise _bad(path.name, str(error)[:200]) from None
+        raise _bad(path.name, zip_complaint(error)) from None
     try:
         _check_archive(path, archive.infolist())
     except EngineError:
@@ -217,7 +208,7 @@ def _entry_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> ArrayHead
         with archive.open(entry) as file:
             head = io.BytesIO(file.read(min(entry.file_size, 65_536)))
     except ZIP_ERRORS as error:
-        raise _bad(entry.filename, str(error)[:200]) from None
+        raise _bad(entry.filename, zip_complaint(error)) from None
     return _read_header(head, entry.filename, entry.file_size)
 
 
@@ -226,7 +217,7 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         # zipfile reads no further than the declared size, whatever the packed stream says.
         data = archive.read(entry)
     except ZIP_ERRORS as error:
-        raise _bad(entry.filename, str(error)[:200]) from None
+        raise _bad(entry.filename, zip_complaint(error)) from None
     if len(data) != entry.file_size:
         raise _bad(entry.filename, "it is shorter than it declares")
     return data

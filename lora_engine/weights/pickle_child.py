@@ -3,14 +3,20 @@
     python -I pickle_child.py MEMORY_BYTES MAX_ELEMENTS FILE           list as JSON
     python -I pickle_child.py MEMORY_BYTES MAX_ELEMENTS FILE NAME OUT  write one tensor as .npy
 
-A refusal is a JSON object {"error": ...} with exit status 3. It imports nothing of Rankscope,
-so that it can run isolated from the working folder and the environment.
+A refusal is a JSON object {"error": kind, "detail": words or names} with exit status 3; the kinds
+are `Refusal`'s, `objects` (classes and functions that the file asks for, none of them called),
+`memory` and `damaged`. It imports nothing of Rankscope, so that it can run isolated from the
+working folder and the environment.
 """
 
+import io
 import json
 import pickle
+import pickletools
+import re
 import resource
 import sys
+import zipfile
 
 EXPECTED = (
     ValueError,
@@ -26,6 +32,12 @@ EXPECTED = (
 )
 MAX_TENSORS = 20_000
 MAX_DEPTH = 8
+MAX_PICKLE_TEXT = 2**26
+LEGACY_PICKLES = 5
+
+
+class Refusal(Exception):
+    """What the file holds cannot be read, in words for the person."""
 
 
 def limit_memory(extra_bytes: int) -> None:
@@ -40,7 +52,7 @@ def collect(value: object, name: str, found: dict, depth: int = 0) -> None:
     import torch
 
     if depth > MAX_DEPTH or len(found) > MAX_TENSORS:
-        raise ValueError(f"it nests deeper than {MAX_DEPTH} or holds over {MAX_TENSORS} tensors")
+        raise Refusal(f"it nests deeper than {MAX_DEPTH} or holds over {MAX_TENSORS} tensors")
     if isinstance(value, torch.Tensor):
         found[name or "tensor"] = value
     elif isinstance(value, dict):
@@ -82,7 +94,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) == 3:
         bad = [f"{name} {why}" for name, why in complaints.items() if why]
         if bad:
-            raise ValueError(bad[0])
+            raise Refusal(bad[0])
         rows = [
             [name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
             for name, tensor in found.items()
@@ -91,12 +103,12 @@ def main(arguments: list[str]) -> None:
         return
     name, out = arguments[3:]
     if name not in found:
-        raise ValueError(f"it has no tensor {name!r}; it has {', '.join(list(found)[:8])}")
+        raise Refusal(f"it has no tensor {name!r}; it has {', '.join(list(found)[:8])}")
     if complaints[name]:
-        raise ValueError(f"{name} {complaints[name]}")
+        raise Refusal(f"{name} {complaints[name]}")
     tensor = found[name].detach()
     if tensor.numel() > max_elements:
-        raise ValueError(f"{name} holds {tensor.numel():,} numbers, allowed are {max_elements:,}")
+        raise Refusal(f"{name} holds {tensor.numel():,} numbers, allowed are {max_elements:,}")
     if tensor.dtype.is_floating_point and tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32)
     import numpy
@@ -104,10 +116,76 @@ def main(arguments: list[str]) -> None:
     numpy.save(out, tensor.contiguous().numpy(), allow_pickle=False)
 
 
+def asked_for(file: str) -> list:
+    """Classes and functions that a pickle names and torch does not take for safe, in its order.
+
+    The pickle's instructions are read as data; nothing is imported or called.
+    """
+    try:
+        from torch._weights_only_unpickler import _get_allowed_globals
+
+        safe = set(_get_allowed_globals())
+    except ImportError:
+        safe = set()
+    found: dict = {}
+    for name in globals_named(pickle_text(file)):
+        if name not in safe and not name.startswith(("torch.storage.", "__builtin__.")):
+            found[re.sub(r"[^\w.]", "?", name)[:120]] = True
+    return list(found)[:8]
+
+
+def pickle_text(file: str) -> bytes:
+    """The instructions of a torch file: data.pkl of the archive, else the file's own beginning."""
+    if not zipfile.is_zipfile(file):
+        with open(file, "rb") as opened:
+            return opened.read(MAX_PICKLE_TEXT)
+    with zipfile.ZipFile(file) as archive:
+        names = [n for n in archive.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
+        with archive.open(names[0]) as opened:
+            return opened.read(MAX_PICKLE_TEXT)
+
+
+def globals_named(data: bytes):
+    """Dotted names of the GLOBAL, INST and STACK_GLOBAL instructions, through the first pickles
+    of the file (torch's old format has several)."""
+    stream = io.BytesIO(data)
+    for _ in range(LEGACY_PICKLES):
+        texts: list = []
+        memo: dict = {}
+        try:
+            for code, value, _ in pickletools.genops(stream):
+                if code.name in ("GLOBAL", "INST"):
+                    yield value.replace(" ", ".", 1)
+                elif code.name == "STACK_GLOBAL" and len(texts) >= 2:
+                    yield ".".join(map(str, texts[-2:]))
+                elif "UNICODE" in code.name or code.name.endswith("STRING"):
+                    texts.append(value)
+                elif code.name == "MEMOIZE":
+                    memo[len(memo)] = texts[-1] if texts else ""
+                elif code.name in ("BINPUT", "LONG_BINPUT", "PUT"):
+                    memo[int(value)] = texts[-1] if texts else ""
+                elif code.name in ("BINGET", "LONG_BINGET", "GET") and int(value) in memo:
+                    texts.append(memo[int(value)])
+        except (ValueError, EOFError, LookupError, TypeError, AttributeError):
+            return
+
+
+def refusal_of(error: Exception, file: str) -> dict:
+    """What went wrong, without any of the library's own words."""
+    if isinstance(error, Refusal):
+        return {"error": "refused", "detail": str(error)[:400]}
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return {"error": "memory", "detail": ""}
+    try:
+        names = asked_for(file)
+    except (*EXPECTED, zipfile.BadZipFile, ImportError):
+        names = []
+    return {"error": "objects", "detail": names} if names else {"error": "damaged", "detail": ""}
+
+
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except EXPECTED as error:  # the parent process turns this into words for the person
-        text = str(error).split("\n")[0][:300] or type(error).__name__
-        json.dump({"error": text, "kind": type(error).__name__}, sys.stdout)
+    except (*EXPECTED, Refusal) as error:  # the parent process turns this into words
+        json.dump(refusal_of(error, sys.argv[3]), sys.stdout)
         sys.exit(3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,11 @@ from lora_engine.weights.numpy_file import open_npy
 
 _CHILD = Path(__file__).with_name("pickle_child.py")
 _REMEDY = "Save the tensors as safetensors (safetensors.torch.save_file) and try again."
+_SAVE_TENSORS = (
+    "In the program that made it, save the tensors alone: safetensors.torch.save_file("
+    "model.state_dict(), ...) or torch.save(model.state_dict(), ...)."
+)
+_WHOLE_OBJECT = re.compile(r"(?!torch\.(_utils|storage|serialization)\b)\w+(\.\w+)*\.[A-Z]\w*")
 
 
 def list_pickle(path: Path) -> tuple[TensorInfo, ...]:
@@ -61,6 +67,12 @@ def _check_before(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        if any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()):
+            raise EngineError(
+                f"{path.name} is a TorchScript program (torch.jit.save), not a file of tensors; "
+                "no code that a file asks for is ever run.",
+                _SAVE_TENSORS,
+            )
         packed = [e for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED]
         if packed or sum(e.file_size for e in archive.infolist()) > size:
             raise EngineError(
@@ -87,10 +99,34 @@ def _ask_child(path: Path, more: list[str]) -> dict[str, list]:
     except ValueError:
         answer = {}
     if done.returncode == 3:
-        raise _refused(path, f"{answer.get('error')} ({answer.get('kind')})")
+        raise _in_words(path, answer.get("error"), answer.get("detail"))
     if done.returncode != 0:
-        raise _refused(path, f"its reader ended with status {done.returncode}")
+        raise _refused(path, "its reader broke off")
     return answer
+
+
+def _in_words(path: Path, kind: object, detail: object) -> EngineError:
+    """The child's refusal for the person."""
+    if kind == "objects" and isinstance(detail, list):
+        names = [str(name) for name in detail]
+        whole = [name for name in names if _WHOLE_OBJECT.fullmatch(name)]
+        shown = ", ".join((whole or names)[:3]) + (", ..." if len(whole or names) > 3 else "")
+        what = "whole Python objects" if whole else "calls of Python functions"
+        remedy = _SAVE_TENSORS
+        if all(name.startswith(("numpy.", "_codecs.")) for name in names):
+            what = "pickled NumPy arrays"
+            remedy = "Save the arrays with numpy.save or numpy.savez, or as torch tensors."
+        return EngineError(
+            f"{path.name} holds {what} ({shown}), not tensors alone; no code that a file asks for "
+            "is ever run.",
+            remedy,
+        )
+    if kind == "memory":
+        allowed = limits.PICKLE_MEMORY_BYTES // limits.MIB
+        return _refused(path, f"reading it takes more than the {allowed:,} MiB allowed")
+    if kind == "refused":
+        return _refused(path, str(detail))
+    return _refused(path, "it is damaged, or torch.save did not write it")
 
 
 def _refused(path: Path, why: str) -> EngineError:

@@ -57,9 +57,11 @@ def _opened(path: Path) -> Iterator[Image]:
     except Image.DecompressionBombError:
         raise _too_large(path, "far too many") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        cut = "truncated" in str(error).lower()
+        why = "it breaks off before its end" if cut else "its content is damaged"
         raise EngineError(
-            f"The picture {path.name} cannot be decoded: {str(error)[:200]}.",
-            "Save it again as PNG or JPEG.",
+            f"The picture {path.name} cannot be decoded: {why}.",
+            "Get it again from its source, or save it again as PNG or JPEG.",
         ) from None
 
 

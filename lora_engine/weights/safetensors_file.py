@@ -19,6 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.foreign_files import json_complaint
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import (
     Flatten,
@@ -99,7 +100,11 @@ def scan(path: str | Path) -> SafetensorsFile:
     size = path.stat().st_size
     length = int.from_bytes(read_exactly(path, 0, 8), "little") if size >= 8 else 0
     if not 2 <= length <= size - 8:
-        raise _bad(path, f"its header says {length:,} bytes, the file has {size:,}")
+        raise _bad(
+            path,
+            f"its first bytes announce a header of {length:,} bytes, and the file has {size:,}: it "
+            "is cut off or something else",
+        )
     if length > limits.MAX_HEADER_BYTES:
         raise _bad(
             path, f"its header has {length:,} bytes, allowed are {limits.MAX_HEADER_BYTES:,}"
@@ -183,7 +188,7 @@ def parse_json(path: Path, data: bytes) -> object:
         return json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise EngineError(
-            f"{path.name} holds no sound JSON: {str(error)[:200]}.",
+            f"{path.name} holds no sound JSON: {json_complaint(error)}.",
             "Get the file from its source again.",
         ) from None
 

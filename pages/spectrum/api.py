@@ -18,6 +18,7 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum import (
     compare_checkpoints,
     decompose,
+    default_k,
     describe_adapter,
     report,
 )
@@ -28,7 +29,7 @@ from pages.spectrum.matrix_source import START_SAMPLE, MatrixChoice, model_folde
 def svd_endpoint(engine: Engine) -> Callable:
     def svd(
         matrix: list[list[float]] | None = None,
-        k: int = 3,
+        k: int | None = None,
         file: dict | None = None,
         sample: str = "",
         model: str = "",
@@ -38,9 +39,11 @@ def svd_endpoint(engine: Engine) -> Callable:
         """Singular values of a matrix, and what is lost when only k directions are kept.
 
         Give one of: matrix, a list of rows; file, an upload (handle_file in gradio_client);
-        sample, the name of a sample; model, the name of a local model, with tensor.
+        sample, the name of a sample; model, the name of a local model, with tensor. k left out is
+        3, or the smaller side below that.
         """
         source = _Given(matrix, file, sample, model, tensor, flatten).source(engine)
+        k = default_k(source.shape) if k is None else k
         found = decompose(source, vectors=max(1, min(k, min(source.shape))))
         return report(source, found, k).to_json()
 

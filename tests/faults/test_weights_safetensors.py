@@ -41,7 +41,7 @@ TWICE = (
         (safetensors_bytes({"w": entry([1, 1], 0, 8, "C64")}, bytes(8)), "complex"),
         (safetensors_bytes({"w": entry([2, 2], 0, 4, "BOOL")}, bytes(4)), "booleans"),
         (safetensors_bytes({"w": entry([2, 2], 0, 2, "F4")}, bytes(2)), "stored as F4"),
-        (safetensors_bytes({}, length=2**63), "header says"),
+        (safetensors_bytes({}, length=2**63), "announce a header"),
         (safetensors_bytes(b"{" + b" " * (11 * 2**20)), "header has"),
     ],
 )

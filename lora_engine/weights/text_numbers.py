@@ -1,0 +1,94 @@
+"""One cell of a text table as a number, in either spelling of the decimal mark.
+
+decimal ".": 1234.5, 1,234.5, 1 234.5, 1'234.5, 1e-3; decimal ",": 1234,5, 1.234,5, 1 234,5. Marks
+of thousands stand before groups of exactly three digits. The minus sign may be U+2212 or an en
+dash. Knows nothing of rows or columns.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Decimal = Literal[".", ","]
+
+_SPACES = " \u00a0\u2009\u202f"
+_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-"})
+
+
+def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    marks = (re.escape(thousands), f"[{_SPACES}]", "['\u2019]")
+    groups = "|".join(rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+" for mark in marks)
+    # "1." is written by Python and NumPy; "1," is a cell with a separator behind it.
+    tail = r"(?:\.\d*)?" if decimal == "." else r"(?:,\d+)?"
+    whole = rf"(?:(?:{groups}|\d+){tail}|{re.escape(decimal)}\d+)"
+    return re.compile(rf"[+-]?{whole}(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+_PATTERNS = {".": _pattern(".", ","), ",": _pattern(",", ".")}
+_THOUSANDS = {".": re.compile(f"[,{_SPACES}'\u2019]"), ",": re.compile(f"[.{_SPACES}'\u2019]")}
+_MISSING = re.compile(
+    r"[+-]?(nan|inf|infinity|1\.#inf|1\.#ind|1\.#qnan)|na|n/a|<na>|null|none|nil|missing|void|"
+    r"#(n/a|nv|div/0!|name\?|null!|num!|ref!|value!|calc!|spill!|zahl!|wert!)|[-.?*]+",
+    re.IGNORECASE,
+)
+_WHAT = (
+    (r"[+-]?[\d.,]+\s*%", "a percentage", "Write the number itself, 12 % as 0.12."),
+    (r"[+-]?0x[0-9a-f.]+(p[+-]?\d+)?", "a hexadecimal number", "Write it as a decimal number."),
+    (
+        r"\(?[+-]?[\d.,]*(e[+-]?\d+)?\s*[+-]?\s*[\d.,]*(e[+-]?\d+)?\*?[ij]\)?",
+        "a complex number",
+        "Give a real matrix, such as the real part or the modulus.",
+    ),
+    (r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d+:\d\d(:\d\d.*)?", "a date or a time",
+     "Leave this column out, or write it as a number."),
+    (r"true|false", "a truth value", "Write 1 and 0."),
+    (r"=.*", "a formula", "Save the values instead of the formulas."),
+    (r"[$\u20ac\u00a3\u00a5]\s*[\d.,]+|[\d.,]+\s*[$\u20ac\u00a3\u00a5]", "an amount of money",
+     "Write the number without its currency."),
+    (r"[+-]?[\d.]+d[+-]?\d+", "a number with Fortran's exponent d", "Write the exponent as e."),
+    (r"\([\d.,]+\)|[\d.,]+-", "a number in a bookkeeper's spelling", "Write a minus in front."),
+)  # fmt: skip
+
+
+def number(cell: str, decimal: Decimal) -> float | None:
+    """The cell's value, infinite where it overflows; None where it is no number."""
+    cell = cell.translate(_SIGNS)
+    if not _PATTERNS[decimal].fullmatch(cell):
+        return None
+    plain = _THOUSANDS[decimal].sub("", cell)
+    return float(plain.replace(",", ".") if decimal == "," else plain)
+
+
+def has_thousands(cell: str, decimal: Decimal) -> bool:
+    """Whether a number is written with marks of thousands."""
+    return bool(_THOUSANDS[decimal].search(cell))
+
+
+def is_missing(cell: str) -> bool:
+    """Whether the cell stands for a number that is not there, or is not finite."""
+    return not cell or _MISSING.fullmatch(cell) is not None
+
+
+def is_word(cell: str) -> bool:
+    """Whether the cell is neither a number nor a stand-in for one: a name, a sentence."""
+    return not is_missing(cell) and number(cell, ".") is None and number(cell, ",") is None
+
+
+def explain(cell: str) -> tuple[str, str]:
+    """What a cell that is no finite number holds, and what to do."""
+    if not cell:
+        return "is empty; a finite number is needed", "Fill this cell in."
+    shown = f"holds {cell[:40]!r}"
+    for pattern, kind, remedy in _WHAT:
+        if re.fullmatch(pattern, cell, re.IGNORECASE):
+            return f"{shown}, {kind}; a finite number is needed", remedy
+    if is_missing(cell):
+        return (
+            f"{shown}, which is no finite number; a finite number is needed",
+            "Replace such cells by numbers, or leave out their rows or columns.",
+        )
+    return (
+        f"{shown}; a finite number is needed",
+        "Correct this cell, or leave out its row or column where it holds names.",
+    )
