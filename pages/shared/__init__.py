@@ -2,6 +2,7 @@
 
     layout        the shell of a page, numbers in words, links with state
     wiring        binds a handler to events, and shows what went wrong
+    late_answers  the person's last choice wins over an answer that comes late
     forms         form fields made from the spec, and a spec read from them
     live          plots and tables that are fed, as components
     figures       data to Plotly figures

@@ -21,6 +21,8 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.errors import EngineError, InvalidInput
+from pages.shared import late_answers
+from pages.shared.late_answers import LateAnswer
 from pages.shared.static_files import call_js
 
 logger = logging.getLogger("rankscope.pages")
@@ -87,6 +89,7 @@ def wire(
     *,
     problem: gr.HTML,
     keeps_problem: bool = False,
+    follows: bool = False,
     **options: Unpack[EventOptions],
 ) -> Any:
     """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`.
@@ -98,21 +101,33 @@ def wire(
     page's opening, whose answer may come after the person has already typed something wrong, and
     of what else happens of itself (keeps_problem). Sliders want trigger_mode="always_last", timers
     queue=False.
-    Returns Gradio's event, for `.then` and `cancels`.
+
+    The person's last choice wins over an answer that comes late (`pages.shared.late_answers`): a
+    field among the outputs that was changed meanwhile stays as it is. `follows=True` says that the
+    outputs are what follows from the inputs: an answer to what the fields no longer say is
+    dropped, and an error empties them. A generator's values are set as they come.
+    Returns Gradio's last event, for `.then`. Raises TypeError where `follows` cannot hold.
     """
     triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
     keeps_problem = keeps_problem or all(
         getattr(trigger, "event_name", "") == "load" for trigger in triggers
     )
-    return gr.on(
+    late = _late_answer(handler, inputs, outputs, problem, follows)
+    bounded = _bounded(handler, outputs, problem, "" if not keeps_problem else gr.skip(), follows)
+    event = gr.on(
         triggers=triggers,
-        fn=_bounded(handler, outputs, problem, success=gr.skip() if keeps_problem else ""),
-        inputs=inputs if isinstance(inputs, set) else list(inputs),
-        outputs=[*outputs, problem],
+        fn=late.carrying(bounded) if late else bounded,
+        inputs=late.inputs(inputs) if late else _plain(inputs),
+        outputs=late.outputs([*outputs, problem]) if late else [*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",
         api_visibility="private",
-        **{"trigger_mode": "once", "show_progress": "hidden", **options},
+        **{
+            "trigger_mode": "always_last" if follows else "once",
+            "show_progress": "hidden",
+            **options,
+        },
     )
+    return late.settle(event) if late else event
 
 
 def expose(function: Callable, api_name: str) -> None:
@@ -140,8 +155,33 @@ def log_location() -> str:
     return "the terminal that runs the dashboard"
 
 
-def _bounded(handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any) -> Handler:
-    """`handler`, whose answer names its outputs and the problem box: `success`, or the error."""
+def _late_answer(
+    handler: Handler,
+    inputs: Sequence[Component] | set[Component],
+    outputs: Sequence[Block],
+    problem: gr.HTML,
+    follows: bool,
+) -> LateAnswer | None:
+    """What keeps a late answer from undoing a choice; None where it cannot."""
+    streams = inspect.isgeneratorfunction(handler)
+    if follows:
+        if streams:
+            raise TypeError(f"{handler.__qualname__} streams, so its outputs cannot follow fields")
+        return late_answers.following(inputs, outputs, problem)
+    return None if streams else late_answers.held_back(inputs, outputs)
+
+
+def _plain(inputs: Sequence[Component] | set[Component]) -> Any:
+    return inputs if isinstance(inputs, set) else list(inputs)
+
+
+def _bounded(
+    handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any, empties: bool
+) -> Handler:
+    """`handler`, whose answer names its outputs and the problem box: `success`, or the error.
+
+    empties: an error empties the outputs; otherwise they stay.
+    """
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -159,7 +199,8 @@ def _bounded(handler: Handler, outputs: Sequence[Block], problem: gr.HTML, succe
         try:
             return {**_named(handler(*args, **kwargs), outputs), problem: success}
         except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-            return {problem: _shown(error, handler)}
+            gone = late_answers.emptied(outputs) if empties else {}
+            return {**gone, problem: _shown(error, handler)}
 
     return call
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 import pages
 from pages import PAGES, RUNS
 from pages.shared import static_files
 from tests.browser.conftest import Server, Traffic
+from tests.browser.late_answers import held_questions
 
 OpenPage = Callable[..., Page]
 KINDS = '.rs-table[data-label="Adapted modules by kind"]'
@@ -106,22 +107,14 @@ def test_an_error_outlives_the_late_answer_of_the_opening(
     server: Server, open_page: OpenPage
 ) -> None:
     shown = open_page(server.url)
-    late: list[Route] = []
-
-    def hold_the_opening(route: Route) -> None:
-        if route.request.post_data_json["data"]:
-            route.continue_()
-        else:
-            late.append(route)
-
-    shown.route("**/gradio_api/run/predict", hold_the_opening)
-    shown.reload()
-    shown.locator("#field-d input").fill("0")
-    expect(shown.get_by_role("alert")).to_contain_text("from 1 to")
-
-    assert late
-    with shown.expect_response("**/gradio_api/run/predict"):
-        late[0].continue_()
+    with held_questions(shown) as held:
+        shown.reload()
+        held.wait_for(2)
+        held.let_new_ones_pass()
+        shown.locator("#field-d input").fill("0")
+        expect(shown.get_by_role("alert")).to_contain_text("from 1 to")
+        with shown.expect_response("**/gradio_api/run/predict*"):
+            held.release()
     # The next frames are where the answer would have emptied the box.
     shown.evaluate("() => new Promise(done => setTimeout(done, 300))")
 

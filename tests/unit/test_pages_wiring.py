@@ -22,7 +22,7 @@ def _bound(handler, outputs: int, **options):
     """The function that Gradio calls for a wired handler; its answer by the outputs' labels."""
     with gr.Blocks() as blocks:
         button = gr.Button()
-        texts = [gr.Textbox(label=name) for name in "abc"[:outputs]]
+        texts = [gr.Textbox(label=name, interactive=False) for name in "abc"[:outputs]]
         problem = problem_box()
         wire([button.click], handler, [], texts, problem=problem, **options)
     (event,) = blocks.fns.values()
@@ -48,7 +48,7 @@ def test_a_result_empties_the_problem_box() -> None:
 
 def test_a_handler_names_what_it_changes_and_the_rest_stays() -> None:
     with gr.Blocks() as blocks:
-        button, kept, changed, problem = gr.Button(), gr.Textbox(), gr.Textbox(), problem_box()
+        button, kept, changed, problem = gr.Button(), gr.HTML(), gr.HTML(), problem_box()
         wire([button.click], lambda: {changed: "x"}, [], [kept, changed], problem=problem)
     (event,) = blocks.fns.values()
     assert event.fn() == {changed: "x", problem: ""}
