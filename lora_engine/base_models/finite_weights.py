@@ -14,6 +14,7 @@ import numpy as np
 from lora_engine.base_models.load_report import COMPUTED
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
+from lora_engine.weights.packed_tensors import STATE
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry
 from lora_engine.weights.stored_matrix import read_exactly
 
@@ -32,10 +33,13 @@ NOT_A_NUMBER = {
 
 def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
     """Raises EngineError naming the tensors that hold NaN or infinite numbers, and how many."""
+    names = {tensor for file in files for tensor in file.tensors}
     found = []
     for file in files:
         for tensor, entry in file.tensors.items():
-            if entry.dtype in NOT_A_NUMBER and not COMPUTED.search(tensor):
+            # bitsandbytes may keep its 4-bit codes in a tensor of any type, bfloat16 too.
+            is_code = not names.isdisjoint((f"{tensor}{STATE}nf4", f"{tensor}{STATE}fp4"))
+            if entry.dtype in NOT_A_NUMBER and not is_code and not COMPUTED.search(tensor):
                 count = _non_finite(file, entry)
                 if count:
                     found.append(f"{tensor} ({count:,} of {_numbers(entry):,})")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lora_engine.base_models.causal_models import refuse_no_causal_model
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.load_report import refuse_incomplete
-from lora_engine.base_models.pretrained import first_line, load_pretrained
+from lora_engine.base_models.pretrained import in_one_line, load_pretrained
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_transformers
 
@@ -36,7 +36,7 @@ def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError) as error:
         raise EngineError(
-            f"The tokenizer of {model.name!r} cannot be loaded: {first_line(error)}",
+            f"The tokenizer of {model.name!r} cannot be loaded: {in_one_line(error)}",
             "Check that tokenizer.json and tokenizer_config.json lie beside config.json.",
         ) from error
     if tokenizer.pad_token is None:

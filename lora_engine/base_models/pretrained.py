@@ -16,6 +16,7 @@ from lora_engine.base_models.finite_weights import refuse_non_finite
 from lora_engine.base_models.stored_quantization import stored_quantization
 from lora_engine.base_models.weight_files import local_folder, weight_files
 from lora_engine.errors import EngineError
+from lora_engine.files import read_json_object
 from lora_engine.host_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from lora_engine.spec import QuantizationSpec
 
 # What transformers raises for files that are not what they should be.
-UNFIT = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError)
+UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+MAX_CONFIG_BYTES = 20_000_000
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -58,6 +60,8 @@ def load_pretrained(
     folder = local_folder(base)
     if folder is not None:
         refuse_non_finite(base.name, weight_files(folder))
+    if stored is not None:
+        _hold_numbers_in(dtype, model)
     if "device_map" not in options:
         if stored is not None and hasattr(model, "_weight_conversions"):
             del model._weight_conversions  # it would quantize a whole model again when it is saved
@@ -68,14 +72,41 @@ def load_pretrained(
 
 
 def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
+    _refuse_unknown_type(base)
     try:
         return AutoConfig.from_pretrained(
             base.source, trust_remote_code=False, local_files_only=base.is_local, **changes
         )
-    except UNFIT as error:
-        raise _cannot_load(base, error) from error
+    except (*UNFIT, StrictDataclassError) as error:
+        raise EngineError(
+            f"config.json of {base.name!r} describes no model: {in_one_line(error)}",
+            "Take the config.json that came with the weights.",
+        ) from error
+
+
+def _refuse_unknown_type(base: BaseModel) -> None:
+    """Raises EngineError where transformers has no model of the type that config.json names.
+
+    A configuration that is not here or cannot be read is left for transformers to speak of.
+    """
+    import transformers
+
+    folder = local_folder(base)
+    try:
+        config = read_json_object(folder / "config.json", MAX_CONFIG_BYTES) if folder else {}
+    except (OSError, ValueError):
+        return
+    model_type = config.get("model_type")
+    if config and model_type not in list(transformers.CONFIG_MAPPING.keys()):
+        own = " and brings its own code, which is never run" if config.get("auto_map") else ""
+        raise EngineError(
+            f"config.json of {base.name!r} has the model_type {model_type!r}, which transformers "
+            f"{transformers.__version__} does not know{own}.",
+            "Give a model of a type that transformers knows, such as Llama or Qwen.",
+        )
 
 
 def _refuse_other_class(auto: Any, base: BaseModel, config: PretrainedConfig) -> None:
@@ -148,10 +179,16 @@ def _quiet(name: str) -> Iterator[None]:
 
 def _cannot_load(base: BaseModel, error: Exception) -> EngineError:
     return EngineError(
-        f"The base model {base.name!r} cannot be loaded: {first_line(error)}",
-        "Give a model folder with its own config.json and safetensors weights, of a type that "
-        "transformers knows; a model that brings its own code is never run.",
+        f"The base model {base.name!r} cannot be loaded: {in_one_line(error)}",
+        "Give a model folder whose config.json and safetensors weights are of one model.",
     )
+
+
+def _hold_numbers_in(dtype: torch.dtype, model: PreTrainedModel) -> None:
+    """Convert what is not quantized; beside codes, transformers leaves it as the file has it."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not hasattr(parameter, "quant_state"):
+            parameter.data = parameter.data.to(dtype)
 
 
 def _keep_order_of_4_bit_weights(model: PreTrainedModel) -> None:
@@ -211,6 +248,9 @@ def _bitsandbytes_config(quantization: QuantizationSpec, dtype: torch.dtype) -> 
     )
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+def in_one_line(error: Exception) -> str:
+    """The start of an error's text, or its kind."""
+    if isinstance(error, KeyError):
+        return f"it names {str(error)[:100]}, which transformers does not know"
+    words = " ".join(str(error).split())[:300]
+    return words or type(error).__name__
