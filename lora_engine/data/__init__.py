@@ -8,7 +8,11 @@ sources           starter sets, files, the hub
 uploads           the files people uploaded: kept, listed, deleted
 templates         rendering with a chat template, in a bounded child process (template_child)
 template_check    would the template take these rows, asked without a tokenizer
+turn_layout       what a template writes around the texts, and how it ends a turn
+turn_regions      where each turn's text stands in a rendered row
+left_out          what a template leaves out of a row
 masking           which characters of a rendered conversation the loss is on
+turn_end          the tokens that end an answer, for generation and exports
 encoding          rows to tokens with their characters and supervised flags
 tokenization      tokens to ids and labels, cut to length, with a report
 class_labels      the same for rows to classify
@@ -33,6 +37,7 @@ from lora_engine.data.sources import dataset_columns, load_dataset
 from lora_engine.data.split import split_rows
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize, tokenize_rows
+from lora_engine.data.turn_end import end_of_turn, stop_tokens
 from lora_engine.data.uploads import (
     DatasetSummary,
     delete_upload,
@@ -58,12 +63,14 @@ __all__ = [
     "dataset_columns",
     "default_chat_template",
     "delete_upload",
+    "end_of_turn",
     "list_datasets",
     "list_uploads",
     "load_dataset",
     "preview",
     "save_upload",
     "split_rows",
+    "stop_tokens",
     "tokenize",
     "tokenize_rows",
 ]

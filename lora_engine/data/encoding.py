@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.data.left_out import LeftOut
 from lora_engine.data.masking import supervised_texts
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
@@ -31,7 +32,8 @@ class EncodedRow:
 
     text: the row as rendered; offsets: (start, end) characters of each token in it, (0, 0) for
     the tokens a tokenizer adds around plain text. supervised: one flag a token.
-    ends_with_token: the template itself ends the last answer with a special token.
+    ends_with_token: the template itself ends the last answer with a special token. left_out: what
+    it does not write of the row.
     """
 
     number: int
@@ -41,6 +43,7 @@ class EncodedRow:
     supervised: tuple[bool, ...]
     is_plain_text: bool
     ends_with_token: bool = True
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[EncodedRow]:
@@ -100,6 +103,7 @@ def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
                 supervised=_flags(offsets, row.spans),
                 is_plain_text=False,
                 ends_with_token=row.ends_with_token,
+                left_out=row.left_out,
             )
         )
     return encoded

@@ -1,16 +1,14 @@
-"""Which characters of a rendered conversation the loss is on: all of the assistant's turns.
+"""Which characters of a rendered conversation the loss is on: the learned turns of the assistant.
 
-Templates rarely mark the answers, so they are found from the rendering itself:
+Templates rarely mark the answers, so they are found from renderings:
 
-1. Render the same roles once with a marker in place of every text. What lies between the markers
-   are the template's own pieces; they depend on the roles alone.
-2. Render the same up to the last answer with the generation prompt. What follows the last marker
-   is what the model is given before it writes, so an answer starts right after that, even where
-   the template writes more before the text (a space, an empty thought).
-3. The last piece ends an answer (`<|im_end|>`, `</s>`). As far as the piece after another answer
-   begins in the same way, it ends that one too. The answer goes up to the last special token in
-   there, so the model learns to stop; the line break behind it is not learned.
-4. Walk along the real rendering, piece by piece and text by text.
+1. `turn_layout` renders the same roles once with a marker in place of every text, and up to each
+   answer with the generation prompt.
+2. `turn_regions` finds in the real rendering where each turn's text stands.
+3. An answer starts where the real text and the generation prompt part: what the model is given is
+   not learned, what the template writes beyond it (a space, a thought) is.
+4. It ends with the special token that ends the turn, so the model learns to stop. Neither the line
+   break behind it nor the header of a next turn is learned.
 
 A template that ends an answer with no special token gets the tokenizer's end token after the
 last answer. This module knows nothing of tokens but the names of the special ones.
@@ -21,39 +19,74 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lora_engine.data.left_out import (
+    LeftOut,
+    called_name,
+    is_shortened,
+    left_out_of,
+    parsed,
+)
 from lora_engine.data.rows import Message, Row
 from lora_engine.data.templates import ChatTemplate, Conversation, render
+from lora_engine.data.turn_layout import (
+    ANSWER,
+    END_QUESTIONS,
+    Layout,
+    Shape,
+    TurnEnd,
+    layout_of,
+    layout_questions,
+    specials_pattern,
+    turn_end,
+)
+from lora_engine.data.turn_regions import (
+    Region,
+    common_prefix,
+    follow,
+    region_questions,
+    regions_from,
+    token_start,
+)
 from lora_engine.errors import EngineError
-
-_MARKER = re.compile("\ue0f0([0-9]+)\ue0f1")
 
 
 @dataclass(frozen=True)
 class SupervisedText:
-    """A row as the model sees it: its text, and the spans [start, end) the loss is on."""
+    """A row as the model sees it: its text, and the spans [start, end) the loss is on.
+
+    left_out: what the template does not write of the row.
+    """
 
     number: int
     text: str
     spans: tuple[tuple[int, int], ...]
     ends_with_token: bool
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """How a template lays out one sequence of roles.
+class _Ends:
+    """How a template ends turns, and the tokens that may: what spans are closed with."""
 
-    slots: for each text in order of appearance, the template's own piece before it and the
-        index of the message.
-    closing: the piece after the last text.
-    prompt: what the model is given between the text before an answer and the answer; empty
-        where there is no text before it.
-    """
+    turn: TurnEnd
+    specials: re.Pattern[str]
+    eos: str
 
-    slots: tuple[tuple[str, int], ...]
-    closing: str
-    prompt: str
+
+@dataclass
+class _Rendered:
+    """A row on its way: what is rendered of it, and where its turns stand."""
+
+    row: Row
+    messages: tuple[Message, ...]
+    text: str = ""
+    regions: list[Region] | None = field(default=None)
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(tuple(message.role for message in self.messages), self.row.tools)
 
 
 def supervised_texts(
@@ -65,130 +98,190 @@ def supervised_texts(
     end_token: appended where the template ends answers with no special token; may be empty.
     Raises EngineError naming the row where the template fails on it.
     """
-    answered = [_up_to_last_answer(row.messages) for row in rows]
-    asked = [index for index, messages in enumerate(answered) if messages]
-    row_with_roles = {_roles(answered[i]): rows[i].number for i in reversed(asked)}
-    texts = render(
-        template,
-        [Conversation(rows[i].number, answered[i]) for i in asked] + _questions(row_with_roles),
-    )
-    layouts = dict(zip(row_with_roles, _layouts(texts[len(asked) :]), strict=True))
-    found = [SupervisedText(row.number, "", (), True) for row in rows]
-    specials = re.compile("|".join(re.escape(token) for token in special_tokens if token) or "(?!)")
-    for index, text in zip(asked, texts, strict=False):
-        messages, number = answered[index], rows[index].number
-        spans, complete = _spans(text, messages, layouts[_roles(messages)], specials, number)
-        if spans and not complete:
-            text = text[: spans[-1][1]] + end_token
-            spans[-1] = (spans[-1][0], len(text))
-        found[index] = SupervisedText(number, text, tuple(spans), complete)
-    return found
+    by_row = [_Rendered(row, up_to_last_answer(row.messages)) for row in rows]
+    asked = [one for one in by_row if one.messages]
+    specials = specials_pattern(special_tokens)
+    layouts, ends = _render_all(template, asked, specials, end_token)
+    for one in asked:
+        one.regions = follow(one.text, one.messages, layouts[one.shape])
+    _find_the_rest(template, [one for one in asked if one.regions is None], specials)
+    return [
+        _supervised(one, ends) if one.messages else SupervisedText(one.row.number, "", (), True)
+        for one in by_row
+    ]
 
 
-def _up_to_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    return messages[: answers[-1] + 1] if answers else ()
+def up_to_last_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns up to the last one that is learned; none where no turn is."""
+    learned = [index for index, message in enumerate(messages) if is_learned(message)]
+    return messages[: learned[-1] + 1] if learned else ()
 
 
-def _roles(messages: Sequence[Message]) -> tuple[str, ...]:
-    return tuple(message.role for message in messages)
+def is_learned(message: Message) -> bool:
+    """Whether the loss is on this turn."""
+    return message.role == ANSWER and message.is_learned
 
 
-def _questions(row_with_roles: dict[tuple[str, ...], int]) -> list[Conversation]:
-    """Two marked conversations for each sequence of roles: whole, and up to the last answer.
-
-    A lone answer has nothing before it, and is asked for whole twice.
-    """
-    asked = []
-    for roles, number in row_with_roles.items():
-        marked = tuple(Message(role, f"\ue0f0{index}\ue0f1") for index, role in enumerate(roles))
-        asked.append(Conversation(number, marked))
-        asked.append(Conversation(number, marked[:-1] or marked, bool(marked[:-1])))
-    return asked
-
-
-def _layouts(texts: Sequence[str]) -> list[_Layout]:
-    """The layouts in the answers to `_questions`, in pairs."""
-    layouts = []
-    for whole, asked in zip(texts[0::2], texts[1::2], strict=True):
-        parts = _MARKER.split(whole)
-        slots = tuple(zip(parts[0:-1:2], (int(index) for index in parts[1::2]), strict=True))
-        prompt = _MARKER.split(asked)[-1] if asked != whole else ""
-        layouts.append(_Layout(slots, parts[-1], prompt))
-    return layouts
-
-
-def _spans(
-    text: str,
-    messages: Sequence[Message],
-    layout: _Layout,
+def _render_all(
+    template: ChatTemplate,
+    asked: Sequence[_Rendered],
     specials: re.Pattern[str],
-    number: int,
-) -> tuple[list[tuple[int, int]], bool]:
-    """The answers' spans, and whether the last one ends with a special token."""
-    spans, complete = [], True
-    cursor = 0
-    pieces = [_pieces_before(slot, messages, layout) for slot in layout.slots]
-    for position, (_, index) in enumerate(layout.slots):
-        message = messages[index]
-        before = next((p for p in pieces[position] if text.startswith(p, cursor)), None)
-        if before is None:
-            raise _cannot_follow(number, index, message)
-        is_last = position == len(layout.slots) - 1
-        after = (layout.closing,) if is_last else pieces[position + 1]
-        has_prompt = layout.prompt and before.startswith(layout.prompt)
-        given = layout.prompt if has_prompt else before
-        start, cursor = cursor + len(given), cursor + len(before)
-        end = _text_end(text, cursor, message.content, after, is_last)
-        if end is None and message.role == "assistant":
-            end = _next_piece(text, cursor, after, is_last)
-        if end is None:
-            raise _cannot_follow(number, index, message)
-        cursor = end
-        if message.role == "assistant":
-            tail = os.path.commonprefix([layout.closing, after[0]])
-            ends = [match.end() for match in specials.finditer(tail)]
-            complete = bool(ends)
-            spans.append((start, end + (ends[-1] if ends else len(tail.rstrip()))))
-    return spans, complete
+    eos: str,
+) -> tuple[dict[Shape, Layout], _Ends]:
+    """The rows' texts, the layout of every shape among them, and how turns end; in one go."""
+    whole = [Conversation(one.row.number, one.messages, tools=one.row.tools) for one in asked]
+    rows_with = {one.shape: one.row.number for one in reversed(asked)}
+    questions = {shape: layout_questions(shape, row) for shape, row in rows_with.items()}
+    wanted = dict.fromkeys(question for some in questions.values() for question in some)
+    texts = render(template, [*whole, *wanted, *(END_QUESTIONS if whole else ())])
+    for one, text in zip(asked, texts, strict=False):
+        one.text = text
+    answers = dict(zip(wanted, texts[len(whole) :], strict=False))
+    layouts = {
+        shape: layout_of(shape, [answers[question] for question in some])
+        for shape, some in questions.items()
+    }
+    bos = template.variables.get("bos_token", "")
+    endings = texts[-len(END_QUESTIONS) :] if whole else [""] * len(END_QUESTIONS)
+    return layouts, _Ends(turn_end(endings, specials, eos, bos), specials, eos)
 
 
-def _pieces_before(
-    slot: tuple[str, int], messages: Sequence[Message], layout: _Layout
-) -> tuple[str, ...]:
-    """What the template may write before a text: the piece as laid out; before an answer also
-    the bare generation prompt, for templates that write a thought of their own unless the
-    answer brings one.
+def _find_the_rest(
+    template: ChatTemplate, asked: Sequence[_Rendered], specials: re.Pattern[str]
+) -> None:
+    """The regions of rows that the template does not lay out as others of their shape."""
+    questions = [region_questions(one.messages, one.row.number, one.row.tools) for one in asked]
+    answers = iter(render(template, [question for some in questions for question in some]))
+    for one, some in zip(asked, questions, strict=True):
+        found = regions_from(one.text, one.messages, [next(answers) for _ in some], specials)
+        one.regions = sorted(found.values(), key=lambda region: (region.start, region.end))
+        _check_regions(one, found)
+
+
+def _check_regions(one: _Rendered, found: dict[int, Region]) -> None:
+    """Raises EngineError where a turn's text cannot be told from the rest of the row."""
+    for before, after in zip(one.regions or (), (one.regions or ())[1:], strict=False):
+        if before.end > after.start and ANSWER in (
+            one.messages[before.index].role,
+            one.messages[after.index].role,
+        ):
+            raise _cannot_follow(one, after.index)
+    for index, message in enumerate(one.messages):
+        region = found.get(index)
+        written = one.text[region.start : region.end] if region else ""
+        rewritten = any(left_out_of(message, written)) and not is_shortened(
+            message.content, written
+        )
+        if message.role != ANSWER and rewritten:
+            raise _cannot_follow(one, index)
+
+
+def _supervised(one: _Rendered, ends: _Ends) -> SupervisedText:
+    spans, complete, text = [], True, one.text
+    regions = one.regions or []
+    for position, region in enumerate(regions):
+        message = one.messages[region.index]
+        if not is_learned(message):
+            continue
+        is_last = region.index == len(one.messages) - 1
+        limit = len(text) if is_last else _start_of_next(regions, position, len(text))
+        start = _start(text, region, ends.specials)
+        end, complete = _end(text, region, limit, is_last, ends)
+        spans.append((start, end))
+    if spans and not complete:
+        text = text[: spans[-1][1]] + ends.eos
+        spans[-1] = (spans[-1][0], len(text))
+    left_out = tuple(_left_out(one))
+    return SupervisedText(one.row.number, text, tuple(spans), complete, left_out)
+
+
+def _start_of_next(regions: Sequence[Region], position: int, otherwise: int) -> int:
+    return regions[position + 1].start if position + 1 < len(regions) else otherwise
+
+
+def _start(text: str, region: Region, specials: re.Pattern[str]) -> int:
+    """Where the model starts to write: where the text and the generation prompt part.
+
+    Not within a word of either: there the answer's own text begins.
     """
-    piece, index = slot
-    is_answer = messages[index].role == "assistant"
-    return (piece, layout.prompt) if is_answer and layout.prompt else (piece,)
+    if not region.prompt:
+        return region.start
+    parting, is_whole = _parting(text, region.given_from, region.prompt)
+    if is_whole:
+        return min(parting, region.end)
+    border = _border(text, min(region.start, parting), parting, specials)
+    if parting < region.start:
+        return parting if border == parting else region.start
+    return border
 
 
-def _text_end(
-    text: str, cursor: int, content: str, after: tuple[str, ...], is_last: bool
-) -> int | None:
-    """Where a message's text ends: as it is or trimmed, with the next piece right after it."""
-    for variant in (content, content.strip(), content.lstrip(), content.rstrip()):
-        end = cursor + len(variant)
-        follows = text[end:] == after[0] if is_last else text.startswith(after, end)
-        if follows and text.startswith(variant, cursor):
-            return end
-    return None
+def _parting(text: str, start: int, prompt: str) -> tuple[int, bool]:
+    """How far `text` follows the prompt from `start` on, and whether it follows all of it.
+
+    Indentation and blank lines may differ: some templates lay out the prompt with other ones.
+    """
+    shared = common_prefix(text[start:], prompt)
+    place, left = start + shared, prompt[shared:]
+    while left:
+        blank = len(left) - len(left.lstrip())
+        word = left[blank:][:1]
+        after = place
+        while text[after : after + 1].isspace():
+            after += 1
+        if not word:
+            return place + common_prefix(text[place:], left), True
+        if text[after : after + 1] != word:
+            return place, False
+        place, left = after + 1, left[blank + 1 :]
+    return place, True
 
 
-def _next_piece(text: str, cursor: int, after: tuple[str, ...], is_last: bool) -> int | None:
-    """Where an answer ends that the template changed (it moved or dropped a thought)."""
-    if is_last:
-        end = len(text) - len(after[0])
-        return end if end >= cursor and text.endswith(after[0]) else None
-    end = text.find(after[0], cursor) if after[0] else -1
-    return end if end >= 0 else None
+def _border(text: str, lowest: int, position: int, specials: re.Pattern[str]) -> int:
+    """The last place up to `position`, not before `lowest`, behind a line, a mark or a token."""
+    position = token_start(text, position, specials)
+    while position > lowest and text[position - 1] not in "\n>]":
+        position -= 1
+    return max(position, lowest)
 
 
-def _cannot_follow(number: int, index: int, message: Message) -> EngineError:
+def _end(text: str, region: Region, limit: int, is_last: bool, ends: _Ends) -> tuple[int, bool]:
+    """Where a learned answer ends, and whether a special token ends it."""
+    tail = text[region.end : limit]
+    token = ends.turn.last if is_last else ends.turn.middle
+    at = tail.find(token) if token else -1
+    if at < 0 and ends.eos and is_last:
+        token, at = ends.eos, tail.find(ends.eos)
+    if at >= 0:
+        end = at + len(token)
+        rest = tail[end:].lstrip()
+        if is_last and ends.eos and rest.startswith(ends.eos):
+            # some end the turn, and the conversation once more
+            end = len(tail) - len(rest) + len(ends.eos)
+        return region.end + end, True
+    written = text[region.start : region.end]
+    if any(token.end() == len(written) for token in ends.specials.finditer(written)):
+        return region.end, True  # a call of a tool that ends in its own way
+    plain = os.path.commonprefix([tail, ends.turn.text]).rstrip()
+    return region.end + len(plain), False
+
+
+def _left_out(one: _Rendered):
+    """What the template does not write of a row, turn by turn."""
+    written: dict[int, str] = {}
+    for region in one.regions or ():
+        piece = one.text[region.start : region.end]
+        written[region.index] = written.get(region.index, "") + piece
+    for index, message in enumerate(one.messages):
+        yield from left_out_of(message, written.get(index, ""))
+    names = [called_name(tool) for tool in parsed(one.row.tools, [])]
+    lost = next((name for name in names if name not in one.text), None)
+    if lost is not None:
+        yield LeftOut("the tools", lost, is_learned=False)
+
+
+def _cannot_follow(one: _Rendered, index: int) -> EngineError:
     return EngineError(
-        f"The model's chat template rewrites row {number} so that the text of turn {index + 1} "
-        f"({message.role}) cannot be found in what it writes.",
+        f"The model's chat template rewrites row {one.row.number} so that the text of turn "
+        f"{index + 1} ({one.messages[index].role}) cannot be found in what it writes.",
         "Change that turn's text (markup inside it is the usual cause), or use another base model.",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.chat_template import UnreadableTemplate, templates_in, tokenizer_config
+from lora_engine.data.masking import up_to_last_answer
 from lora_engine.data.rows import Dataset
 from lora_engine.data.templates import ChatTemplate, Conversation, named_template, render
 
@@ -21,10 +22,10 @@ def refuse_role_orders(dataset: Dataset, folder: Path) -> None:
     """Raises EngineError naming the first row whose order of roles the template refuses."""
     firsts: dict[tuple[str, ...], Conversation] = {}
     for row in dataset.rows:
-        roles = tuple(message.role for message in row.messages)
-        if "assistant" in roles:
-            end = len(roles) - roles[::-1].index("assistant")
-            firsts.setdefault(roles[:end], Conversation(row.number, row.messages[:end]))
+        turns = up_to_last_answer(row.messages)
+        if turns:
+            roles = tuple(message.role for message in turns)
+            firsts.setdefault(roles, Conversation(row.number, turns, tools=row.tools))
     template = template_in(folder) if firsts else None
     if template is not None:
         render(template, list(islice(firsts.values(), MAX_ORDERS)))

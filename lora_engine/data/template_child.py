@@ -3,14 +3,17 @@
 A template is a program that comes with somebody's model, so it never runs in the process of the
 dashboard. This file is started by its path with an empty environment and imports nothing of the
 package. Standard input: one JSON line {template, variables, limits}, then one line {messages,
-add_generation_prompt} a conversation. Standard output: one line {text} or {error} each, in
+add_generation_prompt, tools} a conversation. Standard output: one line {text} or {error} each, in
 order. A conversation that takes too long ends the process, so the number of lines says which
 one it was.
+
+A template that writes a role's text only as a list of parts (models of pictures) gets it so.
 
 The environment is that of transformers' `apply_chat_template` (sandboxed, trimmed blocks, loop
 controls, `{% generation %}`, tojson, raise_exception, strftime_now); a parity test holds it.
 """
 
+import itertools
 import json
 import resource
 import signal
@@ -86,6 +89,64 @@ def _raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
 
+class Arguments(dict):
+    """A tool call's arguments: an object, and JSON wherever a template writes it as text."""
+
+    def __str__(self):
+        return _tojson(self)
+
+    __repr__ = __str__
+
+    def __add__(self, other):
+        return str(self) + other
+
+    def __radd__(self, other):
+        return other + str(self)
+
+
+def _with_arguments(message):
+    """The turn with the arguments of its tool calls as objects, where they are JSON objects."""
+    if not message.get("tool_calls"):
+        return message
+    return message | {"tool_calls": [_call(call) for call in message["tool_calls"]]}
+
+
+def _call(call):
+    if not isinstance(call, dict):
+        return call
+    if isinstance(call.get("function"), dict):
+        return call | {"function": _call(call["function"])}
+    arguments = call.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return call
+    return call | {"arguments": Arguments(arguments)} if isinstance(arguments, dict) else call
+
+
+def _as_parts(message, roles):
+    """The turn with its text as a list of parts where its role is one of `roles`."""
+    if message["role"] not in roles:
+        return message
+    return message | {"content": [{"type": "text", "text": message["content"]}]}
+
+
+def _roles_in_parts(write):
+    """The roles whose text the template writes as a list of parts, and not as a plain string.
+
+    write: renders a list of turns. A tool's text is taken for a user's.
+    """
+    for roles in (("system", "user", "assistant"), ("user", "assistant")):
+        turns = [{"role": role, "content": f"\ue0f2{role}\ue0f3"} for role in roles]
+        for size in range(len(roles) + 1):
+            for in_parts in itertools.combinations(roles, size):
+                text = write([_as_parts(turn, in_parts) for turn in turns]).get("text", "")
+                if all(turn["content"] in text for turn in turns):
+                    return {*in_parts, *(["tool"] if "user" in in_parts else [])}
+    return set()
+
+
 def _rendered(template, variables, request, characters):
     """{text}, or {error} where the template refuses the conversation or breaks on it."""
     try:
@@ -119,11 +180,17 @@ def main():
         failure = {"error": "it needs too much memory"}
     except (jinja2.TemplateError, RecursionError) as error:
         failure = {"error": f"it is not a template: {error}"}
+
+    def write(messages, request=None):
+        request = (request or {}) | {"messages": messages}
+        return failure or _rendered(template, header["variables"], request, limits["characters"])
+
+    in_parts = _roles_in_parts(write)
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
         request = json.loads(line)
-        answer = failure or _rendered(template, header["variables"], request, limits["characters"])
-        sys.stdout.write(json.dumps(answer) + "\n")
+        messages = [_as_parts(_with_arguments(turn), in_parts) for turn in request["messages"]]
+        sys.stdout.write(json.dumps(write(messages, request)) + "\n")
         sys.stdout.flush()
 
 

@@ -1,18 +1,20 @@
 """Rendering conversations with a model's chat template, safely; and the template of a bare model.
 
 Rendering happens in a child process (`template_child.py`) with bounds on time, memory and output.
-Where a template is found is `lora_engine.chat_template`'s; tokens are unknown here.
+Where a template is found is `lora_engine.chat_template`'s; tokens are unknown here. A turn's
+thoughts are given under the name that the template reads, its tool calls and extras as in the row.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.chat_template import Templates, select_template, templates_of
 from lora_engine.data.rows import Message
@@ -28,6 +30,7 @@ RENDER_BATCH = 5_000
 RENDER_TIMEOUT_S = 600
 DEFAULT_TEMPLATE_NAME = "rankscope-default"
 OWN_TEMPLATE_NAME = "the model's own"
+NO_TEMPLATE = "it is not a template"  # how the child says that the Jinja source has an error
 
 _DEFAULT_TEMPLATE = """\
 {%- if bos_token %}{{ bos_token }}{% endif -%}
@@ -56,11 +59,16 @@ class ChatTemplate:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One conversation to render; `row` is the number of its row, for errors."""
+    """One conversation to render; `row` is the number of its row, for errors.
+
+    tools: JSON, as in a row. may_fail: its text is empty where the template fails on it.
+    """
 
     row: int
     messages: tuple[Message, ...]
     add_generation_prompt: bool = False
+    tools: str = ""
+    may_fail: bool = False
 
 
 def default_chat_template() -> str:
@@ -116,11 +124,11 @@ def _render_batch(template: ChatTemplate, conversations: Sequence[Conversation])
         raise _failed(conversations[0], f"it takes over {RENDER_TIMEOUT_S} s") from None
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]
     for conversation, answer in zip(conversations, answers, strict=False):
-        if "error" in answer:
+        if "error" in answer and not conversation.may_fail:
             raise _failed(conversation, answer["error"])
     if len(answers) < len(conversations):
         raise _failed(conversations[len(answers)], _why_it_ended(done))
-    return [answer["text"] for answer in answers]
+    return [answer.get("text", "") for answer in answers]
 
 
 def _requests(template: ChatTemplate, conversations: Sequence[Conversation]) -> bytes:
@@ -130,17 +138,34 @@ def _requests(template: ChatTemplate, conversations: Sequence[Conversation]) -> 
         "characters": RENDER_CHARACTERS,
     }
     header = {"template": template.source, "variables": template.variables, "limits": limits}
+    thoughts = _names_of_thoughts(template.source)
     requests = [
         {
-            "messages": [
-                {"role": message.role, "content": message.content}
-                for message in conversation.messages
-            ],
+            "messages": [_turn(message, thoughts) for message in conversation.messages],
             "add_generation_prompt": conversation.add_generation_prompt,
+            **({"tools": json.loads(conversation.tools)} if conversation.tools else {}),
         }
         for conversation in conversations
     ]
     return b"".join(json.dumps(line).encode() + b"\n" for line in [header, *requests])
+
+
+def _names_of_thoughts(source: str) -> list[str]:
+    """The keys of a turn under which the template may look for its thoughts."""
+    if "reasoning_content" in source:
+        return ["reasoning_content"]
+    return ["reasoning_content", *(name for name in ("thinking", "reasoning") if name in source)]
+
+
+def _turn(message: Message, thoughts: Sequence[str]) -> dict[str, Any]:
+    """A turn as the template reads it; tool calls are read in the child."""
+    turn: dict[str, Any] = json.loads(message.extra) if message.extra else {}
+    turn |= {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn |= dict.fromkeys(thoughts, message.reasoning)
+    if message.tool_calls:
+        turn["tool_calls"] = json.loads(message.tool_calls)
+    return turn
 
 
 def _why_it_ended(done: subprocess.CompletedProcess) -> str:
@@ -151,10 +176,28 @@ def _why_it_ended(done: subprocess.CompletedProcess) -> str:
 
 
 def _failed(conversation: Conversation, why: str) -> EngineError:
+    """The error with the remedy of its cause: the tokenizer, the template itself, or the row."""
+    lacking = re.search(r"'(\w+_token)' is undefined", why)
+    if lacking:
+        name = lacking[1]
+        return EngineError(
+            f"The model's chat template writes {name}, and the tokenizer has no {name}.",
+            f'Add "{name}" to tokenizer_config.json in the model\'s folder, with the token that '
+            "the model was trained with, or use another base model.",
+        )
     roles = ", ".join(message.role for message in conversation.messages)
+    problem = (
+        f"The model's chat template fails on row {conversation.row} (roles: {roles[:200]}): "
+        f"{why[:300]}"
+    )
+    if why.startswith(NO_TEMPLATE):
+        return EngineError(
+            problem,
+            "Mend the chat template in the model's folder (chat_template.jinja, or chat_template "
+            "in tokenizer_config.json), or use another base model.",
+        )
     return EngineError(
-        f"The model's chat template fails on row {conversation.row} (roles: "
-        f"{roles[:200]}): {why[:300]}",
+        problem,
         "Change the row's roles to an order the template accepts (most want user and assistant in "
         "turn, with at most one system message first), or use another base model.",
     )

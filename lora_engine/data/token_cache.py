@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of what is written, and of what encoding makes of a row
+VERSION = 3  # of what is written, and of what encoding makes of a row
 REPORT = ("without_answer", "lost_answer", "cut", "warnings")
 LEFT_OVER_S = 3_600
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)

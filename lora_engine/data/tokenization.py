@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.encoding import EncodedRow, encode
+from lora_engine.data.left_out import LeftOut
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import DEFAULT_TEMPLATE_NAME, chat_template_of
 from lora_engine.errors import EngineError
@@ -77,10 +78,13 @@ def tokenization_of(
     pieces: list[TokenizedRow] = []
     without_answer, lost_answer, cut = [], [], []
     count, is_chat, all_end = 0, False, True
+    left_out: dict[str, list[tuple[int, LeftOut]]] = {}
     for row in encoded:
         count += 1
         is_chat = is_chat or not row.is_plain_text
         all_end = all_end and row.ends_with_token
+        for lost in row.left_out:
+            left_out.setdefault(lost.part, []).append((row.number, lost))
         made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
         pieces += made
         if not any(row.supervised):
@@ -105,6 +109,7 @@ def tokenization_of(
         cut=tuple(cut),
         warnings=(
             *_template_warnings(template, all_end, tokenizer.eos_token),
+            *_left_out_warnings(left_out),
             *_loss_warnings(count, max_length, without_answer, lost_answer, cut),
         ),
     )
@@ -149,6 +154,15 @@ def _template_warnings(template: str, all_end: bool, end_token: str | None) -> I
             else "The chat template ends answers with no special token and the tokenizer has no "
             "end token: the model does not learn where to stop."
         )
+
+
+def _left_out_warnings(left_out: dict[str, list[tuple[int, LeftOut]]]) -> Iterator[str]:
+    for part, losses in left_out.items():
+        numbers = list(dict.fromkeys(number for number, _ in losses))
+        beginning = losses[0][1].beginning
+        what = f"{part} ({beginning!r})" if beginning else part
+        unseen = "learned" if losses[0][1].is_learned else "seen by the model"
+        yield (f"The chat template leaves out {what}, so it is not {unseen}: {list_rows(numbers)}.")
 
 
 def _loss_warnings(

@@ -1,13 +1,17 @@
 """`compare` on the command line: chat, token by token, and a set of prompts with checks."""
 
 import json
+from shutil import copytree
 
 import pytest
 from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
 from lora_engine.base_models import fingerprint, resolve_base_model
+from lora_engine.run_folder import read_samples
+from lora_engine.starter import MODEL_DIR
 from tests.compare_models import save_adapter
+from tests.training_runs import tiny_spec, train_here
 
 
 @pytest.fixture
@@ -90,6 +94,41 @@ def test_an_adapter_is_used_as_it_is_asked_for(compare, adapter):
     assert found["held_out"][0]["difference"] == pytest.approx(0.0, abs=1e-5)
     weak = compare(*asked, "--strength", "0")["prompts"][0]["answers"]
     assert weak[1]["text"] == base["text"]
+
+
+@pytest.fixture
+def two_ends(tmp_path):
+    """The starter with a template that ends turns with one token, and files that name another."""
+    folder = copytree(MODEL_DIR, tmp_path / "two-ends")
+    for name in ("config.json", "generation_config.json"):
+        known = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(known | {"eos_token_id": 0}))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["eos_token"] = "<|pad|>"
+    config["extra_special_tokens"].append("<|end|>")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(template.replace("eos_token", "'<|end|>'"))
+    return folder
+
+
+def test_an_answer_ends_where_the_template_ends_a_turn(compare, two_ends, tmp_path):
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"prompt": "What colour is the sky?"}\n')
+    for given in (("--prompt", "What colour is the sky?"), ("--prompts", asked)):
+        found = compare("--base", two_ends, *given, "--max-new-tokens", 60)
+        (answer,) = found["prompts"][0]["answers"]
+        assert (answer["text"], answer["tokens"]) == ("The sky is blue.", 5)
+
+
+def test_sample_answers_of_a_run_end_there_too(two_ends, settings, tmp_path):
+    report = {"samples": 1, "sample_prompts": ["What colour is the sky?"], "sample_tokens": 40}
+    spec = tiny_spec(
+        two_ends, "starter:facts", report=report, optimization={"max_steps": 1, "max_length": 64}
+    )
+    directory, _ = train_here(spec, tmp_path / "run", settings)
+    first = read_samples(directory)[0]
+    assert (first.step, first.text, first.finished) == (0, "The sky is blue.", True)
 
 
 @pytest.mark.parametrize(

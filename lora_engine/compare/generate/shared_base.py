@@ -28,6 +28,7 @@ from lora_engine.base_models import (
 from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
 from lora_engine.compare.prompts.prompt_tokens import context_length
+from lora_engine.data import stop_tokens
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
@@ -85,7 +86,7 @@ class SharedBase:
         self.fingerprint = fingerprint(base)
         self.template_hash = template_hash(templates_of(tokenizer))
         self.context_length = context_length(model.config)
-        self.end_tokens = _end_tokens(model, tokenizer)
+        self.end_tokens = stop_tokens(tokenizer, model.generation_config)
         self.accepted = frozenset(inspect.signature(model.forward).parameters)
         self._threads = 1 if _is_small(model) else None
         self._lock = FairLock()
@@ -201,10 +202,3 @@ def _files_state(folder: Path) -> tuple:
         stat = path.stat() if path.is_file() else None
         state += [stat.st_mtime_ns, stat.st_size] if stat else [None]
     return tuple(state)
-
-
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids that end an answer: those of the generation configuration and the tokenizer's."""
-    configured = model.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(end for end in [*ends, tokenizer.eos_token_id] if end is not None)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.data import Message, Row, TokenizedRow, chat_template_of
+from lora_engine.data import Message, Row, TokenizedRow, chat_template_of, stop_tokens
 from lora_engine.data.templates import Conversation, render
 from lora_engine.run_folder import SampleRow
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
@@ -74,7 +74,7 @@ def answer_prompts(
     """The model's greedy answer to each prompt, as it stands after `step`."""
     import torch
 
-    ends = _end_tokens(path, tokenizer)
+    ends = stop_tokens(tokenizer, getattr(path.model, "generation_config", None))
     answers: list[list[int]] = [[] for _ in prompts]
     unfinished = list(range(len(prompts)))
     path.model.eval()
@@ -103,12 +103,6 @@ def _question(row: Row) -> str | None:
     roles = [message.role for message in row.messages]
     first = roles.index("assistant") if "assistant" in roles else len(roles)
     return row.messages[first - 1].content if first else ""
-
-
-def _end_tokens(path: ForwardPath, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    generation = getattr(path.model, "generation_config", None)
-    ends = getattr(generation, "eos_token_id", None)
-    return {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
 
 def _row(ids: tuple[int, ...]) -> TokenizedRow:
