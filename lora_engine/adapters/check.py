@@ -8,11 +8,12 @@ values that are not finite, and a fingerprint in provenance.json that is not the
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lora_engine.adapters.config import (
     CONFIG_FILE,
@@ -21,15 +22,25 @@ from lora_engine.adapters.config import (
     read_applicable_config,
     read_provenance,
 )
+from lora_engine.adapters.other_forms import folder_without
+from lora_engine.adapters.weights_keys import (
+    FLOAT_DTYPES,
+    AdapterKeys,
+    check_shapes,
+    read_keys,
+)
 from lora_engine.base_models import BaseModel, fingerprint
-from lora_engine.errors import EngineError, NotFound
-from lora_engine.weights.safetensors_file import TensorEntry, scan
+from lora_engine.errors import EngineError
+from lora_engine.weights.safetensors_file import (
+    SafetensorsFile,
+    TensorEntry,
+    scan,
+    stored_matrix,
+)
 
-PREFIX = "base_model.model."
-FACTOR = re.compile(r"^(?P<module>.+)\.lora_(embedding_)?(?P<factor>[AB])(\.weight)?$")
-EXTRA = re.compile(r"\.(lora_magnitude_vector(\.weight)?|lora_B\.bias)$")
-FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-RETRAIN = "Copy the adapter again from where it was saved, or train it again."
+OTHER_BASE = "Choose the base model that this adapter was trained on."
+HEADS = ("lm_head", "embed_out")  # not stored under their own names where the embedding is tied
+ROWS = 4_096  # of an embedding, compared at once
 
 CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 
@@ -38,11 +49,13 @@ CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 class AdapterCheck:
     """An adapter that passed. `warnings` are for the person.
 
-    sha256 is over the configuration and the weights: all that decides what the adapter computes.
+    modules: the names of the adapted modules, each once. sha256 is over the configuration and the
+    weights: all that decides what the adapter computes.
     """
 
     path: Path
     config: AdapterConfig
+    keys: AdapterKeys
     modules: tuple[str, ...]
     sha256: str
     base_fingerprint: str
@@ -63,13 +76,17 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
             "Load it with PEFT on the base it was trained on; its provenance.json lists the "
             "classes.",
         )
-    weights = path / WEIGHTS_FILE
-    if not weights.is_file():
-        raise NotFound(f"{path} is half-written: it has no {WEIGHTS_FILE}.", RETRAIN)
-    modules = _check_factors(weights, scan(weights).tensors, config)
+    if not (path / WEIGHTS_FILE).is_file():
+        raise folder_without(WEIGHTS_FILE, path)
+    file = scan(path / WEIGHTS_FILE)
+    keys = read_keys(file, config)
+    shapes = _check_factors(file, keys, config)
     if base.path is not None:
-        _check_against_base(weights, modules, base.name, base.path)
-    _check_finite(weights)
+        weights = _BaseWeights.of(base.name, base.path)
+        _check_against_base(file, keys, shapes, weights)
+        _check_embeddings(file, keys, weights)
+        _check_whole(file, keys, config, weights)
+    _check_finite(file.path)
     provenance = read_provenance(path) or {}
     base_fingerprint = fingerprint(base)
     warnings = _check_provenance(path, provenance, base, base_fingerprint)
@@ -77,12 +94,37 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
     return AdapterCheck(
         path=path,
         config=config,
-        modules=tuple(modules),
+        keys=keys,
+        modules=tuple(dict.fromkeys(name.replace(".base_layer", "") for name in keys.factors)),
         sha256=_content_hash(path),
         base_fingerprint=base_fingerprint,
         template_hash=template if isinstance(template, str) else None,
         warnings=tuple(warnings),
     )
+
+
+@dataclass(frozen=True)
+class _BaseWeights:
+    """The headers of a base model's files."""
+
+    name: str
+    entries: Mapping[str, TensorEntry]
+    files: Mapping[str, SafetensorsFile]  # by tensor
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> _BaseWeights:
+        files = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            file = scan(path)
+            files.update(dict.fromkeys(file.tensors, file))
+        return cls(name, {key: file.tensors[key] for key, file in files.items()}, files)
+
+    def find(self, tensor: str) -> TensorEntry | None:
+        """A tensor; some checkpoints leave out the prefix `transformer.` or `model.`."""
+        for name in (tensor, tensor.split(".", 1)[-1], f"model.{tensor}"):
+            if name in self.entries:
+                return self.entries[name]
+        return None
 
 
 def _content_hash(folder: Path) -> str:
@@ -93,91 +135,120 @@ def _content_hash(folder: Path) -> str:
 
 
 def _check_factors(
-    path: Path, entries: Mapping[str, TensorEntry], config: AdapterConfig
+    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig
 ) -> dict[str, tuple[int, int]]:
-    """Module name to (out_features, in_features). Raises EngineError for a factor that is missing,
-    has the wrong shape, or does not belong to LoRA."""
-    factors: dict[str, dict[str, tuple[int, ...]]] = {}
-    for key, entry in entries.items():
-        if entry.dtype not in FLOAT_DTYPES:
-            raise EngineError(f"{path}: {key} is {entry.dtype}, not a float type.", RETRAIN)
-        match = FACTOR.match(key)
-        if match:
-            pair = factors.setdefault(match["module"].removeprefix(PREFIX), {})
-            if len(entry.shape) != 2:
-                raise EngineError(f"{path}: {key} has shape {list(entry.shape)}.", RETRAIN)
-            pair[match["factor"]] = entry.shape
-        elif not EXTRA.search(key) and not _is_saved_whole(key, config):
-            raise EngineError(
-                f"{path} holds {key}, which is no part of a LoRA adapter and would overwrite the "
-                "base model.",
-                "Save the adapter with save_pretrained(..., save_embedding_layers=False).",
-            )
-    if not factors:
-        raise EngineError(f"{path} holds no LoRA factors.", RETRAIN)
-    for name in config.modules_to_save or []:
-        if not any(f".{name}." in key for key in entries):
-            raise EngineError(f"{path} is half-written: it has no weights of {name}.", RETRAIN)
-    return {
-        module: _check_pair(path, module, pair, config.rank_of(module))
-        for module, pair in factors.items()
-    }
+    """Module name to (out_features, in_features).
 
-
-def _is_saved_whole(key: str, config: AdapterConfig) -> bool:
-    if ".base_layer." in key or ".original_module." in key:
-        return False
-    names = config.modules_to_save or []
-    return any(f".{name}." in f".{key}" for name in names)
-
-
-def _check_pair(
-    path: Path, module: str, pair: dict[str, tuple[int, ...]], rank: int
-) -> tuple[int, int]:
-    for factor in ("A", "B"):
-        if factor not in pair:
-            raise EngineError(f"{path} is half-written: {module} has no lora_{factor}.", RETRAIN)
-    (rank_a, in_features), (out_features, rank_b) = pair["A"], pair["B"]
-    if not rank_a == rank_b == rank:
-        raise EngineError(
-            f"{path}: {module} has lora_A {list(pair['A'])} and lora_B {list(pair['B'])}, but its "
-            f"configuration says rank {rank}.",
-            RETRAIN,
+    Raises EngineError for shapes that are no factors of the rank, and for convolutions.
+    """
+    ranks = config.ranks_of(keys.named(module) for module in keys.factors)
+    shapes = {}
+    for module, parts in keys.factors.items():
+        lora_A, lora_B = (
+            file.tensors[parts[part] if part in parts else parts[f"embedding_{part}"]]
+            for part in ("A", "B")
         )
-    return out_features, in_features
+        of_parameter = module in keys.parameters
+        check_shapes(module, lora_A, lora_B, ranks[keys.named(module)], of_parameter)
+        if len(lora_A.shape) > 2:
+            raise EngineError(
+                f"{file.path}: {module} is a convolution (lora_A has the shape "
+                f"{list(lora_A.shape)}); Compare applies adapters of linear layers and embeddings.",
+                "Spectrum shows this adapter; to answer with it, merge it with PEFT first.",
+            )
+        shapes[module] = lora_B.shape[0], lora_A.shape[1]
+    return shapes
 
 
 def _check_against_base(
-    path: Path, modules: dict[str, tuple[int, int]], base_name: str, base_folder: Path
+    file: SafetensorsFile,
+    keys: AdapterKeys,
+    shapes: Mapping[str, tuple[int, int]],
+    base: _BaseWeights,
 ) -> None:
-    entries: dict[str, TensorEntry] = {}
-    for file in sorted(base_folder.glob("*.safetensors")):
-        entries.update(scan(file).tensors)
-    for module, (out_features, in_features) in modules.items():
-        entry = _base_entry(module, entries)
+    for module, (out_features, in_features) in shapes.items():
+        if module in keys.parameters:
+            continue  # experts are stored one by one, and fused when they are loaded
+        entry = base.find(f"{module}.weight")
         if entry is None:
-            if module.rsplit(".", 1)[-1] == "lm_head":
-                continue  # tied to the embedding: not stored under its own name
+            if module.rsplit(".", 1)[-1] in HEADS:
+                continue
             raise EngineError(
-                f"{path} adapts {module}, and base model {base_name!r} has no such weight.",
-                "Choose the base model that this adapter was trained on.",
+                f"{file.path} adapts {module}, and base model {base.name!r} has no such weight.",
+                OTHER_BASE,
             )
         # Conv1D (GPT-2) and embeddings store the weight transposed; packed 4-bit weights differ.
         fits = sorted(entry.shape) == sorted((out_features, in_features))
         if entry.dtype in FLOAT_DTYPES and not fits:
             raise EngineError(
-                f"{path}: {module} is made for a weight of {out_features} x {in_features}, and "
-                f"base model {base_name!r} has {' x '.join(map(str, entry.shape))}.",
-                "Choose the base model that this adapter was trained on.",
+                f"{file.path}: {module} is made for a weight of {out_features} x {in_features}, "
+                f"and base model {base.name!r} has {' x '.join(map(str, entry.shape))}.",
+                OTHER_BASE,
             )
 
 
-def _base_entry(module: str, entries: dict[str, TensorEntry]) -> TensorEntry | None:
-    """A module's weight; some checkpoints leave out the prefix `transformer.` or `model.`."""
-    for name in (module, module.split(".", 1)[-1], f"model.{module}"):
-        if f"{name}.weight" in entries:
-            return entries[f"{name}.weight"]
-    return None
+def _check_whole(
+    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: _BaseWeights
+) -> None:
+    """Every module to save that the base has is in the file, with the base's shapes."""
+    for entry in config.modules_to_save or []:
+        one = config.model_copy(update={"modules_to_save": [entry]})
+        in_base = next((name for name in base.entries if one.is_saved_whole(name)), None)
+        if in_base is not None and not any(one.is_saved_whole(name) for name in keys.whole):
+            raise EngineError(
+                f"{file.path} is half-written: modules_to_save names {entry}, and it has no "
+                f"weights of it, such as {in_base}.",
+                "Copy the adapter again from where it was saved, or train it again.",
+            )
+    for name, key in {**keys.whole, **keys.biases}.items():
+        ours, theirs = file.tensors[key], base.find(name)
+        if theirs is not None and theirs.dtype in FLOAT_DTYPES and theirs.shape != ours.shape:
+            raise EngineError(
+                f"{file.path}: {name} has the shape {list(ours.shape)}, and base model "
+                f"{base.name!r} has {list(theirs.shape)}.",
+                OTHER_BASE,
+            )
+
+
+def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: _BaseWeights) -> None:
+    """Embeddings that PEFT saved along are the base's own; others would change the base."""
+    for name, key in keys.embeddings.items():
+        ours, theirs = file.tensors[key], base.find(name)
+        if theirs is None and name.rsplit(".", 2)[-2] in HEADS:
+            theirs = _tied(base, ours.shape)
+        if theirs is None or theirs.shape != ours.shape:
+            has = "none" if theirs is None else f"{list(theirs.shape)}"
+            raise EngineError(
+                f"{file.path} holds {key} of the shape {list(ours.shape)}, which would overwrite "
+                f"the base model's ({has}): the vocabulary was resized in training.",
+                "Merge the adapter into that resized base with PEFT (merge_and_unload) and give "
+                "the merged folder as the base model.",
+            )
+        if not _same_numbers(file, key, base.files[theirs.name], theirs.name):
+            raise EngineError(
+                f"{file.path} holds {key}, which differs from the base model's and would overwrite "
+                "the base model.",
+                "Where it was trained, name it in modules_to_save; else save the adapter with "
+                "save_pretrained(..., save_embedding_layers=False).",
+            )
+
+
+def _tied(base: _BaseWeights, shape: tuple[int, ...]) -> TensorEntry | None:
+    names = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+    found = (entry for name, entry in base.entries.items() if name.endswith(names))
+    return next((entry for entry in found if entry.shape == shape), None)
+
+
+def _same_numbers(file: SafetensorsFile, key: str, other: SafetensorsFile, name: str) -> bool:
+    """Whether two tensors hold the same numbers, the one rounded to the other's type."""
+    if len(file.tensors[key].shape) != 2:
+        return False
+    ours, theirs = stored_matrix(file, key), stored_matrix(other, name)
+    for start in range(0, ours.shape[0], ROWS):
+        stop = min(start + ROWS, ours.shape[0])
+        if not np.allclose(ours.rows(start, stop), theirs.rows(start, stop), rtol=2**-7, atol=0):
+            return False
+    return True
 
 
 def _check_finite(path: Path) -> None:
@@ -208,6 +279,6 @@ def _check_provenance(
             f"The adapter {path} was trained on base model "
             f"{str(provenance.get('base_model'))[:200]!r} with fingerprint "
             f"{str(trained_on)[:64]}; {base.name!r} has {base_fingerprint}.",
-            "Choose the base model that this adapter was trained on.",
+            OTHER_BASE,
         )
     return []

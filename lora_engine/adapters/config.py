@@ -1,20 +1,33 @@
 """adapter_config.json, read as untrusted input: what an adapter's factors mean.
 
-Reads LoRA only (with rsLoRA, DoRA, rank and alpha patterns, modules trained whole); every number is
-bounded and modules are given by name, never by a pattern. What the file names (a base model, a
-class, a path) is text to show; nothing opens or imports it. This module knows nothing of the
-weights beside the file.
+Reads LoRA only (with rsLoRA, DoRA, rank and alpha patterns, fused experts, modules trained whole);
+every number is bounded, and a pattern of target modules is never run, because the weights name
+their modules. What the file names (a base model, a class, a path) is text to show; nothing opens
+or imports it. Of the other files in the folder this module knows the names only.
 """
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound, Unreadable
+from lora_engine.adapters.name_patterns import (
+    PatternKeys,
+    as_peft_key,
+    check_pattern_key,
+    check_target_pattern,
+)
+from lora_engine.adapters.other_forms import (
+    folder_without,
+    method_remedy,
+    method_words,
+    refuse_other_tool,
+)
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput, Unreadable
 from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
 from lora_engine.weights.stored_matrix import read_exactly
@@ -24,18 +37,30 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NAMES = 20_000
+MAX_SAVED_NAMES = 1_000
 MAX_RANK = 65_536
-REMEDY = "Use an adapter that PEFT saved with plain LoRA, or one that Rankscope trained."
+REMEDY = "Correct this in adapter_config.json, or copy the adapter again from where it was saved."
+MERGE = (
+    "Merge it into its base with PEFT (merge_and_unload), save the result, and give that folder as "
+    "a model: spectrum --base DIR --tuned DIR, or compare --base DIR."
+)
 
-PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,300}$")]
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,300}")
+
+
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a module's name has 1 to 300 letters, digits, _, . and -, no pattern")
+    return text
+
+
+PlainName = Annotated[str, AfterValidator(_check_name)]
 Names = Annotated[list[PlainName], Field(max_length=MAX_NAMES)]
+Pattern = Annotated[str, AfterValidator(check_target_pattern)]
 Rank = Annotated[int, Field(ge=1, le=MAX_RANK)]
 Alpha = Annotated[float, Field(gt=0.0, le=1e6)]
-Number = TypeVar("Number", int, float)
 LayerNumber = Annotated[int, Field(ge=0, le=100_000)]
-
-# A key of a pattern; PEFT takes a leading ^ for the whole name.
-PatternName = Annotated[str, StringConstraints(pattern=r"^\^?[A-Za-z0-9_.\-]{1,300}$")]
+PatternKey = Annotated[str, AfterValidator(check_pattern_key)]
 PATTERNS = ("rank_pattern", "alpha_pattern")
 
 OTHER_FORMS = (
@@ -43,7 +68,6 @@ OTHER_FORMS = (
     "kasa_config",
     "layer_replication",
     "monteclora_config",
-    "target_parameters",
     "use_bdlora",
     "use_qalora",
 )
@@ -53,7 +77,6 @@ NOT_APPLIED = (
     "alora_invocation_tokens",
     "megatron_config",
     "trainable_token_indices",
-    "velora_config",
 )
 """Fields that leave the factors as they are and change how a model uses them."""
 
@@ -70,17 +93,18 @@ class AdapterConfig(BaseModel):
     task_type: str | None = Field(None, max_length=100)
     r: Rank
     lora_alpha: Alpha
-    target_modules: PlainName | Names | None = None
+    target_modules: Pattern | Names | None = None
+    target_parameters: Names | None = None
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
     fan_in_fan_out: bool = False
     bias: Literal["none", "all", "lora_only"] = "none"
     init_lora_weights: bool | Annotated[str, Field(max_length=100)] | None = True
-    rank_pattern: Annotated[dict[PatternName, Rank], Field(max_length=MAX_NAMES)] | None = None
-    alpha_pattern: Annotated[dict[PatternName, Alpha], Field(max_length=MAX_NAMES)] | None = None
-    modules_to_save: Names | None = None
-    exclude_modules: PlainName | Names | None = None
+    rank_pattern: Annotated[dict[PatternKey, Rank], Field(max_length=MAX_NAMES)] | None = None
+    alpha_pattern: Annotated[dict[PatternKey, Alpha], Field(max_length=MAX_NAMES)] | None = None
+    modules_to_save: Annotated[list[PlainName], Field(max_length=MAX_SAVED_NAMES)] | None = None
+    exclude_modules: Pattern | Names | None = None
     layers_to_transform: (
         LayerNumber | Annotated[list[LayerNumber], Field(max_length=MAX_NAMES)] | None
     ) = None
@@ -94,36 +118,69 @@ class AdapterConfig(BaseModel):
 
     def rank_of(self, module: str) -> int:
         """The rank PEFT gives a module: its own from rank_pattern, else `r`."""
-        return _of_module(self.rank_pattern, module, self.r)
+        return self.ranks_of([module])[module]
 
     def scaling_of(self, module: str) -> float:
         """alpha / rank, or alpha / √rank with rsLoRA; both the module's own."""
-        alpha, rank = _of_module(self.alpha_pattern, module, self.lora_alpha), self.rank_of(module)
-        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+        return self.scalings_of([module])[module]
+
+    def ranks_of(self, modules: Iterable[str]) -> dict[str, int]:
+        """`rank_of` each. Raises EngineError for a pattern that takes too long to match."""
+        pattern = self.rank_pattern or {}
+        keys = PatternKeys(list(pattern)).keys_of(modules)
+        return {name: self.r if key is None else pattern[key] for name, key in keys.items()}
+
+    def scalings_of(self, modules: Iterable[str]) -> dict[str, float]:
+        """`scaling_of` each. Raises EngineError as `ranks_of` does."""
+        ranks, pattern = self.ranks_of(modules), self.alpha_pattern or {}
+        keys = PatternKeys(list(pattern)).keys_of(ranks)
+        power = 0.5 if self.use_rslora else 1.0
+        return {
+            name: (self.lora_alpha if key is None else pattern[key]) / ranks[name] ** power
+            for name, key in keys.items()
+        }
+
+    def is_saved_whole(self, tensor: str) -> bool:
+        """Whether a tensor is part of a module in modules_to_save.
+
+        PEFT's rule: a module whose name ends with an entry, so `norm` takes `input_layernorm` too.
+        """
+        pieces = tensor.split(".")
+        endings = tuple(self.modules_to_save or ())
+        return any(".".join(pieces[:end]).endswith(endings) for end in range(1, len(pieces)))
 
     def switched_on(self, names: tuple[str, ...]) -> list[str]:
         """Those of the fields named that the file sets and this class does not declare."""
         return [name for name in names if (self.model_extra or {}).get(name)]
 
-    def to_peft(self):
-        """PEFT's LoraConfig for inference, made from the checked fields and nothing else."""
+    def to_peft(self, modules: Sequence[str], parameters: Sequence[str] = ()):
+        """PEFT's LoraConfig for inference, made from the checked fields and nothing else.
+
+        modules: those that the weights hold factors of, which stand for a pattern of targets or of
+        exclusions. parameters: the full names of the adapted parameters (fused experts).
+        """
         import_peft()
         from peft import LoraConfig
 
-        apart = {"peft_type", "task_type", "base_model_name_or_path", "init_lora_weights"}
+        apart = {"peft_type", "task_type", "base_model_name_or_path", "init_lora_weights", "bias"}
         fields = self.model_dump(include=set(type(self).model_fields) - apart)
-        fields |= {name: fields[name] or {} for name in PATTERNS}
+        by_name = isinstance(self.target_modules, list) and not isinstance(
+            self.exclude_modules, str
+        )
+        if not by_name:
+            fields |= dict.fromkeys(("exclude_modules", "layers_to_transform", "layers_pattern"))
+            fields["target_modules"] = list(modules)
+        for name in PATTERNS:
+            fields[name] = _for_peft(getattr(self, name) or {}, [*modules, *parameters])
         return LoraConfig(**fields, lora_dropout=0.0, task_type="CAUSAL_LM", inference_mode=True)
 
 
-def _of_module(pattern: dict[str, Number] | None, module: str, otherwise: Number) -> Number:
-    """PEFT's rule (`get_pattern_key`) for plain names: the first key that is the module's name
-    or its dotted end; a leading ^ asks for the whole name."""
-    for key, value in (pattern or {}).items():
-        plain = key.removeprefix("^")
-        if module == plain or (key == plain and module.endswith("." + plain)):
-            return value
-    return otherwise
+def _for_peft(pattern: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+    """The pattern with keys that PEFT can run safely, and each module's value unchanged."""
+    of_key: dict[str | None, list[str]] = {}
+    for module, key in PatternKeys(list(pattern)).keys_of(modules).items():
+        of_key.setdefault(key, []).append(module)
+    return {as_peft_key(key, of_key[key]): pattern[key] for key in pattern if key in of_key}
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
@@ -135,19 +192,19 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise NotFound(
-            f"{folder} is not an adapter folder: it has no {CONFIG_FILE}.",
-            f"Give the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}.",
-        )
+        raise folder_without(CONFIG_FILE, folder)
     document = _read_json_object(path)
+    refuse_other_tool(path, document)
     try:
         config = AdapterConfig.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(str(path), _problems(error), REMEDY) from None
+        other = document.get("peft_type") not in (None, "LORA")
+        remedy = method_remedy(document["peft_type"]) if other else REMEDY
+        raise InvalidInput(str(path), _problems(error), remedy) from None
     if forms := config.switched_on(OTHER_FORMS):
         raise EngineError(
             f"{path} uses {', '.join(forms)}: its factors are not one product B A for each module.",
-            REMEDY,
+            MERGE,
         )
     return config
 
@@ -160,20 +217,17 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
     """
     path, config = folder / CONFIG_FILE, read_adapter_config(folder)
     if used := config.switched_on(NOT_APPLIED):
-        raise EngineError(f"{path} uses {', '.join(used)}, which Rankscope cannot apply.", REMEDY)
+        acts = "alora_invocation_tokens" in used
+        raise EngineError(
+            f"{path} uses {', '.join(used)}, which Rankscope cannot apply.",
+            "Answer with PEFT's own generate; Spectrum shows its factors here." if acts else MERGE,
+        )
     if config.initialization.startswith(BASE_CHANGING_INITS):
         raise EngineError(
             f"{path} was initialized with {config.initialization!r}, which changes the base "
             "weights, so it does not belong to the unchanged base.",
             "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
         )
-    problems = []
-    if config.bias != "none":
-        problems.append(FieldProblem("bias", f"only 'none' can be applied, got {config.bias!r}"))
-    if config.target_modules is None:
-        problems.append(FieldProblem("target_modules", "the modules must be named"))
-    if problems:
-        raise InvalidInput(str(path), problems, REMEDY)
     return config
 
 
@@ -209,12 +263,16 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 
 def _problems(error: ValidationError) -> list[FieldProblem]:
-    """One problem a field, and one a key of a pattern."""
-    problems: dict[str, FieldProblem] = {}
+    """One problem a field, and one a key of a pattern: the one found deepest in the value."""
+    found: dict[str, tuple[int, FieldProblem]] = {}
     for item in error.errors():
         where = [str(part) for part in item["loc"]]
         path = ".".join(where[: 2 if where[0] in PATTERNS else 1])
         received = repr(item["input"])
         received = received if len(received) <= 80 else received[:77] + "..."
-        problems.setdefault(path, FieldProblem(path, f"{item['msg']}, got {received}"))
-    return list(problems.values())
+        message = f"{item['msg'].removeprefix('Value error, ')}, got {received}"
+        if path == "peft_type":
+            message += method_words(item["input"])
+        if path not in found or len(where) > found[path][0]:
+            found[path] = len(where), FieldProblem(path, message)
+    return [problem for _, problem in found.values()]

@@ -6,8 +6,11 @@ starts that Rankscope computes itself (pissa, olora, eva, loftq) begin as PEFT's
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_engine.adapters.config import CONFIG_FILE, PATTERNS
 from lora_engine.library_imports import import_peft
 from lora_engine.spec import MethodSpec, Task
 
@@ -36,6 +39,18 @@ def lora_config(method: MethodSpec, task: Task | None = "causal_lm") -> LoraConf
         exclude_modules=None if task in (None, "causal_lm") else list(HEADS),
         **lora_arguments(method),
     )
+
+
+def keep_pattern_order(folder: Path, config: LoraConfig) -> None:
+    """Put the keys of both patterns back in their order in the adapter saved in `folder`.
+
+    PEFT sorts them when it saves and takes the first that matches when it loads, so a sorted
+    pattern can give a module another rank or scaling than it was trained with.
+    """
+    path = folder / CONFIG_FILE
+    document = json.loads(path.read_text("utf-8"))
+    document |= {name: dict(getattr(config, name) or {}) for name in PATTERNS}
+    path.write_text(json.dumps(document, indent=2), "utf-8")
 
 
 def lora_arguments(method: MethodSpec) -> dict[str, Any]:

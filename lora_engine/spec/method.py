@@ -139,14 +139,17 @@ class MethodSpec(Section):
         return value
 
     def consistent_alpha_pattern(self) -> dict[str, float]:
-        """`alpha_pattern` completed so that every module keeps one scaling.
+        """`alpha_pattern` completed so that every module that it does not name keeps one scaling.
 
         PEFT scales a module by its alpha over its own rank (over √rank with rsLoRA), so a rank
-        pattern alone would change the scaling of the modules it names.
+        pattern alone would change the scaling of the modules it names. It takes the first key that
+        is the module's name or ends it: the person's keys stand first, and one that ends a key of
+        the rank pattern decides for all its modules.
         """
         power = 0.5 if self.use_rslora else 1.0
         kept = {
             name: self.alpha * (rank / self.rank) ** power
             for name, rank in self.rank_pattern.items()
+            if not any(f".{name}".endswith(f".{key}") for key in self.alpha_pattern)
         }
-        return {**kept, **self.alpha_pattern}
+        return {**self.alpha_pattern, **kept}

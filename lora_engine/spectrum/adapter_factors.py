@@ -10,7 +10,8 @@ This module knows nothing of the base model; `base_delta.py` brings the two toge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,26 +23,16 @@ from lora_engine.adapters.config import (
     AdapterConfig,
     read_adapter_config,
 )
+from lora_engine.adapters.other_forms import folder_without
+from lora_engine.adapters.weights_keys import AdapterKeys, Part, check_shapes, read_keys
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum.low_rank_factors import Factors
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights import limits
-from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile, read_tensor, scan
 
-PREFIX = "base_model.model."
-Part = Literal["A", "B", "bias", "magnitude", "embedding_A", "embedding_B"]
-_SUFFIXES: tuple[tuple[str, Part], ...] = (
-    (".lora_A.weight", "A"),
-    (".lora_B.weight", "B"),
-    (".lora_B.bias", "bias"),
-    (".lora_embedding_A", "embedding_A"),
-    (".lora_embedding_B", "embedding_B"),
-    (".lora_magnitude_vector", "magnitude"),
-    (".lora_magnitude_vector.weight", "magnitude"),
-)
-# PEFT saves these whole beside an adapter that targets or resizes them.
-_EMBEDDING_NAMES = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_in", "embed_out")
+MAX_MODULES = 100_000
+"""Modules of one adapter, each expert of a fused weight counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +41,11 @@ class AdapterModule:
 
     lora_A (rank, in_features), lora_B (out_features, rank), float32. magnitude (out_features,)
     for DoRA, else None. bias (out_features,) of lora_B, else None. A convolution's kernel is
-    folded into in_features.
+    folded into in_features. An expert is one slice of a weight that all experts share.
     """
 
     name: str
-    kind: Literal["linear", "embedding", "convolution"]
+    kind: Literal["linear", "embedding", "convolution", "expert"]
     lora_A: np.ndarray
     lora_B: np.ndarray
     rank: int
@@ -104,21 +95,36 @@ def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
     config = read_adapter_config(folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise NotFound(
-            f"{folder.name} holds no {WEIGHTS_FILE}.",
-            "Save the adapter with safe_serialization=True; adapter_model.bin is not opened.",
-        )
+        raise folder_without(WEIGHTS_FILE, folder)
     file = scan(weights)
     _check_total(file)
-    parts, whole = _sort_keys(file, config)
-    if not parts:
-        raise EngineError(f"{WEIGHTS_FILE} holds no LoRA factors.", "Check that it is the adapter.")
-    modules = []
-    for number, (name, keys) in enumerate(parts.items()):
-        monitor.step(number / len(parts), f"reading {name}")
-        modules.append(_read_module(file, name, keys, config))
-    notes = (*_start_notes(config), *_missing_targets(config, modules, whole), *_whole_note(whole))
+    keys = read_keys(file, config)
+    names = [keys.named(module) for module in keys.factors]
+    ranks, scalings = config.ranks_of(names), config.scalings_of(names)
+    modules: list[AdapterModule] = []
+    for number, (name, parts) in enumerate(keys.factors.items()):
+        monitor.step(number / len(keys.factors), f"reading {name}")
+        named = keys.named(name)
+        shape = _Scale(ranks[named], scalings[named], config, keys.parameters.get(name))
+        modules += _read_module(file, name, parts, shape)
+        if len(modules) > MAX_MODULES:
+            raise EngineError(
+                f"{folder.name} adapts more than {MAX_MODULES:,} experts.",
+                "Compare it in parts, with fewer layers.",
+            )
+    whole = (*keys.whole, *keys.embeddings, *keys.biases)
+    notes = (*_start_notes(config), *_missing_targets(config, keys), *_whole_note(whole))
     return Adapter(folder, config, tuple(modules), whole, notes)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What the configuration says of one module. parameter: of the module, where it has one."""
+
+    rank: int
+    scaling: float
+    config: AdapterConfig
+    parameter: str | None
 
 
 def _check_total(file: SafetensorsFile) -> None:
@@ -130,106 +136,50 @@ def _check_total(file: SafetensorsFile) -> None:
         )
 
 
-def _sort_keys(
-    file: SafetensorsFile, config: AdapterConfig
-) -> tuple[dict[str, dict[Part, str]], tuple[str, ...]]:
-    """Module name to its parts' keys, and the names of tensors saved whole."""
-    parts: dict[str, dict[Part, str]] = {}
-    whole = []
-    for key in file.tensors:
-        name, part = _split_key(key)
-        if part is None:
-            if not _is_whole(name, config):
-                raise EngineError(
-                    f"{file.path.name} holds {key[:200]!r}, which belongs to no LoRA module.",
-                    "Save the adapter again with PEFT's save_pretrained.",
-                )
-            whole.append(name)
-        elif part in parts.setdefault(name, {}):
-            raise EngineError(f"{name} has its {part} twice.", "Save the adapter again.")
-        else:
-            parts[name][part] = key
-    return parts, tuple(whole)
-
-
-def _split_key(key: str) -> tuple[str, Part | None]:
-    plain = key.removeprefix(PREFIX)
-    for suffix, part in _SUFFIXES:
-        if plain.endswith(suffix):
-            return plain.removesuffix(suffix), part
-    return plain, None
-
-
-def _is_whole(name: str, config: AdapterConfig) -> bool:
-    """Whether PEFT saves this tensor whole: modules_to_save, embeddings, trained biases."""
-    if ".lora_" in name:
-        return False
-    pieces = name.split(".")
-    saved = {target.split(".")[-1] for target in config.modules_to_save or []}
-    if saved.intersection(pieces) or set(_EMBEDDING_NAMES).intersection(pieces):
-        return True
-    return config.bias != "none" and pieces[-1] == "bias"
-
-
 def _read_module(
-    file: SafetensorsFile, name: str, keys: dict[Part, str], config: AdapterConfig
-) -> AdapterModule:
-    """Read and check one module's tensors."""
-    embedding = "embedding_A" in keys or "embedding_B" in keys
-    needed: set[Part] = {"embedding_A", "embedding_B"} if embedding else {"A", "B"}
-    if config.use_dora:
-        needed.add("magnitude")
-    if config.lora_bias and not embedding:
-        needed.add("bias")
-    if set(keys) != needed:
-        missing, extra = sorted(needed - set(keys)), sorted(set(keys) - needed)
-        wrong = [*(f"lacks {part}" for part in missing), *(f"has {part}" for part in extra)]
-        raise EngineError(
-            f"The module {name} is not complete: it {' and '.join(wrong)}.",
-            "Get the whole adapter: half of one would load with a warning and be wrong.",
-        )
-    lora_A = read_tensor(file, keys["embedding_A" if embedding else "A"])
-    lora_B = read_tensor(file, keys["embedding_B" if embedding else "B"])
+    file: SafetensorsFile, name: str, keys: Mapping[Part, str], scale: _Scale
+) -> Iterator[AdapterModule]:
+    """Read and check one module's tensors; each expert of a fused weight is a module."""
+    embedding = "embedding_A" in keys
+    key_a, key_b = (keys[f"embedding_{part}" if embedding else part] for part in ("A", "B"))  # type: ignore[index]
+    experts = check_shapes(
+        name, file.tensors[key_a], file.tensors[key_b], scale.rank, scale.parameter is not None
+    )
+    lora_A, lora_B = read_tensor(file, key_a), read_tensor(file, key_b)
     convolution = lora_A.ndim > 2
-    lora_A, lora_B = _as_matrices(name, lora_A, lora_B)
-    rank = _check_rank(name, lora_A, lora_B, config)
-    return AdapterModule(
-        name=name,
+    lora_A, lora_B = (factor.reshape(factor.shape[0], -1) for factor in (lora_A, lora_B))
+    module = AdapterModule(
+        name=scale.parameter or name,
         kind="embedding" if embedding else "convolution" if convolution else "linear",
         lora_A=lora_A,
         lora_B=lora_B,
-        rank=rank,
-        scaling=config.scaling_of(name),
-        transposed=embedding or (config.fan_in_fan_out and not convolution),
+        rank=scale.rank,
+        scaling=scale.scaling,
+        transposed=embedding or (scale.config.fan_in_fan_out and not convolution),
         magnitude=_vector(file, keys, "magnitude", lora_B.shape[0]),
         bias=_vector(file, keys, "bias", lora_B.shape[0]),
     )
+    return _experts_of(module, experts) if experts > 1 else iter((module,))
 
 
-def _as_matrices(name: str, lora_A: np.ndarray, lora_B: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Fold a convolution's kernel into in_features; its B must be 1 x 1."""
-    if min(lora_A.ndim, lora_B.ndim) < 2 or (lora_B.ndim > 2 and set(lora_B.shape[2:]) != {1}):
-        raise EngineError(
-            f"{name} has factors of {describe_shape(lora_A.shape)} and "
-            f"{describe_shape(lora_B.shape)}; needed are (rank, in) and (out, rank).",
-            "Save the adapter again; shards of a distributed run must be gathered first.",
+def _experts_of(module: AdapterModule, experts: int) -> Iterator[AdapterModule]:
+    """The experts of PEFT's ParamWrapper: the rows of A expert by expert, the columns of B rank
+    by rank, as its `get_delta_weight` takes them."""
+    holder, _, parameter = module.name.rpartition(".")
+    all_a = module.lora_A.reshape(experts, module.rank, -1)
+    all_b = module.lora_B.reshape(-1, module.rank, experts)
+    for expert in range(experts):
+        yield replace(
+            module,
+            name=f"{holder}.{expert}.{parameter}",
+            kind="expert",
+            lora_A=all_a[expert],
+            lora_B=np.ascontiguousarray(all_b[:, :, expert]),
         )
-    return lora_A.reshape(lora_A.shape[0], -1), lora_B.reshape(lora_B.shape[0], -1)
-
-
-def _check_rank(name: str, lora_A: np.ndarray, lora_B: np.ndarray, config: AdapterConfig) -> int:
-    expected = config.rank_of(name)
-    if lora_A.size == 0 or lora_B.size == 0 or {lora_A.shape[0], lora_B.shape[1]} != {expected}:
-        raise EngineError(
-            f"{name}: the config says rank {expected}, the factors are "
-            f"{describe_shape(lora_A.shape)} and {describe_shape(lora_B.shape)}.",
-            "Check that config and weights belong together (rank_pattern included).",
-        )
-    return expected
 
 
 def _vector(
-    file: SafetensorsFile, keys: dict[Part, str], part: Part, length: int
+    file: SafetensorsFile, keys: Mapping[Part, str], part: Part, length: int
 ) -> np.ndarray | None:
     if part not in keys:
         return None
@@ -260,21 +210,21 @@ def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _missing_targets(
-    config: AdapterConfig, modules: list[AdapterModule], whole: tuple[str, ...]
-) -> tuple[str, ...]:
+def _missing_targets(config: AdapterConfig, keys: AdapterKeys) -> tuple[str, ...]:
     """Note targets for which the file has nothing; PEFT allows names that match none."""
     if not isinstance(config.target_modules, list):
         return ()
-    names = [module.name for module in modules] + list(whole)
-    missing = [
-        target
-        for target in config.target_modules
-        if not any(name == target or name.endswith("." + target) for name in names)
-    ]
+    names = {*keys.factors, *keys.whole, *(name.rpartition(".")[0] for name in keys.whole)}
+    endings = {
+        ".".join(pieces[start:])
+        for pieces in (name.split(".") for name in names)
+        for start in range(len(pieces))
+    }
+    missing = [target for target in config.target_modules if target not in endings]
     if not missing:
         return ()
-    return (f"The config targets {', '.join(missing)}, of which the file holds nothing.",)
+    shown = ", ".join(missing[:10])
+    return (f"The config targets {shown}, of which the file holds nothing.",)
 
 
 def _whole_note(whole: tuple[str, ...]) -> tuple[str, ...]:

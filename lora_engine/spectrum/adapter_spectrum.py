@@ -55,8 +55,11 @@ class ModuleSpectrum:
 
     @property
     def part(self) -> str:
-        """Which part of its layer this is: the last piece of the name, as in `q_proj`."""
-        return self.name.rpartition(".")[2]
+        """Which part of its layer this is: the last piece of the name, as in `q_proj`; with the
+        number of its expert, as in `3.down_proj`, where the layer has several."""
+        pieces = self.name.split(".")
+        numbered = [place for place, piece in enumerate(pieces[:-1]) if piece.isdecimal()]
+        return ".".join(pieces[numbered[1] :]) if len(numbered) > 1 else pieces[-1]
 
     @property
     def frobenius_norm(self) -> float:

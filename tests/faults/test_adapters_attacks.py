@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_engine.adapters import name_patterns
 from lora_engine.adapters.check import check_adapter
 from lora_engine.adapters.config import read_applicable_config
 from lora_engine.base_models import fingerprint
@@ -49,8 +50,11 @@ def change_weights(adapter, change):
         ({"exclude_modules": "(a+)+$"}, "exclude_modules: "),
         ({"layers_pattern": "(a+)+$"}, "layers_pattern: "),
         ({"layers_to_transform": [10**12]}, "layers_to_transform: "),
-        ({"bias": "all"}, "bias: "),
-        ({"bias": "lora_only", "target_modules": None}, "2 problems"),
+        ({"bias": "everything"}, "bias: "),
+        ({"bias": "some", "target_modules": "(a+)+$"}, "2 problems"),
+        ({"alpha_pattern": {"(?:a{1,3}b)*": 8}}, "alpha_pattern.(?:a{1,3}b)*: "),
+        ({"alpha_pattern": {"(q_proj": 8}}, "alpha_pattern.(q_proj: "),
+        ({"modules_to_save": [".*"]}, "modules_to_save: "),
     ],
 )
 def test_a_configuration_out_of_bounds_names_the_field(adapter, fields, found):
@@ -66,7 +70,6 @@ def test_a_configuration_out_of_bounds_names_the_field(adapter, fields, found):
         ({"peft_type": "IA3"}, "'IA3'"),
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
-        ({"target_parameters": ["experts"]}, "target_parameters"),
         ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
     ],
 )
@@ -93,6 +96,23 @@ def test_a_missing_factor_is_named(adapter, base):
     )
     with pytest.raises(EngineError, match=r"half-written.*layers\.1.*lora_B"):
         check_adapter(adapter, base)
+
+
+def test_parameters_of_which_the_file_holds_nothing_are_named(adapter, base):
+    change_config(adapter, target_parameters=["experts"])
+    with pytest.raises(EngineError, match="target_parameters"):
+        check_adapter(adapter, base)
+
+
+def test_matching_a_pattern_ends_in_time(adapter, monkeypatch):
+    monkeypatch.setattr(name_patterns, "MATCH_S", 0.1)
+    endless = "(a|a)*b|" + ".*" * 40 + "x"
+    change_config(adapter, alpha_pattern={endless: 8})
+    with pytest.raises(EngineError, match="takes longer") as caught:
+        read_applicable_config(adapter).scalings_of(
+            "a." * 100 + str(number) for number in range(9_000)
+        )
+    assert endless[:50] in caught.value.problem
 
 
 def test_a_file_cut_short_is_noticed(adapter, base):

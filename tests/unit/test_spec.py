@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_engine.errors import InvalidInput, NotFound
-from lora_engine.spec import MAX_SPEC_BYTES, RunSpec, parse_spec, read_spec, spec_from
+from lora_engine.spec import MAX_SPEC_BYTES, MethodSpec, RunSpec, parse_spec, read_spec, spec_from
 
 CONTRACT = """
 {"name": "pirate r8", "base_model": "starter",
@@ -95,6 +95,24 @@ def test_an_alpha_pattern_given_by_hand_wins():
         {"method": {"rank_pattern": {"q_proj": 32}, "alpha_pattern": {"q_proj": 5}}}
     ).method
     assert method.consistent_alpha_pattern() == {"q_proj": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("rank_pattern", "alpha_pattern", "completed"),
+    [
+        (
+            {"q_proj": 6},
+            {"layers.0.self_attn.q_proj": 3.0},
+            [("layers.0.self_attn.q_proj", 3.0), ("q_proj", 12.0)],
+        ),
+        ({"q_proj": 6}, {"self_attn.q_proj": 3.0}, [("self_attn.q_proj", 3.0), ("q_proj", 12.0)]),
+        ({"layers.0.self_attn.q_proj": 2}, {"q_proj": 16.0}, [("q_proj", 16.0)]),
+        ({"eq_proj": 2}, {"q_proj": 16.0}, [("q_proj", 16.0), ("eq_proj", 4.0)]),
+    ],
+)
+def test_an_alpha_pattern_given_by_hand_stands_first(rank_pattern, alpha_pattern, completed):
+    method = MethodSpec(rank=4, alpha=8, rank_pattern=rank_pattern, alpha_pattern=alpha_pattern)
+    assert list(method.consistent_alpha_pattern().items()) == completed
 
 
 def test_every_field_has_a_label_and_a_help_text():

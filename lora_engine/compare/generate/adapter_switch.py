@@ -1,23 +1,26 @@
 """Several PEFT adapters injected into one base model, each applied to its own rows of a batch.
 
 Plain LoRA on linear layers is computed by `MixedLoraLayer`, any number of adapters in one batch.
-DoRA, embeddings and modules trained whole go through PEFT's forward, alone in a pass of their own:
-PEFT refuses them in mixed batches. Nothing here is thread-safe: the owner holds a lock.
+DoRA, embeddings, fused experts and modules trained whole go through PEFT's forward, alone in a pass
+of their own: PEFT refuses them in mixed batches. Trained biases of the base stand in their places
+during that pass only. Nothing here is thread-safe: the owner holds a lock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lora_engine.adapters.config import AdapterConfig
+from lora_engine.adapters.check import AdapterCheck
+from lora_engine.adapters.config import WEIGHTS_FILE
+from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows, MixedLoraLayer
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_peft
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraModel, PeftModel
     from torch import nn
     from transformers import PreTrainedModel
@@ -31,38 +34,45 @@ class AdapterSwitch:
         self._peft: PeftModel | None = None  # made with the first adapter
         self._layers: list[MixedLoraLayer] = []
         self._own_pass: set[str] = set()
+        self._biases: dict[str, dict[str, torch.Tensor]] = {}  # by adapter, then by parameter
 
-    def add(self, name: str, folder: Path, config: AdapterConfig) -> None:
+    def add(self, name: str, check: AdapterCheck) -> None:
         """Inject a checked adapter. The base model's weights stay as they are, and shared.
 
         Raises EngineError where the adapter does not fit the model; nothing of it stays behind.
         """
+        tensors = _read_tensors(check, str(next(self.model.parameters()).device))
+        self._biases[name] = self._biases_for(check, tensors)
         try:
-            result = self._inject(name, folder, config)
+            left_out = self._inject(name, check, tensors)
         except (ValueError, RuntimeError, KeyError) as error:
             self._discard(name)
             raise EngineError(
-                f"The adapter in {folder} does not fit the base model: {str(error)[:300]}",
+                f"The adapter in {check.path} does not fit the base model: {str(error)[:300]}",
                 "Choose the base model that this adapter was trained on.",
             ) from error
-        left_out = [*result.missing_keys, *result.unexpected_keys]
         if left_out:
             self._discard(name)
             raise EngineError(
-                f"The adapter in {folder} is not whole on this base model: {len(left_out)} "
+                f"The adapter in {check.path} is not whole on this base model: {len(left_out)} "
                 f"weights have no counterpart, such as {left_out[0]}.",
                 "Copy the adapter again from where it was saved, or train it again.",
             )
         self._injected().eval()
         self._tuner().disable_adapter_layers()
         self._wrap_new_layers()
-        if config.modules_to_save or any(layer.is_special(name) for layer in self._layers):
+        keys = check.keys
+        special = any(layer.is_special(name) for layer in self._layers)
+        # A router gives an expert rows that no longer stand in the batch's order.
+        routed = any(".experts." in module for module in check.modules)
+        if special or routed or keys.whole or keys.parameters or self._biases[name]:
             self._own_pass.add(name)
 
     def remove(self, name: str) -> None:
         """Take an adapter out again; its memory is free afterwards."""
         self._injected().delete_adapter(name)
         self._own_pass.discard(name)
+        self._biases.pop(name, None)
         for layer in self._layers:
             layer.forget(name)
 
@@ -109,20 +119,58 @@ class AdapterSwitch:
     def _tuner(self) -> LoraModel:
         return cast("LoraModel", self._injected().base_model)
 
-    def _inject(self, name: str, folder: Path, config: AdapterConfig):
-        """Inject and load; PEFT's report of the keys that found no place."""
+    def _inject(
+        self, name: str, check: AdapterCheck, tensors: dict[str, torch.Tensor]
+    ) -> list[str]:
+        """Inject and load. Returns the keys of this adapter that found no counterpart."""
         import_peft()
-        from peft import PeftModel
+        from peft import PeftModel, set_peft_model_state_dict
 
-        peft_config = config.to_peft()
+        keys = check.keys
+        modules = [module for module in keys.factors if module not in keys.parameters]
+        peft_config = check.config.to_peft(modules, list(keys.parameters.values()))
         if self._peft is None:
             self._peft = PeftModel(self.model, peft_config, name, low_cpu_mem_usage=True)
         else:
             self._peft.add_adapter(name, peft_config, low_cpu_mem_usage=True)
-        device = str(next(self.model.parameters()).device)
-        return self._peft.load_adapter(folder, name, torch_device=device, low_cpu_mem_usage=True)
+        apart = {*keys.biases.values(), *keys.embeddings.values()}
+        state = {
+            PREFIX + key.removeprefix(PREFIX): tensor
+            for key, tensor in tensors.items()
+            if key not in apart
+        }
+        result = set_peft_model_state_dict(self._peft, state, name, low_cpu_mem_usage=True)
+        missing = [key for key in result.missing_keys if f".{name}." in f"{key}."]
+        return [*missing, *result.unexpected_keys]
+
+    def _biases_for(
+        self, check: AdapterCheck, tensors: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The adapter's biases by the base's parameters, in their type.
+
+        Raises EngineError for one that this base does not have.
+        """
+        own = self._base_parameters() if check.keys.biases else {}
+        missing = [name for name in check.keys.biases if name not in own]
+        if missing:
+            raise EngineError(
+                f"The adapter in {check.path} trained {missing[0]}, which this base model does not "
+                "have.",
+                "Choose the base model that this adapter was trained on.",
+            )
+        return {name: tensors[key].to(own[name].dtype) for name, key in check.keys.biases.items()}
+
+    def _base_parameters(self) -> dict[str, nn.Parameter]:
+        """The base's parameters by their names before anything was injected."""
+        found = {}
+        for name, parameter in self.model.named_parameters():
+            if ".lora_" not in name and ".modules_to_save." not in name:
+                plain = name.replace(".base_layer.", ".").replace(".original_module.", ".")
+                found[plain] = parameter
+        return found
 
     def _discard(self, name: str) -> None:
+        self._biases.pop(name, None)
         if self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
             self._tuner().disable_adapter_layers()
@@ -133,18 +181,30 @@ class AdapterSwitch:
         self._tuner().enable_adapter_layers()
         for layer in self._layers:
             layer.left_to_peft = True
+        replaced = self._put_in(self._biases[adapter])
         try:
             yield
         finally:
+            self._put_in(replaced)
             self._tuner().disable_adapter_layers()
             for layer in self._layers:
                 layer.left_to_peft = False
 
+    def _put_in(self, biases: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Give the base these biases. Returns those that stood there."""
+        own = self._base_parameters() if biases else {}
+        before = {name: own[name].data for name in biases}
+        for name, tensor in biases.items():
+            own[name].data = tensor
+        return before
+
     def _wrap_new_layers(self) -> None:
-        from peft.tuners.lora import LoraLayer
+        from peft.tuners.lora import LoraLayer, ParamWrapper
 
         known = {id(layer.module) for layer in self._layers}
         for name, module in self.model.named_modules():
+            if isinstance(module, ParamWrapper):
+                continue  # its adapters have a pass of their own
             if isinstance(module, LoraLayer) and id(module) not in known:
                 self._layers.append(MixedLoraLayer(module, layer_number(name)))
 
@@ -161,6 +221,13 @@ class AdapterSwitch:
                 elif isinstance(child, AuxiliaryTrainingWrapper):
                     found.append((parent, name, child.original_module, child))
         return found
+
+
+def _read_tensors(check: AdapterCheck, device: str) -> dict[str, torch.Tensor]:
+    """The adapter's tensors, by their keys in the file."""
+    from safetensors.torch import load_file
+
+    return load_file(check.path / WEIGHTS_FILE, device=device)
 
 
 def layer_number(module_name: str) -> int | None:

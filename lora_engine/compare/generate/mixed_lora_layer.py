@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
+from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ class MixedLoraLayer:
         self._peft_forward = module.forward
         self._factors: dict[tuple[str, float], tuple[torch.Tensor, torch.Tensor]] = {}
         self._active: tuple[tuple[int, int, torch.Tensor, torch.Tensor], ...] = ()
+        self._rows = 0  # of the batch
         module.forward = self.forward
 
     def is_special(self, adapter: str) -> bool:
@@ -63,7 +65,11 @@ class MixedLoraLayer:
         )
 
     def activate(self, rows: Sequence[AdapterRows]) -> None:
-        """Apply these variants to their rows from now on; none: the base alone."""
+        """Apply these variants to their rows from now on; none: the base alone.
+
+        rows: every row of the batch in order, those of the base included.
+        """
+        self._rows = rows[-1].stop if rows else 0
         active = []
         for part in rows:
             factors = self._factors_of(part.variant)
@@ -76,11 +82,16 @@ class MixedLoraLayer:
         self._factors = {key: made for key, made in self._factors.items() if key[0] != adapter}
 
     def forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-        """x (rows, positions, in_features) to (rows, positions, out_features)."""
+        """x (rows, positions, in_features) to (rows, positions, out_features).
+
+        Blocks with shared experts flatten x to (rows · positions, in_features); so is the result.
+        """
         if self.left_to_peft:
             return self._peft_forward(x, *args, **kwargs)
         result = self._base_forward(x, *args, **kwargs)
-        for start, stop, factor_a, factor_b in self._active:
+        each = self._positions(x) if self._active and x.ndim == 2 else 1
+        for first, last, factor_a, factor_b in self._active:
+            start, stop = first * each, last * each
             rows = x[start:stop].flatten(0, -2)  # (rows · positions, in_features)
             # A view: what is added to it is added to the result, without a copy of the batch.
             part = result[start:stop].view(-1, result.shape[-1])  # (rows · positions, out_features)
@@ -89,6 +100,17 @@ class MixedLoraLayer:
             else:
                 part += (rows.to(factor_a.dtype) @ factor_a @ factor_b).to(part.dtype)
         return result
+
+    def _positions(self, x: torch.Tensor) -> int:
+        """How many of the flattened rows of x belong to one row of the batch."""
+        positions, over = divmod(x.shape[0], self._rows)
+        if over or not positions:
+            raise EngineError(
+                f"A layer of this model is given {x.shape[0]} positions of {self._rows} rows, so "
+                "it cannot be told which belong to which adapter.",
+                "Compare one adapter at a time.",
+            )
+        return positions
 
     def _factors_of(self, variant: AdapterVariant) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Aᵀ (in_features, rank) and strength · scaling · Bᵀ (rank, out_features).

@@ -176,7 +176,7 @@ class SharedBase:
             if key not in self._checks:
                 self._make_room()
                 with self._lock:
-                    self.switch.add(key, folder, check.config)
+                    self.switch.add(key, check)
                 self._checks[key] = check
             self._key_of_state[state] = key
         self._checks[key] = self._checks.pop(key)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.adapters.lora_config import lora_config
+from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec, Task
@@ -85,6 +85,7 @@ class AdaptedModel:
             else:
                 # The base's own embeddings never belong into an adapter file.
                 self.model.save_pretrained(str(staging), save_embedding_layers=False)
+                keep_pattern_order(staging, _config_of(self.model))
             (staging / "README.md").unlink(missing_ok=True)
             if self.chat_template:
                 (staging / CHAT_TEMPLATE).write_text(self.chat_template, "utf-8")
@@ -162,7 +163,7 @@ def _save_against_original(model: PeftModel, initial: Mapping[str, Factors], fol
     The trained model computes with (W − s·B₀A₀) + s·B A = W + s·[B, −B₀]·[A; A₀].
     """
     import torch
-    from peft import LoraConfig, get_peft_model_state_dict
+    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -176,9 +177,17 @@ def _save_against_original(model: PeftModel, initial: Mapping[str, Factors], fol
             tensors[key] = torch.cat([tensor, torch.zeros_like(tensor)], side)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    doubled = _with_doubled_ranks(_config_of(model))
+    doubled.save_pretrained(str(folder))
+    keep_pattern_order(folder, doubled)
+
+
+def _config_of(model: PeftModel) -> LoraConfig:
+    from peft import LoraConfig
+
     config = model.peft_config[ADAPTER]
     assert isinstance(config, LoraConfig)
-    _with_doubled_ranks(config).save_pretrained(str(folder))
+    return config
 
 
 def _with_doubled_ranks(config: LoraConfig) -> LoraConfig:

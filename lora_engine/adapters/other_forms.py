@@ -1,0 +1,201 @@
+"""What an adapter is that this program does not read: whose form it has, and what helps.
+
+Recognizes other makers' folders, configurations and keys by their names, and other methods of
+PEFT by their type. Reads nothing: names and documents come as arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lora_engine.errors import EngineError, NotFound
+
+PROMPT_METHODS = (
+    "PREFIX_TUNING",
+    "PROMPT_TUNING",
+    "P_TUNING",
+    "MULTITASK_PROMPT_TUNING",
+    "ADAPTION_PROMPT",
+    "CPT",
+    "CARTRIDGE",
+)
+METHODS = {
+    "ADALORA": "AdaLoRA, three factors a weight",
+    "BOFT": "BOFT, products of butterfly rotations",
+    "HRA": "HRA, reflections of the weight",
+    "IA3": "(IA)³, which scales activations",
+    "LN_TUNING": "trained layer norms",
+    "LOHA": "LoHa, a Hadamard product of two low-rank products",
+    "LOKR": "LoKr, a Kronecker product",
+    "OFT": "OFT, rotations of the weight",
+    "VERA": "VeRA, random factors shared by all weights",
+    "XLORA": "X-LoRA, a gate over several adapters",
+}
+
+
+class Form(NamedTuple):
+    """Keys of one maker: what they look like, what that is, what helps."""
+
+    keys: re.Pattern[str]
+    what: str
+    remedy: str
+
+
+_UNWRAP = (
+    "Unwrap the model first (accelerator.unwrap_model, model.module, model._orig_mod) and save it "
+    "with PEFT's save_pretrained."
+)
+FORMS = (
+    Form(
+        re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_forward_module|_checkpoint_wrapped_mod"
+                   r"ule)\.|^module\."),
+        "was saved from a wrapped model (torch.compile, DistributedDataParallel, FSDP): the "
+        "wrapper's name is in its keys",
+        _UNWRAP,
+    ),
+    Form(
+        re.compile(r"lora_(down|up|mid)\.weight$|\.alpha$|^lora_(unet|te\d?|transformer)_|dora_scale"),
+        "has kohya's form (lora_down, lora_up and alpha, as sd-scripts and ComfyUI use it)",
+        "Convert it to PEFT's: lora_down is lora_A, lora_up is lora_B, and alpha is lora_alpha in "
+        "adapter_config.json.",
+    ),
+    Form(
+        re.compile(r"\.lora\.(down|up)\.weight$|lora_linear_layer\.|_lora\.(down|up)\.weight$"),
+        "has the older form of diffusers (lora.down and lora.up)",
+        "Convert it to PEFT's with diffusers: convert_state_dict_to_peft.",
+    ),
+    Form(
+        re.compile(r"\.lora_[ab]$"),
+        "has the form of MLX (lora_a and lora_b, stored transposed)",
+        "Convert it to PEFT's: lora_A.weight is lora_a transposed, lora_B.weight is lora_b "
+        "transposed.",
+    ),
+    Form(
+        re.compile(r"\.lora_[ab]\.weight$"),
+        "has torchtune's own form (lora_a and lora_b)",
+        "Save it with torchtune's FullModelHFCheckpointer, which writes PEFT's form too.",
+    ),
+    Form(
+        re.compile(r"\.(linear_in|linear_out)\.weight$|adapter_layer\."),
+        "has the form of NeMo or Megatron (linear_in and linear_out)",
+        "Export it to Hugging Face's form with NeMo first.",
+    ),
+    Form(
+        re.compile(r"\.(hada_w[12]_|lokr_w[12]|lora_E|lora_diag|vera_|ia3_l|oft_|boft_|ranknum)"
+                   r"|prompt_embeddings|^(loha|lokr)_"),
+        "holds factors of another method than LoRA",
+        "Use an adapter of LoRA, or merge this one into its base and compare the two models: "
+        "spectrum --base DIR --tuned DIR.",
+    ),
+)  # fmt: skip
+_NAMED = re.compile(
+    r"\.(?:lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)|modules_to_save)\."
+    r"(?P<name>(?!weight$|bias$)[^.]+)(?:\.|$)"
+)
+_FILES = (
+    ("*.gguf", "is llama.cpp's form of an adapter", "Give the PEFT folder it was converted from."),
+    ("adapters.safetensors", "is MLX's form of an adapter", "Convert it to PEFT's form first."),
+    ("adapters.npz", "is MLX's form of an adapter", "Convert it to PEFT's form first."),
+    (
+        "pytorch_lora_weights.safetensors",
+        "is diffusers' form of an adapter, for an image model",
+        "Rankscope reads the folders that PEFT saves.",
+    ),
+    (
+        "model*.safetensors",
+        "belongs to a whole model, which is no adapter",
+        "Give it as a model: compare --base DIR, or spectrum --base DIR --tuned DIR.",
+    ),
+)
+_PICKLE = "Load it with PEFT and save it again with save_pretrained(..., safe_serialization=True)."
+
+
+def method_words(peft_type: object) -> str:
+    """What another method is, to follow its name; empty where there is nothing to say."""
+    if peft_type in PROMPT_METHODS:
+        return ", which learns prompts and changes no weight: it has no ΔW"
+    words = METHODS.get(str(peft_type))
+    return f" ({words})" if words else ""
+
+
+def method_remedy(peft_type: object) -> str:
+    """What helps with an adapter of another method."""
+    if peft_type in PROMPT_METHODS:
+        return "Use it with PEFT; Rankscope reads adapters of LoRA."
+    return (
+        "Use an adapter of LoRA, or merge this one into its base with PEFT (merge_and_unload) and "
+        "compare the two models: spectrum --base DIR --tuned DIR."
+    )
+
+
+def refuse_other_tool(path: Path, document: Mapping[str, Any]) -> None:
+    """Raise EngineError for the adapter_config.json of another tool than PEFT."""
+    if "peft_type" in document:
+        return
+    if {"lora_parameters", "fine_tune_type"} & set(document):
+        raise EngineError(
+            f"{path} was written by MLX (it has no peft_type), whose adapters have another form.",
+            "Convert it to PEFT's form first: lora_A is lora_a transposed, lora_B is lora_b "
+            "transposed.",
+        )
+    if "architecture" in document or isinstance(document.get("config"), Mapping):
+        raise EngineError(
+            f"{path} was written by AdapterHub's adapters library (it has no peft_type).",
+            "Use an adapter that PEFT saved.",
+        )
+
+
+def folder_without(name: str, folder: Path) -> NotFound:
+    """The error for an adapter's folder without one of its two files, by what it has instead."""
+    has_config = (folder / "adapter_config.json").is_file()
+    if (folder / "adapter_model.bin").is_file() and (has_config or name.endswith(".safetensors")):
+        return NotFound(
+            f"{folder} has no {name}: its weights are in adapter_model.bin, and "
+            "adapter_model.bin is not opened, because a pickle can run code.",
+            _PICKLE,
+        )
+    what = "half-written" if has_config else "not an adapter folder"
+    problem = f"{folder} is {what}: it has no {name}"
+    below = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
+    if below and not has_config:
+        shown = ", ".join(below[:5])
+        return NotFound(f"{problem}, but its folders have: {shown}.", f"Give {folder / below[-1]}.")
+    for pattern, meaning, remedy in _FILES:
+        other = next(iter(sorted(folder.glob(pattern))), None)
+        if other is not None:
+            return NotFound(f"{problem}; {other.name} {meaning}.", remedy)
+    return NotFound(
+        f"{problem}.",
+        "Copy the adapter again from where it was saved: it has adapter_config.json and "
+        "adapter_model.safetensors.",
+    )
+
+
+def is_wrapped(key: str) -> bool:
+    """Whether a key has the name of a wrapper around the model, beside an adapter's parts."""
+    return FORMS[0].keys.search(key) is not None
+
+
+def foreign_key_error(file: str, key: str) -> EngineError:
+    """The error for a key that is no part of a PEFT LoRA adapter, by whose form it has."""
+    shown = repr(key[:200])
+    for form in FORMS:
+        if form.keys.search(key):
+            return EngineError(f"{file} {form.what}: {shown}.", form.remedy)
+    if named := _NAMED.search(key):
+        name = named["name"][:100]
+        return EngineError(
+            f"{file} still has the adapter's name, {name!r}, in its keys: {shown}. A script saved "
+            "the state dict itself, as with DeepSpeed or FSDP.",
+            f"Save the adapter with PEFT's save_pretrained, which takes the name out, or take "
+            f"'.{name}' out of every key.",
+        )
+    return EngineError(
+        f"{file} holds {shown}, which belongs to no LoRA module and would overwrite the base "
+        "model.",
+        "Save the adapter with PEFT's save_pretrained, called on the PeftModel, which leaves the "
+        "base model's weights out.",
+    )

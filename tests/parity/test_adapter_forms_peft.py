@@ -1,0 +1,441 @@
+"""Adapters in about a hundred forms: what Spectrum and Compare make of each, against PEFT itself.
+
+A form is a configuration on an architecture, in a style of keys and a number type. PEFT makes and
+saves it; the update and scaling read from the folder must be PEFT's, and the logits of Compare
+those of `PeftModel.from_pretrained`. Forms that are no PEFT adapter are refused, naming whose they
+are.
+"""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer, ParamWrapper
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    MixtralConfig,
+    Qwen2MoeConfig,
+)
+
+from lora_engine.adapters.check import check_adapter
+from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
+from lora_engine.base_models import BaseModel
+from lora_engine.compare.generate.adapter_settings import AdapterVariant
+from lora_engine.compare.generate.adapter_switch import AdapterSwitch
+from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
+from lora_engine.errors import EngineError
+from lora_engine.spec import MethodSpec
+from lora_engine.spectrum import describe_adapter, read_adapter, similarity
+from tests.compare_models import TINY
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SIZES = {**TINY, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+GPT2 = {
+    "vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+ARCHITECTURES = {
+    "llama": AutoConfig.for_model("llama", **SIZES, attention_bias=True),
+    "tied": AutoConfig.for_model("llama", **SIZES, tie_word_embeddings=True),
+    "qwen2": AutoConfig.for_model("qwen2", **SIZES),
+    "gpt2": AutoConfig.for_model("gpt2", **GPT2),
+    "mixtral": MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2),
+    "qwen2_moe": Qwen2MoeConfig(
+        **SIZES,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=24,
+        shared_expert_intermediate_size=24,
+    ),
+}
+ATTENTION = {"gpt2": ["c_attn", "c_proj"]}  # of the others: q_proj and v_proj
+LAYER = {"gpt2": "h.1.attn.c_attn"}  # of the others: layers.1.self_attn.q_proj
+NORM = {"gpt2": "ln_f"}
+
+FEATURES = {
+    "plain": {},
+    "all-linear": {"target_modules": "all-linear"},
+    "regex": {"target_modules": r".*\.(q_proj|v_proj|c_attn|c_proj)"},
+    "regex, Unsloth's": {
+        "target_modules": r"(?:.*?(?:h|layers).*?(?:attn|self_attn).*?(?:q_proj|v_proj|c_attn).*?)"
+        r"|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn)\.(?:(?:q_proj)))"
+    },
+    "regex, LLaMA-Factory's": {"target_modules": r"^(?!.*(?:visual|lm_head)).*(?:q_proj|c_attn)$"},
+    "excluded": {"exclude_modules": ["layers.0.self_attn.q_proj", "h.0.attn.c_attn"]},
+    "excluded by a regex": {"exclude_modules": r".*\.0\..*"},
+    "one layer": {"layers_to_transform": 1},
+    "some layers": {"layers_to_transform": [0], "layers_pattern": "LAYERS"},
+    "rank pattern": {"rank_pattern": {"LAYER": 2, "v_proj": 3}},
+    "rank pattern, whole name": {"rank_pattern": {"^WHOLE": 2}},
+    "alpha pattern, regex": {"alpha_pattern": {r".*\.1\..*(?:q_proj|c_attn)": 3, "v_proj": 16}},
+    "patterns, regex": {
+        "rank_pattern": {r"(layers|h)\.\d+\.\w+\.(q_proj|c_attn)": 3},
+        "alpha_pattern": {r".*\.v_proj": 5, r"(?:h|layers)\.[01]\..*": 9},
+    },
+    "rslora": {"use_rslora": True, "rank_pattern": {"LAYER": 2}},
+    "dora": {"use_dora": True},
+    "lora_bias": {"lora_bias": True},
+    "all biases": {"bias": "all"},
+    "biases of adapted modules": {"bias": "lora_only"},
+    "norms whole": {"modules_to_save": ["NORM"]},
+    "norms and head whole": {"modules_to_save": ["NORM", "lm_head"]},
+    "head": {"target_modules": ["lm_head", "q_proj", "c_attn"]},
+    "embedding": {"target_modules": ["embed_tokens", "wte", "q_proj", "c_attn"]},
+    "orthogonal": {"init_lora_weights": "orthogonal"},
+}
+OPEN = [
+    *itertools.product(FEATURES, ("llama", "gpt2")),
+    *itertools.product(("plain", "all-linear", "regex", "head", "embedding", "dora"), ("tied",)),
+    *itertools.product(("plain", "all-linear", "all biases", "norms whole"), ("qwen2",)),
+    *itertools.product(
+        ("plain", "all-linear", "regex", "norms whole", "patterns, regex"),
+        ("mixtral", "qwen2_moe"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    found = {}
+    for name, config in ARCHITECTURES.items():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        for key, parameter in model.named_parameters():
+            if key.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.1)
+        folder = tmp_path_factory.mktemp(name)
+        model.save_pretrained(folder)
+        found[name] = BaseModel(name, folder)
+    return found
+
+
+def load(base):
+    return AutoModelForCausalLM.from_pretrained(base.path).eval()
+
+
+def settings_of(feature, architecture):
+    """The feature's settings with the architecture's own names."""
+    gpt2 = architecture == "gpt2"
+    layer = LAYER.get(architecture, "layers.1.self_attn.q_proj")
+    names = {
+        "LAYERS": "h" if gpt2 else "layers",
+        "LAYER": layer,
+        "^WHOLE": f"^transformer.{layer}" if gpt2 else f"^model.{layer}",
+        "NORM": NORM.get(architecture, "norm"),
+    }
+
+    def named(value):
+        if isinstance(value, dict):
+            return {names.get(key, key): inner for key, inner in value.items()}
+        if isinstance(value, list):
+            return [names.get(item, item) for item in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    targets = ATTENTION.get(architecture, ["q_proj", "v_proj"])
+    start = {"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM", "target_modules": targets}
+    changes = {key: named(value) for key, value in FEATURES[feature].items()}
+    return {**start, "fan_in_fan_out": gpt2, **changes}
+
+
+def make(base, folder, config, dtype=torch.float32, **saving):
+    """An adapter with random factors, saved by PEFT into `folder`; its PeftModel."""
+    adapted = get_peft_model(load(base), config)
+    torch.manual_seed(1)
+    for key, parameter in adapted.named_parameters():
+        if "lora_magnitude" in key:
+            parameter.data *= 1.1
+        elif "lora_" in key:
+            parameter.data = 0.2 * torch.randn_like(parameter)
+        elif parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    if dtype != torch.float32:
+        adapted = adapted.to(dtype)
+    adapted.save_pretrained(folder, **saving)
+    return adapted.eval()
+
+
+def peft_updates(adapted):
+    """By name: the scaling and update of each module, and of each expert of a fused weight."""
+    found = {}
+    for name, module in adapted.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        name = name.removeprefix("base_model.model.")
+        update = module.get_delta_weight("default").detach().double().numpy()
+        scaling = module.scaling["default"]
+        if not isinstance(module, ParamWrapper):
+            found[name] = scaling, update
+            continue
+        holder = name.replace(".base_layer", "")
+        if update.ndim == 2:
+            found[f"{holder}.{module.parameter_name}"] = scaling, update
+            continue
+        for expert, own in enumerate(update):
+            found[f"{holder}.{expert}.{module.parameter_name}"] = scaling, own
+    return found
+
+
+def compare_logits(base, folder, tokens):
+    """Compare's logits of the base and of the adapter, and the base's after the adapter's."""
+    model = load(base)
+    switch = AdapterSwitch(model)
+    switch.add("one", check_adapter(folder, base))
+    logits = []
+    with torch.no_grad():
+        for adapter in (None, "one", None):
+            rows = [AdapterRows(AdapterVariant(adapter), 0, len(tokens))]
+            with switch.applied(rows):
+                logits.append(model(tokens).logits)
+        with switch.bare_base():
+            logits.append(model(tokens).logits)
+    return logits
+
+
+TOKENS = torch.arange(12).reshape(2, 6) + 3
+
+
+def assert_is_peft_s(base, folder):
+    loaded = PeftModel.from_pretrained(load(base), folder).eval()
+    expected = peft_updates(loaded)
+    modules = {module.name: module for module in read_adapter(folder).modules}
+    assert set(modules) == set(expected)
+    for name, (scaling, update) in expected.items():
+        assert modules[name].scaling == pytest.approx(scaling, rel=1e-12), name
+        ours = modules[name].factors.dense()
+        if update.shape != ours.shape or not np.allclose(ours, update, atol=1e-6):
+            ours = ours.T  # Conv1D and embeddings are stored the other way round
+        np.testing.assert_allclose(ours, update, atol=1e-6, err_msg=name)
+    with torch.no_grad():
+        theirs = loaded(TOKENS).logits
+        plain = load(base)(TOKENS).logits
+    before, ours, after, bare = compare_logits(base, folder, TOKENS)
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
+    assert (ours - plain).abs().max() > 1e-4
+    for logits in (before, after, bare):
+        torch.testing.assert_close(logits, plain, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("feature", "architecture"), OPEN)
+def test_a_form_is_opened_as_peft_opens_it(bases, tmp_path, feature, architecture):
+    base = bases[architecture]
+    config = LoraConfig(**settings_of(feature, architecture))
+    make(base, tmp_path / "adapter", config)
+    assert_is_peft_s(base, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("style", ["PEFT's", "without the prefix"])
+def test_number_types_and_keys(bases, tmp_path, dtype, style):
+    adapted = make(bases["llama"], tmp_path, LoraConfig(**settings_of("plain", "llama")), dtype)
+    if style != "PEFT's":
+        path = tmp_path / "adapter_model.safetensors"
+        plain = {k.removeprefix("base_model.model."): v for k, v in load_file(path).items()}
+        save_file(plain, path)
+    expected = peft_updates(adapted.float())
+    for module in read_adapter(tmp_path).modules:
+        np.testing.assert_allclose(module.factors.dense(), expected[module.name][1], atol=1e-6)
+    with torch.no_grad():
+        theirs = adapted.float()(TOKENS).logits
+    base = bases["llama"] if dtype == torch.float64 else None
+    if base is not None:
+        torch.testing.assert_close(compare_logits(base, tmp_path, TOKENS)[1], theirs, atol=1e-4,
+                                   rtol=1e-4)  # fmt: skip
+
+
+METHODS = {
+    "alpha of one layer": {
+        "rank_pattern": {"q_proj": 6}, "alpha_pattern": {"layers.0.self_attn.q_proj": 3.0}},
+    "alpha of all": {
+        "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"q_proj": 16.0}},
+    "alpha under a later letter": {
+        "rank_pattern": {"q_proj": 6}, "alpha_pattern": {"self_attn.q_proj": 3.0}},
+    "rslora": {"rank_pattern": {"q_proj": 6, "v_proj": 2}, "use_rslora": True},
+}  # fmt: skip
+SCALINGS = {
+    "alpha of one layer": {"layers.0.self_attn.q_proj": 0.5, "layers.1.self_attn.q_proj": 2.0},
+    "alpha of all": {"layers.0.self_attn.q_proj": 8.0, "layers.1.self_attn.q_proj": 4.0},
+    "alpha under a later letter": {"q_proj": 0.5, "v_proj": 2.0},
+    "rslora": {"q_proj": 4.0, "v_proj": 4.0, "k_proj": 4.0},
+}
+
+
+@pytest.mark.parametrize("form", METHODS)
+def test_a_run_s_patterns_scale_as_asked_in_training_and_in_the_file(bases, tmp_path, form):
+    method = MethodSpec(rank=4, alpha=8, **METHODS[form])
+    adapted = make(bases["qwen2"], tmp_path, lora_config(method))
+    keep_pattern_order(tmp_path, adapted.peft_config["default"])
+    read = {module.name: module.scaling for module in read_adapter(tmp_path).modules}
+    for ending, scaling in SCALINGS[form].items():
+        trained = [s for name, (s, _) in peft_updates(adapted).items() if name.endswith(ending)]
+        saved = [s for name, s in read.items() if name.endswith(ending)]
+        assert trained == saved == pytest.approx([scaling] * len(trained)), ending
+    assert_is_peft_s(bases["qwen2"], tmp_path)
+
+
+def test_an_adapter_of_experts_is_described_and_compared(bases, tmp_path):
+    for name in ("one", "two"):
+        make(bases["mixtral"], tmp_path / name, LoraConfig(**settings_of("all-linear", "mixtral")))
+    shown = describe_adapter(tmp_path / "one", bases["mixtral"].path)
+    experts = [module for module in shown.modules if module.kind == "expert"]
+    assert len(experts) == 2 * 4 * 2  # layers, experts, gate_up_proj and down_proj
+    assert {module.part for module in experts} == {
+        f"{number}.{weight}" for number in range(4) for weight in ("gate_up_proj", "down_proj")
+    }
+    assert {module.rank for module in experts} == {4, 8}  # PEFT doubles that of a fused pair
+    assert {module.scaling for module in shown.modules} == {1.5}
+    found = similarity(tmp_path / "one", tmp_path / "two")
+    assert all(module.cosine == pytest.approx(1.0) for module in found.modules)
+
+
+def as_state_dict(key):
+    head, dot, tail = key.rpartition(".")
+    return f"{head}.default{dot}{tail}"
+
+
+FOREIGN_KEYS = {
+    "state dict": (as_state_dict, r"adapter's name, 'default'"),
+    "kohya": (
+        lambda key: key.replace("lora_A", "lora_down").replace("lora_B", "lora_up"), "kohya"),
+    "kohya, flat": (
+        lambda key: "lora_unet_" + key.replace(".", "_").replace("_lora_A_", ".lora_down."), "koh"),
+    "diffusers": (
+        lambda key: key.replace("lora_A", "lora.down").replace("lora_B", "lora.up"), "diffusers"),
+    "MLX": (lambda key: key.lower().removesuffix(".weight"), "MLX"),
+    "torchtune": (str.lower, "torchtune"),
+    "DataParallel": (lambda key: f"module.{key}", "wrapped model"),
+    "compiled": (lambda key: key.replace("q_proj", "_orig_mod.q_proj"), "wrapped model"),
+    "FSDP": (lambda key: f"_fsdp_wrapped_module.{key}", "wrapped model"),
+    "NeMo": (lambda key: key.replace("lora_A", "adapter_layer.linear_in"), "NeMo"),
+    "LoHa": (lambda key: key.replace("lora_A.weight", "hada_w1_a"), "another method"),
+    "base weights": (lambda key: key.replace(".lora_A", ""), "overwrite the base"),
+    "half": (lambda key: None if "lora_B" in key else key, "lacks B"),
+    "other half": (lambda key: None if "lora_A" in key else key, "lacks A"),
+}  # fmt: skip
+
+
+def changed(folder, to, change_keys=None, change_tensors=None, **config):
+    """A copy of an adapter with other keys, tensors or fields of its configuration."""
+    shutil.copytree(folder, to)
+    path = to / "adapter_model.safetensors"
+    tensors = {}
+    for key, tensor in load_file(path).items():
+        new = change_keys(key) if change_keys else key
+        if new is not None:
+            tensors[new] = change_tensors(tensor).contiguous() if change_tensors else tensor
+    save_file(tensors, path)
+    document = json.loads((to / "adapter_config.json").read_text())
+    (to / "adapter_config.json").write_text(json.dumps(document | config))
+    return to
+
+
+@pytest.fixture(scope="module")
+def plain(bases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    make(bases["llama"], folder, LoraConfig(**settings_of("plain", "llama")))
+    return folder
+
+
+def assert_refused(base, folder, match):
+    for opens in (read_adapter, lambda path: check_adapter(path, base)):
+        with pytest.raises(EngineError, match=match) as caught:
+            opens(folder)
+        assert "save_embedding_layers" not in caught.value.remedy
+
+
+@pytest.mark.parametrize("form", FOREIGN_KEYS)
+def test_another_maker_s_keys_are_named(bases, plain, tmp_path, form):
+    change, match = FOREIGN_KEYS[form]
+    assert_refused(bases["llama"], changed(plain, tmp_path / "a", change), match)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda t: t.to(torch.float8_e4m3fn), "float8_e4m3.* float16"),
+        (lambda t: (10 * t).to(torch.int8), "int8.* float16"),
+        (lambda t: t.t(), "stored transposed|are 4 x|factors are"),
+        (lambda t: t[:0], "empty|no numbers|factors are"),
+        (lambda t: t.flatten()[:0], r"needed are \(rank, in\)"),
+        (lambda t: t * float("nan"), "(?i)nan"),
+    ],
+)
+def test_numbers_that_are_no_factors_are_named(bases, plain, tmp_path, change, match):
+    folder = changed(plain, tmp_path / "a", change_tensors=change)
+    assert_refused(bases["llama"], folder, match)
+
+
+@pytest.mark.parametrize(
+    ("peft_type", "remedy"),
+    [
+        *((name, "merge_and_unload") for name in ("LOHA", "LOKR", "IA3", "VERA", "ADALORA")),
+        *((name, "Use it with PEFT") for name in ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")),
+    ],
+)  # fmt: skip
+def test_another_method_is_named(bases, plain, tmp_path, peft_type, remedy):
+    folder = changed(plain, tmp_path / "a", peft_type=peft_type)
+    with pytest.raises(EngineError, match=peft_type) as caught:
+        read_adapter(folder)
+    assert remedy in caught.value.remedy
+    assert_refused(bases["llama"], folder, peft_type)
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        ({"adapter_model.safetensors": "adapter_model.bin"}, "pickle can run code"),
+        ({"adapter_model.safetensors": "lora.gguf"}, "lora.gguf is llama.cpp's"),
+        ({"adapter_config.json": None}, "no adapter_config.json"),
+        ({"adapter_config.json": None, "adapter_model.safetensors": "adapters.npz"}, "MLX"),
+        ({"adapter_config.json": "config.json", "adapter_model.safetensors": "model.safetensors"},
+         "whole model"),
+        ({"adapter_config.json": "checkpoint-5/adapter_config.json"}, "its folders have: checkp"),
+    ],
+)  # fmt: skip
+def test_a_folder_says_what_it_holds_instead(bases, plain, tmp_path, files, match):
+    folder = changed(plain, tmp_path / "a")
+    for old, new in files.items():
+        if new is None:
+            (folder / old).unlink()
+        else:
+            (folder / new).parent.mkdir(exist_ok=True)
+            (folder / old).rename(folder / new)
+    assert_refused(bases["llama"], folder, match)
+
+
+def test_embeddings_saved_along_are_the_base_s_or_refused(bases, tmp_path):
+    """PEFT saves the embedding along whenever it is targeted; it must not change the base."""
+    config = LoraConfig(**settings_of("embedding", "llama"))
+    make(bases["llama"], tmp_path / "a", config)
+    saved = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert any("base_layer" in key for key in saved)
+    assert_is_peft_s(bases["llama"], tmp_path / "a")
+    other = changed(
+        tmp_path / "a", tmp_path / "b", change_tensors=lambda t: t + 1 if len(t) == 40 else t
+    )
+    with pytest.raises(EngineError, match="differs from the base model's"):
+        check_adapter(other, bases["llama"])
+
+
+def test_rows_of_a_mixed_batch_keep_their_adapter_behind_shared_experts(bases, tmp_path):
+    """Qwen2-MoE's shared experts are given the rows of the batch flattened."""
+    base = bases["qwen2_moe"]
+    make(base, tmp_path, LoraConfig(**settings_of("all-linear", "qwen2_moe")))
+    alone = compare_logits(base, tmp_path, TOKENS)
+    model = load(base)
+    switch = AdapterSwitch(model)
+    switch.add("one", check_adapter(tmp_path, base))
+    assert not switch.needs_own_pass("one")
+    for variants in ((None, "one"), ("one", None)):
+        rows = [AdapterRows(AdapterVariant(key), row, row + 1) for row, key in enumerate(variants)]
+        with torch.no_grad(), switch.applied(rows):
+            mixed = model(TOKENS).logits
+        for row, key in enumerate(variants):
+            expected = alone[0 if key is None else 1][row]
+            torch.testing.assert_close(mixed[row], expected, atol=2e-5, rtol=1e-5)
