@@ -1,9 +1,12 @@
 """Adapters on disk: list, find, describe and check them before anything loads them.
 
-config       adapter_config.json and provenance.json, read as untrusted input
-library      which adapters are known here, and what a name means
-check        is an adapter whole, finite and made for this base model
-lora_config  a method of the spec as PEFT's LoraConfig, for training and for counting
+config         adapter_config.json and provenance.json, read as untrusted input
+library        which adapters are known here, and what a name means
+weights_keys   what each tensor of the weights file is, from its header
+name_patterns  PEFT's patterns for module names, matched in bounded time
+other_forms    other makers' adapters and other methods: whose form it is, and what helps
+check          is an adapter whole, finite and made for this base model
+lora_config    a method of the spec as PEFT's LoraConfig, for training and for counting
 
 This package loads no model; `lora_engine.compare` does.
 """
