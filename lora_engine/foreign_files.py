@@ -113,10 +113,11 @@ def zip_complaint(error: Exception) -> str:
     return "a checksum in it is wrong" if "CRC" in text else "it is damaged or cut off"
 
 
-def json_complaint(error: Exception) -> str:
+def json_complaint(error: Exception, one_line: bool = False) -> str:
     """Why a text is no JSON, in our own words, with the place; a ValueError of ours as it is."""
     if isinstance(error, json.JSONDecodeError):
-        return f"{_json_problem(error)} at line {error.lineno:,}, column {error.colno:,}"
+        line = "" if one_line else f"line {error.lineno:,}, "
+        return f"{_json_problem(error)} at {line}column {error.colno:,}"
     if isinstance(error, UnicodeDecodeError):
         return f"byte 0x{error.object[error.start]:02x} at position {error.start:,} is not UTF-8"
     if isinstance(error, RecursionError):
@@ -147,13 +148,12 @@ def _json_problem(error: json.JSONDecodeError) -> str:
         return f"{word[0]} stands there; JSON has null, true and false"
     if rest.startswith(("//", "/*", "#")):
         return "a comment stands there; JSON has none"
-    return f"{rest[:20]!r} is not what JSON allows there"
+    return f"{rest.splitlines()[0][:20]!r} is not what JSON allows there"
 
 
-def conversion(what: str) -> str:
-    """What to do with a file that is named so and not read."""
-    known = (remedy for word, remedy in _CONVERSIONS if word in what)
-    return next(known, "Convert it to one of these first.")
+def conversion(what: str, otherwise: str) -> str:
+    """What to do with a file that is named so and not read; `otherwise` where that says nothing."""
+    return next((remedy for word, remedy in _CONVERSIONS if word in what), otherwise)
 
 
 def looks_like_text(head: bytes) -> bool:

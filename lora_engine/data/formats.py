@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record, first_problems
+from lora_engine.data.json_rows import first_problems
+from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record
 from lora_engine.data.rows import Message, Row
 from lora_engine.errors import EngineError
 

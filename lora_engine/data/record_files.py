@@ -1,28 +1,41 @@
 """From a file to raw records, with every bound checked on the way.
 
 A record is what stands in one place of the file: a JSON value, a CSV record or a Parquet row as
-a dictionary, a passage of a .txt file. What the columns mean is `formats`' question. Nothing is
-decompressed except Parquet's own pages, whose size is counted while they are read.
+a dictionary, a passage of a .txt file. What the columns mean is `formats`' question. Parquet's
+pages and gzip are unpacked, and their size is counted meanwhile. A file is what its content says:
+another kind than its name's is read (gzip, Parquet) or refused by its own name.
 """
 
 from __future__ import annotations
 
-import csv
+import gzip
 import io
-import json
-from collections.abc import Iterator
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_engine.data.csv_rows import MAX_CELL_CHARACTERS, csv_rows
+from lora_engine.data.json_rows import json_rows
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.foreign_files import (
+    conversion,
+    decode_text,
+    name_archive,
+    name_binary,
+    name_text,
+)
 
 MAX_FILE_BYTES = 512_000_000
 MAX_ROWS = 1_000_000
-MAX_ROW_CHARACTERS = 500_000
+MAX_ROW_CHARACTERS = MAX_CELL_CHARACTERS
 PASSAGE_CHARACTERS = 4_000
 PARQUET_BATCH_ROWS = 1_000
-EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
+EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
+JSON_ENDINGS = (".jsonl", ".json")
+SAVE_ROWS = "Save the rows as JSON Lines, CSV or Parquet."
+GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -40,18 +53,16 @@ def read_records(path: Path, source: str) -> list[Record]:
     syntax is wrong, with the line or row.
     """
     _refuse_file(path, source)
-    extension = path.suffix.lower()
-    if extension == ".parquet":
-        records = _parquet_records(path, source)
+    if ending(path) == ".parquet" or _begins(path, PARQUET):
+        return check_row_count(_parquet_records(path, source), source)
+    text = _decoded(path, source)
+    if ending(path) in (".csv", ".tsv"):
+        found = list(csv_rows(text, source))
+    elif ending(path) == ".txt":
+        found = list(enumerate(_passages(text), start=1))
     else:
-        text = _decoded(path, source)
-        if extension == ".csv":
-            records = list(_csv_records(text, source))
-        elif extension == ".txt":
-            records = [Record(n, passage) for n, passage in enumerate(_passages(text), start=1)]
-        else:
-            records = _json_records(text, source)
-    return check_row_count(records, source)
+        found = json_rows(text, source)
+    return check_row_count([Record(number, value) for number, value in found], source)
 
 
 def check_row_count(records: list[Record], source: str) -> list[Record]:
@@ -66,6 +77,17 @@ def check_row_count(records: list[Record], source: str) -> list[Record]:
     return records
 
 
+def ending(path: Path) -> str:
+    """What a file holds by its name: `.jsonl` for rows.jsonl and rows.JSONL.gz."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def has_dataset_ending(path: Path) -> bool:
+    """Whether a name ends as a dataset file's does."""
+    return path.name.lower().endswith(EXTENSIONS)
+
+
 def _refuse_file(path: Path, source: str) -> None:
     if path.is_dir():
         raise EngineError(f"{source} is a folder.", "Give the path of one dataset file.")
@@ -75,88 +97,104 @@ def _refuse_file(path: Path, source: str) -> None:
             "Give starter:pirate, starter:json, starter:facts, the path of a file, or a hub id "
             "(org/name).",
         )
-    if path.suffix.lower() not in EXTENSIONS:
-        raise EngineError(
-            f"{source} ends in {path.suffix or 'no extension'}; {', '.join(EXTENSIONS)} are read.",
-            "Rename the file after what it holds, or convert it. Compressed files are not read.",
-        )
+    refuse_ending(path, source)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
+        raise _too_large(source, f"has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+
+
+def refuse_ending(path: Path, source: str) -> None:
+    """Raises EngineError where a file's name does not end as a dataset's does."""
+    if not has_dataset_ending(path):
+        what = f"ends in {path.suffix or 'no extension'}"
         raise EngineError(
-            f"{source} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.",
-            "Train on a part of it.",
+            f"{source} {what}; {', '.join(EXTENSIONS)} are read.",
+            "Rename the file after what it holds (gzip as in rows.jsonl.gz), or convert it: a "
+            "workbook to CSV, another archive to the file in it.",
         )
+
+
+def _too_large(source: str, what: str) -> EngineError:
+    return EngineError(f"{source} {what}.", "Train on a part of it.")
+
+
+def _content(path: Path, source: str) -> bytes:
+    """The file's bytes; a gzip archive's are unpacked, whatever its name, up to the bound."""
+    data = path.read_bytes()
+    if data[:2] != GZIP:
+        return data
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        raise EngineError(
+            f"{source} is a gzip archive that is damaged or cut off.",
+            "Get it from its source again.",
+        ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_large(source, f"unpacks to more than {MAX_FILE_BYTES:,} bytes")
+    return data
 
 
 def _decoded(path: Path, source: str) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise EngineError(
-            f"{source} is not UTF-8 text: byte 0x{data[error.start]:02x} at position "
-            f"{error.start:,}, line {line:,}.",
-            "Save the file as UTF-8.",
-        ) from None
+    """The file's text. Raises EngineError for another kind of file, named by its content."""
+    data = _content(path, source)
+    head = data[:4096]
+    what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
+    if what is not None:
+        raise _other_kind(path, source, what)
+    text = decode_text(data, source)
+    what = name_text(text)
+    if what is not None and not _is_meant(path, what):
+        raise _other_kind(path, source, what)
+    return text
 
 
-def _json_records(text: str, source: str) -> list[Record]:
-    """A JSON array, or JSON Lines with blank lines skipped, whichever the text is."""
-    if text.lstrip()[:1] == "[":
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise EngineError(
-                f"{source} starts as a JSON array and is not one: {error}.",
-                "Give one JSON array of objects, or one JSON object on each line.",
-            ) from None
-        return [Record(number, value) for number, value in enumerate(values, start=1)]
-    records, problems = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(Record(number, json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: not JSON ({error})")
-    if problems:
+def _is_meant(path: Path, what: str) -> bool:
+    """Whether a text of this kind can be what the file's name says: prose may be markup."""
+    if ending(path) == ".txt":
+        return "LFS" not in what
+    return what == "JSON" and ending(path) in JSON_ENDINGS
+
+
+def _other_kind(path: Path, source: str, what: str) -> EngineError:
+    kinds = {".csv": "CSV", ".tsv": "CSV with tabs", ".txt": "plain text"}
+    meant = kinds.get(ending(path), "JSON")
+    remedy = "Give it the ending .jsonl." if what == "JSON" else conversion(what, SAVE_ROWS)
+    return EngineError(f"{source} is {what}, not {meant}.", remedy)
+
+
+def _begins(path: Path, signature: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(signature)) == signature
+
+
+def _refuse_other_than_parquet(path: Path, source: str) -> None:
+    """Name what a file is that begins or ends otherwise than Parquet does."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - len(PARQUET)))
+        tail = file.read()
+    if not head.startswith(PARQUET):
+        what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
+        what = what or name_text(head.decode("utf-8", "replace"))
+        shown = f"is {what}" if what else f"begins with the bytes {head[:4].hex(' ') or '(none)'}"
         raise EngineError(
-            first_problems(source, problems),
-            "Give one JSON object on each line, or one JSON array of objects.",
+            f"{source} is not a readable Parquet file: it {shown}.",
+            conversion(what, SAVE_ROWS) if what else "Give it the ending of what it holds.",
         )
-    return records
-
-
-def _csv_records(text: str, source: str) -> Iterator[Record]:
-    """CSV with a header; the separator is the comma, semicolon or tab the header uses most."""
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    remedy = (
-        "Quote cells that hold separators, quotes or line breaks, and double the quotes inside."
-    )
-    number = 0
-    try:
-        names = next(reader, [])
-        if len(set(names)) != len(names):
-            raise EngineError(f"{source} names a column twice: {', '.join(names)}.", remedy)
-        for number, cells in enumerate((cells for cells in reader if cells), start=1):
-            if len(cells) != len(names):
-                raise EngineError(
-                    f"{source}, row {number} has {len(cells)} cells where the header has "
-                    f"{len(names)} ({', '.join(names)}).",
-                    remedy,
-                )
-            yield Record(number, dict(zip(names, cells, strict=True)))
-    except csv.Error as error:
-        raise EngineError(f"{source}, row {number + 1} is not CSV: {error}.", remedy) from None
+    if tail != PARQUET:
+        raise EngineError(
+            f"{source} is not a readable Parquet file: its end is missing.",
+            "Get it from its source again.",
+        )
 
 
 def _parquet_records(path: Path, source: str) -> list[Record]:
     import pyarrow
     from pyarrow import parquet
 
+    _refuse_other_than_parquet(path, source)
     rows: list[dict] = []
     read_bytes = 0
     try:
@@ -171,9 +209,10 @@ def _parquet_records(path: Path, source: str) -> list[Record]:
                     )
                 rows += batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:200]
+        unknown = isinstance(error, NotImplementedError)
+        why = "it is packed or encrypted in a way that is not read" if unknown else "it is damaged"
         raise EngineError(
-            f"{source} is not a readable Parquet file: {reason}", "Write the file again."
+            f"{source} is not a readable Parquet file: {why}.", "Write the file again."
         ) from None
     return [Record(number, value) for number, value in enumerate(rows, start=1)]
 
@@ -197,9 +236,3 @@ def _passages(text: str) -> list[str]:
         passages.append(text[start:end])
         start = end
     return passages if text.strip() else []
-
-
-def first_problems(source: str, problems: list[str], shown: int = 5) -> str:
-    """One sentence with the first few problems and how many more there are."""
-    more = f"; and {len(problems) - shown:,} more" if len(problems) > shown else ""
-    return f"{source}: {'; '.join(problems[:shown])}{more}."

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from lora_engine.base_models import HUB_ID
 from lora_engine.data.formats import column_names, parse_rows
 from lora_engine.data.record_files import (
-    EXTENSIONS,
     MAX_FILE_BYTES,
     MAX_ROWS,
     Record,
     check_row_count,
+    ending,
+    has_dataset_ending,
     read_records,
 )
 from lora_engine.data.rows import Dataset, Row, hash_rows
@@ -56,7 +57,7 @@ def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
     Raises NotFound and EngineError as `load_dataset` does, whatever the columns are called.
     """
     path = _path_of(source, settings)
-    if path is not None and path.suffix.lower() == ".txt":
+    if path is not None and ending(path) == ".txt":
         return ()
     return column_names(_hub_records(source) if path is None else read_records(path, source))
 
@@ -74,7 +75,7 @@ def _path_of(source: str, settings: Settings) -> Path | None:
         raise EngineError("The dataset's name holds a zero byte.", "Give a plain name.")
     uploaded = settings.datasets_dir / source
     path = uploaded if uploaded.is_file() else Path(os.path.expanduser(source))
-    is_hub_id = HUB_ID.match(source) and path.suffix.lower() not in EXTENSIONS
+    is_hub_id = HUB_ID.match(source) and not has_dataset_ending(path)
     return None if is_hub_id and not path.exists() else path
 
 
@@ -83,7 +84,7 @@ def load_file(
 ) -> Dataset:
     """The rows of one file; `source` is what the person called it. Raises as `load_dataset`."""
     records = read_records(path, source)
-    if path.suffix.lower() != ".txt":
+    if ending(path) != ".txt":
         return _from_records(records, declared, source, columns)
     if columns is not None and columns.named:
         raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
@@ -106,6 +107,24 @@ def _from_records(
     return Dataset(source, found, rows, hash_rows(rows))
 
 
+def _hub_reason(error: Exception) -> str:
+    """Why the hub gave nothing, in our own words."""
+    text, kind = str(error), type(error).__name__
+    if "Offline" in kind or "offline" in text:
+        return "the network is switched off (HF_HUB_OFFLINE)"
+    if isinstance(error, ConnectionError | TimeoutError) or "reach the Hub" in text:
+        return "the hub cannot be reached"
+    if "NotFound" in kind or "doesn't exist" in text or "not found" in text.lower():
+        return "there is none of this name, or it is private"
+    if "scripts are no longer supported" in text:
+        return "it is made by a program of its own, which is never run"
+    if "Config name is missing" in text:
+        return "it has several configurations, and none can be chosen here"
+    if "split" in text.lower():
+        return "it has no split called train"
+    return f"its files are damaged or of a kind that is not read ({kind})"
+
+
 def _hub_records(hub_id: str) -> list[Record]:
     """The rows of a hub dataset's split `train`, through `datasets`, which runs no remote code."""
     import datasets
@@ -120,9 +139,8 @@ def _hub_records(hub_id: str) -> list[Record]:
             )
         table = datasets.load_dataset(hub_id, split=f"train[:{MAX_ROWS}]")
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
         raise EngineError(
-            f"The hub dataset {hub_id} cannot be read: {reason}",
+            f"The hub dataset {hub_id} cannot be read: {_hub_reason(error)}.",
             "Check its name, that it has a split called train, and the network; or give a file.",
         ) from error
     records = [Record(number, row) for number, row in enumerate(table, start=1)]

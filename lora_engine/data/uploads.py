@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.data.formats import UnknownFormat
-from lora_engine.data.record_files import EXTENSIONS
+from lora_engine.data.record_files import EXTENSIONS, has_dataset_ending, refuse_ending
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
@@ -99,7 +99,7 @@ def _files(settings: Settings) -> list[Path]:
     return [
         path
         for path in settings.datasets_dir.glob("[!.]*")
-        if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.is_symlink()
+        if has_dataset_ending(path) and path.is_file() and not path.is_symlink()
     ]
 
 
@@ -162,11 +162,8 @@ def _summary_path(path: Path) -> Path:
 def _safe_name(name: str) -> tuple[str, str]:
     """A stem of letters, digits, dots and dashes, and an extension that is read."""
     given = Path(name.replace("\\", "/")).name
-    extension = Path(given).suffix.lower()
-    if extension not in EXTENSIONS:
-        raise EngineError(
-            f"{given!r} ends in {extension or 'no extension'}; {', '.join(EXTENSIONS)} are read.",
-            "Rename the file after what it holds, or convert it.",
-        )
-    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", Path(given).stem).strip(".-")
+    refuse_ending(Path(given), repr(given))
+    lowered = given.lower()
+    extension = max((end for end in EXTENSIONS if lowered.endswith(end)), key=len)
+    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", given[: -len(extension)]).strip(".-")
     return stem[:MAX_NAME_CHARACTERS] or "dataset", extension

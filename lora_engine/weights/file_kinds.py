@@ -81,7 +81,8 @@ def detect(path: Path) -> Kind:
 
 def _not_read(path: Path, what: str) -> EngineError:
     return EngineError(
-        f"{path.name} is {what}, which is not read; allowed are {ALLOWED}.", conversion(what)
+        f"{path.name} is {what}, which is not read; allowed are {ALLOWED}.",
+        conversion(what, "Convert it to one of these first."),
     )
 
 

@@ -43,7 +43,7 @@ def section(engine: Engine, fields: ConversationFields) -> None:
         upload = gr.File(
             label="Rows of your own",
             height=130,
-            file_types=[".jsonl", ".json", ".csv", ".parquet"],
+            file_types=[".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz"],
             elem_id="general-rows",
         )
         with gr.Row(elem_classes="rs-actions"):

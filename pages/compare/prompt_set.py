@@ -92,7 +92,7 @@ def _prompt_set_fields() -> PromptSetFields:
     with gr.Row(elem_classes="rs-actions"):
         upload = gr.UploadButton(
             "Upload prompts (JSONL, CSV, TXT)",
-            file_types=[".jsonl", ".txt", ".csv"],
+            file_types=[".jsonl", ".txt", ".csv", ".tsv"],
             size="sm",
             elem_id="upload-prompts",
         )

@@ -45,7 +45,7 @@ class DatasetFields:
 
 def upload_button() -> gr.UploadButton:
     return gr.UploadButton(
-        "Upload a dataset", file_types=list(EXTENSIONS), size="sm", elem_id="upload"
+        "Upload a dataset", file_types=[*EXTENSIONS, ".gz"], size="sm", elem_id="upload"
     )
 
 

@@ -1,8 +1,13 @@
 """Reading dataset files: every format in every file type, and every bad input named."""
 
+import csv
+import gzip
+import io
 import json
+import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lora_engine.data import Message, formats, load_dataset, record_files
@@ -12,6 +17,18 @@ from lora_engine.spec import DatasetSpec
 
 ALPACA = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+PAIR = {"prompt": "Hi", "completion": 'Say "ho", friend'}
+PAIRS = [PAIR, {"prompt": "two\nlines", "completion": "b"}]
+
+
+def zipped(name: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(name, "x")
+    return archive.getvalue()
 
 
 @pytest.fixture
@@ -116,6 +133,101 @@ def test_plain_text_is_cut_into_passages_that_join_to_the_text(read):
     assert [row.continues for row in dataset.rows] == [True] * (len(dataset.rows) - 1) + [False]
 
 
+FRAME = pd.DataFrame(PAIRS)
+
+
+def table(**how) -> str:
+    return FRAME.to_csv(**{"index": False, **how})
+
+
+def r_table(separator: str, corner: str) -> str:
+    """As R writes a data frame: quoted, with row names, and a corner only in write.csv."""
+    rows = [["1", *PAIRS[0].values()], ["2", *PAIRS[1].values()]]
+    quoted = [separator.join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
+    return "\n".join([f'{corner}"prompt"{separator}"completion"', *quoted])
+
+
+SPELLINGS = {
+    "comma.csv": table(),
+    "semicolon.csv": table(sep=";"),
+    "bar.csv": table(sep="|"),
+    "tab.csv": table(sep="\t"),
+    "tab.tsv": table(sep="\t"),
+    "windows.csv": table(lineterminator="\r\n"),
+    "quoted.csv": table(quoting=csv.QUOTE_ALL),
+    "sep.csv": "sep=;\r\n" + table(sep=";"),
+    "bom.csv": table().encode("utf-8-sig"),
+    "wide.csv": table().encode("utf-16"),
+    "index.csv": table(index=True),
+    "indexed-twice.csv": FRAME.reset_index(names="Unnamed: 0").to_csv(),
+    "r-write-csv.csv": r_table(",", '"",'),
+    "r-write-csv2.csv": r_table(";", '"";'),
+    "r-write-table.csv": r_table(" ", ""),
+    "r-write-table.tsv": r_table("\t", ""),
+    "excel-columns.csv": FRAME.assign(a="", b="")
+    .rename(columns={"a": "", "b": " "})
+    .to_csv(index=False),
+    "excel-rows.csv": table() + ",\n,\n",
+    "spaces.csv": 'prompt, completion\n"Hi", "Say ""ho"", friend"\n"two\nlines", "b"\n',
+    "lines.jsonl": lines(*PAIRS),
+    "array.json": json.dumps(PAIRS, indent=2),
+    "documents.json": "\n".join(json.dumps(row, indent=2) for row in PAIRS),
+    "data.json": json.dumps({"version": 2, "data": PAIRS}, indent=1),
+    "train.json": json.dumps({"train": PAIRS}),
+    "columns.json": FRAME.to_json(),
+    "index.json": FRAME.to_json(orient="index"),
+    "split.json": FRAME.to_json(orient="split"),
+    "table.json": FRAME.to_json(orient="table"),
+    "lists.json": FRAME.to_json(orient="columns") and json.dumps(FRAME.to_dict("list")),
+    "packed.jsonl.gz": gzip.compress(lines(*PAIRS).encode()),
+    "packed.json.gz": gzip.compress(json.dumps(PAIRS).encode()),
+    "packed.csv.gz": gzip.compress(table().encode()),
+    "packed.tsv.gz": gzip.compress(table(sep="\t").encode()),
+    "disguised.jsonl": gzip.compress(lines(*PAIRS).encode()),
+    "disguised.csv": gzip.compress(table().encode()),
+    "unpacked.jsonl.gz": lines(*PAIRS),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_the_same_rows_in_the_spelling_of_other_programs(read, name):
+    dataset = read(SPELLINGS[name], name)
+    assert [turns(row) for row in dataset.rows] == [
+        [("user", row["prompt"]), ("assistant", row["completion"])] for row in PAIRS
+    ]
+
+
+def test_a_parquet_file_of_another_name_is_read(read, tmp_path):
+    FRAME.to_parquet(tmp_path / "made.parquet")
+    assert len(read((tmp_path / "made.parquet").read_bytes(), "a.jsonl").rows) == 2
+
+
+@pytest.mark.parametrize(
+    "row", [CHAT, {"tokens": ["a", "b"], "tags": ["O", "O"]}, ALPACA, {**ALPACA, "history": []}]
+)
+def test_one_object_over_several_lines_is_one_row(read, row):
+    (only,) = read(json.dumps(row, indent=2), "one.json").rows
+    assert only == read(lines(row)).rows[0]
+
+
+def test_packed_plain_text_is_plain_text(read):
+    assert read(gzip.compress(b"Once upon a time."), "a.txt.gz").format == "text"
+
+
+def test_a_long_cell_is_read_up_to_the_bound_of_a_row(read):
+    text = "word " * 99_990
+    (row,) = read(f'prompt,completion\nq,"{text}"\n', "a.csv").rows
+    assert row.messages[1].content == text
+
+
+def test_gzip_is_unpacked_no_further_than_the_bound(read, monkeypatch):
+    monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 100_000)
+    packed = gzip.compress(b" " * 1_000_000)
+    assert len(packed) < 10_000
+    with pytest.raises(EngineError, match="unpacks to more than 100,000 bytes"):
+        read(packed, "bomb.jsonl")
+
+
 BAD = {
     "empty file": ("", "a.jsonl", "has no rows"),
     "empty array": ("[]", "a.json", "has no rows"),
@@ -126,10 +238,57 @@ BAD = {
     "number too long": ("[" + "1" * 5000 + "]", "a.json", "starts as a JSON array"),
     "deep": ("[" * 100_000, "a.json", "starts as a JSON array"),
     "not utf-8": (b'{"text": "caf\xe9"}', "a.jsonl", r"not UTF-8 text: byte 0xe9.*line 1"),
-    "gzip in disguise": (b"\x1f\x8b\x08\x00", "a.jsonl", "not UTF-8"),
-    "utf-16": ("a,b".encode("utf-16"), "a.csv", "not UTF-8"),
+    "utf-16 cut off": ("a,b".encode("utf-16")[:-1], "a.csv", "UTF-16 that breaks off"),
+    "windows": ("text\n\nGr\u00f6\u00dfe\n".encode("cp1252"), "a.csv", r"0xf6.*line 3 .*'\u00f6'"),
     "extension": ("x", "a.xlsx", r"\.xlsx; \.jsonl"),
-    "compressed": ("x", "a.jsonl.gz", "Compressed files are not read"),
+    "bzip2": ("x", "a.jsonl.bz2", r"ends in \.bz2.*another archive"),
+    "gzip cut off": (gzip.compress(b"{}")[:-5], "a.jsonl.gz", "gzip archive that is damaged"),
+    "gzip of a folder": (gzip.compress(bytes(257) + b"ustar" + bytes(9)), "a.csv", "a tar arch"),
+    "gzip without inner ending": (
+        gzip.compress(b"{}"),
+        "rows.gz",
+        r"in \.gz.*rows\.jsonl\.gz",
+    ),
+    "zip": (zipped("rows.jsonl"), "a.jsonl", "zip archive, with 'rows.jsonl' in it.*Unpack"),
+    "workbook as csv": (zipped("xl/workbook.xml"), "a.csv", "Excel workbook.*CSV UTF-8"),
+    "workbook as parquet": (zipped("xl/workbook.xml"), "a.parquet", "Excel workbook"),
+    "arrow": (b"ARROW1" + bytes(20), "a.parquet", "an Arrow file.*JSON Lines"),
+    "login page": ("<!DOCTYPE html><html>", "a.jsonl", "a web page .HTML.*Download"),
+    "login page as csv": ("\n <html>", "a.csv", "a web page .HTML"),
+    "lfs pointer": (LFS, "a.jsonl", "Git LFS pointer.*git lfs pull"),
+    "lfs pointer as parquet": (LFS, "a.parquet", "Git LFS pointer.*git lfs pull"),
+    "lfs pointer as text": (LFS, "a.txt", "Git LFS pointer.*git lfs pull"),
+    "json as csv": (lines(ALPACA), "a.csv", r"is JSON, not CSV.*\.jsonl"),
+    "csv as json": ("text,label\na,b\n", "a.jsonl", r"line 1: not JSON.*\.csv"),
+    "python": ("{'text': 'x'}", "a.jsonl", r"single quotes.* column 2.*json\.dumps"),
+    "none": ('{"text": None}', "a.jsonl", r"None stands there.*json\.dumps"),
+    "comment": ('// rows\n{"text": "a"}', "a.json", "line 1: .*a comment stands there"),
+    "comma at a line's end": (lines(ALPACA) + ",\n", "a.jsonl", "line 1: .*follows its end .','"),
+    "comma before the end": ('[{"text": "a"},]', "a.json", "a comma stands before.*column 16"),
+    "array with more behind": ('[{"text": "a"}]\nxx', "a.json", "'xx'. at line 2, column 1"),
+    "array cut off": ('[{"text": "a"},\n {"te', "a.json", "line 2, column 3"),
+    "name twice": ('{"text": "a", "text": "b"}', "a.jsonl", "line 1: .*'text' stands .* twice"),
+    "second object broken": (
+        json.dumps(ALPACA, indent=1) + '\n{\n "text": }',
+        "a.json",
+        "begins in line 6 is not JSON .*line 7, column 10",
+    ),
+    "several lists": (
+        json.dumps({"train": [ALPACA] * 2, "test": [ALPACA]}),
+        "a.json",
+        r"several lists of rows: train \(2\), test \(1\)",
+    ),
+    "columns of lengths": (
+        json.dumps({"prompt": ["a", "b"], "completion": ["c"]}),
+        "a.json",
+        "lengths differ: prompt 2, completion 1",
+    ),
+    "cell in a nameless column": (
+        "prompt,completion,,\nHi,Hello, friend,\n",
+        "a.csv",
+        "row 1 holds ' friend' in column 3, which has no name",
+    ),
+    "text behind a quote": ('text,label\n"a"b,c\n', "a.csv", "row 1 is not CSV: something stands"),
     "no extension": ("x", "rows", "ends in no extension"),
     "unknown columns": (lines({"q": 1, "a": 2}), "a.jsonl", "row 1 fits no known format: it has q"),
     "not an object": (lines([1]), "a.json", "it is a number"),
@@ -175,10 +334,19 @@ BAD = {
     ),
     "ragged csv": ("instruction,output\na,b\na,b,c\n", "a.csv", "row 2 has 3 cells"),
     "short csv": ("instruction,output\na\n", "a.csv", "row 1 has 1 cells"),
-    "csv quote": ('instruction,output\na,b\nc,"d', "a.csv", "row 2 is not CSV: unexpected end"),
-    "csv huge cell": (f"text\n{'x' * 10**6}\n", "a.csv", "row 1 is not CSV: field larger"),
-    "csv names": ("text,text\na,b\n", "a.csv", "names a column twice"),
-    "not parquet": ("PAR1 no", "a.parquet", "not a readable Parquet file"),
+    "csv quote": ('instruction,output\na,b\nc,"d', "a.csv", "row 2 is not CSV: a quote is opened"),
+    "csv huge cell": (
+        f"text\n{'x' * 10**6}\n",
+        "a.csv",
+        "row 1 has a cell of more than 500,000 char",
+    ),
+    "csv names": ("text,text\na,b\n", "a.csv", "names a column twice: text"),
+    "not parquet": ("PAR1 no", "a.parquet", "not a readable Parquet file: its end is missing"),
+    "no parquet at all": (
+        "no",
+        "a.parquet",
+        "a readable Parquet file: it begins .* 6e 6f",
+    ),
     "bad history": (lines({**ALPACA, "history": [["a"]]}), "a.jsonl", r"history\[1\] is a list"),
 }
 

@@ -1,5 +1,6 @@
 """Datasets by name, the split, the library of uploads, and what importing costs."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -63,7 +64,7 @@ def test_a_hub_dataset_that_cannot_be_reached_is_an_error_for_the_person(setting
         raise ConnectionError("no network here")
 
     monkeypatch.setattr(datasets, "load_dataset_builder", offline)
-    with pytest.raises(EngineError, match="org/name.*no network here"):
+    with pytest.raises(EngineError, match="org/name.*the hub cannot be reached"):
         load_dataset(DatasetSpec(source="org/name"), settings)
 
 
@@ -129,6 +130,22 @@ def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path)
     assert all(summary.rows >= 1 and summary.description for summary in listed)
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "ROWS.JSONL.GZ", "rows.csv.gz", "rows.tsv"])
+def test_packed_and_tabbed_uploads_are_kept_under_their_ending(settings, tmp_path, name):
+    content = "prompt\tcompletion\nHi\tHo\n" if ".jsonl" not in name.lower() else ROW
+    given = tmp_path / "given"
+    packed = name.lower().endswith(".gz")
+    given.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    kept = save_upload(given, name, settings)
+    stem, _, extension = kept.name.partition(".")
+    assert re.fullmatch(r"rows-[0-9a-f]{8}", stem.lower())
+    assert f".{extension}" == name[4:].lower()
+    assert kept.rows == 1
+    assert [summary.name for summary in list_datasets(settings)[3:]] == [kept.name]
+    delete_upload(kept.name, settings)
+    assert list_datasets(settings)[3:] == []
+
+
 def test_an_upload_of_unknown_columns_waits_for_their_names(settings, tmp_path):
     given = tmp_path / "given"
     given.write_text("Frage,Antwort\nHi,Ho\n")
@@ -188,7 +205,7 @@ def test_a_file_put_into_the_library_by_hand_is_listed_with_what_is_wrong(settin
     bad, good = list_datasets(settings)[3:]
     assert (good.rows, good.format) == (1, "prompt_completion")
     assert (bad.rows, bad.format) == (0, "unreadable")
-    assert "line 1: not JSON" in bad.description
+    assert "line 1 is not JSON" in bad.description
 
 
 def test_loading_a_starter_set_imports_no_heavy_library():

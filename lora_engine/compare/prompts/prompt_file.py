@@ -15,6 +15,7 @@ from typing import Any
 from lora_engine.data import Row
 from lora_engine.data.record_files import read_records
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.foreign_files import decode_text, json_complaint
 
 MAX_BYTES = 20_000_000
 KEYS = ("prompt", "instruction", "question", "text")
@@ -41,7 +42,8 @@ def read_cases(path: Path) -> list[PromptCase]:
 
     `.jsonl`: one JSON value a line, a string or an object with `prompt`, `instruction`,
     `question`, `text` or `messages` (its first user turn); `expected`, `completion`, `output`,
-    `answer` or the last assistant turn is what is expected. `.csv`: the same names as columns.
+    `answer` or the last assistant turn is what is expected. `.csv`, `.tsv`: the same names as
+    columns.
     Any other file: as `parse_cases`.
     Raises NotFound, or EngineError naming the line that holds no prompt.
     """
@@ -50,15 +52,10 @@ def read_cases(path: Path) -> list[PromptCase]:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise EngineError(f"{path.name} has {size:,} bytes.", f"At most {MAX_BYTES:,} are allowed.")
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         records = read_records(path, path.name)
         return [_case(record.value, f"Row {record.number}") for record in records]
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise EngineError(
-            f"{path.name} is not UTF-8 text ({error}).", "Save it as UTF-8."
-        ) from None
+    lines = decode_text(path.read_bytes(), path.name).splitlines()
     return list(_cases(lines, all_json=path.suffix.lower() == ".jsonl"))
 
 
@@ -96,7 +93,10 @@ def _json(line: str, number: int) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise EngineError(f"Line {number} is not JSON ({error}).", "Correct that line.") from None
+        raise EngineError(
+            f"Line {number} is not JSON ({json_complaint(error, one_line=True)}).",
+            "Correct that line.",
+        ) from None
 
 
 def _case(value: Any, where: str) -> PromptCase:

@@ -1,0 +1,144 @@
+"""The records of a CSV or TSV text, as spreadsheets, R and pandas write it.
+
+| what stands there | how it is read |
+|---|---|
+| `sep=;` in the first line (Excel) | that separator |
+| else | the one of comma, semicolon, tab and bar that the header uses most outside quotes |
+| quoted names with spaces between them (R) | the space |
+| a header with a space behind each separator | such spaces are no part of the cells |
+| columns at the end with neither a name nor a value | left out |
+| a first column without a name (pandas, R) | an index; no format reads it |
+| any other column without a name that holds something | refused: the cell is named |
+| a header one name shorter than all rows, whose first cells count 1, 2, 3, ... (R) | row names |
+| a line of separators alone | left out; it counts as a row |
+
+This module knows nothing of files or of what columns mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lora_engine.errors import EngineError
+
+MAX_CELL_CHARACTERS = 500_000
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DECLARED = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+_REMEDY = "Quote cells that hold separators, quotes or line breaks, and double the quotes inside."
+_NAME_THEM = "Name each column once in the first line."
+
+# The limit of Python's csv module is one for the whole process; 131,072 unless it is set.
+csv.field_size_limit(MAX_CELL_CHARACTERS)
+
+
+def csv_rows(text: str, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and cells by name of each record; the header is not counted.
+
+    Raises EngineError naming the row and the column of what cannot be read.
+    """
+    declared = _DECLARED.match(text)
+    if declared:
+        text = text[declared.end() :]
+    header = _first_line(text)
+    separator = declared[1] if declared else _separator(header)
+    spaced = header.count(separator) > 0 and header.count(separator) == header.count(
+        f"{separator} "
+    )
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=spaced
+    )
+    records = _records(reader, source)
+    names = [name.strip() for name in next(records, (0, []))[1]]
+    rows = list(records)
+    if rows and all(len(cells) == len(names) + 1 for _, cells in rows):
+        names = ["", *names] if _count(cells[0] for _, cells in rows) else names
+    names = _checked_names(names, rows, source)
+    for number, cells in rows:
+        yield number, dict(zip(names, _fitted(cells, names, number, source), strict=True))
+
+
+def _first_line(text: str) -> str:
+    """The header, without what stands in quotes."""
+    bare = re.sub(r'"[^"]*"', '""', text[:65_536].lstrip("\r\n"))
+    return re.split(r"[\r\n]", bare, maxsplit=1)[0]
+
+
+def _separator(header: str) -> str:
+    if re.fullmatch(r'""( "")+', header):
+        return " "  # R's write.table
+    return max(SEPARATORS, key=header.count)
+
+
+def _records(reader: Any, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each record that holds something; 0 is the header."""
+    number = 0
+    try:
+        for cells in reader:
+            if any(cells):
+                yield number, cells
+            number += bool(cells)
+    except csv.Error as error:
+        where = f"{source}, row {number}" if number else f"{source}, header"
+        raise EngineError(f"{where} {_complaint(error)}.", _REMEDY) from None
+
+
+def _complaint(error: csv.Error) -> str:
+    text = str(error)
+    if "field larger" in text:
+        return (
+            f"has a cell of more than {MAX_CELL_CHARACTERS:,} characters, or a quote that is never "
+            "closed"
+        )
+    if "unexpected end" in text:
+        return "is not CSV: a quote is opened in it and never closed"
+    if "expected after" in text:
+        return "is not CSV: something stands between a closing quote and the next separator"
+    return "is not CSV"
+
+
+def _count(cells: Iterator[str]) -> bool:
+    """Whether the cells are 0, 1, 2, ... or 1, 2, 3, ..."""
+    values = list(cells)
+    return any(values == [str(start + place) for place in range(len(values))] for start in (0, 1))
+
+
+def _checked_names(names: list[str], rows: list[tuple[int, list[str]]], source: str) -> list[str]:
+    """The names without those of empty columns at the end; each one stands there once."""
+    while names and not names[-1] and not any(_cell(cells, len(names)) for _, cells in rows):
+        names = names[:-1]
+    for column, name in enumerate(names, start=1):
+        if name or column == 1:
+            continue
+        for number, cells in rows:
+            if _cell(cells, column):
+                raise EngineError(
+                    f"{source}, row {number} holds {_cell(cells, column)[:40]!r} in column "
+                    f"{column}, which has no name in the header.",
+                    f"{_REMEDY} Or name the column.",
+                )
+    named = [name for name in names if name]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise EngineError(f"{source} names a column twice: {', '.join(twice[:5])}.", _NAME_THEM)
+    # columns without a name and without a value between others
+    return [name or (f"column {place}" if place > 1 else "") for place, name in enumerate(names, 1)]
+
+
+def _cell(cells: list[str], column: int) -> str:
+    return cells[column - 1] if column <= len(cells) else ""
+
+
+def _fitted(cells: list[str], names: list[str], number: int, source: str) -> list[str]:
+    """A record's cells, as many as there are names; only empty ones may be too many."""
+    if len(cells) < len(names) or any(cells[len(names) :]):
+        shown = ", ".join(name or "(no name)" for name in names[:12])
+        raise EngineError(
+            f"{source}, row {number} has {len(cells)} cells where the header has {len(names)} "
+            f"({shown}).",
+            _REMEDY,
+        )
+    return cells[: len(names)]

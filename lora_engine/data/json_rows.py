@@ -1,0 +1,195 @@
+"""The records of a JSON text: one value a line, an array, or one of the forms that tables take.
+
+| what stands there | how it is read |
+|---|---|
+| an array | its elements |
+| one value a line, blank lines between | JSON Lines |
+| objects over several lines, one or more | one record each |
+| one object whose only list of objects is `data`, `train`, `rows`, ... | that list |
+| one object of columns: `{"q": {"0": ...}}`, `{"q": [...], "a": [...]}` (pandas) | its rows |
+| `{"columns": [...], "data": [[...]]}` (pandas, split) | its rows |
+| `{"0": {...}, "1": {...}}` (pandas, index) | its rows |
+| one object with several lists of rows | refused: they are named |
+| a name twice in one object, what is no JSON | refused: line and column are named |
+
+This module knows nothing of files or of what the names mean.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lora_engine.errors import EngineError
+from lora_engine.foreign_files import json_complaint
+
+LISTS_OF_ROWS = (
+    "data", "train", "training", "rows", "examples", "items", "records", "instances", "samples",
+    "dataset",
+)  # fmt: skip
+ROW_COLUMNS = ("messages", "conversations", "tokens", "chosen", "rejected", "history", "tools")
+"""Columns whose value is a list in a single row."""
+
+_REMEDY = "Give one JSON object on each line, or one JSON array of objects."
+Numbered = tuple[int, Any]
+
+
+def json_rows(text: str, source: str) -> list[Numbered]:
+    """Number and value of each record: the line it begins in, or its place in an array.
+
+    Raises EngineError naming the first places that are no JSON.
+    """
+    if text.lstrip()[:1] == "[":
+        return list(enumerate(_array(text, source), start=1))
+    found, problems = _lines(text)
+    if problems and _spans_lines(text):
+        found = _documents(text, source)
+    elif problems:
+        raise EngineError(first_problems(source, problems), _remedy(text, problems[0]))
+    if len(found) == 1 and isinstance(found[0][1], dict):
+        inside = _rows_inside(found[0][1], source)
+        return found if inside is None else list(enumerate(inside, start=1))
+    return found
+
+
+def _remedy(text: str, problem: str) -> str:
+    if "single quotes" in problem or "None" in problem or "True" in problem:
+        return "Write the rows with Python's json.dumps, one object on each line."
+    if text.lstrip()[:1] not in ("{", "[", '"'):
+        return f"Give the file the ending of what it holds (.csv, .tsv, .txt). Or: {_REMEDY}"
+    return _REMEDY
+
+
+def first_problems(source: str, problems: list[str], shown: int = 5) -> str:
+    """One sentence with the first few problems and how many more there are."""
+    more = f"; and {len(problems) - shown:,} more" if len(problems) > shown else ""
+    return f"{source}: {'; '.join(problems[:shown])}{more}."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:100]!r} stands in one object twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _array(text: str, source: str) -> list[Any]:
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(
+            f"{source} starts as a JSON array and is not one: {json_complaint(error)}.",
+            _REMEDY,
+        ) from None
+
+
+def _lines(text: str) -> tuple[list[Numbered], list[str]]:
+    """The values of JSON Lines, and what is wrong with the other lines."""
+    found, problems = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append((number, _DECODER.decode(line)))
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {number}: not JSON ({json_complaint(error, one_line=True)})")
+    return found, problems
+
+
+def _spans_lines(text: str) -> bool:
+    """Whether the first object goes on after its first line."""
+    first = text.lstrip().partition("\n")[0].rstrip()
+    if not first.startswith("{"):
+        return False
+    try:
+        _DECODER.decode(first)
+    except json.JSONDecodeError as error:
+        ended = error.msg.startswith("Extra data")
+        return not ended and (not first[error.pos :].strip() or first.endswith((",", "{", "[")))
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _documents(text: str, source: str) -> list[Numbered]:
+    """Objects one after another, each over as many lines as it likes."""
+    found = []
+    place, line, counted = _next(text, 0), 1, 0
+    while place < len(text):
+        line += text.count("\n", counted, place)
+        counted = place
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            begins = f"the object that begins in line {line:,} is not JSON"
+            raise EngineError(f"{source}: {begins} ({json_complaint(error)}).", _REMEDY) from None
+        found.append((line, value))
+        place = _next(text, end)
+    return found
+
+
+def _next(text: str, place: int) -> int:
+    """The place of the next character that is not white space."""
+    while place < len(text) and text[place].isspace():
+        place += 1
+    return place
+
+
+def _rows_inside(value: dict[str, Any], source: str) -> list[Any] | None:
+    """The rows that one object holds as a table does, or None where it is a row itself."""
+    if any(name in value for name in ROW_COLUMNS):
+        return None
+    if {"columns", "data"} <= set(value) and _is_list_of(value["data"], list):
+        names = [str(name) for name in value["columns"]]
+        return [_row(names, cells, source) for cells in value["data"]]
+    lists = {name: item for name, item in value.items() if _is_list_of(item, dict)}
+    if len(lists) > 1:
+        shown = ", ".join(f"{name} ({len(items):,})" for name, items in list(lists.items())[:5])
+        raise EngineError(
+            f"{source} is one object with several lists of rows: {shown}.",
+            "Save the one to train on as a file of its own.",
+        )
+    if lists and next(iter(lists)).lower() in LISTS_OF_ROWS:
+        return next(iter(lists.values()))
+    return _columns(value, source)
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _row(names: list[str], cells: list[Any], source: str) -> dict[str, Any]:
+    if len(cells) != len(names):
+        raise EngineError(
+            f"{source} has a row of {len(cells)} values under {len(names)} column names.", _REMEDY
+        )
+    return dict(zip(names, cells, strict=True))
+
+
+def _columns(value: dict[str, Any], source: str) -> list[Any] | None:
+    """The rows of a table stored by columns, or by its index; None for anything else."""
+    items = list(value.values())
+    if items and all(isinstance(item, dict) for item in items):
+        if all(name.isdecimal() for name in value):
+            return items
+        index = list(items[0])
+        if index and all(key.isdecimal() for key in index):
+            if any(list(item) != index for item in items):
+                raise EngineError(
+                    f"{source} is a table stored by columns, and they have different rows.", _REMEDY
+                )
+            return [{name: value[name][key] for name in value} for key in index]
+    if len(items) > 1 and all(isinstance(item, list) for item in items):
+        lengths = {name: len(item) for name, item in value.items()}
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(f"{name} {length:,}" for name, length in list(lengths.items())[:6])
+            raise EngineError(
+                f"{source} is one object of lists, whose lengths differ: {shown}.", _REMEDY
+            )
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*items, strict=True)]
+    return None
