@@ -8,11 +8,17 @@ holds the result equal to PEFT on the whole model.
 from __future__ import annotations
 
 import warnings as python_warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.adapters.lora_config import lora_config
 from lora_engine.calculator.matrix_count import rank_warnings
-from lora_engine.calculator.meta_model import build_errors, build_meta_model, defaulted_fields
+from lora_engine.calculator.meta_model import (
+    build_errors,
+    build_meta_model,
+    defaulted_fields,
+    embeddings_of,
+)
 from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule, TrainedBias
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import (
@@ -67,10 +73,10 @@ def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
     counted, saved, trained_biases = _read_counts(adapted)
     modules = _spread(counted, twins)
     saved_modules = tuple(
-        SavedModule(name, s.parameters) for s in saved for name in names_of_all_twins(s.name, twins)
+        replace(s, name=name) for s in saved for name in names_of_all_twins(s.name, twins)
     )
     biases = tuple(
-        TrainedBias(name, bias.parameters)
+        replace(bias, name=name)
         for bias in trained_biases
         for name in names_of_all_twins(bias.name, twins)
     )
@@ -93,6 +99,16 @@ def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
             *said,
         ),
     )
+
+
+def count_without_adapter(source: ModelSource, method: MethodSpec) -> ModelCount:
+    """The count of a method that adds nothing to the model of `source`, as full training.
+
+    Its targets are not looked at. Raises as `count_model` does for the config.
+    """
+    base = sum(p.numel() for p in build_meta_model(source).parameters())
+    said = (*source.notes, *defaulted_fields(source))
+    return ModelCount(source.label, method, base, 0, (), (), (), (), 0, said)
 
 
 def _for_all_twins(
@@ -159,7 +175,7 @@ def _check_saved(model: PreTrainedModel, method: MethodSpec) -> None:
 
 def _targets_embedding(model: PreTrainedModel, method: MethodSpec) -> int:
     """Parameters of the base's embedding that PEFT saves along because it is targeted, else 0."""
-    embedding = model.get_input_embeddings()
+    embedding, _ = embeddings_of(model)
     path = next((p for p, module in model.named_modules() if module is embedding), None)
     targeted = path is not None and any(
         target in ("embeddings", path) or path.endswith(f".{target}")
@@ -189,7 +205,9 @@ def _read_counts(
             counted.append(_module_count(name, module, 1))
         elif isinstance(module, ModulesToSaveWrapper):
             copies = module.modules_to_save["default"]
-            saved.append(SavedModule(name, sum(p.numel() for p in copies.parameters())))
+            tensors = list(copies.parameters())
+            shapes = tuple(tuple(p.shape) for p in tensors)
+            saved.append(SavedModule(name, sum(p.numel() for p in tensors), shapes))
     return counted, saved, _trained_biases(adapted)
 
 
@@ -207,29 +225,31 @@ def _trained_biases(adapted: nn.Module) -> list[TrainedBias]:
 
 def _module_count(name: str, module: LoraLayer, experts: int) -> ModuleCount:
     """The count of one PEFT layer: its own adapter tensors, not those of layers inside it."""
-    own = [getattr(module, name) for name in set(module.adapter_layer_names)]
-    parameters = sum(_numel(holder) for holder in own if "default" in holder)
+    own = [getattr(module, name) for name in sorted(set(module.adapter_layer_names))]
+    tensors = [p for holder in own if "default" in holder for p in _tensors(holder)]
     assert module.in_features is not None
     assert module.out_features is not None
     return ModuleCount(
-        name, module.in_features, module.out_features, module.r["default"], parameters, experts
+        name,
+        module.in_features,
+        module.out_features,
+        module.r["default"],
+        sum(p.numel() for p in tensors),
+        experts,
+        tuple(tuple(p.shape) for p in tensors),
     )
 
 
-def _numel(holder: Any) -> int:
-    """Parameters in an adapter's entry, which is a module or a bare parameter."""
+def _tensors(holder: Any) -> list[Any]:
+    """The tensors of an adapter's entry, which is a module or a bare parameter."""
     entry = holder["default"]
-    return entry.numel() if hasattr(entry, "numel") else sum(p.numel() for p in entry.parameters())
+    return [entry] if hasattr(entry, "numel") else list(entry.parameters())
 
 
 def _spread(counted: list[ModuleCount], twins: dict[str, tuple[str, ...]]) -> tuple:
     """Every count copied to the twins of its layer, in the model's natural order."""
     places = {name: i for i, name in enumerate(dict.fromkeys(kind_of(m.name) for m in counted))}
-    spread = [
-        ModuleCount(name, m.in_features, m.out_features, m.rank, m.parameters, m.experts)
-        for m in counted
-        for name in names_of_all_twins(m.name, twins)
-    ]
+    spread = [replace(m, name=name) for m in counted for name in names_of_all_twins(m.name, twins)]
     by_layer = [([p for p in natural_order(m.name) if p[0] == 0], m) for m in spread]
     stacks = {kind_of(m.name): kind_of(m.name).partition("*")[0] for m in counted}
     order = list(dict.fromkeys(stacks.values()))

@@ -10,12 +10,12 @@ from lora_engine.calculator.activations import ActivationRule, checkpoint_bytes,
 from lora_engine.calculator.memory_request import GIB, MemoryItem, MemoryRequest, Part
 from lora_engine.calculator.model_profile import (
     ModelProfile,
+    optimizer_state,
     trained_layers,
     trained_parameters,
-    trained_shapes,
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
-from lora_engine.calculator.optimizer_state import FORMULAS, state_bytes
+from lora_engine.calculator.optimizer_state import FORMULAS
 from lora_engine.spec import QuantizationSpec
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
@@ -102,16 +102,12 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
     trained, held = trained_parameters(profile, q), TRAINED_BYTES
     gradients = _item("gradients", trained * held, f"{trained:,} trained x {held} bytes")
-    optimizer, on_gpu = q.optimizer, q.workload.device == "cuda"
-    state = state_bytes(optimizer, trained_shapes(profile, q), held, q.method.rank)
-    paged = optimizer.startswith("paged") and on_gpu
-    state_item = _item(
-        "optimizer state",
-        0 if paged else state,
-        f"{optimizer}: {FORMULAS[optimizer].format(b=held)}"
-        + (f"; {state / GIB:.2f} GiB may sit in host memory" if paged else ""),
-        "state",
-    )
+    state = optimizer_state(profile, q)
+    paged = state.pageable if q.workload.device == "cuda" else 0
+    formula = f"{q.optimizer}: {FORMULAS[q.optimizer]}"
+    if paged:
+        formula += f"; {paged / GIB:.2f} GiB of it in pages that may sit in host memory"
+    state_item = _item("optimizer state", state.held - paged, formula, "state")
     activations = _activation_items(profile, q) + _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
     passing = sum(item.gib for item in activations)
@@ -119,11 +115,11 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
         shared = min(gradients.gib, passing)
         formula = "- min(gradients, activations): the ones are made while the others are freed"
         items.append(MemoryItem("overlap", -shared, formula))
-    if on_gpu and optimizer == "adamw":
-        spare = max(0.0, trained * held / GIB - max(0.0, passing - gradients.gib))
-        formula = "torch's AdamW makes one more copy of what trains, beyond the activations freed"
-        items.append(MemoryItem("optimizer step", spare, formula))
-    return items, state / GIB if paged else 0.0
+    freed = max(0.0, passing - gradients.gib)
+    if state.step / GIB > freed:
+        formula = "2 or 3 float32 copies of the largest trained tensor, beyond the memory freed"
+        items.append(MemoryItem("optimizer step", state.step / GIB - freed, formula))
+    return items, paged / GIB
 
 
 def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:

@@ -18,6 +18,7 @@ from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.library_imports import import_transformers
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
 MAX_MODULES = 50_000
@@ -56,6 +57,24 @@ def build_meta_model(source: ModelSource) -> PreTrainedModel:
             )
     except build_errors() as error:
         raise _not_a_model(source, error) from error
+
+
+def embeddings_of(model: PreTrainedModel) -> tuple[nn.Module | None, nn.Module | None]:
+    """The input embedding and the head, None where the model has none.
+
+    transformers raises for a model with several inputs (CLIP), or with a list of them.
+    """
+    from torch import nn
+
+    try:
+        embedding = model.get_input_embeddings()
+    except (NotImplementedError, AttributeError, KeyError):
+        embedding = None
+    head = model.get_output_embeddings()
+    return (
+        embedding if isinstance(embedding, nn.Module) else None,
+        head if isinstance(head, nn.Module) else None,
+    )
 
 
 def build_errors() -> tuple[type[Exception], ...]:

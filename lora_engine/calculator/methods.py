@@ -16,7 +16,6 @@ from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.meta_model import build_errors, build_meta_model
 from lora_engine.calculator.model_profile import ModelProfile, read_profile, trained_parameters
 from lora_engine.calculator.model_source import ModelSource
-from lora_engine.calculator.optimizer_state import state_bytes
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.library_imports import import_peft
 from lora_engine.spec import MethodSpec
@@ -85,7 +84,7 @@ def compare_methods(
 
     Raises as `count_model` does.
     """
-    plain = method.model_copy(update={"use_dora": False})
+    plain = method.model_copy(update={"use_dora": False, "finetuning_type": "lora"})
     profile = read_profile(source, plain)
     base = profile.shape.parameters
     freeze = MemoryRequest(source, plain.model_copy(update={"finetuning_type": "freeze"}))
@@ -109,7 +108,7 @@ def compare_methods(
 def _row(
     method: str, trained: int, base: int, latency: str, counted_by: str, slower: bool = False
 ) -> MethodCount:
-    state = state_bytes("adamw", (((trained,), 1),), ADAM_BYTES // 2, 1) / GIB
+    state = ADAM_BYTES * trained / GIB
     return MethodCount(
         method, trained, trained / base, state, slower, latency, counted_by, FORMULAS[method]
     )

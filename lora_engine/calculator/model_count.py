@@ -18,7 +18,7 @@ class ModuleCount:
     """One adapted module: a weight (out_features, in_features) with factors of `rank`.
 
     experts: how many such weights are fused into one parameter (else 1); parameters: what PEFT
-    trains here, DoRA's magnitude and lora_bias included.
+    trains here, DoRA's magnitude and lora_bias included; shapes: of the tensors they are in.
     """
 
     name: str
@@ -27,6 +27,7 @@ class ModuleCount:
     rank: int
     parameters: int
     experts: int = 1
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         listed = {
@@ -45,6 +46,10 @@ class SavedModule:
 
     name: str
     parameters: int
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "parameters": self.parameters}
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ class ModelCount:
             "trainable_fraction": self.trainable_fraction,
             "adapter_bytes": self.adapter_bytes,
             "modules": [module.to_json() for module in self.modules],
-            "saved_modules": [vars(module) for module in self.saved_modules],
+            "saved_modules": [module.to_json() for module in self.saved_modules],
             "biases": [vars(bias) for bias in self.biases],
             "kinds": [vars(kind) for kind in self.kinds()],
             "warnings": list(self.warnings),

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from lora_engine.calculator.count_parameters import count_model
+from lora_engine.calculator.count_parameters import count_model, count_without_adapter
 from lora_engine.calculator.memory_request import MemoryRequest
-from lora_engine.calculator.model_count import ModelCount, ModuleCount, SavedModule, TrainedBias
+from lora_engine.calculator.model_count import ModelCount, ModuleCount
 from lora_engine.calculator.model_shape import LayerShape, ModelShape, read_shape
 from lora_engine.calculator.model_source import ModelSource
+from lora_engine.calculator.optimizer_state import NOT_PROJECTED, OptimizerState, state_of
 from lora_engine.spec import MethodSpec
 
 
@@ -59,9 +60,11 @@ def read_profile(source: ModelSource, method: MethodSpec) -> ModelProfile:
 @lru_cache(maxsize=64)
 def _profile_of(source: ModelSource, method: str) -> ModelProfile:
     """By the method's JSON, as a spec with lists in it cannot be a key."""
-    return ModelProfile(
-        _shape_of(source), count_model(source, MethodSpec.model_validate_json(method))
+    asked = MethodSpec.model_validate_json(method)
+    count = (
+        count_model(source, asked) if asked.has_adapter else count_without_adapter(source, asked)
     )
+    return ModelProfile(_shape_of(source), count)
 
 
 @lru_cache(maxsize=16)
@@ -75,28 +78,31 @@ def trained_shapes(
     """Shapes of the tensors that train, as (shape, how many)."""
     shapes: Counter[tuple[int, ...]] = Counter()
     if request.has_adapter:
-        for m in profile.count.modules:
-            factors = m.rank * m.experts
-            shapes[(factors, m.in_features)] += 1
-            shapes[(m.out_features, factors)] += 1
-            extra = m.parameters - factors * (m.in_features + m.out_features)
-            if extra > 0:  # DoRA's magnitude, lora_bias
-                shapes[(extra,)] += 1
         count = profile.count
-        whole_parts: list[SavedModule | TrainedBias] = [*count.saved_modules, *count.biases]
-        shapes.update((whole.parameters,) for whole in whole_parts)
+        for part in (*count.modules, *count.saved_modules):
+            shapes.update(part.shapes)
+        shapes.update((bias.parameters,) for bias in count.biases)
         return tuple(shapes.items())
-    layers = trained_layers(profile, request)
-    for layer in layers:
-        for out_features, in_features, experts in layer.matrices:
-            shapes[(out_features, in_features)] += experts
-    held = sum(many * shape[0] * shape[1] for shape, many in shapes.items())
-    total = profile.shape.parameters
-    if request.method.finetuning_type == "freeze":
-        total = sum(layer.parameters for layer in layers)
-    if total > held:  # embeddings, head, norms, biases
-        shapes[(total - held,)] += 1
+    if request.method.finetuning_type != "freeze":
+        return profile.shape.tensors
+    for layer in trained_layers(profile, request):
+        for shape, many in layer.tensors:
+            shapes[shape] += many
     return tuple(shapes.items())
+
+
+def optimizer_state(profile: ModelProfile, request: MemoryRequest) -> OptimizerState:
+    """The state of the optimizer of `request` over what trains.
+
+    GaLore projects no embedding and no head (training/optimizers/factory.py).
+    """
+    shapes, rank = Counter(dict(trained_shapes(profile, request))), request.method.rank
+    state = OptimizerState()
+    if request.optimizer == "galore":
+        whole = Counter(dict(profile.shape.embeddings))
+        state = state_of("galore", whole.items(), NOT_PROJECTED)
+        shapes -= whole
+    return state + state_of(request.optimizer, shapes.items(), rank)
 
 
 def trained_parameters(profile: ModelProfile, request: MemoryRequest) -> int:
@@ -111,7 +117,12 @@ def trained_parameters(profile: ModelProfile, request: MemoryRequest) -> int:
 
 
 def trained_layers(profile: ModelProfile, request: MemoryRequest) -> tuple[LayerShape, ...]:
-    """The layers whose own weights train: the last ones for `freeze`, else all."""
-    layers = profile.shape.layers
-    method = request.method
-    return layers[-method.freeze_layers :] if method.finetuning_type == "freeze" else layers
+    """The layers whose own weights train: all, or for `freeze` the last of the largest stack."""
+    layers, method = profile.shape.layers, request.method
+    if method.finetuning_type != "freeze":
+        return layers
+    stacks: dict[str, list[LayerShape]] = defaultdict(list)
+    for layer in layers:
+        stacks[layer.path.rpartition(".")[0]].append(layer)
+    largest = max(stacks.values(), key=lambda s: sum(la.parameters for la in s), default=[])
+    return tuple(largest[-method.freeze_layers :])

@@ -7,12 +7,13 @@ count, its activations do not. This module knows no bytes; see `activations.py` 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models.families import NORMS
-from lora_engine.calculator.meta_model import build_meta_model
+from lora_engine.calculator.meta_model import build_meta_model, embeddings_of
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import find_twins, natural_order
 from lora_engine.calculator.targets import ROLE_NAMES, TargetableModule, targetable_modules
@@ -48,7 +49,8 @@ class LayerShape:
     """One transformer layer.
 
     matrices: (out_features, in_features, experts) of each weight LoRA could adapt; parameters: of
-    the whole layer. rms_width, norm_width: summed widths that pass RMS norms, other norms.
+    the whole layer, and tensors: their shapes and how many there are. rms_width, norm_width: summed
+    widths that pass RMS norms, other norms.
     attention_out: summed output width of query, key and value; inner: width of the attention
     output. mlp_inner: width between the MLP's matrices, times the experts a token passes;
     mlp_tensors: how many tensors of that width are kept; routed: expert outputs kept a token.
@@ -56,6 +58,7 @@ class LayerShape:
 
     path: str
     parameters: int
+    tensors: tuple[tuple[tuple[int, ...], int], ...]
     matrices: tuple[tuple[int, int, int], ...]
     rms_width: int
     norm_width: int
@@ -70,6 +73,9 @@ class LayerShape:
 class ModelShape:
     """A model's sizes. layers: in order, encoder before decoder; twins are equal but for `path`.
 
+    tensors: shapes of all parameters and how many there are; embeddings: those of the input
+    embedding and the head, a tied one once.
+
     quantizable_parameters: what bitsandbytes would quantize (Linear and Conv1D weights, not the
     head, tied or fused ones), as transformers' own rule says; quantizable_rows: their output
     features, each with a scale of its own in 8 bits. kv_width: key width of one token and
@@ -82,6 +88,8 @@ class ModelShape:
     """
 
     parameters: int
+    tensors: tuple[tuple[tuple[int, ...], int], ...]
+    embeddings: tuple[tuple[tuple[int, ...], int], ...]
     active_parameters: int
     quantizable_parameters: int
     quantizable_rows: int
@@ -103,16 +111,19 @@ def read_shape(source: ModelSource) -> ModelShape:
     text = _read_text_sizes(model, source.label)
     modules = targetable_modules(model)
     layers = _layers(model, modules, text)
-    total = sum(p.numel() for p in model.parameters())
+    total = _numel(model)
     quantizable = _quantizable(model)
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embedding, head = embeddings_of(model)
     tied = head is not None and head.weight is getattr(embedding, "weight", None)
+    looked_up = [module for module in (embedding, head) if module is not None]
     return ModelShape(
         parameters=total,
+        tensors=_shapes(model.parameters()),
+        embeddings=_shapes(dict.fromkeys(p for e in looked_up for p in e.parameters())),
         active_parameters=total - _idle_parameters(modules, text),
         quantizable_parameters=sum(rows * columns for rows, columns in quantizable),
         quantizable_rows=sum(rows for rows, _ in quantizable),
-        looked_up_parameters=0 if tied else sum(p.numel() for p in embedding.parameters()),
+        looked_up_parameters=0 if tied or embedding is None else _numel(embedding),
         hidden_size=text.hidden_size,
         vocab_size=text.vocab_size,
         heads=text.heads,
@@ -123,6 +134,14 @@ def read_shape(source: ModelSource) -> ModelShape:
         lean=_is_lean(model),
         plain_head=not getattr(model.config.get_text_config(), "final_logit_softcapping", None),
     )
+
+
+def _shapes(parameters: Iterable[nn.Parameter]) -> tuple[tuple[tuple[int, ...], int], ...]:
+    return tuple(Counter(tuple(p.shape) for p in parameters).items())
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _is_lean(model: PreTrainedModel) -> bool:
@@ -180,7 +199,7 @@ def _layers(
     for first, duplicates in twins.items():
         layer = model.get_submodule(first)
         is_vision = "vision" in first or "visual" in first
-        if is_vision or not inside[first] or not any(m.in_attention for m in inside[first]):
+        if is_vision or not inside[first]:
             continue
         shape = _layer(first, layer, inside[first], text)
         for path in (first, *duplicates):
@@ -208,7 +227,8 @@ def _layer(
     rms, plain = _norm_widths(layer, text)
     return LayerShape(
         path=path,
-        parameters=sum(p.numel() for p in layer.parameters()),
+        parameters=_numel(layer),
+        tensors=_shapes(layer.parameters()),
         matrices=tuple((m.out_features, m.in_features, m.experts) for m in modules),
         rms_width=rms,
         norm_width=plain,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from lora_engine.calculator.meta_model import embeddings_of
 from lora_engine.calculator.repeated_layers import kind_of
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec import MethodSpec
@@ -126,7 +127,7 @@ def group_modules(
 
 def head_path(model: PreTrainedModel) -> str | None:
     """The path of the output layer, which PEFT's all-linear leaves out; None without one."""
-    head = model.get_output_embeddings()
+    _, head = embeddings_of(model)
     return next((path for path, m in model.named_modules() if m is head), None) if head else None
 
 
@@ -185,8 +186,8 @@ def _meaning(target: str, modules: list[TargetableModule], model: PreTrainedMode
     elif target in ROLES:
         chosen = [m for m in inner if m.in_attention and m.leaf in ROLE_NAMES[target]]
     elif target == EMBEDDINGS:
-        embeddings = model.get_input_embeddings()
-        paths = [path for path, module in model.named_modules() if module is embeddings]
+        embedding, _ = embeddings_of(model)
+        paths = [path for path, module in model.named_modules() if module is embedding]
         chosen = [m for m in modules if m.path in paths]
     else:
         chosen = []

@@ -11,7 +11,7 @@ from lora_engine.calculator.memory_fit import verdicts
 from lora_engine.calculator.memory_options import MemoryOptions, estimate_json
 from lora_engine.calculator.memory_request import with_changes
 from lora_engine.calculator.model_profile import read_profile, trained_parameters
-from lora_engine.calculator.optimizer_state import state_bytes
+from lora_engine.calculator.optimizer_state import OptimizerState, state_of
 from lora_engine.errors import InvalidInput
 from lora_engine.spec import QuantizationSpec
 from tests.calculator_requests import FP4, INT8, NF4, ask, lora
@@ -136,13 +136,30 @@ def test_kv_cache_by_hand():
 def test_optimizers_by_hand():
     matrix = (((1024, 512), 3),)
     size = 3 * 1024 * 512
-    assert state_bytes("adamw", matrix, 4, 8) == 8 * size
-    assert state_bytes("adamw", matrix, 2, 8) == 4 * size
-    assert state_bytes("adamw_8bit", matrix, 4, 8) == 2 * size + 2 * 4 * size // 256
-    assert state_bytes("adamw_8bit", (((16, 16), 1),), 4, 8) == 8 * 256
-    assert state_bytes("adafactor", matrix, 4, 8) == 3 * 4 * (1024 + 512)
-    assert state_bytes("galore", matrix, 4, 8) == 3 * 4 * (2 * 8 * 1024 + 8 * 512)
-    assert state_bytes("sgd", matrix, 4, 8) == 0
+    assert state_of("adamw", matrix, 8) == OptimizerState(8 * size)
+    assert state_of("adamw_8bit", matrix, 8).held == 2 * size + 2 * 4 * size // 256
+    assert state_of("adamw_8bit", (((16, 16), 1),), 8).held == 8 * 256
+    assert state_of("adafactor", matrix, 8).held == 3 * 4 * (1024 + 512)
+    assert state_of("adafactor", matrix, 8).step == 2 * 4 * 1024 * 512
+    assert state_of("galore", matrix, 8).held == 3 * 4 * (2 * 8 * 1024 + 8 * 512)
+    assert state_of("sgd", matrix, 8) == OptimizerState()
+    assert state_of("paged_adamw", (((16, 4096), 2), ((4096, 32), 3)), 8) == OptimizerState(
+        8 * 4096 * (2 * 16 + 3 * 32), pageable=8 * 4096 * 3 * 32
+    )
+
+
+@pytest.mark.parametrize(("preset", "gib"), [("llama-3-8b", 0.0117), ("llama-2-7b", 0.0106)])
+def test_adafactor_keeps_rows_and_columns_of_the_embedding_and_the_head_too(preset, gib):
+    request = ask(preset_source(preset), lora(8), kind="full", optimizer="adafactor")
+    found = items(calculator.estimate_memory(request))
+    assert found["optimizer state"] == pytest.approx(gib, rel=0.01)
+
+
+def test_a_step_of_fused_adamw_copies_no_weights(profile):
+    assert "optimizer step" not in items(estimate(profile, kind="full"))
+    assert "optimizer step" not in items(estimate(profile, kind="full", optimizer="adamw_8bit"))
+    largest = items(estimate(profile, kind="full", optimizer="adafactor", seq_length=1))
+    assert largest["optimizer step"] == 2 * 4 * 32_000 * 4096 / GIB
 
 
 def test_8bit_state_is_what_bitsandbytes_holds():
@@ -160,13 +177,15 @@ def test_8bit_state_is_what_bitsandbytes_holds():
             state = optimizer.state[parameter]
             names = ("state1", "state2", "absmax1", "absmax2")
             held += sum(state[n].numel() * state[n].element_size() for n in names if n in state)
-    assert held == state_bytes("adamw_8bit", shapes, 4, 8)
+    assert held == state_of("adamw_8bit", shapes, 8).held
 
 
 def test_paged_state_sits_on_the_host(profile):
     estimated = estimate(profile, optimizer="paged_adamw")
-    assert items(estimated)["optimizer state"] == 0
-    assert estimated.host_gib == ADAPTER * 8 / GIB
+    # bitsandbytes pages tensors from 100,000 weights on: here those 11,008 wide
+    wide = 32 * 3 * 16 * 11_008
+    assert items(estimated)["optimizer state"] == pytest.approx((ADAPTER - wide) * 8 / GIB)
+    assert estimated.host_gib == pytest.approx(wide * 8 / GIB)
 
 
 def test_falcon_is_not_quantised_and_it_is_said():
