@@ -24,7 +24,8 @@ SWITCHED = frozenset(
     + ("roformer", "xlm-roberta", "xlm-roberta-xl", "xmod")
 )
 ENCODERS = frozenset(
-    ("albert", "convbert", "deberta", "deberta-v2", "distilbert", "ernie_m", "esm", "eurobert")
+    ("albert", "convbert", "deberta", "deberta-v2", "distilbert", "ernie_m", "esm", "esmc")
+    + ("eurobert", "neomme", "perceiver", "ultrabert", "ultravbert")
     + ("flaubert", "fnet", "funnel", "gte", "ibert", "jina_embeddings_v3", "layoutlm")
     + ("layoutlmv2", "layoutlmv3", "longformer", "luke", "lilt", "mobilebert", "modernbert")
     + ("modernvbert", "mpnet", "mra", "nezha", "nomic_bert", "nystromformer", "qdqbert")

@@ -25,7 +25,7 @@ from lora_engine.base_models.quantization_methods import (
     unreadable,
 )
 from lora_engine.base_models.weight_files import listed, local_folder, weight_files
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.weights.packed_tensors import STATE, UNKNOWN, packing_method
 from lora_engine.weights.safetensors_file import TensorEntry
@@ -141,14 +141,38 @@ def _as_said(entry: Mapping[str, Any]) -> StoredQuantization:
 
 
 def _config_of(name: str, folder: Path | None) -> Any:
+    """config.json; empty where it cannot be read, for the loader says what is wrong with it."""
+    path = folder / "config.json" if folder is not None else _config_from_hub(name)
     try:
-        if folder is not None:
-            return json.loads((folder / "config.json").read_text("utf-8"))
-        from huggingface_hub import hf_hub_download
-
-        return json.loads(Path(hf_hub_download(name, "config.json")).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):  # the loader says what is wrong with it
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+
+
+def _config_from_hub(name: str) -> Path:
+    """config.json of a hub id, fetched. Raises NotFound where the hub does not give it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(name, "config.json"))
+    except GatedRepoError as error:
+        reason, cause = "the hub gives it only to those who accepted its terms", error
+    except RepositoryNotFoundError as error:
+        reason, cause = "the hub knows no such model", error
+    except (LocalEntryNotFoundError, OSError) as error:
+        reason, cause = "the hub cannot be reached", error
+    except EntryNotFoundError as error:
+        reason, cause = "the hub's model has no config.json", error
+    raise NotFound(
+        f"The base model {name!r} is no folder here and not in the local cache, and {reason}.",
+        "Check the name and the network, or give a folder that holds the model.",
+    ) from cause
 
 
 def _entries(config: Any) -> Iterator[Any]:

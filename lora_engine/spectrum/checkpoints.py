@@ -173,11 +173,14 @@ def compare_checkpoints(
 
     spectra: the spectrum of tuned - base for each matrix that changed. intruders: also the
     intruder dimensions, which takes two full eigendecompositions a matrix.
-    Raises EngineError when nothing fits or a tensor has two shapes.
+    Raises EngineError when nothing fits, a tensor has two shapes, or one of the two holds packed
+    weights where the other has numbers.
     """
     first, second = (c if isinstance(c, Checkpoint) else open_checkpoint(c) for c in (base, tuned))
     ours = {info.name: info for info in first.listing()}
     theirs = {info.name: info for info in second.listing()}
+    first.refuse_packed(name for name in ours if name not in theirs)
+    second.refuse_packed(name for name in theirs if name not in ours)
     common = [info for name, info in ours.items() if name in theirs]
     if not common:
         raise EngineError(

@@ -7,7 +7,7 @@ opened: plain file names inside the folder, every tensor in the shard that the i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -73,6 +73,12 @@ class Checkpoint:
     def stored_dtype(self, name: str) -> str:
         """The safetensors dtype code of a tensor as it lies in its file."""
         return self._file(name).entry(name).dtype
+
+    def refuse_packed(self, names: Iterable[str]) -> None:
+        """Raises EngineError where one of the tensors holds the codes of a quantized weight."""
+        for name in names:
+            if not nf4.state_name(self._file(name), name):
+                _refuse_packed(self._file(name), name)
 
     def raw_blocks(self, name: str, size: int = 2**24) -> Iterator[bytes]:
         """A tensor's bytes as they lie in the file, `size` at a time."""

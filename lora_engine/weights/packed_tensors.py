@@ -91,8 +91,8 @@ def packing_method(tensors: Mapping[str, TensorEntry], name: str) -> str | None:
         return "bitsandbytes"
     if name.endswith(".weight._data"):
         return "quanto"
-    if leaf == "qweight" and f"{beside}scales" in tensors:
-        return _gptq_or_awq(entry, tensors[f"{beside}scales"])
+    if leaf in ("qweight", "qzeros") and tensors.keys() >= {f"{beside}qweight", f"{beside}scales"}:
+        return _gptq_or_awq(tensors[f"{beside}qweight"], tensors[f"{beside}scales"])
     for codes, other, method in _BY_NAME:
         if leaf == codes and beside + other in tensors:
             return method

@@ -16,8 +16,9 @@ from lora_engine.base_models import (
     stored_quantization,
 )
 from lora_engine.calculator.model_source import path_source
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.spec import QuantizationSpec, spec_from
+from lora_engine.spectrum.checkpoints import compare_checkpoints
 from lora_engine.training.models.classifier import load_classifier
 from lora_engine.training.preflight import check_run
 from lora_engine.weights import open_matrix
@@ -222,6 +223,25 @@ def test_a_matrix_of_codes_has_no_spectrum(case, packed):
     with pytest.raises(EngineError) as refused:
         open_matrix(base.path, f"{PROJECTION}.{next(iter(tensors))}")
     assert named in refused.value.problem
+
+
+def test_a_comparison_with_packed_weights_is_refused(packed, tmp_path):
+    plain = save_tiny_model(tmp_path / "plain")
+    base = packed(TENSORS["gptq"][0])
+    for pair in ((plain, base.path), (base.path, plain)):
+        with pytest.raises(EngineError) as refused:
+            compare_checkpoints(*pair)
+        assert f"{PROJECTION}.qweight" in refused.value.problem
+        assert "GPTQ" in refused.value.problem
+
+
+def test_a_hub_id_that_cannot_be_had_is_named_with_the_network(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(NotFound) as refused:
+        stored_quantization(BaseModel("nobody/nothing", None))
+    assert "'nobody/nothing'" in refused.value.problem
+    assert "hub" in refused.value.problem
+    assert "tokenizer" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
