@@ -90,6 +90,7 @@ def wire(
     problem: gr.HTML,
     keeps_problem: bool = False,
     follows: bool = False,
+    empties: Sequence[Block] = (),
     **options: Unpack[EventOptions],
 ) -> Any:
     """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`.
@@ -97,10 +98,10 @@ def wire(
     The handler returns what it changes by component, `{table: rows, note: ""}`; what it does not
     name stays, and `gr.skip()` leaves all as they are. One with a single output may return its
     value alone. A generator streams. `inputs` as a set gives the handler one dict, by component.
-    On an error the outputs stay and `problem` shows it. Success empties it, except that of a
-    page's opening, whose answer may come after the person has already typed something wrong, and
-    of what else happens of itself (keeps_problem). Sliders want trigger_mode="always_last", timers
-    queue=False.
+    On an error the outputs stay, but those in `empties`, and `problem` shows it. Success empties
+    it, except that of a page's opening, whose answer may come after the person has already typed
+    something wrong, and of what else happens of itself (keeps_problem). Sliders want
+    trigger_mode="always_last", timers queue=False.
 
     The person's last choice wins over an answer that comes late (`pages.shared.late_answers`): a
     field among the outputs that was changed meanwhile stays as it is. `follows=True` says that the
@@ -113,7 +114,8 @@ def wire(
         getattr(trigger, "event_name", "") == "load" for trigger in triggers
     )
     late = _late_answer(handler, inputs, outputs, problem, follows)
-    bounded = _bounded(handler, outputs, problem, "" if not keeps_problem else gr.skip(), follows)
+    success = gr.skip() if keeps_problem else ""
+    bounded = _bounded(handler, outputs, problem, success, outputs if follows else empties)
     event = gr.on(
         triggers=triggers,
         fn=late.carrying(bounded) if late else bounded,
@@ -176,12 +178,17 @@ def _plain(inputs: Sequence[Component] | set[Component]) -> Any:
 
 
 def _bounded(
-    handler: Handler, outputs: Sequence[Block], problem: gr.HTML, success: Any, empties: bool
+    handler: Handler,
+    outputs: Sequence[Block],
+    problem: gr.HTML,
+    success: Any,
+    empties: Sequence[Block],
 ) -> Handler:
     """`handler`, whose answer names its outputs and the problem box: `success`, or the error.
 
-    empties: an error empties the outputs; otherwise they stay.
+    empties: the outputs that an error empties; the others stay.
     """
+    gone = late_answers.emptied(empties)
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -190,7 +197,7 @@ def _bounded(
                 for result in handler(*args, **kwargs):
                     yield {**_named(result, outputs), problem: success}
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-                yield {problem: _shown(error, handler)}
+                yield {**gone, problem: _shown(error, handler)}
 
         return stream
 
@@ -199,7 +206,6 @@ def _bounded(
         try:
             return {**_named(handler(*args, **kwargs), outputs), problem: success}
         except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-            gone = late_answers.emptied(outputs) if empties else {}
             return {**gone, problem: _shown(error, handler)}
 
     return call

@@ -82,7 +82,13 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
     adapter, base, module = fields.adapter, fields.base, fields.module
     one_module = [view.detail, view.plot, *row.outputs]
     everything = [adapter, base, module, empty, view.grid, *one_module]
-    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind = partial(
+        wire,
+        problem=row.problem,
+        concurrency_limit=4,
+        trigger_mode="multiple",
+        empties=[view.grid, view.detail, view.plot, row.progress],
+    )
     bind([blocks.load], handlers.open_page, outputs=everything)
     named = event_js("spectrum/address.js", "adapterInAddress")
     bind([tab.select], handlers.open_newest, [adapter], everything, js=named, keeps_problem=True)
@@ -177,6 +183,8 @@ class _Handlers:
         """The fields for an adapter, then its grid and one module."""
         task = self.tasks.start(request)
         base = _usable_base(self.engine, self.engine.adapters.get(name))
+        if task.is_set():  # something else was chosen meanwhile, and stands in the fields
+            return
         yield {
             self.fields.adapter: gr.Dropdown(choices=adapter_choices(self.engine), value=name),
             self.fields.base: base,

@@ -81,8 +81,17 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks) -> None:
     handlers = _Handlers(engine, tasks, fields, view, row)
     both = [fields.base, fields.tuned]
     one_module = [view.detail, view.plot, *row.outputs]
-    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    results = [view.grid, view.detail, view.plot]
+    bind = partial(
+        wire,
+        problem=row.problem,
+        concurrency_limit=4,
+        trigger_mode="multiple",
+        empties=[*results, row.progress],
+    )
     bind([blocks.load], handlers.open_page, outputs=[*both, view.grid, *one_module])
+    changes = [fields.base.input, fields.tuned.input, fields.intruders.input]
+    wire(changes, handlers.forget, [], [*results, row.progress], problem=row.problem)
     bind([fields.compare.click], handlers.compare, [*both, fields.intruders],
          [view.grid, *one_module])  # fmt: skip
     bind([view.grid.select], handlers.open_module, both, one_module)
@@ -129,6 +138,12 @@ class _Handlers:
     fields: CheckpointFields
     view: CheckpointView
     row: ProgressRow
+
+    def forget(self) -> Update:
+        """What was compared is not what is chosen now."""
+        return dict.fromkeys(
+            (self.view.grid, self.view.detail, self.view.plot, self.row.progress), ""
+        )
 
     def open_page(self, request: gr.Request) -> Iterator[Update]:
         """The two models that the address names."""

@@ -66,8 +66,9 @@ class MatrixCache:
                 self._open.move_to_end(matrix_id)
                 return self._open[matrix_id]
         raise NotFound(
-            "This matrix is no longer in memory: others were opened since.",
-            "Open it again, or reload the page.",
+            "This matrix is no longer in the server's memory: others were opened since, or the "
+            "server was started anew.",
+            "Open it again: choose it, type it or upload it.",
         )
 
     def _is_full(self) -> bool:

@@ -51,10 +51,15 @@ class MatrixOpener:
     def open(self, request: gr.Request, choice: MatrixChoice, k: int = 0) -> Iterator[Update]:
         """Updates of the view and the progress row, until the matrix is shown at k.
 
-        k = 0 shows it where it opens best. Ends without a word where the person chose something
-        else meanwhile. Raises EngineError.
+        k = 0 shows it where it opens best. A matrix that is open already is shown at once. Ends
+        without a word where the person chose something else meanwhile. Raises EngineError.
         """
         task = self.tasks.start(request)
+        if choice.kind == "opened":
+            matrix = self.cache.get(choice.name)
+            value = view_value(matrix, k or start_k(matrix.decomposition), choice.state(matrix.id))
+            yield {self.view: value, **self.row.idle()}
+            return
         if_stopped: Update = {self.view: STOPPED}
         yield from self.row.until_stopped(task, self._steps(task, choice, k), if_stopped)
 
@@ -66,7 +71,7 @@ class MatrixOpener:
         decomposition, pooled = yield from self.row.watch(task, _decomposing(source))
         matrix = self.cache.put(source, decomposition, pooled)
         opens_at = START_K.get(choice.name) if choice.kind == "sample" else None
-        value = view_value(matrix, k or opens_at or start_k(decomposition), choice.state())
+        value = view_value(matrix, k or opens_at or start_k(decomposition), choice.state(matrix.id))
         yield {self.view: value, **self.row.idle(_sample_html(choice))}
 
 

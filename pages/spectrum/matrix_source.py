@@ -1,7 +1,8 @@
 """Which matrix a person chose: a sample, typed numbers, a file, a weight, an adapter's update.
 
 A `MatrixChoice` is small and can stand in an address; `open_choice` opens the matrix it names.
-Typed numbers and uploads cannot be linked to: they belong to one browser tab.
+A few typed numbers stand in the address themselves. A longer text or an upload stands there by the
+id of the opened matrix, which cannot be guessed and lives as long as the server keeps the matrix.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ START_SAMPLE = "picture"
 START_K = {"teaching": 2, "low-rank-plus-noise": 8, "hilbert": 4, "picture": 20}
 STARTER_WEIGHT = "starter-weight"
 MAX_TENSORS_LISTED = 2000
-MatrixKind = Literal["sample", "text", "file", "model", "update"]
+MOST_IN_ADDRESS = 400  # characters of typed numbers
+MatrixKind = Literal["sample", "text", "file", "model", "update", "opened"]
+IN_ADDRESS: dict[MatrixKind, str] = {"text": "numbers", "opened": "opened"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class MatrixChoice:
 
     sample: `name` is one of the samples. text: `name` is the numbers. file: `name` is the path
     of an upload. model: `name` is a base model. update: `name` is an adapter, `tensor` one of its
-    modules. tensor and flatten: which part of a file or model, and how a tensor of three or more
-    dimensions is laid out.
+    modules. opened: `name` is the id of a matrix in the cache. tensor and flatten: which part of
+    a file or model, and how a tensor of three or more dimensions is laid out.
     """
 
     kind: MatrixKind
@@ -50,8 +53,8 @@ class MatrixChoice:
     tensor: str = ""
     flatten: str = ""
 
-    def state(self) -> dict[str, str]:
-        """What the page's address says for this matrix, besides k."""
+    def state(self, opened: str) -> dict[str, str]:
+        """What the page's address says for this matrix, besides k. opened: its id in the cache."""
         if self.kind == "sample":
             return {"sample": self.name}
         if self.kind == "model":
@@ -59,7 +62,9 @@ class MatrixChoice:
             return state | ({"flatten": self.flatten} if self.flatten else {})
         if self.kind == "update":
             return {"update": self.name, "module": self.tensor}
-        return {}
+        if self.kind == "text" and len(self.name) <= MOST_IN_ADDRESS:
+            return {"numbers": self.name}
+        return {"opened": opened}
 
 
 def tab_in_address(request: gr.Request) -> str:
@@ -78,6 +83,9 @@ def choice_in_address(request: gr.Request) -> MatrixChoice:
     if model:
         tensor = layout.state_of(request, "tensor")
         return MatrixChoice("model", model, tensor, layout.state_of(request, "flatten"))
+    for kind, key in IN_ADDRESS.items():
+        if layout.state_of(request, key):
+            return MatrixChoice(kind, layout.state_of(request, key))
     return MatrixChoice("sample", layout.state_of(request, "sample", START_SAMPLE))
 
 

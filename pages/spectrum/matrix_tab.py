@@ -106,9 +106,15 @@ def build_tab(
     handlers = _Handlers(opener, fields)
     shown = [view, *row.outputs]
     file, model = fields.file_tensor, fields.model_tensor
-    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind = partial(
+        wire,
+        problem=row.problem,
+        concurrency_limit=4,
+        trigger_mode="multiple",
+        empties=[view, row.progress],
+    )
 
-    named = [fields.ways, fields.sample, fields.model, model.tensor, model.flatten]
+    named = [fields.ways, fields.sample, fields.text, fields.model, model.tensor, model.flatten]
     bind([blocks.load], handlers.open_page, outputs=[*named, *shown])
     is_open = event_js("spectrum/tabs.js", "matrixIsOpen")
     bind([tab.select], handlers.open_first, [opened], shown, js=is_open, keeps_problem=True)
@@ -195,6 +201,12 @@ class _Handlers:
     def _named(self, choice: MatrixChoice) -> Update:
         """The fields as they stand when the address names this matrix."""
         fields = self.fields
+        if choice.kind == "text":
+            return {
+                fields.ways: gr.Tabs(selected="text"),
+                fields.text: choice.name,
+                fields.sample: None,
+            }
         if choice.kind != "model":
             return {fields.sample: choice.name if choice.kind == "sample" else None}
         tensors = matrices_of(model_folder(self.opener.engine, choice.name))

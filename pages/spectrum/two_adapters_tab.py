@@ -115,7 +115,13 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
     plots = [view.phi, view.diagonal]
     everything = [*pair, module, sentence, *plots, view.table, *row.outputs]
     changes = [first.input, second.input, compared.input]
-    bind = partial(wire, problem=row.problem, concurrency_limit=4, trigger_mode="multiple")
+    bind = partial(
+        wire,
+        problem=row.problem,
+        concurrency_limit=4,
+        trigger_mode="multiple",
+        empties=[sentence, *plots, view.table, row.progress],
+    )
     bind([blocks.load], handlers.open_page, outputs=everything)
     named = event_js("spectrum/address.js", "pairInAddress")
     bind([tab.select], handlers.open_newest, pair, everything, js=named, keeps_problem=True)
@@ -173,6 +179,7 @@ class _Handlers:
         compared = layout.state_of(request, "on")
         compared = compared if compared in dict(COMPARED).values() else COMPARED[0][1]
         pair = Pair(first, second, compared)
+        yield self._named(pair)
         yield from self._compare(request, pair, layout.state_of(request, "module"))
 
     def open_newest(
@@ -186,7 +193,9 @@ class _Handlers:
         if len(known) < 2:
             yield {self.view.sentence: _too_few_html()}
             return
-        yield from self._compare(request, Pair(known[0], known[1], compared))
+        pair = Pair(known[0], known[1], compared)
+        yield self._named(pair)
+        yield from self._compare(request, pair)
 
     def compare(
         self, first: str | None, second: str | None, compared: str, request: gr.Request
@@ -208,15 +217,9 @@ class _Handlers:
         yield from self.row.until_stopped(task, self._compare_all(task, pair, module))
 
     def _compare_all(self, task: TabTask, pair: Pair, module: str) -> Iterator[Update]:
-        """Every field and every output while the two are compared."""
+        """The module's choices and every output, while the two are compared and then."""
         fields, view = self.fields, self.view
-        choices = adapter_choices(self.engine)
-        yield {
-            fields.first: gr.Dropdown(choices=choices, value=pair.first),
-            fields.second: gr.Dropdown(choices=choices, value=pair.second),
-            fields.compared: pair.compared,
-            **self.row.working(0.0, "comparing"),
-        }
+        yield self.row.working(0.0, "comparing")
         paths = [self.engine.adapters.get(name).path for name in (pair.first, pair.second)]
         found = yield from self.row.watch(task, comparing(pair, *paths))
         names = [item.name for item in found.modules]
@@ -228,6 +231,15 @@ class _Handlers:
             view.table: table_value(COLUMNS, [_row(item) for item in found.modules]),
             **self._plots(pair, drawn),
             **self.row.idle(),
+        }
+
+    def _named(self, pair: Pair) -> Update:
+        """The fields for a pair that the person did not choose in them."""
+        fields, choices = self.fields, adapter_choices(self.engine)
+        return {
+            fields.first: gr.Dropdown(choices=choices, value=pair.first),
+            fields.second: gr.Dropdown(choices=choices, value=pair.second),
+            fields.compared: pair.compared,
         }
 
     def _only(self, name: str, module: str) -> Adapter:

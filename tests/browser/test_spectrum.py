@@ -74,6 +74,57 @@ def test_a_link_shows_the_same_and_so_does_a_reload(server: Server, open_page: O
     expect(page.get_by_label("Hilbert matrix, 128 x 128")).to_be_checked()
 
 
+def test_typed_numbers_stand_in_the_link(server: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    opened(page, "Teaching matrix")
+    page.get_by_role("tab", name="Type or paste").click()
+    page.locator("#matrix-text textarea").fill("3 0\n0 2\n0 1")
+    page.locator("#take-apart").click()
+    expect(page.locator(f"{VIEW} .rs-shape")).to_have_text("3 × 2", timeout=DRAWN_MS)
+    page.wait_for_url(re.compile("numbers="))
+
+    page.reload()
+
+    expect(page.locator(f"{VIEW} .rs-shape")).to_have_text("3 × 2", timeout=DRAWN_MS)
+    expect(page.locator("#matrix-text textarea")).to_have_value("3 0\n0 2\n0 1")
+
+
+@pytest.mark.parametrize("typed", ["0", "129", "2.5"])
+def test_a_k_that_does_not_exist_is_refused_and_nothing_moves(
+    server: Server, open_page: OpenPage, typed: str
+) -> None:
+    page = open_page(f"{server.url}/spectrum?sample=hilbert&k=3")
+    opened(page, "Hilbert")
+    page.locator(f"{VIEW} .rs-k-number").fill(typed)
+    page.keyboard.press("Enter")
+    expect(page.locator(f"{VIEW} .rs-k [role=alert]")).to_contain_text("from 1 to 128")
+    expect(page.locator(f"{VIEW} .rs-k-slider")).to_have_value("3")
+    page.locator(f"{VIEW} .rs-wish input").fill("101")
+    page.keyboard.press("Enter")
+    expect(page.locator(f"{VIEW} .rs-k [role=alert]")).to_contain_text("at most 100 %")
+    expect(page.locator(f"{VIEW} .rs-k-slider")).to_have_value("3")
+    page.locator(f"{VIEW} .rs-k-slider").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(f"{VIEW} .rs-k [role=alert]")).to_be_hidden()
+    expect(page.locator(f"{VIEW} .rs-k-number")).to_have_value("4")
+
+
+def test_a_refused_file_takes_the_earlier_picture_away(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    (tmp_path / "diary.csv").write_text("Dear diary,today\nit rained,all day\n", "utf-8")
+    page = open_page(f"{server.url}/spectrum?sample=teaching")
+    opened(page, "Teaching matrix")
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "diary.csv")
+    expect(page.locator("#spectrum-tabs .rs-problem").first).to_be_visible(timeout=DRAWN_MS)
+    expect(page.locator(VIEW)).to_be_hidden()
+
+    page.get_by_role("tab", name="Sample").click()
+    page.get_by_label("Hilbert matrix, 128 x 128").check()
+    opened(page, "Hilbert")
+
+
 def test_the_rank_k_picture_is_the_one_numpy_computes(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/spectrum?sample=low-rank-plus-noise&k=8")
     opened(page, "Low rank plus noise")
@@ -94,6 +145,9 @@ def test_an_uploaded_matrix_is_taken_apart_and_its_table_downloads(
     page.get_by_role("tab", name="Upload").click()
     page.locator("#matrix-file input[type=file]").set_input_files(tmp_path / "four.npy")
 
+    opened(page, "four")
+    page.wait_for_url(re.compile("opened="))
+    page.reload()
     opened(page, "four")
     page.locator(f"{VIEW} .rs-k-number").fill("1")
     page.keyboard.press("Enter")

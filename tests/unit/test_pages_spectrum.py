@@ -62,7 +62,7 @@ def test_the_shelf_lets_the_longest_unused_go_and_keeps_the_newest(teaching: np.
 
     assert cache.get(first.id) is first
     assert cache.get(third.id) is third
-    with pytest.raises(NotFound, match="no longer in memory"):
+    with pytest.raises(NotFound, match="no longer in the server's memory"):
         cache.get(second.id)
 
 
@@ -133,7 +133,7 @@ def test_windows_tiles_and_files_are_exact(routes: tuple[MatrixCache, TestClient
         ("{id}/window?k=0&row=0&column=0", 400, "k is 0"),
         ("{id}/window?k=1&row=9&column=0", 400, "does not fit"),
         ("{id}/factors.npz?k=99", 400, "k is 99"),
-        ("nobody/tiles?k=1", 404, "no longer in memory"),
+        ("nobody/tiles?k=1", 404, "no longer in the server's memory"),
     ],
 )
 def test_the_routes_say_what_is_wrong(

@@ -9,7 +9,10 @@ export class KControl {
 		this.choose = choose;
 		this.typed = make("input", "rs-k-number");
 		Object.assign(this.typed, { type: "number", min: 1 });
-		this.typed.addEventListener("change", () => choose(Number(this.typed.value) || 1));
+		this.typed.addEventListener("change", () => this.take(Number(this.typed.value)));
+		this.note = make("p", "rs-wrong-text");
+		this.note.setAttribute("role", "alert");
+		this.note.hidden = true;
 		this.slider = make("input", "rs-k-slider");
 		Object.assign(this.slider, { type: "range", min: 1 });
 		this.slider.setAttribute("aria-label", "k, directions kept");
@@ -18,7 +21,25 @@ export class KControl {
 		const label = make("label", "rs-k-label");
 		label.append(make("span", "", "Directions kept, k"), this.typed);
 		this.node = make("div", "rs-k");
-		this.node.append(label, this.slider, this.shortcuts);
+		this.node.append(label, this.note, this.slider, this.shortcuts);
+	}
+
+	/* A typed k; one that does not exist is refused in words, and nothing moves. */
+	take(k) {
+		const most = Number(this.typed.max);
+		if (Number.isInteger(k) && k >= 1 && k <= most) {
+			this.choose(k);
+			return;
+		}
+		this.refuse(
+			`k is a whole number from 1 to ${grouped(most)}; still shown is k = ${grouped(this.k)}.`,
+		);
+		this.typed.setAttribute("aria-invalid", "true");
+	}
+
+	refuse(words) {
+		this.note.textContent = words;
+		this.note.hidden = false;
 	}
 
 	/* marks: [{share, k}], k null where it is not known. energy: the share kept, one value a k. */
@@ -30,6 +51,12 @@ export class KControl {
 		);
 		const field = { min: 1, max: 100, step: "any", value: 98 };
 		const chooseShare = (percent) => {
+			if (!(percent > 0 && percent <= 100)) {
+				this.refuse(
+					`A share of the energy is above 0 and at most 100 %; still shown is k = ${grouped(this.k)}.`,
+				);
+				return;
+			}
 			const share = (percent / 100) * (1 - 1e-12); // 100 % is reached in spite of rounding
 			const k = energy.findIndex((kept) => kept >= share) + 1;
 			this.choose(k || energy.length);
@@ -39,6 +66,9 @@ export class KControl {
 	}
 
 	moveTo(k) {
+		this.k = k;
+		this.note.hidden = true;
+		this.typed.removeAttribute("aria-invalid");
 		this.slider.value = k;
 		this.typed.value = k;
 	}

@@ -94,6 +94,7 @@ class MatrixView {
 			return;
 		}
 		this.content = content;
+		this.box.hidden = false;
 		this.exact.close();
 		this.drawHead();
 		this.setBusy(!content.id);
@@ -113,6 +114,14 @@ class MatrixView {
 		this.noise.textContent = content.noise_words;
 		this.drawDownloads();
 		this.move(content.k);
+	}
+
+	/* Nothing to show: no matrix yet, or one that was refused. */
+	clear() {
+		this.content = this.curves = null;
+		this.exact.close();
+		this.setBusy(false);
+		this.box.hidden = true;
 	}
 
 	/* The person gave up the computation; the picture of the matrix, if there is one, stays. */
@@ -242,6 +251,7 @@ export function matrixView(element, props, watch) {
 	const draw = () => {
 		const content = parsed(props.value);
 		if (content) view.show(content);
+		else if (view.content) view.clear();
 	};
 	draw();
 	watch("value", draw);
