@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lora_engine.errors import EngineError
 
+PDF = b"%PDF-"
 _SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
@@ -37,7 +38,7 @@ _SIGNATURES = (
     (b"II*\x00", "a TIFF picture"),
     (b"MM\x00*", "a TIFF picture"),
     (b"RIFF", "a RIFF file (WebP, WAV)"),
-    (b"%PDF", "a PDF"),
+    (PDF, "a PDF"),
     (b"\x7fELF", "a program"),
     (b"Obj\x01", "an Avro file"),
     (b"RDX", "R's own format (.RData)"),
@@ -75,8 +76,10 @@ ZIP_ERRORS = (
 
 def name_binary(head: bytes) -> str | None:
     """What a file is by its first bytes, where they say so; never for plain text."""
+    binary = any(byte < 32 and byte not in b"\t\r\n\f\x1a" for byte in head)
     for signature, what in _SIGNATURES:
-        if head.startswith(signature):
+        # a text may begin with the letters of a signature: "GGUF is a file format"
+        if head.startswith(signature) and (binary or not signature.isascii() or signature == PDF):
             return what
     if head[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif", b"ftypmp42", b"ftypisom"):
         return "a picture or film (HEIC, AVIF, MP4)"

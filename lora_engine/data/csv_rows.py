@@ -9,7 +9,7 @@
 | columns at the end with neither a name nor a value | left out |
 | a first column without a name (pandas, R) | an index; no format reads it |
 | any other column without a name that holds something | refused: the cell is named |
-| a header one name shorter than all rows, whose first cells count 1, 2, 3, ... (R) | row names |
+| a quoted header one name shorter than all rows, which count 1, 2, 3, ... first (R) | row names |
 | a line of separators alone | left out; it counts as a row |
 
 This module knows nothing of files or of what columns mean.
@@ -20,14 +20,19 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from lora_engine.errors import EngineError
 
 MAX_CELL_CHARACTERS = 500_000
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_DECLARED = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+MAX_COLUMNS = 10_000
+SEPARATORS = "\t;|,"
+"""In this order where a header has as many of one as of another."""
+
+_DECLARED = re.compile(r'"?sep=([;,|\t ])"?\r?\n', re.IGNORECASE)
 _REMEDY = "Quote cells that hold separators, quotes or line breaks, and double the quotes inside."
 _NAME_THEM = "Name each column once in the first line."
 
@@ -35,8 +40,8 @@ _NAME_THEM = "Name each column once in the first line."
 csv.field_size_limit(MAX_CELL_CHARACTERS)
 
 
-def csv_rows(text: str, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and cells by name of each record; the header is not counted.
+def csv_rows(text: str, source: str, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and cells by name of the first `most` records; the header is not counted.
 
     Raises EngineError naming the row and the column of what cannot be read.
     """
@@ -53,8 +58,13 @@ def csv_rows(text: str, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
     )
     records = _records(reader, source)
     names = [name.strip() for name in next(records, (0, []))[1]]
-    rows = list(records)
-    if rows and all(len(cells) == len(names) + 1 for _, cells in rows):
+    rows = list(islice(records, most))
+    if len(names) > MAX_COLUMNS:
+        raise EngineError(
+            f"{source} has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.",
+            "Leave out the columns that are not trained on.",
+        )
+    if text[:1] == '"' and all(len(cells) == len(names) + 1 for _, cells in rows):
         names = ["", *names] if _count(cells[0] for _, cells in rows) else names
     names = _checked_names(names, rows, source)
     for number, cells in rows:
@@ -120,8 +130,7 @@ def _checked_names(names: list[str], rows: list[tuple[int, list[str]]], source: 
                     f"{column}, which has no name in the header.",
                     f"{_REMEDY} Or name the column.",
                 )
-    named = [name for name in names if name]
-    twice = sorted({name for name in named if named.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise EngineError(f"{source} names a column twice: {', '.join(twice[:5])}.", _NAME_THEM)
     # columns without a name and without a value between others

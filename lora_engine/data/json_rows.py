@@ -18,6 +18,7 @@ This module knows nothing of files or of what the names mean.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from lora_engine.errors import EngineError
@@ -34,16 +35,18 @@ _REMEDY = "Give one JSON object on each line, or one JSON array of objects."
 Numbered = tuple[int, Any]
 
 
-def json_rows(text: str, source: str) -> list[Numbered]:
+def json_rows(text: str, source: str, most: int) -> list[Numbered]:
     """Number and value of each record: the line it begins in, or its place in an array.
+
+    No more than `most` lines are read.
 
     Raises EngineError naming the first places that are no JSON.
     """
     if text.lstrip()[:1] == "[":
         return list(enumerate(_array(text, source), start=1))
-    found, problems = _lines(text)
+    found, problems = _lines(text, most)
     if problems and _spans_lines(text):
-        found = _documents(text, source)
+        found = _documents(text, source, most)
     elif problems:
         raise EngineError(first_problems(source, problems), _remedy(text, problems[0]))
     if len(found) == 1 and isinstance(found[0][1], dict):
@@ -69,8 +72,7 @@ def first_problems(source: str, problems: list[str], shown: int = 5) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the name {twice[:100]!r} stands in one object twice")
     return found
 
@@ -88,12 +90,14 @@ def _array(text: str, source: str) -> list[Any]:
         ) from None
 
 
-def _lines(text: str) -> tuple[list[Numbered], list[str]]:
+def _lines(text: str, most: int) -> tuple[list[Numbered], list[str]]:
     """The values of JSON Lines, and what is wrong with the other lines."""
     found, problems = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if len(found) == most:
+            break
         try:
             found.append((number, _DECODER.decode(line)))
         except (ValueError, RecursionError) as error:
@@ -116,11 +120,11 @@ def _spans_lines(text: str) -> bool:
     return False
 
 
-def _documents(text: str, source: str) -> list[Numbered]:
+def _documents(text: str, source: str, most: int) -> list[Numbered]:
     """Objects one after another, each over as many lines as it likes."""
     found = []
     place, line, counted = _next(text, 0), 1, 0
-    while place < len(text):
+    while place < len(text) and len(found) < most:
         line += text.count("\n", counted, place)
         counted = place
         try:

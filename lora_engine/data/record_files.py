@@ -53,15 +53,15 @@ def read_records(path: Path, source: str) -> list[Record]:
     syntax is wrong, with the line or row.
     """
     _refuse_file(path, source)
-    if ending(path) == ".parquet" or _begins(path, PARQUET):
+    if ending(path) == ".parquet" or _is_parquet(path):
         return check_row_count(_parquet_records(path, source), source)
     text = _decoded(path, source)
     if ending(path) in (".csv", ".tsv"):
-        found = list(csv_rows(text, source))
+        found = list(csv_rows(text, source, MAX_ROWS + 1))
     elif ending(path) == ".txt":
         found = list(enumerate(_passages(text), start=1))
     else:
-        found = json_rows(text, source)
+        found = json_rows(text, source, MAX_ROWS + 1)
     return check_row_count([Record(number, value) for number, value in found], source)
 
 
@@ -71,7 +71,7 @@ def check_row_count(records: list[Record], source: str) -> list[Record]:
         raise EngineError(f"{source} has no rows.", "Give a dataset with at least one row.")
     if len(records) > MAX_ROWS:
         raise EngineError(
-            f"{source} has {len(records):,} rows; at most {MAX_ROWS:,} are read.",
+            f"{source} has more than {MAX_ROWS:,} rows; no more are read.",
             "Train on a part of it.",
         )
     return records
@@ -164,17 +164,21 @@ def _other_kind(path: Path, source: str, what: str) -> EngineError:
     return EngineError(f"{source} is {what}, not {meant}.", remedy)
 
 
-def _begins(path: Path, signature: bytes) -> bool:
+def _is_parquet(path: Path) -> bool:
+    head, tail = _both_ends(path)
+    return head.startswith(PARQUET) and tail == PARQUET
+
+
+def _both_ends(path: Path) -> tuple[bytes, bytes]:
     with path.open("rb") as file:
-        return file.read(len(signature)) == signature
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - len(PARQUET)))
+        return head, file.read()
 
 
 def _refuse_other_than_parquet(path: Path, source: str) -> None:
     """Name what a file is that begins or ends otherwise than Parquet does."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-        file.seek(max(0, path.stat().st_size - len(PARQUET)))
-        tail = file.read()
+    head, tail = _both_ends(path)
     if not head.startswith(PARQUET):
         what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
         what = what or name_text(head.decode("utf-8", "replace"))

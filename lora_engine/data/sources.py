@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import HUB_ID
 from lora_engine.data.formats import column_names, parse_rows
 from lora_engine.data.record_files import (
     MAX_FILE_BYTES,
@@ -73,6 +72,8 @@ def _path_of(source: str, settings: Settings) -> Path | None:
         return dataset_path(source.removeprefix(STARTER_PREFIX))
     if "\0" in source:
         raise EngineError("The dataset's name holds a zero byte.", "Give a plain name.")
+    from lora_engine.base_models import HUB_ID  # brings NumPy, which the starter's sets need not
+
     uploaded = settings.datasets_dir / source
     path = uploaded if uploaded.is_file() else Path(os.path.expanduser(source))
     is_hub_id = HUB_ID.match(source) and not has_dataset_ending(path)

@@ -31,7 +31,7 @@ from lora_engine.weights.text_table import Reading, Row, filled_length, readings
 
 SAMPLE_CHARACTERS = 65_536
 _PLAIN = re.compile(r"[\d.eE+-]*", re.ASCII)
-_DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
 _BRACKETS = re.compile(r"(\w+\s*=\s*)?(np\.|numpy\.|torch\.)?(array|tensor|matrix)?\s*\(?\s*\[")
 _HOW = "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
@@ -98,7 +98,7 @@ def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int
         line = raw.strip(" ")
         if not line.strip():
             continue
-        match = None if found else _DECLARED.fullmatch(line)
+        match = None if found else _DECLARED.fullmatch(raw)
         if match:
             declared = match[1]
         elif _is_comment(line):

@@ -32,6 +32,7 @@ def open_picture(path: Path, channel: str = "grey") -> ArrayMatrix:
     if channel not in CHANNELS:
         raise no_such_tensor(path.name, channel, CHANNELS)
     with _opened(path) as image:
+        transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         if channel == "grey" and image.mode.startswith("I"):
             values, dtype = np.asarray(image, dtype=np.float32), "uint16"
         else:
@@ -40,7 +41,8 @@ def open_picture(path: Path, channel: str = "grey") -> ArrayMatrix:
                 wanted.convert("L") if channel == "grey" else wanted.getchannel(channel[0].upper())
             )
             values, dtype = np.asarray(band, dtype=np.float32), "uint8"
-    return ArrayMatrix(values, f"{path.name} ({channel})", dtype)
+    notes = ("The picture's transparency was left out.",) if transparent else ()
+    return ArrayMatrix(values, f"{path.name} ({channel})", dtype, notes)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lora_engine.errors import EngineError
-from lora_engine.foreign_files import json_complaint
+from lora_engine.foreign_files import conversion, json_complaint, name_binary, name_text
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import (
     Flatten,
@@ -100,6 +100,12 @@ def scan(path: str | Path) -> SafetensorsFile:
     size = path.stat().st_size
     length = int.from_bytes(read_exactly(path, 0, 8), "little") if size >= 8 else 0
     if not 2 <= length <= size - 8:
+        head = read_exactly(path, 0, min(size, 512))
+        what = name_binary(head) or name_text(head.decode("utf-8", "replace"))
+        if what is not None:
+            raise EngineError(
+                f"{path.name} is {what}, no safetensors file.", conversion(what, _REMEDY)
+            )
         raise _bad(
             path,
             f"its first bytes announce a header of {length:,} bytes, and the file has {size:,}: it "

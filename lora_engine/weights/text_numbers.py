@@ -12,6 +12,7 @@ from typing import Literal
 
 Decimal = Literal[".", ","]
 
+MAX_EXPLAINED = 60
 _SPACES = " \u00a0\u2009\u202f"
 _SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-"})
 
@@ -81,7 +82,7 @@ def explain(cell: str) -> tuple[str, str]:
         return "is empty; a finite number is needed", "Fill this cell in."
     shown = f"holds {cell[:40]!r}"
     for pattern, kind, remedy in _WHAT:
-        if re.fullmatch(pattern, cell, re.IGNORECASE):
+        if len(cell) <= MAX_EXPLAINED and re.fullmatch(pattern, cell, re.IGNORECASE):
             return f"{shown}, {kind}; a finite number is needed", remedy
     if is_missing(cell):
         return (
