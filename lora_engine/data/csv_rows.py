@@ -7,7 +7,7 @@
 | quoted names with spaces between them (R) | the space |
 | a header with a space behind each separator | such spaces are no part of the cells |
 | columns at the end with neither a name nor a value | left out |
-| a first column without a name (pandas, R) | an index; no format reads it |
+| a first column without a name (pandas, R) | an index: left out |
 | any other column without a name that holds something | refused: the cell is named |
 | a quoted header one name shorter than all rows, which count 1, 2, 3, ... first (R) | row names |
 | a line of separators alone | left out; it counts as a row |
@@ -68,7 +68,8 @@ def csv_rows(text: str, source: str, most: int) -> Iterator[tuple[int, dict[str,
         names = ["", *names] if _count(cells[0] for _, cells in rows) else names
     names = _checked_names(names, rows, source)
     for number, cells in rows:
-        yield number, dict(zip(names, _fitted(cells, names, number, source), strict=True))
+        fields = zip(names, _fitted(cells, names, number, source), strict=True)
+        yield number, {name: cell for name, cell in fields if name}
 
 
 def _first_line(text: str) -> str:
@@ -133,8 +134,7 @@ def _checked_names(names: list[str], rows: list[tuple[int, list[str]]], source: 
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise EngineError(f"{source} names a column twice: {', '.join(twice[:5])}.", _NAME_THEM)
-    # columns without a name and without a value between others
-    return [name or (f"column {place}" if place > 1 else "") for place, name in enumerate(names, 1)]
+    return names
 
 
 def _cell(cells: list[str], column: int) -> str:

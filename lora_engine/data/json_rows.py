@@ -92,7 +92,8 @@ def _array(text: str, source: str) -> list[Any]:
 
 def _lines(text: str, most: int) -> tuple[list[Numbered], list[str]]:
     """The values of JSON Lines, and what is wrong with the other lines."""
-    found, problems = [], []
+    found: list[Numbered] = []
+    problems: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -122,7 +123,7 @@ def _spans_lines(text: str) -> bool:
 
 def _documents(text: str, source: str, most: int) -> list[Numbered]:
     """Objects one after another, each over as many lines as it likes."""
-    found = []
+    found: list[Numbered] = []
     place, line, counted = _next(text, 0), 1, 0
     while place < len(text) and len(found) < most:
         line += text.count("\n", counted, place)

@@ -57,7 +57,7 @@ def read_records(path: Path, source: str) -> list[Record]:
         return check_row_count(_parquet_records(path, source), source)
     text = _decoded(path, source)
     if ending(path) in (".csv", ".tsv"):
-        found = list(csv_rows(text, source, MAX_ROWS + 1))
+        found: list[tuple[int, Any]] = list(csv_rows(text, source, MAX_ROWS + 1))
     elif ending(path) == ".txt":
         found = list(enumerate(_passages(text), start=1))
     else:

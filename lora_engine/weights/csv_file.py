@@ -30,7 +30,7 @@ from lora_engine.weights.text_numbers import (
 from lora_engine.weights.text_table import Reading, Row, filled_length, readings, split_lines
 
 SAMPLE_CHARACTERS = 65_536
-_PLAIN = re.compile(r"[\d.eE+-]*", re.ASCII)
+_PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
 _BRACKETS = re.compile(r"(\w+\s*=\s*)?(np\.|numpy\.|torch\.)?(array|tensor|matrix)?\s*\(?\s*\[")
@@ -250,9 +250,9 @@ def _check_length(cells: list[str], total: int, reading: Reading, where: str) ->
 
 def _row(cells: list[str], reading: Reading, name: str, place: int) -> tuple[list[float], str]:
     """One line's numbers, and the first of them that has marks of thousands."""
-    if reading.decimal == "." and _PLAIN.fullmatch("".join(cells)):
+    if _PLAIN[reading.decimal].fullmatch(";".join(cells)):
         with suppress(ValueError):  # an odd cell is looked at below
-            plain = [float(cell) for cell in cells]
+            plain = [float(cell.replace(",", ".")) for cell in cells]
             if max(plain) < math.inf and min(plain) > -math.inf:
                 return plain, ""
     decimal: Decimal = reading.decimal

@@ -17,6 +17,7 @@ import re
 import resource
 import sys
 import zipfile
+from typing import Any
 
 EXPECTED = (
     ValueError,
@@ -153,19 +154,20 @@ def globals_named(data: bytes):
         texts: list = []
         memo: dict = {}
         try:
-            for code, value, _ in pickletools.genops(stream):
+            argument: Any
+            for code, argument, _ in pickletools.genops(stream):
                 if code.name in ("GLOBAL", "INST"):
-                    yield value.replace(" ", ".", 1)
+                    yield argument.replace(" ", ".", 1)
                 elif code.name == "STACK_GLOBAL" and len(texts) >= 2:
                     yield ".".join(map(str, texts[-2:]))
                 elif "UNICODE" in code.name or code.name.endswith("STRING"):
-                    texts.append(value)
+                    texts.append(argument)
                 elif code.name == "MEMOIZE":
                     memo[len(memo)] = texts[-1] if texts else ""
                 elif code.name in ("BINPUT", "LONG_BINPUT", "PUT"):
-                    memo[int(value)] = texts[-1] if texts else ""
-                elif code.name in ("BINGET", "LONG_BINGET", "GET") and int(value) in memo:
-                    texts.append(memo[int(value)])
+                    memo[int(argument)] = texts[-1] if texts else ""
+                elif code.name in ("BINGET", "LONG_BINGET", "GET") and int(argument) in memo:
+                    texts.append(memo[int(argument)])
         except (ValueError, EOFError, LookupError, TypeError, AttributeError):
             return
 

@@ -229,7 +229,7 @@ def _is_decimal(cell: str, decimal: Decimal) -> bool:
 
 def _count_on(cells: Sequence[str]) -> bool:
     """Whole numbers, each one more than the one before."""
-    if not cells or not all(cell.isascii() and cell.isdecimal() for cell in cells):
+    if not cells or not all(re.fullmatch("[0-9]{1,9}", cell) for cell in cells):
         return False
     values = [int(cell) for cell in cells]
     return values == list(range(values[0], values[0] + len(values)))

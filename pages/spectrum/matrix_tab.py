@@ -37,7 +37,7 @@ from pages.spectrum.matrix_source import (
 from pages.spectrum.matrix_view import matrix_view
 
 FILE_TYPES = [
-    *(".npy", ".npz", ".csv", ".tsv", ".txt", ".safetensors", ".pt", ".pth", ".bin"),
+    *(".npy", ".npz", ".csv", ".tsv", ".txt", ".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
     *(".png", ".jpg", ".jpeg"),
 ]
 START_TEXT = "\n".join(" ".join(map(str, row)) for row in TEACHING)

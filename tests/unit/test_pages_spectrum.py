@@ -243,6 +243,7 @@ def test_the_svd_endpoint_answers_and_refuses(settings: Settings) -> None:
     answer = svd([[3.0, 0.0], [0.0, 4.0]], 1)
     assert answer["singular_values"] == pytest.approx([4, 3])
     assert answer["energy"] == pytest.approx(16 / 25)
+    assert (svd([[3.0, 0.0], [0.0, 4.0]])["k"], svd(sample="teaching")["k"]) == (2, 3)
     assert svd(sample="teaching", k=3)["energy"] == pytest.approx(TEACHING_ENERGY[2])
     for wrong in ([[1.0], [1.0, 2.0]], [["a"]], [1.0], [[True]], [[float("nan")]]):
         with pytest.raises(EngineError):
