@@ -35,17 +35,19 @@ class AdapterSwitch:
         self._layers: list[MixedLoraLayer] = []
         self._own_pass: set[str] = set()
         self._biases: dict[str, dict[str, torch.Tensor]] = {}  # by adapter, then by parameter
+        self._parameters: dict[str, set[str]] = {}  # adapted parameters' names by adapter
 
     def add(self, name: str, check: AdapterCheck) -> None:
         """Inject a checked adapter. The base model's weights stay as they are, and shared.
 
         Raises EngineError where the adapter does not fit the model; nothing of it stays behind.
         """
+        self._check_same_parameters(check)
         tensors = _read_tensors(check, str(next(self.model.parameters()).device))
         self._biases[name] = self._biases_for(check, tensors)
         try:
             left_out = self._inject(name, check, tensors)
-        except (ValueError, RuntimeError, KeyError) as error:
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
             self._discard(name)
             raise EngineError(
                 f"The adapter in {check.path} does not fit the base model: {str(error)[:300]}",
@@ -62,6 +64,7 @@ class AdapterSwitch:
         self._tuner().disable_adapter_layers()
         self._wrap_new_layers()
         keys = check.keys
+        self._parameters[name] = {full.rpartition(".")[2] for full in keys.parameters.values()}
         special = any(layer.is_special(name) for layer in self._layers)
         # A router gives an expert rows that no longer stand in the batch's order.
         routed = any(".experts." in module for module in check.modules)
@@ -73,8 +76,10 @@ class AdapterSwitch:
         self._injected().delete_adapter(name)
         self._own_pass.discard(name)
         self._biases.pop(name, None)
+        self._parameters.pop(name, None)
         for layer in self._layers:
             layer.forget(name)
+        self._unload_when_empty()
 
     def needs_own_pass(self, adapter: str | None) -> bool:
         """Whether PEFT must run this adapter alone; never for the base (None)."""
@@ -170,10 +175,41 @@ class AdapterSwitch:
         return found
 
     def _discard(self, name: str) -> None:
+        """Take out what a failed injection left: PEFT takes back its configuration alone."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
+
         self._biases.pop(name, None)
         if self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
-            self._tuner().disable_adapter_layers()
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.delete_adapter(name)
+                module.enable_adapters(False)
+            elif isinstance(module, AuxiliaryTrainingWrapper):
+                module.delete_adapter(name, [])
+                module.enable_adapters(False)
+        self._unload_when_empty()
+
+    def _unload_when_empty(self) -> None:
+        """Put the original modules back: PEFT cannot go on from a model without an adapter."""
+        if self._peft is not None and self._peft.peft_config:
+            return
+        for parent, name, original, _ in self._injected_modules():
+            setattr(parent, name, original)
+        self._peft, self._layers = None, []
+
+    def _check_same_parameters(self, check: AdapterCheck) -> None:
+        """Raises EngineError where another adapter adapts other parameters (fused experts)."""
+        ours = {name.rpartition(".")[2] for name in check.keys.parameters.values()}
+        for theirs in self._parameters.values():
+            if ours and theirs and ours != theirs:
+                raise EngineError(
+                    f"The adapter in {check.path} adapts the experts' {', '.join(sorted(ours))}, "
+                    f"and one that is loaded adapts their {', '.join(sorted(theirs))}; PEFT takes "
+                    "the same parameters only.",
+                    "Compare these two one at a time.",
+                )
 
     @contextmanager
     def _through_peft(self, adapter: str) -> Iterator[None]:

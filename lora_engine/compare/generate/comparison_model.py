@@ -217,8 +217,8 @@ class ComparisonModel:
         layers = self.adapter_layers(column)
         if self.shared.switch.needs_own_pass(self._adapter_key(column)):
             raise EngineError(
-                f"{column!r} uses DoRA, an embedding or modules trained whole; its strength and "
-                "layers cannot be changed.",
+                f"{column!r} uses DoRA, an embedding, experts, biases or modules trained whole; "
+                "its strength and layers cannot be changed.",
                 "Choose a plain LoRA adapter for this.",
             )
         return layers
