@@ -7,14 +7,11 @@ are.
 """
 
 import itertools
-import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer, ParamWrapper
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -32,6 +29,16 @@ from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
 from lora_engine.errors import EngineError
 from lora_engine.spec import MethodSpec
 from lora_engine.spectrum import describe_adapter, read_adapter, similarity
+from tests.adapter_forms import (
+    TOKENS,
+    assert_is_peft_s,
+    changed,
+    compare_logits,
+    load,
+    logits_of,
+    make,
+    peft_updates,
+)
 from tests.compare_models import TINY
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -116,10 +123,6 @@ def bases(tmp_path_factory):
     return found
 
 
-def load(base):
-    return AutoModelForCausalLM.from_pretrained(base.path).eval()
-
-
 def settings_of(feature, architecture):
     """The feature's settings with the architecture's own names."""
     gpt2 = architecture == "gpt2"
@@ -142,84 +145,6 @@ def settings_of(feature, architecture):
     start = {"r": 4, "lora_alpha": 6, "task_type": "CAUSAL_LM", "target_modules": targets}
     changes = {key: named(value) for key, value in FEATURES[feature].items()}
     return {**start, "fan_in_fan_out": gpt2, **changes}
-
-
-def make(base, folder, config, dtype=torch.float32, **saving):
-    """An adapter with random factors, saved by PEFT into `folder`; its PeftModel."""
-    adapted = get_peft_model(load(base), config)
-    torch.manual_seed(1)
-    for key, parameter in adapted.named_parameters():
-        if "lora_magnitude" in key:
-            parameter.data *= 1.1
-        elif "lora_" in key:
-            parameter.data = 0.2 * torch.randn_like(parameter)
-        elif parameter.requires_grad:
-            parameter.data += 0.1 * torch.randn_like(parameter)
-    if dtype != torch.float32:
-        adapted = adapted.to(dtype)
-    adapted.save_pretrained(folder, **saving)
-    return adapted.eval()
-
-
-def peft_updates(adapted):
-    """By name: the scaling and update of each module, and of each expert of a fused weight."""
-    found = {}
-    for name, module in adapted.named_modules():
-        if not isinstance(module, LoraLayer):
-            continue
-        name = name.removeprefix("base_model.model.")
-        update = module.get_delta_weight("default").detach().double().numpy()
-        scaling = module.scaling["default"]
-        if not isinstance(module, ParamWrapper):
-            found[name] = scaling, update
-            continue
-        holder = name.replace(".base_layer", "")
-        if update.ndim == 2:
-            found[f"{holder}.{module.parameter_name}"] = scaling, update
-            continue
-        for expert, own in enumerate(update):
-            found[f"{holder}.{expert}.{module.parameter_name}"] = scaling, own
-    return found
-
-
-def compare_logits(base, folder, tokens):
-    """Compare's logits of the base and of the adapter, and the base's after the adapter's."""
-    model = load(base)
-    switch = AdapterSwitch(model)
-    switch.add("one", check_adapter(folder, base))
-    logits = []
-    with torch.no_grad():
-        for adapter in (None, "one", None):
-            rows = [AdapterRows(AdapterVariant(adapter), 0, len(tokens))]
-            with switch.applied(rows):
-                logits.append(model(tokens).logits)
-        with switch.bare_base():
-            logits.append(model(tokens).logits)
-    return logits
-
-
-TOKENS = torch.arange(12).reshape(2, 6) + 3
-
-
-def assert_is_peft_s(base, folder):
-    loaded = PeftModel.from_pretrained(load(base), folder).eval()
-    expected = peft_updates(loaded)
-    modules = {module.name: module for module in read_adapter(folder).modules}
-    assert set(modules) == set(expected)
-    for name, (scaling, update) in expected.items():
-        assert modules[name].scaling == pytest.approx(scaling, rel=1e-12), name
-        ours = modules[name].factors.dense()
-        if update.shape != ours.shape or not np.allclose(ours, update, atol=1e-6):
-            ours = ours.T  # Conv1D and embeddings are stored the other way round
-        np.testing.assert_allclose(ours, update, atol=1e-6, err_msg=name)
-    with torch.no_grad():
-        theirs = loaded(TOKENS).logits
-        plain = load(base)(TOKENS).logits
-    before, ours, after, bare = compare_logits(base, folder, TOKENS)
-    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
-    assert (ours - plain).abs().max() > 1e-4
-    for logits in (before, after, bare):
-        torch.testing.assert_close(logits, plain, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("feature", "architecture"), OPEN)
@@ -318,21 +243,6 @@ FOREIGN_KEYS = {
     "half": (lambda key: None if "lora_B" in key else key, "lacks B"),
     "other half": (lambda key: None if "lora_A" in key else key, "lacks A"),
 }  # fmt: skip
-
-
-def changed(folder, to, change_keys=None, change_tensors=None, **config):
-    """A copy of an adapter with other keys, tensors or fields of its configuration."""
-    shutil.copytree(folder, to)
-    path = to / "adapter_model.safetensors"
-    tensors = {}
-    for key, tensor in load_file(path).items():
-        new = change_keys(key) if change_keys else key
-        if new is not None:
-            tensors[new] = change_tensors(tensor).contiguous() if change_tensors else tensor
-    save_file(tensors, path)
-    document = json.loads((to / "adapter_config.json").read_text())
-    (to / "adapter_config.json").write_text(json.dumps(document | config))
-    return to
 
 
 @pytest.fixture(scope="module")
@@ -439,3 +349,59 @@ def test_rows_of_a_mixed_batch_keep_their_adapter_behind_shared_experts(bases, t
         for row, key in enumerate(variants):
             expected = alone[0 if key is None else 1][row]
             torch.testing.assert_close(mixed[row], expected, atol=2e-5, rtol=1e-5)
+
+
+def switch_with(base, folders):
+    """A loaded base with these adapters in it, by their folders' names."""
+    model = load(base)
+    switch = AdapterSwitch(model)
+    for folder in folders:
+        switch.add(f"adapter_{folder.name}", check_adapter(folder, base))
+    return model, switch
+
+
+def test_adapters_of_several_forms_share_one_base(bases, tmp_path):
+    base = bases["mixtral"]
+    features = {"experts": "all-linear", "plain": "plain", "whole": "norms whole"}
+    alone = {}
+    for name, feature in features.items():
+        make(base, tmp_path / name, LoraConfig(**settings_of(feature, "mixtral")))
+        alone[name] = compare_logits(base, tmp_path / name)[1]
+    for order in itertools.permutations(features):
+        model, switch = switch_with(base, [tmp_path / name for name in order])
+        for name in (*order, *reversed(order)):
+            found = logits_of(model, switch, f"adapter_{name}")
+            torch.testing.assert_close(found, alone[name], atol=2e-5, rtol=1e-5)
+        switch.remove(f"adapter_{order[0]}")
+        found = logits_of(model, switch, f"adapter_{order[1]}")
+        torch.testing.assert_close(found, alone[order[1]], atol=2e-5, rtol=1e-5)
+
+
+def test_experts_of_other_parameters_are_refused_beside_each_other(bases, tmp_path):
+    base = bases["mixtral"]
+    make(base, tmp_path / "all", LoraConfig(**settings_of("all-linear", "mixtral")))
+    down = LoraConfig(r=4, target_modules=["q_proj"], target_parameters=["experts.down_proj"])
+    make(base, tmp_path / "down", down)
+    with pytest.raises(EngineError, match="down_proj, and one that is loaded.*gate_up_proj"):
+        switch_with(base, [tmp_path / "all", tmp_path / "down"])
+
+
+@pytest.mark.parametrize("before", [(), ("good",)])
+def test_an_adapter_that_does_not_fit_leaves_nothing_behind(bases, tmp_path, before, monkeypatch):
+    """Its first layer is one that the base lacks: found when it is loaded, at the latest."""
+    base = bases["llama"]
+    make(base, tmp_path / "good", LoraConfig(**settings_of("plain", "llama")))
+    bad = changed(
+        tmp_path / "good", tmp_path / "bad", lambda key: key.replace("layers.0", "layers.7")
+    )
+    alone = compare_logits(base, tmp_path / "good")
+    model, switch = switch_with(base, [tmp_path / name for name in before])
+    monkeypatch.setattr("lora_engine.adapters.check._check_against_base", lambda *_: None)
+    with pytest.raises(EngineError, match=r"no counterpart"):
+        switch.add("adapter_bad", check_adapter(bad, base))
+    torch.testing.assert_close(logits_of(model, switch, None), alone[0])
+    if not before:
+        switch.add("adapter_good", check_adapter(tmp_path / "good", base))
+    torch.testing.assert_close(
+        logits_of(model, switch, "adapter_good"), alone[1], atol=2e-5, rtol=1e-5
+    )

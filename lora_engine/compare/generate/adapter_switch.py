@@ -138,11 +138,10 @@ class AdapterSwitch:
             self._peft = PeftModel(self.model, peft_config, name, low_cpu_mem_usage=True)
         else:
             self._peft.add_adapter(name, peft_config, low_cpu_mem_usage=True)
-        apart = {*keys.biases.values(), *keys.embeddings.values()}
+        of_factors = (key for parts in keys.factors.values() for key in parts.values())
         state = {
-            PREFIX + key.removeprefix(PREFIX): tensor
-            for key, tensor in tensors.items()
-            if key not in apart
+            PREFIX + key.removeprefix(PREFIX): tensors[key]
+            for key in (*of_factors, *keys.whole.values())
         }
         result = set_peft_model_state_dict(self._peft, state, name, low_cpu_mem_usage=True)
         missing = [key for key in result.missing_keys if f".{name}." in f"{key}."]

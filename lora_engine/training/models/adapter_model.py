@@ -16,6 +16,7 @@ from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec, Task
+from lora_engine.training.models import fused_experts
 from lora_engine.training.models.lora_init import (
     ADAPTER,
     Factors,
@@ -34,7 +35,6 @@ from lora_engine.training.models.trained_model import (
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
-    from peft.tuners.lora import LoraLayer
     from transformers import PreTrainedModel
 
 ROUNDING = 1e-6  # rounding error of B A in float32, as a share of ‖B‖·‖A‖
@@ -93,21 +93,23 @@ class AdaptedModel:
 
     def updates(self) -> list[ModuleUpdate]:
         """Computed from the factors alone; for DoRA, without the change of the magnitudes."""
-        return [self._update(name, module) for name, module in adapted_linears(self.model)]
+        linear = (
+            (name, module.scaling[ADAPTER], factors_of(module))
+            for name, module in adapted_linears(self.model)
+        )
+        return [self._update(*one) for one in (*linear, *fused_experts.expert_factors(self.model))]
 
-    def _update(self, name: str, module: LoraLayer) -> ModuleUpdate:
+    def _update(self, name: str, scaling: float, factors: Factors) -> ModuleUpdate:
         import numpy as np
 
         from lora_engine.spectrum import metrics
         from lora_engine.spectrum.low_rank_factors import Factors as LowRank
         from lora_engine.spectrum.low_rank_factors import factor_values
 
-        a: torch.Tensor
-        b: torch.Tensor
-        a, b = factors_of(module)
+        a, b = factors
         if name in self.initial_factors:
             a, b = _minus_initial(a, b, self.initial_factors[name])
-        scaled = module.scaling[ADAPTER] * b.detach()
+        scaled = scaling * b.detach()
         left, right = scaled.cpu().numpy(), a.detach().cpu().numpy()
         values = factor_values(LowRank(left, right))
         # Before the first step B A − B₀ A₀ is nothing but rounding errors. Their flat spectrum
@@ -136,6 +138,8 @@ def add_adapter(
     try:
         model = get_peft_model(base, lora_config(method, task))
     except ValueError as error:
+        if refused := fused_experts.refusal(error):
+            raise refused from error
         raise EngineError(
             f"The adapter does not fit the base model: {error}",
             "Choose target modules that the base model has, or all-linear.",
@@ -175,6 +179,7 @@ def _save_against_original(model: PeftModel, initial: Mapping[str, Factors], fol
         if key.endswith((".lora_embedding_A", ".lora_embedding_B")):
             side = 0 if key.endswith("A") else 1
             tensors[key] = torch.cat([tensor, torch.zeros_like(tensor)], side)
+    tensors |= fused_experts.with_doubled_ranks(model, tensors)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     doubled = _with_doubled_ranks(_config_of(model))

@@ -8,7 +8,8 @@
 s is the module's scaling. pissa and olora subtract s·B A from the base weight, so that the model
 computes at first what it computed before. Their initial factors are therefore saved in checkpoints
 and subtracted from the finished adapter. loftq leaves the quantized base alone. PEFT's own
-initializations (default, gaussian, orthogonal) are not here; adapted embeddings keep the default.
+initializations (default, gaussian, orthogonal) are not here; adapted embeddings and fused experts
+keep the default.
 """
 
 from __future__ import annotations
@@ -115,6 +116,12 @@ def init_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
     try:
         found = get_eva_state_dict(model, inputs, show_progress_bar=False)
     except ValueError as error:
+        if "unpack" in str(error):  # PEFT expects (rows, positions, in_features)
+            raise EngineError(
+                "EVA cannot be computed on this base: one of the adapted modules, such as a "
+                "mixture's experts, is given the positions of all rows in one list.",
+                "Choose target modules of attention only, or another init.",
+            ) from error
         raise EngineError(
             f"EVA cannot be computed from these rows: {error}",
             "Choose a larger batch, a lower rank, or another init.",
@@ -129,10 +136,13 @@ def init_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
 
 
 def adapted_linears(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
-    """Every adapted linear module with its name in `model`; embeddings are left out."""
-    from peft.tuners.lora import LoraLayer
+    """Every adapted linear module with its name in `model`; embeddings and the parameters of
+    fused experts are left out."""
+    from peft.tuners.lora import LoraLayer, ParamWrapper
 
     for name, module in model.named_modules():
+        if isinstance(module, ParamWrapper):
+            continue
         if isinstance(module, LoraLayer) and ADAPTER in module.lora_A:
             yield name, module
 
