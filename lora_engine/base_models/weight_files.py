@@ -21,16 +21,18 @@ NAMED = 5  # tensors that an error names before it only counts
 
 
 def local_folder(model: BaseModel) -> Path | None:
-    """The folder of the model, for a hub id the one in the local cache; None where none is here."""
+    """The folder of the model, for a hub id that in the cache; None where none is whole."""
     if model.path is not None:
         return model.path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model.name, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
+        folder = Path(snapshot_download(model.name, local_files_only=True))
+        weight_files(folder)  # the cache may hold the small files alone
+    except (LocalEntryNotFoundError, HFValidationError, EngineError):
         return None
+    return folder
 
 
 def weight_files(folder: Path) -> list[SafetensorsFile]:

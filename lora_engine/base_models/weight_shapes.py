@@ -5,40 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.base_models.find import BaseModel
+from lora_engine.base_models.weight_files import weight_files
+from lora_engine.weights import nf4
+from lora_engine.weights.packed_tensors import packing_method
+from lora_engine.weights.safetensors_file import SafetensorsFile
 
 
 def weight_module_names(model: BaseModel) -> list[str]:
     """Names of the modules that hold a two-dimensional weight, from the safetensors headers.
 
-    Reads no weight. Empty for a hub id, whose files are not here yet.
+    Reads no weight. Empty for a hub id, whose files are not here yet. Raises EngineError for files
+    that are missing or not sound.
     """
     return list(_two_dimensional(model))
 
 
 def weight_shapes(model: BaseModel) -> dict[str, tuple[int, int]]:
-    """Module to the shape of its two-dimensional weight; packed weights of few bits left out."""
+    """Module to the shape (out, in) of its two-dimensional weight, that of a packed weight too.
+
+    Left out are weights whose packing does not tell their shape. Empty for a hub id.
+    """
+    return {name: shape for name, shape in _two_dimensional(model).items() if shape is not None}
+
+
+def _two_dimensional(model: BaseModel) -> dict[str, tuple[int, int] | None]:
+    """Module to the shape of its two-dimensional weight, in the files' order."""
+    if model.path is None:
+        return {}
     return {
-        name: shape
-        for name, (shape, dtype) in _two_dimensional(model).items()
-        if dtype in ("F64", "F32", "F16", "BF16")
+        name.removesuffix(".weight"): _true_shape(file, name)
+        for file in weight_files(model.path)
+        for name, entry in file.tensors.items()
+        if name.endswith(".weight") and len(entry.shape) == 2
     }
 
 
-def _two_dimensional(model: BaseModel) -> dict[str, tuple[tuple[int, int], str]]:
-    """Module to the shape and the type of its two-dimensional weight, in the files' order."""
-    from safetensors import safe_open
-
-    if model.path is None:
-        return {}
-    found = {}
-    for path in sorted(model.path.glob("*.safetensors")):
-        with safe_open(path, framework="np") as file:
-            for key in file.keys():  # noqa: SIM118 (a safetensors handle is no mapping)
-                part = file.get_slice(key)
-                if key.endswith(".weight") and len(part.get_shape()) == 2:
-                    shape = tuple(part.get_shape())
-                    found[key.removesuffix(".weight")] = (shape, part.get_dtype())
-    return found
+def _true_shape(file: SafetensorsFile, name: str) -> tuple[int, int] | None:
+    """The shape of the weight that a tensor holds; None for codes that do not tell it."""
+    if nf4.state_name(file, name):
+        rows, columns = nf4.read_state(file, name).shape
+        return rows, columns
+    rows, columns = file.entry(name).shape
+    method = packing_method(file.tensors, name)
+    one_code_a_number = method in ("bitsandbytes", "fp8")
+    return (rows, columns) if method is None or one_code_a_number else None
 
 
 def target_suffixes(module_names: Sequence[str]) -> list[str]:

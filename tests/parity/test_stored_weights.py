@@ -13,7 +13,12 @@ from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from lora_engine.base_models import BaseModel, load_base_model, stored_quantization
+from lora_engine.base_models import (
+    BaseModel,
+    load_base_model,
+    stored_quantization,
+    weight_shapes,
+)
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
@@ -113,6 +118,13 @@ def test_it_computes_what_the_codes_stand_for(kind, whole, stored_as, repacking_
     torch.testing.assert_close(first, expected, rtol=close, atol=close)
     assert torch.equal(first, again)
     assert first.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_the_shapes_of_packed_weights_are_their_true_ones(kind, whole, stored_as):
+    assert weight_shapes(BaseModel("stored", stored_as(kind))) == (
+        weight_shapes(BaseModel("whole", whole))
+    )
 
 
 @pytest.mark.parametrize("kind", STORED)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from pydantic import ValidationError
 
-from lora_engine.base_models import resolve_base_model
+from lora_engine.base_models import resolve_base_model, spec_on_base
 from lora_engine.calculator.memory import estimate_memory
 from lora_engine.calculator.memory_fit import Change, make_it_fit
 from lora_engine.calculator.memory_request import GIB, MemoryRequest, with_changes
@@ -93,7 +93,9 @@ def _changes(
     except (EngineError, MemoryError) as error:
         log.info("no change that would fit was found: %s", error)
         return ()
-    if not found.fits:
+    fields = {path for change in found.changes for path in change.fields}
+    is_stored = request.quantization != spec.quantization  # its bits are the base's own
+    if not found.fits or (is_stored and any(path.startswith("quantization") for path in fields)):
         return ()
     return tuple(_as_fields(change) for change in found.changes)
 
@@ -102,6 +104,7 @@ def _request(spec: RunSpec, prediction: Prediction, settings: Settings) -> Memor
     """The run as a request to the calculator, its batch as rows of the mean length."""
     base = resolve_base_model(spec.base_model, settings)
     assert base.path is not None, "a prediction is only written for a local base model"
+    spec = spec_on_base(spec, base)
     dtype = spec.optimization.precision
     if dtype == "auto":
         dtype = "bfloat16" if prediction.device == "cuda" else "float32"
