@@ -128,6 +128,11 @@ def _documents(text: str, source: str, most: int) -> list[Numbered]:
     while place < len(text) and len(found) < most:
         line += text.count("\n", counted, place)
         counted = place
+        if text[place] == "," and found:
+            raise EngineError(
+                f"{source}, line {line:,}: a comma stands between objects that no array holds.",
+                "Put [ before the first object and ] behind the last.",
+            )
         try:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:

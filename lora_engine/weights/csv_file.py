@@ -63,9 +63,9 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
             f"{name} has a cell of over {csv.field_size_limit():,} characters.",
             "Close every quote, or save the matrix as .npy or safetensors.",
         ) from None
+    values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     if reading.header:
         _check_names(rows[reading.header - 1], reading, name)
-    values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     notes = reading.notes
     if thousands:
         notes += (f"Marks of thousands were read, as in {' '.join(thousands.split())}.",)
@@ -243,7 +243,7 @@ def _check_length(cells: list[str], total: int, reading: Reading, where: str) ->
     if len(cells) < total or filled_length(cells) > total:
         wrong = len(cells) if len(cells) < total else filled_length(cells)
         raise EngineError(
-            f"{where}: {wrong} columns, where the lines before have {total}.",
+            f"{where}: {wrong} columns, where the others have {total}.",
             "Give every row the same number of columns.",
         )
 

@@ -94,11 +94,12 @@ def main(arguments: list[str]) -> None:
     complaints = {name: complaint(tensor) for name, tensor in found.items()}
     if len(arguments) == 3:
         bad = [f"{name} {why}" for name, why in complaints.items() if why]
-        if bad:
+        if bad and len(bad) == len(found):
             raise Refusal(bad[0])
         rows = [
             [name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
             for name, tensor in found.items()
+            if not complaints[name]
         ]
         json.dump({"tensors": rows}, sys.stdout)
         return

@@ -111,7 +111,7 @@ def _in_words(path: Path, kind: object, detail: object) -> EngineError:
         names = [str(name) for name in detail]
         whole = [name for name in names if _WHOLE_OBJECT.fullmatch(name)]
         shown = ", ".join((whole or names)[:3]) + (", ..." if len(whole or names) > 3 else "")
-        what = "whole Python objects" if whole else "calls of Python functions"
+        what = "whole Python objects" if whole else "Python objects"
         remedy = _SAVE_TENSORS
         if all(name.startswith(("numpy.", "_codecs.")) for name in names):
             what = "pickled NumPy arrays"

@@ -21,6 +21,7 @@ under which every cell is a number is taken. Two that give different numbers are
 | an empty first name, or `Unnamed: 0` (pandas, R) | the first column: row names |
 | a first name `index`, `row`, `rownames`, `row.names` or `#` over 0, 1, 2, ... | the same |
 | words in every row's first cell and nowhere else | row names |
+| a first column 0, 1, 2, ... beside decimals alone | numbers, with a note |
 | an empty last column, a row of separators | left out |
 | lines that begin with # or % | comments, left out |
 
@@ -128,6 +129,11 @@ def _read(rows: Sequence[Row], mark: str, decimal: Decimal, quoted: bool) -> Rea
     total = _width(body)
     index, words = _row_names(rows[header - 1][1] if header else None, body, total)
     notes += words
+    if not index and _could_number_rows(body, total, decimal):
+        notes += (
+            "The first column counts the rows and was read as numbers. If it only numbers them, "
+            "delete it.",
+        )
     width = total - index
     bad = sum(_bad_cells(cells, index, total, decimal) for cells in body)
     if any(len(cells) > total for cells in body):
@@ -137,6 +143,17 @@ def _read(rows: Sequence[Row], mark: str, decimal: Decimal, quoted: bool) -> Rea
     if decimal == ",":
         notes = ("The comma was read as the decimal mark.", *notes)
     return Reading(mark, decimal, header, index, width, bad, notes)
+
+
+def _could_number_rows(body: Sequence[list[str]], total: int, decimal: Decimal) -> bool:
+    """Whether the first column counts three rows or more, beside columns of decimals alone."""
+    if len(body) < 3 or total < 3 or not _counts([cells[0] for cells in body if cells]):
+        return False
+    return all(
+        len(cells) > place and _is_decimal(cells[place], decimal)
+        for cells in body
+        for place in range(1, total)
+    )
 
 
 def _bad_cells(cells: list[str], index: int, total: int, decimal: Decimal) -> int:
@@ -195,18 +212,19 @@ def _numeric_header(
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     if quoted or ((above_row_names or len(first) == total - 1) and _is_index(first, names, body)):
         return 1, (f"The first line ({shown}) was taken as column numbers.",)
-    if len(first) != total or above_row_names or len(first) < 2:
+    words_first = above_row_names and all(is_word(cells[0]) for cells in body if cells)
+    if len(first) != total or len(names) < 2 or (above_row_names and not words_first):
         return 0, ()
     decimals = any(
         all(len(cells) > place and _is_decimal(cells[place], decimal) for cells in body)
-        for place in range(total)
+        for place in range(int(above_row_names), total)
     )
-    if decimals and len(body) > 1 and first[0] == "0":
+    if decimals and len(body) > 1 and names[0] == "0":
         return 1, (
             f"The first line ({shown}) was taken as pandas' column numbers. If it is a row of the "
             "matrix, write its numbers with a decimal point.",
         )
-    if decimals or first[0] == "0":
+    if decimals or names[0] == "0":
         return 0, (
             f"The first line ({shown}) was read as numbers. If it names the columns, delete it.",
         )

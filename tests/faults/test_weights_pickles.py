@@ -96,6 +96,12 @@ def test_checkpoints_of_other_forms_are_listed(tmp_path):
     assert [info.name for info in list_tensors(tmp_path / "list.bin")] == ["0", "1.0"]
 
 
+def test_one_tensor_that_is_not_plain_leaves_the_others_in_the_list(tmp_path):
+    torch.save({"w": torch.eye(3), "mask": torch.eye(3).to_sparse()}, tmp_path / "m.pt")
+    assert [info.name for info in list_tensors(tmp_path / "m.pt")] == ["w"]
+    refused(tmp_path / "m.pt", "mask is sparse", tensor="mask")
+
+
 def test_training_args_are_never_opened(tmp_path):
     torch.save({"w": torch.eye(2)}, tmp_path / "training_args.bin")
     refused(tmp_path / "training_args.bin", "never opened", tensor="w")

@@ -62,7 +62,7 @@ def test_a_damaged_picture_names_itself_and_nothing_of_the_server(tmp_path, kept
     [
         (b"1,2\n3,1e999\n", "line 2, column 2 holds '1e999'"),
         (b"1,2\n3,nan\n", "line 2, column 2"),
-        (b"1,2\n3\n", "line 2: 1 columns, where the lines before have 2"),
+        (b"1,2\n3\n", "line 2: 1 columns, where the others have 2"),
         (b"1,2\n3,\n", "line 2, column 2 is empty"),
         (b"1,2\n3,x\n", "line 2, column 2 holds 'x'"),
         (b"1,2\n3,1_0\n", "line 2, column 2 holds '1_0'"),

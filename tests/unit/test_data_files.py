@@ -273,6 +273,11 @@ BAD = {
         "a.json",
         "begins in line 6 is not JSON .*line 7, column 10",
     ),
+    "objects parted by commas": (
+        json.dumps(ALPACA, indent=1) + ",\n" + json.dumps(ALPACA, indent=1),
+        "a.json",
+        "line 5: a comma stands between objects.*Put .* before",
+    ),
     "several lists": (
         json.dumps({"train": [ALPACA] * 2, "test": [ALPACA]}),
         "a.json",

@@ -2,10 +2,12 @@
 line and column."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from lora_engine.__main__ import main
 from lora_engine.cli.spectrum import svd
 from lora_engine.errors import EngineError
 from lora_engine.weights import open_matrix, parse_matrix
@@ -42,6 +44,7 @@ def values_and_notes(text: str) -> tuple[list[list[float]], str]:
         (",a,b\nx,1.5,2.5\ny,3.5,-4.5\n", "without a name"),
         ("Unnamed: 0,a,b\n9,1.5,2.5\n4,3.5,-4.5\n", "without a name"),
         ("index,a,b\n0,1.5,2.5\n1,3.5,-4.5\n", "row numbers"),
+        ("id,0,1\nx,1.5,2.5\ny,3.5,-4.5\n", "pandas"),
         ("row,0,1\n1,1.5,2.5\n2,3.5,-4.5\n", "column numbers"),
         ('"","V1","V2"\n"1",1.5,2.5\n"2",3.5,-4.5\n', "without a name"),
         ('"V1" "V2"\n"1" 1.5 2.5\n"2" 3.5 -4.5\n', "not named in the first line"),
@@ -86,6 +89,8 @@ def test_the_same_matrix_in_the_spelling_of_other_programs(text, noted):
         ("0,1\n-0.5,1.5", 0.0, "read as numbers"),
         ("2019,2020\n0.5,1.5\n2.5,3.5", 2019.0, "read as numbers"),
         ("0 1\n1 0", 0.0, "read as numbers"),
+        ("0,1.5,2.5\n1,3.5,4.5\n2,5.5,6.5", 0.0, "first column counts the rows"),
+        ("x,y,z\n1,1.5,2.5\n2,3.5,4.5\n3,5.5,6.5", 1.0, "first column counts the rows"),
         ("1 0\n0 1", 1.0, ""),
         ("1e3,2E-1\n3,4", 1000.0, ""),
         (".5,1.\n3,4", 0.5, ""),
@@ -146,7 +151,7 @@ def test_encodings_and_endings(tmp_path, encoding, name):
 def test_a_late_line_in_another_spelling_is_refused_there(tmp_path):
     lines = ["1.5,2.5"] * 20_000 + ["1.5,2.5,3.5"]
     (tmp_path / "m.csv").write_text("\n".join(lines))
-    with pytest.raises(EngineError, match=r"line 20001: 3 columns, where the lines before have 2"):
+    with pytest.raises(EngineError, match=r"line 20001: 3 columns, where the others have 2"):
         open_matrix(tmp_path / "m.csv")
     lines[-1] = '1.5,"2,5"'
     (tmp_path / "m.csv").write_text("\n".join(lines))
@@ -175,3 +180,14 @@ def test_the_command_says_how_it_read_and_takes_a_k_that_fits(
     assert noted in " ".join(found["notes"])
     assert noted in printed.err
     np.testing.assert_allclose(found["energy"], 1.0)
+
+
+def test_the_command_refuses_with_exit_code_2_and_two_lines(tmp_path, capsys, monkeypatch):
+    (tmp_path / "m.csv").write_text("1,2\n3,12%\n")
+    monkeypatch.setattr(sys, "argv", ["rankscope", "svd", str(tmp_path / "m.csv"), "--json"])
+    assert main() == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    problem, remedy = printed.err.strip().splitlines()
+    assert problem.startswith("error: m.csv, line 2, column 2 holds '12%', a percentage")
+    assert "0.12" in remedy
