@@ -187,7 +187,7 @@ def name_text(start: str) -> str | None:
         return "XML"
     if head.startswith("{\\rtf"):
         return "a rich text document (.rtf)"
-    if re.match(r'[{\[]\s*["{\[]', head) and not re.match(r"\[\s*\[", head):
+    if re.match(r'\{\s*["}]|\[\s*["{]', head):
         return "JSON"
     return None
 

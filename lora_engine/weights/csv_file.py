@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lora_engine.errors import EngineError
 from lora_engine.foreign_files import decode_text, name_text
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix
+from lora_engine.weights.text_brackets import rows_in_brackets
 from lora_engine.weights.text_numbers import (
     Decimal,
     explain,
@@ -33,7 +34,6 @@ SAMPLE_CHARACTERS = 65_536
 _PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
-_BRACKETS = re.compile(r"(\w+\s*=\s*)?(np\.|numpy\.|torch\.)?(array|tensor|matrix)?\s*\(?\s*\[")
 _HOW = "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
 
 
@@ -50,13 +50,17 @@ def open_csv(path: Path) -> ArrayMatrix:
 
 def parse_csv(text: str, name: str) -> ArrayMatrix:
     """Read text as a matrix, float64; notes say what was taken as names or left out."""
+    text = text.removeprefix("\ufeff")
     _refuse_other_text(text, name)
-    lines, declared, left_out = _lines(text.removeprefix("\ufeff"), name)
+    in_brackets = rows_in_brackets(text, name)
+    lines, declared, left_out = _lines(text if in_brackets is None else in_brackets, name)
     if not lines:
         raise EngineError(f"{name} holds no numbers.", _HOW)
     _refuse_open_quote(lines, name)
     try:
-        reading = _choose(lines, declared, name)
+        reading = (
+            _choose(lines, declared, name) if in_brackets is None else _reading_of_brackets(lines)
+        )
         rows = split_lines(lines, reading.delimiter)
     except csv.Error:
         raise EngineError(
@@ -66,25 +70,31 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     if reading.header:
         _check_names(rows[reading.header - 1], reading, name)
-    notes = reading.notes
-    if thousands:
-        notes += (f"Marks of thousands were read, as in {' '.join(thousands.split())}.",)
-    if blank:
-        notes += (f"Lines of separators alone were left out: {blank:,}.",)
-    if left_out:
-        notes += (f"Comment lines were left out: {left_out:,}.",)
     _refuse_vector(values, name)
+    notes = reading.notes + tuple(_left_out(thousands, blank, left_out))
     return ArrayMatrix(values, name, "text", notes)
+
+
+def _left_out(thousands: str, blank: int, comments: int) -> Iterator[str]:
+    if thousands:
+        yield f"Marks of thousands were read, as in {' '.join(thousands.split())}."
+    if blank:
+        yield f"Lines of separators alone were left out: {blank:,}."
+    if comments:
+        yield f"Comment lines were left out: {comments:,}."
+
+
+def _reading_of_brackets(lines: Sequence[tuple[int, str]]) -> Reading:
+    """Rows that stood in brackets hold numbers alone, with decimal points."""
+    mark = "," if any("," in line for _, line in lines) else " "
+    width = max(len(cells) for _, cells in split_lines(lines, mark))
+    return Reading(mark, ".", 0, 0, width, 0, ("Read as a matrix in brackets.",))
 
 
 def _refuse_other_text(text: str, name: str) -> None:
     """Text that is something else than a table, named as what it is."""
-    start = text[:4096].lstrip("\ufeff \t\r\n")
-    what = name_text(start)
-    if what is None and start.startswith("%%MatrixMarket"):
-        what = "a Matrix Market file"
-    if what is None and _BRACKETS.match(start):
-        what = "a matrix in brackets, as Python and MATLAB write it"
+    start = text[:4096].lstrip(" \t\r\n")
+    what = "a Matrix Market file" if start.startswith("%%MatrixMarket") else name_text(start)
     if what is not None:
         raise EngineError(f"{name} is {what}, not a table of numbers.", _HOW)
 
