@@ -65,7 +65,8 @@ def load_pretrained(
     if "device_map" not in options:
         if stored is not None and hasattr(model, "_weight_conversions"):
             del model._weight_conversions  # it would quantize a whole model again when it is saved
-        return model.to(device), report
+        # transformers' wrapper hides `self` from the type checker.
+        return model.to(device), report  # type: ignore[arg-type]
     _keep_order_of_4_bit_weights(model)
     _release_mapped_file(model)
     return model, report
@@ -211,6 +212,7 @@ def _release_mapped_file(model: PreTrainedModel) -> None:
     One embedding that is a view into the map keeps all of the file's pages resident, the
     quantized layers' original weights too: 346 MiB for a model that needs 129.
     """
+    parameter: Any  # bitsandbytes' kinds have more attributes
     for parameter in model.parameters():
         if parameter.device.type != "cpu":
             continue

@@ -155,24 +155,24 @@ def _config_from_hub(name: str) -> Path:
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
     try:
         return Path(hf_hub_download(name, "config.json"))
-    except GatedRepoError as error:
-        reason, cause = "the hub gives it only to those who accepted its terms", error
-    except RepositoryNotFoundError as error:
-        reason, cause = "the hub knows no such model", error
-    except (LocalEntryNotFoundError, OSError) as error:
-        reason, cause = "the hub cannot be reached", error
-    except EntryNotFoundError as error:
-        reason, cause = "the hub's model has no config.json", error
-    raise NotFound(
-        f"The base model {name!r} is no folder here and not in the local cache, and {reason}.",
-        "Check the name and the network, or give a folder that holds the model.",
-    ) from cause
+    except (EntryNotFoundError, OSError) as error:
+        if isinstance(error, GatedRepoError):
+            reason = "the hub gives it only to those who accepted its terms"
+        elif isinstance(error, RepositoryNotFoundError):
+            reason = "the hub knows no such model"
+        elif isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
+            reason = "the hub's model has no config.json"
+        else:
+            reason = "the hub cannot be reached"
+        raise NotFound(
+            f"The base model {name!r} is no folder here and not in the local cache, and {reason}.",
+            "Check the name and the network, or give a folder that holds the model.",
+        ) from error
 
 
 def _entries(config: Any) -> Iterator[Any]:
