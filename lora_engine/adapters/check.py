@@ -27,6 +27,7 @@ from lora_engine.adapters.weights_keys import (
     FLOAT_DTYPES,
     AdapterKeys,
     check_shapes,
+    factor_keys,
     read_keys,
 )
 from lora_engine.base_models import BaseModel, fingerprint
@@ -144,10 +145,7 @@ def _check_factors(
     ranks = config.ranks_of(keys.named(module) for module in keys.factors)
     shapes = {}
     for module, parts in keys.factors.items():
-        lora_A, lora_B = (
-            file.tensors[parts[part] if part in parts else parts[f"embedding_{part}"]]
-            for part in ("A", "B")
-        )
+        lora_A, lora_B = (file.tensors[key] for key in factor_keys(parts))
         of_parameter = module in keys.parameters
         check_shapes(module, lora_A, lora_B, ranks[keys.named(module)], of_parameter)
         if len(lora_A.shape) > 2:

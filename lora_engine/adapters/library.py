@@ -19,6 +19,7 @@ from lora_engine.adapters.config import (
     read_applicable_config,
     read_provenance,
 )
+from lora_engine.adapters.other_forms import file_instead, folder_without
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
@@ -106,6 +107,8 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
     folder = Path(name_or_path).expanduser()
     if name_or_path and folder.is_dir():
         return folder.resolve()
+    if name_or_path and folder.is_file():
+        raise file_instead(folder)
     names = ", ".join(summary.name for summary in known[:20]) or "none yet"
     raise NotFound(
         f"There is no adapter {name_or_path[:200]!r}: no run, no listed name, no folder.",
@@ -121,10 +124,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
     config = read_applicable_config(path)
     weights = path / WEIGHTS_FILE
     if not weights.is_file():
-        raise NotFound(
-            f"{path} has no {WEIGHTS_FILE}: the adapter is half-written, or not in safetensors.",
-            "Save it again with save_pretrained(..., safe_serialization=True).",
-        )
+        raise folder_without(WEIGHTS_FILE, path)
     provenance = read_provenance(path) or {}
     spec = provenance.get("spec")
     named = spec.get("name") if isinstance(spec, dict) else None

@@ -148,6 +148,19 @@ def refuse_other_tool(path: Path, document: Mapping[str, Any]) -> None:
         )
 
 
+def file_instead(path: Path) -> NotFound:
+    """The error for a file where an adapter's folder is asked for."""
+    if path.name in ("adapter_model.safetensors", "adapter_config.json"):
+        return NotFound(f"{path} is one file of an adapter.", f"Give its folder, {path.parent}.")
+    for pattern, meaning, remedy in _FILES:
+        if path.match(pattern):
+            return NotFound(f"{path} is a file, and {meaning}.", remedy)
+    return NotFound(
+        f"{path} is a file, not an adapter's folder.",
+        "Give the folder that holds adapter_config.json and adapter_model.safetensors.",
+    )
+
+
 def folder_without(name: str, folder: Path) -> NotFound:
     """The error for an adapter's folder without one of its two files, by what it has instead."""
     has_config = (folder / "adapter_config.json").is_file()

@@ -94,6 +94,13 @@ def read_keys(file: SafetensorsFile, config: AdapterConfig) -> AdapterKeys:
     )
 
 
+def factor_keys(parts: Mapping[Part, str]) -> tuple[str, str]:
+    """The keys of a complete module's A and B, an embedding's too."""
+    if "A" in parts:
+        return parts["A"], parts["B"]
+    return parts["embedding_A"], parts["embedding_B"]
+
+
 def check_shapes(
     name: str, lora_A: TensorEntry, lora_B: TensorEntry, rank: int, of_parameter: bool
 ) -> int:

@@ -24,7 +24,13 @@ from lora_engine.adapters.config import (
     read_adapter_config,
 )
 from lora_engine.adapters.other_forms import folder_without
-from lora_engine.adapters.weights_keys import AdapterKeys, Part, check_shapes, read_keys
+from lora_engine.adapters.weights_keys import (
+    AdapterKeys,
+    Part,
+    check_shapes,
+    factor_keys,
+    read_keys,
+)
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spectrum.low_rank_factors import Factors
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
@@ -141,7 +147,7 @@ def _read_module(
 ) -> Iterator[AdapterModule]:
     """Read and check one module's tensors; each expert of a fused weight is a module."""
     embedding = "embedding_A" in keys
-    key_a, key_b = (keys[f"embedding_{part}" if embedding else part] for part in ("A", "B"))  # type: ignore[index]
+    key_a, key_b = factor_keys(keys)
     experts = check_shapes(
         name, file.tensors[key_a], file.tensors[key_b], scale.rank, scale.parameter is not None
     )

@@ -7,6 +7,8 @@ are.
 """
 
 import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from transformers import (
 )
 
 from lora_engine.adapters.check import check_adapter
+from lora_engine.adapters.library import resolve_adapter
 from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
 from lora_engine.base_models import BaseModel
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
@@ -405,3 +408,50 @@ def test_an_adapter_that_does_not_fit_leaves_nothing_behind(bases, tmp_path, bef
     torch.testing.assert_close(
         logits_of(model, switch, "adapter_good"), alone[1], atol=2e-5, rtol=1e-5
     )
+
+
+def adapter_of_single_experts(base, folder, experts, weights):
+    """An adapter as transformers 4 saved it, expert by expert; the logits of the base with it."""
+    stored = load_file(base.path / "model.safetensors")
+    torch.manual_seed(2)
+    tensors = {}
+    for name in [f"{experts.format(layer)}.{e}.{w}" for layer in (0, 1) for e in range(4)
+                 for w in weights]:  # fmt: skip
+        out_features, in_features = stored[f"{name}.weight"].shape
+        a, b = 0.2 * torch.randn(4, in_features), 0.2 * torch.randn(out_features, 4)
+        key = f"base_model.model.{name}.lora_"
+        tensors |= {f"{key}A.weight": a, f"{key}B.weight": b}
+        stored[f"{name}.weight"] += 1.5 * b @ a
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 6, "target_modules": list(weights)}
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "adapter_model.safetensors")
+    merged = folder.with_name("merged")
+    shutil.copytree(base.path, merged)
+    save_file(stored, merged / "model.safetensors", metadata={"format": "pt"})
+    with torch.no_grad():
+        return load(BaseModel("merged", merged))(TOKENS).logits
+
+
+def test_experts_adapted_one_by_one_are_fused_or_refused(bases, tmp_path):
+    """PEFT fuses Mixtral's; on Qwen2-MoE it would leave them out without a word."""
+    base = bases["mixtral"]
+    experts, weights = "model.layers.{}.block_sparse_moe.experts", ("w1", "w2", "w3")
+    expected = adapter_of_single_experts(base, tmp_path / "one", experts, weights)
+    assert len(read_adapter(tmp_path / "one").modules) == 24
+    found = compare_logits(base, tmp_path / "one")[1]
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+    base, folder = bases["qwen2_moe"], tmp_path / "two" / "adapter"
+    folder.parent.mkdir()
+    weights = ("gate_proj", "up_proj", "down_proj")
+    adapter_of_single_experts(base, folder, "model.layers.{}.mlp.experts", weights)
+    with pytest.raises(EngineError, match="experts one by one"):
+        compare_logits(base, folder)
+
+
+@pytest.mark.parametrize("name", ["lora.gguf", "adapter_model.safetensors", "notes.txt"])
+def test_a_file_where_a_folder_is_asked_for_is_named(tmp_path, settings, name):
+    (tmp_path / name).touch()
+    with pytest.raises(EngineError, match=name) as caught:
+        resolve_adapter(str(tmp_path / name), settings)
+    assert "folder" in str(caught.value)

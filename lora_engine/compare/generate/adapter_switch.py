@@ -8,9 +8,10 @@ during that pass only. Nothing here is thread-safe: the owner holds a lock.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
@@ -55,6 +56,13 @@ class AdapterSwitch:
             ) from error
         if left_out:
             self._discard(name)
+            if any(".experts." in module for module in check.keys.factors):
+                raise EngineError(
+                    f"The adapter in {check.path} adapts experts one by one, as transformers 4 had "
+                    "them, and PEFT cannot put it on the fused experts of this base model.",
+                    "Merge it into its base with the transformers 4 that trained it "
+                    "(merge_and_unload), and give the merged folder as the base model.",
+                )
             raise EngineError(
                 f"The adapter in {check.path} is not whole on this base model: {len(left_out)} "
                 f"weights have no counterpart, such as {left_out[0]}.",
@@ -134,16 +142,19 @@ class AdapterSwitch:
         keys = check.keys
         modules = [module for module in keys.factors if module not in keys.parameters]
         peft_config = check.config.to_peft(modules, list(keys.parameters.values()))
-        if self._peft is None:
-            self._peft = PeftModel(self.model, peft_config, name, low_cpu_mem_usage=True)
-        else:
-            self._peft.add_adapter(name, peft_config, low_cpu_mem_usage=True)
+        with warnings.catch_warnings():
+            # PEFT warns of patterns of fused experts, which it does apply; the rest is checked.
+            warnings.simplefilter("ignore")
+            if self._peft is None:
+                self._peft = PeftModel(self.model, peft_config, name, low_cpu_mem_usage=True)
+            else:
+                self._peft.add_adapter(name, peft_config, low_cpu_mem_usage=True)
         of_factors = (key for parts in keys.factors.values() for key in parts.values())
         state = {
             PREFIX + key.removeprefix(PREFIX): tensors[key]
             for key in (*of_factors, *keys.whole.values())
         }
-        result = set_peft_model_state_dict(self._peft, state, name, low_cpu_mem_usage=True)
+        result: Any = set_peft_model_state_dict(self._peft, state, name, low_cpu_mem_usage=True)
         missing = [key for key in result.missing_keys if f".{name}." in f"{key}."]
         return [*missing, *result.unexpected_keys]
 
