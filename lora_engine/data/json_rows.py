@@ -42,6 +42,8 @@ def json_rows(text: str, source: str, most: int) -> list[Numbered]:
 
     Raises EngineError naming the first places that are no JSON.
     """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.lstrip()[:1] == "[":
         return list(enumerate(_array(text, source), start=1))
     found, problems = _lines(text, most)

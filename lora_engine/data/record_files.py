@@ -145,16 +145,25 @@ def _decoded(path: Path, source: str) -> str:
         raise _other_kind(path, source, what)
     text = decode_text(data, source)
     what = name_text(text)
-    if what is not None and not _is_meant(path, what):
+    if what is not None and not _is_meant(path, what, text):
         raise _other_kind(path, source, what)
     return text
 
 
-def _is_meant(path: Path, what: str) -> bool:
-    """Whether a text of this kind can be what the file's name says: prose may be markup."""
-    if ending(path) == ".txt":
+def _is_meant(path: Path, what: str, text: str) -> bool:
+    """Whether a text of this kind can be what the file's name says.
+
+    Plain text may be markup or begin like JSON; rows of JSON would be trained on as they stand.
+    """
+    if ending(path) != ".txt":
+        return what == "JSON" and ending(path) in JSON_ENDINGS
+    if what != "JSON":
         return "LFS" not in what
-    return what == "JSON" and ending(path) in JSON_ENDINGS
+    try:
+        rows = json_rows(text, path.name, MAX_ROWS)
+    except EngineError:
+        return True
+    return not all(isinstance(row, dict) for _, row in rows)
 
 
 def _other_kind(path: Path, source: str, what: str) -> EngineError:

@@ -178,7 +178,10 @@ def check_memory(name: str, elements: int) -> None:
 
 def check_number_kind(name: str, dtype: np.dtype) -> None:
     """Allow real floating-point numbers and integers; say what anything else is."""
-    kinds = {"b": "booleans", "c": "complex numbers", "O": "Python objects", "V": "records"}
+    kinds = {
+        "b": "booleans", "c": "complex numbers", "O": "Python objects", "V": "records",
+        "U": "text", "S": "text", "M": "dates", "m": "times",
+    }  # fmt: skip
     if dtype.kind in "fiu" and dtype.itemsize <= 8:
         return
     found = kinds.get(dtype.kind, "values")

@@ -78,11 +78,18 @@ def open_npy(path: Path, flatten: Flatten | None = None, name: str | None = None
 
 
 def list_npz(path: Path) -> tuple[TensorInfo, ...]:
-    found = []
+    """The arrays of an archive; one that is not sound leaves the others listed."""
+    found, refused = [], []
     with _open_archive(path) as archive:
         for entry in archive.infolist():
-            header = _entry_header(archive, entry)
+            try:
+                header = _entry_header(archive, entry)
+            except EngineError as error:
+                refused.append(error)
+                continue
             found.append(TensorInfo(_array_name(entry), header.shape, str(header.dtype)))
+    if refused and not found:
+        raise refused[0]
     return tuple(found)
 
 

@@ -84,6 +84,11 @@ def _choose(path: Path, tensor: str | None) -> str:
     matrices = [info.name for info in found if len(info.shape) >= 2]
     if len(matrices) == 1:
         return matrices[0]
+    if not matrices and {"data", "indices", "indptr"} <= {info.name for info in found}:
+        raise EngineError(
+            f"{path.name} holds a sparse matrix (scipy.sparse.save_npz).",
+            "Save it dense, with numpy.save(matrix.toarray()).",
+        )
     if not matrices:
         shapes = ", ".join(f"{i.name} {list(i.shape)}" for i in found[:5]) or "nothing"
         raise EngineError(

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from lora_engine.weights import list_tensors
 from tests.faults.weights_files import refused
 
 
@@ -75,3 +76,17 @@ def test_an_npz_that_lies_about_its_sizes(tmp_path):
     data[place + 24 : place + 28] = struct.pack("<I", 200)
     (tmp_path / "m.npz").write_bytes(data)
     refused(tmp_path / "m.npz", "not a sound NumPy file", tensor="w")
+
+
+def test_one_array_of_objects_leaves_the_others_in_the_list(tmp_path):
+    np.savez(tmp_path / "m.npz", w=np.eye(2), names=np.array([{"a": 1}], dtype=object))
+    assert [info.name for info in list_tensors(tmp_path / "m.npz")] == ["w"]
+    refused(tmp_path / "m.npz", "never loaded", tensor="names")
+
+
+def test_arrays_that_are_no_dense_numbers_are_named(tmp_path):
+    np.save(tmp_path / "m.npy", np.array([["a", "b"], ["c", "d"]]))
+    refused(tmp_path / "m.npy", "holds text")
+    parts = {"indices": np.arange(2), "indptr": np.arange(3), "data": np.ones(2)}
+    np.savez(tmp_path / "m.npz", shape=np.array([2, 2]), format=np.array(b"csr"), **parts)
+    refused(tmp_path / "m.npz", r"sparse matrix.*toarray")

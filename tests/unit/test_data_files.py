@@ -170,6 +170,8 @@ SPELLINGS = {
     "excel-rows.csv": table() + ",\n,\n",
     "spaces.csv": 'prompt, completion\n"Hi", "Say ""ho"", friend"\n"two\nlines", "b"\n',
     "lines.jsonl": lines(*PAIRS),
+    "windows.jsonl": lines(*PAIRS).replace("\n", "\r\n"),
+    "mac.jsonl": lines(*PAIRS).replace("\n", "\r"),
     "array.json": json.dumps(PAIRS, indent=2),
     "documents.json": "\n".join(json.dumps(row, indent=2) for row in PAIRS),
     "data.json": json.dumps({"version": 2, "data": PAIRS}, indent=1),
@@ -208,6 +210,11 @@ def test_a_parquet_file_of_another_name_is_read(read, tmp_path):
 def test_one_object_over_several_lines_is_one_row(read, row):
     (only,) = read(json.dumps(row, indent=2), "one.json").rows
     assert only == read(lines(row)).rows[0]
+
+
+@pytest.mark.parametrize("text", ["<html> is a tag.", '{"a": 1} is JSON, this is not.', "[x]"])
+def test_prose_may_begin_like_markup(read, text):
+    assert read(text, "a.txt").rows[0].text == text
 
 
 def test_packed_plain_text_is_plain_text(read):
@@ -253,6 +260,8 @@ BAD = {
     "workbook as csv": (zipped("xl/workbook.xml"), "a.csv", "Excel workbook.*CSV UTF-8"),
     "workbook as parquet": (zipped("xl/workbook.xml"), "a.parquet", "Excel workbook"),
     "arrow": (b"ARROW1" + bytes(20), "a.parquet", "an Arrow file.*JSON Lines"),
+    "json as text": (lines(ALPACA, ALPACA), "a.txt", r"is JSON, not plain text.*\.jsonl"),
+    "json array as text": (json.dumps([ALPACA], indent=1), "rows.json.txt", "is JSON, not plain"),
     "login page": ("<!DOCTYPE html><html>", "a.jsonl", "a web page .HTML.*Download"),
     "login page as csv": ("\n <html>", "a.csv", "a web page .HTML"),
     "lfs pointer": (LFS, "a.jsonl", "Git LFS pointer.*git lfs pull"),
