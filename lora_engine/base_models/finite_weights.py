@@ -18,7 +18,7 @@ from lora_engine.weights.packed_tensors import STATE
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry
 from lora_engine.weights.stored_matrix import read_exactly
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 # The bits that are all ones in what is no number, by the safetensors type.
 NOT_A_NUMBER = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000),

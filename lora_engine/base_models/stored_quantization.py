@@ -219,8 +219,8 @@ def _unsaid(name: str, packed: Mapping[str, list[str]]) -> EngineError:
     method, tensors = next(iter(packed.items()))
     if method == UNKNOWN:
         return EngineError(
-            f"The base model {name!r} holds weights of whole numbers or of 8 bits and fewer, and "
-            f"nothing says how they become weights: {listed(tensors)}.",
+            f"The base model {name!r} holds weights that are no floats of 16 bits and more, and "
+            f"nothing says how they become such: {listed(tensors)}.",
             "Give the 16-bit model it was made from.",
         )
     return EngineError(

@@ -16,6 +16,7 @@ from lora_engine.weights.safetensors_file import SafetensorsFile, scan
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 MAX_INDEX_BYTES = 64 << 20  # the largest mixtures of experts name some 100,000 tensors
 NAMED = 5  # tensors that an error names before it only counts
 
@@ -38,9 +39,15 @@ def local_folder(model: BaseModel) -> Path | None:
 def weight_files(folder: Path) -> list[SafetensorsFile]:
     """The scanned files, in the order of their names.
 
-    Raises EngineError where one is missing, cut short or not sound, or the index places a tensor
-    in a file that does not hold it.
+    Raises EngineError where one is missing, cut short or not sound, the index places a tensor in a
+    file that does not hold it, or an adapter lies in the same folder.
     """
+    if (folder / ADAPTER).is_file():
+        # transformers would put that adapter on top of the base, and say nothing.
+        raise EngineError(
+            f"{folder.name} holds an adapter too: {ADAPTER} beside the model's own files.",
+            "Move the adapter into a folder of its own; merge it first if it belongs to the model.",
+        )
     if (folder / SINGLE).is_file():
         return [scan(folder / SINGLE)]
     weight_map = _weight_map(folder)

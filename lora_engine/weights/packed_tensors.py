@@ -81,8 +81,8 @@ def method_name(method: str) -> str:
 def packing_method(tensors: Mapping[str, TensorEntry], name: str) -> str | None:
     """The method whose codes the tensor `name` holds; None for numbers that are what they say.
 
-    UNKNOWN for a weight of whole numbers or of 8 bits and fewer with nothing beside it that says
-    how it becomes a weight.
+    UNKNOWN for a weight that is no float of 16 bits and more, with nothing beside it that says how
+    it becomes one.
     """
     entry = tensors[name]
     stem, _, leaf = name.rpartition(".")
@@ -121,4 +121,4 @@ def _by_type(tensors: Mapping[str, TensorEntry], name: str, entry: TensorEntry) 
     if name.rpartition(".")[2].endswith(("scale", "scales", "scale_inv")):
         return None
     is_code = entry.dtype in (*FLOAT8, *FEW_BITS)
-    return UNKNOWN if is_code or (beside is not None and entry.dtype != "BOOL") else None
+    return UNKNOWN if is_code or beside is not None else None

@@ -191,6 +191,12 @@ def test_damaged_shards_are_named_before_a_run_and_at_loading(damage, sharded, r
         assert named in refused.value.problem
 
 
+def test_an_adapter_among_the_models_files_is_named(changed):
+    base = changed()
+    (base.path / "adapter_config.json").write_text('{"base_model_name_or_path": "other"}')
+    assert "adapter_config.json" in refusal(base)
+
+
 @pytest.mark.parametrize(
     "config",
     [{"model_type": "tomorrow"}, {"model_type": "vit"}, {"hidden_size": "wide"},

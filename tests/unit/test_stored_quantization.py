@@ -96,6 +96,7 @@ TENSORS = {  # what stands in the file for the weight q_proj (32, 32), and the m
     "bnb-8": ({"weight": codes(torch.int8, 32, 32), "SCB": codes(torch.float32, 32)}, "bitsandby"),
     "fp8": ({"weight": codes(F8, 32, 32), "weight_scale_inv": codes(torch.float32, 1, 1)}, "FP8"),
     "int8 alone": ({"weight": codes(torch.int8, 32, 32)}, "nothing says"),
+    "bool alone": ({"weight": codes(torch.bool, 32, 32)}, "nothing says"),
     "fp8 alone": ({"weight": codes(F8, 32, 32)}, "nothing says"),
 }
 MALFORMED = [5, {}, [], "gptq", False, {"bits": 4}]
@@ -216,7 +217,7 @@ def test_tensors_tell_it_where_no_file_says_so(case, packed, rows_file, settings
         assert f"{PROJECTION}.{next(iter(tensors))}" in refused.value.problem
 
 
-@pytest.mark.parametrize("case", set(TENSORS) - {"bnb-4", "int8 alone", "fp8 alone"})
+@pytest.mark.parametrize("case", set(TENSORS) - {"bnb-4", "int8 alone", "bool alone", "fp8 alone"})
 def test_a_matrix_of_codes_has_no_spectrum(case, packed):
     tensors, named = TENSORS[case]
     base = packed(tensors)
