@@ -84,10 +84,13 @@ class SpecForm:
         """The spec document in the values by component, for `spec_from`.
 
         A section whose deciding choice is 'none' is left out as null. Text that is not what the
-        field wants is passed on as it is, so that the spec's own message names it.
+        field wants is passed on as it is, so that the spec's own message names it. Fields that
+        are not among the values are left out.
         """
         document: dict[str, Any] = {}
         for path, component in self._fields.items():
+            if component not in values:
+                continue
             value = values[component]
             *sections, name = path.split(".")
             node: Any = document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -13,12 +14,16 @@ from pages import TRAIN
 from pages.shared import layout
 
 CARRIED = ("method", "quantization", "optimization")
+SECTIONS = (*CARRIED, "dataset", "dataset.columns", "report")
+MOST_CHARACTERS = 5_000  # of one field
+PLAIN = ("name", "task", "seed", "quantization")  # fields whose path has no dot
 
 
 def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
     """`?from=RUN` copies a run's spec; the other names of the address change single fields.
 
-    Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`.
+    Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`. A
+    section that may be null is named alone for that: `&quantization=null`.
     """
     copied = layout.state_of(request, "from")
     spec = engine.runs.get(copied).record.readable_spec() if copied else opening_spec()
@@ -36,8 +41,8 @@ def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
         named = [name.strip() for name in targets.split(",")]
         document["method"]["target_modules"] = targets if named == ["all-linear"] else named
     for path in request.query_params:
-        if "." in path:
-            _put(document, path, _json_or_text(layout.state_of(request, path)))
+        if "." in path or path in PLAIN:
+            _put(document, path, _json_or_text(request.query_params[path][:MOST_CHARACTERS]))
     return spec_from(document)
 
 
@@ -60,6 +65,28 @@ def address_of(spec: RunSpec) -> str:
             if not is_shown and name != "epochs":
                 state[f"{section}.{name}"] = json.dumps(value)
     return layout.link(TRAIN, **state)
+
+
+def whole_address_of(spec: RunSpec) -> str:
+    """The page with everything of a spec that the opening form has not."""
+    shown = dict(_flat(opening_spec().model_dump(mode="json")))
+    wanted = dict(_flat(spec.model_dump(mode="json")))
+    state = {
+        path: value if path == "base_model" else json.dumps(value)
+        for path, value in wanted.items()
+        if path not in shown or shown[path] != value
+    }
+    return layout.link(TRAIN, **state)
+
+
+def _flat(document: dict[str, Any], sections: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of every field; an object that is a field's value stays whole."""
+    for name, value in document.items():
+        path = (*sections, name)
+        if isinstance(value, dict) and ".".join(path) in SECTIONS:
+            yield from _flat(value, path)
+        else:
+            yield ".".join(path), value
 
 
 def _put(document: dict[str, Any], path: str, value: Any) -> None:

@@ -14,13 +14,13 @@ from gradio.components import Component
 
 from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
-from lora_engine.spec import RECIPES, recipe_spec, spec_from
+from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from pages import RUNS, TRAIN
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import event_js
-from pages.shared.train_link import spec_in_address
+from pages.shared.train_link import spec_in_address, whole_address_of
 from pages.shared.wiring import Update, expose, problem_box, wire
 from pages.train import dataset_uploads, form_fields, rows_view
 
@@ -45,7 +45,10 @@ hub id such as `org/name`, which is then downloaded.
 
 @dataclass(frozen=True)
 class TrainPage:
-    """The page's components; `run_address` is hidden and leads to the run that was started."""
+    """The page's components; `run_address` is hidden and leads to the run that was started.
+
+    own_alpha and address are hidden too: whether the person has set alpha, and the page's address.
+    """
 
     form: SpecForm
     recipe: gr.Radio
@@ -57,6 +60,8 @@ class TrainPage:
     rows: gr.HTML
     rows_problem: gr.HTML
     run_address: gr.Textbox
+    own_alpha: gr.Textbox
+    address: gr.Textbox
 
 
 def build(engine: Engine) -> gr.Blocks:
@@ -64,6 +69,8 @@ def build(engine: Engine) -> gr.Blocks:
         page = _lay_out(engine)
         _wire_start(page, engine)
         _wire_filling(page, engine, blocks)
+        _wire_rank(page)
+        _wire_address(page)
         _wire_rows(page, engine, blocks)
         _wire_dataset(page, engine)
         expose(_submit_endpoint(engine), api_name="submit")
@@ -102,7 +109,7 @@ def _lay_out(engine: Engine) -> TrainPage:
             rows = gr.HTML("Reading the rows…", elem_id="rows")
     form_fields.more_fields(form, engine)
     layout.how_this_works(HELP)
-    run_address = gr.Textbox(visible=False)
+    run_address, own_alpha, address = (gr.Textbox(visible=False) for _ in range(3))
     return TrainPage(
         form=form,
         recipe=recipe,
@@ -114,6 +121,8 @@ def _lay_out(engine: Engine) -> TrainPage:
         rows=rows,
         rows_problem=rows_problem,
         run_address=run_address,
+        own_alpha=own_alpha,
+        address=address,
     )
 
 
@@ -137,51 +146,99 @@ def _wire_start(page: TrainPage, engine: Engine) -> None:
 def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
     """The form shows what the address asks for, and then the example that is chosen."""
     form, problem = page.form, page.problem
+    filled = [*form.components, page.own_alpha]
 
     def fill(recipe: str) -> Update:
-        return form.filled(recipe_spec(recipe))
+        return shown(recipe_spec(recipe))
 
     def open_page(request: gr.Request) -> Update:
-        return form.filled(spec_in_address(engine, request))
+        return shown(spec_in_address(engine, request))
+
+    def shown(spec: RunSpec) -> Update:
+        has_own_alpha = spec.method.alpha != 2 * spec.method.rank
+        return {**form.filled(spec), page.own_alpha: "own" if has_own_alpha else ""}
 
     def enable() -> Update:
         return {page.start: gr.Button(interactive=True)}
 
-    wire([page.recipe.input], fill, [page.recipe], form.components, problem=problem)
-    opened = wire([blocks.load], open_page, [], form.components, problem=problem)
+    wire([page.recipe.input], fill, [page.recipe], filled, problem=problem)
+    opened = wire([blocks.load], open_page, [], filled, problem=problem)
     opened.then(enable, outputs=[page.start], api_visibility="private")
 
 
-def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
-    """The viewer follows the base, the dataset, its format and columns, and the longest row."""
+def _wire_rank(page: TrainPage) -> None:
+    """Alpha and the run's name follow the rank in the browser."""
     form = page.form
+    rank, alpha = form.component("method.rank"), form.component("method.alpha")
+    follows = [alpha, form.component("name")]
+    gr.on(
+        [rank.input],
+        fn=None,
+        inputs=[rank, *follows, page.own_alpha],
+        outputs=follows,
+        js=event_js("train/follow.js", "followRank"),
+        api_visibility="private",
+    )
+    gr.on(
+        [alpha.input],
+        fn=None,
+        outputs=[page.own_alpha],
+        js=event_js("train/follow.js", "ownAlpha"),
+        api_visibility="private",
+    )
+
+
+def _wire_address(page: TrainPage) -> None:
+    """The address holds what differs from the opening form, so a reload gives it back."""
+    form = page.form
+
+    def remember(values: Mapping[Component, Any]) -> Update:
+        try:
+            spec = spec_from(form.document(values))
+        except InvalidInput:  # half typed; said where the run is started
+            return {}
+        return {page.address: whole_address_of(spec)}
+
+    changes = [component.input for component in (*form.components, page.recipe)]
+    remembered = wire(
+        changes,
+        remember,
+        form.inputs,
+        [page.address],
+        problem=problem_box(),
+        trigger_mode="always_last",
+    )
+    remembered.then(
+        fn=None,
+        inputs=[page.address],
+        js=event_js("shared/address.js", "replace"),
+        api_visibility="private",
+    )
+
+
+def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
+    """The viewer follows the fields that decide how a row becomes tokens."""
+    form = page.form
+    deciding = [form.component(path) for path in form.paths if decides_rows(path)]
 
     def show(values: Mapping[Component, Any]) -> Update:
         spec = spec_from(form.document(values))
         return {page.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
 
-    def open_rows(request: gr.Request) -> Update:
-        spec = spec_in_address(engine, request)
-        return {page.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
-
-    changes = [
-        page.show_rows.click,
-        form.component("dataset.source").change,
-        form.component("dataset.format").input,
-        form.component("base_model").input,
-        form.component("optimization.max_length", gr.Number).submit,
-        *(column.input for column in page.columns),
-    ]
     wire(
-        changes,
+        [blocks.load, page.show_rows.click, *(field.change for field in deciding)],
         show,
-        form.inputs,
+        set(deciding),
         [page.rows],
         problem=page.rows_problem,
+        follows=True,
         show_progress="minimal",
-        trigger_mode="always_last",
     )
-    wire([blocks.load], open_rows, [], [page.rows], problem=page.rows_problem)
+
+
+def decides_rows(path: str) -> bool:
+    """Whether the field at this path of the spec changes how a row becomes tokens."""
+    return path.startswith("dataset.") or path in ("base_model", "task", "optimization.max_length")
 
 
 def _wire_dataset(page: TrainPage, engine: Engine) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from pages import CALCULATOR, TRAIN
 from tests.browser.conftest import Server
+from tests.browser.late_answers import held_questions
 
 OpenPage = Callable[..., Page]
 
@@ -24,6 +25,55 @@ def faq(tmp_path: Path) -> Path:
     rows = ["Frage,Antwort", "What is a wolf?,A howler", "What is a wolf?,A howler"]
     path.write_text("\n".join([*rows, "Why?," + "because " * 600, "<b>Bold?</b>,Yes"]), "utf-8")
     return path
+
+
+def test_alpha_and_name_follow_the_rank_until_alpha_is_set_and_a_reload_keeps_all(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url + TRAIN.path)
+    page.get_by_role("button", name="The adapter").click()
+    rank, alpha, name = (
+        page.locator(f"#field-{field}").locator("input, textarea")
+        for field in ("method-rank", "method-alpha", "name")
+    )
+    rank.fill("64")
+    expect(alpha).to_have_value("128")
+    expect(name).to_have_value("pirate r64")
+    alpha.fill("32")
+    rank.fill("4")
+    expect(name).to_have_value("pirate r4")
+    expect(alpha).to_have_value("32")
+    page.wait_for_url(re.compile(r"method\.rank=4&method\.alpha=32"))
+
+    page.reload()
+
+    expect(rank).to_have_value("4")
+    expect(name).to_have_value("pirate r4")
+    page.get_by_role("button", name="The adapter").click()
+    expect(alpha).to_have_value("32")
+
+
+def test_late_rows_of_an_earlier_dataset_are_dropped(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url + TRAIN.path)
+    expect(page.locator("#rows mark").first).to_be_visible()
+    with held_questions(page) as held:
+        page.get_by_role("button", name="Show again").click()  # asks for pirate's rows
+        held.wait_for(1)
+        held.let_new_ones_pass()
+        page.get_by_label("A made-up world").check()
+        expect(page.locator("#field-name input, #field-name textarea")).to_have_value("facts r8")
+        held.release()
+        expect(page.locator("#rows")).to_contain_text("Velmora")
+
+
+def test_rows_of_a_refused_dataset_are_not_shown(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url + TRAIN.path)
+    expect(page.locator("#rows mark").first).to_be_visible()
+    source = page.locator("#field-dataset-source input")
+    source.fill("/no/such/file.jsonl")
+    source.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="/no/such/file.jsonl")).to_be_visible()
+    expect(page.locator("#rows mark")).to_have_count(0)
 
 
 def test_upload_name_the_columns_see_the_rows_delete(

@@ -9,7 +9,12 @@ from lora_engine.engine import Engine
 from lora_engine.spec import spec_from
 from lora_engine.training.compatibility import Machine
 from pages.shared.forms import SpecForm
-from pages.shared.train_link import address_of, opening_spec, spec_in_address
+from pages.shared.train_link import (
+    address_of,
+    opening_spec,
+    spec_in_address,
+    whole_address_of,
+)
 from pages.train import form_fields
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
@@ -47,6 +52,24 @@ def test_method_quantization_and_steps_arrive():
 
 def test_what_the_page_shows_anyway_is_left_out():
     assert urlsplit(address_of(opening_spec())).query == "base_model=starter"
+
+
+def test_the_whole_form_arrives_from_its_address():
+    spec = spec_from(
+        {
+            "name": "mine & yours r4",
+            "base_model": "org/name",
+            "task": "sequence_classification",
+            "seed": 7,
+            "dataset": {"source": "a b.csv", "columns": {"text": "Satz", "label": "Art"}},
+            "method": {"rank": 4, "alpha": 9.0, "rank_pattern": {"q_proj": 2}},
+            "quantization": {"bits": 8},
+            "optimization": {"epochs": 2.0, "early_stopping": 3},
+            "report": {"sample_prompts": ["one, two?", "x" * 600]},
+        }
+    )
+    assert spec_in_address(None, Request(whole_address_of(spec))) == spec
+    assert urlsplit(whole_address_of(opening_spec())).query == ""
 
 
 def test_the_form_says_what_this_machine_cannot_run_and_why(settings, monkeypatch):

@@ -12,6 +12,12 @@ export function remember(names, ...values) {
 	return [];
 }
 
+/* Another address of this page, in place of the one it has. */
+export function replace(address) {
+	if (address) history.replaceState(history.state, "", address);
+	return [];
+}
+
 /* Open another page of this server; an empty address stays here. */
 export function go(address) {
 	if (address) window.location.assign(address);
