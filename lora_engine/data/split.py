@@ -123,7 +123,8 @@ def _drawn_in_groups(groups: list[list[int]], eval_fraction: float, seed: int) -
     for group in random.Random(seed).sample(groups, len(groups)):
         if len(drawn) + len(group) <= wanted:
             drawn += group
-    return set(drawn or min(groups, key=lambda group: len(group)))
+    smallest: list[int] = min(groups, key=len)
+    return set(drawn or smallest)
 
 
 def _parted(rows: tuple[Row, ...], chosen: set[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:

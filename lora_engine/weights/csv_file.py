@@ -70,7 +70,7 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     if reading.header:
         _check_names(rows[reading.header - 1], reading, name)
-    _refuse_vector(values, name)
+    _refuse_vector(values, name, reading.notes)
     notes = reading.notes + tuple(_left_out(thousands, blank, left_out))
     return ArrayMatrix(values, name, "text", notes)
 
@@ -283,20 +283,21 @@ def _beyond(cell: str) -> tuple[str, str]:
     return what, "Scale the matrix down first."
 
 
-def _refuse_vector(values: np.ndarray, name: str) -> None:
+def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> None:
+    """One row or one column is no matrix; the notes say what was taken as names."""
     rows, columns = values.shape if values.ndim == 2 else (0, 0)
     if rows == 0:
         raise EngineError(f"{name} holds no numbers.", _HOW)
-    if columns == 1 and rows > 1:
-        raise EngineError(
-            f"{name} is a vector of {rows} numbers (one column); a matrix is needed.",
-            "Part the columns by commas, semicolons, tabs or spaces.",
-        )
-    if rows == 1 and columns > 1:
-        raise EngineError(
-            f"{name} is a vector of {columns} numbers (one line); a matrix is needed.",
-            "Give one line for each row.",
-        )
+    if (rows == 1) == (columns == 1):
+        return
+    count, side = max(rows, columns), "one column" if columns == 1 else "one line"
+    problem = f"{name} is a vector of {count} numbers ({side}); a matrix is needed."
+    remedy = (
+        "Part the columns by commas, semicolons, tabs or spaces."
+        if columns == 1
+        else "Give one line for each row."
+    )
+    raise EngineError(" ".join([problem, *notes]), remedy)
 
 
 def _too_many(name: str, what: str) -> EngineError:

@@ -210,7 +210,9 @@ def _numeric_header(
     if not _count_on(names) and not (quoted and all(cell.isdecimal() for cell in names)):
         return 0, ()
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    if quoted or ((above_row_names or len(first) == total - 1) and _is_index(first, names, body)):
+    if (quoted and len(body) > 1) or (
+        (above_row_names or len(first) == total - 1) and _is_index(first, names, body)
+    ):
         return 1, (f"The first line ({shown}) was taken as column numbers.",)
     words_first = above_row_names and all(is_word(cells[0]) for cells in body if cells)
     if len(first) != total or len(names) < 2 or (above_row_names and not words_first):
