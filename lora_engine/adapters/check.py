@@ -198,6 +198,7 @@ def _check_whole(
                 f"weights of it, such as {in_base}.",
                 "Copy the adapter again from where it was saved, or train it again.",
             )
+    _check_biases(file, keys, config, base)
     for name, key in {**keys.whole, **keys.biases}.items():
         ours, theirs = file.tensors[key], base.find(name)
         if theirs is not None and theirs.dtype in FLOAT_DTYPES and theirs.shape != ours.shape:
@@ -206,6 +207,24 @@ def _check_whole(
                 f"{base.name!r} has {list(theirs.shape)}.",
                 OTHER_BASE,
             )
+
+
+def _check_biases(
+    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: _BaseWeights
+) -> None:
+    """Where biases of the base trained and it has some, the file has them."""
+    if config.bias == "none" or keys.biases or any(n.endswith(".bias") for n in keys.whole):
+        return
+    if config.bias == "all":
+        wanted = next((name for name in base.entries if name.endswith(".bias")), None)
+    else:
+        wanted = next((n for n in keys.factors if base.find(f"{n}.bias") is not None), None)
+    if wanted is not None:
+        raise EngineError(
+            f"{file.path} is half-written: it says bias {config.bias!r} and holds none of the "
+            f"base's biases, such as that of {wanted.removesuffix('.bias')}.",
+            "Copy the adapter again from where it was saved, or train it again.",
+        )
 
 
 def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: _BaseWeights) -> None:

@@ -226,7 +226,10 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
         raise EngineError(
             f"{path} was initialized with {config.initialization!r}, which changes the base "
             "weights, so it does not belong to the unchanged base.",
-            "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA.",
+            "Give the base that LoftQ saved with it, after merging the adapter into it with PEFT."
+            if config.initialization.startswith("loftq")
+            else "Save it with path_initial_model_for_weight_conversion, which makes it plain "
+            "LoRA.",
         )
     return config
 

@@ -46,7 +46,7 @@ _IN_FILE: dict[Part, str] = {
 }
 # PEFT saves these whole beside an adapter that targets or resizes them.
 _EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_in", "embed_out")
-_TOKENS = "trainable_tokens_delta"
+TOKENS = "trainable_tokens_delta"
 _STORED_AS = {"C64": "complex numbers", "BOOL": "true and false"}
 # The order in which the experts of transformers register what they hold, and PEFT wraps it.
 _REGISTERED = ("gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias")
@@ -173,7 +173,7 @@ class _Sorting:
             "modules_to_save",
         }.intersection(pieces):
             self.whole[name] = key
-        elif set(_EMBEDDINGS).intersection(pieces) and pieces[-1] in ("weight", "bias", _TOKENS):
+        elif set(_EMBEDDINGS).intersection(pieces) and pieces[-1] in ("weight", "bias", TOKENS):
             if "modules_to_save" in pieces or "original_module" in pieces:
                 raise foreign_key_error(str(self._path), key)
             self.embeddings[name.replace(WRAPPED, "")] = key

@@ -25,6 +25,7 @@ from lora_engine.adapters.config import (
 )
 from lora_engine.adapters.other_forms import folder_without
 from lora_engine.adapters.weights_keys import (
+    TOKENS,
     AdapterKeys,
     Part,
     check_shapes,
@@ -119,7 +120,7 @@ def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
                 "Compare it in parts, with fewer layers.",
             )
     whole = (*keys.whole, *keys.embeddings, *keys.biases)
-    notes = (*_start_notes(config), *_missing_targets(config, keys), *_whole_note(whole))
+    notes = (*_start_notes(config), *_missing_targets(config, keys), *_whole_notes(keys))
     return Adapter(folder, config, tuple(modules), whole, notes)
 
 
@@ -233,7 +234,13 @@ def _missing_targets(config: AdapterConfig, keys: AdapterKeys) -> tuple[str, ...
     return (f"The config targets {shown}, of which the file holds nothing.",)
 
 
-def _whole_note(whole: tuple[str, ...]) -> tuple[str, ...]:
-    if not whole:
-        return ()
-    return (f"The adapter also replaces whole tensors: {', '.join(whole[:5])}.",)
+def _whole_notes(keys: AdapterKeys) -> tuple[str, ...]:
+    """What the file holds beside its factors, which no spectrum shows."""
+    tokens = [name for name in keys.embeddings if name.endswith(TOKENS)]
+    copies = [name for name in keys.embeddings if name not in tokens]
+    kinds = {
+        "The adapter also replaces whole tensors": [*keys.whole, *keys.biases],
+        "The adapter also replaces the rows of single tokens": tokens,
+        "The file also holds the base model's embeddings, saved along": copies,
+    }
+    return tuple(f"{what}: {', '.join(names[:5])}." for what, names in kinds.items() if names)

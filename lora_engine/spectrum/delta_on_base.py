@@ -18,12 +18,16 @@ from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.checkpoint import Checkpoint
 from lora_engine.weights.matrix import Flatten, MatrixSource, Transposed, describe_shape
 
+HEADS = ("lm_head", "embed_out")
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+
 
 def find_base_weight(base: Checkpoint, module: AdapterModule) -> MatrixSource | None:
     """The base's weight of a module, (out_features, in_features), or None where it has none.
 
     A base saved without its language-model head lacks the first part of the names (`model.`,
-    `transformer.`), and the other way round; a unique match of the rest is taken.
+    `transformer.`), and the other way round; a unique match of the rest is taken. A head that is
+    not stored is tied to the embedding.
     Raises EngineError when the weight found has another shape.
     """
     name = _weight_name(base, module.name)
@@ -54,7 +58,13 @@ def _weight_name(base: Checkpoint, module: str) -> str | None:
         _, dot, wanted = wanted.partition(".")
         if dot and wanted.count(".") and wanted in base.tensors:
             return wanted
-    return None
+    return _tied_embedding(base) if module.rpartition(".")[2] in HEADS else None
+
+
+def _tied_embedding(base: Checkpoint) -> str | None:
+    """The embedding that a head is tied to: the head of such a base is not stored."""
+    found = [name for name in base.tensors if name.endswith(EMBEDDINGS)]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)

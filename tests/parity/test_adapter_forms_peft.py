@@ -455,3 +455,85 @@ def test_a_file_where_a_folder_is_asked_for_is_named(tmp_path, settings, name):
     with pytest.raises(EngineError, match=name) as caught:
         resolve_adapter(str(tmp_path / name), settings)
     assert "folder" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_modules": ["k_proj"]},
+        {"target_modules": []},
+        {"layers_to_transform": 1},
+        {"layers_to_transform": [0, 1], "layers_pattern": "h"},
+        {"exclude_modules": ["layers.0.self_attn.q_proj"]},
+        {"modules_to_save": ["self_attn"]},
+    ],
+)
+def test_factors_that_the_configuration_leaves_out_are_named(bases, plain, tmp_path, fields):
+    folder = changed(plain, tmp_path / "a", **fields)
+    with pytest.raises(EngineError, match=r"self_attn") as caught:
+        compare_logits(bases["llama"], folder)
+    assert "Check that" in caught.value.remedy or "half-written" in caught.value.problem
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_that_are_not_in_the_file_are_missed(bases, plain, tmp_path, bias):
+    folder = changed(plain, tmp_path / "a", bias=bias)
+    with pytest.raises(EngineError, match="half-written.*bias"):
+        check_adapter(folder, bases["llama"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"velora_config": {"rank": 1}},
+        {"loftq_config": {"loftq_bits": 4}},
+        {"eva_config": {"rho": 2.0}},
+        {"megatron_core": "os.system"},
+        {"base_model_name_or_path": "../../etc/passwd"},
+        {"auto_mapping": {"base_model_class": "os.system", "parent_library": "os"}},
+        {"a_field_of_a_later_peft": {"a": 1}},
+        {"modules_to_save": ["nothing_of_this_name"]},
+        {"rank_pattern": None, "alpha_pattern": None, "lora_dropout": 0.5},
+    ],
+)
+def test_fields_that_change_no_answer_change_none(bases, plain, tmp_path, fields):
+    folder = changed(plain, tmp_path / "a", **fields)
+    expected = compare_logits(bases["llama"], plain)[1]
+    torch.testing.assert_close(compare_logits(bases["llama"], folder)[1], expected)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"alora_invocation_tokens": [5, 6]},
+        {"trainable_token_indices": [3]},
+        {"layer_replication": [[0, 2]]},
+        {"arrow_config": {"top_k": 2}},
+        {"use_qalora": True},
+        {"kasa_config": {"beta": 1}},
+        {"megatron_config": {"a": 1}},
+        {"init_lora_weights": "corda"},
+        {"init_lora_weights": "lora_ga"},
+        {"init_lora_weights": "loftq"},
+    ],
+)
+def test_fields_that_cannot_be_honoured_are_named(bases, plain, tmp_path, fields):
+    folder = changed(plain, tmp_path / "a", **fields)
+    with pytest.raises(EngineError) as caught:
+        check_adapter(folder, bases["llama"])
+    ((name, value),) = fields.items()
+    assert (value if name == "init_lora_weights" else name) in caught.value.problem
+    assert "plain LoRA, or one that Rankscope" not in caught.value.remedy
+
+
+def test_dora_on_a_tied_head_is_shown_with_the_embedding_s_weight(bases, tmp_path):
+    settings = settings_of("head", "tied") | {"use_dora": True}
+    adapted = make(bases["tied"], tmp_path, LoraConfig(**settings))
+    shown = describe_adapter(tmp_path, bases["tied"].path)
+    (head,) = [module for module in shown.modules if module.name == "lm_head"]
+    before = adapted.base_model.model.lm_head.base_layer.weight.detach().clone()
+    after = adapted.merge_and_unload().lm_head.weight.detach()
+    assert head.complete
+    norm = float((after - before).norm())
+    assert head.frobenius_norm == pytest.approx(norm, rel=1e-4)
+    assert any("embeddings, saved along: lm_head" in note for note in shown.notes)

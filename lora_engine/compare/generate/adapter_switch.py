@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.adapters.weights_keys import PREFIX
+from lora_engine.compare.generate.adapter_refusals import (
+    does_not_fit,
+    not_whole,
+    refuse_untargeted,
+)
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows, MixedLoraLayer
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_peft
@@ -45,38 +50,25 @@ class AdapterSwitch:
         """
         self._check_same_parameters(check)
         tensors = _read_tensors(check, str(next(self.model.parameters()).device))
-        self._biases[name] = self._biases_for(check, tensors)
+        biases = self._biases_for(check, tensors)
         try:
             left_out = self._inject(name, check, tensors)
         except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
             self._discard(name)
-            raise EngineError(
-                f"The adapter in {check.path} does not fit the base model: {str(error)[:300]}",
-                "Choose the base model that this adapter was trained on.",
-            ) from error
+            raise does_not_fit(check, str(error)) from error
         if left_out:
             self._discard(name)
-            if any(".experts." in module for module in check.keys.factors):
-                raise EngineError(
-                    f"The adapter in {check.path} adapts experts one by one, as transformers 4 had "
-                    "them, and PEFT cannot put it on the fused experts of this base model.",
-                    "Merge it into its base with the transformers 4 that trained it "
-                    "(merge_and_unload), and give the merged folder as the base model.",
-                )
-            raise EngineError(
-                f"The adapter in {check.path} is not whole on this base model: {len(left_out)} "
-                f"weights have no counterpart, such as {left_out[0]}.",
-                "Copy the adapter again from where it was saved, or train it again.",
-            )
+            raise not_whole(check, left_out)
         self._injected().eval()
         self._tuner().disable_adapter_layers()
         self._wrap_new_layers()
         keys = check.keys
+        self._biases[name] = biases
         self._parameters[name] = {full.rpartition(".")[2] for full in keys.parameters.values()}
         special = any(layer.is_special(name) for layer in self._layers)
         # A router gives an expert rows that no longer stand in the batch's order.
         routed = any(".experts." in module for module in check.modules)
-        if special or routed or keys.whole or keys.parameters or self._biases[name]:
+        if special or routed or keys.whole or keys.parameters or biases:
             self._own_pass.add(name)
 
     def remove(self, name: str) -> None:
@@ -138,10 +130,12 @@ class AdapterSwitch:
         """Inject and load. Returns the keys of this adapter that found no counterpart."""
         import_peft()
         from peft import PeftModel, set_peft_model_state_dict
+        from peft.tuners.tuners_utils import check_target_module_exists as targets
 
         keys = check.keys
         modules = [module for module in keys.factors if module not in keys.parameters]
         peft_config = check.config.to_peft(modules, list(keys.parameters.values()))
+        refuse_untargeted(check, [m for m in modules if not targets(peft_config, m)])
         with warnings.catch_warnings():
             # PEFT warns of patterns of fused experts, which it does apply; the rest is checked.
             warnings.simplefilter("ignore")
@@ -189,7 +183,6 @@ class AdapterSwitch:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
-        self._biases.pop(name, None)
         if self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
         for module in self.model.modules():

@@ -1,0 +1,50 @@
+"""Why a checked adapter cannot be put on a loaded model, in plain words instead of PEFT's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_engine.adapters.check import AdapterCheck
+from lora_engine.errors import EngineError
+
+
+def refuse_untargeted(check: AdapterCheck, modules: Sequence[str]) -> None:
+    """Raises EngineError for modules of the file that its configuration leaves out."""
+    if modules:
+        raise EngineError(
+            f"The adapter in {check.path} holds factors of {modules[0]}, which target_modules, "
+            "exclude_modules, layers_to_transform or modules_to_save of its adapter_config.json "
+            "leave out: PEFT would not load them.",
+            "Check that adapter_config.json and the weights belong together.",
+        )
+
+
+def does_not_fit(check: AdapterCheck, words: str) -> EngineError:
+    """PEFT's refusal of an adapter, in plain words."""
+    if "fused" in words:
+        return _single_experts(check)
+    return EngineError(
+        f"The adapter in {check.path} does not fit the base model: its factors have other names or "
+        "shapes than the model's layers.",
+        "Choose the base model that this adapter was trained on.",
+    )
+
+
+def not_whole(check: AdapterCheck, left_out: Sequence[str]) -> EngineError:
+    """Weights that found no counterpart in the model."""
+    if any(".experts." in module for module in check.keys.factors):
+        return _single_experts(check)
+    return EngineError(
+        f"The adapter in {check.path} is not whole on this base model: {len(left_out)} weights "
+        f"have no counterpart, such as {left_out[0]}.",
+        "Copy the adapter again from where it was saved, or train it again.",
+    )
+
+
+def _single_experts(check: AdapterCheck) -> EngineError:
+    return EngineError(
+        f"The adapter in {check.path} adapts experts one by one, as transformers 4 had them, and "
+        "PEFT cannot put it on the fused experts of this base model.",
+        "Merge it into its base with the transformers 4 that trained it (merge_and_unload), and "
+        "give the merged folder as the base model.",
+    )
