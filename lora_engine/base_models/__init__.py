@@ -2,6 +2,7 @@
 
     find                  from a person's name to a folder or hub id; the list of those known here
     fingerprint           a hash that tells base models apart
+    config_file           config.json, from a folder, the cache or the hub
     weight_files          the files a model is loaded from, and what their headers say
     causal_models         which models are causal language models
     stored_quantization   models whose files hold quantized weights: read or refused

@@ -11,10 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
-from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError
-from lora_engine.files import read_json_object
 from lora_engine.spec import Task
 
 # Encoders that transformers makes causal where config.json has is_decoder.
@@ -38,21 +37,15 @@ ENCODER_DECODERS = frozenset(
     + ("speech_to_text", "switch_transformers", "t5", "t5gemma", "t5gemma2", "umt5", "whisper")
     + ("vision-encoder-decoder",)
 )
-MAX_CONFIG_BYTES = 20_000_000
 
 
 def refuse_no_causal_model(base: BaseModel) -> None:
     """Raises EngineError where the base is no causal language model, naming what it is.
 
-    A configuration that cannot be had or read is left for the loader to speak of.
+    Raises NotFound as `config_of` does. A configuration that cannot be read is left for the loader
+    to speak of.
     """
-    folder = local_folder(base)
-    if folder is None:
-        return
-    try:
-        config = read_json_object(folder / "config.json", MAX_CONFIG_BYTES)
-    except (OSError, ValueError):
-        return
+    config = config_of(base)
     kind = other_kind(config)
     if kind is None:
         return

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.finite_weights import refuse_non_finite
 from lora_engine.base_models.stored_quantization import stored_quantization
 from lora_engine.base_models.weight_files import local_folder, weight_files
-from lora_engine.errors import EngineError
-from lora_engine.files import read_json_object
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.host_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # What transformers raises for files that are not what they should be.
 UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
-MAX_CONFIG_BYTES = 20_000_000
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -91,15 +90,11 @@ def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
 def _refuse_unknown_type(base: BaseModel) -> None:
     """Raises EngineError where transformers has no model of the type that config.json names.
 
-    A configuration that is not here or cannot be read is left for transformers to speak of.
+    A configuration that cannot be read is left for transformers to speak of.
     """
     import transformers
 
-    folder = local_folder(base)
-    try:
-        config = read_json_object(folder / "config.json", MAX_CONFIG_BYTES) if folder else {}
-    except (OSError, ValueError):
-        return
+    config = config_of(base)
     model_type = config.get("model_type")
     if config and model_type not in list(transformers.CONFIG_MAPPING.keys()):
         own = " and brings its own code, which is never run" if config.get("auto_map") else ""
@@ -163,6 +158,12 @@ def _from_pretrained(
     except (*UNFIT, ImportError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and any(w in str(error).lower() for w in NO_MEMORY):
             raise
+        if isinstance(error, OSError) and not base.is_local:
+            raise NotFound(
+                f"The safetensors weights of {base.name!r} are not in the local cache, and the "
+                "hub does not give them.",
+                "Check the network and whether the model has safetensors files.",
+            ) from error
         raise _cannot_load(base, error) from error
 
 

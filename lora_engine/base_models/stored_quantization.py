@@ -8,12 +8,12 @@ aside, and weights not found under their own name are drawn at random. Reads hea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.fp8_scales import refuse_other_scales
 from lora_engine.base_models.quantization_methods import (
@@ -25,7 +25,7 @@ from lora_engine.base_models.quantization_methods import (
     unreadable,
 )
 from lora_engine.base_models.weight_files import listed, local_folder, weight_files
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.errors import EngineError
 from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.weights.packed_tensors import STATE, UNKNOWN, packing_method
 from lora_engine.weights.safetensors_file import TensorEntry
@@ -114,7 +114,7 @@ def _entry(base: BaseModel, folder: Path | None) -> Mapping[str, Any] | None:
 
     Raises EngineError for every other method, which a file beside config.json may name too.
     """
-    for entry in _entries(_config_of(base.name, folder)):
+    for entry in _entries(config_of(base)):
         method, bits = method_of(entry), stored_bits(entry)
         if method is None:
             raise EngineError(
@@ -138,41 +138,6 @@ def _as_said(entry: Mapping[str, Any]) -> StoredQuantization:
     return StoredQuantization(
         "bitsandbytes", QuantizationSpec(bits=8 if stored_bits(entry) == 8 else 4)
     )
-
-
-def _config_of(name: str, folder: Path | None) -> Any:
-    """config.json; empty where it cannot be read, for the loader says what is wrong with it."""
-    path = folder / "config.json" if folder is not None else _config_from_hub(name)
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-
-
-def _config_from_hub(name: str) -> Path:
-    """config.json of a hub id, fetched. Raises NotFound where the hub does not give it."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(hf_hub_download(name, "config.json"))
-    except (EntryNotFoundError, OSError) as error:
-        if isinstance(error, GatedRepoError):
-            reason = "the hub gives it only to those who accepted its terms"
-        elif isinstance(error, RepositoryNotFoundError):
-            reason = "the hub knows no such model"
-        elif isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
-            reason = "the hub's model has no config.json"
-        else:
-            reason = "the hub cannot be reached"
-        raise NotFound(
-            f"The base model {name!r} is no folder here and not in the local cache, and {reason}.",
-            "Check the name and the network, or give a folder that holds the model.",
-        ) from error
 
 
 def _entries(config: Any) -> Iterator[Any]:

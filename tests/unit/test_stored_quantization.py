@@ -15,6 +15,7 @@ from lora_engine.base_models import (
     spec_on_base,
     stored_quantization,
 )
+from lora_engine.base_models.weight_files import local_folder
 from lora_engine.calculator.model_source import path_source
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.spec import QuantizationSpec, spec_from
@@ -243,6 +244,14 @@ def test_a_hub_id_that_cannot_be_had_is_named_with_the_network(monkeypatch):
     assert "'nobody/nothing'" in refused.value.problem
     assert "hub" in refused.value.problem
     assert "tokenizer" not in str(refused.value)
+
+
+def test_a_cache_that_holds_the_small_files_alone_is_no_model(folder, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    hub_model = BaseModel("somebody/something", None)
+    for held, expected in ((tmp_path, None), (folder, folder)):
+        monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, held=held, **__: held)
+        assert local_folder(hub_model) == expected
 
 
 @pytest.mark.parametrize(
