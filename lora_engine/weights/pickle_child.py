@@ -186,9 +186,15 @@ def refusal_of(error: Exception, file: str) -> dict:
     return {"error": "objects", "detail": names} if names else {"error": "damaged", "detail": ""}
 
 
-if __name__ == "__main__":
+def run(arguments: list[str]) -> int:
+    """Answer on standard output; the exit status. The parent turns a refusal into words."""
     try:
-        main(sys.argv[1:])
-    except (*EXPECTED, Refusal) as error:  # the parent process turns this into words
-        json.dump(refusal_of(error, sys.argv[3]), sys.stdout)
-        sys.exit(3)
+        main(arguments)
+    except (*EXPECTED, Refusal) as error:
+        json.dump(refusal_of(error, arguments[2]), sys.stdout)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
