@@ -8,10 +8,16 @@ from typing import Annotated
 import typer
 
 from lora_engine.adapters.library import list_adapters, list_unreadable_adapters
-from lora_engine.base_models import list_base_models, load_tokenizer, resolve_base_model
+from lora_engine.base_models import (
+    list_base_models,
+    load_tokenizer,
+    refuse_no_causal_model,
+    resolve_base_model,
+)
 from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
+from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.doctor import run_checks
 from lora_engine.settings import load_settings
@@ -97,8 +103,11 @@ def preview(
 ) -> None:
     """The rows exactly as the model will see them, and which tokens carry the loss."""
     settings = load_settings()
-    tokenizer = load_tokenizer(resolve_base_model(base, settings))
+    model = resolve_base_model(base, settings)
+    tokenizer = load_tokenizer(model)
     shown = preview_rows(DatasetSpec(source=dataset), tokenizer, max_length, n, settings)
+    if shown.format not in FORMATS.values():  # rows to classify are for encoders
+        refuse_no_causal_model(model)
     if json:
         print_json(asdict(shown))
         return

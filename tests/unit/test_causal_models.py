@@ -9,10 +9,12 @@ import pytest
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.auto import modeling_auto
 
+from lora_engine import __main__ as command_line
 from lora_engine.base_models import BaseModel, refuse_no_causal_model, refuse_other_task_of
 from lora_engine.base_models.causal_models import ENCODER_DECODERS, ENCODERS, SWITCHED, other_kind
 from lora_engine.errors import EngineError
 from lora_engine.training.preflight import check_run
+from tests.tiny import save_tiny_tokenizer
 from tests.training_runs import tiny_spec
 
 CAUSAL = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -62,6 +64,37 @@ def test_encoders_are_refused_with_the_tasks_they_are_for(name, tmp_path, rows_f
         assert is_pair == (config.get("is_encoder_decoder", False) or name == "t5 unsaid")
         assert is_pair or "sequence_classification or token_class" in refused.value.remedy
     refuse_other_task_of(BaseModel("mine", tmp_path), "token_classification")
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            2,
+        ),
+        ({"text": "the sky is blue", "label": "true"}, 0),
+    ],
+    ids=["answers", "classes"],
+)
+def test_a_preview_of_answers_needs_a_causal_model(
+    row, code, tmp_path, settings, monkeypatch, capsys
+):
+    save_tiny_tokenizer(tmp_path / "base")
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "base" / "model.safetensors").touch()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row).replace("{}", str(n)) + "\n" for n in range(3)))
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setattr(
+        "sys.argv", ["rankscope", "preview", str(rows), "--base", str(tmp_path / "base"), "--json"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(command_line.main())
+    said = capsys.readouterr()
+    assert (ended.value.code or 0) == code, said.err
+    assert ("is_decoder" in said.err) == (code == 2)
+    assert bool(said.out) == (code == 0)
 
 
 @pytest.mark.parametrize("name", CAUSAL_ONES)
