@@ -3,10 +3,14 @@
 transformers fills its namespace lazily and is not safe against two threads that import parts of
 it at once: one of them can meet a half-filled module. Whoever may be the first to need it calls
 these before importing from it. In a worker, with one thread, they cost nothing extra.
+
+bitsandbytes, which both load, is told to keep its hints to itself: that a kernel of the hub is not
+installed, and that 8-bit products cast their inputs, is nothing a person can act on here.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -15,6 +19,7 @@ _ONE_AT_A_TIME = threading.RLock()
 def import_transformers() -> None:
     """Make transformers' automatic classes importable by any thread from now on."""
     with _ONE_AT_A_TIME:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         from transformers import (  # noqa: F401
             CONFIG_MAPPING,
             AutoConfig,
