@@ -21,7 +21,7 @@ from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.doctor import run_checks
 from lora_engine.settings import load_settings
-from lora_engine.spec import DatasetSpec, OptimizationSpec
+from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
 
 def register(app: typer.Typer) -> None:
@@ -99,13 +99,17 @@ def preview(
     max_length: Annotated[
         int, typer.Option(min=8, help=field_help(OptimizationSpec, "max_length"))
     ] = OptimizationSpec().max_length,
+    reasoning: Annotated[
+        str, typer.Option(help=field_help(DatasetSpec, "reasoning"))
+    ] = DatasetSpec().reasoning,
     json: JsonFlag = False,
 ) -> None:
     """The rows exactly as the model will see them, and which tokens carry the loss."""
     settings = load_settings()
     model = resolve_base_model(base, settings)
     tokenizer = load_tokenizer(model)
-    shown = preview_rows(DatasetSpec(source=dataset), tokenizer, max_length, n, settings)
+    spec = spec_from({"dataset": {"source": dataset, "reasoning": reasoning}}).dataset
+    shown = preview_rows(spec, tokenizer, max_length, n, settings)
     if shown.format not in FORMATS.values():  # rows to classify are for encoders
         refuse_no_causal_model(model)
     if json:
@@ -114,6 +118,8 @@ def preview(
     typer.echo(f"{shown.format}, {shown.rows} rows")
     for warning in shown.warnings:
         typer.echo(f"! {warning}")
+    for note in shown.notes:
+        typer.echo(f"· {note}")
     for example in shown.examples:
         typer.echo(
             f"\n{example.supervised_tokens} of {example.total_tokens} tokens supervised"

@@ -33,7 +33,7 @@ class EncodedRow:
     text: the row as rendered; offsets: (start, end) characters of each token in it, (0, 0) for
     the tokens a tokenizer adds around plain text. supervised: one flag a token.
     ends_with_token: the template itself ends the last answer with a special token. left_out: what
-    it does not write of the row.
+    it does not write of the row. has_answer: the row has a turn of the assistant's, learned or not.
     """
 
     number: int
@@ -44,6 +44,7 @@ class EncodedRow:
     is_plain_text: bool
     ends_with_token: bool = True
     left_out: tuple[LeftOut, ...] = ()
+    has_answer: bool = True
 
 
 def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[EncodedRow]:
@@ -91,8 +92,8 @@ def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
     )
     batch = _batch([row.text for row in rendered], tokenizer, add_special_tokens=False)
     encoded = []
-    for row, ids, offsets in zip(
-        rendered, batch["input_ids"], batch["offset_mapping"], strict=True
+    for source, row, ids, offsets in zip(
+        rows, rendered, batch["input_ids"], batch["offset_mapping"], strict=True
     ):
         encoded.append(
             EncodedRow(
@@ -104,6 +105,7 @@ def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
                 is_plain_text=False,
                 ends_with_token=row.ends_with_token,
                 left_out=row.left_out,
+                has_answer=any(turn.role == "assistant" for turn in source.messages),
             )
         )
     return encoded

@@ -1,24 +1,45 @@
 """From raw records to rows: which format they are in, and what each column means.
 
 messages           messages: [{role, content}, ...]
-sharegpt           conversations: [{from, value}, ...], system (optional)
-alpaca             instruction, output; input, system and history (optional)
-prompt_completion  prompt, completion; system (optional)
+sharegpt           conversations: [{from, value}, ...]
+alpaca             instruction, output; input and history (optional)
+prompt_completion  prompt, completion: texts, or turns
 classification     text, label (a class for each text)
 token_classification  tokens, tags (a class for each word)
 text               text, supervised whole
 
-Columns of other names are read by a mapping; the rest are ignored. Every wrong row is found before
+Chats may have system, tools and, beside a plain answer, its thoughts. Common other names of the
+same columns are found too; any others are read by a mapping. Every wrong row is found before
 anything is refused. This module knows nothing of files or tokens.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lora_engine.data.chat_rows import HISTORY, SYSTEMS, TOOLS, ParsedChat, parse_chat
+from lora_engine.data.column_meanings import (
+    CHATS,
+    check_meanings,
+    refuse_comparisons,
+    unread_columns,
+)
+from lora_engine.data.field_values import (
+    InvalidRow,
+    UnknownFormat,
+    keys_of,
+    kind_of,
+    shortened,
+    text_of,
+)
+from lora_engine.data.format_names import other_names
 from lora_engine.data.json_rows import first_problems
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record
-from lora_engine.data.rows import Message, Row
+from lora_engine.data.rows import Row
+from lora_engine.data.table import Table, count_rows
+from lora_engine.data.thoughts import apply_setting
+from lora_engine.data.turn_content import THOUGHT_KEYS
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -34,47 +55,91 @@ NEEDED_COLUMNS = {
     "classification": ("text", "label"),
     "text": ("text",),
 }
-ROLE_NAMES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
+_BESIDES = {
+    "messages": (*SYSTEMS, *TOOLS),
+    "sharegpt": (*SYSTEMS, *TOOLS),
+    "alpaca": ("input", HISTORY, *SYSTEMS, *TOOLS, *THOUGHT_KEYS),
+    "prompt_completion": (*SYSTEMS, *TOOLS, *THOUGHT_KEYS),
 }
 REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
 
 
-class UnknownFormat(EngineError):
-    """The columns are those of no format; a mapping can still read them."""
+@dataclass(frozen=True)
+class ParsedRows:
+    """The format that was found, the rows, and what is to be said about how they were read."""
+
+    format: str
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-class _InvalidRow(Exception):
-    """One row is wrong, and how; `parse_rows` collects these and reports them together."""
+@dataclass(frozen=True)
+class _Reading:
+    """How records are read.
+
+    names: the format's column to the file's, where they differ. is_mapped: a person named them, and
+    no other column is read.
+    """
+
+    format: str
+    names: dict[str, str]
+    is_mapped: bool
+
+    def columns_read(self, table: Table) -> set[str]:
+        """The file's own names of the columns that are read."""
+        if self.is_mapped:
+            return set(self.names.values())
+        own = {*NEEDED_COLUMNS[self.format], *_BESIDES.get(self.format, ())}
+        return {*self.names.values(), *own.difference(self.names)}.intersection(table.names)
+
+    def record(self, record: Record) -> Record:
+        """The record with its columns under the format's own names."""
+        fields = record.value
+        if not self.names or not isinstance(fields, dict):
+            return record
+        renamed = {role: fields[name] for role, name in self.names.items() if name in fields}
+        left = (
+            {} if self.is_mapped else {k: fields[k] for k in fields if k not in self.names.values()}
+        )
+        return Record(record.number, {**left, **renamed})
 
 
 def parse_rows(
-    records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
-) -> tuple[str, tuple[Row, ...]]:
-    """The format and the rows of the records.
+    records: list[Record],
+    declared: str,
+    source: str,
+    columns: ColumnsSpec | None = None,
+    reasoning: str = "learn",
+) -> ParsedRows:
+    """The rows of the records, in the format found.
 
     declared: a key of `NEEDED_COLUMNS`, or "auto": the format of the first record.
     columns: where any is named, these are read and decide the format.
-    Raises EngineError naming the first wrong rows, each with what is there and what is needed.
+    reasoning: whether thoughts are to learn, to keep or to strip (`thoughts.apply_setting`).
+    Raises EngineError naming the first wrong rows, each with what is there and what is needed;
+    UnknownFormat where another choice of columns could be read.
     """
-    mapped = columns.format if columns is not None else None
-    named = {} if columns is None else _format_columns(columns.named)
-    found = mapped or declared
-    if found == "auto":
-        found = _format_of(records[0], source)
-    rows, problems = [], []
+    table = Table(records)
+    reading = _reading(table, declared, source, columns)
+    read = reading.columns_read(table)
+    meanings = check_meanings(table, source, reading.format, read, reading.is_mapped)
+    parsed, problems = [], []
     for record in records:
         try:
-            rows.append(_parse_row(_select_columns(record, named) if mapped else record, found))
-        except _InvalidRow as problem:
+            chat = _parse(record, reading)
+            parsed.append(
+                ParsedChat(apply_setting(chat.row, reasoning), chat.unread, chat.unlearned)
+            )
+        except InvalidRow as problem:
             problems.append(f"row {record.number}: {problem}")
     if problems:
-        raise EngineError(first_problems(f"{source} (read as {found})", problems), REMEDY)
-    return found, tuple(rows)
+        raise EngineError(first_problems(f"{source} (read as {reading.format})", problems), REMEDY)
+    said = [_said(chat.row) for chat in parsed]
+    missed, unread = unread_columns(table, read, said, reading.is_mapped)
+    warnings = (*meanings, *missed, *_turn_warnings(parsed))
+    notes = (*_names_note(reading), *unread)
+    return ParsedRows(reading.format, tuple(chat.row for chat in parsed), warnings, notes)
 
 
 def column_names(records: list[Record]) -> tuple[str, ...]:
@@ -83,60 +148,64 @@ def column_names(records: list[Record]) -> tuple[str, ...]:
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
 
 
-def _format_columns(named: dict[str, str]) -> dict[str, str]:
-    """Format column to the person's column: what a mapping calls answer is a completion here."""
-    return {("completion" if role == "answer" else role): name for role, name in named.items()}
-
-
-def _select_columns(record: Record, named: dict[str, str]) -> Record:
-    """The record with the mapped columns alone, under the format's own names."""
-    fields = record.value
-    missing = [
-        name for name in named.values() if not isinstance(fields, dict) or name not in fields
-    ]
-    if missing:
-        raise _InvalidRow(_no_column(missing, fields))
-    return Record(record.number, {role: fields[name] for role, name in named.items()})
-
-
-def _no_column(missing: list[str], fields: Any) -> str:
-    names = " and ".join(repr(_shortened(column)) for column in missing)
-    return f"no column {names}; it {_what_is_there(fields)}"
-
-
-def _format_of(record: Record, source: str) -> str:
-    fields = record.value if isinstance(record.value, dict) else {}
+def _reading(table: Table, declared: str, source: str, columns: ColumnsSpec | None) -> _Reading:
+    """How to read the records. Raises UnknownFormat for columns of no format, or preferences."""
+    mapped = columns.format if columns is not None else None
+    if columns is not None and mapped is not None:
+        # what a mapping calls answer is a completion here
+        names = {("completion" if k == "answer" else k): v for k, v in columns.named.items()}
+        return _Reading(mapped, names, is_mapped=True)
+    if declared not in ("classification", "token_classification"):
+        refuse_comparisons(table, source)
+    if declared != "auto":
+        return _Reading(declared, {}, is_mapped=False)
+    first = table.records[0]
+    fields = first.value if isinstance(first.value, dict) else {}
     for name, needed in NEEDED_COLUMNS.items():
         if all(column in fields for column in needed):
-            return name
+            return _Reading(name, other_names(name, fields), is_mapped=False)
+    found = other_names("auto", fields)
+    for name, needed in NEEDED_COLUMNS.items():
+        if found and set(needed) <= {*found, *fields}:
+            return _Reading(name, found, is_mapped=False)
     known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
     problem = UnknownFormat if fields else EngineError
     raise problem(
-        f"{source}, row {record.number} fits no known format: it {_what_is_there(record.value)}.",
+        f"{source}, row {first.number} fits no known format: it {keys_of(first.value)}.",
         f"Say which column holds what (dataset.columns), or name them after a format ({known}).",
     )
 
 
-def _parse_row(record: Record, found: str) -> Row:
-    """One row in the format `found`. Raises _InvalidRow."""
-    fields = record.value
-    needed = NEEDED_COLUMNS[found]
-    missing = [column for column in needed if not isinstance(fields, dict) or column not in fields]
+def _parse(original: Record, reading: _Reading) -> ParsedChat:
+    """One row in the format. Raises InvalidRow."""
+    needed = [*reading.names.values()] if reading.is_mapped else NEEDED_COLUMNS[reading.format]
+    own = [reading.names.get(name, name) for name in needed] if not reading.is_mapped else needed
+    fields = original.value
+    missing = [name for name in own if not isinstance(fields, dict) or name not in fields]
     if missing:
-        raise _InvalidRow(_no_column(missing, fields))
-    if found in ("text", "classification"):
-        label = _label(fields["label"], "label") if found == "classification" else None
-        text = _text(fields["text"], "text")
-        row = Row(record.number, (), text, label=label)
-        if not text.strip():
-            raise _InvalidRow("column 'text' is empty")
-    elif found == "token_classification":
-        row = _parse_tags(record)
+        names = " and ".join(repr(shortened(column)) for column in missing)
+        raise InvalidRow(f"no column {names}; it {keys_of(fields)}")
+    record = reading.record(original)
+    if reading.format in CHATS:
+        chat = parse_chat(record.number, record.value, reading.format)
     else:
-        row = Row(record.number, tuple(_messages(fields, found)), None)
-    if row.characters > MAX_ROW_CHARACTERS:
-        raise _InvalidRow(f"{row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read")
-    return row
+        chat = ParsedChat(_parse_text(record, reading.format))
+    if chat.row.characters > MAX_ROW_CHARACTERS:
+        raise InvalidRow(
+            f"{chat.row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read"
+        )
+    return chat
+
+
+def _parse_text(record: Record, format: str) -> Row:
+    """A row of plain text, of a text with its class, or of words with their classes."""
+    if format == "token_classification":
+        return _parse_tags(record)
+    label = _label(record.value["label"], "label") if format == "classification" else None
+    text = text_of(record.value["text"], "text")
+    if not text.strip():
+        raise InvalidRow("column 'text' is empty")
+    return Row(record.number, (), text, label=label)
 
 
 def _parse_tags(record: Record) -> Row:
@@ -144,10 +213,10 @@ def _parse_tags(record: Record) -> Row:
     tokens, tags = record.value["tokens"], record.value["tags"]
     for column, value in (("tokens", tokens), ("tags", tags)):
         if not isinstance(value, list) or not value:
-            raise _InvalidRow(f"column {column!r} is {_kind(value)}, a list is needed")
+            raise InvalidRow(f"column {column!r} is {kind_of(value)}, a list is needed")
     if len(tokens) != len(tags):
-        raise _InvalidRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
-    words = tuple(_text(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
+        raise InvalidRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
+    words = tuple(text_of(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
     labels = tuple(_label(tag, f"tags[{place}]") for place, tag in enumerate(tags, start=1))
     return Row(record.number, (), None, words=words, tags=labels)
 
@@ -155,122 +224,41 @@ def _parse_tags(record: Record) -> Row:
 def _label(value: Any, where: str) -> str:
     """A class's name; a whole number is a name too."""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = _shortened(value)
-    text = _text(value, where).strip()
+        value = shortened(value)
+    text = text_of(value, where).strip()
     if not text or len(text) > MAX_LABEL_CHARACTERS:
-        raise _InvalidRow(
+        raise InvalidRow(
             f"{where} has {len(text):,} characters; 1 to {MAX_LABEL_CHARACTERS} allowed"
         )
     return text
 
 
-def _messages(fields: dict, found: str) -> list[Message]:
-    """The turns of a row in one of the chat formats. Raises _InvalidRow."""
-    system = _optional_text(fields.get("system"), "system")
-    opening = [Message("system", system)] if system else []
-    if found == "messages":
-        return _parse_turns(fields["messages"], "messages")
-    if found == "sharegpt":
-        return opening + _parse_turns(fields["conversations"], "conversations")
-    if found == "prompt_completion":
-        return [
-            *opening,
-            Message("user", _text(fields["prompt"], "prompt")),
-            Message("assistant", _text(fields["completion"], "completion")),
-        ]
-    question = _text(fields["instruction"], "instruction")
-    extra = _optional_text(fields.get("input"), "input")
-    if extra:
-        question = f"{question}\n\n{extra}"
-    answer = Message("assistant", _text(fields["output"], "output"))
-    return [*opening, *_parse_history(fields.get("history")), Message("user", question), answer]
+def _said(row: Row) -> str:
+    """All texts of a row, to look for a text in."""
+    turns = [f"{turn.content}\n{turn.reasoning}" for turn in row.messages]
+    return "\n".join([row.text or "", *row.words, *turns])
 
 
-def _parse_turns(value: Any, column: str) -> list[Message]:
-    """A list of {role, content} or {from, value} objects as messages."""
-    if not isinstance(value, list):
-        raise _InvalidRow(f"column {column!r} is {_kind(value)}, a list of turns is needed")
-    if not value:
-        raise _InvalidRow(f"column {column!r} has no turns")
-    messages = []
-    for position, turn in enumerate(value, start=1):
-        where = f"{column}[{position}]"
-        if not isinstance(turn, dict):
-            raise _InvalidRow(f"{where} is {_kind(turn)}, an object is needed")
-        role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
-        if role_key not in turn or content_key not in turn:
-            raise _InvalidRow(
-                f"{where} needs role and content (or from and value); it {_what_is_there(turn)}"
-            )
-        role = turn[role_key]
-        if not isinstance(role, str) or role not in ROLE_NAMES:
-            raise _InvalidRow(
-                f"{where} has the unknown role {_shortened(role)}; known: {', '.join(ROLE_NAMES)}"
-            )
-        messages.append(Message(ROLE_NAMES[role], _text(turn[content_key], where)))
-    return messages
-
-
-def _parse_history(value: Any) -> list[Message]:
-    """Alpaca's earlier turns: a list of [question, answer] pairs."""
-    if value is None:
+def _names_note(reading: _Reading) -> list[str]:
+    if reading.is_mapped or not reading.names:
         return []
-    if not isinstance(value, list):
-        raise _InvalidRow(f"column 'history' is {_kind(value)}, a list of pairs is needed")
-    messages = []
-    for position, pair in enumerate(value, start=1):
-        where = f"history[{position}]"
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise _InvalidRow(f"{where} is {_kind(pair)}, a pair of texts is needed")
-        messages += [
-            Message("user", _text(pair[0], where)),
-            Message("assistant", _text(pair[1], where)),
-        ]
-    return messages
+    read = ", ".join(f"{name} as {role}" for role, name in reading.names.items())
+    return [f"Columns found by their usual names: {read}."]
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise _InvalidRow(f"{where} is {_kind(value)}, text is needed")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _InvalidRow(f"{where} holds half a surrogate pair at {error.start}") from None
-    return value
-
-
-def _optional_text(value: Any, where: str) -> str:
-    """As `_text`; None and NaN (how tables write a cell without a value) are empty."""
-    if value is None or value != value:  # noqa: PLR0124 (only NaN differs from itself)
-        return ""
-    return _text(value, where)
-
-
-def _kind(value: Any) -> str:
-    """A value's kind as the file's author would call it."""
-    if value is None:
-        return "empty (null)"
-    if isinstance(value, bool):
-        return f"true/false ({value})"
-    if isinstance(value, int | float):
-        return "NaN" if value != value else f"a number ({_shortened(value)})"  # noqa: PLR0124
-    names = {"str": "text", "list": "a list", "dict": "an object"}
-    kind = type(value).__name__
-    return names.get(kind, kind)
-
-
-def _what_is_there(value: Any) -> str:
-    if not isinstance(value, dict):
-        return f"is {_kind(value)}"
-    if not value:
-        return "has no columns"
-    names = [_shortened(name) for name in value]
-    return f"has {', '.join(names[:12])}{' and more' if len(names) > 12 else ''}"
-
-
-def _shortened(value: Any) -> str:
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except ValueError:  # an integer with more digits than Python prints
-        text = "a very long number"
-    return text if len(text) <= 40 else text[:37] + "..."
+def _turn_warnings(parsed: list[ParsedChat]) -> list[str]:
+    """What turns say that is not honoured, by key."""
+    unread: dict[str, list[int]] = {}
+    asking: dict[str, list[int]] = {}
+    for chat in parsed:
+        for key in sorted(chat.unread):
+            unread.setdefault(key, []).append(chat.row.number)
+        for key in sorted(chat.unlearned):
+            asking.setdefault(key, []).append(chat.row.number)
+    return [
+        f"Key {shortened(key)!r} of turns is not read: {count_rows(unread[key])}." for key in unread
+    ] + [
+        f"{key} asks to learn turns that are not the assistant's, which are never learned: "
+        f"{count_rows(asking[key])}."
+        for key in asking
+    ]

@@ -30,6 +30,7 @@ from lora_engine.data.left_out import (
 )
 from lora_engine.data.rows import Message, Row
 from lora_engine.data.templates import ChatTemplate, Conversation, render
+from lora_engine.data.thoughts import start_of_answer
 from lora_engine.data.turn_layout import (
     ANSWER,
     END_QUESTIONS,
@@ -187,6 +188,8 @@ def _supervised(one: _Rendered, ends: _Ends) -> SupervisedText:
         limit = len(text) if is_last else _start_of_next(regions, position, len(text))
         start = _start(text, region, ends.specials)
         end, complete = _end(text, region, limit, is_last, ends)
+        if not message.is_reasoning_learned:
+            start = start_of_answer(text, start, end, message)
         spans.append((start, end))
     if spans and not complete:
         text = text[: spans[-1][1]] + ends.eos

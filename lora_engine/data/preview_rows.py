@@ -79,7 +79,8 @@ class Preview:
 
     template: the chat template's name, empty for plain text. supervised_share: supervised tokens
     divided by all tokens that are kept. truncated_rows, dropped_rows, duplicate_rows and
-    empty_answers are counts of measured rows. All of it becomes JSON by `dataclasses.asdict`.
+    empty_answers are counts of measured rows. notes: how the file was read where that is no matter
+    of course, and which of its columns were not. All of it becomes JSON by `dataclasses.asdict`.
     """
 
     source: str
@@ -97,6 +98,7 @@ class Preview:
     empty_answers: int
     length_histogram: tuple[HistogramBar, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     examples: tuple[PreviewExample, ...]
 
 
@@ -137,7 +139,8 @@ def preview(
         duplicate_rows=len(found.duplicates),
         empty_answers=len(found.empty_answers),
         length_histogram=_histogram(measured.lengths),
-        warnings=done.warnings + warnings_about(dataset, len(rows), found),
+        warnings=dataset.warnings + done.warnings + warnings_about(dataset, len(rows), found),
+        notes=dataset.notes,
         examples=tuple(measured.examples),
     )
 

@@ -86,7 +86,10 @@ def _duplicates(rows: Sequence[Row]) -> Iterator[int]:
 
 def _has_empty_answer(row: Row) -> bool:
     return any(
-        message.role == "assistant" and not message.content.strip() for message in row.messages
+        turn.role == "assistant"
+        and turn.is_learned
+        and not (turn.content.strip() or turn.reasoning or turn.tool_calls)
+        for turn in row.messages
     )
 
 

@@ -22,6 +22,7 @@ class Message:
     extra: JSON, an object of what else the template reads of a turn (a tool's `name`, its
         `tool_call_id`); empty where there is nothing.
     is_learned: the loss is on this turn; only an assistant's turn is ever learned.
+    is_reasoning_learned: the loss is on its thoughts too, beside the content or in it.
     """
 
     role: str
@@ -30,6 +31,7 @@ class Message:
     tool_calls: str = ""
     extra: str = ""
     is_learned: bool = True
+    is_reasoning_learned: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,16 @@ class Dataset:
     """A dataset whole: `format` is the one found, `content_hash` tells the rows apart.
 
     Two files with the same rows in the same order have the same hash, whatever their file type.
+    warnings: what the file says that is not honoured, with the number of rows. notes: how it was
+    read where that is no matter of course, and which columns were not.
     """
 
     source: str
     format: str
     rows: tuple[Row, ...]
     content_hash: str
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def hash_rows(rows: Iterable[Row]) -> str:
@@ -94,4 +100,6 @@ def hash_rows(rows: Iterable[Row]) -> str:
 def _turn_parts(turn: Message) -> tuple[str | bool, ...]:
     """A turn's parts; a plain turn is role and content, so hashes written before stay valid."""
     more = (turn.reasoning, turn.tool_calls, turn.extra, turn.is_learned)
-    return (turn.role, turn.content, *(more if more != ("", "", "", True) else ()))
+    thoughts = () if turn.is_reasoning_learned else (turn.is_reasoning_learned,)
+    plain = ("", "", "", True)
+    return (turn.role, turn.content, *(more if thoughts or more != plain else ()), *thoughts)

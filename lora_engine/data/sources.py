@@ -41,13 +41,14 @@ def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
     try:
         path = _path_of(spec.source, settings)
         if path is not None:
-            return load_file(path, spec.format, spec.source, spec.columns)
+            return load_file(path, spec.format, spec.source, spec.columns, spec.reasoning)
     except OSError as error:
         raise EngineError(
             f"{spec.source[:200]} cannot be read: {error.strerror or error}.",
             "Check the path and that you may read the file.",
         ) from error
-    return _from_records(_hub_records(spec.source), spec.format, spec.source, spec.columns)
+    records = _hub_records(spec.source)
+    return _from_records(records, spec.format, spec.source, spec.columns, spec.reasoning)
 
 
 def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
@@ -81,12 +82,16 @@ def _path_of(source: str, settings: Settings) -> Path | None:
 
 
 def load_file(
-    path: Path, declared: str, source: str, columns: ColumnsSpec | None = None
+    path: Path,
+    declared: str,
+    source: str,
+    columns: ColumnsSpec | None = None,
+    reasoning: str = "learn",
 ) -> Dataset:
     """The rows of one file; `source` is what the person called it. Raises as `load_dataset`."""
     records = read_records(path, source)
     if ending(path) != ".txt":
-        return _from_records(records, declared, source, columns)
+        return _from_records(records, declared, source, columns, reasoning)
     if columns is not None and columns.named:
         raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
     if declared not in ("auto", "text"):
@@ -102,10 +107,14 @@ def load_file(
 
 
 def _from_records(
-    records: list[Record], declared: str, source: str, columns: ColumnsSpec | None = None
+    records: list[Record],
+    declared: str,
+    source: str,
+    columns: ColumnsSpec | None,
+    reasoning: str,
 ) -> Dataset:
-    found, rows = parse_rows(records, declared, source, columns)
-    return Dataset(source, found, rows, hash_rows(rows))
+    read = parse_rows(records, declared, source, columns, reasoning)
+    return Dataset(source, read.format, read.rows, hash_rows(read.rows), read.warnings, read.notes)
 
 
 def _hub_reason(error: Exception) -> str:

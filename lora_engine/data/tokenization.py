@@ -40,8 +40,9 @@ class Tokenization:
     """What `tokenize` made, and what happened to the rows on the way.
 
     template: the chat template's name, empty for plain text. without_answer: numbers of rows
-    that have no assistant turn. lost_answer: numbers of rows whose whole answer lies behind the
-    limit. cut: numbers of rows that lose a part. Rows of the first two are left out.
+    that have no assistant turn, or none that is to be learned. lost_answer: numbers of rows whose
+    whole answer lies behind the limit. cut: numbers of rows that lose a part. Rows of the first two
+    are left out.
     """
 
     rows: tuple[TokenizedRow, ...]
@@ -76,7 +77,7 @@ def tokenization_of(
 ) -> Tokenization:
     """`tokenize` for rows as `encode` makes them. Raises as it does."""
     pieces: list[TokenizedRow] = []
-    without_answer, lost_answer, cut = [], [], []
+    without_answer, unlearned, lost_answer, cut = [], [], [], []
     count, is_chat, all_end = 0, False, True
     left_out: dict[str, list[tuple[int, LeftOut]]] = {}
     for row in encoded:
@@ -88,29 +89,31 @@ def tokenization_of(
         made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
         pieces += made
         if not any(row.supervised):
-            without_answer.append(row.number)
+            (without_answer if not row.has_answer else unlearned).append(row.number)
         elif not made:
             lost_answer.append(row.number)
         elif made[0].truncated:
             cut.append(row.number)
     if count and not pieces:
+        told = f" {len(unlearned):,} none that is to be learned (weight 0)," if unlearned else ""
         raise EngineError(
             f"None of the {count:,} rows has a token to learn: {len(without_answer):,} "
-            f"have no assistant turn, {len(lost_answer):,} lose their whole answer to truncation "
-            f"at {max_length:,} tokens.",
+            f"have no assistant turn,{told} "
+            f"{len(lost_answer):,} lose their whole answer to truncation at {max_length:,} tokens.",
             "Give rows with answers, or raise the longest row (max_length).",
         )
     template = chat_template_of(tokenizer).name if is_chat else ""
     return Tokenization(
         rows=tuple(pieces),
         template=template,
-        without_answer=tuple(without_answer),
+        without_answer=tuple(sorted(without_answer + unlearned)),
         lost_answer=tuple(lost_answer),
         cut=tuple(cut),
         warnings=(
             *_template_warnings(template, all_end, tokenizer.eos_token),
             *_left_out_warnings(left_out),
-            *_loss_warnings(count, max_length, without_answer, lost_answer, cut),
+            *_loss_warnings(count, max_length, lost_answer, cut),
+            *_answer_warnings(without_answer, unlearned),
         ),
     )
 
@@ -168,7 +171,6 @@ def _left_out_warnings(left_out: dict[str, list[tuple[int, LeftOut]]]) -> Iterat
 def _loss_warnings(
     count: int,
     max_length: int,
-    without_answer: list[int],
     lost_answer: list[int],
     cut: list[int],
 ) -> Iterator[str]:
@@ -183,8 +185,16 @@ def _loss_warnings(
             f"{_percent(len(lost_answer), count)} of rows lose their whole answer to truncation at "
             f"{max_length:,} tokens and are left out: {list_rows(lost_answer)}."
         )
+
+
+def _answer_warnings(without_answer: list[int], unlearned: list[int]) -> Iterator[str]:
     if without_answer:
         yield f"Left out, because no turn is the assistant's: {list_rows(without_answer)}."
+    if unlearned:
+        yield (
+            "Left out, because the row says that none of its answers is to be learned (weight 0, "
+            f"train false): {list_rows(unlearned)}."
+        )
 
 
 def _percent(part: int, whole: int) -> str:

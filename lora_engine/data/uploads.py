@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.data.formats import UnknownFormat
+from lora_engine.data.field_values import UnknownFormat
 from lora_engine.data.record_files import EXTENSIONS, has_dataset_ending, refuse_ending
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound

@@ -46,8 +46,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)
-        split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         _refuse_without_answers(dataset)
+        split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path)
     except EngineError as error:
@@ -64,11 +64,18 @@ def _refuse_without_answers(dataset: Dataset) -> None:
     """Raises EngineError where no chat has an answer to learn from."""
     if any(row.text is not None or row.words for row in dataset.rows):
         return
-    if not any(turn.role == "assistant" for row in dataset.rows for turn in row.messages):
+    answers = [t for row in dataset.rows for t in row.messages if t.role == "assistant"]
+    if not answers:
         raise EngineError(
             f"None of the {len(dataset.rows):,} rows of {dataset.source} has a turn of the "
             "assistant's, so there is nothing to learn.",
             "Give rows with answers, or check which column holds them.",
+        )
+    if not any(turn.is_learned for turn in answers):
+        raise EngineError(
+            f"The rows of {dataset.source} say of every answer that it is not to be learned "
+            "(weight 0, train false), so there is nothing to learn.",
+            "Give the answers to learn a weight of 1, or leave the weight out.",
         )
 
 

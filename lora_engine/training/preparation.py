@@ -108,7 +108,7 @@ def _prepare_data(
         if labels
         else cache.tokenize(rows, tokenizer, limit)
     )
-    for warning in tokenized.warnings:
+    for warning in (*dataset.warnings, *tokenized.warnings):
         log.warning("%s", warning)
     held_out = {row.number for row in evaluation}
     prepared = PreparedData(

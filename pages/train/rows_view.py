@@ -16,7 +16,7 @@ LEGEND = (
 
 
 def as_html(preview: Preview) -> str:
-    """What was found, warnings in words, lengths, and the first rows with the loss marked."""
+    """What was found, warnings and notes, lengths, and the first rows with the loss marked."""
     template = (
         f", written with {escape(preview.template)} chat template" if preview.template else ""
     )
@@ -26,9 +26,10 @@ def as_html(preview: Preview) -> str:
     )
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in preview.warnings)
     listing = f'<ul class="rs-warnings">{warnings}</ul>' if warnings else ""
+    notes = "".join(f'<p class="rs-row-note">{escape(note)}</p>' for note in preview.notes)
     rows = "".join(_row(example) for example in preview.examples)
     return (
-        f'<div class="rs-rows"><p>{facts}</p>{listing}{LEGEND}{rows}'
+        f'<div class="rs-rows"><p>{facts}</p>{listing}{notes}{LEGEND}{rows}'
         f"{_counts(preview)}{_lengths(preview.length_histogram, preview.max_length)}</div>"
     )
 

@@ -334,7 +334,7 @@ BAD = {
     "unknown role": (
         lines({"messages": [{"role": "wizard", "content": "x"}]}),
         "a.jsonl",
-        "unknown role wizard; known: system, user",
+        "unknown role wizard; known: system, ",
     ),
     "role as list": (
         lines({"messages": [{"role": ["user"], "content": "x"}]}),

@@ -1,0 +1,143 @@
+"""What a file's columns mean beyond the format: preferences, weights, pictures, and what is unread.
+
+A column that changes what a row means is refused, by name and with the number of rows, unless the
+person named the columns to read; then a warning says what was set aside. The rest that is not read
+is listed in a note. Knows nothing of turns or templates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lora_engine.data.field_values import UnknownFormat, is_empty, shortened
+from lora_engine.data.preferences import (
+    compared_columns,
+    find_comparison,
+    find_verdicts,
+    plain_name,
+    score_warnings,
+)
+from lora_engine.data.table import Finding, Table, count_rows, is_number, number_in
+
+WEIGHTS = re.compile(
+    r"^((loss|sample|example|row|instance)_weight|weight|train|trainable|is_trainable)$"
+)
+_MEDIUM = r"(image|img|picture|photo|audio|speech|video|frame)s?"
+MEDIA = re.compile(rf"^({_MEDIUM}(_?(path|url|file|bytes|data|base64|b64)s?)?|pixel_values|wav)$")
+# Columns that usually hold a part of what is asked or answered.
+SAYING = re.compile(
+    r"^(answers?|choices|chosen|completion|contexts?|conversations?|documents?|functions|history|"
+    r"input|instruction|messages|options|output|passage|prompt|query|question|reasoning|"
+    r"reasoning_content|response|system|system_message|system_prompt|target|thinking|thoughts?|"
+    r"tools)$"
+)
+CHATS = ("messages", "sharegpt", "alpaca", "prompt_completion")
+MAX_NAMED = 20
+
+
+def refuse_comparisons(table: Table, source: str) -> None:
+    """Raises UnknownFormat where rows hold a chosen and a rejected answer."""
+    found = find_comparison(table)
+    if found is not None:
+        raise UnknownFormat(f"{source}: {found.problem}", found.remedy)
+
+
+def check_meanings(
+    table: Table, source: str, format: str, read: set[str], is_mapped: bool
+) -> list[str]:
+    """Warnings about columns outside `read` that change what the rows mean.
+
+    read: the file's own names of the columns that the format reads. is_mapped: the person named
+    them. Raises UnknownFormat for such columns where the person named none.
+    """
+    findings = list(_media(table, read))
+    if format in CHATS:
+        findings += [*find_verdicts(table, read), *_weights(table, read)]
+    if findings and not is_mapped:
+        problems = " ".join(finding.problem for finding in findings)
+        raise UnknownFormat(f"{source}: {problems}", " ".join(f.remedy for f in findings))
+    better, worse = compared_columns(table)
+    compared = find_comparison(table) if not read.intersection([*better, *worse]) else None
+    if compared is not None:
+        findings.append(compared)
+    set_aside = [f"Other columns are named, but {finding.problem}" for finding in findings]
+    return set_aside + [*score_warnings(table, read)]
+
+
+def unread_columns(
+    table: Table, read: set[str], said_in: Sequence[str], is_mapped: bool
+) -> tuple[list[str], list[str]]:
+    """Warnings and notes about columns that hold something and are not read.
+
+    said_in: for each record, all that was read of it. A column that usually holds a part of the
+    question or answer gets a warning, unless its text stands in there too.
+    """
+    others = set(table.names) - read
+    missed: dict[str, list[int]] = {}
+    unread: dict[str, None] = {}
+    for record, said in zip(table.records, said_in, strict=True):
+        for name in others.intersection(record.value):
+            value = record.value[name]
+            if is_empty(value):
+                continue
+            unread[name] = None
+            if not is_mapped and SAYING.match(plain_name(name)) and not _is_said(value, said):
+                missed.setdefault(name, []).append(record.number)
+    warnings = [f"Column {name!r} is not read: {count_rows(missed[name])}." for name in missed]
+    quiet = [shortened(name) for name in table.names if name in unread and name not in missed]
+    more = f" and {len(quiet) - MAX_NAMED:,} more" if len(quiet) > MAX_NAMED else ""
+    notes = [f"Columns not read: {', '.join(quiet[:MAX_NAMED])}{more}."] if quiet else []
+    return warnings, notes
+
+
+def _is_said(value: Any, said: str) -> bool:
+    """Whether all texts of a value stand in what was read; other values are not missed."""
+    if isinstance(value, str):
+        return value.strip() in said
+    if isinstance(value, dict):
+        return all(_is_said(value[key], said) for key in value if key not in ("role", "from"))
+    return not isinstance(value, list) or all(_is_said(item, said) for item in value)
+
+
+def _weights(table: Table, read: set[str]) -> Iterator[Finding]:
+    """Columns that weigh rows, where a row's weight is not 1."""
+    for name in table.names:
+        if not WEIGHTS.match(plain_name(name)) or name in read:
+            continue
+        others = table.rows_where(name, lambda value: number_in(value) not in (None, 1.0))
+        if others:
+            yield Finding(
+                f"column {name!r} gives {count_rows(others)} another weight than 1; rows here all "
+                "weigh the same.",
+                f"Remove the rows of {name} 0, repeat heavier ones, and remove the column; or name "
+                "the columns to read (dataset.columns).",
+            )
+
+
+def _media(table: Table, read: set[str]) -> Iterator[Finding]:
+    """Columns of pictures, sounds or films: by their name, or by the bytes they hold."""
+    for name in set(table.names) - read:
+        is_medium = MEDIA.match(plain_name(name)) is not None
+        rows = table.rows_where(
+            name,
+            lambda value, named=is_medium: _is_binary(value) or (named and not is_number(value)),
+        )
+        if rows:
+            yield Finding(
+                f"column {name!r} holds pictures, sound or video in {count_rows(rows)}, which "
+                "are not read: the model would learn answers to what it never sees.",
+                f"Keep rows of text alone. If the texts do not need {name!r}, name the columns to "
+                "read (dataset.columns) or remove it.",
+            )
+
+
+def _is_binary(value: Any) -> bool:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return True
+    if isinstance(value, list):
+        return any(_is_binary(item) for item in value)
+    if isinstance(value, dict):
+        return any(_is_binary(item) for item in value.values())
+    return type(value).__module__.partition(".")[0] == "PIL"

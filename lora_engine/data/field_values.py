@@ -1,0 +1,107 @@
+"""Values as they stand in a record: text or refused, empty or not, and what a person calls them.
+
+Knows nothing of formats. A wrong row raises `InvalidRow`; whoever reads a file collects these.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lora_engine.errors import EngineError
+
+
+class InvalidRow(Exception):
+    """One row is wrong, and how; `parse_rows` collects these and reports them together."""
+
+
+class UnknownFormat(EngineError):
+    """The columns are those of no format, or of none to learn from; a mapping can read them."""
+
+
+def is_empty(value: Any) -> bool:
+    """Nothing stands there: null, NaN, blank text, or a list or object of nothing else."""
+    if value is None or value != value:  # noqa: PLR0124 (only NaN differs from itself)
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, list | tuple):
+        return all(is_empty(item) for item in value)
+    if isinstance(value, dict):
+        return all(is_empty(item) for item in value.values())
+    return False
+
+
+def text_of(value: Any, where: str) -> str:
+    """The text that stands there. Raises InvalidRow for anything else."""
+    if not isinstance(value, str):
+        raise InvalidRow(f"{where} is {kind_of(value)}, text is needed")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidRow(f"{where} holds half a surrogate pair at {error.start}") from None
+    return value
+
+
+def optional_text(value: Any, where: str) -> str:
+    """As `text_of`; null and NaN (how tables write a cell without a value) are empty."""
+    if value is None or value != value:  # noqa: PLR0124 (only NaN differs from itself)
+        return ""
+    return text_of(value, where)
+
+
+def flag_of(value: Any) -> bool | None:
+    """A yes or no however it is written: true, 1, "true", "1"; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def json_of(value: Any, where: str) -> Any:
+    """A value that may be written as JSON text. Raises InvalidRow for text that is not JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRow(f"{where} is not JSON ({error})") from None
+
+
+def as_json(value: Any, where: str) -> str:
+    """A value as JSON text. Raises InvalidRow where JSON has no such value."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRow(f"{where} cannot be written as JSON ({error})") from None
+
+
+def kind_of(value: Any) -> str:
+    """A value's kind as the file's author would call it."""
+    if value is None:
+        return "empty (null)"
+    if isinstance(value, bool):
+        return f"true/false ({value})"
+    if isinstance(value, int | float):
+        return "NaN" if value != value else f"a number ({shortened(value)})"  # noqa: PLR0124
+    names = {"str": "text", "list": "a list", "dict": "an object", "bytes": "binary data"}
+    kind = type(value).__name__
+    return names.get(kind, kind)
+
+
+def keys_of(value: Any) -> str:
+    """What a value has instead of what was looked for: its first keys, or its kind."""
+    if not isinstance(value, dict):
+        return f"is {kind_of(value)}"
+    if not value:
+        return "has no columns"
+    names = [shortened(name) for name in value]
+    return f"has {', '.join(names[:12])}{' and more' if len(names) > 12 else ''}"
+
+
+def shortened(value: Any) -> str:
+    """At most 40 characters of a value."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # an integer with more digits than Python prints
+        text = "a very long number"
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,133 @@
+"""Rows that compare or judge answers: preference data, not to be learned whole.
+
+Chosen and rejected answers (DPO), two answers side by side, and answers labelled true or false
+(KTO), as the makers of such sets name their columns. Knows nothing of turns or templates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from lora_engine.data.field_values import flag_of, is_empty
+from lora_engine.data.table import Finding, Table, count_rows, is_number, number_in
+
+_SIDE = r"(response|answer|completion|output|text)s?"
+BETTER = re.compile(rf"((^|_)(chosen|preferred)(_|$)|^(better|winning|winner|win)_{_SIDE}$)")
+WORSE = re.compile(
+    r"((^|_)(rejects?|rejected|dispreferred|non_?preferred|unpreferred)(_|$)|"
+    rf"^(worse|losing|loser|lose)_{_SIDE}$)"
+)
+# Two answers side by side, such as response_j and response_k.
+PAIRED = re.compile(
+    r"^(response|answer|completion|output|conversation|reply|generation|chat)s?_?"
+    r"(a|b|j|k|w|l|0|1|2)$"
+)
+VERDICTS = re.compile(
+    r"^(labels?|kto_(tag|label)|(is_)?desirable|is_chosen|is_preferred|thumbs_up|accepted|feedback)$"
+)
+SCORES = re.compile(
+    r"(^|_)(score|scores|reward|rewards|rating|ratings|margin|correct|verified|passed)(_|$)"
+)
+# Where the question of a preference stands.
+ASKED = ("conversations", "prompt", "question", "instruction", "query", "input", "history")
+
+
+def compared_columns(table: Table) -> tuple[list[str], list[str]]:
+    """Columns with the better answers, and with the worse ones; each holds something."""
+    plain = {name: plain_name(name) for name in table.names}
+    worse = [name for name in plain if WORSE.search(plain[name])]
+    better = [name for name in plain if BETTER.search(plain[name]) and name not in worse]
+    paired: dict[str, list[str]] = {}
+    for name in plain:
+        match = PAIRED.match(plain[name])
+        if match and not worse:
+            paired.setdefault(match[1], []).append(name)
+    for first, *others in paired.values():
+        if others:
+            better, worse = [*better, first], [*worse, *others]
+    return [n for n in better if _holds_answers(table, n)], [
+        n for n in worse if _holds_answers(table, n)
+    ]
+
+
+def find_comparison(table: Table) -> Finding | None:
+    """What is to be said of rows with a chosen and a rejected answer; None without any."""
+    better, worse = compared_columns(table)
+    for name in table.names:
+        rows = [] if name in worse else table.rows_where(name, lambda value: value is True)
+        if rows and WORSE.search(plain_name(name)):
+            return Finding(
+                f"column {name!r} says of {count_rows(rows)} that the answer is rejected.",
+                "Remove these rows: supervised training learns every answer as a good one.",
+            )
+    is_open = any("chosen" in plain_name(name) for name in better) and len(table.names) > 1
+    if not worse and not is_open:
+        return None
+    rows = table.rows_where((worse or better)[0], lambda value: True)
+    return Finding(
+        f"this is preference data (columns {', '.join([*better, *worse])}; {count_rows(rows)}): it "
+        "compares answers, and supervised training would learn every answer as a good one.",
+        _how_to_learn(table, better),
+    )
+
+
+def find_verdicts(table: Table, read: set[str]) -> Iterator[Finding]:
+    """What is to be said of columns that say yes or no to an answer, with a no in some row."""
+    for name in table.names:
+        if not VERDICTS.match(plain_name(name)) or name in read:
+            continue
+        if table.rows_where(name, lambda value: flag_of(value) is None):
+            continue  # a class or a mark, no yes or no
+        against = table.rows_where(name, lambda value: flag_of(value) is False)
+        if against:
+            yield Finding(
+                f"column {name!r} is false in {count_rows(against)}: answers labelled true or "
+                "false are preference data (KTO), and supervised training would learn the false "
+                "ones as good ones.",
+                f"Keep the rows where {name} is true. If {name!r} means something else, name the "
+                "columns to read (dataset.columns) or remove it.",
+            )
+
+
+def score_warnings(table: Table, read: set[str]) -> Iterator[str]:
+    """Warnings about columns that judge answers by a number, or by a no."""
+    for name in table.names:
+        if name in read or not SCORES.search(plain_name(name)):
+            continue
+        rows = table.rows_where(name, lambda v: number_in(v) is not None and flag_of(v) is not True)
+        if rows:
+            yield (
+                f"Column {name!r} judges the answers and is not read: {count_rows(rows)}. Every "
+                "row is learned alike."
+            )
+
+
+def plain_name(name: str) -> str:
+    """A column's name in lower case with underscores: `Chosen response` is chosen_response."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _holds_answers(table: Table, name: str) -> bool:
+    return bool(table.rows_where(name, lambda value: not is_number(value)))
+
+
+def _how_to_learn(table: Table, better: Sequence[str]) -> str:
+    """The mapping of columns that learns the better answers, for the remedy."""
+    if not better:
+        return "To learn the other answers, name their columns (dataset.columns)."
+    chosen = better[0]
+    fields = next(
+        record.value
+        for record in table.records
+        if isinstance(record.value, dict) and not is_empty(record.value.get(chosen))
+    )
+    prompt = next((name for name in ASKED if not is_empty(fields.get(name))), None)
+    turns = fields[chosen] if isinstance(fields[chosen], list) else []
+    if len(turns) > 1 or (turns and prompt is None):
+        mapping = f'"messages": "{chosen}"'
+    elif prompt is not None:
+        mapping = f'"prompt": "{prompt}", "answer": "{chosen}"'
+    else:
+        mapping = f'"text": "{chosen}"'
+    return f"To learn {chosen} alone, name the columns: dataset.columns {{{mapping}}}."

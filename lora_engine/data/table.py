@@ -1,0 +1,70 @@
+"""The columns of a file's records: their names, and the rows where one holds something.
+
+Knows nothing of what a column means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lora_engine.data.field_values import is_empty
+from lora_engine.data.record_files import Record
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that rows say and that supervised training here does not honour."""
+
+    problem: str
+    remedy: str
+
+
+class Table:
+    """Records seen by column. A record that is no object has no columns."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every column of any record, in order of appearance."""
+        found: dict[str, None] = {}
+        for record in self.records:
+            if isinstance(record.value, dict):
+                found.update(dict.fromkeys(record.value))
+        return tuple(name for name in found if isinstance(name, str))
+
+    def rows_where(self, column: str, is_so: Callable[[Any], bool]) -> list[int]:
+        """Numbers of the rows whose column holds something of which `is_so` is true."""
+        return [
+            record.number
+            for record in self.records
+            if isinstance(record.value, dict)
+            and not is_empty(record.value.get(column))
+            and is_so(record.value[column])
+        ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number or a truth value."""
+    return isinstance(value, bool | int | float)
+
+
+def number_in(value: Any) -> float | None:
+    """The number that a value is or, as in CSV, says; None for anything else."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return float(value.strip().lower() == "true")
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def count_rows(numbers: Sequence[int], shown: int = 5) -> str:
+    """The number of rows and the first ones: `7 rows (1, 4, 9, 12, 13, ...)`."""
+    listed = ", ".join(str(number) for number in numbers[:shown])
+    more = ", ..." if len(numbers) > shown else ""
+    return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
