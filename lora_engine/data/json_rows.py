@@ -154,7 +154,7 @@ def _next(text: str, place: int) -> int:
 
 def _rows_inside(value: dict[str, Any], source: str) -> list[Any] | None:
     """The rows that one object holds as a table does, or None where it is a row itself."""
-    if any(name in value for name in ROW_COLUMNS):
+    if any(name in ROW_COLUMNS or _are_turns(item) for name, item in value.items()):
         return None
     if {"columns", "data"} <= set(value) and _is_list_of(value["data"], list):
         names = [str(name) for name in value["columns"]]
@@ -169,6 +169,11 @@ def _rows_inside(value: dict[str, Any], source: str) -> list[Any] | None:
     if lists and next(iter(lists)).lower() in LISTS_OF_ROWS:
         return next(iter(lists.values()))
     return _columns(value, source)
+
+
+def _are_turns(value: Any) -> bool:
+    """Whether it is a conversation, which is one column of one row."""
+    return _is_list_of(value, dict) and all("role" in turn or "from" in turn for turn in value)
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
