@@ -11,7 +11,7 @@ import pytest
 
 from lora_engine.adapters.library import describe_adapter
 from lora_engine.base_models import BaseModel
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import read_updates
 from lora_engine.spectrum import read_adapter
 from tests.adapter_forms import assert_is_peft_s
@@ -94,3 +94,13 @@ def test_what_fused_experts_cannot_have_is_said(folder, settings, tmp_path, meth
     assert "expert" in caught.value.problem
     assert "attention" in caught.value.remedy
     assert "ParamWrapper" not in str(caught.value)
+
+
+def test_modules_to_save_that_the_base_lacks_are_named(folder, settings, tmp_path):
+    """PEFT trains without them and says nothing."""
+    base = base_of(folder, "llama")
+    method = {"modules_to_save": ["norm", "score_head"]}
+    with pytest.raises(InvalidInput, match="method.modules_to_save: .*'score_head'") as caught:
+        train_here(run_spec(folder, base, method), tmp_path / "run", settings)
+    assert "'norm'" not in caught.value.problem
+    assert "lm_head" in caught.value.remedy

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
-from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec, Task
 from lora_engine.training.models import fused_experts
@@ -128,13 +128,15 @@ def add_adapter(
 ) -> PeftModel:
     """The frozen base model with a new adapter whose weights are float32.
 
-    Raises EngineError where the targets match nothing, a pattern names no module, or a rank
-    exceeds a weight's smaller side. `preflight` finds these too, but only for local files.
+    Raises EngineError where the targets or the modules to save match nothing, a pattern names no
+    module, or a rank exceeds a weight's smaller side. `preflight` finds most of these too, but
+    only for local files.
     """
     from peft import get_peft_model, prepare_model_for_kbit_training
 
     if quantized:
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+    _refuse_unknown_saved(base, method)
     try:
         model = get_peft_model(base, lora_config(method, task))
     except ValueError as error:
@@ -151,6 +153,20 @@ def add_adapter(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
+
+
+def _refuse_unknown_saved(base: PreTrainedModel, method: MethodSpec) -> None:
+    """Raises InvalidInput for modules to save that PEFT would leave out without a word."""
+    names = [name for name, _ in base.named_modules() if name]
+    problems = [
+        FieldProblem("method.modules_to_save", f"no module's name ends with {entry!r}")
+        for entry in method.modules_to_save
+        if not any(name.endswith(entry) for name in names)
+    ]
+    if problems:
+        endings = dict.fromkeys(name.rpartition(".")[2] for name in names)
+        known = [ending for ending in endings if not ending.isdecimal()]
+        raise InvalidInput("The run", problems, f"The base has: {', '.join(known[:40])}.")
 
 
 def _minus_initial(a: torch.Tensor, b: torch.Tensor, initial: Factors) -> Factors:
