@@ -166,7 +166,7 @@ def _check_saved(model: PreTrainedModel, method: MethodSpec) -> None:
     problems = [
         FieldProblem("method.modules_to_save", f"{name!r} matches no module")
         for name in method.modules_to_save
-        if not any(path == name or path.endswith(f".{name}") for path in paths)
+        if not any(path.endswith(name) for path in paths)  # as PEFT matches them
     ]
     if problems:
         outer = sorted({p for p in paths if "*" not in kind_of(p) and p.count(".") < 3})[:40]

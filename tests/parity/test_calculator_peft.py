@@ -91,8 +91,8 @@ def test_shortcuts_are_targets_peft_understands_the_same_way(name):
         (
             "llama-2-7b",
             ["q_proj"],
-            {"modules_to_save": ["lm_head", "input_layernorm"]},
-            {"modules_to_save": ["lm_head", "input_layernorm"]},
+            {"modules_to_save": ["lm_head", "layernorm"]},
+            {"modules_to_save": ["lm_head", "layernorm"]},
         ),
         ("mixtral-8x7b", ["w1", "w2", "w3"], {}, {}),
         ("gpt2", ["c_attn"], {"bias": "all"}, {"bias": "all"}),
