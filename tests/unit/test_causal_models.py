@@ -69,11 +69,8 @@ def test_encoders_are_refused_with_the_tasks_they_are_for(name, tmp_path, rows_f
 @pytest.mark.parametrize(
     ("row", "code"),
     [
-        (
-            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
-            2,
-        ),
-        ({"text": "the sky is blue", "label": "true"}, 0),
+        ({"prompt": "What colour is sky {}?", "completion": "Blue {}."}, 2),
+        ({"text": "the sky is blue {}", "label": "class {}"}, 0),
     ],
     ids=["answers", "classes"],
 )
