@@ -1,6 +1,8 @@
 # `make run` and `make test` do all set-up on a fresh machine; run twice, the set-up is skipped.
 
 PYTHON ?= python3
+# A file's tests share fixtures (a server, small models), so a process takes whole files.
+PYTEST := python -m pytest -n logical --maxprocesses 4 --dist loadfile
 VENV   := .venv
 BIN    := $(VENV)/bin
 export HOST ?= 127.0.0.1
@@ -12,13 +14,13 @@ run: $(VENV)/.installed
 	$(BIN)/python app.py
 
 test: $(VENV)/.installed-dev browser lint
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(BIN)/$(PYTEST) -m "not slow" --cov --cov-report=
 	@echo "The ten modules that the tests cover least, and the share of all lines covered:"
 	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | head -12
 	@$(BIN)/coverage report --format=total
 
 test-all: $(VENV)/.installed-dev browser lint
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/$(PYTEST) $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/node node_modules/.bin/biome check pages biome.json package.json --error-on-warnings
