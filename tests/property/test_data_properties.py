@@ -110,3 +110,54 @@ def test_a_file_of_anything_is_read_or_refused_in_words(content, tmp_path):
         else:
             said = dataset.rows
         assert all(said)
+
+
+TURN_KEYS = st.sampled_from(
+    ["weight", "train", "loss_weight", "masked", "loss", "reasoning_content", "thinking"]
+    + ["tool_calls", "function_call", "tools", "images", "refusal", "channel", "mask", "name"]
+)
+COLUMNS = st.sampled_from(
+    ["system", "system_prompt", "tools", "functions", "images", "video", "chosen", "rejected"]
+    + ["label", "kto_tag", "weight", "sample_weight", "score", "context", "instruction", "topic"]
+)
+meanings = (
+    st.booleans()
+    | st.sampled_from([0, 1, 0.5, 2, "0", "yes", "A text."])
+    | st.sampled_from([["a.jpg"], [{"name": "f", "arguments": {"a": 1}}], {"name": "f"}])
+)
+# Values that say what is so anyway: this turn is learned, nothing is attached to it.
+SAYS_NOTHING = {
+    **dict.fromkeys(["weight", "train", "loss_weight", "loss"], (True, 1)),
+    **dict.fromkeys(["masked", "images", "refusal"], (False,)),
+    "masked": (False, 0, "0"),
+}
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    in_turn=st.dictionaries(TURN_KEYS, meanings, max_size=1),
+    columns=st.dictionaries(COLUMNS, meanings, max_size=1),
+)
+def test_nothing_that_changes_meaning_is_dropped_in_silence(in_turn, columns, tmp_path):
+    path = tmp_path / "rows.jsonl"
+
+    def read(in_turn, columns):
+        answer = {"role": "assistant", "content": "Ho", **in_turn}
+        row = {"messages": [{"role": "user", "content": "Hi"}, answer], **columns}
+        path.write_text(json.dumps(row))
+        return load_dataset(DatasetSpec(source=str(path)), Settings(data_dir=tmp_path))
+
+    try:
+        dataset = read(in_turn, columns)
+    except EngineError as refused:
+        assert any(key in refused.problem for key in [*in_turn, *columns])
+        return
+    said = " ".join([*dataset.warnings, *dataset.notes])
+    plain = read({}, {}).rows
+    if dataset.rows == plain:
+        assert all(
+            key in said or value in SAYS_NOTHING.get(key, ()) for key, value in in_turn.items()
+        )
+        assert all(key in said for key in columns)

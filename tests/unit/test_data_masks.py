@@ -1,5 +1,7 @@
 """The mask of supervised tokens, on templates of the shape well-known models have."""
 
+from dataclasses import replace
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -322,3 +324,51 @@ def test_plain_text_is_learned_whole_and_loses_nothing_to_the_limit():
 
 def test_default_template_marks_its_answers():
     assert "{% generation %}" in default_chat_template()
+
+
+REASONS = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.reasoning_content %}
+{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{% endif %}
+{{- message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+
+@pytest.mark.parametrize(
+    ("template", "turn"),
+    [
+        (REASONS, Message("assistant", "Blue.", reasoning="The sea.", is_reasoning_learned=False)),
+        (
+            CHATML,
+            Message(
+                "assistant", "<think>\nThe sea.\n</think>\n\nBlue.", is_reasoning_learned=False
+            ),
+        ),
+        (
+            CHATML,
+            Message("assistant", "[THINK]The sea.[/THINK] Blue.", is_reasoning_learned=False),
+        ),
+    ],
+)
+def test_thoughts_that_are_kept_stand_in_the_text_and_are_not_learned(template, turn):
+    tokenizer = make_tokenizer(template)
+    (kept,) = tokenize_rows([Row(1, (USER, turn), None)], tokenizer, 500)
+    learned = [label for label in kept.labels if label != -100]
+    assert tokenizer.decode(learned).replace(" ", "") == "Blue.<|im_end|>"
+    assert "The sea." in tokenizer.decode(kept.input_ids)
+    whole = replace(turn, is_reasoning_learned=True)
+    (all_learned,) = tokenize_rows([Row(1, (USER, whole), None)], tokenizer, 500)
+    assert all_learned.input_ids == kept.input_ids
+    assert "The sea." in tokenizer.decode([x for x in all_learned.labels if x != -100])
+
+
+def test_a_row_whose_answers_are_all_unlearned_is_left_out_for_that_reason():
+    tokenizer = make_tokenizer(CHATML)
+    unlearned = Row(1, (USER, replace(BLUE, is_learned=False)), None)
+    made = tokenize([unlearned, Row(2, (USER, BLUE), None)], tokenizer, 500)
+    assert made.without_answer == (1,)
+    assert [row.number for row in made.rows] == [2]
+    assert any("weight 0" in warning and "1 row (1)" in warning for warning in made.warnings)
+    assert not any("no turn is the assistant's" in warning for warning in made.warnings)

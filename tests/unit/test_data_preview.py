@@ -157,3 +157,24 @@ def test_a_row_without_answer_is_shown_empty_and_said(show, tokenizer, tmp_path)
     path.write_text(json.dumps({"messages": [user]}))
     with pytest.raises(EngineError, match="None of the 1 rows"):
         preview(DatasetSpec(source=str(path)), tokenizer, 64, 2, Settings(data_dir=tmp_path))
+
+
+def test_what_a_file_says_and_the_setting_of_thoughts_are_seen(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    thought = {"prompt": "Hi", "completion": "<think>\nHm.\n</think>\n\nHo", "id": 1, "score": 0.5}
+    path.write_text(json.dumps(thought))
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path)
+    seen = {}
+    for setting in ("learn", "keep", "strip"):
+        spec = DatasetSpec(source=str(path), reasoning=setting)
+        made = preview(spec, tokenizer, 512, 1, settings)
+        assert "id" in made.notes[0]
+        assert any("'score'" in warning for warning in made.warnings)
+        (example,) = made.examples
+        learned = "".join(token.text for token in example.tokens if token.supervised)
+        seen[setting] = learned, "Hm." in example.text
+    assert seen == {
+        "learn": ("<think>\nHm.\n</think>\n\nHo<|im_end|>", True),
+        "keep": ("Ho<|im_end|>", True),
+        "strip": ("Ho<|im_end|>", False),
+    }

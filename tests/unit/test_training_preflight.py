@@ -89,6 +89,7 @@ def test_the_worker_asks_the_model_itself(tiny_llama, rows_file, settings, tmp_p
     [
         ([{"prompt": "Hi", "completion": "Ho"}], "one row"),
         ([{"messages": [{"role": "user", "content": text}]} for text in "ab"], "None of the 2"),
+        ([{"messages": [{"role": "assistant", "content": "Ho", "weight": 0}]}] * 2, "weight 0"),
     ],
 )
 def test_rows_that_leave_nothing_to_do_are_refused_before_the_run(
