@@ -118,12 +118,9 @@ def _weights(table: Table, read: set[str]) -> Iterator[Finding]:
 
 def _media(table: Table, read: set[str]) -> Iterator[Finding]:
     """Columns of pictures, sounds or films: by their name, or by the bytes they hold."""
-    for name in set(table.names) - read:
+    for name in (name for name in table.names if name not in read):
         is_medium = MEDIA.match(plain_name(name)) is not None
-        rows = table.rows_where(
-            name,
-            lambda value, named=is_medium: _is_binary(value) or (named and not is_number(value)),
-        )
+        rows = table.rows_where(name, _is_no_number if is_medium else _is_binary)
         if rows:
             yield Finding(
                 f"column {name!r} holds pictures, sound or video in {count_rows(rows)}, which "
@@ -131,6 +128,10 @@ def _media(table: Table, read: set[str]) -> Iterator[Finding]:
                 f"Keep rows of text alone. If the texts do not need {name!r}, name the columns to "
                 "read (dataset.columns) or remove it.",
             )
+
+
+def _is_no_number(value: Any) -> bool:
+    return not is_number(value)
 
 
 def _is_binary(value: Any) -> bool:

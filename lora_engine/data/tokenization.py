@@ -77,7 +77,9 @@ def tokenization_of(
 ) -> Tokenization:
     """`tokenize` for rows as `encode` makes them. Raises as it does."""
     pieces: list[TokenizedRow] = []
-    without_answer, unlearned, lost_answer, cut = [], [], [], []
+    without_answer: list[int] = []
+    unlearned: list[int] = []
+    lost_answer, cut = [], []
     count, is_chat, all_end = 0, False, True
     left_out: dict[str, list[tuple[int, LeftOut]]] = {}
     for row in encoded:
