@@ -56,21 +56,26 @@ ROLE_KEYS = ("role", "from")
 CONTENT_KEYS = ("content", "value")
 TEMPLATE_KEYS = ("name", "tool_call_id")
 # Keys of a turn that change what it says, and that nothing here can honour.
-REFUSED_KEYS = (
-    "image",
-    "images",
-    "image_url",
-    "audio",
-    "audios",
-    "video",
-    "videos",
-    "files",
-    "attachments",
-    "refusal",
-    "prefix",
+REFUSED_KEYS = frozenset(
+    (
+        "image",
+        "images",
+        "image_url",
+        "audio",
+        "audios",
+        "video",
+        "videos",
+        "files",
+        "attachments",
+        "refusal",
+        "prefix",
+    )
 )
 
 
+_READ_KEYS = frozenset(
+    ("tool_calls", "function_call", "tools", *TEMPLATE_KEYS, *FLAG_KEYS, *THOUGHT_KEYS)
+).union(REFUSED_KEYS)
 # Keys that say when, where or by whom a turn was written.
 HARMLESS = re.compile(
     r"^(.*_)?(id|uuid|index|time|timestamp|date|created_at|updated_at|lang|language|author|source|"
@@ -117,8 +122,8 @@ def _add_turn(turns: Turns, turn: Any, where: str) -> None:
         raise InvalidRow(f"{where} is {kind_of(turn)}, an object is needed")
     role_key, content_key = _keys(turn, where)
     role = _role(turn[role_key], where)
-    for key in REFUSED_KEYS:
-        if not is_empty(turn.get(key)) and turn[key] is not False:
+    for key in REFUSED_KEYS & turn.keys():
+        if not is_empty(turn[key]) and turn[key] is not False:
             raise InvalidRow(f"{where} has {key!r}, which is not read: only text is")
     content = _content(turn, role, content_key, where)
     turns.tools += content.tools + tools_in(turn.get("tools"), f"{where}'s tools")
@@ -127,6 +132,8 @@ def _add_turn(turns: Turns, turn: Any, where: str) -> None:
         turns.learned_questions |= FLAG_KEYS.intersection(turn)
     turns.unread |= set(_unread(turn, role_key, content_key))
     name = "assistant" if role == CALL else role
+    if name != "assistant":
+        turns.unread |= {key for key in THOUGHT_KEYS if not is_empty(turn.get(key))}
     extra = {key: turn[key] for key in TEMPLATE_KEYS if not is_empty(turn.get(key))}
     message = Message(
         role=name,
@@ -207,10 +214,9 @@ def _joined(before: Message, call: Message, calls: list[dict], where: str) -> Me
 
 
 def _unread(turn: dict, role_key: str, content_key: str) -> Iterable[str]:
-    known = {role_key, content_key, "tool_calls", "function_call", "tools", *TEMPLATE_KEYS}
-    known.update(FLAG_KEYS, THOUGHT_KEYS, REFUSED_KEYS)
+    others = turn.keys() - _READ_KEYS - {role_key, content_key}
     return (
         str(key)
-        for key, value in turn.items()
-        if key not in known and not is_empty(value) and not HARMLESS.match(str(key).lower())
+        for key in others
+        if not is_empty(turn[key]) and not HARMLESS.match(str(key).lower())
     )

@@ -94,6 +94,8 @@ def test_a_key_of_turns_that_is_not_read_is_named_unless_it_is_harmless(read):
     dataset = read(chat(USER, answer(id=7, timestamp="noon", channel="final")))
     (warning,) = dataset.warnings
     assert "'channel'" in warning
+    asked = read(chat({**USER, "thinking": "Hm."}, answer()))
+    assert "'thinking'" in asked.warnings[0]
     assert read(chat(USER, answer(id=7))).content_hash == read(chat(USER, answer())).content_hash
 
 
