@@ -37,7 +37,7 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
         records = read_records(engine.settings.runs_dir)
         return {words: words_html(records), table: table_value(records)}
 
-    wire([blocks.load], show_records, [], [words, table], problem=problem)
+    wire([blocks.load], show_records, [], [words, table], problem=problem, queue=False)
 
 
 def table_value(records: list[MemoryRecord]) -> str:

@@ -6,11 +6,12 @@ Each is a `gr.HTML` whose value is one JSON document, drawn by `static/calculato
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import gradio as gr
 
-from lora_engine.calculator import LayerMatrix
-from pages.shared.static_files import call_js
+from lora_engine.calculator import AvailableModule, LayerMatrix
+from pages.shared.static_files import call_js, event_js
 
 SCRIPT = "calculator/calculator.js"
 
@@ -27,6 +28,42 @@ def worked_example(value: str) -> gr.HTML:
         elem_id="example",
         apply_default_css=False,
     )
+
+
+def module_ticks(*, elem_id: str) -> gr.HTML:
+    """The modules of a model, to tick; give it `module_ticks_value(…)`.
+
+    `.input(handler)` comes when the person ticked; `targets_ticked_js` says what is ticked.
+    """
+    return gr.HTML(
+        value="",
+        html_template='<div class="rs-ticks"></div>',
+        js_on_load=call_js(SCRIPT, "ticks"),
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def module_ticks_value(modules: Sequence[AvailableModule], targets: Sequence[str] = ()) -> str:
+    """The JSON for the ticks: each kind with its shape, its layers, and the targets it means.
+
+    targets: the names the person gave, in whose order the chosen ones stand.
+    """
+    chosen = [index for index, item in enumerate(modules) if item.chosen]
+    named = {name: place for place, name in enumerate(targets)}
+    chosen.sort(key=lambda index: named.get(modules[index].targets[0], len(named)))
+    listed = [{"label": _tick_label(item), "targets": list(item.targets)} for item in modules]
+    return json.dumps({"modules": listed, "ticked": chosen})
+
+
+def targets_ticked_js() -> str:
+    """JavaScript for `ticks.input(fn=None, inputs=[ticks], outputs=[targets], js=…)`."""
+    return event_js(SCRIPT, "targetsTicked")
+
+
+def _tick_label(item: AvailableModule) -> str:
+    layers = f" in {item.layers} layers" if item.layers > 1 else ""
+    return f"{item.name} · {item.out_features:,} × {item.in_features:,}{layers}"
 
 
 def layer_map(*, elem_id: str) -> gr.HTML:

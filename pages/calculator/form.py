@@ -18,13 +18,16 @@ from pydantic import Field as SpecField
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
-from pages.shared import layout
+from pages.calculator.components import module_ticks
+from pages.shared import layout, live
 from pages.shared.forms import Field, SpecForm
+from pages.shared.wiring import problem_box
 
-START_PRESET, START_RANK, START_TARGETS = "llama-2-7b", 8, "q,v"
-MOST_RANKS = 256
+START_PRESET, START_TARGETS = "llama-2-7b", "q,v"
+MOST_RANKS = 256  # of the range, and of the ranks that the browser shows without asking
 START_CARD = "RTX 4090 24 GB"
 START_ROWS, START_EPOCHS = 1000, 3
 UPLOADED = "uploaded config.json"
@@ -68,13 +71,16 @@ class Selection:
 class CalculatorForm:
     """The fields, made where the page calls `model_fields`, `memory_fields` and `length_fields`.
 
-    upload and uploaded: a config of the person's own; ticks: the modules of the model.
+    upload and uploaded: a config of the person's own; ticks: the modules of the model, which the
+    answer draws; address_problem: what the page's address says wrongly of these fields.
     """
+
+    address_problem: gr.HTML
 
     model: gr.Dropdown
     upload: gr.UploadButton
     uploaded: gr.Textbox
-    ticks: gr.CheckboxGroup
+    ticks: gr.HTML
     card: gr.Dropdown
     rows: gr.Number
     epochs: gr.Number
@@ -83,8 +89,8 @@ class CalculatorForm:
         self.spec = SpecForm(CalculatorSpec)
 
     @property
-    def rank(self) -> gr.Slider:
-        return self.spec.component("method.rank", gr.Slider)
+    def rank(self) -> gr.Number:
+        return self.spec.component("method.rank", gr.Number)
 
     @property
     def targets(self) -> gr.Dropdown:
@@ -103,14 +109,21 @@ class CalculatorForm:
         return [field for field in fields if field not in (self.rank, self.targets)]
 
     @property
-    def memory_options(self) -> list[Field]:
-        """The fields on which memory and time depend, and the count does not."""
-        count = {self.rank, self.targets, *self.count_options}
-        return [f for f in self.spec.components if f not in count] + self._beside_the_count
+    def count_inputs(self) -> set[Component]:
+        """All on which the count depends."""
+        return {self.model, self.uploaded, self.rank, self.targets, *self.count_options}
 
     @property
     def _beside_the_count(self) -> list[Field]:
         return [self.card, self.rows, self.epochs]
+
+    @property
+    def in_address(self) -> dict[str, Component]:
+        """Every field on which an answer depends, by its name in the page's address."""
+        named: dict[str, Component] = {"preset": self.model}
+        for path in self.spec.paths:
+            named[ADDRESS_NAMES.get(path, path.rpartition(".")[2])] = self.spec.component(path)
+        return named | {"card": self.card, "rows": self.rows, "epochs": self.epochs}
 
     def model_fields(self, engine: Engine) -> None:
         """Which model, and what of it is adapted."""
@@ -130,7 +143,8 @@ class CalculatorForm:
                     "Upload a config.json", file_types=[".json"], size="sm", elem_id="upload-config"
                 )
                 self.uploaded = gr.Textbox(visible=False)
-            self.spec.field("method.rank", minimum=1, maximum=MOST_RANKS, step=1, **WIDE)
+            self.spec.field("method.rank", **WIDE)
+            live.number_range(self.rank, 1, MOST_RANKS)
             self.spec.field(
                 "method.target_modules",
                 choices=TARGETS,
@@ -138,10 +152,9 @@ class CalculatorForm:
                 info="A shortcut, or module names with commas.",
                 **WIDE,
             )
-        self.ticks = gr.CheckboxGroup(
-            [], label="What this model has", show_select_all=True, elem_id="model-ticks"
-        )
+        self.ticks = module_ticks(elem_id="model-ticks")
         self._method_fields()
+        self.address_problem = problem_box()
 
     def _method_fields(self) -> None:
         # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
@@ -162,7 +175,11 @@ class CalculatorForm:
                 for path in row:
                     self.spec.field(path, **NARROW)
         self.card = gr.Dropdown(
-            [card.name for card in calculator.CARDS], value=START_CARD, label="Your card", **WIDE
+            [card.name for card in calculator.CARDS],
+            value=START_CARD,
+            label="Your card",
+            elem_id="field-card",
+            **WIDE,
         )
 
     def length_fields(self) -> None:
@@ -175,17 +192,34 @@ class CalculatorForm:
                 START_EPOCHS, label="Epochs", elem_id="field-epochs", min_width=140
             )
 
+    def source(self, values: Values, settings: Settings) -> calculator.ModelSource:
+        """Raises EngineError where no model has that name."""
+        return source_of(values[self.model] or "", values[self.uploaded], settings)
+
+    def counted(
+        self, values: Values, settings: Settings
+    ) -> tuple[calculator.ModelSource, MethodSpec]:
+        """The model and the method in the fields among the values. Raises as `read` does."""
+        source = self.source(values, settings)
+        return source, calculator.read_request(source, self.spec.document(values)).method
+
     def read(self, values: Values, settings: Settings) -> Selection:
         """Raises EngineError naming every field that is wrong by its path in the spec."""
-        name = values[self.model] or ""
-        source = source_of(name, values[self.uploaded], settings)
+        source = self.source(values, settings)
         request = calculator.read_request(source, self.spec.document(values))
         card = next(card for card in calculator.CARDS if card.name == values[self.card])
         rows, epochs = layout.whole(values[self.rows]), layout.whole(values[self.epochs])
-        return Selection(name, request, card, rows, epochs)
+        return Selection(values[self.model], request, card, rows, epochs)
 
 
 FINETUNING_TYPE = "method.finetuning_type"
+# The names that say what a field is without its section; the others are the field's own.
+ADDRESS_NAMES = {
+    "method.target_modules": "targets",
+    FINETUNING_TYPE: "method",
+    "quantization.type": "quantization",
+    "quantization.double": "double_quantization",
+}
 MEMORY_ROWS = (
     (FINETUNING_TYPE, "optimization.optimizer", "workload.batch_size", "workload.seq_length"),
     ("workload.dtype", "quantization.bits", "quantization.type", "quantization.double"),
@@ -195,6 +229,11 @@ MEMORY_ROWS = (
 
 def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelSource:
     """The model of that name, or the config the person uploaded."""
-    if name == UPLOADED and uploaded:
+    if name == UPLOADED:
+        if not uploaded:
+            raise EngineError(
+                "The config that was uploaded is not here any more.",
+                "Upload it again, or choose a model.",
+            )
         return calculator.config_source(json.loads(uploaded), UPLOADED)
     return calculator.named_source(name, settings)

@@ -8,14 +8,16 @@ import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
+from lora_engine.spec import MAX_RANK
 from pages import CALCULATOR
 from pages.calculator import calibration, memory_estimate, whole_model, worked_example
 from pages.shared import layout, live
-from pages.shared.wiring import Update, expose, problem_box, wire
+from pages.shared.address_fields import AddressFields
+from pages.shared.wiring import expose, problem_box, wire
 
 START_RANK = 8
 START_SIZE = 4096  # of Llama-2-7B's query projection
-MOST_RANKS = 512
+MOST_FRAMES = 512  # ranks that the browser shows without asking
 HELP = r"""
 A weight matrix $W$ has $d \cdot k$ numbers. LoRA leaves $W$ as it is and trains an update of
 rank $r$ beside it, written as a product of two thin matrices:
@@ -53,63 +55,54 @@ def _one_matrix(blocks: gr.Blocks) -> None:
         with gr.Column(scale=1, min_width=260):
             d = gr.Number(START_SIZE, label="d, out features", elem_id="field-d")
             k = gr.Number(START_SIZE, label="k, in features", elem_id="field-k")
-            rank = gr.Slider(
-                1, MOST_RANKS, START_RANK, step=1, label="Rank r", elem_id="field-rank"
-            )
-            problem = problem_box()
+            rank = gr.Number(START_RANK, label="Rank r", elem_id="field-rank")
+            live.number_range(rank, 1, _range_end(START_SIZE, START_SIZE))
+            address_problem, problem = problem_box(), problem_box()
         with gr.Column(scale=3, min_width=320):
             start = matrix_frames(START_SIZE, START_SIZE, START_RANK)
             picture = live.rank_picture(start, elem_id="matrix")
     sizes = [d, k, rank]
 
-    def matrix_from_link(request: gr.Request) -> Update:
-        """d, k and r in the page's address, and their picture; nothing where it names none."""
-        if not any(layout.state_of(request, name) for name in ("d", "k", "r")):
-            return {}
-        rows = layout.whole_state_of(request, "d", START_SIZE)
-        columns = layout.whole_state_of(request, "k", START_SIZE)
-        shown = min(max(layout.whole_state_of(request, "r", START_RANK), 1), MOST_RANKS)
-        return {d: rows, k: columns, rank: shown, picture: matrix_frames(rows, columns, shown)}
-
-    wire([blocks.load], matrix_from_link, [], [*sizes, picture], problem=problem, queue=False)
-    wire(
-        [d.input, k.input],
-        matrix_frames,
-        sizes,
-        [picture],
-        problem=problem,
-        trigger_mode="always_last",
-        queue=False,
-    )
+    address = AddressFields({"d": d, "k": k, "r": rank})
+    address.remember([d.input, k.input, rank.input], "page_remember_matrix")
     gr.on(
         [rank.input],
         fn=None,
-        inputs=[rank],
+        inputs=[rank, d, k],
         js=live.show_rank_js("matrix"),
         api_name="page_show_rank",
-        trigger_mode="always_last",
+        trigger_mode="multiple",
     )
-    gr.on(
-        [d.input, k.input, rank.change],
-        fn=None,
-        inputs=sizes,
-        js=layout.remember_js("d", "k", "r"),
-        api_name="page_remember_matrix",
-    )
+    recalled = address.recall(blocks, address_problem, "page_recall_matrix")
+    for triggers in ([d.input, k.input, picture.input], recalled.then):
+        wire(triggers, matrix_frames, sizes, [picture], problem=problem, follows=True, queue=False)
 
 
 def matrix_frames(d: float, k: float, rank: float) -> str:
-    """The JSON for `live.rank_picture`: what to show at each rank from 1 to MOST_RANKS.
+    """The JSON for `live.rank_picture`: what to show at the rank, and at each rank from 1.
 
     512 counts take less than one answer over the network, and moving the rank then needs none.
     """
-    counts = [
-        calculator.count_matrix(layout.whole(d), layout.whole(k), number)
-        for number in range(1, MOST_RANKS + 1)
+    rows, columns = layout.whole(d), layout.whole(k)
+    chosen = calculator.count_matrix(rows, columns, layout.whole(rank))
+    frames = [
+        _frame(calculator.count_matrix(rows, columns, number))
+        for number in range(1, MOST_FRAMES + 1)
     ]
-    first = counts[0]
-    frames = [_frame(found) for found in counts]
-    return json.dumps({"d": first.d, "k": first.k, "rank": layout.whole(rank), "frames": frames})
+    return json.dumps(
+        {
+            "d": chosen.d,
+            "k": chosen.k,
+            "chosen": _frame(chosen),
+            "frames": frames,
+            "range": {"field": "field-rank", "most": _range_end(chosen.d, chosen.k)},
+        }
+    )
+
+
+def _range_end(d: int, k: int) -> int:
+    """The last rank at which the factors are no larger than the matrix: d k / (d + k)."""
+    return min(max(d * k // (d + k), 1), MAX_RANK)
 
 
 def _frame(found: calculator.MatrixCount) -> dict:
@@ -121,7 +114,7 @@ def _frame(found: calculator.MatrixCount) -> dict:
         "tiles": [
             ("whole matrix", full, "d · k"),
             ("low-rank update", low_rank, "r (d + k)"),
-            ("share", layout.share(found.ratio), f"{layout.number(found.reduction)} times fewer"),
+            ("share of the matrix", _share(found.ratio), layout.times(found.ratio)),
             ("break-even rank", layout.number(found.break_even_rank), "d k / (d + k)"),
         ],
         "sizes": [
@@ -132,6 +125,11 @@ def _frame(found: calculator.MatrixCount) -> dict:
         "words": f"W has {full} numbers, B and A together {low_rank}, drawn to one scale.",
         "warnings": found.warnings,
     }
+
+
+def _share(ratio: float) -> str:
+    """A percentage, as long as one can picture it."""
+    return layout.share(ratio) if ratio <= 10 else f"{layout.number(ratio)} ×"
 
 
 def params(

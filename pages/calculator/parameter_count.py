@@ -36,7 +36,7 @@ class CountPart:
 
     def __init__(self) -> None:
         waiting = [(name, "…", "counting; longer the first time") for name in COUNT_NAMES]
-        self.tiles = live.rank_tiles(live.rank_tiles_value(1, [waiting]), elem_id="model-tiles")
+        self.tiles = live.rank_tiles(live.rank_tiles_value(waiting), elem_id="model-tiles")
         self.layers = layer_map(elem_id="layers")
         self.kinds = live.live_table(label="Adapted modules by kind", file_name="parameters.csv")
         self.warnings = gr.HTML(js_on_load="")
@@ -53,10 +53,10 @@ class CountPart:
 
 
 def _tiles_by_rank(selection: Selection, counted: calculator.ModelCount) -> str:
-    """The tiles at every rank of the slider, so that moving it waits for no answer."""
+    """The tiles at the rank and at all of the range, which moves without the server."""
     base = ("base model", layout.short_count(counted.base_parameters), "parameters, frozen")
-    ranks = range(1, MOST_RANKS + 1)
-    frames = [
+    ranks = [*range(1, MOST_RANKS + 1), selection.method.rank]
+    *frames, chosen = [
         (
             base,
             ("trained", layout.count(at.trainable_parameters), "parameters"),
@@ -65,7 +65,7 @@ def _tiles_by_rank(selection: Selection, counted: calculator.ModelCount) -> str:
         )
         for at in calculator.counts_at_ranks(selection.source, selection.method, ranks)
     ]
-    return live.rank_tiles_value(selection.method.rank, frames)
+    return live.rank_tiles_value(chosen, frames)
 
 
 def _rows(counted: calculator.ModelCount) -> list[tuple]:

@@ -13,19 +13,13 @@ from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.settings import Settings
 from pages.calculator import training_time
+from pages.calculator.components import module_ticks_value, targets_ticked_js
 from pages.calculator.export import ExportPart
-from pages.calculator.form import (
-    START_PRESET,
-    START_RANK,
-    START_TARGETS,
-    UPLOADED,
-    CalculatorForm,
-    Selection,
-    Values,
-)
+from pages.calculator.form import UPLOADED, CalculatorForm, Selection, Values
 from pages.calculator.memory_estimate import MemoryPart
 from pages.calculator.parameter_count import CountPart, methods_table
 from pages.shared import layout, live
+from pages.shared.address_fields import AddressFields
 from pages.shared.wiring import Update, problem_box, wire
 
 
@@ -84,105 +78,91 @@ class Handlers:
     settings: Settings
 
     def view(self, values: Values) -> Update:
-        """Everything but the other methods, which take longer."""
+        """Everything but the ticks and the other methods."""
         return self.results.update(self.form.read(values, self.settings))
 
-    def methods(self, values: Values) -> Update:
-        selection = self.form.read(values, self.settings)
-        rows = calculator.compare_methods(selection.source, selection.method)
-        return {self.results.methods: methods_table(rows)}
+    def beside(self, values: Values) -> Update:
+        """What the model has, and the other methods; neither depends on the memory's fields.
 
-    def open_page(self, values: Values, request: gr.Request) -> Update:
-        """The model, rank and targets in the page's address, and what follows from them."""
-        named: Update = {
-            self.form.model: layout.state_of(request, "preset", START_PRESET),
-            self.form.rank: layout.whole_state_of(request, "rank", START_RANK),
-            self.form.targets: layout.state_of(request, "targets", START_TARGETS),
-        }
-        return named | self.retarget({**values, **named})
-
-    def new_model(self, values: Values) -> Update:
-        """Another model; target names that it has not give way to all-linear."""
+        Targets that the model has not are the view's to refuse; the ticks say what it has.
+        """
+        source = self.form.source(values, self.settings)
         try:
-            return self.retarget(values)
+            source, method = self.form.counted(values, self.settings)
+            found = calculator.available_modules(source, method)
+            methods = methods_table(calculator.compare_methods(source, method))
         except InvalidInput:
-            if set((values[self.form.targets] or "").split(",")) <= set(calculator.SHORTCUTS):
-                raise
-            return self._change(values, {self.form.targets: "all-linear"})
+            found, methods = calculator.available_modules(source), ""
+        named = [name.strip() for name in (values[self.form.targets] or "").split(",")]
+        ticks = module_ticks_value(found, named)
+        return {self.form.ticks: ticks, self.results.methods: methods}
+
+    def everything(self, values: Values) -> Update:
+        """Both in one answer, for a page that opens."""
+        return self.view(values) | self.beside(values)
 
     def take_config(self, values: Values) -> Update:
         """The uploaded config in place of the model."""
         config = calculator.path_source(values[self.form.upload]).config_json
-        named: Update = {self.form.model: UPLOADED, self.form.uploaded: config}
-        return named | self.new_model({**values, **named})
-
-    def tick(self, values: Values) -> Update:
-        """The ticked names in place of the targets."""
-        named: Update = {self.form.targets: ",".join(values[self.form.ticks])}
-        values = {**values, **named}
-        return named | self.view(values) | self.methods(values)
-
-    def retarget(self, values: Values) -> Update:
-        """The tick-list of the model, then everything."""
-        selection = self.form.read(values, self.settings)
-        available = calculator.available_modules(selection.source, selection.method)
-        ticks: Update = {self.form.ticks: _ticks(available)}
-        return ticks | self.results.update(selection) | self.methods(values)
-
-    def _change(self, values: Values, named: Update) -> Update:
-        return named | self.retarget({**values, **named})
+        return {self.form.model: UPLOADED, self.form.uploaded: config}
 
 
 def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
+    """First what the browser does alone, which would otherwise wait for an answer."""
+    form = act.form
+    all_fields = list(form.in_address.values())
+    address = AddressFields(form.in_address)
+    changed = [*(field.input for field in all_fields), form.targets.change, form.model.change]
+    address.remember(changed, "page_remember_model")
+    _wire_browser(form)
+    _ask(act, problem, [*(field.input for field in all_fields), form.ticks.input])
+    recalled = address.recall(blocks, form.address_problem, "page_recall_model")
+    taken = wire(
+        [form.upload.upload],
+        act.take_config,
+        {form.upload},
+        [form.model, form.uploaded],
+        problem=problem,
+    )
+    _ask(act, problem, taken.then)
+    everything = [*act.results.quick, form.ticks, act.results.methods]
+    wire(recalled.then, act.everything, form.inputs, everything, problem=problem, follows=True)
+
+
+def _ask(act: Handlers, problem: gr.HTML, triggers: Any) -> None:
+    """The view, which says what is wrong for both, and then what takes longer.
+
+    One after the other: of two questions on one event Gradio asks each again after the other.
+    """
     form, results = act.form, act.results
-    model, rank, targets = form.model, form.rank, form.targets
-    everything = [*results.quick, results.methods]
-    choices = [model, rank, targets, form.uploaded, form.ticks]
-
-    def on(triggers: list[Any], handler: Any, outputs: list[Component], *more: Component) -> None:
-        inputs = {*form.inputs, *more}
-        wire(triggers, handler, inputs, outputs, problem=problem, trigger_mode="always_last")
-
-    opened = [*choices, *everything]
-    wire([blocks.load], act.open_page, form.inputs, opened, problem=problem)
-    on([model.input], act.new_model, [targets, form.ticks, *everything])
-    on([targets.input], act.retarget, [form.ticks, *everything])
-    on([form.ticks.input], act.tick, [targets, *everything], form.ticks)
-    on([form.upload.upload], act.take_config, [*choices, *everything], form.upload)
-    options = [field.input for field in form.count_options]
-    memory = [field.input for field in form.memory_options]
-    on([rank.input, *options, *memory], act.view, results.quick)
-    on([rank.input, *options], act.methods, [results.methods])
-    _wire_browser(model, rank, targets)
+    viewed = wire(triggers, act.view, form.inputs, results.quick, problem=problem, follows=True)
+    wire(
+        viewed.then,
+        act.beside,
+        form.count_inputs,
+        [form.ticks, results.methods],
+        problem=problem,
+        keeps_problem=True,
+        follows=True,
+    )
 
 
-def _wire_browser(model: gr.Dropdown, rank: gr.Slider, targets: gr.Dropdown) -> None:
-    """What the browser does without the server: the numbers of a rank, and the address."""
+def _wire_browser(form: CalculatorForm) -> None:
+    """The numbers of a rank, and what the ticks say in the targets."""
     gr.on(
-        [rank.input],
+        [form.rank.input],
         fn=None,
-        inputs=[rank],
+        inputs=[form.rank],
         js=live.show_rank_js("model-tiles"),
         api_name="page_show_model_rank",
-        trigger_mode="always_last",
+        trigger_mode="multiple",
     )
     gr.on(
-        [model.input, rank.change, targets.change],
+        [form.ticks.input],
         fn=None,
-        inputs=[model, rank, targets],
-        js=layout.remember_js("preset", "rank", "targets"),
-        api_name="page_remember_model",
+        inputs=[form.ticks],
+        outputs=[form.targets],
+        js=targets_ticked_js(),
+        api_name="page_tick",
+        trigger_mode="multiple",
     )
-
-
-def _ticks(available: tuple[calculator.AvailableModule, ...]) -> gr.CheckboxGroup:
-    """The tick-list: each kind with its shape and in how many layers it is."""
-    return gr.CheckboxGroup(
-        choices=[(_tick_label(item), ",".join(item.targets)) for item in available],
-        value=[",".join(item.targets) for item in available if item.chosen],
-    )
-
-
-def _tick_label(item: calculator.AvailableModule) -> str:
-    layers = f" in {item.layers} layers" if item.layers > 1 else ""
-    return f"{item.name} · {item.out_features:,} × {item.in_features:,}{layers}"

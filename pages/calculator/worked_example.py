@@ -12,15 +12,16 @@ from typing import Any
 import gradio as gr
 
 from lora_engine import calculator
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from pages.calculator.components import worked_example
-from pages.shared import layout
+from pages.shared import layout, live
 from pages.shared.wiring import Update, problem_box, wire
 
 START_RATE = 0.1
 MOST_RANK = 4
 MOST_LOSSES = 200
 MOST_CHARACTERS = 100_000
+DIVERGED = 1e6  # so many times the first loss
 
 Change = Callable[[calculator.WorkedExample], calculator.WorkedExample]
 
@@ -32,18 +33,12 @@ def section() -> None:
     start = calculator.filled_example()
     with gr.Row(elem_classes="rs-split"):
         with gr.Column(scale=1, min_width=260):
-            alpha = gr.Slider(0, 16, start.alpha, step=0.5, label="Alpha", elem_id="field-alpha")
-            rank = gr.Slider(
-                1, MOST_RANK, start.A.shape[0], step=1, label="Rank", elem_id="example-rank"
-            )
-            rate = gr.Slider(
-                0.01,
-                0.5,
-                START_RATE,
-                step=0.01,
-                label="Learning rate",
-                elem_id="field-learning-rate",
-            )
+            alpha = gr.Number(start.alpha, label="Alpha", elem_id="field-alpha")
+            live.number_range(alpha, 0, 16, 0.5)
+            rank = gr.Number(start.A.shape[0], label="Rank", elem_id="field-example-rank")
+            live.number_range(rank, 1, MOST_RANK)
+            rate = gr.Number(START_RATE, label="Learning rate", elem_id="field-learning-rate")
+            live.number_range(rate, 0.01, 0.5, 0.01)
             with gr.Row():
                 zero = gr.Button("B = 0, as training starts", elem_id="example-zero")
                 again = gr.Button("Start again", elem_id="example-again")
@@ -93,13 +88,20 @@ def edited(state: str) -> str:
 
 
 def scaled(state: str, alpha: float) -> str:
-    return _changed(
-        state, lambda e: calculator.work_example(e.W, e.A, e.B, float(alpha)), forget=False
-    )
+    given = _number("alpha", alpha, 0)
+    return _changed(state, lambda e: calculator.work_example(e.W, e.A, e.B, given), forget=False)
 
 
 def ranked(state: str, rank: float) -> str:
-    return _changed(state, lambda example: calculator.with_rank(example, layout.whole(rank)))
+    whole = layout.whole(rank)
+    if not isinstance(whole, int) or not 1 <= whole <= MOST_RANK:
+        said = "is empty" if whole is None else f"got {whole:g}"
+        allowed = f"a whole number from 1 to {MOST_RANK} is allowed"
+        problem = FieldProblem("example_rank", f"{said}; {allowed}")
+        raise InvalidInput(
+            "The worked example", [problem], "W has 4 columns: no product B · A has a higher rank."
+        )
+    return _changed(state, lambda example: calculator.with_rank(example, whole))
 
 
 def zeroed(state: str) -> str:
@@ -108,12 +110,29 @@ def zeroed(state: str) -> str:
 
 def stepped(state: str, rate: float, times: int) -> str:
     """`times` steps of gradient descent towards the target."""
+    learning_rate = _number("learning_rate", rate, 0)
     example, losses = read_document(state)
-    for _ in range(times):
-        taken = calculator.descend(example, calculator.toy_target(), float(rate))
+    for number in range(1, times + 1):
+        taken = calculator.descend(example, calculator.toy_target(), learning_rate)
         losses = [*(losses or [taken.loss_before]), taken.loss_after][-MOST_LOSSES:]
+        if not taken.loss_after <= DIVERGED * max(losses[0], 1.0):
+            raise EngineError(
+                f"The steps diverged at learning rate {learning_rate:g}: the loss rose from "
+                f"{layout.number(losses[0])} to {layout.number(taken.loss_after)} by step "
+                f"{number}. The matrices stay as they were.",
+                "Choose a smaller learning rate, or press Start again.",
+            )
         example = taken.after
     return document(example, losses)
+
+
+def _number(path: str, value: float | None, least: float) -> float:
+    """The number in a field. Raises InvalidInput where there is none or it is too small."""
+    if value is None or not value >= least:
+        said = "is empty" if value is None else f"got {value:g}"
+        problem = FieldProblem(path, f"{said}; a number from {least:g} is allowed")
+        raise InvalidInput("The worked example", [problem], "Type a number.")
+    return float(value)
 
 
 def _changed(state: str, change: Change, *, forget: bool = True) -> str:

@@ -29,6 +29,28 @@ Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
 NONE = "none"  # the choice that leaves an optional field empty
 
 
+CHOICE_NAMES = {
+    "lora": "LoRA",
+    "full": "full fine-tuning",
+    "freeze": "freeze (the last layers train)",
+    "galore": "GaLore",
+    "adamw": "AdamW",
+    "adamw_8bit": "AdamW, 8 bit",
+    "paged_adamw": "AdamW, paged",
+    "paged_adamw_8bit": "AdamW, paged, 8 bit",
+    "adafactor": "Adafactor",
+    "bfloat16": "bfloat16 (bf16)",
+    "float16": "float16 (fp16)",
+    "float32": "float32 (fp32)",
+    4: "4 bit",
+    8: "8 bit",
+    "nf4": "NF4",
+    "fp4": "FP4",
+    "lora_only": "of the adapted modules",
+}
+"""What a person reads for a choice of the spec, where its own word is a code."""
+
+
 class SpecForm:
     """The fields of a spec that a page shows, in the order in which they were made.
 
@@ -173,7 +195,7 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
     if kind is bool:
         return gr.Checkbox(**common)
     if get_origin(kind) is Literal:
-        choices = [(str(choice), choice) for choice in get_args(kind)]
+        choices = [(CHOICE_NAMES.get(choice, str(choice)), choice) for choice in get_args(kind)]
         if optional or _decides(root, path):
             choices.insert(0, (NONE, NONE))
         return gr.Dropdown(**{"choices": choices, **common})

@@ -7,10 +7,13 @@ asked. So an answer to `wire` carries what its fields said when it was asked for
 - A field among the outputs gets its new value only while it still says what it said then.
 - Outputs that follow the fields (`follows=True`) are set only while all fields say what they said
   then. The change that makes an answer too old has asked anew, so the newest question is answered
-  last, in whatever order answers arrive. A refusal counts as an answer, and empties them.
+  last, in whatever order answers arrive. A refusal counts as an answer, and empties them. Until
+  the answer comes they are dimmed.
 
 A page need not do anything for the first. For the second it wires its results with
-`follows=True`, the fields on which they depend as inputs and their `.input` among the triggers.
+`follows=True`, the fields on which they depend as inputs and their `.input` among the triggers:
+one such question an event (two on one event make Gradio ask each again after the other), and
+another `.then` after it.
 Choices, labels and visibility are no choice of the person and are set as they come.
 
 Knows Gradio's events; knows no handler and no page.
@@ -44,13 +47,18 @@ class LateAnswer:
     """How the answer to one event reaches its outputs.
 
     carrier: the hidden part that holds the answer; asked: the fields that are compared;
-    settled: the outputs that the browser sets; follows: whether all of them depend on all fields.
+    settled: the outputs that the browser sets; group: the class of outputs that follow all fields,
+    "" where they do not.
     """
 
     carrier: gr.Textbox
     asked: list[Component]
     settled: list[Block]
-    follows: bool
+    group: str = ""
+
+    @property
+    def follows(self) -> bool:
+        return bool(self.group)
 
     def inputs(self, inputs: Sequence[Component] | set[Component]) -> Any:
         """A handler's inputs, and what the fields say as it is asked."""
@@ -76,6 +84,11 @@ class LateAnswer:
         setattr(carry, "__signature__", _with_more(inspect.signature(handler)))  # noqa: B010
         return carry
 
+    def dim(self, bind: Callable[..., Any]) -> None:
+        """Bind, before the question itself, that outputs are dimmed until they are answered."""
+        js = event_js("shared/late_answers.js", "dim", self.group)
+        bind(fn=None, js=js, api_name="page_dim", api_visibility="private")
+
     def settle(self, event: Any) -> Any:
         """After the event: set what is not too late. Returns the last event, for `.then`."""
         places = [self.asked.index(p) if p in self.asked else -1 for p in self.settled]
@@ -83,7 +96,7 @@ class LateAnswer:
             fn=None,
             inputs=[self.carrier, *self.asked],
             outputs=self.settled,
-            js=event_js("shared/late_answers.js", "settle", self.follows, places),
+            js=event_js("shared/late_answers.js", "settle", self.group, places),
         )
 
     def _carried(self, update: Update, said: list[Any]) -> Update:
@@ -105,7 +118,7 @@ def held_back(
 ) -> LateAnswer | None:
     """What an event needs whose outputs have fields among them; None for the others."""
     fields: list[Any] = [part for part in outputs if is_field(part) or _is_edited(part, inputs)]
-    return LateAnswer(_carrier(), fields, fields, False) if fields else None
+    return LateAnswer(_carrier(), fields, fields) if fields else None
 
 
 def following(
@@ -119,8 +132,12 @@ def following(
     for part in outputs:
         if is_field(part) or not isinstance(part, RESULTS):
             raise TypeError(f"{part.get_block_name()} {part} cannot follow the fields")
-    asked = [part for part in inputs if isinstance(part, (*FIELDS, gr.HTML))]
-    return LateAnswer(_carrier(), asked, [*outputs, problem], True)
+    asked = [part for part in inputs if isinstance(part, FIELDS)]
+    carrier = _carrier()
+    group = f"rs-follows-{carrier._id}"
+    for part in outputs:
+        part.elem_classes = [*part.elem_classes, group]
+    return LateAnswer(carrier, asked, [*outputs, problem], group)
 
 
 def is_field(part: Block) -> bool:

@@ -163,6 +163,11 @@ def share(value: float) -> str:
     return f"{number(100 * value)} %"
 
 
+def times(ratio: float) -> str:
+    """A count beside another: 1/256 -> '256 times fewer', 3.3 -> '3.30 times more'."""
+    return f"{number(1 / ratio)} times fewer" if ratio <= 1 else f"{number(ratio)} times more"
+
+
 def short_count(value: float) -> str:
     """6738415616 -> '6.74 billion'; below ten thousand the number itself."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):

@@ -45,8 +45,9 @@ def live_plot(
 def rank_picture(value: str, *, elem_id: str) -> gr.HTML:
     """Numbers, blocks to scale and bars of one matrix, for every rank at once.
 
-    Its value is made by the calculator page; the browser shows another rank without asking the
-    server when `show_rank_js(elem_id)` runs.
+    Its value is made by the calculator page: the frames of the first ranks, that of the chosen
+    one, and the end of the range in the field of the rank. The browser shows a rank whose frame it
+    has without asking the server when `show_rank_js(elem_id)` runs.
     """
     return gr.HTML(
         value=value,
@@ -68,14 +69,37 @@ def rank_tiles(value: str, *, elem_id: str) -> gr.HTML:
     )
 
 
-def rank_tiles_value(rank: int, frames: Sequence[Sequence[tuple[str, str, str]]]) -> str:
-    """JSON for `rank_tiles`: the rank to show, and the tiles (label, value, note) from rank 1."""
-    return json.dumps({"rank": rank, "frames": frames})
+def rank_tiles_value(
+    chosen: Sequence[tuple[str, str, str]], frames: Sequence[Sequence[tuple[str, str, str]]] = ()
+) -> str:
+    """JSON for `rank_tiles`: the tiles (label, value, note) to show, and those from rank 1 on."""
+    return json.dumps({"chosen": chosen, "frames": frames})
 
 
 def show_rank_js(elem_id: str) -> str:
-    """JavaScript for `rank.input(fn=None, inputs=[rank], js=…)`."""
+    """JavaScript for `rank.input(fn=None, inputs=[rank, d, k], js=…)`, d and k of a matrix alone.
+
+    Where the picture cannot show that rank itself it triggers its `.input`, to ask the server.
+    """
     return event_js("shared/rank_picture.js", "showRank", elem_id)
+
+
+def number_range(field: gr.Number, least: float, most: float, step: float = 1) -> None:
+    """A range under a number field, from least to most, for what is moved rather than typed.
+
+    The number itself has no bounds: what is typed stays, and the engine says what is allowed.
+    """
+    gr.HTML(
+        js_on_load=call_js("shared/range.js", "range", field.elem_id, least, most, step),
+        elem_classes="rs-range-holder",
+        apply_default_css=False,
+    )
+    field.change(
+        fn=None,
+        js=event_js("shared/range.js", "showNumber", field.elem_id),
+        api_name="page_show_number",
+        api_visibility="private",
+    )
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class EventOptions(TypedDict, total=False):
 
 
 def wire(
-    triggers: Callable | Sequence[Callable],
+    triggers: Callable | Sequence[Callable] | functools.partial,
     handler: Handler,
     inputs: Sequence[Component] | set[Component] = (),
     outputs: Sequence[Block] = (),
@@ -93,7 +93,8 @@ def wire(
     empties: Sequence[Block] = (),
     **options: Unpack[EventOptions],
 ) -> Any:
-    """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`.
+    """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`, or to
+    the end of another event, as in `wire(started.then, show, ...)`.
 
     The handler returns what it changes by component, `{table: rows, note: ""}`; what it does not
     name stays, and `gr.skip()` leaves all as they are. One with a single output may return its
@@ -109,15 +110,13 @@ def wire(
     dropped, and an error empties them. A generator's values are set as they come.
     Returns Gradio's last event, for `.then`. Raises TypeError where `follows` cannot hold.
     """
-    triggers = list(triggers) if isinstance(triggers, Sequence) else [triggers]
-    keeps_problem = keeps_problem or all(
-        getattr(trigger, "event_name", "") == "load" for trigger in triggers
-    )
+    bind, is_opening = _binding(triggers)
     late = _late_answer(handler, inputs, outputs, problem, follows)
-    success = gr.skip() if keeps_problem else ""
+    success = gr.skip() if keeps_problem or is_opening else ""
     bounded = _bounded(handler, outputs, problem, success, outputs if follows else empties)
-    event = gr.on(
-        triggers=triggers,
+    if late and follows:
+        late.dim(bind)
+    event = bind(
         fn=late.carrying(bounded) if late else bounded,
         inputs=late.inputs(inputs) if late else _plain(inputs),
         outputs=late.outputs([*outputs, problem]) if late else [*outputs, problem],
@@ -171,6 +170,15 @@ def _late_answer(
             raise TypeError(f"{handler.__qualname__} streams, so its outputs cannot follow fields")
         return late_answers.following(inputs, outputs, problem)
     return None if streams else late_answers.held_back(inputs, outputs)
+
+
+def _binding(triggers: Any) -> tuple[Callable[..., Any], bool]:
+    """What binds an event to its triggers, and whether they are a page's opening alone."""
+    if isinstance(triggers, functools.partial):
+        return triggers, False
+    several = list(triggers) if isinstance(triggers, Sequence) else [triggers]
+    opens = all(getattr(trigger, "event_name", "") == "load" for trigger in several)
+    return functools.partial(gr.on, several), opens
 
 
 def _plain(inputs: Sequence[Component] | set[Component]) -> Any:

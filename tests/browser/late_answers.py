@@ -7,12 +7,13 @@
         change_another_field()    # is asked and answered at once, or waits behind the first
         held.release()            # now the first, with what it asked for then
 
-Works on every page: it holds the requests of Gradio's client, whatever the handler.
+Works on every page: it holds the requests of Gradio's client, whatever the handler. A page tests
+its fields in pairs with `assert_the_last_choice_wins`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Page, Route
@@ -20,6 +21,7 @@ from playwright.sync_api import Page, Route
 QUESTIONS = ("**/gradio_api/queue/join*", "**/gradio_api/run/*")
 STEP_MS = 20
 LONGEST_MS = 30_000
+SETTLED_MS = 300
 
 
 class HeldQuestions:
@@ -66,3 +68,26 @@ def held_questions(page: Page) -> Iterator[HeldQuestions]:
         held.release()
         for address in QUESTIONS:
             page.unroute(address)
+
+
+def assert_the_last_choice_wins(
+    page: Page,
+    first: Callable[[Page], None],
+    second: Callable[[Page], None],
+    shown: Callable[[Page], None],
+) -> None:
+    """Change a field, and another while the first question is still on its way.
+
+    first and second: change a field of the page; shown: expects both fields, and the figures of
+    both together, which must hold once all answers are there, and stay.
+    """
+    with held_questions(page) as held:
+        first(page)
+        held.wait_for(1)
+        held.let_new_ones_pass()
+        second(page)
+        page.wait_for_timeout(SETTLED_MS)
+        held.release()
+        shown(page)
+        page.wait_for_timeout(SETTLED_MS)
+        shown(page)

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
+from tests.browser.late_answers import assert_the_last_choice_wins
 
 OpenPage = Callable[..., Page]
 COUNTING_MS = 120_000  # the first count loads torch, transformers and PEFT
@@ -75,6 +76,8 @@ def test_ticks_and_shortcuts_follow_each_other(server: Server, open_page: OpenPa
     targets = page.locator("#field-method-target-modules input")
     expect(targets).to_have_value("q_proj,v_proj,k_proj", timeout=COUNTING_MS)
     expect(page).to_have_url(re.compile("targets=q_proj%2Cv_proj%2Ck_proj"))
+    spec = page.locator("#run-spec textarea")
+    expect(spec).to_have_value(re.compile('"k_proj"'), timeout=COUNTING_MS)
     assert spec_of(page)["method"]["target_modules"] == ["q_proj", "v_proj", "k_proj"]
     assert ticked.count() in (0, 3)
 
@@ -100,6 +103,134 @@ def test_train_this_opens_train_filled_in(server: Server, open_page: OpenPage) -
     page.get_by_role("button", name="The adapter").click()
     expect(page.get_by_label("Target modules")).to_have_value("q_proj, v_proj")
     expect(page.locator("#field-method-rank input[type=number]")).to_have_value("4")
+
+
+def choose(page: Page, field: str, option: str) -> None:
+    page.locator(f"{field} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def type_number(page: Page, field: str, number: str) -> None:
+    page.locator(f"{field} input[type=number]").fill(number)
+
+
+def number_in(page: Page, field: str) -> str:
+    return page.locator(f"{field} input[type=number]").input_value()
+
+
+def show_trained(page: Page, trained: str, spec: dict) -> None:
+    """The tile, the model in the address, and the spec to take along say the same."""
+    tile = page.locator("#model-tiles .rs-tile").nth(1).locator("dd").first
+    expect(tile).to_have_text(trained, timeout=COUNTING_MS)
+    expect(page.locator("#model-tiles")).to_have_attribute("data-answer", "given")
+    method = spec_of(page)["method"]
+    assert {name: method[name] for name in spec} == spec
+
+
+def choose_targets_and_rank(page: Page) -> None:
+    choose(page, "#field-method-target-modules", "all linear layers")
+    type_number(page, "#field-method-rank", "16")
+
+
+LATE = {
+    "a model, then targets and a rank": (
+        lambda page: choose(page, "#preset", "GPT-2"),
+        choose_targets_and_rank,
+        # 16 · 12 · ((768 + 2304) + (768 + 768) + 2 · (768 + 3072))
+        lambda page: show_trained(page, "2,359,296", {"rank": 16, "target_modules": "all-linear"}),
+    ),
+    "a rank, then a batch": (
+        lambda page: type_number(page, "#field-method-rank", "600"),
+        lambda page: type_number(page, "#field-workload-batch-size", "3"),
+        lambda page: show_trained(page, f"{600 * 524_288:,}", {"rank": 600}),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", LATE)
+def test_the_last_choice_wins_over_a_late_answer(
+    pair: str, server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url)
+    wait_for_count(page)
+    first, second, shown = LATE[pair]
+    assert_the_last_choice_wins(page, first, second, shown)
+
+
+def test_a_refused_field_takes_every_figure_away(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
+    wait_for_count(page)
+    tiles = page.locator("#model-tiles .rs-tile")
+    for wrong in ("1000000000", "1.5", ""):
+        type_number(page, "#field-workload-batch-size", wrong)
+        expect(tiles).to_have_count(0)
+        expect(page.locator("#memory-bar .rs-plot")).to_be_hidden()
+        assert page.get_by_text("GiB left on").count() == 0
+        assert page.locator("#run-spec textarea").input_value() == ""
+        message = page.locator("#field-workload-batch-size .rs-wrong-text")
+        expect(message).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="1000000")).to_have_count(
+            1 if wrong == "1000000000" else 0
+        )
+        assert number_in(page, "#field-workload-batch-size") == wrong
+        type_number(page, "#field-workload-batch-size", "2")
+        expect(tiles).to_have_count(4)
+        expect(message).to_have_count(0)
+
+
+def test_a_wrong_rank_is_neither_clamped_nor_answered(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
+    tiles = page.locator("#matrix .rs-tile")
+    low_rank = tiles.nth(1).locator("dd").first
+    ends = page.locator("#field-rank input[type=range]")
+    expect(ends).to_have_attribute("max", "2048")
+
+    type_number(page, "#field-rank", "600")
+    expect(low_rank).to_have_text(f"{600 * 8192:,}")
+    for wrong in ("1.5", "", "5000"):
+        type_number(page, "#field-rank", wrong)
+        expect(page.locator("#field-rank .rs-wrong-text")).to_contain_text("from 1 to 4,096")
+        expect(tiles).to_have_count(0)
+        assert number_in(page, "#field-rank") == wrong
+    type_number(page, "#field-rank", "9")
+    expect(low_rank).to_have_text("73,728")
+
+
+CHOSEN = (
+    "preset=gpt2&rank=4&targets=attention&alpha=7&use_dora=true&bits=4&quantization=fp4"
+    "&batch_size=3&seq_length=512&card=RTX+3060+12+GB&gradient_checkpointing=true"
+    "&optimizer=adafactor&dtype=float32&rows=50&epochs=7"
+)
+
+
+def test_a_link_gives_back_every_field(server: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{server.url}/?{CHOSEN}")
+    wait_for_count(page)
+    spec = spec_of(page)
+    assert spec["quantization"] == {"bits": 4, "type": "fp4", "double": True}
+    assert (spec["method"]["rank"], spec["method"]["alpha"]) == (4, 7.0)
+    assert spec["method"]["use_dora"]
+    steps = spec["optimization"]
+    assert (steps["batch_size"], steps["max_length"], steps["epochs"]) == (3, 512, 3)
+    assert (steps["optimizer"], steps["gradient_checkpointing"]) == ("adafactor", True)
+    assert page.get_by_text("on RTX 3060 12 GB").count() > 0
+
+    page.get_by_label("Gradient checkpointing").uncheck()
+    expect(page).not_to_have_url(re.compile("gradient_checkpointing"))
+    page.reload()
+    wait_for_count(page)
+    assert not spec_of(page)["optimization"]["gradient_checkpointing"]
+    assert spec_of(page)["optimization"]["batch_size"] == 3
+    page.go_back()
+    wait_for_count(page)
+    expect(page.get_by_label("Gradient checkpointing")).to_be_checked()
+
+
+def test_an_address_that_is_wrong_is_told(server: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{server.url}/?d=abc&card=nope&k=512")
+    expect(page.locator("#field-d .rs-wrong-text")).to_contain_text("d=abc")
+    expect(page.locator("#field-card .rs-wrong-text")).to_contain_text("card=nope")
+    expect(page.locator("#matrix .rs-tile dd").first).to_have_text(f"{4096 * 512:,}")
 
 
 PARTS = """(meter) => {

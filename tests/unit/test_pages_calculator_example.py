@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_engine import calculator
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, InvalidInput
 from pages.calculator import worked_example as page
 
 
@@ -48,3 +48,28 @@ def test_alpha_and_rank_change_the_scaling():
 def test_what_did_not_arrive_whole_is_refused(sent):
     with pytest.raises(EngineError):
         page.edited(sent)
+
+
+def test_steps_that_diverge_name_the_learning_rate():
+    shown = page.zeroed(start())
+    with pytest.raises(EngineError, match=r"diverged at learning rate 0\.5") as caught:
+        page.stepped(shown, 0.5, times=10)
+    assert "smaller learning rate" in caught.value.remedy
+    assert json.loads(page.stepped(shown, 0.1, times=10))["losses"]
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "path"),
+    [
+        (page.scaled, None, "alpha"),
+        (page.scaled, -1, "alpha"),
+        (page.ranked, None, "example_rank"),
+        (page.ranked, 1.5, "example_rank"),
+        (page.ranked, 9.0, "example_rank"),
+        (lambda state, rate: page.stepped(state, rate, times=1), None, "learning_rate"),
+    ],
+)
+def test_a_wrong_number_is_named_and_nothing_is_clamped(change, value, path):
+    with pytest.raises(InvalidInput) as caught:
+        change(start(), value)
+    assert [problem.path for problem in caught.value.problems] == [path]

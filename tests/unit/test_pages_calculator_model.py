@@ -211,22 +211,46 @@ def test_ticks_are_what_the_targets_mean():
     assert [item.name for item in found if not item.chosen] == ["embed_tokens", "lm_head"]
 
 
-def test_names_of_another_model_give_way_to_all_linear(section):
-    form = section.form
+def test_names_of_another_model_are_refused_and_its_own_are_offered(section):
     other = values_of(section, {"method.target_modules": "q_proj,v_proj"})
-    assert section.new_model(other)[form.targets] == "all-linear"
-    assert form.targets not in section.new_model(values_of(section))
-    ticked = section.tick(values_of(section, ticks=["c_attn"]))
-    assert ticked[form.targets] == "c_attn"
-    assert section.results.methods in ticked
+    with pytest.raises(InvalidInput) as caught:
+        section.view(other)
+    assert {problem.path for problem in caught.value.problems} == {"method.target_modules"}
+    beside = section.beside(other)
+    offered = json.loads(beside[section.form.ticks])
+    assert offered["ticked"] == []
+    assert ["c_attn"] in [module["targets"] for module in offered["modules"]]
+    assert beside[section.results.methods] == ""
 
 
-def test_a_link_of_before_opens_the_model_it_names(section):
-    query = {"preset": "gpt2", "rank": "4", "targets": "mlp"}
-    opened = section.open_page(values_of(section), SimpleNamespace(query_params=query))
-    form = section.form
-    assert [opened[c] for c in (form.model, form.rank, form.targets)] == ["gpt2", 4, "mlp"]
-    assert json.loads(opened[section.results.count.tiles])["rank"] == 4
+def test_ticks_stand_in_the_order_of_the_targets(section):
+    values = values_of(section, {"method.target_modules": "c_fc,c_attn"})
+    ticks = json.loads(section.beside(values)[section.form.ticks])
+    named = [ticks["modules"][index]["targets"] for index in ticks["ticked"]]
+    assert named == [["c_fc"], ["c_attn"]]
+
+
+def test_an_uploaded_config_that_is_gone_is_named(section):
+    with pytest.raises(EngineError, match="uploaded"):
+        read(section, model=form.UPLOADED)
+
+
+def test_every_field_that_an_answer_depends_on_is_in_the_address(section):
+    fields = section.form
+    named = fields.in_address
+    assert set(named.values()) == fields.inputs - {fields.uploaded}
+    assert {"preset", "rank", "targets", "method", "bits", "batch_size", "card"} <= set(named)
+    assert len({field.elem_id for field in named.values()} - {None}) == len(named)
+
+
+def test_the_tiles_show_a_rank_beyond_the_range(section):
+    selection = read(section, {"method.rank": 600.0})
+    counted = calculator.read_profile(selection.source, selection.method).count
+    tiles = json.loads(
+        section.results.count.update(selection, counted)[section.results.count.tiles]
+    )
+    assert tiles["chosen"][1][1] == f"{counted.trainable_parameters:,}"
+    assert len(tiles["frames"]) == form.MOST_RANKS
 
 
 def test_the_methods_stand_side_by_side():

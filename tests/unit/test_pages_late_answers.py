@@ -76,9 +76,10 @@ def test_what_follows_the_fields_is_set_only_by_the_browser() -> None:
     def count(model: str, rank: float) -> dict:
         return {page.result: f"{model} {rank}"}
 
-    asked, settled = page.wired(count, [page.model, page.rank], [page.result], follows=True)
+    dimmed, asked, settled = page.wired(count, [page.model, page.rank], [page.result], follows=True)
     answer = asked.fn("a", 8, "a", 8)
 
+    assert dimmed.fn is None
     assert asked.trigger_mode == "always_last"
     assert page.result not in asked.outputs
     assert page.problem not in asked.outputs
@@ -92,7 +93,7 @@ def test_a_refusal_empties_what_follows_the_fields() -> None:
     def count(rank: float) -> dict:
         raise EngineError("Rank is 0.", "Give at least 1.")
 
-    asked, _ = page.wired(count, [page.rank], [page.result], follows=True)
+    _, asked, _ = page.wired(count, [page.rank], [page.result], follows=True)
     values = carried(asked.fn(0, 0))["values"]
 
     assert values["0"] == ""

@@ -1,7 +1,7 @@
 /* The calculator page's own parts: the worked example (matrices as tables of numbers, coloured by
    value, three of them to edit) and the map of layers. Every derived number is the server's. */
 
-import { make, tile } from "../shared/elements.js";
+import { make, parsed, tile } from "../shared/elements.js";
 
 const NAMES = { B: "B", A: "A", delta_weight: "ΔW", W: "W", adapted: "W′", target: "target" };
 const SUMS = [
@@ -130,11 +130,49 @@ export function example(element, props, watch, trigger) {
 	watch("value", draw);
 }
 
+/* The modules of a model; a tick tells what the targets become, in the order of the ticks. */
+export function ticks(element, props, watch, trigger) {
+	const box = element.querySelector(".rs-ticks");
+	const tick = (index, isTicked) => {
+		const content = parsed(props.value);
+		content.ticked = content.ticked.filter((other) => other !== index);
+		if (isTicked) content.ticked.push(index);
+		props.value = JSON.stringify(content);
+		trigger("input");
+	};
+	const draw = () => {
+		const focused = box.contains(document.activeElement) && document.activeElement.name;
+		box.replaceChildren();
+		const content = parsed(props.value);
+		if (!content) return;
+		const set = make("fieldset");
+		set.append(make("legend", "", "What this model has"));
+		content.modules.forEach(({ label }, index) => {
+			const input = make("input");
+			const checked = content.ticked.includes(index);
+			Object.assign(input, { type: "checkbox", name: label, checked });
+			input.addEventListener("change", () => tick(index, input.checked));
+			const line = make("label");
+			line.append(input, make("span", "", label));
+			set.append(line);
+		});
+		box.append(set);
+		if (focused) box.querySelector(`[name="${CSS.escape(focused)}"]`)?.focus();
+	};
+	draw();
+	watch("value", draw);
+}
+
+export function targetsTicked(value) {
+	const { modules, ticked } = parsed(value);
+	return [ticked.flatMap((index) => modules[index].targets).join(",")];
+}
+
 /* Trained parameters by module (down) and layer (across), the darker the more. */
 export function layerMap(element, props, watch) {
 	const box = element.querySelector(".rs-layer-map");
 	const draw = () => {
-		const content = props.value ? JSON.parse(props.value) : { rows: [] };
+		const content = parsed(props.value) ?? { rows: [] };
 		box.replaceChildren();
 		box.hidden = !content.rows.length;
 		if (box.hidden) return;

@@ -18,6 +18,72 @@ export function replace(address) {
 	return [];
 }
 
+/* The fields of a page in its address, each with its name, its kind, the value it opens with and
+   its choices if only those are allowed. One that says what it opens with is left out. */
+
+const readers = {
+	number: (text) => (text === "" ? null : Number(text.replace(",", "."))),
+	truth: (text) => ({ true: true, false: false })[text] ?? Number.NaN,
+	text: (text) => text.slice(0, 500),
+};
+
+const written = (value) => (value === null || value === undefined ? "" : String(value));
+
+function readField(field, text) {
+	const value = readers[field.kind](text);
+	if (Number.isNaN(value)) return undefined;
+	if (!field.choices) return value;
+	return field.choices.find((choice) => written(choice) === text);
+}
+
+let lastChanged = "";
+
+/* Back goes to the choice before. Going on with the same field makes no new step. */
+export function rememberFields(fields, ...values) {
+	const url = new URL(window.location.href);
+	const changed = [];
+	fields.forEach((field, index) => {
+		const now = written(values[index]);
+		const isOpening = now === written(field.opening);
+		if ((url.searchParams.get(field.name) ?? written(field.opening)) !== now) {
+			changed.push(field.name);
+		}
+		if (isOpening) url.searchParams.delete(field.name);
+		else url.searchParams.set(field.name, now);
+	});
+	if (!changed.length) return [];
+	const isNewStep = changed.join() !== lastChanged;
+	lastChanged = changed.join();
+	if (isNewStep) history.pushState({ ...history.state, rankscope: true }, "", url);
+	else history.replaceState(history.state, "", url);
+	return [];
+}
+
+/* What the address says for each field, and for a problem box what it says wrongly. */
+export function recallFields(fields) {
+	history.replaceState({ ...history.state, rankscope: true }, "");
+	const state = new URL(window.location.href).searchParams;
+	const wrong = [];
+	const values = fields.map((field) => {
+		const text = state.get(field.name);
+		if (text === null) return { __type__: "update" };
+		const value = readField(field, text);
+		if (value !== undefined) return value;
+		const opening = written(field.opening) || "nothing";
+		const message = `the address says ${field.name}=${text.slice(0, 60)}; ${opening} stands here`;
+		wrong.push({ id: field.id, path: field.name, message });
+		return { __type__: "update" };
+	});
+	if (!wrong.length) return [...values, ""];
+	const remedy = "Correct the address, or choose here.";
+	return [...values, JSON.stringify({ problem: "", remedy, fields: wrong })];
+}
+
+/* Back and forward: the page opens again at what its address then says. */
+addEventListener("popstate", () => {
+	if (history.state?.rankscope) window.location.reload();
+});
+
 /* Open another page of this server; an empty address stays here. */
 export function go(address) {
 	if (address) window.location.assign(address);

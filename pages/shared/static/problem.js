@@ -1,15 +1,19 @@
-/* The problem box of pages/shared/wiring.py: an error in words, and a mark on each wrong field. */
+/* The problem box of pages/shared/wiring.py: an error in words, each wrong field's at the field.
+   What stands at a field that is seen is not said again in the box. */
 
 import { make, parsed } from "./elements.js";
 
 const labelOf = (field) =>
 	field?.querySelector("[data-testid='block-info'], label > span")?.textContent.trim();
 
+const inputOf = (field) => field.querySelector("input, textarea, select");
+
 function mark(field, message) {
 	field.classList.add("rs-wrong");
-	const input = field.querySelector("input, textarea, select");
-	if (input) input.setAttribute("aria-invalid", "true");
-	field.append(make("p", "rs-wrong-text", message));
+	inputOf(field)?.setAttribute("aria-invalid", "true");
+	const text = make("p", "rs-wrong-text", message);
+	text.setAttribute("role", "alert");
+	field.append(text);
 }
 
 function unmark(field) {
@@ -18,6 +22,22 @@ function unmark(field) {
 	for (const input of field.querySelectorAll("[aria-invalid]")) {
 		input.removeAttribute("aria-invalid");
 	}
+}
+
+function isOnScreen(field) {
+	const { top, bottom } = field.getBoundingClientRect();
+	return bottom > 0 && top < window.innerHeight;
+}
+
+/* The name of a field that is marked elsewhere on the page, to go there. */
+function wayTo(field, item) {
+	const button = make("button", "rs-way", labelOf(field) || item.path);
+	button.type = "button";
+	button.addEventListener("click", () => {
+		field.scrollIntoView({ block: "center" });
+		inputOf(field)?.focus();
+	});
+	return button;
 }
 
 export function problem(element, props, watch) {
@@ -30,19 +50,28 @@ export function problem(element, props, watch) {
 		box.replaceChildren();
 		box.hidden = !content;
 		if (!content) return;
-		if (content.problem) box.append(make("p", "rs-what", content.problem));
 		const list = make("ul");
-		content.fields.forEach((item) => {
+		for (const item of content.fields) {
 			const field = document.getElementById(item.id);
-			list.append(make("li", "", `${labelOf(field) || item.path}: ${item.message}`));
-			if (field) {
-				mark(field, item.message);
+			const line = make("li");
+			if (field?.offsetParent) {
+				const isFirst = !marked.length;
+				mark(field, isFirst ? `${sentence(item.message)} ${content.remedy}` : item.message);
 				marked.push(field);
-			}
-		});
+				line.append(wayTo(field, item));
+			} else line.append(`${labelOf(field) || item.path}: ${item.message}`);
+			list.append(line);
+		}
+		const isSaid = marked.length > 0 && marked.length === content.fields.length;
+		box.hidden = isSaid && !content.problem && marked.every(isOnScreen);
+		if (isSaid) box.removeAttribute("role");
+		else box.setAttribute("role", "alert");
+		if (content.problem) box.append(make("p", "rs-what", content.problem));
 		if (content.fields.length) box.append(list);
-		box.append(make("p", "rs-remedy", content.remedy));
+		if (!marked.length) box.append(make("p", "rs-remedy", content.remedy));
 	};
 	draw();
 	watch("value", draw);
 }
+
+const sentence = (message) => (/[.!?]$/.test(message) ? message : `${message}.`);

@@ -1,14 +1,15 @@
 /* One matrix and its factors at every rank, and a row of numbers at every rank.
-   The frames of all ranks arrive together, so that moving the rank asks the server nothing:
+   The frames of the first ranks arrive together, so that moving the rank asks the server nothing:
    `showRank` picks one. All numbers and texts are the server's. */
 
 import { make, parsed, sizeBar, tile } from "./elements.js";
+import { endRange } from "./range.js";
 
 /* By element id: what draws a rank. */
 const rankPictures = new Map();
 
-export function showRank(id, rank) {
-	rankPictures.get(id)?.(Number(rank));
+export function showRank(id, rank, d, k) {
+	rankPictures.get(id)?.(rank, d, k);
 	return [];
 }
 
@@ -23,14 +24,12 @@ function block(name, size, width, height) {
 	return figure;
 }
 
-export function rankPicture(element, props, watch) {
+export function rankPicture(element, props, watch, trigger) {
 	const box = element.querySelector(".rs-rank");
-	let rank = null;
-	const draw = () => {
+	const draw = (frame) => {
 		const content = parsed(props.value);
+		box.replaceChildren();
 		if (!content) return;
-		rank = rank ?? content.rank;
-		const frame = content.frames[Math.min(Math.max(rank, 1), content.frames.length) - 1];
 		const side = Math.max(content.d, content.k);
 		const tiles = make("dl", "rs-tiles");
 		tiles.append(...frame.tiles.map(tile));
@@ -40,7 +39,9 @@ export function rankPicture(element, props, watch) {
 		const [w, b, a] = frame.sizes;
 		blocks.append(
 			block("W", w, content.k / side, content.d / side),
+			make("span", "rs-sum-sign", "+"),
 			block("B", b, frame.rank / side, content.d / side),
+			make("span", "rs-sum-sign", "×"),
 			block("A", a, content.k / side, frame.rank / side),
 		);
 		const most = Math.max(frame.full, frame.low_rank);
@@ -48,31 +49,38 @@ export function rankPicture(element, props, watch) {
 		const lowRank = sizeBar("low rank", true);
 		whole.show(frame.full, most, frame.tiles[0][1]);
 		lowRank.show(frame.low_rank, most, frame.tiles[1][1]);
-		box.replaceChildren(tiles, blocks, whole.row, lowRank.row);
+		box.append(tiles, blocks, whole.row, lowRank.row);
 		box.append(...frame.warnings.map((text) => make("p", "rs-note", text)));
 	};
-	rankPictures.set(box.dataset.id, (chosen) => {
-		rank = chosen;
-		draw();
+	const drawOwn = () => {
+		const content = parsed(props.value);
+		if (content) endRange(content.range.field, content.range.most);
+		draw(content?.chosen);
+	};
+	/* A rank, or a matrix, that is not among the frames is the server's to answer. */
+	rankPictures.set(box.dataset.id, (rank, d, k) => {
+		const content = parsed(props.value);
+		const frame = content?.d === d && content?.k === k ? content.frames[rank - 1] : undefined;
+		if (frame) draw(frame);
+		else trigger("input");
 	});
-	draw();
-	watch("value", () => {
-		rank = parsed(props.value)?.rank ?? rank;
-		draw();
-	});
+	drawOwn();
+	watch("value", drawOwn);
 }
 
 /* Tiles alone, of a whole model, for every rank. */
 export function rankTiles(element, props, watch) {
 	const box = element.querySelector(".rs-rank-tiles");
-	const draw = (rank) => {
-		const { frames } = parsed(props.value) ?? { frames: [] };
-		const tiles = make("dl", "rs-tiles");
-		tiles.append(...(frames[Math.min(rank, frames.length) - 1] ?? []).map(tile));
-		box.replaceChildren(tiles);
+	const draw = (tiles) => {
+		const list = make("dl", "rs-tiles");
+		list.append(...(tiles ?? []).map(tile));
+		box.replaceChildren(list);
 	};
-	const drawOwn = () => draw(parsed(props.value)?.rank ?? 1);
-	rankPictures.set(box.dataset.id, draw);
+	const drawOwn = () => draw(parsed(props.value)?.chosen);
+	rankPictures.set(box.dataset.id, (rank) => {
+		const frame = parsed(props.value)?.frames[rank - 1];
+		if (frame) draw(frame);
+	});
 	drawOwn();
 	watch("value", drawOwn);
 }
