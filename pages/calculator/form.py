@@ -118,9 +118,9 @@ class CalculatorForm:
         return [self.card, self.rows, self.epochs]
 
     @property
-    def in_address(self) -> dict[str, Component]:
+    def in_address(self) -> dict[str, Field]:
         """Every field on which an answer depends, by its name in the page's address."""
-        named: dict[str, Component] = {"preset": self.model}
+        named: dict[str, Field] = {"preset": self.model}
         for path in self.spec.paths:
             named[ADDRESS_NAMES.get(path, path.rpartition(".")[2])] = self.spec.component(path)
         return named | {"card": self.card, "rows": self.rows, "epochs": self.epochs}

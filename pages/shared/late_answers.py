@@ -52,8 +52,8 @@ class LateAnswer:
     """
 
     carrier: gr.Textbox
-    asked: list[Component]
-    settled: list[Block]
+    asked: Sequence[Component]
+    settled: Sequence[Block]
     group: str = ""
 
     @property

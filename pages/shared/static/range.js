@@ -20,7 +20,7 @@ export function showNumber(field) {
 const FRAMES_TO_WAIT = 600;
 
 /* Gradio may draw the field after this part. */
-export function range(element, props, watch, trigger, field, ...bounds) {
+export function range(_element, _props, _watch, _trigger, field, ...bounds) {
 	let waited = 0;
 	const look = () => {
 		const holder = document.getElementById(field);
