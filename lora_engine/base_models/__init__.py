@@ -10,6 +10,8 @@
     load                  the model, quantized or not, and its tokenizer
     pretrained            the one call of transformers' from_pretrained
     load_report           finite_weights   every weight is there, and is a number
+    model_config          config.json as untrusted input, read in bounds
+    adaptable             modules that an adapter leaves alone, and why
     weight_shapes         names and shapes of weights, from the files' headers
     families              the classes of the common decoder layer, by name
 
@@ -29,6 +31,7 @@ from lora_engine.base_models.find import (
 from lora_engine.base_models.fingerprint import fingerprint
 from lora_engine.base_models.load import load_base_model, load_tokenizer
 from lora_engine.base_models.load_report import refuse_incomplete
+from lora_engine.base_models.model_config import read_config
 from lora_engine.base_models.pretrained import load_pretrained
 from lora_engine.base_models.stored_quantization import (
     StoredQuantization,
@@ -53,6 +56,7 @@ __all__ = [
     "load_base_model",
     "load_tokenizer",
     "load_pretrained",
+    "read_config",
     "refuse_incomplete",
     "refuse_no_causal_model",
     "refuse_other_task_of",

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
@@ -49,13 +50,15 @@ class ModelSummary:
 def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """The base model that a person's `name` means.
 
-    Raises NotFound, listing the known models; EngineError where the folder is no model.
+    Raises NotFound, listing the known models; EngineError where the folder is no model; InvalidInput
+    naming the fields of its config.json that are out of bounds.
     """
     if name == STARTER:
         return BaseModel(STARTER, MODEL_DIR)
     for folder in (settings.models_dir / name, Path(name).expanduser()):
         if folder.is_dir():
             _refuse_incomplete(folder)
+            read_config(folder)
             return BaseModel(name, folder.resolve())
     if HUB_ID.match(name) and not name.startswith((".", "/")):
         return BaseModel(name, None)

@@ -14,6 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from lora_engine.base_models.adaptable import (
+    is_refused,
+    left_out_of_all_linear,
+    model_type_of,
+)
 from lora_engine.calculator.meta_model import embeddings_of
 from lora_engine.calculator.repeated_layers import kind_of
 from lora_engine.errors import FieldProblem, InvalidInput
@@ -142,10 +147,13 @@ def resolve_targets(
 ) -> Literal["all-linear"] | list[str]:
     """What to give PEFT as target_modules: "all-linear", or names that each match something.
 
-    Raises InvalidInput naming each target that matches nothing, with the names that would.
+    The one reading of targets: training, its preflight and the counts all take this. all-linear
+    becomes names where it leaves out more than the head (`base_models.adaptable`).
+    Raises InvalidInput naming each target that matches nothing or that PEFT refuses, with the names
+    that would do.
     """
     targets = target_names(method)
-    if targets == [ALL_LINEAR]:
+    if targets == [ALL_LINEAR] and not paths_all_linear_leaves_out(model):
         return ALL_LINEAR
     if len(targets) > MAX_NAMES:
         found = f"lists {len(targets):,} names, {MAX_NAMES:,} are allowed"
@@ -158,6 +166,9 @@ def resolve_targets(
         resolved |= dict.fromkeys(names)
         if not names:
             problems.append(FieldProblem(TARGETS_PATH, f"{target!r} matches no module"))
+        elif _refused(target, modules, model):
+            kind = model_type_of(model)
+            problems.append(FieldProblem(TARGETS_PATH, f"PEFT refuses {target!r} in a {kind}"))
     if problems:
         raise InvalidInput("The method", problems, _what_would_match(modules, model))
     return list(resolved)
@@ -171,14 +182,28 @@ def targeted_modules(model: PreTrainedModel, method: MethodSpec) -> list[Targeta
     return [m for m in modules if any(_matches(m, name) for name in names)]
 
 
+def paths_all_linear_leaves_out(model: PreTrainedModel) -> list[str]:
+    """The modules, besides the head, that all-linear does not adapt in this model."""
+    paths = [m.path for m in targetable_modules(model) if m.type in ("linear", "conv1d")]
+    return left_out_of_all_linear(model, paths)
+
+
+def _refused(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> bool:
+    return any(_matches(m, target) and is_refused(model, m.path) for m in modules)
+
+
 def _meaning(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> list[str]:
     """The names one target stands for; [] if it matches nothing LoRA can adapt."""
     if any(_matches(module, target) for module in modules):
         return [target]
     head = head_path(model)
-    inner = [m for m in modules if m.path != head and m.type in ("linear", "conv1d", "experts")]
+    kinds = ("linear", "conv1d", "experts")
+    inner = [
+        m for m in modules if m.path != head and m.type in kinds and not is_refused(model, m.path)
+    ]
     if target == ALL_LINEAR:
-        chosen = inner
+        left_out = set(left_out_of_all_linear(model, [m.path for m in inner]))
+        chosen = [m for m in inner if m.path not in left_out]
     elif target == ATTENTION:
         chosen = [m for m in inner if m.in_attention]
     elif target == MLP:
@@ -217,7 +242,8 @@ def _names(chosen: list[TargetableModule], modules: list[TargetableModule]) -> l
 
 
 def _what_would_match(modules: list[TargetableModule], model: PreTrainedModel) -> str:
-    names = [group.name for group in group_modules(modules, head_path(model))]
+    taken = [m for m in modules if not is_refused(model, m.path)]
+    names = [group.name for group in group_modules(taken, head_path(model))]
     listed = ", ".join(dict.fromkeys(names[:40]))
     return f"This model has: {listed}; or use all-linear, attention, mlp, embeddings, q, k, v, o."
 

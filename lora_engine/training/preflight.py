@@ -1,13 +1,17 @@
 """Checks before a run exists: its choices, its base model, its data, its target modules.
 
-Reads configuration, dataset rows and safetensors headers, never weights, and imports no torch, so
-a form can use it. The worker checks again with the real model; this check saves the wait.
+Reads configuration, dataset rows and safetensors headers, never weights. Imports torch only where
+these do not tell what a target is or which tokens a row has. The worker checks again with the real
+model; this check saves the wait.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lora_engine.base_models import (
     BaseModel,
+    read_config,
     refuse_other_task_of,
     resolve_base_model,
     spec_on_base,
@@ -15,6 +19,10 @@ from lora_engine.base_models import (
     weight_module_names,
     weight_shapes,
 )
+from lora_engine.base_models.adaptable import REFUSED_IN
+from lora_engine.calculator.meta_model import build_meta_model
+from lora_engine.calculator.model_source import path_source
+from lora_engine.calculator.targets import ALL_LINEAR, target_names, targeted_modules
 from lora_engine.data import Dataset, load_dataset, split_rows
 from lora_engine.data.class_labels import refuse_other_task
 from lora_engine.data.template_check import refuse_role_orders
@@ -35,13 +43,13 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
         if base.is_local:
             refuse_other_task_of(base, spec.task)
             spec = spec_on_base(spec, base)
-        if spec.method.has_adapter:
-            problem = unmatched_targets(base, spec.method)
-            if problem is not None:
-                errors["method.target_modules"] = problem
-            problems += rank_problems(adapted_sides(weight_shapes(base), spec.method), spec.method)
     except EngineError as error:
         errors["base_model"] = error
+    try:
+        if spec.method.has_adapter and base is not None and "base_model" not in errors:
+            problems += _target_problems(base, spec.method)
+    except EngineError as error:
+        errors["method.target_modules"] = error
     problems = [*compatibility_problems(spec, this_machine(settings)), *problems]
     try:
         dataset = load_dataset(spec.dataset, settings)
@@ -79,21 +87,40 @@ def _refuse_without_answers(dataset: Dataset) -> None:
         )
 
 
-def unmatched_targets(base: BaseModel, method: MethodSpec) -> EngineError | None:
-    """The error for target modules and patterns that name no module of the base, if any."""
+def _target_problems(base: BaseModel, method: MethodSpec) -> list[FieldProblem]:
+    """Ranks over a side of their weight. Raises EngineError for targets and keys of patterns that
+    name no module.
+
+    The headers of the files answer nearly always. Where they do not (a tied head has no weight of
+    its own, a shortcut is no name, a tower is no part of the language model), the model is built
+    without its weights and asked as training will ask it.
+    """
     modules = weight_module_names(base)
-    if not modules:
-        return None
-    targets = [] if method.target_modules == "all-linear" else list(method.target_modules)
-    wanted = [*targets, *method.rank_pattern, *method.alpha_pattern]
-    missing = [
-        target
-        for target in dict.fromkeys(wanted)
-        if not any(is_named(name, [target]) for name in modules)
-    ]
-    if not missing:
-        return None
-    return EngineError(
-        f"No module of {base.name!r} is called {', '.join(missing)}.",
-        f"It has: {', '.join(target_suffixes(modules))}. Or choose all-linear.",
+    if base.path is None or not modules:
+        return []
+    if _headers_tell(base.path, method, modules):
+        sides = adapted_sides(weight_shapes(base), method)
+    else:
+        model = build_meta_model(path_source(base.path))
+        sides = {
+            m.path: min(m.in_features, m.out_features) for m in targeted_modules(model, method)
+        }
+        modules = [path for path, _ in model.named_modules() if path]
+    keys = dict.fromkeys([*method.rank_pattern, *method.alpha_pattern])
+    if missing := [key for key in keys if not any(is_named(name, [key]) for name in modules)]:
+        raise EngineError(
+            f"A pattern names {', '.join(missing)}, and no module of {base.name!r} is called so.",
+            f"It has: {', '.join(target_suffixes(modules))}.",
+        )
+    return rank_problems(sides, method)
+
+
+def _headers_tell(folder: Path, method: MethodSpec, modules: list[str]) -> bool:
+    """Whether the names in the files are all that is needed to read the targets."""
+    config = read_config(folder)
+    if "text_config" in config or config.get("model_type") in REFUSED_IN:
+        return False
+    named = [*target_names(method), *method.rank_pattern, *method.alpha_pattern]
+    return all(
+        name == ALL_LINEAR or any(is_named(module, [name]) for module in modules) for name in named
     )

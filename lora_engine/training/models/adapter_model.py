@@ -7,6 +7,7 @@ weights. Of files it knows only the adapter folder.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
+log = logging.getLogger("lora_engine.training.worker")
 ROUNDING = 1e-6  # rounding error of B A in float32, as a share of ‖B‖·‖A‖
 START_A, START_B = "start.A.", "start.B."  # prefixes of the initial factors in a checkpoint
 
@@ -128,25 +130,33 @@ def add_adapter(
 ) -> PeftModel:
     """The frozen base model with a new adapter whose weights are float32.
 
-    Raises EngineError where the targets or the modules to save match nothing, a pattern names no
-    module, or a rank exceeds a weight's smaller side. `preflight` finds most of these too, but
-    only for local files.
+    Raises EngineError where a target or a module to save matches nothing or PEFT refuses it, or a
+    rank exceeds a weight's smaller side. `preflight` finds most of these too, but only for local
+    files.
     """
     from peft import get_peft_model, prepare_model_for_kbit_training
 
+    targets = resolve_targets(base, method)
+    if ALL_LINEAR in target_names(method):
+        for sentence in left_out_in_words(base, paths_all_linear_leaves_out(base)):
+            log.warning("%s", sentence)
     if quantized:
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     _refuse_unknown_saved(base, method)
     try:
-        model = get_peft_model(base, lora_config(method, task))
+        resolved = method.model_copy(update={"target_modules": targets})
+        model = get_peft_model(base, lora_config(resolved, task))
     except ValueError as error:
         if refused := fused_experts.refusal(error):
             raise refused from error
         raise EngineError(
-            f"The adapter does not fit the base model: {error}",
-            "Choose target modules that the base model has, or all-linear.",
+            f"PEFT does not take the method on this base model: {' '.join(str(error).split())[:300]}",
+            "Change the target modules, the modules to save or the option that it names.",
         ) from error
-    problems = rank_problems(sides_of(model), method)
+    sides = sides_of(model)
+    for sentence in without_gradient_in_words(model.get_base_model(), sides):
+        log.warning("%s", sentence)
+    problems = rank_problems(sides, method)
     if problems:
         raise InvalidInput("The run", problems, "Choose a smaller rank for these modules.")
     for parameter in model.parameters():

@@ -1,0 +1,101 @@
+"""Which modules of a base model an adapter leaves alone, and why.
+
+Two kinds: those outside the language model (the towers of pictures and sound, and what projects
+from them), which rows of text never reach, and those that PEFT refuses in state-space models.
+Asked by whoever resolves targets, on a loaded model or on one without weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+# `_check_lora_target_modules_mamba` in PEFT 0.21: the kernel of these models reads the weights of
+# these modules itself, so an adapter on them would compute nothing.
+REFUSED_IN = frozenset(("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"))
+REFUSED_NAMES = frozenset(("out_proj", "conv1d"))
+
+
+def is_refused(model: PreTrainedModel, path: str) -> bool:
+    """Whether PEFT refuses an adapter on this module of a model with a state-space kernel."""
+    return model_type_of(model) in REFUSED_IN and path.rpartition(".")[2] in REFUSED_NAMES
+
+
+def model_type_of(model: nn.Module) -> str:
+    """The `model_type` of the model's configuration; empty without one."""
+    return str(getattr(getattr(model, "config", None), "model_type", ""))
+
+
+def language_model_path(model: PreTrainedModel) -> str | None:
+    """Where the language model stands in a model that also sees or hears.
+
+    None where the model is nothing but a language model, or does not say.
+    """
+    sub_configs = getattr(getattr(model, "config", None), "sub_configs", {})
+    if "text_config" not in sub_configs or not hasattr(model, "get_decoder"):
+        return None
+    decoder = model.get_decoder()
+    return next(
+        (path for path, module in model.named_modules() if module is decoder and path), None
+    )
+
+
+def outside_language_model(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that rows of text do not reach: their adapters get no gradient."""
+    inner = language_model_path(model)
+    if inner is None:
+        return []
+    head = model.get_output_embeddings()
+    heads = {path for path, module in model.named_modules() if head is not None and module is head}
+    return [path for path in paths if not f"{path}.".startswith(f"{inner}.") and path not in heads]
+
+
+def left_out_of_all_linear(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that all-linear leaves out beyond the head, which PEFT leaves out."""
+    paths = list(paths)
+    outside = set(outside_language_model(model, paths))
+    return [path for path in paths if path in outside or is_refused(model, path)]
+
+
+def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
+    """Why all-linear leaves out these modules, a sentence for each reason that applies."""
+    paths = left_out_of_all_linear(model, paths)
+    outside = outside_language_model(model, paths)
+    refused = sorted({p.rpartition(".")[2] for p in paths if p not in set(outside)})
+    said = []
+    if outside:
+        said.append(
+            f"all-linear leaves out {_counted(outside)} outside the language model "
+            f"({_parts(outside)}): rows of text never reach them."
+        )
+    if refused:
+        said.append(
+            f"all-linear leaves out {', '.join(refused)}: PEFT takes no adapter on these modules "
+            f"of a {model_type_of(model)}, whose kernel reads their weights itself."
+        )
+    return said
+
+
+def without_gradient_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
+    """The warning for adapted modules that rows of text do not reach; empty without any."""
+    outside = outside_language_model(model, paths)
+    if not outside:
+        return []
+    return [
+        f"{_counted(outside)} outside the language model ({_parts(outside)}) will get no gradient "
+        "from rows of text, so the adapter does nothing there."
+    ]
+
+
+def _counted(paths: list[str]) -> str:
+    return f"{len(paths):,} module{'' if len(paths) == 1 else 's'}"
+
+
+def _parts(paths: list[str]) -> str:
+    """The parts of the model in which the modules stand: `vision_tower, multi_modal_projector`."""
+    names = [path.removeprefix("model.").partition(".")[0] for path in paths]
+    return ", ".join(dict.fromkeys(names))
