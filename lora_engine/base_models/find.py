@@ -50,8 +50,8 @@ class ModelSummary:
 def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """The base model that a person's `name` means.
 
-    Raises NotFound, listing the known models; EngineError where the folder is no model; InvalidInput
-    naming the fields of its config.json that are out of bounds.
+    Raises NotFound, listing the known models; EngineError where the folder is no model, naming the
+    fields of its config.json that are out of bounds.
     """
     if name == STARTER:
         return BaseModel(STARTER, MODEL_DIR)

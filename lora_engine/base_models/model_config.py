@@ -1,4 +1,4 @@
-"""A model's config.json as untrusted input: read in bounds, checked before anything is built from it.
+"""A model's config.json as untrusted input: read in bounds, and checked before it is used.
 
 Reads at most 1 MiB of JSON, drops every key that could load code, kernels or other weights, and
 bounds every number, so that no config asks for a billion layers. It knows names of fields, not
@@ -56,7 +56,10 @@ LENGTH_WORDS = ("position", "length", "token_id", "max_seq", "_theta", "window",
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checked config.json of a model folder. Raises as `read_config_file` and `check_config`."""
+    """The checked config.json of a model folder.
+
+    Raises as `read_config_file` and `check_config` do.
+    """
     kept, _ = check_config(read_config_file(folder / CONFIG_FILE), folder.name)
     return kept
 
@@ -132,12 +135,23 @@ def _checked_mapping(
             continue
         if key in REFUSED_KEYS and value:
             problems.append(FieldProblem(where, "names another model to load, which is not done"))
+        elif isinstance(value, list):
+            value = [_number(item) for item in value]
+            problems.extend(_value_problems(where, str(key), value))
+            kept[key] = value
         elif isinstance(value, Mapping):
             kept[key] = _checked_mapping(value, f"{where}.", depth + 1, problems, notes)
         else:
             problems.extend(_value_problems(where, str(key), value))
             kept[key] = value
     return kept
+
+
+def _number(value: Any) -> Any:
+    """transformers writes a float that JSON has no name for as {"__float__": "Infinity"}."""
+    written = value.get("__float__") if isinstance(value, Mapping) else None
+    known = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+    return known.get(written, value) if isinstance(written, str) else value
 
 
 def _value_problems(where: str, key: str, value: Any) -> list[FieldProblem]:

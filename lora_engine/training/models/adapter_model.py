@@ -14,6 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.adapters.lora_config import keep_pattern_order, lora_config
+from lora_engine.base_models.adaptable import left_out_in_words, without_gradient_in_words
+from lora_engine.calculator.targets import (
+    ALL_LINEAR,
+    paths_all_linear_leaves_out,
+    resolve_targets,
+    target_names,
+)
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec, Task
@@ -150,7 +157,8 @@ def add_adapter(
         if refused := fused_experts.refusal(error):
             raise refused from error
         raise EngineError(
-            f"PEFT does not take the method on this base model: {' '.join(str(error).split())[:300]}",
+            "PEFT does not take the method on this base model: "
+            f"{' '.join(str(error).split())[:300]}",
             "Change the target modules, the modules to save or the option that it names.",
         ) from error
     sides = sides_of(model)
