@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.adapters.lora_config import lora_config
+from lora_engine.base_models.adaptable import left_out_in_words
 from lora_engine.calculator.matrix_count import rank_warnings
 from lora_engine.calculator.meta_model import (
     build_errors,
@@ -30,10 +31,12 @@ from lora_engine.calculator.repeated_layers import (
     tells_layers_apart,
 )
 from lora_engine.calculator.targets import (
+    ALL_LINEAR,
     FUSED_QKV,
     AvailableModule,
     group_modules,
     head_path,
+    paths_all_linear_leaves_out,
     resolve_targets,
     target_names,
     targetable_modules,
@@ -59,6 +62,9 @@ def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
     """
     model = build_meta_model(source)
     base_parameters = sum(p.numel() for p in model.parameters())
+    said: list[str] = []
+    if ALL_LINEAR in target_names(method):
+        said += left_out_in_words(model, paths_all_linear_leaves_out(model))
     patterns = (*method.rank_pattern, *method.alpha_pattern)
     given = (*target_names(method), *patterns, *method.modules_to_save)
     twins = {} if tells_layers_apart(given) else find_twins(model)
@@ -66,7 +72,6 @@ def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
     _check_saved(model, method)
     targets = resolve_targets(model, method)
     saves_embedding = _targets_embedding(model, method)
-    said: list[str] = []
     # How A and B start changes no count, and costs a decomposition where it is orthogonal.
     counting = {"target_modules": targets, "init": "default"}
     adapted = add_lora(model, method.model_copy(update=counting), said)

@@ -109,7 +109,7 @@ def preview(
     model = resolve_base_model(base, settings)
     tokenizer = load_tokenizer(model)
     spec = spec_from({"dataset": {"source": dataset, "reasoning": reasoning}}).dataset
-    shown = preview_rows(spec, tokenizer, max_length, n, settings)
+    shown = preview_rows(spec, tokenizer, max_length, n, settings, model)
     if shown.format not in FORMATS.values():  # rows to classify are for encoders
         refuse_no_causal_model(model)
     if json:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
+from lora_engine.data.embedding_range import range_warnings
 from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.preview_warnings import find_problems, warnings_about
 from lora_engine.data.rows import Dataset, Row
@@ -22,6 +23,7 @@ from lora_engine.settings import Settings, load_settings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from lora_engine.base_models import BaseModel
     from lora_engine.data.tokenization import Tokenization, TokenizedRow
     from lora_engine.spec import DatasetSpec
 
@@ -108,10 +110,12 @@ def preview(
     max_length: int,
     n: int = 3,
     settings: Settings | None = None,
+    base: BaseModel | None = None,
 ) -> Preview:
     """The first `n` rows as the model will see them, and measurements of the whole set.
 
-    settings: where the library of uploads lies; read from the environment where not given.
+    settings: where the library of uploads lies; read from the environment where not given. base:
+    the model that the tokenizer should fit; not looked at where not given.
     Raises EngineError as `load_dataset` and `tokenize` do.
     """
     dataset = load_dataset(spec, settings or load_settings())
@@ -139,7 +143,12 @@ def preview(
         duplicate_rows=len(found.duplicates),
         empty_answers=len(found.empty_answers),
         length_histogram=_histogram(measured.lengths),
-        warnings=dataset.warnings + done.warnings + warnings_about(dataset, len(rows), found),
+        warnings=(
+            *dataset.warnings,
+            *(range_warnings(base, done.rows, tokenizer) if base is not None else ()),
+            *done.warnings,
+            *warnings_about(dataset, len(rows), found),
+        ),
         notes=dataset.notes,
         examples=tuple(measured.examples),
     )

@@ -24,6 +24,7 @@ class Datasets:
 
         Raises EngineError where the model or the dataset cannot be read.
         """
-        tokenizer = load_tokenizer(resolve_base_model(spec.base_model, self._settings))
+        base = resolve_base_model(spec.base_model, self._settings)
+        tokenizer = load_tokenizer(base)
         length = spec.optimization.max_length
-        return preview(spec.dataset, tokenizer, length, rows, self._settings)
+        return preview(spec.dataset, tokenizer, length, rows, self._settings, base)

@@ -25,6 +25,7 @@ from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.targets import ALL_LINEAR, target_names, targeted_modules
 from lora_engine.data import Dataset, load_dataset, split_rows
 from lora_engine.data.class_labels import refuse_other_task
+from lora_engine.data.embedding_range import refuse_rows_beyond
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
@@ -58,6 +59,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
         split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path)
+            if spec.task == "causal_lm":
+                refuse_rows_beyond(base, dataset.rows, spec.optimization.max_length)
     except EngineError as error:
         errors["dataset"] = error
     if len(errors) == 1 and not problems:

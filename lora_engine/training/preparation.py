@@ -19,6 +19,7 @@ from lora_engine.base_models import (
 )
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
+from lora_engine.data.embedding_range import refuse_tokens_beyond
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
@@ -86,6 +87,7 @@ def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
     log.info("base model %s on %s", base.source, device)
     tokenizer = load_tokenizer(base)
     data = _prepare_data(spec, settings, tokenizer)
+    refuse_tokens_beyond(base, [*data.training, *data.evaluation], tokenizer)
     lengths = [len(row.input_ids) for row in data.training]
     plan = make_plan(lengths, spec.optimization, spec.seed)
     counts = len(data.training), len(data.evaluation), plan.total_steps

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spec import MethodSpec, spec_from
+from lora_engine.spectrum.adapter_factors import read_adapter
 from lora_engine.training.models.rank_bounds import adapted_sides, rank_problems
 from lora_engine.training.preflight import check_run
 from tests.tiny import CHAT_TEMPLATE
@@ -127,3 +130,23 @@ def test_a_role_order_the_template_refuses_is_found_before_the_run(strict, tmp_p
         check_run(tiny_spec(strict, rows), settings)
     rows.write_text("\n".join(map(json.dumps, [good, {"messages": [user, answer, user]}])))
     check_run(tiny_spec(strict, rows), settings)  # what follows the last answer is left out
+
+
+def test_a_tied_head_is_found_though_the_files_hold_no_weight_of_it(
+    tiny_llama, rows_file, settings, tmp_path
+):
+    folder = tmp_path / "tied"
+    shutil.copytree(tiny_llama, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    targets = {"target_modules": ["lm_head", "q_proj"], "rank": 2}
+    spec = tiny_spec(folder, rows_file, method=targets, optimization={"max_steps": 1})
+    check_run(spec, settings)
+    directory, _ = train_here(spec, tmp_path / "run", settings)
+    adapted = {
+        module.name.rpartition(".")[2] for module in read_adapter(directory.adapter_path).modules
+    }
+    assert adapted == {"lm_head", "q_proj"}

@@ -33,6 +33,7 @@ from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
+from lora_engine.data.embedding_range import refuse_ids_beyond
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 
@@ -122,12 +123,15 @@ class ComparisonModel:
 
         Raises EngineError for one that cannot be answered.
         """
-        return encode_prompts(
+        base, tokenizer = self.shared.base, self.shared.tokenizer
+        prompts = encode_prompts(
             conversations,
-            self.shared.tokenizer,
+            tokenizer,
             self.shared.context_length,
-            template_is_ours=self.shared.base.name == STARTER,
+            template_is_ours=base.name == STARTER,
         )
+        refuse_ids_beyond(base, prompts, tokenizer)
+        return prompts
 
     def answer(
         self,
