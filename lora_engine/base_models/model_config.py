@@ -124,7 +124,7 @@ def _checked_mapping(
     if depth > MAX_DEPTH:
         problems.append(FieldProblem(path.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels"))
         return {}
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in given.items():
         where = f"{path}{str(key)[:60]}"
         if key in DROPPED_KEYS:
@@ -136,9 +136,9 @@ def _checked_mapping(
         if key in REFUSED_KEYS and value:
             problems.append(FieldProblem(where, "names another model to load, which is not done"))
         elif isinstance(value, list):
-            value = [_number(item) for item in value]
-            problems.extend(_value_problems(where, str(key), value))
-            kept[key] = value
+            numbers = [_number(item) for item in value]
+            problems.extend(_value_problems(where, str(key), numbers))
+            kept[key] = numbers
         elif isinstance(value, Mapping):
             kept[key] = _checked_mapping(value, f"{where}.", depth + 1, problems, notes)
         else:

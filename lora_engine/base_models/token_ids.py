@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.model_config import read_config
@@ -133,5 +133,5 @@ def _special_ids(path: Path) -> dict[str, list[int]]:
     return {key: [i for i in ids if type(i) is int] for key, ids in lists.items()}
 
 
-def _is_map(value: Any) -> bool:
+def _is_map(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)

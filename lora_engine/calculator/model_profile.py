@@ -79,8 +79,10 @@ def trained_shapes(
     shapes: Counter[tuple[int, ...]] = Counter()
     if request.has_adapter:
         count = profile.count
-        for part in (*count.modules, *count.saved_modules):
-            shapes.update(part.shapes)
+        for module in count.modules:
+            shapes.update(module.shapes)
+        for saved in count.saved_modules:
+            shapes.update(saved.shapes)
         shapes.update((bias.parameters,) for bias in count.biases)
         return tuple(shapes.items())
     if request.method.finetuning_type != "freeze":

@@ -162,7 +162,7 @@ def add_adapter(
             "Change the target modules, the modules to save or the option that it names.",
         ) from error
     sides = sides_of(model)
-    for sentence in without_gradient_in_words(model.get_base_model(), sides):
+    for sentence in without_gradient_in_words(base, sides):
         log.warning("%s", sentence)
     problems = rank_problems(sides, method)
     if problems:
