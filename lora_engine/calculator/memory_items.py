@@ -6,7 +6,10 @@ without autocast, and PEFT's preparation of a 4-bit base (what is not quantized 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lora_engine.calculator.activations import ActivationRule, checkpoint_bytes, layer_bytes
+from lora_engine.calculator.cache_shape import read_cache_shape
 from lora_engine.calculator.memory_request import GIB, MemoryItem, MemoryRequest, Part
 from lora_engine.calculator.model_profile import (
     ModelProfile,
@@ -256,15 +259,9 @@ def _bytes_by_layer(
 def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """KV cache and the widest tensors of a forward pass over the whole prompt."""
     shape, b = profile.shape, q.weight_bytes
-    layers = len(shape.layers)
-    cache = 2 * layers * shape.kv_width * q.tokens * b
     widest = max((layer.mlp_inner for layer in shape.layers), default=0)
     return [
-        _item(
-            "KV cache",
-            cache,
-            f"2 x {layers} layers x {shape.kv_width:,} x {q.tokens:,} tokens x {b} bytes",
-        ),
+        _cache_item(shape, q),
         _item("working set", 3 * b * widest * q.tokens, "3 tensors of the widest layer"),
         _item(
             "logits and loss",
@@ -272,6 +269,21 @@ def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
             "one token's, in float32",
         ),
     ]
+
+
+def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
+    b, rows, length = q.weight_bytes, q.workload.batch_size, q.workload.seq_length
+    found = read_cache_shape(q.source)
+    if found is None:
+        layers = len(shape.layers)
+        size = 2 * layers * shape.kv_width * q.tokens * b
+        formula = f"2 x {layers} layers x {shape.kv_width:,} x {q.tokens:,} tokens x {b} bytes; "
+        return _item("KV cache", size, formula + "not read off the model, which needs its weights")
+    kinds = Counter(found)
+    parts = [f"{many} layers x {kind.in_words(length)}" for kind, many in kinds.items()]
+    size = rows * b * sum(many * kind.numbers(length) for kind, many in kinds.items())
+    formula = f"{rows} rows x ({' + '.join(parts) or 'no cache'}) x {b} bytes"
+    return _item("KV cache", size, formula)
 
 
 def _item(name: str, size: float, formula: str, part: Part = "step") -> MemoryItem:
