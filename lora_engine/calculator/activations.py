@@ -86,7 +86,9 @@ def _attention_bytes(
     b, width = rule.compute_bytes, layer.attention_out
     if rule.packed:
         width += 2 * (model.heads_width - model.kv_width)
-        return rule.attention_bytes * (width + layer.inner) + FLOAT32 * model.heads
+        # Soft-capped scores are spelled out: their tanh and their softmax are kept.
+        a_head = 2 * rule.attention_bytes * seq_length if model.softcap else FLOAT32
+        return rule.attention_bytes * (width + layer.inner) + a_head * model.heads
     if rule.eager or rule.padded:  # keys and values are repeated to the query heads
         width += 2 * (model.heads_width - model.kv_width)
     if not rule.eager:

@@ -73,6 +73,15 @@ def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]
     warnings = list(profile.count.warnings) if q.has_adapter else []
     if q.quantization is not None and q.quantization.bits == 4 and q.workload.device == "cpu":
         warnings.append("On the CPU QLoRA's peak was measured higher than LoRA's.")
+    missing = list(profile.shape.unmodelled)
+    if profile.shape.softcap and not q.packed:
+        missing.append("soft-capped attention in this trainer")
+    if q.trains and missing:
+        warnings.append(
+            f"Activations of {' and of '.join(missing)} are not modelled: the figure for "
+            "activations leaves out what they keep and may be several times too low. Measure them "
+            "in a run of a few steps (its peak stands in result.json)."
+        )
     packed = profile.shape.quantizable_parameters / profile.shape.parameters
     if q.quantization is not None and packed < 0.5:
         warnings.append(

@@ -7,10 +7,11 @@ count, its activations do not. This module knows no bytes; see `activations.py` 
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.base_models.families import NORMS
 from lora_engine.calculator.meta_model import build_meta_model, embeddings_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # Tensors of the inner width that an ungated activation keeps for its backward pass: x alone, or
 # x and its intermediate powers where transformers spells the function out in Python.
 ACTIVATION_TENSORS = {"gelu_new": 4, "gelu_fast": 4, "quick_gelu": 2}
+
+
+_MIXER = re.compile("mamba|ssm|recurrent|rwkv|lstm|gateddelta|linearattention", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class ModelShape:
     looked_up_parameters: the input embedding, where it is not the head as well.
     largest_matrix: weights of the largest matrix of a layer. lean: whether Rankscope trains its
     layers with forwards that keep less; plain_head: whether nothing follows the head, so that the
-    loss can be taken in chunks.
+    loss can be taken in chunks. softcap: whether attention's scores are soft-capped. unmodelled:
+    kinds of layers whose activations no rule of `activations.py` describes.
     """
 
     parameters: int
@@ -103,6 +108,8 @@ class ModelShape:
     largest_matrix: int
     lean: bool
     plain_head: bool
+    softcap: bool
+    unmodelled: tuple[str, ...]
 
 
 def read_shape(source: ModelSource) -> ModelShape:
@@ -133,7 +140,33 @@ def read_shape(source: ModelSource) -> ModelShape:
         largest_matrix=max((o * i for la in layers for o, i, _ in la.matrices), default=0),
         lean=_is_lean(model),
         plain_head=not getattr(model.config.get_text_config(), "final_logit_softcapping", None),
+        softcap=bool(_in_text_config(model, "attn_logit_softcapping")),
+        unmodelled=_unmodelled(model, layers, modules),
     )
+
+
+def _in_text_config(model: PreTrainedModel, name: str) -> Any:
+    return getattr(model.config.get_text_config(), name, None)
+
+
+def _unmodelled(
+    model: PreTrainedModel, layers: tuple[LayerShape, ...], modules: list[TargetableModule]
+) -> tuple[str, ...]:
+    """What the model has besides attention and MLPs of the kinds that were held to autograd."""
+    attending = [m.path for m in modules if m.in_attention]
+    first_of_a_kind = {(layer.tensors, layer.matrices): layer.path for layer in layers}.values()
+    found = {
+        "state-space, recurrent or convolution layers": any(
+            not any(path.startswith(f"{layer}.") for path in attending) for layer in first_of_a_kind
+        )
+        or any(_MIXER.search(type(module).__name__) for module in model.modules()),
+        "multi-head latent attention": _in_text_config(model, "kv_lora_rank") is not None,
+        "mixtures of experts": any(m.experts > 1 for m in modules),
+        "attention that is not torch's scaled-dot-product attention": not (
+            model._supports_sdpa or _in_text_config(model, "attn_logit_softcapping")
+        ),
+    }
+    return tuple(kind for kind, is_there in found.items() if is_there)
 
 
 def _shapes(parameters: Iterable[nn.Parameter]) -> tuple[tuple[tuple[int, ...], int], ...]:

@@ -53,7 +53,8 @@ class OptimizationSpec(Section):
     warmup_ratio: float = Field(
         0.03,
         title="Warm-up share",
-        description="Share of all steps in which the learning rate rises from zero.",
+        description="Share of all steps in which the learning rate rises: with w of them by "
+        "1/(w + 1) of it a step, the first included (transformers' first step has rate 0).",
         ge=0.0,
         le=0.5,
     )

@@ -1,8 +1,9 @@
 """The learning rate of each step: a linear warm-up, then cosine, linear or constant.
 
 Pure arithmetic on the spec and the step number, so a resumed run has the rates that the
-uninterrupted run would have had. The rates equal those of transformers' schedules (`get_scheduler`)
-whose step counts from 0.
+uninterrupted run would have had. After the warm-up the rates equal those of transformers' schedules
+(`get_scheduler`). Its warm-up of w steps is 0, 1/w, 2/w …: the first step learns nothing. Here it
+is 1/(w + 1), 2/(w + 1) …, so that every step learns.
 """
 
 from __future__ import annotations

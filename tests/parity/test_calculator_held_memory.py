@@ -50,6 +50,11 @@ QWEN3 = LLAMA | {
     "model_type": "qwen3",
     "head_dim": 32,
 }
+GEMMA2 = LLAMA | {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "head_dim": 32,
+}
 
 
 class Held(TorchDispatchMode):
@@ -240,9 +245,10 @@ def peak_of_a_run(config, request):
     rows = rows_of(config, request.workload.batch_size, request.workload.seq_length)
     with Held() as held:
         choice = request.method
-        model = make_model(
-            config, request.workload.dtype, targets, choice.rank, lora_dropout=choice.dropout
-        )
+        # Gemma 2 has no sdpa of its own; the packed path brings its attention.
+        attention = "eager" if config["model_type"] == "gemma2" else "sdpa"
+        dtype, dropout = request.workload.dtype, choice.dropout
+        model = make_model(config, dtype, targets, choice.rank, attention, lora_dropout=dropout)
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
         path = choose_path(model, rows, 0, "cpu")
         assert isinstance(path, PackedPath)
@@ -265,6 +271,8 @@ def peak_of_a_run(config, request):
         (LLAMA | {"vocab_size": 20_000}, {"seq_length": 96, "batch_size": 4}),
         (QWEN3, {"seq_length": 96, "batch_size": 4, "method": lora(64, "attention,mlp")}),
         (LLAMA, {"seq_length": 300, "method": lora(8, "attention,mlp", dropout=0.1)}),
+        (GEMMA2, {"seq_length": 256}),
+        (GEMMA2, {"seq_length": 256, "dtype": "bfloat16"}),
     ],
 )
 def test_the_peak_of_our_own_path_is_predicted_within_15_percent(config, fields):

@@ -118,6 +118,39 @@ def test_checkpointing_keeps_one_input_a_layer(profile):
     assert found["activations"] < items(estimate(profile, seq_length=1000))["activations"] / 10
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"model_type": "mamba", "state_size": 8}, "state-space"),
+        ({"model_type": "recurrent_gemma", "lru_width": 64}, "recurrent"),
+        ({"model_type": "rwkv", "attention_hidden_size": 64}, "recurrent"),
+        ({"model_type": "bloom", "n_layer": 2, "n_head": 4}, "scaled-dot-product"),
+        ({"model_type": "mixtral", "num_local_experts": 4}, "experts"),
+        (
+            {"model_type": "deepseek_v3", "kv_lora_rank": 16, "n_routed_experts": 4, "n_group": 1},
+            "latent",
+        ),
+    ],
+)
+def test_layers_whose_activations_no_rule_describes_are_said(sizes, said):
+    common = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    source = calculator.config_source(common | {"vocab_size": 512} | sizes)
+    request = ask(source, lora(4), kind="full")
+    warnings = calculator.estimate_memory(request).warnings
+    assert any(said in warning and "not modelled" in warning for warning in warnings)
+    assert not any(
+        "not modelled" in w for w in calculator.estimate_memory(ask(LLAMA, CHOICE)).warnings
+    )
+
+
+def test_soft_capped_scores_are_kept_twice_for_every_head():
+    request = ask(preset_source("gemma-2-9b"), lora(8), dtype="float32", seq_length=1000)
+    kept = items(calculator.estimate_memory(request))["activations"]
+    longer = with_changes(request, {"workload.seq_length": 2000})
+    grown = items(calculator.estimate_memory(longer))["activations"] - 2 * kept
+    assert grown == pytest.approx(42 * 16 * 8 * (2000**2 - 2 * 1000**2) / GIB)
+
+
 def test_logits_rule_at_large_vocabularies():
     request = ask(preset_source("gemma-3-1b"), lora(8), batch_size=8, gradient_checkpointing=True)
     plain = items(calculator.estimate_memory(with_changes(request, {"workload.trainer": "plain"})))

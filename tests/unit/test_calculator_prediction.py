@@ -44,9 +44,26 @@ def test_few_or_other_runs_leave_the_stated_margins():
     runs = [record(moving, 20) for moving in (1, 2, 4)]
     assert refit_margins(runs[:2], "cpu") == Margins()
     assert refit_margins(runs, "cuda") == Margins()
-    below = [record(moving, 1) for moving in (1, 2, 4)]
+    below = [record(moving, 9) for moving in (1, 2, 4)]
     fitted = refit_margins(below, "cpu")
     assert (fitted.cpu_fragmentation, fitted.cpu_overhead_gib) == (0, 0)
+
+
+def test_runs_of_another_kind_bend_no_margin():
+    alike = [record(moving, 10 + 0.25 + 1.2 * moving) for moving in (1, 2, 4)]
+    odd = [record(3, 60), record(3, 1), record(8, 200)]
+    assert refit_margins([*alike, *odd], "cpu") == refit_margins(alike, "cpu")
+    assert refit_margins(odd, "cpu") == Margins()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_refitted_margin_is_bounded(device):
+    steep = [record(moving, 1 + 7.3 * moving, staying=30, device=device) for moving in (4, 5, 9)]
+    small = [record(moving, 8.5 + moving * 2, staying=8, device=device) for moving in (0.1, 1, 5)]
+    for runs in (steep, small):
+        fitted = refit_margins(runs, device)
+        assert max(fitted.fragmentation, fitted.cpu_fragmentation) <= 1
+        assert fitted.cpu_overhead_gib <= 2
 
 
 def test_the_heaviest_batch_is_near_the_largest_drawn():

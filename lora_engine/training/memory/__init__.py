@@ -5,6 +5,11 @@ usage           what the worker uses now, and at its peak
 out_of_memory   a run that ran out: the figures, and changes that would fit
 """
 
-from lora_engine.training.memory.prediction import MemoryRecord, read_records, refit_margins
+from lora_engine.training.memory.prediction import (
+    MemoryRecord,
+    read_records,
+    refit_margins,
+    used_records,
+)
 
-__all__ = ["MemoryRecord", "read_records", "refit_margins"]
+__all__ = ["MemoryRecord", "read_records", "refit_margins", "used_records"]

@@ -31,6 +31,9 @@ from lora_engine.spec import RunSpec
 FILE = "prediction.json"
 LEAST_SPREAD = 0.5
 LEAST_RUNS = 3  # below this the stated margins stay
+# A run beyond these (measured / predicted without margins) differs in kind, and fits no margin.
+ALIKE = (0.5, 2.0)
+MOST_SHARE, MOST_OVERHEAD_GIB = 1.0, 2.0  # beyond these a fit is no margin
 
 
 class Prediction(BaseModel):
@@ -137,17 +140,33 @@ def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:
     return found
 
 
+def used_records(records: Sequence[MemoryRecord], device: str) -> list[MemoryRecord]:
+    """The records that margins are fitted to: of the device, and not of another kind (ALIKE)."""
+    lowest, highest = ALIKE
+    return [
+        r
+        for r in records
+        if r.prediction.device == device
+        and lowest
+        <= r.measured_bytes / max(1, r.prediction.staying_bytes + r.prediction.moving_bytes)
+        <= highest
+    ]
+
+
 def refit_margins(
     records: Sequence[MemoryRecord], device: str, margins: Margins = MARGINS
 ) -> Margins:
     """The margins under which the records of a device are met best; unchanged below LEAST_RUNS.
+
+    Only records that `used_records` returns count, and no margin passes MOST_SHARE or
+    MOST_OVERHEAD_GIB.
 
     Least squares of measured - (staying + moving) = overhead + fragmentation x moving, neither
     below zero. On CUDA the measured peak counts tensors alone: the overhead stays as stated.
     """
     import numpy as np
 
-    fitting = [r for r in records if r.prediction.device == device]
+    fitting = used_records(records, device)
     if len(fitting) < LEAST_RUNS:
         return margins
     moving = np.array([r.prediction.moving_bytes for r in fitting]) / GIB
@@ -155,10 +174,10 @@ def refit_margins(
     left = np.array([r.measured_bytes for r in fitting]) / GIB - staying - moving
     if device == "cuda":
         share = float(left @ moving / (moving @ moving))
-        return replace(margins, fragmentation=max(0.0, share))
+        return replace(margins, fragmentation=min(MOST_SHARE, max(0.0, share)))
     share = margins.cpu_fragmentation
     if np.ptp(moving) > LEAST_SPREAD * moving.mean():  # alike runs tell no slope
         centred = moving - moving.mean()
-        share = max(0.0, float(centred @ left / (centred @ centred)))
-    overhead = max(0.0, float((left - share * moving).mean()))
+        share = min(MOST_SHARE, max(0.0, float(centred @ left / (centred @ centred))))
+    overhead = min(MOST_OVERHEAD_GIB, max(0.0, float((left - share * moving).mean())))
     return replace(margins, cpu_fragmentation=share, cpu_overhead_gib=overhead)
