@@ -12,6 +12,7 @@
     load_report           finite_weights   every weight is there, and is a number
     model_config          config.json as untrusted input, read in bounds
     token_ids             the ids an embedding has rows for, and those a tokenizer gives out
+    tokenizer_files       a tokenizer's files as untrusted input, tried in tokenizer_child
     adaptable             modules that an adapter leaves alone, and why
     weight_shapes         names and shapes of weights, from the files' headers
     families              the classes of the common decoder layer, by name

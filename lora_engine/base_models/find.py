@@ -89,7 +89,7 @@ def _refuse_incomplete(folder: Path) -> None:
             f"{folder} is not a model folder: it has no config.json.",
             "Give the folder that holds config.json, the tokenizer and the safetensors files.",
         )
-    if not any(folder.glob("*.safetensors")):
+    if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise EngineError(
             f"{folder} has no safetensors weights.",
             "Save the model with save_pretrained(..., safe_serialization=True).",

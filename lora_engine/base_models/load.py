@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models.causal_models import refuse_no_causal_model
-from lora_engine.base_models.find import BaseModel
+from lora_engine.base_models.find import STARTER, BaseModel
 from lora_engine.base_models.load_report import refuse_incomplete
-from lora_engine.base_models.pretrained import in_one_line, load_pretrained
+from lora_engine.base_models.pretrained import UNFIT, in_one_line, load_pretrained
+from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_transformers
 
@@ -25,19 +26,24 @@ if TYPE_CHECKING:
 def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
     """The model's own tokenizer, with a padding token.
 
-    Raises EngineError where the folder holds none.
+    Raises EngineError where the folder holds none that can be read, and as
+    `check_tokenizer_files` does.
     """
+    if model.path is not None and model.name != STARTER:
+        check_tokenizer_files(model.path)
     import_transformers()
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model.source, trust_remote_code=False, local_files_only=model.is_local
         )
-    except (OSError, ValueError) as error:
+    except (*UNFIT, ImportError, StrictDataclassError) as error:
         raise EngineError(
             f"The tokenizer of {model.name!r} cannot be loaded: {in_one_line(error)}",
-            "Check that tokenizer.json and tokenizer_config.json lie beside config.json.",
+            "Check that tokenizer.json and tokenizer_config.json lie beside config.json, and that "
+            "all three are of one model.",
         ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

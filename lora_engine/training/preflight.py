@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_engine.base_models import (
+    STARTER,
     BaseModel,
     read_config,
     refuse_other_task_of,
@@ -20,6 +21,7 @@ from lora_engine.base_models import (
     weight_shapes,
 )
 from lora_engine.base_models.adaptable import REFUSED_IN
+from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.calculator.meta_model import build_meta_model
 from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.targets import ALL_LINEAR, target_names, targeted_modules
@@ -43,6 +45,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
         base = resolve_base_model(spec.base_model, settings)
         if base.is_local:
             refuse_other_task_of(base, spec.task)
+            if base.path is not None and base.name != STARTER:
+                check_tokenizer_files(base.path)
             spec = spec_on_base(spec, base)
     except EngineError as error:
         errors["base_model"] = error
