@@ -33,10 +33,13 @@ def model_type_of(model: nn.Module) -> str:
 def language_model_path(model: PreTrainedModel) -> str | None:
     """Where the language model stands in a model that also sees or hears.
 
-    None where the model is nothing but a language model, or does not say.
+    None where the model is nothing but a language model, does not say, or writes no text at all:
+    CLIP and its kin are trained on pairs of texts and pictures, which reach all of it.
     """
     sub_configs = getattr(getattr(model, "config", None), "sub_configs", {})
     if "text_config" not in sub_configs or not hasattr(model, "get_decoder"):
+        return None
+    if model.get_output_embeddings() is None:
         return None
     decoder = model.get_decoder()
     return next(

@@ -182,6 +182,6 @@ def _highest(key: str) -> int:
         return MAX_LENGTH
     if "label" in key:
         return MAX_LABELS
-    if any(word in key for word in COUNT_WORDS) and not key.endswith(("_dim", "_size")):
+    if any(word in key for word in COUNT_WORDS) and not key.endswith(("dim", "_size")):
         return MAX_COUNT
     return MAX_SIZE
