@@ -212,10 +212,24 @@ def _start(text: str, region: Region, specials: re.Pattern[str]) -> int:
     parting, is_whole = _parting(text, region.given_from, region.prompt)
     if is_whole:
         return min(parting, region.end)
-    border = _border(text, min(region.start, parting), parting, specials)
     if parting < region.start:
+        behind = _behind_header(text[parting : region.start], region.prompt, specials)
+        if behind is not None:
+            return parting + behind
+        border = _border(text, region.given_from, parting, specials)
         return parting if border == parting else region.start
-    return border
+    return _border(text, region.start, parting, specials)
+
+
+def _behind_header(text: str, prompt: str, specials: re.Pattern[str]) -> int | None:
+    """Where the header that the prompt ends with ends in `text`; None where it is not there.
+
+    A header begins with a special token, or right behind one.
+    """
+    starts = [place for token in specials.finditer(prompt) for place in token.span()]
+    headers = [prompt[place:] for place in starts if prompt[place:].strip()]
+    found = [text.find(header) + len(header) for header in headers if header in text]
+    return min(found, default=None)
 
 
 def _parting(text: str, start: int, prompt: str) -> tuple[int, bool]:

@@ -167,13 +167,9 @@ def _rendered(template, variables, request, characters):
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def main():
-    header = json.loads(sys.stdin.buffer.readline())
-    limits = header["limits"]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+def answers(header, requests):
+    """One answer, {text} or {error}, for each request, a line of JSON; as they are asked for."""
     failure, template = None, None
-    signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
     try:
         template = environment().from_string(header["template"])
     except MemoryError:
@@ -183,15 +179,25 @@ def main():
 
     def write(messages, request=None):
         request = (request or {}) | {"messages": messages}
-        return failure or _rendered(template, header["variables"], request, limits["characters"])
+        limit = header["limits"]["characters"]
+        return failure or _rendered(template, header["variables"], request, limit)
 
     in_parts = _roles_in_parts(write)
-    for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
+    for line in requests:
         request = json.loads(line)
-        messages = [_as_parts(_with_arguments(turn), in_parts) for turn in request["messages"]]
-        sys.stdout.write(json.dumps(write(messages, request)) + "\n")
+        yield write([_as_parts(_with_arguments(m), in_parts) for m in request["messages"]], request)
+
+
+def main():
+    header = json.loads(sys.stdin.buffer.readline())
+    limits = header["limits"]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
+    for answer in answers(header, sys.stdin.buffer):
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+        signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
 
 
 if __name__ == "__main__":

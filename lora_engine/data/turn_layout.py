@@ -129,14 +129,14 @@ def turn_end(texts: Sequence[str], specials: re.Pattern[str], eos: str, bos: str
         last = middle = common[-1]
     else:
         header = specials.findall(prompt[-1])[-1:]
-        user_end = [token for token in specials.findall(question[-1])[:1] if token not in header]
+        user_end = [token for token in specials.findall(question[-1])[:1] if token in middles]
         known = {eos, *user_end} - {""}
         last = next((token for token in lasts if token in known), "") or next(
             (token for token in lasts[:1] if token not in header), ""
         )
         middle = next((token for token in middles if token in known), "")
-    shared = os.path.commonprefix([before_next or closing, closing])
-    return TurnEnd(str(last), str(middle), shared.rstrip())
+    plain = [specials.split(piece, 1)[0] for piece in (before_next or closing, closing)]
+    return TurnEnd(str(last), str(middle), os.path.commonprefix(plain).rstrip())
 
 
 def specials_pattern(special_tokens: Sequence[str]) -> re.Pattern[str]:

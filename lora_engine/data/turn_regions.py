@@ -168,13 +168,18 @@ def _between(
 ) -> tuple[int, int] | None:
     """What of `text` is not shared with a rendering that has a marker in place of turn `index`.
 
-    A special token that one end would cut in two belongs to what stands there.
+    A special token that one end would cut in two belongs to what stands there. None where neither
+    what opens the turn nor what closes it is there: it is left out.
     """
     pieces, indices = split_at_markers(other)
     if index not in indices:
         return None
-    start = token_start(text, common_prefix(text, pieces[0]), specials)
-    end = len(text) - common_suffix(text[start:], pieces[-1])
+    shared_before = common_prefix(text, pieces[0])
+    start = token_start(text, shared_before, specials)
+    shared_behind = common_suffix(text[start:], pieces[-1])
+    end = len(text) - shared_behind
+    if start == end and shared_before < len(pieces[0]) and shared_behind < len(pieces[-1]):
+        return None
     cut = next((t for t in specials.finditer(text, start) if t.start() < end < t.end()), None)
     return start, cut.end() if cut else end
 
