@@ -152,18 +152,10 @@ def lay_out(kind: Kind, messages: Sequence[Message]) -> LaidOut:
     roles = [turn.role for turn in turns]
     if kind.alternates and any(r != ("user", "assistant")[i % 2] for i, r in enumerate(roles)):
         raise Refused
-    if (
-        kind.given
-        and kind.ending == "eos and begin"
-        and roles == ["user", "assistant", "assistant"]
-    ):
-        raise Unclear  # an answer that nobody asked for, behind the token that begins a row
+    _refuse_unclear(kind, turns)
     users = [i for i, role in enumerate(roles) if role == "user"]
     learned = []
     for index, turn in enumerate(turns):
-        is_cut = not kind.close.stop or kind.prompt == "always"
-        if kind.empty == "skipped" and not turns[-1].content and is_cut:
-            raise Unclear
         text = turn.content.strip() if kind.trims else turn.content
         if kind.empty == "skipped" and not turn.content:
             continue
@@ -186,6 +178,17 @@ def lay_out(kind: Kind, messages: Sequence[Message]) -> LaidOut:
         keep = kind.close.learned[1].removesuffix(EOS)
         text = "".join(pieces).removesuffix(kind.close.last) + keep + EOS
     return LaidOut(text, learned, short)
+
+
+def _refuse_unclear(kind: Kind, turns: Sequence[Message]) -> None:
+    """Raises Unclear for an answer left out where nothing tells that it is, and for one that nobody
+    asked for, behind the token that begins a row."""
+    is_cut = not kind.close.stop or kind.prompt == "always"
+    if kind.empty == "skipped" and not turns[-1].content and is_cut:
+        raise Unclear
+    runs_on = [turn.role for turn in turns] == ["user", "assistant", "assistant"]
+    if kind.given and kind.ending == "eos and begin" and runs_on:
+        raise Unclear
 
 
 def _answer(kind: Kind, text: str, is_last: bool) -> str:

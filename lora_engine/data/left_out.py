@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lora_engine.data.rows import Message
+from lora_engine.data.thoughts import MARKS
 
-_THOUGHT_MARK = re.compile(
-    r"</?(?:think(?:ing)?|thought|reasoning|seed:think)>|\[/?THINK\]"
-    r"|<\|(?:START|END)_THINKING\|>|<\|(?:begin|end)_of_thought\|>"
-)
+_THOUGHT_MARK = re.compile("|".join(re.escape(mark) for pair in MARKS for mark in pair))
 SHOWN_CHARACTERS = 40
 
 
@@ -33,18 +31,18 @@ class LeftOut:
     is_learned: bool = True
 
 
-def left_out_of(message: Message, written: str) -> Iterator[LeftOut]:
-    """What is missing of a turn, given all that the template wrote of it."""
+def left_out_of(message: Message, written: str, header: str = "") -> Iterator[LeftOut]:
+    """What is missing of a turn, given what the template wrote of it, and the header before."""
     lost = _missing_text(message.content, written)
     if lost:
         is_answer = message.role == "assistant"
         part = "a part of the answer" if is_answer else f"a part of the {message.role} turn"
         yield LeftOut(part, _shown(lost), is_answer)
-    if message.reasoning and _squeezed(message.reasoning) not in _squeezed(written):
+    if message.reasoning and _squeezed(message.reasoning) not in _squeezed(header + written):
         yield LeftOut("the thoughts (reasoning_content)", _shown(message.reasoning))
     for call in parsed(message.tool_calls, []):
         name = called_name(call)
-        if name not in written:
+        if name not in header + written:
             yield LeftOut("the tool_calls", _shown(name))
 
 

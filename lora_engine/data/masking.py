@@ -41,6 +41,7 @@ from lora_engine.data.turn_layout import (
     layout_questions,
     specials_pattern,
     turn_end,
+    until_opener,
 )
 from lora_engine.data.turn_regions import (
     Region,
@@ -185,7 +186,7 @@ def _supervised(one: _Rendered, ends: _Ends) -> SupervisedText:
         if not is_learned(message):
             continue
         is_last = region.index == len(one.messages) - 1
-        limit = len(text) if is_last else _start_of_next(regions, position, len(text))
+        limit = len(text) if is_last else _start_of_next(regions, position, region.limit)
         start = _start(text, region, ends.specials)
         end, complete = _end(text, region, limit, is_last, ends)
         if not message.is_reasoning_learned:
@@ -198,8 +199,9 @@ def _supervised(one: _Rendered, ends: _Ends) -> SupervisedText:
     return SupervisedText(one.row.number, text, tuple(spans), complete, left_out)
 
 
-def _start_of_next(regions: Sequence[Region], position: int, otherwise: int) -> int:
-    return regions[position + 1].start if position + 1 < len(regions) else otherwise
+def _start_of_next(regions: Sequence[Region], position: int, limit: int) -> int:
+    behind = regions[position + 1].start if position + 1 < len(regions) else limit
+    return min(behind, limit)
 
 
 def _start(text: str, region: Region, specials: re.Pattern[str]) -> int:
@@ -275,6 +277,10 @@ def _end(text: str, region: Region, limit: int, is_last: bool, ends: _Ends) -> t
             # some end the turn, and the conversation once more
             end = len(tail) - len(rest) + len(ends.eos)
         return region.end + end, True
+    if token:  # the template ends turns with a token; a call of a tool may have one of its own
+        tokens = until_opener(ends.specials.findall(tail), ends.turn.openers)
+        if tokens and tokens[0] not in ends.turn.openers:
+            return region.end + tail.rindex(tokens[-1]) + len(tokens[-1]), True
     written = text[region.start : region.end]
     if any(token.end() == len(written) for token in ends.specials.finditer(written)):
         return region.end, True  # a call of a tool that ends in its own way
@@ -285,11 +291,15 @@ def _end(text: str, region: Region, limit: int, is_last: bool, ends: _Ends) -> t
 def _left_out(one: _Rendered):
     """What the template does not write of a row, turn by turn."""
     written: dict[int, str] = {}
+    headers: dict[int, str] = {}
+    behind = 0
     for region in one.regions or ():
         piece = one.text[region.start : region.end]
         written[region.index] = written.get(region.index, "") + piece
+        headers[region.index] = one.text[behind : region.start]
+        behind = region.end
     for index, message in enumerate(one.messages):
-        yield from left_out_of(message, written.get(index, ""))
+        yield from left_out_of(message, written.get(index, ""), headers.get(index, ""))
     names = [called_name(tool) for tool in parsed(one.row.tools, [])]
     lost = next((name for name in names if name not in one.text), None)
     if lost is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_engine.data.rows import Message
@@ -50,11 +50,13 @@ class TurnEnd:
     last, middle: the special token that ends the last answer, and one that another turn follows;
         empty where the template writes none.
     text: how both endings begin, for templates that end an answer with plain text.
+    openers: the tokens that open turns.
     """
 
     last: str
     middle: str
     text: str
+    openers: frozenset[str]
 
 
 def marked(role: str, index: int) -> Message:
@@ -122,7 +124,7 @@ def turn_end(texts: Sequence[str], specials: re.Pattern[str], eos: str, bos: str
     closing = two[-1] if len(two) == 5 else one[-1] if len(one) == 3 else ""
     openers = _openers(one[0], specials, bos) - {eos}
     middles, lasts = (
-        _until_opener(specials.findall(piece), openers) for piece in (before_next, closing)
+        until_opener(specials.findall(piece), openers) for piece in (before_next, closing)
     )
     common = os.path.commonprefix([middles, lasts])
     if common:
@@ -136,7 +138,8 @@ def turn_end(texts: Sequence[str], specials: re.Pattern[str], eos: str, bos: str
         )
         middle = next((token for token in middles if token in known), "")
     plain = [specials.split(piece, 1)[0] for piece in (before_next or closing, closing)]
-    return TurnEnd(str(last), str(middle), os.path.commonprefix(plain).rstrip())
+    shared = os.path.commonprefix(plain).rstrip()
+    return TurnEnd(str(last), str(middle), shared, frozenset(openers))
 
 
 def specials_pattern(special_tokens: Sequence[str]) -> re.Pattern[str]:
@@ -154,7 +157,7 @@ def _openers(first_piece: str, specials: re.Pattern[str], bos: str) -> set[str]:
     return {*found[:1], *found[-1:]}
 
 
-def _until_opener(tokens: list[str], openers: set[str]) -> list[str]:
+def until_opener(tokens: list[str], openers: Collection[str]) -> list[str]:
     """The tokens before the first that opens a turn; the very first may do both."""
     for position, token in enumerate(tokens[1:], start=1):
         if token in openers:

@@ -8,10 +8,12 @@ and behind is not that turn's. This module knows special tokens by name, to cut 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lora_engine.data.rows import Message
 from lora_engine.data.templates import Conversation
@@ -24,6 +26,7 @@ class Region:
 
     prompt: what the model is given from text[given_from] on before it writes this turn: from the
         end of the text before it, or from the row's beginning. Empty where that is not known.
+    limit: the turn, with what closes it, ends here at the latest.
     """
 
     index: int
@@ -31,12 +34,14 @@ class Region:
     end: int
     given_from: int
     prompt: str
+    limit: int
 
 
 def follow(text: str, messages: Sequence[Message], layout: Layout) -> list[Region] | None:
     """The regions in order of appearance; None where the row is not laid out as its shape is."""
-    answers = sum(message.role == ANSWER for message in messages)
-    if sum(messages[index].role == ANSWER for _, index in layout.slots) < answers:
+    laid_out = {index for _, index in layout.slots}
+    needed = {i for i, message in enumerate(messages) if message.role in (ANSWER, "tool")}
+    if not needed <= laid_out:
         return None
     regions: list[Region] = []
     cursor = 0
@@ -54,7 +59,8 @@ def follow(text: str, messages: Sequence[Message], layout: Layout) -> list[Regio
             end = _next_text(text, start, after, following)
         if end is None:
             return None
-        regions.append(Region(index, start, end, cursor, layout.prompts.get(index, "")))
+        prompt = layout.prompts.get(index, "")
+        regions.append(Region(index, start, end, cursor, prompt, len(text)))
         cursor = end
     return regions
 
@@ -105,13 +111,16 @@ def _variants(content: str) -> tuple[str, ...]:
 
 
 def region_questions(messages: Sequence[Message], row: int, tools: str) -> list[Conversation]:
-    """The row with one turn marked, for each turn: an answer without and with its calls. Then
-    what each answer is asked with, as it is and with the turn before it marked."""
+    """The row with one turn marked, for each turn: an answer that calls tools without and with
+    calls. Then the row up to each such answer. Then what each answer is asked with, as it is and
+    with the turn before it marked."""
     asked = []
     for index, message in enumerate(messages):
         for other in _marked_turns(message, index):
             turns = (*messages[:index], other, *messages[index + 1 :])
             asked.append(Conversation(row, turns, tools=tools, may_fail=True))
+    for index in _calling_turns(messages):
+        asked.append(Conversation(row, tuple(messages[: index + 1]), tools=tools, may_fail=True))
     for index in _answers_after_a_turn(messages):
         before = replace(messages[index - 1], content=marked("", index - 1).content)
         for last in (messages[index - 1], before):
@@ -131,9 +140,15 @@ def regions_from(
         tried = [
             _between(text, next(given), index, specials) for _ in _marked_turns(message, index)
         ]
-        place = next((one for one in tried if one is not None), None)
-        if place is not None:
-            found[index] = place
+        places = [place for place in tried if place is not None]
+        if places:
+            found[index] = min(places, key=lambda place: place[1])
+    limits = {}
+    for index in _calling_turns(messages):
+        limit = token_start(text, common_prefix(text, next(given)), specials)
+        if index in found and limit > found[index][0]:
+            limits[index] = limit
+            found[index] = (found[index][0], min(found[index][1], limit))
     prompts = {i: (next(given), next(given)) for i in _answers_after_a_turn(messages)}
     regions = {}
     for index, (start, end) in found.items():
@@ -146,7 +161,8 @@ def regions_from(
                 given_from, prompt = 0, whole
             elif before:
                 given_from, prompt = before[1], prompt_in(last_marked, index - 1)
-        regions[index] = Region(index, start, end, given_from, prompt)
+        limit = limits.get(index, len(text))
+        regions[index] = Region(index, start, end, given_from, prompt, limit)
     return regions
 
 
@@ -154,9 +170,28 @@ def _marked_turns(message: Message, index: int) -> list[Message]:
     plain = marked(message.role, index)
     if message.role != ANSWER:
         return [replace(message, content=plain.content)]
-    if message.tool_calls or message.extra:
-        return [plain, replace(message, content=plain.content, reasoning="")]
-    return [plain]
+    if not message.tool_calls:
+        return [plain]
+    calls = [_marked_call(call, plain.content) for call in json.loads(message.tool_calls)]
+    return [
+        plain,
+        replace(message, content=plain.content, reasoning="", tool_calls=json.dumps(calls)),
+    ]
+
+
+def _marked_call(call: dict[str, Any], mark: str) -> dict[str, Any]:
+    """The call with other arguments; its id and name are kept, for results go by them.
+
+    Without arguments, it is a call of another function.
+    """
+    if "function" in call:
+        return {**call, "function": _marked_call(call["function"], mark)}
+    has_arguments = call.get("arguments") not in (None, "", "{}", {})
+    return {**call, **({"arguments": {mark: mark}} if has_arguments else {"name": mark})}
+
+
+def _calling_turns(messages: Sequence[Message]) -> list[int]:
+    return [index for index, message in enumerate(messages) if message.tool_calls]
 
 
 def _answers_after_a_turn(messages: Sequence[Message]) -> list[int]:

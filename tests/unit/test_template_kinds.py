@@ -170,6 +170,50 @@ def test_thoughts_and_calls_are_part_of_what_is_learned(written, arguments):
     assert json.dumps(TOOL) in tokenizer.decode(done.rows[0].input_ids)
 
 
+HEAD = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}"
+TAIL = "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+WRITES_CALLS = """\
+{%- for call in m.tool_calls or [] %}{{- '<tool_call>' + call.function.name }}
+{{- call.function.arguments | tojson + '</tool_call>' }}{% endfor %}"""
+# a result is refused without the call that it belongs to, and the text beside a call is not written
+STRICT_CALLS = f"""\
+{HEAD}
+{{%- if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}}
+{{{{- raise_exception('a result without a call') }}}}{{% endif %}}
+{{%- if m.tool_calls %}}{WRITES_CALLS}{{% else %}}{{{{- m.content }}}}{{% endif %}}
+{{{{- '<|im_end|>' }}}}{TAIL}"""
+# the result stands in the answer's own turn, which goes on behind it
+NESTED_RESULTS = f"""\
+{{%- for m in messages %}}{{%- if m.role != 'tool' %}}
+{{%- if loop.index0 == 0 or messages[loop.index0 - 1].role != 'tool' %}}
+{{{{- '<|im_start|>' + m.role + '\\n' }}}}{{% endif %}}{{{{- m.content }}}}{WRITES_CALLS}
+{{%- if m.tool_calls %}}{{{{- '<|eot_id|>result: ' + messages[loop.index0 + 1].content }}}}
+{{{{- '\\n' }}}}{{% else %}}{{{{- '<|im_end|>' }}}}{{% endif %}}{{% endif %}}{TAIL}"""
+# another token ends a turn that calls
+OWN_END_OF_CALLS = f"""\
+{HEAD}{{{{- m.content }}}}{WRITES_CALLS}
+{{{{- '<|eot_id|>' if m.tool_calls else '<|im_end|>' }}}}{TAIL}"""
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (STRICT_CALLS, "<|im_end|>"),
+        (NESTED_RESULTS, "<|eot_id|>"),
+        (OWN_END_OF_CALLS, "<|eot_id|>"),
+    ],
+    ids=["strict", "nested", "own end"],
+)
+@pytest.mark.parametrize("arguments", [{"city": "Oslo"}, {"days": 4}, {}])
+def test_a_call_is_learned_with_its_end_and_its_result_is_not(template, end, arguments):
+    call = CALL | {"function": CALL["function"] | {"arguments": arguments}}
+    asks = Message("assistant", "", tool_calls=json.dumps([call]))
+    turns = (USER, asks, Message("tool", "4 degrees"), Message("assistant", "Cold."), AGAIN, RED)
+    asked = f"<tool_call>warmth{json.dumps(arguments)}</tool_call>{end}"
+    assert learned(template, *turns) == [asked, "Cold.<|im_end|>", "Red.<|im_end|>"]
+    assert tokenize([row(*turns)], make_tokenizer(template), 512).warnings == ()
+
+
 def test_calls_and_tools_that_a_template_does_not_write_are_told():
     call = CALL | {"function": CALL["function"] | {"arguments": {}}}
     asks = Message("assistant", "Let me look.", tool_calls=json.dumps([call]))
