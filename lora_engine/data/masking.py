@@ -266,7 +266,7 @@ def _border(text: str, lowest: int, position: int, specials: re.Pattern[str]) ->
 def _end(text: str, region: Region, limit: int, is_last: bool, ends: _Ends) -> tuple[int, bool]:
     """Where a learned answer ends, and whether a special token ends it."""
     tail = text[region.end : limit]
-    token = ends.turn.last if is_last else ends.turn.middle
+    of_template = token = ends.turn.last if is_last else ends.turn.middle
     at = tail.find(token) if token else -1
     if at < 0 and ends.eos and is_last:
         token, at = ends.eos, tail.find(ends.eos)
@@ -277,7 +277,7 @@ def _end(text: str, region: Region, limit: int, is_last: bool, ends: _Ends) -> t
             # some end the turn, and the conversation once more
             end = len(tail) - len(rest) + len(ends.eos)
         return region.end + end, True
-    if token:  # the template ends turns with a token; a call of a tool may have one of its own
+    if of_template:  # it ends turns with a token; a call of a tool may have one of its own
         tokens = until_opener(ends.specials.findall(tail), ends.turn.openers)
         if tokens and tokens[0] not in ends.turn.openers:
             return region.end + tail.rindex(tokens[-1]) + len(tokens[-1]), True
