@@ -49,9 +49,8 @@ def read_cache_shape(source: ModelSource) -> tuple[CachedLayer, ...] | None:
 
     Raises as `build_meta_model` does.
     """
-    import torch
 
-    model = build_meta_model(source).to(torch.bfloat16).eval()
+    model = build_meta_model(source).bfloat16().eval()
     try:
         return tuple(_layer(layer) for layer in _cache_of(model))
     except build_errors():
@@ -117,7 +116,7 @@ def _answers_on_meta() -> TorchDispatchMode:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Answers(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[override, no-untyped-def]
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             if function is torch.ops.aten._local_scalar_dense.default:
                 return args[0].dtype == torch.bool or 1
             return function(*args, **(kwargs or {}))
