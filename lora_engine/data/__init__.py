@@ -10,6 +10,7 @@ templates         rendering with a chat template, in a bounded child process (te
 template_check    would the template take these rows, asked without a tokenizer
 turn_layout       what a template writes around the texts, and how it ends a turn
 turn_regions      where each turn's text stands in a rendered row
+answer_span       where a learned answer starts and ends
 left_out          what a template leaves out of a row
 masking           which characters of a rendered conversation the loss is on
 turn_end          the tokens that end an answer, for generation and exports
