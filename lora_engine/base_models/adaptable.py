@@ -57,16 +57,21 @@ def outside_language_model(model: PreTrainedModel, paths: Iterable[str]) -> list
     return [path for path in paths if not f"{path}.".startswith(f"{inner}.") and path not in heads]
 
 
-def left_out_of_all_linear(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
-    """Those of the paths that all-linear leaves out beyond the head, which PEFT leaves out."""
+def left_out_of_all_linear(
+    model: PreTrainedModel, paths: Iterable[str], text_only: bool = True
+) -> list[str]:
+    """Those of the paths that all-linear leaves out beyond the head, which PEFT leaves out.
+
+    text_only: for rows of text, which do not reach all of a model that also sees or hears.
+    """
     paths = list(paths)
-    outside = set(outside_language_model(model, paths))
+    outside = set(outside_language_model(model, paths)) if text_only else set()
     return [path for path in paths if path in outside or is_refused(model, path)]
 
 
 def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """Why all-linear leaves out these modules, a sentence for each reason that applies."""
-    paths = left_out_of_all_linear(model, paths)
+    paths = list(paths)
     outside = outside_language_model(model, paths)
     refused = sorted({p.rpartition(".")[2] for p in paths if p not in set(outside)})
     said = []
@@ -81,6 +86,17 @@ def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]
             f"of a {model_type_of(model)}, whose kernel reads their weights itself."
         )
     return said
+
+
+def left_out_of_runs_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
+    """What is counted and no run on rows of text adapts; empty without any."""
+    outside = outside_language_model(model, paths)
+    if not outside:
+        return []
+    return [
+        f"Counted as PEFT's all-linear. A run on rows of text leaves out {_counted(outside)} "
+        f"outside the language model ({_parts(outside)}), which such rows never reach."
+    ]
 
 
 def without_gradient_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.adapters.lora_config import lora_config
-from lora_engine.base_models.adaptable import left_out_in_words
+from lora_engine.base_models.adaptable import left_out_in_words, left_out_of_runs_in_words
 from lora_engine.calculator.matrix_count import rank_warnings
 from lora_engine.calculator.meta_model import (
     build_errors,
@@ -64,13 +64,14 @@ def count_model(source: ModelSource, method: MethodSpec) -> ModelCount:
     base_parameters = sum(p.numel() for p in model.parameters())
     said: list[str] = []
     if ALL_LINEAR in target_names(method):
-        said += left_out_in_words(model, paths_all_linear_leaves_out(model))
+        said += left_out_in_words(model, paths_all_linear_leaves_out(model, text_only=False))
+        said += left_out_of_runs_in_words(model, paths_all_linear_leaves_out(model))
     patterns = (*method.rank_pattern, *method.alpha_pattern)
     given = (*target_names(method), *patterns, *method.modules_to_save)
     twins = {} if tells_layers_apart(given) else find_twins(model)
     keep_one_of_each(model, twins)
     _check_saved(model, method)
-    targets = resolve_targets(model, method)
+    targets = resolve_targets(model, method, text_only=False)
     saves_embedding = _targets_embedding(model, method)
     # How A and B start changes no count, and costs a decomposition where it is orthogonal.
     counting = {"target_modules": targets, "init": "default"}
@@ -134,7 +135,7 @@ def available_modules(
     matches nothing, naming what would.
     """
     model = build_meta_model(source)
-    chosen = targeted_modules(model, method) if method is not None else []
+    chosen = targeted_modules(model, method, text_only=False) if method is not None else []
     return group_modules(targetable_modules(model), head_path(model), chosen)
 
 

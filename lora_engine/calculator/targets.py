@@ -143,17 +143,18 @@ def target_names(method: MethodSpec) -> list[str]:
 
 
 def resolve_targets(
-    model: PreTrainedModel, method: MethodSpec
+    model: PreTrainedModel, method: MethodSpec, text_only: bool = True
 ) -> Literal["all-linear"] | list[str]:
     """What to give PEFT as target_modules: "all-linear", or names that each match something.
 
     The one reading of targets: training, its preflight and the counts all take this. all-linear
-    becomes names where it leaves out more than the head (`base_models.adaptable`).
+    becomes names where it leaves out more than the head (`base_models.adaptable`). text_only: a run
+    on rows of text; without it all-linear means what PEFT means by it.
     Raises InvalidInput naming each target that matches nothing or that PEFT refuses, with the names
     that would do.
     """
     targets = target_names(method)
-    if targets == [ALL_LINEAR] and not paths_all_linear_leaves_out(model):
+    if targets == [ALL_LINEAR] and not paths_all_linear_leaves_out(model, text_only):
         return ALL_LINEAR
     if len(targets) > MAX_NAMES:
         found = f"lists {len(targets):,} names, {MAX_NAMES:,} are allowed"
@@ -162,7 +163,7 @@ def resolve_targets(
     resolved: dict[str, None] = {}
     problems = []
     for target in targets:
-        names = _meaning(target, modules, model)
+        names = _meaning(target, modules, model, text_only)
         resolved |= dict.fromkeys(names)
         if not names:
             problems.append(FieldProblem(TARGETS_PATH, f"{target!r} matches no module"))
@@ -174,25 +175,29 @@ def resolve_targets(
     return list(resolved)
 
 
-def targeted_modules(model: PreTrainedModel, method: MethodSpec) -> list[TargetableModule]:
+def targeted_modules(
+    model: PreTrainedModel, method: MethodSpec, text_only: bool = True
+) -> list[TargetableModule]:
     """The modules that the targets of `method` mean. Raises as `resolve_targets` does."""
     modules = targetable_modules(model)
-    found = resolve_targets(model, method)
-    names = _meaning(ALL_LINEAR, modules, model) if found == ALL_LINEAR else found
+    found = resolve_targets(model, method, text_only)
+    names = _meaning(ALL_LINEAR, modules, model, text_only) if found == ALL_LINEAR else found
     return [m for m in modules if any(_matches(m, name) for name in names)]
 
 
-def paths_all_linear_leaves_out(model: PreTrainedModel) -> list[str]:
+def paths_all_linear_leaves_out(model: PreTrainedModel, text_only: bool = True) -> list[str]:
     """The modules, besides the head, that all-linear does not adapt in this model."""
     paths = [m.path for m in targetable_modules(model) if m.type in ("linear", "conv1d")]
-    return left_out_of_all_linear(model, paths)
+    return left_out_of_all_linear(model, paths, text_only)
 
 
 def _refused(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> bool:
     return any(_matches(m, target) and is_refused(model, m.path) for m in modules)
 
 
-def _meaning(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> list[str]:
+def _meaning(
+    target: str, modules: list[TargetableModule], model: PreTrainedModel, text_only: bool
+) -> list[str]:
     """The names one target stands for; [] if it matches nothing LoRA can adapt."""
     if any(_matches(module, target) for module in modules):
         return [target]
@@ -202,7 +207,7 @@ def _meaning(target: str, modules: list[TargetableModule], model: PreTrainedMode
         m for m in modules if m.path != head and m.type in kinds and not is_refused(model, m.path)
     ]
     if target == ALL_LINEAR:
-        left_out = set(left_out_of_all_linear(model, [m.path for m in inner]))
+        left_out = set(left_out_of_all_linear(model, [m.path for m in inner], text_only))
         chosen = [m for m in inner if m.path not in left_out]
     elif target == ATTENTION:
         chosen = [m for m in inner if m.in_attention]

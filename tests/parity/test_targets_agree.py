@@ -77,7 +77,8 @@ def adapted(kind, targets):
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_count_is_what_training_adapts(kind):
     counted = count_model(source_of(kind), MethodSpec(rank=2))
-    assert counted.trainable_parameters == sum(adapted(kind, {}).values()) > 0
+    reached = [m.parameters for m in counted.modules if "vision_tower" not in m.name]
+    assert sum(reached) == sum(adapted(kind, {}).values()) > 0
 
 
 def test_a_shortcut_means_the_same_in_training():
