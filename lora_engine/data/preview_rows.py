@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
-from lora_engine.data.embedding_range import range_warnings
 from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.preview_warnings import find_problems, warnings_about
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.sources import load_dataset
-from lora_engine.data.tokenization import IGNORED, tokenization_of
+from lora_engine.data.tokenization import IGNORED, TokenizedRow, tokenization_of
 from lora_engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def preview(
         length_histogram=_histogram(measured.lengths),
         warnings=(
             *dataset.warnings,
-            *(range_warnings(base, done.rows, tokenizer) if base is not None else ()),
+            *_range_warnings(base, done.rows, tokenizer),
             *done.warnings,
             *warnings_about(dataset, len(rows), found),
         ),
@@ -161,6 +160,17 @@ class _Measured:
     tokenization: Tokenization
     lengths: Sequence[int]
     examples: Sequence[PreviewExample]
+
+
+def _range_warnings(
+    base: BaseModel | None, rows: Sequence[TokenizedRow], tokenizer: PreTrainedTokenizerBase
+) -> tuple[str, ...]:
+    if base is None:
+        return ()
+    # Imported here: it brings NumPy with the readers of weights, which rows alone do not need.
+    from lora_engine.data.embedding_range import range_warnings
+
+    return tuple(range_warnings(base, rows, tokenizer))
 
 
 def _measure(

@@ -221,12 +221,13 @@ def test_the_server_fetches_no_file_that_a_caller_names(server: Server) -> None:
         item
         for item in listed["dependencies"]
         if any(
-            item["inputs"] == [part["id"]] and part["type"] == "uploadbutton"
+            item["inputs"][:1] == [part["id"]] and part["type"] == "uploadbutton"
             for part in listed["components"]
         )
     )
     file = {"path": "http://198.51.100.1/x.jsonl", "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file], "fn_index": takes_file["id"], "session_hash": "test"}
+    others = [None] * (len(takes_file["inputs"]) - 1)
+    body = {"data": [file, *others], "fn_index": takes_file["id"], "session_hash": "test"}
     answer = urllib.request.Request(
         f"{server.url}/gradio_api/run/predict",
         json.dumps(body).encode(),
