@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+HELD_TO_AUTOGRAD = frozenset(
+    """cohere gemma gemma2 gemma3_text glm gpt2 gpt_bigcode granite helium llama mistral olmo2 phi
+    qwen2 qwen3 smollm3 stablelm starcoder2""".split()  # noqa: SIM905 - a list to read
+)
+"""Model types whose kept activations a test compares with what autograd keeps."""
+
 # Tensors of the inner width that an ungated activation keeps for its backward pass: x alone, or
 # x and its intermediate powers where transformers spells the function out in Python.
 ACTIVATION_TENSORS = {"gelu_new": 4, "gelu_fast": 4, "quick_gelu": 2}
@@ -89,7 +95,8 @@ class ModelShape:
     largest_matrix: weights of the largest matrix of a layer. lean: whether Rankscope trains its
     layers with forwards that keep less; plain_head: whether nothing follows the head, so that the
     loss can be taken in chunks. softcap: whether attention's scores are soft-capped. unmodelled:
-    kinds of layers whose activations no rule of `activations.py` describes.
+    kinds of layers whose activations no rule of `activations.py` describes. held_to_autograd:
+    whether a test compares the rule with autograd on models of this type.
     """
 
     parameters: int
@@ -110,6 +117,7 @@ class ModelShape:
     plain_head: bool
     softcap: bool
     unmodelled: tuple[str, ...]
+    held_to_autograd: bool
 
 
 def read_shape(source: ModelSource) -> ModelShape:
@@ -142,7 +150,13 @@ def read_shape(source: ModelSource) -> ModelShape:
         plain_head=not getattr(model.config.get_text_config(), "final_logit_softcapping", None),
         softcap=bool(_in_text_config(model, "attn_logit_softcapping")),
         unmodelled=_unmodelled(model, layers, modules),
+        held_to_autograd=model_type_of_text(model) in HELD_TO_AUTOGRAD,
     )
+
+
+def model_type_of_text(model: PreTrainedModel) -> str:
+    """The `model_type` of the model, or of the part of it that reads text."""
+    return str(_in_text_config(model, "model_type") or model.config.model_type)
 
 
 def _in_text_config(model: PreTrainedModel, name: str) -> Any:

@@ -15,6 +15,7 @@ from lora_engine import calculator
 from lora_engine.calculator import config_source
 from lora_engine.calculator.activations import ActivationRule, layer_bytes
 from lora_engine.calculator.model_profile import read_profile
+from lora_engine.calculator.model_shape import HELD_TO_AUTOGRAD
 from lora_engine.spec import QuantizationSpec
 from tests.calculator_requests import INT8, ask, lora
 
@@ -144,6 +145,70 @@ def test_a_layer_keeps_what_autograd_keeps(config, dtype, targets, options, rule
     rule = ActivationRule(DTYPES[dtype].itemsize, **rule)
     predicted = layer_bytes(layer, profile.shape, adapted, 64, rule)
     assert predicted == pytest.approx(three - two, rel=0.02)
+
+
+SIZES = {name: LLAMA[name] for name in LLAMA if name not in ("architectures", "model_type")}
+KINDRED = {
+    "mistral": SIZES,
+    "qwen2": SIZES,
+    "gemma": SIZES | {"head_dim": 32},
+    "gemma3_text": SIZES | {"head_dim": 32},
+    "olmo2": SIZES,
+    "granite": SIZES,
+    "smollm3": SIZES | {"pad_token_id": 0},
+    "stablelm": SIZES | {"num_key_value_heads": 8},
+    "starcoder2": SIZES | {"residual_dropout": 0, "embedding_dropout": 0},
+    "cohere": SIZES | {"pad_token_id": 0},
+    "glm": SIZES | {"head_dim": 32, "pad_token_id": 0},
+    "helium": SIZES | {"head_dim": 32, "pad_token_id": 0},
+    "phi": SIZES | {"num_key_value_heads": 8, "resid_pdrop": 0, "embd_pdrop": 0},
+    "gpt_bigcode": {
+        name: GPT2[name] for name in GPT2 if name not in ("architectures", "model_type")
+    },
+}
+
+
+@pytest.mark.parametrize("targets", ["all-linear", "attention", None])
+@pytest.mark.parametrize("model_type", KINDRED)
+def test_kindred_models_keep_what_the_rule_says_within_a_tenth(model_type, targets):
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    config = {
+        "model_type": model_type,
+        "architectures": [CLASSES[model_type]],
+        **KINDRED[model_type],
+    }
+    profile = read_profile(config_source(config), lora(4, targets or "all-linear"))
+    assert profile.shape.held_to_autograd
+    layers = "n_layer" if "n_layer" in config else "num_hidden_layers"
+    named = list(profile.count.resolved_targets) if targets == "attention" else targets
+    two, three = (
+        saved_bytes_a_token(config | {layers: n}, "float32", 1, 64, named) for n in (2, 3)
+    )
+    layer = profile.shape.layers[1]
+    adapted = profile.adapted[layer.path] if targets else ()
+    rule = ActivationRule(4, trains_weights=targets is None)
+    predicted = layer_bytes(layer, profile.shape, adapted, 64, rule)
+    assert predicted == pytest.approx(three - two, rel=0.1)
+
+
+def test_every_model_type_said_to_be_held_to_autograd_is():
+    assert set(KINDRED) | {"llama", "gpt2", "qwen3", "gemma2"} == HELD_TO_AUTOGRAD
+
+
+def test_a_model_that_was_not_compared_with_autograd_says_so():
+    falcon = {
+        "architectures": ["FalconForCausalLM"],
+        "model_type": "falcon",
+        "hidden_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "vocab_size": 1000,
+    }
+    for config, is_told in ((falcon, True), (LLAMA, False)):
+        request = ask(config_source(config), lora(4, "all-linear"))
+        warnings = calculator.estimate_memory(request).warnings
+        assert any("not compared with autograd" in text for text in warnings) is is_told
 
 
 def test_adapted_experts_are_kept_merged_in_every_layer():
