@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.base_models.find import BaseModel
+from lora_engine.base_models.model_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from lora_engine.errors import NotFound
 from lora_engine.files import read_json_object
-
-MAX_CONFIG_BYTES = 20_000_000
 
 
 def config_of(base: BaseModel) -> dict[str, Any]:
@@ -17,7 +16,7 @@ def config_of(base: BaseModel) -> dict[str, Any]:
 
     Raises NotFound for a hub id that the hub does not give.
     """
-    path = base.path / "config.json" if base.path is not None else _from_hub(base.name)
+    path = base.path / CONFIG_FILE if base.path is not None else _from_hub(base.name)
     try:
         return read_json_object(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError):
@@ -34,7 +33,7 @@ def _from_hub(name: str) -> Path:
     )
 
     try:
-        return Path(hf_hub_download(name, "config.json"))
+        return Path(hf_hub_download(name, CONFIG_FILE))
     except (EntryNotFoundError, OSError) as error:
         if isinstance(error, GatedRepoError):
             reason = "the hub gives it only to those who accepted its terms"
