@@ -1,10 +1,12 @@
 # `make run` and `make test` do all set-up on a fresh machine; run twice, the set-up is skipped.
 
 PYTHON ?= python3
-# A file's tests share fixtures (a server, small models), so a process takes whole files.
-PYTEST := python -m pytest -n logical --maxprocesses 4 --dist loadfile
 VENV   := .venv
 BIN    := $(VENV)/bin
+# A file's tests share fixtures (a server, small models), so a process takes whole files. One thread
+# each: with as many test processes as cores, and servers and workers beside them, more threads wait
+# for one another (a training run took twice as long).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 export HOST ?= 127.0.0.1
 export PORT ?= 7860
 
@@ -14,13 +16,13 @@ run: $(VENV)/.installed
 	$(BIN)/python app.py
 
 test: $(VENV)/.installed-dev browser lint
-	$(BIN)/$(PYTEST) -m "not slow" --cov --cov-report=
+	$(PYTEST) -m "not slow" --cov --cov-report=
 	@echo "The ten modules that the tests cover least, and the share of all lines covered:"
 	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | head -12
 	@$(BIN)/coverage report --format=total
 
 test-all: $(VENV)/.installed-dev browser lint
-	$(BIN)/$(PYTEST) $(PYTEST_OPTIONS)
+	$(PYTEST) $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/node node_modules/.bin/biome check pages biome.json package.json --error-on-warnings

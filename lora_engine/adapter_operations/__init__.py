@@ -1,0 +1,1 @@
+"""What can be done with a trained adapter: resize, combine, extract, merge; each says its error."""
