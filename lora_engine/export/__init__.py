@@ -1,1 +1,1 @@
-"""An adapter taken away: the forms that other programs read, and what each keeps of what was trained."""
+"""An adapter taken away: the forms that other programs read, each with its proof."""

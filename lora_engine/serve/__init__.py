@@ -1,1 +1,1 @@
-"""The OpenAI-compatible endpoint: the base and its adapters as model names over one batch decoder."""
+"""The OpenAI-compatible endpoint: the base and its adapters are model names."""
