@@ -9,6 +9,7 @@
     static_files  JavaScript, styles and icon: their addresses, and the route
     train_link    the train page's address: a run to copy, and fields that differ
     no_adapter    what stands where there is no adapter yet
+    background_work  a thread per task, its progress row and its Stop button
     stop_button   stop buttons, each for the tab it was clicked in
     theme         colours, fonts and sizes
     security      the guard in front of every request

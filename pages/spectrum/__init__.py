@@ -10,7 +10,6 @@ adapter_tab     the tab "An adapter"; adapter_view writes its numbers
 two_adapters_tab, checkpoints_tab   the other two tabs
 module_grid     the grid of modules that three tabs show
 spectrum_figures  the Plotly figures
-background_work a thread per task, its progress row and its Stop button
 routes          factors, exact windows and downloads by GET
 api             the named endpoints `/svd` and `/spectrum`
 static          the page's CSS and JavaScript

@@ -30,13 +30,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.weights import Checkpoint, open_checkpoint
 from pages.shared import figures, layout
-from pages.shared.live import live_plot
-from pages.shared.no_adapter import no_adapter_html
-from pages.shared.static_files import event_js
-from pages.shared.wiring import Update, wire
-from pages.spectrum import spectrum_figures
-from pages.spectrum.adapter_view import adapter_grid_value, module_html, strongest
-from pages.spectrum.background_work import (
+from pages.shared.background_work import (
     ProgressRow,
     TabTask,
     TabTasks,
@@ -44,6 +38,12 @@ from pages.spectrum.background_work import (
     connect_stop,
     progress_row,
 )
+from pages.shared.live import live_plot
+from pages.shared.no_adapter import no_adapter_html
+from pages.shared.static_files import event_js
+from pages.shared.wiring import Update, wire
+from pages.spectrum import spectrum_figures
+from pages.spectrum.adapter_view import adapter_grid_value, module_html, strongest
 from pages.spectrum.matrix_source import model_folder
 from pages.spectrum.module_grid import module_grid, pressed_module
 

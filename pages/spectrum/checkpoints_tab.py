@@ -24,16 +24,16 @@ from lora_engine.spectrum import (
 )
 from lora_engine.weights import open_checkpoint
 from pages.shared import figures, layout
-from pages.shared.live import live_plot
-from pages.shared.wiring import Update, wire
-from pages.spectrum import spectrum_figures
-from pages.spectrum.background_work import (
+from pages.shared.background_work import (
     ProgressRow,
     TabTask,
     TabTasks,
     connect_stop,
     progress_row,
 )
+from pages.shared.live import live_plot
+from pages.shared.wiring import Update, wire
+from pages.spectrum import spectrum_figures
 from pages.spectrum.matrix_source import model_folder
 from pages.spectrum.module_grid import Cell, Measure, grid_value, module_grid, pressed_module
 

@@ -27,8 +27,8 @@ from lora_engine.spectrum import (
     takes_a_while,
 )
 from lora_engine.weights import MatrixSource
+from pages.shared.background_work import ProgressRow, TabTask, TabTasks, Work
 from pages.shared.wiring import Update
-from pages.spectrum.background_work import ProgressRow, TabTask, TabTasks, Work
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_source import START_K, MatrixChoice, open_choice
 from pages.spectrum.matrix_view import STOPPED, preview_value, start_k, view_value

@@ -16,9 +16,9 @@ from lora_engine.errors import EngineError
 from lora_engine.spectrum import TEACHING
 from lora_engine.weights import TensorInfo
 from pages.shared import layout
+from pages.shared.background_work import TabTasks, connect_stop, progress_row
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
-from pages.spectrum.background_work import TabTasks, connect_stop, progress_row
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_opening import MatrixOpener
 from pages.spectrum.matrix_source import (

@@ -10,10 +10,10 @@ import gradio as gr
 from lora_engine.engine import Engine
 from pages import SPECTRUM
 from pages.shared import layout
+from pages.shared.background_work import TabTasks
 from pages.shared.wiring import expose
 from pages.spectrum import adapter_tab, checkpoints_tab, matrix_tab, two_adapters_tab
 from pages.spectrum.api import spectrum_endpoint, svd_endpoint
-from pages.spectrum.background_work import TabTasks
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_source import tab_in_address
 

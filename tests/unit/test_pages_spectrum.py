@@ -5,10 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,13 +14,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
-from lora_engine.cancellation import Stopped, StopSignal
+from lora_engine.cancellation import Stopped
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import decompose, pool
 from lora_engine.weights.matrix import array_matrix
+from pages.shared.background_work import TabTask
 from pages.spectrum.api import svd_endpoint
-from pages.spectrum.background_work import BackgroundWork, TabTask, TabTasks
 from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
 from pages.spectrum.matrix_source import MatrixChoice, matrices_of, open_choice
 from pages.spectrum.matrix_view import view_value
@@ -147,68 +143,6 @@ def test_the_routes_say_what_is_wrong(
     assert answer.status_code == status
     assert words in answer.json()["problem"]
     assert answer.json()["remedy"]
-
-
-def test_background_work_reports_its_progress_and_gives_its_result() -> None:
-    may_end = threading.Event()
-
-    def work(progress: Callable, stop: object) -> int:
-        progress(0.5, "half")
-        may_end.wait(10)
-        return 7
-
-    with BackgroundWork(TabTask(), work) as running:
-        steps = running.progress()
-        while next(steps).share != 0.5:
-            pass
-        may_end.set()
-        assert all(step.doing == "half" for step in steps)
-        assert running.result() == 7
-
-
-def test_a_tabs_next_task_ends_the_work_of_the_one_before() -> None:
-    tasks, tab = TabTasks(), SimpleNamespace(session_hash="tab")
-    first, ended = tasks.start(tab), threading.Event()
-
-    def work(progress: Callable, stop: StopSignal) -> None:
-        while not stop.is_set():
-            time.sleep(0.01)
-        ended.set()
-
-    with BackgroundWork(first, work) as running:
-        steps = running.progress()
-        next(steps)
-        tasks.start(SimpleNamespace(session_hash="another tab"))
-        next(steps)
-        tasks.start(tab)
-        with suppress(Stopped):  # unless the work was quicker to end
-            list(steps)
-        with pytest.raises(Stopped):
-            running.result()
-    assert ended.wait(10)
-
-
-def test_leaving_the_block_stops_the_work() -> None:
-    ended = threading.Event()
-
-    def work(progress: Callable, stop: StopSignal) -> None:
-        while not stop.is_set():
-            time.sleep(0.01)
-        ended.set()
-
-    with BackgroundWork(TabTask(), work):
-        pass
-    assert ended.wait(10)
-
-
-def test_what_the_work_raises_is_raised_for_the_result() -> None:
-    def work(progress: Callable, stop: object) -> None:
-        raise EngineError("The file is empty.", "Give another.")
-
-    with BackgroundWork(TabTask(), work) as running:
-        list(running.progress())
-        with pytest.raises(EngineError, match="empty"):
-            running.result()
 
 
 @pytest.mark.parametrize(

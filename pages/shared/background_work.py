@@ -94,7 +94,7 @@ class BackgroundWork(Generic[T]):
         self._work = work
         self._task = task
         self._done = threading.Event()
-        self._progress = WorkProgress(0.0, "waiting for another matrix to be finished")
+        self._progress = WorkProgress(0.0, "waiting for other work to be finished")
         self._value: T | None = None
         self._error: BaseException | None = None
         self._stop = StopSignal(task)  # set as well when nobody waits for the result any more
