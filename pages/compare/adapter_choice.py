@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from lora_engine.adapters import AdapterSummary
 from lora_engine.base_models import STARTER
 from lora_engine.compare.generate import AS_TRAINED, RemoteServer
 from lora_engine.compare.prompts import suggested_prompts
@@ -15,6 +14,7 @@ from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_names, column_title
 from pages.compare.conversation_fields import MAX_ADAPTERS, ConversationFields, column_update
 from pages.shared import layout
+from pages.shared.adapter_choices import adapter_key
 from pages.shared.no_adapter import no_adapter_html
 from pages.shared.wiring import Update
 
@@ -49,13 +49,13 @@ def adapters_in_address(engine: Engine, request: gr.Request) -> list[str]:
     """The adapters that the page's address names, else the newest one. Raises NotFound."""
     named = layout.state_of(request, "adapter")
     names = named.split(",")[:MAX_ADAPTERS] if named else []
-    found = [_key(engine.adapters.get(name)) for name in names]
+    found = [adapter_key(engine.adapters.get(name)) for name in names]
     return found or newest_adapter(engine)
 
 
 def newest_adapter(engine: Engine) -> list[str]:
     """The newest adapter, alone; empty where there is none."""
-    return [_key(adapter) for adapter in engine.adapters.list()[:1]]
+    return [adapter_key(adapter) for adapter in engine.adapters.list()[:1]]
 
 
 def base_of(engine: Engine, adapters: Sequence[str]) -> str:
@@ -67,10 +67,10 @@ def base_of(engine: Engine, adapters: Sequence[str]) -> str:
 def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Every listed adapter, and those of `chosen` that are in a folder of their own."""
     listed = engine.adapters.list()
-    known = {_key(adapter) for adapter in listed}
+    known = {adapter_key(adapter) for adapter in listed}
     others = (engine.adapters.get(name) for name in chosen if name not in known)
     return [
-        (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", _key(adapter))
+        (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", adapter_key(adapter))
         for adapter in [*listed, *others]
     ]
 
@@ -127,8 +127,3 @@ def note_html(engine: Engine) -> str:
         engine,
         "The base answers alone until one is trained. The pirate example takes about a minute.",
     )
-
-
-def _key(adapter: AdapterSummary) -> str:
-    """What an adapter is called in the address and in the choices."""
-    return adapter.run_id or str(adapter.path)

@@ -8,6 +8,7 @@
     figures       data to Plotly figures
     static_files  JavaScript, styles and icon: their addresses, and the route
     train_link    the train page's address: a run to copy, and fields that differ
+    adapter_choices  the adapters to choose from, and what each is called
     no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
     stop_button   stop buttons, each for the tab it was clicked in

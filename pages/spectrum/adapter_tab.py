@@ -30,6 +30,7 @@ from lora_engine.spectrum import (
 )
 from lora_engine.weights import Checkpoint, open_checkpoint
 from pages.shared import figures, layout
+from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.background_work import (
     ProgressRow,
     TabTask,
@@ -275,16 +276,3 @@ def _usable_base(engine: Engine, summary: AdapterSummary) -> str:
     except EngineError:
         return ""
     return name
-
-
-def adapter_key(adapter: AdapterSummary) -> str:
-    """What an adapter is called in the address."""
-    return adapter.run_id or str(adapter.path)
-
-
-def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Every adapter known here for a dropdown, newest first."""
-    return [
-        (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
-        for adapter in engine.adapters.list()
-    ]

@@ -25,6 +25,7 @@ from lora_engine.spectrum import (
 )
 from pages import TRAIN
 from pages.shared import figures, layout
+from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.background_work import (
     ProgressRow,
     TabTask,
@@ -37,7 +38,6 @@ from pages.shared.live import Column, live_plot, live_table, table_value
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
-from pages.spectrum.adapter_tab import adapter_choices, adapter_key
 
 COMPARED = [
     ("the updates ΔW: outputs", "delta-left"),

@@ -1,0 +1,29 @@
+"""Which adapters there are to choose from, and what each is called in an address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lora_engine.adapters import AdapterSummary
+
+if TYPE_CHECKING:
+    from lora_engine.engine import Engine
+
+
+def adapter_key(adapter: AdapterSummary) -> str:
+    """What `engine.adapters.get` finds this adapter by, and an address names it with.
+
+    The run's id for the adapter that the run left; the folder for any other, also for one that
+    was made from a run's adapter and keeps its provenance.
+    """
+    path = adapter.path
+    is_the_runs = path.name == "adapter" and path.parent.name == adapter.run_id
+    return path.parent.name if is_the_runs else str(path)
+
+
+def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Every adapter known here for a dropdown, newest first."""
+    return [
+        (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
+        for adapter in engine.adapters.list()
+    ]
