@@ -52,7 +52,7 @@ COMPARE = Page(
 ADAPTERS = Page(
     "Adapters",
     "/adapters",
-    "Every adapter trained here, with its rank, its base and what can be done with it.",
+    "Every adapter you have: what it is, what it weighs, and what can be made of it.",
 )
 
 PAGES = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)

@@ -1,16 +1,22 @@
-"""The adapters page: what has been trained here and what can be done with each."""
+"""The adapters page: every adapter, one of them opened, and what can be done with it.
+
+Each tab is a section in a module of its own (`SECTIONS`). The address says which adapter is open
+and which tab: `/adapters?adapter=…&tab=…`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import gradio as gr
 
-from lora_engine.adapters import AdapterSummary
 from lora_engine.engine import Engine
-from pages import ADAPTERS, COMPARE
-from pages.shared import layout, live
-from pages.shared.no_adapter import no_adapter_html
+from pages import ADAPTERS
+from pages.adapters import about_section, library_section
+from pages.adapters.parts import AdapterParts, adapter_choices, opened_adapter
+from pages.shared import layout
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
 HELP = r"""
@@ -21,53 +27,79 @@ loads it, beside a `provenance.json` that says which run, base and rows it came 
 
 Adapters are found in finished runs and in the folder `adapters` of the data folder.
 """
-COLUMNS = (
-    live.Column("adapter"),
-    live.Column("base model"),
-    live.Column("rank", layout.count, numeric=True),
-    live.Column("size", layout.byte_size, numeric=True),
-    live.Column("made (UTC)", lambda text: text[:16].replace("T", " ")),
-    live.Column("run"),
-    live.Column("folder"),
-)
+SCRIPT = "adapters/address.js"
+LIBRARY = "library"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A tab: its id in the address, its title, and what builds it."""
+
+    id: str
+    title: str
+    build: Callable[[Engine, AdapterParts, gr.Blocks], None]
+
+
+SECTIONS = (Section("about", "About", about_section.build_section),)
+"""The tabs beside the library, in their order."""
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(ADAPTERS) as blocks:
         problem = problem_box()
-        empty = gr.HTML(js_on_load="")
-        table = live.live_table(label="Adapters", file_name="adapters.csv", elem_id="all-adapters")
-        unreadable = gr.HTML(js_on_load="", elem_id="unreadable-adapters")
+        adapter = gr.Dropdown(
+            [], value=None, label="Adapter", allow_custom_value=True, elem_id="opened-adapter",
+            info="One known here, or the folder of a PEFT adapter.",
+        )  # fmt: skip
+        with gr.Tabs(elem_id="adapter-tabs") as tabs:
+            with gr.Tab("Library", id=LIBRARY) as tab:
+                library = library_section.lay_out()
+                list_again = library_section.connect(engine, library, adapter, blocks)
+                _remember(tab, LIBRARY)
+            for section in SECTIONS:
+                with gr.Tab(section.title, id=section.id) as tab:
+                    section.build(engine, AdapterParts(adapter, tab, list_again), blocks)
+                    _remember(tab, section.id)
         layout.how_this_works(HELP)
-
-        def open_page() -> Update:
-            found = engine.adapters.list()
-            words = "A finished run leaves its adapter here."
-            return {
-                empty: "" if found else no_adapter_html(engine, words),
-                table: _table_value(found) if found else "",
-                unreadable: layout.notes_html(
-                    [f"{one.path}: {one.problem}" for one in engine.adapters.unreadable()]
-                ),
-            }
-
-        wire([blocks.load], open_page, [], [empty, table, unreadable], problem=problem)
+        _wire_opening(engine, blocks, tabs, adapter, problem)
     return blocks
 
 
-def _table_value(adapters: Sequence[AdapterSummary]) -> str:
-    """The table of all adapters; a name leads to its comparison with the base."""
-    rows = [
-        (
-            adapter.name,
-            adapter.base_model,
-            adapter.rank,
-            adapter.bytes,
-            adapter.created_at,
-            adapter.run_id,
-            str(adapter.path),
-        )
-        for adapter in adapters
-    ]
-    links = [layout.link(COMPARE, adapter=adapter.name) for adapter in adapters]
-    return live.table_value(COLUMNS, rows, links=links)
+def _wire_opening(
+    engine: Engine, blocks: gr.Blocks, tabs: gr.Tabs, adapter: gr.Dropdown, problem: gr.HTML
+) -> None:
+    """The address fills the field and chooses the tab; another adapter is another address."""
+
+    def selected_tab(request: gr.Request) -> Update:
+        return {tabs: gr.Tabs(selected=_tab_in_address(request))}
+
+    def fill_field(request: gr.Request) -> Update:
+        found = opened_adapter(engine, request)
+        return {adapter: gr.Dropdown(choices=adapter_choices(engine), value=found and found.name)}
+
+    wire([blocks.load], selected_tab, [], [tabs], problem=problem)
+    wire([blocks.load], fill_field, [], [adapter], problem=problem)
+    adapter.input(
+        fn=None,
+        inputs=[adapter],
+        js=event_js(SCRIPT, "openAdapter", LIBRARY),
+        api_name="page_open_adapter",
+        api_visibility="private",
+    )
+
+
+def _remember(tab: gr.Tab, name: str) -> None:
+    """Write the tab into the address when it is chosen."""
+    tab.select(
+        fn=None,
+        js=event_js(SCRIPT, "rememberTab", name, LIBRARY),
+        api_name="page_remember_tab",
+        api_visibility="private",
+    )
+
+
+def _tab_in_address(request: gr.Request) -> str:
+    named = layout.state_of(request, "tab")
+    if named in (LIBRARY, *(section.id for section in SECTIONS)):
+        return named
+    return "about" if layout.state_of(request, "adapter") else LIBRARY

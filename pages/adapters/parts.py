@@ -1,0 +1,47 @@
+"""What the sections of the adapters page share: the opened adapter, and the list to keep fresh.
+
+A section is a module with `build_section(engine, parts, blocks)`, called inside its tab. The
+address says which adapter is open (`/adapters?adapter=…`), and choosing another opens the page
+anew: a section shows it on `blocks.load` (or on `parts.tab.select` where that takes long) and asks
+`opened_adapter` for it, while a click takes `parts.adapter` as its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_engine.adapters import AdapterSummary
+from lora_engine.engine import Engine
+from pages.shared import layout
+
+
+@dataclass(frozen=True)
+class AdapterParts:
+    """adapter: a field that holds the opened adapter's name, None where there is none.
+
+    tab: the section's own. list_again: give it `event.then` of an event that wrote, changed or
+    deleted an adapter, and the list and the choices know it.
+    """
+
+    adapter: gr.Dropdown
+    tab: gr.Tab
+    list_again: Callable[[Callable[..., Any]], Any]
+
+
+def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Every adapter known here for a dropdown, newest first: what is shown, and its name."""
+    return [(f"{one.name} (rank {one.rank})", one.name) for one in engine.adapters.list()]
+
+
+def opened_adapter(engine: Engine, request: gr.Request) -> AdapterSummary | None:
+    """The adapter that the address names, else the newest; None where there is none.
+
+    Raises NotFound or EngineError for a name that leads to none.
+    """
+    if name := layout.state_of(request, "adapter"):
+        return engine.adapters.get(name)
+    return next(iter(engine.adapters.list()), None)
