@@ -2,11 +2,12 @@
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
 package offers to a caller: `engine.runs`, `engine.compare`, `engine.adapters`,
-`engine.base_models`, `engine.datasets`. It knows no screen.
+`engine.adapter_operations`, `engine.base_models`, `engine.datasets`. It knows no screen.
 """
 
 from __future__ import annotations
 
+from lora_engine.adapter_operations.service import AdapterOperations
 from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.base_models import BaseModels
 from lora_engine.compare.service import Comparisons
@@ -28,6 +29,7 @@ class Engine:
         self.runs = Runs(store, self._supervisor, settings)
         self.compare = Comparisons(settings)
         self.adapters = AdapterLibrary(settings)
+        self.adapter_operations = AdapterOperations(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)
 

@@ -1,1 +1,28 @@
-"""What can be done with a trained adapter: resize, combine, extract, merge; each says its error."""
+"""What can be done with a trained adapter: resize, combine, extract, merge; each says its error.
+
+service          AdapterOperations: what the engine offers
+resize           an adapter at a smaller rank
+source_adapter   an adapter read module by module, and its form
+written_adapter  the one writer of an adapter folder, whole or not there
+output_folder    an output that is new, or replaces one of its own kind
+"""
+
+from lora_engine.adapter_operations.resize import (
+    ModuleResize,
+    ResizeReport,
+    ResizeTarget,
+    ToEnergy,
+    ToRank,
+    ToThreshold,
+    resize,
+)
+
+__all__ = [
+    "ModuleResize",
+    "ResizeReport",
+    "ResizeTarget",
+    "ToEnergy",
+    "ToRank",
+    "ToThreshold",
+    "resize",
+]

@@ -11,7 +11,7 @@ lora_config    a method of the spec as PEFT's LoraConfig, for training and for c
 This package loads no model; `lora_engine.compare` does.
 """
 
-from lora_engine.adapters.check import AdapterCheck, check_adapter
+from lora_engine.adapters.check import AdapterCheck, check_adapter, content_hash
 from lora_engine.adapters.config import (
     AdapterConfig,
     read_adapter_config,
@@ -35,6 +35,7 @@ __all__ = [
     "AdapterSummary",
     "UnreadableAdapter",
     "check_adapter",
+    "content_hash",
     "describe_adapter",
     "list_adapters",
     "list_unreadable_adapters",

@@ -42,6 +42,7 @@ from lora_engine.weights.safetensors_file import (
 OTHER_BASE = "Choose the base model that this adapter was trained on."
 HEADS = ("lm_head", "embed_out")  # not stored under their own names where the embedding is tied
 ROWS = 4_096  # of an embedding, compared at once
+HASHED_BYTES = 2**20
 
 CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 
@@ -97,7 +98,7 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
         config=config,
         keys=keys,
         modules=tuple(dict.fromkeys(name.replace(".base_layer", "") for name in keys.factors)),
-        sha256=_content_hash(path),
+        sha256=content_hash(path),
         base_fingerprint=base_fingerprint,
         template_hash=template if isinstance(template, str) else None,
         warnings=tuple(warnings),
@@ -128,10 +129,13 @@ class _BaseWeights:
         return None
 
 
-def _content_hash(folder: Path) -> str:
+def content_hash(folder: Path) -> str:
+    """SHA-256 over an adapter's configuration and weights, read in blocks."""
     digest = hashlib.sha256()
     for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update((folder / name).read_bytes())
+        with (folder / name).open("rb") as file:
+            while block := file.read(HASHED_BYTES):
+                digest.update(block)
     return digest.hexdigest()
 
 

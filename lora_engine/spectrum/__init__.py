@@ -18,7 +18,13 @@ It knows nothing of pages or models in memory: everything is read from files in 
 """
 
 from lora_engine.cancellation import Stopped
-from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
+from lora_engine.spectrum.adapter_factors import (
+    Adapter,
+    AdapterFile,
+    AdapterModule,
+    open_adapter,
+    read_adapter,
+)
 from lora_engine.spectrum.adapter_spectrum import (
     AdapterSpectrum,
     ModuleSpectrum,
@@ -73,6 +79,7 @@ __all__ = [
     "SHARES",
     "TEACHING",
     "Adapter",
+    "AdapterFile",
     "AdapterModule",
     "AdapterSpectrum",
     "Certificate",
@@ -108,6 +115,7 @@ __all__ = [
     "factor_values",
     "find_base_weight",
     "intruder_dimensions",
+    "open_adapter",
     "pool",
     "pool_picture",
     "read_adapter",

@@ -90,11 +90,41 @@ class Adapter:
         raise NotFound(f"The adapter has no module {name[:200]!r}.", f"Choose one of: {names}, ...")
 
 
-def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
-    """Read a PEFT adapter folder, told and stopped between modules.
+@dataclass(frozen=True, eq=False)
+class AdapterFile:
+    """An adapter folder whose headers are read and checked, and whose factors stay in the file.
 
-    Raises NotFound when it is none, EngineError or InvalidInput naming what is wrong: an
-    unsound config, a missing half, a rank that does not fit, a value that is not finite.
+    holders: what holds factors, in the file's order, under its name in the file; a fused weight
+    holds those of all its experts. ranks and scalings: by holder.
+    """
+
+    path: Path
+    config: AdapterConfig
+    file: SafetensorsFile
+    keys: AdapterKeys
+    ranks: Mapping[str, int]
+    scalings: Mapping[str, float]
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        return tuple(self.keys.factors)
+
+    def read(self, holder: str) -> tuple[AdapterModule, ...]:
+        """The holder's module, or one module an expert. Raises EngineError as `read_adapter`."""
+        scale = _Scale(
+            self.ranks[holder],
+            self.scalings[holder],
+            self.config,
+            self.keys.parameters.get(holder),
+        )
+        return tuple(_read_module(self.file, holder, self.keys.factors[holder], scale))
+
+
+def open_adapter(path: str | Path) -> AdapterFile:
+    """The headers of a PEFT adapter folder of any size; no factor is read yet.
+
+    Raises NotFound when it is none, EngineError or InvalidInput naming what is wrong with its
+    configuration or its keys.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -104,24 +134,40 @@ def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
     if not weights.is_file():
         raise folder_without(WEIGHTS_FILE, folder)
     file = scan(weights)
-    _check_total(file)
     keys = read_keys(file, config)
-    names = [keys.named(module) for module in keys.factors]
-    ranks, scalings = config.ranks_of(names), config.scalings_of(names)
+    names = {holder: keys.named(holder) for holder in keys.factors}
+    ranks, scalings = config.ranks_of(names.values()), config.scalings_of(names.values())
+    return AdapterFile(
+        folder,
+        config,
+        file,
+        keys,
+        {holder: ranks[name] for holder, name in names.items()},
+        {holder: scalings[name] for holder, name in names.items()},
+    )
+
+
+def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
+    """Read a PEFT adapter folder, told and stopped between modules.
+
+    Raises NotFound when it is none, EngineError or InvalidInput naming what is wrong: an
+    unsound config, a missing half, a rank that does not fit, a value that is not finite.
+    """
+    stored = open_adapter(path)
+    _check_total(stored.file)
     modules: list[AdapterModule] = []
-    for number, (name, parts) in enumerate(keys.factors.items()):
-        monitor.step(number / len(keys.factors), f"reading {name}")
-        named = keys.named(name)
-        shape = _Scale(ranks[named], scalings[named], config, keys.parameters.get(name))
-        modules += _read_module(file, name, parts, shape)
+    for number, holder in enumerate(stored.holders):
+        monitor.step(number / len(stored.holders), f"reading {holder}")
+        modules += stored.read(holder)
         if len(modules) > MAX_MODULES:
             raise EngineError(
-                f"{folder.name} adapts more than {MAX_MODULES:,} experts.",
+                f"{stored.path.name} adapts more than {MAX_MODULES:,} experts.",
                 "Compare it in parts, with fewer layers.",
             )
+    config, keys = stored.config, stored.keys
     whole = (*keys.whole, *keys.embeddings, *keys.biases)
     notes = (*_start_notes(config), *_missing_targets(config, keys), *_whole_notes(keys))
-    return Adapter(folder, config, tuple(modules), whole, notes)
+    return Adapter(stored.path, config, tuple(modules), whole, notes)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""The folder that an operation writes: new, or replacing one of its own kind, whole or not there.
+
+Knows nothing of what is written into it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lora_engine.errors import Conflict, EngineError
+from lora_engine.files import atomic_folder
+
+
+@contextmanager
+def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
+    """An empty folder to fill, which becomes `output` when the block ends without an error.
+
+    mark: a file that tells a folder of this kind, such as adapter_config.json; `overwrite`
+    replaces only a folder that has it, or an empty one.
+    Raises Conflict for an output that exists and is not to be replaced; EngineError naming the
+    folder where the disk refuses. `output` is then as it was.
+    """
+    output = Path(os.path.abspath(output.expanduser()))
+    refuse_existing(output, mark, overwrite)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(output) as staging:
+            yield staging
+            refuse_existing(output, mark, overwrite)  # it may have come meanwhile
+    except OSError as error:
+        raise EngineError(
+            f"{output} could not be written: {error.strerror or error}. Nothing was left there.",
+            "Free space on that disk, or choose another folder for the output.",
+        ) from error
+
+
+def refuse_existing(output: Path, mark: str, overwrite: bool) -> None:
+    """Raises Conflict where `output` exists and is not to be replaced."""
+    if not output.exists() and not output.is_symlink():
+        return
+    if not overwrite:
+        raise Conflict(
+            f"{output} exists already.", "Choose another name, or say that it is to be replaced."
+        )
+    ours = output.is_dir() and not output.is_symlink()
+    if not ours or not ((output / mark).is_file() or not any(output.iterdir())):
+        raise Conflict(
+            f"{output} holds something else: no folder with {mark} in it.",
+            "Choose another name; only an earlier output is replaced.",
+        )
