@@ -32,11 +32,16 @@ _AT_ONCE = threading.BoundedSemaphore(2)
 class TabTask(StopSignal):
     """What one browser tab is doing; set when it is to end.
 
+    question: what it answers, where that is known. is_over: answered, failed or stopped.
     stopped_by_person: by the Stop button, and not by the next task. Its handler then has the last
     word, which hides the button.
     """
 
-    stopped_by_person = False
+    def __init__(self, question: object = None) -> None:
+        super().__init__()
+        self.question = question
+        self.is_over = False
+        self.stopped_by_person = False
 
 
 class TabTasks:
@@ -48,15 +53,23 @@ class TabTasks:
 
     def start(self, request: gr.Request) -> TabTask:
         """A new task, which ends the tab's one before."""
-        tab = request.session_hash or ""
         task = TabTask()
         with self._lock:
-            before = self._tasks.pop(tab, None)
-            self._tasks[tab] = task
-            while len(self._tasks) > MAX_TABS:
-                self._tasks.popitem(last=False)
-        if before is not None:
-            before.set()
+            self._replace(request, task)
+        return task
+
+    def start_unless_asked(self, request: gr.Request, question: object) -> TabTask | None:
+        """A new task; None where the tab's task is answering this very question.
+
+        Gradio's dropdown reports one choice twice, as an option is clicked and as the field is
+        left: the second report would begin all work again.
+        """
+        task = TabTask(question)
+        with self._lock:
+            now = self._tasks.get(request.session_hash or "")
+            if now is not None and now.question == question and not (now.is_over or now.is_set()):
+                return None
+            self._replace(request, task)
         return task
 
     def stop(self, request: gr.Request) -> None:
@@ -66,6 +79,16 @@ class TabTasks:
         if task is not None:
             task.stopped_by_person = True
             task.set()
+
+    def _replace(self, request: gr.Request, task: TabTask) -> None:
+        """Make it the tab's task, with the lock held."""
+        tab = request.session_hash or ""
+        before = self._tasks.pop(tab, None)
+        self._tasks[tab] = task
+        while len(self._tasks) > MAX_TABS:
+            self._tasks.popitem(last=False)
+        if before is not None:
+            before.set()
 
 
 @dataclass(frozen=True)
@@ -182,6 +205,8 @@ class ProgressRow:
         except EngineError:
             yield self.idle()
             raise
+        finally:
+            task.is_over = True
 
 
 def progress_row(name: str) -> ProgressRow:

@@ -200,10 +200,12 @@ class _Handlers:
     def compare(
         self, first: str | None, second: str | None, compared: str, request: gr.Request
     ) -> Iterator[Update]:
-        if not first or not second:
-            yield {}
+        if first and second:
+            yield from self._compare(request, Pair(first, second, compared))
             return
-        yield from self._compare(request, Pair(first, second, compared))
+        self.tasks.start(request)  # ends the comparison of a pair that is not chosen any more
+        missing = "A" if second else "B"
+        yield {**self._nothing_drawn(f"Choose adapter {missing} too."), **self.row.idle()}
 
     def draw_module(self, first: str, second: str, compared: str, module: str) -> Update:
         """The two plots of one module, compared alone."""
@@ -213,7 +215,10 @@ class _Handlers:
         return self._plots(pair, found.modules[0])
 
     def _compare(self, request: gr.Request, pair: Pair, module: str = "") -> Iterator[Update]:
-        task = self.tasks.start(request)
+        task = self.tasks.start_unless_asked(request, (pair, module))
+        if task is None:
+            yield {}
+            return
         yield from self.row.until_stopped(task, self._compare_all(task, pair, module))
 
     def _compare_all(self, task: TabTask, pair: Pair, module: str) -> Iterator[Update]:
@@ -232,6 +237,13 @@ class _Handlers:
             **self._plots(pair, drawn),
             **self.row.idle(),
         }
+
+    def _nothing_drawn(self, words: str) -> Update:
+        """Words where the comparison was, which is gone."""
+        emptied: Update = dict.fromkeys((self.view.phi, self.view.diagonal, self.view.table), "")
+        sentence = f'<p class="rs-doing">{escape(words)}</p>'
+        hidden = gr.Dropdown(visible=False)
+        return {**emptied, self.view.sentence: sentence, self.fields.module: hidden}
 
     def _named(self, pair: Pair) -> Update:
         """The fields for a pair that the person did not choose in them."""

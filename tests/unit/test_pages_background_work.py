@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import SimpleNamespace
 
+import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import EngineError
-from pages.shared.background_work import BackgroundWork, TabTask, TabTasks
+from pages.shared.background_work import BackgroundWork, ProgressRow, TabTask, TabTasks
+from pages.shared.wiring import Update
 
 
 def test_background_work_reports_its_progress_and_gives_its_result() -> None:
@@ -52,6 +54,40 @@ def test_a_tabs_next_task_ends_the_work_of_the_one_before() -> None:
         with pytest.raises(Stopped):
             running.result()
     assert ended.wait(10)
+
+
+def test_a_question_asked_again_while_it_is_answered_begins_nothing_anew() -> None:
+    # Gradio's dropdown reports one choice twice: as an option is clicked, and as it loses focus.
+    tasks, tab = TabTasks(), SimpleNamespace(session_hash="tab")
+    first = tasks.start_unless_asked(tab, "A beside B")
+    assert first is not None
+
+    assert tasks.start_unless_asked(tab, "A beside B") is None
+    assert tasks.start_unless_asked(SimpleNamespace(session_hash="2"), "A beside B") is not None
+    assert not first.is_set()
+    assert tasks.start_unless_asked(tab, "A beside C") is not None
+    assert first.is_set()
+
+
+@pytest.mark.parametrize("ends", ["answered", "failed", "stopped"])
+def test_a_question_whose_answer_is_over_is_answered_again(ends: str) -> None:
+    tasks, tab = TabTasks(), SimpleNamespace(session_hash="tab")
+    row = ProgressRow(gr.HTML(), gr.Button(), gr.HTML())
+    task = tasks.start_unless_asked(tab, "question")
+    assert task is not None
+
+    def answer() -> Iterator[Update]:
+        yield {}
+        if ends == "failed":
+            raise EngineError("It failed.", "Try again.")
+
+    if ends == "stopped":
+        tasks.stop(tab)
+    else:
+        with suppress(EngineError):
+            list(row.until_stopped(task, answer()))
+
+    assert tasks.start_unless_asked(tab, "question") is not None
 
 
 def test_leaving_the_block_stops_the_work() -> None:
