@@ -7,6 +7,7 @@ the line that a kill tore. Readers bound what they take. Knows nothing of what t
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -77,6 +78,30 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise
     sync_directory(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes `folder` when the block ends without an error.
+
+    Raises FileExistsError, also where `folder` has come to be meanwhile. Two that fill the same
+    folder do not meet before the end.
+    """
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}-{next(_numbers)}.staging")
+    if os.path.lexists(folder):
+        raise FileExistsError(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        _sync_tree(staging)
+        os.replace(staging, folder)
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(folder) from None
+        raise
+    sync_directory(folder.parent)
 
 
 def move(source: Path, target: Path) -> None:

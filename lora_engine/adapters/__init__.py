@@ -5,7 +5,15 @@ library        which adapters are known here, and what a name means
 weights_keys   what each tensor of the weights file is, from its header
 name_patterns  PEFT's patterns for module names, matched in bounded time
 other_forms    other makers' adapters and other methods: whose form it is, and what helps
-check          is an adapter whole, finite and made for this base model
+whole          is an adapter whole and finite, from its own files
+check          and is it made for this base model
+summary        one adapter in a list, from its small files
+search         which of them have these words, in which order
+notes_and_tags what a person wrote about them, beside them
+importing      adding one made elsewhere: a folder, zip_import, or a hub id
+details        one adapter opened: its modules, checks, origin
+loading_code   the Python that loads it
+zip_download   the zip to take along
 lora_config    a method of the spec as PEFT's LoraConfig, for training and for counting
 
 This package loads no model; `lora_engine.compare` does.
@@ -18,21 +26,24 @@ from lora_engine.adapters.config import (
     read_applicable_config,
     read_provenance,
 )
+from lora_engine.adapters.details import AdapterDetails, Check, ModuleFacts
 from lora_engine.adapters.library import (
     AdapterLibrary,
-    AdapterSummary,
     UnreadableAdapter,
-    describe_adapter,
     list_adapters,
     list_unreadable_adapters,
     resolve_adapter,
 )
+from lora_engine.adapters.summary import AdapterSummary, describe_adapter
 
 __all__ = [
     "AdapterCheck",
     "AdapterConfig",
+    "AdapterDetails",
     "AdapterLibrary",
     "AdapterSummary",
+    "Check",
+    "ModuleFacts",
     "UnreadableAdapter",
     "check_adapter",
     "content_hash",

@@ -22,14 +22,8 @@ from lora_engine.adapters.config import (
     read_applicable_config,
     read_provenance,
 )
-from lora_engine.adapters.other_forms import folder_without
-from lora_engine.adapters.weights_keys import (
-    FLOAT_DTYPES,
-    AdapterKeys,
-    check_shapes,
-    factor_keys,
-    read_keys,
-)
+from lora_engine.adapters.weights_keys import FLOAT_DTYPES, AdapterKeys
+from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.errors import EngineError
 from lora_engine.weights.safetensors_file import (
@@ -78,17 +72,10 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
             "Load it with PEFT on the base it was trained on; its provenance.json lists the "
             "classes.",
         )
-    if not (path / WEIGHTS_FILE).is_file():
-        raise folder_without(WEIGHTS_FILE, path)
-    file = scan(path / WEIGHTS_FILE)
-    keys = read_keys(file, config)
-    shapes = _check_factors(file, keys, config)
-    if base.path is not None:
-        weights = _BaseWeights.of(base.name, base.path)
-        _check_against_base(file, keys, shapes, weights)
-        _check_embeddings(file, keys, weights)
-        _check_whole(file, keys, config, weights)
-    _check_finite(file.path)
+    adapter = read_whole(path, config)
+    keys = adapter.keys
+    _check_weights(adapter, base)
+    refuse_non_finite(adapter.file)
     provenance = read_provenance(path) or {}
     base_fingerprint = fingerprint(base)
     warnings = _check_provenance(path, provenance, base, base_fingerprint)
@@ -103,6 +90,23 @@ def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
         template_hash=template if isinstance(template, str) else None,
         warnings=tuple(warnings),
     )
+
+
+def check_on_base(adapter: WholeAdapter, base: BaseModel) -> tuple[str, ...]:
+    """Is a whole adapter made for `base`? Returns warnings. Raises EngineError where it is not."""
+    _check_weights(adapter, base)
+    provenance = read_provenance(adapter.path) or {}
+    return tuple(_check_provenance(adapter.path, provenance, base, fingerprint(base)))
+
+
+def _check_weights(adapter: WholeAdapter, base: BaseModel) -> None:
+    """The shapes and the tensors saved whole, against the headers of the base's files."""
+    if base.path is None:
+        return
+    file, keys, weights = adapter.file, adapter.keys, _BaseWeights.of(base.name, base.path)
+    _check_against_base(file, keys, adapter.shapes, weights)
+    _check_embeddings(file, keys, weights)
+    _check_whole(file, keys, adapter.config, weights)
 
 
 @dataclass(frozen=True)
@@ -137,29 +141,6 @@ def content_hash(folder: Path) -> str:
             while block := file.read(HASHED_BYTES):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _check_factors(
-    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig
-) -> dict[str, tuple[int, int]]:
-    """Module name to (out_features, in_features).
-
-    Raises EngineError for shapes that are no factors of the rank, and for convolutions.
-    """
-    ranks = config.ranks_of(keys.named(module) for module in keys.factors)
-    shapes = {}
-    for module, parts in keys.factors.items():
-        lora_A, lora_B = (file.tensors[key] for key in factor_keys(parts))
-        of_parameter = module in keys.parameters
-        check_shapes(module, lora_A, lora_B, ranks[keys.named(module)], of_parameter)
-        if len(lora_A.shape) > 2:
-            raise EngineError(
-                f"{file.path}: {module} is a convolution (lora_A has the shape "
-                f"{list(lora_A.shape)}); Compare applies adapters of linear layers and embeddings.",
-                "Spectrum shows this adapter; to answer with it, merge it with PEFT first.",
-            )
-        shapes[module] = lora_B.shape[0], lora_A.shape[1]
-    return shapes
 
 
 def _check_against_base(
@@ -270,20 +251,6 @@ def _same_numbers(file: SafetensorsFile, key: str, other: SafetensorsFile, name:
         if not np.allclose(ours.rows(start, stop), theirs.rows(start, stop), rtol=2**-7, atol=0):
             return False
     return True
-
-
-def _check_finite(path: Path) -> None:
-    import torch
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (a safetensors handle is no mapping)
-            wrong = int((~torch.isfinite(file.get_tensor(key))).sum())
-            if wrong:
-                raise EngineError(
-                    f"{path}: {key} holds {wrong:,} values that are NaN or infinite.",
-                    "Use an earlier checkpoint of this run, or train with a lower learning rate.",
-                )
 
 
 def _check_provenance(

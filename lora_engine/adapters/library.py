@@ -8,38 +8,29 @@ own, with the reason, and is refused when it is named.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lora_engine.adapters.config import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    read_applicable_config,
-    read_provenance,
-)
-from lora_engine.adapters.other_forms import file_instead, folder_without
+from lora_engine.adapters.config import CONFIG_FILE, read_provenance
+from lora_engine.adapters.importing import add_adapter, add_zip, is_added, refuse_others
+from lora_engine.adapters.loading_code import loading_code
+from lora_engine.adapters.notes_and_tags import Annotation, NotesAndTags
+from lora_engine.adapters.other_forms import file_instead
+from lora_engine.adapters.search import find_adapters
+from lora_engine.adapters.summary import AdapterSummary, describe_adapter, folder_name
+from lora_engine.adapters.zip_download import file_name, write_zip
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
 
+if TYPE_CHECKING:
+    from lora_engine.adapters.details import AdapterDetails
+
 CONFIG_FILE_OF_A_MODEL = "config.json"
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AdapterSummary:
-    """One adapter. `created_at` is ISO 8601 in UTC; what provenance does not say is None."""
-
-    name: str
-    path: Path
-    rank: int
-    base_model: str | None
-    base_fingerprint: str | None
-    run_id: str | None
-    created_at: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -56,18 +47,87 @@ class AdapterLibrary:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._notes = NotesAndTags(settings)
 
     def get(self, name: str) -> AdapterSummary:
         """The adapter that a run's id, a listed name or a folder means. Raises NotFound."""
-        return describe_adapter(resolve_adapter(name, self._settings))
+        path = resolve_adapter(name, self._settings)
+        listed = next((one for one in list_adapters(self._settings) if one.path == path), None)
+        return self._annotated([listed or describe_adapter(path)])[0]
 
     def unreadable(self) -> list[UnreadableAdapter]:
         """The known folders whose adapters cannot be used, by path."""
         return list_unreadable_adapters(self._settings)
 
-    def list(self) -> list[AdapterSummary]:
-        """Every readable adapter, newest first."""
-        return list_adapters(self._settings)
+    def list(self, find: str = "", tag: str = "", order: str = "newest") -> list[AdapterSummary]:
+        """Every readable adapter that has all the words and the tag (`search`), newest first.
+
+        Raises InvalidInput for an unknown order.
+        """
+        return find_adapters(self._annotated(list_adapters(self._settings)), find, tag, order)
+
+    def details(self, name: str) -> AdapterDetails:
+        """One adapter opened: its modules, its checks, where it comes from."""
+        from lora_engine.adapters.details import open_details
+
+        return open_details(self.get(name), self._settings)
+
+    def annotate(self, name: str, note: str, tags: Sequence[str]) -> AdapterSummary:
+        """Keep a note and tags with an adapter. Raises InvalidInput."""
+        summary = self.get(name)
+        kept = self._notes.write(summary.path, note, tags)
+        return replace(summary, note=kept.note, tags=kept.tags)
+
+    def add(self, source: str, name: str = "") -> AdapterSummary:
+        """Add a folder, a zip or a hub id (`importing`). Raises EngineError, leaving nothing."""
+        return self.get(str(add_adapter(source, self._settings, name)))
+
+    def add_upload(self, path: Path, file_name: str, name: str = "") -> AdapterSummary:
+        """Add an uploaded zip, called `file_name` by the person. Raises as `add`."""
+        return self.get(str(add_zip(path, file_name, self._settings, name)))
+
+    def is_added(self, summary: AdapterSummary) -> bool:
+        """Whether it lies in `data_dir/adapters`, so that it can be deleted here."""
+        return is_added(summary.path, self._settings)
+
+    def delete(self, name: str) -> None:
+        """Delete an adapter of `data_dir/adapters` for good. Raises NotFound, Conflict."""
+        path = self.refuse_others(name)
+        shutil.rmtree(path)
+        self._notes.forget(path)
+
+    def refuse_others(self, name: str) -> Path:
+        """The folder of an adapter that can be deleted here. Raises NotFound; Conflict for one
+        that was not added here, such as a run's."""
+        path = resolve_adapter(name, self._settings)
+        refuse_others(path, self._settings)
+        return path
+
+    def loading_code(self, name: str) -> str:
+        """The Python that loads it with PEFT."""
+        summary = self.get(name)
+        template = (read_provenance(summary.path) or {}).get("chat_template")
+        return loading_code(summary, self._settings, with_template=bool(template))
+
+    def write_zip(self, name: str, folder: Path) -> Path:
+        """The adapter as a zip in `folder`, under its name. Raises EngineError."""
+        summary = self.get(name)
+        return write_zip(summary, folder / file_name(summary))
+
+    def write_zip_to(self, name: str, target: Path) -> Path:
+        """The adapter as the zip `target`. Raises EngineError."""
+        return write_zip(self.get(name), target)
+
+    def _annotated(self, summaries: Sequence[AdapterSummary]) -> Sequence[AdapterSummary]:
+        """With each one's note and tags."""
+        known = self._notes.all()
+        if not known:
+            return [*summaries]
+        found = [known.get(self._notes.key(one.path), Annotation()) for one in summaries]
+        return [
+            replace(one, note=kept.note, tags=kept.tags)
+            for one, kept in zip(summaries, found, strict=True)
+        ]
 
 
 def list_adapters(settings: Settings) -> list[AdapterSummary]:
@@ -116,47 +176,22 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
     )
 
 
-def describe_adapter(path: Path) -> AdapterSummary:
-    """The summary of the adapter in a folder.
-
-    Raises NotFound or EngineError where the folder holds no readable LoRA adapter.
-    """
-    config = read_applicable_config(path)
-    weights = path / WEIGHTS_FILE
-    if not weights.is_file():
-        raise folder_without(WEIGHTS_FILE, path)
-    provenance = read_provenance(path) or {}
-    spec = provenance.get("spec")
-    named = spec.get("name") if isinstance(spec, dict) else None
-    is_run = path.name == "adapter" and (path.parent / "result.json").is_file()
-    run_id = _text(provenance.get("run")) or (path.parent.name if is_run else None)
-    stat = weights.stat()
-    return AdapterSummary(
-        name=_text(named) or _folder_name(path),
-        path=path,
-        rank=config.r,
-        base_model=_text(provenance.get("base_model")) or config.base_model_name_or_path,
-        base_fingerprint=_text(provenance.get("base_fingerprint")),
-        run_id=run_id,
-        created_at=datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds"),
-        bytes=stat.st_size,
-    )
-
-
 def _summary_or_problem(folder: Path) -> AdapterSummary | UnreadableAdapter:
     try:
         return describe_adapter(folder)
     except (EngineError, OSError) as error:
         logger.warning("The adapter in %s is left out of the list: %s", folder, error)
         problem = error.problem if isinstance(error, EngineError) else str(error)
-        return UnreadableAdapter(_folder_name(folder), folder, problem)
+        return UnreadableAdapter(folder_name(folder), folder, problem)
 
 
 def _known_folders(settings: Settings) -> Iterator[Path]:
     for result in settings.runs_dir.glob("*/result.json"):
         if _state(result) == "finished" and (result.parent / "adapter").is_dir():
             yield result.parent / "adapter"
-    yield from (path.parent for path in (settings.data_dir / "adapters").glob(f"*/{CONFIG_FILE}"))
+    yield from (
+        path.parent for path in (settings.data_dir / "adapters").glob(f"[!.]*/{CONFIG_FILE}")
+    )
 
 
 def _state(result: Path) -> str | None:
@@ -172,16 +207,7 @@ def _with_unique_names(summaries: list[AdapterSummary]) -> list[AdapterSummary]:
     for summary in summaries:
         name = summary.name
         if name in seen:
-            name = f"{name} ({summary.run_id or _folder_name(summary.path)})"
+            name = f"{name} ({folder_name(summary.path)})"
         seen.add(name)
         unique.append(replace(summary, name=name))
     return unique
-
-
-def _folder_name(path: Path) -> str:
-    """The name of the folder, or of the run that left it."""
-    return path.parent.name if path.name == "adapter" else path.name
-
-
-def _text(value: object) -> str | None:
-    return value[:500] if isinstance(value, str) and value.strip() else None

@@ -165,11 +165,7 @@ def folder_without(name: str, folder: Path) -> NotFound:
     """The error for an adapter's folder without one of its two files, by what it has instead."""
     has_config = (folder / "adapter_config.json").is_file()
     if (folder / "adapter_model.bin").is_file() and (has_config or name.endswith(".safetensors")):
-        return NotFound(
-            f"{folder} has no {name}: its weights are in adapter_model.bin, and "
-            "adapter_model.bin is not opened, because a pickle can run code.",
-            _PICKLE,
-        )
+        return pickled_weights(folder, name, "adapter_model.bin")
     what = "half-written" if has_config else "not an adapter folder"
     problem = f"{folder} is {what}: it has no {name}"
     below = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
@@ -184,6 +180,15 @@ def folder_without(name: str, folder: Path) -> NotFound:
         f"{problem}.",
         "Copy the adapter again from where it was saved: it has adapter_config.json and "
         "adapter_model.safetensors.",
+    )
+
+
+def pickled_weights(where: object, name: str, pickled: str) -> NotFound:
+    """The error for an adapter whose weights are a pickle, the file `pickled`, and not `name`."""
+    return NotFound(
+        f"{where} has no {name}: its weights are in {pickled}, and {pickled} is not opened, "
+        "because a pickle can run code.",
+        _PICKLE,
     )
 
 

@@ -40,7 +40,7 @@ def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
             # bitsandbytes may keep its 4-bit codes in a tensor of any type, bfloat16 too.
             is_code = not names.isdisjoint((f"{tensor}{STATE}nf4", f"{tensor}{STATE}fp4"))
             if entry.dtype in NOT_A_NUMBER and not is_code and not COMPUTED.search(tensor):
-                count = _non_finite(file, entry)
+                count = count_non_finite(file, entry)
                 if count:
                     found.append(f"{tensor} ({count:,} of {_numbers(entry):,})")
     if found:
@@ -52,7 +52,8 @@ def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
         )
 
 
-def _non_finite(file: SafetensorsFile, entry: TensorEntry) -> int:
+def count_non_finite(file: SafetensorsFile, entry: TensorEntry) -> int:
+    """How many numbers of a tensor are NaN or infinite; its type is one of NOT_A_NUMBER."""
     kind, mask = NOT_A_NUMBER[entry.dtype]
     bits = np.dtype(kind).type(mask)
     count = 0

@@ -1,4 +1,4 @@
-"""Commands that show what this machine has: doctor, models, adapters, datasets, preview."""
+"""Commands that show what this machine has: doctor, models, datasets, preview."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from lora_engine.adapters.library import list_adapters, list_unreadable_adapters
 from lora_engine.base_models import (
     list_base_models,
     load_tokenizer,
@@ -25,7 +24,7 @@ from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
 
 def register(app: typer.Typer) -> None:
-    for command in (doctor, models, adapters, datasets, delete_dataset, preview):
+    for command in (doctor, models, datasets, delete_dataset, preview):
         app.command()(command)
 
 
@@ -51,23 +50,6 @@ def models(json: JsonFlag = False) -> None:
         ("name", "architecture", "path"),
         ((model.name, model.architecture, model.path) for model in found),
     )
-
-
-def adapters(json: JsonFlag = False) -> None:
-    """The trained adapters known here, newest first, then those that cannot be read."""
-    settings = load_settings()
-    found, unreadable = list_adapters(settings), list_unreadable_adapters(settings)
-    if json:
-        documents = [*map(asdict, found), *map(asdict, unreadable)]
-        print_json([{**document, "path": str(document["path"])} for document in documents])
-        return
-    rows: list[tuple[object, ...]] = [
-        (one.name, one.rank, one.base_model, one.path) for one in found
-    ]
-    rows += [(one.name, "-", "unreadable", one.path) for one in unreadable]
-    print_table(("name", "rank", "base model", "path"), rows)
-    for one in unreadable:
-        output.note(f"{one.name}: {one.problem}")
 
 
 def datasets(json: JsonFlag = False) -> None:

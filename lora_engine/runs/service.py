@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput, Unreadable
+from lora_engine.annotations import read_note, read_tags
+from lora_engine.errors import Conflict, EngineError, Unreadable
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
@@ -24,10 +25,6 @@ from lora_engine.runs.supervisor import Supervisor
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.preflight import check_run
-
-MAX_NOTE = 4000
-MAX_TAG = 40
-MAX_TAGS = 20
 
 
 @dataclass(frozen=True)
@@ -210,28 +207,3 @@ class Runs:
 def new_run_id() -> str:
     """Date and time for people to read, and 40 random bits so that nobody can guess it."""
     return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(5)
-
-
-def read_note(text: str) -> str:
-    """A person's note without surrounding space. Raises InvalidInput."""
-    note = text.strip()
-    allowed = all(sign.isprintable() or sign in "\n\t" for sign in note)
-    if len(note) > MAX_NOTE or not allowed:
-        message = f"{len(note):,} characters; at most {MAX_NOTE:,}, all printable, are allowed"
-        raise InvalidInput("The note", [FieldProblem("note", message)], "Shorten or correct it.")
-    return note
-
-
-def read_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """A person's tags, stripped, each once, in their order. Raises InvalidInput."""
-    found = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
-    problems = [
-        FieldProblem(f"tags.{number}", f"at most {MAX_TAG} printable characters, no comma")
-        for number, tag in enumerate(found)
-        if len(tag) > MAX_TAG or not tag.isprintable() or "," in tag
-    ]
-    if len(found) > MAX_TAGS:
-        problems.append(FieldProblem("tags", f"{len(found)} tags; at most {MAX_TAGS} are allowed"))
-    if problems:
-        raise InvalidInput("The tags", problems, "Shorten or correct them.")
-    return found

@@ -2,10 +2,10 @@
 
 import pytest
 
+from lora_engine.annotations import MAX_NOTE, read_note, read_tags
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.service import MAX_NOTE, read_note, read_tags
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import RunSpec

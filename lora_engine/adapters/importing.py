@@ -1,0 +1,220 @@
+"""Adding an adapter that was made elsewhere: a folder, a zip archive, or an id of the model hub.
+
+Its known files are copied beside their place, the adapter is checked there (`whole`), and only
+then the folder gets its name in `data_dir/adapters`: what is listed was sound when it came. Of a
+hub's repository the adapter's own files are fetched and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenance
+from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
+from lora_engine.adapters.whole import read_whole, refuse_non_finite
+from lora_engine.adapters.zip_import import FILES, MAX_BYTES, unpack_adapter
+from lora_engine.base_models import HUB_ID
+from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput, NotFound
+from lora_engine.files import new_folder
+from lora_engine.settings import Settings
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MAX_NAME = 80
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,79}")
+
+
+def add_adapter(source: str, settings: Settings, name: str = "") -> Path:
+    """Add what a person named: a folder, a zip, or a hub id where there is no such folder.
+
+    name: what it is called here; from the source where it is empty. Returns the new folder.
+    Raises EngineError, and leaves nothing, where it is no adapter that can be applied.
+    """
+    path = Path(source).expanduser()
+    if source and path.is_dir():
+        return add_folder(path, settings, name)
+    if source and path.is_file():
+        if path.suffix.lower() != ".zip":
+            raise file_instead(path)
+        return add_zip(path, path.name, settings, name)
+    if HUB_ID.match(source):
+        return add_from_hub(source, settings, name)
+    raise NotFound(
+        f"{source[:200]!r} is no folder, no zip file and no hub id (org/name).",
+        "Give the folder or the zip of a PEFT adapter, or its id on the hub.",
+    )
+
+
+def add_folder(source: Path, settings: Settings, name: str = "") -> Path:
+    """Copy the adapter in a folder. Raises EngineError where it is none that can be applied."""
+    target = _target(name or _name_from(_own_name(source.resolve())), settings)
+
+    def copy(folder: Path) -> None:
+        for required in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (source / required).is_file():
+                raise folder_without(required, source)
+        total = sum((source / file).stat().st_size for file in FILES if (source / file).is_file())
+        if total > MAX_BYTES:
+            raise _too_large(str(source), total)
+        for file in FILES:
+            if (source / file).is_file():
+                shutil.copyfile(source / file, folder / file)
+
+    return _added(target, copy)
+
+
+def add_zip(path: Path, file_name: str, settings: Settings, name: str = "") -> Path:
+    """Unpack and add the adapter in a zip; `file_name` is what the person's file is called."""
+    target = _target(name or _name_from(Path(file_name.replace("\\", "/")).stem), settings)
+    return _added(target, lambda folder: unpack_adapter(path, file_name, folder))
+
+
+def add_from_hub(hub_id: str, settings: Settings, name: str = "", api: HfApi | None = None) -> Path:
+    """Fetch and add an adapter of the model hub. `api` is another hub than the usual one.
+
+    Raises NotFound where the hub does not know it or cannot be reached; EngineError where it is no
+    adapter that can be applied.
+    """
+    if not HUB_ID.match(hub_id):
+        raise NotFound(f"{hub_id[:200]!r} is no hub id.", "A hub id is org/name.")
+    target = _target(name or _name_from(hub_id.rpartition("/")[2]), settings)
+    return _added(target, lambda folder: _fetch(hub_id, folder, api))
+
+
+def refuse_others(folder: Path, settings: Settings) -> None:
+    """Raises Conflict for an adapter that is not in `data_dir/adapters`, such as a run's."""
+    if not is_added(folder, settings):
+        raise Conflict(
+            f"{folder} was not added here, so it is not deleted here.",
+            "Delete its run on the Runs page, or the folder yourself.",
+        )
+
+
+def is_added(folder: Path, settings: Settings) -> bool:
+    """Whether it is one of the folders in `data_dir/adapters`; never a link to another."""
+    parent = (settings.data_dir / "adapters").resolve()
+    return folder.parent.resolve() == parent and folder.is_dir() and not folder.is_symlink()
+
+
+def _added(target: Path, fill: Callable[[Path], None]) -> Path:
+    """`target`, filled beside its place, checked there, and named in one step."""
+    try:
+        with new_folder(target) as folder:
+            fill(folder)
+            _refuse_unusable(folder, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError as error:
+        raise EngineError(
+            f"The adapter cannot be written to {target}: {error.strerror or error}.",
+            "Free space on the disk, or set LORA_DATA_DIR to another; nothing was kept.",
+        ) from error
+    return target
+
+
+def _refuse_unusable(folder: Path, target: Path) -> None:
+    """Raises EngineError for an adapter that is not whole, not finite or cannot be applied."""
+    try:
+        refuse_non_finite(read_whole(folder).file)
+        read_provenance(folder)
+    except InvalidInput as error:
+        what = f"{target.name}/{CONFIG_FILE}"
+        raise InvalidInput(what, error.problems, error.remedy) from None
+    except EngineError as error:
+        raise type(error)(_named(error.problem, folder, target), error.remedy) from None
+
+
+def _named(problem: str, folder: Path, target: Path) -> str:
+    """The problem with the adapter's name in place of the folder that is gone by then."""
+    return problem.replace(str(folder), target.name).replace(folder.name, target.name)
+
+
+def _target(name: str, settings: Settings) -> Path:
+    if not _NAME.fullmatch(name):
+        message = (
+            f"got {name[:100]!r}; allowed are letters, digits, _, . and -, at most {MAX_NAME}, the "
+            "first a letter or digit"
+        )
+        raise InvalidInput("The adapter", [FieldProblem("name", message)], "Give another name.")
+    target = settings.data_dir / "adapters" / name
+    if target.exists() or target.is_symlink():
+        raise _taken(target)
+    return target
+
+
+def _taken(target: Path) -> Conflict:
+    return Conflict(
+        f"An adapter named {target.name!r} is here already.",
+        "Give another name, or delete that one first.",
+    )
+
+
+def _name_from(text: str) -> str:
+    """A name out of a file's or a repository's."""
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text).strip(".-_")[:MAX_NAME] or "adapter"
+
+
+def _own_name(folder: Path) -> str:
+    return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+def _too_large(what: str, size: int) -> EngineError:
+    return EngineError(
+        f"The adapter in {what} has {size:,} bytes; at most {MAX_BYTES:,} are taken.",
+        "Resize it to a smaller rank first.",
+    )
+
+
+def _fetch(hub_id: str, folder: Path, api: HfApi | None) -> None:
+    """The adapter's files of a repository, of the revision that was looked at."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,  # of its HTTP client: no connection, no answer in time, a status
+        RepositoryNotFoundError,
+    )
+
+    api = api or HfApi()
+    try:
+        info = api.model_info(hub_id, files_metadata=True, timeout=30)
+        sizes = {one.rfilename: one.size or 0 for one in info.siblings or []}
+        _check_listed(hub_id, sizes)
+        api.snapshot_download(
+            hub_id, revision=info.sha, local_dir=folder,
+            allow_patterns=[file for file in FILES if file in sizes],
+        )  # fmt: skip
+        _check_listed(hub_id, {file.name: file.stat().st_size for file in folder.glob("*.*")})
+    except GatedRepoError:
+        reason = "the hub gives it only to those who accepted its terms"
+    except (RepositoryNotFoundError, HFValidationError):
+        reason = "the hub knows no such model"
+    except (HTTPError, OSError) as error:
+        reason = f"the hub cannot be reached ({type(error).__name__})"
+    else:
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
+        return
+    raise NotFound(
+        f"The adapter {hub_id!r} is not on this machine, and {reason}.",
+        "Check the name and the network, or give the adapter's folder or zip.",
+    )
+
+
+def _check_listed(hub_id: str, sizes: dict[str, int]) -> None:
+    """Raises EngineError for a repository without an adapter's two files, or one too large."""
+    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if file not in sizes]
+    if WEIGHTS_FILE in missing and "adapter_model.bin" in sizes:
+        raise pickled_weights(hub_id, WEIGHTS_FILE, "adapter_model.bin")
+    if missing:
+        raise NotFound(
+            f"{hub_id} is no adapter: its repository has no {' and no '.join(missing)}.",
+            "Give the id of a PEFT adapter; a whole model is given as the base model.",
+        )
+    total = sum(sizes.get(file, 0) for file in FILES)
+    if total > MAX_BYTES:
+        raise _too_large(hub_id, total)

@@ -1,0 +1,54 @@
+"""The Python that loads an adapter with PEFT, ready to paste."""
+
+from __future__ import annotations
+
+from lora_engine.adapters.summary import AdapterSummary
+from lora_engine.base_models import resolve_base_model
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+
+UNNAMED = "ORG/BASE-MODEL"
+_PROGRAM = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = {base!r}
+adapter = {adapter!r}
+
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+model = PeftModel.from_pretrained(model, adapter)
+model.eval()
+
+inputs = {inputs}
+output = model.generate(**inputs, max_new_tokens=40, do_sample=False)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+"""
+_CHAT = """tokenizer.apply_chat_template(
+    [{"role": "user", "content": "Hello"}],
+    add_generation_prompt=True,
+    return_dict=True,
+    return_tensors="pt",
+)"""
+_TEXT = 'tokenizer("Hello", return_tensors="pt")'
+
+
+def loading_code(summary: AdapterSummary, settings: Settings, with_template: bool) -> str:
+    """A program that loads base and adapter and answers once.
+
+    with_template: whether the adapter learned rows written with a chat template.
+    """
+    return _PROGRAM.format(
+        base=_base(summary.base_model, settings),
+        adapter=str(summary.path),
+        inputs=_CHAT if with_template else _TEXT,
+    )
+
+
+def _base(name: str | None, settings: Settings) -> str:
+    if name is None:
+        return UNNAMED
+    try:
+        return resolve_base_model(name, settings).source
+    except EngineError:
+        return name

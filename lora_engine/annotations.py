@@ -1,0 +1,36 @@
+"""A person's notes and tags, checked: for runs and for adapters. Knows neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_engine.errors import FieldProblem, InvalidInput
+
+MAX_NOTE = 4000
+MAX_TAG = 40
+MAX_TAGS = 20
+
+
+def read_note(text: str) -> str:
+    """A person's note without surrounding space. Raises InvalidInput."""
+    note = text.strip()
+    allowed = all(sign.isprintable() or sign in "\n\t" for sign in note)
+    if len(note) > MAX_NOTE or not allowed:
+        message = f"{len(note):,} characters; at most {MAX_NOTE:,}, all printable, are allowed"
+        raise InvalidInput("The note", [FieldProblem("note", message)], "Shorten or correct it.")
+    return note
+
+
+def read_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """A person's tags, stripped, each once, in their order. Raises InvalidInput."""
+    found = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    problems = [
+        FieldProblem(f"tags.{number}", f"at most {MAX_TAG} printable characters, no comma")
+        for number, tag in enumerate(found)
+        if len(tag) > MAX_TAG or not tag.isprintable() or "," in tag
+    ]
+    if len(found) > MAX_TAGS:
+        problems.append(FieldProblem("tags", f"{len(found)} tags; at most {MAX_TAGS} are allowed"))
+    if problems:
+        raise InvalidInput("The tags", problems, "Shorten or correct them.")
+    return found
