@@ -2,11 +2,14 @@
 
 service          AdapterOperations: what the engine offers
 resize           an adapter at a smaller rank
+losses_beside    losses of adapters beside each other, on held-out and general rows
+trials           adapters that are heard before they are kept
 source_adapter   an adapter read module by module, and its form
 written_adapter  the one writer of an adapter folder, whole or not there
 output_folder    an output that is new, or replaces one of its own kind
 """
 
+from lora_engine.adapter_operations.losses_beside import LossesBeside, RowsMeasured
 from lora_engine.adapter_operations.resize import (
     ModuleResize,
     ResizeReport,
@@ -18,9 +21,11 @@ from lora_engine.adapter_operations.resize import (
 )
 
 __all__ = [
+    "LossesBeside",
     "ModuleResize",
     "ResizeReport",
     "ResizeTarget",
+    "RowsMeasured",
     "ToEnergy",
     "ToRank",
     "ToThreshold",

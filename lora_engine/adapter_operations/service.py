@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
-from lora_engine.adapters import resolve_adapter
+from lora_engine.adapter_operations.trials import trial_folder
+from lora_engine.adapters import describe_adapter, resolve_adapter
+from lora_engine.adapters.names import named_folder
+from lora_engine.base_models import STARTER
 from lora_engine.compare.service import Comparisons
 from lora_engine.settings import Settings
 
@@ -26,6 +31,30 @@ class AdapterOperations:
     ) -> ResizeReport:
         """As `resize.resize`, which has the options."""
         return resize(self._folder(source), output, target, **options)
+
+    def losses_beside(
+        self, adapters: Sequence[str], rows_of: Sequence[str] | None = None, **options: Any
+    ) -> LossesBeside:
+        """As `losses_beside.losses_beside`, on the base that the first adapter was trained on.
+
+        rows_of: whose held-out rows; those of all adapters where it is left out.
+        """
+        base = describe_adapter(self._folder(adapters[0])).base_model or STARTER
+        model = self._comparisons.model(base, adapters)
+        folders = {name: self._folder(name) for name in (adapters if rows_of is None else rows_of)}
+        return losses_beside(model, folders, self._settings, **options)
+
+    def adapter_folder(self, name: str) -> Path:
+        """Where an adapter of this name is written, to be listed. Raises InvalidInput."""
+        return named_folder(self._settings.data_dir / "adapters", name)
+
+    def model_folder(self, name: str) -> Path:
+        """Where a model of this name is written, to be listed as a base. Raises InvalidInput."""
+        return named_folder(self._settings.models_dir, name, "The model")
+
+    def trial_folder(self, name: str) -> Path:
+        """As `trials.trial_folder`."""
+        return trial_folder(self._settings, name)
 
     def _folder(self, source: str | Path) -> Path:
         return resolve_adapter(str(source), self._settings)

@@ -34,6 +34,7 @@ from lora_engine.adapters.library import (
     list_unreadable_adapters,
     resolve_adapter,
 )
+from lora_engine.adapters.names import name_from
 from lora_engine.adapters.summary import AdapterSummary, describe_adapter
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "list_adapters",
     "list_unreadable_adapters",
     "read_adapter_config",
+    "name_from",
     "read_applicable_config",
     "read_provenance",
     "resolve_adapter",

@@ -7,26 +7,23 @@ hub's repository the adapter's own files are fetched and nothing else.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenance
+from lora_engine.adapters.names import name_from, named_folder
 from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
 from lora_engine.adapters.zip_import import FILES, MAX_BYTES, unpack_adapter
 from lora_engine.base_models import HUB_ID
-from lora_engine.errors import Conflict, EngineError, FieldProblem, InvalidInput, NotFound
+from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.files import new_folder
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-MAX_NAME = 80
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,79}")
 
 
 def add_adapter(source: str, settings: Settings, name: str = "") -> Path:
@@ -52,7 +49,7 @@ def add_adapter(source: str, settings: Settings, name: str = "") -> Path:
 
 def add_folder(source: Path, settings: Settings, name: str = "") -> Path:
     """Copy the adapter in a folder. Raises EngineError where it is none that can be applied."""
-    target = _target(name or _name_from(_own_name(source.resolve())), settings)
+    target = _target(name or name_from(_own_name(source.resolve())), settings)
 
     def copy(folder: Path) -> None:
         for required in (CONFIG_FILE, WEIGHTS_FILE):
@@ -70,7 +67,7 @@ def add_folder(source: Path, settings: Settings, name: str = "") -> Path:
 
 def add_zip(path: Path, file_name: str, settings: Settings, name: str = "") -> Path:
     """Unpack and add the adapter in a zip; `file_name` is what the person's file is called."""
-    target = _target(name or _name_from(Path(file_name.replace("\\", "/")).stem), settings)
+    target = _target(name or name_from(Path(file_name.replace("\\", "/")).stem), settings)
     return _added(target, lambda folder: unpack_adapter(path, file_name, folder))
 
 
@@ -82,7 +79,7 @@ def add_from_hub(hub_id: str, settings: Settings, name: str = "", api: HfApi | N
     """
     if not HUB_ID.match(hub_id):
         raise NotFound(f"{hub_id[:200]!r} is no hub id.", "A hub id is org/name.")
-    target = _target(name or _name_from(hub_id.rpartition("/")[2]), settings)
+    target = _target(name or name_from(hub_id.rpartition("/")[2]), settings)
     return _added(target, lambda folder: _fetch(hub_id, folder, api))
 
 
@@ -135,13 +132,7 @@ def _named(problem: str, folder: Path, target: Path) -> str:
 
 
 def _target(name: str, settings: Settings) -> Path:
-    if not _NAME.fullmatch(name):
-        message = (
-            f"got {name[:100]!r}; allowed are letters, digits, _, . and -, at most {MAX_NAME}, the "
-            "first a letter or digit"
-        )
-        raise InvalidInput("The adapter", [FieldProblem("name", message)], "Give another name.")
-    target = settings.data_dir / "adapters" / name
+    target = named_folder(settings.data_dir / "adapters", name)
     if target.exists() or target.is_symlink():
         raise _taken(target)
     return target
@@ -152,11 +143,6 @@ def _taken(target: Path) -> Conflict:
         f"An adapter named {target.name!r} is here already.",
         "Give another name, or delete that one first.",
     )
-
-
-def _name_from(text: str) -> str:
-    """A name out of a file's or a repository's."""
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text).strip(".-_")[:MAX_NAME] or "adapter"
 
 
 def _own_name(folder: Path) -> str:

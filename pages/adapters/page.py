@@ -13,7 +13,7 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from pages import ADAPTERS
-from pages.adapters import about_section, library_section
+from pages.adapters import about_section, library_section, resize_section
 from pages.adapters.parts import AdapterParts, adapter_choices, opened_adapter
 from pages.shared import layout
 from pages.shared.static_files import event_js
@@ -40,7 +40,10 @@ class Section:
     build: Callable[[Engine, AdapterParts, gr.Blocks], None]
 
 
-SECTIONS = (Section("about", "About", about_section.build_section),)
+SECTIONS = (
+    Section("about", "About", about_section.build_section),
+    Section("resize", "Resize", resize_section.build_section),
+)
 """The tabs beside the library, in their order."""
 
 

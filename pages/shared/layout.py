@@ -45,9 +45,9 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
         yield blocks
 
 
-def how_this_works(markdown: str) -> gr.Accordion:
+def how_this_works(markdown: str, title: str = "How this works") -> gr.Accordion:
     """A closed accordion with the formula (LaTeX between $ or $$) and a worked example."""
-    with gr.Accordion("How this works", open=False, elem_classes="rs-how") as accordion:
+    with gr.Accordion(title, open=False, elem_classes="rs-how") as accordion:
         gr.Markdown(markdown, latex_delimiters=LATEX)
     return accordion
 

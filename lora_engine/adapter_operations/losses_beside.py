@@ -1,0 +1,100 @@
+"""Losses of adapters beside each other: on each one's own held-out rows, and on general ones.
+
+What an operation did is seen here, and not in its error alone: the held-out loss before and after
+says what was lost of what was learned, the loss on general questions what else changed. Every
+number is `compare.scoring.held_out_loss`'s. Knows nothing of how an adapter came to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.prompts import load_held_out_rows, training_spec_of
+from lora_engine.compare.scoring import (
+    PairedDifference,
+    general_rows_for,
+    paired_difference,
+    row_losses,
+)
+from lora_engine.data import Row, tokenize_rows
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+from lora_engine.spectrum import ReportProgress, WorkMonitor
+
+ROWS = 100
+LONGEST = 2048  # tokens of a general row
+
+
+@dataclass(frozen=True)
+class RowsMeasured:
+    """Losses on one set of rows. rows_of: the adapter whose held-out rows they are, or None for
+    the general questions. pairs: each column's loss beside the base's, in nats a token."""
+
+    rows_of: str | None
+    pairs: tuple[PairedDifference, ...]
+
+
+@dataclass(frozen=True)
+class LossesBeside:
+    """What was measured, and why the rest was not."""
+
+    measured: tuple[RowsMeasured, ...]
+    notes: tuple[str, ...]
+
+
+def losses_beside(
+    model: ComparisonModel,
+    rows_of: Mapping[str, Path],
+    settings: Settings,
+    *,
+    rows: int = ROWS,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
+) -> LossesBeside:
+    """The loss of every column of `model` on the held-out rows of each adapter in `rows_of`, and
+    on the general questions.
+
+    rows_of: adapters by what the caller calls them. rows: at most so many of each set. Rows that
+    are not there (an adapter of unknown data, a base without general questions) leave a note.
+    Raises Stopped.
+    """
+    monitor, notes = WorkMonitor(progress, stop), []
+    sets: list[tuple[str | None, Sequence[Row], int | None]] = []
+    for name, folder in rows_of.items():
+        try:
+            length = training_spec_of(folder).optimization.max_length
+            sets.append((name, load_held_out_rows(folder, settings)[:rows], length))
+        except EngineError as error:
+            notes.append(f"{name}: {error.problem}")
+    try:
+        sets.append((None, general_rows_for(model.shared.base, None, settings)[:rows], None))
+    except EngineError as error:
+        notes.append(error.problem)
+    measured = []
+    for number, (name, chosen, length) in enumerate(sets):
+        part = monitor.part(number / len(sets), (number + 1) / len(sets))
+        pairs = _pairs(model, chosen, length or _longest(model), part)
+        measured.append(RowsMeasured(name, pairs))
+    return LossesBeside(tuple(measured), tuple(notes))
+
+
+def _longest(model: ComparisonModel) -> int:
+    return min(model.shared.context_length or LONGEST, LONGEST)
+
+
+def _pairs(
+    model: ComparisonModel, rows: Sequence[Row], length: int, monitor: WorkMonitor
+) -> tuple[PairedDifference, ...]:
+    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    found = []
+    for number, loss in enumerate(row_losses(model, tokenized, monitor.stop), 1):
+        found.append(loss)
+        monitor.step(number / len(tokenized), f"loss of row {number:,} of {len(tokenized):,}")
+    monitor.step(1.0, "losses")
+    return tuple(
+        paired_difference(found, column) for column in model.columns if column != BASE_COLUMN
+    )

@@ -1,0 +1,309 @@
+"""The tab "Resize": the opened adapter at a smaller rank, and what that loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+
+from lora_engine.adapter_operations import (
+    LossesBeside,
+    ResizeReport,
+    ResizeTarget,
+    ToEnergy,
+    ToRank,
+    ToThreshold,
+)
+from lora_engine.adapters import name_from
+from lora_engine.cancellation import StopSignal
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from lora_engine.spectrum import ReportProgress
+from pages.adapters.parts import AdapterParts, opened_adapter
+from pages.adapters.writing import (
+    OutputFields,
+    compare_steps_html,
+    losses_table,
+    losses_value,
+    modules_table,
+    output_fields,
+)
+from pages.shared import layout
+from pages.shared.adapter_choices import adapter_key
+from pages.shared.background_work import (
+    ProgressRow,
+    TabTask,
+    TabTasks,
+    Work,
+    connect_stop,
+    progress_row,
+)
+from pages.shared.live import Column, table_value
+from pages.shared.wiring import Update, expose, wire
+
+HELP = r"""
+Each module's update $\Delta W = s\,B A$ is taken apart into $\sum_i \sigma_i u_i v_i^T$ from the
+factors alone, and its first $k$ directions are kept. No update of rank $k$ is nearer to it (Eckart
+and Young 1936), and what is lost is known:
+
+$$\|\Delta W - \Delta W_k\|_F = \sqrt{\sum_{i>k} \sigma_i^2}, \qquad
+\text{energy kept} = \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2$$
+
+**Rank** cuts every module alike. **Energy** keeps that share in every module, so ranks differ.
+**Threshold** keeps every direction of at least $\sigma$, wherever it is: the ranks go where the
+spectrum is. The configuration says each module's own rank and alpha, so any PEFT loads it and
+every module keeps its scaling $s$.
+
+**Example.** $\sigma = 3, 1, 0.5$ at rank 1 keeps $9 / 10.25 = 87.8\,\%$ of the energy; the error
+is $\sqrt{1 + 0.25} = 1.118$.
+
+Energy is not loss: small directions may matter. So the loss on the adapter's held-out rows, and on
+general questions (what was forgotten), is measured before and after.
+"""
+RANK, ENERGY, THRESHOLD = "rank", "energy", "threshold"
+KINDS = [
+    ("one rank", RANK),
+    ("a share of each module's energy", ENERGY),
+    ("one threshold for σ", THRESHOLD),
+]
+COLUMNS = (
+    Column("module"),
+    Column("rank before", layout.count, numeric=True),
+    Column("rank after", layout.count, numeric=True),
+    Column("energy kept", layout.share, numeric=True),
+    Column("error", layout.number, numeric=True),
+)
+
+
+@dataclass(frozen=True)
+class ResizeFields:
+    """To which size, and under which name."""
+
+    kind: gr.Radio
+    rank: gr.Number
+    energy: gr.Number
+    threshold: gr.Number
+    output: OutputFields
+
+    @property
+    def inputs(self) -> list:
+        return [self.kind, self.rank, self.energy, self.threshold]
+
+
+@dataclass(frozen=True)
+class ResizeView:
+    """What came out: numbers, losses, modules, and where to go with it."""
+
+    summary: gr.HTML
+    losses: gr.HTML
+    modules: gr.HTML
+    next_steps: gr.HTML
+
+    @property
+    def outputs(self) -> list:
+        return [self.summary, self.losses, self.modules, self.next_steps]
+
+
+def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
+    gr.HTML(
+        '<p class="rs-doing">Keep the directions that carry the update, and see what the others '
+        "were worth.</p>",
+        js_on_load="",
+    )
+    fields = _resize_fields()
+    tasks, row = TabTasks(), progress_row("resize")
+    summary = gr.HTML(elem_id="resize-summary", js_on_load="")
+    losses = losses_table("resize-losses")
+    next_steps = gr.HTML(elem_id="resize-next", js_on_load="")
+    modules = modules_table("resize-modules", "resized.csv")
+    view = ResizeView(summary, losses, modules, next_steps)
+    layout.how_this_works(HELP, "How resizing works")
+
+    handlers = _Handlers(engine, tasks, fields, view, row)
+    replace = fields.output.replace
+    bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
+    wire([blocks.load], handlers.open_page, [], [fields.output.name, fields.rank],
+         problem=row.problem)  # fmt: skip
+    wire([fields.kind.input], handlers.show_kind, [fields.kind],
+         [fields.rank, fields.energy, fields.threshold], problem=row.problem)  # fmt: skip
+    given = [parts.adapter, fields.output.name, *fields.inputs]
+    outputs = [*view.outputs, replace, *row.outputs]
+    parts.list_again(bind([fields.output.write.click], handlers.write, given, outputs).then)
+    parts.list_again(bind([replace.click], handlers.replace, given, outputs).then)
+    connect_stop(tasks, row)
+    expose(_resize_endpoint(engine), "resize")
+
+
+def _resize_fields() -> ResizeFields:
+    kind = gr.Radio(KINDS, value=RANK, label="Resize to", elem_id="resize-kind")
+    rank = gr.Number(8, label="Rank", precision=0, elem_id="resize-rank")
+    energy = gr.Number(
+        0.99, label="Energy kept", step=0.01, visible=False, elem_id="resize-energy",
+        info="In every module, from above 0 to 1.",
+    )  # fmt: skip
+    threshold = gr.Number(
+        0.1, label="Threshold", step=0.01, visible=False, elem_id="resize-threshold",
+        info="Directions with a smaller singular value go.",
+    )  # fmt: skip
+    return ResizeFields(
+        kind, rank, energy, threshold, output_fields("resize", "Resize", "The resized adapter")
+    )
+
+
+@dataclass(frozen=True)
+class _Handlers:
+    """What the section's events do."""
+
+    engine: Engine
+    tasks: TabTasks
+    fields: ResizeFields
+    view: ResizeView
+    row: ProgressRow
+
+    def open_page(self, request: gr.Request) -> Update:
+        """A name, and half the rank, for the adapter that is open."""
+        found = opened_adapter(self.engine, request)
+        if found is None:
+            return {}
+        name = name_from(f"{found.name}-resized")
+        return {self.fields.output.name: name, self.fields.rank: max(1, found.rank // 2)}
+
+    def show_kind(self, kind: str) -> Update:
+        """The one field that this way of choosing needs."""
+        fields = self.fields
+        return {
+            fields.rank: gr.Number(visible=kind == RANK),
+            fields.energy: gr.Number(visible=kind == ENERGY),
+            fields.threshold: gr.Number(visible=kind == THRESHOLD),
+        }
+
+    def write(
+        self, adapter: str | None, name: str, kind: str, rank: float, energy: float,
+        threshold: float, request: gr.Request,
+    ) -> Iterator[Update]:  # fmt: skip
+        target = resize_target(kind, rank, energy, threshold)
+        yield from self._write(request, adapter, name, target, overwrite=False)
+
+    def replace(
+        self, adapter: str | None, name: str, kind: str, rank: float, energy: float,
+        threshold: float, request: gr.Request,
+    ) -> Iterator[Update]:  # fmt: skip
+        target = resize_target(kind, rank, energy, threshold)
+        yield from self._write(request, adapter, name, target, overwrite=True)
+
+    def _write(
+        self, request: gr.Request, adapter: str | None, name: str, target: ResizeTarget,
+        *, overwrite: bool,
+    ) -> Iterator[Update]:  # fmt: skip
+        task = self.tasks.start(request)
+        updates = self._resized(task, adapter or "", name, target, overwrite)
+        yield from self.row.until_stopped(task, self.fields.output.asking(updates))
+
+    def _resized(
+        self, task: TabTask, adapter: str, name: str, target: ResizeTarget, overwrite: bool
+    ) -> Iterator[Update]:
+        """The resized adapter in numbers, then the losses before and after."""
+        output = self.engine.adapter_operations.adapter_folder(name)
+        source = self.engine.adapters.get(adapter)
+        yield {**dict.fromkeys(self.view.outputs, ""), **self.row.working(0.0, "resizing")}
+        before = adapter_key(source)
+        done = yield from self.row.watch(
+            task, resizing(self.engine, before, output, target, overwrite)
+        )
+        pair = [before, str(done.path)]
+        yield {
+            self.view.summary: summary_html(done),
+            self.view.modules: table_value(COLUMNS, [_row(one) for one in done.modules]),
+            self.view.next_steps: compare_steps_html(pair, "Compare the two"),
+            **self.row.working(0.0, "measuring the losses before and after"),
+        }
+        found = yield from self.row.watch(task, measuring(self.engine, pair, [before]))
+        called = {pair[0]: source.name, pair[1]: name}
+        yield {
+            self.view.losses: losses_value(found, called),
+            **self.row.idle(layout.notes_html(found.notes)),
+        }
+
+
+def resize_target(kind: str, rank: float, energy: float, threshold: float) -> ResizeTarget:
+    """What the fields ask for. Raises EngineError for a field that is empty or no whole rank."""
+    value = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}.get(kind)
+    if value is None:
+        raise EngineError(f"No {kind} is given.", "Give a number.")
+    if kind == RANK:
+        whole = layout.whole(value)
+        if not isinstance(whole, int):
+            raise EngineError(f"The rank is {value:g}; whole numbers are possible.", "Give one.")
+        return ToRank(whole)
+    return ToEnergy(float(value)) if kind == ENERGY else ToThreshold(float(value))
+
+
+def resizing(
+    engine: Engine, adapter: str, output: Path, target: ResizeTarget, overwrite: bool
+) -> Work[ResizeReport]:
+    """Work: the adapter written at the target's size."""
+
+    def resize(progress: ReportProgress, stop: StopSignal) -> ResizeReport:
+        return engine.adapter_operations.resize(
+            adapter, output, target, overwrite=overwrite, progress=progress, stop=stop
+        )
+
+    return resize
+
+
+def measuring(engine: Engine, adapters: list[str], rows_of: list[str]) -> Work[LossesBeside]:
+    """Work: the losses of the adapters beside each other."""
+
+    def measure(progress: ReportProgress, stop: StopSignal) -> LossesBeside:
+        return engine.adapter_operations.losses_beside(
+            adapters, rows_of, progress=progress, stop=stop
+        )
+
+    return measure
+
+
+def summary_html(done: ResizeReport) -> str:
+    """Size, energy, error and ranks, as tiles."""
+    ranks = [one.new_rank for one in done.modules]
+    low, high = min(ranks), max(ranks)
+    old, new = layout.byte_size(done.old_bytes), layout.byte_size(done.new_bytes)
+    return layout.tiles_html(
+        [
+            ("Size", new, f"before {old}"),
+            ("Energy kept", layout.share(done.energy), "of Σσ² over all modules"),
+            ("Error", layout.number(done.error), "‖ΔW − ΔW_k‖ over all modules"),
+            ("Rank", f"{low}" if low == high else f"{low} to {high}", str(done.path)),
+        ]
+    )
+
+
+def _row(one) -> tuple:
+    return one.name, one.old_rank, one.new_rank, one.energy, one.error
+
+
+def _resize_endpoint(engine: Engine):
+    def resize(
+        adapter: str,
+        name: str,
+        rank: int | None = None,
+        energy: float | None = None,
+        threshold: float | None = None,
+        overwrite: bool = False,
+    ) -> dict:
+        """Write an adapter at a smaller rank under a new name. Give one of rank, energy, threshold.
+
+        The keys are those of `python -m lora_engine resize --json`.
+        """
+        given = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}
+        kinds = [kind for kind, value in given.items() if value is not None]
+        if len(kinds) != 1:
+            raise EngineError("One of rank, energy and threshold is needed.", "Give one of them.")
+        target = resize_target(kinds[0], rank or 0, energy or 0.0, threshold or 0.0)
+        output = engine.adapter_operations.adapter_folder(name)
+        done = engine.adapter_operations.resize(adapter, output, target, overwrite=overwrite)
+        return done.to_json()
+
+    return resize

@@ -1,0 +1,118 @@
+"""What the sections that write have in common: a name, a question before replacing, what came out.
+
+A name that is taken asks: the problem says so, and a button to replace it appears. Knows no
+operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from lora_engine.adapter_operations import LossesBeside
+from lora_engine.compare.scoring import classify_forgetting
+from lora_engine.errors import Conflict
+from pages import COMPARE, SPECTRUM, Page
+from pages.shared import layout
+from pages.shared.live import Column, live_table, table_value
+from pages.shared.wiring import Update
+
+LOSS_COLUMNS = (
+    Column("Loss on"),
+    Column("under"),
+    Column("nats a token", layout.number, numeric=True),
+    Column("base alone", layout.number, numeric=True),
+    Column("difference", layout.number, numeric=True),
+    Column("95 % from", layout.number, numeric=True),
+    Column("to", layout.number, numeric=True),
+    Column("in a word"),
+    Column("rows", layout.count, numeric=True),
+)
+
+
+@dataclass(frozen=True)
+class OutputFields:
+    """The name of what is written, the button that writes, and the one that replaces."""
+
+    name: gr.Textbox
+    write: gr.Button
+    replace: gr.Button
+
+    def asking(self, updates: Iterator[Update]) -> Iterator[Update]:
+        """`updates`; where the name is taken the button that replaces appears."""
+        yield {self.replace: gr.Button(visible=False)}
+        try:
+            yield from updates
+        except Conflict:
+            yield {self.replace: gr.Button(visible=True)}
+            raise
+
+
+def output_fields(prefix: str, verb: str, what: str) -> OutputFields:
+    """prefix: begins the element ids; what: the name is of, as in `The resized adapter`."""
+    name = gr.Textbox(
+        "", label="Name", elem_id=f"{prefix}-name", max_length=80,
+        info=f"{what} is listed under it: letters, digits, _, . and -.",
+    )  # fmt: skip
+    with gr.Row(elem_classes="rs-actions"):
+        write = gr.Button(verb, variant="primary", elem_id=f"{prefix}-write")
+        replace = gr.Button(
+            "Replace the one of that name", variant="stop", visible=False,
+            elem_id=f"{prefix}-replace",
+        )  # fmt: skip
+    return OutputFields(name, write, replace)
+
+
+def modules_table(elem_id: str, file_name: str) -> gr.HTML:
+    """An empty table of modules, folded away: there may be hundreds."""
+    with gr.Accordion("Module by module", open=False):
+        return live_table(label="Modules", file_name=file_name, elem_id=elem_id)
+
+
+def losses_table(elem_id: str) -> gr.HTML:
+    """An empty table for `losses_value`."""
+    return live_table(label="Losses beside each other", file_name="losses.csv", elem_id=elem_id)
+
+
+def losses_value(found: LossesBeside, called: Mapping[str, str]) -> str:
+    """Every measured loss as a row. called: what the page calls each adapter."""
+    rows = [
+        (
+            f"{called.get(one.rows_of, one.rows_of)}'s held-out rows"
+            if one.rows_of is not None
+            else "general questions",
+            called.get(pair.column, pair.column),
+            pair.loss,
+            pair.base_loss,
+            pair.difference,
+            pair.low,
+            pair.high,
+            pair.verdict if one.rows_of is not None else classify_forgetting(pair).value,
+            pair.rows,
+        )
+        for one in found.measured
+        for pair in one.pairs
+    ]
+    return table_value(LOSS_COLUMNS, rows, empty="Nothing could be measured.") if rows else ""
+
+
+def next_steps_html(steps: list[tuple[Page, str, Mapping[str, str]]]) -> str:
+    """Buttons to other pages: each a page, its words and its state; escaped here."""
+    links = [
+        f'<a class="rs-button" href="{escape(layout.link(page, **state))}">{escape(words)}</a>'
+        for page, words, state in steps
+    ]
+    return f'<p class="rs-next">{" ".join(links)}</p>'
+
+
+def compare_steps_html(adapters: list[str], words: str) -> str:
+    """To Compare with these adapters as columns, and to the last one's spectrum."""
+    return next_steps_html(
+        [
+            (COMPARE, words, {"adapter": ",".join(adapters)}),
+            (SPECTRUM, "See its spectrum", {"adapter": adapters[-1]}),
+        ]
+    )
