@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lora_engine.engine import Engine
+    from lora_engine.serve import Api
     from pages.spectrum.matrix_cache import MatrixCache
 
 LOG_BYTES = 10_000_000
@@ -46,8 +47,11 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     security.refuse_outside_downloads()
     engine = Engine(settings)
     cache = MatrixCache()
-    app = _guarded_app(engine, bound_host)
+    api = _api(engine)
+    app = _guarded_app(engine, api, bound_host)
     _add_static_routes(app)
+    if api is not None:
+        api.add_routes(app)
     _add_page_routes(app, engine, cache)
     # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -57,7 +61,16 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     return app
 
 
-def _guarded_app(engine: Engine, bound_host: str) -> FastAPI:
+def _api(engine: Engine) -> Api | None:
+    """The OpenAI-compatible API, where a key switches it on. Raises as `Api`."""
+    if engine.settings.api_key_file is None:
+        return None
+    from lora_engine.serve import Api
+
+    return Api(engine.settings, engine.compare, engine.adapters)
+
+
+def _guarded_app(engine: Engine, api: Api | None, bound_host: str) -> FastAPI:
     """An app that starts and stops with the engine, behind the guard."""
     from fastapi import FastAPI
 
@@ -69,6 +82,8 @@ def _guarded_app(engine: Engine, bound_host: str) -> FastAPI:
         try:
             yield
         finally:
+            if api is not None:
+                api.close()
             engine.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -231,11 +246,13 @@ def main() -> int:
         settings = load_settings()
         write_log(settings)
         listener, host = listen()
+        app = create_app(settings, bound_host=host)
     except EngineError as error:
         print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
         return 2
-    app = create_app(settings, bound_host=host)
     port = listener.getsockname()[1]
+    if settings.api_key_file is not None:
+        print(f"The API of {settings.api_base} is at http://{host}:{port}/v1", flush=True)
     print(f"Rankscope is at http://{host}:{port} (Ctrl+C stops it)", flush=True)
     # Named, because uvicorn would pick another loop and parser where a tracker brought them along.
     config = uvicorn.Config(

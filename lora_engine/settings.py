@@ -64,6 +64,54 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_ALLOWED_HOSTS"},
     )
 
+    api_key_file: Path | None = Field(
+        None,
+        description="File with the key of the OpenAI-compatible API; without one the API is off.",
+        json_schema_extra={"env": "LORA_API_KEY_FILE"},
+    )
+    api_base: str = Field(
+        "starter",
+        min_length=1,
+        max_length=4_096,
+        description="Base model that the API serves with its adapters.",
+        json_schema_extra={"env": "LORA_API_BASE"},
+    )
+    api_max_tokens: int = Field(
+        2_048,
+        ge=1,
+        le=8_192,
+        description="Longest answer of one request to the API, in tokens.",
+        json_schema_extra={"env": "LORA_API_MAX_TOKENS"},
+    )
+    api_max_prompt_tokens: int = Field(
+        8_192,
+        ge=1,
+        le=1_000_000,
+        description="Longest prompt of one request to the API, in tokens.",
+        json_schema_extra={"env": "LORA_API_MAX_PROMPT_TOKENS"},
+    )
+    api_max_running: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="Answers that the API generates at the same time.",
+        json_schema_extra={"env": "LORA_API_MAX_RUNNING"},
+    )
+    api_max_waiting: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Requests to the API that may wait for their turn; one more is refused (429).",
+        json_schema_extra={"env": "LORA_API_MAX_WAITING"},
+    )
+    api_max_wait_s: float = Field(
+        60,
+        gt=0,
+        le=3_600,
+        description="Seconds that a request to the API waits for its turn before it fails (503).",
+        json_schema_extra={"env": "LORA_API_MAX_WAIT_S"},
+    )
+
     @property
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
@@ -119,5 +167,6 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         update={
             "data_dir": settings.data_dir.expanduser().resolve(),
             "models_dir": settings.models_dir.expanduser().resolve(),
+            "api_key_file": settings.api_key_file and settings.api_key_file.expanduser().resolve(),
         }
     )

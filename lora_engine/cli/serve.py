@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import lora_engine
-from lora_engine.errors import NotFound
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.settings import environment_names, load_settings
 
 APP = Path(lora_engine.__file__).parents[1] / "app.py"  # beside the package, installed or not
 
@@ -27,10 +28,21 @@ def serve(
         int | None,
         typer.Option(min=0, max=65_535, help="0 takes any free port.", show_default="7860"),
     ] = None,
+    api: Annotated[
+        bool, typer.Option("--api", help="Serve the OpenAI-compatible /v1 too. It needs a key.")
+    ] = False,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="The file with the API's key.", show_default=False)
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base model that the API serves.", show_default="starter"),
+    ] = None,
 ) -> None:
-    """Serve the dashboard until it is interrupted. HOST and PORT are read where no option is given.
+    """Serve the dashboard until it is interrupted, and with --api an OpenAI-compatible endpoint.
 
-    The engine knows no screen, so this process becomes that of `app.py`.
+    HOST, PORT and LORA_API_KEY_FILE are read where no option is given. The engine knows no screen,
+    so this process becomes that of `app.py`.
     """
     if not APP.is_file():
         raise NotFound(f"There is no dashboard at {APP}.", "Install the whole of Rankscope.")
@@ -38,5 +50,23 @@ def serve(
         os.environ["HOST"] = host
     if port is not None:
         os.environ["PORT"] = str(port)
+    _set_up_api(api, api_key_file, base)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, str(APP)])
+
+
+def _set_up_api(api: bool, key_file: Path | None, base: str | None) -> None:
+    """Hand the API's options on in the environment of the process that follows."""
+    if not api and (key_file is not None or base is not None):
+        given = "--api-key-file" if key_file is not None else "--base"
+        raise EngineError(f"{given} is of the API, which is off.", "Add --api, or leave it out.")
+    names = environment_names()
+    if key_file is not None:
+        os.environ[names["api_key_file"]] = str(key_file)
+    if base is not None:
+        os.environ[names["api_base"]] = base
+    if api and load_settings().api_key_file is None:
+        raise EngineError(
+            "--api needs a key, and none is given.",
+            f"Add --api-key-file FILE, or set {names['api_key_file']}.",
+        )

@@ -42,8 +42,12 @@ def reference(row: list[float], sampling: Sampling) -> int:
 )
 def test_a_draw_comes_from_the_nucleus_and_from_its_own_row_alone(rows, temperature, top_p, seed):
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
-    together = TokenChooser(sampling, [[0]] * len(rows), 7).choose(torch.tensor(rows)).tolist()
-    alone = [int(TokenChooser(sampling, [[0]], 7).choose(torch.tensor([row]))[0]) for row in rows]
+    together = (
+        TokenChooser([sampling] * len(rows), [[0]] * len(rows), 7)
+        .choose(torch.tensor(rows))
+        .tolist()
+    )
+    alone = [int(TokenChooser([sampling], [[0]], 7).choose(torch.tensor([row]))[0]) for row in rows]
     assert together == alone
     for row, token in zip(rows, together, strict=True):
         probabilities = torch.softmax(torch.tensor(row) / temperature, -1)
@@ -56,14 +60,14 @@ def test_a_draw_comes_from_the_nucleus_and_from_its_own_row_alone(rows, temperat
 def test_distinct_logits_give_the_reference_draw(values, temperature, top_p, seed):
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
     row = [float(value) for value in values]
-    chosen = int(TokenChooser(sampling, [[0]], 7).choose(torch.tensor([row]))[0])
+    chosen = int(TokenChooser([sampling], [[0]], 7).choose(torch.tensor([row]))[0])
     assert chosen == reference(row, sampling)
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=9), st.floats(1.01, 2.0))
 def test_the_penalty_only_lowers_tokens_seen(prompt, penalty):
     logits = torch.linspace(-3, 3, 7)[None]
-    chooser = TokenChooser(Sampling(repetition_penalty=penalty), [prompt], 7)
+    chooser = TokenChooser([Sampling(repetition_penalty=penalty)], [prompt], 7)
     lowered = chooser._penalised(logits, chooser._seen)[0]
     for token in range(7):
         assert (lowered[token] < logits[0, token]) == (token in prompt and logits[0, token] != 0)

@@ -161,7 +161,7 @@ class ComparisonModel:
             request.name: self._row(prompt, sampling)
             for request, prompt in zip(requests, prompts, strict=True)
         }
-        return self._stream(requests, rows, sampling, stop)
+        return self._stream(requests, rows, stop)
 
     def variants(
         self, keys: Mapping[str, str | None], adapter_settings: Mapping[str, AdapterSettings]
@@ -236,14 +236,13 @@ class ComparisonModel:
         limit = self.shared.context_length
         room = sampling.max_new_tokens if limit is None else limit - len(prompt)
         if room < sampling.max_new_tokens:
-            return DecodeRow(prompt, room, "context full")
-        return DecodeRow(prompt, sampling.max_new_tokens, "token limit")
+            return DecodeRow(prompt, room, "context full", sampling)
+        return DecodeRow(prompt, sampling.max_new_tokens, "token limit", sampling)
 
     def _stream(
         self,
         requests: Sequence[AnswerRequest],
         rows: Mapping[str, DecodeRow],
-        sampling: Sampling,
         stop: StopSignal,
     ) -> Iterator[AnswerProgress]:
         reporter = ProgressReporter(rows, self.shared.tokenizer)
@@ -251,9 +250,7 @@ class ComparisonModel:
         with self.shared.keep_loaded(folders) as keys:
             variants = [AdapterVariant(keys[one.column], one.settings) for one in requests]
             in_order = [rows[request.name] for request in requests]
-            passes = decode_passes(
-                self.shared, list(zip(variants, in_order, strict=True)), sampling
-            )
+            passes = decode_passes(self.shared, list(zip(variants, in_order, strict=True)))
             while passes:
                 with self.shared.exclusive():
                     for one in passes:

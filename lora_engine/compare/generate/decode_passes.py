@@ -14,7 +14,6 @@ from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.decode import DecodeBatch, DecodeRow
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import SharedBase
 
 
@@ -25,7 +24,6 @@ class DecodePass:
         self,
         shared: SharedBase,
         group: Sequence[tuple[AdapterVariant, DecodeRow]],
-        sampling: Sampling,
     ) -> None:
         # Side by side, so that a layer adds each variant's update to one slice of the batch.
         order = list(dict.fromkeys(variant for variant, _ in group))
@@ -33,8 +31,19 @@ class DecodePass:
         self._switch = shared.switch
         self._variant_of = {id(row): variant for variant, row in group}
         self.batch = DecodeBatch(
-            shared.model, [row for _, row in group], sampling, shared.end_tokens, shared.accepted
+            shared.model, [row for _, row in group], shared.end_tokens, shared.accepted
         )
+
+    def join(self, other: DecodePass) -> None:
+        """Take in the rows of another pass that the model can run with these.
+
+        Both have read their prompts; `other` is used up.
+        """
+        of_both = {**self._variant_of, **other._variant_of}
+        rows = [*self.batch.rows, *other.batch.rows]
+        self._variant_of = {id(row): of_both[id(row)] for row in rows}
+        order = list(dict.fromkeys(self._variant_of.values()))
+        self.batch.join(other.batch, lambda row: order.index(self._variant_of[id(row)]))
 
     def run_for(self, seconds: float, stop: StopSignal) -> None:
         """Advance until the time is over, all rows have ended or the caller stops.
@@ -66,7 +75,7 @@ class DecodePass:
 
 
 def decode_passes(
-    shared: SharedBase, rows: Sequence[tuple[AdapterVariant, DecodeRow]], sampling: Sampling
+    shared: SharedBase, rows: Sequence[tuple[AdapterVariant, DecodeRow]]
 ) -> list[DecodePass]:
     """One pass for all plain rows, and one for each variant that PEFT must run alone.
 
@@ -78,4 +87,4 @@ def decode_passes(
         own_pass = shared.switch.needs_own_pass(variant.adapter)
         group = alone.setdefault(variant, []) if own_pass else together
         group.append((variant, row))
-    return [DecodePass(shared, group, sampling) for group in (together, *alone.values()) if group]
+    return [DecodePass(shared, group) for group in (together, *alone.values()) if group]

@@ -21,6 +21,10 @@ BLOCK = 128  # positions: buffers grow in whole blocks
 class _RowLayer(Protocol):
     def keep_rows(self, rows: torch.Tensor) -> None: ...
 
+    def join(self, other: _RowLayer) -> None: ...
+
+    def drop_first(self, positions: int) -> None: ...
+
 
 def growing_cache(layers: int) -> Cache:
     """An empty transformers Cache for a model with `layers` attention layers."""
@@ -31,9 +35,22 @@ def growing_cache(layers: int) -> Cache:
 
 
 def keep_rows(cache: Cache, rows: torch.Tensor) -> None:
-    """Drop every row of the batch but `rows`, indices (kept,), in all layers."""
+    """Keep these rows of the batch alone, in this order; indices (kept,), in all layers."""
     for layer in cast("list[_RowLayer]", cache.layers):
         layer.keep_rows(rows)
+
+
+def join(cache: Cache, other: Cache) -> None:
+    """Append the rows of another cache of the same model; both end in the same last position."""
+    layers = cast("list[_RowLayer]", cache.layers)
+    for layer, theirs in zip(layers, cast("list[_RowLayer]", other.layers), strict=True):
+        layer.join(theirs)
+
+
+def drop_first(cache: Cache, positions: int) -> None:
+    """Forget the first positions, which are padding in every row."""
+    for layer in cast("list[_RowLayer]", cache.layers):
+        layer.drop_first(positions)
 
 
 @cache
@@ -69,10 +86,26 @@ def _growing_layer_class() -> type:
             return self.keys[:, :, :stop], self.values[:, :, :stop]
 
         def keep_rows(self, rows) -> None:
-            """Drop every row but `rows`, indices (kept,)."""
+            """Keep these rows alone, in this order; indices (kept,)."""
             if self.keys is not None and self.values is not None:
                 self.keys = self.keys.index_select(0, rows)
                 self.values = self.values.index_select(0, rows)
+
+        def join(self, other) -> None:
+            """Append another layer's rows; the shorter of the two gets zeros on its left."""
+            if self.keys is None or self.values is None:
+                return  # a layer that reads another one's keys and values
+            length = max(self.length, other.length)
+            self.keys = _rows_joined(self.keys, self.length, other.keys, other.length)
+            self.values = _rows_joined(self.values, self.length, other.values, other.length)
+            self.length = length
+
+        def drop_first(self, positions: int) -> None:
+            """Forget the first positions; a copy, so that their memory is free."""
+            if self.keys is not None and self.values is not None:
+                self.keys = self.keys[:, :, positions : self.length].clone()
+                self.values = self.values[:, :, positions : self.length].clone()
+                self.length -= positions
 
         def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
             """(positions that a query of this length attends over, the first one's number)."""
@@ -96,3 +129,16 @@ def _with_room(buffer: torch.Tensor, filled: int, needed: int) -> torch.Tensor:
     larger = buffer.new_zeros((rows, heads, capacity, head_size))
     larger[:, :, :filled] = buffer[:, :, :filled]
     return larger
+
+
+def _rows_joined(
+    first: torch.Tensor, first_filled: int, second: torch.Tensor, second_filled: int
+) -> torch.Tensor:
+    """Both buffers' rows in one, (rows of both, heads, capacity, head size), aligned at the end."""
+    length = max(first_filled, second_filled)
+    rows, heads, _, head_size = first.shape
+    capacity = -(-(length + 1) // BLOCK) * BLOCK
+    both = first.new_zeros((rows + second.shape[0], heads, capacity, head_size))
+    both[:rows, :, length - first_filled : length] = first[:, :, :first_filled]
+    both[rows:, :, length - second_filled : length] = second[:, :, :second_filled]
+    return both
