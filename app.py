@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lora_engine.engine import Engine
-    from lora_engine.serve import Api
+    from lora_engine.serve.routes import Api
     from pages.spectrum.matrix_cache import MatrixCache
 
 LOG_BYTES = 10_000_000
@@ -65,7 +65,7 @@ def _api(engine: Engine) -> Api | None:
     """The OpenAI-compatible API, where a key switches it on. Raises as `Api`."""
     if engine.settings.api_key_file is None:
         return None
-    from lora_engine.serve import Api
+    from lora_engine.serve.routes import Api
 
     return Api(engine.settings, engine.compare, engine.adapters)
 

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 import lora_engine
+from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.serve.api_key import read_api_key
 from lora_engine.settings import environment_names, load_settings
 
 APP = Path(lora_engine.__file__).parents[1] / "app.py"  # beside the package, installed or not
@@ -65,8 +67,13 @@ def _set_up_api(api: bool, key_file: Path | None, base: str | None) -> None:
         os.environ[names["api_key_file"]] = str(key_file)
     if base is not None:
         os.environ[names["api_base"]] = base
-    if api and load_settings().api_key_file is None:
+    if not api:
+        return
+    settings = load_settings()
+    if settings.api_key_file is None:
         raise EngineError(
             "--api needs a key, and none is given.",
             f"Add --api-key-file FILE, or set {names['api_key_file']}.",
         )
+    read_api_key(settings.api_key_file)
+    resolve_base_model(settings.api_base, settings)

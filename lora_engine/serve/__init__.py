@@ -12,7 +12,3 @@ served_models    model names: the base, and the adapters trained on it
 api_answers      answers in OpenAI's form, whole and as stream events
 routes           /v1/models, /v1/chat/completions, /v1/completions
 """
-
-from lora_engine.serve.routes import Api
-
-__all__ = ["Api"]
