@@ -2,6 +2,7 @@
 
 service          AdapterOperations: what the engine offers
 resize           an adapter at a smaller rank
+resize_curve     what each possible size keeps
 losses_beside    losses of adapters beside each other, on held-out and general rows
 trials           adapters that are heard before they are kept
 source_adapter   an adapter read module by module, and its form
@@ -19,10 +20,13 @@ from lora_engine.adapter_operations.resize import (
     ToThreshold,
     resize,
 )
+from lora_engine.adapter_operations.resize_curve import ResizeCurve, ResizePoint, resize_curve
 
 __all__ = [
     "LossesBeside",
     "ModuleResize",
+    "ResizeCurve",
+    "ResizePoint",
     "ResizeReport",
     "ResizeTarget",
     "RowsMeasured",
@@ -30,4 +34,5 @@ __all__ = [
     "ToRank",
     "ToThreshold",
     "resize",
+    "resize_curve",
 ]

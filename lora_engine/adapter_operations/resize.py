@@ -180,6 +180,11 @@ def resize(
     return ResizeReport(Path(output), modules, stored.file.size_bytes, new_bytes, energy, error)
 
 
+def kept_rank(values: Sequence[np.ndarray], target: ResizeTarget) -> int:
+    """The rank a module keeps. values: its singular values, descending, of each expert."""
+    return max(1, min(target.rank_for(values), values[0].size))
+
+
 def truncated(parts: Sequence[FactorSpectrum], rank: int, scaling: float) -> list[Factors]:
     """The first `rank` directions with sqrt(sigma / scaling) in both factors."""
     factors = []
@@ -207,7 +212,7 @@ def _resize_module(
     old_rank, scaling = source.stored.ranks[holder], source.stored.scalings[holder]
     parts = [factor_spectrum(factors) for factors in source.factors(holder)]
     values = [part.singular_values for part in parts]
-    rank = max(1, min(target.rank_for(values), values[0].size))
+    rank = kept_rank(values, target)
     exact = truncated(parts, rank, scaling)
     stored = write_factors(writer, source.entries(holder), exact, source.dtype(holder))
     rounding = scaling * math.hypot(

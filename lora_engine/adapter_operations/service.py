@@ -8,6 +8,7 @@ from typing import Any
 
 from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
+from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
 from lora_engine.adapter_operations.trials import trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.names import named_folder
@@ -31,6 +32,10 @@ class AdapterOperations:
     ) -> ResizeReport:
         """As `resize.resize`, which has the options."""
         return resize(self._folder(source), output, target, **options)
+
+    def resize_curve(self, source: str | Path, **options: Any) -> ResizeCurve:
+        """As `resize_curve.resize_curve`."""
+        return resize_curve(self._folder(source), **options)
 
     def losses_beside(
         self, adapters: Sequence[str], rows_of: Sequence[str] | None = None, **options: Any

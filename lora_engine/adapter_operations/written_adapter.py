@@ -160,6 +160,12 @@ class AdapterWriter:
         (self.folder / name).write_text(json.dumps(document, indent=2), "utf-8")
 
 
+def header_room(keys: Iterable[str]) -> int:
+    """Bytes kept for the header of a file with these tensors, after the 8 that say how many."""
+    room = 200 + sum(len(json.dumps(key)) + ENTRY_BYTES for key in keys)
+    return room + -room % 8
+
+
 @contextmanager
 def written_adapter(
     output: Path, keys: Iterable[str], overwrite: bool = False
@@ -170,8 +176,7 @@ def written_adapter(
     readers want each at a multiple of its size. `finish` is called at the end of the block.
     Raises Conflict for an output that exists, EngineError where the disk refuses; nothing is left.
     """
-    room = 200 + sum(len(json.dumps(key)) + ENTRY_BYTES for key in keys)
-    room += -room % 8
+    room = header_room(keys)
     if room > MAX_HEADER_BYTES:
         raise EngineError(
             f"{output} would need a header of {room:,} bytes; {MAX_HEADER_BYTES:,} are allowed.",
