@@ -52,7 +52,7 @@ def _tables(model: type[BaseModel], path: str) -> Iterator[str]:
 
 def _table(title: str, model: type[BaseModel]) -> str:
     rows = [
-        f"| `{name}` | {_kind(field)} | `{_default(field)}` | {_bounds(field)} | "
+        f"| `{name}` | {_kind(field)} | {_default(field)} | {_bounds(field)} | "
         f"{field.description} |"
         for name, field in model.model_fields.items()
         if _section(field.annotation) is None
@@ -91,7 +91,9 @@ def _words(kind: Any) -> list[str]:
 
 
 def _default(field: FieldInfo) -> str:
-    return json.dumps(field.get_default(call_default_factory=True))
+    if field.is_required():
+        return "must be given"
+    return f"`{json.dumps(field.get_default(call_default_factory=True))}`"
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -22,10 +22,12 @@ from lora_engine.adapters.config import (
     read_applicable_config,
     read_provenance,
 )
+from lora_engine.adapters.lora_config import TASK_TYPES
 from lora_engine.adapters.weights_keys import FLOAT_DTYPES, AdapterKeys
 from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.errors import EngineError
+from lora_engine.spec import Task
 from lora_engine.weights.safetensors_file import (
     SafetensorsFile,
     TensorEntry,
@@ -59,14 +61,14 @@ class AdapterCheck:
     warnings: tuple[str, ...]
 
 
-def check_adapter(path: Path, base: BaseModel) -> AdapterCheck:
-    """Check the adapter in folder `path` against `base`.
+def check_adapter(path: Path, base: BaseModel, task: Task = "causal_lm") -> AdapterCheck:
+    """Check the adapter in folder `path` against `base`. task: what it is to be used for.
 
     Raises NotFound for a missing file; EngineError for incomplete keys, shapes that do not fit,
     values that are not finite, or a base other than the one it was trained on.
     """
     config = read_applicable_config(path)
-    if config.task_type in CLASSIFIERS:
+    if config.task_type in CLASSIFIERS and config.task_type != TASK_TYPES[task]:
         raise EngineError(
             f"{path} is a classifier's adapter; Compare shows causal language models only.",
             "Load it with PEFT on the base it was trained on; its provenance.json lists the "

@@ -23,7 +23,7 @@ RunId = Annotated[str, typer.Argument(help="The id that `runs` lists.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (submit, runs, show, pause, cancel, resume, delete, note, tag, queue):
+    for command in (submit, runs, show, pause, cancel, resume, extend, delete, note, tag, queue):
         app.command()(command)
 
 
@@ -87,6 +87,25 @@ def resume(run_id: RunId, json: JsonFlag = False) -> None:
     """Resume a run that was paused, interrupted or cancelled, or that failed."""
     engine = open_engine()
     _print_run(engine.runs.resume(run_id), json)
+
+
+def extend(
+    run_id: RunId,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the training rows to add.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps to add, in place of epochs.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Train a finished run further, optimizer and all, as a new run; the finished one stays."""
+    engine = open_engine()
+    plan = engine.runs.plan_extension(run_id, epochs=epochs, steps=steps)
+    output.note(plan.words)
+    view = engine.runs.submit(plan.spec)
+    if json:
+        print_json({**_whole(view), "extension": plan.to_json()})
+    else:
+        _print_run(view, json)
 
 
 def delete(run_id: RunId, yes: YesFlag = False, json: JsonFlag = False) -> None:

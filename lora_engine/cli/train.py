@@ -78,7 +78,7 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
     """Train into a folder of the person's own, outside the list."""
     settings = load_settings()
     spec = read_spec(spec_file)
-    check_run(spec, settings)
+    spec = check_run(spec, settings)
     directory = RunDirectory(run_dir.resolve())
     if directory.metrics_path.exists() and not resume:
         raise Conflict(

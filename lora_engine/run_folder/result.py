@@ -46,7 +46,8 @@ class RunResult(BaseModel):
     """How the run ended, as the worker itself says it.
 
     saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where nothing
-    was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation.
+    was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation. start_eval_loss:
+    before the first step, of the adapter that the run went on from.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -66,6 +67,7 @@ class RunResult(BaseModel):
     saved_as: Literal["adapter", "model"] | None = None
     eval_accuracy: float | None = None
     eval_f1: float | None = None
+    start_eval_loss: float | None = None
 
     @classmethod
     def failed(cls, problem: RunProblem) -> RunResult:

@@ -17,13 +17,18 @@ from lora_engine.errors import Conflict, EngineError, Unreadable
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
+from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec
+from lora_engine.spec import ExtensionSpec, RunSpec
+from lora_engine.training.checkpointing.extending import (
+    identity_before_training,
+    refuse_unextendable,
+)
 from lora_engine.training.preflight import check_run
 
 
@@ -70,7 +75,9 @@ class Runs:
 
         Raises EngineError where the run could not work; nothing is left behind then.
         """
-        check_run(spec, self._settings)
+        spec = check_run(spec, self._settings)
+        if spec.extended_from is not None:
+            self._check_extension(spec, spec.extended_from)
         run_id = new_run_id()
         directory = self.directory(run_id)
         try:
@@ -156,6 +163,28 @@ class Runs:
                 )
         self.refresh()
         return self.get(run_id)
+
+    def plan_extension(
+        self, run_id: str, *, epochs: float | None = None, steps: int | None = None
+    ) -> ExtensionPlan:
+        """What `extend` would do. Raises Conflict, InvalidInput."""
+        view = self.get(run_id)
+        return plan_extension(view.record, view.newest, epochs, steps)
+
+    def extend(
+        self, run_id: str, *, epochs: float | None = None, steps: int | None = None
+    ) -> RunView:
+        """Queue a new run that goes on from the finished run's last checkpoint.
+
+        Raises Conflict where the run has not finished, kept no checkpoint of its last step, or its
+        spec, data or base model changed since; InvalidInput where not one of the two is given.
+        """
+        return self.submit(self.plan_extension(run_id, epochs=epochs, steps=steps).spec)
+
+    def _check_extension(self, spec: RunSpec, extension: ExtensionSpec) -> None:
+        refuse_unfinished(self._store.get(extension.run))
+        identity = identity_before_training(spec, self._settings)
+        refuse_unextendable(self.directory(extension.run), extension.step, identity)
 
     def delete(self, run_id: str) -> None:
         """Delete a run that is over, with its adapter. Raises Conflict where it is not over."""

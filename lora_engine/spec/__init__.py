@@ -5,6 +5,7 @@
     quantization   how the frozen base is stored
     data           where the rows come from, and what their columns mean
     optimization   optimizer, schedule, batches, evaluation and saving
+    extension      the finished run that a run goes on from
     report         sample answers and trackers
     run            RunSpec: all of these together
     parse          from JSON to a RunSpec, every problem reported with its path
@@ -14,6 +15,7 @@ Everything public is imported from here: `from lora_engine.spec import RunSpec`.
 """
 
 from lora_engine.spec.data import COLUMN_SETS, ColumnsSpec, DatasetFormat, DatasetSpec, Task
+from lora_engine.spec.extension import ExtensionSpec, added_steps
 from lora_engine.spec.method import (
     MAX_RANK,
     BiasTraining,
@@ -33,18 +35,20 @@ from lora_engine.spec.recipes import (
 )
 from lora_engine.spec.report import PromptText, ReportSpec, TrackerName
 from lora_engine.spec.run import RunSpec
-from lora_engine.spec.section import ModuleName, Section
+from lora_engine.spec.section import MODULE_NAME, ModuleName, Section
 
 __all__ = [
     "COLUMN_SETS",
     "MAX_RANK",
     "MAX_SPEC_BYTES",
+    "MODULE_NAME",
     "RECIPES",
     "STARTER_LEARNING_RATE",
     "BiasTraining",
     "ColumnsSpec",
     "DatasetFormat",
     "DatasetSpec",
+    "ExtensionSpec",
     "FinetuningType",
     "FourBitType",
     "LoraInit",
@@ -64,6 +68,7 @@ __all__ = [
     "TargetModules",
     "Task",
     "TrackerName",
+    "added_steps",
     "field_problems",
     "parse_spec",
     "read_spec",

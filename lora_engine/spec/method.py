@@ -92,6 +92,16 @@ class MethodSpec(Section):
         "(arXiv 2404.02948) and olora (2406.01775): the weight's own main directions. eva "
         "(2410.07170): those of the rows. loftq (2310.08659): the error of a 4-bit base.",
     )
+    init_from: str | None = Field(
+        None,
+        title="Go on from",
+        description="An adapter to go on from: a run's id, a name that `adapters` lists, or a "
+        "folder. Rank, alpha, targets and all else that shapes an adapter are then its own. What "
+        "is left out here is taken from it; what contradicts it is refused. The optimizer starts "
+        "anew.",
+        min_length=1,
+        max_length=1000,
+    )
     loraplus_lr_ratio: float | None = Field(
         None,
         title="LoRA+ ratio",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from lora_engine.spec.data import DatasetSpec, Task
+from lora_engine.spec.extension import ExtensionSpec
 from lora_engine.spec.method import MethodSpec
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.quantization import QuantizationSpec
@@ -46,6 +47,12 @@ class RunSpec(Section):
     )
     optimization: OptimizationSpec = Field(default_factory=OptimizationSpec)
     report: ReportSpec = Field(default_factory=ReportSpec)
+    extended_from: ExtensionSpec | None = Field(
+        None,
+        title="Extended from",
+        description="The finished run that this one goes on from, optimizer and all; `extend` "
+        "writes it.",
+    )
     seed: int = Field(
         0,
         title="Seed",

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
+MODULE_NAME = r"^[A-Za-z0-9_.\-]{1,200}$"
+ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME)]
 
 
 class Section(BaseModel):

@@ -20,6 +20,7 @@ ADAPTER_ONLY_FIELDS = (
     "use_dora",
     "use_rslora",
     "init",
+    "init_from",
     "loraplus_lr_ratio",
     "rank_pattern",
     "alpha_pattern",
@@ -89,6 +90,12 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield from _classifier_conflicts(spec)
     if method.has_adapter:
         yield from _init_conflicts(spec)
+        if method.init_from is not None and method.init != "default":
+            yield FieldProblem(
+                "method.init",
+                f"{method.init} starts a new adapter, and the run goes on from "
+                f"{method.init_from}; choose default, or leave out init_from",
+            )
         if method.lora_bias and method.use_dora:
             yield FieldProblem("method.lora_bias", "DoRA has none; leave out one of the two")
     else:

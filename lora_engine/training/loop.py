@@ -36,7 +36,8 @@ class NonFiniteLoss(EngineError):
 class TrainingProgress:
     """How far a run has come; a checkpoint saves all of it but the last two fields.
 
-    loss_sum: of the steps' training losses. saved_step, saved_as: which step's weights the
+    loss_sum: of the steps' training losses. start_eval_loss: before the first step, of an adapter
+    that the run goes on from. saved_step, saved_as: which step's weights the
     result folder holds, and of which kind; None until a result is written.
     """
 
@@ -50,6 +51,7 @@ class TrainingProgress:
     last_eval_loss: float | None = None
     last_eval_accuracy: float | None = None
     last_eval_f1: float | None = None
+    start_eval_loss: float | None = None
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
 
@@ -112,6 +114,8 @@ def train(
     rate_factors = [group["lr"] / optimization.learning_rate for group in optimizer.param_groups]
     path.model.train()
     clock_start = time.perf_counter() - progress.elapsed_s
+    if _should_stop_early(progress, optimization):  # resumed where it had stopped already
+        return True
     while progress.step < plan.total_steps:
         if callbacks.should_stop():
             return False

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lora_engine.spec import OptimizationSpec
+from lora_engine.spec import ExtensionSpec, OptimizationSpec, added_steps
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,17 @@ class Plan:
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
 
-def make_plan(lengths: Sequence[int], optimization: OptimizationSpec, seed: int) -> Plan:
-    """The plan for training rows of these lengths in tokens."""
+def make_plan(
+    lengths: Sequence[int],
+    optimization: OptimizationSpec,
+    seed: int,
+    extension: ExtensionSpec | None = None,
+) -> Plan:
+    """The plan for training rows of these lengths in tokens.
+
+    extension: where the run extends another; its steps are numbered on, and it sees the rows that
+    a longer run would have seen.
+    """
     plan = Plan(
         rows=len(lengths),
         batch_size=optimization.batch_size,
@@ -68,7 +77,9 @@ def make_plan(lengths: Sequence[int], optimization: OptimizationSpec, seed: int)
         seed=seed,
         fixed_batches=_fixed_batches(lengths, optimization, seed),
     )
-    epochs = max(1, math.ceil(plan.steps_per_epoch * optimization.epochs))
+    if extension is not None:
+        return replace(plan, total_steps=extension.total_steps(plan.steps_per_epoch))
+    epochs = added_steps(optimization.epochs, plan.steps_per_epoch)
     return replace(plan, total_steps=optimization.max_steps or epochs)
 
 

@@ -26,7 +26,7 @@ from lora_engine.calculator.meta_model import build_meta_model
 from lora_engine.calculator.model_source import path_source
 from lora_engine.calculator.targets import ALL_LINEAR, target_names, targeted_modules
 from lora_engine.data import Dataset, load_dataset, split_rows
-from lora_engine.data.class_labels import refuse_other_task
+from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_rows_beyond
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
@@ -34,24 +34,35 @@ from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
+from lora_engine.training.starting_adapter import (
+    INIT_FROM,
+    checked_adapter,
+    refuse_other_labels,
+    with_adapter_shape,
+)
 
 
-def check_run(spec: RunSpec, settings: Settings) -> None:
-    """Raises EngineError where the run could not work, with all problems together."""
+def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
+    """The spec as it is to be kept: itself, or with the shape of the adapter that it goes on from.
+
+    Raises EngineError where the run could not work, with all problems together.
+    """
     errors: dict[str, EngineError] = {}
     problems: list[FieldProblem] = []
-    base = None
+    base, adapter, kept = None, None, spec
     try:
-        base = resolve_base_model(spec.base_model, settings)
-        if base.is_local:
-            refuse_other_task_of(base, spec.task)
-            if base.path is not None and base.name != STARTER:
-                check_tokenizer_files(base.path)
-            spec = spec_on_base(spec, base)
+        base = _base_of(spec, settings)
     except EngineError as error:
         errors["base_model"] = error
     try:
-        if spec.method.has_adapter and base is not None and "base_model" not in errors:
+        if base is not None:
+            kept = with_adapter_shape(spec, base, settings)
+            adapter = checked_adapter(kept, base, settings)
+            spec = spec_on_base(kept, base) if base.is_local else kept
+    except EngineError as error:
+        errors[INIT_FROM] = error
+    try:
+        if spec.method.has_adapter and base is not None and adapter is None and not errors:
             problems += _target_problems(base, spec.method)
     except EngineError as error:
         errors["method.target_modules"] = error
@@ -59,6 +70,8 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)
+        if adapter is not None and spec.task != "causal_lm":
+            refuse_other_labels(adapter.path, labels_of(dataset.rows))
         _refuse_without_answers(dataset)
         split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
@@ -67,9 +80,28 @@ def check_run(spec: RunSpec, settings: Settings) -> None:
                 refuse_rows_beyond(base, dataset.rows, spec.optimization.max_length)
     except EngineError as error:
         errors["dataset"] = error
+    _raise_together(errors, problems)
+    return kept
+
+
+def _base_of(spec: RunSpec, settings: Settings) -> BaseModel:
+    """The base model, whose files and precision fit the run. Raises EngineError."""
+    base = resolve_base_model(spec.base_model, settings)
+    if base.is_local:
+        refuse_other_task_of(base, spec.task)
+        if base.path is not None and base.name != STARTER:
+            check_tokenizer_files(base.path)
+        spec_on_base(spec, base)
+    return base
+
+
+def _raise_together(errors: dict[str, EngineError], problems: list[FieldProblem]) -> None:
+    """Raises one EngineError for all that was found, where anything was."""
     if len(errors) == 1 and not problems:
         raise next(iter(errors.values()))
-    problems += [FieldProblem(path, error.problem) for path, error in errors.items()]
+    for path, error in errors.items():
+        of_fields = error.problems if isinstance(error, InvalidInput) and path == INIT_FROM else []
+        problems = [*problems, *(of_fields or [FieldProblem(path, error.problem)])]
     if problems:
         remedies = " ".join(error.remedy for error in errors.values())
         raise InvalidInput("The run", problems, remedies or "Change these fields.")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.adapters import AdapterCheck
 from lora_engine.base_models import (
     BaseModel,
     load_tokenizer,
@@ -31,6 +33,11 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.starting_adapter import (
+    checked_adapter,
+    refuse_other_labels,
+    with_adapter_shape,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +65,11 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that is ready for its model to be loaded."""
+    """A run that is ready for its model to be loaded.
+
+    starting_adapter: the adapter that it goes on from, checked. extended_run: the folder of the
+    finished run that it extends.
+    """
 
     directory: RunDirectory
     spec: RunSpec
@@ -68,6 +79,8 @@ class PreparedRun:
     tokenizer: PreTrainedTokenizerBase
     data: PreparedData
     plan: Plan
+    starting_adapter: AdapterCheck | None = None
+    extended_run: Path | None = None
 
 
 def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
@@ -82,18 +95,26 @@ def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     refuse_other_task_of(base, spec.task)
-    spec = spec_on_base(spec, base)
+    spec = spec_on_base(with_adapter_shape(spec, base, settings), base)
+    adapter = checked_adapter(spec, base, settings)
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
     tokenizer = load_tokenizer(base)
     data = _prepare_data(spec, settings, tokenizer)
+    if adapter is not None:
+        log.info("the run goes on from the adapter %s", adapter.path)
+        if data.labels:
+            refuse_other_labels(adapter.path, data.labels)
     refuse_tokens_beyond(base, [*data.training, *data.evaluation], tokenizer)
     lengths = [len(row.input_ids) for row in data.training]
-    plan = make_plan(lengths, spec.optimization, spec.seed)
+    plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from)
     counts = len(data.training), len(data.evaluation), plan.total_steps
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
     dtype = _dtype(spec, device)
-    return PreparedRun(directory, spec, base, device, dtype, tokenizer, data, plan)
+    extended = settings.runs_dir / spec.extended_from.run if spec.extended_from else None
+    return PreparedRun(
+        directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
+    )
 
 
 def _prepare_data(

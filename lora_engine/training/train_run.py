@@ -6,6 +6,7 @@ loop makes the steps; the worker writes down how the run ended.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.checkpointing.identity import run_identity
+from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
 from lora_engine.training.forward.classifier_path import classification_scores
 from lora_engine.training.loop import (
@@ -21,6 +22,7 @@ from lora_engine.training.loop import (
     NonFiniteLoss,
     TrainingData,
     TrainingProgress,
+    evaluate,
     train,
 )
 from lora_engine.training.memory.usage import memory_bytes
@@ -28,6 +30,8 @@ from lora_engine.training.models.assemble import build_forward_path, build_train
 from lora_engine.training.optimizers.factory import make_optimizer
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.reporting.reporter import Reporter
+
+log = logging.getLogger("lora_engine.training.worker")
 
 
 def skip_unused_imports(spec: RunSpec) -> None:
@@ -63,8 +67,10 @@ def train_prepared(
 ) -> bool:
     """`train_run` from where everything before the model is ready."""
     optimization, batch_size = run.spec.optimization, run.plan.batch_size
-    saver = RunSaver(run, run_identity(run.spec, run.base, run.data.content_hash))
+    saver = RunSaver(run, _identity(run))
     checkpoint = saver.checkpoint_to_resume() if resume else None
+    if checkpoint is None and run.extended_run is not None:
+        checkpoint = saver.checkpoint_to_extend()
     write_memory_prediction(run)
     trained_model = build_trained_model(run, fresh=checkpoint is None)
     optimizer = make_optimizer(trained_model.model, run.spec.method, optimization)
@@ -87,6 +93,9 @@ def train_prepared(
     )
     try:
         if progress.step == 0:
+            if run.starting_adapter is not None:
+                progress.start_eval_loss = evaluate(path, data.evaluation_rows, batch_size)
+                log.info("evaluation loss before the first step: %s", progress.start_eval_loss)
             reporter.on_evaluation(progress)
         finished = train(path, optimizer, data, optimization, progress, callbacks)
     except NonFiniteLoss:
@@ -94,10 +103,18 @@ def train_prepared(
         raise
     finally:
         reporter.close()
-    if not finished:
+    if finished:
+        saver.save_last_checkpoint(trained_model, optimizer, progress)
+    else:
         save_checkpoint(progress)
     if finished and optimization.save_best:
         saver.save_best_result(trained_model, progress)
     else:
         saver.save_result(trained_model, progress)
     return finished
+
+
+def _identity(run: PreparedRun) -> RunIdentity:
+    adapter = run.starting_adapter
+    content, sha256 = run.data.content_hash, None if adapter is None else adapter.sha256
+    return run_identity(run.spec, run.base, content, sha256)

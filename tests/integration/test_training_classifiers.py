@@ -138,6 +138,47 @@ def test_a_stopped_classifier_goes_on_exactly(tiny_bert, texts, settings, tmp_pa
     assert len(list(settings.token_cache_dir.glob("*.npz"))) == 1  # of all three
 
 
+def test_a_classifier_goes_on_from_its_adapter_and_head(tiny_bert, texts, settings, tmp_path):
+    steps = {**STEPS, "max_steps": 8}
+    task = "sequence_classification"
+    first, at_end = train_here(
+        tiny_spec(tiny_bert, texts, task=task, optimization=steps), tmp_path / "first", settings
+    )
+    going_on = tiny_spec(
+        tiny_bert,
+        texts,
+        task=task,
+        optimization=steps,
+        method={"init_from": str(first.adapter_path)},
+    )
+    spec = check_run(going_on, settings)
+    assert spec.method.modules_to_save == []
+    _, progress = train_here(spec, tmp_path / "on", settings)
+    assert progress.start_eval_loss == pytest.approx(at_end.last_eval_loss, abs=1e-6)
+
+    other = texts.with_name("other.jsonl")
+    other.write_text(texts.read_text().replace("plant", "tree"))
+    with pytest.raises(EngineError, match="classes animal, plant; the rows have animal, tree"):
+        check_run(
+            going_on.model_copy(update={"dataset": tiny_spec(tiny_bert, other).dataset}), settings
+        )
+
+
+def test_an_extended_classifier_is_a_longer_one(tiny_bert, texts, settings):
+    optimization = {**STEPS, "schedule": "constant", "warmup_ratio": 0.0, "max_steps": 6}
+    task = "sequence_classification"
+    spec = tiny_spec(tiny_bert, texts, task=task, optimization={**optimization, "max_steps": 10})
+    whole, _ = train_here(spec, settings.runs_dir / "whole", settings)
+    spec = tiny_spec(tiny_bert, texts, task=task, optimization=optimization)
+    train_here(spec, settings.runs_dir / "first", settings)
+    extension = {"run": "first", "step": 6, "steps": 4}
+    spec = tiny_spec(
+        tiny_bert, texts, task=task, optimization=optimization, extended_from=extension
+    )
+    more, _ = train_here(spec, settings.runs_dir / "more", settings)
+    assert losses(more) == {step: loss for step, loss in losses(whole).items() if step > 6}
+
+
 def test_the_whole_encoder_can_train(tiny_bert, texts, settings, tmp_path):
     method = {"finetuning_type": "full"}
     spec = tiny_spec(

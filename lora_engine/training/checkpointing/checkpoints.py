@@ -47,6 +47,7 @@ class SavedProgress(BaseModel):
     last_eval_loss: float | None = None
     last_eval_accuracy: float | None = None
     last_eval_f1: float | None = None
+    start_eval_loss: float | None = None
 
 
 class Manifest(BaseModel):
@@ -118,6 +119,15 @@ def checkpoint_of_step(folder: Path, step: int) -> Checkpoint | None:
     return _read(folder / f"step-{step}")
 
 
+def identity_of_step(folder: Path, step: int) -> RunIdentity | None:
+    """What the checkpoint of one step belongs to, None where it is missing or damaged.
+
+    Its files are hashed and not loaded.
+    """
+    manifest = _valid_manifest(folder / f"step-{step}")
+    return None if manifest is None else manifest.identity
+
+
 def _by_step(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         return []
@@ -128,18 +138,29 @@ def _by_step(folder: Path) -> list[tuple[int, Path]]:
 def _read(path: Path) -> Checkpoint | None:
     from safetensors.torch import load_file
 
+    manifest = _valid_manifest(path)
+    if manifest is None:
+        return None
     try:
-        manifest = Manifest.model_validate_json((path / "manifest.json").read_bytes())
-        if set(manifest.files) != {TRAINED, OPTIMIZER, PROGRESS}:
-            return None
-        if any(_sha256(path / name) != digest for name, digest in manifest.files.items()):
-            return None
         progress = SavedProgress.model_validate_json((path / PROGRESS).read_bytes())
     except (OSError, ValidationError):
         return None
     return Checkpoint(
         path, manifest.identity, progress, load_file(path / TRAINED), load_file(path / OPTIMIZER)
     )
+
+
+def _valid_manifest(path: Path) -> Manifest | None:
+    """The manifest of a checkpoint whose every file matches it."""
+    try:
+        manifest = Manifest.model_validate_json((path / "manifest.json").read_bytes())
+        if set(manifest.files) != {TRAINED, OPTIMIZER, PROGRESS}:
+            return None
+        if any(_sha256(path / name) != digest for name, digest in manifest.files.items()):
+            return None
+    except (OSError, ValidationError):
+        return None
+    return manifest
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,8 @@ class RunIdentity(PydanticModel):
     """What a checkpoint belongs to, as its manifest has it.
 
     spec_fields: the spec's fields that differ from their defaults, dotted path to JSON; None in
-    old checkpoints, which have only the hash.
+    old checkpoints, which have only the hash. adapter_hash: of the adapter that the run goes on
+    from, its configuration and weights; None for none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,15 +33,19 @@ class RunIdentity(PydanticModel):
     data_hash: str
     base_fingerprint: str
     spec_fields: dict[str, str] | None = None
+    adapter_hash: str | None = None
 
 
-def run_identity(spec: RunSpec, base: BaseModel, data_hash: str) -> RunIdentity:
+def run_identity(
+    spec: RunSpec, base: BaseModel, data_hash: str, adapter_hash: str | None = None
+) -> RunIdentity:
     """The identity of a run; reads the base model's files to fingerprint them."""
     return RunIdentity(
         spec_hash=spec_hash(spec),
         data_hash=data_hash,
         base_fingerprint=fingerprint(base),
         spec_fields=spec_fields(spec),
+        adapter_hash=adapter_hash,
     )
 
 
@@ -77,6 +82,8 @@ def identity_changes(was: RunIdentity, now: RunIdentity) -> list[str]:
         ]
     if was.data_hash != now.data_hash:
         changed.append("the dataset")
+    if was.adapter_hash != now.adapter_hash:
+        changed.append("the adapter that the run goes on from")
     if was.base_fingerprint != now.base_fingerprint:
         changed.append("the base model")
     return changed

@@ -31,7 +31,17 @@ def provenance(run: PreparedRun, identity: RunIdentity) -> bytes:
         "data_hash": identity.data_hash,
         "chat_template": run.data.template,
         "chat_template_hash": template_hash(templates_of(run.tokenizer)),
+        **_start(run),
         **({"labels": list(run.data.labels)} if run.data.labels else {}),
         "versions": {"python": platform.python_version(), **versions},
     }
     return json.dumps(document, indent=1).encode()
+
+
+def _start(run: PreparedRun) -> dict[str, Any]:
+    """The adapter that the run went on from and the hash of its configuration and weights."""
+    adapter = run.starting_adapter
+    if adapter is None:
+        return {}
+    named = run.spec.method.init_from
+    return {"init_from": {"adapter": named, "sha256": adapter.sha256}}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import Conflict
+from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import (
     Checkpoint,
     SavedProgress,
@@ -14,6 +15,7 @@ from lora_engine.training.checkpointing.checkpoints import (
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from lora_engine.training.checkpointing.extending import refuse_unextendable
 from lora_engine.training.checkpointing.identity import RunIdentity, identity_changes
 from lora_engine.training.checkpointing.provenance import provenance
 from lora_engine.training.loop import TrainingProgress
@@ -53,6 +55,20 @@ class RunSaver:
             )
         return checkpoint
 
+    def checkpoint_to_extend(self) -> Checkpoint:
+        """The last checkpoint of the finished run that this one extends.
+
+        Raises Conflict as `refuse_unextendable` does.
+        """
+        extension, folder = self.run.spec.extended_from, self.run.extended_run
+        assert extension is not None, "this run extends no other"
+        assert folder is not None, "prepared with the extended run's folder"
+        extended = RunDirectory(folder)
+        refuse_unextendable(extended, extension.step, self.identity)
+        checkpoint = checkpoint_of_step(extended.checkpoints_path, extension.step)
+        assert checkpoint is not None, "its hashes were those of its manifest"
+        return checkpoint
+
     def restore(
         self,
         checkpoint: Checkpoint,
@@ -65,6 +81,9 @@ class RunSaver:
         restore_optimizer(optimizer, checkpoint.optimizer)
         for name, value in checkpoint.progress.model_dump().items():
             setattr(progress, name, value)
+        extension = self.run.spec.extended_from
+        if extension is not None and progress.step == extension.step:
+            progress.evaluations_since_best = 0  # early stopping starts to count anew
         log.info("resumed after step %d", progress.step)
 
     def save_checkpoint(
@@ -83,6 +102,23 @@ class RunSaver:
         )
         log.info("checkpoint at step %d", progress.step)
 
+    def save_last_checkpoint(
+        self,
+        trained_model: TrainedModel,
+        optimizer: torch.optim.Optimizer,
+        progress: TrainingProgress,
+    ) -> None:
+        """The checkpoint of a finished run, so that it can be extended.
+
+        A disk without room for it does not undo the run: the log says that it cannot be extended.
+        """
+        from safetensors import SafetensorError
+
+        try:
+            self.save_checkpoint(trained_model, optimizer, progress)
+        except (OSError, SafetensorError) as error:
+            log.warning("no checkpoint of the last step, so the run cannot be extended: %s", error)
+
     def save_result(self, trained_model: TrainedModel, progress: TrainingProgress) -> None:
         """Write `adapter/` or `model/`, and note in `progress` what was written."""
         folder = self.run.directory.path / trained_model.saved_as
@@ -95,10 +131,11 @@ class RunSaver:
         if best is None or best == progress.step:
             self.save_result(trained_model, progress)
             return
-        checkpoint = checkpoint_of_step(self.run.directory.checkpoints_path, best)
+        checkpoint = self._best_checkpoint(best)
         if checkpoint is None:
             log.warning(
-                "the checkpoint of the best step, %d, is damaged; the last step is saved instead",
+                "the checkpoint of the best step, %d, is damaged or gone; the last step is saved "
+                "instead",
                 best,
             )
             self.save_result(trained_model, progress)
@@ -107,3 +144,15 @@ class RunSaver:
         self.save_result(trained_model, progress)
         progress.saved_step = best
         log.info("the result has the weights of step %d, the best evaluation", best)
+
+    def _best_checkpoint(self, step: int) -> Checkpoint | None:
+        """From this run's folder, or that of the run it extends, and so on."""
+        folder: RunDirectory | None = self.run.directory
+        runs, extension = self.run.extended_run, self.run.spec.extended_from
+        while folder is not None:
+            found = checkpoint_of_step(folder.checkpoints_path, step)
+            if found is not None or runs is None or extension is None:
+                return found
+            folder = RunDirectory(runs.with_name(extension.run))
+            extension = folder.spec().extended_from if folder.spec_path.is_file() else None
+        return None

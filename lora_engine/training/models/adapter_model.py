@@ -164,7 +164,8 @@ def add_adapter(
     sides = sides_of(model)
     for sentence in without_gradient_in_words(base, sides):
         log.warning("%s", sentence)
-    problems = rank_problems(sides, method)
+    # An adapter to go on from keeps its rank, such as the doubled one that pissa leaves.
+    problems = rank_problems(sides, method) if method.init_from is None else []
     if problems:
         raise InvalidInput("The run", problems, "Choose a smaller rank for these modules.")
     for parameter in model.parameters():

@@ -18,6 +18,7 @@ from lora_engine.training.forward.select import choose_path
 from lora_engine.training.models import lora_init
 from lora_engine.training.models.adapter_model import AdaptedModel, add_adapter
 from lora_engine.training.models.classifier import load_classifier
+from lora_engine.training.models.starting_weights import load_starting_weights
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.models.whole_model import WholeModel, make_trainable
 from lora_engine.training.preparation import PreparedRun
@@ -80,7 +81,9 @@ def _adapted(run: PreparedRun, base: PreTrainedModel, fresh: bool) -> AdaptedMod
     trained_model = AdaptedModel(model, _chat_template(run))
     if not fresh:
         return trained_model
-    if method.init in lora_init.CHANGES_BASE:
+    if run.starting_adapter is not None:
+        load_starting_weights(model, run.starting_adapter)
+    elif method.init in lora_init.CHANGES_BASE:
         trained_model.initial_factors = lora_init.init_from_weights(model, method.init)
     elif method.init == "loftq":
         if run.base.path is None:

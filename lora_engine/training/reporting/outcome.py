@@ -35,6 +35,7 @@ def run_result(state: str, progress: TrainingProgress, error: RunProblem | None)
         saved_as=progress.saved_as,
         eval_accuracy=progress.last_eval_accuracy,
         eval_f1=progress.last_eval_f1,
+        start_eval_loss=progress.start_eval_loss,
     )
 
 
