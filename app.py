@@ -202,11 +202,13 @@ def _add_static_routes(app: FastAPI) -> None:
 
 def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     """What the pages ask for besides Gradio's events."""
+    from pages.adapters.routes import add_routes as add_adapter_routes
     from pages.compare.routes import add_routes as add_compare_routes
     from pages.spectrum.routes import add_routes as add_spectrum_routes
 
     add_spectrum_routes(app, cache)
     add_compare_routes(app, engine.compare.sessions)
+    add_adapter_routes(app, engine.adapters)
 
 
 def write_log(settings: Settings) -> None:

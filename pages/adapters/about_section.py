@@ -2,26 +2,189 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import gradio as gr
 
+from lora_engine.adapters import AdapterDetails
 from lora_engine.engine import Engine
+from pages import ADAPTERS, TRAIN
+from pages.adapters import about_html
 from pages.adapters.parts import AdapterParts, opened_adapter
-from pages.shared import layout
+from pages.adapters.routes import zip_address
+from pages.shared import layout, live
+from pages.shared.adapter_choices import adapter_key
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What follows from the opened adapter."""
+
+    problem: gr.HTML
+    heading: gr.HTML
+    tiles: gr.HTML
+    sizes: gr.HTML
+    checks: gr.HTML
+    facts: gr.HTML
+    words: gr.HTML
+    table: gr.HTML
+    code: gr.Code
+
+    @property
+    def outputs(self) -> list[gr.HTML | gr.Code]:
+        return [
+            self.heading, self.tiles, self.sizes, self.checks, self.facts, self.words, self.table,
+            self.code,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the person writes about it."""
+
+    text: gr.Textbox
+    tags: gr.Textbox
+    save: gr.Button
+    problem: gr.HTML
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """The question before an added adapter is deleted; the button is there for such alone."""
+
+    ask: gr.Button
+    group: gr.Group
+    question: gr.HTML
+    sure: gr.Button
+    keep: gr.Button
+    problem: gr.HTML
+
+
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
-    problem = problem_box()
-    facts = gr.HTML(js_on_load="", elem_id="adapter-facts")
+    shown = _lay_out()
+    note = _note()
+    deletion = _deletion()
 
     def open_adapter(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
         if found is None:
-            return {facts: ""}
-        tiles = [
-            ("Rank", layout.count(found.rank), found.base_model or "of an unnamed base"),
-            ("Size", layout.byte_size(found.bytes), str(found.path)),
-        ]
-        return {facts: layout.tiles_html(tiles)}
+            empty = layout.empty_state_html(
+                "No adapter yet",
+                "Train one, or add one in the tab Library.",
+                "Train the example",
+                TRAIN.path,
+            )
+            return {shown.heading: empty}
+        key = adapter_key(found)
+        return {
+            **_showing(engine, shown, engine.adapters.details(key), key),
+            note.text: found.note,
+            note.tags: ", ".join(found.tags),
+            deletion.ask: gr.Button(visible=engine.adapters.is_added(found)),
+        }
 
-    wire([blocks.load], open_adapter, [], [facts], problem=problem)
+    outputs = [*shown.outputs, note.text, note.tags, deletion.ask]
+    wire([blocks.load], open_adapter, [], outputs, problem=shown.problem)
+    _wire_note(engine, parts, shown, note)
+    _wire_deletion(engine, parts, deletion)
+
+
+def _lay_out() -> Shown:
+    problem = problem_box()
+    heading = gr.HTML(js_on_load="", elem_id="adapter-heading")
+    tiles = gr.HTML(js_on_load="", elem_id="adapter-tiles")
+    checks = gr.HTML(js_on_load="", elem_id="adapter-checks")
+    layout.section("Full model against adapter", "Bytes of their weights, drawn to one scale.")
+    sizes = gr.HTML(js_on_load="", elem_id="adapter-sizes")
+    layout.section("Where it comes from")
+    facts = gr.HTML(js_on_load="", elem_id="adapter-facts")
+    layout.section("Every A and B", "Shapes, scaling and Frobenius norms, module by module.")
+    words = gr.HTML(js_on_load="", elem_id="adapter-modules-words")
+    table = live.live_table(
+        label="Modules", file_name="adapter-modules.csv", elem_id="adapter-modules"
+    )
+    layout.section("Load it in Python", "With PEFT, as it lies in its folder.")
+    code = gr.Code(
+        "", language="python", show_label=False, label="Python", interactive=False,
+        elem_id="adapter-code", show_line_numbers=False, buttons=["copy"],
+    )  # fmt: skip
+    return Shown(problem, heading, tiles, sizes, checks, facts, words, table, code)
+
+
+def _note() -> Note:
+    with layout.folded("Note and tags"):
+        problem = problem_box()
+        text = gr.Textbox(label="Note", lines=3, max_lines=8, elem_id="field-note")
+        tags = gr.Textbox(
+            label="Tags", info="Words to find it by, separated by commas.", elem_id="field-tags"
+        )
+        save = gr.Button("Keep note and tags", size="sm", elem_id="save-note")
+    return Note(text, tags, save, problem)
+
+
+def _deletion() -> Deletion:
+    with gr.Row(elem_classes="rs-actions"):
+        ask = gr.Button(
+            "Delete this adapter…", size="sm", visible=False, elem_id="delete-adapter", scale=0,
+            min_width=180,
+        )  # fmt: skip
+    problem = problem_box()
+    with gr.Group(visible=False, elem_id="delete-adapter-question") as group:
+        question = gr.HTML(js_on_load="")
+        with gr.Row():
+            sure = gr.Button("Delete for good", variant="stop", size="sm")
+            keep = gr.Button("Keep it", size="sm")
+    return Deletion(ask, group, question, sure, keep, problem)
+
+
+def _showing(engine: Engine, shown: Shown, found: AdapterDetails, key: str) -> Update:
+    return {
+        shown.heading: about_html.heading(found, zip_address(key)),
+        shown.tiles: about_html.tiles(found),
+        shown.checks: about_html.checks(found.checks),
+        shown.sizes: about_html.sizes(found),
+        shown.facts: about_html.facts(found),
+        shown.words: about_html.modules_words(found),
+        shown.table: about_html.modules_value(found),
+        shown.code: engine.adapters.loading_code(key),
+    }
+
+
+def _wire_note(engine: Engine, parts: AdapterParts, shown: Shown, note: Note) -> None:
+    def keep_note(adapter: str, text: str, tags: str) -> Update:
+        engine.adapters.annotate(adapter, text, tags.split(","))
+        found = engine.adapters.details(adapter)
+        return {shown.heading: about_html.heading(found, zip_address(adapter))}
+
+    inputs = [parts.adapter, note.text, note.tags]
+    saved = wire([note.save.click], keep_note, inputs, [shown.heading], problem=note.problem)
+    parts.list_again(saved.then)
+
+
+def _wire_deletion(engine: Engine, parts: AdapterParts, deletion: Deletion) -> None:
+    address = gr.Textbox(visible=False)
+
+    def ask_to_delete(adapter: str) -> Update:
+        name = engine.adapters.get(adapter).name
+        words = layout.notes_html([f"Delete {name} for good? Nothing brings it back."])
+        return {deletion.group: gr.Group(visible=True), deletion.question: words}
+
+    def keep_adapter() -> Update:
+        return {deletion.group: gr.Group(visible=False)}
+
+    def delete_adapter(adapter: str) -> Update:
+        engine.adapters.delete(adapter)
+        return {deletion.group: gr.Group(visible=False), address: ADAPTERS.path}
+
+    problem = deletion.problem
+    question = [deletion.group, deletion.question]
+    wire([deletion.ask.click], ask_to_delete, [parts.adapter], question, problem=problem)
+    wire([deletion.keep.click], keep_adapter, [], [deletion.group], problem=problem)
+    outputs = [deletion.group, address]
+    deleted = wire([deletion.sure.click], delete_adapter, [parts.adapter], outputs, problem=problem)
+    deleted.then(
+        fn=None, inputs=[address], js=event_js("shared/address.js", "go"),
+        api_name="page_leave_adapter", api_visibility="private",
+    )  # fmt: skip

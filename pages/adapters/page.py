@@ -13,9 +13,10 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from pages import ADAPTERS
-from pages.adapters import about_section, library_section, resize_section
-from pages.adapters.parts import AdapterParts, adapter_choices, opened_adapter
+from pages.adapters import about_section, add_section, library_section, resize_section
+from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.shared import layout
+from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -25,7 +26,17 @@ base model: it is small, and it works only with the base it was trained on. It i
 writes it (`adapter_model.safetensors`, `adapter_config.json`), so `PeftModel.from_pretrained`
 loads it, beside a `provenance.json` that says which run, base and rows it came from.
 
-Adapters are found in finished runs and in the folder `adapters` of the data folder.
+$$\Delta W = s\, B A, \qquad s = \alpha / r \ \text{ or, with rsLoRA, } \ \alpha / \sqrt r$$
+
+with $B$ of (out, rank) and $A$ of (rank, in). Its size is $r\,(\text{in} + \text{out})$ numbers a
+weight. The norm $\lVert \Delta W \rVert_F = s \sqrt{\sum (B^T B) \circ (A A^T)}$ is read from the
+factors; $\Delta W$ itself is never made.
+
+**Example.** Rank 8 and $\alpha$ 16 on a weight of 256 × 256: $s = 16 / 8 = 2$ (with rsLoRA
+$16 / \sqrt 8 = 5.66$), and 8 · (256 + 256) = 4,096 numbers instead of 65,536.
+
+Adapters are found in finished runs and in the folder `adapters` of the data folder. One that you
+add is copied there after it has been checked: whole, finite, and of a form that is applied here.
 """
 SCRIPT = "adapters/address.js"
 LIBRARY = "library"
@@ -58,6 +69,7 @@ def build(engine: Engine) -> gr.Blocks:
             with gr.Tab("Library", id=LIBRARY) as tab:
                 library = library_section.lay_out()
                 list_again = library_section.connect(engine, library, adapter, blocks)
+                add_section.build_section(engine)
                 _remember(tab, LIBRARY)
             for section in SECTIONS:
                 with gr.Tab(section.title, id=section.id) as tab:
@@ -78,7 +90,8 @@ def _wire_opening(
 
     def fill_field(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
-        return {adapter: gr.Dropdown(choices=adapter_choices(engine), value=found and found.name)}
+        key = None if found is None else adapter_key(found)
+        return {adapter: gr.Dropdown(choices=_choices(engine, key), value=key)}
 
     wire([blocks.load], selected_tab, [], [tabs], problem=problem)
     wire([blocks.load], fill_field, [], [adapter], problem=problem)
@@ -89,6 +102,14 @@ def _wire_opening(
         api_name="page_open_adapter",
         api_visibility="private",
     )
+
+
+def _choices(engine: Engine, key: str | None) -> list[tuple[str, str]]:
+    """Every listed adapter, and the opened one where it lies in a folder of its own."""
+    listed = adapter_choices(engine)
+    if key is None or any(key == value for _, value in listed):
+        return listed
+    return [*listed, (engine.adapters.get(key).name, key)]
 
 
 def _remember(tab: gr.Tab, name: str) -> None:

@@ -21,7 +21,8 @@ from pages.shared import layout
 
 @dataclass(frozen=True)
 class AdapterParts:
-    """adapter: a field that holds the opened adapter's name, None where there is none.
+    """adapter: a field with what the opened adapter is called (`adapter_key`), which
+    `engine.adapters.get` takes; None where there is none.
 
     tab: the section's own. list_again: give it `event.then` of an event that wrote, changed or
     deleted an adapter, and the list and the choices know it.
@@ -30,11 +31,6 @@ class AdapterParts:
     adapter: gr.Dropdown
     tab: gr.Tab
     list_again: Callable[[Callable[..., Any]], Any]
-
-
-def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Every adapter known here for a dropdown, newest first: what is shown, and its name."""
-    return [(f"{one.name} (rank {one.rank})", one.name) for one in engine.adapters.list()]
 
 
 def opened_adapter(engine: Engine, request: gr.Request) -> AdapterSummary | None:

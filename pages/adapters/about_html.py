@@ -1,0 +1,249 @@
+"""One adapter in words and numbers, as HTML; everything is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from lora_engine.adapters import AdapterDetails, Check
+from pages import COMPARE, RUNS, SPECTRUM, TRAIN
+from pages.shared import layout, live
+from pages.shared.adapter_choices import adapter_key
+
+CHECK_WORDS = {
+    "whole": {True: "Whole", False: "Not whole", None: "Whole?"},
+    "finite": {True: "Finite", False: "Not finite", None: "Finite?"},
+    "right base": {True: "On the right base", False: "On another base", None: "Right base?"},
+}
+MARKS = {True: ("✓", "rs-ok"), False: ("✗", "rs-bad"), None: ("?", "rs-unknown")}
+STARTS = {"true": "default: B is zero", "none": "default: B is zero", "false": "random A and B"}
+KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+MODULES = (
+    live.Column("module"),
+    live.Column("rank", layout.count, numeric=True),
+    live.Column("A (rank × in)"),
+    live.Column("B (out × rank)"),
+    live.Column("scaling", layout.number, numeric=True),
+    live.Column("‖A‖", layout.number, numeric=True),
+    live.Column("‖B‖", layout.number, numeric=True),
+    live.Column("‖ΔW‖", layout.number, numeric=True),
+    live.Column("parameters", layout.count, numeric=True),
+)
+
+
+def heading(found: AdapterDetails, zip_address: str) -> str:
+    """The name, what the person wrote, and where to go next."""
+    summary = found.summary
+    key = adapter_key(summary)
+    tags = "".join(f'<span class="rs-tag">{escape(tag)}</span>' for tag in summary.tags)
+    note = f'<p class="rs-adapter-note">{escape(summary.note)}</p>' if summary.note else ""
+    links = [
+        ("Compare", layout.link(COMPARE, adapter=key)),
+        ("Spectrum", layout.link(SPECTRUM, adapter=key)),
+        ("Go on from it", layout.link(TRAIN, init_from=key)),
+        ("Download zip", zip_address),
+    ]
+    if summary.run_id:
+        links.insert(3, ("Its run", layout.link(RUNS, run=summary.run_id)))
+    buttons = "".join(
+        f'<a class="rs-button rs-small" href="{escape(href)}">{escape(text)}</a>'
+        for text, href in links
+    )
+    return (
+        f"<h2>{escape(summary.name)} {tags}</h2>{note}"
+        f'<nav class="rs-adapter-links" aria-label="What to do with it">{buttons}</nav>'
+    )
+
+
+def tiles(found: AdapterDetails) -> str:
+    summary = found.summary
+    shown = [
+        ("Rank", _ranks(found), f"α {found.config.lora_alpha:g}, {_form(found)}"),
+        ("Scaling", _span(found.scalings), _scaling_words(found)),
+        (
+            "Parameters",
+            layout.short_count(found.parameters),
+            f"in {layout.count(len(found.modules))} modules, {_kinds(found)}",
+        ),
+        ("Size", layout.byte_size(summary.bytes), "of its weights file"),
+    ]
+    if summary.eval_loss is not None:
+        shown.append(
+            ("Evaluation loss", layout.number(summary.eval_loss), "nats a token, by its run")
+        )
+    return layout.tiles_html(shown)
+
+
+def sizes(found: AdapterDetails) -> str:
+    """The full model against the adapter, drawn to scale."""
+    base, own = found.base_bytes, found.summary.bytes
+    if base is None:
+        named = found.summary.base_model or "its base"
+        return (
+            f'<p class="rs-adapter-words">The weights of {escape(named)} are not on this machine, '
+            "so their size is not known here.</p>"
+        )
+    bars = _bar("Full model", base, max(base, own), False) + _bar(
+        "This adapter", own, max(base, own), True
+    )
+    ratio = base / own if own else 0.0
+    words = f"The adapter has {layout.times(1 / ratio)} bytes than the model." if ratio > 1 else ""
+    return f'{bars}<p class="rs-adapter-words">{escape(words)}</p>'
+
+
+def checks(found: Sequence[Check]) -> str:
+    """Whole, finite, on the right base: a mark, a word, and the reason."""
+    rows = []
+    for check in found:
+        mark, name = MARKS[check.ok]
+        word = CHECK_WORDS[check.name][check.ok]
+        rows.append(
+            f'<li class="{name}"><span aria-hidden="true">{mark}</span> '
+            f"<strong>{escape(word)}.</strong> {escape(check.words)}</li>"
+        )
+    return f'<ul class="rs-checks" aria-label="Checks">{"".join(rows)}</ul>'
+
+
+def facts(found: AdapterDetails) -> str:
+    """Where it comes from, as names and values."""
+    summary, config = found.summary, found.config
+    shown = [
+        ("Base model", summary.base_model),
+        ("Base fingerprint", summary.base_fingerprint),
+        ("Targets", summary.targets),
+        ("Saved whole", ", ".join(found.whole_tensors[:5]) or None),
+        ("Start", STARTS.get(config.initialization, config.initialization)),
+        ("Trained on", summary.dataset),
+        ("Hash of the rows", found.data_hash and found.data_hash[:16]),
+        ("Chat template", found.template),
+        ("Hash of the template", found.template_hash and found.template_hash[:16]),
+        ("Evaluation", _evaluation(found)),
+        ("Run", summary.run_id),
+        ("Made by", _operation(found)),
+        ("Made", summary.created_at[:16].replace("T", " ") + " UTC"),
+        ("Folder", str(summary.path)),
+    ]
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in shown
+        if value
+    )
+    return f'<dl class="rs-adapter-facts">{cells}</dl>'
+
+
+def modules_value(found: AdapterDetails) -> str:
+    """The table of every A and B."""
+    rows = [
+        (
+            one.name,
+            one.rank,
+            _shape(one.a_shape),
+            _shape(one.b_shape),
+            one.scaling,
+            one.a_norm if one.a_norm is not None else float("nan"),
+            one.b_norm if one.b_norm is not None else float("nan"),
+            one.norm if one.norm is not None else float("nan"),
+            one.parameters,
+        )
+        for one in found.modules
+    ]
+    return live.table_value(MODULES, rows)
+
+
+def modules_words(found: AdapterDetails) -> str:
+    """What the table shows, in a sentence or two."""
+    known = [one for one in found.modules if one.norm is not None]
+    if not known:
+        return ""
+    largest = max(known, key=lambda one: one.norm or 0.0)
+    smallest = min(known, key=lambda one: one.norm or 0.0)
+    words = (
+        f"Each module adds ΔW = scaling · B·A to its weight. The largest ‖ΔW‖ is "
+        f"{layout.number(largest.norm or 0.0)} in {largest.name}, the smallest "
+        f"{layout.number(smallest.norm or 0.0)} in {smallest.name}."
+    )
+    if found.config.use_dora:
+        words += " With DoRA this is the direction's part; Spectrum shows the true update."
+    return f'<p class="rs-adapter-words">{escape(words)}</p>'
+
+
+def _bar(name: str, value: int, most: int, accent: bool) -> str:
+    text = layout.byte_size(value)
+    share = 100 * value / most if most else 0
+    return (
+        f'<div class="rs-bar{" rs-bar-accent" if accent else ""}"><span>{name}</span>'
+        f'<div class="rs-track" role="meter" aria-label="{name}" aria-valuemin="0" '
+        f'aria-valuemax="{most}" aria-valuenow="{value}" aria-valuetext="{text}">'
+        f'<div style="width:max(2px, {share:.4f}%)"></div></div><b>{text}</b></div>'
+    )
+
+
+def _ranks(found: AdapterDetails) -> str:
+    ranks = sorted({one.rank for one in found.modules}) or [found.summary.rank]
+    return layout.count(ranks[0]) if len(ranks) == 1 else f"{ranks[0]:,} to {ranks[-1]:,}"
+
+
+def _span(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    if len(values) == 1:
+        return layout.number(values[0])
+    return f"{layout.number(values[0])} to {layout.number(values[-1])}"
+
+
+def _scaling_words(found: AdapterDetails) -> str:
+    formula = "α/√r (rsLoRA)" if found.config.use_rslora else "α/r"
+    own = " of each module's own" if len(found.scalings) > 1 else ""
+    return f"{formula}{own}"
+
+
+def _form(found: AdapterDetails) -> str:
+    config = found.config
+    forms = [
+        *(["rsLoRA"] if config.use_rslora else []),
+        *(["DoRA"] if config.use_dora else []),
+        *(["biases"] if config.lora_bias else []),
+    ]
+    return " with ".join(["LoRA", ", ".join(forms)]) if forms else "LoRA"
+
+
+def _kinds(found: AdapterDetails) -> str:
+    return ", ".join(KINDS.get(kind, kind) for kind in found.dtypes) or "unread"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(f"{side:,}" for side in shape)
+
+
+def _evaluation(found: AdapterDetails) -> str | None:
+    result = found.evaluation
+    said = [
+        f"{words} {layout.number(result[key])}"
+        for key, words in (
+            ("eval_loss", "evaluation loss"),
+            ("train_loss", "training loss"),
+            ("eval_accuracy", "accuracy"),
+            ("eval_f1", "F1"),
+        )
+        if isinstance(result.get(key), int | float)
+    ]
+    steps = result.get("steps")
+    if isinstance(steps, int):
+        said.append(f"{steps:,} steps")
+    return ", ".join(said) or None
+
+
+def _operation(found: AdapterDetails) -> str | None:
+    kind = found.operation.get("kind")
+    if not isinstance(kind, str):
+        return None
+    sources = found.operation.get("sources")
+    names = [
+        str(one.get("name"))[:100]
+        for one in (sources if isinstance(sources, list) else [])
+        if isinstance(one, dict) and one.get("name")
+    ]
+    error = found.operation.get("error")
+    measured = f", error {layout.number(error)}" if isinstance(error, int | float) else ""
+    return f"{kind[:40]} of {', '.join(names[:8]) or 'others'}{measured}"

@@ -1,0 +1,85 @@
+"""Adding an adapter made elsewhere: a folder, an uploaded zip, or an id of the model hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from lora_engine.adapters import AdapterSummary
+from lora_engine.cancellation import StopSignal
+from lora_engine.engine import Engine
+from pages import ADAPTERS
+from pages.shared import layout
+from pages.shared.adapter_choices import adapter_key
+from pages.shared.background_work import (
+    ReportProgress,
+    TabTasks,
+    connect_stop,
+    progress_row,
+)
+from pages.shared.static_files import event_js
+from pages.shared.wiring import Update, wire
+
+
+def build_section(engine: Engine) -> None:
+    """The fields and their wiring; the page opens at what was added."""
+    tasks = TabTasks()
+    with layout.folded("Add an adapter", elem_id="add-adapter"):
+        with gr.Row():
+            source = gr.Textbox(
+                label="Folder, zip or hub id", placeholder="/home/me/my-adapter or org/name",
+                info="On the machine that serves this page; only a hub id asks the network.",
+                elem_id="field-source", scale=2,
+            )  # fmt: skip
+            name = gr.Textbox(
+                label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1
+            )
+        with gr.Row(elem_classes="rs-actions"):
+            add = gr.Button("Add", variant="primary", scale=0, min_width=120, elem_id="add")
+            upload = gr.UploadButton(
+                "Upload a zip", file_types=[".zip"], scale=0, min_width=160, elem_id="upload-zip"
+            )
+        row = progress_row("add")
+        address = gr.Textbox(visible=False)
+
+    def add_source(source: str, name: str, request: gr.Request) -> Iterator[Update]:
+        text = source.strip()
+        yield from adding(f"reading {text}", lambda: engine.adapters.add(text, name), request)
+
+    def add_upload(path: str, name: str, request: gr.Request) -> Iterator[Update]:
+        file = Path(path)
+        yield from adding(
+            f"unpacking {file.name}",
+            lambda: engine.adapters.add_upload(file, file.name, name),
+            request,
+        )
+
+    def adding(
+        doing: str, add_it: Callable[[], AdapterSummary], request: gr.Request
+    ) -> Iterator[Update]:
+        task = tasks.start(request)
+
+        def work(progress: ReportProgress, stop: StopSignal) -> AdapterSummary:
+            progress(0.0, doing)
+            return add_it()
+
+        def watched() -> Iterator[Update]:
+            found = yield from row.watch(task, work)
+            yield {address: layout.link(ADAPTERS, adapter=adapter_key(found)), **row.idle()}
+
+        yield {address: ""}
+        yield from row.until_stopped(task, watched())
+
+    outputs = [address, *row.outputs]
+    for click, handler, given in (
+        (add.click, add_source, source),
+        (upload.upload, add_upload, upload),
+    ):
+        added = wire([click], handler, [given, name], outputs, problem=row.problem)
+        added.then(
+            fn=None, inputs=[address], js=event_js("shared/address.js", "go"),
+            api_name="page_open_added", api_visibility="private",
+        )  # fmt: skip
+    connect_stop(tasks, row)
