@@ -1,0 +1,223 @@
+"""Where an adapter loads: the rules of other programs, each with its source and the date it was
+read.
+
+A rule is a question to the adapter's configuration and its tensors' names, answered without
+loading anything. What a program's source did not say is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_engine.spectrum import AdapterFile, open_adapter
+
+READ_ON = "2026-11-26"
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+OLLAMA_ARCHITECTURES = ("llama", "gemma2")
+PORTABLE = "Export it as portable."
+MERGED = "Export it as merged."
+
+PEFT_SOURCE = "peft 0.21.2, as installed"
+VLLM_SOURCE = "vllm-project/vllm: vllm/lora/peft_helper.py, vllm/config/lora.py"
+LLAMA_CPP_SOURCE = "ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada"
+OLLAMA_SOURCE = "ollama/ollama: convert/convert.go, convert_llama_adapter.go"
+TGI_SOURCE = "huggingface/text-generation-inference: adapters/lora.py at 45d95bd"
+
+
+@dataclass(frozen=True)
+class LoadRule:
+    """Whether one program computes what was trained. reason: why (not), and what helps."""
+
+    program: str
+    loads: bool
+    reason: str
+    source: str
+    date: str = READ_ON
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What the rules ask. ranks and scalings: of the modules, each value once, ascending."""
+
+    ranks: tuple[int, ...]
+    scalings: tuple[float, ...]
+    config_rank: int
+    config_alpha: float
+    use_rslora: bool
+    use_dora: bool
+    has_patterns: bool
+    whole: tuple[str, ...]
+    biases: tuple[str, ...]
+    embeddings: tuple[str, ...]
+    experts: tuple[str, ...]
+    smallest_side: int
+
+    @property
+    def one_scaling(self) -> bool:
+        """Whether alpha over r of the configuration is every module's scaling."""
+        return self.scalings == (self.config_alpha / self.config_rank,)
+
+
+def where_it_loads(adapter: Path, model_type: str | None = None) -> list[LoadRule]:
+    """One rule a program for the adapter in this folder.
+
+    model_type: the base model's, as its config.json says, where it is known.
+    Raises NotFound and EngineError as `open_adapter`.
+    """
+    facts = _facts(open_adapter(adapter))
+    return [_peft(facts), _vllm(facts), _llama_cpp(facts), _ollama(facts, model_type), _tgi(facts)]
+
+
+def _facts(stored: AdapterFile) -> AdapterFacts:
+    config, keys = stored.config, stored.keys
+    of_b = [name for name, parts in keys.factors.items() if "bias" in parts]
+    sides = [
+        side
+        for parts in keys.factors.values()
+        for part in parts
+        if part in ("A", "B")
+        for side in _features(stored, parts[part], part)
+    ]
+    return AdapterFacts(
+        ranks=tuple(sorted(set(stored.ranks.values()))),
+        scalings=tuple(sorted(set(stored.scalings.values()))),
+        config_rank=config.r,
+        config_alpha=config.lora_alpha,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        has_patterns=bool(config.rank_pattern or config.alpha_pattern),
+        whole=tuple(keys.whole),
+        biases=(*of_b, *keys.biases),
+        embeddings=(*keys.embeddings, *(n for n, p in keys.factors.items() if "embedding_A" in p)),
+        experts=tuple(keys.parameters.values()),
+        smallest_side=min(sides, default=0),
+    )
+
+
+def _features(stored: AdapterFile, key: str, part: str) -> Sequence[int]:
+    """The features of a factor: the in of A, the out of B."""
+    shape = stored.file.tensors[key].shape
+    return shape[1:2] if part == "A" else shape[:1]
+
+
+def _peft(facts: AdapterFacts) -> LoadRule:
+    return LoadRule(
+        "PEFT", True, "PeftModel.from_pretrained reads every form that is listed here.", PEFT_SOURCE
+    )
+
+
+def _vllm(facts: AdapterFacts) -> LoadRule:
+    largest = max(facts.ranks)
+    allowed = next((rank for rank in VLLM_RANKS if rank >= largest), None)
+    return _judged(
+        "vLLM",
+        VLLM_SOURCE,
+        (
+            (facts.use_dora, "it refuses DoRA", MERGED),
+            (bool(facts.whole), "it refuses modules_to_save", MERGED),
+            (bool(facts.biases), "it has no biases of adapters", MERGED),
+            (
+                bool(facts.has_patterns),
+                "it does not read rank_pattern and alpha_pattern, and would scale by "
+                f"{facts.config_alpha:g}/{facts.config_rank} everywhere",
+                PORTABLE,
+            ),
+            (bool(facts.experts), "fused experts are not listed among what it reads", MERGED),
+            (
+                allowed is None,
+                f"it takes ranks up to {VLLM_RANKS[-1]}, this one has {largest}",
+                f"Resize it to {VLLM_RANKS[-1]}.",
+            ),
+        ),
+        f"It loads with --enable-lora --max-lora-rank {allowed}.",
+    )
+
+
+def _llama_cpp(facts: AdapterFacts) -> LoadRule:
+    return _judged(
+        "llama.cpp",
+        LLAMA_CPP_SOURCE,
+        (
+            (facts.use_dora, "its converter stops at DoRA's magnitudes", MERGED),
+            (bool(facts.whole), "its converter stops at modules saved whole", MERGED),
+            (bool(facts.biases), "its converter stops at biases", MERGED),
+            (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
+        ),
+        "convert_lora_to_gguf.py reads it.",
+    )
+
+
+def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
+    other = model_type is not None and model_type not in OLLAMA_ARCHITECTURES
+    return _judged(
+        "Ollama",
+        OLLAMA_SOURCE,
+        (
+            (
+                other,
+                f"ADAPTER reads safetensors for llama and gemma2 only, and the base is "
+                f"{model_type}",
+                "Convert it to GGUF, or export it as merged.",
+            ),
+            (facts.use_dora, "it knows no DoRA", MERGED),
+            (bool(facts.whole), "it knows no modules saved whole", MERGED),
+            (bool(facts.biases), "it knows no biases of adapters", MERGED),
+            (bool(facts.embeddings), "it has no name for adapted embeddings", MERGED),
+            (
+                facts.config_alpha != int(facts.config_alpha),
+                f"it reads lora_alpha as a whole number, and this one has {facts.config_alpha:g}",
+                PORTABLE,
+            ),
+            (
+                max(facts.ranks) > facts.smallest_side > 0,
+                "it takes a factor whose rank is over its features for a transposed one",
+                "Resize it to a smaller rank.",
+            ),
+            (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
+        ),
+        "ADAPTER with the folder's path reads it."
+        + ("" if model_type else " The base must be of the llama or gemma2 kind."),
+    )
+
+
+def _tgi(facts: AdapterFacts) -> LoadRule:
+    expected = facts.config_alpha / facts.config_rank ** (0.5 if facts.use_rslora else 1.0)
+    return _judged(
+        "TGI",
+        TGI_SOURCE,
+        (
+            (facts.use_dora, "it would leave out DoRA's magnitudes without a word", MERGED),
+            (bool(facts.whole), "it would leave out modules saved whole", MERGED),
+            (bool(facts.biases), "it would leave out biases", MERGED),
+            (
+                facts.scalings != (expected,) or len(facts.ranks) > 1,
+                "it takes one rank and one scaling for all modules",
+                PORTABLE,
+            ),
+        ),
+        "LORA_ADAPTERS with the folder's path reads it.",
+    )
+
+
+def _own_scaling_lost(facts: AdapterFacts) -> bool:
+    """Whether lora_alpha over each tensor's rank is another number than some module's scaling."""
+    by_own_rank = {facts.config_alpha / rank for rank in facts.ranks}
+    return len(facts.ranks) > 1 or set(facts.scalings) != by_own_rank
+
+
+def _lost_by_own_rank(facts: AdapterFacts) -> str:
+    cause = "rsLoRA" if facts.use_rslora else "patterns of rank or alpha"
+    return f"it scales by lora_alpha over each tensor's rank, and this adapter has {cause}"
+
+
+def _judged(
+    program: str, source: str, against: Sequence[tuple[bool, str, str]], otherwise: str
+) -> LoadRule:
+    """The first condition that holds says why not; the remedy is that of the gravest."""
+    found = [(reason, remedy) for holds, reason, remedy in against if holds]
+    if not found:
+        return LoadRule(program, True, otherwise, source)
+    reasons = "; ".join(reason for reason, _ in found)
+    return LoadRule(program, False, f"{reasons[0].upper()}{reasons[1:]}. {found[0][1]}", source)
