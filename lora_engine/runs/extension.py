@@ -86,7 +86,7 @@ def plan_extension(
         extension = ExtensionSpec.model_validate(document)
     except ValidationError as error:
         problems = [
-            FieldProblem(item.path.rpartition(".")[2], item.message)
+            FieldProblem(item.path.rpartition(".")[2], item.message.removeprefix("Value error, "))
             for item in field_problems(error, "extension")
         ]
         raise InvalidInput("The extension", problems, "Give steps or epochs.") from None

@@ -11,6 +11,7 @@ The worker process, from the top down:
                             early stopping
     models/                 what trains: an adapter, a whole model, a classifier; initial weights
     preparation             device, tokenized rows, plan and memory prediction, before the model
+    starting_adapter        the adapter that a run goes on from: found, checked, its shape
     optimizers/             the optimizer that a spec names, LoRA+, GaLore
     forward/                how rows become a loss: padded, packed, mixed precision
     memory/                 predicted and measured memory; what to do when it runs out
@@ -30,12 +31,14 @@ from lora_engine.training.compatibility import (
 )
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.loss_curve import describe_loss_curve
+from lora_engine.training.starting_adapter import method_of_adapter
 
 __all__ = [
     "Machine",
     "check_run",
     "compatibility_problems",
     "describe_loss_curve",
+    "method_of_adapter",
     "this_machine",
     "unavailable_choices",
 ]

@@ -41,10 +41,6 @@ class AdapterShape:
     fields: dict[str, Any]
     modules: tuple[str, ...]
 
-    def filled(self, method: dict[str, Any]) -> dict[str, Any]:
-        """A method's document with every field of the shape as the adapter has it."""
-        return {**method, **self.fields, "init": "default", "finetuning_type": "lora"}
-
 
 def goes_on(spec: RunSpec) -> bool:
     return spec.method.has_adapter and spec.method.init_from is not None
@@ -102,6 +98,15 @@ def shape_of(path: Path, task: Task) -> AdapterShape:
     }
     modules = tuple(module.replace(".base_layer", "") for module in keys.factors)
     return AdapterShape(path.parent.name if path.name == "adapter" else path.name, fields, modules)
+
+
+def method_of_adapter(name: str, task: Task, settings: Settings) -> MethodSpec:
+    """The method of a run that goes on from the adapter of this name, for a form to show.
+
+    Raises as `resolve_adapter` and `shape_of` do.
+    """
+    shape = shape_of(resolve_adapter(name, settings), task)
+    return spec_from({"method": {**shape.fields, "init_from": name}}).method
 
 
 def checked_adapter(spec: RunSpec, base: BaseModel, settings: Settings) -> AdapterCheck | None:

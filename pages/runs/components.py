@@ -69,6 +69,7 @@ class RunsPage:
     shown: Shown
     note: controls.Note
     deletion: controls.Deletion
+    extension: controls.Extension
     reports: samples_and_updates.ReportParts
     problem: gr.HTML
 

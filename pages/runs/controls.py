@@ -9,14 +9,17 @@ from html import escape
 import gradio as gr
 
 from lora_engine.runs import OVER, RESUMABLE, RunState, RunView
+from lora_engine.spec import ExtensionSpec
 from pages.runs import run_table
 from pages.shared import layout
-from pages.shared.wiring import problem_box
+from pages.shared.forms import help_text
+from pages.shared.wiring import field_id, problem_box
 
 ACTIONS = {
     "pause": "Pause",
     "resume": "Resume",
     "cancel": "Cancel",
+    "extend": "Extend…",
     "earlier": "Start earlier",
     "later": "Start later",
     "delete": "Delete…",
@@ -33,6 +36,20 @@ class Deletion:
     run_id: gr.Textbox
     sure: gr.Button
     keep: gr.Button
+
+
+@dataclass(frozen=True)
+class Extension:
+    """By how much the finished run `run_id` is extended; hidden until it is asked for."""
+
+    group: gr.Group
+    run_id: gr.Textbox
+    epochs: gr.Number
+    steps: gr.Number
+    words: gr.HTML
+    start: gr.Button
+    leave: gr.Button
+    problem: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ def possible_actions(state: RunState, queue: Sequence[str], run_id: str) -> froz
         "cancel": going or state in (RunState.PAUSING, RunState.CANCELLING),
         "earlier": place is not None and place > 0,
         "later": place is not None and place < len(queue) - 1,
+        "extend": state is RunState.FINISHED,
         "delete": state in OVER,
     }
     return frozenset(name for name, is_possible in possible.items() if is_possible)
@@ -92,6 +110,25 @@ def deletion_question(view: RunView) -> str:
         f"({escape(view.id)}) with its curve, its checkpoints and its adapter? "
         "Nothing brings them back.</p>"
     )
+
+
+def extension() -> Extension:
+    """By how much, and in words what the steps and the learning rate will be."""
+    with gr.Group(visible=False, elem_id="extension") as group:
+        run_id = gr.Textbox(visible=False, elem_id="extend-run-id")
+        with gr.Row():
+            epochs, steps = _length("epochs"), _length("steps")
+        words = gr.HTML(js_on_load="", elem_id="extension-words")
+        problem = problem_box()
+        with gr.Row():
+            start = gr.Button("Train further", variant="primary", elem_id="extend-start")
+            leave = gr.Button("Leave it", elem_id="extend-leave")
+    return Extension(group, run_id, epochs, steps, words, start, leave, problem)
+
+
+def _length(name: str) -> gr.Number:
+    info = ExtensionSpec.model_fields[name]
+    return gr.Number(label=info.title, info=help_text(info), elem_id=field_id(name), min_width=220)
 
 
 def search() -> Search:

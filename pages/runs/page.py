@@ -19,6 +19,7 @@ from pages import RUNS
 from pages.runs import controls, curves, run_table, samples_and_updates
 from pages.runs.components import RunsPage, Shown
 from pages.runs.content import fingerprint_of
+from pages.runs.extending import wire_extension
 from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.runs.selection import (
     SelectionFields,
@@ -49,6 +50,10 @@ largest allocation on a GPU.
 very numbers that the uninterrupted run would have had. **Cancel** saves too, but is not waited
 for longer than eight seconds. A run that is over can be deleted, with its checkpoints and its
 adapter.
+
+**Extend** trains a finished run further: a new run starts from its last checkpoint, optimizer and
+all, and numbers its steps on. The schedule is planned over the new total, so each further step has
+the learning rate of a run that was that long from the start.
 """
 
 
@@ -60,6 +65,7 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_selection(page)
         _wire_actions(page)
         _wire_deletion(page)
+        wire_extension(page)
         expose(run_table.runs_endpoint(engine), api_name="runs")
     return blocks
 
@@ -70,6 +76,7 @@ def _lay_out(engine: Engine) -> RunsPage:
     actions = controls.actions()
     problem = problem_box()
     deletion = controls.deletion()
+    extension = controls.extension()
     plots = curves.plots()
     axis = gr.Radio([STEP, TOKENS, TIME], value=STEP, label="Draw over", elem_id="axis")
     facts = gr.HTML(elem_id="run-facts")
@@ -86,7 +93,7 @@ def _lay_out(engine: Engine) -> RunsPage:
     fingerprint = gr.Textbox(visible=False, elem_id="fingerprint")
     fields = SelectionFields(run_id, others, search, axis)
     shown = Shown(fingerprint, heading, start, actions, plots, facts, table, log, command)
-    return RunsPage(engine, fields, shown, note, deletion, reports, problem)
+    return RunsPage(engine, fields, shown, note, deletion, extension, reports, problem)
 
 
 def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:

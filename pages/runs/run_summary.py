@@ -10,7 +10,7 @@ from lora_engine.engine import Engine
 from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs import RunState, RunView
 from lora_engine.training import describe_loss_curve
-from pages import COMPARE, SPECTRUM, TRAIN
+from pages import COMPARE, RUNS, SPECTRUM, TRAIN
 from pages.shared import layout
 
 INTERRUPTED = (
@@ -30,8 +30,8 @@ STOPPING = {
 
 def heading(engine: Engine, view: RunView) -> str:
     """Name and state, how far it is, the error if there is one, and where to go next."""
-    parts = [_title(view), _progress(engine, view), *_troubles(engine, view), _links(engine, view)]
-    return "".join(parts)
+    parts = [_title(view), _start(view), _progress(engine, view), *_troubles(engine, view)]
+    return "".join([*parts, _links(engine, view)])
 
 
 def empty() -> str:
@@ -46,6 +46,8 @@ def facts(engine: Engine, view: RunView) -> str:
     if newest is None:
         return ""
     found = [("Loss", layout.number(newest.loss))]
+    if result is not None and result.start_eval_loss is not None:
+        found.append(("Evaluation loss at the start", layout.number(result.start_eval_loss)))
     if result is not None and result.eval_loss is not None:
         found.append(("Evaluation loss", layout.number(result.eval_loss)))
     rows = engine.runs.curve(view.id)
@@ -85,6 +87,18 @@ def _title(view: RunView) -> str:
         + (f'<p class="rs-tags">{tags}</p>' if tags else "")
         + note
     )
+
+
+def _start(view: RunView) -> str:
+    """The run or the adapter that this one goes on from; nothing for a run from scratch."""
+    spec = view.record.spec
+    if spec is not None and spec.extended_from is not None:
+        before = spec.extended_from
+        link = f'<a href="{escape(layout.link(RUNS, run=before.run))}">{escape(before.run)}</a>'
+        return f"<p>Goes on from run {link} after its step {before.step:,}, optimizer and all.</p>"
+    if spec is not None and spec.method.init_from is not None:
+        return f"<p>Starts from the adapter {escape(spec.method.init_from)}.</p>"
+    return ""
 
 
 def _progress(engine: Engine, view: RunView) -> str:
@@ -164,7 +178,11 @@ def _links(engine: Engine, view: RunView) -> str:
     links = [(layout.link(TRAIN, **{"from": view.id}), "Train again with changes")]
     whole = engine.runs.directory(view.id).path / "model"
     if view.record.state is RunState.FINISHED and not whole.is_dir():
-        links = [(layout.link(SPECTRUM, adapter=view.id), "See its spectrum"), *links]
+        links = [
+            (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
+            *links,
+            (_go_on(view), "Go on from its adapter"),
+        ]
         spec = view.record.spec
         if spec is not None and spec.task == "causal_lm":  # a classifier does not answer
             links = [(layout.link(COMPARE, adapter=view.id), "Compare with the base"), *links]
@@ -175,6 +193,11 @@ def _links(engine: Engine, view: RunView) -> str:
             "give that folder as a base model.</p>"
         )
     return words + '<p class="rs-next">' + " ".join(map(button, links)) + "</p>"
+
+
+def _go_on(view: RunView) -> str:
+    """The train page with this run's spec, starting from its adapter."""
+    return layout.link(TRAIN, **{"from": view.id, "init_from": view.id})
 
 
 def button(link: tuple[str, str]) -> str:

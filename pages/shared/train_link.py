@@ -10,6 +10,7 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
+from lora_engine.training import method_of_adapter
 from pages import TRAIN
 from pages.shared import layout
 
@@ -23,7 +24,8 @@ def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
     """`?from=RUN` copies a run's spec; the other names of the address change single fields.
 
     Any field can be named by its path, with a value in JSON: `&optimization.batch_size=4`. A
-    section that may be null is named alone for that: `&quantization=null`.
+    section that may be null is named alone for that: `&quantization=null`. `?init_from=ADAPTER`
+    goes on from an adapter, whose shape fills the method's fields.
     """
     copied = layout.state_of(request, "from")
     spec = engine.runs.get(copied).record.readable_spec() if copied else opening_spec()
@@ -32,14 +34,19 @@ def spec_in_address(engine: Engine, request: gr.Request) -> RunSpec:
         document["base_model"] = layout.state_of(request, "base_model")
     if layout.state_of(request, "dataset"):
         document["dataset"]["source"] = layout.state_of(request, "dataset")
+    if layout.state_of(request, "init_from"):
+        named = layout.state_of(request, "init_from")
+        method = method_of_adapter(named, document["task"], engine.settings)
+        shape = method.model_dump(mode="json", exclude_unset=True)
+        document["method"] |= {"init": "default", "finetuning_type": "lora", **shape}
     if layout.state_of(request, "rank").isdigit():
         document["method"]["rank"] = int(layout.state_of(request, "rank"))
     if layout.state_of(request, "alpha"):
         document["method"]["alpha"] = _number(layout.state_of(request, "alpha"))
     targets = layout.state_of(request, "target_modules")
     if targets:
-        named = [name.strip() for name in targets.split(",")]
-        document["method"]["target_modules"] = targets if named == ["all-linear"] else named
+        names = [name.strip() for name in targets.split(",")]
+        document["method"]["target_modules"] = targets if names == ["all-linear"] else names
     for path in request.query_params:
         if "." in path or path in PLAIN:
             _put(document, path, _json_or_text(request.query_params[path][:MOST_CHARACTERS]))

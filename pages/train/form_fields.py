@@ -60,6 +60,7 @@ def first_fields(form: SpecForm, engine: Engine) -> None:
     form.field("name")
     form.field("base_model", choices=[model.name for model in list_base_models(engine.settings)])
     form.field("dataset.source", choices=dataset_choices(engine))
+    form.field("method.init_from", choices=adapter_choices(engine))
     _row(
         form, engine, "", ("method.rank", "optimization.learning_rate", "optimization.epochs"), 140
     )
@@ -97,6 +98,12 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
     return [
         (f"{item.name} — {item.description}", item.name) for item in list_datasets(engine.settings)
     ]
+
+
+def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
+    """The known adapters, newest first, after the choice of none."""
+    known = ((f"{one.name} (rank {one.rank})", one.name) for one in engine.adapters.list())
+    return [("a new adapter", ""), *known]
 
 
 def _section(form: SpecForm, engine: Engine, section: Section) -> None:

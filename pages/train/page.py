@@ -16,11 +16,12 @@ from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
+from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import event_js
-from pages.shared.train_link import spec_in_address, whole_address_of
+from pages.shared.train_link import opening_spec, spec_in_address, whole_address_of
 from pages.shared.wiring import Update, expose, problem_box, wire
 from pages.train import dataset_uploads, form_fields, rows_view
 
@@ -70,6 +71,7 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_start(page, engine)
         _wire_filling(page, engine, blocks)
         _wire_rank(page)
+        _wire_going_on(page, engine)
         _wire_address(page)
         _wire_rows(page, engine, blocks)
         _wire_dataset(page, engine)
@@ -186,6 +188,28 @@ def _wire_rank(page: TrainPage) -> None:
         js=event_js("train/follow.js", "ownAlpha"),
         api_visibility="private",
     )
+
+
+def _wire_going_on(page: TrainPage, engine: Engine) -> None:
+    """An adapter to go on from fills the fields of its shape."""
+    form = page.form
+    init_from, task = form.component("method.init_from"), form.component("task")
+    shaped = [form.component(path) for path in form.paths if path.startswith("method.")]
+
+    def take_shape(values: Mapping[Component, Any]) -> Update:
+        if not values[init_from]:
+            return {}
+        method = method_of_adapter(values[init_from], values[task], engine.settings)
+        kept = ("dropout", "loraplus_lr_ratio")
+        filled = form.filled(opening_spec().model_copy(update={"method": method}))
+        own = {form.component(f"method.{name}") for name in kept}
+        return {
+            **{field: filled[field] for field in shaped if field not in own},
+            page.own_alpha: "own",
+        }
+
+    chosen, outputs = [init_from.input], [*shaped, page.own_alpha]
+    wire(chosen, take_shape, [init_from, task], outputs, problem=page.problem)
 
 
 def _wire_address(page: TrainPage) -> None:

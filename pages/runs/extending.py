@@ -1,0 +1,80 @@
+"""Extending the run that is shown: by how much, what it will do in words, and the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pages.runs.components import RunsPage
+from pages.shared import layout
+from pages.shared.wiring import Update, wire
+
+EPOCHS = 1.0  # what is offered first
+
+
+def wire_extension(page: RunsPage) -> None:
+    """A question with the length to choose, then a new run that is shown."""
+    runs, fields, extension = page.engine.runs, page.fields, page.extension
+    lengths = [extension.epochs, extension.steps]
+
+    def words_of(run_id: str, epochs: float | None, steps: float | None) -> Update:
+        plan = runs.plan_extension(run_id, epochs=epochs, steps=layout.whole(steps))
+        return {extension.words: f'<p class="rs-note">{escape(plan.words)}</p>'}
+
+    def ask_to_extend(values: Mapping[Component, Any]) -> Update:
+        run_id = fields.read(values).shown_run(page.engine)
+        return {
+            extension.group: gr.Group(visible=True),
+            extension.run_id: run_id,
+            extension.epochs: EPOCHS,
+            extension.steps: None,
+            **words_of(run_id, EPOCHS, None),
+        }
+
+    def by_epochs(run_id: str, epochs: float | None) -> Update:
+        return words_of(run_id, epochs, None)
+
+    def by_steps(run_id: str, steps: float | None) -> Update:
+        return words_of(run_id, None, steps)
+
+    def leave_out_steps() -> Update:
+        return {extension.steps: None}
+
+    def leave_out_epochs() -> Update:
+        return {extension.epochs: None}
+
+    def leave_run() -> Update:
+        return {extension.group: gr.Group(visible=False), extension.run_id: ""}
+
+    def extend_run(values: Mapping[Component, Any]) -> Update:
+        epochs, steps = values[extension.epochs], layout.whole(values[extension.steps])
+        view = runs.extend(values[extension.run_id], epochs=epochs, steps=steps)
+        selection = replace(fields.read(values), run_id=view.id)
+        return {extension.group: gr.Group(visible=False), **page.show_run(selection)}
+
+    asked = [extension.group, extension.run_id, extension.words, *lengths]
+    asking = page.shown.actions["extend"].click
+    wire([asking], ask_to_extend, fields.inputs, asked, problem=page.problem)
+    problem, told = extension.problem, [extension.words]
+    for length, other, handler, leave_out in (
+        (extension.epochs, extension.steps, by_epochs, leave_out_steps),
+        (extension.steps, extension.epochs, by_steps, leave_out_epochs),
+    ):
+        inputs = [extension.run_id, length]
+        wire([length.input], leave_out, [], [other], problem=page.problem)
+        wire([length.input], handler, inputs, told, problem=problem, follows=True)
+    left = [extension.group, extension.run_id]
+    wire([extension.leave.click], leave_run, [], left, problem=page.problem)
+    extended = wire(
+        [extension.start.click],
+        extend_run,
+        {extension.run_id, *lengths, *fields.inputs},
+        [extension.group, *page.run_fields, *page.shown.outputs],
+        problem=extension.problem,
+    )
+    extended.then(**fields.remember)
