@@ -11,6 +11,7 @@ import gradio as gr
 
 from lora_engine.adapter_operations import (
     LossesBeside,
+    ResizeCurve,
     ResizeReport,
     ResizeTarget,
     ToEnergy,
@@ -23,6 +24,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import ReportProgress
 from pages.adapters.parts import AdapterParts, opened_adapter
+from pages.adapters.resize_figure import curve_figure
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
@@ -31,7 +33,7 @@ from pages.adapters.writing import (
     modules_table,
     output_fields,
 )
-from pages.shared import layout
+from pages.shared import figures, layout
 from pages.shared.adapter_choices import adapter_key
 from pages.shared.background_work import (
     ProgressRow,
@@ -41,7 +43,8 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
-from pages.shared.live import Column, table_value
+from pages.shared.live import Column, live_plot, number_range, table_value
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, expose, wire
 
 HELP = r"""
@@ -94,6 +97,14 @@ class ResizeFields:
 
 
 @dataclass(frozen=True)
+class SizesView:
+    """Before: the curve of possible sizes, and the chosen one in numbers."""
+
+    curve: gr.HTML
+    chosen: gr.HTML
+
+
+@dataclass(frozen=True)
 class ResizeView:
     """What came out: numbers, losses, modules, and where to go with it."""
 
@@ -113,6 +124,12 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
         "were worth.</p>",
         js_on_load="",
     )
+    before = SizesView(
+        curve=live_plot(label="Size against energy", elem_id="resize-curve", height=300),
+        chosen=gr.HTML(
+            html_template='<dl class="rs-tiles"></dl>', elem_id="resize-chosen", js_on_load=""
+        ),
+    )
     fields = _resize_fields()
     tasks, row = TabTasks(), progress_row("resize")
     summary = gr.HTML(elem_id="resize-summary", js_on_load="")
@@ -122,11 +139,25 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     view = ResizeView(summary, losses, modules, next_steps)
     layout.how_this_works(HELP, "How resizing works")
 
-    handlers = _Handlers(engine, tasks, fields, view, row)
+    handlers = _Handlers(engine, tasks, fields, before, view, row)
     replace = fields.output.replace
     bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
     wire([blocks.load], handlers.open_page, [], [fields.output.name, fields.rank],
          problem=row.problem)  # fmt: skip
+    show = event_js("adapters/resize_curve.js", "showSize", "resize-curve", "resize-chosen")
+    drawn = wire([parts.tab.select], handlers.draw_curve, [fields.threshold],
+                 [before.curve, fields.threshold, *row.outputs],
+                 problem=row.problem, keeps_problem=True)  # fmt: skip
+    drawn.then(fn=None, inputs=fields.inputs, js=show, api_visibility="private")
+    gr.on(
+        [field.change for field in fields.inputs],
+        fn=None,
+        inputs=fields.inputs,
+        js=show,
+        api_name="page_show_size",
+        api_visibility="private",
+        trigger_mode="multiple",
+    )
     wire([fields.kind.input], handlers.show_kind, [fields.kind],
          [fields.rank, fields.energy, fields.threshold], problem=row.problem)  # fmt: skip
     given = [parts.adapter, fields.output.name, *fields.inputs]
@@ -145,9 +176,11 @@ def _resize_fields() -> ResizeFields:
         info="In every module, from above 0 to 1.",
     )  # fmt: skip
     threshold = gr.Number(
-        0.1, label="Threshold", step=0.01, visible=False, elem_id="resize-threshold",
+        None, label="Threshold", step=0.01, visible=False, elem_id="resize-threshold",
         info="Directions with a smaller singular value go.",
     )  # fmt: skip
+    number_range(rank, 1, 64)
+    number_range(energy, 0.5, 1, 0.01)
     return ResizeFields(
         kind, rank, energy, threshold, output_fields("resize", "Resize", "The resized adapter")
     )
@@ -160,6 +193,7 @@ class _Handlers:
     engine: Engine
     tasks: TabTasks
     fields: ResizeFields
+    before: SizesView
     view: ResizeView
     row: ProgressRow
 
@@ -170,6 +204,22 @@ class _Handlers:
             return {}
         name = name_from(f"{found.name}-resized")
         return {self.fields.output.name: name, self.fields.rank: max(1, found.rank // 2)}
+
+    def draw_curve(self, threshold: float | None, request: gr.Request) -> Iterator[Update]:
+        """What each size of the opened adapter keeps; a threshold where none is given yet."""
+        found = opened_adapter(self.engine, request)
+        if found is None:
+            yield {}
+            return
+        task = self.tasks.start(request)
+        yield from self.row.until_stopped(task, self._drawn(task, adapter_key(found), threshold))
+
+    def _drawn(self, task: TabTask, adapter: str, threshold: float | None) -> Iterator[Update]:
+        curve = yield from self.row.watch(task, weighing(self.engine, adapter))
+        yield {self.before.curve: figures.to_json(curve_figure(curve)), **self.row.idle()}
+        if threshold is None:
+            middle = curve.thresholds[len(curve.thresholds) // 2]
+            yield {self.fields.threshold: float(f"{middle.choice:.3g}")}
 
     def show_kind(self, kind: str) -> Update:
         """The one field that this way of choosing needs."""
@@ -208,7 +258,7 @@ class _Handlers:
         """The resized adapter in numbers, then the losses before and after."""
         output = self.engine.adapter_operations.adapter_folder(name)
         source = self.engine.adapters.get(adapter)
-        yield {**dict.fromkeys(self.view.outputs, ""), **self.row.working(0.0, "resizing")}
+        yield dict.fromkeys(self.view.outputs, "")
         before = adapter_key(source)
         done = yield from self.row.watch(
             task, resizing(self.engine, before, output, target, overwrite)
@@ -239,6 +289,15 @@ def resize_target(kind: str, rank: float, energy: float, threshold: float) -> Re
             raise EngineError(f"The rank is {value:g}; whole numbers are possible.", "Give one.")
         return ToRank(whole)
     return ToEnergy(float(value)) if kind == ENERGY else ToThreshold(float(value))
+
+
+def weighing(engine: Engine, adapter: str) -> Work[ResizeCurve]:
+    """Work: the curve of the adapter's sizes."""
+
+    def weigh(progress: ReportProgress, stop: StopSignal) -> ResizeCurve:
+        return engine.adapter_operations.resize_curve(adapter, progress=progress, stop=stop)
+
+    return weigh
 
 
 def resizing(

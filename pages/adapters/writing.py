@@ -43,12 +43,12 @@ class OutputFields:
 
     def asking(self, updates: Iterator[Update]) -> Iterator[Update]:
         """`updates`; where the name is taken the button that replaces appears."""
-        yield {self.replace: gr.Button(visible=False)}
         try:
             yield from updates
         except Conflict:
             yield {self.replace: gr.Button(visible=True)}
             raise
+        yield {self.replace: gr.Button(visible=False)}
 
 
 def output_fields(prefix: str, verb: str, what: str) -> OutputFields:

@@ -10,7 +10,7 @@ from lora_engine.engine import Engine
 from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs import RunState, RunView
 from lora_engine.training import describe_loss_curve
-from pages import COMPARE, RUNS, SPECTRUM, TRAIN
+from pages import ADAPTERS, COMPARE, RUNS, SPECTRUM, TRAIN
 from pages.shared import layout
 
 INTERRUPTED = (
@@ -180,6 +180,7 @@ def _links(engine: Engine, view: RunView) -> str:
     if view.record.state is RunState.FINISHED and not whole.is_dir():
         links = [
             (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
+            (layout.link(ADAPTERS, adapter=view.id, tab="resize"), "Resize"),
             *links,
             (_go_on(view), "Go on from its adapter"),
         ]

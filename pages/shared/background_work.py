@@ -8,6 +8,7 @@ that Gradio closes ends its work the same way.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pages.shared.wiring import Update, problem_box, wire
 T = TypeVar("T")
 Work = Callable[[ReportProgress, StopSignal], T]
 POLL_S = 0.08
+SHOWN_S = 0.5  # Gradio draws the Stop button meanwhile, and would miss the word to hide it
 MAX_TABS = 1000
 # LAPACK cannot be interrupted: stopped work may go on for a while, so it counts here too.
 _AT_ONCE = threading.BoundedSemaphore(2)
@@ -184,9 +186,13 @@ class ProgressRow:
 
         Raises Stopped when the task is over, and what the work raises.
         """
+        shown = None
         with BackgroundWork(task, work) as running:
             for progress in running.progress():
+                shown = shown or time.monotonic()
                 yield self.working(progress.share, progress.doing)
+            if shown is not None:
+                time.sleep(max(0.0, shown + SHOWN_S - time.monotonic()))
             return running.result()
 
     def until_stopped(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from lora_engine.spectrum import SHARES, AdapterSpectrum, ModuleSpectrum, effective_rank
-from pages import SPECTRUM
+from pages import ADAPTERS, SPECTRUM
 from pages.shared import layout
 from pages.spectrum.module_grid import Cell, Measure, grid_value
 
@@ -65,11 +65,13 @@ def module_html(name: str, module: ModuleSpectrum) -> str:
     if base is not None and base.amplification is not None:
         tiles.append(("amplification", layout.number(base.amplification), "‖ΔW‖ / ‖UᵀWV‖"))
     address = layout.link(SPECTRUM, update=name, module=module.name)
+    resize = layout.link(ADAPTERS, adapter=name, tab="resize")
     return (
         f'<div class="rs-module"><h3>{escape(module.name)} <span>{module.shape[0]:,} × '
         f"{module.shape[1]:,}</span></h3><p>{escape(module.sentence())}</p>"
         f'{layout.tiles_html(tiles)}<p><a class="rs-button rs-small" href="{escape(address)}">'
-        "See this update at every k</a></p></div>"
+        "See this update at every k</a> "
+        f'<a class="rs-button rs-small" href="{escape(resize)}">Resize the adapter</a></p></div>'
     )
 
 

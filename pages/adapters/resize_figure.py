@@ -1,0 +1,59 @@
+"""The curve of an adapter's possible sizes: kept energy against bytes, and each point in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_engine.adapter_operations import ResizeCurve, ResizePoint
+from pages.shared import figures, layout
+
+
+def curve_figure(curve: ResizeCurve) -> figures.Figure:
+    """Kept energy against bytes: one rank for all, one energy, one threshold, and the choice.
+
+    `layout.meta.points` has every point with its words, for `static/resize_curve.js`.
+    """
+    kinds = {
+        "rank": ("one rank", curve.ranks, figures.ACCENT),
+        "energy": ("energy in each module", curve.energies, figures.THIRD),
+        "threshold": ("one threshold", curve.thresholds, figures.SECOND),
+    }
+    data = []
+    for name, points, colour in kinds.values():
+        x, y = [one.bytes for one in points], [one.energy for one in points]
+        data.append(figures.line(name, x, y, colour, width=2))
+    chosen = {
+        "type": "scatter", "mode": "markers", "name": "chosen", "x": [], "y": [],
+        "marker": {
+            "color": figures.TEXT, "size": 11, "symbol": "circle-open", "line": {"width": 3},
+        },
+        "hoverinfo": "skip",
+    }  # fmt: skip
+    half = curve.ranks[(len(curve.ranks) - 1) // 2]
+    drawn = figures.layout(
+        description=f"At rank {half.rank:,} {layout.share(half.energy)} of the energy is kept in "
+        f"{layout.byte_size(half.bytes)}.",
+        x_title="size of the weights",
+        y_title="energy kept",
+        xaxis={"ticksuffix": "B", "tickformat": ".3s"},
+        yaxis={"tickformat": ".0%"},
+        hovermode="closest",
+    )
+    drawn["meta"]["points"] = {kind: _points(points) for kind, (_, points, _) in kinds.items()}
+    return {"data": [*data, chosen], "layout": drawn}
+
+
+def _points(points: Sequence[ResizePoint]) -> list[dict]:
+    return [
+        {
+            "choice": one.choice,
+            "bytes": one.bytes,
+            "energy": one.energy,
+            "tiles": [
+                ["Size", layout.byte_size(one.bytes), "of the weights file"],
+                ["Energy kept", layout.share(one.energy), "of Σσ² over all modules"],
+                ["Rank", f"{one.rank:,}", "the largest of a module"],
+            ],
+        }
+        for one in points
+    ]
