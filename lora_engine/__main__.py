@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from lora_engine.cli import calculator, compare, environment, library, runs, serve, spectrum, train
+from lora_engine.cli import (
+    calculator,
+    compare,
+    environment,
+    export,
+    library,
+    runs,
+    serve,
+    spectrum,
+    train,
+)
 from lora_engine.errors import EngineError
 
 
@@ -15,7 +25,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
     )
-    for group in (environment, library, calculator, spectrum, train, runs, compare, serve):
+    for group in (environment, library, export, calculator, spectrum, train, runs, compare, serve):
         group.register(app)
     return app
 

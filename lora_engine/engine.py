@@ -2,7 +2,8 @@
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
 package offers to a caller: `engine.runs`, `engine.compare`, `engine.adapters`,
-`engine.adapter_operations`, `engine.base_models`, `engine.datasets`. It knows no screen.
+`engine.adapter_operations`, `engine.exports`, `engine.base_models`, `engine.datasets`.
+It knows no screen.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.base_models import BaseModels
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
+from lora_engine.export.service import Exports
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -30,6 +32,7 @@ class Engine:
         self.compare = Comparisons(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)
+        self.exports = Exports(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)
 

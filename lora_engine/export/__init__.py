@@ -1,10 +1,24 @@
 """An adapter taken away: the forms that other programs read, each with its proof.
 
-portable    the same update from `r` and `lora_alpha` alone
-load_rules  where an adapter loads: each program's rule with its source and date
+service         Exports: what the engine offers
+export_adapter  an adapter written in a form, whole or not there
+portable        the same update from `r` and `lora_alpha` alone
+load_rules      where an adapter loads: each program's rule with its source and date
+fidelity        does what was written answer as what was trained?
 """
 
+from lora_engine.export.export_adapter import ExportReport, Form, export_adapter
+from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.portable import PortableReport, portable
 
-__all__ = ["LoadRule", "PortableReport", "portable", "where_it_loads"]
+__all__ = [
+    "ExportReport",
+    "Fidelity",
+    "Form",
+    "LoadRule",
+    "PortableReport",
+    "export_adapter",
+    "portable",
+    "where_it_loads",
+]

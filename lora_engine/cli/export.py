@@ -1,0 +1,68 @@
+"""The command that takes an adapter away: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.settings import load_settings
+
+if TYPE_CHECKING:
+    from lora_engine.export import Fidelity
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(export)
+
+
+def export(
+    adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    form: Annotated[
+        Literal["adapter", "portable"],
+        typer.Option(
+            "--as",
+            help="adapter: as it is, for PEFT. portable: the same update for every reader of LoRA.",
+        ),
+    ] = "portable",
+    base: Annotated[
+        str, typer.Option(help="The base to measure on; else the one it was trained on.")
+    ] = "",
+    measure: Annotated[
+        bool, typer.Option(help="Load base and export, and compare with what was trained.")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an output of this kind that exists.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write an adapter for other programs, say where it loads and what it kept."""
+    from lora_engine.engine import Engine
+
+    report = Engine(load_settings()).exports.export(
+        adapter, output, form, base=base or None, measure=measure, overwrite=overwrite
+    )
+    if json:
+        print_json(report.to_json())
+        return
+    typer.echo(f"{report.path}  {report.form}")
+    if report.fidelity is not None:
+        typer.echo(_words(report.fidelity))
+    for one in report.notes:
+        note(one)
+    print_table(
+        ("program", "loads", "why"),
+        [(rule.program, "yes" if rule.loads else "no", rule.reason) for rule in report.loads],
+    )
+
+
+def _words(found: Fidelity) -> str:
+    answers = "no questions" if found.agreement is None else f"{found.agreement:.0%}"
+    return (
+        f"same greedy answers: {answers} of {found.answers}; KL {found.kl:.3g} nats; "
+        f"loss {found.loss_before:.6f} before, {found.loss_after:.6f} after "
+        f"({found.rows} {found.rows_from} rows)"
+    )

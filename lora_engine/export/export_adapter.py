@@ -1,0 +1,90 @@
+"""An adapter written in a form that other programs take, with the proof of what it is worth.
+
+adapter    the adapter as it is, for PEFT
+portable   the same update for readers of `r` and `lora_alpha` alone
+
+Each output is whole or not there. Knows no page and no command.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_engine.adapter_operations.output_folder import output_folder
+from lora_engine.adapter_operations.written_adapter import COMPANIONS, PROVENANCE_FILE
+from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
+from lora_engine.adapters.whole import read_whole, refuse_non_finite
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.export.fidelity import Fidelity
+from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.portable import PortableReport, portable
+from lora_engine.spectrum import ReportProgress
+
+Form = Literal["adapter", "portable"]
+FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A written export. fidelity: None where it was not measured; notes say why.
+
+    loads: where the output loads, by program.
+    """
+
+    path: Path
+    form: Form
+    fidelity: Fidelity | None
+    loads: tuple[LoadRule, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+def export_adapter(
+    source: Path,
+    output: Path,
+    form: Form,
+    *,
+    model_type: str | None = None,
+    overwrite: bool = False,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
+) -> ExportReport:
+    """Write the adapter in `source` into `output`; fidelity is measured by the caller.
+
+    model_type: the base's, for the table of programs.
+    Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
+    form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
+    """
+    source, output = Path(source), Path(output)
+    refuse_non_finite(read_whole(source).file)
+    notes: Sequence[str] = ()
+    if form == "adapter":
+        _copy(source, output, overwrite)
+    else:
+        report = portable(source, output, overwrite=overwrite, progress=progress, stop=stop)
+        notes = _portable_notes(report)
+    rules = where_it_loads(output, model_type)
+    return ExportReport(output, form, None, tuple(rules), tuple(notes))
+
+
+def _copy(source: Path, output: Path, overwrite: bool) -> None:
+    with output_folder(output, CONFIG_FILE, overwrite) as staging:
+        for name in FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, staging / name)
+
+
+def _portable_notes(report: PortableReport) -> list[str]:
+    notes = [f"Every module has rank {report.rank} and a scaling of 1."]
+    if report.widened:
+        notes.append(
+            f"{report.widened} of {report.modules} modules are stored in float32: their scaling "
+            "would have been rounded in their own type."
+        )
+    return notes

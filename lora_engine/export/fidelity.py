@@ -1,0 +1,157 @@
+"""The export fidelity meter: does what was written answer as what was trained?
+
+    agreement   share of greedy answers that are the same to the letter
+    KL          mean over supervised positions of sum p ln(p / q), p trained, q exported, in nats
+    loss        mean of -ln p over the supervised tokens, as everywhere
+
+on the adapter's own held-out rows, or on general questions where it does not say what it was
+trained on. Knows nothing of how a form is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.compare.generate import AnswerRequest, ComparisonModel, Sampling
+from lora_engine.compare.generate.adapter_settings import AdapterVariant
+from lora_engine.compare.prompts import general_rows, load_held_out_rows, training_spec_of
+from lora_engine.compare.scoring.log_probabilities import log_probabilities, next_token_logits
+from lora_engine.data import Message, Row, TokenizedRow, tokenize_rows
+from lora_engine.data.tokenization import IGNORED
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+from lora_engine.spectrum import ReportProgress, WorkMonitor
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS = 32
+ANSWERS = 8
+ANSWER_TOKENS = 32
+LONGEST = 2048  # tokens of a general row
+TRAINED, EXPORTED = "trained", "exported"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far an export is from what was trained.
+
+    agreement: of `answers` greedy answers; None where no row has a question. kl, loss_before
+    (trained), loss_after (exported): over `positions` supervised tokens of `rows` rows.
+    rows_from: held-out or general.
+    """
+
+    agreement: float | None
+    answers: int
+    kl: float
+    loss_before: float
+    loss_after: float
+    rows: int
+    positions: int
+    rows_from: str
+
+
+def measure_adapters(
+    model: ComparisonModel,
+    trained: Path,
+    settings: Settings,
+    *,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
+) -> Fidelity:
+    """Fidelity of the column `exported` to the column `trained` of one shared base.
+
+    trained: the folder of the adapter whose held-out rows are taken.
+    Raises EngineError where the base cannot read its rows; Stopped.
+    """
+    monitor = WorkMonitor(progress, stop)
+    rows, source, length = _rows(model, trained, settings)
+    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    sums = _Sums()
+    with model.shared.keep_loaded({one: model.columns[one] for one in (TRAINED, EXPORTED)}) as keys:
+        variants = [AdapterVariant(keys[one]) for one in (TRAINED, EXPORTED)]
+        for number, row in enumerate(tokenized):
+            monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
+            before, after = next_token_logits(model, row.input_ids, 1, variants)
+            sums.add(row, before, after)
+    monitor.step(0.6, "greedy answers")
+    same, asked = _same_answers(model, rows, stop)
+    monitor.step(1.0, "fidelity")
+    if not sums.positions:
+        raise EngineError("No row has a supervised token.", "Leave the measurement out.")
+    return Fidelity(
+        agreement=same / asked if asked else None,
+        answers=asked,
+        kl=sums.kl / sums.positions,
+        loss_before=sums.before / sums.positions,
+        loss_after=sums.after / sums.positions,
+        rows=len(tokenized),
+        positions=sums.positions,
+        rows_from=source,
+    )
+
+
+@dataclass
+class _Sums:
+    """Sums over supervised positions."""
+
+    positions: int = 0
+    kl: float = 0.0
+    before: float = 0.0
+    after: float = 0.0
+
+    def add(self, row: TokenizedRow, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Logits (tokens - 1, vocabulary) of a row under the trained and the exported one."""
+        kept = [i - 1 for i, label in enumerate(row.labels) if label != IGNORED and i > 0]
+        if not kept:
+            return
+        targets = [row.input_ids[i + 1] for i in kept]
+        before, after = before[kept].double(), after[kept].double()
+        p = before.log_softmax(-1)
+        self.kl += float((p.exp() * (p - after.log_softmax(-1))).sum())
+        self.before -= float(log_probabilities(before, targets).sum())
+        self.after -= float(log_probabilities(after, targets).sum())
+        self.positions += len(kept)
+
+
+def _rows(
+    model: ComparisonModel, trained: Path, settings: Settings
+) -> tuple[Sequence[Row], str, int]:
+    """Rows, where they are from, and how many tokens of each count."""
+    limit = min(model.shared.context_length or LONGEST, LONGEST)
+    try:
+        length = training_spec_of(trained).optimization.max_length
+        return load_held_out_rows(trained, settings)[:ROWS], "held-out", min(length, limit)
+    except EngineError:  # it does not say what it was trained on; told by `rows_from`
+        return general_rows()[:ROWS], "general", limit
+
+
+def _same_answers(model: ComparisonModel, rows: Sequence[Row], stop: StopSignal) -> tuple[int, int]:
+    """How many questions both columns answer alike, and how many were asked."""
+    questions = [turns for row in rows if (turns := _question(row))][:ANSWERS]
+    requests = [
+        AnswerRequest(f"{number} {column}", column, turns)
+        for number, turns in enumerate(questions)
+        for column in (TRAINED, EXPORTED)
+    ]
+    if not requests:
+        return 0, 0
+    texts: dict[str, str] = {}
+    for step in model.answer_all(requests, Sampling(max_new_tokens=ANSWER_TOKENS), stop):
+        texts = {name: one.text for name, one in step.columns.items()}
+    same = sum(
+        texts[f"{number} {TRAINED}"] == texts[f"{number} {EXPORTED}"]
+        for number in range(len(questions))
+    )
+    return same, len(questions)
+
+
+def _question(row: Row) -> tuple[Message, ...]:
+    """The turns up to the last answer; empty where the row has no question or uses tools."""
+    if not row.messages or row.messages[-1].role != "assistant" or row.tools:
+        return ()
+    return row.messages[:-1]

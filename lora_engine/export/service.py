@@ -1,0 +1,103 @@
+"""What the engine offers for taking an adapter away: export it, and say where it loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lora_engine.adapters import describe_adapter, resolve_adapter
+from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
+from lora_engine.base_models.config_file import config_of
+from lora_engine.base_models.weight_files import local_folder
+from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
+from lora_engine.compare.service import Comparisons
+from lora_engine.errors import EngineError
+from lora_engine.export.export_adapter import ExportReport, Form, export_adapter
+from lora_engine.export.fidelity import EXPORTED, TRAINED, Fidelity, measure_adapters
+from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.settings import Settings
+from lora_engine.spectrum import ReportProgress
+
+
+class Exports:
+    """Exports of adapters; a source is a run's id, a listed name or a folder.
+
+    Fidelity is measured on the base model that the comparisons keep in memory.
+    """
+
+    def __init__(self, settings: Settings, comparisons: Comparisons) -> None:
+        self._settings = settings
+        self._comparisons = comparisons
+
+    def where_it_loads(self, source: str | Path) -> list[LoadRule]:
+        """As `load_rules.where_it_loads`."""
+        folder = self._folder(source)
+        return where_it_loads(folder, self._model_type(self._base_of(folder)))
+
+    def export(
+        self,
+        source: str | Path,
+        output: Path,
+        form: Form,
+        *,
+        base: str | None = None,
+        measure: bool = True,
+        overwrite: bool = False,
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
+    ) -> ExportReport:
+        """Write the export, then measure its fidelity on the base the adapter was trained on.
+
+        base: another name of that base. measure: load base and both adapters afterwards. Where
+        that fails the export stays, and a note says why it was not measured. Raises as
+        `export_adapter`.
+        """
+        folder = self._folder(source)
+        base = base or self._base_of(folder)
+        report = export_adapter(
+            folder,
+            output,
+            form,
+            model_type=self._model_type(base),
+            overwrite=overwrite,
+            progress=progress,
+            stop=stop,
+        )
+        if not measure:
+            return report
+        try:
+            fidelity = self._measured(base, folder, report.path, progress, stop)
+        except Stopped:
+            raise
+        except EngineError as error:
+            note = f"Fidelity was not measured: {error.problem} {error.remedy}"
+            return replace(report, notes=(*report.notes, note))
+        return replace(report, fidelity=fidelity)
+
+    def _measured(
+        self,
+        base: str,
+        trained: Path,
+        exported: Path,
+        progress: ReportProgress | None,
+        stop: StopSignal,
+    ) -> Fidelity:
+        model = self._comparisons.model(base, [])
+        model.add_adapter(TRAINED, trained)
+        model.add_adapter(EXPORTED, exported)
+        return measure_adapters(model, trained, self._settings, progress=progress, stop=stop)
+
+    def _base_of(self, folder: Path) -> str:
+        return describe_adapter(folder).base_model or STARTER
+
+    def _model_type(self, base: str) -> str | None:
+        """The base's model_type; None where the base is not on this machine."""
+        try:
+            folder = local_folder(resolve_base_model(base, self._settings))
+        except EngineError:
+            return None
+        found = None if folder is None else config_of(BaseModel(base, folder)).get("model_type")
+        return found if isinstance(found, str) else None
+
+    def _folder(self, source: str | Path) -> Path:
+        return resolve_adapter(str(source), self._settings)

@@ -1,0 +1,118 @@
+"""An adapter of the starter exported, with the fidelity that was measured; and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lora_engine.__main__ import build
+from lora_engine.base_models import resolve_base_model
+from lora_engine.engine import Engine
+from lora_engine.errors import Conflict, EngineError
+from lora_engine.settings import Settings
+from tests.compare_models import save_adapter
+
+PROVENANCE = {
+    "base_model": "starter",
+    "spec": {"base_model": "starter", "dataset": {"source": "starter:json"}},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("export")
+    return Settings(data_dir=folder, models_dir=folder / "models")
+
+
+@pytest.fixture(scope="module")
+def engine(settings: Settings) -> Engine:
+    return Engine(settings)
+
+
+@pytest.fixture(scope="module")
+def adapter(settings: Settings) -> Path:
+    """rsLoRA with patterns: what other readers would scale wrongly."""
+    base = resolve_base_model("starter", settings)
+    folder = save_adapter(
+        settings.data_dir / "adapters" / "known",
+        base,
+        r=4,
+        lora_alpha=6,
+        use_rslora=True,
+        rank_pattern={"v_proj": 2},
+    )
+    (folder / "provenance.json").write_text(json.dumps(PROVENANCE), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["adapter", "portable"])
+def test_an_export_answers_as_what_was_trained(form, engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", form)
+    found = report.fidelity
+    assert found is not None
+    assert found.rows_from == "held-out"
+    assert (found.agreement, found.answers) == (1.0, 8)
+    assert 0.0 <= found.kl < 1e-9
+    assert found.loss_after == pytest.approx(found.loss_before, abs=1e-6)
+    loads = {rule.program: rule.loads for rule in report.loads}
+    assert loads == dict.fromkeys(loads, True) if form == "portable" else not loads["llama.cpp"]
+
+
+def test_the_meter_sees_a_scaling_that_was_lost(engine, adapter, tmp_path):
+    """What llama.cpp would do with this adapter as it is: alpha over rank, no rsLoRA."""
+    report = engine.exports.export("known", tmp_path / "out", "adapter", measure=False)
+    config = json.loads((report.path / "adapter_config.json").read_text())
+    config["use_rslora"] = False
+    (report.path / "adapter_config.json").write_text(json.dumps(config))
+    found = engine.exports._measured("starter", adapter, report.path, None, _never())
+    assert found.kl > 1e-3
+    assert found.loss_after != pytest.approx(found.loss_before, abs=1e-4)
+
+
+def test_an_export_stays_where_its_base_is_not_here(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", "portable", base="no such base")
+    assert report.fidelity is None
+    assert "no such base" in report.notes[-1]
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def test_an_output_that_exists_is_refused_and_kept(engine, adapter, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(Conflict, match="out"):
+            engine.exports.export(
+                "known", tmp_path / "out", "adapter", measure=False, overwrite=overwrite
+            )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("form", ["adapter", "portable"])
+def test_a_value_that_is_no_number_is_refused_by_its_tensor(form, engine, adapter, tmp_path):
+    broken = tmp_path / "broken"
+    engine.exports.export("known", broken, "adapter", measure=False)
+    tensors = load_file(broken / "adapter_model.safetensors")
+    key = sorted(tensors)[0]
+    tensors[key][0, 0] = float("nan")
+    save_file(tensors, broken / "adapter_model.safetensors")
+    with pytest.raises(EngineError, match=key.replace(".", r"\.")):
+        engine.exports.export(str(broken), tmp_path / "out", form, measure=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    words = ["export", "known", "-o", str(tmp_path / "out"), "--as", "portable", "--json"]
+    build()(words, standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["path"], said["form"]) == (str(tmp_path / "out"), "portable")
+    assert {"agreement", "kl", "loss_before", "loss_after"} <= said["fidelity"].keys()
+
+
+def _never():
+    from lora_engine.cancellation import NEVER_STOPPED
+
+    return NEVER_STOPPED
