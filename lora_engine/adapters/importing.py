@@ -18,6 +18,7 @@ from lora_engine.adapters.other_forms import file_instead, folder_without, pickl
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
 from lora_engine.adapters.zip_import import FILES, MAX_BYTES, unpack_adapter
 from lora_engine.base_models import HUB_ID
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.files import new_folder
 from lora_engine.settings import Settings
@@ -26,28 +27,33 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def add_adapter(source: str, settings: Settings, name: str = "") -> Path:
+def add_adapter(
+    source: str, settings: Settings, name: str = "", stop: StopSignal = NEVER_STOPPED
+) -> Path:
     """Add what a person named: a folder, a zip, or a hub id where there is no such folder.
 
     name: what it is called here; from the source where it is empty. Returns the new folder.
-    Raises EngineError, and leaves nothing, where it is no adapter that can be applied.
+    Raises EngineError, and leaves nothing, where it is no adapter that can be applied, and Stopped
+    where it was stopped before it got its name.
     """
     path = Path(source).expanduser()
     if source and path.is_dir():
-        return add_folder(path, settings, name)
+        return add_folder(path, settings, name, stop)
     if source and path.is_file():
         if path.suffix.lower() != ".zip":
             raise file_instead(path)
-        return add_zip(path, path.name, settings, name)
+        return add_zip(path, path.name, settings, name, stop)
     if HUB_ID.match(source):
-        return add_from_hub(source, settings, name)
+        return add_from_hub(source, settings, name, stop=stop)
     raise NotFound(
         f"{source[:200]!r} is no folder, no zip file and no hub id (org/name).",
         "Give the folder or the zip of a PEFT adapter, or its id on the hub.",
     )
 
 
-def add_folder(source: Path, settings: Settings, name: str = "") -> Path:
+def add_folder(
+    source: Path, settings: Settings, name: str = "", stop: StopSignal = NEVER_STOPPED
+) -> Path:
     """Copy the adapter in a folder. Raises EngineError where it is none that can be applied."""
     target = _target(name or name_from(_own_name(source.resolve())), settings)
 
@@ -62,16 +68,24 @@ def add_folder(source: Path, settings: Settings, name: str = "") -> Path:
             if (source / file).is_file():
                 shutil.copyfile(source / file, folder / file)
 
-    return _added(target, copy)
+    return _added(target, copy, stop)
 
 
-def add_zip(path: Path, file_name: str, settings: Settings, name: str = "") -> Path:
+def add_zip(
+    path: Path, file_name: str, settings: Settings, name: str = "", stop: StopSignal = NEVER_STOPPED
+) -> Path:
     """Unpack and add the adapter in a zip; `file_name` is what the person's file is called."""
     target = _target(name or name_from(Path(file_name.replace("\\", "/")).stem), settings)
-    return _added(target, lambda folder: unpack_adapter(path, file_name, folder))
+    return _added(target, lambda folder: unpack_adapter(path, file_name, folder), stop)
 
 
-def add_from_hub(hub_id: str, settings: Settings, name: str = "", api: HfApi | None = None) -> Path:
+def add_from_hub(
+    hub_id: str,
+    settings: Settings,
+    name: str = "",
+    api: HfApi | None = None,
+    stop: StopSignal = NEVER_STOPPED,
+) -> Path:
     """Fetch and add an adapter of the model hub. `api` is another hub than the usual one.
 
     Raises NotFound where the hub does not know it or cannot be reached; EngineError where it is no
@@ -80,7 +94,7 @@ def add_from_hub(hub_id: str, settings: Settings, name: str = "", api: HfApi | N
     if not HUB_ID.match(hub_id):
         raise NotFound(f"{hub_id[:200]!r} is no hub id.", "A hub id is org/name.")
     target = _target(name or name_from(hub_id.rpartition("/")[2]), settings)
-    return _added(target, lambda folder: _fetch(hub_id, folder, api))
+    return _added(target, lambda folder: _fetch(hub_id, folder, api), stop)
 
 
 def refuse_others(folder: Path, settings: Settings) -> None:
@@ -98,12 +112,13 @@ def is_added(folder: Path, settings: Settings) -> bool:
     return folder.parent.resolve() == parent and folder.is_dir() and not folder.is_symlink()
 
 
-def _added(target: Path, fill: Callable[[Path], None]) -> Path:
+def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path:
     """`target`, filled beside its place, checked there, and named in one step."""
     try:
         with new_folder(target) as folder:
             fill(folder)
             _refuse_unusable(folder, target)
+            stop.raise_if_set(f"adding {target.name}")
     except FileExistsError:
         raise _taken(target) from None
     except OSError as error:

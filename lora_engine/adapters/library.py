@@ -22,6 +22,7 @@ from lora_engine.adapters.other_forms import file_instead
 from lora_engine.adapters.search import find_adapters
 from lora_engine.adapters.summary import AdapterSummary, describe_adapter, folder_name
 from lora_engine.adapters.zip_download import file_name, write_zip
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
@@ -51,9 +52,7 @@ class AdapterLibrary:
 
     def get(self, name: str) -> AdapterSummary:
         """The adapter that a run's id, a listed name or a folder means. Raises NotFound."""
-        path = resolve_adapter(name, self._settings)
-        listed = next((one for one in list_adapters(self._settings) if one.path == path), None)
-        return self._annotated([listed or describe_adapter(path)])[0]
+        return self._annotated([describe_adapter(resolve_adapter(name, self._settings))])[0]
 
     def unreadable(self) -> list[UnreadableAdapter]:
         """The known folders whose adapters cannot be used, by path."""
@@ -78,13 +77,15 @@ class AdapterLibrary:
         kept = self._notes.write(summary.path, note, tags)
         return replace(summary, note=kept.note, tags=kept.tags)
 
-    def add(self, source: str, name: str = "") -> AdapterSummary:
+    def add(self, source: str, name: str = "", stop: StopSignal = NEVER_STOPPED) -> AdapterSummary:
         """Add a folder, a zip or a hub id (`importing`). Raises EngineError, leaving nothing."""
-        return self.get(str(add_adapter(source, self._settings, name)))
+        return self.get(str(add_adapter(source, self._settings, name, stop)))
 
-    def add_upload(self, path: Path, file_name: str, name: str = "") -> AdapterSummary:
+    def add_upload(
+        self, path: Path, file_name: str, name: str = "", stop: StopSignal = NEVER_STOPPED
+    ) -> AdapterSummary:
         """Add an uploaded zip, called `file_name` by the person. Raises as `add`."""
-        return self.get(str(add_zip(path, file_name, self._settings, name)))
+        return self.get(str(add_zip(path, file_name, self._settings, name, stop)))
 
     def is_added(self, summary: AdapterSummary) -> bool:
         """Whether it lies in `data_dir/adapters`, so that it can be deleted here."""
@@ -160,11 +161,13 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
                 f"Run {name_or_path} trained a whole model, so it has no adapter.",
                 f"Give {whole} as the base model.",
             )
+    folder = Path(name_or_path).expanduser()
+    if name_or_path.startswith("/") and folder.is_dir():
+        return folder.resolve()  # what pages name an adapter by: no other need be read
     known = list_adapters(settings)
     for summary in known:
         if summary.name == name_or_path:
             return summary.path
-    folder = Path(name_or_path).expanduser()
     if name_or_path and folder.is_dir():
         return folder.resolve()
     if name_or_path and folder.is_file():

@@ -32,8 +32,8 @@ MODULES = (
 )
 
 
-def heading(found: AdapterDetails, zip_address: str) -> str:
-    """The name, what the person wrote, and where to go next."""
+def heading(found: AdapterDetails, zip_address: str, has_run: bool) -> str:
+    """The name, what the person wrote, and where to go next; to its run where that is here."""
     summary = found.summary
     key = adapter_key(summary)
     tags = "".join(f'<span class="rs-tag">{escape(tag)}</span>' for tag in summary.tags)
@@ -44,7 +44,7 @@ def heading(found: AdapterDetails, zip_address: str) -> str:
         ("Go on from it", layout.link(TRAIN, init_from=key)),
         ("Download zip", zip_address),
     ]
-    if summary.run_id:
+    if summary.run_id and has_run:
         links.insert(3, ("Its run", layout.link(RUNS, run=summary.run_id)))
     buttons = "".join(
         f'<a class="rs-button rs-small" href="{escape(href)}">{escape(text)}</a>'

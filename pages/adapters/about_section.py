@@ -8,6 +8,7 @@ import gradio as gr
 
 from lora_engine.adapters import AdapterDetails
 from lora_engine.engine import Engine
+from lora_engine.errors import NotFound
 from pages import ADAPTERS, TRAIN
 from pages.adapters import about_html
 from pages.adapters.parts import AdapterParts, opened_adapter
@@ -141,7 +142,7 @@ def _deletion() -> Deletion:
 
 def _showing(engine: Engine, shown: Shown, found: AdapterDetails, key: str) -> Update:
     return {
-        shown.heading: about_html.heading(found, zip_address(key)),
+        shown.heading: _heading(engine, found, key),
         shown.tiles: about_html.tiles(found),
         shown.checks: about_html.checks(found.checks),
         shown.sizes: about_html.sizes(found),
@@ -152,11 +153,20 @@ def _showing(engine: Engine, shown: Shown, found: AdapterDetails, key: str) -> U
     }
 
 
+def _heading(engine: Engine, found: AdapterDetails, key: str) -> str:
+    try:
+        engine.runs.get(found.summary.run_id or "")
+        has_run = True
+    except NotFound:
+        has_run = False
+    return about_html.heading(found, zip_address(key), has_run)
+
+
 def _wire_note(engine: Engine, parts: AdapterParts, shown: Shown, note: Note) -> None:
     def keep_note(adapter: str, text: str, tags: str) -> Update:
         engine.adapters.annotate(adapter, text, tags.split(","))
         found = engine.adapters.details(adapter)
-        return {shown.heading: about_html.heading(found, zip_address(adapter))}
+        return {shown.heading: _heading(engine, found, adapter)}
 
     inputs = [parts.adapter, note.text, note.tags]
     saved = wire([note.save.click], keep_note, inputs, [shown.heading], problem=note.problem)

@@ -46,24 +46,26 @@ def build_section(engine: Engine) -> None:
 
     def add_source(source: str, name: str, request: gr.Request) -> Iterator[Update]:
         text = source.strip()
-        yield from adding(f"reading {text}", lambda: engine.adapters.add(text, name), request)
+        yield from adding(
+            f"reading {text}", lambda stop: engine.adapters.add(text, name, stop), request
+        )
 
     def add_upload(path: str, name: str, request: gr.Request) -> Iterator[Update]:
         file = Path(path)
         yield from adding(
             f"unpacking {file.name}",
-            lambda: engine.adapters.add_upload(file, file.name, name),
+            lambda stop: engine.adapters.add_upload(file, file.name, name, stop),
             request,
         )
 
     def adding(
-        doing: str, add_it: Callable[[], AdapterSummary], request: gr.Request
+        doing: str, add_it: Callable[[StopSignal], AdapterSummary], request: gr.Request
     ) -> Iterator[Update]:
         task = tasks.start(request)
 
         def work(progress: ReportProgress, stop: StopSignal) -> AdapterSummary:
             progress(0.0, doing)
-            return add_it()
+            return add_it(stop)
 
         def watched() -> Iterator[Update]:
             found = yield from row.watch(task, work)

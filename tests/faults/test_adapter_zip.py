@@ -190,6 +190,27 @@ def test_an_encrypted_zip_is_refused(adapter, settings, tmp_path):
     assert "encrypted" in refused(tmp_path / "z.zip", settings)
 
 
+def test_weights_whose_header_names_a_tensor_twice_are_refused(adapter, settings, tmp_path):
+    data = (adapter / WEIGHTS_FILE).read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].rstrip()
+    entry = header[
+        header.index(b'"base_model') : header.index(b"}", header.index(b'"base_model')) + 1
+    ]
+    twice = header[:-1] + b"," + entry + b"}"
+    content = len(twice).to_bytes(8, "little") + twice + data[8 + length :]
+    path = written(tmp_path / "z.zip", {**files_of(adapter), WEIGHTS_FILE: content})
+    assert "twice" in refused(path, settings)
+
+
+def test_an_index_beside_the_weights_is_left_behind(adapter, settings, tmp_path):
+    index = {"weight_map": {"a": "../outside/w.safetensors"}}
+    entries = {**files_of(adapter), f"{WEIGHTS_FILE}.index.json": json.dumps(index).encode()}
+    path = written(tmp_path / "z.zip", entries)
+    added = AdapterLibrary(settings).add_upload(path, "sent.zip")
+    assert [file for file in added.path.iterdir() if "index" in file.name] == []
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_refused_with_its_key(adapter, settings, tmp_path, value):
     tensors = load_file(adapter / WEIGHTS_FILE)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from huggingface_hub import HfApi, constants
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
@@ -24,8 +26,10 @@ from lora_engine.adapters import importing
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
 from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.spectrum import describe_adapter as describe_spectrum
+from pages.adapters.routes import add_routes, zip_address
 from tests.adapter_forms import make
 from tests.compare_models import TINY, save_adapter, save_base
 
@@ -290,6 +294,27 @@ def test_a_zip_that_cannot_be_written_leaves_nothing(library, adapter, tmp_path)
     with pytest.raises(EngineError, match="cannot be written"):
         library.write_zip(str(adapter), tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_stopped_before_its_name_leaves_nothing(library, settings, adapter):
+    stop = StopSignal()
+    stop.set()
+    with pytest.raises(Stopped):
+        library.add(str(adapter), stop=stop)
+    assert not list((settings.data_dir / "adapters").glob("*"))
+
+
+def test_the_page_gives_an_adapter_as_a_zip_and_nothing_else(library, adapter, tmp_path):
+    app = FastAPI()
+    add_routes(app, library)
+    client = TestClient(app)
+    got = client.get(zip_address(str(adapter)))
+    assert got.content == library.write_zip(str(adapter), tmp_path).read_bytes()
+    assert got.headers["content-disposition"] == 'attachment; filename="pirate.zip"'
+    for wrong in ("", "nothing", "/etc", "/etc/passwd", str(adapter.parent)):
+        refused = client.get(zip_address(wrong))
+        assert refused.status_code in (400, 404)
+        assert {"problem", "remedy"} == set(refused.json())
 
 
 # --- the model hub, answered by a server of this test ---
