@@ -51,7 +51,7 @@ class Answers:
         choices = []
         for index, one in enumerate(self._generations):
             choice: dict[str, Any] = {"index": index, "finish_reason": one.snapshot.finish}
-            logprobs = self._logprobs(index, 0, len(one.row.tokens), first=True)
+            logprobs = self._logprobs(index, Snapshot(), one.snapshot, first=True)
             if self._is_chat:
                 choice["message"] = {"role": "assistant", "content": one.snapshot.text}
             else:
@@ -69,7 +69,7 @@ class Answers:
             if not self._opened[index]:
                 found.append(self._opening(index))
             text = now.text[len(before.text) :]
-            logprobs = self._logprobs(index, before.tokens, now.tokens, not self._opened[index])
+            logprobs = self._logprobs(index, before, now, not self._opened[index])
             self._opened[index] = True
             if text or logprobs or now.finish:
                 found.append(self._chunk(index, text, logprobs, now.finish))
@@ -117,14 +117,21 @@ class Answers:
         prompt = self._request.prompt[index]
         return prompt if isinstance(prompt, str) else str(self._tokenizer.decode(prompt))
 
-    def _logprobs(self, index: int, start: int, stop: int, first: bool) -> dict[str, Any] | None:
-        """The log-probabilities of generated tokens [start, stop); the first with the prompt's."""
+    def _logprobs(
+        self, index: int, before: Snapshot, now: Snapshot, first: bool
+    ) -> dict[str, Any] | None:
+        """The log-probabilities of the tokens generated since; the first time the prompt's too.
+
+        A completion has that of the end token as well: lm-eval counts on one token more than the
+        prompt has.
+        """
         row = self._generations[index].row
         if row.likeliest is None:
             return None
-        scores: list[TokenScore | int] = list(row.scores[start:stop])
         if self._is_chat:
-            return self._of_chat(row.scores[start:stop])
+            return self._of_chat(row.scores[before.tokens : now.tokens])
+        stop = now.tokens if now.finish is None else len(row.scores)
+        scores: list[TokenScore | int] = list(row.scores[before.tokens : stop])
         if first and row.scores_prompt:
             scores = [row.prompt[0], *row.prompt_scores, *scores]
         return self._of_completion(scores)

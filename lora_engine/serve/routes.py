@@ -100,7 +100,7 @@ class Api:
         raise ApiError(404, f"Nothing is served at {path}.", code="unknown_url")
 
     async def _list(self, request: Request) -> Response:
-        models = await to_thread.run_sync(self._models.list)
+        models = await to_thread.run_sync(self._models.listed)
         data = [self._model_object(one.name, one.created, one.folder is None) for one in models]
         return JSONResponse({"object": "list", "data": data})
 
@@ -129,10 +129,13 @@ class Api:
     ) -> Response:
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        job = self._enter(lambda: loop.call_soon_threadsafe(changed.set))
-        gone: asyncio.Task[None] | None = asyncio.create_task(
-            _cancel_when_gone(request, job, changed)
-        )
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        job = self._enter(notify)
+        gone = asyncio.create_task(_cancel_when_gone(request, job, changed))
+        streams = False
         try:
             job.generations = list(await to_thread.run_sync(prepare, limiter=self._limiter))
             scheduler = await to_thread.run_sync(self._started, limiter=self._limiter)
@@ -141,14 +144,13 @@ class Api:
             answers = Answers(asked, job.generations, shared.tokenizer, shared.fingerprint)
             await _until(lambda: job.begun, job, changed)
             if asked.stream:
-                stream = _stream(job, answers, changed, gone)
-                gone = None  # the stream ends the job now
-                return StreamingResponse(stream, headers=STREAM)
+                streams = True  # and ends the job itself
+                return StreamingResponse(_stream(job, answers, changed, gone), headers=STREAM)
             await _until(lambda: job.finished, job, changed)
             return JSONResponse(answers.whole())
         finally:
             self._waiting.discard(job)
-            if gone is not None:
+            if not streams:
                 gone.cancel()
                 job.cancel()
 

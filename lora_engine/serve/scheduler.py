@@ -118,9 +118,9 @@ class Scheduler:
         """Waiting answers in their order, as many as there is room for; late ones fail."""
         with self._news:
             room = self._settings.api_max_running - len(self._running)
-            taken = []
+            taken: list[tuple[Job, Generation]] = []
             still: deque[tuple[Job, Generation]] = deque()
-            late = []
+            late: list[Job] = []
             now = time.monotonic()
             for job, generation in self._waiting:
                 if job.cancelled or job.failure is not None:

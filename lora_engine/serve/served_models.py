@@ -58,7 +58,7 @@ class ServedModels:
                 self._shared = self._comparisons.model(self._settings.api_base, []).shared
             return self._shared
 
-    def list(self) -> list[ServedModel]:
+    def listed(self) -> list[ServedModel]:
         """The base, and the adapters whose base it is by its fingerprint."""
         ours = fingerprint(self.base)
         return [
@@ -118,7 +118,7 @@ class ServedModels:
             list(shared.tokenizer(one)["input_ids"]) if isinstance(one, str) else one
             for one in request.prompt
         ]
-        rows = shared.model.get_input_embeddings().num_embeddings
+        rows = shared.model.get_input_embeddings().weight.shape[0]
         for prompt in prompts:
             if not prompt:
                 raise wrong("prompt", "is empty")

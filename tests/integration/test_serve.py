@@ -184,13 +184,14 @@ def test_completions_take_texts_and_token_ids_one_or_many(client, alone):
     assert streamed == [prompt + text for prompt, text in zip(prompts, texts[0], strict=True)]
 
 
-def test_echo_with_logprobs_scores_the_prompt(client, alone):
+@pytest.mark.parametrize("name", [STARTER, "first"])  # the starter ends here: its end token
+def test_echo_with_logprobs_scores_the_prompt_and_one_token_more(client, name):
     prompt = "The sky is blue."
     read = client.completions.create(
-        model="first", prompt=prompt, temperature=0, max_tokens=0, echo=True, logprobs=2
+        model=name, prompt=prompt, temperature=0, max_tokens=0, echo=True, logprobs=2
     ).choices[0]
     longer = client.completions.create(
-        model="first", prompt=prompt, temperature=0, max_tokens=1, echo=True, logprobs=2
+        model=name, prompt=prompt, temperature=0, max_tokens=1, echo=True, logprobs=2
     ).choices[0]
     assert (read.text, read.finish_reason) == (prompt, "length")
     assert read.logprobs.token_logprobs[0] is None
