@@ -12,6 +12,7 @@ from lora_engine.cli import (
     environment,
     export,
     library,
+    merge,
     runs,
     serve,
     spectrum,
@@ -25,7 +26,19 @@ def build() -> typer.Typer:
     app = typer.Typer(
         add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
     )
-    for group in (environment, library, export, calculator, spectrum, train, runs, compare, serve):
+    groups = (
+        environment,
+        library,
+        export,
+        merge,
+        calculator,
+        spectrum,
+        train,
+        runs,
+        compare,
+        serve,
+    )
+    for group in groups:
         group.register(app)
     return app
 

@@ -131,7 +131,9 @@ class _Changes:
         for parameter, key in {**check.keys.whole, **check.keys.biases}.items():
             entry = file.entry(key)
             if self.names.is_converted(parameter):
-                self._add_pieces(parameter, entry.shape, lambda k=key: _dense(file, k), replace=True)
+                self._add_pieces(
+                    parameter, entry.shape, lambda k=key: _dense(file, k), replace=True
+                )
                 continue
             stored = self._place_of(parameter)
             check_shapes_fit(stored, entry.shape, self._shape_of(stored))
@@ -234,21 +236,17 @@ class _Changes:
 
     def _is_swapped(self, parameter: str, module: AdapterModule) -> bool:
         """Whether a weight in pieces is laid out (in, out), as PEFT's ParamWrapper decides it."""
-        rows, columns = self.names.shape(parameter)[-2:]
-        if rows != columns:
-            return (rows, columns) == module.shape[::-1]
+        shape = self.names.shape(parameter)
+        if len(shape) == 2 or shape[-2] != shape[-1]:
+            return shape[-2:] != module.shape and shape[-2:] == module.shape[::-1]
         holder = self.names.module(parameter.rpartition(".")[0])
-        return len(self.names.shape(parameter)) == 2 or bool(
-            getattr(holder, "is_transposed", False)
-        )
+        return bool(getattr(holder, "is_transposed", False))
 
 
 class _Pieces:
     """The pieces of one fused weight, computed when the first is asked for."""
 
-    def __init__(
-        self, names: ModelNames, parameter: str, values: Callable[[], np.ndarray]
-    ) -> None:
+    def __init__(self, names: ModelNames, parameter: str, values: Callable[[], np.ndarray]) -> None:
         self._names = names
         self._parameter = parameter
         self._values = values
@@ -324,4 +322,3 @@ def _no_such(parameter: str) -> EngineError:
     return EngineError(
         f"The adapter changes {parameter}, which the base model does not have.", OTHER_BASE
     )
-

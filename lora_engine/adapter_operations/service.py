@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
+from lora_engine.adapter_operations.merge import MergeOptions, MergeReport, merge
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
 from lora_engine.adapter_operations.trials import trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.names import named_folder
-from lora_engine.base_models import STARTER
+from lora_engine.base_models import STARTER, BaseModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.settings import Settings
 
@@ -48,6 +49,18 @@ class AdapterOperations:
         model = self._comparisons.model(base, adapters)
         folders = {name: self._folder(name) for name in (adapters if rows_of is None else rows_of)}
         return losses_beside(model, folders, self._settings, **options)
+
+    def merge(
+        self,
+        adapter: str | Path,
+        base: BaseModel,
+        output: Path,
+        options: MergeOptions | None = None,
+        **monitor: Any,
+    ) -> MergeReport:
+        """As `merge.merge`."""
+        folder = self._folder(adapter)
+        return merge(folder, base, output, self._settings, options, **monitor)
 
     def adapter_folder(self, name: str) -> Path:
         """Where an adapter of this name is written, to be listed. Raises InvalidInput."""

@@ -85,9 +85,7 @@ def write_shards(
             done = _write_file(file, shard, done, total, monitor)
     if len(shards) > 1:
         weight_map = {
-            tensor.name: name
-            for name, shard in zip(names, shards, strict=True)
-            for tensor in shard
+            tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard
         }
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         (folder / INDEX).write_text(json.dumps(index, indent=1), "utf-8")

@@ -144,9 +144,7 @@ class ScaledRows:
     def _scales(self, rows: range | None, columns: range | None) -> np.ndarray:
         """The scale of each number in these rows, or columns."""
         found = []
-        for side, count, chosen in zip(
-            self.shape, self.scales.shape, (rows, columns), strict=True
-        ):
+        for side, count, chosen in zip(self.shape, self.scales.shape, (rows, columns), strict=True):
             size = math.ceil(side / count)
             found.append(np.asarray(chosen if chosen is not None else range(side)) // size)
         return self.scales[found[0][:, None], found[1][None, :]]

@@ -76,8 +76,12 @@ def list_base_models(settings: Settings) -> list[ModelSummary]:
     if settings.models_dir.is_dir():
         folders = sorted(path.parent for path in settings.models_dir.glob("*/config.json"))
         folders += sorted(path.parent for path in settings.models_dir.glob("*/*/config.json"))
+        names = [(folder.relative_to(settings.models_dir), folder) for folder in folders]
+        # A hidden folder is being written.
         found += [
-            _summary(str(folder.relative_to(settings.models_dir)), folder) for folder in folders
+            _summary(str(name), folder)
+            for name, folder in names
+            if not any(part.startswith(".") for part in name.parts)
         ]
     trained = sorted(path.parent for path in settings.runs_dir.glob("*/model/config.json"))
     return found + [_summary(str(folder), folder) for folder in trained]

@@ -36,6 +36,8 @@ from lora_engine.settings import Settings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from lora_engine.spec import QuantizationSpec
+
 MAX_ADAPTERS = 16
 SMALL_PARAMETERS = 30_000_000
 
@@ -97,9 +99,12 @@ class SharedBase:
         self._key_of_state: dict[tuple, str] = {}
 
     @classmethod
-    def load(cls, base: BaseModel, settings: Settings) -> SharedBase:
+    def load(
+        cls, base: BaseModel, settings: Settings, quantization: QuantizationSpec | None = None
+    ) -> SharedBase:
         """Load the base: float32 on the CPU, bfloat16 on CUDA.
 
+        quantization: as a run had it, of weights that are stored as numbers.
         Raises EngineError where it cannot be loaded or keeps no key-value cache.
         """
         import torch
@@ -109,7 +114,7 @@ class SharedBase:
         device = pick_device(settings)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         tokenizer = load_tokenizer(base)
-        model = load_base_model(base, device, dtype).eval()
+        model = load_base_model(base, device, dtype, quantization).eval()
         if getattr(model, "_is_stateful", False):
             raise EngineError(
                 f"{base.name!r} ({model.config.model_type}) keeps a state that is no key-value "
