@@ -16,7 +16,7 @@ from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenan
 from lora_engine.adapters.names import name_from, named_folder
 from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
-from lora_engine.adapters.zip_import import FILES, MAX_BYTES, unpack_adapter
+from lora_engine.adapters.zip_import import DISK_ERRORS, FILES, MAX_BYTES, unpack_adapter
 from lora_engine.base_models import HUB_ID
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
@@ -178,6 +178,7 @@ def _fetch(hub_id: str, folder: Path, api: HfApi | None) -> None:
         GatedRepoError,
         HFValidationError,
         HTTPError,  # of its HTTP client: no connection, no answer in time, a status
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
@@ -195,8 +196,12 @@ def _fetch(hub_id: str, folder: Path, api: HfApi | None) -> None:
         reason = "the hub gives it only to those who accepted its terms"
     except (RepositoryNotFoundError, HFValidationError):
         reason = "the hub knows no such model"
+    except OfflineModeIsEnabled:
+        reason = "the hub cannot be reached, because HF_HUB_OFFLINE is set"
     except (HTTPError, OSError) as error:
-        reason = f"the hub cannot be reached ({type(error).__name__})"
+        if getattr(error, "errno", None) in DISK_ERRORS:
+            raise
+        reason = "the hub cannot be reached"
     else:
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         return

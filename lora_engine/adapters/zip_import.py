@@ -28,9 +28,10 @@ MAX_SMALL_FILE_BYTES = 1_000_000
 MAX_DIRECTORY_BYTES = 1_000_000
 """Of an archive's list of entries, which Python's reader holds as objects."""
 BLOCK_BYTES = 2**20
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What the disk says while it is written to: no fault of what is read."""
 AGAIN = "Zip the adapter's folder again: adapter_config.json and adapter_model.safetensors."
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # no fault of the zip
 _END = b"PK\x05\x06"
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -51,7 +52,7 @@ def unpack_adapter(path: Path, name: str, folder: Path) -> None:
             chosen = _adapter_files(name, entries)
             _Unpacking(archive, name, path.stat().st_size).unpack(chosen, folder)
     except ZIP_ERRORS as error:
-        if isinstance(error, OSError) and error.errno in _DISK:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         raise _bad(name, zip_complaint(error)) from None
 

@@ -31,11 +31,12 @@ def build_section(engine: Engine) -> None:
             source = gr.Textbox(
                 label="Folder, zip or hub id", placeholder="/home/me/my-adapter or org/name",
                 info="On the machine that serves this page; only a hub id asks the network.",
-                elem_id="field-source", scale=2,
+                elem_id="field-source", scale=2, min_width=280,
             )  # fmt: skip
             name = gr.Textbox(
-                label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1
-            )
+                label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1,
+                min_width=220,
+            )  # fmt: skip
         with gr.Row(elem_classes="rs-actions"):
             add = gr.Button("Add", variant="primary", scale=0, min_width=120, elem_id="add")
             upload = gr.UploadButton(

@@ -415,6 +415,16 @@ def test_what_the_hub_does_not_know_is_said(hub, settings):
     assert not list((settings.data_dir / "adapters").glob("*"))
 
 
+def test_a_full_disk_is_not_said_to_be_the_hubs(hub, settings, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub[0], "snapshot_download", full)
+    with pytest.raises(EngineError, match="No space left on device"):
+        importing.add_from_hub("org/pirate", settings, api=hub[0])
+    assert not list((settings.data_dir / "adapters").glob("*"))
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_a_hub_that_is_not_reached_is_said_and_nothing_is_left(settings, monkeypatch, offline):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
