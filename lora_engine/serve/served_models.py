@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from lora_engine.adapters.library import AdapterLibrary, AdapterSummary
 from lora_engine.base_models import BaseModel, fingerprint, resolve_base_model
@@ -23,6 +24,9 @@ from lora_engine.serve.api_errors import ApiError, wrong
 from lora_engine.serve.api_requests import ChatRequest, CompletionRequest
 from lora_engine.serve.generation import Generation
 from lora_engine.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class ServedModels:
             list(shared.tokenizer(one)["input_ids"]) if isinstance(one, str) else one
             for one in request.prompt
         ]
-        rows = shared.model.get_input_embeddings().weight.shape[0]
+        rows = cast("nn.Embedding", shared.model.get_input_embeddings()).weight.shape[0]
         for prompt in prompts:
             if not prompt:
                 raise wrong("prompt", "is empty")
