@@ -128,8 +128,6 @@ def read_request(source: ModelSource, document: Document) -> MemoryRequest:
         workload = Workload.model_validate(given.pop("workload", {}))
     except ValidationError as error:
         problems += field_problems(error, "workload")
-    if "method" in given:
-        given["method"] = _with_alpha(given["method"])
     try:
         spec = spec_from(given)
     except InvalidInput as error:
@@ -147,7 +145,7 @@ def read_method(**fields: Any) -> MethodSpec:
     for name in ("target_modules", "modules_to_save"):
         if name in fields:
             fields[name] = module_names(fields[name])
-    return spec_from({"method": _with_alpha(fields)}).method
+    return spec_from({"method": fields}).method
 
 
 def module_names(given: Any) -> Any:
@@ -173,16 +171,6 @@ def with_changes(request: MemoryRequest, changes: Mapping[str, Any]) -> MemoryRe
         else:
             document[section] = value
     return read_request(request.source, document)
-
-
-def _with_alpha(method: Any) -> Any:
-    """A method whose missing alpha is twice its rank."""
-    if not isinstance(method, Mapping) or method.get("alpha") is not None:
-        return method
-    filled = {name: value for name, value in method.items() if name != "alpha"}
-    rank = filled.get("rank", MethodSpec().rank)
-    is_rank = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
-    return {**filled, "alpha": 2.0 * min(rank, 10_000)} if is_rank else filled
 
 
 @dataclass(frozen=True)

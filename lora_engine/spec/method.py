@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lora_engine.spec.section import ModuleName, Section
 
@@ -57,7 +58,8 @@ class MethodSpec(Section):
     alpha: float = Field(
         16.0,
         title="Alpha",
-        description="Numerator of the scaling: alpha/rank, or alpha/√rank with rsLoRA.",
+        description="Numerator of the scaling: alpha/rank, or alpha/√rank with rsLoRA. Null or "
+        "left out: 2 · rank.",
         gt=0.0,
         le=100_000.0,
     )
@@ -140,6 +142,17 @@ class MethodSpec(Section):
     def has_adapter(self) -> bool:
         """Whether an adapter trains, rather than weights of the base themselves."""
         return self.finetuning_type == "lora"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alpha_of_rank(cls, given: Any) -> Any:
+        """An alpha that is null or left out is 2 · rank, or that of the adapter to go on from."""
+        if not isinstance(given, Mapping) or given.get("alpha") is not None:
+            return given
+        rest = {name: value for name, value in given.items() if name != "alpha"}
+        rank = rest.get("rank")
+        is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= MAX_RANK
+        return {**rest, "alpha": 2.0 * rank} if is_rank and not rest.get("init_from") else rest
 
     @field_validator("target_modules")
     @classmethod

@@ -132,3 +132,26 @@ def test_every_field_has_a_label_and_a_help_text():
 def test_json_round_trip():
     spec = spec_from({"method": {"target_modules": ["q_proj", "v_proj"]}, "quantization": {}})
     assert parse_spec(json.dumps(spec.model_dump(mode="json"))) == spec
+
+
+@pytest.mark.parametrize(
+    ("method", "alpha"),
+    [
+        ({}, 16.0),
+        ({"rank": 4}, 8.0),
+        ({"rank": 64, "alpha": None}, 128.0),
+        ({"alpha": None}, 16.0),
+        ({"rank": 4, "alpha": 5.0}, 5.0),
+        ({"rank": 4096}, 8192.0),
+    ],
+)
+def test_an_alpha_that_is_null_or_left_out_is_twice_the_rank(method, alpha):
+    spec = spec_from({"method": method})
+    assert spec.method.alpha == alpha
+    assert spec.model_dump(mode="json")["method"]["alpha"] == alpha
+
+
+def test_a_rank_out_of_bounds_is_the_only_problem_it_makes():
+    with pytest.raises(InvalidInput) as refused:
+        spec_from({"method": {"rank": 10**9}})
+    assert [problem.path for problem in refused.value.problems] == ["method.rank"]
