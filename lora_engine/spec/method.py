@@ -151,8 +151,9 @@ class MethodSpec(Section):
             return given
         rest = {name: value for name, value in given.items() if name != "alpha"}
         rank = rest.get("rank")
-        is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= MAX_RANK
-        return {**rest, "alpha": 2.0 * rank} if is_rank and not rest.get("init_from") else rest
+        if not isinstance(rank, int) or isinstance(rank, bool) or rest.get("init_from"):
+            return rest
+        return {**rest, "alpha": 2.0 * rank} if 1 <= rank <= MAX_RANK else rest
 
     @field_validator("target_modules")
     @classmethod
