@@ -131,9 +131,7 @@ class _Changes:
         for parameter, key in {**check.keys.whole, **check.keys.biases}.items():
             entry = file.entry(key)
             if self.names.is_converted(parameter):
-                self._add_pieces(
-                    parameter, entry.shape, lambda k=key: _dense(file, k), replace=True
-                )
+                self._add_pieces(parameter, entry.shape, partial(_dense, file, key), replace=True)
                 continue
             stored = self._place_of(parameter)
             check_shapes_fit(stored, entry.shape, self._shape_of(stored))

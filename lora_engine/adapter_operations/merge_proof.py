@@ -88,7 +88,9 @@ def measure_unmerged(
     model.add_adapter("adapter", adapter)
     length = min(shared.context_length or LONGEST, LONGEST)
     tokenized = tokenize_rows(rows, shared.tokenizer, length)
-    kept, logits, base_losses, losses, numbers = [], [], [], [], 0
+    kept: list[TokenizedRow] = []
+    logits: list[torch.Tensor] = []
+    base_losses, losses, numbers = [], [], 0
     with shared.keep_loaded({"base": None, "adapter": adapter}) as keys:
         variants = [AdapterVariant(key) for key in keys.values()]
         for number, row in enumerate(tokenized):
