@@ -22,10 +22,11 @@ def export(
     adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     form: Annotated[
-        Literal["adapter", "portable"],
+        Literal["adapter", "portable", "ollama"],
         typer.Option(
             "--as",
-            help="adapter: as it is, for PEFT. portable: the same update for every reader of LoRA.",
+            help="adapter: as it is, for PEFT. portable: the same update for every reader of LoRA. "
+            "ollama: a Modelfile with a portable adapter, the template and the stop tokens.",
         ),
     ] = "portable",
     base: Annotated[

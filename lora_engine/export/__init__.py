@@ -3,6 +3,8 @@
 service         Exports: what the engine offers
 export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
+ollama          a Modelfile with its adapter: template and stop tokens
+go_template     a chat template in Go's language, derived and proven
 load_rules      where an adapter loads: each program's rule with its source and date
 fidelity        does what was written answer as what was trained?
 """

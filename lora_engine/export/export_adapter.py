@@ -2,6 +2,7 @@
 
 adapter    the adapter as it is, for PEFT
 portable   the same update for readers of `r` and `lora_alpha` alone
+ollama     a Modelfile with a portable adapter, the template and the stop tokens
 
 Each output is whole or not there. Knows no page and no command.
 """
@@ -18,13 +19,16 @@ from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapter_operations.written_adapter import COMPANIONS, PROVENANCE_FILE
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
+from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.errors import EngineError
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable
 from lora_engine.spectrum import ReportProgress
 
-Form = Literal["adapter", "portable"]
+Form = Literal["adapter", "portable", "ollama"]
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
 
 
@@ -32,7 +36,7 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
 class ExportReport:
     """A written export. fidelity: None where it was not measured; notes say why.
 
-    loads: where the output loads, by program.
+    loads: where the output's adapter loads, by program. adapter: its folder.
     """
 
     path: Path
@@ -40,9 +44,10 @@ class ExportReport:
     fidelity: Fidelity | None
     loads: tuple[LoadRule, ...]
     notes: tuple[str, ...]
+    adapter: Path
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": str(self.path), "adapter": str(self.adapter)}
 
 
 def export_adapter(
@@ -50,6 +55,7 @@ def export_adapter(
     output: Path,
     form: Form,
     *,
+    base: BaseModel | None = None,
     model_type: str | None = None,
     overwrite: bool = False,
     progress: ReportProgress | None = None,
@@ -57,20 +63,29 @@ def export_adapter(
 ) -> ExportReport:
     """Write the adapter in `source` into `output`; fidelity is measured by the caller.
 
-    model_type: the base's, for the table of programs.
+    base: what Ollama's FROM names. model_type: the base's, for the table of programs.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
     source, output = Path(source), Path(output)
     refuse_non_finite(read_whole(source).file)
     notes: Sequence[str] = ()
+    adapter = output
     if form == "adapter":
         _copy(source, output, overwrite)
+    elif form == "ollama":
+        if base is None:
+            raise EngineError("A Modelfile names its base.", "Give the base's name or folder.")
+        written = write_ollama(source, output, base, model_type, overwrite=overwrite)
+        notes, adapter = (
+            [*_portable_notes(written.adapter), *written.notes],
+            output / ADAPTER_FOLDER,
+        )
     else:
         report = portable(source, output, overwrite=overwrite, progress=progress, stop=stop)
         notes = _portable_notes(report)
-    rules = where_it_loads(output, model_type)
-    return ExportReport(output, form, None, tuple(rules), tuple(notes))
+    rules = where_it_loads(adapter, model_type)
+    return ExportReport(output, form, None, tuple(rules), tuple(notes), adapter)
 
 
 def _copy(source: Path, output: Path, overwrite: bool) -> None:

@@ -58,6 +58,7 @@ class Exports:
             folder,
             output,
             form,
+            base=resolve_base_model(base, self._settings) if form == "ollama" else None,
             model_type=self._model_type(base),
             overwrite=overwrite,
             progress=progress,
@@ -66,7 +67,7 @@ class Exports:
         if not measure:
             return report
         try:
-            fidelity = self._measured(base, folder, report.path, progress, stop)
+            fidelity = self._measured(base, folder, report.adapter, progress, stop)
         except Stopped:
             raise
         except EngineError as error:

@@ -13,7 +13,7 @@ from lora_engine.base_models import resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.settings import Settings
-from tests.compare_models import save_adapter
+from tests.compare_models import save_adapter, save_base
 
 PROVENANCE = {
     "base_model": "starter",
@@ -116,3 +116,24 @@ def _never():
     from lora_engine.cancellation import NEVER_STOPPED
 
     return NEVER_STOPPED
+
+
+def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", "ollama")
+    text = (tmp_path / "out" / "Modelfile").read_text("utf-8")
+    base = resolve_base_model("starter", engine.settings)
+    assert text.startswith(f'FROM """{base.path}"""\nADAPTER ./adapter\nTEMPLATE """')
+    assert "{{ range .Messages }}" in text
+    assert 'PARAMETER stop """<eos>"""' in text
+    assert report.adapter == tmp_path / "out" / "adapter"
+    assert report.fidelity.agreement == 1.0
+
+
+def test_a_base_that_ollamas_adapters_do_not_know_is_refused(engine, tmp_path):
+    base = save_base(tmp_path / "qwen2", "qwen2")
+    source = save_adapter(tmp_path / "source", base)
+    with pytest.raises(EngineError, match="qwen2"):
+        engine.exports.export(
+            str(source), tmp_path / "out", "ollama", base=str(base.path), measure=False
+        )
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,106 @@
+"""The Modelfile's template writes what the tokenizer's own writes, or is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lora_engine.data import ChatTemplate, default_chat_template
+from lora_engine.errors import EngineError
+from lora_engine.export.go_template import SAMPLES, derive
+from lora_engine.starter import MODEL_DIR
+
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# a default system turn where none is given, as Qwen 2.5 writes
+WITH_DEFAULT = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nDefault.<|im_end|>\n{% endif %}"
+)
+LLAMA_3 = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + "
+    "'<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+    "{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}"
+    "{{ raise_exception('no system') }}{% endif %}{% set role = 'model' if m.role == 'assistant' "
+    "else 'user' %}{{ '<start_of_turn>' + role + '\n' + m.content + '<end_of_turn>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}"
+    "{{ '[INST] ' + m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
+    "{{ m.content + eos_token }}{% else %}{{ raise_exception('no system') }}{% endif %}{% endfor %}"
+)
+FAMILIES = {
+    "chatml": CHATML,
+    "a default system turn": WITH_DEFAULT + CHATML,
+    "llama 3": LLAMA_3,
+    "gemma": GEMMA,
+    "mistral": MISTRAL,
+    "starter": (MODEL_DIR / "chat_template.jinja").read_text("utf-8"),
+    "rankscope-default": default_chat_template(),
+}
+OTHER_KINDS = {
+    "the system in the first question": (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {% if loop.index0 == 1 and "
+        "messages[0].role == 'system' %}<<SYS>>{{ messages[0].content }}<</SYS>>{% endif %}"
+        "{{ m.content }} [/INST]{% elif m.role == 'assistant' %}{{ m.content }}{% endif %}"
+        "{% endfor %}"
+    ),
+    "a number on every turn": (
+        "{% for m in messages %}{{ loop.index ~ m.role ~ ': ' ~ m.content ~ '\n' }}{% endfor %}"
+    ),
+    "only the last question": "{{ messages[-1].content }}>",
+    "code of Go": "{% for m in messages %}{{ '{' ~ '{' ~ m.role ~ '>' ~ m.content }}{% endfor %}",
+}
+
+
+def written_by_go(source: str, turns) -> str:
+    """What Go's text/template writes for the few actions that are used."""
+    system = "\n\n".join(content for role, content in turns if role == "system")
+    pattern = r"^(.*?)\{\{ range \.Messages \}\}(.*)\{\{ end \}\}\{\{ end \}\}(.*)$"
+    opening, branches, last = re.match(pattern, source, re.DOTALL).groups()
+    head = re.fullmatch(r"(.*?)(?:\{\{ if not \.System \}\}(.*)\{\{ end \}\})?", opening, re.DOTALL)
+    text = head[1] + ("" if system else head[2] or "")
+    parts = re.split(r'\{\{ (?:else )?if eq \.Role "(\w+)" \}\}', branches)
+    by_role = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for role, content in turns:
+        text += by_role.get(role, "").replace("{{ .Content }}", content)
+    return text + last
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_go_writes_what_jinja_writes(family):
+    import jinja2
+
+    found = derive(ChatTemplate("it", FAMILIES[family], TOKENS))
+    # transformers' own tag, in which plain Jinja sees a block that is always written
+    source = re.sub(r"endgeneration( *-?%)", r"endif\1", FAMILIES[family])
+    source = re.sub(r"(%-? *)generation", r"\1if true", source)
+    jinja = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(source)
+    for turns in SAMPLES:
+        if found.system is None and turns[0][0] == "system":
+            continue
+        messages = [{"role": role, "content": content} for role, content in turns]
+        expected = jinja.render(messages=messages, add_generation_prompt=True, **TOKENS)
+        assert written_by_go(found.to_go(), turns) == expected
+
+
+def test_what_is_special_is_seen():
+    pieces = {name: derive(ChatTemplate("it", source, TOKENS)) for name, source in FAMILIES.items()}
+    assert [name for name, one in pieces.items() if one.system is None] == ["gemma", "mistral"]
+    assert [name for name, one in pieces.items() if one.trims] == ["llama 3"]
+    assert pieces["a default system turn"].head.startswith("<|im_start|>system\nDefault.")
+    assert pieces["starter"].start == "<s>"
+
+
+@pytest.mark.parametrize("kind", list(OTHER_KINDS))
+def test_a_template_of_another_kind_is_refused(kind):
+    with pytest.raises(EngineError, match="faithfully"):
+        derive(ChatTemplate("it", OTHER_KINDS[kind], TOKENS)).to_go()
