@@ -124,7 +124,7 @@ def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_
     base = resolve_base_model("starter", engine.settings)
     assert text.startswith(f'FROM """{base.path}"""\nADAPTER ./adapter\nTEMPLATE """')
     assert "{{ range .Messages }}" in text
-    assert 'PARAMETER stop """<eos>"""' in text
+    assert 'PARAMETER stop """<|end|>"""' in text
     assert report.adapter == tmp_path / "out" / "adapter"
     assert report.fidelity.agreement == 1.0
 
