@@ -75,10 +75,10 @@ def losses_beside(
     except EngineError as error:
         notes.append(error.problem)
     measured = []
-    for number, (name, chosen, length) in enumerate(sets):
+    for number, (rows_of_name, chosen, max_length) in enumerate(sets):
         part = monitor.part(number / len(sets), (number + 1) / len(sets))
-        pairs = _pairs(model, chosen, length or _longest(model), part)
-        measured.append(RowsMeasured(name, pairs))
+        pairs = _pairs(model, chosen, max_length or _longest(model), part)
+        measured.append(RowsMeasured(rows_of_name, pairs))
     return LossesBeside(tuple(measured), tuple(notes))
 
 

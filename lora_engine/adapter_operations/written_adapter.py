@@ -45,7 +45,11 @@ COMPANIONS = (
 
 EXPERT = re.compile(r"\.experts\.\d+\.")
 
-_STORAGE = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_STORAGE: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+}
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,10 @@ class AdapterWriter:
         self._file.write(struct.pack("<Q", self._room) + header.ljust(self._room))
         self._write_json(CONFIG_FILE, config)
         self._write_json(PROVENANCE_FILE, provenance)
-        for name in COMPANIONS if companions is not None else ():
-            if (companions / name).is_file():
-                shutil.copyfile(companions / name, self.folder / name)
+        found = [companions / name for name in COMPANIONS] if companions is not None else []
+        for file in found:
+            if file.is_file():
+                shutil.copyfile(file, self.folder / file.name)
 
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
         (self.folder / name).write_text(json.dumps(document, indent=2), "utf-8")
