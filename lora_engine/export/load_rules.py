@@ -7,7 +7,8 @@ loading anything. What a program's source did not say is not claimed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 OLLAMA_ARCHITECTURES = ("llama", "gemma2")
 PORTABLE = "Export it as portable."
 MERGED = "Export it as merged."
+
+NUMBER = re.compile(r"\.(\d+)(?=\.)")
 
 PEFT_SOURCE = "peft 0.21.2, as installed"
 VLLM_SOURCE = "vllm-project/vllm: vllm/lora/peft_helper.py, vllm/config/lora.py"
@@ -39,7 +42,11 @@ class LoadRule:
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """What the rules ask. ranks and scalings: of the modules, each value once, ascending."""
+    """What the rules ask. ranks and scalings: of the modules, each value once, ascending.
+
+    embeddings: adapted ones. copies: the base's own, saved along. every_layer: each kind of module
+    is adapted in all layers that are adapted at all, from the first on.
+    """
 
     ranks: tuple[int, ...]
     scalings: tuple[float, ...]
@@ -51,7 +58,9 @@ class AdapterFacts:
     whole: tuple[str, ...]
     biases: tuple[str, ...]
     embeddings: tuple[str, ...]
+    copies: tuple[str, ...]
     experts: tuple[str, ...]
+    every_layer: bool
     smallest_side: int
 
     @property
@@ -90,10 +99,25 @@ def _facts(stored: AdapterFile) -> AdapterFacts:
         has_patterns=bool(config.rank_pattern or config.alpha_pattern),
         whole=tuple(keys.whole),
         biases=(*of_b, *keys.biases),
-        embeddings=(*keys.embeddings, *(n for n, p in keys.factors.items() if "embedding_A" in p)),
+        embeddings=tuple(name for name, parts in keys.factors.items() if "embedding_A" in parts),
+        copies=tuple(keys.embeddings),
         experts=tuple(keys.parameters.values()),
+        every_layer=config.layers_to_transform is None and _has_every_layer(keys.factors),
         smallest_side=min(sides, default=0),
     )
+
+
+def _has_every_layer(modules: Iterable[str]) -> bool:
+    """Whether each kind of module (its name without the layer's number) has the same layers, 0 to
+    the last."""
+    layers: dict[str, set[int]] = {}
+    for module in modules:
+        number = NUMBER.search(module)
+        if number is not None:
+            kind = module[: number.start()] + module[number.end() :]
+            layers.setdefault(kind, set()).add(int(number.group(1)))
+    last = max((max(found) for found in layers.values()), default=-1)
+    return all(found == set(range(last + 1)) for found in layers.values())
 
 
 def _features(stored: AdapterFile, key: str, part: str) -> Sequence[int]:
@@ -124,7 +148,7 @@ def _vllm(facts: AdapterFacts) -> LoadRule:
                 f"{facts.config_alpha:g}/{facts.config_rank} everywhere",
                 PORTABLE,
             ),
-            (bool(facts.experts), "fused experts are not listed among what it reads", MERGED),
+            (bool(facts.experts), "how it reads fused experts was not checked", MERGED),
             (
                 allowed is None,
                 f"it takes ranks up to {VLLM_RANKS[-1]}, this one has {largest}",
@@ -143,6 +167,7 @@ def _llama_cpp(facts: AdapterFacts) -> LoadRule:
             (facts.use_dora, "its converter stops at DoRA's magnitudes", MERGED),
             (bool(facts.whole), "its converter stops at modules saved whole", MERGED),
             (bool(facts.biases), "its converter stops at biases", MERGED),
+            (bool(facts.copies), "its converter stops at embeddings saved along", MERGED),
             (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
         ),
         "convert_lora_to_gguf.py reads it.",
@@ -164,7 +189,11 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
             (facts.use_dora, "it knows no DoRA", MERGED),
             (bool(facts.whole), "it knows no modules saved whole", MERGED),
             (bool(facts.biases), "it knows no biases of adapters", MERGED),
-            (bool(facts.embeddings), "it has no name for adapted embeddings", MERGED),
+            (
+                bool(facts.embeddings or facts.copies),
+                "it has no name for adapted embeddings",
+                MERGED,
+            ),
             (
                 facts.config_alpha != int(facts.config_alpha),
                 f"it reads lora_alpha as a whole number, and this one has {facts.config_alpha:g}",
@@ -191,6 +220,13 @@ def _tgi(facts: AdapterFacts) -> LoadRule:
             (facts.use_dora, "it would leave out DoRA's magnitudes without a word", MERGED),
             (bool(facts.whole), "it would leave out modules saved whole", MERGED),
             (bool(facts.biases), "it would leave out biases", MERGED),
+            (bool(facts.embeddings), "it would leave out adapted embeddings", MERGED),
+            (bool(facts.experts), "it would leave out experts", MERGED),
+            (
+                not facts.every_layer,
+                "it drops a kind of module that not every layer has, without a word",
+                MERGED,
+            ),
             (
                 facts.scalings != (expected,) or len(facts.ranks) > 1,
                 "it takes one rank and one scaling for all modules",

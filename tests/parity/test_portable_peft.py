@@ -93,6 +93,8 @@ def test_every_program_reads_a_portable_adapter_of_a_llama(tmp_path):
         ("patterns", {"vLLM", "llama.cpp", "Ollama", "TGI"}),
         ("whole modules", {"vLLM", "llama.cpp", "Ollama", "TGI"}),
         ("lora bias", {"vLLM", "llama.cpp", "Ollama", "TGI"}),
+        ("layers", {"TGI"}),
+        ("embedding", {"llama.cpp", "Ollama", "TGI"}),
     ],
 )
 def test_the_rules_say_who_would_compute_something_else(tmp_path, form, refusing):
