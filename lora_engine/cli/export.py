@@ -22,16 +22,21 @@ def export(
     adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     form: Annotated[
-        Literal["adapter", "portable", "ollama"],
+        Literal["adapter", "portable", "merged", "ollama"],
         typer.Option(
             "--as",
             help="adapter: as it is, for PEFT. portable: the same update for every reader of LoRA. "
-            "ollama: a Modelfile with a portable adapter, the template and the stop tokens.",
+            "merged: a whole model. ollama: a Modelfile with a portable adapter, the template and "
+            "the stop tokens.",
         ),
     ] = "portable",
     base: Annotated[
         str, typer.Option(help="The base to measure on; else the one it was trained on.")
     ] = "",
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"] | None,
+        typer.Option(help="Of a merged model; left out, as the base stores its weights."),
+    ] = None,
     measure: Annotated[
         bool, typer.Option(help="Load base and export, and compare with what was trained.")
     ] = True,
@@ -44,7 +49,13 @@ def export(
     from lora_engine.engine import Engine
 
     report = Engine(load_settings()).exports.export(
-        adapter, output, form, base=base or None, measure=measure, overwrite=overwrite
+        adapter,
+        output,
+        form,
+        base=base or None,
+        dtype=dtype,
+        measure=measure,
+        overwrite=overwrite,
     )
     if json:
         print_json(report.to_json())
@@ -54,10 +65,11 @@ def export(
         typer.echo(_words(report.fidelity))
     for one in report.notes:
         note(one)
-    print_table(
-        ("program", "loads", "why"),
-        [(rule.program, "yes" if rule.loads else "no", rule.reason) for rule in report.loads],
-    )
+    if report.loads:
+        print_table(
+            ("program", "loads", "why"),
+            [(rule.program, "yes" if rule.loads else "no", rule.reason) for rule in report.loads],
+        )
 
 
 def _words(found: Fidelity) -> str:

@@ -2,6 +2,7 @@
 
 adapter    the adapter as it is, for PEFT
 portable   the same update for readers of `r` and `lora_alpha` alone
+merged     a whole model, for programs that take no adapter
 ollama     a Modelfile with a portable adapter, the template and the stop tokens
 
 Each output is whole or not there. Knows no page and no command.
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_engine.adapter_operations.merge import DType, MergeOptions, merge
 from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapter_operations.written_adapter import COMPANIONS, PROVENANCE_FILE
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
@@ -26,9 +28,10 @@ from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable
+from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
-Form = Literal["adapter", "portable", "ollama"]
+Form = Literal["adapter", "portable", "merged", "ollama"]
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
 
 
@@ -36,7 +39,8 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
 class ExportReport:
     """A written export. fidelity: None where it was not measured; notes say why.
 
-    loads: where the output's adapter loads, by program. adapter: its folder.
+    loads: where the output's adapter loads, by program. adapter: its folder. Both are empty for a
+    merged model, which loads as its base does.
     """
 
     path: Path
@@ -44,39 +48,47 @@ class ExportReport:
     fidelity: Fidelity | None
     loads: tuple[LoadRule, ...]
     notes: tuple[str, ...]
-    adapter: Path
+    adapter: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path), "adapter": str(self.adapter)}
+        adapter = None if self.adapter is None else str(self.adapter)
+        return {**asdict(self), "path": str(self.path), "adapter": adapter}
 
 
 def export_adapter(
     source: Path,
     output: Path,
     form: Form,
+    settings: Settings,
     *,
     base: BaseModel | None = None,
     model_type: str | None = None,
+    dtype: DType | None = None,
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
 ) -> ExportReport:
     """Write the adapter in `source` into `output`; fidelity is measured by the caller.
 
-    base: what Ollama's FROM names. model_type: the base's, for the table of programs.
+    base: what is merged into, and what Ollama's FROM names. model_type: the base's, for the table
+    of programs. dtype: of a merged model's weights; None keeps the base's.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
     source, output = Path(source), Path(output)
     refuse_non_finite(read_whole(source).file)
+    if form == "merged":
+        options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False)
+        merged = merge(
+            source, _needed(base), output, settings, options, progress=progress, stop=stop
+        )
+        return ExportReport(output, form, None, (), merged.notes, None)
     notes: Sequence[str] = ()
     adapter = output
     if form == "adapter":
         _copy(source, output, overwrite)
     elif form == "ollama":
-        if base is None:
-            raise EngineError("A Modelfile names its base.", "Give the base's name or folder.")
-        written = write_ollama(source, output, base, model_type, overwrite=overwrite)
+        written = write_ollama(source, output, _needed(base), model_type, overwrite=overwrite)
         notes, adapter = (
             [*_portable_notes(written.adapter), *written.notes],
             output / ADAPTER_FOLDER,
@@ -86,6 +98,12 @@ def export_adapter(
         notes = _portable_notes(report)
     rules = where_it_loads(adapter, model_type)
     return ExportReport(output, form, None, tuple(rules), tuple(notes), adapter)
+
+
+def _needed(base: BaseModel | None) -> BaseModel:
+    if base is None:
+        raise EngineError("This form is made with the base.", "Give the base's name or folder.")
+    return base
 
 
 def _copy(source: Path, output: Path, overwrite: bool) -> None:

@@ -37,6 +37,14 @@ TRAINED, EXPORTED = "trained", "exported"
 
 
 @dataclass(frozen=True)
+class Voice:
+    """Who answers: a column of a model in memory."""
+
+    model: ComparisonModel
+    column: str
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """How far an export is from what was trained.
 
@@ -55,37 +63,37 @@ class Fidelity:
     rows_from: str
 
 
-def measure_adapters(
-    model: ComparisonModel,
-    trained: Path,
+def measure(
+    trained: Voice,
+    exported: Voice,
+    adapter: Path,
     settings: Settings,
     *,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
 ) -> Fidelity:
-    """Fidelity of the column `exported` to the column `trained` of one shared base.
+    """Fidelity of `exported` to `trained`, which may be columns of one model or of two.
 
-    trained: the folder of the adapter whose held-out rows are taken.
+    adapter: the folder of the adapter whose held-out rows are taken.
     Raises EngineError where the base cannot read its rows; Stopped.
     """
     monitor = WorkMonitor(progress, stop)
-    rows, source, length = _rows(model, trained, settings)
-    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    rows, source, length = _rows(trained.model, adapter, settings)
+    tokenized = tokenize_rows(rows, trained.model.shared.tokenizer, length)
     sums = _Sums()
-    with model.shared.keep_loaded({one: model.columns[one] for one in (TRAINED, EXPORTED)}) as keys:
-        variants = [AdapterVariant(keys[one]) for one in (TRAINED, EXPORTED)]
-        for number, row in enumerate(tokenized):
-            monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
-            before, after = next_token_logits(model, row.input_ids, 1, variants)
-            sums.add(row, before, after)
-    monitor.step(0.6, "greedy answers")
-    same, asked = _same_answers(model, rows, stop)
-    monitor.step(1.0, "fidelity")
+    for number, row in enumerate(tokenized):
+        monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
+        sums.add(row, _logits(trained, row), _logits(exported, row))
     if not sums.positions:
         raise EngineError("No row has a supervised token.", "Leave the measurement out.")
+    monitor.step(0.6, "greedy answers")
+    questions = [turns for row in rows if (turns := _question(row))][:ANSWERS]
+    pairs = zip(*(_answers(one, questions, stop) for one in (trained, exported)), strict=True)
+    same = sum(before == after for before, after in pairs)
+    monitor.step(1.0, "fidelity")
     return Fidelity(
-        agreement=same / asked if asked else None,
-        answers=asked,
+        agreement=same / len(questions) if questions else None,
+        answers=len(questions),
         kl=sums.kl / sums.positions,
         loss_before=sums.before / sums.positions,
         loss_after=sums.after / sums.positions,
@@ -130,24 +138,24 @@ def _rows(
         return general_rows()[:ROWS], "general", limit
 
 
-def _same_answers(model: ComparisonModel, rows: Sequence[Row], stop: StopSignal) -> tuple[int, int]:
-    """How many questions both columns answer alike, and how many were asked."""
-    questions = [turns for row in rows if (turns := _question(row))][:ANSWERS]
+def _logits(voice: Voice, row: TokenizedRow) -> torch.Tensor:
+    """Logits (tokens - 1, vocabulary) that predict each token of the row after its first."""
+    model = voice.model
+    with model.shared.keep_loaded({voice.column: model.columns[voice.column]}) as keys:
+        variants = [AdapterVariant(keys[voice.column])]
+        (found,) = next_token_logits(model, row.input_ids, 1, variants)
+    return found
+
+
+def _answers(voice: Voice, questions: Sequence[Sequence[Message]], stop: StopSignal) -> list[str]:
+    """The greedy answer to each question."""
     requests = [
-        AnswerRequest(f"{number} {column}", column, turns)
-        for number, turns in enumerate(questions)
-        for column in (TRAINED, EXPORTED)
+        AnswerRequest(str(number), voice.column, turns) for number, turns in enumerate(questions)
     ]
-    if not requests:
-        return 0, 0
     texts: dict[str, str] = {}
-    for step in model.answer_all(requests, Sampling(max_new_tokens=ANSWER_TOKENS), stop):
+    for step in voice.model.answer_all(requests, Sampling(max_new_tokens=ANSWER_TOKENS), stop):
         texts = {name: one.text for name, one in step.columns.items()}
-    same = sum(
-        texts[f"{number} {TRAINED}"] == texts[f"{number} {EXPORTED}"]
-        for number in range(len(questions))
-    )
-    return same, len(questions)
+    return [texts[request.name] for request in requests]
 
 
 def _question(row: Row) -> tuple[Message, ...]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lora_engine.adapter_operations.merge import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
+from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import EngineError
 from lora_engine.export.export_adapter import ExportReport, Form, export_adapter
-from lora_engine.export.fidelity import EXPORTED, TRAINED, Fidelity, measure_adapters
+from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
+from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
@@ -41,6 +44,7 @@ class Exports:
         form: Form,
         *,
         base: str | None = None,
+        dtype: DType | None = None,
         measure: bool = True,
         overwrite: bool = False,
         progress: ReportProgress | None = None,
@@ -48,9 +52,9 @@ class Exports:
     ) -> ExportReport:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
-        base: another name of that base. measure: load base and both adapters afterwards. Where
-        that fails the export stays, and a note says why it was not measured. Raises as
-        `export_adapter`.
+        base: another name of that base. dtype: of a merged model. measure: load base, adapter and
+        export afterwards. Where that fails the export stays, and a note says why it was not
+        measured. Raises as `export_adapter`.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)
@@ -58,8 +62,10 @@ class Exports:
             folder,
             output,
             form,
-            base=resolve_base_model(base, self._settings) if form == "ollama" else None,
+            self._settings,
+            base=self._base(base) if form in ("ollama", "merged") else None,
             model_type=self._model_type(base),
+            dtype=dtype,
             overwrite=overwrite,
             progress=progress,
             stop=stop,
@@ -67,7 +73,10 @@ class Exports:
         if not measure:
             return report
         try:
-            fidelity = self._measured(base, folder, report.adapter, progress, stop)
+            trained, exported = self.voices(base, folder, report)
+            fidelity = measure_fidelity(
+                trained, exported, folder, self._settings, progress=progress, stop=stop
+            )
         except Stopped:
             raise
         except EngineError as error:
@@ -75,18 +84,19 @@ class Exports:
             return replace(report, notes=(*report.notes, note))
         return replace(report, fidelity=fidelity)
 
-    def _measured(
-        self,
-        base: str,
-        trained: Path,
-        exported: Path,
-        progress: ReportProgress | None,
-        stop: StopSignal,
-    ) -> Fidelity:
+    def voices(self, base: str, folder: Path, report: ExportReport) -> tuple[Voice, Voice]:
+        """What was trained, and what was written; a merged model is in memory beside its base."""
         model = self._comparisons.model(base, [])
-        model.add_adapter(TRAINED, trained)
-        model.add_adapter(EXPORTED, exported)
-        return measure_adapters(model, trained, self._settings, progress=progress, stop=stop)
+        model.add_adapter(TRAINED, folder)
+        if report.adapter is None:
+            merged = BaseModel(report.path.name, report.path)
+            alone = ComparisonModel.load(merged, {}, self._settings)
+            return Voice(model, TRAINED), Voice(alone, BASE_COLUMN)
+        model.add_adapter(EXPORTED, report.adapter)
+        return Voice(model, TRAINED), Voice(model, EXPORTED)
+
+    def _base(self, name: str) -> BaseModel:
+        return resolve_base_model(name, self._settings)
 
     def _base_of(self, folder: Path) -> str:
         return describe_adapter(folder).base_model or STARTER

@@ -12,6 +12,7 @@ from lora_engine.__main__ import build
 from lora_engine.base_models import resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
+from lora_engine.export.fidelity import measure
 from lora_engine.settings import Settings
 from tests.compare_models import save_adapter, save_base
 
@@ -61,13 +62,27 @@ def test_an_export_answers_as_what_was_trained(form, engine, adapter, tmp_path):
     assert loads == dict.fromkeys(loads, True) if form == "portable" else not loads["llama.cpp"]
 
 
+def test_a_merged_model_is_measured_beside_its_base_and_adapter(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "exact", "merged", dtype="float32")
+    assert (report.adapter, report.loads) == (None, ())
+    exact = report.fidelity
+    assert (exact.agreement, exact.answers) == (1.0, 8)
+    assert 0.0 <= exact.kl < 1e-9
+    assert exact.loss_after == pytest.approx(exact.loss_before, abs=1e-6)
+
+    rounded = engine.exports.export("known", tmp_path / "out", "merged", dtype="bfloat16").fidelity
+    assert exact.kl < rounded.kl < 1e-2  # 16 bits cost something, and the meter says so
+    assert rounded.loss_before == pytest.approx(exact.loss_before, abs=1e-9)
+
+
 def test_the_meter_sees_a_scaling_that_was_lost(engine, adapter, tmp_path):
     """What llama.cpp would do with this adapter as it is: alpha over rank, no rsLoRA."""
     report = engine.exports.export("known", tmp_path / "out", "adapter", measure=False)
     config = json.loads((report.path / "adapter_config.json").read_text())
     config["use_rslora"] = False
     (report.path / "adapter_config.json").write_text(json.dumps(config))
-    found = engine.exports._measured("starter", adapter, report.path, None, _never())
+    voices = engine.exports.voices("starter", adapter, report)
+    found = measure(*voices, adapter, engine.settings)
     assert found.kl > 1e-3
     assert found.loss_after != pytest.approx(found.loss_before, abs=1e-4)
 
@@ -110,12 +125,6 @@ def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monk
     said = json.loads(capsys.readouterr().out)
     assert (said["path"], said["form"]) == (str(tmp_path / "out"), "portable")
     assert {"agreement", "kl", "loss_before", "loss_after"} <= said["fidelity"].keys()
-
-
-def _never():
-    from lora_engine.cancellation import NEVER_STOPPED
-
-    return NEVER_STOPPED
 
 
 def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_path):
