@@ -40,7 +40,7 @@ def test_an_adapter_is_resized_measured_and_compared(
     rank.fill("1")
     expect(energy).not_to_have_text("100 %")
     said = energy.inner_text()
-    page.get_by_label("Name").fill("pirate-1")
+    page.locator("#resize-name").get_by_role("textbox").fill("pirate-1")
 
     page.locator("#resize-write").click()
 
