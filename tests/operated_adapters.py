@@ -66,6 +66,7 @@ def base_model(architecture):
     """A random model in float64, the same at every call."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture])
+    config.name_or_path = f"tiny-{architecture}"
     # grouped matrix products know no float64
     return AutoModelForCausalLM.from_config(config, experts_implementation="eager").double().eval()
 

@@ -5,11 +5,17 @@ resize           an adapter at a smaller rank
 resize_curve     what each possible size keeps
 losses_beside    losses of adapters beside each other, on held-out and general rows
 trials           adapters that are heard before they are kept
+combine          several adapters as one: exactly, or by TIES and DARE
+combine_sources  which adapters can be combined, and what goes along beside their factors
+combine_factors  the arithmetic of combining: concatenation, TIES, DARE
 source_adapter   an adapter read module by module, and its form
 written_adapter  the one writer of an adapter folder, whole or not there
 output_folder    an output that is new, or replaces one of its own kind
 """
 
+from lora_engine.adapter_operations.combine import CombinedModule, CombineReport, combine
+from lora_engine.adapter_operations.combine_factors import METHODS, Method
+from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.losses_beside import LossesBeside, RowsMeasured
 from lora_engine.adapter_operations.resize import (
     ModuleResize,
@@ -23,7 +29,11 @@ from lora_engine.adapter_operations.resize import (
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, ResizePoint, resize_curve
 
 __all__ = [
+    "METHODS",
+    "CombineReport",
+    "CombinedModule",
     "LossesBeside",
+    "Method",
     "ModuleResize",
     "ResizeCurve",
     "ResizePoint",
@@ -33,6 +43,8 @@ __all__ = [
     "ToEnergy",
     "ToRank",
     "ToThreshold",
+    "WeightedAdapter",
+    "combine",
     "resize",
     "resize_curve",
 ]
