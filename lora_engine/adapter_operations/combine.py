@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,13 +136,13 @@ def combine(
     plan = _Plan(method, density or 1.0, seed, rank, bool(fields["lora_bias"]))
     monitor = WorkMonitor(progress, stop)
     sizes = {holder: item_bytes(_dtype(opened, holder)) for holder in holders_of(opened)}
-    sizes |= {key: item_bytes(file.entry(key).dtype) for key, file in copied.items()}
+    sizes |= {key: item_bytes(one.file.entry(one.key).dtype) for key, one in copied.items()}
     done: list[tuple[str, CombinedModule, float]] = []
     with written_adapter(Path(output), _keys(opened, copied), overwrite) as writer:
         for number, name in enumerate(sorted(sizes, key=lambda name: -sizes[name])):
             monitor.step(number / len(sizes), f"combining {name}")
             if name in copied:
-                writer.copy(copied[name], name)
+                writer.copy(copied[name].file, copied[name].key, name)
             else:
                 done.append((name, *_combine_module(writer, opened, name, plan)))
         scales = {module.name: ModuleScale(module.rank, 1.0) for _, module, _ in done}
@@ -234,7 +234,7 @@ def _bias_key(source: CombineSource, holder: str) -> str:
     return key_b.removesuffix("weight") + "bias"
 
 
-def _keys(sources: Sequence[CombineSource], copied: Sequence[str] | dict) -> list[str]:
+def _keys(sources: Sequence[CombineSource], copied: Iterable[str]) -> list[str]:
     """The keys of all tensors that may be written."""
     keys = [*copied]
     for holder in holders_of(sources):

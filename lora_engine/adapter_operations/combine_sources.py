@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from lora_engine.adapter_operations.combine_factors import METHODS, Method
 from lora_engine.adapter_operations.source_adapter import SourceAdapter, open_source
 from lora_engine.adapter_operations.written_adapter import COPY_BYTES
+from lora_engine.adapters.weights_keys import WRAPPED
 from lora_engine.errors import EngineError
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile
@@ -47,6 +48,15 @@ class CombineSource:
 
     def has(self, holder: str) -> bool:
         return holder in self.adapter.stored.keys.factors
+
+
+@dataclass(frozen=True, eq=False)
+class CopiedTensor:
+    """A tensor that goes into the result as it lies in a source's file. owner: the source."""
+
+    file: SafetensorsFile
+    key: str
+    owner: str
 
 
 def open_sources(weighted: Sequence[WeightedAdapter]) -> list[CombineSource]:
@@ -128,22 +138,21 @@ def holders_of(sources: Sequence[CombineSource]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def copied_tensors(sources: Sequence[CombineSource]) -> dict[str, SafetensorsFile]:
-    """The tensors that go into the result as they are, by key: those of modules saved whole, the
-    base's biases, and embeddings that PEFT saved along.
+def copied_tensors(sources: Sequence[CombineSource]) -> dict[str, CopiedTensor]:
+    """The tensors that go into the result as they are, by the key they get there: those of modules
+    saved whole, the base's biases, and embeddings that PEFT saved along.
 
     Raises EngineError naming the module where two sources replace one, or one replaces it at a
     weight other than 1: a part of the way from the base is no tensor of either.
     """
-    copied: dict[str, SafetensorsFile] = {}
-    owner: dict[str, str] = {}
+    found: dict[str, CopiedTensor] = {}
     for one in sources:
         keys, file = one.adapter.stored.keys, one.adapter.stored.file
         for name, key in {**keys.whole, **keys.biases}.items():
-            if key in copied:
+            if name in found:
                 raise EngineError(
-                    f"{owner[key]} and {one.name} both replace {name} as a whole (modules_to_save "
-                    "or trained biases); two replacements have no sum.",
+                    f"{found[name].owner} and {one.name} both replace {name} as a whole "
+                    "(modules_to_save or trained biases); two replacements have no sum.",
                     "Combine adapters of which one at most trained it.",
                 )
             if one.weight != 1.0:
@@ -152,18 +161,27 @@ def copied_tensors(sources: Sequence[CombineSource]) -> dict[str, SafetensorsFil
                     f"which has no part of weight {one.weight:g}.",
                     "Give this adapter the weight 1, or take one trained without it.",
                 )
-            copied[key], owner[key] = file, one.name
+            found[name] = CopiedTensor(file, key, one.name)
         for name, key in keys.embeddings.items():
-            if key in copied and not _same_bytes(copied[key], file, key):
+            tensor = CopiedTensor(file, key, one.name)
+            if name in found and _digest(found[name]) != _digest(tensor):
                 raise EngineError(
-                    f"{owner[key]} and {one.name} hold different {name}: they belong to bases with "
-                    "different embeddings.",
+                    f"{found[name].owner} and {one.name} hold different {name}: they belong to "
+                    "bases with different embeddings.",
                     "Take adapters of the same base model.",
                 )
-            copied.setdefault(key, file)
-            owner.setdefault(key, one.name)
-    _refuse_both_ways(sources, owner)
-    return copied
+            found.setdefault(name, tensor)
+    _refuse_both_ways(sources)
+    adapted = set(holders_of(sources))
+    return {_key_in_result(name, one.key, adapted): one for name, one in found.items()}
+
+
+def _key_in_result(name: str, key: str, adapted: Container[str]) -> str:
+    """PEFT keeps the weights of a module that it adapts under `base_layer`."""
+    module, _, tensor = name.rpartition(".")
+    if module not in adapted or WRAPPED in key:
+        return key
+    return f"{key.removesuffix(f'.{tensor}')}{WRAPPED}.{tensor}"
 
 
 def combined_config(sources: Sequence[CombineSource]) -> dict[str, Any]:
@@ -271,28 +289,23 @@ def _check_modules(sources: Sequence[CombineSource]) -> None:
         parameters = parameters or own
 
 
-def _refuse_both_ways(sources: Sequence[CombineSource], owner: Mapping[str, str]) -> None:
+def _refuse_both_ways(sources: Sequence[CombineSource]) -> None:
     """A module saved whole by one source and adapted by another: the sum would need the base."""
     for one in sources:
-        for name, key in one.adapter.stored.keys.whole.items():
+        for name in one.adapter.stored.keys.whole:
             module = name.rpartition(".")[0]
             for other in sources:
                 if other is not one and other.has(module):
                     raise EngineError(
-                        f"{owner[key]} replaces {module} as a whole (modules_to_save), and "
+                        f"{one.name} replaces {module} as a whole (modules_to_save), and "
                         f"{other.name} adapts it.",
                         "Combine adapters that train it in the same way.",
                     )
 
 
-def _same_bytes(first: SafetensorsFile, second: SafetensorsFile, key: str) -> bool:
-    one, other = first.entry(key), second.entry(key)
-    same_form = (one.dtype, one.shape) == (other.dtype, other.shape)
-    return same_form and _digest(first, key) == _digest(second, key)
-
-
-def _digest(file: SafetensorsFile, key: str) -> bytes:
-    entry, digest = file.entry(key), hashlib.sha256()
+def _digest(tensor: CopiedTensor) -> tuple[str, tuple[int, ...], bytes]:
+    """What tells the tensor from another: type, shape and a hash of its bytes."""
+    entry, digest = tensor.file.entry(tensor.key), hashlib.sha256()
     for start in range(entry.start, entry.end, COPY_BYTES):
-        digest.update(read_exactly(file.path, start, min(COPY_BYTES, entry.end - start)))
-    return digest.digest()
+        digest.update(read_exactly(tensor.file.path, start, min(COPY_BYTES, entry.end - start)))
+    return entry.dtype, entry.shape, digest.digest()

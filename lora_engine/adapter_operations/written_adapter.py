@@ -125,10 +125,13 @@ class AdapterWriter:
         self._append(key, dtype, values.shape, [raw.tobytes()])
         return rounded
 
-    def copy(self, file: SafetensorsFile, key: str) -> None:
-        """Copy a tensor byte for byte. Raises EngineError for a value that is not finite."""
+    def copy(self, file: SafetensorsFile, key: str, written_key: str | None = None) -> None:
+        """Copy a tensor byte for byte, under its own key where no other is given.
+
+        Raises EngineError for a value that is not finite.
+        """
         entry = file.entry(key)
-        self._append(key, entry.dtype, entry.shape, _checked_blocks(file, key))
+        self._append(written_key or key, entry.dtype, entry.shape, _checked_blocks(file, key))
 
     def _append(
         self, key: str, dtype: str, shape: tuple[int, ...], blocks: Iterable[bytes]
