@@ -7,6 +7,7 @@ import sys
 import typer
 
 from lora_engine.cli import (
+    adapters,
     calculator,
     compare,
     environment,
@@ -29,6 +30,7 @@ def build() -> typer.Typer:
     groups = (
         environment,
         library,
+        adapters,
         export,
         merge,
         calculator,

@@ -3,6 +3,8 @@
 service          AdapterOperations: what the engine offers
 resize           an adapter at a smaller rank
 resize_curve     what each possible size keeps
+interference     whether adapters will collide when they are combined
+held_out_at_ranks  the loss an adapter would have at smaller ranks
 losses_beside    losses of adapters beside each other, on held-out and general rows
 trials           adapters that are heard before they are kept
 combine          several adapters as one: exactly, or by TIES and DARE
@@ -16,6 +18,16 @@ output_folder    an output that is new, or replaces one of its own kind
 from lora_engine.adapter_operations.combine import CombinedModule, CombineReport, combine
 from lora_engine.adapter_operations.combine_factors import METHODS, Method
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
+from lora_engine.adapter_operations.held_out_at_ranks import (
+    HeldOutAtRanks,
+    RankLoss,
+    held_out_at_ranks,
+)
+from lora_engine.adapter_operations.interference import (
+    ModuleInterference,
+    PredictedInterference,
+    predicted_interference,
+)
 from lora_engine.adapter_operations.losses_beside import LossesBeside, RowsMeasured
 from lora_engine.adapter_operations.resize import (
     ModuleResize,
@@ -32,9 +44,13 @@ __all__ = [
     "METHODS",
     "CombineReport",
     "CombinedModule",
+    "HeldOutAtRanks",
     "LossesBeside",
     "Method",
+    "ModuleInterference",
     "ModuleResize",
+    "PredictedInterference",
+    "RankLoss",
     "ResizeCurve",
     "ResizePoint",
     "ResizeReport",
@@ -45,6 +61,8 @@ __all__ = [
     "ToThreshold",
     "WeightedAdapter",
     "combine",
+    "held_out_at_ranks",
+    "predicted_interference",
     "resize",
     "resize_curve",
 ]

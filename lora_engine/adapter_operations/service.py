@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lora_engine.adapter_operations.combine import CombineReport, combine
+from lora_engine.adapter_operations.combine_sources import WeightedAdapter
+from lora_engine.adapter_operations.held_out_at_ranks import HeldOutAtRanks, held_out_at_ranks
+from lora_engine.adapter_operations.interference import (
+    PredictedInterference,
+    predicted_interference,
+)
 from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
 from lora_engine.adapter_operations.merge import MergeOptions, MergeReport, merge
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
@@ -13,7 +21,8 @@ from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curv
 from lora_engine.adapter_operations.trials import trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.names import named_folder
-from lora_engine.base_models import STARTER, BaseModel
+from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
+from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.settings import Settings
 
@@ -37,6 +46,30 @@ class AdapterOperations:
     def resize_curve(self, source: str | Path, **options: Any) -> ResizeCurve:
         """As `resize_curve.resize_curve`."""
         return resize_curve(self._folder(source), **options)
+
+    def held_out_at_ranks(
+        self, source: str | Path, ranks: Sequence[int], **options: Any
+    ) -> HeldOutAtRanks:
+        """As `held_out_at_ranks.held_out_at_ranks`, on the base the adapter was trained on."""
+        folder = self._folder(source)
+        base = resolve_base_model(describe_adapter(folder).base_model or STARTER, self._settings)
+
+        def load(columns: Mapping[str, Path]) -> ComparisonModel:
+            return self._comparisons.model_of(base, columns)
+
+        return held_out_at_ranks(folder, ranks, self._settings, load, **options)
+
+    def combine(
+        self, sources: Sequence[WeightedAdapter], output: Path, **options: Any
+    ) -> CombineReport:
+        """As `combine.combine`, which has the options."""
+        return combine(self._weighted(sources), output, **options)
+
+    def predicted_interference(
+        self, sources: Sequence[WeightedAdapter], **options: Any
+    ) -> PredictedInterference:
+        """As `interference.predicted_interference`."""
+        return predicted_interference(self._weighted(sources), **options)
 
     def losses_beside(
         self, adapters: Sequence[str], rows_of: Sequence[str] | None = None, **options: Any
@@ -73,6 +106,9 @@ class AdapterOperations:
     def trial_folder(self, name: str) -> Path:
         """As `trials.trial_folder`."""
         return trial_folder(self._settings, name)
+
+    def _weighted(self, sources: Sequence[WeightedAdapter]) -> list[WeightedAdapter]:
+        return [replace(one, path=self._folder(one.path)) for one in sources]
 
     def _folder(self, source: str | Path) -> Path:
         return resolve_adapter(str(source), self._settings)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from lora_engine.adapters.library import resolve_adapter
-from lora_engine.base_models import resolve_base_model
+from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.compatibility import AdapterMismatches, find_mismatches
 from lora_engine.compare.generate.model_pool import ComparisonPool
@@ -39,7 +40,11 @@ class Comparisons:
         Raises EngineError for a base or an adapter that cannot be used.
         """
         folders = {name: resolve_adapter(name, self._settings) for name in adapters}
-        return self._pool.get(resolve_base_model(base, self._settings), folders)
+        return self.model_of(resolve_base_model(base, self._settings), folders)
+
+    def model_of(self, base: BaseModel, folders: Mapping[str, Path]) -> ComparisonModel:
+        """As `model`, with the folder of each column's adapter."""
+        return self._pool.get(base, folders)
 
     def check_compatibility(self, base: str, adapters: Sequence[str]) -> AdapterMismatches:
         """What is wrong with these adapters on this base, found without loading either.

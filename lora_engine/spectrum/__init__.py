@@ -66,10 +66,13 @@ from lora_engine.spectrum.svd import (
     write_table,
 )
 from lora_engine.spectrum.two_adapters import (
+    Interference,
     ModuleSimilarity,
     On,
     Side,
     Similarity,
+    Verdict,
+    interference_between,
     similarity,
     subspace_similarity,
 )
@@ -88,6 +91,7 @@ __all__ = [
     "DifferenceSource",
     "FactorMatrix",
     "Factors",
+    "Interference",
     "ModuleChange",
     "ModuleSimilarity",
     "ModuleSpectrum",
@@ -100,6 +104,7 @@ __all__ = [
     "Stopped",
     "Summary",
     "SvdReport",
+    "Verdict",
     "Truncation",
     "WorkMonitor",
     "choose_method",
@@ -114,6 +119,7 @@ __all__ = [
     "factor_spectrum",
     "factor_values",
     "find_base_weight",
+    "interference_between",
     "intruder_dimensions",
     "open_adapter",
     "pool",

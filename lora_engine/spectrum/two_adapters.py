@@ -169,6 +169,18 @@ def subspace_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.clip(shared / np.minimum(i, j), 0.0, 1.0)
 
 
+def interference_between(a: Factors, b: Factors) -> tuple[float | None, Interference | None]:
+    """The cosine of two updates of one weight, and how they meet there; None where one is zero."""
+    of_a, of_b = factor_spectrum(a), factor_spectrum(b)
+    cosine = _cosine(a, b, of_a, of_b)
+    return cosine, _interference(a, b, of_a, of_b, cosine)
+
+
+def _cosine(a: Factors, b: Factors, of_a: FactorSpectrum, of_b: FactorSpectrum) -> float | None:
+    norms = [float(np.linalg.norm(one.singular_values)) for one in (of_a, of_b)]
+    return float(np.clip(inner_product(a, b) / norms[0] / norms[1], -1, 1)) if all(norms) else None
+
+
 def _compare(a: AdapterModule, b: AdapterModule, on: On, side: Side) -> ModuleSimilarity:
     if a.shape != b.shape:
         raise EngineError(
@@ -181,9 +193,8 @@ def _compare(a: AdapterModule, b: AdapterModule, on: On, side: Side) -> ModuleSi
         vectors = [_directions_of_a(module) for module in (a, b)]
     else:
         vectors = [getattr(s, side)[:, : s.rank] for s in spectra]
-    product = inner_product(a.factors, b.factors)
     norms = [float(np.linalg.norm(s.singular_values)) for s in spectra]
-    cosine = float(np.clip(product / norms[0] / norms[1], -1, 1)) if all(norms) else None
+    cosine = _cosine(a.factors, b.factors, *spectra)
     difference = factor_values(stack([(a.factors, 1.0), (b.factors, -1.0)]))
     return ModuleSimilarity(
         name=a.name,

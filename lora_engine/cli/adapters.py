@@ -1,0 +1,155 @@
+"""Commands that make an adapter of others: resize, combine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.errors import EngineError
+
+OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
+OverwriteFlag = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an adapter folder that is there.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (resize, combine):
+        app.command()(command)
+
+
+def resize(
+    adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
+    output: OutputFolder,
+    rank: Annotated[int | None, typer.Option(help="Every module to this rank.")] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Every direction whose σ is at least this.")
+    ] = None,
+    overwrite: OverwriteFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
+    from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold
+    from lora_engine.adapter_operations import resize as resize_adapter
+    from lora_engine.adapters import resolve_adapter
+    from lora_engine.settings import load_settings
+
+    targets = [
+        *([] if rank is None else [ToRank(rank)]),
+        *([] if energy is None else [ToEnergy(energy)]),
+        *([] if threshold is None else [ToThreshold(threshold)]),
+    ]
+    if len(targets) != 1:
+        raise EngineError(
+            f"{len(targets)} of --rank, --energy and --threshold are given; one is needed.",
+            "Give one of them, such as --rank 8.",
+        )
+    folder = resolve_adapter(adapter, load_settings())
+    report = resize_adapter(folder, output, targets[0], overwrite=overwrite)
+    if json:
+        print_json(report.to_json())
+        return
+    print_table(
+        ("module", "rank", "energy", "error"),
+        (
+            (one.name, f"{one.old_rank} -> {one.new_rank}", f"{one.energy:.6f}", f"{one.error:.3g}")
+            for one in report.modules
+        ),
+    )
+    typer.echo(
+        f"{report.path}: {report.old_bytes:,} -> {report.new_bytes:,} bytes, energy "
+        f"{report.energy:.6f}, error {report.error:.3g}"
+    )
+
+
+def combine(
+    adapters: Annotated[
+        list[str], typer.Argument(help="ADAPTER:WEIGHT each, as pirate:0.7; 1 without a weight.")
+    ],
+    output: OutputFolder,
+    rank: Annotated[
+        int | None, typer.Option(help="Of every module at most; left out, the sum of the ranks.")
+    ] = None,
+    method: Annotated[
+        Literal["exact", "ties", "dare_ties", "dare_linear"],
+        typer.Option(help="exact is the weighted sum; the others merge as PEFT does."),
+    ] = "exact",
+    density: Annotated[
+        float | None, typer.Option(help="Of ties and dare: the share of numbers they keep.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of dare's choice.")] = 0,
+    interference: Annotated[
+        bool, typer.Option("--interference", help="Also predict where the adapters collide.")
+    ] = False,
+    overwrite: OverwriteFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write the weighted sum of adapters of one base, and say its error."""
+    from lora_engine.adapter_operations import WeightedAdapter, predicted_interference
+    from lora_engine.adapter_operations import combine as combine_adapters
+    from lora_engine.adapters import resolve_adapter
+    from lora_engine.settings import load_settings
+
+    settings = load_settings()
+    sources = [
+        WeightedAdapter(resolve_adapter(name, settings), weight)
+        for name, weight in map(named_weight, adapters)
+    ]
+    report = combine_adapters(
+        sources,
+        output,
+        rank=rank,
+        method=method,
+        density=density,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    document = report.to_json()
+    if interference:
+        document["interference"] = predicted_interference(sources).to_json()
+    for words in report.notes:
+        note(words)
+    if json:
+        print_json(document)
+        return
+    print_table(
+        ("module", "rank", "energy", "error"),
+        ((one.name, one.rank, f"{one.energy:.6f}", f"{one.error:.3g}") for one in report.modules),
+    )
+    _print_summary(document)
+
+
+def _print_summary(document: dict[str, Any]) -> None:
+    typer.echo(
+        f"{document['path']}: {document['bytes']:,} bytes, rank {document['rank']}, energy "
+        f"{document['energy']:.6f}, error {document['error']:.3g}, from the weighted sum "
+        f"{document['distance_from_sum']:.3g}"
+    )
+    if (met := document.get("interference")) is not None:
+        typer.echo(
+            f"predicted: overlap {met['overlap']:.3f}, opposite signs {met['sign_conflict']:.3f} "
+            f"of the entries, {met['cancelled']:.3f} cancels"
+        )
+
+
+def named_weight(text: str) -> tuple[str, float]:
+    """`pirate:0.7` as name and weight; 1 where what follows the last colon is no number.
+
+    Raises EngineError where nothing stands before the weight.
+    """
+    name, colon, number = text.rpartition(":")
+    try:
+        weight = float(number) if colon else None
+    except ValueError:
+        weight = None
+    if weight is None:
+        return text, 1.0
+    if not name:
+        raise EngineError(f"{text!r} has a weight and no adapter.", "Write ADAPTER:WEIGHT.")
+    return name, weight
