@@ -150,10 +150,10 @@ def sign_conflict(a: Factors, b: Factors) -> tuple[float, float]:
     step = math.ceil(rows * columns / SAMPLED_ENTRIES)
     x, y = (one.left[::step] @ one.right.astype(np.float64) for one in (a, b))
     both = (x != 0) & (y != 0)
-    opposite = np.count_nonzero(both & (np.sign(x) != np.sign(y)))
+    opposite = int(np.count_nonzero(both & (np.sign(x) != np.sign(y))))
     total = float(np.abs(x).sum() + np.abs(y).sum())
     left = float(np.abs(x + y).sum())
-    return opposite / max(1, np.count_nonzero(both)), 1.0 - left / total if total else 0.0
+    return opposite / max(1, int(np.count_nonzero(both))), 1.0 - left / total if total else 0.0
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

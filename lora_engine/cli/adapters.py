@@ -35,12 +35,12 @@ def resize(
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
-    from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold
+    from lora_engine.adapter_operations import ResizeTarget, ToEnergy, ToRank, ToThreshold
     from lora_engine.adapter_operations import resize as resize_adapter
     from lora_engine.adapters import resolve_adapter
     from lora_engine.settings import load_settings
 
-    targets = [
+    targets: list[ResizeTarget] = [
         *([] if rank is None else [ToRank(rank)]),
         *([] if energy is None else [ToEnergy(energy)]),
         *([] if threshold is None else [ToThreshold(threshold)]),
