@@ -8,6 +8,9 @@ held_out_at_ranks  the loss an adapter would have at smaller ranks
 losses_beside    losses of adapters beside each other, on held-out and general rows
 trials           adapters that are heard before they are kept
 combine          several adapters as one: exactly, or by TIES and DARE
+extract          an adapter from a fully fine-tuned model
+extraction_losses  base, tuned model and base with adapter on the same rows
+extract_plan     what of two checkpoints differs, and in which form it is held
 combine_sources  which adapters can be combined, and what goes along beside their factors
 combine_factors  the arithmetic of combining: concatenation, TIES, DARE
 source_adapter   an adapter read module by module, and its form
@@ -18,6 +21,7 @@ output_folder    an output that is new, or replaces one of its own kind
 from lora_engine.adapter_operations.combine import CombinedModule, CombineReport, combine
 from lora_engine.adapter_operations.combine_factors import METHODS, Method
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
+from lora_engine.adapter_operations.extract import ExtractedModule, ExtractReport, extract
 from lora_engine.adapter_operations.held_out_at_ranks import (
     HeldOutAtRanks,
     RankLoss,
@@ -44,6 +48,8 @@ __all__ = [
     "METHODS",
     "CombineReport",
     "CombinedModule",
+    "ExtractReport",
+    "ExtractedModule",
     "HeldOutAtRanks",
     "LossesBeside",
     "Method",
@@ -61,6 +67,7 @@ __all__ = [
     "ToThreshold",
     "WeightedAdapter",
     "combine",
+    "extract",
     "held_out_at_ranks",
     "predicted_interference",
     "resize",

@@ -1,4 +1,4 @@
-"""What the engine offers for trained adapters: resize, combine, and what each would do."""
+"""What the engine offers for adapters: resize, combine, extract, merge, and what each would do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
+from lora_engine.adapter_operations.extract import ExtractReport, extract
 from lora_engine.adapter_operations.held_out_at_ranks import HeldOutAtRanks, held_out_at_ranks
 from lora_engine.adapter_operations.interference import (
     PredictedInterference,
@@ -64,6 +65,13 @@ class AdapterOperations:
     ) -> CombineReport:
         """As `combine.combine`, which has the options."""
         return combine(self._weighted(sources), output, **options)
+
+    def extract(
+        self, base: str, tuned: Path, output: Path, target: ResizeTarget, **options: Any
+    ) -> ExtractReport:
+        """As `extract.extract`; base: a name or a folder."""
+        found = resolve_base_model(base, self._settings)
+        return extract(found, tuned, output, target, **options)
 
     def predicted_interference(
         self, sources: Sequence[WeightedAdapter], **options: Any

@@ -1,14 +1,20 @@
-"""Commands that make an adapter of others: resize, combine."""
+"""Commands that make an adapter of others, or of two models: resize, combine, extract."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from lora_engine.adapter_operations import ResizeTarget
+    from lora_engine.adapter_operations.extraction_losses import ExtractionLosses
+    from lora_engine.base_models import BaseModel
+    from lora_engine.settings import Settings
 
 OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
 OverwriteFlag = Annotated[
@@ -17,7 +23,7 @@ OverwriteFlag = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (resize, combine):
+    for command in (resize, combine, extract):
         app.command()(command)
 
 
@@ -35,23 +41,12 @@ def resize(
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
-    from lora_engine.adapter_operations import ResizeTarget, ToEnergy, ToRank, ToThreshold
     from lora_engine.adapter_operations import resize as resize_adapter
     from lora_engine.adapters import resolve_adapter
     from lora_engine.settings import load_settings
 
-    targets: list[ResizeTarget] = [
-        *([] if rank is None else [ToRank(rank)]),
-        *([] if energy is None else [ToEnergy(energy)]),
-        *([] if threshold is None else [ToThreshold(threshold)]),
-    ]
-    if len(targets) != 1:
-        raise EngineError(
-            f"{len(targets)} of --rank, --energy and --threshold are given; one is needed.",
-            "Give one of them, such as --rank 8.",
-        )
     folder = resolve_adapter(adapter, load_settings())
-    report = resize_adapter(folder, output, targets[0], overwrite=overwrite)
+    report = resize_adapter(folder, output, _target(rank, energy, threshold), overwrite=overwrite)
     if json:
         print_json(report.to_json())
         return
@@ -153,3 +148,78 @@ def named_weight(text: str) -> tuple[str, float]:
     if not name:
         raise EngineError(f"{text!r} has a weight and no adapter.", "Write ADAPTER:WEIGHT.")
     return name, weight
+
+
+def extract(
+    base: Annotated[str, typer.Option(help="The base model that was fine-tuned.")],
+    tuned: Annotated[Path, typer.Option(help="The fine-tuned model: a folder or safetensors.")],
+    output: OutputFolder,
+    rank: Annotated[int | None, typer.Option(help="Every module to this rank.")] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Every direction whose σ is at least this.")
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(help="A dataset on which base, tuned and base with adapter are measured.")
+    ] = "",
+    overwrite: OverwriteFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write what a full fine-tuning changed as an adapter, and say what low rank leaves out."""
+    from lora_engine.adapter_operations import extract as extract_adapter
+    from lora_engine.base_models import resolve_base_model
+    from lora_engine.settings import load_settings
+
+    settings = load_settings()
+    found = resolve_base_model(base, settings)
+    target = _target(rank, energy, threshold)
+    report = extract_adapter(found, tuned, output, target, overwrite=overwrite)
+    losses = _extraction_losses(found, tuned, output, rows, settings) if rows else None
+    if json:
+        print_json({**report.to_json(), "losses": None if losses is None else vars(losses)})
+        return
+    print_table(
+        ("module", "rank", "energy", "error"),
+        ((one.name, one.rank, f"{one.energy:.6f}", f"{one.error:.3g}") for one in report.modules),
+    )
+    if losses is not None:
+        typer.echo(
+            f"loss on {losses.rows} rows: base {losses.base:.4f}, tuned {losses.tuned:.4f}, "
+            f"base with adapter {losses.extracted:.4f}"
+        )
+    if report.whole:
+        note(f"Saved whole: {', '.join(report.whole)}")
+    typer.echo(
+        f"{report.path}: {report.bytes:,} bytes, energy {report.energy:.6f}, error "
+        f"{report.error:.3g}"
+    )
+
+
+def _extraction_losses(
+    base: BaseModel, tuned: Path, adapter: Path, rows: str, settings: Settings
+) -> ExtractionLosses:
+    from lora_engine.adapter_operations.extraction_losses import extraction_losses
+    from lora_engine.data import load_dataset
+    from lora_engine.spec import DatasetSpec
+
+    found = load_dataset(DatasetSpec(source=rows), settings).rows
+    return extraction_losses(base, tuned, adapter, found, settings)
+
+
+def _target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:
+    """The one of three options that is given. Raises EngineError for none or several."""
+    from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold
+
+    targets: list[ResizeTarget] = [
+        *([] if rank is None else [ToRank(rank)]),
+        *([] if energy is None else [ToEnergy(energy)]),
+        *([] if threshold is None else [ToThreshold(threshold)]),
+    ]
+    if len(targets) != 1:
+        raise EngineError(
+            f"{len(targets)} of --rank, --energy and --threshold are given; one is needed.",
+            "Give one of them, such as --rank 8.",
+        )
+    return targets[0]

@@ -56,7 +56,7 @@ class Checkpoint:
 
     def matrix(self, name: str, flatten: Flatten | None = None) -> MatrixSource:
         """A weight as a matrix read in blocks. Raises EngineError when it cannot be one."""
-        file = self._file(name)
+        file = self.file_of(name)
         if nf4.state_name(file, name):
             return nf4.packed_matrix(file, name)
         _refuse_packed(file, name)
@@ -64,7 +64,7 @@ class Checkpoint:
 
     def tensor(self, name: str) -> np.ndarray:
         """One whole tensor of any shape in memory, float32 or float64."""
-        file = self._file(name)
+        file = self.file_of(name)
         if nf4.state_name(file, name):
             return to_array(nf4.packed_matrix(file, name))
         _refuse_packed(file, name)
@@ -72,22 +72,23 @@ class Checkpoint:
 
     def stored_dtype(self, name: str) -> str:
         """The safetensors dtype code of a tensor as it lies in its file."""
-        return self._file(name).entry(name).dtype
+        return self.file_of(name).entry(name).dtype
 
     def refuse_packed(self, names: Iterable[str]) -> None:
         """Raises EngineError where one of the tensors holds the codes of a quantized weight."""
         for name in names:
-            if not nf4.state_name(self._file(name), name):
-                _refuse_packed(self._file(name), name)
+            if not nf4.state_name(self.file_of(name), name):
+                _refuse_packed(self.file_of(name), name)
 
     def raw_blocks(self, name: str, size: int = 2**24) -> Iterator[bytes]:
         """A tensor's bytes as they lie in the file, `size` at a time."""
-        file = self._file(name)
+        file = self.file_of(name)
         entry = file.entry(name)
         for start in range(entry.start, entry.end, size):
             yield read_exactly(file.path, start, min(size, entry.end - start))
 
-    def _file(self, name: str) -> SafetensorsFile:
+    def file_of(self, name: str) -> SafetensorsFile:
+        """The file that holds a tensor. Raises EngineError where none does."""
         if name not in self.tensors:
             names = tuple(n for n, f in self.tensors.items() if not _part_of_packed(f, n))
             raise no_such_tensor(self.path.name, name, names)
