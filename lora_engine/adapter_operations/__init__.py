@@ -9,6 +9,10 @@ losses_beside    losses of adapters beside each other, on held-out and general r
 trials           adapters that are heard before they are kept
 combine          several adapters as one: exactly, or by TIES and DARE
 extract          an adapter from a fully fine-tuned model
+merge            an adapter added into its base's weights, proven on the written files
+merge_report     how to merge, and what came of it
+merge_plan, merge_proof, merged_tensors, stored_*, sharded_weights, model_folder,
+quantized_on_loading  the parts of merging
 extraction_losses  base, tuned model and base with adapter on the same rows
 extract_plan     what of two checkpoints differs, and in which form it is held
 combine_sources  which adapters can be combined, and what goes along beside their factors

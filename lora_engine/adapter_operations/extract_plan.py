@@ -9,13 +9,14 @@ Decided from the model without weights and from the files' bytes. Knows nothing 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lora_engine.adapter_operations.stored_names import ModelNames
+from lora_engine.adapters.weights_keys import FLOAT_DTYPES
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError
 from lora_engine.weights.checkpoint import Checkpoint
@@ -66,18 +67,18 @@ def plan_extraction(model: BaseModel, base: Checkpoint, tuned: Checkpoint) -> Ex
     Raises EngineError for a tensor that one of the two lacks, another shape (a resized vocabulary),
     and a changed tensor that has no parameter of its own (fused experts).
     """
-    first = ModelNames.of(model, base.tensors)
-    second = ModelNames.of(model, tuned.tensors)
+    ours, theirs = ({one.name: one for one in c.listing()} for c in (base, tuned))
+    first, second = ModelNames.of(model, ours), ModelNames.of(model, theirs)
     plan, seen = ExtractPlan(), set()
     for parameter in first.parameters:
         names = _stored_names(parameter, first, second)
         if names is None:
             continue
         seen |= set(names)
-        _check_shapes(parameter, names, base, tuned)
+        _check_shapes(parameter, ours[names[0]].shape, theirs[names[1]].shape, first)
         if _differs(base, names[0], tuned, names[1]):
             _sort_in(plan, parameter, names, first)
-    _refuse_leftovers(seen, base, tuned)
+    _refuse_leftovers([name for name in ours if name not in seen and name in theirs], base, tuned)
     _follow_biases(plan, first)
     found = {parameter: second.stored_name(parameter) for parameter in second.parameters}
     plan.stored = {parameter: name for parameter, name in found.items() if name is not None}
@@ -102,19 +103,25 @@ def _stored_names(parameter: str, first: ModelNames, second: ModelNames) -> tupl
 
 
 def _check_shapes(
-    parameter: str, names: tuple[str, str], base: Checkpoint, tuned: Checkpoint
+    parameter: str, ours: tuple[int, ...], theirs: tuple[int, ...], model: ModelNames
 ) -> None:
-    shapes = [c.file_of(n).entry(n).shape for c, n in zip((base, tuned), names, strict=True)]
-    if shapes[0] != shapes[1]:
-        raise EngineError(
-            f"{parameter} is {describe_shape(shapes[0])} in the base and "
-            f"{describe_shape(shapes[1])} in the tuned checkpoint; an adapter cannot resize it.",
-            "Resize the base's embedding to the tuned vocabulary first (resize_token_embeddings).",
-        )
+    if ours == theirs:
+        return
+    module = model.module(parameter.rpartition(".")[0])
+    resized = ours[1:] == theirs[1:] and "Embedding" in type(module).__name__
+    raise EngineError(
+        f"{parameter} is {describe_shape(ours)} in the base and {describe_shape(theirs)} in the "
+        "tuned checkpoint; an adapter cannot resize it.",
+        "Resize the base's embedding to the tuned vocabulary first (resize_token_embeddings)."
+        if resized
+        else SAME_MODEL,
+    )
 
 
 def _differs(base: Checkpoint, name: str, tuned: Checkpoint, other: str) -> bool:
-    if base.stored_dtype(name) == tuned.stored_dtype(other):
+    """By bytes where both hold plain numbers of one type, else by values."""
+    kinds = [c.stored_dtype(n) for c, n in ((base, name), (tuned, other))]
+    if kinds[0] == kinds[1] and kinds[0] in FLOAT_DTYPES:
         pairs = zip(base.raw_blocks(name), tuned.raw_blocks(other), strict=True)
         return any(ours != theirs for ours, theirs in pairs)
     return not np.array_equal(base.tensor(name), tuned.tensor(other))
@@ -131,11 +138,9 @@ def _sort_in(plan: ExtractPlan, parameter: str, names: tuple[str, str], model: M
         plan.whole[parameter] = names[1]
 
 
-def _refuse_leftovers(seen: Collection[str], base: Checkpoint, tuned: Checkpoint) -> None:
+def _refuse_leftovers(names: Iterable[str], base: Checkpoint, tuned: Checkpoint) -> None:
     """Tensors in pieces that the model fuses: an adapter of them is not extracted."""
-    for name in base.tensors:
-        if name in seen or name not in tuned.tensors:
-            continue
+    for name in names:
         if _differs(base, name, tuned, name):
             raise EngineError(
                 f"{name} changed, and the model in memory has no parameter of that form (fused "

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from lora_engine.adapter_operations.merge_plan import MergePlan, plan_merge
 from lora_engine.adapter_operations.merge_proof import (
@@ -24,6 +23,12 @@ from lora_engine.adapter_operations.merge_proof import (
     measure_merged,
     measure_unmerged,
     proof_rows,
+)
+from lora_engine.adapter_operations.merge_report import (
+    MergedWeights,
+    MergeOptions,
+    MergeReport,
+    Weights,
 )
 from lora_engine.adapter_operations.merged_tensors import BITS_OF
 from lora_engine.adapter_operations.model_folder import (
@@ -39,7 +44,7 @@ from lora_engine.adapter_operations.quantized_on_loading import (
     QuantizedOnLoading,
     quantized_layers,
 )
-from lora_engine.adapter_operations.sharded_weights import SHARD_BYTES, write_shards
+from lora_engine.adapter_operations.sharded_weights import write_shards
 from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapter_operations.stored_weights import StoredWeights
 from lora_engine.adapters.check import AdapterCheck, check_adapter
@@ -49,81 +54,11 @@ from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts import training_spec_of
-from lora_engine.data import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
 from lora_engine.spectrum import Adapter, ReportProgress, WorkMonitor, read_adapter
-
-DType = Literal["bfloat16", "float16", "float32"]
-Weights = Literal["original", "dequantized"]
-NAMES = {code: name for name, code in BITS_OF.items()}
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """How to merge.
-
-    dtype: of all weights; None keeps 16 and 32 bits as the base stores them. weights: which base to
-    merge into where it was quantized; None takes the weights that the adapter was trained on.
-    original: the 16-bit model that a base stored in 4 or 8 bits was made from. rows: to compare on,
-    None for the adapter's own held-out rows, or general questions. prove: load the written model
-    and measure; it needs memory for the model.
-    """
-
-    dtype: DType | None = None
-    weights: Weights | None = None
-    original: BaseModel | None = None
-    rows: Sequence[Row] | None = None
-    shard_bytes: int = SHARD_BYTES
-    overwrite: bool = False
-    prove: bool = True
-
-
-@dataclass(frozen=True)
-class MergedWeights:
-    """One base that was merged into, and what was measured of it; kept: it is the output."""
-
-    weights: Weights
-    kept: bool
-    proof: MergeProof
-
-
-@dataclass(frozen=True)
-class MergeReport:
-    """A merged model.
-
-    losses and differences are on `positions` positions of the rows, None without a proof.
-    variants: each base that was merged into, where the adapter was trained on a quantized one.
-    """
-
-    path: Path
-    base_fingerprint: str
-    dtype: str
-    weights: Weights
-    bytes: int
-    files: tuple[str, ...]
-    changed: tuple[str, ...]
-    untied: bool
-    max_logit_difference: float | None
-    kl: float | None
-    base_loss: float | None
-    unmerged_loss: float | None
-    merged_loss: float | None
-    rows: int
-    rows_from: str | None
-    positions: int
-    variants: tuple[MergedWeights, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """The keys of the contract, then more."""
-        document = {**vars(self), "path": str(self.path), "changed": list(self.changed)}
-        document["variants"] = [
-            {"weights": one.weights, "kept": one.kept, **vars(one.proof)} for one in self.variants
-        ]
-        return {**document, "files": list(self.files), "notes": list(self.notes)}
 
 
 def merge(

@@ -69,15 +69,20 @@ class Unmerged:
         return sum(len(logits) for logits in self.logits)
 
 
-def proof_rows(adapter: Path, given: Sequence[Row] | None, settings: Settings) -> ProofRows:
-    """The rows that are given, else those the adapter never saw, else general questions."""
+def proof_rows(
+    adapter: Path, given: Sequence[Row] | None, settings: Settings, limit: int = ROWS
+) -> ProofRows:
+    """The rows that are given, else those the adapter never saw, else general questions.
+
+    limit: at most so many.
+    """
     if given is not None:
-        return ProofRows(given[:ROWS], "given")
+        return ProofRows(given[:limit], "given")
     try:
-        return ProofRows(load_held_out_rows(adapter, settings)[:ROWS], "held-out")
+        return ProofRows(load_held_out_rows(adapter, settings)[:limit], "held-out")
     except EngineError as error:
         note = f"Compared on general questions: {error.problem}"
-        return ProofRows(general_rows()[:ROWS], "general", (note,))
+        return ProofRows(general_rows()[:limit], "general", (note,))
 
 
 def measure_unmerged(

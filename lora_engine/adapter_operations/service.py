@@ -16,7 +16,8 @@ from lora_engine.adapter_operations.interference import (
     predicted_interference,
 )
 from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
-from lora_engine.adapter_operations.merge import MergeOptions, MergeReport, merge
+from lora_engine.adapter_operations.merge import merge
+from lora_engine.adapter_operations.merge_report import MergeOptions, MergeReport
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
 from lora_engine.adapter_operations.trials import trial_folder

@@ -140,6 +140,17 @@ class AdapterConfig(BaseModel):
             for name, key in keys.items()
         }
 
+    def listed_targets(self, may_be_excluded: Sequence[str] = ()) -> list[str] | None:
+        """The names in target_modules, where they alone choose the modules; else None.
+
+        may_be_excluded: names that exclude_modules may hold all the same.
+        """
+        excluded = self.exclude_modules or []
+        free = isinstance(excluded, list) and set(excluded) <= set(may_be_excluded)
+        limited = self.layers_to_transform is not None or not free
+        listed = isinstance(self.target_modules, list) and self.target_modules
+        return list(self.target_modules or []) if listed and not limited else None
+
     def is_saved_whole(self, tensor: str) -> bool:
         """Whether a tensor is part of a module in modules_to_save.
 

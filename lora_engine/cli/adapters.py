@@ -20,6 +20,13 @@ OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter 
 OverwriteFlag = Annotated[
     bool, typer.Option("--overwrite", help="Replace an adapter folder that is there.")
 ]
+RankOption = Annotated[int | None, typer.Option(help="Every module to this rank.")]
+EnergyOption = Annotated[
+    float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
+]
+ThresholdOption = Annotated[
+    float | None, typer.Option(help="Every direction whose σ is at least this.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +37,9 @@ def register(app: typer.Typer) -> None:
 def resize(
     adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
     output: OutputFolder,
-    rank: Annotated[int | None, typer.Option(help="Every module to this rank.")] = None,
-    energy: Annotated[
-        float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Every direction whose σ is at least this.")
-    ] = None,
+    rank: RankOption = None,
+    energy: EnergyOption = None,
+    threshold: ThresholdOption = None,
     overwrite: OverwriteFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -154,13 +157,9 @@ def extract(
     base: Annotated[str, typer.Option(help="The base model that was fine-tuned.")],
     tuned: Annotated[Path, typer.Option(help="The fine-tuned model: a folder or safetensors.")],
     output: OutputFolder,
-    rank: Annotated[int | None, typer.Option(help="Every module to this rank.")] = None,
-    energy: Annotated[
-        float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Every direction whose σ is at least this.")
-    ] = None,
+    rank: RankOption = None,
+    energy: EnergyOption = None,
+    threshold: ThresholdOption = None,
     rows: Annotated[
         str, typer.Option(help="A dataset on which base, tuned and base with adapter are measured.")
     ] = "",

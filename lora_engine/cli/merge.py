@@ -41,8 +41,8 @@ def merge(
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter into the weights of its base, and say how far the two are apart."""
-    from lora_engine.adapter_operations.merge import MergeOptions
     from lora_engine.adapter_operations.merge import merge as merge_adapter
+    from lora_engine.adapter_operations.merge_report import MergeOptions
     from lora_engine.adapters.library import resolve_adapter
     from lora_engine.base_models import resolve_base_model
     from lora_engine.data import load_dataset

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_engine.adapter_operations.merge import DType, MergeOptions, merge
+from lora_engine.adapter_operations.merge import merge
+from lora_engine.adapter_operations.merge_report import DType, MergeOptions
 from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapter_operations.written_adapter import COMPANIONS, PROVENANCE_FILE
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.adapter_operations.merge_proof import proof_rows
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import AnswerRequest, ComparisonModel, Sampling
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
-from lora_engine.compare.prompts import general_rows, load_held_out_rows, training_spec_of
 from lora_engine.compare.scoring.log_probabilities import log_probabilities, next_token_logits
 from lora_engine.data import Message, Row, TokenizedRow, tokenize_rows
 from lora_engine.data.tokenization import IGNORED
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROWS = 32
 ANSWERS = 8
 ANSWER_TOKENS = 32
-LONGEST = 2048  # tokens of a general row
+LONGEST = 2048  # tokens of a row
 TRAINED, EXPORTED = "trained", "exported"
 
 
@@ -78,8 +78,9 @@ def measure(
     Raises EngineError where the base cannot read its rows; Stopped.
     """
     monitor = WorkMonitor(progress, stop)
-    rows, source, length = _rows(trained.model, adapter, settings)
-    tokenized = tokenize_rows(rows, trained.model.shared.tokenizer, length)
+    shared, chosen = trained.model.shared, proof_rows(adapter, None, settings, ROWS)
+    length = min(shared.context_length or LONGEST, LONGEST)
+    tokenized = tokenize_rows(chosen.rows, shared.tokenizer, length)
     sums = _Sums()
     for number, row in enumerate(tokenized):
         monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
@@ -87,7 +88,7 @@ def measure(
     if not sums.positions:
         raise EngineError("No row has a supervised token.", "Leave the measurement out.")
     monitor.step(0.6, "greedy answers")
-    questions = [turns for row in rows if (turns := _question(row))][:ANSWERS]
+    questions = [turns for row in chosen.rows if (turns := _question(row))][:ANSWERS]
     pairs = zip(*(_answers(one, questions, stop) for one in (trained, exported)), strict=True)
     same = sum(before == after for before, after in pairs)
     monitor.step(1.0, "fidelity")
@@ -99,7 +100,7 @@ def measure(
         loss_after=sums.after / sums.positions,
         rows=len(tokenized),
         positions=sums.positions,
-        rows_from=source,
+        rows_from=chosen.source,
     )
 
 
@@ -124,18 +125,6 @@ class _Sums:
         self.before -= float(log_probabilities(before, targets).sum())
         self.after -= float(log_probabilities(after, targets).sum())
         self.positions += len(kept)
-
-
-def _rows(
-    model: ComparisonModel, trained: Path, settings: Settings
-) -> tuple[Sequence[Row], str, int]:
-    """Rows, where they are from, and how many tokens of each count."""
-    limit = min(model.shared.context_length or LONGEST, LONGEST)
-    try:
-        length = training_spec_of(trained).optimization.max_length
-        return load_held_out_rows(trained, settings)[:ROWS], "held-out", min(length, limit)
-    except EngineError:  # it does not say what it was trained on; told by `rows_from`
-        return general_rows()[:ROWS], "general", limit
 
 
 def _logits(voice: Voice, row: TokenizedRow) -> torch.Tensor:

@@ -149,8 +149,7 @@ def _plain_fields(source: SourceAdapter, rank: int) -> dict[str, object]:
 
 def _targets(source: SourceAdapter) -> Sequence[str]:
     """The names as the configuration lists them, where a list is all that chooses; else in full."""
-    config = source.stored.config
-    by_list = isinstance(config.target_modules, list)
-    if by_list and not config.exclude_modules and config.layers_to_transform is None:
-        return list(config.target_modules or [])
+    names = source.stored.config.listed_targets()
+    if names is not None:
+        return names
     return [source.module_name(holder) for holder in source.stored.holders]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lora_engine.adapter_operations.merge import DType
+from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of

@@ -148,11 +148,8 @@ def _refuse_other_task(path: Path, config: AdapterConfig, task: Task) -> None:
 
 def _targets(config: AdapterConfig, keys: AdapterKeys, task: Task) -> list[str]:
     """The adapter's own names where they alone decide; else the full name of every module."""
-    excluded = config.exclude_modules
-    heads_only = task != "causal_lm" and isinstance(excluded, list) and set(excluded) <= set(HEADS)
-    names = config.target_modules
-    limited = config.layers_to_transform is not None or (excluded and not heads_only)
-    if isinstance(names, list) and names and not limited:
+    names = config.listed_targets(() if task == "causal_lm" else HEADS)
+    if names is not None:
         return sorted(names)
     return [module.replace(".base_layer", "") for module in keys.factors]
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import gradio as gr
 
 from lora_engine.adapter_operations import (
-    LossesBeside,
-    ResizeCurve,
     ResizeReport,
     ResizeTarget,
-    ToEnergy,
-    ToRank,
-    ToThreshold,
 )
 from lora_engine.adapters import name_from
-from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
-from lora_engine.spectrum import ReportProgress
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.resize_figure import curve_figure
+from pages.adapters.resize_work import (
+    ENERGY,
+    RANK,
+    THRESHOLD,
+    measuring,
+    resize_endpoint,
+    resize_target,
+    resizing,
+    weighing,
+)
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
@@ -39,7 +40,6 @@ from pages.shared.background_work import (
     ProgressRow,
     TabTask,
     TabTasks,
-    Work,
     connect_stop,
     progress_row,
 )
@@ -66,7 +66,6 @@ is $\sqrt{1 + 0.25} = 1.118$.
 Energy is not loss: small directions may matter. So the loss on the adapter's held-out rows, and on
 general questions (what was forgotten), is measured before and after.
 """
-RANK, ENERGY, THRESHOLD = "rank", "energy", "threshold"
 KINDS = [
     ("one rank", RANK),
     ("a share of each module's energy", ENERGY),
@@ -165,7 +164,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     parts.list_again(bind([fields.output.write.click], handlers.write, given, outputs).then)
     parts.list_again(bind([replace.click], handlers.replace, given, outputs).then)
     connect_stop(tasks, row)
-    expose(_resize_endpoint(engine), "resize")
+    expose(resize_endpoint(engine), "resize")
 
 
 def _resize_fields() -> ResizeFields:
@@ -278,52 +277,6 @@ class _Handlers:
         }
 
 
-def resize_target(kind: str, rank: float, energy: float, threshold: float) -> ResizeTarget:
-    """What the fields ask for. Raises EngineError for a field that is empty or no whole rank."""
-    value = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}.get(kind)
-    if value is None:
-        raise EngineError(f"No {kind} is given.", "Give a number.")
-    if kind == RANK:
-        whole = layout.whole(value)
-        if not isinstance(whole, int):
-            raise EngineError(f"The rank is {value:g}; whole numbers are possible.", "Give one.")
-        return ToRank(whole)
-    return ToEnergy(float(value)) if kind == ENERGY else ToThreshold(float(value))
-
-
-def weighing(engine: Engine, adapter: str) -> Work[ResizeCurve]:
-    """Work: the curve of the adapter's sizes."""
-
-    def weigh(progress: ReportProgress, stop: StopSignal) -> ResizeCurve:
-        return engine.adapter_operations.resize_curve(adapter, progress=progress, stop=stop)
-
-    return weigh
-
-
-def resizing(
-    engine: Engine, adapter: str, output: Path, target: ResizeTarget, overwrite: bool
-) -> Work[ResizeReport]:
-    """Work: the adapter written at the target's size."""
-
-    def resize(progress: ReportProgress, stop: StopSignal) -> ResizeReport:
-        return engine.adapter_operations.resize(
-            adapter, output, target, overwrite=overwrite, progress=progress, stop=stop
-        )
-
-    return resize
-
-
-def measuring(engine: Engine, adapters: list[str], rows_of: list[str]) -> Work[LossesBeside]:
-    """Work: the losses of the adapters beside each other."""
-
-    def measure(progress: ReportProgress, stop: StopSignal) -> LossesBeside:
-        return engine.adapter_operations.losses_beside(
-            adapters, rows_of, progress=progress, stop=stop
-        )
-
-    return measure
-
-
 def summary_html(done: ResizeReport) -> str:
     """Size, energy, error and ranks, as tiles."""
     ranks = [one.new_rank for one in done.modules]
@@ -341,28 +294,3 @@ def summary_html(done: ResizeReport) -> str:
 
 def _row(one) -> tuple:
     return one.name, one.old_rank, one.new_rank, one.energy, one.error
-
-
-def _resize_endpoint(engine: Engine):
-    def resize(
-        adapter: str,
-        name: str,
-        rank: int | None = None,
-        energy: float | None = None,
-        threshold: float | None = None,
-        overwrite: bool = False,
-    ) -> dict:
-        """Write an adapter at a smaller rank under a new name. Give one of rank, energy, threshold.
-
-        The keys are those of `python -m lora_engine resize --json`.
-        """
-        given = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}
-        kinds = [kind for kind, value in given.items() if value is not None]
-        if len(kinds) != 1:
-            raise EngineError("One of rank, energy and threshold is needed.", "Give one of them.")
-        target = resize_target(kinds[0], rank or 0, energy or 0.0, threshold or 0.0)
-        output = engine.adapter_operations.adapter_folder(name)
-        done = engine.adapter_operations.resize(adapter, output, target, overwrite=overwrite)
-        return done.to_json()
-
-    return resize

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_engine.__main__ import build
 from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold, extract
@@ -147,6 +147,31 @@ def test_the_command_prints_the_contracts_keys(tmp_path, capsys):
     assert {"modules", "energy", "error"} <= json.loads(capsys.readouterr().out).keys()
     with pytest.raises(EngineError, match="--rank, --energy"):
         build()([*words, "--rank", "2", "-o", str(tmp_path / "two")], standalone_mode=False)
+
+
+def test_a_base_of_other_sizes_is_no_resized_vocabulary(tmp_path):
+    base, _, _ = save_pair(tmp_path, "linear")
+    wider = AutoConfig.for_model("llama", **{**SIZES, "intermediate_size": 64})
+    AutoModelForCausalLM.from_config(wider).save_pretrained(tmp_path / "wider")
+    with pytest.raises(EngineError, match="up_proj|gate_proj|down_proj") as refused:
+        extract(base, tmp_path / "wider", tmp_path / "out", ToRank(3))
+    assert "vocabulary" not in refused.value.remedy
+
+
+def test_a_base_stored_in_4_bits_gives_what_changed_from_its_numbers(tmp_path):
+    sizes = {**SIZES, "hidden_size": 64, "intermediate_size": 64}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
+    model.save_pretrained(tmp_path / "whole")
+    stored = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "whole", quantization_config=BitsAndBytesConfig(load_in_4bit=True)
+    )
+    stored.save_pretrained(tmp_path / "base")
+    base = BaseModel("base", tmp_path / "base")
+    report = extract(base, tmp_path / "whole", tmp_path / "out", ToRank(64))
+    packed = [name for name, layer in stored.named_modules() if hasattr(layer, "compute_dtype")]
+    assert [one.name for one in report.modules] == packed
+    assert report.energy == pytest.approx(1.0, abs=1e-6)
 
 
 def test_provenance_names_the_base_and_the_operation(tmp_path):

@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_engine.adapter_operations.merge import MergeOptions, merge
+from lora_engine.adapter_operations.merge import merge
+from lora_engine.adapter_operations.merge_report import MergeOptions
 from lora_engine.errors import EngineError
 from tests.adapter_forms import TOKENS, load, make
 from tests.parity.test_adapter_forms_peft import OPEN, bases, settings_of  # noqa: F401

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from lora_engine.adapter_operations import merge as merging
 from lora_engine.adapter_operations import sharded_weights
-from lora_engine.adapter_operations.merge import MergeOptions, merge
+from lora_engine.adapter_operations.merge import merge
+from lora_engine.adapter_operations.merge_report import MergeOptions
 from lora_engine.base_models import BaseModel, list_base_models, load_tokenizer, resolve_base_model
 from lora_engine.data import Message, Row, tokenize_rows
 from lora_engine.errors import Conflict, EngineError
