@@ -56,7 +56,7 @@ class Deletion:
     """The question before an added adapter is deleted; the button is there for such alone."""
 
     ask: gr.Button
-    group: gr.Group
+    group: gr.Column
     question: gr.HTML
     sure: gr.Button
     keep: gr.Button
@@ -132,7 +132,7 @@ def _deletion() -> Deletion:
             min_width=180,
         )  # fmt: skip
     problem = problem_box()
-    with gr.Group(visible=False, elem_id="delete-adapter-question") as group:
+    with gr.Column(visible=False, elem_id="delete-adapter-question") as group:
         question = gr.HTML(js_on_load="")
         with gr.Row():
             sure = gr.Button("Delete for good", variant="stop", size="sm")
@@ -179,14 +179,14 @@ def _wire_deletion(engine: Engine, parts: AdapterParts, deletion: Deletion) -> N
     def ask_to_delete(adapter: str) -> Update:
         name = engine.adapters.get(adapter).name
         words = layout.notes_html([f"Delete {name} for good? Nothing brings it back."])
-        return {deletion.group: gr.Group(visible=True), deletion.question: words}
+        return {deletion.group: gr.Column(visible=True), deletion.question: words}
 
     def keep_adapter() -> Update:
-        return {deletion.group: gr.Group(visible=False)}
+        return {deletion.group: gr.Column(visible=False)}
 
     def delete_adapter(adapter: str) -> Update:
         engine.adapters.delete(adapter)
-        return {deletion.group: gr.Group(visible=False), address: ADAPTERS.path}
+        return {deletion.group: gr.Column(visible=False), address: ADAPTERS.path}
 
     problem = deletion.problem
     question = [deletion.group, deletion.question]

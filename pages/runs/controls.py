@@ -31,7 +31,7 @@ ACTIONS = {
 class Deletion:
     """A question about one run, `run_id`, whichever is shown since; hidden until it is asked."""
 
-    group: gr.Group
+    group: gr.Column
     question: gr.HTML
     run_id: gr.Textbox
     sure: gr.Button
@@ -42,7 +42,7 @@ class Deletion:
 class Extension:
     """By how much the finished run `run_id` is extended; hidden until it is asked for."""
 
-    group: gr.Group
+    group: gr.Column
     run_id: gr.Textbox
     epochs: gr.Number
     steps: gr.Number
@@ -95,7 +95,7 @@ def possible_actions(state: RunState, queue: Sequence[str], run_id: str) -> froz
 
 def deletion() -> Deletion:
     """The question that comes before anything is deleted."""
-    with gr.Group(visible=False, elem_id="delete-question") as group:
+    with gr.Column(visible=False, elem_id="delete-question") as group:
         question = gr.HTML(js_on_load="")
         run_id = gr.Textbox(visible=False, elem_id="delete-run-id")
         with gr.Row():
@@ -114,7 +114,7 @@ def deletion_question(view: RunView) -> str:
 
 def extension() -> Extension:
     """By how much, and in words what the steps and the learning rate will be."""
-    with gr.Group(visible=False, elem_id="extension") as group:
+    with gr.Column(visible=False, elem_id="extension") as group:
         run_id = gr.Textbox(visible=False, elem_id="extend-run-id")
         with gr.Row():
             epochs, steps = _length("epochs"), _length("steps")

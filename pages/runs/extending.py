@@ -29,7 +29,7 @@ def wire_extension(page: RunsPage) -> None:
     def ask_to_extend(values: Mapping[Component, Any]) -> Update:
         run_id = fields.read(values).shown_run(page.engine)
         return {
-            extension.group: gr.Group(visible=True),
+            extension.group: gr.Column(visible=True),
             extension.run_id: run_id,
             extension.epochs: EPOCHS,
             extension.steps: None,
@@ -49,13 +49,13 @@ def wire_extension(page: RunsPage) -> None:
         return {extension.epochs: None}
 
     def leave_run() -> Update:
-        return {extension.group: gr.Group(visible=False), extension.run_id: ""}
+        return {extension.group: gr.Column(visible=False), extension.run_id: ""}
 
     def extend_run(values: Mapping[Component, Any]) -> Update:
         epochs, steps = values[extension.epochs], layout.whole(values[extension.steps])
         view = runs.extend(values[extension.run_id], epochs=epochs, steps=steps)
         selection = replace(fields.read(values), run_id=view.id)
-        return {extension.group: gr.Group(visible=False), **page.show_run(selection)}
+        return {extension.group: gr.Column(visible=False), **page.show_run(selection)}
 
     asked = [extension.group, extension.run_id, extension.words, *lengths]
     asking = page.shown.actions["extend"].click

@@ -245,18 +245,18 @@ def _wire_deletion(page: RunsPage) -> None:
         view = engine.runs.get(fields.read(values).shown_run(engine))
         question = controls.deletion_question(view)
         return {
-            deletion.group: gr.Group(visible=True),
+            deletion.group: gr.Column(visible=True),
             deletion.question: question,
             deletion.run_id: view.id,
         }
 
     def keep_run() -> Update:
-        return {deletion.group: gr.Group(visible=False), deletion.run_id: ""}
+        return {deletion.group: gr.Column(visible=False), deletion.run_id: ""}
 
     def delete_run(values: Mapping[Component, Any]) -> Update:
         engine.runs.delete(values[deletion.run_id])
         left = replace(fields.read(values), run_id=newest_run(engine))
-        return {deletion.group: gr.Group(visible=False), **page.show_run(left)}
+        return {deletion.group: gr.Column(visible=False), **page.show_run(left)}
 
     question = [deletion.group, deletion.question, deletion.run_id]
     asking = shown.actions["delete"].click

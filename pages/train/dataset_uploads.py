@@ -25,7 +25,7 @@ class UploadParts:
     upload: gr.UploadButton
     uploads: gr.Dropdown
     delete: gr.Button
-    group: gr.Group
+    group: gr.Column
     question: gr.HTML
     sure: gr.Button
     keep: gr.Button
@@ -60,7 +60,7 @@ def lay_out(engine: Engine, upload: gr.UploadButton) -> UploadParts:
             elem_id="uploads",
         )
         delete = gr.Button("Delete…", size="sm", elem_id="delete-dataset")
-        with gr.Group(visible=False, elem_id="delete-dataset-question") as group:
+        with gr.Column(visible=False, elem_id="delete-dataset-question") as group:
             question = gr.HTML(js_on_load="")
             with gr.Row():
                 sure = gr.Button("Delete for good", variant="stop", size="sm")
@@ -91,15 +91,15 @@ def connect(
             f"<p>Delete <strong>{escape(dataset)}</strong> for good? Runs trained on it keep what "
             "they made, but cannot be resumed.</p>"
         )
-        return {parts.group: gr.Group(visible=True), parts.question: words}
+        return {parts.group: gr.Column(visible=True), parts.question: words}
 
     def keep() -> Update:
-        return {parts.group: gr.Group(visible=False)}
+        return {parts.group: gr.Column(visible=False)}
 
     def delete(dataset: str | None) -> Update:
         delete_upload(dataset or "", engine.settings)
         return {
-            parts.group: gr.Group(visible=False),
+            parts.group: gr.Column(visible=False),
             parts.uploads: gr.Dropdown(choices=_choices(engine), value=None),
             fields.source: gr.Dropdown(choices=dataset_choices(engine)),
         }

@@ -19,6 +19,7 @@ from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import layout
+from pages.shared.adapter_choices import adapter_choices
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import event_js
 from pages.shared.train_link import opening_spec, spec_in_address, whole_address_of
@@ -154,7 +155,10 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
         return shown(recipe_spec(recipe))
 
     def open_page(request: gr.Request) -> Update:
-        return shown(spec_in_address(engine, request))
+        spec = spec_in_address(engine, request)
+        # The adapters that there are now: runs have finished since the server drew the form.
+        known = gr.Dropdown(choices=adapter_choices(engine), value=spec.method.init_from)
+        return {**shown(spec), form.component("method.init_from"): known}
 
     def shown(spec: RunSpec) -> Update:
         has_own_alpha = spec.method.alpha != 2 * spec.method.rank

@@ -52,6 +52,8 @@ def test_a_run_is_extended_and_its_adapter_gone_on_from(
 
     page.get_by_role("link", name="Go on from its adapter").click()
     expect(page).to_have_url(re.compile("init_from="))
+    # by its name, though the run finished after the server had drawn the form
+    expect(page.get_by_label("Go on from")).to_have_value("short r4 + 2 steps (rank 4)")
     expect(page.locator("#field-method-rank input")).to_have_value("4")
     expect(page.locator("#start")).to_be_enabled()
     screenshot(page, "go-on")
