@@ -15,6 +15,7 @@ from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import zip_address
 from pages.shared import layout, live
 from pages.shared.adapter_choices import adapter_key
+from pages.shared.questions import wire_taking_back
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -181,9 +182,6 @@ def _wire_deletion(engine: Engine, parts: AdapterParts, deletion: Deletion) -> N
         words = layout.notes_html([f"Delete {name} for good? Nothing brings it back."])
         return {deletion.group: gr.Column(visible=True), deletion.question: words}
 
-    def keep_adapter() -> Update:
-        return {deletion.group: gr.Column(visible=False)}
-
     def delete_adapter(adapter: str) -> Update:
         engine.adapters.delete(adapter)
         return {deletion.group: gr.Column(visible=False), address: ADAPTERS.path}
@@ -191,7 +189,7 @@ def _wire_deletion(engine: Engine, parts: AdapterParts, deletion: Deletion) -> N
     problem = deletion.problem
     question = [deletion.group, deletion.question]
     wire([deletion.ask.click], ask_to_delete, [parts.adapter], question, problem=problem)
-    wire([deletion.keep.click], keep_adapter, [], [deletion.group], problem=problem)
+    wire_taking_back(deletion.keep.click, deletion.group)
     outputs = [deletion.group, address]
     deleted = wire([deletion.sure.click], delete_adapter, [parts.adapter], outputs, problem=problem)
     deleted.then(

@@ -12,6 +12,7 @@ from gradio.components import Component
 
 from pages.runs.components import RunsPage
 from pages.shared import layout
+from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, wire
 
 EPOCHS = 1.0  # what is offered first
@@ -48,9 +49,6 @@ def wire_extension(page: RunsPage) -> None:
     def leave_out_epochs() -> Update:
         return {extension.epochs: None}
 
-    def leave_run() -> Update:
-        return {extension.group: gr.Column(visible=False), extension.run_id: ""}
-
     def extend_run(values: Mapping[Component, Any]) -> Update:
         epochs, steps = values[extension.epochs], layout.whole(values[extension.steps])
         view = runs.extend(values[extension.run_id], epochs=epochs, steps=steps)
@@ -68,8 +66,7 @@ def wire_extension(page: RunsPage) -> None:
         inputs = [extension.run_id, length]
         wire([length.input], leave_out, [], [other], problem=page.problem)
         wire([length.input], handler, inputs, told, problem=problem, follows=True)
-    left = [extension.group, extension.run_id]
-    wire([extension.leave.click], leave_run, [], left, problem=page.problem)
+    wire_taking_back(extension.leave.click, extension.group, extension.run_id)
     extended = wire(
         [extension.start.click],
         extend_run,

@@ -30,6 +30,7 @@ from pages.runs.selection import (
 )
 from pages.shared import layout
 from pages.shared.live import live_table, ticked_in
+from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, expose, problem_box, wire
 
 REFRESH_S = 1.0
@@ -250,9 +251,6 @@ def _wire_deletion(page: RunsPage) -> None:
             deletion.run_id: view.id,
         }
 
-    def keep_run() -> Update:
-        return {deletion.group: gr.Column(visible=False), deletion.run_id: ""}
-
     def delete_run(values: Mapping[Component, Any]) -> Update:
         engine.runs.delete(values[deletion.run_id])
         left = replace(fields.read(values), run_id=newest_run(engine))
@@ -261,8 +259,7 @@ def _wire_deletion(page: RunsPage) -> None:
     question = [deletion.group, deletion.question, deletion.run_id]
     asking = shown.actions["delete"].click
     wire([asking], ask_to_delete, fields.inputs, question, problem=page.problem)
-    kept = [deletion.group, deletion.run_id]
-    wire([deletion.keep.click], keep_run, [], kept, problem=page.problem)
+    wire_taking_back(deletion.keep.click, deletion.group, deletion.run_id)
     deleted = wire(
         [deletion.sure.click],
         delete_run,

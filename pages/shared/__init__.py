@@ -11,6 +11,7 @@
     adapter_choices  the adapters to choose from, and what each is called
     no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
+    questions     a question that is taken back: hidden in the browser, at once
     stop_button   stop buttons, each for the tab it was clicked in
     theme         colours, fonts and sizes
     security      the guard in front of every request

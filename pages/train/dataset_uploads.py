@@ -14,6 +14,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, recipe_spec
 from pages.shared import layout
+from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train.form_fields import dataset_choices
 
@@ -93,9 +94,6 @@ def connect(
         )
         return {parts.group: gr.Column(visible=True), parts.question: words}
 
-    def keep() -> Update:
-        return {parts.group: gr.Column(visible=False)}
-
     def delete(dataset: str | None) -> Update:
         delete_upload(dataset or "", engine.settings)
         return {
@@ -109,7 +107,8 @@ def connect(
     wire([parts.upload.upload], take_upload, inputs, filled, problem=upload_problem)
     question, problem = [parts.group, parts.question], parts.problem
     wire([parts.delete.click], ask, [parts.uploads], question, problem=problem)
-    wire([parts.keep.click, parts.uploads.input], keep, [], [parts.group], problem=problem)
+    for taken_back in (parts.keep.click, parts.uploads.input):
+        wire_taking_back(taken_back, parts.group)
     outputs = [parts.group, parts.uploads, fields.source]
     wire([parts.sure.click], delete, [parts.uploads], outputs, problem=problem)
 
