@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.export.forms import DTYPE_HELP, MEASURE_HELP, SYSTEM_HELP, Form, forms_help
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
@@ -21,25 +23,13 @@ def register(app: typer.Typer) -> None:
 def export(
     adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    form: Annotated[
-        Literal["adapter", "portable", "merged", "ollama"],
-        typer.Option(
-            "--as",
-            help="adapter: as it is, for PEFT. portable: the same update for every reader of LoRA. "
-            "merged: a whole model. ollama: a Modelfile with a portable adapter, the template and "
-            "the stop tokens.",
-        ),
-    ] = "portable",
+    form: Annotated[Form, typer.Option("--as", help=forms_help())] = "portable",
     base: Annotated[
         str, typer.Option(help="The base to measure on; else the one it was trained on.")
     ] = "",
-    dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"] | None,
-        typer.Option(help="Of a merged model; left out, as the base stores its weights."),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option(help="Load base and export, and compare with what was trained.")
-    ] = True,
+    dtype: Annotated[DType | None, typer.Option(help=DTYPE_HELP)] = None,
+    system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
+    measure: Annotated[bool, typer.Option(help=MEASURE_HELP)] = True,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an output of this kind that exists.")
     ] = False,
@@ -54,6 +44,7 @@ def export(
         form,
         base=base or None,
         dtype=dtype,
+        system=system,
         measure=measure,
         overwrite=overwrite,
     )

@@ -1,6 +1,7 @@
 """An adapter taken away: the forms that other programs read, each with its proof.
 
 service         Exports: what the engine offers
+forms           the forms, and what each is in words
 export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
@@ -9,12 +10,23 @@ load_rules      where an adapter loads: each program's rule with its source and 
 fidelity        does what was written answer as what was trained?
 """
 
-from lora_engine.export.export_adapter import ExportReport, Form, export_adapter
+from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import Fidelity
+from lora_engine.export.forms import (
+    DTYPE_HELP,
+    FORM_WORDS,
+    MEASURE_HELP,
+    SYSTEM_HELP,
+    Form,
+)
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.portable import PortableReport, portable
 
 __all__ = [
+    "DTYPE_HELP",
+    "FORM_WORDS",
+    "MEASURE_HELP",
+    "SYSTEM_HELP",
     "ExportReport",
     "Fidelity",
     "Form",

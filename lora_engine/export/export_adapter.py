@@ -1,11 +1,6 @@
 """An adapter written in a form that other programs take, with the proof of what it is worth.
 
-adapter    the adapter as it is, for PEFT
-portable   the same update for readers of `r` and `lora_alpha` alone
-merged     a whole model, for programs that take no adapter
-ollama     a Modelfile with a portable adapter, the template and the stop tokens
-
-Each output is whole or not there. Knows no page and no command.
+The forms are those of `forms`. Each output is whole or not there. Knows no page and no command.
 """
 
 from __future__ import annotations
@@ -14,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lora_engine.adapter_operations.merge import merge
 from lora_engine.adapter_operations.merge_report import DType, MergeOptions
@@ -26,13 +21,13 @@ from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.export.fidelity import Fidelity
+from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
-Form = Literal["adapter", "portable", "merged", "ollama"]
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
 
 
@@ -65,6 +60,7 @@ def export_adapter(
     base: BaseModel | None = None,
     model_type: str | None = None,
     dtype: DType | None = None,
+    system: str = "",
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
@@ -72,7 +68,8 @@ def export_adapter(
     """Write the adapter in `source` into `output`; fidelity is measured by the caller.
 
     base: what is merged into, and what Ollama's FROM names. model_type: the base's, for the table
-    of programs. dtype: of a merged model's weights; None keeps the base's.
+    of programs. dtype: of a merged model's weights; None keeps the base's. system: the
+    Modelfile's text for SYSTEM.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
@@ -89,7 +86,9 @@ def export_adapter(
     if form == "adapter":
         _copy(source, output, overwrite)
     elif form == "ollama":
-        written = write_ollama(source, output, _needed(base), model_type, overwrite=overwrite)
+        written = write_ollama(
+            source, output, _needed(base), model_type, system=system, overwrite=overwrite
+        )
         notes, adapter = (
             [*_portable_notes(written.adapter), *written.notes],
             output / ADAPTER_FOLDER,

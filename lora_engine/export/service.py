@@ -14,9 +14,10 @@ from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import EngineError
-from lora_engine.export.export_adapter import ExportReport, Form, export_adapter
+from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
+from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
@@ -45,6 +46,7 @@ class Exports:
         *,
         base: str | None = None,
         dtype: DType | None = None,
+        system: str = "",
         measure: bool = True,
         overwrite: bool = False,
         progress: ReportProgress | None = None,
@@ -52,9 +54,9 @@ class Exports:
     ) -> ExportReport:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
-        base: another name of that base. dtype: of a merged model. measure: load base, adapter and
-        export afterwards. Where that fails the export stays, and a note says why it was not
-        measured. Raises as `export_adapter`.
+        base: another name of that base. dtype: of a merged model. system: of a Modelfile.
+        measure: load base, adapter and export afterwards. Where that fails the export stays, and a
+        note says why it was not measured. Raises as `export_adapter`.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)
@@ -66,6 +68,7 @@ class Exports:
             base=self._base(base) if form in ("ollama", "merged") else None,
             model_type=self._model_type(base),
             dtype=dtype,
+            system=system,
             overwrite=overwrite,
             progress=progress,
             stop=stop,

@@ -128,12 +128,13 @@ def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monk
 
 
 def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_path):
-    report = engine.exports.export("known", tmp_path / "out", "ollama")
+    report = engine.exports.export("known", tmp_path / "out", "ollama", system="Be brief.")
     text = (tmp_path / "out" / "Modelfile").read_text("utf-8")
     base = resolve_base_model("starter", engine.settings)
     assert text.startswith(f'FROM """{base.path}"""\nADAPTER ./adapter\nTEMPLATE """')
     assert "{{ range .Messages }}" in text
     assert 'PARAMETER stop """<|end|>"""' in text
+    assert text.endswith('SYSTEM """Be brief."""\n')
     assert report.adapter == tmp_path / "out" / "adapter"
     assert report.fidelity.agreement == 1.0
 
