@@ -1,9 +1,9 @@
 """A run's directory: what lies where, and how its small files are read and written.
 
-    spec.json  metrics.jsonl  worker.log  checkpoints/  adapter/  result.json  lock
+    spec.json  metrics.jsonl  worker.log  checkpoints/  adapter/  result.json  lock  stop
 
-The worker alone writes here; everyone may read at any time. Knows nothing of training or of the
-list of runs.
+The worker alone writes here, but for `stop`, which asks it to end this run of the several that it
+may train; everyone may read at any time. Knows nothing of training or of the list of runs.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class RunDirectory:
     def lock_path(self) -> Path:
         return self.path / "lock"
 
+    @property
+    def stop_path(self) -> Path:
+        return self.path / "stop"
+
     def create(self, spec: RunSpec) -> None:
         """Make the directory with its spec; it must not exist, or be empty."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -109,6 +113,17 @@ class RunDirectory:
 
     def clear_result(self) -> None:
         self.result_path.unlink(missing_ok=True)
+
+    def request_stop(self) -> None:
+        """Ask the worker to end this run after the present step; asking twice is asking once."""
+        self.stop_path.touch()
+
+    def stop_requested(self) -> bool:
+        return self.stop_path.exists()
+
+    def clear_stop_request(self) -> None:
+        """Forget what was asked of an earlier worker."""
+        self.stop_path.unlink(missing_ok=True)
 
     def metrics(self, after_seq: int = 0) -> list[MetricsRow]:
         """Every logged row with a number above `after_seq`, as `read_metrics` reads them."""

@@ -47,7 +47,9 @@ class RunResult(BaseModel):
 
     saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where nothing
     was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation. start_eval_loss:
-    before the first step, of the adapter that the run went on from.
+    before the first step, of the adapter that the run went on from. stopped_because: why the
+    worker itself ended a run of a sweep, in words; its state is then "cancelled", and it can be
+    resumed. None where somebody else asked for it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -68,6 +70,7 @@ class RunResult(BaseModel):
     eval_accuracy: float | None = None
     eval_f1: float | None = None
     start_eval_loss: float | None = None
+    stopped_because: str | None = None
 
     @classmethod
     def failed(cls, problem: RunProblem) -> RunResult:

@@ -10,6 +10,7 @@
     run            RunSpec: all of these together
     parse          from JSON to a RunSpec, every problem reported with its path
     recipes        specs to start from, one for each bundled dataset
+    sweep          SweepSpec: a run's spec and the fields in which a sweep's runs differ
 
 Everything public is imported from here: `from lora_engine.spec import RunSpec`.
 """
@@ -36,14 +37,28 @@ from lora_engine.spec.recipes import (
 from lora_engine.spec.report import PromptText, ReportSpec, TrackerName
 from lora_engine.spec.run import RunSpec
 from lora_engine.spec.section import MODULE_NAME, ModuleName, Section
+from lora_engine.spec.sweep import (
+    DEFAULT_RANKS,
+    MAX_CHILDREN,
+    VARIABLE_PATHS,
+    SweepAxis,
+    SweepSpec,
+    parse_sweep,
+    rank_sweep,
+    sweep_from,
+    value_text,
+)
 
 __all__ = [
     "COLUMN_SETS",
+    "DEFAULT_RANKS",
+    "MAX_CHILDREN",
     "MAX_RANK",
     "MAX_SPEC_BYTES",
     "MODULE_NAME",
     "RECIPES",
     "STARTER_LEARNING_RATE",
+    "VARIABLE_PATHS",
     "BiasTraining",
     "ColumnsSpec",
     "DatasetFormat",
@@ -65,14 +80,20 @@ __all__ = [
     "RunSpec",
     "Schedule",
     "Section",
+    "SweepAxis",
+    "SweepSpec",
     "TargetModules",
     "Task",
     "TrackerName",
     "added_steps",
     "field_problems",
     "parse_spec",
+    "parse_sweep",
+    "rank_sweep",
     "read_spec",
     "recipe_spec",
     "spec_from",
     "suited_learning_rate",
+    "sweep_from",
+    "value_text",
 ]

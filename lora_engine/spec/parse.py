@@ -20,15 +20,19 @@ def parse_spec(text: str | bytes) -> RunSpec:
 
     Raises InvalidInput naming every unknown key, wrong type and crossed bound with its path.
     """
+    return spec_from(json_document(text, "The spec"))
+
+
+def json_document(text: str | bytes, what: str) -> Any:
+    """What JSON text holds; `what` is its name in an error. Raises InvalidInput."""
     if len(text) > MAX_SPEC_BYTES:
         problem = FieldProblem("spec", f"{len(text):,} bytes, at most {MAX_SPEC_BYTES:,} allowed")
-        raise InvalidInput("The spec", [problem], REMEDY)
+        raise InvalidInput(what, [problem], REMEDY)
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         problem = FieldProblem("spec", f"not JSON ({error})")
-        raise InvalidInput("The spec", [problem], REMEDY) from None
-    return spec_from(document)
+        raise InvalidInput(what, [problem], REMEDY) from None
 
 
 def spec_from(document: Any) -> RunSpec:

@@ -194,3 +194,15 @@ def test_every_number_of_a_row_has_a_label_and_a_kind():
         "eval_f1",
     ]
     assert METRICS["memory_bytes"].of(row(1)) == 1
+
+
+def test_a_request_to_stop_is_there_until_it_is_cleared(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(RunSpec())
+    assert not directory.stop_requested()
+    directory.request_stop()
+    directory.request_stop()
+    assert directory.stop_requested()
+    directory.clear_stop_request()
+    directory.clear_stop_request()
+    assert not directory.stop_requested()

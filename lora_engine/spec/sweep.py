@@ -1,0 +1,272 @@
+"""The spec of a sweep: what its runs have in common, and the fields in which they differ.
+
+Its children are ordinary runs, one for each combination of the axes' values, each with a spec of
+its own. Knows nothing of whether they could train on this machine, nor of how they are run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, get_args
+
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.spec.method import MAX_RANK
+from lora_engine.spec.parse import REMEDY, field_problems, json_document, spec_from
+from lora_engine.spec.run import RunSpec
+from lora_engine.spec.section import Section
+
+MAX_CHILDREN = 200
+DEFAULT_RANKS = (4, 8, 16, 32, 64)
+
+RANK, ALPHA = "method.rank", "method.alpha"
+LEARNING_RATE, SEED = "optimization.learning_rate", "seed"
+FIXED = ("name", "task", "report", "extended_from")  # the same for every child
+USED_BY = {  # the fields of a method that trains no adapter
+    "full": ("finetuning_type",),
+    "freeze": ("finetuning_type", "freeze_layers"),
+    "galore": ("finetuning_type", "rank", "galore_every", "galore_scale"),
+}
+SHORT_NAMES = {RANK: "r", LEARNING_RATE: "lr "}
+LONGEST_VALUE = 40
+NAMED_RANK = re.compile(r"\s+r(ank)? ?\d+$")
+
+
+def _variable_paths(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is None or field.default is None:  # null in place of a section is a choice too
+            yield prefix + name
+        if inner is not None:
+            yield from _variable_paths(inner, f"{prefix}{name}.")
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, also where it may be null."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
+VARIABLE_PATHS: tuple[str, ...] = tuple(
+    path for path in _variable_paths(RunSpec, "") if path.partition(".")[0] not in FIXED
+)
+"""Every field that an axis may vary."""
+
+
+class SweepAxis(Section):
+    """One field of the run's spec, and the values that it takes."""
+
+    path: str = Field(
+        title="Field",
+        description="The field that differs, by its path in the run's spec, such as method.rank.",
+        min_length=1,
+        max_length=200,
+    )
+    values: list[JsonValue] = Field(
+        title="Values",
+        description="What the field is set to, one after the other.",
+        min_length=1,
+        max_length=MAX_CHILDREN,
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _can_vary(cls, path: str) -> str:
+        if path in VARIABLE_PATHS:
+            return path
+        fixed = path.partition(".")[0]
+        if fixed in FIXED:
+            raise ValueError(f"{fixed} is the same for all runs of a sweep and cannot vary")
+        raise ValueError("a field of the run's spec is needed, such as " + _like(path))
+
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: list[JsonValue]) -> list[JsonValue]:
+        twice = [value for at, value in enumerate(values) if _same_as_any(value, values[:at])]
+        if twice:
+            raise ValueError(f"{json.dumps(twice[0])} stands twice among the values")
+        return values
+
+
+class SweepSpec(Section):
+    """Runs that differ in one field or a few: a template, and a grid over some of its fields."""
+
+    name: str = Field(
+        "sweep",
+        title="Name",
+        description="What you call the sweep; the name of each run begins with it.",
+        min_length=1,
+        max_length=100,
+    )
+    run: RunSpec = Field(
+        default_factory=RunSpec,
+        title="Run",
+        description="What the runs have in common. Where the rank varies and alpha does not, "
+        "alpha follows: alpha/rank stays what it is here.",
+    )
+    axes: list[SweepAxis] = Field(
+        default_factory=lambda: [SweepAxis(path=RANK, values=list(DEFAULT_RANKS))],
+        title="Fields that vary",
+        description="A run is made for each combination of their values; the first varies "
+        f"slowest. At most {MAX_CHILDREN} runs.",
+        min_length=1,
+    )
+    stop_worse: bool = Field(
+        False,
+        title="Stop what is clearly worse",
+        description="Pause a run early when a paired test on the evaluation rows says that it is "
+        "worse than another of the sweep. Nothing is deleted, and it can be resumed.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable() or not value.strip():
+            raise ValueError("only printable characters, and not only spaces")
+        return value.strip()
+
+    @field_validator("axes")
+    @classmethod
+    def _bounded_grid(cls, axes: list[SweepAxis]) -> list[SweepAxis]:
+        paths = [axis.path for axis in axes]
+        if twice := [path for at, path in enumerate(paths) if path in paths[:at]]:
+            raise ValueError(f"{twice[0]} stands on two axes; give it one, with all its values")
+        count = math.prod(len(axis.values) for axis in axes)
+        if count > MAX_CHILDREN:
+            raise ValueError(f"{count:,} runs, and at most {MAX_CHILDREN} are allowed")
+        return axes
+
+    @model_validator(mode="after")
+    def _starts_anew(self) -> SweepSpec:
+        if self.run.extended_from is not None:
+            raise ValueError("run.extended_from must be null: the runs of a sweep start anew")
+        return self
+
+    def children(self) -> tuple[RunSpec, ...]:
+        """The spec of each run, in the order of the grid.
+
+        Raises InvalidInput with the problems of all of them together, each at its path in the
+        run's spec.
+        """
+        problems: dict[FieldProblem, None] = {}
+        children = []
+        for values in itertools.product(*(axis.values for axis in self.axes)):
+            try:
+                child = spec_from(self._child_document(values))
+            except InvalidInput as error:
+                problems |= dict.fromkeys(error.problems)
+                continue
+            problems |= dict.fromkeys(self._without_effect(child))
+            children.append(child)
+        if problems:
+            raise InvalidInput("The sweep", list(problems), REMEDY)
+        return tuple(children)
+
+    def _child_document(self, values: Sequence[JsonValue]) -> dict[str, Any]:
+        chosen = {axis.path: value for axis, value in zip(self.axes, values, strict=True)}
+        # What the template leaves out is left out here: an adapter to go on from may decide it.
+        document = self.run.model_dump(mode="json", exclude_unset=True)
+        rank, method = chosen.get(RANK), self.run.method
+        if isinstance(rank, int) and 1 <= rank <= MAX_RANK and ALPHA not in chosen:
+            _set(document, ALPHA, method.alpha * rank / method.rank)
+        for path, value in chosen.items():
+            _set(document, path, value)
+        _set(document, "name", self._child_name(chosen))
+        return document
+
+    def _child_name(self, chosen: Mapping[str, JsonValue]) -> str:
+        """The sweep's name, and what varies: "pirate r4 · lr 1e-3 · seed 1"."""
+        name = NAMED_RANK.sub("", self.name) if RANK in chosen else self.name
+        return f"{name} " + " · ".join(_label(path, value) for path, value in chosen.items())
+
+    def _without_effect(self, child: RunSpec) -> Iterator[FieldProblem]:
+        """Axes that would make runs which differ in nothing that trains."""
+        kind = child.method.finetuning_type
+        for axis in self.axes:
+            section, _, field = axis.path.partition(".")
+            if section == "method" and field not in USED_BY.get(kind, (field,)):
+                yield FieldProblem(axis.path, f"the method {kind} does not use it")
+
+
+def rank_sweep(
+    run: RunSpec,
+    ranks: Sequence[int] = DEFAULT_RANKS,
+    learning_rates: Sequence[float] = (),
+    seeds: Sequence[int] = (),
+    stop_worse: bool = False,
+) -> SweepSpec:
+    """The usual sweep over a run: ranks × learning rates × seeds, each that is not empty.
+
+    It has the run's name, less a rank at its end. Raises InvalidInput.
+    """
+    axes = {RANK: ranks, LEARNING_RATE: learning_rates, SEED: seeds}
+    return sweep_from(
+        {
+            "name": NAMED_RANK.sub("", run.name)[:100],
+            "run": run.model_dump(mode="json", exclude_unset=True),
+            "axes": [
+                {"path": path, "values": list(values)} for path, values in axes.items() if values
+            ],
+            "stop_worse": stop_worse,
+        }
+    )
+
+
+def parse_sweep(text: str | bytes) -> SweepSpec:
+    """The sweep in a JSON document. Raises InvalidInput naming every problem with its path."""
+    return sweep_from(json_document(text, "The sweep"))
+
+
+def sweep_from(document: Any) -> SweepSpec:
+    """The sweep in parsed JSON. Raises InvalidInput as `parse_sweep` does."""
+    try:
+        return SweepSpec.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput("The sweep", field_problems(error), REMEDY) from None
+
+
+def _label(path: str, value: JsonValue) -> str:
+    short = SHORT_NAMES.get(path, path.rpartition(".")[2].replace("_", " ") + " ")
+    return short + value_text(value)
+
+
+def value_text(value: JsonValue) -> str:
+    """A value of an axis as it stands in a name, shortened from its front."""
+    if isinstance(value, float):
+        text = f"{Decimal(repr(value)):e}" if value and abs(value) < 0.01 else f"{value:g}"
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+        text = ",".join(map(str, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else "…" + text[1 - LONGEST_VALUE :]
+
+
+def _set(document: dict[str, Any], path: str, value: Any) -> None:
+    """Set what stands at a dotted path, with the sections that lead there."""
+    *sections, name = path.split(".")
+    for section in sections:
+        if not isinstance(document.get(section), dict):
+            document[section] = {}
+        document = document[section]
+    document[name] = value
+
+
+def _same_as_any(value: JsonValue, others: Sequence[JsonValue]) -> bool:
+    """1 and 1.0 are the same value, 1 and true are not."""
+    is_flag = isinstance(value, bool)
+    return any(value == other and is_flag == isinstance(other, bool) for other in others)
+
+
+def _like(path: str) -> str:
+    """Fields whose name has a word of the path's; else the usual ones."""
+    words = set(re.split(r"[._ ]", path.lower()))
+    near = [known for known in VARIABLE_PATHS if words & set(known.rpartition(".")[2].split("_"))]
+    return ", ".join(near[:8] or [RANK, LEARNING_RATE, SEED])
