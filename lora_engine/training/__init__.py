@@ -3,6 +3,7 @@
 The worker process, from the top down:
 
     worker                  the process: holds the lock, trains, writes `result.json`
+    together/               several runs in one worker, over one frozen base
     train_run               one run from its spec to its result folder
     preflight               checks before a run exists
     checkpointing/          saving checkpoints and results, resuming, provenance
@@ -32,13 +33,16 @@ from lora_engine.training.compatibility import (
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.loss_curve import describe_loss_curve
 from lora_engine.training.starting_adapter import method_of_adapter
+from lora_engine.training.together import SharingKey, sharing_key
 
 __all__ = [
     "Machine",
+    "SharingKey",
     "check_run",
     "compatibility_problems",
     "describe_loss_curve",
     "method_of_adapter",
+    "sharing_key",
     "this_machine",
     "unavailable_choices",
 ]
