@@ -1,4 +1,4 @@
-"""Which runs may train in one worker: those that differ in nothing but the adapter and its steps."""
+"""Which runs may train in one worker: those that differ in the adapter and its steps alone."""
 
 from __future__ import annotations
 
