@@ -68,12 +68,17 @@ def export_adapter(
     """Write the adapter in `source` into `output`; fidelity is measured by the caller.
 
     base: what is merged into, and what Ollama's FROM names. model_type: the base's, for the table
-    of programs. dtype: of a merged model's weights; None keeps the base's. system: the
-    Modelfile's text for SYSTEM.
+    of programs. dtype: of a merged model's weights; None keeps the base's. system: a system
+    text for Ollama's Modelfile; only that form has one.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
     source, output = Path(source), Path(output)
+    if system and form != "ollama":
+        raise EngineError(
+            f"A system text is given, and the form {form!r} has no place for one.",
+            "Only the form ollama writes one, into its Modelfile; leave it out.",
+        )
     refuse_non_finite(read_whole(source).file)
     if form == "merged":
         options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False)

@@ -8,6 +8,7 @@ template is proven against the tokenizer's own (`go_template`). Ollama itself is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MODELFILE = "Modelfile"
 ADAPTER_FOLDER = "adapter"
+ENDS_A_TEXT = re.compile(r'"""[^\S\r\n]*[\r\n]')
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ def write_ollama(
 ) -> OllamaReport:
     """Write `Modelfile` and the portable adapter that it names into `output`.
 
-    system: a text for SYSTEM. Raises EngineError where Ollama would not compute what was trained,
-    where the template cannot be translated, and for a base whose files are not here; Conflict for
-    an output that exists. Nothing is left then.
+    system: a text for SYSTEM, empty for none. Raises EngineError where Ollama would not compute
+    what was trained, where the template cannot be translated or takes no system turn for `system`,
+    and for a base whose files are not here; Conflict for an output that exists. Nothing is left
+    then.
     """
     folder = local_folder(base)
     if folder is None:
@@ -64,6 +67,11 @@ def write_ollama(
         )
     tokenizer = load_tokenizer(BaseModel(base.name, folder))
     template = derive(chat_template_of(tokenizer))
+    if system and template.system is None:
+        raise EngineError(
+            "The base's chat template takes no system turn, so SYSTEM would be written nowhere.",
+            "Leave the system text out, or put it into the questions.",
+        )
     notes = list(_template_notes(template))
     if template.start and _adds_start(tokenizer):
         template = replace(template, start="")
@@ -86,12 +94,28 @@ def modelfile(base: Path, template: TurnTemplate, stops: Sequence[str], system: 
 
 
 def _quoted(text: str) -> str:
-    if '"""' in text or text.endswith('"'):
+    """The text between three quotes, as Ollama's reader of Modelfiles takes it back.
+
+    Quotes inside stay as they are: the reader ends a text only where a line ends with three of them
+    (ollama/ollama: parser/parser.go at 00dc3af). Raises EngineError for such a line, which has no
+    escape, and for characters that the reader drops.
+    """
+    lost = [one for one in text if not (one.isprintable() or one in "\t\r\n")]
+    if lost:
         raise EngineError(
-            f"A Modelfile cannot hold {text[-60:]!r}: three quotes end a text.",
-            "Change the text, or write the Modelfile by hand.",
+            f"A text for the Modelfile has {lost[0]!r}; Ollama drops characters that do not print.",
+            "Write the text without them.",
         )
-    return f'"""{text}"""'
+    quoted = f'"""{text}'
+    early = ENDS_A_TEXT.search(quoted, 3)
+    if early is not None:
+        line = quoted[3 : early.end()].splitlines()[-1]
+        raise EngineError(
+            f"A Modelfile cannot hold the line {line[-60:]!r}: three quotes that end a line end "
+            "the text.",
+            "Put a word after the quotes, or take other quotes.",
+        )
+    return f'{quoted}"""'
 
 
 def _stops(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[str]:

@@ -54,9 +54,9 @@ class Exports:
     ) -> ExportReport:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
-        base: another name of that base. dtype: of a merged model. system: of a Modelfile.
-        measure: load base, adapter and export afterwards. Where that fails the export stays, and a
-        note says why it was not measured. Raises as `export_adapter`.
+        base: another name of that base. dtype: of a merged model. system: a system text for the
+        Modelfile of the form ollama. measure: load base, adapter and export afterwards. Where that
+        fails the export stays, and a note says why it was not measured. Raises as `export_adapter`.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)

@@ -139,6 +139,19 @@ def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_
     assert report.fidelity.agreement == 1.0
 
 
+def test_a_system_text_is_written_into_the_modelfile(
+    settings, adapter, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    system = 'Answer "in rhyme".'
+    words = ["export", "known", "-o", str(tmp_path / "out"), "--as", "ollama", "--no-measure"]
+    build()([*words, "--system", system], standalone_mode=False)
+    text = (tmp_path / "out" / "Modelfile").read_text("utf-8")
+    assert text.endswith(f'SYSTEM """{system}"""\n')
+    with pytest.raises(EngineError, match="portable"):
+        build()([*words[:-2], "portable", "--overwrite", "--system", system], standalone_mode=False)
+
+
 def test_a_base_that_ollamas_adapters_do_not_know_is_refused(engine, tmp_path):
     base = save_base(tmp_path / "qwen2", "qwen2")
     source = save_adapter(tmp_path / "source", base)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from lora_engine.data import ChatTemplate, default_chat_template
 from lora_engine.errors import EngineError
 from lora_engine.export.go_template import SAMPLES, derive
+from lora_engine.export.ollama import modelfile
 from lora_engine.starter import MODEL_DIR
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -104,3 +106,66 @@ def test_what_is_special_is_seen():
 def test_a_template_of_another_kind_is_refused(kind):
     with pytest.raises(EngineError, match="faithfully"):
         derive(ChatTemplate("it", OTHER_KINDS[kind], TOKENS)).to_go()
+
+
+def texts_read_by_ollama(source: str) -> dict[str, str]:
+    """Command to text, by the rule of Ollama's reader: a text that three quotes open goes on to the
+    first end of a line before which three quotes stand. Only the last of a command's is kept."""
+    found: dict[str, str] = {}
+    command, taken = "", ""
+    for letter in source:
+        if letter not in "\r\n":
+            taken += letter
+            continue
+        if not command:
+            command, _, taken = taken.partition(" ")
+        value = taken.strip()
+        if value.startswith('"""') and not (len(value) >= 6 and value.endswith('"""')):
+            taken += letter
+            continue
+        found[command] = value[3:-3] if value.startswith('"""') else value
+        command = taken = ""
+    assert not command, f"{command} never ends"
+    return found
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "You are brief.",
+        'Say "yes".',
+        '"Quoted" from end to "end"',
+        'Write Python with """docstrings""" in it.\nAnd lines.',
+        '"""',
+        'two"\n"" lines',
+        '""\nends early, if three quotes were all it took',
+        "\n  spaces and lines stay  \n",
+        "windows\r\nlines",
+        "PARAMETER stop x\nTEMPLATE y",
+        "Fünf 六 {{ .System }} \\ $HOME",
+    ],
+)
+def test_a_system_text_comes_back_as_it_was(system):
+    found = derive(ChatTemplate("it", CHATML, TOKENS))
+    read = texts_read_by_ollama(modelfile(Path("/base"), found, ["<|im_end|>"], system))
+    assert read["SYSTEM"] == system
+    assert read["TEMPLATE"] == found.to_go()
+    assert read["FROM"] == "/base"
+    assert set(read) == {"FROM", "ADAPTER", "TEMPLATE", "PARAMETER", "SYSTEM"}
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ('def f():\n    """Docs."""\n    pass', '"""Docs."""'),
+        ('three quotes and a space""" \nmore', "space"),
+        ('"""\nmore', '"""'),
+        ("a zero\u200bwidth space", "u200b"),
+        ("a bell\x07", "x07"),
+    ],
+)
+def test_a_system_text_that_would_not_come_back_is_refused(system, said):
+    found = derive(ChatTemplate("it", CHATML, TOKENS))
+    with pytest.raises(EngineError) as caught:
+        modelfile(Path("/base"), found, [], system)
+    assert said in caught.value.problem
