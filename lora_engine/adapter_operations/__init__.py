@@ -30,10 +30,12 @@ from lora_engine.adapter_operations.held_out_at_ranks import (
     HeldOutAtRanks,
     RankLoss,
     held_out_at_ranks,
+    usual_ranks,
 )
 from lora_engine.adapter_operations.interference import (
     ModuleInterference,
     PredictedInterference,
+    SourceInterference,
     predicted_interference,
 )
 from lora_engine.adapter_operations.losses_beside import LossesBeside, RowsMeasured
@@ -66,6 +68,7 @@ __all__ = [
     "ResizeReport",
     "ResizeTarget",
     "RowsMeasured",
+    "SourceInterference",
     "ToEnergy",
     "ToRank",
     "ToThreshold",
@@ -76,4 +79,5 @@ __all__ = [
     "predicted_interference",
     "resize",
     "resize_curve",
+    "usual_ranks",
 ]

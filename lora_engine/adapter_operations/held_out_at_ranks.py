@@ -17,11 +17,13 @@ from lora_engine.adapter_operations.resize import ResizeReport, ToRank, resize
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.prompts import load_held_out_rows
+from lora_engine.compare.scoring import PairedDifference
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 MOST_RANKS = 12
+USUAL_RANKS = 8
 ROWS = 100
 WRITING = 0.2  # the share of the work that is not measuring
 AS_IT_IS = "as it is"
@@ -32,27 +34,41 @@ LoadColumns = Callable[[Mapping[str, Path]], ComparisonModel]
 
 @dataclass(frozen=True)
 class RankLoss:
-    """One size: bytes of its weights file, kept energy, held-out loss in nats a token."""
+    """One size: bytes of its weights file, kept energy, held-out loss in nats a token.
+
+    change: of the loss, against the adapter as it is. general_loss: on general questions, where
+    the base has some.
+    """
 
     rank: int
     bytes: int
     energy: float
     loss: float
+    change: float
+    general_loss: float | None
 
 
 @dataclass(frozen=True)
 class HeldOutAtRanks:
-    """Losses on the same rows: of the base, of the adapter as it is, and at each rank."""
+    """Losses on the same rows: of the base, of the adapter as it is, and at each rank.
+
+    general_loss: of the adapter as it is on general questions, where the base has some.
+    """
 
     rows: int
     base_loss: float
     loss: float
     ranks: tuple[RankLoss, ...]
-    general: Mapping[str, float]
+    general_loss: float | None
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def usual_ranks(rank: int) -> list[int]:
+    """The powers of two up to an adapter's rank, the largest `USUAL_RANKS` of them."""
+    return [2**power for power in range(rank.bit_length())][-USUAL_RANKS:]
 
 
 def held_out_at_ranks(
@@ -67,8 +83,7 @@ def held_out_at_ranks(
 ) -> HeldOutAtRanks:
     """The loss of the adapter in `source` at each of `ranks`.
 
-    load: makes the model, so that a base in memory is shared. general: the loss on general
-    questions by rank and `as it is`, where the base has some.
+    load: makes the model, so that a base in memory is shared.
     Raises NotFound where the adapter's held-out rows are not known; EngineError for no rank or
     more than `MOST_RANKS`; as `resize`; Stopped.
     """
@@ -81,12 +96,13 @@ def held_out_at_ranks(
     load_held_out_rows(source, settings)  # refused before anything is written
     monitor = WorkMonitor(progress, stop)
     with tempfile.TemporaryDirectory(prefix="rankscope-ranks-") as temporary:
-        reports = {}
+        reports: dict[int, ResizeReport] = {}
         for number, rank in enumerate(chosen):
             monitor.step(WRITING * number / len(chosen), f"resizing to rank {rank}")
             folder = Path(temporary) / f"rank-{rank}"
-            reports[f"rank {rank}"] = resize(source, folder, ToRank(rank), stop=stop)
-        model = load({AS_IT_IS: source, **{name: one.path for name, one in reports.items()}})
+            reports[rank] = resize(source, folder, ToRank(rank), stop=stop)
+        resized = {_column(rank): one.path for rank, one in reports.items()}
+        model = load({AS_IT_IS: source, **resized})
         measuring = monitor.part(WRITING, 1.0)
         found = losses_beside(
             model, {AS_IT_IS: source}, settings, rows=rows, progress=measuring.step, stop=stop
@@ -97,20 +113,33 @@ def held_out_at_ranks(
             f"The held-out rows of {source.name} gave no losses: {' '.join(found.notes)}",
             "Look at its rows in Compare.",
         )
-    own = by_rows[AS_IT_IS]
+    own, general = by_rows[AS_IT_IS], by_rows.get(None, {})
+    loss = own[AS_IT_IS].loss
+
+    def at(rank: int, report: ResizeReport) -> RankLoss:
+        column = _column(rank)
+        return RankLoss(
+            rank=rank,
+            bytes=report.new_bytes,
+            energy=report.energy,
+            loss=own[column].loss,
+            change=own[column].loss - loss,
+            general_loss=_loss_in(general, column),
+        )
+
     return HeldOutAtRanks(
         rows=own[AS_IT_IS].rows,
         base_loss=own[AS_IT_IS].base_loss,
-        loss=own[AS_IT_IS].loss,
-        ranks=tuple(_at(rank, reports[name], own[name].loss) for rank, name in _named(chosen)),
-        general={name: pair.loss for name, pair in by_rows.get(None, {}).items()},
+        loss=loss,
+        ranks=tuple(at(rank, report) for rank, report in reports.items()),
+        general_loss=_loss_in(general, AS_IT_IS),
         notes=found.notes,
     )
 
 
-def _named(ranks: Sequence[int]) -> list[tuple[int, str]]:
-    return [(rank, f"rank {rank}") for rank in ranks]
+def _column(rank: int) -> str:
+    return f"rank {rank}"
 
 
-def _at(rank: int, report: ResizeReport, loss: float) -> RankLoss:
-    return RankLoss(rank, report.new_bytes, report.energy, loss)
+def _loss_in(pairs: Mapping[str, PairedDifference], column: str) -> float | None:
+    return pairs[column].loss if column in pairs else None

@@ -64,13 +64,28 @@ class ModuleInterference:
 
 
 @dataclass(frozen=True)
+class SourceInterference:
+    """One adapter beside all others: means over its modules, each weighing by the updates' norms.
+
+    overlap: share of its own energy in the other's directions. None where it meets no other.
+    """
+
+    name: str
+    overlap: float | None
+    sign_conflict: float | None
+    cancelled: float | None
+
+
+@dataclass(frozen=True)
 class PredictedInterference:
     """All pairs and modules, and the means over them, each weighing by the updates' norms.
 
-    modules: strongest overlap first. alone: modules that only one adapter changes.
+    modules: strongest overlap first. sources: the adapters in the order in which they were given.
+    alone: modules that only one adapter changes.
     """
 
     modules: tuple[ModuleInterference, ...]
+    sources: tuple[SourceInterference, ...]
     overlap: float
     sign_conflict: float
     cancelled: float
@@ -88,22 +103,42 @@ def predicted_interference(
 ) -> PredictedInterference:
     """How the adapters will meet where they are combined. Raises as `combine`; Stopped."""
     opened, monitor = open_sources(sources), WorkMonitor(progress, stop)
-    holders, found, alone = holders_of(opened), [], 0
+    holders, met, alone = holders_of(opened), [], 0
     for number, holder in enumerate(holders):
         monitor.step(number / len(holders), f"comparing {holder}")
-        having = [one for one in opened if one.has(holder)]
+        having = [place for place, one in enumerate(opened) if one.has(holder)]
         alone += len(having) == 1
-        factors = [one.adapter.factors(holder) for one in having]
-        for (a, of_a), (b, of_b) in combinations(zip(having, factors, strict=True), 2):
-            found += _of_pair(holder, (a, b), of_a, of_b)
+        factors = {place: opened[place].adapter.factors(holder) for place in having}
+        for a, b in combinations(having, 2):
+            pair = opened[a], opened[b]
+            met += [(a, b, one) for one in _of_pair(holder, pair, factors[a], factors[b])]
+    found = [one for _, _, one in met]
     found.sort(key=lambda one: -max(one.overlap_first, one.overlap_second))
     weights = [one.weight for one in found]
     return PredictedInterference(
         modules=tuple(found),
+        sources=tuple(_of_source(place, one.name, met) for place, one in enumerate(opened)),
         overlap=_mean([max(one.overlap_first, one.overlap_second) for one in found], weights),
         sign_conflict=_mean([one.sign_conflict for one in found], weights),
         cancelled=_mean([one.cancelled for one in found], weights),
         alone=alone,
+    )
+
+
+def _of_source(
+    place: int, name: str, met: Sequence[tuple[int, int, ModuleInterference]]
+) -> SourceInterference:
+    """The adapter at `place`, from all meetings of two places."""
+    own = [(one.overlap_first, one) for a, _, one in met if a == place]
+    own += [(one.overlap_second, one) for _, b, one in met if b == place]
+    if not own:
+        return SourceInterference(name, None, None, None)
+    weights = [one.weight for _, one in own]
+    return SourceInterference(
+        name,
+        overlap=_mean([overlap for overlap, _ in own], weights),
+        sign_conflict=_mean([one.sign_conflict for _, one in own], weights),
+        cancelled=_mean([one.cancelled for _, one in own], weights),
     )
 
 

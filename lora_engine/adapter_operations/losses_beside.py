@@ -16,6 +16,7 @@ from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.prompts import load_held_out_rows, training_spec_of
 from lora_engine.compare.scoring import (
     PairedDifference,
+    RowLoss,
     general_rows_for,
     paired_difference,
     row_losses,
@@ -32,10 +33,16 @@ LONGEST = 2048  # tokens of a general row
 @dataclass(frozen=True)
 class RowsMeasured:
     """Losses on one set of rows. rows_of: the adapter whose held-out rows they are, or None for
-    the general questions. pairs: each column's loss beside the base's, in nats a token."""
+    the general questions. pairs: each column's loss beside the base's, in nats a token.
+    by_row: what they are made of."""
 
     rows_of: str | None
     pairs: tuple[PairedDifference, ...]
+    by_row: tuple[RowLoss, ...]
+
+    def against(self, column: str, before: str) -> PairedDifference:
+        """A column's loss beside that of another, `before`, which takes the base's place."""
+        return paired_difference(self.by_row, column, base_column=before)
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,10 @@ def losses_beside(
     measured = []
     for number, (rows_of_name, chosen, max_length) in enumerate(sets):
         part = monitor.part(number / len(sets), (number + 1) / len(sets))
-        pairs = _pairs(model, chosen, max_length or _longest(model), part)
-        measured.append(RowsMeasured(rows_of_name, pairs))
+        losses = _row_losses(model, chosen, max_length or _longest(model), part)
+        columns = [column for column in model.columns if column != BASE_COLUMN]
+        pairs = tuple(paired_difference(losses, column) for column in columns)
+        measured.append(RowsMeasured(rows_of_name, pairs, losses))
     return LossesBeside(tuple(measured), tuple(notes))
 
 
@@ -86,15 +95,13 @@ def _longest(model: ComparisonModel) -> int:
     return min(model.shared.context_length or LONGEST, LONGEST)
 
 
-def _pairs(
+def _row_losses(
     model: ComparisonModel, rows: Sequence[Row], length: int, monitor: WorkMonitor
-) -> tuple[PairedDifference, ...]:
+) -> tuple[RowLoss, ...]:
     tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
     found = []
     for number, loss in enumerate(row_losses(model, tokenized, monitor.stop), 1):
         found.append(loss)
         monitor.step(number / len(tokenized), f"loss of row {number:,} of {len(tokenized):,}")
     monitor.step(1.0, "losses")
-    return tuple(
-        paired_difference(found, column) for column in model.columns if column != BASE_COLUMN
-    )
+    return tuple(found)

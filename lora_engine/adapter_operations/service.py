@@ -20,7 +20,7 @@ from lora_engine.adapter_operations.merge import merge
 from lora_engine.adapter_operations.merge_report import MergeOptions, MergeReport
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
-from lora_engine.adapter_operations.trials import trial_folder
+from lora_engine.adapter_operations.trials import new_trial, trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.names import named_folder
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
@@ -66,6 +66,13 @@ class AdapterOperations:
     ) -> CombineReport:
         """As `combine.combine`, which has the options."""
         return combine(self._weighted(sources), output, **options)
+
+    def combine_trial(
+        self, sources: Sequence[WeightedAdapter], name: str, **options: Any
+    ) -> CombineReport:
+        """`combine` into a trial, which is heard before anything is kept and is in no list."""
+        with new_trial(self._settings, name) as output:
+            return combine(self._weighted(sources), output, **options)
 
     def extract(
         self, base: str, tuned: Path, output: Path, target: ResizeTarget, **options: Any

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lora_engine.adapters.names import name_from
@@ -24,3 +26,14 @@ def trial_folder(settings: Settings, name: str) -> Path:
     for old in before[KEPT - 1 :]:
         shutil.rmtree(old)
     return trials / uuid.uuid4().hex[:8] / name_from(name)
+
+
+@contextmanager
+def new_trial(settings: Settings, name: str) -> Iterator[Path]:
+    """`trial_folder`'s path to write; after an error nothing is left of the trial."""
+    path = trial_folder(settings, name)
+    try:
+        yield path
+    except BaseException:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lora_engine.__main__ import main
-from lora_engine.adapter_operations import WeightedAdapter
+from lora_engine.adapter_operations import WeightedAdapter, usual_ranks
 from lora_engine.adapter_operations.service import AdapterOperations
 from lora_engine.base_models import fingerprint, resolve_base_model
 from lora_engine.cli.adapters import named_weight
@@ -128,7 +128,17 @@ def test_losses_at_ranks_are_those_of_the_resized_adapters(settings, adapters):
     assert found.loss != found.base_loss
     assert at_one.bytes < whole.bytes
     assert at_one.energy < whole.energy == pytest.approx(1.0)
-    assert set(found.general) == {"as it is", "rank 1", "rank 4"}
+    assert [one.change for one in found.ranks] == [one.loss - found.loss for one in found.ranks]
+    assert whole.general_loss == pytest.approx(found.general_loss, abs=1e-4)
+    assert at_one.general_loss != found.general_loss
+
+
+@pytest.mark.parametrize(
+    ("rank", "ranks"),
+    [(1, [1]), (6, [1, 2, 4]), (8, [1, 2, 4, 8]), (512, [4, 8, 16, 32, 64, 128, 256, 512])],
+)
+def test_the_usual_ranks_are_powers_of_two_up_to_the_adapters(rank, ranks):
+    assert usual_ranks(rank) == ranks
 
 
 def test_losses_at_ranks_need_the_adapters_own_rows(settings, adapters):

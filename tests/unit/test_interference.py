@@ -54,6 +54,23 @@ def test_an_adapter_meets_itself(folders, weight, verdict, cancelled):
     assert found.sign_conflict == pytest.approx(cancelled, abs=1e-9)
 
 
+def test_each_adapter_is_seen_beside_all_others(folders):
+    sources = [WeightedAdapter(folders / "a"), WeightedAdapter(folders / "b")]
+    found = predicted_interference([*sources, WeightedAdapter(folders / "a", -1.0)])
+    first, middle, last = found.sources
+    assert [one.name for one in found.sources] == ["a", "b", "a"]
+    of_b = [one for one in found.modules if "b" in (one.first, one.second)]
+    b_inside = [one.overlap_second if one.second == "b" else one.overlap_first for one in of_b]
+    weights = [one.weight for one in of_b]
+    assert middle.overlap == pytest.approx(np.average(b_inside, weights=weights))
+    conflicts = [one.sign_conflict for one in of_b]
+    assert middle.sign_conflict == pytest.approx(np.average(conflicts, weights=weights))
+    assert first.overlap == pytest.approx(last.overlap)
+    assert first.overlap > middle.overlap  # it meets itself
+    alone = predicted_interference(sources[:1])
+    assert (alone.sources[0].overlap, alone.sources[0].cancelled) == (None, None)
+
+
 def test_experts_are_compared_one_by_one(tmp_path):
     sources = []
     for seed in (1, 2):

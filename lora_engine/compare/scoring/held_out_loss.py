@@ -41,6 +41,7 @@ class PairedDifference:
     """Held-out loss of a column minus the base's with its interval, in nats a token.
 
     Where the interval excludes 0 the column is better (below 0) or worse (above) than the base.
+    The base's place may be another column's (`paired_difference`).
     """
 
     column: str
@@ -91,9 +92,14 @@ def row_losses(
 
 
 def paired_difference(
-    losses: Sequence[RowLoss], column: str, confidence: float = 0.95
+    losses: Sequence[RowLoss],
+    column: str,
+    confidence: float = 0.95,
+    base_column: str = BASE_COLUMN,
 ) -> PairedDifference:
     """The difference in held-out loss between `column` and the base over at least two rows.
+
+    base_column: what takes the base's place, such as an adapter that this one was made from.
 
     With d the difference of a row's mean losses and w its supervised tokens, the difference is
     the ratio D = Σ w d / Σ w, its standard error √(Σ e² / (n (n − 1))) with e = w (d − D) / w̄
@@ -107,11 +113,11 @@ def paired_difference(
             f"{count} row gives no interval; at least 2 are needed.", "Give more held-out rows."
         )
     tokens = math.fsum(row.tokens for row in losses)
-    base = math.fsum(row.tokens * row.loss[BASE_COLUMN] for row in losses) / tokens
+    base = math.fsum(row.tokens * row.loss[base_column] for row in losses) / tokens
     loss = math.fsum(row.tokens * row.loss[column] for row in losses) / tokens
     difference = loss - base
     residuals = [
-        row.tokens * (row.loss[column] - row.loss[BASE_COLUMN] - difference) * count / tokens
+        row.tokens * (row.loss[column] - row.loss[base_column] - difference) * count / tokens
         for row in losses
     ]
     error = math.sqrt(math.fsum(one**2 for one in residuals) / (count * (count - 1)))
