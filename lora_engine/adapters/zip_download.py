@@ -43,10 +43,16 @@ def write_zip(summary: AdapterSummary, target: Path) -> Path:
     return target
 
 
-def _add(archive: zipfile.ZipFile, source: Path, name: str) -> None:
+def zip_entry(source: Path, name: str) -> zipfile.ZipInfo:
+    """The entry of a file under this name, without its time."""
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.external_attr = 0o644 << 16
     entry.file_size = source.stat().st_size
+    return entry
+
+
+def _add(archive: zipfile.ZipFile, source: Path, name: str) -> None:
+    entry = zip_entry(source, name)
     with source.open("rb") as plain, archive.open(entry, "w") as packed:
         shutil.copyfileobj(plain, packed, BLOCK_BYTES)
 

@@ -7,9 +7,11 @@ portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
 go_template     a chat template in Go's language, derived and proven
 load_rules      where an adapter loads: each program's rule with its source and date
+zip_download    an export as one zip, made while it is sent
 fidelity        does what was written answer as what was trained?
 """
 
+from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import (
@@ -24,6 +26,7 @@ from lora_engine.export.portable import PortableReport, portable
 
 __all__ = [
     "DTYPE_HELP",
+    "DType",
     "FORM_WORDS",
     "MEASURE_HELP",
     "SYSTEM_HELP",

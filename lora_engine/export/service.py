@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
+from lora_engine.adapters.names import named_folder
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.service import Comparisons
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
@@ -55,8 +58,7 @@ class Exports:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
         base: another name of that base. dtype: of a merged model. system: a system text for the
-        Modelfile of the form ollama. measure: load base, adapter and export afterwards. Where that
-        fails the export stays, and a note says why it was not measured. Raises as `export_adapter`.
+        Modelfile of the form ollama. measure: as `measured`. Raises as `export_adapter`.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)
@@ -75,6 +77,23 @@ class Exports:
         )
         if not measure:
             return report
+        return self.measured(source, report, base=base, progress=progress, stop=stop)
+
+    def measured(
+        self,
+        source: str | Path,
+        report: ExportReport,
+        *,
+        base: str | None = None,
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
+    ) -> ExportReport:
+        """The report with the fidelity of what was written: base, adapter and export are loaded.
+
+        Where that fails the export stays, and a note says why it was not measured. Raises Stopped.
+        """
+        folder = self._folder(source)
+        base = base or self._base_of(folder)
         try:
             trained, exported = self.voices(base, folder, report)
             fidelity = measure_fidelity(
@@ -86,6 +105,20 @@ class Exports:
             note = f"Fidelity was not measured: {error.problem} {error.remedy}"
             return replace(report, notes=(*report.notes, note))
         return replace(report, fidelity=fidelity)
+
+    def folder(self, name: str) -> Path:
+        """Where the dashboard writes an export of this name. Raises InvalidInput."""
+        return named_folder(self._settings.data_dir / "exports", name, "The export")
+
+    def zip_blocks(self, name: str) -> Iterator[bytes]:
+        """The export of this name as one zip, a block after the other.
+
+        Raises InvalidInput, and NotFound for one that is not there.
+        """
+        folder = self.folder(name)
+        if not folder.is_dir():
+            raise NotFound(f"There is no export {name!r}.", "Export the adapter under this name.")
+        return zip_blocks(folder)
 
     def voices(self, base: str, folder: Path, report: ExportReport) -> tuple[Voice, Voice]:
         """What was trained, and what was written; a merged model is in memory beside its base."""
