@@ -10,9 +10,10 @@ trials           adapters that are heard before they are kept
 combine          several adapters as one: exactly, or by TIES and DARE
 extract          an adapter from a fully fine-tuned model
 merge            an adapter added into its base's weights, proven on the written files
+merge_bases      which weights an adapter can be merged into
 merge_report     how to merge, and what came of it
-merge_plan, merge_proof, merged_tensors, stored_*, sharded_weights, model_folder,
-quantized_on_loading  the parts of merging
+merge_plan, merge_pieces, merge_proof, merged_model, merged_tensors, stored_*, sharded_weights,
+model_folder, quantized_on_loading  the parts of merging
 extraction_losses  base, tuned model and base with adapter on the same rows
 extract_plan     what of two checkpoints differs, and in which form it is held
 combine_sources  which adapters can be combined, and what goes along beside their factors
@@ -39,6 +40,14 @@ from lora_engine.adapter_operations.interference import (
     predicted_interference,
 )
 from lora_engine.adapter_operations.losses_beside import LossesBeside, RowsMeasured
+from lora_engine.adapter_operations.merge_bases import MergeBases
+from lora_engine.adapter_operations.merge_report import (
+    DType,
+    MergedWeights,
+    MergeOptions,
+    MergeReport,
+    Weights,
+)
 from lora_engine.adapter_operations.resize import (
     ModuleResize,
     ResizeReport,
@@ -58,6 +67,11 @@ __all__ = [
     "ExtractedModule",
     "HeldOutAtRanks",
     "LossesBeside",
+    "DType",
+    "MergeBases",
+    "MergeOptions",
+    "MergeReport",
+    "MergedWeights",
     "Method",
     "ModuleInterference",
     "ModuleResize",
@@ -73,6 +87,7 @@ __all__ = [
     "ToRank",
     "ToThreshold",
     "WeightedAdapter",
+    "Weights",
     "combine",
     "extract",
     "held_out_at_ranks",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
+from lora_engine.adapter_operations.merge_pieces import FusedPieces, fused_update, whole_values
 from lora_engine.adapter_operations.merged_tensors import (
     AddedPiece,
     AddedProduct,
@@ -26,14 +27,13 @@ from lora_engine.adapter_operations.merged_tensors import (
     written_dtype,
 )
 from lora_engine.adapter_operations.stored_names import ModelNames
-from lora_engine.adapter_operations.stored_weights import StoredWeights, matrix_shape, stored_rows
+from lora_engine.adapter_operations.stored_weights import StoredWeights, stored_rows
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import Adapter, AdapterModule
 from lora_engine.weights.safetensors_file import scan
 
-FUSED_HELD = 2  # updates of fused experts in memory: gate_up_proj and down_proj of one layer
 OTHER_BASE = "Choose the base model that this adapter was trained on."
 
 
@@ -131,7 +131,9 @@ class _Changes:
         for parameter, key in {**check.keys.whole, **check.keys.biases}.items():
             entry = file.entry(key)
             if self.names.is_converted(parameter):
-                self._add_pieces(parameter, entry.shape, partial(_dense, file, key), replace=True)
+                self._add_pieces(
+                    parameter, entry.shape, partial(whole_values, file, key), replace=True
+                )
                 continue
             stored = self._place_of(parameter)
             check_shapes_fit(stored, entry.shape, self._shape_of(stored))
@@ -150,7 +152,7 @@ class _Changes:
         shape = self.names.shape(parameter)
         swapped = self._is_swapped(parameter, modules[0])
         self._add_pieces(
-            parameter, shape, partial(_fused_update, modules, swapped, shape), replace=False
+            parameter, shape, partial(fused_update, modules, swapped, shape), replace=False
         )
 
     def _add_pieces(
@@ -163,7 +165,7 @@ class _Changes:
         import torch
 
         check_shapes_fit(parameter, shape, self.names.shape(parameter))
-        pieces = _Pieces(self.names, parameter, values)
+        pieces = FusedPieces(self.names, parameter, values)
         for stored, piece in self._pieces_of(parameter, torch.empty(shape, device="meta")).items():
             check_shapes_fit(stored, tuple(piece.shape), self._shape_of(stored))
             self._add(stored, (ReplacedPiece if replace else AddedPiece)(pieces, stored))
@@ -239,52 +241,6 @@ class _Changes:
             return shape[-2:] != module.shape and shape[-2:] == module.shape[::-1]
         holder = self.names.module(parameter.rpartition(".")[0])
         return bool(getattr(holder, "is_transposed", False))
-
-
-class _Pieces:
-    """The pieces of one fused weight, computed when the first is asked for."""
-
-    def __init__(self, names: ModelNames, parameter: str, values: Callable[[], np.ndarray]) -> None:
-        self._names = names
-        self._parameter = parameter
-        self._values = values
-
-    def rows(self, stored: str) -> np.ndarray:
-        piece = _computed(self)[stored]
-        return piece.reshape(matrix_shape(piece.shape))
-
-    def compute(self) -> dict[str, np.ndarray]:
-        import torch
-
-        values = torch.from_numpy(self._values())
-        if not self._names.is_converted(self._parameter):
-            stored = self._names.stored_name(self._parameter)
-            assert stored is not None
-            return {stored: values.numpy()}
-        found = self._names.in_pieces(self._parameter, values)
-        return {stored: piece.contiguous().numpy() for stored, piece in found.items()}
-
-
-@lru_cache(maxsize=FUSED_HELD)
-def _computed(pieces: _Pieces) -> Mapping[str, np.ndarray]:
-    return pieces.compute()
-
-
-def _fused_update(
-    modules: list[AdapterModule], swapped: bool, shape: tuple[int, ...]
-) -> np.ndarray:
-    """The update of a weight in pieces, (experts, ., .) or (., .) as in memory, float32."""
-    found = np.empty((len(modules), *shape[-2:]), np.float32)
-    for place, module in zip(found, modules, strict=True):
-        dense = module.factors.dense()
-        place[:] = dense.T if swapped else dense
-    return found.reshape(shape)
-
-
-def _dense(file, key: str) -> np.ndarray:
-    rows = stored_rows(file, key)
-    values = rows.rows(0, rows.shape[0]).astype(np.float32)
-    return values.reshape(file.entry(key).shape)
 
 
 def _parameter_of(

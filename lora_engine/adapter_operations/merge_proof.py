@@ -57,9 +57,14 @@ class MergeProof:
 
 @dataclass(frozen=True, eq=False)
 class Unmerged:
-    """The base with the adapter: logits (positions, vocabulary) of each row, and both losses."""
+    """The base with the adapter: logits (positions, vocabulary) of each row, and both losses.
+
+    rows_from, notes: as `ProofRows` has them.
+    """
 
     rows: tuple[TokenizedRow, ...]
+    rows_from: str
+    notes: tuple[str, ...]
     logits: tuple[torch.Tensor, ...]
     base_loss: float
     loss: float
@@ -86,13 +91,13 @@ def proof_rows(
 
 
 def measure_unmerged(
-    shared: SharedBase, adapter: Path, rows: Sequence[Row], monitor: WorkMonitor
+    shared: SharedBase, adapter: Path, rows: ProofRows, monitor: WorkMonitor
 ) -> Unmerged:
     """Run base and adapter over the rows. Raises EngineError as Compare does."""
     model = ComparisonModel(shared, {})
     model.add_adapter("adapter", adapter)
     length = min(shared.context_length or LONGEST, LONGEST)
-    tokenized = tokenize_rows(rows, shared.tokenizer, length)
+    tokenized = tokenize_rows(rows.rows, shared.tokenizer, length)
     kept: list[TokenizedRow] = []
     logits: list[torch.Tensor] = []
     base_losses, losses, numbers = [], [], 0
@@ -108,7 +113,9 @@ def measure_unmerged(
             base_losses.append(_token_losses(of_base, row))
             losses.append(_token_losses(of_adapter, row))
             logits.append(of_adapter.cpu())
-    return Unmerged(tuple(kept), tuple(logits), _mean(base_losses), _mean(losses))
+    return Unmerged(
+        tuple(kept), rows.source, rows.notes, tuple(logits), _mean(base_losses), _mean(losses)
+    )
 
 
 def measure_merged(

@@ -31,10 +31,15 @@ def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
             yield staging
             refuse_existing(output, mark, overwrite)  # it may have come meanwhile
     except OSError as error:
-        raise EngineError(
-            f"{output} could not be written: {error.strerror or error}. Nothing was left there.",
-            "Free space on that disk, or choose another folder for the output.",
-        ) from error
+        raise refused(output, error) from error
+
+
+def refused(output: Path, error: OSError) -> EngineError:
+    """What is said of an output that the disk refused."""
+    return EngineError(
+        f"{output} could not be written: {error.strerror or error}. Nothing was left there.",
+        "Free space on that disk, or choose another folder for the output.",
+    )
 
 
 def refuse_existing(output: Path, mark: str, overwrite: bool) -> None:

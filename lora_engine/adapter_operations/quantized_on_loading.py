@@ -6,6 +6,7 @@ Here each weight is what its layer computes with: rounded, then widened again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def quantized_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
 class QuantizedOnLoading(StoredWeights):
     """The files' tensors, those of quantized layers dequantized. layers: by module name."""
 
-    def __init__(self, folder: Path, names: ModelNames, layers: dict[str, nn.Module]) -> None:
+    def __init__(self, folder: Path, names: ModelNames, layers: Mapping[str, nn.Module]) -> None:
         super().__init__(folder)
         stored = {names.stored_name(f"{name}.weight"): layer for name, layer in layers.items()}
         self._layers = {name: layer for name, layer in stored.items() if name is not None}

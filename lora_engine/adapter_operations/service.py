@@ -17,7 +17,8 @@ from lora_engine.adapter_operations.interference import (
 )
 from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
 from lora_engine.adapter_operations.merge import merge
-from lora_engine.adapter_operations.merge_report import MergeOptions, MergeReport
+from lora_engine.adapter_operations.merge_bases import MergeBases, merge_bases
+from lora_engine.adapter_operations.merge_report import DType, MergeOptions, MergeReport, Weights
 from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, resize
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
 from lora_engine.adapter_operations.trials import new_trial, trial_folder
@@ -26,7 +27,9 @@ from lora_engine.adapters.names import named_folder
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.service import Comparisons
+from lora_engine.data import Row, load_dataset
 from lora_engine.settings import Settings
+from lora_engine.spec import DatasetSpec
 
 
 class AdapterOperations:
@@ -54,7 +57,7 @@ class AdapterOperations:
     ) -> HeldOutAtRanks:
         """As `held_out_at_ranks.held_out_at_ranks`, on the base the adapter was trained on."""
         folder = self._folder(source)
-        base = resolve_base_model(describe_adapter(folder).base_model or STARTER, self._settings)
+        base = self._base(self._base_of(folder))
 
         def load(columns: Mapping[str, Path]) -> ComparisonModel:
             return self._comparisons.model_of(base, columns)
@@ -94,22 +97,43 @@ class AdapterOperations:
 
         rows_of: whose held-out rows; those of all adapters where it is left out.
         """
-        base = describe_adapter(self._folder(adapters[0])).base_model or STARTER
+        base = self._base_of(self._folder(adapters[0]))
         model = self._comparisons.model(base, adapters)
         folders = {name: self._folder(name) for name in (adapters if rows_of is None else rows_of)}
         return losses_beside(model, folders, self._settings, **options)
 
+    def merge_bases(self, adapter: str | Path, base: str | None = None) -> MergeBases:
+        """As `merge_bases.merge_bases`; the adapter's own base where none is named."""
+        folder = self._folder(adapter)
+        return merge_bases(folder, self._base(base or self._base_of(folder)))
+
     def merge(
         self,
         adapter: str | Path,
-        base: BaseModel,
         output: Path,
-        options: MergeOptions | None = None,
+        *,
+        base: str | None = None,
+        original: str | None = None,
+        rows: str | None = None,
+        dtype: DType | None = None,
+        weights: Weights | None = None,
+        prove: bool = True,
+        overwrite: bool = False,
         **monitor: Any,
     ) -> MergeReport:
-        """As `merge.merge`."""
+        """As `merge.merge`, with names for the base (the adapter's own where none is given), for
+        the original model and for the dataset of the proof."""
         folder = self._folder(adapter)
-        return merge(folder, base, output, self._settings, options, **monitor)
+        options = MergeOptions(
+            dtype=dtype,
+            weights=weights,
+            original=None if original is None else self._base(original),
+            rows=None if rows is None else self._rows(rows),
+            overwrite=overwrite,
+            prove=prove,
+        )
+        found = self._base(base or self._base_of(folder))
+        return merge(folder, found, output, self._settings, options, **monitor)
 
     def adapter_folder(self, name: str) -> Path:
         """Where an adapter of this name is written, to be listed. Raises InvalidInput."""
@@ -125,6 +149,15 @@ class AdapterOperations:
 
     def _weighted(self, sources: Sequence[WeightedAdapter]) -> list[WeightedAdapter]:
         return [replace(one, path=self._folder(one.path)) for one in sources]
+
+    def _rows(self, dataset: str) -> Sequence[Row]:
+        return load_dataset(DatasetSpec(source=dataset), self._settings).rows
+
+    def _base(self, name: str) -> BaseModel:
+        return resolve_base_model(name, self._settings)
+
+    def _base_of(self, adapter: Path) -> str:
+        return describe_adapter(adapter).base_model or STARTER
 
     def _folder(self, source: str | Path) -> Path:
         return resolve_adapter(str(source), self._settings)

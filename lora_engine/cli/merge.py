@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json
+from lora_engine.settings import load_settings
+
+if TYPE_CHECKING:
+    from lora_engine.adapter_operations import MergeReport
 
 
 def register(app: typer.Typer) -> None:
@@ -16,8 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def merge(
     adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
-    base: Annotated[str, typer.Option(help="The base model it was trained on.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model folder to write.")],
+    base: Annotated[
+        str, typer.Option(help="The base to merge into; else the one it was trained on.")
+    ] = "",
     dtype: Annotated[
         Literal["bfloat16", "float16", "float32"] | None,
         typer.Option(help="Of all weights; left out, as the base stores them."),
@@ -27,11 +33,11 @@ def merge(
         typer.Option(help="Of a quantized base; left out, those it was trained on."),
     ] = None,
     original: Annotated[
-        str | None, typer.Option(help="The 16-bit model that a 4-bit base was made from.")
-    ] = None,
+        str, typer.Option(help="The 16-bit model that a base stored in 4 or 8 bits was made from.")
+    ] = "",
     rows: Annotated[
-        str | None, typer.Option(help="A dataset to compare on; left out, its held-out rows.")
-    ] = None,
+        str, typer.Option(help="A dataset to compare on; left out, its held-out rows.")
+    ] = "",
     prove: Annotated[
         bool, typer.Option(help="Load the merged model and measure what merging changed.")
     ] = True,
@@ -41,33 +47,30 @@ def merge(
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter into the weights of its base, and say how far the two are apart."""
-    from lora_engine.adapter_operations.merge import merge as merge_adapter
-    from lora_engine.adapter_operations.merge_report import MergeOptions
-    from lora_engine.adapters.library import resolve_adapter
-    from lora_engine.base_models import resolve_base_model
-    from lora_engine.data import load_dataset
-    from lora_engine.settings import load_settings
-    from lora_engine.spec import DatasetSpec
+    from lora_engine.engine import Engine
 
-    settings = load_settings()
-    options = MergeOptions(
+    report = Engine(load_settings()).adapter_operations.merge(
+        adapter,
+        output,
+        base=base or None,
+        original=original or None,
+        rows=rows or None,
         dtype=dtype,
         weights=weights,
-        original=None if original is None else resolve_base_model(original, settings),
-        rows=None if rows is None else load_dataset(DatasetSpec(source=rows), settings).rows,
-        overwrite=overwrite,
         prove=prove,
+        overwrite=overwrite,
     )
-    folder, model = resolve_adapter(adapter, settings), resolve_base_model(base, settings)
-    report = merge_adapter(folder, model, output, settings, options)
     for words in report.notes:
         note(words)
     if json:
         print_json(report.to_json())
         return
     typer.echo(f"{report.path}: {report.bytes:,} bytes in {report.dtype}, {report.weights} weights")
-    if report.max_logit_difference is None:
-        return
+    if report.max_logit_difference is not None:
+        _print_proof(report)
+
+
+def _print_proof(report: MergeReport) -> None:
     typer.echo(
         f"largest logit difference {report.max_logit_difference:.3g}, KL {report.kl:.3g} nats a "
         f"token over {report.positions:,} positions of {report.rows} {report.rows_from} rows"
