@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from lora_engine.export.forms import DTYPE_HELP, MEASURE_HELP, SYSTEM_HELP, Form
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
-    from lora_engine.export import Fidelity
+    from lora_engine.export import Fidelity, ServeCommand
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +62,16 @@ def export(
             ("program", "loads", "why"),
             [(rule.program, "yes" if rule.loads else "no", rule.reason) for rule in report.loads],
         )
+    for command in report.commands:
+        typer.echo("\n".join(_serving(command)))
+
+
+def _serving(command: ServeCommand) -> Sequence[str]:
+    """A heading and the lines to type; the heading alone where nothing helps."""
+    if not command.lines:
+        return ("", f"{command.program} cannot serve it: {command.note}")
+    heading = f"To serve it with {command.program}: {command.note}".rstrip()
+    return ("", heading, *(f"  {line}" for line in command.lines))
 
 
 def _words(found: Fidelity) -> str:

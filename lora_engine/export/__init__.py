@@ -6,12 +6,14 @@ export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
 go_template     a chat template in Go's language, derived and proven
+commands        what to type to serve an export, where it loads
 load_rules      where an adapter loads: each program's rule with its source and date
 zip_download    an export as one zip, made while it is sent
 fidelity        does what was written answer as what was trained?
 """
 
 from lora_engine.adapter_operations.merge_report import DType
+from lora_engine.export.commands import ServeCommand, vllm_command
 from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import (
@@ -35,7 +37,9 @@ __all__ = [
     "Form",
     "LoadRule",
     "PortableReport",
+    "ServeCommand",
     "export_adapter",
     "portable",
+    "vllm_command",
     "where_it_loads",
 ]

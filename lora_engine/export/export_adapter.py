@@ -20,6 +20,7 @@ from lora_engine.adapters.whole import read_whole, refuse_non_finite
 from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.export.commands import ServeCommand
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
@@ -36,7 +37,7 @@ class ExportReport:
     """A written export. fidelity: None where it was not measured; notes say why.
 
     loads: where the output's adapter loads, by program. adapter: its folder. Both are empty for a
-    merged model, which loads as its base does.
+    merged model, which loads as its base does. commands: what to type to serve it, by program.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class ExportReport:
     loads: tuple[LoadRule, ...]
     notes: tuple[str, ...]
     adapter: Path | None
+    commands: tuple[ServeCommand, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         adapter = None if self.adapter is None else str(self.adapter)

@@ -11,33 +11,63 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from lora_engine.export.forms import Form
 from lora_engine.spectrum import AdapterFile, open_adapter
 
-READ_ON = "2026-11-26"
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 OLLAMA_ARCHITECTURES = ("llama", "gemma2")
-PORTABLE = "Export it as portable."
-MERGED = "Export it as merged."
 
 NUMBER = re.compile(r"\.(\d+)(?=\.)")
 
-PEFT_SOURCE = "peft 0.21.2, as installed"
-VLLM_SOURCE = "vllm-project/vllm: vllm/lora/peft_helper.py, vllm/config/lora.py"
-LLAMA_CPP_SOURCE = "ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada"
-OLLAMA_SOURCE = "ollama/ollama: convert/convert.go, convert_llama_adapter.go"
-TGI_SOURCE = "huggingface/text-generation-inference: adapters/lora.py at 45d95bd"
+Program = Literal["PEFT", "vLLM", "llama.cpp", "Ollama", "TGI"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a program's rules were read, and when."""
+
+    files: str
+    read_on: str
+
+
+PEFT_SOURCE = Source("peft 0.21.2, as installed", "2026-11-26")
+VLLM_SOURCE = Source(
+    "vllm-project/vllm: vllm/lora/peft_helper.py (with trainable_token_indices), "
+    "vllm/config/lora.py at a78dc92",
+    "2026-11-27",
+)
+LLAMA_CPP_SOURCE = Source("ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada", "2026-11-27")
+OLLAMA_SOURCE = Source("ollama/ollama: convert/convert.go, convert_llama_adapter.go", "2026-11-26")
+TGI_SOURCE = Source(
+    "huggingface/text-generation-inference: adapters/lora.py at 45d95bd", "2026-11-26"
+)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What helps, in words. form: to export instead, where that is it."""
+
+    words: str
+    form: Form | None = None
+
+
+PORTABLE = Remedy("Export it as portable.", "portable")
+MERGED = Remedy("Export it as merged.", "merged")
 
 
 @dataclass(frozen=True)
 class LoadRule:
-    """Whether one program computes what was trained. reason: why (not), and what helps."""
+    """Whether one program computes what was trained. reason: why (not), and what helps. instead:
+    the form that the program loads, where it does not load this one and another helps."""
 
-    program: str
+    program: Program
     loads: bool
     reason: str
     source: str
-    date: str = READ_ON
+    date: str
+    instead: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +107,11 @@ def where_it_loads(adapter: Path, model_type: str | None = None) -> list[LoadRul
     """
     facts = _facts(open_adapter(adapter))
     return [_peft(facts), _vllm(facts), _llama_cpp(facts), _ollama(facts, model_type), _tgi(facts)]
+
+
+def vllm_rank(rank: int) -> int | None:
+    """The smallest --max-lora-rank that vLLM takes for adapters of this rank; None beyond all."""
+    return next((allowed for allowed in VLLM_RANKS if allowed >= rank), None)
 
 
 def _facts(stored: AdapterFile) -> AdapterFacts:
@@ -127,14 +162,14 @@ def _features(stored: AdapterFile, key: str, part: str) -> Sequence[int]:
 
 
 def _peft(facts: AdapterFacts) -> LoadRule:
-    return LoadRule(
-        "PEFT", True, "PeftModel.from_pretrained reads every form that is listed here.", PEFT_SOURCE
+    return _judged(
+        "PEFT", PEFT_SOURCE, (), "PeftModel.from_pretrained reads every form that is listed here."
     )
 
 
 def _vllm(facts: AdapterFacts) -> LoadRule:
     largest = max(facts.ranks)
-    allowed = next((rank for rank in VLLM_RANKS if rank >= largest), None)
+    allowed = vllm_rank(largest)
     return _judged(
         "vLLM",
         VLLM_SOURCE,
@@ -152,7 +187,7 @@ def _vllm(facts: AdapterFacts) -> LoadRule:
             (
                 allowed is None,
                 f"it takes ranks up to {VLLM_RANKS[-1]}, this one has {largest}",
-                f"Resize it to {VLLM_RANKS[-1]}.",
+                Remedy(f"Resize it to {VLLM_RANKS[-1]}."),
             ),
         ),
         f"It loads with --enable-lora --max-lora-rank {allowed}.",
@@ -184,7 +219,7 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
                 other,
                 f"ADAPTER reads safetensors for llama and gemma2 only, and the base is "
                 f"{model_type}",
-                "Convert it to GGUF, or export it as merged.",
+                Remedy("Convert it to GGUF, or export it as merged."),
             ),
             (facts.use_dora, "it knows no DoRA", MERGED),
             (bool(facts.whole), "it knows no modules saved whole", MERGED),
@@ -202,7 +237,7 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
             (
                 max(facts.ranks) > facts.smallest_side > 0,
                 "it takes a factor whose rank is over its features for a transposed one",
-                "Resize it to a smaller rank.",
+                Remedy("Resize it to a smaller rank."),
             ),
             (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
         ),
@@ -249,11 +284,16 @@ def _lost_by_own_rank(facts: AdapterFacts) -> str:
 
 
 def _judged(
-    program: str, source: str, against: Sequence[tuple[bool, str, str]], otherwise: str
+    program: Program,
+    source: Source,
+    against: Sequence[tuple[bool, str, Remedy]],
+    otherwise: str,
 ) -> LoadRule:
     """The first condition that holds says why not; the remedy is that of the gravest."""
     found = [(reason, remedy) for holds, reason, remedy in against if holds]
     if not found:
-        return LoadRule(program, True, otherwise, source)
+        return LoadRule(program, True, otherwise, source.files, source.read_on)
     reasons = "; ".join(reason for reason, _ in found)
-    return LoadRule(program, False, f"{reasons[0].upper()}{reasons[1:]}. {found[0][1]}", source)
+    remedy = found[0][1]
+    reason = f"{reasons[0].upper()}{reasons[1:]}. {remedy.words}"
+    return LoadRule(program, False, reason, source.files, source.read_on, remedy.form)

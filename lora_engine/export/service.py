@@ -16,6 +16,13 @@ from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.export.commands import (
+    ServeCommand,
+    Served,
+    adapter_commands,
+    largest_rank,
+    merged_commands,
+)
 from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
@@ -58,7 +65,8 @@ class Exports:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
         base: another name of that base. dtype: of a merged model. system: a system text for the
-        Modelfile of the form ollama. measure: as `measured`. Raises as `export_adapter`.
+        Modelfile of the form ollama. measure: as `measured`. The report's `commands` serve what was
+        written. Raises as `export_adapter`.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)
@@ -75,6 +83,7 @@ class Exports:
             progress=progress,
             stop=stop,
         )
+        report = replace(report, commands=self._commands(str(source), base, report))
         if not measure:
             return report
         return self.measured(source, report, base=base, progress=progress, stop=stop)
@@ -130,6 +139,17 @@ class Exports:
             return Voice(model, TRAINED), Voice(alone, BASE_COLUMN)
         model.add_adapter(EXPORTED, report.adapter)
         return Voice(model, TRAINED), Voice(model, EXPORTED)
+
+    def _commands(self, source: str, base: str, report: ExportReport) -> tuple[ServeCommand, ...]:
+        path = report.path.expanduser().absolute()
+        if report.adapter is None:
+            return merged_commands(path)
+        try:
+            served_base = self._base(base)
+        except EngineError:
+            served_base = BaseModel(base, None)  # the commands name it all the same
+        served = Served(source, path, largest_rank(report.adapter), served_base)
+        return adapter_commands(served, report.form, report.loads)
 
     def _base(self, name: str) -> BaseModel:
         return resolve_base_model(name, self._settings)

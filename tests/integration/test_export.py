@@ -65,6 +65,7 @@ def test_an_export_answers_as_what_was_trained(form, engine, adapter, tmp_path):
 def test_a_merged_model_is_measured_beside_its_base_and_adapter(engine, adapter, tmp_path):
     report = engine.exports.export("known", tmp_path / "exact", "merged", dtype="float32")
     assert (report.adapter, report.loads) == (None, ())
+    assert report.commands[0].lines == (f"vllm serve {tmp_path / 'exact'}",)
     exact = report.fidelity
     assert (exact.agreement, exact.answers) == (1.0, 8)
     assert 0.0 <= exact.kl < 1e-9
@@ -125,6 +126,11 @@ def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monk
     said = json.loads(capsys.readouterr().out)
     assert (said["path"], said["form"]) == (str(tmp_path / "out"), "portable")
     assert {"agreement", "kl", "loss_before", "loss_after"} <= said["fidelity"].keys()
+    commands = {one["program"]: one["lines"] for one in said["commands"]}
+    base = resolve_base_model("starter", settings).path
+    assert commands["vLLM"] == [
+        f"vllm serve {base} --enable-lora --lora-modules out={tmp_path / 'out'} --max-lora-rank 8"
+    ]
 
 
 def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_path):
@@ -137,6 +143,9 @@ def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_
     assert text.endswith('SYSTEM """Be brief."""\n')
     assert report.adapter == tmp_path / "out" / "adapter"
     assert report.fidelity.agreement == 1.0
+    assert [one.lines[0] for one in report.commands] == [
+        f"ollama create out -f {tmp_path / 'out' / 'Modelfile'}"
+    ]
 
 
 def test_a_system_text_is_written_into_the_modelfile(
