@@ -8,6 +8,7 @@ import typer
 
 from lora_engine.cli import (
     adapters,
+    advise,
     calculator,
     compare,
     environment,
@@ -34,6 +35,7 @@ def build() -> typer.Typer:
         export,
         merge,
         calculator,
+        advise,
         spectrum,
         train,
         runs,

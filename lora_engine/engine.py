@@ -2,7 +2,8 @@
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
 package offers to a caller: `engine.runs`, `engine.compare`, `engine.adapters`,
-`engine.adapter_operations`, `engine.exports`, `engine.base_models`, `engine.datasets`.
+`engine.adapter_operations`, `engine.advisor`, `engine.exports`, `engine.base_models`,
+`engine.datasets`.
 It knows no screen.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from lora_engine.adapter_operations.service import AdapterOperations
 from lora_engine.adapters.library import AdapterLibrary
+from lora_engine.advisor.service import Advisor
 from lora_engine.base_models import BaseModels
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
@@ -32,6 +34,7 @@ class Engine:
         self.compare = Comparisons(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)
+        self.advisor = Advisor(settings)
         self.exports = Exports(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)

@@ -1,0 +1,345 @@
+"""What is known about choosing a rank, as data and functions: each rule with its source and year.
+
+A rule says what one source would choose for one field. Where sources disagree, both rules stand
+and share the name of the disagreement. Knows nothing of how they are weighed; `advice.py` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+AdvisedTask = Literal["faq", "style", "classification", "entities", "verse", "reasoning", "code"]
+Field = Literal[
+    "rank",
+    "alpha",
+    "dropout",
+    "target_modules",
+    "loraplus_lr_ratio",
+    "learning_rate",
+    "quantization",
+]
+
+BITS_A_PARAMETER = 2.0
+BITS_A_TOKEN = 1.0
+FEW_ROWS, MANY_ROWS = 5_000, 50_000
+LARGE_MODEL = 1_000_000_000
+LOWEST_SCALING, HIGHEST_SCALING = 0.5, 4.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who says it. year, url: none for common practice, which no study backs."""
+
+    name: str
+    year: int | None
+    url: str = ""
+
+
+def _arxiv(name: str, year: int, number: str) -> Source:
+    return Source(f"{name} (arXiv {number})", year, f"https://arxiv.org/abs/{number}")
+
+
+LORA = _arxiv("LoRA", 2021, "2106.09685")
+INTRINSIC = _arxiv("Intrinsic Dimensionality Explains Fine-Tuning", 2020, "2012.13255")
+QLORA = _arxiv("QLoRA", 2023, "2305.14314")
+RSLORA = _arxiv("rsLoRA", 2023, "2312.03732")
+LORA_PLUS = _arxiv("LoRA+", 2024, "2402.12354")
+LEARNS_LESS = _arxiv("LoRA Learns Less and Forgets Less", 2024, "2405.09673")
+RATE_MATTERS = _arxiv("Learning Rate Matters: Vanilla LoRA May Suffice", 2026, "2602.04998")
+RATE_AND_RANK = _arxiv("Learning Rate Scaling across LoRA Ranks", 2026, "2602.06204")
+WITHOUT_REGRET = Source(
+    "LoRA Without Regret (Thinking Machines)", 2025, "https://thinkingmachines.ai/blog/lora/"
+)
+PRACTICE = Source("common practice; no study", None)
+MEASURED_HERE = Source("measured here on the starter (benchmarks/starter_adapters.py)", 2026)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one source would choose for `field`.
+
+    value: its choice; None where it names none. disagreement: rules with the same name here
+    contradict each other, and each stands as its source has it.
+    """
+
+    field: Field
+    rule: str
+    value: float | str | None
+    source: Source
+    disagreement: str = ""
+
+    @property
+    def rank(self) -> int | None:
+        """The rank it names, for a rule about the rank."""
+        return int(self.value) if self.field == "rank" and isinstance(self.value, int) else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "field": self.field,
+            "rule": self.rule,
+            "value": self.value,
+            "rank": self.rank,
+            "source": self.source.name,
+            "year": self.source.year,
+            "url": self.source.url,
+            "disagreement": self.disagreement,
+        }
+
+
+@dataclass(frozen=True)
+class TaskRanks:
+    """What a task usually takes. low, high: ranks; source: who says so."""
+
+    words: str
+    low: int
+    high: int
+    source: Source
+
+    @property
+    def typical(self) -> int:
+        """The geometric mean of both ends."""
+        return round(math.sqrt(self.low * self.high))
+
+
+TASKS: Mapping[AdvisedTask, TaskRanks] = MappingProxyType(
+    {
+        "faq": TaskRanks("Answers to known questions are a simple task", 4, 16, PRACTICE),
+        "style": TaskRanks("A tone or a format is a simple task", 4, 16, PRACTICE),
+        "classification": TaskRanks("A class for each text is a simple task", 4, 16, PRACTICE),
+        "verse": TaskRanks(
+            "Verse and prose of a kind lie between simple and medium", 8, 32, PRACTICE
+        ),
+        "entities": TaskRanks(
+            "A class for each word is a task of medium difficulty", 16, 64, PRACTICE
+        ),
+        "reasoning": TaskRanks(
+            "Mathematics and reasoning are hard tasks; ranks up to 256 still gained",
+            64,
+            256,
+            LEARNS_LESS,
+        ),
+        "code": TaskRanks(
+            "Code is a hard task; ranks up to 256 still gained", 64, 256, LEARNS_LESS
+        ),
+    }
+)
+
+
+def task_rule(task: AdvisedTask) -> Rule:
+    """The rank that a task of this kind usually takes."""
+    ranks = TASKS[task]
+    said = f"{ranks.words}: rank {ranks.low} to {ranks.high}."
+    return Rule("rank", said, ranks.typical, ranks.source)
+
+
+def rows_rule(rows: int) -> Rule:
+    """The rank for so many training rows."""
+    if rows < FEW_ROWS:
+        said, rank = f"Under {FEW_ROWS:,} rows rank 8 is enough.", 8
+    elif rows <= MANY_ROWS:
+        said, rank = f"Between {FEW_ROWS:,} rows (rank 8) and {MANY_ROWS:,} (rank 32): 16.", 16
+    else:
+        said, rank = f"Over {MANY_ROWS:,} rows at least rank 32.", 32
+    return Rule("rank", f"{said} There are {rows:,}.", rank, PRACTICE)
+
+
+def small_rank_rule() -> Rule:
+    """What the LoRA paper found; it names no number for a task of one's own."""
+    said = "On small tasks ranks from 1 to 64 differ by no more than chance (table 6)."
+    return Rule("rank", said, None, LORA)
+
+
+def information_rule(tokens: int, parameters_a_rank: int) -> Rule:
+    """r ≥ tokens · 1 bit / (2 bits · parameters per unit of rank)."""
+    bits = tokens * BITS_A_TOKEN
+    rank = math.ceil(bits / (BITS_A_PARAMETER * parameters_a_rank))
+    said = (
+        f"The adapter must hold what the data tells: {tokens:,} supervised tokens at no more than "
+        f"{BITS_A_TOKEN:g} bit each, {BITS_A_PARAMETER:g} bits a parameter, "
+        f"{parameters_a_rank:,} parameters per unit of rank."
+    )
+    return Rule("rank", said, max(1, rank), WITHOUT_REGRET, "capacity")
+
+
+def parameters_rule(tokens: int, parameters_a_rank: int) -> Rule:
+    """r ≥ tokens / parameters per unit of rank: one parameter a token, the cautious form."""
+    rank = max(1, math.ceil(tokens / parameters_a_rank))
+    said = "Cautiously: at least as many trainable parameters as supervised tokens."
+    return Rule("rank", said, rank, WITHOUT_REGRET, "capacity")
+
+
+def model_size_rules(parameters: int, low: int, high: int) -> tuple[Rule, ...]:
+    """For a base of a billion parameters or more: two opinions, one for each end of the range."""
+    if parameters < LARGE_MODEL:
+        return ()
+    size = f"{parameters / 1e9:.1f} billion parameters"
+    return (
+        Rule(
+            "rank",
+            f"A stronger base needs less rank: the larger a pretrained model, the lower the "
+            f"dimension of what a task changes in it. This one has {size}.",
+            low,
+            INTRINSIC,
+            "model size",
+        ),
+        Rule(
+            "rank",
+            f"A larger model is usually given a larger rank. This one has {size}.",
+            high,
+            PRACTICE,
+            "model size",
+        ),
+    )
+
+
+def alpha_rules(rank: int) -> tuple[Rule, ...]:
+    """Alpha 2r keeps the scaling at 2; rsLoRA divides by √r instead of r."""
+    return (
+        Rule(
+            "alpha",
+            "alpha = 2 · rank, so the scaling alpha/rank is 2.",
+            2 * rank,
+            LEARNS_LESS,
+            "scaling",
+        ),
+        Rule(
+            "alpha",
+            "alpha/rank slows the learning of high ranks; divide by √rank. For the same scaling "
+            "at this rank, with rsLoRA switched on:",
+            round(2 * math.sqrt(rank), 2),
+            RSLORA,
+            "scaling",
+        ),
+    )
+
+
+def target_rules() -> tuple[Rule, ...]:
+    """Where the adapters go."""
+    return (
+        Rule(
+            "target_modules",
+            "Adapt every linear layer; attention alone is worse at the same number of parameters.",
+            "all-linear",
+            WITHOUT_REGRET,
+        ),
+        Rule(
+            "target_modules",
+            "A given number of parameters is better spread over more matrices (tables 5 and 7).",
+            None,
+            LORA,
+        ),
+    )
+
+
+def dropout_rule(rows: int | None) -> Rule:
+    """A little dropout where rows are few and seen often."""
+    if rows is not None and rows < FEW_ROWS:
+        said = f"Under {FEW_ROWS:,} rows a little dropout against learning them by heart."
+        return Rule("dropout", said, 0.05, PRACTICE)
+    return Rule(
+        "dropout", "No dropout where rows are many or their number is unknown.", 0.0, PRACTICE
+    )
+
+
+def learning_rate_rules(rate: float, is_starter: bool) -> tuple[Rule, ...]:
+    """rate: where to start. The other two say why one learning rate is not enough."""
+    start = (
+        Rule("learning_rate", "The starter learns best at this rate.", rate, MEASURED_HERE)
+        if is_starter
+        else Rule("learning_rate", "Where most runs of LoRA and QLoRA start.", rate, PRACTICE)
+    )
+    return (
+        start,
+        Rule(
+            "learning_rate",
+            "About ten times the best rate of full fine-tuning, much the same at every rank.",
+            None,
+            WITHOUT_REGRET,
+            "rate and rank",
+        ),
+        Rule(
+            "learning_rate",
+            "By the start and the scaling, the best rate stays the same over the ranks or falls "
+            "with 1/rank: a comparison of ranks at one learning rate can mislead.",
+            None,
+            RATE_AND_RANK,
+            "rate and rank",
+        ),
+    )
+
+
+def loraplus_rules() -> tuple[Rule, ...]:
+    """Whether B gets a rate of its own."""
+    return (
+        Rule(
+            "loraplus_lr_ratio",
+            "B learns faster than A, 16 times for a start: 1 to 2 % better, up to twice as fast.",
+            16,
+            LORA_PLUS,
+            "variants",
+        ),
+        Rule(
+            "loraplus_lr_ratio",
+            "With learning rates tuned for each, nine variants end within 1 to 2 % of plain LoRA: "
+            "tune the rate before adding a variant.",
+            None,
+            RATE_MATTERS,
+            "variants",
+        ),
+    )
+
+
+def quantization_rule(total_gib: float, card_gib: float, qlora_gib: float) -> Rule:
+    """For a card that the run does not fit: QLoRA, and what it takes there."""
+    said = (
+        f"{total_gib:.1f} GiB do not fit {card_gib:g} GiB; with the frozen base in 4 bits (QLoRA) "
+        f"and gradient checkpointing it takes {qlora_gib:.1f} GiB, which "
+        + ("fits." if qlora_gib <= card_gib else "does not fit either.")
+    )
+    return Rule("quantization", said, "nf4", QLORA)
+
+
+@dataclass(frozen=True)
+class AlphaRemark:
+    """The scaling that alpha gives, beside the other way to scale.
+
+    scaling: alpha/rank, or alpha/√rank with rsLoRA. other_scaling: the same alpha scaled the
+    other way. same_alpha: the alpha that gives this scaling the other way. remark: a word where
+    the scaling is below 0.5 or above 4, else empty.
+    """
+
+    scaling: float
+    other_scaling: float
+    same_alpha: float
+    remark: str
+
+    def sentence(self, use_rslora: bool) -> str:
+        """`alpha/rank = 2; with rsLoRA alpha/√rank = 5.66`, then the remark."""
+        names = ("alpha/rank", "with rsLoRA alpha/√rank")
+        if use_rslora:
+            names = ("alpha/√rank", "without rsLoRA alpha/rank")
+        said = f"{names[0]} = {self.scaling:.3g}; {names[1]} = {self.other_scaling:.3g}"
+        return f"{said}. {self.remark}" if self.remark else said
+
+
+def alpha_remark(rank: int, alpha: float, use_rslora: bool) -> AlphaRemark:
+    """What alpha means at this rank. Pure; rank from 1, alpha above 0."""
+    plain, stable = alpha / rank, alpha / math.sqrt(rank)
+    scaling, other = (stable, plain) if use_rslora else (plain, stable)
+    same_alpha = scaling * (rank if use_rslora else math.sqrt(rank))
+    remark = ""
+    if scaling < LOWEST_SCALING:
+        remark = (
+            f"A scaling below {LOWEST_SCALING:g} mutes the adapter: it learns slowly unless the "
+            "learning rate is raised."
+        )
+    elif scaling > HIGHEST_SCALING:
+        remark = (
+            f"A scaling above {HIGHEST_SCALING:g} acts like a much higher learning rate: training "
+            "may become unstable."
+        )
+    return AlphaRemark(scaling, other, same_alpha, remark)

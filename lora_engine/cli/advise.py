@@ -1,0 +1,76 @@
+"""The command that says which rank to start with: advise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lora_engine.advisor import GOALS, TASKS, Advice, AdviceRequest, AdvisedTask, Goal, advise
+from lora_engine.calculator import ModelSource
+from lora_engine.calculator.memory_request import module_names
+from lora_engine.cli.calculator import Config, PresetName, Targets, source_of
+from lora_engine.cli.output import JsonFlag, note, print_json
+from lora_engine.spec import QuantizationSpec
+
+
+def register(app: typer.Typer) -> None:
+    app.command("advise")(advise_rank)
+
+
+def advise_rank(
+    task: Annotated[str | None, typer.Option(help=f"One of {', '.join(TASKS)}.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Training rows.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Supervised tokens in them.")] = None,
+    config: Config = None,
+    preset: PresetName = None,
+    target_modules: Targets = "all-linear",
+    goal: Annotated[str, typer.Option(help=f"One of {', '.join(GOALS)}.")] = "balanced",
+    card_gib: Annotated[float | None, typer.Option(help="The card's memory in GiB.")] = None,
+    bits: Annotated[
+        Literal["0", "4", "8"], typer.Option(help="Bits of the frozen base; 0: not quantized.")
+    ] = "0",
+    json: JsonFlag = False,
+) -> None:
+    """A rank to start with, the range to try and the other knobs, each with its reason."""
+    given_task: AdvisedTask | None = task  # type: ignore[assignment]  # advise() refuses others
+    given_goal: Goal = goal  # type: ignore[assignment]
+    advice = advise(
+        AdviceRequest(
+            task=given_task,
+            rows=rows,
+            tokens=tokens,
+            model=_model(config, preset),
+            target_modules=module_names(target_modules),
+            quantization=QuantizationSpec(bits=4 if bits == "4" else 8) if bits != "0" else None,
+            card_gib=card_gib,
+            goal=given_goal,
+        )
+    )
+    if json:
+        print_json(advice.to_json())
+    else:
+        _print(advice)
+
+
+def _model(config: Path | None, preset: str | None) -> ModelSource | None:
+    return source_of(config, preset) if (config, preset) != (None, None) else None
+
+
+def _print(advice: Advice) -> None:
+    low, high = advice.range
+    typer.echo(f"Start with rank {advice.suggested_rank}; worth trying: {low} to {high}.")
+    rate = ", ".join(f"{one:.2g}" for one in advice.learning_rates)
+    targets = advice.target_modules
+    named = targets if isinstance(targets, str) else ",".join(targets)
+    typer.echo(
+        f"alpha {advice.alpha:g}, dropout {advice.dropout:g}, target modules {named}, learning "
+        f"rate {advice.learning_rate:.2g} (try {rate})"
+    )
+    for one in advice.rules:
+        value = "no number" if one.value is None else one.value
+        year = "" if one.source.year is None else f", {one.source.year}"
+        typer.echo(f"  {one.field} {value}: {one.rule} ({one.source.name}{year})")
+    for remark in advice.remarks:
+        note(remark)
