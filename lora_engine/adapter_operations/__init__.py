@@ -27,6 +27,7 @@ from lora_engine.adapter_operations.combine import CombinedModule, CombineReport
 from lora_engine.adapter_operations.combine_factors import METHODS, Method
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractedModule, ExtractReport, extract
+from lora_engine.adapter_operations.extraction_losses import ExtractionLosses
 from lora_engine.adapter_operations.held_out_at_ranks import (
     HeldOutAtRanks,
     RankLoss,
@@ -65,6 +66,7 @@ __all__ = [
     "CombinedModule",
     "ExtractReport",
     "ExtractedModule",
+    "ExtractionLosses",
     "HeldOutAtRanks",
     "LossesBeside",
     "DType",

@@ -5,7 +5,7 @@
 
 with scaling 1. No other update of that rank is nearer (Eckart-Young). Both files are read in
 blocks, one matrix at a time. Directions that are no more than the rounding of 16-bit checkpoints
-are not counted where a share of energy is asked for. Knows nothing of losses.
+are not counted where a share of energy is asked for. Measures no loss.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from lora_engine.adapter_operations.extract_plan import (
     ExtractPlan,
     plan_extraction,
 )
+from lora_engine.adapter_operations.extraction_losses import ExtractionLosses
+from lora_engine.adapter_operations.output_folder import refuse_existing
 from lora_engine.adapter_operations.resize import ResizeTarget, ToRank
 from lora_engine.adapter_operations.written_adapter import (
     AdapterWriter,
@@ -29,9 +31,10 @@ from lora_engine.adapter_operations.written_adapter import (
     scale_fields,
     written_adapter,
 )
-from lora_engine.adapters.config import PROVENANCE_VERSION, WEIGHTS_FILE
+from lora_engine.adapters.config import CONFIG_FILE, PROVENANCE_VERSION, WEIGHTS_FILE
 from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import DifferenceSource, ReportProgress, WorkMonitor, decompose
@@ -59,7 +62,7 @@ class ExtractedModule:
 @dataclass(frozen=True)
 class ExtractReport:
     """A written adapter. whole: parameters that go along as they are. energy and error: of all
-    factored matrices together."""
+    factored matrices together. losses: None where they were not measured; notes say why not."""
 
     path: Path
     modules: tuple[ExtractedModule, ...]
@@ -67,6 +70,8 @@ class ExtractReport:
     energy: float
     error: float
     bytes: int
+    losses: ExtractionLosses | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path), "modules": [*map(asdict, self.modules)]}
@@ -90,9 +95,11 @@ def extract(
     two that are the same; Conflict for an output that exists; Stopped.
     """
     target.check()
-    folder = base.path
+    folder = local_folder(base)
     if folder is None:
         raise EngineError(f"{base.name!r} is not on this machine.", "Give the base's folder.")
+    output = Path(output).expanduser().absolute()
+    refuse_existing(output, CONFIG_FILE, overwrite)
     first, second = open_checkpoint(folder), open_checkpoint(tuned)
     plan = plan_extraction(base, first, second)
     if not (plan.matrices or plan.biases or plan.whole):
@@ -101,7 +108,7 @@ def extract(
         )
     monitor = WorkMonitor(progress, stop)
     keys = [*_keys(plan), *(PREFIX + parameter for parameter in plan.stored)]
-    with written_adapter(Path(output), keys, overwrite) as writer:
+    with written_adapter(output, keys, overwrite) as writer:
         done = _write_factors(writer, plan, first, second, target, monitor)
         if not done:
             raise EngineError(
@@ -111,7 +118,7 @@ def extract(
         whole = plan.whole_modules()
         for parameter, name in whole.items():
             writer.copy(second.file_of(name), name, PREFIX + parameter)
-        report = _report(Path(output), done, plan)
+        report = _report(output, done, plan)
         writer.finish(_config(base, plan, done), _provenance(base, tuned, target, report))
         size = (writer.folder / WEIGHTS_FILE).stat().st_size
     return replace(report, bytes=size)

@@ -1,7 +1,9 @@
 """What an extracted adapter is worth: losses of base, tuned model and base with adapter.
 
-On the same rows, each the mean of -ln p over the supervised tokens. The tuned model is loaded
-after the base with the adapter is let go. Knows nothing of how the adapter was extracted.
+On the same tokens, each the mean of -ln p over the supervised ones. Rows are written with the
+tuned model's tokenizer and template where it has its own, since the adapter is to answer as it
+does. The tuned model is loaded after the base with the adapter is let go. Knows nothing of how the
+adapter was extracted.
 """
 
 from __future__ import annotations
@@ -11,13 +13,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lora_engine.base_models import BaseModel
+from lora_engine.base_models import BaseModel, load_tokenizer
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.scoring import row_losses
-from lora_engine.data import Row, tokenize_rows
+from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
+from lora_engine.spectrum import ReportProgress, WorkMonitor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 EXTRACTED = "extracted"
 ROWS = 100
@@ -35,28 +44,64 @@ class ExtractionLosses:
 
 
 def extraction_losses(
-    base: BaseModel, tuned: Path, adapter: Path, rows: Sequence[Row], settings: Settings
+    base: BaseModel,
+    tuned: Path,
+    adapter: Path,
+    rows: Sequence[Row],
+    settings: Settings,
+    *,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
 ) -> ExtractionLosses:
     """Measure all three on at most 100 rows, cut to 512 tokens.
 
-    Raises EngineError where one of them cannot be loaded or reads none of the rows.
+    Raises EngineError where one of them cannot be loaded or reads none of the rows; Stopped.
     """
+    monitor = WorkMonitor(progress, stop)
     if not rows:
         raise EngineError("There are no rows to measure on.", "Give a dataset with rows.")
+    if not tuned.is_dir():
+        raise EngineError(
+            f"{tuned} is no model folder, so the tuned model cannot be loaded to be measured.",
+            "Give the folder that holds its config.json.",
+        )
+    monitor.step(0.0, "loading the base")
+    tokenizer = load_tokenizer(BaseModel(tuned.name, tuned) if _has_tokenizer(tuned) else base)
     beside = ComparisonModel.load(base, {EXTRACTED: adapter}, settings)
-    found = _losses(beside, rows)
+    length = min(beside.shared.context_length or LONGEST, LONGEST)
+    tokenized = tokenize_rows(rows[:ROWS], tokenizer, length)
+    ours = _losses(beside, tokenized, monitor.part(0.1, 0.6), "the base with the adapter")
     del beside
     gc.collect()
-    of_tuned = _losses(ComparisonModel.load(BaseModel(tuned.name, tuned), {}, settings), rows)
-    return ExtractionLosses(
-        found[BASE_COLUMN], of_tuned[BASE_COLUMN], found[EXTRACTED], len(rows[:ROWS])
-    )
+    monitor.step(0.6, "loading the tuned model")
+    theirs = _tuned_loss(tuned, tokenizer, tokenized, settings, monitor.part(0.7, 1.0))
+    return ExtractionLosses(ours[BASE_COLUMN], theirs, ours[EXTRACTED], len(tokenized))
 
 
-def _losses(model: ComparisonModel, rows: Sequence[Row]) -> dict[str, float]:
+def _has_tokenizer(folder: Path) -> bool:
+    return any(folder.glob("tokenizer*"))
+
+
+def _tuned_loss(
+    tuned: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[TokenizedRow],
+    settings: Settings,
+    monitor: WorkMonitor,
+) -> float:
+    shared = SharedBase.load(BaseModel(tuned.name, tuned), settings, tokenizer=tokenizer)
+    return _losses(ComparisonModel(shared, {}), rows, monitor, "the tuned model")[BASE_COLUMN]
+
+
+def _losses(
+    model: ComparisonModel, rows: Sequence[TokenizedRow], monitor: WorkMonitor, who: str
+) -> dict[str, float]:
     """By column, the mean over all supervised tokens."""
-    length = min(model.shared.context_length or LONGEST, LONGEST)
-    found = list(row_losses(model, tokenize_rows(rows[:ROWS], model.shared.tokenizer, length)))
+    found = []
+    for number, loss in enumerate(row_losses(model, rows, monitor.stop), 1):
+        found.append(loss)
+        monitor.step(number / len(rows), f"asking {who}: row {number:,} of {len(rows):,}")
+    monitor.stop.raise_if_set(f"asking {who}")
     tokens = sum(row.tokens for row in found)
     return {
         column: math.fsum(row.tokens * row.loss[column] for row in found) / tokens

@@ -10,6 +10,7 @@ from typing import Any
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractReport, extract
+from lora_engine.adapter_operations.extraction_losses import ExtractionLosses, extraction_losses
 from lora_engine.adapter_operations.held_out_at_ranks import HeldOutAtRanks, held_out_at_ranks
 from lora_engine.adapter_operations.interference import (
     PredictedInterference,
@@ -24,12 +25,16 @@ from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curv
 from lora_engine.adapter_operations.trials import new_trial, trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.names import named_folder
-from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
+from lora_engine.base_models import STARTER, BaseModel, list_base_models, resolve_base_model
+from lora_engine.base_models.weight_files import local_folder
+from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.data import Row, load_dataset
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
+from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 
 class AdapterOperations:
@@ -78,11 +83,50 @@ class AdapterOperations:
             return combine(self._weighted(sources), output, **options)
 
     def extract(
-        self, base: str, tuned: Path, output: Path, target: ResizeTarget, **options: Any
+        self,
+        base: str,
+        tuned: str | Path,
+        output: Path,
+        target: ResizeTarget,
+        *,
+        rows: str | None = None,
+        overwrite: bool = False,
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
     ) -> ExtractReport:
-        """As `extract.extract`; base: a name or a folder."""
-        found = resolve_base_model(base, self._settings)
-        return extract(found, tuned, output, target, **options)
+        """As `extract.extract`; base and tuned: names, folders, and files for the tuned one.
+
+        rows: a dataset to measure the losses on, as `extraction_losses`. Where that fails the
+        adapter stays, and a note says why there are none.
+        """
+        monitor = WorkMonitor(progress, stop)
+        first, second = self._base(base), self._tuned(tuned)
+        chosen = None if rows is None else self._rows(rows)
+        part = monitor.part(0.0, 1.0 if chosen is None else 0.5)
+        done = extract(
+            first, second, output, target, overwrite=overwrite, progress=part.step, stop=stop
+        )
+        if chosen is None:
+            return done
+        part = monitor.part(0.5, 1.0)
+        try:
+            losses = extraction_losses(
+                first, second, done.path, chosen, self._settings, progress=part.step, stop=stop
+            )
+        except Stopped:
+            raise
+        except EngineError as error:
+            note = f"The losses were not measured: {error.problem} {error.remedy}"
+            return replace(done, notes=(note,))
+        return replace(done, losses=losses)
+
+    def extraction_losses(
+        self, base: str, tuned: str | Path, adapter: Path, rows: str, **monitor: Any
+    ) -> ExtractionLosses:
+        """As `extraction_losses.extraction_losses`; rows: a dataset."""
+        first, second = self._base(base), self._tuned(tuned)
+        chosen = self._rows(rows)
+        return extraction_losses(first, second, adapter, chosen, self._settings, **monitor)
 
     def predicted_interference(
         self, sources: Sequence[WeightedAdapter], **options: Any
@@ -152,6 +196,18 @@ class AdapterOperations:
 
     def _rows(self, dataset: str) -> Sequence[Row]:
         return load_dataset(DatasetSpec(source=dataset), self._settings).rows
+
+    def _tuned(self, name: str | Path) -> Path:
+        """A listed model's folder, another folder or a file."""
+        path = Path(name).expanduser()
+        is_listed = str(name) in [one.name for one in list_base_models(self._settings)]
+        if path.exists() and not is_listed:
+            return path
+        found = self._base(str(name))
+        folder = local_folder(found)
+        if folder is None:
+            raise NotFound(f"{found.name!r} is not on this machine.", "Give the model's folder.")
+        return folder
 
     def _base(self, name: str) -> BaseModel:
         return resolve_base_model(name, self._settings)

@@ -9,12 +9,10 @@ import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
     from lora_engine.adapter_operations import ResizeTarget
-    from lora_engine.adapter_operations.extraction_losses import ExtractionLosses
-    from lora_engine.base_models import BaseModel
-    from lora_engine.settings import Settings
 
 OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
 OverwriteFlag = Annotated[
@@ -46,7 +44,6 @@ def resize(
     """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
     from lora_engine.adapter_operations import resize as resize_adapter
     from lora_engine.adapters import resolve_adapter
-    from lora_engine.settings import load_settings
 
     folder = resolve_adapter(adapter, load_settings())
     report = resize_adapter(folder, output, _target(rank, energy, threshold), overwrite=overwrite)
@@ -92,7 +89,6 @@ def combine(
     from lora_engine.adapter_operations import WeightedAdapter, predicted_interference
     from lora_engine.adapter_operations import combine as combine_adapters
     from lora_engine.adapters import resolve_adapter
-    from lora_engine.settings import load_settings
 
     settings = load_settings()
     sources = [
@@ -155,7 +151,9 @@ def named_weight(text: str) -> tuple[str, float]:
 
 def extract(
     base: Annotated[str, typer.Option(help="The base model that was fine-tuned.")],
-    tuned: Annotated[Path, typer.Option(help="The fine-tuned model: a folder or safetensors.")],
+    tuned: Annotated[
+        str, typer.Option(help="The fine-tuned model: a name, a folder or safetensors.")
+    ],
     output: OutputFolder,
     rank: RankOption = None,
     energy: EnergyOption = None,
@@ -167,23 +165,22 @@ def extract(
     json: JsonFlag = False,
 ) -> None:
     """Write what a full fine-tuning changed as an adapter, and say what low rank leaves out."""
-    from lora_engine.adapter_operations import extract as extract_adapter
-    from lora_engine.base_models import resolve_base_model
-    from lora_engine.settings import load_settings
+    from lora_engine.engine import Engine
 
-    settings = load_settings()
-    found = resolve_base_model(base, settings)
-    target = _target(rank, energy, threshold)
-    report = extract_adapter(found, tuned, output, target, overwrite=overwrite)
-    losses = _extraction_losses(found, tuned, output, rows, settings) if rows else None
+    report = Engine(load_settings()).adapter_operations.extract(
+        base, tuned, output, _target(rank, energy, threshold),
+        rows=rows or None, overwrite=overwrite,
+    )  # fmt: skip
+    for words in report.notes:
+        note(words)
     if json:
-        print_json({**report.to_json(), "losses": None if losses is None else vars(losses)})
+        print_json(report.to_json())
         return
     print_table(
         ("module", "rank", "energy", "error"),
         ((one.name, one.rank, f"{one.energy:.6f}", f"{one.error:.3g}") for one in report.modules),
     )
-    if losses is not None:
+    if (losses := report.losses) is not None:
         typer.echo(
             f"loss on {losses.rows} rows: base {losses.base:.4f}, tuned {losses.tuned:.4f}, "
             f"base with adapter {losses.extracted:.4f}"
@@ -194,17 +191,6 @@ def extract(
         f"{report.path}: {report.bytes:,} bytes, energy {report.energy:.6f}, error "
         f"{report.error:.3g}"
     )
-
-
-def _extraction_losses(
-    base: BaseModel, tuned: Path, adapter: Path, rows: str, settings: Settings
-) -> ExtractionLosses:
-    from lora_engine.adapter_operations.extraction_losses import extraction_losses
-    from lora_engine.data import load_dataset
-    from lora_engine.spec import DatasetSpec
-
-    found = load_dataset(DatasetSpec(source=rows), settings).rows
-    return extraction_losses(base, tuned, adapter, found, settings)
 
 
 def _target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:

@@ -206,16 +206,20 @@ def test_a_resized_vocabulary_is_refused_by_name(tmp_path):
         extract(base, tuned, tmp_path / "out", ToRank(3))
 
 
-def test_the_losses_of_all_three_stand_beside_each_other(tmp_path, settings, rows_file, tiny_llama):
+@pytest.mark.parametrize("own_template", [None, "tuned's: {{ messages[-1]['content'] }}"])
+def test_the_losses_of_all_three_stand_beside_each_other(
+    tmp_path, settings, rows_file, tiny_llama, own_template
+):
     model = plain(tiny_llama).float()
     torch.manual_seed(1)
     with torch.no_grad():
         weight = model.model.layers[0].mlp.up_proj.weight
         weight.add_(torch.randn(weight.shape[0], 2) @ torch.randn(2, weight.shape[1]) / 4)
     model.save_pretrained(tmp_path / "tuned")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        if (tiny_llama / name).is_file():
-            shutil.copyfile(tiny_llama / name, tmp_path / "tuned" / name)
+    if own_template is not None:  # all three are asked in the tuned model's words
+        for file in tiny_llama.glob("tokenizer*"):
+            shutil.copyfile(file, tmp_path / "tuned" / file.name)
+        (tmp_path / "tuned" / "chat_template.jinja").write_text(own_template)
     base, tuned = BaseModel("base", tiny_llama), tmp_path / "tuned"
     rows = load_dataset(DatasetSpec(source=str(rows_file)), settings).rows
     extract(base, tuned, tmp_path / "whole", ToRank(2))

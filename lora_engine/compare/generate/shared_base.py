@@ -100,11 +100,16 @@ class SharedBase:
 
     @classmethod
     def load(
-        cls, base: BaseModel, settings: Settings, quantization: QuantizationSpec | None = None
+        cls,
+        base: BaseModel,
+        settings: Settings,
+        quantization: QuantizationSpec | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> SharedBase:
         """Load the base: float32 on the CPU, bfloat16 on CUDA.
 
-        quantization: as a run had it, of weights that are stored as numbers.
+        quantization: as a run had it, of weights that are stored as numbers. tokenizer: in the
+        place of the base's own.
         Raises EngineError where it cannot be loaded or keeps no key-value cache.
         """
         import torch
@@ -113,7 +118,7 @@ class SharedBase:
         stored_quantization(base)  # refuses one that is not read here, before the tokenizer loads
         device = pick_device(settings)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        tokenizer = load_tokenizer(base)
+        tokenizer = tokenizer or load_tokenizer(base)
         model = load_base_model(base, device, dtype, quantization).eval()
         if getattr(model, "_is_stateful", False):
             raise EngineError(
