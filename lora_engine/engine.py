@@ -1,7 +1,7 @@
 """The engine as the pages and the command line hold it.
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
-package offers to a caller: `engine.runs`, `engine.compare`, `engine.adapters`,
+package offers to a caller: `engine.runs`, `engine.sweeps`, `engine.compare`, `engine.adapters`,
 `engine.adapter_operations`, `engine.advisor`, `engine.exports`, `engine.base_models`,
 `engine.datasets`.
 It knows no screen.
@@ -19,6 +19,7 @@ from lora_engine.export.service import Exports
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
+from lora_engine.runs.sweeps import Sweeps
 from lora_engine.settings import Settings
 
 
@@ -31,6 +32,7 @@ class Engine:
         self._supervisor = Supervisor(store, settings)
         self.settings = settings
         self.runs = Runs(store, self._supervisor, settings)
+        self.sweeps = Sweeps(store, self._supervisor, settings)
         self.compare = Comparisons(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)

@@ -117,6 +117,10 @@ class Settings(BaseModel):
         return self.data_dir / "runs"
 
     @property
+    def sweeps_dir(self) -> Path:
+        return self.data_dir / "sweeps"
+
+    @property
     def database_path(self) -> Path:
         return self.data_dir / "runs.db"
 

@@ -1,6 +1,10 @@
 """Runs: the list of training runs, their states, and the starting and stopping of workers.
 
 service.py           `engine.runs`: submit, watch, stop, resume, annotate, delete
+sweeps.py            `engine.sweeps`: submit, watch, stop and resume the runs of a grid together
+sweep_folder.py      a sweep's own file: its spec, and the runs that it began with
+submission.py        writes new runs and queues them, all or none
+view.py              a run as it is shown
 store.py             the list and its states, in SQLite
 states.py            the states, and which of them are active, resumable or over
 supervisor.py        keeps the list true to what the workers do, and starts the next run
@@ -12,8 +16,9 @@ deletion.py          removes a run with all that it made
 """
 
 from lora_engine.runs.extension import ExtensionPlan
-from lora_engine.runs.service import RunView
 from lora_engine.runs.states import OVER, RESUMABLE, RunState
+from lora_engine.runs.sweeps import SweepView
+from lora_engine.runs.view import RunView
 
 __all__ = [
     "OVER",
@@ -21,4 +26,5 @@ __all__ = [
     "ExtensionPlan",
     "RunState",
     "RunView",
+    "SweepView",
 ]

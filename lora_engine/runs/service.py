@@ -6,15 +6,11 @@ that the answer shows what came of it. Knows nothing of how a worker trains.
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lora_engine.annotations import read_note, read_tags
-from lora_engine.errors import Conflict, EngineError, Unreadable
-from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
+from lora_engine.errors import Conflict
+from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
@@ -22,7 +18,9 @@ from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.submission import new_id, queue_runs
 from lora_engine.runs.supervisor import Supervisor
+from lora_engine.runs.view import RunView, view_run
 from lora_engine.settings import Settings
 from lora_engine.spec import ExtensionSpec, RunSpec
 from lora_engine.training.checkpointing.extending import (
@@ -30,31 +28,6 @@ from lora_engine.training.checkpointing.extending import (
     refuse_unextendable,
 )
 from lora_engine.training.preflight import check_run
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as it is shown: its record, its newest metrics and how it ended.
-
-    problem: what of it cannot be read, such as a spec of a later program; None for a sound run.
-    """
-
-    record: RunRecord
-    newest: MetricsRow | None
-    result: RunResult | None
-    problem: str | None = None
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-    @property
-    def seconds_left(self) -> float | None:
-        """From the mean time a step so far; None before the first step or after the last."""
-        if self.newest is None or self.record.state is not RunState.RUNNING:
-            return None
-        steps_left = self.newest.total_steps - self.newest.step
-        return self.newest.elapsed_s / self.newest.step * steps_left
 
 
 class Runs:
@@ -78,19 +51,8 @@ class Runs:
         spec = check_run(spec, self._settings)
         if spec.extended_from is not None:
             self._check_extension(spec, spec.extended_from)
-        run_id = new_run_id()
-        directory = self.directory(run_id)
-        try:
-            directory.create(spec)
-            self._store.add(run_id, spec)
-        except (OSError, EngineError) as error:
-            shutil.rmtree(directory.path, ignore_errors=True)
-            if isinstance(error, EngineError):
-                raise
-            raise EngineError(
-                f"The run cannot be written to {directory.path.parent}: {error.strerror}.",
-                "Free some space there, or see that it can be written to; then start it again.",
-            ) from error
+        run_id = new_id()
+        queue_runs({run_id: spec}, self._store, self._settings)
         self.refresh()
         return self.get(run_id)
 
@@ -124,9 +86,7 @@ class Runs:
 
     def cancel(self, run_id: str) -> RunView:
         """Ask a run to stop. Asking twice is the same as once; an ended run stays as it is."""
-        if not self._store.move(run_id, [RunState.QUEUED], RunState.CANCELLED):
-            going = [RunState.RUNNING, RunState.PAUSING]
-            self._store.move(run_id, going, RunState.CANCELLING)
+        self._store.cancel(run_id)
         self.refresh()
         return self.get(run_id)
 
@@ -135,8 +95,7 @@ class Runs:
 
         Raises Conflict where it is over or being cancelled.
         """
-        if not self._store.move(run_id, [RunState.QUEUED], RunState.PAUSED):
-            self._store.move(run_id, [RunState.RUNNING], RunState.PAUSING)
+        self._store.pause(run_id)
         self.refresh()
         view = self.get(run_id)
         if view.record.state not in (RunState.PAUSING, RunState.PAUSED):
@@ -155,7 +114,7 @@ class Runs:
         record = self._store.get(run_id)
         if record.state not in (RunState.QUEUED, RunState.RUNNING):
             check_run(record.readable_spec(), self._settings)
-            if not self._store.requeue(run_id):
+            if not self._store.requeue([run_id]):
                 raise Conflict(
                     f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
                     "paused, interrupted, failed or was cancelled can be resumed.",
@@ -224,15 +183,4 @@ class Runs:
         return self.directory(self._store.get(run_id).id)
 
     def _view(self, record: RunRecord) -> RunView:
-        directory = self.directory(record.id)
-        result, problem = None, record.problem
-        try:
-            result = directory.result()
-        except Unreadable as error:
-            problem = problem or error.problem
-        return RunView(record, directory.last_metrics(), result, problem)
-
-
-def new_run_id() -> str:
-    """Date and time for people to read, and 40 random bits so that nobody can guess it."""
-    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(5)
+        return view_run(record, self.directory(record.id))

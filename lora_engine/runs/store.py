@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,13 @@ def add_queue_places_and_notes(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE runs SET place = number WHERE place = 0")
 
 
-MIGRATIONS = (create_runs, add_queue_places_and_notes)
+def add_sweeps(connection: sqlite3.Connection) -> None:
+    """`sweep` is the id of the sweep that a run belongs to."""
+    connection.execute("ALTER TABLE runs ADD COLUMN sweep TEXT")
+    connection.execute("CREATE INDEX runs_by_sweep ON runs (sweep, number)")
+
+
+MIGRATIONS = (create_runs, add_queue_places_and_notes, add_sweeps)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class RunRecord:
     """A row of the list. Times are in seconds since the epoch.
 
     spec: None where this program cannot read it, such as one with a later program's fields;
-    `problem` then says why.
+    `problem` then says why. sweep: the id of the sweep that the run belongs to.
     """
 
     number: int
@@ -81,6 +87,7 @@ class RunRecord:
     device: str | None
     note: str
     tags: tuple[str, ...]
+    sweep: str | None = None
     problem: str | None = None
 
     def readable_spec(self) -> RunSpec:
@@ -103,13 +110,25 @@ class RunStore:
 
     def add(self, run_id: str, spec: RunSpec) -> RunRecord:
         """A new run, queued behind the others."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO runs (id, name, state, spec, created_at, place) "
-                "SELECT ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
-                (run_id, spec.name, RunState.QUEUED, spec.model_dump_json(), time.time()),
-            )
+        self.add_all({run_id: spec})
         return self.get(run_id)
+
+    def add_all(self, runs: Mapping[str, RunSpec], sweep: str | None = None) -> None:
+        """New runs by their ids, queued behind the others in this order; all of them or none."""
+        with self._database.transaction() as connection:
+            for run_id, spec in runs.items():
+                connection.execute(
+                    "INSERT INTO runs (id, name, state, spec, created_at, sweep, place) "
+                    "SELECT ?, ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
+                    (
+                        run_id,
+                        spec.name,
+                        RunState.QUEUED,
+                        spec.model_dump_json(),
+                        time.time(),
+                        sweep,
+                    ),
+                )
 
     def get(self, run_id: str) -> RunRecord:
         """Raises NotFound."""
@@ -149,30 +168,54 @@ class RunStore:
             )
             return changed.rowcount == 1
 
-    def requeue(self, run_id: str) -> bool:
-        """Queue a stopped run behind the others, to resume. False where it is not resumable."""
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run that waits, and ask one that goes on to stop; others stay as they are."""
+        if not self.move(run_id, [RunState.QUEUED], RunState.CANCELLED):
+            self.move(run_id, [RunState.RUNNING, RunState.PAUSING], RunState.CANCELLING)
+
+    def pause(self, run_id: str) -> None:
+        """Pause a run that waits, and ask one that goes on to save and stop; others stay."""
+        if not self.move(run_id, [RunState.QUEUED], RunState.PAUSED):
+            self.move(run_id, [RunState.RUNNING], RunState.PAUSING)
+
+    def requeue(self, run_ids: Sequence[str]) -> tuple[str, ...]:
+        """Queue stopped runs behind the others, to resume, at one moment; those it could, the
+        resumable ones."""
         with self._database.transaction() as connection:
-            changed = connection.execute(
-                f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
-                f"place = (SELECT max(place) FROM runs) + 1 "
-                f"WHERE id = ? AND state IN ({_marks(RESUMABLE)})",
-                (RunState.QUEUED, run_id, *RESUMABLE),
+            return tuple(
+                run_id
+                for run_id in run_ids
+                if connection.execute(
+                    f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
+                    f"place = (SELECT max(place) FROM runs) + 1 "
+                    f"WHERE id = ? AND state IN ({_marks(RESUMABLE)})",
+                    (RunState.QUEUED, run_id, *RESUMABLE),
+                ).rowcount
             )
-            return changed.rowcount == 1
 
-    def claim(self, run_id: str, device: str) -> bool:
-        """Move a queued run to running on a device that no active run holds.
+    def claim(self, run_ids: Sequence[str], device: str) -> tuple[str, ...]:
+        """Move queued runs to running on a device that no active run holds; those it could.
 
-        False where the device is taken or another was faster. The caller holds the run's lock.
+        None where the device is taken; without those that no longer wait. The caller holds the
+        runs' locks, and trains them in one worker.
         """
         with self._database.transaction() as connection:
-            changed = connection.execute(
-                f"UPDATE runs SET state = ?, started_at = ?, ended_at = NULL, device = ? "
-                f"WHERE id = ? AND state = ? AND NOT EXISTS "
-                f"(SELECT 1 FROM runs WHERE state IN ({_marks(ACTIVE)}) AND device = ?)",
-                (RunState.RUNNING, time.time(), device, run_id, RunState.QUEUED, *ACTIVE, device),
+            held = connection.execute(
+                f"SELECT 1 FROM runs WHERE state IN ({_marks(ACTIVE)}) AND device = ?",
+                (*ACTIVE, device),
             )
-            return changed.rowcount == 1
+            if held.fetchone() is not None:
+                return ()
+            started_at = time.time()
+            return tuple(
+                run_id
+                for run_id in run_ids
+                if connection.execute(
+                    "UPDATE runs SET state = ?, started_at = ?, ended_at = NULL, device = ? "
+                    "WHERE id = ? AND state = ?",
+                    (RunState.RUNNING, started_at, device, run_id, RunState.QUEUED),
+                ).rowcount
+            )
 
     def swap_in_queue(self, run_id: str, other_id: str) -> bool:
         """Let two waiting runs change places. False where one of them no longer waits."""
@@ -204,6 +247,18 @@ class RunStore:
                 f"DELETE FROM runs WHERE id = ? AND state IN ({_marks(OVER)})", (run_id, *OVER)
             )
             return gone.rowcount == 1
+
+    def sweeps(self) -> set[str]:
+        """The ids of the sweeps that runs belong to."""
+        query = "SELECT DISTINCT sweep FROM runs WHERE sweep IS NOT NULL"
+        with self._database.connect() as connection:
+            return {row["sweep"] for row in connection.execute(query)}
+
+    def of_sweep(self, sweep: str) -> tuple[RunRecord, ...]:
+        """The runs of a sweep, in the order of its grid."""
+        query = "SELECT * FROM runs WHERE sweep = ? ORDER BY number"
+        with self._database.connect() as connection:
+            return tuple(_record(row) for row in connection.execute(query, (sweep,)))
 
     def list(self, states: Sequence[RunState] = tuple(RunState)) -> list[RunRecord]:
         """Runs in any of `states`, newest first."""
@@ -237,5 +292,6 @@ def _record(row: sqlite3.Row) -> RunRecord:
         device=row["device"],
         note=row["note"],
         tags=tuple(json.loads(row["tags"])),
+        sweep=row["sweep"],
         problem=problem,
     )

@@ -128,7 +128,7 @@ class Supervisor:
             return
         if lock is None:
             return
-        if not self._store.claim(record.id, device):
+        if not self._store.claim([record.id], device):
             lock.close()
             return
         try:

@@ -163,12 +163,12 @@ def test_two_servers_on_one_data_folder_start_each_run_once_one_at_a_time(settin
 
 def test_news_of_an_earlier_start_does_not_end_the_present_one(store, settings):
     add_run(store, settings, "a")
-    store.claim("a", "cpu")
+    store.claim(["a"], "cpu")
     earlier = store.get("a").started_at
     store.move("a", [RunState.RUNNING], RunState.INTERRUPTED)
-    store.requeue("a")
+    store.requeue(["a"])
     time.sleep(0.01)
-    store.claim("a", "cpu")
+    store.claim(["a"], "cpu")
     assert not store.move("a", [RunState.RUNNING], RunState.INTERRUPTED, earlier)
     assert store.get("a").state is RunState.RUNNING
 

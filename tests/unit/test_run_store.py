@@ -42,12 +42,37 @@ def test_a_state_moves_only_from_where_it_is_said_to_be(store):
 def test_a_device_holds_one_run_and_two_hold_two(store):
     for run_id in "abc":
         store.add(run_id, RunSpec())
-    assert store.claim("a", "0")
-    assert not store.claim("b", "0")
-    assert store.claim("b", "1")
+    assert store.claim(["a"], "0")
+    assert not store.claim(["b"], "0")
+    assert store.claim(["b"], "1")
     store.move("a", [RunState.RUNNING], RunState.FINISHED)
-    assert store.claim("c", "0")
+    assert store.claim(["c"], "0")
     assert store.get("c").device == "0"
+
+
+def test_runs_of_one_worker_are_claimed_together_but_for_those_that_wait_no_more(store):
+    for run_id in "abcd":
+        store.add(run_id, RunSpec())
+    store.move("b", [RunState.QUEUED], RunState.CANCELLED)
+    assert store.claim(["c", "b", "a"], "0") == ("c", "a")
+    assert store.claim(["d"], "0") == ()
+    assert {store.get(run_id).device for run_id in "ac"} == {"0"}
+    store.move("a", [RunState.RUNNING], RunState.FINISHED)
+    assert store.claim(["d"], "0") == ()
+    store.move("c", [RunState.RUNNING], RunState.FAILED)
+    assert store.claim(["d"], "0") == ("d",)
+
+
+def test_the_runs_of_a_sweep_are_queued_together_or_not_at_all(store):
+    store.add("one", RunSpec())
+    with pytest.raises(EngineError):
+        store.add_all({"a": RunSpec(), "one": RunSpec()}, "sweep")
+    assert store.sweeps() == set()
+    store.add_all({"b": RunSpec(seed=1), "a": RunSpec(seed=2)}, "sweep")
+    assert store.sweeps() == {"sweep"}
+    assert [(run.id, run.spec.seed) for run in store.of_sweep("sweep")] == [("b", 1), ("a", 2)]
+    assert [record.id for record in store.queue()] == ["one", "b", "a"]
+    assert (store.get("a").sweep, store.get("one").sweep) == ("sweep", None)
 
 
 def test_of_many_claimants_one_wins(tmp_path):
@@ -57,14 +82,14 @@ def test_of_many_claimants_one_wins(tmp_path):
     def claim():
         own = RunStore(tmp_path / "runs.db")
         start.wait()
-        wins.append(own.claim("a", "cpu"))
+        wins.append(own.claim(["a"], "cpu"))
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(wins) == [False] * 7 + [True]
+    assert sorted(wins) == [()] * 7 + [("a",)]
 
 
 @pytest.mark.parametrize("document", ["", "[]", '{"of_later": 1}', '{"seed": "x"}'])
@@ -93,7 +118,7 @@ def test_the_queue_is_reordered_and_a_run_that_waits_no_more_is_left_alone(store
         store.add(run_id, RunSpec())
     assert store.swap_in_queue("c", "b")
     assert [r.id for r in store.queue()] == ["a", "c", "b"]
-    store.claim("a", "cpu")
+    store.claim(["a"], "cpu")
     assert not store.swap_in_queue("c", "a")
     assert store.next_queued().id == "c"
 
@@ -102,8 +127,8 @@ def test_a_resumed_run_waits_behind_the_others(store):
     for run_id in "ab":
         store.add(run_id, RunSpec())
     store.move("a", [RunState.QUEUED], RunState.PAUSED)
-    assert not store.requeue("b")
-    assert store.requeue("a")
+    assert not store.requeue(["b"])
+    assert store.requeue(["a"])
     assert [(r.id, r.resume) for r in store.queue()] == [("b", False), ("a", True)]
 
 

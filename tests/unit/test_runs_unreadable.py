@@ -75,7 +75,7 @@ def test_the_command_line_prints_them(engine, settings, monkeypatch, command):
 
 def test_a_worker_that_is_gone_with_an_unreadable_result_was_interrupted(engine, settings):
     store = RunStore(settings.database_path)
-    store.requeue("result")
-    store.claim("result", "cpu")
+    store.requeue(["result"])
+    store.claim(["result"], "cpu")
     engine.runs.refresh()
     assert engine.runs.get("result").record.state is RunState.INTERRUPTED

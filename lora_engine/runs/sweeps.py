@@ -1,0 +1,230 @@
+"""What the engine offers about sweeps: submit a grid of runs, watch, stop and resume it whole.
+
+The children are ordinary runs of the list, which `engine.runs` can stop, resume and delete one by
+one. One that fails leaves the others going. Knows nothing of how a worker trains, nor of which
+child is best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lora_engine.errors import (
+    Conflict,
+    EngineError,
+    FieldProblem,
+    InvalidInput,
+    NotFound,
+    Unreadable,
+)
+from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.states import OVER, RESUMABLE, RunState
+from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
+from lora_engine.runs.supervisor import Supervisor
+from lora_engine.runs.sweep_folder import SweepFile, SweepFolder, SweptRun
+from lora_engine.runs.view import RunView, view_run
+from lora_engine.settings import Settings
+from lora_engine.spec import RunSpec, SweepSpec
+from lora_engine.training.preflight import check_run
+
+# How fast and for how long a run learns: the check before a run reads none of these fields.
+UNCHECKED: Mapping[str, Any] = {
+    "name": True,
+    "seed": True,
+    "optimization": {
+        "learning_rate": True,
+        "weight_decay": True,
+        "max_grad_norm": True,
+        "schedule": True,
+        "warmup_ratio": True,
+        "epochs": True,
+        "max_steps": True,
+    },
+}
+STOPPING = (RunState.PAUSING, RunState.CANCELLING)
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """A sweep as it is shown.
+
+    runs: those there are, in the order of the grid. deleted: the names of those that are not.
+    spec: None where this program cannot read it; `problem` then says why. created_at: seconds since
+    the epoch.
+    """
+
+    id: str
+    name: str
+    runs: tuple[RunView, ...]
+    spec: SweepSpec | None
+    created_at: float
+    deleted: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no run of it waits or goes on."""
+        return all(view.record.state in OVER for view in self.runs)
+
+
+class Sweeps:
+    """The sweeps of one data directory. A method that takes an id raises NotFound for an unknown
+    one."""
+
+    def __init__(self, store: RunStore, supervisor: Supervisor, settings: Settings) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._settings = settings
+
+    def submit(self, spec: SweepSpec) -> SweepView:
+        """Check every run of the grid against this machine, then queue them all.
+
+        Raises EngineError, with the problems of all runs together; nothing is left behind then.
+        """
+        children = _checked(spec.children(), self._settings)
+        runs = {new_id(): child for child in children}
+        sweep_id = new_id()
+        folder = SweepFolder(self._settings.sweeps_dir / sweep_id)
+        with undone_on_failure([folder.path]):
+            folder.write(
+                SweepFile(
+                    name=spec.name,
+                    created_at=time.time(),
+                    spec=spec,
+                    runs=tuple(SweptRun(id=one, name=child.name) for one, child in runs.items()),
+                )
+            )
+            queue_runs(runs, self._store, self._settings, sweep_id)
+        self._supervisor.tick()
+        return self.get(sweep_id)
+
+    def get(self, sweep_id: str) -> SweepView:
+        if sweep_id not in self._ids():
+            raise NotFound(
+                f"There is no sweep {sweep_id!r}.", "`sweeps` lists the sweeps there are."
+            )
+        return self._view(sweep_id)
+
+    def cancel(self, sweep_id: str) -> SweepView:
+        """Ask every run of a sweep to stop; those that are over stay as they are."""
+        for run in self._waiting_first(sweep_id):
+            self._store.cancel(run.id)
+        self._supervisor.tick()
+        return self.get(sweep_id)
+
+    def pause(self, sweep_id: str) -> SweepView:
+        """Ask every run of a sweep to save a checkpoint and stop, to be resumed later."""
+        for run in self._waiting_first(sweep_id):
+            self._store.pause(run.id)
+        self._supervisor.tick()
+        return self.get(sweep_id)
+
+    def resume(self, sweep_id: str) -> SweepView:
+        """Queue again what was paused, interrupted, failed or was cancelled, to go on together.
+
+        Runs that their worker stopped as clearly worse stay paused; each can be resumed by itself.
+        Raises Conflict where one is still stopping, or none waits, goes on or can be resumed;
+        EngineError where one could no longer work. None is queued then.
+        """
+        view = self.get(sweep_id)
+        stopped = [run.record for run in view.runs if _is_to_be_resumed(run)]
+        if any(run.record.state in STOPPING for run in view.runs):
+            raise Conflict(
+                f"Runs of the sweep {sweep_id} are still stopping: {_states(view)}.",
+                "Wait until they have stopped, then resume it.",
+            )
+        if not stopped and view.is_over:
+            raise Conflict(
+                f"No run of the sweep {sweep_id} can be resumed with it: {_states(view)}.",
+                "Resume a run that was stopped as worse by itself, or submit a new sweep.",
+            )
+        _checked([record.readable_spec() for record in stopped], self._settings)
+        self._store.requeue([record.id for record in stopped])
+        self._supervisor.tick()
+        return self.get(sweep_id)
+
+    def list(self) -> list[SweepView]:
+        """Every sweep, newest first. One that cannot be read has its problem in its view."""
+        views = [self._view(sweep_id) for sweep_id in self._ids()]
+        return sorted(views, key=lambda view: (view.created_at, view.id), reverse=True)
+
+    def _ids(self) -> set[str]:
+        folder = self._settings.sweeps_dir
+        written = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return written | self._store.sweeps()
+
+    def _view(self, sweep_id: str) -> SweepView:
+        records = self._store.of_sweep(sweep_id)
+        runs = tuple(view_run(record, self._directory(record)) for record in records)
+        try:
+            file = SweepFolder(self._settings.sweeps_dir / sweep_id).read()
+        except Unreadable as error:
+            began = min((record.created_at for record in records), default=0.0)
+            return SweepView(sweep_id, sweep_id, runs, None, began, problem=error.problem)
+        there = {record.id for record in records}
+        deleted = tuple(run.name for run in file.runs if run.id not in there)
+        return SweepView(sweep_id, file.name, runs, file.spec, file.created_at, deleted)
+
+    def _waiting_first(self, sweep_id: str) -> Iterator[RunRecord]:
+        """The runs of a sweep, those that wait first, so that none of them starts meanwhile."""
+        records = [run.record for run in self.get(sweep_id).runs]
+        yield from sorted(records, key=lambda record: record.state is not RunState.QUEUED)
+
+    def _directory(self, record: RunRecord) -> RunDirectory:
+        return RunDirectory(self._settings.runs_dir / record.id)
+
+
+def _checked(children: Sequence[RunSpec], settings: Settings) -> list[RunSpec]:
+    """The specs as they are to be kept, each thing that a check looks at looked at once.
+
+    Raises EngineError for all runs together.
+    """
+    firsts: dict[str, RunSpec] = {}
+    for child in children:
+        firsts.setdefault(_as_checked(child), child)
+    kept, errors = {}, {}
+    for key, first in firsts.items():
+        try:
+            kept[key] = check_run(first, settings)
+        except EngineError as error:
+            errors[first.name] = error
+    if errors:
+        raise _together(errors, all_failed=not kept)
+    # a check changes the method alone: to the shape of an adapter to go on from
+    return [
+        child.model_copy(update={"method": kept[_as_checked(child)].method}) for child in children
+    ]
+
+
+def _as_checked(spec: RunSpec) -> str:
+    """What of a spec a check looks at, as JSON."""
+    return spec.model_dump_json(exclude=UNCHECKED)
+
+
+def _together(errors: dict[str, EngineError], all_failed: bool) -> EngineError:
+    """One error for those of several runs, by the names of the runs."""
+    found = list(errors.values())
+    if all_failed and len({str(error) for error in found}) == 1:
+        return found[0]
+    problems: dict[FieldProblem, None] = {}
+    for name, error in errors.items():
+        of_fields = error.problems if isinstance(error, InvalidInput) else []
+        problems |= dict.fromkeys(of_fields or [FieldProblem(name, error.problem)])
+    remedies = dict.fromkeys(error.remedy for error in found)
+    return InvalidInput("The sweep", list(problems), " ".join(remedies))
+
+
+def _is_to_be_resumed(view: RunView) -> bool:
+    was_worse = view.result is not None and view.result.stopped_because is not None
+    return view.record.state in RESUMABLE and not was_worse
+
+
+def _states(view: SweepView) -> str:
+    """How many runs are in which state, in words."""
+    counts = Counter(run.record.state.value for run in view.runs)
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none is left"
