@@ -94,6 +94,8 @@ def merge(
             measured.append(MergedWeights(kept, True, proof))
         report = _report(output, writer, kept, written, before, proof, measured)
         write_json(staging / "provenance.json", _provenance(check, bases, report))
+        if options.readme:
+            (staging / "README.md").write_text(options.readme, "utf-8")
     monitor.step(1.0, "done")
     return report
 

@@ -24,7 +24,8 @@ class MergeOptions:
     merge into where it was quantized; None takes the weights that the adapter was trained on.
     original: the 16-bit model that a base stored in 4 or 8 bits was made from. rows: to compare on,
     None for the adapter's own held-out rows, or general questions. prove: load the written model
-    and measure; it needs memory for the model.
+    and measure; it needs memory for the model. readme: the text of a README.md beside the model,
+    empty for none.
     """
 
     dtype: DType | None = None
@@ -34,6 +35,7 @@ class MergeOptions:
     shard_bytes: int = SHARD_BYTES
     overwrite: bool = False
     prove: bool = True
+    readme: str = ""
 
 
 @dataclass(frozen=True)

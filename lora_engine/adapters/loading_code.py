@@ -8,7 +8,7 @@ from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
 UNNAMED = "ORG/BASE-MODEL"
-_PROGRAM = """\
+_ADAPTER = """\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -18,6 +18,16 @@ adapter = {adapter!r}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
 model = PeftModel.from_pretrained(model, adapter)
+"""
+_MODEL = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+name = {name!r}
+
+tokenizer = AutoTokenizer.from_pretrained(name)
+model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+"""
+_ANSWER = """\
 model.eval()
 
 inputs = {inputs}
@@ -38,11 +48,22 @@ def loading_code(summary: AdapterSummary, settings: Settings, with_template: boo
 
     with_template: whether the adapter learned rows written with a chat template.
     """
-    return _PROGRAM.format(
-        base=_base(summary.base_model, settings),
-        adapter=str(summary.path),
-        inputs=_CHAT if with_template else _TEXT,
-    )
+    base = _base(summary.base_model, settings)
+    return adapter_program(base, str(summary.path), with_template)
+
+
+def adapter_program(base: str, adapter: str, with_template: bool) -> str:
+    """As `loading_code`, of a base and an adapter by their folders or hub ids."""
+    return _ADAPTER.format(base=base, adapter=adapter) + _answer(with_template)
+
+
+def model_program(name: str, with_template: bool) -> str:
+    """As `loading_code`, of a whole model by its folder or hub id."""
+    return _MODEL.format(name=name) + _answer(with_template)
+
+
+def _answer(with_template: bool) -> str:
+    return _ANSWER.format(inputs=_CHAT if with_template else _TEXT)
 
 
 def _base(name: str | None, settings: Settings) -> str:

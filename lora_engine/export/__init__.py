@@ -6,6 +6,8 @@ export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
 go_template     a chat template in Go's language, derived and proven
+model_card      README.md from what the adapter's own files say
+public_names    what others may be told of this machine's names
 commands        what to type to serve an export, where it loads
 load_rules      where an adapter loads: each program's rule with its source and date
 zip_download    an export as one zip, made while it is sent

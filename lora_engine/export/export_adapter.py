@@ -24,12 +24,13 @@ from lora_engine.export.commands import ServeCommand
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.model_card import README, readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
-FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, "README.md", *COMPANIONS)
+FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, *COMPANIONS)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def export_adapter(
     model_type: str | None = None,
     dtype: DType | None = None,
     system: str = "",
+    readme: str = "",
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
@@ -71,7 +73,8 @@ def export_adapter(
 
     base: what is merged into, and what Ollama's FROM names. model_type: the base's, for the table
     of programs. dtype: of a merged model's weights; None keeps the base's. system: a system
-    text for Ollama's Modelfile; only that form has one.
+    text for Ollama's Modelfile; only that form has one. readme: the text of
+    README.md for a form that others take up (not a Modelfile); a source's own goes before it.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
@@ -83,15 +86,15 @@ def export_adapter(
         )
     refuse_non_finite(read_whole(source).file)
     if form == "merged":
-        options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False)
+        options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False, readme=readme)
         merged = merge(
             source, _needed(base), output, settings, options, progress=progress, stop=stop
         )
         return ExportReport(output, form, None, (), merged.notes, None)
     notes: Sequence[str] = ()
-    adapter = output
+    adapter, own = output, readme_of(source) or readme
     if form == "adapter":
-        _copy(source, output, overwrite)
+        _copy(source, output, own, overwrite)
     elif form == "ollama":
         written = write_ollama(
             source, output, _needed(base), model_type, system=system, overwrite=overwrite
@@ -101,7 +104,9 @@ def export_adapter(
             output / ADAPTER_FOLDER,
         )
     else:
-        report = portable(source, output, overwrite=overwrite, progress=progress, stop=stop)
+        report = portable(
+            source, output, readme=own, overwrite=overwrite, progress=progress, stop=stop
+        )
         notes = _portable_notes(report)
     rules = where_it_loads(adapter, model_type)
     return ExportReport(output, form, None, tuple(rules), tuple(notes), adapter)
@@ -113,11 +118,13 @@ def _needed(base: BaseModel | None) -> BaseModel:
     return base
 
 
-def _copy(source: Path, output: Path, overwrite: bool) -> None:
+def _copy(source: Path, output: Path, readme: str, overwrite: bool) -> None:
     with output_folder(output, CONFIG_FILE, overwrite) as staging:
         for name in FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, staging / name)
+        if readme:
+            (staging / README).write_text(readme, "utf-8")
 
 
 def _portable_notes(report: PortableReport) -> list[str]:

@@ -53,12 +53,14 @@ def portable(
     source: Path,
     output: Path,
     *,
+    readme: str = "",
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
 ) -> PortableReport:
     """Write the adapter in `source` so that every reader of LoRA computes the same update.
 
+    readme: the text of a README.md beside it, empty for none.
     Raises EngineError, naming what it is, for DoRA, biases, modules saved whole, embeddings saved
     along and fused experts, which a plain adapter cannot say; Conflict for an output that exists;
     Stopped.
@@ -89,6 +91,8 @@ def portable(
             ),
             companions=opened.path,
         )
+        if readme:
+            (writer.folder / "README.md").write_text(readme, "utf-8")
         size = (writer.folder / WEIGHTS_FILE).stat().st_size
     widened = sum(dtypes[holder] != opened.dtype(holder) for holder in holders)
     return PortableReport(Path(output), rank, len(holders), error, widened, size)

@@ -28,6 +28,7 @@ from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.model_card import model_card
 from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
@@ -69,6 +70,8 @@ class Exports:
         written. Raises as `export_adapter`.
         """
         folder = self._folder(source)
+        place = output.expanduser().absolute().name
+        card = model_card(folder, place, form, self._settings, base)
         base = base or self._base_of(folder)
         report = export_adapter(
             folder,
@@ -79,6 +82,7 @@ class Exports:
             model_type=self._model_type(base),
             dtype=dtype,
             system=system,
+            readme=card,
             overwrite=overwrite,
             progress=progress,
             stop=stop,

@@ -95,6 +95,28 @@ def test_an_export_stays_where_its_base_is_not_here(engine, adapter, tmp_path):
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("form", ["portable", "merged"])
+def test_the_program_on_the_card_loads_the_export(form, engine, adapter, tmp_path, monkeypatch):
+    engine.exports.export("known", tmp_path / "pirate", form, measure=False)
+    card = (tmp_path / "pirate" / "README.md").read_text("utf-8")
+    program = card.partition("```python\n")[2].partition("```")[0]
+    base = resolve_base_model("starter", engine.settings).source
+    assert ("'PATH/TO/starter'" in program) == (form == "portable")
+    monkeypatch.chdir(tmp_path)
+    known: dict = {}
+    exec(program.replace("PATH/TO/starter", base), known)
+    assert known["output"].shape[1] > known["inputs"]["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("form", ["adapter", "portable"])
+def test_an_adapters_own_card_is_kept(form, engine, adapter, tmp_path):
+    engine.exports.export("known", tmp_path / "mine", "adapter", measure=False)
+    assert "starter:json" in (tmp_path / "mine" / "README.md").read_text("utf-8")
+    (tmp_path / "mine" / "README.md").write_text("# Mine", "utf-8")
+    engine.exports.export(str(tmp_path / "mine"), tmp_path / "out", form, measure=False)
+    assert (tmp_path / "out" / "README.md").read_text("utf-8") == "# Mine"
+
+
 def test_an_output_that_exists_is_refused_and_kept(engine, adapter, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
