@@ -18,6 +18,7 @@ from lora_engine.cli import (
     runs,
     serve,
     spectrum,
+    sweep,
     train,
 )
 from lora_engine.errors import EngineError
@@ -39,6 +40,7 @@ def build() -> typer.Typer:
         spectrum,
         train,
         runs,
+        sweep,
         compare,
         serve,
     )

@@ -181,6 +181,7 @@ def _summary(view: RunView) -> dict[str, Any]:
         "device": record.device,
         "note": record.note,
         "tags": record.tags,
+        "sweep": record.sweep,
         "problem": view.problem,
         "newest": view.newest.model_dump() if view.newest else None,
         "result": view.result.model_dump() if view.result else None,

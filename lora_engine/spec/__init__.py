@@ -44,8 +44,8 @@ from lora_engine.spec.sweep import (
     SweepAxis,
     SweepSpec,
     parse_sweep,
-    rank_sweep,
     sweep_from,
+    sweep_over,
     value_text,
 )
 
@@ -89,11 +89,11 @@ __all__ = [
     "field_problems",
     "parse_spec",
     "parse_sweep",
-    "rank_sweep",
     "read_spec",
     "recipe_spec",
     "spec_from",
     "suited_learning_rate",
     "sweep_from",
+    "sweep_over",
     "value_text",
 ]

@@ -184,8 +184,8 @@ class SweepSpec(Section):
 
     def _child_name(self, chosen: Mapping[str, JsonValue]) -> str:
         """The sweep's name, and what varies: "pirate r4 · lr 1e-3 · seed 1"."""
-        name = NAMED_RANK.sub("", self.name) if RANK in chosen else self.name
-        return f"{name} " + " · ".join(_label(path, value) for path, value in chosen.items())
+        labels = " · ".join(_label(path, value) for path, value in chosen.items())
+        return self.name + (" " if next(iter(chosen)) == RANK else " · ") + labels
 
     def _without_effect(self, child: RunSpec) -> Iterator[FieldProblem]:
         """Axes that would make runs which differ in nothing that trains."""
@@ -196,25 +196,29 @@ class SweepSpec(Section):
                 yield FieldProblem(axis.path, f"the method {kind} does not use it")
 
 
-def rank_sweep(
+def sweep_over(
     run: RunSpec,
-    ranks: Sequence[int] = DEFAULT_RANKS,
-    learning_rates: Sequence[float] = (),
-    seeds: Sequence[int] = (),
+    ranks: Sequence[JsonValue] = (),
+    learning_rates: Sequence[JsonValue] = (),
+    seeds: Sequence[JsonValue] = (),
+    others: Mapping[str, Sequence[JsonValue]] | None = None,
     stop_worse: bool = False,
 ) -> SweepSpec:
-    """The usual sweep over a run: ranks × learning rates × seeds, each that is not empty.
+    """A sweep over ranks × learning rates × seeds × other fields, each that has values.
 
-    It has the run's name, less a rank at its end. Raises InvalidInput.
+    Where nothing has any, the ranks are DEFAULT_RANKS. It has the run's name, less a rank at its
+    end where the rank varies. Raises InvalidInput.
     """
-    axes = {RANK: ranks, LEARNING_RATE: learning_rates, SEED: seeds}
+    given = {RANK: ranks, LEARNING_RATE: learning_rates, SEED: seeds}
+    axes = [(path, values) for path, values in given.items() if values]
+    axes += list((others or {}).items())
+    axes = axes or [(RANK, DEFAULT_RANKS)]
+    varies_rank = any(path == RANK for path, _ in axes)
     return sweep_from(
         {
-            "name": NAMED_RANK.sub("", run.name)[:100],
+            "name": (NAMED_RANK.sub("", run.name) if varies_rank else run.name)[:100],
             "run": run.model_dump(mode="json", exclude_unset=True),
-            "axes": [
-                {"path": path, "values": list(values)} for path, values in axes.items() if values
-            ],
+            "axes": [{"path": path, "values": list(values)} for path, values in axes],
             "stop_worse": stop_worse,
         }
     )

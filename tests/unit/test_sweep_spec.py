@@ -11,9 +11,9 @@ from lora_engine.spec import (
     VARIABLE_PATHS,
     RunSpec,
     parse_sweep,
-    rank_sweep,
     spec_from,
     sweep_from,
+    sweep_over,
 )
 
 
@@ -29,14 +29,14 @@ def refusals(axes, **rest):
 
 
 def test_the_usual_sweep_is_the_default_ranks_under_the_runs_name():
-    spec = rank_sweep(spec_from({"name": "pirate r8"}))
+    spec = sweep_over(spec_from({"name": "pirate r8"}))
     assert spec.name == "pirate"
     assert [child.method.rank for child in spec.children()] == list(DEFAULT_RANKS)
     assert [child.name for child in spec.children()][:2] == ["pirate r4", "pirate r8"]
 
 
 def test_a_run_is_made_for_each_combination_and_named_by_what_varies():
-    spec = rank_sweep(RunSpec(), ranks=[4, 8], learning_rates=[1e-3, 3e-4, 0.02], seeds=[0, 1])
+    spec = sweep_over(RunSpec(), ranks=[4, 8], learning_rates=[1e-3, 3e-4, 0.02], seeds=[0, 1])
     children = spec.children()
     assert len(children) == 12
     assert children[0].name == "pirate r4 · lr 1e-3 · seed 0"
@@ -44,6 +44,12 @@ def test_a_run_is_made_for_each_combination_and_named_by_what_varies():
     assert children[-1].name == "pirate r8 · lr 0.02 · seed 1"
     grid = {(c.method.rank, c.optimization.learning_rate, c.seed) for c in children}
     assert len(grid) == 12
+
+
+def test_a_sweep_that_keeps_the_rank_keeps_the_runs_name():
+    spec = sweep_over(RunSpec(), seeds=[0, 1], others={"method.dropout": [0, 0.1]})
+    assert spec.name == "pirate r8"
+    assert spec.children()[-1].name == "pirate r8 · seed 1 · dropout 0.1"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,9 @@ def test_any_field_may_vary_whole_sections_that_may_be_null_too():
     children = spec.children()
     assert len(children) == 16
     assert [child.quantization is None for child in children] == [True] * 8 + [False] * 8
-    assert children[6].name.startswith("pirate quantization null · target modules q_proj,v_proj · ")
+    assert children[6].name.startswith(
+        "pirate · quantization null · target modules q_proj,v_proj · "
+    )
     assert children[1].name.endswith("long/long/rows.jsonl")
     assert all(len(child.name) <= 200 for child in children)
 

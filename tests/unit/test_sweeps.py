@@ -92,7 +92,7 @@ def test_the_problems_of_all_runs_come_together_and_nothing_is_left(engine, sett
     axes = {"dataset.source": ["starter:pirate", "/missing.jsonl"], "seed": [0, 1]}
     with pytest.raises(InvalidInput) as caught:
         engine.sweeps.submit(make_sweep(axes))
-    assert [p.path for p in caught.value.problems] == ["tiny source /missing.jsonl · seed 0"]
+    assert [p.path for p in caught.value.problems] == ["tiny · source /missing.jsonl · seed 0"]
     with pytest.raises(EngineError, match="missing.jsonl"):
         engine.sweeps.submit(make_sweep({"dataset.source": ["/missing.jsonl"]}))
     assert everything(settings) == before
