@@ -58,6 +58,11 @@ class Settings(BaseModel):
         description="Size of the tokenized rows kept for the next run, in MB; 0 keeps none.",
         json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
     )
+    llama_cpp_dir: Path | None = Field(
+        None,
+        description="Folder with llama.cpp's source, whose converters then write GGUF.",
+        json_schema_extra={"env": "LLAMA_CPP_DIR"},
+    )
     allowed_hosts: tuple[str, ...] = Field(
         (),
         description="Host names beside loopback that may address the dashboard, comma-separated.",
@@ -171,6 +176,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         update={
             "data_dir": settings.data_dir.expanduser().resolve(),
             "models_dir": settings.models_dir.expanduser().resolve(),
+            "llama_cpp_dir": (
+                settings.llama_cpp_dir and settings.llama_cpp_dir.expanduser().resolve()
+            ),
             "api_key_file": settings.api_key_file and settings.api_key_file.expanduser().resolve(),
         }
     )

@@ -24,6 +24,7 @@ SIZES = {
 }
 ARCHITECTURES = {
     "llama": SIZES,
+    "qwen2": SIZES,
     "gpt2": {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4},
     "qwen2_moe": {
         **SIZES,

@@ -6,6 +6,10 @@ export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
 go_template     a chat template in Go's language, derived and proven
+gguf_export     one GGUF file for llama.cpp, and that file read back
+gguf_adapter    the file's tensors and keys
+gguf_names      names and row order in llama.cpp
+llama_cpp       its own converters in a child process
 model_card      README.md from what the adapter's own files say
 public_names    what others may be told of this machine's names
 commands        what to type to serve an export, where it loads

@@ -20,6 +20,8 @@ from lora_engine.base_models import BaseModel
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError
 from lora_engine.export.forms import Form
+from lora_engine.export.gguf_adapter import ADAPTER_FILE
+from lora_engine.export.llama_cpp import CONVERT_ADAPTER, CONVERT_MODEL
 from lora_engine.export.load_rules import LoadRule, Program, vllm_rank
 
 CONVERTERS = '"$LLAMA_CPP_DIR"'  # a checkout of llama.cpp; the one word the shell fills in
@@ -103,6 +105,11 @@ def merged_commands(path: Path) -> tuple[ServeCommand, ...]:
     )
 
 
+def gguf_commands(served: Served) -> tuple[ServeCommand, ...]:
+    """The commands for an adapter as GGUF: llama.cpp wants its base so too."""
+    return (ServeCommand("llama.cpp", _beside_its_base(served, str(served.path / ADAPTER_FILE))),)
+
+
 def largest_rank(adapter: Path) -> int:
     """Of the adapter's configuration: r, or more where a pattern gives more."""
     config = read_applicable_config(adapter)
@@ -156,25 +163,29 @@ def _ollama(served: Served) -> tuple[str, ...]:
 
 
 def _llama_cpp(served: Served) -> tuple[str, ...]:
-    base, adapter = f"{served.name}-base.gguf", f"{served.name}.gguf"
-    folder = served.base_files
+    adapter, folder = f"{served.name}.gguf", served.base_files
     named = ["--base", str(folder)] if folder else ["--base-model-id", served.base.name]
     words = [str(served.path), *named, "--outfile", adapter]
-    return (
-        _convert_model(folder, base) if folder else _convert_from_hub(served.base.name, base),
-        f"python {CONVERTERS}/convert_lora_to_gguf.py {shlex.join(words)}",
-        shlex.join(["llama-server", "-m", base, "--lora", adapter]),
-    )
+    convert = f"python {CONVERTERS}/{CONVERT_ADAPTER} {shlex.join(words)}"
+    convert_base, serve = _beside_its_base(served, adapter)
+    return convert_base, convert, serve
+
+
+def _beside_its_base(served: Served, adapter: str) -> tuple[str, str]:
+    """The base converted, and both served."""
+    base, folder = f"{served.name}-base.gguf", served.base_files
+    convert = _convert_model(folder, base) if folder else _convert_from_hub(served.base.name, base)
+    return convert, shlex.join(["llama-server", "-m", base, "--lora", adapter])
 
 
 def _convert_model(folder: Path, outfile: str) -> str:
     words = shlex.join([str(folder), "--outfile", outfile])
-    return f"python {CONVERTERS}/convert_hf_to_gguf.py {words}"
+    return f"python {CONVERTERS}/{CONVERT_MODEL} {words}"
 
 
 def _convert_from_hub(hub_id: str, outfile: str) -> str:
     words = shlex.join(["--remote", hub_id, "--outfile", outfile])
-    return f"python {CONVERTERS}/convert_hf_to_gguf.py {words}"
+    return f"python {CONVERTERS}/{CONVERT_MODEL} {words}"
 
 
 MAKERS: Mapping[Program, Maker] = {

@@ -23,7 +23,8 @@ from lora_engine.errors import EngineError
 from lora_engine.export.commands import ServeCommand
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import Form
-from lora_engine.export.load_rules import LoadRule, where_it_loads
+from lora_engine.export.gguf_export import write_gguf
+from lora_engine.export.load_rules import LoadRule, where_gguf_loads, where_it_loads
 from lora_engine.export.model_card import README, readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable
@@ -37,8 +38,9 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, *COMPANIONS)
 class ExportReport:
     """A written export. fidelity: None where it was not measured; notes say why.
 
-    loads: where the output's adapter loads, by program. adapter: its folder. Both are empty for a
-    merged model, which loads as its base does. commands: what to type to serve it, by program.
+    loads: where the output's adapter loads, by program; empty for a merged model, which loads as
+    its base does. adapter: its folder, where it is one that PEFT reads. commands: what to
+    type to serve it, by program.
     """
 
     path: Path
@@ -71,10 +73,11 @@ def export_adapter(
 ) -> ExportReport:
     """Write the adapter in `source` into `output`; fidelity is measured by the caller.
 
-    base: what is merged into, and what Ollama's FROM names. model_type: the base's, for the table
-    of programs. dtype: of a merged model's weights; None keeps the base's. system: a system
-    text for Ollama's Modelfile; only that form has one. readme: the text of
-    README.md for a form that others take up (not a Modelfile); a source's own goes before it.
+    base: what is merged into, what Ollama's FROM names, and what the names in GGUF follow.
+    model_type: the base's, for the table of programs. dtype: of a merged model's weights; None
+    keeps the base's. system: a system text for Ollama's Modelfile; only that form has one. readme:
+    the text of README.md for a form that others take up (not a Modelfile); a source's own goes
+    before it.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
@@ -91,6 +94,13 @@ def export_adapter(
             source, _needed(base), output, settings, options, progress=progress, stop=stop
         )
         return ExportReport(output, form, None, (), merged.notes, None)
+    if form == "gguf":
+        base = _needed(base)
+        file = write_gguf(
+            source, output, base, settings, overwrite=overwrite, progress=progress, stop=stop
+        )
+        told = (*_portable_notes(file.portable), *file.notes)
+        return ExportReport(output, form, None, tuple(where_gguf_loads(model_type)), told, None)
     notes: Sequence[str] = ()
     adapter, own = output, readme_of(source) or readme
     if form == "adapter":

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Form = Literal["adapter", "portable", "merged", "ollama"]
+Form = Literal["adapter", "portable", "merged", "ollama", "gguf"]
 
 FORM_WORDS: Mapping[Form, str] = {
     "adapter": "as it is, for PEFT",
     "portable": "the same update for every reader of LoRA",
     "merged": "a whole model, for programs that take no adapter",
     "ollama": "a Modelfile with a portable adapter, the template and the stop tokens",
+    "gguf": "one file for llama.cpp, by its own converter where LLAMA_CPP_DIR is set",
 }
 """What is written; every form has its words."""
 

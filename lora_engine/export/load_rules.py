@@ -18,6 +18,7 @@ from lora_engine.spectrum import AdapterFile, open_adapter
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 OLLAMA_ARCHITECTURES = ("llama", "gemma2")
+OLLAMA_OWN_ENGINE = ("gemma3", "gemma3_text", "qwen3")  # of the bases that GGUF is written for
 
 NUMBER = re.compile(r"\.(\d+)(?=\.)")
 
@@ -40,6 +41,10 @@ VLLM_SOURCE = Source(
 )
 LLAMA_CPP_SOURCE = Source("ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada", "2026-11-27")
 OLLAMA_SOURCE = Source("ollama/ollama: convert/convert.go, convert_llama_adapter.go", "2026-11-26")
+LLAMA_ADAPTER_SOURCE = Source("ggml-org/llama.cpp: src/llama-adapter.cpp at 0650ea8", "2026-11-27")
+OLLAMA_ENGINE_SOURCE = Source(
+    "ollama/ollama: fs/ggml/ggml.go at 008a6ca, runner/ollamarunner/runner.go", "2026-11-27"
+)
 TGI_SOURCE = Source(
     "huggingface/text-generation-inference: adapters/lora.py at 45d95bd", "2026-11-26"
 )
@@ -112,6 +117,22 @@ def where_it_loads(adapter: Path, model_type: str | None = None) -> list[LoadRul
 def vllm_rank(rank: int) -> int | None:
     """The smallest --max-lora-rank that vLLM takes for adapters of this rank; None beyond all."""
     return next((allowed for allowed in VLLM_RANKS if allowed >= rank), None)
+
+
+def where_gguf_loads(model_type: str | None) -> list[LoadRule]:
+    """One rule a program for an adapter in a GGUF file, beside a GGUF file of the same base."""
+    own_engine = f"it runs {model_type} in an engine of its own, which takes no LoRA"
+    return [
+        _judged(
+            "llama.cpp", LLAMA_ADAPTER_SOURCE, (), "llama-server -m BASE.gguf --lora reads it."
+        ),
+        _judged(
+            "Ollama",
+            OLLAMA_ENGINE_SOURCE,
+            ((model_type in OLLAMA_OWN_ENGINE, own_engine, MERGED),),
+            "A Modelfile with FROM ./BASE.gguf and ADAPTER ./adapter.gguf reads it.",
+        ),
+    ]
 
 
 def _facts(stored: AdapterFile) -> AdapterFacts:

@@ -84,7 +84,7 @@ def portable(
         total = math.hypot(*norms)
         error = math.hypot(*errors) / total if total else 0.0
         writer.finish(
-            written_config(opened, _plain_fields(opened, rank)),
+            written_config(opened, plain_fields(opened, rank)),
             written_provenance(
                 opened.provenance,
                 {"kind": "portable", "sources": [opened.identity()], "rank": rank, "error": error},
@@ -132,7 +132,7 @@ def _dtype_without_loss(source: SourceAdapter, holder: str) -> str:
     return dtype if is_exact or dtype == "F64" else WIDE
 
 
-def _plain_fields(source: SourceAdapter, rank: int) -> dict[str, object]:
+def plain_fields(source: SourceAdapter, rank: int) -> dict[str, object]:
     """What the configuration says: whole numbers, because one reader parses alpha as an integer."""
     return {
         "r": rank,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from lora_engine.export.commands import (
     ServeCommand,
     Served,
     adapter_commands,
+    gguf_commands,
     largest_rank,
     merged_commands,
 )
@@ -27,11 +30,16 @@ from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form
+from lora_engine.export.gguf_adapter import ADAPTER_FILE
+from lora_engine.export.gguf_export import read_back
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.model_card import model_card
 from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
+
+WITH_BASE = ("ollama", "merged", "gguf")
+"""Forms that are made with the base's files."""
 
 
 class Exports:
@@ -78,7 +86,7 @@ class Exports:
             output,
             form,
             self._settings,
-            base=self._base(base) if form in ("ollama", "merged") else None,
+            base=self._base(base) if form in WITH_BASE else None,
             model_type=self._model_type(base),
             dtype=dtype,
             system=system,
@@ -108,10 +116,11 @@ class Exports:
         folder = self._folder(source)
         base = base or self._base_of(folder)
         try:
-            trained, exported = self.voices(base, folder, report)
-            fidelity = measure_fidelity(
-                trained, exported, folder, self._settings, progress=progress, stop=stop
-            )
+            with self._readable(report, folder, base) as here:
+                trained, exported = self.voices(base, folder, here)
+                fidelity = measure_fidelity(
+                    trained, exported, folder, self._settings, progress=progress, stop=stop
+                )
         except Stopped:
             raise
         except EngineError as error:
@@ -146,14 +155,28 @@ class Exports:
 
     def _commands(self, source: str, base: str, report: ExportReport) -> tuple[ServeCommand, ...]:
         path = report.path.expanduser().absolute()
-        if report.adapter is None:
+        if report.form == "merged":
             return merged_commands(path)
         try:
             served_base = self._base(base)
         except EngineError:
             served_base = BaseModel(base, None)  # the commands name it all the same
-        served = Served(source, path, largest_rank(report.adapter), served_base)
+        adapter = self._folder(source) if report.adapter is None else report.adapter
+        served = Served(source, path, largest_rank(adapter), served_base)
+        if report.form == "gguf":
+            return gguf_commands(served)
         return adapter_commands(served, report.form, report.loads)
+
+    @contextmanager
+    def _readable(self, report: ExportReport, folder: Path, base: str) -> Iterator[ExportReport]:
+        """The report with an adapter that PEFT reads: of a GGUF file, the one read back from it."""
+        if report.form != "gguf":
+            yield report
+            return
+        with tempfile.TemporaryDirectory(prefix="rankscope-") as scratch:
+            again = Path(scratch) / report.path.name
+            read_back(report.path / ADAPTER_FILE, folder, self._base(base), again)
+            yield replace(report, adapter=again)
 
     def _base(self, name: str) -> BaseModel:
         return resolve_base_model(name, self._settings)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,23 @@ def test_an_export_answers_as_what_was_trained(form, engine, adapter, tmp_path):
     assert found.loss_after == pytest.approx(found.loss_before, abs=1e-6)
     loads = {rule.program: rule.loads for rule in report.loads}
     assert loads == dict.fromkeys(loads, True) if form == "portable" else not loads["llama.cpp"]
+
+
+def test_a_gguf_file_is_measured_as_it_is_read_back(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", "gguf")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
+    (command,) = report.commands
+    assert command.program == "llama.cpp"
+    served = tmp_path / "out" / "adapter.gguf"
+    assert command.lines[-1] == f"llama-server -m out-base.gguf --lora {served}"
+    found = report.fidelity
+    assert (found.agreement, found.answers, found.rows_from) == (1.0, 8, "held-out")
+    assert 0.0 <= found.kl < 1e-9
+    assert found.loss_after == pytest.approx(found.loss_before, abs=1e-6)
+    assert {rule.program: rule.loads for rule in report.loads} == {
+        "llama.cpp": True,
+        "Ollama": True,
+    }
 
 
 def test_a_merged_model_is_measured_beside_its_base_and_adapter(engine, adapter, tmp_path):
@@ -153,6 +174,22 @@ def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monk
     assert commands["vLLM"] == [
         f"vllm serve {base} --enable-lora --lora-modules out={tmp_path / 'out'} --max-lora-rank 8"
     ]
+
+
+def test_the_command_writes_gguf_and_says_what_it_cannot(settings, adapter, tmp_path):
+    run = partial(
+        subprocess.run,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LORA_DATA_DIR": str(settings.data_dir)},
+        check=False,
+    )
+    command = [sys.executable, "-m", "lora_engine", "export", "known", "--no-measure", "--as"]
+    done = run([*command, "gguf", "-o", str(tmp_path / "out"), "--json"])
+    assert (done.returncode, json.loads(done.stdout)["form"]) == (0, "gguf")
+    again = run([*command, "gguf", "-o", str(tmp_path / "out"), "--json"])
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr.startswith("error: ")
 
 
 def test_a_modelfile_names_base_adapter_template_and_stops(engine, adapter, tmp_path):
