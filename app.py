@@ -208,7 +208,7 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
 
     add_spectrum_routes(app, cache)
     add_compare_routes(app, engine.compare.sessions)
-    add_adapter_routes(app, engine.adapters)
+    add_adapter_routes(app, engine)
 
 
 def write_log(settings: Settings) -> None:

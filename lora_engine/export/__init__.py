@@ -28,6 +28,8 @@ from lora_engine.export.forms import (
     MEASURE_HELP,
     SYSTEM_HELP,
     Form,
+    dtype_named,
+    form_named,
 )
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.portable import PortableReport, portable
@@ -44,7 +46,9 @@ __all__ = [
     "LoadRule",
     "PortableReport",
     "ServeCommand",
+    "dtype_named",
     "export_adapter",
+    "form_named",
     "portable",
     "vllm_command",
     "where_it_loads",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
+
+from lora_engine.adapter_operations.merge_report import DType
+from lora_engine.errors import FieldProblem, InvalidInput
 
 Form = Literal["adapter", "portable", "merged", "ollama", "gguf"]
 
@@ -19,6 +22,27 @@ FORM_WORDS: Mapping[Form, str] = {
 DTYPE_HELP = "Of a merged model; left out, as the base stores its weights."
 SYSTEM_HELP = "For Ollama: what the model is told before every conversation; left out, nothing."
 MEASURE_HELP = "Load base and export, and compare with what was trained."
+
+
+def form_named(name: str) -> Form:
+    """The form of this name. Raises InvalidInput."""
+    for form in get_args(Form):
+        if name == form:
+            return form
+    raise _unknown("form", name, get_args(Form))
+
+
+def dtype_named(name: str) -> DType:
+    """The dtype of this name. Raises InvalidInput."""
+    for dtype in get_args(DType):
+        if name == dtype:
+            return dtype
+    raise _unknown("dtype", name, get_args(DType))
+
+
+def _unknown(field: str, name: str, allowed: tuple[str, ...]) -> InvalidInput:
+    message = f"got {name[:100]!r}; allowed are {', '.join(allowed)}"
+    return InvalidInput("The export", [FieldProblem(field, message)], f"Give another {field}.")
 
 
 def forms_help() -> str:

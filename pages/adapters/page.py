@@ -13,7 +13,13 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from pages import ADAPTERS
-from pages.adapters import about_section, add_section, library_section, resize_section
+from pages.adapters import (
+    about_section,
+    add_section,
+    library_section,
+    resize_section,
+    take_away_section,
+)
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_choices, adapter_key
@@ -54,6 +60,7 @@ class Section:
 SECTIONS = (
     Section("about", "About", about_section.build_section),
     Section("resize", "Resize", resize_section.build_section),
+    Section("take-away", "Take away", take_away_section.build_section),
 )
 """The tabs beside the library, in their order."""
 

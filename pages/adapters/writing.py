@@ -51,11 +51,16 @@ class OutputFields:
         yield {self.replace: gr.Button(visible=False)}
 
 
-def output_fields(prefix: str, verb: str, what: str) -> OutputFields:
-    """prefix: begins the element ids; what: the name is of, as in `The resized adapter`."""
+def output_fields(
+    prefix: str, verb: str, what: str, where: str = "is listed under it"
+) -> OutputFields:
+    """prefix: begins the element ids; what: the name is of, as in `The resized adapter`.
+
+    where: what the name does for it.
+    """
     name = gr.Textbox(
         "", label="Name", elem_id=f"{prefix}-name", max_length=80,
-        info=f"{what} is listed under it: letters, digits, _, . and -.",
+        info=f"{what} {where}: letters, digits, _, . and -.",
     )  # fmt: skip
     with gr.Row(elem_classes="rs-actions"):
         write = gr.Button(verb, variant="primary", elem_id=f"{prefix}-write")

@@ -183,6 +183,7 @@ def _links(engine: Engine, view: RunView) -> str:
             (layout.link(ADAPTERS, adapter=view.id, tab="resize"), "Resize"),
             *links,
             (_go_on(view), "Go on from its adapter"),
+            (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), "Take away"),
         ]
         spec = view.record.spec
         if spec is not None and spec.task == "causal_lm":  # a classifier does not answer

@@ -1,4 +1,4 @@
-"""An adapter's life on its page: resized, with its losses before and after, and compared."""
+"""An adapter's life on its page: resized, compared, exported, and added again from its zip."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 
 OpenPage = Callable[..., Page]
+PROGRAMS = 5  # PEFT, vLLM, llama.cpp, Ollama, TGI
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +29,20 @@ def adapters(start_server: Callable[..., Server], tmp_path_factory: pytest.TempP
     return server
 
 
-def test_an_adapter_is_resized_measured_and_compared(
-    adapters: Server, open_page: OpenPage, screenshot: Callable
+def test_an_adapters_life(
+    adapters: Server, open_page: OpenPage, screenshot: Callable, tmp_path: Path
 ) -> None:
+    """Resized, compared with what it was, exported, and added again from its zip."""
     page = open_page(f"{adapters.url}/adapters?adapter=pirate&tab=resize")
+    resized(page, adapters, screenshot)
+    compared(page)
+    folder = str(adapters.data_dir / "adapters" / "pirate-1")
+    page = open_page(f"{adapters.url}/adapters?adapter={folder}&tab=take-away")
+    file = exported(page, adapters, screenshot, tmp_path)
+    added_again(page, adapters, file)
+
+
+def resized(page: Page, adapters: Server, screenshot: Callable) -> None:
     rank = page.locator("#resize-rank input").first
     energy = page.locator("#resize-chosen .rs-tile").nth(1).locator("dd").first
     expect(energy).to_contain_text("%")
@@ -50,20 +61,71 @@ def test_an_adapter_is_resized_measured_and_compared(
     expect(losses.get_by_text("pirate's held-out rows")).to_have_count(2)
     expect(losses.get_by_text("general questions")).to_have_count(2)
     screenshot(page, "resize")
-    written = adapters.data_dir / "adapters" / "pirate-1"
-    assert json.loads((written / "adapter_config.json").read_text("utf-8"))["r"] == 1
+    assert config_of(adapters, "pirate-1")["r"] == 1
 
     page.locator("#resize-write").click()  # the name is taken now
     expect(page.get_by_role("alert").filter(has_text="exists already")).to_be_visible()
-    replace = page.get_by_role("button", name="Replace the one of that name")
+    replace = page.locator("#resize-replace")
     replace.click()
     expect(page.locator("#resize-losses tbody tr")).to_have_count(4, timeout=90_000)
     expect(replace).to_be_hidden()
 
+
+def compared(page: Page) -> None:
     page.get_by_role("link", name="Compare the two").click()
     page.wait_for_url(re.compile("/compare"))
     expect(page.locator("#column-1")).to_contain_text("pirate")
     expect(page.locator("#column-2")).to_contain_text("pirate-1")
+
+
+def exported(page: Page, adapters: Server, screenshot: Callable, tmp_path: Path) -> Path:
+    """The zip of the portable export of pirate-1."""
+    expect(page.locator("#take-away-now tbody tr")).to_have_count(PROGRAMS)
+    name = page.locator("#take-away-name").get_by_role("textbox")
+    expect(name).to_have_value("pirate-1-portable")
+    page.locator("#take-away-form").get_by_text("ollama:").click()
+    expect(page.locator("#take-away-system")).to_be_visible()
+    expect(name).to_have_value("pirate-1-ollama")
+    page.locator("#take-away-form").get_by_text("portable:").click()
+    expect(page.locator("#take-away-system")).to_be_hidden()
+    expect(name).to_have_value("pirate-1-portable")
+
+    page.locator("#take-away-write").click()
+
+    tiles = page.locator("#take-away-fidelity .rs-tile")
+    expect(tiles.first).to_contain_text("100 %", timeout=90_000)
+    expect(page.locator("#take-away-fidelity")).to_contain_text("rows that its training held out")
+    expect(page.locator("#take-away-loads tbody tr").filter(has_text="yes")).to_have_count(PROGRAMS)
+    expect(page.locator("#take-away-commands")).to_contain_text("vllm serve")
+    screenshot(page, "take-away")
+    assert config_of(adapters, "pirate-1-portable", "exports")["lora_alpha"] == 1
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download zip").and_(
+            page.locator("#take-away-next a")
+        ).click()
+    target = tmp_path / download.value.suggested_filename
+    download.value.save_as(target)
+    page.locator("#take-away-write").click()  # the name is taken now
+    expect(page.get_by_role("alert").filter(has_text="exists already")).to_be_visible()
+    expect(page.locator("#take-away-replace")).to_be_visible()
+    expect(page.locator("#take-away-commands")).to_be_hidden()
+    return target
+
+
+def added_again(page: Page, adapters: Server, file: Path) -> None:
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_role("button", name="Add an adapter").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a zip").click()
+    chooser.value.set_files(file)
+    expect(page.locator("#adapter-heading h2")).to_have_text("pirate-1-portable")
+    assert config_of(adapters, "pirate-1-portable")["r"] == 1
+
+
+def config_of(adapters: Server, name: str, where: str = "adapters") -> dict:
+    file = adapters.data_dir / where / name / "adapter_config.json"
+    return json.loads(file.read_text("utf-8"))
 
 
 def test_a_size_that_is_none_is_refused_beside_the_field(

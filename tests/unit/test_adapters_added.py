@@ -27,6 +27,7 @@ from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
 from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.cancellation import Stopped, StopSignal
+from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.spectrum import describe_adapter as describe_spectrum
 from pages.adapters.routes import add_routes, zip_address
@@ -304,12 +305,13 @@ def test_what_is_stopped_before_its_name_leaves_nothing(library, settings, adapt
     assert not list((settings.data_dir / "adapters").glob("*"))
 
 
-def test_the_page_gives_an_adapter_as_a_zip_and_nothing_else(library, adapter, tmp_path):
+def test_the_page_gives_an_adapter_as_a_zip_and_nothing_else(settings, adapter, tmp_path):
     app = FastAPI()
-    add_routes(app, library)
+    engine = Engine(settings)
+    add_routes(app, engine)
     client = TestClient(app)
     got = client.get(zip_address(str(adapter)))
-    assert got.content == library.write_zip(str(adapter), tmp_path).read_bytes()
+    assert got.content == engine.adapters.write_zip(str(adapter), tmp_path).read_bytes()
     assert got.headers["content-disposition"] == 'attachment; filename="pirate.zip"'
     for wrong in ("", "nothing", "/etc", "/etc/passwd", str(adapter.parent)):
         refused = client.get(zip_address(wrong))

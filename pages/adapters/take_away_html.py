@@ -1,0 +1,100 @@
+"""An export in words and numbers, as HTML and tables; everything is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from lora_engine.export import ExportReport, Fidelity, LoadRule, ServeCommand
+from pages import COMPARE
+from pages.shared import layout
+from pages.shared.live import Column, table_value
+
+RULES = (
+    Column("program"),
+    Column("loads"),
+    Column("why"),
+    Column("read in"),
+    Column("on"),
+)
+SAME_KL = 1e-6  # nats; what float32 arithmetic in another order makes of one and the same update
+
+
+def rules_value(rules: Sequence[LoadRule]) -> str:
+    """The table of programs, one row each."""
+    rows = [
+        (one.program, "✓ yes" if one.loads else "✗ no", one.reason, one.source, one.date)
+        for one in rules
+    ]
+    return table_value(RULES, rows)
+
+
+def written_html(done: ExportReport) -> str:
+    """Where it is."""
+    return (
+        f'<p class="rs-adapter-words" role="status">Written as <strong>{escape(done.form)}'
+        f"</strong> to <code>{escape(str(done.path))}</code>.</p>"
+    )
+
+
+def fidelity_html(found: Fidelity | None) -> str:
+    """What the export kept, as tiles with a verdict; nothing where it was not measured."""
+    if found is None:
+        return ""
+    answers = "–" if found.agreement is None else layout.share(found.agreement)
+    of = f"of {found.answers} greedy answers" if found.answers else "no row has a question"
+    before, after = layout.number(found.loss_before), layout.number(found.loss_after)
+    tiles = layout.tiles_html(
+        [
+            ("Same answers", answers, of),
+            ("KL divergence", layout.number(found.kl), "nats a token, trained against exported"),
+            ("Loss", f"{before} → {after}", "nats a token, trained → exported"),
+        ]
+    )
+    return f'{tiles}<p class="rs-adapter-words">{escape(_verdict(found))} {_measured_on(found)}</p>'
+
+
+def loads_heading_html(done: ExportReport) -> str:
+    """Over the table of the written form, or in its place."""
+    if not done.loads:
+        return '<p class="rs-adapter-words">A whole model loads where its base does.</p>'
+    return "<h3>Where the export loads</h3>"
+
+
+def commands_text(commands: Sequence[ServeCommand]) -> str:
+    """What to type to serve it, program by program, for a shell; notes are its comments."""
+    parts = []
+    for one in commands:
+        note = f": {' '.join(one.note.split())}" if one.note else ""
+        parts.append("\n".join([f"# {one.program}{note}", *one.lines]))
+    return "\n\n".join(parts)
+
+
+def next_steps_html(done: ExportReport, adapter: str, zip_address: str) -> str:
+    """The zip to download, and the comparison with what was trained."""
+    links = [f'<a class="rs-button" href="{escape(zip_address)}">Download zip</a>']
+    if done.adapter is not None:
+        address = layout.link(COMPARE, adapter=f"{adapter},{done.adapter}")
+        links.append(f'<a class="rs-button" href="{escape(address)}">Compare the two</a>')
+    return f'<p class="rs-next">{" ".join(links)}</p>'
+
+
+def _verdict(found: Fidelity) -> str:
+    if found.kl < SAME_KL and found.agreement in (1.0, None):
+        return "The export answers as what was trained."
+    if found.agreement in (1.0, None):
+        return "The export answers nearly as what was trained: its probabilities differ a little."
+    different = round((1 - found.agreement) * found.answers)
+    return f"{different} of {found.answers} answers differ from what was trained."
+
+
+def _measured_on(found: Fidelity) -> str:
+    rows = (
+        "rows that its training held out"
+        if found.rows_from == "held-out"
+        else "general questions, because its own rows are not known here"
+    )
+    return (
+        f"Measured on {found.rows:,} {rows} ({found.positions:,} answer tokens), with base, "
+        "adapter and export loaded here."
+    )

@@ -1,0 +1,118 @@
+"""What the take-away tab asks of the engine: the choice of its fields, its works, and `/export`.
+
+Knows no component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lora_engine.adapters import name_from
+from lora_engine.cancellation import StopSignal
+from lora_engine.engine import Engine
+from lora_engine.export import FORM_WORDS, DType, ExportReport, Form, dtype_named, form_named
+from lora_engine.spectrum import ReportProgress
+from pages.shared.background_work import Work
+
+HAS_DTYPE = ("merged",)
+HAS_SYSTEM = ("ollama",)
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """What is to be written. base: None for the one the adapter was trained on."""
+
+    form: Form
+    base: str | None
+    dtype: DType | None
+    system: str
+
+
+def export_choice(form: str, base: str | None, dtype: str | None, system: str) -> ExportChoice:
+    """The choice of the fields; those that the form has no use for are left out.
+
+    Raises InvalidInput.
+    """
+    chosen = form_named(form)
+    return ExportChoice(
+        form=chosen,
+        base=(base or "").strip() or None,
+        dtype=dtype_named(dtype) if dtype and chosen in HAS_DTYPE else None,
+        system=system if chosen in HAS_SYSTEM else "",
+    )
+
+
+def suggested_name(adapter: str, form: str) -> str:
+    """The name that is offered for an adapter's export."""
+    return name_from(f"{adapter}-{form}")
+
+
+def is_suggested(name: str, adapter: str) -> bool:
+    """Whether the person has left the name as it was offered, for whichever form."""
+    return name in {suggested_name(adapter, form) for form in FORM_WORDS}
+
+
+def exporting(
+    engine: Engine, adapter: str, name: str, choice: ExportChoice, overwrite: bool
+) -> Work[ExportReport]:
+    """Work: the export written under its name."""
+
+    def export(progress: ReportProgress, stop: StopSignal) -> ExportReport:
+        return engine.exports.export(
+            adapter,
+            engine.exports.folder(name),
+            choice.form,
+            base=choice.base,
+            dtype=choice.dtype,
+            system=choice.system,
+            measure=False,
+            overwrite=overwrite,
+            progress=progress,
+            stop=stop,
+        )
+
+    return export
+
+
+def measuring_fidelity(
+    engine: Engine, adapter: str, written: ExportReport, base: str | None
+) -> Work[ExportReport]:
+    """Work: what was written, beside what was trained."""
+
+    def measure(progress: ReportProgress, stop: StopSignal) -> ExportReport:
+        return engine.exports.measured(adapter, written, base=base, progress=progress, stop=stop)
+
+    return measure
+
+
+def export_endpoint(engine: Engine) -> Callable[..., dict]:
+    """The function behind `/export`."""
+
+    def export(
+        adapter: str,
+        name: str,
+        form: str = "portable",
+        base: str | None = None,
+        dtype: str | None = None,
+        system: str = "",
+        measure: bool = True,
+        overwrite: bool = False,
+    ) -> dict:
+        """Write an adapter for other programs into `exports/NAME` of the data folder.
+
+        The keys are those of `python -m lora_engine export --json`.
+        """
+        done = engine.exports.export(
+            adapter,
+            engine.exports.folder(name),
+            form_named(form),
+            base=base,
+            dtype=dtype_named(dtype) if dtype else None,
+            system=system,
+            measure=measure,
+            overwrite=overwrite,
+        )
+        return done.to_json()
+
+    return export
