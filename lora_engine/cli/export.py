@@ -31,13 +31,20 @@ def export(
     dtype: Annotated[DType | None, typer.Option(help=DTYPE_HELP)] = None,
     system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     measure: Annotated[bool, typer.Option(help=MEASURE_HELP)] = True,
+    push: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="Push it to this repository of the hub.")
+    ] = "",
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may see a new repository.")
+    ] = True,
     overwrite: Annotated[
-        bool, typer.Option(help="Replace an output of this kind that exists.")
+        bool, typer.Option(help="Replace an output of this kind that exists, and an earlier push.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter for other programs, say where it loads and what it kept."""
     from lora_engine.engine import Engine
+    from lora_engine.export import HubTarget
 
     report = Engine(load_settings()).exports.export(
         adapter,
@@ -47,6 +54,7 @@ def export(
         dtype=dtype,
         system=system,
         measure=measure,
+        push=HubTarget(push, private) if push else None,
         overwrite=overwrite,
     )
     if json:
@@ -62,6 +70,9 @@ def export(
             ("program", "loads", "why"),
             [(rule.program, "yes" if rule.loads else "no", rule.reason) for rule in report.loads],
         )
+    if report.pushed is not None:
+        seen_by = "private" if report.pushed.private else "public"
+        typer.echo(f"\n{report.pushed.url}  {seen_by}, revision {report.pushed.revision}")
     for command in report.commands:
         typer.echo("\n".join(_serving(command)))
 

@@ -11,6 +11,7 @@ gguf_adapter    the file's tensors and keys
 gguf_names      names and row order in llama.cpp
 llama_cpp       its own converters in a child process
 model_card      README.md from what the adapter's own files say
+hub             pushing an export to the model hub, in one commit
 public_names    what others may be told of this machine's names
 commands        what to type to serve an export, where it loads
 load_rules      where an adapter loads: each program's rule with its source and date
@@ -31,6 +32,7 @@ from lora_engine.export.forms import (
     dtype_named,
     form_named,
 )
+from lora_engine.export.hub import HubTarget, Pushed
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.portable import PortableReport, portable
 
@@ -43,8 +45,10 @@ __all__ = [
     "ExportReport",
     "Fidelity",
     "Form",
+    "HubTarget",
     "LoadRule",
     "PortableReport",
+    "Pushed",
     "ServeCommand",
     "dtype_named",
     "export_adapter",

@@ -24,6 +24,7 @@ from lora_engine.export.commands import ServeCommand
 from lora_engine.export.fidelity import Fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.gguf_export import write_gguf
+from lora_engine.export.hub import Pushed
 from lora_engine.export.load_rules import LoadRule, where_gguf_loads, where_it_loads
 from lora_engine.export.model_card import README, readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
@@ -39,8 +40,8 @@ class ExportReport:
     """A written export. fidelity: None where it was not measured; notes say why.
 
     loads: where the output's adapter loads, by program; empty for a merged model, which loads as
-    its base does. adapter: its folder, where it is one that PEFT reads. commands: what to
-    type to serve it, by program.
+    its base does. adapter: its folder, where it is one that PEFT reads. commands: what to type to
+    serve it, by program. pushed: where it is on the hub, None where it was not pushed.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ExportReport:
     notes: tuple[str, ...]
     adapter: Path | None
     commands: tuple[ServeCommand, ...] = ()
+    pushed: Pushed | None = None
 
     def to_json(self) -> dict[str, Any]:
         adapter = None if self.adapter is None else str(self.adapter)

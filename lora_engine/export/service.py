@@ -32,6 +32,8 @@ from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.gguf_adapter import ADAPTER_FILE
 from lora_engine.export.gguf_export import read_back
+from lora_engine.export.hub import HubTarget, check_target
+from lora_engine.export.hub import push as push_to_hub
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.model_card import model_card
 from lora_engine.export.zip_download import zip_blocks
@@ -67,6 +69,7 @@ class Exports:
         dtype: DType | None = None,
         system: str = "",
         measure: bool = True,
+        push: HubTarget | None = None,
         overwrite: bool = False,
         progress: ReportProgress | None = None,
         stop: StopSignal = NEVER_STOPPED,
@@ -74,11 +77,17 @@ class Exports:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
         base: another name of that base. dtype: of a merged model. system: a system text for the
-        Modelfile of the form ollama. measure: as `measured`. The report's `commands` serve what was
-        written. Raises as `export_adapter`.
+        Modelfile of the form ollama. measure: as `measured`. push: where on the hub it goes then;
+        that is asked before anything is written, and where it fails afterwards the export stays.
+        overwrite: an earlier output, and an earlier push. The report's `commands` serve what was
+        written. Raises as `export_adapter`, `check_target` and `push`.
         """
         folder = self._folder(source)
         place = output.expanduser().absolute().name
+        if push is not None:
+            _refuse_to_push(form)
+            check_target(push, overwrite)
+            place = push.id
         card = model_card(folder, place, form, self._settings, base)
         base = base or self._base_of(folder)
         report = export_adapter(
@@ -96,9 +105,9 @@ class Exports:
             stop=stop,
         )
         report = replace(report, commands=self._commands(str(source), base, report))
-        if not measure:
-            return report
-        return self.measured(source, report, base=base, progress=progress, stop=stop)
+        if measure:
+            report = self.measured(source, report, base=base, progress=progress, stop=stop)
+        return report if push is None else _pushed(report, push, overwrite)
 
     def measured(
         self,
@@ -195,3 +204,19 @@ class Exports:
 
     def _folder(self, source: str | Path) -> Path:
         return resolve_adapter(str(source), self._settings)
+
+
+def _refuse_to_push(form: Form) -> None:
+    if form == "ollama":
+        raise EngineError(
+            "A Modelfile names the base's folder on this machine, so it is not pushed to the hub.",
+            "Push the form adapter, portable or merged.",
+        )
+
+
+def _pushed(report: ExportReport, target: HubTarget, overwrite: bool) -> ExportReport:
+    try:
+        return replace(report, pushed=push_to_hub(report.path, target, overwrite))
+    except EngineError as error:
+        stays = f"{error.problem} The export itself is whole, in {report.path}."
+        raise type(error)(stays, error.remedy) from error
