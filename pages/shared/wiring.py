@@ -135,17 +135,28 @@ def expose(function: Callable, api_name: str) -> None:
     """Offer a typed function as the named endpoint `/api_name` for gradio_client.
 
     Call it inside a page's Blocks. The function's type hints and docstring describe it; an
-    EngineError reaches the caller as its text.
+    EngineError reaches the caller as its text. A `path` in the answer is sent as `folder`:
+    gradio_client would take a document with a path for a file, and fail to download it.
     """
 
     @functools.wraps(function)
     def endpoint(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return _without_paths(function(*args, **kwargs))
         except EngineError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
     gr.api(endpoint, api_name=api_name)
+
+
+def _without_paths(answer: Any) -> Any:
+    """The answer with `folder` for every key `path` (see `expose`)."""
+    if isinstance(answer, dict):
+        return {
+            "folder" if key == "path" else key: _without_paths(value)
+            for key, value in answer.items()
+        }
+    return [_without_paths(one) for one in answer] if isinstance(answer, list) else answer
 
 
 def log_location() -> str:

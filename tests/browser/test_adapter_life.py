@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Page, expect
 
 from tests.browser.compare_server import serve_with_adapter
@@ -126,6 +127,15 @@ def added_again(page: Page, adapters: Server, file: Path) -> None:
 def config_of(adapters: Server, name: str, where: str = "adapters") -> dict:
     file = adapters.data_dir / where / name / "adapter_config.json"
     return json.loads(file.read_text("utf-8"))
+
+
+def test_a_script_resizes_and_exports(adapters: Server) -> None:
+    client = Client(adapters.url, verbose=False)
+    small = client.predict("json", "json-1", rank=1, api_name="/resize")
+    assert small["folder"] == str(adapters.data_dir / "adapters" / "json-1")
+    taken = client.predict("json-1", "json-1", measure=False, api_name="/export")
+    assert taken["folder"] == str(adapters.data_dir / "exports" / "json-1")
+    assert taken["form"] == "portable"
 
 
 def test_a_size_that_is_none_is_refused_beside_the_field(

@@ -135,3 +135,15 @@ def test_a_script_gets_the_error_itself() -> None:
     assert event.fn(2) == {"rank": 2}
     with pytest.raises(gr.Error, match=r"Rank is 0\. Give at least 1\."):
         event.fn(0)
+
+
+def test_a_script_gets_no_path_that_its_client_would_download() -> None:
+    def export() -> dict:
+        """Written."""
+        return {"path": "/a", "loads": [{"path": "/b", "ok": True}], "bytes": 3}
+
+    with gr.Blocks() as blocks:
+        expose(export, "export")
+    (event,) = blocks.fns.values()
+
+    assert event.fn() == {"folder": "/a", "loads": [{"folder": "/b", "ok": True}], "bytes": 3}
