@@ -79,7 +79,7 @@ def merge_bases(adapter: Path, base: BaseModel, original: BaseModel | None = Non
         base=local,
         folder=folder,
         stored=stored,
-        on_loading=_quantized_in_training(adapter) if stored is None else None,
+        on_loading=quantized_in_training(adapter) if stored is None else None,
         original=None if original is None else _original_folder(original, stored is not None),
     )
 
@@ -99,7 +99,7 @@ def _original_folder(original: BaseModel, is_stored: bool) -> Path:
     return folder
 
 
-def _quantized_in_training(adapter: Path) -> QuantizationSpec | None:
+def quantized_in_training(adapter: Path) -> QuantizationSpec | None:
     """The bits that a run quantized its base to on loading; None where it is not known."""
     try:
         return training_spec_of(adapter).quantization

@@ -10,7 +10,17 @@ import typer
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
-from lora_engine.export.forms import DTYPE_HELP, MEASURE_HELP, SYSTEM_HELP, Form, forms_help
+from lora_engine.errors import EngineError
+from lora_engine.export.forms import (
+    DTYPE_HELP,
+    MEASURE_HELP,
+    REQUANTIZATIONS,
+    REQUANTIZED_HELP,
+    SYSTEM_HELP,
+    Form,
+    Requantization,
+    forms_help,
+)
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
@@ -31,6 +41,7 @@ def export(
     dtype: Annotated[DType | None, typer.Option(help=DTYPE_HELP)] = None,
     system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     measure: Annotated[bool, typer.Option(help=MEASURE_HELP)] = True,
+    requantized: Annotated[str, typer.Option(metavar="nf4,int8", help=REQUANTIZED_HELP)] = "",
     push: Annotated[
         str, typer.Option(metavar="OWNER/NAME", help="Push it to this repository of the hub.")
     ] = "",
@@ -54,6 +65,7 @@ def export(
         dtype=dtype,
         system=system,
         measure=measure,
+        requantized=_requantizations(requantized),
         push=HubTarget(push, private) if push else None,
         overwrite=overwrite,
     )
@@ -63,6 +75,8 @@ def export(
     typer.echo(f"{report.path}  {report.form}")
     if report.fidelity is not None:
         typer.echo(_words(report.fidelity))
+    for found in report.requantized:
+        typer.echo(f"base requantized to {found.quantization}: {_words(found)}")
     for one in report.notes:
         note(one)
     if report.loads:
@@ -75,6 +89,18 @@ def export(
         typer.echo(f"\n{report.pushed.url}  {seen_by}, revision {report.pushed.revision}")
     for command in report.commands:
         typer.echo("\n".join(_serving(command)))
+
+
+def _requantizations(given: str) -> Sequence[Requantization]:
+    """The kinds in a list with commas. Raises EngineError for one that is not known."""
+    asked = [one.strip().lower() for one in given.split(",") if one.strip()]
+    known = [one for one in REQUANTIZATIONS if one in asked]
+    if len(known) != len(set(asked)):
+        raise EngineError(
+            f"--requantized is {given!r}; {' and '.join(REQUANTIZATIONS)} are known.",
+            "Give one of them, or both with a comma between.",
+        )
+    return known
 
 
 def _serving(command: ServeCommand) -> Sequence[str]:

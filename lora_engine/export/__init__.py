@@ -16,17 +16,20 @@ public_names    what others may be told of this machine's names
 commands        what to type to serve an export, where it loads
 load_rules      where an adapter loads: each program's rule with its source and date
 zip_download    an export as one zip, made while it is sent
+voices          who answers: what was trained, written, and requantized
 fidelity        does what was written answer as what was trained?
 """
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.export.commands import ServeCommand, vllm_command
 from lora_engine.export.export_adapter import ExportReport, export_adapter
-from lora_engine.export.fidelity import Fidelity
+from lora_engine.export.fidelity import Fidelity, RequantizedFidelity
 from lora_engine.export.forms import (
     DTYPE_HELP,
     FORM_WORDS,
     MEASURE_HELP,
+    REQUANTIZATIONS,
+    REQUANTIZED_HELP,
     SYSTEM_HELP,
     Form,
     dtype_named,
@@ -49,6 +52,10 @@ __all__ = [
     "LoadRule",
     "PortableReport",
     "Pushed",
+    "REQUANTIZATIONS",
+    "REQUANTIZED_HELP",
+    "Requantization",
+    "RequantizedFidelity",
     "ServeCommand",
     "dtype_named",
     "export_adapter",

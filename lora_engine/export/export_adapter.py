@@ -21,7 +21,7 @@ from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.export.commands import ServeCommand
-from lora_engine.export.fidelity import Fidelity
+from lora_engine.export.fidelity import Fidelity, RequantizedFidelity
 from lora_engine.export.forms import Form
 from lora_engine.export.gguf_export import write_gguf
 from lora_engine.export.hub import Pushed
@@ -41,7 +41,8 @@ class ExportReport:
 
     loads: where the output's adapter loads, by program; empty for a merged model, which loads as
     its base does. adapter: its folder, where it is one that PEFT reads. commands: what to type to
-    serve it, by program. pushed: where it is on the hub, None where it was not pushed.
+    serve it, by program. requantized: the fidelity with its base requantized, of each kind that
+    was asked for. pushed: where it is on the hub, None where it was not pushed.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ExportReport:
     notes: tuple[str, ...]
     adapter: Path | None
     commands: tuple[ServeCommand, ...] = ()
+    requantized: tuple[RequantizedFidelity, ...] = ()
     pushed: Pushed | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lora_engine.compare.scoring.log_probabilities import log_probabilities, nex
 from lora_engine.data import Message, Row, TokenizedRow, tokenize_rows
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
+from lora_engine.export.forms import Requantization
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -61,6 +62,14 @@ class Fidelity:
     rows: int
     positions: int
     rows_from: str
+
+
+@dataclass(frozen=True)
+class RequantizedFidelity(Fidelity):
+    """As Fidelity, of the export on a base that was requantized, to `bits`."""
+
+    quantization: Requantization
+    bits: int
 
 
 def measure(

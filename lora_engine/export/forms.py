@@ -9,6 +9,7 @@ from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.errors import FieldProblem, InvalidInput
 
 Form = Literal["adapter", "portable", "merged", "ollama", "gguf"]
+Requantization = Literal["nf4", "int8"]
 
 FORM_WORDS: Mapping[Form, str] = {
     "adapter": "as it is, for PEFT",
@@ -43,6 +44,10 @@ def dtype_named(name: str) -> DType:
 def _unknown(field: str, name: str, allowed: tuple[str, ...]) -> InvalidInput:
     message = f"got {name[:100]!r}; allowed are {', '.join(allowed)}"
     return InvalidInput("The export", [FieldProblem(field, message)], f"Give another {field}.")
+
+
+REQUANTIZED_HELP = "Measure it also with its base requantized by bitsandbytes, to 4 bits or to 8."
+REQUANTIZATIONS: tuple[Requantization, ...] = get_args(Requantization)
 
 
 def forms_help() -> str:

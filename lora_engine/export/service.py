@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
-from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.commands import (
@@ -27,18 +26,19 @@ from lora_engine.export.commands import (
     merged_commands,
 )
 from lora_engine.export.export_adapter import ExportReport, export_adapter
-from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
+from lora_engine.export.fidelity import Fidelity, RequantizedFidelity, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
-from lora_engine.export.forms import Form
+from lora_engine.export.forms import Form, Requantization
 from lora_engine.export.gguf_adapter import ADAPTER_FILE
 from lora_engine.export.gguf_export import read_back
 from lora_engine.export.hub import HubTarget, check_target
 from lora_engine.export.hub import push as push_to_hub
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.model_card import model_card
+from lora_engine.export.voices import SPECS, exported_voice, requantized_voice, trained_voice
 from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
-from lora_engine.spectrum import ReportProgress
+from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 WITH_BASE = ("ollama", "merged", "gguf")
 """Forms that are made with the base's files."""
@@ -69,6 +69,7 @@ class Exports:
         dtype: DType | None = None,
         system: str = "",
         measure: bool = True,
+        requantized: Sequence[Requantization] = (),
         push: HubTarget | None = None,
         overwrite: bool = False,
         progress: ReportProgress | None = None,
@@ -77,10 +78,10 @@ class Exports:
         """Write the export, then measure its fidelity on the base the adapter was trained on.
 
         base: another name of that base. dtype: of a merged model. system: a system text for the
-        Modelfile of the form ollama. measure: as `measured`. push: where on the hub it goes then;
-        that is asked before anything is written, and where it fails afterwards the export stays.
-        overwrite: an earlier output, and an earlier push. The report's `commands` serve what was
-        written. Raises as `export_adapter`, `check_target` and `push`.
+        Modelfile of the form ollama. measure, requantized: as `measured`. push: where on the hub it
+        goes then; that is asked before anything is written, and where it fails afterwards the
+        export stays. overwrite: an earlier output, and an earlier push. The report's `commands`
+        serve what was written. Raises as `export_adapter`, `check_target` and `push`.
         """
         folder = self._folder(source)
         place = output.expanduser().absolute().name
@@ -105,8 +106,10 @@ class Exports:
             stop=stop,
         )
         report = replace(report, commands=self._commands(str(source), base, report))
-        if measure:
-            report = self.measured(source, report, base=base, progress=progress, stop=stop)
+        if measure or requantized:
+            report = self.measured(
+                source, report, base=base, requantized=requantized, progress=progress, stop=stop
+            )
         return report if push is None else _pushed(report, push, overwrite)
 
     def measured(
@@ -115,27 +118,48 @@ class Exports:
         report: ExportReport,
         *,
         base: str | None = None,
+        requantized: Sequence[Requantization] = (),
         progress: ReportProgress | None = None,
         stop: StopSignal = NEVER_STOPPED,
     ) -> ExportReport:
         """The report with the fidelity of what was written: base, adapter and export are loaded.
 
-        Where that fails the export stays, and a note says why it was not measured. Raises Stopped.
+        requantized: also with the base requantized, which is loaded once more for each. Where
+        measuring fails the export stays, and a note says why. Raises Stopped.
         """
         folder = self._folder(source)
         base = base or self._base_of(folder)
+        monitor, parts = WorkMonitor(progress, stop), 1 + len(requantized)
         try:
             with self._readable(report, folder, base) as here:
-                trained, exported = self.voices(base, folder, here)
-                fidelity = measure_fidelity(
-                    trained, exported, folder, self._settings, progress=progress, stop=stop
-                )
+                trained = trained_voice(self._base(base), folder, self._comparisons, self._settings)
+                exported = exported_voice(trained, here, self._settings)
+                found = self._fidelity(trained, exported, folder, monitor.part(0.0, 1.0 / parts))
+                report = replace(report, fidelity=found)
+                for number, kind in enumerate(requantized, 1):
+                    part = monitor.part(number / parts, (number + 1) / parts)
+                    part.step(0.0, f"requantizing the base ({kind})")
+                    del exported  # one model beside the trained one at a time
+                    exported = requantized_voice(self._base(base), here, kind, self._settings)
+                    found = self._fidelity(trained, exported, folder, part)
+                    more = RequantizedFidelity(
+                        **vars(found), quantization=kind, bits=SPECS[kind].bits
+                    )
+                    report = replace(report, requantized=(*report.requantized, more))
         except Stopped:
             raise
         except EngineError as error:
-            note = f"Fidelity was not measured: {error.problem} {error.remedy}"
+            what = "Fidelity" if report.fidelity is None else "Fidelity with a requantized base"
+            note = f"{what} was not measured: {error.problem} {error.remedy}"
             return replace(report, notes=(*report.notes, note))
-        return replace(report, fidelity=fidelity)
+        return report
+
+    def _fidelity(
+        self, trained: Voice, exported: Voice, folder: Path, monitor: WorkMonitor
+    ) -> Fidelity:
+        return measure_fidelity(
+            trained, exported, folder, self._settings, progress=monitor.step, stop=monitor.stop
+        )
 
     def folder(self, name: str) -> Path:
         """Where the dashboard writes an export of this name. Raises InvalidInput."""
@@ -153,14 +177,8 @@ class Exports:
 
     def voices(self, base: str, folder: Path, report: ExportReport) -> tuple[Voice, Voice]:
         """What was trained, and what was written; a merged model is in memory beside its base."""
-        model = self._comparisons.model(base, [])
-        model.add_adapter(TRAINED, folder)
-        if report.adapter is None:
-            merged = BaseModel(report.path.name, report.path)
-            alone = ComparisonModel.load(merged, {}, self._settings)
-            return Voice(model, TRAINED), Voice(alone, BASE_COLUMN)
-        model.add_adapter(EXPORTED, report.adapter)
-        return Voice(model, TRAINED), Voice(model, EXPORTED)
+        trained = trained_voice(self._base(base), folder, self._comparisons, self._settings)
+        return trained, exported_voice(trained, report, self._settings)
 
     def _commands(self, source: str, base: str, report: ExportReport) -> tuple[ServeCommand, ...]:
         path = report.path.expanduser().absolute()
