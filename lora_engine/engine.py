@@ -36,7 +36,7 @@ class Engine:
         self.compare = Comparisons(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)
-        self.advisor = Advisor(settings)
+        self.advisor = Advisor(settings, self.runs, self.compare)
         self.exports = Exports(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)

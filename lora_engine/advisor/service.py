@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lora_engine.advisor.advice import Advice, AdviceRequest, advise
+from lora_engine.advisor.bootstrap import DRAWS
+from lora_engine.advisor.children import Child, Children, read_children
+from lora_engine.advisor.judgement import judge
+from lora_engine.advisor.judgement_report import Judgement
+from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
 from lora_engine.advisor.reading import AdviceForSpec, advise_for
+from lora_engine.base_models import resolve_base_model
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.compare.generate import ComparisonModel
+from lora_engine.compare.service import Comparisons
+from lora_engine.runs.service import Runs
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 
 class Advisor:
-    """Advice and judgement over the runs of one data directory."""
+    """Advice and judgement over the runs of one data directory.
 
-    def __init__(self, settings: Settings) -> None:
+    Losses are measured on the base model that the comparisons keep in memory.
+    """
+
+    def __init__(self, settings: Settings, runs: Runs, comparisons: Comparisons) -> None:
         self._settings = settings
+        self._runs = runs
+        self._comparisons = comparisons
 
     def advise(self, request: AdviceRequest) -> Advice:
         """As `advice.advise`."""
@@ -23,3 +41,41 @@ class Advisor:
     def advise_for(self, spec: RunSpec, **wishes: Any) -> AdviceForSpec:
         """As `reading.advise_for`, which has the wishes: goal, task, card_gib."""
         return advise_for(spec, self._settings, **wishes)
+
+    def judge(
+        self,
+        runs: Sequence[str],
+        *,
+        deleted: Sequence[str] = (),
+        not_worse_by: float | None = None,
+        rows: int = MOST_ROWS,
+        draws: int = DRAWS,
+        seed: int = 0,
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
+    ) -> Judgement:
+        """The smallest rank of these runs that is not worse than the best.
+
+        runs: ids. deleted: names of runs of the same sweep that are gone. not_worse_by: the margin
+        in nats a token, 2 % of the best loss where it is None. rows: at most so many, held out and
+        general, each. Those that cannot be judged are in
+        `missing`. Raises NotFound for an unknown id; InvalidInput for runs that are no one
+        experiment; EngineError where none has finished; Stopped.
+        """
+        children = self._children(runs, deleted)
+        load = self._columns_over(children.present[0])
+        monitor = WorkMonitor(progress, stop)
+        tables = measure(children.present, load, self._settings, monitor, rows)
+        return judge(children, tables, not_worse_by=not_worse_by, draws=draws, seed=seed)
+
+    def _children(self, runs: Sequence[str], deleted: Sequence[str] = ()) -> Children:
+        views = [self._runs.get(one) for one in dict.fromkeys(runs)]
+        return read_children(views, self._runs.directory, deleted)
+
+    def _columns_over(self, child: Child) -> LoadColumns:
+        base = resolve_base_model(child.spec.base_model, self._settings)
+
+        def load(columns: Mapping[str, Path]) -> ComparisonModel:
+            return self._comparisons.model_of(base, columns)
+
+        return load

@@ -1,0 +1,164 @@
+"""The runs that are judged together: what of each is there, and why the others are missing.
+
+Only runs of one experiment can be judged: one base model, one dataset and one task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_engine.adapters.config import WEIGHTS_FILE
+from lora_engine.advisor.curve_signs import CurveSigns, read_signs
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.run_folder import RunDirectory, RunResult
+from lora_engine.runs import RunState, RunView
+from lora_engine.runs.curve import read_curve
+from lora_engine.spec import RunSpec
+from lora_engine.weights.safetensors_file import scan
+
+SAME_SETTING = ("name", "seed", "report", "extended_from")  # may differ within one setting
+
+
+@dataclass(frozen=True)
+class Child:
+    """A finished run with its adapter. parameters: numbers in the adapter; bytes: of its file."""
+
+    id: str
+    spec: RunSpec
+    adapter: Path
+    parameters: int
+    bytes: int
+    result: RunResult
+    signs: CurveSigns
+
+    @property
+    def rank(self) -> int:
+        return self.spec.method.rank
+
+    @property
+    def learning_rate(self) -> float:
+        return self.spec.optimization.learning_rate
+
+    @property
+    def setting(self) -> str:
+        """Equal for runs that differ in their seed alone."""
+        return self.spec.model_dump_json(exclude=set(SAME_SETTING))
+
+
+@dataclass(frozen=True)
+class MissingChild:
+    """A run that cannot be judged, and why. rank and the rest: None where its spec is unreadable.
+
+    state: the run's, or `deleted`.
+    """
+
+    id: str
+    rank: int | None
+    learning_rate: float | None
+    seed: int | None
+    state: str
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Children:
+    """The runs of one experiment, in the order asked for."""
+
+    present: tuple[Child, ...]
+    missing: tuple[MissingChild, ...]
+
+
+def read_children(
+    views: Iterable[RunView], directory: Callable[[str], RunDirectory], deleted: Sequence[str] = ()
+) -> Children:
+    """What can be judged of these runs. deleted: the names of runs that are gone.
+
+    Raises InvalidInput where they are no one experiment; EngineError where none can be judged.
+    """
+    present, missing = [], []
+    for view in views:
+        found = _child(view, directory(view.id))
+        if isinstance(found, Child):
+            present.append(found)
+        else:
+            missing.append(found)
+    missing += [
+        MissingChild(one, None, None, None, "deleted", "It was deleted.") for one in deleted
+    ]
+    if not present:
+        reasons = "; ".join(f"{one.id}: {one.why}" for one in missing[:5])
+        raise EngineError(
+            f"None of {len(missing)} runs can be judged: {reasons or 'none is named'}",
+            "Wait until at least one has finished.",
+        )
+    _refuse_mixed(present)
+    return Children(tuple(present), tuple(missing))
+
+
+def _child(view: RunView, directory: RunDirectory) -> Child | MissingChild:
+    spec, result = view.record.spec, view.result
+    why = _why_missing(view, directory)
+    if why or spec is None or result is None:
+        return MissingChild(
+            view.id,
+            spec.method.rank if spec else None,
+            spec.optimization.learning_rate if spec else None,
+            spec.seed if spec else None,
+            str(view.record.state),
+            why,
+        )
+    file = scan(directory.adapter_path / WEIGHTS_FILE)
+    return Child(
+        id=view.id,
+        spec=spec,
+        adapter=directory.adapter_path,
+        parameters=sum(math.prod(entry.shape) for entry in file.tensors.values()),
+        bytes=file.size_bytes,
+        result=result,
+        signs=read_signs(read_curve(directory)),
+    )
+
+
+def _why_missing(view: RunView, directory: RunDirectory) -> str:
+    """In words; empty for a run that can be judged."""
+    state, error = view.record.state, view.result and view.result.error
+    if view.record.spec is None:
+        return view.problem or "Its spec cannot be read."
+    if state is RunState.PAUSED:
+        return "It was paused before its end; resume it to have it judged."
+    if state is not RunState.FINISHED:
+        return error.problem if error else f"It is {state}."
+    if view.result is None:
+        return view.problem or "It left no result."
+    if not view.record.spec.method.has_adapter:
+        return f"It trained by {view.record.spec.method.finetuning_type} and has no adapter."
+    if not (directory.adapter_path / WEIGHTS_FILE).is_file():
+        return "Its adapter is gone."
+    return ""
+
+
+def _refuse_mixed(children: Sequence[Child]) -> None:
+    problems = [
+        FieldProblem(path, f"differs: {', '.join(sorted(values)[:4])}")
+        for path, values in (
+            ("base_model", {one.spec.base_model for one in children}),
+            ("task", {one.spec.task for one in children}),
+            ("dataset", {one.spec.dataset.model_dump_json() for one in children}),
+            ("max_length", {str(one.spec.optimization.max_length) for one in children}),
+        )
+        if len(values) > 1
+    ]
+    task = children[0].spec.task
+    if not problems and task != "causal_lm":
+        found = f"{task} has no loss on answers; compare F1 and accuracy on the Runs page"
+        problems.append(FieldProblem("task", found))
+    if problems:
+        remedy = "Judge runs of one base model and one dataset."
+        raise InvalidInput("The comparison", problems, remedy)

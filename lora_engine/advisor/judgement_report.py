@@ -1,0 +1,154 @@
+"""What a judgement says: typed values, words and JSON. Knows nothing of how it is found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lora_engine.advisor.bootstrap import Interval
+from lora_engine.advisor.children import MissingChild
+from lora_engine.compare.scoring import Forgetting
+
+CORRECTION = (
+    "bootstrap-t over the rows, 95 % for all pairs of ranks together (single-step max-t), no end "
+    "nearer than Student's"
+)
+
+
+@dataclass(frozen=True)
+class SeedLoss:
+    """Held-out loss of one run."""
+
+    run: str
+    seed: int
+    eval_loss: float
+
+
+@dataclass(frozen=True)
+class SettingLoss:
+    """A setting of a rank that was not its best."""
+
+    runs: tuple[str, ...]
+    learning_rate: float
+    eval_loss: float
+
+
+@dataclass(frozen=True)
+class RankForgetting:
+    """Loss on general questions minus the base's, in nats a token, and a word for it."""
+
+    interval: Interval
+    word: Forgetting
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "difference": self.interval.mean,
+            "interval": self.interval.to_json(),
+            "word": str(self.word),
+            "rows": self.rows,
+        }
+
+
+@dataclass(frozen=True)
+class RankJudgement:
+    """One rank, by its best setting. eval_loss: mean over the seeds, in nats a token.
+
+    interval: of its loss minus the best rank's. not_worse: its upper end is within the margin.
+    seconds: mean over the seeds; peak_memory_bytes: the largest. signs: stalls and early turning.
+    pareto: the costs for which no other rank is at least as good in loss and cost.
+    """
+
+    rank: int
+    learning_rate: float
+    eval_loss: float
+    interval: Interval
+    not_worse: bool
+    forgetting: RankForgetting | None
+    seeds: tuple[SeedLoss, ...]
+    other_settings: tuple[SettingLoss, ...]
+    parameters: int
+    bytes: int
+    seconds: float
+    peak_memory_bytes: int
+    signs: tuple[str, ...]
+    pareto: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest loss of its seeds."""
+        losses = [one.eval_loss for one in self.seeds]
+        return max(losses) - min(losses)
+
+    def cost(self, name: str) -> float | None:
+        """`parameters`, `seconds`, `peak_memory_bytes`, or `forgetting` where it is measured."""
+        if name == "forgetting":
+            return None if self.forgetting is None else self.forgetting.interval.mean
+        costs = {
+            "parameters": float(self.parameters),
+            "seconds": self.seconds,
+            "peak_memory_bytes": float(self.peak_memory_bytes),
+        }
+        return costs[name]
+
+    def with_pareto(self, costs: tuple[str, ...]) -> RankJudgement:
+        return replace(self, pareto=costs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "interval": self.interval.to_json(),
+            "forgetting": self.forgetting and self.forgetting.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The smallest rank that is not worse than the best by more than `not_worse_by` nats a token.
+
+    interval: of its loss minus the best rank's. ranks: ascending. missing: runs not judged, and
+    why. notes: what a person should know besides.
+    """
+
+    recommended_rank: int
+    best_rank: int
+    not_worse_by: float
+    rows: int
+    interval: Interval
+    base_loss: float
+    ranks: tuple[RankJudgement, ...]
+    missing: tuple[MissingChild, ...]
+    confidence: float
+    correction: str
+    notes: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """The finding with its evidence."""
+        if len(self.ranks) == 1:
+            return f"Only rank {self.recommended_rank} was judged."
+        if self.recommended_rank == self.best_rank:
+            return (
+                f"Rank {self.best_rank} has the lowest loss, and no smaller one is shown to be "
+                f"within {self.not_worse_by:.4f} nats of it on {self.rows} rows."
+            )
+        return (
+            f"Rank {self.recommended_rank} is the smallest that is not worse than the best (rank "
+            f"{self.best_rank}) by more than {self.not_worse_by:.4f} nats: the difference lies "
+            f"between {self.interval.low:+.4f} and {self.interval.high:+.4f} on {self.rows} rows."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "recommended_rank": self.recommended_rank,
+            "best_rank": self.best_rank,
+            "not_worse_by": self.not_worse_by,
+            "rows": self.rows,
+            "interval": self.interval.to_json(),
+            "sentence": self.sentence(),
+            "base_loss": self.base_loss,
+            "confidence": self.confidence,
+            "correction": self.correction,
+            "ranks": [one.to_json() for one in self.ranks],
+            "missing": [one.to_json() for one in self.missing],
+            "notes": list(self.notes),
+        }

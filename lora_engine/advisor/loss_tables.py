@@ -1,0 +1,146 @@
+"""The losses of every child on the same rows: held-out ones that none of them saw, general ones.
+
+The adapters are columns over one base in memory, a few at a time. Knows nothing of what follows
+from the losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lora_engine.advisor.children import Child
+from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
+from lora_engine.compare.prompts import load_held_out_rows
+from lora_engine.compare.scoring import general_rows_for, row_losses
+from lora_engine.data import Row, TokenizedRow, tokenize_rows
+from lora_engine.data.split import content_key
+from lora_engine.errors import EngineError
+from lora_engine.settings import Settings
+from lora_engine.spectrum import WorkMonitor
+
+MOST_ROWS = 200
+COLUMNS_AT_ONCE = 8
+LONGEST = 2048  # tokens of a general row
+
+LoadColumns = Callable[[Mapping[str, Path]], ComparisonModel]
+"""Makes a model with these adapters as columns over the children's base."""
+
+
+@dataclass(frozen=True, eq=False)
+class LossTable:
+    """Mean −ln p of every row under every child, in nats a token.
+
+    columns: the children's ids. losses: (rows, columns). base: (rows,), of the base alone.
+    tokens: (rows,), supervised ones.
+    """
+
+    columns: tuple[str, ...]
+    losses: np.ndarray
+    base: np.ndarray
+    tokens: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    def of(self, ids: Sequence[str]) -> np.ndarray:
+        """(rows,): the mean over these children."""
+        places = [self.columns.index(one) for one in ids]
+        return self.losses[:, places].mean(axis=1)
+
+    def mean(self, losses: np.ndarray) -> float:
+        """The mean over all supervised tokens of (rows,) losses, as losses are reported."""
+        return float(losses @ self.tokens / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class MeasuredTables:
+    """general: None where the base has no general questions; notes say why."""
+
+    held_out: LossTable
+    general: LossTable | None
+    notes: tuple[str, ...]
+
+
+def measure(
+    children: Sequence[Child],
+    load: LoadColumns,
+    settings: Settings,
+    monitor: WorkMonitor,
+    most_rows: int = MOST_ROWS,
+) -> MeasuredTables:
+    """Losses on held-out rows that no child saw, and on general ones: at most so many of each.
+
+    Raises EngineError where fewer than two rows were held out from all of them; Stopped.
+    """
+    rows = held_out_of_all(children, settings)[:most_rows]
+    length = children[0].spec.optimization.max_length
+    first = load({children[0].id: children[0].adapter})
+    notes, general = [], None
+    tokenized = tokenize_rows(rows, first.shared.tokenizer, length)
+    try:
+        others = general_rows_for(first.shared.base, None, settings)[:most_rows]
+    except EngineError as error:
+        others = ()
+        notes.append(f"Forgetting is not measured. {error.problem}")
+    end = len(rows) / (len(rows) + len(others))
+    held_out = _table(children, tokenized, load, monitor.part(0.0, end))
+    if others:
+        longest = min(first.shared.context_length or LONGEST, LONGEST)
+        tokenized = tokenize_rows(others, first.shared.tokenizer, longest)
+        general = _table(children, tokenized, load, monitor.part(end, 1.0))
+    if children[0].spec.quantization is not None:
+        notes.append("The losses are those over the base that is not quantized.")
+    return MeasuredTables(held_out, general, tuple(notes))
+
+
+def held_out_of_all(children: Sequence[Child], settings: Settings) -> tuple[Row, ...]:
+    """The rows that no child saw in training, in the order of the file.
+
+    A run's seed draws its split, so children of several seeds may have only a few in common.
+    Raises NotFound where a child held none out; EngineError where fewer than two are common.
+    """
+    by_seed = {one.spec.seed: one for one in children}
+    sets = [load_held_out_rows(one.adapter, settings) for one in by_seed.values()]
+    common = set.intersection(*({content_key(row) for row in rows} for rows in sets))
+    rows = tuple(row for row in sets[0] if content_key(row) in common)
+    if len(rows) < 2:
+        seeds = ", ".join(map(str, sorted(by_seed)))
+        raise EngineError(
+            f"{len(rows)} row was held out from all of these runs (seeds {seeds}).",
+            "Each seed draws its own held-out rows. Keep a larger share apart, or judge runs of "
+            "one seed.",
+        )
+    return rows
+
+
+def _table(
+    children: Sequence[Child],
+    rows: Sequence[TokenizedRow],
+    load: LoadColumns,
+    monitor: WorkMonitor,
+) -> LossTable:
+    parts = range(0, len(children), COLUMNS_AT_ONCE)
+    losses, base, tokens = [], [], []
+    for number, start in enumerate(parts):
+        together = children[start : start + COLUMNS_AT_ONCE]
+        model = load({one.id: one.adapter for one in together})
+        part = monitor.part(number / len(parts), (number + 1) / len(parts))
+        found = []
+        for place, row in enumerate(row_losses(model, rows, part.stop), 1):
+            found.append(row)
+            part.step(place / len(rows), f"loss of row {place:,} of {len(rows):,}")
+        part.stop.raise_if_set("measuring losses")
+        losses.append([[row.loss[one.id] for one in together] for row in found])
+        base = [row.loss[BASE_COLUMN] for row in found]
+        tokens = [row.tokens for row in found]
+    return LossTable(
+        columns=tuple(one.id for one in children),
+        losses=np.concatenate([np.array(part) for part in losses], axis=1),
+        base=np.array(base),
+        tokens=np.array(tokens, dtype=float),
+    )
