@@ -14,6 +14,8 @@ from lora_engine.errors import EngineError
 from lora_engine.export.forms import (
     DTYPE_HELP,
     MEASURE_HELP,
+    PRIVATE_HELP,
+    PUSH_HELP,
     REQUANTIZATIONS,
     REQUANTIZED_HELP,
     SYSTEM_HELP,
@@ -42,12 +44,8 @@ def export(
     system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     measure: Annotated[bool, typer.Option(help=MEASURE_HELP)] = True,
     requantized: Annotated[str, typer.Option(metavar="nf4,int8", help=REQUANTIZED_HELP)] = "",
-    push: Annotated[
-        str, typer.Option(metavar="OWNER/NAME", help="Push it to this repository of the hub.")
-    ] = "",
-    private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see a new repository.")
-    ] = True,
+    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help=PUSH_HELP)] = "",
+    private: Annotated[bool, typer.Option("--private/--public", help=PRIVATE_HELP)] = True,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an output of this kind that exists, and an earlier push.")
     ] = False,

@@ -23,6 +23,8 @@ FORM_WORDS: Mapping[Form, str] = {
 DTYPE_HELP = "Of a merged model; left out, as the base stores its weights."
 SYSTEM_HELP = "For Ollama: what the model is told before every conversation; left out, nothing."
 MEASURE_HELP = "Load base and export, and compare with what was trained."
+PUSH_HELP = "Push it to this repository of the hub."
+PRIVATE_HELP = "Who may see a new repository."
 
 
 def form_named(name: str) -> Form:

@@ -72,6 +72,7 @@ class Exports:
         requantized: Sequence[Requantization] = (),
         push: HubTarget | None = None,
         overwrite: bool = False,
+        overwrite_push: bool | None = None,
         progress: ReportProgress | None = None,
         stop: StopSignal = NEVER_STOPPED,
     ) -> ExportReport:
@@ -80,14 +81,16 @@ class Exports:
         base: another name of that base. dtype: of a merged model. system: a system text for the
         Modelfile of the form ollama. measure, requantized: as `measured`. push: where on the hub it
         goes then; that is asked before anything is written, and where it fails afterwards the
-        export stays. overwrite: an earlier output, and an earlier push. The report's `commands`
-        serve what was written. Raises as `export_adapter`, `check_target` and `push`.
+        export stays. overwrite: an earlier output, and an earlier push unless `overwrite_push` says
+        otherwise. The report's `commands` serve what was written. Raises as `export_adapter`,
+        `check_target` and `push`.
         """
         folder = self._folder(source)
+        overwrite_push = overwrite if overwrite_push is None else overwrite_push
         place = output.expanduser().absolute().name
         if push is not None:
             _refuse_to_push(form)
-            check_target(push, overwrite)
+            check_target(push, overwrite_push)
             place = push.id
         card = model_card(folder, place, form, self._settings, base)
         base = base or self._base_of(folder)
@@ -110,7 +113,10 @@ class Exports:
             report = self.measured(
                 source, report, base=base, requantized=requantized, progress=progress, stop=stop
             )
-        return report if push is None else _pushed(report, push, overwrite)
+        if push is None:
+            return report
+        WorkMonitor(progress, stop).step(1.0, f"pushing to {push.id}")
+        return _pushed(report, push, overwrite_push)
 
     def measured(
         self,

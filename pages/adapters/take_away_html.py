@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lora_engine.export import ExportReport, Fidelity, LoadRule, ServeCommand
+from lora_engine.export import (
+    ExportReport,
+    Fidelity,
+    HubTarget,
+    LoadRule,
+    Pushed,
+    ServeCommand,
+)
 from pages import COMPARE
+from pages.adapters.take_away_work import ExportChoice
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 
@@ -29,11 +37,34 @@ def rules_value(rules: Sequence[LoadRule]) -> str:
     return table_value(RULES, rows)
 
 
+def push_question_html(choice: ExportChoice, target: HubTarget) -> str:
+    """What a push will do, in a sentence or two."""
+    seen_by = "only you and your organization" if target.private else "everybody"
+    return layout.notes_html(
+        [
+            f"Send the form {choice.form} to {target.id or 'no repository'} on the hub, where "
+            f"{seen_by} will see it? It is written to exports/{choice.name} first; what is there "
+            "now is replaced."
+        ]
+    )
+
+
 def written_html(done: ExportReport) -> str:
-    """Where it is."""
+    """Where it is, on this machine and on the hub."""
     return (
         f'<p class="rs-adapter-words" role="status">Written as <strong>{escape(done.form)}'
-        f"</strong> to <code>{escape(str(done.path))}</code>.</p>"
+        f"</strong> to <code>{escape(str(done.path))}</code>.{_pushed_html(done.pushed)}</p>"
+    )
+
+
+def _pushed_html(pushed: Pushed | None) -> str:
+    if pushed is None:
+        return ""
+    seen_by = "private" if pushed.private else "public"
+    return (
+        f' Pushed to <a href="{escape(pushed.url)}" target="_blank" rel="noopener">'
+        f"{escape(pushed.id)}</a>: {seen_by}, {layout.count(pushed.files)} files, "
+        f"{layout.byte_size(pushed.bytes)}, revision <code>{escape(pushed.revision)}</code>."
     )
 
 

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from lora_engine.engine import Engine
-from lora_engine.export import DTYPE_HELP, FORM_WORDS, SYSTEM_HELP, DType
+from lora_engine.errors import Conflict
+from lora_engine.export import ExportReport
 from pages.adapters import take_away_html
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import export_zip_address
+from pages.adapters.take_away_fields import (
+    ExportFields,
+    ExportView,
+    PushFields,
+    export_fields,
+    export_view,
+    push_fields,
+    rules_table,
+)
 from pages.adapters.take_away_work import (
     HAS_DTYPE,
     HAS_SYSTEM,
     ExportChoice,
-    export_choice,
     export_endpoint,
     exporting,
     is_suggested,
     measuring_fidelity,
+    pushing,
     suggested_name,
 )
-from pages.adapters.writing import OutputFields, output_fields
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_key
 from pages.shared.background_work import (
@@ -35,8 +45,9 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
-from pages.shared.live import live_table
 from pages.shared.wiring import Update, expose, problem_box, wire
+
+Values = Mapping[Component, Any]
 
 HELP = r"""
 Programs read different parts of an adapter's configuration. llama.cpp scales by `lora_alpha` over
@@ -60,55 +71,19 @@ $16 / 16 = 1$, a quarter of the update. In the portable one $B' = 4B$ and $16 / 
 
 The rules of the other programs were read in their sources; the table says where and when.
 """
-AS_THE_BASE = ("as the base stores them", "")
-
-
-@dataclass(frozen=True)
-class ExportFields:
-    """In which form, how, and under which name."""
-
-    form: gr.Radio
-    dtype: gr.Dropdown
-    system: gr.Textbox
-    base: gr.Textbox
-    measure: gr.Checkbox
-    output: OutputFields
-
-    @property
-    def inputs(self) -> list:
-        return [self.output.name, self.form, self.base, self.dtype, self.system, self.measure]
-
-
-@dataclass(frozen=True)
-class ExportView:
-    """What came out: where it is, what it kept, where it loads, where to go with it."""
-
-    written: gr.HTML
-    fidelity: gr.HTML
-    loads_heading: gr.HTML
-    loads: gr.HTML
-    commands: gr.Code
-    next_steps: gr.HTML
-
-    @property
-    def outputs(self) -> list:
-        return [
-            self.written, self.fidelity, self.loads_heading, self.loads, self.commands,
-            self.next_steps,
-        ]  # fmt: skip
 
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
     layout.section("Does it load there?", "The adapter as it is now, by the rules of each program.")
     problem = problem_box()
-    loads_now = _rules_table("take-away-now", "Where the adapter loads now")
+    loads_now = rules_table("take-away-now", "Where the adapter loads now")
     layout.section("Write it for another program", "The original stays as it is.")
-    fields = _export_fields()
+    fields, push = export_fields(), push_fields()
     tasks, row = TabTasks(), progress_row("take-away")
-    view = _export_view()
+    view = export_view()
     layout.how_this_works(HELP, "How taking away works")
 
-    handlers = _Handlers(engine, tasks, fields, view, row)
+    handlers = _Handlers(engine, tasks, parts, fields, push, view, row)
 
     def open_tab(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
@@ -124,65 +99,24 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     wire([fields.form.input], handlers.show_form, [parts.adapter, fields.form, fields.output.name],
          [fields.dtype, fields.system, fields.output.name], problem=row.problem)  # fmt: skip
     bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
-    given = [parts.adapter, *fields.inputs]
+    given = {parts.adapter, *fields.inputs}
     outputs = [*view.outputs, fields.output.replace, *row.outputs]
     bind([fields.output.write.click], handlers.write, given, outputs)
     bind([fields.output.replace.click], handlers.replace, given, outputs)
+    _wire_push(handlers, push, bind)
     connect_stop(tasks, row)
     expose(export_endpoint(engine), "export")
 
 
-def _rules_table(elem_id: str, label: str) -> gr.HTML:
-    with gr.Column(elem_classes="rs-load-rules"):
-        return live_table(label=label, file_name="where-it-loads.csv", elem_id=elem_id)
-
-
-def _export_fields() -> ExportFields:
-    form = gr.Radio(
-        [(f"{name}: {words}", name) for name, words in FORM_WORDS.items()],
-        value="portable", label="Form", elem_id="take-away-form", elem_classes="rs-lines",
-    )  # fmt: skip
-    dtype = gr.Dropdown(
-        [AS_THE_BASE, *((name, name) for name in get_args(DType))], value="", visible=False,
-        label="Numbers of the weights", info=DTYPE_HELP, elem_id="take-away-dtype",
-    )  # fmt: skip
-    system = gr.Textbox(
-        "", visible=False, label="System text", info=SYSTEM_HELP, lines=2, max_lines=8,
-        elem_id="take-away-system",
-    )  # fmt: skip
-    with layout.folded("Base and measurement"):
-        base = gr.Textbox(
-            "", label="Base model", placeholder="the one it was trained on",
-            info="Another name or folder of the same base.", elem_id="take-away-base",
-        )  # fmt: skip
-        measure = gr.Checkbox(
-            True, label="Measure what the export kept", elem_id="take-away-measure",
-            info="Loads base, adapter and export, and compares them.",
-        )  # fmt: skip
-    output = output_fields(
-        "take-away", "Export", "The export", "goes into exports/NAME of the data folder"
-    )
-    return ExportFields(form, dtype, system, base, measure, output)
-
-
-def _export_view() -> ExportView:
-    return ExportView(
-        written=gr.HTML(elem_id="take-away-written", js_on_load=""),
-        fidelity=gr.HTML(elem_id="take-away-fidelity", js_on_load=""),
-        loads_heading=gr.HTML(elem_classes="rs-section", js_on_load=""),
-        loads=_rules_table("take-away-loads", "Where the export loads"),
-        commands=gr.Code(
-            "",
-            language="shell",
-            label="Commands that serve it",
-            interactive=False,
-            elem_id="take-away-commands",
-            show_line_numbers=False,
-            buttons=["copy"],
-            wrap_lines=True,
-        ),
-        next_steps=gr.HTML(elem_id="take-away-next", js_on_load=""),
-    )
+def _wire_push(handlers: _Handlers, push: PushFields, bind: partial) -> None:
+    given = {handlers.parts.adapter, *handlers.fields.inputs, *push.inputs}
+    asked = [push.group, push.question, push.replace]
+    problem = handlers.row.problem
+    wire([push.ask.click], handlers.ask_to_push, given, asked, problem=problem)
+    wire([push.leave.click], handlers.leave_push, [], [push.group], problem=problem)
+    outputs = [*handlers.view.outputs, push.group, push.replace, *handlers.row.outputs]
+    bind([push.push.click], handlers.push_it, given, outputs)
+    bind([push.replace.click], handlers.push_over_it, given, outputs)
 
 
 @dataclass(frozen=True)
@@ -191,7 +125,9 @@ class _Handlers:
 
     engine: Engine
     tasks: TabTasks
+    parts: AdapterParts
     fields: ExportFields
+    push: PushFields
     view: ExportView
     row: ProgressRow
 
@@ -205,54 +141,85 @@ class _Handlers:
             **({self.fields.output.name: suggested_name(source, form)} if suggested else {}),
         }
 
-    def write(
-        self, adapter: str | None, name: str, form: str, base: str, dtype: str, system: str,
-        measure: bool, request: gr.Request,
-    ) -> Iterator[Update]:  # fmt: skip
-        choice = export_choice(form, base, dtype, system)
-        yield from self._write(request, adapter, name, choice, measure, overwrite=False)
+    def write(self, values: Values, request: gr.Request) -> Iterator[Update]:
+        yield from self._write(request, values, overwrite=False)
 
-    def replace(
-        self, adapter: str | None, name: str, form: str, base: str, dtype: str, system: str,
-        measure: bool, request: gr.Request,
-    ) -> Iterator[Update]:  # fmt: skip
-        choice = export_choice(form, base, dtype, system)
-        yield from self._write(request, adapter, name, choice, measure, overwrite=True)
+    def replace(self, values: Values, request: gr.Request) -> Iterator[Update]:
+        yield from self._write(request, values, overwrite=True)
 
-    def _write(
-        self, request: gr.Request, adapter: str | None, name: str, choice: ExportChoice,
-        measure: bool, *, overwrite: bool,
-    ) -> Iterator[Update]:  # fmt: skip
+    def ask_to_push(self, values: Values) -> Update:
+        """What will happen, before anything leaves this machine."""
+        choice, target = self.fields.read(values), self.push.read(values)
+        self.engine.exports.folder(choice.name)  # refuses a name that is none
+        return {
+            self.push.group: gr.Column(visible=True),
+            self.push.question: take_away_html.push_question_html(choice, target),
+            self.push.replace: gr.Button(visible=False),
+        }
+
+    def leave_push(self) -> Update:
+        return {self.push.group: gr.Column(visible=False)}
+
+    def push_it(self, values: Values, request: gr.Request) -> Iterator[Update]:
+        yield from self._push(request, values, overwrite=False)
+
+    def push_over_it(self, values: Values, request: gr.Request) -> Iterator[Update]:
+        yield from self._push(request, values, overwrite=True)
+
+    def _write(self, request: gr.Request, values: Values, *, overwrite: bool) -> Iterator[Update]:
+        choice = self.fields.read(values)
         task = self.tasks.start(request)
-        updates = self._exported(task, adapter or "", name, choice, measure, overwrite)
+        updates = self._written(task, values[self.parts.adapter] or "", choice, overwrite)
         yield from self.row.until_stopped(task, self.fields.output.asking(updates))
 
-    def _exported(
-        self, task: TabTask, adapter: str, name: str, choice: ExportChoice, measure: bool,
-        overwrite: bool,
-    ) -> Iterator[Update]:  # fmt: skip
+    def _written(
+        self, task: TabTask, adapter: str, choice: ExportChoice, overwrite: bool
+    ) -> Iterator[Update]:
         """The export and where it loads, then what it kept."""
         yield dict.fromkeys(self.view.outputs, "")
         source = adapter_key(self.engine.adapters.get(adapter))
-        work = exporting(self.engine, source, name, choice, overwrite)
+        work = exporting(self.engine, source, choice, overwrite)
         done = yield from self.row.watch(task, work)
-        loads = take_away_html.rules_value(done.loads) if done.loads else ""
-        idle = self.row.idle(layout.notes_html(done.notes))
-        yield {
-            self.view.written: take_away_html.written_html(done),
-            self.view.loads_heading: take_away_html.loads_heading_html(done),
-            self.view.loads: loads,
-            self.view.commands: take_away_html.commands_text(done.commands),
-            self.view.next_steps: take_away_html.next_steps_html(
-                done, source, export_zip_address(name)
-            ),
-            **(self.row.working(0.0, "measuring what the export kept") if measure else idle),
-        }
-        if not measure:
+        if not choice.measure:
+            yield {**self._shown(done, source, choice), **self._idle(done)}
             return
-        measuring = measuring_fidelity(self.engine, source, done, choice.base)
+        working = self.row.working(0.0, "measuring what the export kept")
+        yield {**self._shown(done, source, choice), **working}
+        measuring = measuring_fidelity(self.engine, source, done, choice)
         found = yield from self.row.watch(task, measuring)
+        yield {**self._shown(found, source, choice), **self._idle(found)}
+
+    def _push(self, request: gr.Request, values: Values, *, overwrite: bool) -> Iterator[Update]:
+        task = self.tasks.start(request)
+        try:
+            yield from self.row.until_stopped(task, self._pushed(task, values, overwrite))
+        except Conflict:
+            yield {self.push.replace: gr.Button(visible=True)}
+            raise
+
+    def _pushed(self, task: TabTask, values: Values, overwrite: bool) -> Iterator[Update]:
+        """The export, what it kept, and where it is on the hub."""
+        choice, target = self.fields.read(values), self.push.read(values)
+        source = adapter_key(self.engine.adapters.get(values[self.parts.adapter] or ""))
+        yield dict.fromkeys(self.view.outputs, "")
+        work = pushing(self.engine, source, choice, target, overwrite)
+        done = yield from self.row.watch(task, work)
         yield {
-            self.view.fidelity: take_away_html.fidelity_html(found.fidelity),
-            **self.row.idle(layout.notes_html(found.notes)),
+            self.push.group: gr.Column(visible=False),
+            **self._shown(done, source, choice),
+            **self._idle(done),
         }
+
+    def _shown(self, done: ExportReport, source: str, choice: ExportChoice) -> Update:
+        zip_address = export_zip_address(choice.name)
+        return {
+            self.view.written: take_away_html.written_html(done),
+            self.view.fidelity: take_away_html.fidelity_html(done.fidelity),
+            self.view.loads_heading: take_away_html.loads_heading_html(done),
+            self.view.loads: take_away_html.rules_value(done.loads) if done.loads else "",
+            self.view.commands: take_away_html.commands_text(done.commands),
+            self.view.next_steps: take_away_html.next_steps_html(done, source, zip_address),
+        }
+
+    def _idle(self, done: ExportReport) -> Update:
+        return self.row.idle(layout.notes_html(done.notes))

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from lora_engine.adapters import name_from
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
-from lora_engine.export import FORM_WORDS, DType, ExportReport, Form, dtype_named, form_named
+from lora_engine.export import (
+    FORM_WORDS,
+    DType,
+    ExportReport,
+    Form,
+    HubTarget,
+    dtype_named,
+    form_named,
+)
 from lora_engine.spectrum import ReportProgress
 from pages.shared.background_work import Work
 
@@ -21,25 +29,34 @@ HAS_SYSTEM = ("ollama",)
 
 @dataclass(frozen=True)
 class ExportChoice:
-    """What is to be written. base: None for the one the adapter was trained on."""
+    """What is to be written under which name. base: None for the one the adapter was trained on.
 
+    measure: also what the export kept.
+    """
+
+    name: str
     form: Form
     base: str | None
     dtype: DType | None
     system: str
+    measure: bool
 
 
-def export_choice(form: str, base: str | None, dtype: str | None, system: str) -> ExportChoice:
+def export_choice(
+    name: str, form: str, base: str | None, dtype: str | None, system: str, measure: bool
+) -> ExportChoice:
     """The choice of the fields; those that the form has no use for are left out.
 
     Raises InvalidInput.
     """
     chosen = form_named(form)
     return ExportChoice(
+        name=name,
         form=chosen,
         base=(base or "").strip() or None,
         dtype=dtype_named(dtype) if dtype and chosen in HAS_DTYPE else None,
         system=system if chosen in HAS_SYSTEM else "",
+        measure=measure,
     )
 
 
@@ -54,14 +71,14 @@ def is_suggested(name: str, adapter: str) -> bool:
 
 
 def exporting(
-    engine: Engine, adapter: str, name: str, choice: ExportChoice, overwrite: bool
+    engine: Engine, adapter: str, choice: ExportChoice, overwrite: bool
 ) -> Work[ExportReport]:
-    """Work: the export written under its name."""
+    """Work: the export written under its name; nothing is measured yet."""
 
     def export(progress: ReportProgress, stop: StopSignal) -> ExportReport:
         return engine.exports.export(
             adapter,
-            engine.exports.folder(name),
+            engine.exports.folder(choice.name),
             choice.form,
             base=choice.base,
             dtype=choice.dtype,
@@ -76,14 +93,43 @@ def exporting(
 
 
 def measuring_fidelity(
-    engine: Engine, adapter: str, written: ExportReport, base: str | None
+    engine: Engine, adapter: str, written: ExportReport, choice: ExportChoice
 ) -> Work[ExportReport]:
     """Work: what was written, beside what was trained."""
 
     def measure(progress: ReportProgress, stop: StopSignal) -> ExportReport:
-        return engine.exports.measured(adapter, written, base=base, progress=progress, stop=stop)
+        return engine.exports.measured(
+            adapter, written, base=choice.base, progress=progress, stop=stop
+        )
 
     return measure
+
+
+def pushing(
+    engine: Engine, adapter: str, choice: ExportChoice, target: HubTarget, overwrite: bool
+) -> Work[ExportReport]:
+    """Work: the export written again under its name, measured where that is chosen, and pushed.
+
+    overwrite: what the repository holds.
+    """
+
+    def push(progress: ReportProgress, stop: StopSignal) -> ExportReport:
+        return engine.exports.export(
+            adapter,
+            engine.exports.folder(choice.name),
+            choice.form,
+            base=choice.base,
+            dtype=choice.dtype,
+            system=choice.system,
+            measure=choice.measure,
+            push=target,
+            overwrite=True,
+            overwrite_push=overwrite,
+            progress=progress,
+            stop=stop,
+        )
+
+    return push
 
 
 def export_endpoint(engine: Engine) -> Callable[..., dict]:
@@ -97,11 +143,13 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
         dtype: str | None = None,
         system: str = "",
         measure: bool = True,
+        push: str = "",
+        private: bool = True,
         overwrite: bool = False,
     ) -> dict:
         """Write an adapter for other programs into `exports/NAME` of the data folder.
 
-        The keys are those of `python -m lora_engine export --json`.
+        The keys are those of `python -m lora_engine export --json`, with `folder` for `path`.
         """
         done = engine.exports.export(
             adapter,
@@ -111,6 +159,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
             dtype=dtype_named(dtype) if dtype else None,
             system=system,
             measure=measure,
+            push=HubTarget(push, private) if push else None,
             overwrite=overwrite,
         )
         return done.to_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +13,29 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
+from tests.hub_server import TOKEN, HubState, running_hub
 
 OpenPage = Callable[..., Page]
 PROGRAMS = 5  # PEFT, vLLM, llama.cpp, Ollama, TGI
 
 
 @pytest.fixture(scope="module")
-def adapters(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory):
+def hub() -> Iterator[HubState]:
+    """A model hub on this machine."""
+    with running_hub() as state:
+        yield state
+
+
+@pytest.fixture(scope="module")
+def adapters(
+    start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, hub: HubState
+):
     """A server that knows two adapters of the starter, which say what they were trained on."""
     folder = tmp_path_factory.mktemp("life")
-    server = serve_with_adapter(start_server, folder, "json", "pirate")
+    server = serve_with_adapter(
+        start_server, folder, "json", "pirate", HF_ENDPOINT=hub.endpoint, HF_TOKEN=TOKEN,
+        HF_HUB_OFFLINE="0", HF_HUB_DISABLE_XET="1",
+    )  # fmt: skip
     for name in ("json", "pirate"):
         spec = {"base_model": "starter", "dataset": {"source": f"starter:{name}"}}
         provenance = {"base_model": "starter", "spec": spec}
@@ -127,6 +140,42 @@ def added_again(page: Page, adapters: Server, file: Path) -> None:
 def config_of(adapters: Server, name: str, where: str = "adapters") -> dict:
     file = adapters.data_dir / where / name / "adapter_config.json"
     return json.loads(file.read_text("utf-8"))
+
+
+def test_a_push_is_asked_about_first(
+    adapters: Server, hub: HubState, open_page: OpenPage, screenshot: Callable
+) -> None:
+    page = open_page(f"{adapters.url}/adapters?adapter=json&tab=take-away")
+    page.get_by_role("button", name="Base and measurement").click()
+    page.get_by_label("Measure what the export kept").uncheck()
+    page.get_by_role("button", name="Push to the model hub").click()
+    page.get_by_label("Repository").fill("me/json")
+    ask, sure, replace = (page.locator(f"#push-{name}") for name in ("ask", "sure", "replace"))
+    question = page.locator("#push-question")
+    ask.click()
+    expect(question).to_contain_text("me/json")
+    page.locator("#push-leave").click()
+    expect(question).to_be_hidden()
+    assert hub.asked == []
+
+    ask.click()
+    sure.click()
+    expect(page.locator("#take-away-written")).to_contain_text("Pushed to me/json: private")
+    expect(question).to_be_hidden()
+    repository = hub.repositories["me/json"]
+    assert repository.private
+    assert "adapter_model.safetensors" in repository.files
+
+    ask.click()
+    expect(replace).to_be_hidden()
+    sure.click()
+    expect(page.get_by_role("alert").filter(has_text="on the hub already")).to_be_visible()
+    screenshot(page, "push")
+    assert len(repository.commits) == 2
+    replace.click()
+    expect(page.locator("#take-away-written")).to_contain_text("Pushed to me/json: private")
+    assert len(repository.commits) == 3
+    assert TOKEN not in page.content()
 
 
 def test_a_script_resizes_and_exports(adapters: Server) -> None:

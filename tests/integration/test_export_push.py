@@ -106,6 +106,19 @@ def test_a_repository_with_files_is_replaced_only_when_that_is_said(hub, export,
     assert [*old.commits.values()][0]["old.bin"] == b"old"  # it is in the history still
 
 
+def test_an_export_written_before_is_pushed_and_an_earlier_push_is_still_asked_about(
+    hub, settings, tmp_path
+):
+    exports, out = Engine(settings).exports, tmp_path / "out"
+    exports.export("known", out, "portable", measure=False)
+    options = {"measure": False, "overwrite": True, "overwrite_push": False}
+    target = HubTarget("me/pirate")
+    pushed = exports.export("known", out, "portable", push=target, **options).pushed
+    assert pushed.id == "me/pirate"
+    with pytest.raises(Conflict, match="me/pirate"):
+        exports.export("known", out, "portable", push=target, **options)
+
+
 def test_a_public_repository_is_no_place_for_a_private_export(hub, export, tmp_path):
     known = hub.add("we/pirate", False, {})
     with pytest.raises(Conflict, match="public"):

@@ -19,6 +19,7 @@ from lora_engine.settings import Settings
 from pages.adapters import take_away_html
 from pages.adapters.routes import add_routes, export_zip_address
 from pages.adapters.take_away_work import (
+    ExportChoice,
     export_choice,
     export_endpoint,
     is_suggested,
@@ -42,14 +43,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 def test_a_form_takes_the_options_it_has_a_use_for() -> None:
-    portable = export_choice("portable", " ", "float16", "Be brief.")
+    def choice(form: str, base: str, dtype: str, system: str) -> ExportChoice:
+        return export_choice("name", form, base, dtype, system, measure=True)
+
+    portable = choice("portable", " ", "float16", "Be brief.")
     assert (portable.base, portable.dtype, portable.system) == (None, None, "")
-    assert export_choice("merged", "mine", "float16", "Be brief.").dtype == "float16"
-    assert export_choice("merged", "mine", "", "").dtype is None
-    assert export_choice("ollama", "", "", "Be brief.").system == "Be brief."
+    assert choice("merged", "mine", "float16", "Be brief.").dtype == "float16"
+    assert choice("merged", "mine", "", "").dtype is None
+    assert choice("ollama", "", "", "Be brief.").system == "Be brief."
     for form, dtype, wrong in (("gguff", "", "gguff"), ("merged", "int8", "int8")):
         with pytest.raises(InvalidInput, match=wrong):
-            export_choice(form, "", dtype, "")
+            choice(form, "", dtype, "")
 
 
 def test_a_name_follows_the_form_until_the_person_writes_one() -> None:

@@ -1,0 +1,173 @@
+"""The fields of the take-away tab, and where it shows what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import gradio as gr
+from gradio.components import Component
+
+from lora_engine.export import (
+    DTYPE_HELP,
+    FORM_WORDS,
+    MEASURE_HELP,
+    PRIVATE_HELP,
+    PUSH_HELP,
+    SYSTEM_HELP,
+    DType,
+    HubTarget,
+)
+from pages.adapters.take_away_work import ExportChoice, export_choice
+from pages.adapters.writing import OutputFields, output_fields
+from pages.shared import layout
+from pages.shared.live import live_table
+
+AS_THE_BASE = ("as the base stores them", "")
+TOKEN_HELP = (
+    "The token is the server's own: HF_TOKEN in its environment, else its login to the hub."
+)
+
+
+@dataclass(frozen=True)
+class ExportFields:
+    """In which form, how, and under which name."""
+
+    form: gr.Radio
+    dtype: gr.Dropdown
+    system: gr.Textbox
+    base: gr.Textbox
+    measure: gr.Checkbox
+    output: OutputFields
+
+    @property
+    def inputs(self) -> set[Component]:
+        return {self.form, self.dtype, self.system, self.base, self.measure, self.output.name}
+
+    def read(self, values: Mapping[Component, Any]) -> ExportChoice:
+        """What the fields say. Raises InvalidInput."""
+        return export_choice(
+            name=values[self.output.name],
+            form=values[self.form],
+            base=values[self.base],
+            dtype=values[self.dtype],
+            system=values[self.system],
+            measure=values[self.measure],
+        )
+
+
+@dataclass(frozen=True)
+class PushFields:
+    """To which repository of the hub; the question before anything is sent, and its answers."""
+
+    repository: gr.Textbox
+    seen_by: gr.Radio
+    ask: gr.Button
+    group: gr.Column
+    question: gr.HTML
+    push: gr.Button
+    replace: gr.Button
+    leave: gr.Button
+
+    @property
+    def inputs(self) -> set[Component]:
+        return {self.repository, self.seen_by}
+
+    def read(self, values: Mapping[Component, Any]) -> HubTarget:
+        """Where to push to."""
+        return HubTarget(values[self.repository].strip(), values[self.seen_by] != "public")
+
+
+@dataclass(frozen=True)
+class ExportView:
+    """What came out: where it is, what it kept, where it loads, where to go with it."""
+
+    written: gr.HTML
+    fidelity: gr.HTML
+    loads_heading: gr.HTML
+    loads: gr.HTML
+    commands: gr.Code
+    next_steps: gr.HTML
+
+    @property
+    def outputs(self) -> list[gr.HTML | gr.Code]:
+        return [
+            self.written, self.fidelity, self.loads_heading, self.loads, self.commands,
+            self.next_steps,
+        ]  # fmt: skip
+
+
+def rules_table(elem_id: str, label: str) -> gr.HTML:
+    """An empty table of programs."""
+    with gr.Column(elem_classes="rs-load-rules"):
+        return live_table(label=label, file_name="where-it-loads.csv", elem_id=elem_id)
+
+
+def export_fields() -> ExportFields:
+    form = gr.Radio(
+        [(f"{name}: {words}", name) for name, words in FORM_WORDS.items()],
+        value="portable", label="Form", elem_id="take-away-form", elem_classes="rs-lines",
+    )  # fmt: skip
+    dtype = gr.Dropdown(
+        [AS_THE_BASE, *((name, name) for name in get_args(DType))], value="", visible=False,
+        label="Numbers of the weights", info=DTYPE_HELP, elem_id="take-away-dtype",
+    )  # fmt: skip
+    system = gr.Textbox(
+        "", visible=False, label="System text", info=SYSTEM_HELP, lines=2, max_lines=8,
+        elem_id="take-away-system",
+    )  # fmt: skip
+    with layout.folded("Base and measurement"):
+        base = gr.Textbox(
+            "", label="Base model", placeholder="the one it was trained on",
+            info="Another name or folder of the same base.", elem_id="take-away-base",
+        )  # fmt: skip
+        measure = gr.Checkbox(
+            True, label="Measure what the export kept", info=MEASURE_HELP,
+            elem_id="take-away-measure",
+        )  # fmt: skip
+    output = output_fields(
+        "take-away", "Export", "The export", "goes into exports/NAME of the data folder"
+    )
+    return ExportFields(form, dtype, system, base, measure, output)
+
+
+def push_fields() -> PushFields:
+    with layout.folded("Push to the model hub", elem_id="take-away-push"):
+        with gr.Row():
+            repository = gr.Textbox(
+                "", label="Repository", placeholder="OWNER/NAME", info=PUSH_HELP, scale=2,
+                min_width=260, elem_id="push-repository",
+            )  # fmt: skip
+            seen_by = gr.Radio(
+                [("me and my organization (private)", "private"), ("everybody (public)", "public")],
+                value="private", label="Seen by", info=PRIVATE_HELP, scale=2, min_width=260,
+                elem_id="push-seen-by",
+            )  # fmt: skip
+        gr.HTML(f'<p class="rs-doing">{TOKEN_HELP} It is never shown.</p>', js_on_load="")
+        ask = gr.Button("Push…", elem_id="push-ask")
+        with gr.Column(visible=False, elem_id="push-group") as group:
+            question = gr.HTML(js_on_load="", elem_id="push-question")
+            with gr.Row():
+                push = gr.Button("Push it", variant="primary", size="sm", elem_id="push-sure")
+                replace = gr.Button(
+                    "Replace what the repository holds", variant="stop", size="sm", visible=False,
+                    elem_id="push-replace",
+                )  # fmt: skip
+                leave = gr.Button("Do not push", size="sm", elem_id="push-leave")
+    return PushFields(repository, seen_by, ask, group, question, push, replace, leave)
+
+
+def export_view() -> ExportView:
+    return ExportView(
+        written=gr.HTML(elem_id="take-away-written", js_on_load=""),
+        fidelity=gr.HTML(elem_id="take-away-fidelity", js_on_load=""),
+        loads_heading=gr.HTML(elem_classes="rs-section", js_on_load=""),
+        loads=rules_table("take-away-loads", "Where the export loads"),
+        commands=gr.Code(
+            "", language="shell", label="Commands that serve it", interactive=False,
+            elem_id="take-away-commands", show_line_numbers=False, buttons=["copy"],
+            wrap_lines=True,
+        ),
+        next_steps=gr.HTML(elem_id="take-away-next", js_on_load=""),
+    )  # fmt: skip
