@@ -6,8 +6,10 @@ export_adapter  an adapter written in a form, whole or not there
 portable        the same update from `r` and `lora_alpha` alone
 ollama          a Modelfile with its adapter: template and stop tokens
 go_template     a chat template in Go's language, derived and proven
-gguf_export     one GGUF file for llama.cpp, and that file read back
-gguf_adapter    the file's tensors and keys
+gguf_export     GGUF files for llama.cpp, and those files read back
+gguf_adapter    an adapter's file: tensors and keys
+gguf_model      a whole llama's file
+gguf_tokenizer  the tokenizer in it
 gguf_names      names and row order in llama.cpp
 llama_cpp       its own converters in a child process
 model_card      README.md from what the adapter's own files say

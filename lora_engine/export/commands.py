@@ -21,6 +21,7 @@ from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError
 from lora_engine.export.forms import Form
 from lora_engine.export.gguf_adapter import ADAPTER_FILE
+from lora_engine.export.gguf_export import BASE_FILE, MERGED_FILE
 from lora_engine.export.llama_cpp import CONVERT_ADAPTER, CONVERT_MODEL
 from lora_engine.export.load_rules import LoadRule, Program, vllm_rank
 
@@ -107,7 +108,17 @@ def merged_commands(path: Path) -> tuple[ServeCommand, ...]:
 
 def gguf_commands(served: Served) -> tuple[ServeCommand, ...]:
     """The commands for an adapter as GGUF: llama.cpp wants its base so too."""
-    return (ServeCommand("llama.cpp", _beside_its_base(served, str(served.path / ADAPTER_FILE))),)
+    base, adapter = served.path / BASE_FILE, str(served.path / ADAPTER_FILE)
+    if base.is_file():
+        serve = shlex.join(["llama-server", "-m", str(base), "--lora", adapter])
+        return (ServeCommand("llama.cpp", (serve,)),)
+    return (ServeCommand("llama.cpp", _beside_its_base(served, adapter)),)
+
+
+def merged_gguf_commands(path: Path) -> tuple[ServeCommand, ...]:
+    """The commands for a merged model as GGUF."""
+    serve = shlex.join(["llama-server", "-m", str(path / MERGED_FILE)])
+    return (ServeCommand("llama.cpp", (serve,)),)
 
 
 def largest_rank(adapter: Path) -> int:

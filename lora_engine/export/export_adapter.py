@@ -23,7 +23,7 @@ from lora_engine.errors import EngineError
 from lora_engine.export.commands import ServeCommand
 from lora_engine.export.fidelity import Fidelity, RequantizedFidelity
 from lora_engine.export.forms import Form
-from lora_engine.export.gguf_export import write_gguf
+from lora_engine.export.gguf_export import write_gguf, write_merged_gguf
 from lora_engine.export.hub import Pushed
 from lora_engine.export.load_rules import LoadRule, where_gguf_loads, where_it_loads
 from lora_engine.export.model_card import README, readme_of
@@ -71,6 +71,7 @@ def export_adapter(
     dtype: DType | None = None,
     system: str = "",
     readme: str = "",
+    with_base: bool = False,
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
@@ -81,7 +82,7 @@ def export_adapter(
     model_type: the base's, for the table of programs. dtype: of a merged model's weights; None
     keeps the base's. system: a system text for Ollama's Modelfile; only that form has one. readme:
     the text of README.md for a form that others take up (not a Modelfile); a source's own goes
-    before it.
+    before it. with_base: of the form gguf, the base too.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
@@ -91,21 +92,45 @@ def export_adapter(
             f"A system text is given, and the form {form!r} has no place for one.",
             "Only the form ollama writes one, into its Modelfile; leave it out.",
         )
+    if with_base and form != "gguf":
+        raise EngineError(
+            f"The base is asked for too, and the form {form!r} has no place for it.",
+            "Only the form gguf writes one beside the adapter; leave it out.",
+        )
     refuse_non_finite(read_whole(source).file)
+    notes: Sequence[str] = ()
     if form == "merged":
         options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False, readme=readme)
         merged = merge(
             source, _needed(base), output, settings, options, progress=progress, stop=stop
         )
         return ExportReport(output, form, None, (), merged.notes, None)
+    if form == "merged-gguf":
+        notes = write_merged_gguf(
+            source,
+            output,
+            _needed(base),
+            settings,
+            dtype=dtype,
+            overwrite=overwrite,
+            progress=progress,
+            stop=stop,
+        )
+        return ExportReport(output, form, None, (), notes, None)
     if form == "gguf":
         base = _needed(base)
         file = write_gguf(
-            source, output, base, settings, overwrite=overwrite, progress=progress, stop=stop
+            source,
+            output,
+            base,
+            settings,
+            with_base=with_base,
+            overwrite=overwrite,
+            progress=progress,
+            stop=stop,
         )
         told = (*_portable_notes(file.portable), *file.notes)
         return ExportReport(output, form, None, tuple(where_gguf_loads(model_type)), told, None)
-    notes: Sequence[str] = ()
     adapter, own = output, readme_of(source) or readme
     if form == "adapter":
         _copy(source, output, own, overwrite)

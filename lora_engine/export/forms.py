@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.errors import FieldProblem, InvalidInput
 
-Form = Literal["adapter", "portable", "merged", "ollama", "gguf"]
+Form = Literal["adapter", "portable", "merged", "ollama", "gguf", "merged-gguf"]
 Requantization = Literal["nf4", "int8"]
 
 FORM_WORDS: Mapping[Form, str] = {
@@ -17,11 +17,13 @@ FORM_WORDS: Mapping[Form, str] = {
     "merged": "a whole model, for programs that take no adapter",
     "ollama": "a Modelfile with a portable adapter, the template and the stop tokens",
     "gguf": "one file for llama.cpp, by its own converter where LLAMA_CPP_DIR is set",
+    "merged-gguf": "the whole model with the adapter added, as one file for llama.cpp and Ollama",
 }
 """What is written; every form has its words."""
 
 DTYPE_HELP = "Of a merged model; left out, as the base stores its weights."
 SYSTEM_HELP = "For Ollama: what the model is told before every conversation; left out, nothing."
+WITH_BASE_HELP = "For GGUF: write the base beside the adapter, as base.gguf."
 MEASURE_HELP = "Load base and export, and compare with what was trained."
 PUSH_HELP = "Push it to this repository of the hub."
 PRIVATE_HELP = "Who may see a new repository."

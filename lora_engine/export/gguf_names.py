@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from gguf import TensorNameMap
 
 HEAD = "lm_head"
 USE_THE_CONVERTER = (
@@ -58,12 +61,16 @@ class GgufBase:
     key_value_heads: int
     has_head: bool
 
-    def tensor_names(self, modules: Iterable[str]) -> dict[str, str]:
-        """By module, the name of its weight. Raises EngineError naming one that has none."""
+    def table(self) -> TensorNameMap:
+        """gguf's own table of names for this kind of base."""
         from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
         (arch,) = (a for a, name in MODEL_ARCH_NAMES.items() if name == self.kind.architecture)
-        table = get_tensor_name_map(arch, self.layers)
+        return get_tensor_name_map(arch, self.layers)
+
+    def tensor_names(self, modules: Iterable[str]) -> dict[str, str]:
+        """By module, the name of its weight. Raises EngineError naming one that has none."""
+        table = self.table()
         found = {module: table.get_name(module) for module in modules}
         for module, name in found.items():
             if name is None or (module == HEAD and not self.has_head):

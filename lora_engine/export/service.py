@@ -24,13 +24,14 @@ from lora_engine.export.commands import (
     gguf_commands,
     largest_rank,
     merged_commands,
+    merged_gguf_commands,
 )
 from lora_engine.export.export_adapter import ExportReport, export_adapter
 from lora_engine.export.fidelity import Fidelity, RequantizedFidelity, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form, Requantization
 from lora_engine.export.gguf_adapter import ADAPTER_FILE
-from lora_engine.export.gguf_export import read_back
+from lora_engine.export.gguf_export import MERGED_FILE, read_back, read_back_whole
 from lora_engine.export.hub import HubTarget, check_target
 from lora_engine.export.hub import push as push_to_hub
 from lora_engine.export.load_rules import LoadRule, where_it_loads
@@ -40,7 +41,7 @@ from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
-WITH_BASE = ("ollama", "merged", "gguf")
+WITH_BASE = ("ollama", "merged", "gguf", "merged-gguf")
 """Forms that are made with the base's files."""
 
 
@@ -68,6 +69,7 @@ class Exports:
         base: str | None = None,
         dtype: DType | None = None,
         system: str = "",
+        with_base: bool = False,
         measure: bool = True,
         requantized: Sequence[Requantization] = (),
         push: HubTarget | None = None,
@@ -104,6 +106,7 @@ class Exports:
             dtype=dtype,
             system=system,
             readme=card,
+            with_base=with_base,
             overwrite=overwrite,
             progress=progress,
             stop=stop,
@@ -190,6 +193,8 @@ class Exports:
         path = report.path.expanduser().absolute()
         if report.form == "merged":
             return merged_commands(path)
+        if report.form == "merged-gguf":
+            return merged_gguf_commands(path)
         try:
             served_base = self._base(base)
         except EngineError:
@@ -202,12 +207,16 @@ class Exports:
 
     @contextmanager
     def _readable(self, report: ExportReport, folder: Path, base: str) -> Iterator[ExportReport]:
-        """The report with an adapter that PEFT reads: of a GGUF file, the one read back from it."""
-        if report.form != "gguf":
+        """The report with what can be loaded here: of a GGUF file, what is read back from it."""
+        if report.form not in ("gguf", "merged-gguf"):
             yield report
             return
         with tempfile.TemporaryDirectory(prefix="rankscope-") as scratch:
             again = Path(scratch) / report.path.name
+            if report.form == "merged-gguf":
+                read_back_whole(report.path / MERGED_FILE, self._base(base), again)
+                yield replace(report, path=again)
+                return
             read_back(report.path / ADAPTER_FILE, folder, self._base(base), again)
             yield replace(report, adapter=again)
 

@@ -83,6 +83,28 @@ def test_a_gguf_file_is_measured_as_it_is_read_back(engine, adapter, tmp_path):
     }
 
 
+def test_a_merged_model_as_gguf_is_measured_as_transformers_reads_it(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", "merged-gguf", dtype="float32")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["merged.gguf"]
+    assert report.path == tmp_path / "out"
+    (command,) = report.commands
+    assert command.lines == (f"llama-server -m {tmp_path / 'out' / 'merged.gguf'}",)
+    found = report.fidelity
+    assert (found.agreement, found.answers) == (1.0, 8)
+    assert 0.0 <= found.kl < 1e-9
+    assert found.loss_after == pytest.approx(found.loss_before, abs=1e-6)
+
+
+def test_the_base_goes_beside_its_adapter_where_it_is_asked_for(engine, adapter, tmp_path):
+    report = engine.exports.export("known", tmp_path / "out", "gguf", with_base=True, measure=False)
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["adapter.gguf", "base.gguf"]
+    (command,) = report.commands
+    assert command.lines == (f"llama-server -m {out / 'base.gguf'} --lora {out / 'adapter.gguf'}",)
+    with pytest.raises(EngineError, match="merged"):
+        engine.exports.export("known", tmp_path / "no", "merged", with_base=True, measure=False)
+
+
 def test_a_merged_model_is_measured_beside_its_base_and_adapter(engine, adapter, tmp_path):
     report = engine.exports.export("known", tmp_path / "exact", "merged", dtype="float32")
     assert (report.adapter, report.loads) == (None, ())
