@@ -28,7 +28,7 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
-    from lora_engine.training.loop import Callbacks, TrainingData, TrainingProgress, train
+    from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
     from lora_engine.training.optimizers import factory
 
     if precision == "float32":  # as training/models/assemble.py does for a run
@@ -38,14 +38,15 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
     path = choose_path(model, rows, 0, "cpu")
     callbacks = Callbacks(
-        should_stop=lambda: False,
         on_step=lambda row: recorder.step(row.loss),
         save_checkpoint=lambda _: None,
         memory_bytes=lambda: 0,
     )
     recorder.start()
     data = TrainingData(rows, [], workload.plan())
-    train(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    steps = Steps(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    while not steps.are_done:
+        steps.make()
     return path.description
 
 

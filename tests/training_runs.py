@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lora_engine.run_folder import RunDirectory
+from lora_engine.run_folder import RunDirectory, try_lock
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.preparation import prepare
+from lora_engine.training.together.member import Member
+from lora_engine.training.together.train_together import train_together
 from lora_engine.training.train_run import train_prepared
 
 
@@ -44,3 +46,22 @@ def train_here(
 
 def losses(directory: RunDirectory) -> dict[int, float]:
     return {row.step: row.loss for row in directory.metrics()}
+
+
+def train_together_here(
+    specs: dict[str, RunSpec],
+    folder: Path,
+    settings: Settings,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, RunDirectory]:
+    """Train all to their ends as a shared worker does; a run's directory by its name."""
+    directories = {name: RunDirectory(folder / name) for name in specs}
+    members = []
+    for name, directory in directories.items():
+        directory.create(specs[name])
+        lock = try_lock(directory)
+        assert lock is not None
+        members.append(Member(directory, lock, settings))
+    train_together(members, resume, should_stop)
+    return directories

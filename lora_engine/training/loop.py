@@ -69,7 +69,6 @@ class TrainingData:
 class Callbacks:
     """What the loop calls between steps."""
 
-    should_stop: Callable[[], bool]
     on_step: Callable[[MetricsRow], None]
     save_checkpoint: Callable[[TrainingProgress], None]
     memory_bytes: Callable[[], int]
@@ -95,55 +94,96 @@ class Evaluation:
     scores: ClassificationScores | None = None
 
 
-def train(
-    path: ForwardPath,
-    optimizer: torch.optim.Optimizer,
-    data: TrainingData,
-    optimization: OptimizationSpec,
-    progress: TrainingProgress,
-    callbacks: Callbacks,
-) -> bool:
-    """Run the steps after `progress.step`, updating `progress`; True once the run is complete.
+@dataclass(frozen=True)
+class StepGradients:
+    """What the passes of one step left in the weights' gradients, before clipping.
 
-    A run is complete after its last step, or when early stopping ends it. False means that
-    `should_stop` asked for the end. Raises NonFiniteLoss at the first loss or gradient that is not
-    finite, before it reaches the weights.
+    loss: mean over the step's supervised tokens (nats). seconds: that the passes took.
     """
-    plan = data.plan
-    # LoRA+ gives its groups different rates; the schedule scales them all alike.
-    rate_factors = [group["lr"] / optimization.learning_rate for group in optimizer.param_groups]
-    path.model.train()
-    clock_start = time.perf_counter() - progress.elapsed_s
-    if _should_stop_early(progress, optimization):  # resumed where it had stopped already
-        return True
-    while progress.step < plan.total_steps:
-        if callbacks.should_stop():
-            return False
-        step = progress.step + 1
-        rate = learning_rate_at(step, plan.total_steps, optimization)
-        for group, factor in zip(optimizer.param_groups, rate_factors, strict=True):
+
+    loss: float
+    tokens: int
+    seconds: float
+
+
+class Steps:
+    """The steps of one run after `progress.step`, made one by one; `progress` follows them.
+
+    `make` does a whole step. Where several runs share a forward pass, the caller takes the rows of
+    `begin`, fills the gradients and hands them to `finish`.
+    """
+
+    def __init__(
+        self,
+        path: ForwardPath,
+        optimizer: torch.optim.Optimizer,
+        data: TrainingData,
+        optimization: OptimizationSpec,
+        progress: TrainingProgress,
+        callbacks: Callbacks,
+    ) -> None:
+        self.path, self.optimizer, self.data = path, optimizer, data
+        self.optimization, self.progress = optimization, progress
+        self._callbacks = callbacks
+        # LoRA+ gives its groups different rates; the schedule scales them all alike.
+        peak = optimization.learning_rate
+        self._rate_factors = [group["lr"] / peak for group in optimizer.param_groups]
+        path.model.train()
+
+    @property
+    def are_done(self) -> bool:
+        """Whether the run is complete: after its last step, or where early stopping ended it."""
+        is_last = self.progress.step >= self.data.plan.total_steps
+        return is_last or _should_stop_early(self.progress, self.optimization)
+
+    def make(self) -> None:
+        """One step. Raises NonFiniteLoss at a loss or gradient that is not finite, before it
+        reaches the weights."""
+        batches = self.begin()
+        self.finish(_gradients(self.path, batches))
+
+    def begin(self) -> list[list[TokenizedRow]]:
+        """Set the learning rate of the next step. Returns the rows of each of its passes."""
+        step = self.progress.step + 1
+        rate = self._rate(step)
+        for group, factor in zip(self.optimizer.param_groups, self._rate_factors, strict=True):
             group["lr"] = rate * factor
-        batches = [[data.rows[i] for i in indices] for indices in plan.batches(step)]
-        result = _optimizer_step(path, optimizer, batches, optimization.max_grad_norm, step)
+        return [[self.data.rows[i] for i in indices] for indices in self.data.plan.batches(step)]
+
+    def finish(self, gradients: StepGradients) -> None:
+        """Clip, update, evaluate, log and save, as they are due. Raises as `make` does."""
+        # The clock of a run counts its own work, whoever else trains beside it.
+        started = time.perf_counter() - gradients.seconds
+        progress, spent = self.progress, self.progress.elapsed_s
+        step, is_last = progress.step + 1, progress.step + 1 == self.data.plan.total_steps
+        result = _update(self.optimizer, gradients, self.optimization.max_grad_norm, step)
         progress.step = step
         progress.tokens += result.tokens
         progress.loss_sum += result.loss
 
-        is_last = step == plan.total_steps
-        is_due = is_last or step % optimization.eval_every == 0
-        evaluation = _evaluate_and_score(path, data, callbacks) if is_due else Evaluation()
+        is_due = is_last or step % self.optimization.eval_every == 0
+        evaluation = self._evaluate_and_score() if is_due else Evaluation()
         _record_evaluation(progress, evaluation)
-        progress.elapsed_s = time.perf_counter() - clock_start
-        memory = callbacks.memory_bytes()
-        callbacks.on_step(_metrics_row(progress, plan, rate, result, evaluation, memory))
+        progress.elapsed_s = spent + time.perf_counter() - started
+        memory = self._callbacks.memory_bytes()
+        rate = self._rate(step)
+        row = _metrics_row(progress, self.data.plan, rate, result, evaluation, memory)
+        self._callbacks.on_step(row)
         if is_due:
-            callbacks.on_evaluation(progress)
-        is_best = optimization.save_best and progress.best_step == step
-        if not is_last and (step % optimization.save_every == 0 or is_best):
-            callbacks.save_checkpoint(progress)
-        if is_due and _should_stop_early(progress, optimization):
-            return True
-    return True
+            self._callbacks.on_evaluation(progress)
+        is_best = self.optimization.save_best and progress.best_step == step
+        if not is_last and (step % self.optimization.save_every == 0 or is_best):
+            self._callbacks.save_checkpoint(progress)
+        progress.elapsed_s = spent + time.perf_counter() - started
+
+    def _rate(self, step: int) -> float:
+        return learning_rate_at(step, self.data.plan.total_steps, self.optimization)
+
+    def _evaluate_and_score(self) -> Evaluation:
+        rows, batch_size = self.data.evaluation_rows, self.data.plan.batch_size
+        loss = evaluate(self.path, rows, batch_size)
+        scores = self._callbacks.classification_scores() if loss is not None else None
+        return Evaluation(loss, scores)
 
 
 def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
@@ -163,26 +203,30 @@ def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -
     return total / max(1, count)
 
 
-def _optimizer_step(
-    path: ForwardPath,
-    optimizer: torch.optim.Optimizer,
-    batches_of_rows: Sequence[Sequence[TokenizedRow]],
-    max_grad_norm: float,
-    step: int,
-) -> StepResult:
-    """Gradient accumulation over the batches, gradient clipping, and the update."""
-    import torch
-
+def _gradients(path: ForwardPath, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
+    """Gradient accumulation: a forward and a backward pass for each of the batches."""
     started = time.perf_counter()
-    batches = [path.collate(rows) for rows in batches_of_rows]
-    supervised = max(1, sum(batch.supervised for batch in batches))
+    collated = [path.collate(rows) for rows in batches]
+    supervised = max(1, sum(batch.supervised for batch in collated))
     loss = 0.0
-    for batch in batches:
+    for batch in collated:
         # Divided by the tokens of the whole step: each supervised token weighs the same, however
         # they are spread over the batches.
         mean = path.summed_loss(batch) / supervised
         mean.backward()
         loss += float(mean.detach())
+    tokens = sum(batch.tokens for batch in collated)
+    return StepGradients(loss, tokens, time.perf_counter() - started)
+
+
+def _update(
+    optimizer: torch.optim.Optimizer, gradients: StepGradients, max_grad_norm: float, step: int
+) -> StepResult:
+    """Gradient clipping, and the update of the weights."""
+    import torch
+
+    started = time.perf_counter()
+    loss = gradients.loss
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     limit = max_grad_norm if max_grad_norm > 0 else math.inf  # 0: measure the norm, do not clip
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
@@ -195,13 +239,8 @@ def _optimizer_step(
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    tokens = sum(batch.tokens for batch in batches)
-    return StepResult(loss, grad_norm, tokens, time.perf_counter() - started)
-
-
-def _evaluate_and_score(path: ForwardPath, data: TrainingData, callbacks: Callbacks) -> Evaluation:
-    loss = evaluate(path, data.evaluation_rows, data.plan.batch_size)
-    return Evaluation(loss, callbacks.classification_scores() if loss is not None else None)
+    seconds = gradients.seconds + time.perf_counter() - started
+    return StepResult(loss, grad_norm, gradients.tokens, seconds)
 
 
 def _metrics_row(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,10 +84,14 @@ class PreparedRun:
     extended_run: Path | None = None
 
 
-def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
+def prepare(
+    directory: RunDirectory, settings: Settings, beside: Sequence[PreparedRun] = ()
+) -> PreparedRun:
     """Read the spec, find the base model, tokenize the rows, plan the steps.
 
-    Raises EngineError where one of them is missing or does not fit.
+    beside: runs of the same base and dataset that are prepared already. Their tokenizer is taken,
+    and the rows of one with the same seed. Raises EngineError where something is missing or does
+    not fit.
     """
     spec = directory.spec()
     base = resolve_base_model(spec.base_model, settings)
@@ -99,8 +104,11 @@ def prepare(directory: RunDirectory, settings: Settings) -> PreparedRun:
     adapter = checked_adapter(spec, base, settings)
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
-    tokenizer = load_tokenizer(base)
-    data = _prepare_data(spec, settings, tokenizer)
+    tokenizer = beside[0].tokenizer if beside else load_tokenizer(base)
+    with_its_split = next((run for run in beside if run.spec.seed == spec.seed), None)
+    data = (
+        _prepare_data(spec, settings, tokenizer) if with_its_split is None else with_its_split.data
+    )
     if adapter is not None:
         log.info("the run goes on from the adapter %s", adapter.path)
         if data.labels:
@@ -123,7 +131,8 @@ def _prepare_data(
     dataset = load_dataset(spec.dataset, settings)
     refuse_other_task(spec.task, dataset)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
-    rows, limit = [*training, *evaluation], spec.optimization.max_length
+    # All rows in the file's order: runs that split them otherwise find their tokens in the cache.
+    rows, limit = dataset.rows, spec.optimization.max_length
     labels = () if spec.task == "causal_lm" else labels_of(rows)
     cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
     tokenized = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
@@ -20,10 +20,10 @@ from lora_engine.training.forward.classifier_path import classification_scores
 from lora_engine.training.loop import (
     Callbacks,
     NonFiniteLoss,
+    Steps,
     TrainingData,
     TrainingProgress,
     evaluate,
-    train,
 )
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
@@ -31,18 +31,28 @@ from lora_engine.training.optimizers.factory import make_optimizer
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.reporting.reporter import Reporter
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 log = logging.getLogger("lora_engine.training.worker")
 
 
-def skip_unused_imports(spec: RunSpec) -> None:
+def skip_unused_imports(specs: Sequence[RunSpec]) -> None:
     """Keep PEFT from importing bitsandbytes, and torch's compiler with it: 2 of 7 seconds.
 
     A None in sys.modules is Python's own way to say that a module cannot be imported. It lasts for
-    the process, so this is for a process that trains this one run.
+    the process, so this is for a process that trains these runs and no other.
     """
-    if spec.quantization is None and spec.optimization.optimizer in ("adamw", "adafactor"):
+    if not any(_needs_bitsandbytes(spec) for spec in specs):
         modules: dict[str, Any] = sys.modules  # typeshed has no None for "not importable"
         modules["bitsandbytes"] = None
+
+
+def _needs_bitsandbytes(spec: RunSpec) -> bool:
+    return spec.quantization is not None or spec.optimization.optimizer not in (
+        "adamw",
+        "adafactor",
+    )
 
 
 def train_run(
@@ -58,7 +68,7 @@ def train_run(
     saved is a loss that is no longer finite.
     """
     run = prepare(directory, settings)
-    skip_unused_imports(run.spec)
+    skip_unused_imports([run.spec])
     return train_prepared(run, resume, progress, should_stop)
 
 
@@ -66,52 +76,104 @@ def train_prepared(
     run: PreparedRun, resume: bool, progress: TrainingProgress, should_stop: Callable[[], bool]
 ) -> bool:
     """`train_run` from where everything before the model is ready."""
-    optimization, batch_size = run.spec.optimization, run.plan.batch_size
-    saver = RunSaver(run, _identity(run))
-    checkpoint = saver.checkpoint_to_resume() if resume else None
-    if checkpoint is None and run.extended_run is not None:
-        checkpoint = saver.checkpoint_to_extend()
-    write_memory_prediction(run)
-    trained_model = build_trained_model(run, fresh=checkpoint is None)
-    optimizer = make_optimizer(trained_model.model, run.spec.method, optimization)
-    if checkpoint is not None:
-        saver.restore(checkpoint, trained_model, optimizer, progress)
-    path = build_forward_path(run, trained_model)
-    data = TrainingData(run.data.training, run.data.evaluation, run.plan)
-    reporter = Reporter(run, trained_model, path)
-
-    def save_checkpoint(at: TrainingProgress) -> None:
-        saver.save_checkpoint(trained_model, optimizer, at)
-
-    callbacks = Callbacks(
-        should_stop,
-        on_step=reporter.on_step,
-        save_checkpoint=save_checkpoint,
-        memory_bytes=lambda: memory_bytes(run.device),
-        on_evaluation=reporter.on_evaluation,
-        classification_scores=lambda: classification_scores(path, data.evaluation_rows, batch_size),
-    )
+    ready = ReadyRun(run, resume, progress)
     try:
-        if progress.step == 0:
-            if run.starting_adapter is not None:
-                progress.start_eval_loss = evaluate(path, data.evaluation_rows, batch_size)
-                log.info("evaluation loss before the first step: %s", progress.start_eval_loss)
-            reporter.on_evaluation(progress)
-        finished = train(path, optimizer, data, optimization, progress, callbacks)
+        ready.begin()
+        while not ready.steps.are_done:
+            if should_stop():
+                ready.stop()
+                return False
+            ready.steps.make()
+        ready.finish()
     except NonFiniteLoss:
-        saver.save_result(trained_model, progress)
+        ready.save_result()
         raise
     finally:
-        reporter.close()
-    if finished:
-        saver.save_last_checkpoint(trained_model, optimizer, progress)
-    else:
-        save_checkpoint(progress)
-    if finished and optimization.save_best:
-        saver.save_best_result(trained_model, progress)
-    else:
-        saver.save_result(trained_model, progress)
-    return finished
+        ready.close()
+    return True
+
+
+class ReadyRun:
+    """A prepared run with its model, its optimizer and all that writes: ready to make its steps.
+
+    begin, then the steps until they are done, then finish, or stop before that; close in any case.
+    """
+
+    def __init__(
+        self,
+        run: PreparedRun,
+        resume: bool,
+        progress: TrainingProgress,
+        base: PreTrainedModel | None = None,
+    ) -> None:
+        """base: the base model where it is loaded already, for this run alone to put its adapter
+        on. Raises EngineError where there is none to load, or to resume."""
+        self.run, self.progress = run, progress
+        self._saver = RunSaver(run, _identity(run))
+        checkpoint = self._saver.checkpoint_to_resume() if resume else None
+        if checkpoint is None and run.extended_run is not None:
+            checkpoint = self._saver.checkpoint_to_extend()
+        if base is None:
+            write_memory_prediction(run)
+        self.trained_model = build_trained_model(run, fresh=checkpoint is None, base=base)
+        self.optimizer = make_optimizer(
+            self.trained_model.model, run.spec.method, run.spec.optimization
+        )
+        if checkpoint is not None:
+            self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
+        self.path = build_forward_path(run, self.trained_model)
+        self._reporter = Reporter(run, self.trained_model, self.path)
+        self.data = TrainingData(run.data.training, run.data.evaluation, run.plan)
+        self.steps = Steps(
+            self.path,
+            self.optimizer,
+            self.data,
+            run.spec.optimization,
+            progress,
+            self._callbacks(),
+        )
+
+    def _callbacks(self) -> Callbacks:
+        rows, batch_size = self.data.evaluation_rows, self.run.plan.batch_size
+        return Callbacks(
+            on_step=self._reporter.on_step,
+            save_checkpoint=lambda _: self.save_checkpoint(),
+            memory_bytes=lambda: memory_bytes(self.run.device),
+            on_evaluation=self._reporter.on_evaluation,
+            classification_scores=lambda: classification_scores(self.path, rows, batch_size),
+        )
+
+    def begin(self) -> None:
+        """Report how things stand before the first step; nothing where the run is resumed."""
+        if self.progress.step > 0:
+            return
+        if self.run.starting_adapter is not None:
+            rows = self.data.evaluation_rows
+            self.progress.start_eval_loss = evaluate(self.path, rows, self.run.plan.batch_size)
+            log.info("evaluation loss before the first step: %s", self.progress.start_eval_loss)
+        self._reporter.on_evaluation(self.progress)
+
+    def finish(self) -> None:
+        """Save the last checkpoint and the result of a run whose steps are done."""
+        self._saver.save_last_checkpoint(self.trained_model, self.optimizer, self.progress)
+        if self.run.spec.optimization.save_best:
+            self._saver.save_best_result(self.trained_model, self.progress)
+        else:
+            self.save_result()
+
+    def stop(self) -> None:
+        """Save what there is, to go on from later."""
+        self.save_checkpoint()
+        self.save_result()
+
+    def save_checkpoint(self) -> None:
+        self._saver.save_checkpoint(self.trained_model, self.optimizer, self.progress)
+
+    def save_result(self) -> None:
+        self._saver.save_result(self.trained_model, self.progress)
+
+    def close(self) -> None:
+        self._reporter.close()
 
 
 def _identity(run: PreparedRun) -> RunIdentity:

@@ -1,10 +1,11 @@
-"""The worker: one process that trains one run and talks only through its run directory.
+"""The worker: one process that trains a run, or several, and talks only through their directories.
 
-    python -m lora_engine.training.worker RUN_DIR [--resume] [--lock-fd N]
+    python -m lora_engine.training.worker RUN_DIR [RUN_DIR ...] [--resume] [--lock-fd N ...]
 
-It holds the run's lock for as long as it lives, reads `spec.json`, appends to `metrics.jsonl`,
+It holds a run's lock for as long as the run lives, reads `spec.json`, appends to `metrics.jsonl`,
 saves checkpoints and the adapter, and ends by writing `result.json`. SIGTERM asks it to stop after
-the current step. It knows nothing of the list of runs or of who started it; `train_run` trains.
+the current step, a stop request in a run's directory asks it to stop that run. It knows nothing of
+the list of runs or of who started it; `train_run` trains one, `together` several.
 """
 
 from __future__ import annotations
@@ -22,30 +23,43 @@ from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.reporting.outcome import run_problem, run_result
+from lora_engine.training.together.member import Member
+from lora_engine.training.together.run_log import FORMAT
+from lora_engine.training.together.train_together import train_together
 from lora_engine.training.train_run import train_run
 
 log = logging.getLogger("lora_engine.training.worker")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train the run that the command line names.
+    """Train the runs that the command line names.
 
-    Exit status 0: finished or cancelled; 2: a problem the person can mend; 1: a bug.
+    Exit status 0: all finished or were cancelled; 2: a problem the person can mend; 1: a bug.
     """
     parser = argparse.ArgumentParser(prog="python -m lora_engine.training.worker")
-    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--lock-fd", type=int)
+    parser.add_argument("--lock-fd", type=int, action="append", help="once for each RUN_DIR")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    directory = RunDirectory(options.run_dir.resolve())
-    lock = _hold_lock(directory, options.lock_fd)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=FORMAT)
+    directories = [RunDirectory(path.resolve()) for path in options.run_dirs]
+    inherited = options.lock_fd or [None] * len(directories)
+    if len(inherited) != len(directories):
+        parser.error("give --lock-fd once for each RUN_DIR, in their order, or not at all")
+    locks = [_hold_lock(*one) for one in zip(directories, inherited, strict=True)]
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = load_settings()
+    if len(directories) > 1:
+        members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
+        train_together(members, options.resume, stop.is_set)
+        failed = [member.exit_status for member in members if member.exit_status]
+        return min(failed, default=0)
     try:
-        return _run(directory, load_settings(), options.resume)
+        return _run(directories[0], settings, options.resume, stop)
     finally:
-        lock.close()
+        locks[0].close()
 
 
 def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
@@ -59,16 +73,17 @@ def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
     return lock
 
 
-def _run(directory: RunDirectory, settings: Settings, resume: bool) -> int:
+def _run(directory: RunDirectory, settings: Settings, resume: bool, stop: threading.Event) -> int:
     """Train and write the result, however the training ends, short of a kill."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+
+    def should_stop() -> bool:
+        return stop.is_set() or directory.stop_requested()
+
     directory.clear_result()
     progress = TrainingProgress()
     try:
         directory.keep_reserve()
-        finished = train_run(directory, settings, resume, progress, stop.is_set)
+        finished = train_run(directory, settings, resume, progress, should_stop)
     except Exception as error:  # noqa: BLE001 - every ending is written down
         problem = run_problem(error, directory, settings)
         _log_failure(error, problem.problem)

@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +36,9 @@ class Zygote:
             text=True,
         )
 
-    def run(self, directory: Path, *, resume: bool = False, **faults) -> int:
+    def run(self, *directories: Path, resume: bool = False, **faults) -> int:
         """The worker's exit code; minus the number of the signal that ended it."""
-        request = {"directory": str(directory), "resume": resume, "faults": faults}
+        request = {"directories": [*map(str, directories)], "resume": resume, "faults": faults}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -76,6 +77,26 @@ def spoil_loss(step: int, value: str) -> None:
         return loss * float(value) if calls == step else loss
 
     PackedPath.summed_loss = spoilt
+
+
+def spoil_loss_of(name: str, step: int) -> None:
+    """The loss of a step of one run among several becomes NaN."""
+    from lora_engine.training.train_run import ReadyRun
+
+    make_ready = ReadyRun.__init__
+
+    def make_spoilt(self, run, *arguments):
+        make_ready(self, run, *arguments)
+        finish = self.steps.finish
+
+        def spoilt(gradients):
+            is_due = self.progress.step + 1 == step
+            finish(replace(gradients, loss=float("nan")) if is_due else gradients)
+
+        if run.directory.path.name == name:
+            self.steps.finish = spoilt
+
+    ReadyRun.__init__ = make_spoilt
 
 
 def limit_file_size(size: int) -> None:
@@ -130,14 +151,14 @@ def serve() -> None:
 
 
 def _work(worker, request) -> int:
-    directory = Path(request["directory"])
-    log = os.open(directory / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    directories = request["directories"]
+    log = os.open(Path(directories[0]) / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     for name, arguments in request["faults"].items():
         globals()[name](*arguments if isinstance(arguments, list) else [arguments])
     try:
-        return worker.main([str(directory), *(["--resume"] if request["resume"] else [])])
+        return worker.main([*directories, *(["--resume"] if request["resume"] else [])])
     except BaseException:  # noqa: BLE001 - a fork must never return into the loop of its parent
         import traceback
 

@@ -19,10 +19,10 @@ from lora_engine.training.forward.padded import PaddedPath
 from lora_engine.training.forward.select import choose_path
 from lora_engine.training.loop import (
     Callbacks,
+    Steps,
     TrainingData,
     TrainingProgress,
     evaluate,
-    train,
 )
 from lora_engine.training.models import adapter_model
 from lora_engine.training.optimizers import factory
@@ -103,7 +103,6 @@ def adapted(folder, spec, dtype=torch.float32):
 def our_losses(path, spec, rows) -> list[float]:
     losses = []
     callbacks = Callbacks(
-        should_stop=lambda: False,
         on_step=lambda row: losses.append(row.loss),
         save_checkpoint=lambda _: None,
         memory_bytes=lambda: 0,
@@ -111,7 +110,9 @@ def our_losses(path, spec, rows) -> list[float]:
     optimizer = factory.make_optimizer(path.model, spec.method, spec.optimization)
     plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
     data = TrainingData(rows, [], plan)
-    train(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    steps = Steps(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    while not steps.are_done:
+        steps.make()
     return losses
 
 

@@ -31,24 +31,34 @@ log = logging.getLogger("lora_engine.training.worker")
 EVA_STEPS = 16  # EVA goes over the rows of this many steps until its directions converge
 
 
-def build_trained_model(run: PreparedRun, fresh: bool) -> TrainedModel:
+def build_trained_model(
+    run: PreparedRun, fresh: bool, base: PreTrainedModel | None = None
+) -> TrainedModel:
     """The base model with the weights that train, their initial values drawn from the spec's seed.
 
     fresh: False where a checkpoint will be restored, so that initial values need no computing.
+    base: as `load_base` gives it, where it is loaded already.
     """
     import torch
 
     torch.manual_seed(run.spec.seed)
     random.seed(run.spec.seed)
+    if base is None:
+        base = load_base(run)
+    if not run.spec.method.has_adapter:
+        whole = make_trainable(base, run.spec.method)
+        return WholeModel(whole, run.tokenizer, run.dtype, _chat_template(run))
+    return _adapted(run, base, fresh)
+
+
+def load_base(run: PreparedRun) -> PreTrainedModel:
+    """The base model of a run, without what trains. Sets up the process's memory before it."""
     if run.device == "cpu":
         _limit_host_memory(run)
     base = _base(run)
     if run.spec.optimization.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
-    if not run.spec.method.has_adapter:
-        whole = make_trainable(base, run.spec.method)
-        return WholeModel(whole, run.tokenizer, run.dtype, _chat_template(run))
-    return _adapted(run, base, fresh)
+    return base
 
 
 def _base(run: PreparedRun) -> PreTrainedModel:

@@ -16,8 +16,17 @@ from lora_engine.training.memory.usage import peak_memory_bytes
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run_result(state: str, progress: TrainingProgress, error: RunProblem | None) -> RunResult:
-    """The result of a run after `progress`. state: finished, cancelled or failed."""
+def run_result(
+    state: str,
+    progress: TrainingProgress,
+    error: RunProblem | None,
+    stopped_because: str | None = None,
+) -> RunResult:
+    """The result of a run after `progress`. state: finished, cancelled or failed.
+
+    stopped_because: why a cancelled run was stopped, where nobody asked for it. The peak of memory
+    is the process's so far, whoever else trains in it.
+    """
     seconds = max(progress.elapsed_s, 1e-9)
     return RunResult(
         state=state,
@@ -36,6 +45,7 @@ def run_result(state: str, progress: TrainingProgress, error: RunProblem | None)
         eval_accuracy=progress.last_eval_accuracy,
         eval_f1=progress.last_eval_f1,
         start_eval_loss=progress.start_eval_loss,
+        stopped_because=stopped_because,
     )
 
 

@@ -1,6 +1,11 @@
 """Several runs in one worker, over one frozen base, each as if it trained alone.
 
-sharing         which runs can: those with equal sharing keys
+sharing          which runs can: those with equal sharing keys
+train_together   from their specs to their results, in lock-step
+member           one of the runs: starts, steps, ends and fails by itself
+shared_base      one tree of modules for each run, the weights there once
+random_state     torch's random numbers, apart for each run
+run_log          who reads what of the worker's log
 
 Only `sharing` is exported here; it loads no torch.
 """

@@ -1,0 +1,149 @@
+"""One run among several in a worker: it starts, steps, ends and fails by itself.
+
+What it does happens in its own random state and is logged to its own file. However it ends, its
+result is written, its lock is released, and the others go on. Its clock counts its own work alone:
+`elapsed_s` is the time that the run took of the worker, and `tokens_per_s` its tokens in that
+time. Memory is the process's, which all share.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lora_engine.errors import EngineError
+from lora_engine.run_folder import RunDirectory, RunLock
+from lora_engine.settings import Settings
+from lora_engine.training.loop import NonFiniteLoss, StepGradients, TrainingProgress
+from lora_engine.training.preparation import PreparedRun, prepare
+from lora_engine.training.reporting.outcome import run_problem, run_result
+from lora_engine.training.together.random_state import OwnRandomState
+from lora_engine.training.together.run_log import RunLog
+from lora_engine.training.together.sharing import sharing_key
+from lora_engine.training.train_run import ReadyRun
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+log = logging.getLogger("lora_engine.training.worker")
+
+
+class Member:
+    """A run in a shared worker, from its directory to its result. `lock` is held until it ends."""
+
+    def __init__(self, directory: RunDirectory, lock: RunLock, settings: Settings) -> None:
+        self.directory, self.progress = directory, TrainingProgress()
+        self.log = RunLog(directory)
+        self.exit_status = 0
+        self.is_living = True
+        self._lock, self._settings = lock, settings
+        self._prepared: PreparedRun | None = None
+        self._ready: ReadyRun | None = None
+        self._random: OwnRandomState | None = None
+
+    @property
+    def name(self) -> str:
+        return self.directory.path.name
+
+    @property
+    def is_prepared(self) -> bool:
+        return self._prepared is not None
+
+    @property
+    def prepared(self) -> PreparedRun:
+        assert self._prepared is not None, "prepared first"
+        return self._prepared
+
+    @property
+    def ready(self) -> ReadyRun:
+        assert self._ready is not None, "made ready first"
+        return self._ready
+
+    @property
+    def random(self) -> OwnRandomState:
+        assert self._random is not None, "made ready first"
+        return self._random
+
+    def prepare(self, beside: Sequence[PreparedRun]) -> None:
+        """Everything before the model. beside: those that are prepared already."""
+        with self._at_work():
+            self.directory.clear_result()
+            self.directory.keep_reserve()
+            spec = self.directory.spec()
+            key = sharing_key(spec)
+            if key is None or any(sharing_key(other.spec) != key for other in beside):
+                raise EngineError(
+                    "The run cannot share a worker with the others: its base, its data or what it "
+                    "trains is another.",
+                    "Train it alone.",
+                )
+            self._prepared = prepare(self.directory, self._settings, beside)
+
+    def get_ready(self, base: PreTrainedModel, resume: bool) -> None:
+        """Put the adapter on `base`, which is the run's own, and report the start."""
+        with self._at_work():
+            self._ready = ReadyRun(self.prepared, resume, self.progress, base)
+            self._random = OwnRandomState()
+            with self._random.in_force():
+                self._ready.begin()
+
+    def make_step(self) -> None:
+        with self._at_work(), self.random.in_force():
+            self.ready.steps.make()
+
+    def finish_step(self, gradients: StepGradients) -> None:
+        """The rest of a step whose gradients were made in a pass with others."""
+        with self._at_work(), self.random.in_force():
+            self.ready.steps.finish(gradients)
+
+    def finish(self) -> None:
+        """Save the result of a run whose steps are done."""
+        with self._at_work(), self.random.in_force():
+            self.ready.finish()
+            self._end("finished")
+
+    def stop(self, because: str | None = None) -> None:
+        """Save a checkpoint and end as cancelled. because: why, where nobody asked for it."""
+        with self._at_work(), self.random.in_force():
+            self.ready.stop()
+            self._end("cancelled", because)
+
+    def fail(self, error: Exception) -> None:
+        """Write down how the run failed, and end it."""
+        problem = run_problem(error, self.directory, self._settings)
+        self.exit_status = 1 if problem.is_bug else 2
+        with self.log.writing():
+            if isinstance(error, EngineError):
+                log.error("%s %s", error.problem, error.remedy)
+            else:
+                log.error("%s", problem.problem, exc_info=error)
+            self.directory.write_result(run_result("failed", self.progress, problem))
+        self._leave()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Log to the run's file; an error ends this run alone."""
+        with self.log.writing():
+            try:
+                yield
+            except NonFiniteLoss as error:
+                self.ready.save_result()
+                self.fail(error)
+            except Exception as error:  # noqa: BLE001 - every ending is written down
+                self.fail(error)
+
+    def _end(self, state: str, because: str | None = None) -> None:
+        self.directory.write_result(run_result(state, self.progress, None, because))
+        log.info("%s after step %d", state, self.progress.step)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the model, the files and the lock."""
+        self.is_living = False
+        if self._ready is not None:
+            self._ready.close()
+        self._ready = None
+        self.log.close()
+        self._lock.close()

@@ -1,0 +1,76 @@
+"""Several runs from their specs to their results, in one process over one frozen base.
+
+Step k of every living run, then the next one. A run that was resumed further back catches up
+first. The base is loaded once, the rows are tokenized once. Each run has its optimizer, its random
+numbers and its files for itself; `member` is one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from lora_engine.training.models.assemble import load_base
+from lora_engine.training.together.member import Member
+from lora_engine.training.together.shared_base import share_weights
+from lora_engine.training.train_run import skip_unused_imports
+
+log = logging.getLogger("lora_engine.training.worker")
+
+
+def train_together(
+    members: Sequence[Member], resume: bool, should_stop: Callable[[], bool]
+) -> None:
+    """Train every run to its end; each writes its own result.
+
+    should_stop: whether all are to stop. One of them stops where its directory says so. An error
+    that is not one run's own ends all that live, with that error as their result.
+    """
+    try:
+        _get_ready(members, resume)
+        while living := _living(members):
+            if should_stop():
+                for member in living:
+                    member.stop()
+                return
+            _step(living)
+    except Exception as error:  # noqa: BLE001 - every ending is written down
+        for member in _living(members):
+            member.fail(error)
+
+
+def _living(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.is_living]
+
+
+def _get_ready(members: Sequence[Member], resume: bool) -> None:
+    with ExitStack() as logs:
+        for member in members:
+            logs.enter_context(member.log.writing())
+        for member in members:
+            member.prepare([other.prepared for other in _living(members) if other.is_prepared])
+        living = _living(members)
+        if not living:
+            return
+        skip_unused_imports([member.prepared.spec for member in living])
+        log.info("%d runs train together: %s", len(living), ", ".join(m.name for m in living))
+        base = load_base(living[0].prepared)
+    for member in living:
+        member.get_ready(share_weights(base), resume)
+
+
+def _step(living: Sequence[Member]) -> None:
+    """End those that are done or asked to stop; a step of those that are furthest back."""
+    going_on = []
+    for member in living:
+        if member.ready.steps.are_done:
+            member.finish()
+        elif member.directory.stop_requested():
+            member.stop()
+        else:
+            going_on.append(member)
+    furthest_back = min((member.progress.step for member in going_on), default=0)
+    for member in going_on:
+        if member.progress.step == furthest_back:
+            member.make_step()
