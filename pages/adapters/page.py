@@ -16,6 +16,7 @@ from pages import ADAPTERS
 from pages.adapters import (
     about_section,
     add_section,
+    combine_section,
     library_section,
     resize_section,
     take_away_section,
@@ -60,6 +61,7 @@ class Section:
 SECTIONS = (
     Section("about", "About", about_section.build_section),
     Section("resize", "Resize", resize_section.build_section),
+    Section("combine", "Combine", combine_section.build_section),
     Section("take-away", "Take away", take_away_section.build_section),
 )
 """The tabs beside the library, in their order."""

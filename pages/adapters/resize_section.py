@@ -29,6 +29,7 @@ from pages.adapters.resize_work import (
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
+    losses_or_why,
     losses_table,
     losses_value,
     modules_table,
@@ -269,7 +270,9 @@ class _Handlers:
             self.view.next_steps: compare_steps_html(pair, "Compare the two"),
             **self.row.working(0.0, "measuring the losses before and after"),
         }
-        found = yield from self.row.watch(task, measuring(self.engine, pair, [before]))
+        found = yield from losses_or_why(self.row, task, measuring(self.engine, pair, [before]))
+        if found is None:
+            return
         called = {pair[0]: source.name, pair[1]: name}
         yield {
             self.view.losses: losses_value(found, called),

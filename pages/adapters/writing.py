@@ -6,17 +6,19 @@ operation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 
 import gradio as gr
 
 from lora_engine.adapter_operations import LossesBeside
+from lora_engine.cancellation import Stopped
 from lora_engine.compare.scoring import classify_forgetting
-from lora_engine.errors import Conflict
+from lora_engine.errors import Conflict, EngineError
 from pages import COMPARE, SPECTRUM, Page
 from pages.shared import layout
+from pages.shared.background_work import ProgressRow, TabTask, Work
 from pages.shared.live import Column, live_table, table_value
 from pages.shared.wiring import Update
 
@@ -102,6 +104,22 @@ def losses_value(found: LossesBeside, called: Mapping[str, str]) -> str:
         for pair in one.pairs
     ]
     return table_value(LOSS_COLUMNS, rows, empty="Nothing could be measured.") if rows else ""
+
+
+def losses_or_why(
+    row: ProgressRow, task: TabTask, work: Work[LossesBeside]
+) -> Generator[Update, None, LossesBeside | None]:
+    """The measured losses; None where they cannot be measured, and the row says why.
+
+    What was written stands all the same, and so does what the page says of it. Raises Stopped.
+    """
+    try:
+        return (yield from row.watch(task, work))
+    except Stopped:
+        raise
+    except EngineError as error:
+        yield row.idle(layout.notes_html([f"The losses are not measured. {error}"]))
+        return None
 
 
 def next_steps_html(steps: list[tuple[Page, str, Mapping[str, str]]]) -> str:

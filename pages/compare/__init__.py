@@ -17,6 +17,7 @@ routes          the exports of a saved comparison by GET
 static          the page's CSS
 """
 
+from pages.compare.conversation_fields import MAX_ADAPTERS
 from pages.compare.page import build
 
-__all__ = ["build"]
+__all__ = ["MAX_ADAPTERS", "build"]

@@ -212,11 +212,14 @@ def _bounded(
 
         @functools.wraps(handler)
         def stream(*args: Any, **kwargs: Any) -> Iterator[Update]:
+            shown: Update = {}
             try:
                 for result in handler(*args, **kwargs):
-                    yield {**_named(result, outputs), problem: success}
+                    named = _named(result, outputs)
+                    shown |= {part: value for part, value in named.items() if _only_shows(value)}
+                    yield {**shown, **named, problem: success}
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-                yield {**gone, problem: _shown(error, handler)}
+                yield {**shown, **gone, problem: _shown(error, handler)}
 
         return stream
 
@@ -228,6 +231,16 @@ def _bounded(
             return {**gone, problem: _shown(error, handler)}
 
     return call
+
+
+def _only_shows(value: Any) -> bool:
+    """Whether it shows or hides a part and does nothing else.
+
+    Such an update is sent again with the later ones of its stream: Gradio's client applies what
+    differs to the update before, in place, so that one that follows quickly takes back what the
+    page has not drawn yet.
+    """
+    return isinstance(value, Block) and value.constructor_args.keys() == {"visible"}
 
 
 def _named(result: Any, outputs: Sequence[Block]) -> Update:

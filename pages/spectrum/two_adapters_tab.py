@@ -34,6 +34,7 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
+from pages.shared.collisions import TOGETHER_THEY, collisions_in_words
 from pages.shared.live import Column, live_plot, live_table, table_value
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
@@ -44,12 +45,6 @@ COMPARED = [
     ("the updates ΔW: inputs", "delta-right"),
     ("lora_A, as the LoRA paper draws it", "A-right"),
 ]
-VERDICTS = {
-    "apart": "keep apart",
-    "reinforce": "pull the same way",
-    "oppose": "pull against each other",
-    "mixed": "share directions, each for its own",
-}
 COLUMNS = (
     Column("Module"),
     Column("Together they"),
@@ -284,7 +279,7 @@ def _row(item: ModuleSimilarity) -> tuple:
     shared, phi = item.interference, item.phi
     return (
         item.name,
-        VERDICTS[shared.verdict] if shared else "are zero",
+        TOGETHER_THEY[shared.verdict] if shared else "are zero",
         item.cosine,
         item.distance,
         item.norm_a,
@@ -308,17 +303,7 @@ def _most_alike(found: Similarity) -> str:
 def _summary_html(found: Similarity) -> str:
     """How many modules do what, if both adapters are added; and what is in one only."""
     verdicts = Counter(item.interference.verdict for item in found.modules if item.interference)
-    total = len(found.modules)
-    parts = [f"in {count:,} they {VERDICTS[verdict]}" for verdict, count in verdicts.most_common()]
-    clash = verdicts["oppose"] + verdicts["mixed"]
-    advice = (
-        "Added, each would keep what it does."
-        if not clash and not verdicts["reinforce"]
-        else "Added, they would disturb each other there: compare the result with each alone."
-        if clash
-        else "Added, they would overshoot there: weights below 1 each."
-    )
-    sentence = f"Of {total:,} modules, {'; '.join(parts) or 'all are zero'}. {advice}"
+    sentence = collisions_in_words(verdicts, f"{len(found.modules):,} modules")
     notes = list(found.notes)
     for which, names in (("A", found.only_in_a), ("B", found.only_in_b)):
         if names:

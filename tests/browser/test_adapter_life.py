@@ -74,6 +74,7 @@ def resized(page: Page, adapters: Server, screenshot: Callable) -> None:
     losses = page.locator("#resize-losses")
     expect(losses.get_by_text("pirate's held-out rows")).to_have_count(2)
     expect(losses.get_by_text("general questions")).to_have_count(2)
+    expect(page.locator("#resize-stop")).to_be_hidden()
     screenshot(page, "resize")
     assert config_of(adapters, "pirate-1")["r"] == 1
 

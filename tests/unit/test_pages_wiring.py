@@ -122,6 +122,27 @@ def test_a_stream_that_fails_keeps_what_it_had_shown() -> None:
     assert json.loads(last["problem"])["problem"] == "The model is gone."
 
 
+def test_what_a_stream_hides_stays_hidden_in_the_updates_that_follow() -> None:
+    """Gradio's client would take back what it has not drawn yet."""
+
+    def stream() -> Iterator[dict]:
+        yield {texts[0]: gr.Textbox(visible=False), texts[1]: gr.Textbox("once", visible=True)}
+        yield {texts[2]: "last"}
+        raise EngineError("The model is gone.", "Choose another.")
+
+    with gr.Blocks() as blocks:
+        button = gr.Button()
+        texts = [gr.Textbox(interactive=False) for _ in range(3)]
+        wire([button.click], stream, [], texts, problem=problem_box())
+    (event,) = blocks.fns.values()
+
+    _, second, failed = event.fn()
+
+    for update in (second, failed):
+        assert update[texts[0]].constructor_args == {"visible": False}
+        assert texts[1] not in update  # its value may have been typed over
+
+
 def test_a_script_gets_the_error_itself() -> None:
     def params(rank: int = 8) -> dict:
         """Counts."""
