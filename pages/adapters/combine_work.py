@@ -21,9 +21,8 @@ from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spectrum import ReportProgress
-from pages.compare import MAX_ADAPTERS
 from pages.shared import layout
-from pages.shared.adapter_choices import adapter_key
+from pages.shared.adapter_choices import MAX_COMPARED, adapter_key
 from pages.shared.background_work import Work
 
 MOST_SOURCES = 4
@@ -127,7 +126,7 @@ def trial_name(engine: Engine, sources: Sequence[WeightedAdapter]) -> str:
 
 def beside(sources: Sequence[WeightedAdapter], made: Path) -> list[str]:
     """The columns of a comparison: as many of the heaviest sources as find room, and `made`."""
-    heaviest = sorted(sources, key=lambda one: -abs(one.weight))[: MAX_ADAPTERS - 1]
+    heaviest = sorted(sources, key=lambda one: -abs(one.weight))[: MAX_COMPARED - 1]
     return [*(str(one.path) for one in sources if one in heaviest), str(made)]
 
 

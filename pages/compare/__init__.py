@@ -17,7 +17,6 @@ routes          the exports of a saved comparison by GET
 static          the page's CSS
 """
 
-from pages.compare.conversation_fields import MAX_ADAPTERS
 from pages.compare.page import build
 
-__all__ = ["MAX_ADAPTERS", "build"]
+__all__ = ["build"]

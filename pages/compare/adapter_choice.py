@@ -12,9 +12,9 @@ from lora_engine.compare.prompts import suggested_prompts
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_names, column_title
-from pages.compare.conversation_fields import MAX_ADAPTERS, ConversationFields, column_update
+from pages.compare.conversation_fields import ConversationFields, column_update
 from pages.shared import layout
-from pages.shared.adapter_choices import adapter_key
+from pages.shared.adapter_choices import MAX_COMPARED, adapter_key
 from pages.shared.no_adapter import no_adapter_html
 from pages.shared.wiring import Update
 
@@ -23,7 +23,7 @@ def adapter_field(engine: Engine) -> gr.Dropdown:
     return gr.Dropdown(
         adapter_choices(engine),
         multiselect=True,
-        max_choices=MAX_ADAPTERS,
+        max_choices=MAX_COMPARED,
         label="Adapters",
         info="Up to three, each in a column beside the base.",
         elem_id="adapters",
@@ -48,7 +48,7 @@ def base_field(engine: Engine) -> gr.Dropdown:
 def adapters_in_address(engine: Engine, request: gr.Request) -> list[str]:
     """The adapters that the page's address names, else the newest one. Raises NotFound."""
     named = layout.state_of(request, "adapter")
-    names = named.split(",")[:MAX_ADAPTERS] if named else []
+    names = named.split(",")[:MAX_COMPARED] if named else []
     found = [adapter_key(engine.adapters.get(name)) for name in names]
     return found or newest_adapter(engine)
 

@@ -29,10 +29,10 @@ from pages.compare.conversation import (
     plain_messages,
 )
 from pages.shared import forms, layout
+from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import Update
 
-MAX_ADAPTERS = 3
-COLUMNS = MAX_ADAPTERS + 2  # the base, the adapters, another server
+COLUMNS = MAX_COMPARED + 2  # the base, the adapters, another server
 MEMORIES = [
     ("its own answers", OWN),
     ("the base's answers", BASE),

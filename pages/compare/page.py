@@ -24,7 +24,6 @@ from pages.compare import (
 )
 from pages.compare.conversation_fields import (
     COLUMNS,
-    MAX_ADAPTERS,
     ConversationFields,
     column_box,
     hidden_field,
@@ -33,6 +32,7 @@ from pages.compare.conversation_fields import (
     settings_fields,
 )
 from pages.shared import layout
+from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import expose
 
 HELP = r"""
@@ -55,7 +55,7 @@ def build(engine: Engine) -> gr.Blocks:
         with gr.Row(elem_classes="rs-columns"):
             columns = [column_box(index) for index in range(COLUMNS)]
         with gr.Row(elem_classes="rs-strengths"):
-            settings = [settings_fields(index) for index in range(MAX_ADAPTERS)]
+            settings = [settings_fields(index) for index in range(MAX_COMPARED)]
         chat_parts = chat.chat_fields()
         with layout.folded("Sampling, system prompt and memory"):
             with gr.Row():

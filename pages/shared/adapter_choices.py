@@ -9,6 +9,9 @@ from lora_engine.adapters import AdapterSummary
 if TYPE_CHECKING:
     from lora_engine.engine import Engine
 
+MAX_COMPARED = 3
+"""As many adapters Compare shows, each in a column beside the base."""
+
 
 def adapter_key(adapter: AdapterSummary) -> str:
     """What `engine.adapters.get` finds this adapter by, and an address names it with.
