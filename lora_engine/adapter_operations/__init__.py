@@ -56,6 +56,7 @@ from lora_engine.adapter_operations.resize import (
     ToEnergy,
     ToRank,
     ToThreshold,
+    ToVarianceShare,
     resize,
 )
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, ResizePoint, resize_curve
@@ -88,6 +89,7 @@ __all__ = [
     "ToEnergy",
     "ToRank",
     "ToThreshold",
+    "ToVarianceShare",
     "WeightedAdapter",
     "Weights",
     "combine",

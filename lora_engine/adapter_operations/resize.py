@@ -92,7 +92,32 @@ class ToThreshold:
         return max(int(np.count_nonzero(one >= self.sigma)) for one in values)
 
 
-ResizeTarget = ToRank | ToEnergy | ToThreshold
+@dataclass(frozen=True)
+class ToVarianceShare:
+    """Every direction with at least this share of its module's sum of sigma^2, at most `most`.
+
+    What EVA (arXiv 2410.07170) calls explained variance, here of the update.
+    """
+
+    share: float
+    most: int
+
+    def check(self) -> None:
+        check_rank(self.most)
+        if not 0.0 <= self.share <= 1.0:
+            raise EngineError(
+                f"The share of variance is {self.share:g}; 0 to 1 is possible.",
+                "Give a share, such as 0.05.",
+            )
+
+    def rank_for(self, values: Sequence[np.ndarray]) -> int:
+        squared = np.sum([np.square(one) for one in values], axis=0)
+        if not squared.any():
+            return 0
+        return min(self.most, int(np.count_nonzero(squared >= self.share * squared.sum())))
+
+
+ResizeTarget = ToRank | ToEnergy | ToThreshold | ToVarianceShare
 
 
 @dataclass(frozen=True)

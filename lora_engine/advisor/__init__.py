@@ -11,11 +11,16 @@ bootstrap        intervals over rows that hold together
 children         the runs that are judged together, and who is missing
 loss_tables      their losses on the same rows
 curve_signs      training stalls, evaluation turns up early
+after_run        advice from a run's own curves and spectrum
+used_rank        what of the trained ranks was used, and what runs share
+rank_proposal    ranks by module at an equal budget, from a spectrum
+proposal_losses  what these cost, measured
 
 Importing it loads no torch and no transformers.
 """
 
 from lora_engine.advisor.advice import GOALS, Advice, AdviceRequest, Goal, MemoryAdvice, advise
+from lora_engine.advisor.after_run import AdviceAfter, UsedDirections
 from lora_engine.advisor.bootstrap import Interval
 from lora_engine.advisor.children import MissingChild
 from lora_engine.advisor.evidence import (
@@ -28,26 +33,48 @@ from lora_engine.advisor.evidence import (
 )
 from lora_engine.advisor.guess_task import TaskGuess
 from lora_engine.advisor.judgement_report import Judgement, RankForgetting, RankJudgement
+from lora_engine.advisor.proposal_losses import ProposalLoss, ProposalLosses
+from lora_engine.advisor.rank_proposal import RankProposal, RankProposals
 from lora_engine.advisor.reading import AdviceForSpec
+from lora_engine.advisor.used_rank import (
+    ClaimTest,
+    ModuleUse,
+    RunUse,
+    SharedDirections,
+    UsedRank,
+    claim_on_checkpoints,
+)
 
 __all__ = [
     "GOALS",
     "TASKS",
     "Advice",
+    "AdviceAfter",
     "AdviceForSpec",
     "AdviceRequest",
     "AdvisedTask",
     "AlphaRemark",
+    "ClaimTest",
     "Goal",
     "Interval",
     "Judgement",
     "MemoryAdvice",
     "MissingChild",
+    "ModuleUse",
+    "ProposalLoss",
+    "ProposalLosses",
     "RankForgetting",
     "RankJudgement",
+    "RankProposal",
+    "RankProposals",
     "Rule",
+    "RunUse",
+    "SharedDirections",
     "Source",
     "TaskGuess",
+    "UsedDirections",
+    "UsedRank",
     "advise",
     "alpha_remark",
+    "claim_on_checkpoints",
 ]

@@ -7,7 +7,7 @@ from the losses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,22 +79,37 @@ def measure(
     """
     rows = held_out_of_all(children, settings)[:most_rows]
     length = children[0].spec.optimization.max_length
-    first = load({children[0].id: children[0].adapter})
+    columns = {one.id: one.adapter for one in children}
+    found = measure_on(columns, rows, length, load, settings, monitor, most_rows)
+    if children[0].spec.quantization is None:
+        return found
+    return replace(found, notes=(*found.notes, "The base is measured without quantization."))
+
+
+def measure_on(
+    columns: Mapping[str, Path],
+    rows: Sequence[Row],
+    max_length: int,
+    load: LoadColumns,
+    settings: Settings,
+    monitor: WorkMonitor,
+    most_rows: int = MOST_ROWS,
+) -> MeasuredTables:
+    """Losses of these adapters on `rows`, cut to `max_length` tokens, and on the general rows."""
+    shared = load(dict(list(columns.items())[:1])).shared
     notes, general = [], None
-    tokenized = tokenize_rows(rows, first.shared.tokenizer, length)
+    tokenized = tokenize_rows(rows, shared.tokenizer, max_length)
     try:
-        others = general_rows_for(first.shared.base, None, settings)[:most_rows]
+        others = general_rows_for(shared.base, None, settings)[:most_rows]
     except EngineError as error:
         others = ()
         notes.append(f"Forgetting is not measured. {error.problem}")
     end = len(rows) / (len(rows) + len(others))
-    held_out = _table(children, tokenized, load, monitor.part(0.0, end))
+    held_out = table_of(columns, tokenized, load, monitor.part(0.0, end))
     if others:
-        longest = min(first.shared.context_length or LONGEST, LONGEST)
-        tokenized = tokenize_rows(others, first.shared.tokenizer, longest)
-        general = _table(children, tokenized, load, monitor.part(end, 1.0))
-    if children[0].spec.quantization is not None:
-        notes.append("The losses are those over the base that is not quantized.")
+        longest = min(shared.context_length or LONGEST, LONGEST)
+        tokenized = tokenize_rows(others, shared.tokenizer, longest)
+        general = table_of(columns, tokenized, load, monitor.part(end, 1.0))
     return MeasuredTables(held_out, general, tuple(notes))
 
 
@@ -118,28 +133,30 @@ def held_out_of_all(children: Sequence[Child], settings: Settings) -> tuple[Row,
     return rows
 
 
-def _table(
-    children: Sequence[Child],
+def table_of(
+    columns: Mapping[str, Path],
     rows: Sequence[TokenizedRow],
     load: LoadColumns,
     monitor: WorkMonitor,
 ) -> LossTable:
-    parts = range(0, len(children), COLUMNS_AT_ONCE)
+    """The losses of these adapters on these rows. Raises as `row_losses`; Stopped."""
+    names = tuple(columns)
+    parts = range(0, len(names), COLUMNS_AT_ONCE)
     losses, base, tokens = [], [], []
     for number, start in enumerate(parts):
-        together = children[start : start + COLUMNS_AT_ONCE]
-        model = load({one.id: one.adapter for one in together})
+        together = names[start : start + COLUMNS_AT_ONCE]
+        model = load({name: columns[name] for name in together})
         part = monitor.part(number / len(parts), (number + 1) / len(parts))
         found = []
         for place, row in enumerate(row_losses(model, rows, part.stop), 1):
             found.append(row)
             part.step(place / len(rows), f"loss of row {place:,} of {len(rows):,}")
         part.stop.raise_if_set("measuring losses")
-        losses.append([[row.loss[one.id] for one in together] for row in found])
+        losses.append([[row.loss[name] for name in together] for row in found])
         base = [row.loss[BASE_COLUMN] for row in found]
         tokens = [row.tokens for row in found]
     return LossTable(
-        columns=tuple(one.id for one in children),
+        columns=names,
         losses=np.concatenate([np.array(part) for part in losses], axis=1),
         base=np.array(base),
         tokens=np.array(tokens, dtype=float),

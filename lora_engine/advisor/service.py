@@ -6,17 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.advisor.advice import Advice, AdviceRequest, advise
+from lora_engine.advisor.after_run import AdviceAfter, advise_after
 from lora_engine.advisor.bootstrap import DRAWS
-from lora_engine.advisor.children import Child, Children, read_children
+from lora_engine.advisor.children import Children, read_children
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
+from lora_engine.advisor.proposal_losses import ProposalLosses, measure_proposals
+from lora_engine.advisor.rank_proposal import RankProposals, propose_ranks
 from lora_engine.advisor.reading import AdviceForSpec, advise_for
-from lora_engine.base_models import resolve_base_model
+from lora_engine.advisor.used_rank import UsedRank, used_rank
+from lora_engine.base_models import STARTER, resolve_base_model
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import ComparisonModel
+from lora_engine.compare.prompts import training_spec_of
 from lora_engine.compare.service import Comparisons
+from lora_engine.errors import NotFound
 from lora_engine.runs.service import Runs
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -63,17 +70,48 @@ class Advisor:
         experiment; EngineError where none has finished; Stopped.
         """
         children = self._children(runs, deleted)
-        load = self._columns_over(children.present[0])
+        load = self._columns(children.present[0].spec.base_model)
         monitor = WorkMonitor(progress, stop)
         tables = measure(children.present, load, self._settings, monitor, rows)
         return judge(children, tables, not_worse_by=not_worse_by, draws=draws, seed=seed)
+
+    def advise_after(self, run: str) -> AdviceAfter:
+        """As `after_run.advise_after`, for a run's id.
+
+        Raises NotFound; EngineError where the run has not finished or left no adapter.
+        """
+        return advise_after(self._children([run]).present[0])
+
+    def used_rank(self, runs: Sequence[str], **monitor: Any) -> UsedRank:
+        """As `used_rank.used_rank`, for runs by their ids; those without an adapter are left out.
+
+        Raises as `judge`.
+        """
+        return used_rank(self._children(runs).present, **monitor)
+
+    def propose_ranks(self, adapter: str, rank: int, **monitor: Any) -> RankProposals:
+        """As `rank_proposal.propose_ranks`; adapter: a run's id, a listed name or a folder."""
+        folder = resolve_adapter(adapter, self._settings)
+        try:
+            trained = training_spec_of(folder).method
+        except NotFound:
+            trained = None
+        return propose_ranks(folder, rank, trained, **monitor)
+
+    def measure_proposals(
+        self, adapter: str, proposals: RankProposals, **options: Any
+    ) -> ProposalLosses:
+        """As `proposal_losses.measure_proposals`, on the base that the adapter was trained on."""
+        folder = resolve_adapter(adapter, self._settings)
+        load = self._columns(describe_adapter(folder).base_model or STARTER)
+        return measure_proposals(folder, proposals, self._settings, load, **options)
 
     def _children(self, runs: Sequence[str], deleted: Sequence[str] = ()) -> Children:
         views = [self._runs.get(one) for one in dict.fromkeys(runs)]
         return read_children(views, self._runs.directory, deleted)
 
-    def _columns_over(self, child: Child) -> LoadColumns:
-        base = resolve_base_model(child.spec.base_model, self._settings)
+    def _columns(self, base_model: str) -> LoadColumns:
+        base = resolve_base_model(base_model, self._settings)
 
         def load(columns: Mapping[str, Path]) -> ComparisonModel:
             return self._comparisons.model_of(base, columns)

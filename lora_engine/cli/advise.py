@@ -31,9 +31,15 @@ def advise_rank(
     bits: Annotated[
         Literal["0", "4", "8"], typer.Option(help="Bits of the frozen base; 0: not quantized.")
     ] = "0",
+    run: Annotated[
+        str | None, typer.Option(help="A finished run's id: advice for the next one, alone.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """A rank to start with, the range to try and the other knobs, each with its reason."""
+    if run is not None:
+        _after(run, json)
+        return
     given_task: AdvisedTask | None = task  # type: ignore[assignment]  # advise() refuses others
     given_goal: Goal = goal  # type: ignore[assignment]
     advice = advise(
@@ -52,6 +58,23 @@ def advise_rank(
         print_json(advice.to_json())
     else:
         _print(advice)
+
+
+def _after(run: str, as_json: bool) -> None:
+    from lora_engine.engine import Engine
+    from lora_engine.settings import load_settings
+
+    found = Engine(load_settings()).advisor.advise_after(run)
+    if as_json:
+        print_json(found.to_json())
+        return
+    used = found.used
+    typer.echo(
+        f"Rank {found.rank} was trained; the median module has effective rank "
+        f"{used.effective_rank:.1f}, and {used.k90:g}, {used.k95:g} and {used.k99:g} directions "
+        "hold 90, 95 and 99 % of its update."
+    )
+    _print(found.advice)
 
 
 def _model(config: Path | None, preset: str | None) -> ModelSource | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lora_engine.__main__ import build
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import paired_difference, row_losses
@@ -104,3 +107,36 @@ def test_runs_of_other_data_are_refused(engine: Engine) -> None:
     with pytest.raises(InvalidInput) as refused:
         engine.advisor.judge(["a", "pirate"])
     assert [problem.path for problem in refused.value.problems] == ["dataset"]
+
+
+def test_what_runs_used_is_told_and_the_unfinished_are_left_out(engine: Engine) -> None:
+    found = engine.advisor.used_rank(["a", "b", "paused"])
+    assert [(one.run, one.rank) for one in found.runs] == [("a", 1), ("b", 8)]
+    assert [one.differ_in for one in found.pairs] == ["rank"]
+
+
+def test_proposals_are_measured_at_an_equal_budget(engine: Engine) -> None:
+    proposals = engine.advisor.propose_ranks("b", 2)
+    assert proposals.trained == spec(8).method
+    found = engine.advisor.measure_proposals("b", proposals, rows=20, draws=DRAWS)
+    assert found.rows == 20
+    uniform, *others = found.proposals
+    assert (uniform.interval.low, uniform.interval.high) == (0.0, 0.0)
+    assert found.loss < found.base_loss
+    for one in others:
+        assert one.eval_loss - uniform.eval_loss == pytest.approx(one.interval.mean, abs=1e-6)
+        assert one.general_interval is not None
+        assert one.bytes <= uniform.bytes + 2_000  # names of patterns stand in no weights file
+    json.dumps(found.to_json())
+
+
+def test_the_command_line_advises_after_a_run(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_DATA_DIR", str(engine.settings.data_dir))
+    told = CliRunner().invoke(build(), ["advise", "--run", "b", "--json"], catch_exceptions=False)
+    document = json.loads(told.stdout)
+    assert (document["run"], document["rank"]) == ("b", 8)
+    assert {"suggested_rank", "range", "alpha", "rules", "used"} <= set(document)
+    with pytest.raises(EngineError):
+        CliRunner().invoke(build(), ["advise", "--run", "failed"], catch_exceptions=False)
