@@ -23,7 +23,6 @@ from pages.compare.chat import ChatHandlers, chat_fields
 from pages.compare.conversation import OWN, chat_message, model_messages, plain_messages
 from pages.compare.conversation_fields import (
     COLUMNS,
-    MAX_ADAPTERS,
     ConversationFields,
     column_box,
     hidden_field,
@@ -32,6 +31,7 @@ from pages.compare.conversation_fields import (
     settings_fields,
 )
 from pages.compare.saved_session import show_session
+from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import Update
 from tests.compare_models import save_adapter
 
@@ -53,7 +53,7 @@ class Chatting:
                 system=gr.Textbox(),
                 memory=memory_field(),
                 sampling=sampling_fields(),
-                settings=[settings_fields(n) for n in range(MAX_ADAPTERS)],
+                settings=[settings_fields(n) for n in range(MAX_COMPARED)],
                 servers=RemoteServers(),
                 server=hidden_field("server"),
                 session=hidden_field("session"),
