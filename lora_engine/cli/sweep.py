@@ -1,18 +1,20 @@
-"""Commands on sweeps: submit a grid of runs, wait for it, list, stop and resume it whole."""
+"""Commands on sweeps: submit a grid of runs, wait for it, list it, stop and resume it, judge it."""
 
 from __future__ import annotations
 
 import json as json_module
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from pydantic import JsonValue
 
+from lora_engine.advisor import Judgement
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, field_help, print_json, print_table
+from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, print_table
 from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -28,10 +30,11 @@ class SweepAction(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
+    DELETE = "delete"
 
 
 def register(app: typer.Typer) -> None:
-    for command in (sweep, sweeps):
+    for command in (sweep, sweeps, judge):
         app.command()(command)
 
 
@@ -66,10 +69,17 @@ def sweep(
     )
     engine = open_engine()
     view = engine.sweeps.submit(spec)
-    if wait:
-        output.note(f"sweep {view.id}: {len(view.runs)} runs")
-        view = _when_over(engine, view.id)
-    _print_sweep(view, json)
+    if not wait:
+        _print_sweep(view, json)
+        return
+    output.note(f"sweep {view.id}: {len(view.runs)} runs")
+    view = _when_over(engine, view.id)
+    try:
+        judgement = _judge(engine, view)
+    except EngineError as error:  # the runs are there all the same
+        output.note(f"There is no judgement. {error}")
+        judgement = None
+    _print_sweep(view, json, judgement)
 
 
 def sweeps(
@@ -77,13 +87,15 @@ def sweeps(
     action: Annotated[
         SweepAction | None, typer.Argument(help="What to do with all its runs.")
     ] = None,
+    yes: YesFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """List the sweeps, newest first; or show one, or pause, resume or cancel all its runs."""
+    """List the sweeps, newest first; show one, or do something with all its runs."""
     engine = open_engine()
     if sweep_id is None:
         _print_list(engine.sweeps.list(), json)
         return
+    view = engine.sweeps.get(sweep_id)
     match action:
         case SweepAction.PAUSE:
             view = engine.sweeps.pause(sweep_id)
@@ -91,9 +103,40 @@ def sweeps(
             view = engine.sweeps.resume(sweep_id)
         case SweepAction.CANCEL:
             view = engine.sweeps.cancel(sweep_id)
-        case None:
-            view = engine.sweeps.get(sweep_id)
+        case SweepAction.DELETE:
+            output.confirm_deletion(f"sweep {sweep_id} with {len(view.runs)} runs", yes)
+            engine.sweeps.delete(sweep_id)
+            view = replace(view, runs=(), deleted=tuple(run.record.name for run in view.runs))
     _print_sweep(view, json)
+
+
+def judge(
+    sweep_id: Annotated[str, typer.Argument(help="A sweep that `sweeps` lists.")],
+    not_worse_by: Annotated[
+        float | None,
+        typer.Option(help="Nats a token by which a smaller rank may be worse; else 2 %."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """The smallest rank of a sweep that is not worse than the best, with its evidence."""
+    engine = open_engine()
+    judgement = _judge(engine, engine.sweeps.get(sweep_id), not_worse_by)
+    if json:
+        print_json({"id": sweep_id, "judgement": judgement.to_json()})
+    else:
+        _print_judgement(judgement)
+
+
+def _judge(engine: Engine, view: SweepView, not_worse_by: float | None = None) -> Judgement:
+    return engine.advisor.judge(
+        [run.id for run in view.runs], deleted=view.deleted, not_worse_by=not_worse_by
+    )
+
+
+def _print_judgement(judgement: Judgement) -> None:
+    typer.echo(judgement.sentence())
+    for one in judgement.missing:
+        output.note(f"{one.id} is not judged: {one.why}")
 
 
 def _axes(vary: Sequence[str]) -> dict[str, list[JsonValue]]:
@@ -157,9 +200,9 @@ def _reached(run: RunView) -> str:
     return f" after step {run.newest.step}, loss {loss:.4f}" + (f" ({reason})" if reason else "")
 
 
-def _print_sweep(view: SweepView, as_json: bool) -> None:
+def _print_sweep(view: SweepView, as_json: bool, judgement: Judgement | None = None) -> None:
     if as_json:
-        print_json(_whole(view))
+        print_json({**_whole(view), "judgement": judgement and judgement.to_json()})
         return
     typer.echo(f"{view.id}  {view.name}")
     print_table(
@@ -170,6 +213,8 @@ def _print_sweep(view: SweepView, as_json: bool) -> None:
         output.note(f"{name}: deleted")
     if view.problem is not None:
         output.note(view.problem)
+    if judgement is not None:
+        _print_judgement(judgement)
 
 
 def _figures(run: RunView) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What the engine offers about sweeps: submit a grid of runs, watch, stop and resume it whole.
+"""What the engine offers about sweeps: submit a grid of runs, watch, stop, resume, delete it whole.
 
 The children are ordinary runs of the list, which `engine.runs` can stop, resume and delete one by
 one. One that fails leaves the others going. Knows nothing of how a worker trains, nor of which
@@ -7,6 +7,7 @@ child is best.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from lora_engine.errors import (
     Unreadable,
 )
 from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.states import OVER, RESUMABLE, RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
@@ -148,6 +150,19 @@ class Sweeps:
         self._supervisor.tick()
         return self.get(sweep_id)
 
+    def delete(self, sweep_id: str) -> None:
+        """Delete a sweep with all its runs and their adapters. Raises Conflict where one is not
+        over."""
+        view = self.get(sweep_id)
+        if not view.is_over:
+            raise Conflict(
+                f"Runs of the sweep {sweep_id} are not over: {_states(view)}.",
+                "Cancel the sweep first, then delete it.",
+            )
+        for run in view.runs:
+            delete_run(run.id, self._store, self._settings)
+        shutil.rmtree(self._settings.sweeps_dir / sweep_id)
+
     def list(self) -> list[SweepView]:
         """Every sweep, newest first. One that cannot be read has its problem in its view."""
         views = [self._view(sweep_id) for sweep_id in self._ids()]
@@ -155,7 +170,8 @@ class Sweeps:
 
     def _ids(self) -> set[str]:
         folder = self._settings.sweeps_dir
-        written = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        found = folder.iterdir() if folder.is_dir() else ()
+        written = {path.name for path in found if path.is_dir()}
         return written | self._store.sweeps()
 
     def _view(self, sweep_id: str) -> SweepView:

@@ -187,6 +187,19 @@ def test_a_sweep_stays_readable_without_a_run_that_was_deleted(engine, make_swee
         engine.sweeps.resume(view.id)
 
 
+def test_only_a_sweep_that_is_over_is_deleted_and_takes_nothing_else_with_it(
+    engine, settings, make_sweep
+):
+    kept, gone = (engine.sweeps.submit(make_sweep({"seed": [n, n + 1]})) for n in (0, 1))
+    with pytest.raises(Conflict, match="2 queued"):
+        engine.sweeps.delete(gone.id)
+    engine.sweeps.cancel(gone.id)
+    engine.sweeps.delete(gone.id)
+    assert engine.sweeps.list() == [engine.sweeps.get(kept.id)]
+    assert {path.name for path in settings.runs_dir.iterdir()} == {run.id for run in kept.runs}
+    assert [path.name for path in settings.sweeps_dir.iterdir()] == [kept.id]
+
+
 @pytest.mark.parametrize("content", [None, "", "{", '{"name": "later"}', "folder"])
 def test_one_unreadable_sweep_hides_no_other(engine, settings, make_sweep, content):
     broken, sound = (engine.sweeps.submit(make_sweep({"seed": [n]})) for n in (0, 1))
