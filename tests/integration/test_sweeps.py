@@ -71,6 +71,11 @@ def test_a_sweep_from_the_command_line_waits_for_its_runs(command, spec_file, se
         config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
         assert (config["r"], config["lora_alpha"]) == (run["rank"], 2 * run["rank"])
 
+    judgement = sweep["judgement"]
+    assert {"recommended_rank", "not_worse_by", "rows", "interval", "ranks"} <= judgement.keys()
+    assert [one["rank"] for one in judgement["ranks"]] == [2, 4]
+    assert {"rank", "eval_loss", "interval", "forgetting"} <= judgement["ranks"][0].keys()
+
     assert answer(command("sweeps", "--json"))[0]["id"] == sweep["id"]
     shown = answer(command("sweeps", sweep["id"], "--json"))
     assert shown["runs"] == sweep["runs"]
