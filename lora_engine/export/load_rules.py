@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lora_engine.adapters.config import CONFIG_FILE, MAX_CONFIG_BYTES
 from lora_engine.export.forms import Form
+from lora_engine.files import read_json_object
 from lora_engine.spectrum import AdapterFile, open_adapter
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -40,7 +42,9 @@ VLLM_SOURCE = Source(
     "2026-11-27",
 )
 LLAMA_CPP_SOURCE = Source("ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada", "2026-11-27")
-OLLAMA_SOURCE = Source("ollama/ollama: convert/convert.go, convert_llama_adapter.go", "2026-11-26")
+OLLAMA_SOURCE = Source(
+    "ollama/ollama: convert/convert.go at 01cf744, convert_llama_adapter.go", "2026-11-27"
+)
 LLAMA_ADAPTER_SOURCE = Source("ggml-org/llama.cpp: src/llama-adapter.cpp at 0650ea8", "2026-11-27")
 OLLAMA_ENGINE_SOURCE = Source(
     "ollama/ollama: fs/ggml/ggml.go at 008a6ca, runner/ollamarunner/runner.go", "2026-11-27"
@@ -79,14 +83,16 @@ class LoadRule:
 class AdapterFacts:
     """What the rules ask. ranks and scalings: of the modules, each value once, ascending.
 
-    embeddings: adapted ones. copies: the base's own, saved along. every_layer: each kind of module
-    is adapted in all layers that are adapted at all, from the first on.
+    alpha_as_integer: lora_alpha is written as 16, not as 16.0. embeddings: adapted ones. copies:
+    the base's own, saved along. every_layer: each kind of module is adapted in all layers that are
+    adapted at all, from the first on.
     """
 
     ranks: tuple[int, ...]
     scalings: tuple[float, ...]
     config_rank: int
     config_alpha: float
+    alpha_as_integer: bool
     use_rslora: bool
     use_dora: bool
     has_patterns: bool
@@ -150,6 +156,9 @@ def _facts(stored: AdapterFile) -> AdapterFacts:
         scalings=tuple(sorted(set(stored.scalings.values()))),
         config_rank=config.r,
         config_alpha=config.lora_alpha,
+        alpha_as_integer=isinstance(
+            read_json_object(stored.path / CONFIG_FILE, MAX_CONFIG_BYTES)["lora_alpha"], int
+        ),
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
         has_patterns=bool(config.rank_pattern or config.alpha_pattern),
@@ -251,8 +260,9 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
                 MERGED,
             ),
             (
-                facts.config_alpha != int(facts.config_alpha),
-                f"it reads lora_alpha as a whole number, and this one has {facts.config_alpha:g}",
+                not facts.alpha_as_integer,
+                f"it takes lora_alpha as an integer alone, and this one is written as "
+                f"{facts.config_alpha!r}",
                 PORTABLE,
             ),
             (

@@ -104,6 +104,19 @@ def test_the_rules_say_who_would_compute_something_else(tmp_path, form, refusing
     assert {rule.program for rule in rules if not rule.loads} == refusing
 
 
+def test_ollama_takes_an_alpha_that_is_written_as_an_integer(tmp_path):
+    source = save_form("plain", tmp_path / "source", lora_alpha=9)
+    rules = {rule.program: rule for rule in where_it_loads(source, "llama")}
+    assert rules["Ollama"].loads
+    path = source / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 9.0}))
+    rules = {rule.program: rule for rule in where_it_loads(source, "llama")}
+    assert (rules["Ollama"].loads, rules["Ollama"].instead) == (False, "portable")
+    assert "9.0" in rules["Ollama"].reason
+    portable(source, tmp_path / "out")
+    assert all(rule.loads for rule in where_it_loads(tmp_path / "out", "llama"))
+
+
 def test_ollama_reads_adapters_of_two_architectures(tmp_path):
     source = save_form("plain", tmp_path / "source")
     by_type = {
