@@ -18,6 +18,7 @@ from pages.adapters import (
     add_section,
     combine_section,
     library_section,
+    merge_section,
     resize_section,
     take_away_section,
 )
@@ -61,6 +62,7 @@ class Section:
 SECTIONS = (
     Section("about", "About", about_section.build_section),
     Section("resize", "Resize", resize_section.build_section),
+    Section("merge", "Merge", merge_section.build_section),
     Section("combine", "Combine", combine_section.build_section),
     Section("take-away", "Take away", take_away_section.build_section),
 )

@@ -17,15 +17,13 @@ from lora_engine.engine import Engine
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.resize_figure import curve_figure
 from pages.adapters.resize_work import (
-    ENERGY,
-    RANK,
-    THRESHOLD,
     measuring,
     resize_endpoint,
     resize_target,
     resizing,
     weighing,
 )
+from pages.adapters.size_fields import SizeFields, size_fields
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
@@ -44,7 +42,7 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
-from pages.shared.live import Column, live_plot, number_range, table_value
+from pages.shared.live import Column, live_plot, table_value
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, expose, wire
 
@@ -67,11 +65,6 @@ is $\sqrt{1 + 0.25} = 1.118$.
 Energy is not loss: small directions may matter. So the loss on the adapter's held-out rows, and on
 general questions (what was forgotten), is measured before and after.
 """
-KINDS = [
-    ("one rank", RANK),
-    ("a share of each module's energy", ENERGY),
-    ("one threshold for σ", THRESHOLD),
-]
 COLUMNS = (
     Column("module"),
     Column("rank before", layout.count, numeric=True),
@@ -85,15 +78,8 @@ COLUMNS = (
 class ResizeFields:
     """To which size, and under which name."""
 
-    kind: gr.Radio
-    rank: gr.Number
-    energy: gr.Number
-    threshold: gr.Number
+    size: SizeFields
     output: OutputFields
-
-    @property
-    def inputs(self) -> list:
-        return [self.kind, self.rank, self.energy, self.threshold]
 
 
 @dataclass(frozen=True)
@@ -142,25 +128,24 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     handlers = _Handlers(engine, tasks, fields, before, view, row)
     replace = fields.output.replace
     bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
-    wire([blocks.load], handlers.open_page, [], [fields.output.name, fields.rank],
+    wire([blocks.load], handlers.open_page, [], [fields.output.name, fields.size.rank],
          problem=row.problem)  # fmt: skip
     show = event_js("adapters/resize_curve.js", "showSize", "resize-curve", "resize-chosen")
-    drawn = wire([parts.tab.select], handlers.draw_curve, [fields.threshold],
-                 [before.curve, fields.threshold, *row.outputs],
+    drawn = wire([parts.tab.select], handlers.draw_curve, [fields.size.threshold],
+                 [before.curve, fields.size.threshold, *row.outputs],
                  problem=row.problem, keeps_problem=True)  # fmt: skip
-    drawn.then(fn=None, inputs=fields.inputs, js=show, api_visibility="private")
+    drawn.then(fn=None, inputs=fields.size.inputs, js=show, api_visibility="private")
     gr.on(
-        [field.change for field in fields.inputs],
+        [field.change for field in fields.size.inputs],
         fn=None,
-        inputs=fields.inputs,
+        inputs=fields.size.inputs,
         js=show,
         api_name="page_show_size",
         api_visibility="private",
         trigger_mode="multiple",
     )
-    wire([fields.kind.input], handlers.show_kind, [fields.kind],
-         [fields.rank, fields.energy, fields.threshold], problem=row.problem)  # fmt: skip
-    given = [parts.adapter, fields.output.name, *fields.inputs]
+    fields.size.connect(row.problem)
+    given = [parts.adapter, fields.output.name, *fields.size.inputs]
     outputs = [*view.outputs, replace, *row.outputs]
     parts.list_again(bind([fields.output.write.click], handlers.write, given, outputs).then)
     parts.list_again(bind([replace.click], handlers.replace, given, outputs).then)
@@ -169,21 +154,8 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
 
 def _resize_fields() -> ResizeFields:
-    kind = gr.Radio(KINDS, value=RANK, label="Resize to", elem_id="resize-kind")
-    rank = gr.Number(8, label="Rank", precision=0, elem_id="resize-rank")
-    energy = gr.Number(
-        0.99, label="Energy kept", step=0.01, visible=False, elem_id="resize-energy",
-        info="In every module, from above 0 to 1.",
-    )  # fmt: skip
-    threshold = gr.Number(
-        None, label="Threshold", step=0.01, visible=False, elem_id="resize-threshold",
-        info="Directions with a smaller singular value go.",
-    )  # fmt: skip
-    number_range(rank, 1, 64)
-    number_range(energy, 0.5, 1, 0.01)
-    return ResizeFields(
-        kind, rank, energy, threshold, output_fields("resize", "Resize", "The resized adapter")
-    )
+    size = size_fields("resize", "Resize to")
+    return ResizeFields(size, output_fields("resize", "Resize", "The resized adapter"))
 
 
 @dataclass(frozen=True)
@@ -203,7 +175,7 @@ class _Handlers:
         if found is None:
             return {}
         name = name_from(f"{found.name}-resized")
-        return {self.fields.output.name: name, self.fields.rank: max(1, found.rank // 2)}
+        return {self.fields.output.name: name, self.fields.size.rank: max(1, found.rank // 2)}
 
     def draw_curve(self, threshold: float | None, request: gr.Request) -> Iterator[Update]:
         """What each size of the opened adapter keeps; a threshold where none is given yet."""
@@ -219,16 +191,7 @@ class _Handlers:
         yield {self.before.curve: figures.to_json(curve_figure(curve)), **self.row.idle()}
         if threshold is None:
             middle = curve.thresholds[len(curve.thresholds) // 2]
-            yield {self.fields.threshold: float(f"{middle.choice:.3g}")}
-
-    def show_kind(self, kind: str) -> Update:
-        """The one field that this way of choosing needs."""
-        fields = self.fields
-        return {
-            fields.rank: gr.Number(visible=kind == RANK),
-            fields.energy: gr.Number(visible=kind == ENERGY),
-            fields.threshold: gr.Number(visible=kind == THRESHOLD),
-        }
+            yield {self.fields.size.threshold: float(f"{middle.choice:.3g}")}
 
     def write(
         self, adapter: str | None, name: str, kind: str, rank: float, energy: float,

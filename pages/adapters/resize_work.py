@@ -40,6 +40,15 @@ def resize_target(kind: str, rank: float, energy: float, threshold: float) -> Re
     return ToEnergy(float(value)) if kind == ENERGY else ToThreshold(float(value))
 
 
+def the_target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:
+    """The one of three that is given. Raises EngineError for none or several."""
+    given = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}
+    kinds = [kind for kind, value in given.items() if value is not None]
+    if len(kinds) != 1:
+        raise EngineError("One of rank, energy and threshold is needed.", "Give one of them.")
+    return resize_target(kinds[0], rank or 0, energy or 0.0, threshold or 0.0)
+
+
 def weighing(engine: Engine, adapter: str) -> Work[ResizeCurve]:
     """Work: the curve of the adapter's sizes."""
 
@@ -88,11 +97,7 @@ def resize_endpoint(engine: Engine) -> Callable[..., dict]:
 
         The keys are those of `python -m lora_engine resize --json`.
         """
-        given = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}
-        kinds = [kind for kind, value in given.items() if value is not None]
-        if len(kinds) != 1:
-            raise EngineError("One of rank, energy and threshold is needed.", "Give one of them.")
-        target = resize_target(kinds[0], rank or 0, energy or 0.0, threshold or 0.0)
+        target = the_target(rank, energy, threshold)
         output = engine.adapter_operations.adapter_folder(name)
         done = engine.adapter_operations.resize(adapter, output, target, overwrite=overwrite)
         return done.to_json()

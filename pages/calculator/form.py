@@ -127,12 +127,10 @@ class CalculatorForm:
 
     def model_fields(self, engine: Engine) -> None:
         """Which model, and what of it is adapted."""
-        names = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
-        names += [(f"{name} (here)", name) for name in engine.base_models.names()]
         with gr.Row():
             with gr.Column(scale=1, min_width=220):
                 self.model = gr.Dropdown(
-                    names,
+                    model_choices(engine),
                     value=START_PRESET,
                     label="Model",
                     info="Or type a folder, a config.json or a hub id (org/name).",
@@ -225,6 +223,12 @@ MEMORY_ROWS = (
     ("workload.dtype", "quantization.bits", "quantization.type", "quantization.double"),
     ("optimization.gradient_checkpointing", "optimization.gradient_accumulation"),
 )
+
+
+def model_choices(engine: Engine) -> list[tuple[str, str]]:
+    """The known architectures, and the base models that are here."""
+    presets = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
+    return [*presets, *((f"{name} (here)", name) for name in engine.base_models.names())]
 
 
 def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelSource:

@@ -15,7 +15,13 @@ from lora_engine.settings import Settings
 from pages.calculator import training_time
 from pages.calculator.components import module_ticks_value, targets_ticked_js
 from pages.calculator.export import ExportPart
-from pages.calculator.form import UPLOADED, CalculatorForm, Selection, Values
+from pages.calculator.form import (
+    UPLOADED,
+    CalculatorForm,
+    Selection,
+    Values,
+    model_choices,
+)
 from pages.calculator.memory_estimate import MemoryPart
 from pages.calculator.parameter_count import CountPart, methods_table
 from pages.shared import layout, live
@@ -67,6 +73,12 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     layout.section("Take it along", "The same choice for a script, a run or the train page.")
     results = Results(count, memory, time, ExportPart(), methods)
     _wire(blocks, Handlers(form, results, engine.settings), problem)
+
+    def list_models() -> Update:
+        """The models that are here now: more may have come since the form was drawn."""
+        return {form.model: gr.Dropdown(choices=model_choices(engine))}
+
+    wire([blocks.load], list_models, [], [form.model], problem=problem)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import gradio as gr
 
@@ -46,16 +47,18 @@ def base_field(engine: Engine) -> gr.Dropdown:
 
 
 def adapters_in_address(engine: Engine, request: gr.Request) -> list[str]:
-    """The adapters that the page's address names, else the newest one. Raises NotFound."""
+    """The adapters that the page's address names, else the newest one, of the base in the address
+    where it names one. Raises NotFound."""
     named = layout.state_of(request, "adapter")
     names = named.split(",")[:MAX_COMPARED] if named else []
     found = [adapter_key(engine.adapters.get(name)) for name in names]
-    return found or newest_adapter(engine)
+    return found or newest_adapter(engine, layout.state_of(request, "base"))
 
 
-def newest_adapter(engine: Engine) -> list[str]:
-    """The newest adapter, alone; empty where there is none."""
-    return [adapter_key(adapter) for adapter in engine.adapters.list()[:1]]
+def newest_adapter(engine: Engine, base: str = "") -> list[str]:
+    """The newest adapter, alone, of `base` where one is named; empty where there is none."""
+    fit = (one for one in engine.adapters.list() if not base or one.base_model == base)
+    return [adapter_key(adapter) for adapter in islice(fit, 1)]
 
 
 def base_of(engine: Engine, adapters: Sequence[str]) -> str:

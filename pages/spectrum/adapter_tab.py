@@ -39,6 +39,7 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
+from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.live import live_plot
 from pages.shared.no_adapter import no_adapter_html
 from pages.shared.static_files import event_js
@@ -91,6 +92,7 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
         empties=[view.grid, view.detail, view.plot, row.progress],
     )
     bind([blocks.load], handlers.open_page, outputs=everything)
+    list_bases_at_opening(engine, blocks, [fields.base], row.problem, first=[""])
     named = event_js("spectrum/address.js", "adapterInAddress")
     bind([tab.select], handlers.open_newest, [adapter], everything, js=named, keeps_problem=True)
     bind([adapter.input], handlers.open_adapter, [adapter], everything)

@@ -31,6 +31,7 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
+from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.live import live_plot
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
@@ -95,6 +96,7 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks) -> None:
     bind([fields.compare.click], handlers.compare, [*both, fields.intruders],
          [view.grid, *one_module])  # fmt: skip
     bind([view.grid.select], handlers.open_module, both, one_module)
+    list_bases_at_opening(engine, blocks, both, row.problem)
     connect_stop(tasks, row)
 
 

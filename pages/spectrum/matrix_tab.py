@@ -17,6 +17,7 @@ from lora_engine.spectrum import TEACHING
 from lora_engine.weights import TensorInfo
 from pages.shared import layout
 from pages.shared.background_work import TabTasks, connect_stop, progress_row
+from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum.matrix_cache import MatrixCache
@@ -116,6 +117,7 @@ def build_tab(
 
     named = [fields.ways, fields.sample, fields.text, fields.model, model.tensor, model.flatten]
     bind([blocks.load], handlers.open_page, outputs=[*named, *shown])
+    list_bases_at_opening(engine, blocks, [fields.model], row.problem)
     is_open = event_js("spectrum/tabs.js", "matrixIsOpen")
     bind([tab.select], handlers.open_first, [opened], shown, js=is_open, keeps_problem=True)
     bind([fields.sample.input], handlers.open_sample, [fields.sample], shown)

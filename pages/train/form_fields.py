@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lora_engine.base_models import list_base_models
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
@@ -58,7 +57,7 @@ SECTIONS = (
 def first_fields(form: SpecForm, engine: Engine) -> None:
     """What a first run needs."""
     form.field("name")
-    form.field("base_model", choices=[model.name for model in list_base_models(engine.settings)])
+    form.field("base_model", choices=engine.base_models.names())
     form.field("dataset.source", choices=dataset_choices(engine))
     form.field("method.init_from", choices=adapter_choices(engine))
     _row(

@@ -156,9 +156,14 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
 
     def open_page(request: gr.Request) -> Update:
         spec = spec_in_address(engine, request)
-        # The adapters that there are now: runs have finished since the server drew the form.
-        known = gr.Dropdown(choices=adapter_choices(engine), value=spec.method.init_from)
-        return {**shown(spec), form.component("method.init_from"): known}
+        # What there is now: runs have finished and merges were made since the form was drawn.
+        adapters = gr.Dropdown(choices=adapter_choices(engine), value=spec.method.init_from)
+        bases = gr.Dropdown(choices=engine.base_models.names(), value=spec.base_model)
+        return {
+            **shown(spec),
+            form.component("method.init_from"): adapters,
+            form.component("base_model"): bases,
+        }
 
     def shown(spec: RunSpec) -> Update:
         has_own_alpha = spec.method.alpha != 2 * spec.method.rank
