@@ -27,7 +27,7 @@ from lora_engine.adapter_operations.combine import CombinedModule, CombineReport
 from lora_engine.adapter_operations.combine_factors import METHODS, Method
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractedModule, ExtractReport, extract
-from lora_engine.adapter_operations.extraction_losses import ExtractionLosses
+from lora_engine.adapter_operations.extraction_losses import ExtractionLosses, not_measured
 from lora_engine.adapter_operations.held_out_at_ranks import (
     HeldOutAtRanks,
     RankLoss,
@@ -95,6 +95,7 @@ __all__ = [
     "combine",
     "extract",
     "held_out_at_ranks",
+    "not_measured",
     "predicted_interference",
     "resize",
     "resize_curve",

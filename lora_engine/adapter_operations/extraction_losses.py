@@ -78,6 +78,11 @@ def extraction_losses(
     return ExtractionLosses(ours[BASE_COLUMN], theirs, ours[EXTRACTED], len(tokenized))
 
 
+def not_measured(error: EngineError) -> str:
+    """The note that stands in the place of losses which could not be measured."""
+    return f"The losses were not measured: {error.problem} {error.remedy}"
+
+
 def _has_tokenizer(folder: Path) -> bool:
     return any(folder.glob("tokenizer*"))
 

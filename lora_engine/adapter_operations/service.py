@@ -10,7 +10,11 @@ from typing import Any
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractReport, extract
-from lora_engine.adapter_operations.extraction_losses import ExtractionLosses, extraction_losses
+from lora_engine.adapter_operations.extraction_losses import (
+    ExtractionLosses,
+    extraction_losses,
+    not_measured,
+)
 from lora_engine.adapter_operations.held_out_at_ranks import HeldOutAtRanks, held_out_at_ranks
 from lora_engine.adapter_operations.interference import (
     PredictedInterference,
@@ -116,8 +120,7 @@ class AdapterOperations:
         except Stopped:
             raise
         except EngineError as error:
-            note = f"The losses were not measured: {error.problem} {error.remedy}"
-            return replace(done, notes=(note,))
+            return replace(done, notes=(not_measured(error),))
         return replace(done, losses=losses)
 
     def extraction_losses(

@@ -17,6 +17,7 @@ from pages.adapters import (
     about_section,
     add_section,
     combine_section,
+    extract_section,
     library_section,
     merge_section,
     resize_section,
@@ -63,6 +64,7 @@ SECTIONS = (
     Section("about", "About", about_section.build_section),
     Section("resize", "Resize", resize_section.build_section),
     Section("merge", "Merge", merge_section.build_section),
+    Section("extract", "Extract", extract_section.build_section),
     Section("combine", "Combine", combine_section.build_section),
     Section("take-away", "Take away", take_away_section.build_section),
 )

@@ -8,12 +8,11 @@ that Gradio closes ends its work the same way.
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import Generic, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
 import gradio as gr
 
@@ -25,8 +24,10 @@ from pages.shared.wiring import Update, problem_box, wire
 T = TypeVar("T")
 Work = Callable[[ReportProgress, StopSignal], T]
 POLL_S = 0.08
-SHOWN_S = 0.5  # Gradio draws the Stop button meanwhile, and would miss the word to hide it
 MAX_TABS = 1000
+# False would take the button out of the page, and Gradio, while it draws it again, can miss the
+# word to hide it.
+HIDDEN: Literal["hidden"] = "hidden"
 # LAPACK cannot be interrupted: stopped work may go on for a while, so it counts here too.
 _AT_ONCE = threading.BoundedSemaphore(2)
 
@@ -179,20 +180,16 @@ class ProgressRow:
 
     def idle(self, html: str = "") -> Update:
         """The row without its button; `html` stands where the progress was."""
-        return {self.progress: html, self.stop: gr.Button(visible=False)}
+        return {self.progress: html, self.stop: gr.Button(visible=HIDDEN)}
 
     def watch(self, task: TabTask, work: Work[T]) -> Generator[Update, None, T]:
         """Do the work, yielding its progress; returns its result.
 
         Raises Stopped when the task is over, and what the work raises.
         """
-        shown = None
         with BackgroundWork(task, work) as running:
             for progress in running.progress():
-                shown = shown or time.monotonic()
                 yield self.working(progress.share, progress.doing)
-            if shown is not None:
-                time.sleep(max(0.0, shown + SHOWN_S - time.monotonic()))
             return running.result()
 
     def until_stopped(
@@ -223,7 +220,7 @@ def progress_row(name: str) -> ProgressRow:
             "Stop",
             variant="stop",
             size="sm",
-            visible=False,
+            visible=HIDDEN,
             scale=0,
             min_width=90,
             elem_id=f"{name}-stop",
