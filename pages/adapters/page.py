@@ -63,9 +63,9 @@ class Section:
 SECTIONS = (
     Section("about", "About", about_section.build_section),
     Section("resize", "Resize", resize_section.build_section),
+    Section("combine", "Combine", combine_section.build_section),
     Section("merge", "Merge", merge_section.build_section),
     Section("extract", "Extract", extract_section.build_section),
-    Section("combine", "Combine", combine_section.build_section),
     Section("take-away", "Take away", take_away_section.build_section),
 )
 """The tabs beside the library, in their order."""
