@@ -41,7 +41,8 @@ from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
-WITH_BASE = ("ollama", "merged", "gguf", "merged-gguf")
+GGUF_FORMS = ("gguf", "merged-gguf")
+WITH_BASE = ("ollama", "merged", *GGUF_FORMS)
 """Forms that are made with the base's files."""
 
 
@@ -208,7 +209,7 @@ class Exports:
     @contextmanager
     def _readable(self, report: ExportReport, folder: Path, base: str) -> Iterator[ExportReport]:
         """The report with what can be loaded here: of a GGUF file, what is read back from it."""
-        if report.form not in ("gguf", "merged-gguf"):
+        if report.form not in GGUF_FORMS:
             yield report
             return
         with tempfile.TemporaryDirectory(prefix="rankscope-") as scratch:
@@ -243,6 +244,11 @@ def _refuse_to_push(form: Form) -> None:
     if form == "ollama":
         raise EngineError(
             "A Modelfile names the base's folder on this machine, so it is not pushed to the hub.",
+            "Push the form adapter, portable or merged.",
+        )
+    if form in GGUF_FORMS:
+        raise EngineError(
+            "An export as GGUF has no model card, and none is pushed to the hub without one.",
             "Push the form adapter, portable or merged.",
         )
 

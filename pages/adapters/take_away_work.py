@@ -23,7 +23,7 @@ from lora_engine.export import (
 from lora_engine.spectrum import ReportProgress
 from pages.shared.background_work import Work
 
-HAS_DTYPE = ("merged",)
+HAS_DTYPE = ("merged", "merged-gguf")
 HAS_SYSTEM = ("ollama",)
 
 

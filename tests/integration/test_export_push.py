@@ -212,9 +212,17 @@ def test_offline_is_said(hub, export, monkeypatch):
         export()
 
 
-def test_a_modelfile_is_not_pushed(hub, export):
-    with pytest.raises(EngineError, match="folder on this machine"):
-        export(form="ollama")
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ("ollama", "folder on this machine"),
+        ("gguf", "no model card"),
+        ("merged-gguf", "no model card"),
+    ],
+)
+def test_a_form_that_is_not_for_the_hub_is_not_pushed(hub, export, form, why):
+    with pytest.raises(EngineError, match=why):
+        export(form=form)
     assert hub.asked == []
 
 
