@@ -17,7 +17,7 @@ from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
 from lora_engine.devices import list_devices
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.run_folder import RunDirectory, RunResult
-from lora_engine.runs.launcher import launch, lock_patiently, signal_worker
+from lora_engine.runs.launcher import HeldRun, launch, lock_patiently, signal_worker
 from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
@@ -86,7 +86,7 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
         )
     directory.create(spec)
     device = list_devices(settings)[0]
-    worker = launch(directory, settings, resume, lock_patiently(directory), device)
+    worker = launch([HeldRun(directory, lock_patiently(directory))], settings, resume, device)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signal_worker(directory, signal.SIGTERM))
     shown = 0

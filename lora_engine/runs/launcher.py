@@ -1,7 +1,8 @@
 """Starting a worker on this machine, and stopping it by its process group.
 
-The caller takes the run's lock and the worker inherits it, so there is no moment in which a
-started run looks dead. The worker leads its own session: closing the server does not reach it.
+A worker trains one run, or several that share a base. The caller takes the runs' locks and the
+worker inherits them, so there is no moment in which a started run looks dead. The worker leads its
+own session: closing the server does not reach it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -49,19 +51,40 @@ class WorkerIdentity(BaseModel):
     boot: str
 
 
-def launch(
-    directory: RunDirectory, settings: Settings, resume: bool, lock: RunLock, device: str
-) -> subprocess.Popen:
-    """Start the worker of a run on a device, handing it the held `lock`.
+@dataclass(frozen=True)
+class HeldRun:
+    """A run that is to start: its directory, and its lock, which the caller took."""
 
-    Its output goes to `worker.log`. The worker sees no other GPU than `device`.
+    directory: RunDirectory
+    lock: RunLock
+
+
+def launch(
+    runs: Sequence[HeldRun], settings: Settings, resume: bool, device: str, stop_worse: bool = False
+) -> subprocess.Popen:
+    """Start one worker of these runs on a device, handing it their locks.
+
+    Its output goes to `worker.log` of the first. It sees no other GPU than `device`. resume: each
+    run goes on from its newest valid checkpoint, where it has one. stop_worse: the worker ends runs
+    that are clearly worse than another of them. Raises OSError; the locks are closed in any case.
     """
-    module = ["-m", "lora_engine.training.worker"]
-    command = [sys.executable, *module, str(directory.path), "--lock-fd", str(lock.descriptor)]
-    if resume:
-        command.append("--resume")
+    descriptors = [run.lock.descriptor for run in runs]
+    command = [sys.executable, "-m", "lora_engine.training.worker"]
+    command += [str(run.directory.path) for run in runs]
+    for descriptor in descriptors:
+        command += ["--lock-fd", str(descriptor)]
+    command += ["--resume"] * resume + ["--stop-worse"] * stop_worse
+    first, *others = (run.directory for run in runs)
     try:
-        with directory.log_path.open("ab") as log_file:
+        for run in runs:
+            run.directory.clear_result()
+            run.directory.clear_stop_request()
+        for directory in others:
+            with directory.log_path.open("a", encoding="utf-8") as log_file:
+                log_file.write(
+                    f"one worker with run {first.path.name}, whose log has all its output\n"
+                )
+        with first.log_path.open("ab") as log_file:
             process = subprocess.Popen(
                 command,
                 cwd=PROJECT_ROOT,
@@ -70,14 +93,16 @@ def launch(
                 stdout=log_file,
                 stderr=log_file,
                 start_new_session=True,
-                pass_fds=(lock.descriptor,),
+                pass_fds=descriptors,
             )
-        identity = _identity(process.pid)
-        os.ftruncate(lock.descriptor, 0)
-        os.pwrite(lock.descriptor, identity.model_dump_json().encode(), 0)
+        identity = _identity(process.pid).model_dump_json().encode()
+        for descriptor in descriptors:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, identity, 0)
         return process
     finally:
-        lock.close()
+        for run in runs:
+            run.lock.close()
 
 
 def lock_patiently(directory: RunDirectory) -> RunLock:
@@ -98,29 +123,29 @@ def lock_patiently(directory: RunDirectory) -> RunLock:
 
 def signal_worker(directory: RunDirectory, number: signal.Signals) -> bool:
     """Signal the process group of a run's worker; False where that very process is gone."""
-    pid = _worker_pid(directory)
+    worker = living_worker(directory)
     try:
-        if pid is not None:
-            os.killpg(pid, number)
+        if worker is not None:
+            os.killpg(worker.pid, number)
     except ProcessLookupError:
         return False
-    return pid is not None
+    return worker is not None
 
 
 def is_stopped(directory: RunDirectory) -> bool:
     """Whether the worker lives but SIGSTOP or a debugger stopped it."""
-    pid = _worker_pid(directory)
+    worker = living_worker(directory)
     try:
-        return pid is not None and _stat(pid)[0] in ("T", "t")
+        return worker is not None and _stat(worker.pid)[0] in ("T", "t")
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def _worker_pid(directory: RunDirectory) -> int | None:
+def living_worker(directory: RunDirectory) -> WorkerIdentity | None:
     """The process that the lock names, if it is still that process."""
     try:
         identity = WorkerIdentity.model_validate_json(directory.lock_path.read_bytes())
-        return identity.pid if _identity(identity.pid) == identity else None
+        return identity if _identity(identity.pid) == identity else None
     except (FileNotFoundError, ProcessLookupError, ValidationError):
         return None
 

@@ -3,6 +3,7 @@
     queued -> running -> finished | failed | interrupted
                       -> pausing -> paused            (stopped with a checkpoint, to resume later)
                       -> cancelling -> cancelled
+                      -> paused      (its worker stopped it as worse than another of its sweep)
 
 A paused, interrupted, failed or cancelled run can be queued again. A new state needs a migration
 in `store`, so that an earlier program refuses the list instead of hiding the run.
@@ -25,6 +26,7 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-ACTIVE = (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
+STOPPING = (RunState.PAUSING, RunState.CANCELLING)
+ACTIVE = (RunState.RUNNING, *STOPPING)
 RESUMABLE = (RunState.PAUSED, RunState.INTERRUPTED, RunState.FAILED, RunState.CANCELLED)
 OVER = (RunState.FINISHED, *RESUMABLE)

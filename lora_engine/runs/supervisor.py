@@ -1,8 +1,9 @@
 """The supervisor: watches the workers, records in the list how their runs end, starts the next.
 
-`tick()` looks at everything once. A server calls it twice a second from a thread; the command
-line calls it before it answers. The only state that it holds is when it asked a worker to stop,
-so a restarted server adopts the running workers by looking at their locks.
+A worker trains one run, or several of a sweep. `tick()` looks at everything once. A server calls it
+twice a second from a thread; the command line calls it before it answers. The only state that it
+holds is when it asked a worker to stop, so a restarted server adopts the running workers by looking
+at their locks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 
 from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError, Unreadable
@@ -22,9 +25,11 @@ from lora_engine.run_folder import (
     is_alive,
     try_lock,
 )
-from lora_engine.runs.launcher import launch, signal_worker
-from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.runs.launcher import HeldRun, launch, living_worker, signal_worker
+from lora_engine.runs.shared_worker import runs_of_next_worker
+from lora_engine.runs.states import ACTIVE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.sweep_folder import SweepFolder
 from lora_engine.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +43,7 @@ class Supervisor:
     def __init__(self, store: RunStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._stop_asked: dict[str, float] = {}
+        self._stop_asked: dict[object, float] = {}  # by worker
         self._children: list[subprocess.Popen] = []
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
@@ -57,8 +62,7 @@ class Supervisor:
     def tick(self) -> None:
         """Record which workers ended, stop those that should stop, start what may start."""
         with self._ticking:
-            for record in self._store.list(ACTIVE):
-                self._look_after(record)
+            self._look_after(self._store.list(ACTIVE))
             self._start_waiting()
             # Reaps children that ended, so that none stays a zombie.
             self._children = [child for child in self._children if child.poll() is None]
@@ -70,19 +74,27 @@ class Supervisor:
             except (OSError, EngineError):
                 log.exception("the supervisor could not look at the runs; it will try again")
 
-    def _look_after(self, record: RunRecord) -> None:
-        directory = self._directory(record)
-        if not is_alive(directory):
-            self._record_end(record, _result_of(directory))
-        elif record.state in (RunState.PAUSING, RunState.CANCELLING):
-            self._stop_worker(record)
+    def _look_after(self, records: Sequence[RunRecord]) -> None:
+        """Record the ends of runs whose worker is gone or has let go of them; stop others."""
+        by_worker: dict[object, list[RunRecord]] = defaultdict(list)
+        for record in records:
+            directory = self._directory(record)
+            if is_alive(directory):
+                # A worker that has just started may not be named yet.
+                by_worker[living_worker(directory) or record.id].append(record)
+            else:
+                self._record_end(record, _result_of(directory))
+        for worker, living in by_worker.items():
+            self._stop(worker, living)
+        self._stop_asked = {w: at for w, at in self._stop_asked.items() if w in by_worker}
 
     def _record_end(self, record: RunRecord, result: RunResult | None) -> None:
-        """Record how the run of a worker that is gone ended: as its result says; interrupted where
-        it left none."""
+        """Record how a run ended that no worker holds: as its result says; interrupted where there
+        is none. One that its worker stopped as worse than another can go on: it is paused."""
         if result is not None:
             state = RunState(result.state)
-            if state is RunState.CANCELLED and record.state is RunState.PAUSING:
+            was_worse = result.stopped_because and record.state is RunState.RUNNING
+            if state is RunState.CANCELLED and (was_worse or record.state is RunState.PAUSING):
                 state = RunState.PAUSED
         elif record.state is RunState.CANCELLING:
             state = RunState.CANCELLED
@@ -91,54 +103,77 @@ class Supervisor:
         else:
             state = RunState.INTERRUPTED
         self._store.move(record.id, [record.state], state, record.started_at)
-        self._stop_asked.pop(record.id, None)
 
-    def _stop_worker(self, record: RunRecord) -> None:
-        """Ask once with SIGTERM; a cancelled run that goes on gets SIGKILL after a while.
+    def _stop(self, worker: object, living: Sequence[RunRecord]) -> None:
+        """Stop those runs of a worker that should stop.
 
-        A pause waits for as long as the step and the save take: a kill would lose the steps.
+        Where others go on, a file in its directory asks each. Else the worker gets SIGTERM once,
+        and SIGKILL where it goes on after a while and all its runs are cancelled. A pause waits for
+        as long as the step and the save take: a kill would lose the steps.
         """
-        directory = self._directory(record)
-        asked = self._stop_asked.get(record.id)
+        stopping = [record for record in living if record.state in STOPPING]
+        if len(stopping) < len(living):
+            for record in stopping:
+                self._directory(record).request_stop()
+            return
+        directory = self._directory(living[0])
+        asked = self._stop_asked.get(worker)
+        are_cancelled = all(record.state is RunState.CANCELLING for record in living)
         if asked is None:
             if signal_worker(directory, signal.SIGTERM):
-                self._stop_asked[record.id] = time.monotonic()
-        elif record.state is RunState.CANCELLING and time.monotonic() - asked > STOP_PATIENCE_S:
+                self._stop_asked[worker] = time.monotonic()
+        elif are_cancelled and time.monotonic() - asked > STOP_PATIENCE_S:
             signal_worker(directory, signal.SIGKILL)
 
     def _start_waiting(self) -> None:
-        """Start the first runs of the queue, one on each free device."""
+        """Start the first runs of the queue, one worker on each free device."""
         taken = {record.device for record in self._store.list(ACTIVE)}
         for device in list_devices(self._settings):
-            record = self._store.next_queued() if device not in taken else None
-            if record is not None:
-                self._start(record, device)
+            if device not in taken:
+                self._start(runs_of_next_worker(self._store.queue()), device)
 
-    def _start(self, record: RunRecord, device: str) -> None:
-        """Take the lock, claim the run, launch its worker.
+    def _start(self, records: Sequence[RunRecord], device: str) -> None:
+        """Take the runs' locks, claim them, launch their worker.
 
-        The lock comes first, so that another supervisor never sees a running run without one.
+        The locks come first, so that another supervisor never sees a running run without one.
         """
+        locked = {record.id: run for record in records if (run := self._lock(record)) is not None}
+        claimed = self._store.claim(list(locked), device) if locked else ()
+        for run_id in locked.keys() - set(claimed):
+            locked.pop(run_id).lock.close()
+        if not claimed:
+            return
+        started = [record for record in records if record.id in locked]
+        runs = [locked[record.id] for record in started]
+        resume = any(record.resume for record in started)
+        stop_worse = len(runs) > 1 and self._stops_worse(started[0])
+        try:
+            self._children.append(launch(runs, self._settings, resume, device, stop_worse))
+        except OSError as error:
+            for run in runs:
+                log.exception("run %s could not be started", run.directory.path.name)
+                self._store.move(run.directory.path.name, [RunState.RUNNING], RunState.FAILED)
+                run.directory.write_result(_not_started(error))
+
+    def _stops_worse(self, record: RunRecord) -> bool:
+        """Whether the sweep of a run says that what is clearly worse is to be stopped."""
+        try:
+            folder = SweepFolder(self._settings.sweeps_dir / (record.sweep or ""))
+            return folder.read().spec.stop_worse
+        except Unreadable as error:
+            log.error("%s", error)
+            return False
+
+    def _lock(self, record: RunRecord) -> HeldRun | None:
+        """The run with its lock; None where a worker holds it, or its directory is of no use."""
         directory = self._directory(record)
         try:
             lock = try_lock(directory)
         except OSError:
             log.exception("run %s has no usable directory", record.id)
             self._store.move(record.id, [RunState.QUEUED], RunState.FAILED)
-            return
-        if lock is None:
-            return
-        if not self._store.claim([record.id], device):
-            lock.close()
-            return
-        try:
-            directory.clear_result()
-            worker = launch(directory, self._settings, record.resume, lock, device)
-            self._children.append(worker)
-        except OSError as error:
-            log.exception("run %s could not be started", record.id)
-            self._store.move(record.id, [RunState.RUNNING], RunState.FAILED)
-            directory.write_result(_not_started(error))
+            return None
+        return None if lock is None else HeldRun(directory, lock)
 
     def _directory(self, record: RunRecord) -> RunDirectory:
         return RunDirectory(self._settings.runs_dir / record.id)

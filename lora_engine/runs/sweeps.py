@@ -24,7 +24,7 @@ from lora_engine.errors import (
 )
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.deletion import delete_run
-from lora_engine.runs.states import OVER, RESUMABLE, RunState
+from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
 from lora_engine.runs.supervisor import Supervisor
@@ -48,7 +48,6 @@ UNCHECKED: Mapping[str, Any] = {
         "max_steps": True,
     },
 }
-STOPPING = (RunState.PAUSING, RunState.CANCELLING)
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,10 @@ class FakeWorkers:
         self._seconds = seconds
         self._going: list[subprocess.Popen] = []
 
-    def launch(self, directory, settings, resume, lock, device) -> subprocess.Popen:
-        self.started.append(directory.path.name)
+    def launch(self, runs, settings, resume, device, stop_worse) -> subprocess.Popen:
+        (run,) = runs
+        lock = run.lock
+        self.started.append(run.directory.path.name)
         process = subprocess.Popen(
             ["sleep", str(self._seconds)], pass_fds=(lock.descriptor,), start_new_session=True
         )
