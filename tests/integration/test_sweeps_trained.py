@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from lora_engine.engine import Engine
+from lora_engine.runs.launcher import living_worker
+from lora_engine.runs.states import OVER, RunState
+from lora_engine.runs.supervisor import Supervisor
+from lora_engine.spec import spec_from, sweep_over
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,3 +90,74 @@ def test_a_sweep_from_the_command_line_waits_for_its_runs(command, spec_file, se
     assert shown["runs"] == sweep["runs"]
     refused = command("sweeps", sweep["id"], "resume")
     assert (refused.returncode, refused.stdout) == (2, "")
+
+
+@pytest.fixture
+def engine(settings) -> Iterator[Engine]:
+    engine = Engine(settings)
+    yield engine
+    for view in engine.runs.list():
+        engine.runs.cancel(view.id)
+    wait(engine, lambda: all(view.record.state in OVER for view in engine.runs.list()))
+
+
+def wait(engine: Engine, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < deadline, "the runs did not get there"
+        time.sleep(0.05)
+        engine.runs.refresh()
+
+
+def curve(engine: Engine, run_id: str) -> dict[int, tuple]:
+    return {
+        row.step: (row.loss, row.learning_rate, row.grad_norm, row.tokens, row.eval_loss)
+        for row in engine.runs.metrics(run_id)
+    }
+
+
+def adapter(engine: Engine, run_id: str) -> bytes:
+    return (engine.runs.directory(run_id).adapter_path / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_killed_shared_worker_resumes_each_run_exactly_and_a_failed_one_hinders_none(
+    engine, document, monkeypatch
+):
+    document["optimization"] |= {"max_steps": 40, "save_every": 6, "eval_every": 20}
+    document["method"] = {"dropout": 0.1}
+    with monkeypatch.context() as before_any_worker:
+        before_any_worker.setattr(Supervisor, "tick", lambda self: None)
+        sweep = engine.sweeps.submit(sweep_over(spec_from(document), ranks=[2, 4, 8]))
+    first, second, third = (run.id for run in sweep.runs)
+    spec_path = engine.runs.directory(third).spec_path
+    sound = spec_path.read_bytes()
+    spec_path.write_bytes(b"{")  # it fails in the worker, beside the others
+
+    def states() -> list[RunState]:
+        return [run.record.state for run in engine.sweeps.get(sweep.id).runs]
+
+    def step(run_id: str) -> int:
+        newest = engine.runs.get(run_id).newest
+        return newest.step if newest else 0
+
+    wait(engine, lambda: min(step(first), step(second)) > 6)
+    assert states() == [RunState.RUNNING, RunState.RUNNING, RunState.FAILED]
+    workers = {living_worker(engine.runs.directory(one)) for one in (first, second)}
+    (worker,) = workers
+    os.killpg(worker.pid, signal.SIGKILL)
+    wait(engine, lambda: RunState.RUNNING not in states())
+    assert states() == [RunState.INTERRUPTED, RunState.INTERRUPTED, RunState.FAILED]
+
+    spec_path.write_bytes(sound)
+    engine.sweeps.resume(sweep.id)
+    wait(engine, lambda: engine.sweeps.get(sweep.id).is_over)
+    assert states() == [RunState.FINISHED] * 3, engine.runs.log_tail(first)
+    assert "resumed after step" in engine.runs.log_tail(first)
+
+    alone = engine.runs.submit(engine.runs.get(second).record.spec).id
+    wait(engine, lambda: engine.runs.get(alone).record.state in OVER)
+    assert list(curve(engine, alone)) == list(range(1, 41))
+    assert curve(engine, second) == curve(engine, alone)
+    assert adapter(engine, second) == adapter(engine, alone)
+    results = [engine.runs.get(one).result for one in (second, alone)]
+    assert len({(one.train_loss, one.eval_loss, one.tokens) for one in results}) == 1
