@@ -1,7 +1,9 @@
 """Which rank? Advice before a run, the judgement of a sweep after it, and what was used.
 
 service          Advisor: what the engine offers
-evidence         the rules, each with its source; what alpha means at a rank
+evidence         the rules, each with its source
+alpha            what alpha means at a rank
+memory_advice    whether it fits a card, and what to change
 advice           advice before a run, from the rules and the calculator
 reading          the same for a run's spec: its rows, tokens and base
 guess_task       what kind of task a dataset seems to be
@@ -19,20 +21,20 @@ proposal_losses  what these cost, measured
 Importing it loads no torch and no transformers.
 """
 
-from lora_engine.advisor.advice import GOALS, Advice, AdviceRequest, Goal, MemoryAdvice, advise
+from lora_engine.advisor.advice import GOALS, Advice, AdviceRequest, Goal, advise
 from lora_engine.advisor.after_run import AdviceAfter, UsedDirections
+from lora_engine.advisor.alpha import AlphaRemark, alpha_remark
 from lora_engine.advisor.bootstrap import Interval
 from lora_engine.advisor.children import MissingChild
 from lora_engine.advisor.evidence import (
     TASKS,
     AdvisedTask,
-    AlphaRemark,
     Rule,
     Source,
-    alpha_remark,
 )
 from lora_engine.advisor.guess_task import TaskGuess
 from lora_engine.advisor.judgement_report import Judgement, RankForgetting, RankJudgement
+from lora_engine.advisor.memory_advice import MemoryAdvice
 from lora_engine.advisor.proposal_losses import ProposalLoss, ProposalLosses
 from lora_engine.advisor.rank_proposal import RankProposal, RankProposals
 from lora_engine.advisor.reading import AdviceForSpec

@@ -9,8 +9,7 @@ end, `full` at its upper. Counts and memory are the calculator's. Knows nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from lora_engine.advisor.evidence import (
@@ -31,21 +30,18 @@ from lora_engine.advisor.evidence import (
     target_rules,
     task_rule,
 )
+from lora_engine.advisor.memory_advice import MemoryAdvice, advise_on_memory
 from lora_engine.base_models import STARTER
 from lora_engine.calculator import (
     ModelCount,
     ModelSource,
     Workload,
     count_model,
-    estimate_memory,
-    make_it_fit,
     read_method,
     read_request,
-    with_changes,
 )
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec import MAX_RANK, QuantizationSpec, TargetModules, suited_learning_rate
-from lora_engine.training.memory.out_of_memory import SPEC_PATHS
 
 Goal = Literal["quick", "balanced", "full"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
@@ -73,23 +69,6 @@ class AdviceRequest:
     goal: Goal = "balanced"
     batch_size: int = Workload().batch_size
     seq_length: int = Workload().seq_length
-
-
-@dataclass(frozen=True)
-class MemoryAdvice:
-    """Peak memory at the suggested rank, in GiB.
-
-    qlora_gib: with the base in 4 bits and gradient checkpointing, where it does not fit as asked.
-    changes: the least harmful ones after which it fits, in words; empty where it fits or nothing
-    helps. fields: what they set in the spec, by path.
-    """
-
-    total_gib: float
-    card_gib: float
-    fits: bool
-    qlora_gib: float | None = None
-    changes: tuple[str, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +165,7 @@ def advise(request: AdviceRequest) -> Advice:
     memory = _memory(request, suggested)
     if memory is not None and memory.qlora_gib is not None:
         rules.append(quantization_rule(memory.total_gib, memory.card_gib, memory.qlora_gib))
-    remarks += _memory_remarks(memory)
+    remarks += memory.remarks() if memory else ()
     rate = suited_learning_rate(request.base_model, has_adapter=True)
     dropout = dropout_rule(request.rows)
     rules += [
@@ -282,46 +261,12 @@ def _rates(rate: float, goal: Goal) -> tuple[float, ...]:
 def _memory(request: AdviceRequest, rank: int) -> MemoryAdvice | None:
     if request.model is None or request.card_gib is None:
         return None
-    asked = read_request(
-        request.model,
-        {
-            "method": {"rank": rank, "target_modules": request.target_modules},
-            "quantization": request.quantization and request.quantization.model_dump(),
-            "workload": {"batch_size": request.batch_size, "seq_length": request.seq_length},
-        },
-    )
-    total = estimate_memory(asked).total_gib
-    if total <= request.card_gib:
-        return MemoryAdvice(total, request.card_gib, True)
-    in_4_bits = with_changes(
-        asked,
-        {
-            "quantization": QuantizationSpec().model_dump(),
-            "optimization.gradient_checkpointing": True,
-        },
-    )
-    fit = make_it_fit(asked, request.card_gib)
-    changes = fit.changes if fit.fits else ()
-    return MemoryAdvice(
-        total_gib=total,
-        card_gib=request.card_gib,
-        fits=False,
-        qlora_gib=estimate_memory(in_4_bits).total_gib,
-        changes=tuple(f"{one.what} ({one.harm})" for one in changes),
-        fields={
-            SPEC_PATHS.get(path, path): value
-            for one in changes
-            for path, value in one.fields.items()
-        },
-    )
-
-
-def _memory_remarks(memory: MemoryAdvice | None) -> list[str]:
-    if memory is None or memory.fits:
-        return []
-    if not memory.changes:
-        return ["No change makes it fit this card; choose a smaller base or a larger card."]
-    return [f"The least harmful way to fit the card: {', '.join(memory.changes)}."]
+    document = {
+        "method": {"rank": rank, "target_modules": request.target_modules},
+        "quantization": request.quantization and request.quantization.model_dump(),
+        "workload": {"batch_size": request.batch_size, "seq_length": request.seq_length},
+    }
+    return advise_on_memory(read_request(request.model, document), request.card_gib)
 
 
 def _quantization(request: AdviceRequest, memory: MemoryAdvice | None) -> QuantizationSpec | None:

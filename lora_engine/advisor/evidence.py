@@ -27,7 +27,6 @@ BITS_A_PARAMETER = 2.0
 BITS_A_TOKEN = 1.0
 FEW_ROWS, MANY_ROWS = 5_000, 50_000
 LARGE_MODEL = 1_000_000_000
-LOWEST_SCALING, HIGHEST_SCALING = 0.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -301,45 +300,3 @@ def quantization_rule(total_gib: float, card_gib: float, qlora_gib: float) -> Ru
         + ("fits." if qlora_gib <= card_gib else "does not fit either.")
     )
     return Rule("quantization", said, "nf4", QLORA)
-
-
-@dataclass(frozen=True)
-class AlphaRemark:
-    """The scaling that alpha gives, beside the other way to scale.
-
-    scaling: alpha/rank, or alpha/√rank with rsLoRA. other_scaling: the same alpha scaled the
-    other way. same_alpha: the alpha that gives this scaling the other way. remark: a word where
-    the scaling is below 0.5 or above 4, else empty.
-    """
-
-    scaling: float
-    other_scaling: float
-    same_alpha: float
-    remark: str
-
-    def sentence(self, use_rslora: bool) -> str:
-        """`alpha/rank = 2; with rsLoRA alpha/√rank = 5.66`, then the remark."""
-        names = ("alpha/rank", "with rsLoRA alpha/√rank")
-        if use_rslora:
-            names = ("alpha/√rank", "without rsLoRA alpha/rank")
-        said = f"{names[0]} = {self.scaling:.3g}; {names[1]} = {self.other_scaling:.3g}"
-        return f"{said}. {self.remark}" if self.remark else said
-
-
-def alpha_remark(rank: int, alpha: float, use_rslora: bool) -> AlphaRemark:
-    """What alpha means at this rank. Pure; rank from 1, alpha above 0."""
-    plain, stable = alpha / rank, alpha / math.sqrt(rank)
-    scaling, other = (stable, plain) if use_rslora else (plain, stable)
-    same_alpha = scaling * (rank if use_rslora else math.sqrt(rank))
-    remark = ""
-    if scaling < LOWEST_SCALING:
-        remark = (
-            f"A scaling below {LOWEST_SCALING:g} mutes the adapter: it learns slowly unless the "
-            "learning rate is raised."
-        )
-    elif scaling > HIGHEST_SCALING:
-        remark = (
-            f"A scaling above {HIGHEST_SCALING:g} acts like a much higher learning rate: training "
-            "may become unstable."
-        )
-    return AlphaRemark(scaling, other, same_alpha, remark)
