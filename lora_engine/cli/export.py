@@ -10,19 +10,17 @@ import typer
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
-from lora_engine.errors import EngineError
 from lora_engine.export.forms import (
     DTYPE_HELP,
     MEASURE_HELP,
     PRIVATE_HELP,
     PUSH_HELP,
-    REQUANTIZATIONS,
     REQUANTIZED_HELP,
     SYSTEM_HELP,
     WITH_BASE_HELP,
     Form,
-    Requantization,
     forms_help,
+    requantizations_named,
 )
 from lora_engine.settings import load_settings
 
@@ -66,7 +64,7 @@ def export(
         system=system,
         with_base=with_base,
         measure=measure,
-        requantized=_requantizations(requantized),
+        requantized=requantizations_named(requantized),
         push=HubTarget(push, private) if push else None,
         overwrite=overwrite,
     )
@@ -90,18 +88,6 @@ def export(
         typer.echo(f"\n{report.pushed.url}  {seen_by}, revision {report.pushed.revision}")
     for command in report.commands:
         typer.echo("\n".join(_serving(command)))
-
-
-def _requantizations(given: str) -> Sequence[Requantization]:
-    """The kinds in a list with commas. Raises EngineError for one that is not known."""
-    asked = [one.strip().lower() for one in given.split(",") if one.strip()]
-    known = [one for one in REQUANTIZATIONS if one in asked]
-    if len(known) != len(set(asked)):
-        raise EngineError(
-            f"--requantized is {given!r}; {' and '.join(REQUANTIZATIONS)} are known.",
-            "Give one of them, or both with a comma between.",
-        )
-    return known
 
 
 def _serving(command: ServeCommand) -> Sequence[str]:

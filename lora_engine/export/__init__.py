@@ -36,8 +36,10 @@ from lora_engine.export.forms import (
     REQUANTIZED_HELP,
     SYSTEM_HELP,
     Form,
+    Requantization,
     dtype_named,
     form_named,
+    requantizations_named,
 )
 from lora_engine.export.hub import HubTarget, Pushed
 from lora_engine.export.load_rules import LoadRule, where_it_loads
@@ -67,6 +69,7 @@ __all__ = [
     "export_adapter",
     "form_named",
     "portable",
+    "requantizations_named",
     "vllm_command",
     "where_it_loads",
 ]

@@ -25,6 +25,8 @@ DTYPE_HELP = "Of a merged model; left out, as the base stores its weights."
 SYSTEM_HELP = "For Ollama: what the model is told before every conversation; left out, nothing."
 WITH_BASE_HELP = "For GGUF: write the base beside the adapter, as base.gguf."
 MEASURE_HELP = "Load base and export, and compare with what was trained."
+REQUANTIZED_HELP = "Measure it also with its base requantized by bitsandbytes, to 4 bits or to 8."
+REQUANTIZATIONS: tuple[Requantization, ...] = get_args(Requantization)
 PUSH_HELP = "Push it to this repository of the hub."
 PRIVATE_HELP = "Who may see a new repository."
 
@@ -45,13 +47,18 @@ def dtype_named(name: str) -> DType:
     raise _unknown("dtype", name, get_args(DType))
 
 
+def requantizations_named(names: str) -> tuple[Requantization, ...]:
+    """The kinds in a list with commas, each once. Raises InvalidInput."""
+    asked = [one.strip().lower() for one in names.split(",") if one.strip()]
+    for one in asked:
+        if one not in REQUANTIZATIONS:
+            raise _unknown("requantized", one, REQUANTIZATIONS)
+    return tuple(one for one in REQUANTIZATIONS if one in asked)
+
+
 def _unknown(field: str, name: str, allowed: tuple[str, ...]) -> InvalidInput:
     message = f"got {name[:100]!r}; allowed are {', '.join(allowed)}"
-    return InvalidInput("The export", [FieldProblem(field, message)], f"Give another {field}.")
-
-
-REQUANTIZED_HELP = "Measure it also with its base requantized by bitsandbytes, to 4 bits or to 8."
-REQUANTIZATIONS: tuple[Requantization, ...] = get_args(Requantization)
+    return InvalidInput("The export", [FieldProblem(field, message)], "Give one that is allowed.")
 
 
 def forms_help() -> str:

@@ -15,6 +15,8 @@ from lora_engine.export import (
     MEASURE_HELP,
     PRIVATE_HELP,
     PUSH_HELP,
+    REQUANTIZATIONS,
+    REQUANTIZED_HELP,
     SYSTEM_HELP,
     DType,
     HubTarget,
@@ -39,11 +41,15 @@ class ExportFields:
     system: gr.Textbox
     base: gr.Textbox
     measure: gr.Checkbox
+    requantized: gr.CheckboxGroup
     output: OutputFields
 
     @property
     def inputs(self) -> set[Component]:
-        return {self.form, self.dtype, self.system, self.base, self.measure, self.output.name}
+        return {
+            self.form, self.dtype, self.system, self.base, self.measure, self.requantized,
+            self.output.name,
+        }  # fmt: skip
 
     def read(self, values: Mapping[Component, Any]) -> ExportChoice:
         """What the fields say. Raises InvalidInput."""
@@ -54,6 +60,7 @@ class ExportFields:
             dtype=values[self.dtype],
             system=values[self.system],
             measure=values[self.measure],
+            requantized=values[self.requantized],
         )
 
 
@@ -126,10 +133,14 @@ def export_fields() -> ExportFields:
             True, label="Measure what the export kept", info=MEASURE_HELP,
             elem_id="take-away-measure",
         )  # fmt: skip
+        requantized = gr.CheckboxGroup(
+            [*REQUANTIZATIONS], value=[], label="On a requantized base", info=REQUANTIZED_HELP,
+            elem_id="take-away-requantized",
+        )  # fmt: skip
     output = output_fields(
         "take-away", "Export", "The export", "goes into exports/NAME of the data folder"
     )
-    return ExportFields(form, dtype, system, base, measure, output)
+    return ExportFields(form, dtype, system, base, measure, requantized, output)
 
 
 def push_fields() -> PushFields:

@@ -68,10 +68,19 @@ def _pushed_html(pushed: Pushed | None) -> str:
     )
 
 
-def fidelity_html(found: Fidelity | None) -> str:
-    """What the export kept, as tiles with a verdict; nothing where it was not measured."""
-    if found is None:
+def fidelity_html(done: ExportReport) -> str:
+    """What the export kept, as it is and on requantized bases; nothing without a measurement."""
+    if done.fidelity is None:
         return ""
+    parts = [f"{_kept(done.fidelity)} {_measured_on(done.fidelity)}</p>"]
+    for found in done.requantized:
+        title = f"On its base requantized to {found.quantization} ({found.bits} bits)"
+        parts.append(f"<h3>{escape(title)}</h3>{_kept(found)}</p>")
+    return "".join(parts)
+
+
+def _kept(found: Fidelity) -> str:
+    """Tiles, and a paragraph that begins with the verdict."""
     answers = "–" if found.agreement is None else layout.share(found.agreement)
     of = f"of {found.answers} greedy answers" if found.answers else "no row has a question"
     before, after = layout.number(found.loss_before), layout.number(found.loss_after)
@@ -82,7 +91,7 @@ def fidelity_html(found: Fidelity | None) -> str:
             ("Loss", f"{before} → {after}", "nats a token, trained → exported"),
         ]
     )
-    return f'{tiles}<p class="rs-adapter-words">{escape(_verdict(found))} {_measured_on(found)}</p>'
+    return f'{tiles}<p class="rs-adapter-words">{escape(_verdict(found))}'
 
 
 def loads_heading_html(done: ExportReport) -> str:

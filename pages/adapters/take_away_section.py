@@ -180,7 +180,7 @@ class _Handlers:
         source = adapter_key(self.engine.adapters.get(adapter))
         work = exporting(self.engine, source, choice, overwrite)
         done = yield from self.row.watch(task, work)
-        if not choice.measure:
+        if not choice.is_measured:
             yield {**self._shown(done, source, choice), **self._idle(done)}
             return
         working = self.row.working(0.0, "measuring what the export kept")
@@ -214,7 +214,7 @@ class _Handlers:
         zip_address = export_zip_address(choice.name)
         return {
             self.view.written: take_away_html.written_html(done),
-            self.view.fidelity: take_away_html.fidelity_html(done.fidelity),
+            self.view.fidelity: take_away_html.fidelity_html(done),
             self.view.loads_heading: take_away_html.loads_heading_html(done),
             self.view.loads: take_away_html.rules_value(done.loads) if done.loads else "",
             self.view.commands: take_away_html.commands_text(done.commands),

@@ -5,7 +5,7 @@ Knows no component.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lora_engine.adapters import name_from
@@ -17,8 +17,10 @@ from lora_engine.export import (
     ExportReport,
     Form,
     HubTarget,
+    Requantization,
     dtype_named,
     form_named,
+    requantizations_named,
 )
 from lora_engine.spectrum import ReportProgress
 from pages.shared.background_work import Work
@@ -31,7 +33,7 @@ HAS_SYSTEM = ("ollama",)
 class ExportChoice:
     """What is to be written under which name. base: None for the one the adapter was trained on.
 
-    measure: also what the export kept.
+    measure: also what the export kept; requantized: that too with its base requantized.
     """
 
     name: str
@@ -40,10 +42,21 @@ class ExportChoice:
     dtype: DType | None
     system: str
     measure: bool
+    requantized: tuple[Requantization, ...]
+
+    @property
+    def is_measured(self) -> bool:
+        return self.measure or bool(self.requantized)
 
 
 def export_choice(
-    name: str, form: str, base: str | None, dtype: str | None, system: str, measure: bool
+    name: str,
+    form: str,
+    base: str | None,
+    dtype: str | None,
+    system: str,
+    measure: bool,
+    requantized: Sequence[str] = (),
 ) -> ExportChoice:
     """The choice of the fields; those that the form has no use for are left out.
 
@@ -57,6 +70,7 @@ def export_choice(
         dtype=dtype_named(dtype) if dtype and chosen in HAS_DTYPE else None,
         system=system if chosen in HAS_SYSTEM else "",
         measure=measure,
+        requantized=requantizations_named(",".join(requantized)),
     )
 
 
@@ -99,7 +113,12 @@ def measuring_fidelity(
 
     def measure(progress: ReportProgress, stop: StopSignal) -> ExportReport:
         return engine.exports.measured(
-            adapter, written, base=choice.base, progress=progress, stop=stop
+            adapter,
+            written,
+            base=choice.base,
+            requantized=choice.requantized,
+            progress=progress,
+            stop=stop,
         )
 
     return measure
@@ -122,6 +141,7 @@ def pushing(
             dtype=choice.dtype,
             system=choice.system,
             measure=choice.measure,
+            requantized=choice.requantized,
             push=target,
             overwrite=True,
             overwrite_push=overwrite,
@@ -143,6 +163,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
         dtype: str | None = None,
         system: str = "",
         measure: bool = True,
+        requantized: str = "",
         push: str = "",
         private: bool = True,
         overwrite: bool = False,
@@ -159,6 +180,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
             dtype=dtype_named(dtype) if dtype else None,
             system=system,
             measure=measure,
+            requantized=requantizations_named(requantized),
             push=HubTarget(push, private) if push else None,
             overwrite=overwrite,
         )

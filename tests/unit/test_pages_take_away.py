@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from lora_engine.base_models import resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
-from lora_engine.export import ExportReport, Fidelity, ServeCommand
+from lora_engine.export import ExportReport, Fidelity, RequantizedFidelity, ServeCommand
 from lora_engine.settings import Settings
 from pages.adapters import take_away_html
 from pages.adapters.routes import add_routes, export_zip_address
@@ -51,6 +51,10 @@ def test_a_form_takes_the_options_it_has_a_use_for() -> None:
     assert choice("merged", "mine", "float16", "Be brief.").dtype == "float16"
     assert choice("merged", "mine", "", "").dtype is None
     assert choice("ollama", "", "", "Be brief.").system == "Be brief."
+    asked = export_choice("name", "portable", "", "", "", False, ["int8", "nf4"])
+    assert (asked.requantized, asked.is_measured) == (("nf4", "int8"), True)
+    with pytest.raises(InvalidInput, match="int2"):
+        export_choice("name", "portable", "", "", "", False, ["int2"])
     for form, dtype, wrong in (("gguff", "", "gguff"), ("merged", "int8", "int8")):
         with pytest.raises(InvalidInput, match=wrong):
             choice(form, "", dtype, "")
@@ -61,17 +65,24 @@ def test_a_name_follows_the_form_until_the_person_writes_one() -> None:
     assert not is_suggested("mine", "pirate r8")
 
 
-def test_the_meter_says_how_far_the_export_is() -> None:
-    assert "answers as what was trained" in take_away_html.fidelity_html(SAME)
+def test_the_meter_says_how_far_the_export_is(tmp_path: Path) -> None:
+    def said(found: Fidelity | None, *requantized: RequantizedFidelity) -> str:
+        report = ExportReport(tmp_path, "portable", found, (), (), None, requantized=requantized)
+        return take_away_html.fidelity_html(report)
+
+    assert "answers as what was trained" in said(SAME)
     rounded = Fidelity(**{**vars(SAME), "kl": 1e-3, "loss_after": 2.51})
-    assert "2.50 → 2.51" in take_away_html.fidelity_html(rounded)
-    assert "nearly" in take_away_html.fidelity_html(rounded)
+    assert "2.50 → 2.51" in said(rounded)
+    assert "nearly" in said(rounded)
     other = Fidelity(**{**vars(SAME), "agreement": 0.25, "rows_from": "general"})
-    assert "6 of 8 answers differ" in take_away_html.fidelity_html(other)
-    assert "general questions" in take_away_html.fidelity_html(other)
+    assert "6 of 8 answers differ" in said(other)
+    assert "general questions" in said(other)
     unasked = Fidelity(**{**vars(SAME), "agreement": None, "answers": 0})
-    assert "no row has a question" in take_away_html.fidelity_html(unasked)
-    assert take_away_html.fidelity_html(None) == ""
+    assert "no row has a question" in said(unasked)
+    assert said(None) == ""
+    coarse = RequantizedFidelity(**{**vars(SAME), "agreement": 0.5}, quantization="nf4", bits=4)
+    assert "nf4 (4 bits)" in said(SAME, coarse)
+    assert "4 of 8 answers differ" in said(SAME, coarse)
 
 
 def test_commands_are_a_script_whose_notes_are_comments() -> None:
