@@ -18,6 +18,7 @@ from lora_engine.export import (
     REQUANTIZATIONS,
     REQUANTIZED_HELP,
     SYSTEM_HELP,
+    WITH_BASE_HELP,
     DType,
     HubTarget,
 )
@@ -39,6 +40,7 @@ class ExportFields:
     form: gr.Radio
     dtype: gr.Dropdown
     system: gr.Textbox
+    with_base: gr.Checkbox
     base: gr.Textbox
     measure: gr.Checkbox
     requantized: gr.CheckboxGroup
@@ -47,8 +49,8 @@ class ExportFields:
     @property
     def inputs(self) -> set[Component]:
         return {
-            self.form, self.dtype, self.system, self.base, self.measure, self.requantized,
-            self.output.name,
+            self.form, self.dtype, self.system, self.with_base, self.base, self.measure,
+            self.requantized, self.output.name,
         }  # fmt: skip
 
     def read(self, values: Mapping[Component, Any]) -> ExportChoice:
@@ -59,6 +61,7 @@ class ExportFields:
             base=values[self.base],
             dtype=values[self.dtype],
             system=values[self.system],
+            with_base=values[self.with_base],
             measure=values[self.measure],
             requantized=values[self.requantized],
         )
@@ -124,6 +127,10 @@ def export_fields() -> ExportFields:
         "", visible=False, label="System text", info=SYSTEM_HELP, lines=2, max_lines=8,
         elem_id="take-away-system",
     )  # fmt: skip
+    with_base = gr.Checkbox(
+        False, visible=False, label="The base too", info=WITH_BASE_HELP,
+        elem_id="take-away-with-base",
+    )  # fmt: skip
     with layout.folded("Base and measurement"):
         base = gr.Textbox(
             "", label="Base model", placeholder="the one it was trained on",
@@ -140,7 +147,7 @@ def export_fields() -> ExportFields:
     output = output_fields(
         "take-away", "Export", "The export", "goes into exports/NAME of the data folder"
     )
-    return ExportFields(form, dtype, system, base, measure, requantized, output)
+    return ExportFields(form, dtype, system, with_base, base, measure, requantized, output)
 
 
 def push_fields() -> PushFields:

@@ -97,7 +97,8 @@ def _kept(found: Fidelity) -> str:
 def loads_heading_html(done: ExportReport) -> str:
     """Over the table of the written form, or in its place."""
     if not done.loads:
-        return '<p class="rs-adapter-words">A whole model loads where its base does.</p>'
+        words = "A whole model loads in every program that loads its base in this format."
+        return f'<p class="rs-adapter-words">{words}</p>'
     return "<h3>Where the export loads</h3>"
 
 

@@ -28,6 +28,7 @@ from pages.adapters.take_away_fields import (
 from pages.adapters.take_away_work import (
     HAS_DTYPE,
     HAS_SYSTEM,
+    TAKES_BASE_ALONG,
     ExportChoice,
     export_endpoint,
     exporting,
@@ -96,8 +97,9 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
         }
 
     wire([blocks.load], open_tab, [], [loads_now, fields.output.name], problem=problem)
-    wire([fields.form.input], handlers.show_form, [parts.adapter, fields.form, fields.output.name],
-         [fields.dtype, fields.system, fields.output.name], problem=row.problem)  # fmt: skip
+    chosen = [parts.adapter, fields.form, fields.output.name]
+    follow = [fields.dtype, fields.system, fields.with_base, fields.output.name]
+    wire([fields.form.input], handlers.show_form, chosen, follow, problem=row.problem)
     bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
     given = {parts.adapter, *fields.inputs}
     outputs = [*view.outputs, fields.output.replace, *row.outputs]
@@ -138,6 +140,7 @@ class _Handlers:
         return {
             self.fields.dtype: gr.Dropdown(visible=form in HAS_DTYPE),
             self.fields.system: gr.Textbox(visible=form in HAS_SYSTEM),
+            self.fields.with_base: gr.Checkbox(visible=form in TAKES_BASE_ALONG),
             **({self.fields.output.name: suggested_name(source, form)} if suggested else {}),
         }
 

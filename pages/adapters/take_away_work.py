@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from lora_engine.adapters import name_from
 from lora_engine.cancellation import StopSignal
@@ -27,6 +28,16 @@ from pages.shared.background_work import Work
 
 HAS_DTYPE = ("merged", "merged-gguf")
 HAS_SYSTEM = ("ollama",)
+TAKES_BASE_ALONG = ("gguf",)
+
+
+class FormOptions(TypedDict):
+    """How a form is written, as `engine.exports.export` takes it."""
+
+    base: str | None
+    dtype: DType | None
+    system: str
+    with_base: bool
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class ExportChoice:
     base: str | None
     dtype: DType | None
     system: str
+    with_base: bool
     measure: bool
     requantized: tuple[Requantization, ...]
 
@@ -55,8 +67,9 @@ def export_choice(
     base: str | None,
     dtype: str | None,
     system: str,
+    with_base: bool,
     measure: bool,
-    requantized: Sequence[str] = (),
+    requantized: Sequence[str],
 ) -> ExportChoice:
     """The choice of the fields; those that the form has no use for are left out.
 
@@ -69,6 +82,7 @@ def export_choice(
         base=(base or "").strip() or None,
         dtype=dtype_named(dtype) if dtype and chosen in HAS_DTYPE else None,
         system=system if chosen in HAS_SYSTEM else "",
+        with_base=with_base and chosen in TAKES_BASE_ALONG,
         measure=measure,
         requantized=requantizations_named(",".join(requantized)),
     )
@@ -94,9 +108,7 @@ def exporting(
             adapter,
             engine.exports.folder(choice.name),
             choice.form,
-            base=choice.base,
-            dtype=choice.dtype,
-            system=choice.system,
+            **_options(choice),
             measure=False,
             overwrite=overwrite,
             progress=progress,
@@ -137,9 +149,7 @@ def pushing(
             adapter,
             engine.exports.folder(choice.name),
             choice.form,
-            base=choice.base,
-            dtype=choice.dtype,
-            system=choice.system,
+            **_options(choice),
             measure=choice.measure,
             requantized=choice.requantized,
             push=target,
@@ -152,6 +162,15 @@ def pushing(
     return push
 
 
+def _options(choice: ExportChoice) -> FormOptions:
+    return {
+        "base": choice.base,
+        "dtype": choice.dtype,
+        "system": choice.system,
+        "with_base": choice.with_base,
+    }
+
+
 def export_endpoint(engine: Engine) -> Callable[..., dict]:
     """The function behind `/export`."""
 
@@ -162,6 +181,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
         base: str | None = None,
         dtype: str | None = None,
         system: str = "",
+        with_base: bool = False,
         measure: bool = True,
         requantized: str = "",
         push: str = "",
@@ -179,6 +199,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
             base=base,
             dtype=dtype_named(dtype) if dtype else None,
             system=system,
+            with_base=with_base,
             measure=measure,
             requantized=requantizations_named(requantized),
             push=HubTarget(push, private) if push else None,

@@ -1,4 +1,4 @@
-"""An adapter's life on its page: resized, compared, exported, and added again from its zip."""
+"""An adapter's life on its page: resized, combined, compared, exported, added again by its zip."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def adapters(
 def test_an_adapters_life(
     adapters: Server, open_page: OpenPage, screenshot: Callable, tmp_path: Path
 ) -> None:
-    """Resized, compared with what it was, exported, and added again from its zip."""
+    """Every step of it, each with what the one before left."""
     page = open_page(f"{adapters.url}/adapters?adapter=pirate&tab=resize")
     resized(page, adapters, screenshot)
-    compared(page)
-    folder = str(adapters.data_dir / "adapters" / "pirate-1")
-    page = open_page(f"{adapters.url}/adapters?adapter={folder}&tab=take-away")
+    compared(page, "Compare the two", "pirate", "pirate-1")
+    page = open_page(f"{adapters.url}/adapters?adapter=pirate-1&tab=combine")
+    combined(page, adapters)
+    compared(page, "Compare them", "pirate-1", "json", "pirate-1-combined")
+    page = open_page(f"{adapters.url}/adapters?adapter=pirate-1-combined&tab=take-away")
     file = exported(page, adapters, screenshot, tmp_path)
     added_again(page, adapters, file)
 
@@ -86,34 +88,47 @@ def resized(page: Page, adapters: Server, screenshot: Callable) -> None:
     expect(replace).to_be_hidden()
 
 
-def compared(page: Page) -> None:
-    page.get_by_role("link", name="Compare the two").click()
+def combined(page: Page, adapters: Server) -> None:
+    field = page.locator("#combine-with input")
+    field.click()
+    page.get_by_role("option", name=re.compile("^json ")).click()
+    field.blur()
+    page.get_by_label("Weight of json").fill("0.5")
+    page.locator("#combine-write").click()
+    expect(page.locator("#combine-summary .rs-tile").first).to_be_visible()
+    page.locator("#combine-stop").click()  # its losses are another test's
+    expect(page.locator("#combine-stop")).to_be_hidden()
+    assert config_of(adapters, "pirate-1-combined")["r"] == 3
+
+
+def compared(page: Page, link: str, *names: str) -> None:
+    page.get_by_role("link", name=link).click()
     page.wait_for_url(re.compile("/compare"))
-    expect(page.locator("#column-1")).to_contain_text("pirate")
-    expect(page.locator("#column-2")).to_contain_text("pirate-1")
+    for number, name in enumerate(names, 1):
+        expect(page.locator(f"#column-{number}")).to_contain_text(name)
 
 
 def exported(page: Page, adapters: Server, screenshot: Callable, tmp_path: Path) -> Path:
-    """The zip of the portable export of pirate-1."""
+    """The zip of the portable export of pirate-1-combined."""
     expect(page.locator("#take-away-now tbody tr")).to_have_count(PROGRAMS)
     name = page.locator("#take-away-name").get_by_role("textbox")
-    expect(name).to_have_value("pirate-1-portable")
+    expect(name).to_have_value("pirate-1-combined-portable")
     page.locator("#take-away-form").get_by_text("ollama:").click()
     expect(page.locator("#take-away-system")).to_be_visible()
-    expect(name).to_have_value("pirate-1-ollama")
+    expect(name).to_have_value("pirate-1-combined-ollama")
     page.locator("#take-away-form").get_by_text("portable:").click()
     expect(page.locator("#take-away-system")).to_be_hidden()
-    expect(name).to_have_value("pirate-1-portable")
+    expect(name).to_have_value("pirate-1-combined-portable")
 
     page.locator("#take-away-write").click()
 
     tiles = page.locator("#take-away-fidelity .rs-tile")
     expect(tiles.first).to_contain_text("100 %", timeout=90_000)
-    expect(page.locator("#take-away-fidelity")).to_contain_text("rows that its training held out")
+    expect(page.locator("#take-away-fidelity")).to_contain_text("general questions")
     expect(page.locator("#take-away-loads tbody tr").filter(has_text="yes")).to_have_count(PROGRAMS)
     expect(page.locator("#take-away-commands")).to_contain_text("vllm serve")
     screenshot(page, "take-away")
-    assert config_of(adapters, "pirate-1-portable", "exports")["lora_alpha"] == 1
+    assert config_of(adapters, "pirate-1-combined-portable", "exports")["lora_alpha"] == 3
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Download zip").and_(
@@ -134,8 +149,8 @@ def added_again(page: Page, adapters: Server, file: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a zip").click()
     chooser.value.set_files(file)
-    expect(page.locator("#adapter-heading h2")).to_have_text("pirate-1-portable")
-    assert config_of(adapters, "pirate-1-portable")["r"] == 1
+    expect(page.locator("#adapter-heading h2")).to_have_text("pirate-1-combined-portable")
+    assert config_of(adapters, "pirate-1-combined-portable")["r"] == 3
 
 
 def config_of(adapters: Server, name: str, where: str = "adapters") -> dict:

@@ -44,17 +44,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 def test_a_form_takes_the_options_it_has_a_use_for() -> None:
     def choice(form: str, base: str, dtype: str, system: str) -> ExportChoice:
-        return export_choice("name", form, base, dtype, system, measure=True)
+        return export_choice("name", form, base, dtype, system, True, True, [])
 
     portable = choice("portable", " ", "float16", "Be brief.")
     assert (portable.base, portable.dtype, portable.system) == (None, None, "")
+    assert (portable.with_base, choice("gguf", "", "", "").with_base) == (False, True)
     assert choice("merged", "mine", "float16", "Be brief.").dtype == "float16"
     assert choice("merged", "mine", "", "").dtype is None
     assert choice("ollama", "", "", "Be brief.").system == "Be brief."
-    asked = export_choice("name", "portable", "", "", "", False, ["int8", "nf4"])
+    asked = export_choice("name", "portable", "", "", "", False, False, ["int8", "nf4"])
     assert (asked.requantized, asked.is_measured) == (("nf4", "int8"), True)
     with pytest.raises(InvalidInput, match="int2"):
-        export_choice("name", "portable", "", "", "", False, ["int2"])
+        export_choice("name", "portable", "", "", "", False, False, ["int2"])
     for form, dtype, wrong in (("gguff", "", "gguff"), ("merged", "int8", "int8")):
         with pytest.raises(InvalidInput, match=wrong):
             choice(form, "", dtype, "")
