@@ -32,7 +32,6 @@ from lora_engine.adapter_operations.held_out_at_ranks import (
     HeldOutAtRanks,
     RankLoss,
     held_out_at_ranks,
-    usual_ranks,
 )
 from lora_engine.adapter_operations.interference import (
     ModuleInterference,
@@ -99,5 +98,4 @@ __all__ = [
     "predicted_interference",
     "resize",
     "resize_curve",
-    "usual_ranks",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_engine.adapter_operations.losses_beside import losses_beside
 from lora_engine.adapter_operations.resize import ResizeReport, ToRank, resize
+from lora_engine.adapter_operations.source_adapter import open_source
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.prompts import load_held_out_rows
@@ -73,7 +74,7 @@ def usual_ranks(rank: int) -> list[int]:
 
 def held_out_at_ranks(
     source: Path,
-    ranks: Sequence[int],
+    ranks: Sequence[int] | None,
     settings: Settings,
     load: LoadColumns,
     *,
@@ -83,10 +84,13 @@ def held_out_at_ranks(
 ) -> HeldOutAtRanks:
     """The loss of the adapter in `source` at each of `ranks`.
 
+    ranks: None takes the `usual_ranks` up to its largest module's.
     load: makes the model, so that a base in memory is shared.
     Raises NotFound where the adapter's held-out rows are not known; EngineError for no rank or
     more than `MOST_RANKS`; as `resize`; Stopped.
     """
+    if ranks is None:
+        ranks = usual_ranks(max(open_source(source).stored.ranks.values()))
     chosen = sorted(set(ranks))
     if not 1 <= len(chosen) <= MOST_RANKS:
         raise EngineError(

@@ -62,7 +62,7 @@ class AdapterOperations:
         return resize_curve(self._folder(source), **options)
 
     def held_out_at_ranks(
-        self, source: str | Path, ranks: Sequence[int], **options: Any
+        self, source: str | Path, ranks: Sequence[int] | None = None, **options: Any
     ) -> HeldOutAtRanks:
         """As `held_out_at_ranks.held_out_at_ranks`, on the base the adapter was trained on."""
         folder = self._folder(source)

@@ -1,10 +1,10 @@
-"""The curve of an adapter's possible sizes: kept energy against bytes, and each point in words."""
+"""An adapter's possible sizes: kept energy against bytes, and the measured loss at each rank."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_engine.adapter_operations import ResizeCurve, ResizePoint
+from lora_engine.adapter_operations import HeldOutAtRanks, ResizeCurve, ResizePoint
 from pages.shared import figures, layout
 
 
@@ -41,6 +41,34 @@ def curve_figure(curve: ResizeCurve) -> figures.Figure:
     )
     drawn["meta"]["points"] = {kind: _points(points) for kind, (_, points, _) in kinds.items()}
     return {"data": [*data, chosen], "layout": drawn}
+
+
+def losses_figure(losses: HeldOutAtRanks) -> figures.Figure:
+    """Held-out loss over rank, with that of the base and of the adapter as it is as lines."""
+    ranks = [one.rank for one in losses.ranks]
+    least, best = ranks[0], min(losses.ranks, key=lambda one: one.loss)
+    ends = [least / 1.2, ranks[-1] * 1.2]
+    measured = figures.line(
+        "at this rank", ranks, [one.loss for one in losses.ranks], figures.ACCENT, width=2.5
+    )
+    lines = [
+        ("the base alone", losses.base_loss, figures.MUTED),
+        ("the adapter as it is", losses.loss, figures.SECOND),
+    ]
+    data = [{**measured, "mode": "lines+markers", "marker": {"size": 8}}]
+    for name, loss, colour in lines:
+        level = figures.line(name, ends, [loss, loss], colour, width=1.5)
+        data.append({**level, "line": {**level["line"], "dash": "dash"}})
+    drawn = figures.layout(
+        description=f"The lowest loss is {layout.number(best.loss)}, at rank {best.rank:,}; the "
+        f"base's is {layout.number(losses.base_loss)}, that of the adapter as it is "
+        f"{layout.number(losses.loss)}.",
+        x_title="rank",
+        y_title="held-out loss (nats a token)",
+        xaxis={"type": "log", "tickvals": ranks, "ticktext": [f"{rank:,}" for rank in ranks]},
+        hovermode="closest",
+    )
+    return {"data": data, "layout": drawn}
 
 
 def _points(points: Sequence[ResizePoint]) -> list[dict]:

@@ -16,6 +16,7 @@ from lora_engine.adapters import name_from
 from lora_engine.engine import Engine
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.resize_figure import curve_figure
+from pages.adapters.resize_held_out import connect_held_out, held_out_view
 from pages.adapters.resize_work import (
     measuring,
     resize_endpoint,
@@ -63,7 +64,8 @@ every module keeps its scaling $s$.
 is $\sqrt{1 + 0.25} = 1.118$.
 
 Energy is not loss: small directions may matter. So the loss on the adapter's held-out rows, and on
-general questions (what was forgotten), is measured before and after.
+general questions (what was forgotten), is measured before and after, and at each size where you ask
+for it.
 """
 COLUMNS = (
     Column("module"),
@@ -116,6 +118,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
             html_template='<dl class="rs-tiles"></dl>', elem_id="resize-chosen", js_on_load=""
         ),
     )
+    held_out = held_out_view()
     fields = _resize_fields()
     tasks, row = TabTasks(), progress_row("resize")
     summary = gr.HTML(elem_id="resize-summary", js_on_load="")
@@ -150,6 +153,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     parts.list_again(bind([fields.output.write.click], handlers.write, given, outputs).then)
     parts.list_again(bind([replace.click], handlers.replace, given, outputs).then)
     connect_stop(tasks, row)
+    connect_held_out(engine, parts, held_out)
     expose(resize_endpoint(engine), "resize")
 
 

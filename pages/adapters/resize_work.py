@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lora_engine.adapter_operations import (
+    HeldOutAtRanks,
     LossesBeside,
     ResizeCurve,
     ResizeReport,
@@ -56,6 +57,15 @@ def weighing(engine: Engine, adapter: str) -> Work[ResizeCurve]:
         return engine.adapter_operations.resize_curve(adapter, progress=progress, stop=stop)
 
     return weigh
+
+
+def measuring_ranks(engine: Engine, adapter: str) -> Work[HeldOutAtRanks]:
+    """Work: the adapter's held-out loss at the powers of two up to its rank."""
+
+    def measure(progress: ReportProgress, stop: StopSignal) -> HeldOutAtRanks:
+        return engine.adapter_operations.held_out_at_ranks(adapter, progress=progress, stop=stop)
+
+    return measure
 
 
 def resizing(

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from lora_engine.__main__ import main
-from lora_engine.adapter_operations import WeightedAdapter, usual_ranks
+from lora_engine.adapter_operations import WeightedAdapter
+from lora_engine.adapter_operations.held_out_at_ranks import usual_ranks
 from lora_engine.adapter_operations.service import AdapterOperations
 from lora_engine.base_models import fingerprint, resolve_base_model
 from lora_engine.cli.adapters import named_weight
@@ -120,6 +121,7 @@ def test_a_weight_stands_after_the_last_colon(text, meant):
 def test_losses_at_ranks_are_those_of_the_resized_adapters(settings, adapters):
     operations = AdapterOperations(settings, Comparisons(settings))
     found = operations.held_out_at_ranks("one", [4, 1], rows=3)
+    assert [one.rank for one in operations.held_out_at_ranks("one", rows=2).ranks] == [1, 2, 4]
     assert found.rows == 3
     assert [one.rank for one in found.ranks] == [1, 4]
     at_one, whole = found.ranks

@@ -1,4 +1,4 @@
-"""Adapters combined on their page: collisions predicted, a trial heard, each source measured."""
+"""What an operation on adapters would do and did, on their page: measured, predicted, heard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OpenPage = Callable[..., Page]
 @pytest.fixture(scope="module")
 def adapters(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory):
     """A server that knows two adapters of the starter, which say what they were trained on, and
-    one of another base."""
+    one of another state of the base, which does not."""
     folder = tmp_path_factory.mktemp("combine")
     server = serve_with_adapter(start_server, folder, "json", "pirate")
     known = fingerprint(BaseModel("starter", MODEL_DIR))
@@ -31,7 +31,7 @@ def adapters(start_server: Callable[..., Server], tmp_path_factory: pytest.TempP
         provenance = {"base_model": "starter", "base_fingerprint": known, "spec": spec}
         (folder / "adapters" / name / "provenance.json").write_text(json.dumps(provenance), "utf-8")
     foreign = shutil.copytree(folder / "adapters" / "json", folder / "adapters" / "foreign")
-    provenance = {"base_model": "another", "base_fingerprint": "0" * 64}
+    provenance = {"base_model": "starter", "base_fingerprint": "0" * 64}
     (foreign / "provenance.json").write_text(json.dumps(provenance), "utf-8")
     return server
 
@@ -112,3 +112,29 @@ def test_what_cannot_be_combined_is_said_and_nothing_is_written(
         expect(page.get_by_label(name)).to_be_visible()
     assert not Path(adapters.data_dir / "adapters" / "json-combined").exists()
     assert not any((adapters.data_dir / "trials").glob("*/json*"))
+
+
+def test_the_held_out_loss_is_measured_at_each_size(
+    adapters: Server, open_page: OpenPage, screenshot: Callable
+) -> None:
+    page = open_page(f"{adapters.url}/adapters?adapter=pirate&tab=resize")
+    page.locator("#resize-measure").click()
+    page.locator("#resize-measuring-stop").click()
+    expect(page.locator("#resize-measuring-stop")).to_be_hidden()
+    rows = page.locator("#resize-loss-table tbody tr")
+    expect(rows).to_have_count(0)
+
+    page.locator("#resize-measure").click()
+
+    expect(rows).to_have_count(2, timeout=120_000)  # ranks 1 and 2
+    expect(page.locator("#resize-measured")).to_contain_text("60 of pirate's held-out rows")
+    expect(page.locator("#resize-loss-plot .rs-plot")).to_have_attribute(
+        "aria-label", re.compile("The lowest loss is")
+    )
+    expect(page.locator("#resize-measuring-stop")).to_be_hidden()
+    screenshot(page, "resize-losses")
+    page = open_page(f"{adapters.url}/adapters?adapter=foreign&tab=resize")
+    page.locator("#resize-measure").click()
+    expect(
+        page.get_by_role("alert").filter(has_text="does not say what it was trained on")
+    ).to_be_visible()
