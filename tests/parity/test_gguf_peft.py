@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from transformers import AutoConfig
 from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
@@ -178,6 +179,24 @@ def test_a_stopped_or_second_export_leaves_what_was_there(tmp_path):
     with pytest.raises(Stopped):
         write(source, tmp_path / "out", base, tmp_path, overwrite=True, stop=stop)
     assert (tmp_path / "out" / ADAPTER_FILE).read_bytes() == first
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_full_disk_leaves_nothing(after, tmp_path, monkeypatch):
+    source, base = save_adapter(tmp_path / "source"), save_config(tmp_path / "base")
+    written = []
+
+    def write_tensor_data(self, tensor):
+        if len(written) == after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(tensor)
+        whole(self, tensor)
+
+    whole = GGUFWriter.write_tensor_data
+    monkeypatch.setattr(GGUFWriter, "write_tensor_data", write_tensor_data)
+    with pytest.raises(EngineError, match="out could not be written: No space left"):
+        write(source, tmp_path / "out", base, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "source"]
 
 
 def test_a_file_of_another_adapter_is_not_read_back(tmp_path):
