@@ -107,12 +107,13 @@ def merged_commands(path: Path) -> tuple[ServeCommand, ...]:
 
 
 def gguf_commands(served: Served) -> tuple[ServeCommand, ...]:
-    """The commands for an adapter as GGUF: llama.cpp wants its base so too."""
-    base, adapter = served.path / BASE_FILE, str(served.path / ADAPTER_FILE)
-    if base.is_file():
-        serve = shlex.join(["llama-server", "-m", str(base), "--lora", adapter])
-        return (ServeCommand("llama.cpp", (serve,)),)
-    return (ServeCommand("llama.cpp", _beside_its_base(served, adapter)),)
+    """The commands for an adapter as GGUF; llama.cpp wants its base so too, which is written beside
+    it first where it is not there."""
+    base, adapter = served.path / BASE_FILE, served.path / ADAPTER_FILE
+    serve = shlex.join(["llama-server", "-m", str(base), "--lora", str(adapter)])
+    write = [*_export(served, served.path, "gguf"), "--with-base", "--overwrite"]
+    lines = (serve,) if base.is_file() else (shlex.join(write), serve)
+    return (ServeCommand("llama.cpp", lines),)
 
 
 def merged_gguf_commands(path: Path) -> tuple[ServeCommand, ...]:
@@ -140,14 +141,16 @@ def _by_rule(rule: LoadRule, served: Served, lines: Maker) -> ServeCommand:
 def _other_form(served: Served, form: Form, lines: Maker, rule: LoadRule) -> ServeCommand:
     """Write the form that the program loads beside this export, and serve that."""
     path = served.path.with_name(f"{served.path.name}-{form}")
-    write = shlex.join(
-        ["python", "-m", "lora_engine", "export", served.source, "-o", str(path), "--as", form]
-    )
+    write = shlex.join(_export(served, path, form))
     if form == "merged":
         (serve,) = [one.lines for one in merged_commands(path) if one.program == rule.program]
     else:
         serve = lines(Served(served.source, path, served.rank, served.base))
     return ServeCommand(rule.program, (write, *serve), "" if rule.loads else rule.reason)
+
+
+def _export(served: Served, path: Path, form: Form) -> list[str]:
+    return ["python", "-m", "lora_engine", "export", served.source, "-o", str(path), "--as", form]
 
 
 def _vllm(served: Served) -> tuple[str, ...]:
@@ -178,15 +181,12 @@ def _llama_cpp(served: Served) -> tuple[str, ...]:
     named = ["--base", str(folder)] if folder else ["--base-model-id", served.base.name]
     words = [str(served.path), *named, "--outfile", adapter]
     convert = f"python {CONVERTERS}/{CONVERT_ADAPTER} {shlex.join(words)}"
-    convert_base, serve = _beside_its_base(served, adapter)
-    return convert_base, convert, serve
-
-
-def _beside_its_base(served: Served, adapter: str) -> tuple[str, str]:
-    """The base converted, and both served."""
-    base, folder = f"{served.name}-base.gguf", served.base_files
-    convert = _convert_model(folder, base) if folder else _convert_from_hub(served.base.name, base)
-    return convert, shlex.join(["llama-server", "-m", base, "--lora", adapter])
+    base = f"{served.name}-base.gguf"
+    return (
+        _convert_model(folder, base) if folder else _convert_from_hub(served.base.name, base),
+        convert,
+        shlex.join(["llama-server", "-m", base, "--lora", adapter]),
+    )
 
 
 def _convert_model(folder: Path, outfile: str) -> str:

@@ -71,8 +71,11 @@ def test_a_gguf_file_is_measured_as_it_is_read_back(engine, adapter, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
     (command,) = report.commands
     assert command.program == "llama.cpp"
-    served = tmp_path / "out" / "adapter.gguf"
-    assert command.lines[-1] == f"llama-server -m out-base.gguf --lora {served}"
+    out = tmp_path / "out"
+    assert command.lines == (
+        f"python -m lora_engine export known -o {out} --as gguf --with-base --overwrite",
+        f"llama-server -m {out / 'base.gguf'} --lora {out / 'adapter.gguf'}",
+    )
     found = report.fidelity
     assert (found.agreement, found.answers, found.rows_from) == (1.0, 8, "held-out")
     assert 0.0 <= found.kl < 1e-9
