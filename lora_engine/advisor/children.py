@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_engine.adapters.check import check_adapter
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.advisor.curve_signs import CurveSigns, read_signs
+from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs import RunState, RunView
 from lora_engine.runs.curve import read_curve
+from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.weights.safetensors_file import scan
 
@@ -76,15 +79,20 @@ class Children:
 
 
 def read_children(
-    views: Iterable[RunView], directory: Callable[[str], RunDirectory], deleted: Sequence[str] = ()
+    views: Iterable[RunView],
+    directory: Callable[[str], RunDirectory],
+    settings: Settings,
+    deleted: Sequence[str] = (),
 ) -> Children:
     """What can be judged of these runs. deleted: the names of runs that are gone.
+
+    A run whose adapter is unsound, or whose base is gone or another, is missing and no error.
 
     Raises InvalidInput where they are no one experiment; EngineError where none can be judged.
     """
     present, missing = [], []
     for view in views:
-        found = _child(view, directory(view.id))
+        found = _child(view, directory(view.id), settings)
         if isinstance(found, Child):
             present.append(found)
         else:
@@ -102,19 +110,16 @@ def read_children(
     return Children(tuple(present), tuple(missing))
 
 
-def _child(view: RunView, directory: RunDirectory) -> Child | MissingChild:
+def _child(view: RunView, directory: RunDirectory, settings: Settings) -> Child | MissingChild:
     spec, result = view.record.spec, view.result
     why = _why_missing(view, directory)
     if why or spec is None or result is None:
-        return MissingChild(
-            view.id,
-            spec.method.rank if spec else None,
-            spec.optimization.learning_rate if spec else None,
-            spec.seed if spec else None,
-            str(view.record.state),
-            why,
-        )
-    file = scan(directory.adapter_path / WEIGHTS_FILE)
+        return _missing(view, why)
+    try:
+        check_adapter(directory.adapter_path, resolve_base_model(spec.base_model, settings))
+        file = scan(directory.adapter_path / WEIGHTS_FILE)
+    except EngineError as error:
+        return _missing(view, error.problem)
     return Child(
         id=view.id,
         spec=spec,
@@ -124,6 +129,14 @@ def _child(view: RunView, directory: RunDirectory) -> Child | MissingChild:
         result=result,
         signs=read_signs(read_curve(directory)),
     )
+
+
+def _missing(view: RunView, why: str) -> MissingChild:
+    spec, state = view.record.spec, str(view.record.state)
+    if spec is None:
+        return MissingChild(view.id, None, None, None, state, why)
+    rate = spec.optimization.learning_rate
+    return MissingChild(view.id, spec.method.rank, rate, spec.seed, state, why)
 
 
 def _why_missing(view: RunView, directory: RunDirectory) -> str:

@@ -18,7 +18,7 @@ from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import general_rows_for, row_losses
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.data.split import content_key
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
 
@@ -77,7 +77,7 @@ def measure(
 
     Raises EngineError where fewer than two rows were held out from all of them; Stopped.
     """
-    rows = held_out_of_all(children, settings)[:most_rows]
+    rows = held_out_of_all(children, settings)
     length = children[0].spec.optimization.max_length
     columns = {one.id: one.adapter for one in children}
     found = measure_on(columns, rows, length, load, settings, monitor, most_rows)
@@ -98,19 +98,26 @@ def measure_on(
     """Losses of these adapters on `rows`, cut to `max_length` tokens, and on the general rows."""
     shared = load(dict(list(columns.items())[:1])).shared
     notes, general = [], None
-    tokenized = tokenize_rows(rows, shared.tokenizer, max_length)
+    tokenized = tokenize_rows(spread(rows, most_rows), shared.tokenizer, max_length)
     try:
-        others = general_rows_for(shared.base, None, settings)[:most_rows]
+        others = spread(general_rows_for(shared.base, None, settings), most_rows)
     except EngineError as error:
         others = ()
         notes.append(f"Forgetting is not measured. {error.problem}")
-    end = len(rows) / (len(rows) + len(others))
+    end = len(tokenized) / (len(tokenized) + len(others))
     held_out = table_of(columns, tokenized, load, monitor.part(0.0, end))
     if others:
         longest = min(shared.context_length or LONGEST, LONGEST)
         tokenized = tokenize_rows(others, shared.tokenizer, longest)
         general = table_of(columns, tokenized, load, monitor.part(end, 1.0))
     return MeasuredTables(held_out, general, tuple(notes))
+
+
+def spread(rows: Sequence[Row], most: int) -> Sequence[Row]:
+    """At most so many rows, evenly spaced over the set."""
+    if len(rows) <= most:
+        return rows
+    return [rows[place * len(rows) // most] for place in range(most)]
 
 
 def held_out_of_all(children: Sequence[Child], settings: Settings) -> tuple[Row, ...]:
@@ -120,7 +127,13 @@ def held_out_of_all(children: Sequence[Child], settings: Settings) -> tuple[Row,
     Raises NotFound where a child held none out; EngineError where fewer than two are common.
     """
     by_seed = {one.spec.seed: one for one in children}
-    sets = [load_held_out_rows(one.adapter, settings) for one in by_seed.values()]
+    try:
+        sets = [load_held_out_rows(one.adapter, settings) for one in by_seed.values()]
+    except NotFound as error:
+        raise NotFound(
+            f"There are no rows to judge on. {error.problem}",
+            "Keep some apart for evaluation (dataset.eval_fraction) and train again.",
+        ) from error
     common = set.intersection(*({content_key(row) for row in rows} for rows in sets))
     rows = tuple(row for row in sets[0] if content_key(row) in common)
     if len(rows) < 2:

@@ -83,7 +83,7 @@ def measure_proposals(
 
     Raises NotFound where its held-out rows are not known; as `resize`; Stopped.
     """
-    held_out = load_held_out_rows(source, settings)[:rows]  # refused before anything is written
+    held_out = load_held_out_rows(source, settings)  # refused before anything is written
     length = training_spec_of(source).optimization.max_length
     monitor = WorkMonitor(progress, stop)
     columns, sizes = {AS_IT_IS: source}, []

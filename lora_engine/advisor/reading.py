@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lora_engine.advisor.advice import Advice, AdviceRequest, Goal, advise
 from lora_engine.advisor.evidence import AdvisedTask
 from lora_engine.advisor.guess_task import TaskGuess, guess_task
+from lora_engine.advisor.loss_tables import spread
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.calculator import named_source
 from lora_engine.data import Row, load_dataset, tokenize_rows
@@ -33,6 +35,15 @@ class AdviceForSpec:
     counted_rows: int
     guess: TaskGuess | None
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.advice.to_json(),
+            "rows": self.rows,
+            "tokens": self.tokens,
+            "counted_rows": self.counted_rows,
+            "guessed_task": self.guess and {"task": self.guess.task, "why": self.guess.why},
+        }
+
 
 def advise_for(
     spec: RunSpec,
@@ -48,7 +59,7 @@ def advise_for(
     quantization are the spec's. Raises EngineError where the base or the data cannot be read.
     """
     everything = load_dataset(spec.dataset, settings).rows
-    counted = _spread(everything, COUNTED_ROWS)
+    counted = spread(everything, COUNTED_ROWS)
     guess = guess_task(counted, spec.task) if task is None else None
     rows = max(1, round(len(everything) * (1 - spec.dataset.eval_fraction)))
     tokens = max(1, round(_supervised(counted, spec, settings) / len(counted) * rows))
@@ -66,11 +77,6 @@ def advise_for(
         seq_length=spec.optimization.max_length,
     )
     return AdviceForSpec(advise(request), rows, tokens, len(counted), guess)
-
-
-def _spread(rows: Sequence[Row], most: int) -> Sequence[Row]:
-    """At most so many rows, evenly spaced over the set."""
-    return rows[:: -(-len(rows) // most)]
 
 
 def _supervised(rows: Sequence[Row], spec: RunSpec, settings: Settings) -> int:

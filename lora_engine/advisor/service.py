@@ -108,7 +108,7 @@ class Advisor:
 
     def _children(self, runs: Sequence[str], deleted: Sequence[str] = ()) -> Children:
         views = [self._runs.get(one) for one in dict.fromkeys(runs)]
-        return read_children(views, self._runs.directory, deleted)
+        return read_children(views, self._runs.directory, self._settings, deleted)
 
     def _columns(self, base_model: str) -> LoadColumns:
         base = resolve_base_model(base_model, self._settings)

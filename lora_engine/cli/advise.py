@@ -12,7 +12,7 @@ from lora_engine.calculator import ModelSource
 from lora_engine.calculator.memory_request import module_names
 from lora_engine.cli.calculator import Config, PresetName, Targets, source_of
 from lora_engine.cli.output import JsonFlag, note, print_json
-from lora_engine.spec import QuantizationSpec
+from lora_engine.spec import QuantizationSpec, read_spec
 
 
 def register(app: typer.Typer) -> None:
@@ -34,11 +34,18 @@ def advise_rank(
     run: Annotated[
         str | None, typer.Option(help="A finished run's id: advice for the next one, alone.")
     ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="A run's spec: its base, rows and tokens; with --task and --goal."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """A rank to start with, the range to try and the other knobs, each with its reason."""
     if run is not None:
         _after(run, json)
+        return
+    if spec is not None:
+        _for_spec(spec, task, goal, card_gib, json)
         return
     given_task: AdvisedTask | None = task  # type: ignore[assignment]  # advise() refuses others
     given_goal: Goal = goal  # type: ignore[assignment]
@@ -58,6 +65,23 @@ def advise_rank(
         print_json(advice.to_json())
     else:
         _print(advice)
+
+
+def _for_spec(
+    path: Path, task: str | None, goal: str, card_gib: float | None, as_json: bool
+) -> None:
+    from lora_engine.engine import Engine
+    from lora_engine.settings import load_settings
+
+    advisor = Engine(load_settings()).advisor
+    found = advisor.advise_for(read_spec(path), task=task, goal=goal, card_gib=card_gib)
+    if as_json:
+        print_json(found.to_json())
+        return
+    typer.echo(f"{found.rows:,} training rows with about {found.tokens:,} supervised tokens.")
+    if found.guess is not None:
+        typer.echo(f"The task was guessed: {found.guess.task}, because {found.guess.why}.")
+    _print(found.advice)
 
 
 def _after(run: str, as_json: bool) -> None:

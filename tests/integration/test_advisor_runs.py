@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
 from lora_engine.advisor.judgement_report import Judgement
+from lora_engine.advisor.loss_tables import spread
 from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import paired_difference, row_losses
 from lora_engine.data import tokenize_rows
@@ -83,8 +84,8 @@ def test_runs_are_judged_on_rows_that_none_saw_and_the_missing_are_named(
 
 def test_the_losses_are_those_of_compare(engine: Engine, judgement: Judgement) -> None:
     model = engine.compare.model("starter", ["a"])
-    rows = load_held_out_rows(engine.runs.directory("a").adapter_path, engine.settings)[:ROWS]
-    losses = list(row_losses(model, tokenize_rows(rows, model.shared.tokenizer, 512)))
+    rows = load_held_out_rows(engine.runs.directory("a").adapter_path, engine.settings)
+    losses = list(row_losses(model, tokenize_rows(spread(rows, ROWS), model.shared.tokenizer, 512)))
     pair = paired_difference(losses, "a")
     assert judgement.ranks[0].eval_loss == pytest.approx(pair.loss, rel=1e-5)
     assert judgement.base_loss == pytest.approx(pair.base_loss, rel=1e-5)
@@ -97,6 +98,19 @@ def test_runs_that_cannot_be_judged_together_are_refused(engine: Engine) -> None
         engine.advisor.judge(["failed", "paused"])
     with pytest.raises(EngineError):
         engine.advisor.judge([])
+
+
+def test_an_adapter_that_is_damaged_is_missing_and_the_others_are_judged(engine: Engine) -> None:
+    runs = engine.settings.runs_dir
+    shutil.copytree(runs / "b", runs / "torn")
+    weights = runs / "torn" / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    add_run(engine.settings, "torn", spec(8), RunState.FINISHED)
+    found = engine.advisor.used_rank(["a", "torn"])
+    assert [one.run for one in found.runs] == ["a"]
+    judged = engine.advisor.judge(["a", "torn"], rows=4, draws=DRAWS)
+    assert [(one.id, one.state) for one in judged.missing] == [("torn", "finished")]
+    assert judged.recommended_rank == 1
 
 
 def test_runs_of_other_data_are_refused(engine: Engine) -> None:
@@ -138,5 +152,9 @@ def test_the_command_line_advises_after_a_run(
     document = json.loads(told.stdout)
     assert (document["run"], document["rank"]) == ("b", 8)
     assert {"suggested_rank", "range", "alpha", "rules", "used"} <= set(document)
+    path = engine.settings.data_dir / "spec.json"
+    path.write_text(spec(8).model_dump_json(), "utf-8")
+    told = CliRunner().invoke(build(), ["advise", "--spec", str(path), "--json"])
+    assert json.loads(told.stdout)["guessed_task"]["task"] == "style"  # answers are JSON
     with pytest.raises(EngineError):
         CliRunner().invoke(build(), ["advise", "--run", "failed"], catch_exceptions=False)
