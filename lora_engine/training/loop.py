@@ -109,8 +109,8 @@ class StepGradients:
 class Steps:
     """The steps of one run after `progress.step`, made one by one; `progress` follows them.
 
-    `make` does a whole step. Where several runs share a forward pass, the caller takes the rows of
-    `begin`, fills the gradients and hands them to `finish`.
+    `make` does a whole step, `gradients` and `finish` its two halves. Where several runs share a
+    forward pass, the caller takes the rows of `begin` and fills the gradients itself.
     """
 
     def __init__(
@@ -131,6 +131,11 @@ class Steps:
         path.model.train()
 
     @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The weights that train, in the optimizer's order."""
+        return _parameters(self.optimizer)
+
+    @property
     def are_done(self) -> bool:
         """Whether the run is complete: after its last step, or where early stopping ended it."""
         is_last = self.progress.step >= self.data.plan.total_steps
@@ -139,8 +144,11 @@ class Steps:
     def make(self) -> None:
         """One step. Raises NonFiniteLoss at a loss or gradient that is not finite, before it
         reaches the weights."""
-        batches = self.begin()
-        self.finish(_gradients(self.path, batches))
+        self.finish(self.gradients())
+
+    def gradients(self) -> StepGradients:
+        """The passes of the next step: they fill the gradients of the weights that train."""
+        return _gradients(self.path, self.begin())
 
     def begin(self) -> list[list[TokenizedRow]]:
         """Set the learning rate of the next step. Returns the rows of each of its passes."""
@@ -219,6 +227,10 @@ def _gradients(path: ForwardPath, batches: Sequence[Sequence[TokenizedRow]]) -> 
     return StepGradients(loss, tokens, time.perf_counter() - started)
 
 
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
 def _update(
     optimizer: torch.optim.Optimizer, gradients: StepGradients, max_grad_norm: float, step: int
 ) -> StepResult:
@@ -227,7 +239,7 @@ def _update(
 
     started = time.perf_counter()
     loss = gradients.loss
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = _parameters(optimizer)
     limit = max_grad_norm if max_grad_norm > 0 else math.inf  # 0: measure the norm, do not clip
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
     if not math.isfinite(loss) or not math.isfinite(grad_norm):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn.functional import silu
@@ -103,18 +104,41 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> 
     return rotated
 
 
-def install(model: nn.Module) -> int:
-    """Give the modules that fit their fused forwards. Returns how many got one."""
+class LayerLinears(Protocol):
+    """How the linear layers that read one input are computed."""
+
+    def fit(self, *modules: Any) -> bool:
+        """Whether `outputs` can compute these."""
+
+    def outputs(self, x: torch.Tensor, *modules: Any) -> tuple[torch.Tensor, ...]:
+        """The outputs of the modules on x (…, in), each (…, out)."""
+
+
+class PlainLora:
+    """Each under the one adapter that it has. LayerLinears."""
+
+    def fit(self, *modules: Any) -> bool:
+        return all(map(is_plain_lora, modules))
+
+    def outputs(self, x: torch.Tensor, *modules: Any) -> tuple[torch.Tensor, ...]:
+        return adapted_linears(x, *map(layer_tensors, modules))
+
+
+def install(model: nn.Module, linears: LayerLinears | None = None) -> int:
+    """Give the modules that fit their fused forwards. Returns how many got one.
+
+    linears: for query, key and value, and for gate and up; PlainLora where None.
+    """
     count = 0
     for module in list(model.modules()):
-        fused = _fused_forward(module)
+        fused = _fused_forward(module, linears or PlainLora())
         if fused is not None:
             module.forward = types.MethodType(fused, module)
             count += 1
     return count
 
 
-def _fused_forward(module: Any) -> Callable[..., Any] | None:
+def _fused_forward(module: Any, linears: LayerLinears) -> Callable[..., Any] | None:
     """The fused forward for a module, None where it must keep its own."""
     name = type(module).__name__
     if not type(module).__module__.startswith("transformers.models."):
@@ -122,12 +146,12 @@ def _fused_forward(module: Any) -> Callable[..., Any] | None:
     if name in NORMS:
         return None if module.weight.requires_grad else _norm_forward
     if name in MLPS:
-        linears = (module.gate_proj, module.up_proj)
-        fits = all(map(is_plain_lora, linears)) and type(module.act_fn).__name__.startswith("SiLU")
-        return _mlp_forward if fits else None
+        fits = linears.fit(module.gate_proj, module.up_proj)
+        is_silu = type(module.act_fn).__name__.startswith("SiLU")
+        return partial(_mlp_forward, linears) if fits and is_silu else None
     if name in ATTENTIONS:
-        fits = all(map(is_plain_lora, (module.q_proj, module.k_proj, module.v_proj)))
-        return _attention_forward if fits else None
+        fits = linears.fit(module.q_proj, module.k_proj, module.v_proj)
+        return partial(_attention_forward, linears) if fits else None
     return None
 
 
@@ -135,13 +159,14 @@ def _norm_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
     return RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
 
 
-def _mlp_forward(self, x: torch.Tensor) -> torch.Tensor:
+def _mlp_forward(linears: LayerLinears, self, x: torch.Tensor) -> torch.Tensor:
     # x (rows, tokens, hidden_size); gate, up (rows, tokens, intermediate_size)
-    gate, up = adapted_linears(x, layer_tensors(self.gate_proj), layer_tensors(self.up_proj))
+    gate, up = linears.outputs(x, self.gate_proj, self.up_proj)
     return self.down_proj(SwiGLU.apply(gate, up))
 
 
 def _attention_forward(
+    linears: LayerLinears,
     self,
     hidden_states: torch.Tensor,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
@@ -157,8 +182,7 @@ def _attention_forward(
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     by_head = (*hidden_states.shape[:-1], -1, self.head_dim)
-    projections = (self.q_proj, self.k_proj, self.v_proj)
-    states = adapted_linears(hidden_states, *map(layer_tensors, projections))
+    states = linears.outputs(hidden_states, self.q_proj, self.k_proj, self.v_proj)
     query, key, value = (state.view(by_head) for state in states)  # (rows, tokens, heads, head_dim)
     if hasattr(self, "q_norm"):  # Qwen 3 normalizes each head
         query, key = self.q_norm(query), self.k_norm(key)

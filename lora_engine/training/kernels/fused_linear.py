@@ -48,14 +48,17 @@ class LayerTensors:
     dtype: torch.dtype
     dropout: float = 0.0
 
-    def draw_kept(self, x: torch.Tensor) -> torch.Tensor | None:
+    def draw_kept(
+        self, x: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor | None:
         """The mask of the numbers of x that dropout keeps, of x's shape; None without dropout.
 
         It draws as torch's own dropout does, so that both give the same losses from one seed.
+        generator: torch's own where None.
         """
         if self.dropout == 0:
             return None
-        return torch.empty_like(x).bernoulli_(1 - self.dropout).bool()
+        return torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator).bool()
 
     def dropped(self, x: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
         """x · kept / (1 − dropout). Its backward pass is the same function of the gradient."""
@@ -63,12 +66,17 @@ class LayerTensors:
 
     def dense(self) -> torch.Tensor:
         """The weight (out, in), dequantized to `dtype` where it is stored in 4 bits."""
-        state = getattr(self.weight, "quant_state", None)
-        if state is None:
-            return self.weight
-        from bitsandbytes.functional import dequantize_4bit
+        return dense_weight(self.weight, self.dtype)
 
-        return dequantize_4bit(self.weight, state).to(self.dtype)
+
+def dense_weight(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The weight (out, in), dequantized to `dtype` where it is stored in 4 bits."""
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(weight, state).to(dtype)
 
 
 class AdaptedLinears(torch.autograd.Function):
@@ -80,60 +88,98 @@ class AdaptedLinears(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, frozen, *trained):
-        dtype = frozen[0].dtype
-        flat = x.reshape(-1, x.shape[-1]).to(dtype)  # (tokens, in)
-        every_a, every_b = [a.to(dtype) for a in trained[0::2]], trained[1::2]
-        ranks = [a.shape[0] for a in every_a]
+        flat = x.reshape(-1, x.shape[-1]).to(frozen[0].dtype)  # (tokens, in)
         kept = [layer.draw_kept(flat) for layer in frozen]
-        inner = _inner(flat, every_a, frozen, kept)  # (tokens, sum of ranks)
-        results = []
-        for layer, b, own in zip(frozen, every_b, inner.split(ranks, 1), strict=True):
-            y = linear(flat, layer.dense(), layer.bias)  # (tokens, out)
-            y.addmm_(own, b.to(dtype).T, alpha=layer.scaling)
-            results.append(y.to(x.dtype).view(*x.shape[:-1], -1))
+        outputs = [linear(flat, layer.dense(), layer.bias) for layer in frozen]  # (tokens, out)
+        inner = add_adapters(outputs, flat, frozen, kept, trained)
         ctx.save_for_backward(flat, inner, *kept, *trained)
-        ctx.frozen, ctx.ranks, ctx.x = frozen, ranks, (x.dtype, x.shape)
-        return tuple(results)
+        ctx.frozen, ctx.x = frozen, (x.dtype, x.shape)
+        return tuple(y.to(x.dtype).view(*x.shape[:-1], -1) for y in outputs)
 
     @staticmethod
     def backward(ctx, *grads):
-        """With g = ∂L/∂y of each layer; the gradient of x is the sum over the layers:
-
-        dx = g W + d(s (g B) A),  dA = s (g B)ᵀ d(x),  dB = s gᵀ (d(x) Aᵀ)
-        """
         layers = ctx.frozen
         flat, inner, *others = ctx.saved_tensors
         kept, trained = others[: len(layers)], others[len(layers) :]
-        every_a, every_b = [a.to(flat.dtype) for a in trained[0::2]], trained[1::2]
         gs = [g.reshape(-1, g.shape[-1]).to(flat.dtype) for g in grads]  # (tokens, out)
-        g_inners = [
-            product(g, b.to(g.dtype)).mul_(layer.scaling)
-            for g, b, layer in zip(gs, every_b, layers, strict=True)
-        ]  # (tokens, rank)
-        # each (rank, in)
-        d_as = [d.to(every_b[0].dtype) for d in _d_as(flat, g_inners, layers, kept)]
-        # each (out, rank), as the transpose of the product whose rows are the few ranks
-        d_bs = [
-            product(own.T, g).to(every_b[0].dtype).mul_(layer.scaling).T
-            for own, g, layer in zip(inner.split(ctx.ranks, 1), gs, layers, strict=True)
-        ]
+        g_inners, d_trained = adapter_gradients(flat, inner, gs, layers, kept, trained)
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = _d_x_of_adapters(g_inners, every_a, layers, kept)  # (tokens, in)
+            d_x = gradient_through_adapters(g_inners, trained, layers, kept)  # (tokens, in)
             for g, layer in zip(gs, layers, strict=True):
                 add_product(d_x, g, layer.dense())
             d_x = d_x.to(ctx.x[0]).view(ctx.x[1])
-        return d_x, None, *(d for pair in zip(d_as, d_bs, strict=True) for d in pair)
+        return d_x, None, *d_trained
 
 
 Kept = Sequence[torch.Tensor | None]  # the dropout mask of each layer, (tokens, in)
+Trained = Sequence[torch.Tensor]  # A (rank, in) and B (out, rank) of each layer in turn
+
+
+def add_adapters(
+    outputs: Sequence[torch.Tensor],
+    flat: torch.Tensor,
+    layers: Sequence[LayerTensors],
+    kept: Kept,
+    trained: Trained,
+) -> torch.Tensor:
+    """y_i += s_i (d_i(x) A_iᵀ) B_iᵀ, in place. flat: x (tokens, in); outputs (tokens, out) each.
+
+    Returns d_i(x) A_iᵀ side by side, (tokens, sum of ranks).
+    """
+    every_a, every_b = [a.to(flat.dtype) for a in trained[0::2]], trained[1::2]
+    inner = _inner(flat, every_a, layers, kept)
+    ranks = [a.shape[0] for a in every_a]
+    for y, own, b, layer in zip(outputs, inner.split(ranks, 1), every_b, layers, strict=True):
+        y.addmm_(own, b.to(flat.dtype).T, alpha=layer.scaling)
+    return inner
+
+
+def adapter_gradients(
+    flat: torch.Tensor,
+    inner: torch.Tensor,
+    gs: Sequence[torch.Tensor],
+    layers: Sequence[LayerTensors],
+    kept: Kept,
+    trained: Trained,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """s (g B) of each layer, (tokens, rank), and the gradients of A and B of each in turn.
+
+    With g = ∂L/∂y, (tokens, out): dA = s (g B)ᵀ d(x), dB = s gᵀ (d(x) Aᵀ).
+    """
+    every_b = trained[1::2]
+    g_inners = [
+        product(g, b.to(g.dtype)).mul_(layer.scaling)
+        for g, b, layer in zip(gs, every_b, layers, strict=True)
+    ]
+    d_as = [d.to(every_b[0].dtype) for d in _d_as(flat, g_inners, layers, kept)]
+    # each (out, rank), as the transpose of the product whose rows are the few ranks
+    d_bs = [
+        product(own.T, g).to(every_b[0].dtype).mul_(layer.scaling).T
+        for own, g, layer in zip(
+            inner.split([b.shape[1] for b in every_b], 1), gs, layers, strict=True
+        )
+    ]
+    return g_inners, [d for pair in zip(d_as, d_bs, strict=True) for d in pair]
+
+
+def gradient_through_adapters(
+    g_inners: list[torch.Tensor], trained: Trained, layers: Sequence[LayerTensors], kept: Kept
+) -> torch.Tensor:
+    """Σ d_i(s_i (g_i B_i) A_i), what of the gradient of x comes through adapters, (tokens, in).
+
+    The gradient of x is this and Σ g_i W_i.
+    """
+    every_a = [a.to(g_inners[0].dtype) for a in trained[0::2]]
+    if not any(layer.dropout for layer in layers):
+        return product(torch.cat(g_inners, 1), torch.cat(every_a))
+    parts = zip(g_inners, every_a, layers, kept, strict=True)
+    first, *others = (layer.dropped(product(g, a), k) for g, a, layer, k in parts)
+    return sum(others, first)
 
 
 def _inner(
-    flat: torch.Tensor,
-    every_a: list[torch.Tensor],
-    layers: Sequence[LayerTensors],
-    kept: Kept,
+    flat: torch.Tensor, every_a: list[torch.Tensor], layers: Sequence[LayerTensors], kept: Kept
 ) -> torch.Tensor:
     """d_i(x) A_iᵀ side by side, (tokens, sum of ranks): one product where nothing is dropped."""
     if not any(layer.dropout for layer in layers):
@@ -154,20 +200,6 @@ def _d_as(
         return product(torch.cat(g_inners, 1).T, flat).split(ranks)
     parts = zip(g_inners, layers, kept, strict=True)
     return [product(g.T, layer.dropped(flat, k)) for g, layer, k in parts]
-
-
-def _d_x_of_adapters(
-    g_inners: list[torch.Tensor],
-    every_a: list[torch.Tensor],
-    layers: Sequence[LayerTensors],
-    kept: Kept,
-) -> torch.Tensor:
-    """Σ d_i(s_i (g_i B_i) A_i), (tokens, in)."""
-    if not any(layer.dropout for layer in layers):
-        return product(torch.cat(g_inners, 1), torch.cat(every_a))
-    parts = zip(g_inners, every_a, layers, kept, strict=True)
-    first, *others = (layer.dropped(product(g, a), k) for g, a, layer, k in parts)
-    return sum(others, first)
 
 
 def adapted_linears(x: torch.Tensor, *layers: LayerTensors) -> tuple[torch.Tensor, ...]:

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunLock
 from lora_engine.settings import Settings
+from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.loop import NonFiniteLoss, StepGradients, TrainingProgress
 from lora_engine.training.preparation import PreparedRun, prepare
 from lora_engine.training.reporting.outcome import run_problem, run_result
+from lora_engine.training.together.one_pass import SharedStep
 from lora_engine.training.together.random_state import OwnRandomState
 from lora_engine.training.together.run_log import RunLog
 from lora_engine.training.together.sharing import sharing_key
 from lora_engine.training.train_run import ReadyRun
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
@@ -89,12 +92,27 @@ class Member:
             with self._random.in_force():
                 self._ready.begin()
 
-    def make_step(self) -> None:
+    def gradients(self) -> StepGradients | None:
+        """Those of the next step, in passes of the run's own; None where the run failed in it."""
         with self._at_work(), self.random.in_force():
-            self.ready.steps.make()
+            return self.ready.steps.gradients()
+        return None
+
+    def shared_step(self) -> SharedStep:
+        """What the run brings into a pass with others."""
+        path = self.ready.path
+        assert isinstance(path, PackedPath), "no other path shares a pass"
+        generator = self.random.generator(self.prepared.device)
+        return SharedStep(path, self.ready.steps.begin(), generator)
+
+    def take_gradients(self) -> list[torch.Tensor | None]:
+        """The gradients of the run's weights, which are then without."""
+        taken = [parameter.grad for parameter in self.ready.steps.parameters]
+        self.ready.optimizer.zero_grad(set_to_none=True)
+        return taken
 
     def finish_step(self, gradients: StepGradients) -> None:
-        """The rest of a step whose gradients were made in a pass with others."""
+        """Clip, update, evaluate and save, once the gradients of the step are there."""
         with self._at_work(), self.random.in_force():
             self.ready.steps.finish(gradients)
 

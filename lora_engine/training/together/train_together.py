@@ -10,11 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from lora_engine.training.models.assemble import load_base
 from lora_engine.training.together.member import Member
+from lora_engine.training.together.passes import Passes
 from lora_engine.training.together.shared_base import share_weights
 from lora_engine.training.train_run import skip_unused_imports
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
 
@@ -28,23 +33,45 @@ def train_together(
     that is not one run's own ends all that live, with that error as their result.
     """
     try:
-        _get_ready(members, resume)
-        while living := _living(members):
-            if should_stop():
-                for member in living:
-                    member.stop()
-                return
-            _step(living)
+        base = _prepare_all(members)
+        if base is None:
+            return
+        for member in _living(members):
+            member.get_ready(share_weights(base), resume)
+        if living := _living(members):
+            _make_steps(Passes(base, living), members, should_stop)
     except Exception as error:  # noqa: BLE001 - every ending is written down
         for member in _living(members):
             member.fail(error)
+
+
+def _make_steps(passes: Passes, members: Sequence[Member], should_stop: Callable[[], bool]) -> None:
+    while living := _living(members):
+        if should_stop():
+            for member in living:
+                member.stop()
+            return
+        for member in living:
+            _end_if_due(member)
+        going_on = _living(members)
+        passes.keep(going_on)
+        fewest = min((member.progress.step for member in going_on), default=0)
+        passes.make_steps([member for member in going_on if member.progress.step == fewest])
+
+
+def _end_if_due(member: Member) -> None:
+    if member.ready.steps.are_done:
+        member.finish()
+    elif member.directory.stop_requested():
+        member.stop()
 
 
 def _living(members: Sequence[Member]) -> list[Member]:
     return [member for member in members if member.is_living]
 
 
-def _get_ready(members: Sequence[Member], resume: bool) -> None:
+def _prepare_all(members: Sequence[Member]) -> PreTrainedModel | None:
+    """Everything before the model, and the base, loaded once; None where no run is left."""
     with ExitStack() as logs:
         for member in members:
             logs.enter_context(member.log.writing())
@@ -52,25 +79,7 @@ def _get_ready(members: Sequence[Member], resume: bool) -> None:
             member.prepare([other.prepared for other in _living(members) if other.is_prepared])
         living = _living(members)
         if not living:
-            return
+            return None
         skip_unused_imports([member.prepared.spec for member in living])
         log.info("%d runs train together: %s", len(living), ", ".join(m.name for m in living))
-        base = load_base(living[0].prepared)
-    for member in living:
-        member.get_ready(share_weights(base), resume)
-
-
-def _step(living: Sequence[Member]) -> None:
-    """End those that are done or asked to stop; a step of those that are furthest back."""
-    going_on = []
-    for member in living:
-        if member.ready.steps.are_done:
-            member.finish()
-        elif member.directory.stop_requested():
-            member.stop()
-        else:
-            going_on.append(member)
-    furthest_back = min((member.progress.step for member in going_on), default=0)
-    for member in going_on:
-        if member.progress.step == furthest_back:
-            member.make_step()
+        return load_base(living[0].prepared)
