@@ -36,8 +36,10 @@ def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
 
 def refused(output: Path, error: OSError) -> EngineError:
     """What is said of an output that the disk refused."""
+    # NumPy's own error for a full disk has no number, and says how much of it was written.
+    reason = error.strerror or f"the disk took only a part of it ({error})"
     return EngineError(
-        f"{output} could not be written: {error.strerror or error}. Nothing was left there.",
+        f"{output} could not be written: {reason}. Nothing was left there.",
         "Free space on that disk, or choose another folder for the output.",
     )
 

@@ -226,7 +226,8 @@ def _training(facts: CardFacts) -> Sequence[tuple[str, str]]:
         "Modules saved whole": ", ".join(config.modules_to_save or []),
         "Quantized base": _bits(object_in(spec, "quantization")),
         "Learning rate": chosen.get("learning_rate"),
-        "Epochs": chosen.get("epochs"),
+        "Epochs": None if chosen.get("max_steps") else chosen.get("epochs"),
+        "Steps": chosen.get("max_steps"),
         "Seed": spec.get("seed"),
     }
     return [(name, _inline(str(value))) for name, value in rows.items() if value not in (None, "")]
@@ -251,7 +252,9 @@ def _measured(result: RunResult | None) -> Sequence[tuple[str, str]]:
     }
     found = [(name, f"{value:.4f}") for name, value in rows.items() if value is not None]
     steps = result.steps if result.saved_step is None else result.saved_step
-    return [*found, ("Steps", f"{steps:,}"), ("Tokens", f"{result.tokens:,}")] if found else []
+    return (
+        [*found, ("Steps trained", f"{steps:,}"), ("Tokens", f"{result.tokens:,}")] if found else []
+    )
 
 
 def _of_what(facts: CardFacts) -> str:
@@ -274,9 +277,15 @@ def _made(document: Mapping[str, Any]) -> str:
 def _spec(document: Mapping[str, Any]) -> str:
     """The fields of the spec that made the weights; prompts and trackers stay at home."""
     spec = object_in(document, "spec")
-    told = {field: spec[field] for field in TOLD if field in spec}
+    told = _without_nulls({field: spec[field] for field in TOLD if field in spec})
     text = json.dumps(public_document(told), indent=1) if told else ""
     return text if len(text) <= MAX_SPEC else ""
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -36,9 +36,16 @@ from lora_engine.export.hub import HubTarget, check_target
 from lora_engine.export.hub import push as push_to_hub
 from lora_engine.export.load_rules import LoadRule, where_it_loads
 from lora_engine.export.model_card import model_card
-from lora_engine.export.voices import SPECS, exported_voice, requantized_voice, trained_voice
+from lora_engine.export.voices import (
+    SPECS,
+    exported_voice,
+    quantized_for_training,
+    requantized_voice,
+    trained_voice,
+)
 from lora_engine.export.zip_download import zip_blocks
 from lora_engine.settings import Settings
+from lora_engine.spec import QuantizationSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 GGUF_FORMS = ("gguf", "merged-gguf")
@@ -145,7 +152,8 @@ class Exports:
                 trained = trained_voice(self._base(base), folder, self._comparisons, self._settings)
                 exported = exported_voice(trained, here, self._settings)
                 found = self._fidelity(trained, exported, folder, monitor.part(0.0, 1.0 / parts))
-                report = replace(report, fidelity=found)
+                notes = _measured_on(quantized_for_training(self._base(base), folder))
+                report = replace(report, fidelity=found, notes=(*report.notes, *notes))
                 for number, kind in enumerate(requantized, 1):
                     part = monitor.part(number / parts, (number + 1) / parts)
                     part.step(0.0, f"requantizing the base ({kind})")
@@ -238,6 +246,15 @@ class Exports:
 
     def _folder(self, source: str | Path) -> Path:
         return resolve_adapter(str(source), self._settings)
+
+
+def _measured_on(quantization: QuantizationSpec | None) -> Sequence[str]:
+    if quantization is None:
+        return ()
+    return (
+        f"Measured with the base quantized to {quantization.bits} bits, as it was trained on; on "
+        "other weights it answers otherwise.",
+    )
 
 
 def _refuse_to_push(form: Form) -> None:

@@ -38,13 +38,18 @@ def trained_voice(
 
     Raises EngineError as `Comparisons.model_of` and `SharedBase.load`.
     """
-    quantization = quantized_in_training(adapter)
-    if quantization is None or stored_quantization(base) is not None:
+    quantization = quantized_for_training(base, adapter)
+    if quantization is None:
         model = comparisons.model_of(base, {})
     else:
         model = ComparisonModel(SharedBase.load(base, settings, quantization), {})
     model.add_adapter(TRAINED, adapter)
     return Voice(model, TRAINED)
+
+
+def quantized_for_training(base: BaseModel, adapter: Path) -> QuantizationSpec | None:
+    """How the adapter's run quantized this base while it loaded; None where it did not."""
+    return None if stored_quantization(base) is not None else quantized_in_training(adapter)
 
 
 def exported_voice(trained: Voice, report: ExportReport, settings: Settings) -> Voice:

@@ -43,9 +43,10 @@ def of_form(engine: Engine, folder: Path, form: str, whole: Path, free: int) -> 
     before = contents(earlier)
     fill(ballast, free)
     said = [refused(engine, folder / f"{form}-new", form), refused(engine, earlier, form, True)]
-    left = [name for name in folders(folder) if form in name]
+    found = {"said": said, "left": folders(folder), "kept": contents(earlier) == before}
     ballast.unlink()
-    return {"said": said, "left": left, "earlier_is_whole": contents(earlier) == before}
+    shutil.rmtree(earlier)
+    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:

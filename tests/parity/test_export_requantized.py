@@ -107,7 +107,9 @@ def test_what_was_trained_on_a_quantized_base_is_compared_with_that(
     engine.exports.export("known", quantized, "adapter", measure=False)
     document = {"base_model": "starter", "spec": {**SPEC, "quantization": {"bits": 4}}}
     (quantized / "provenance.json").write_text(json.dumps(document), "utf-8")
-    found = engine.exports.export(str(quantized), tmp_path / "out", "portable").fidelity
+    again = engine.exports.export(str(quantized), tmp_path / "out", "portable")
+    found = again.fidelity
+    assert "4 bits" in again.notes[-1]
     assert found.loss_before == pytest.approx(report.requantized[0].loss_after, abs=1e-5)
     assert found.kl < 1e-9
 

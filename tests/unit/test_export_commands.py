@@ -127,6 +127,12 @@ def test_a_path_that_vllm_would_take_apart_is_given_as_json(typed):
     assert words[-1] == "320"
 
 
+def test_a_path_that_tgi_would_take_apart_has_no_command(tmp_path):
+    found = commands_of(save_adapter(tmp_path / "a, b"))
+    assert found["TGI"].lines == ()
+    assert "commas" in found["TGI"].note
+
+
 def test_a_rank_that_vllm_does_not_take_has_no_command():
     with pytest.raises(EngineError, match="513"):
         vllm_command("/base", {"a": Path("/a")}, 513)

@@ -80,7 +80,8 @@ def test_what_was_trained_and_measured_is_told(adapter, settings):
         "Rank": "6", "Alpha": "9", "Variant": "rsLoRA", "Learning rate": "0.0002", "Seed": "7",
         "Target modules": "down_proj, q_proj, v_proj", "Quantized base": "4-bit (nf4)",
         "Base's fingerprint": "f00d", "Hash of the rows": "da7a", "Chat template": "chatml",
-        "Held-out loss": "1.1250", "Training loss": "0.9000", "Steps": "80", "Tokens": "34,567",
+        "Held-out loss": "1.1250",
+        "Training loss": "0.9000", "Steps trained": "80", "Epochs": "3.0", "Tokens": "34,567",
         "peft": "0.21.2",
     }  # fmt: skip
     assert {name: rows.get(name) for name in told} == told
