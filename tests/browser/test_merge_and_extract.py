@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Page, expect
 from safetensors.torch import load_file, save_file
 
@@ -127,3 +128,20 @@ def test_an_adapter_is_merged_with_its_proof_and_is_a_base_from_then_on(
     page = open_page(f"{server.url}/compare?base=pirate-merged")
     expect(page.get_by_label("Base model")).to_have_value("pirate-merged")
     expect(page.locator("#column-1")).to_be_hidden()  # the adapter is of another base
+
+
+def test_scripts_merge_and_extract(server: Server, pirate: Path) -> None:
+    client = Client(server.url, verbose=False)
+    asked = {"adapter": "pirate", "name": "by-script", "prove": False, "api_name": "/merge"}
+    merged = client.predict(**asked)
+    assert merged["max_logit_difference"] is None
+    assert merged["base_fingerprint"] == fingerprint(BaseModel("starter", MODEL_DIR))
+    with pytest.raises(Exception, match="exists already"):
+        client.predict(**asked)
+    models = {"base": "starter", "tuned": "by-script", "api_name": "/extract"}
+    extracted = client.predict(**models, name="back-again", rank=2)
+    assert {one["rank"] for one in extracted["modules"]} == {2}
+    assert f"{CHANGED}.weight" in merged["changed"]
+    assert {f"{one['name']}.weight" for one in extracted["modules"]} == set(merged["changed"])
+    with pytest.raises(Exception, match="One of rank"):
+        client.predict(**models, name="another")

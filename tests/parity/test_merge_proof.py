@@ -13,6 +13,7 @@ from lora_engine.adapter_operations import sharded_weights
 from lora_engine.adapter_operations.merge import merge
 from lora_engine.adapter_operations.merge_report import MergeOptions
 from lora_engine.base_models import BaseModel, list_base_models, load_tokenizer, resolve_base_model
+from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.data import Message, Row, tokenize_rows
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.spec import spec_from
@@ -109,6 +110,21 @@ def test_a_full_disk_half_way_leaves_nothing(base, adapter, settings, tmp_path, 
     assert list(output.parent.iterdir()) == []
     monkeypatch.setattr(sharded_weights, "_write_file", original)
     assert merge(adapter, base, output, settings, MergeOptions(prove=False)).changed
+
+
+@pytest.mark.parametrize("during", ["writing", "asking the base", "asking the merged model"])
+def test_stopping_leaves_nothing(base, adapter, settings, tmp_path, during):
+    stop = StopSignal()
+
+    def progress(_, doing):
+        if doing.startswith(during):
+            stop.set()
+
+    with pytest.raises(Stopped, match=during):
+        merge(
+            adapter, base, tmp_path / "new" / "m", settings, OPTIONS, progress=progress, stop=stop
+        )
+    assert list((tmp_path / "new").glob("*")) == []
 
 
 def test_an_output_that_exists_is_refused_before_anything_is_loaded(
