@@ -211,7 +211,8 @@ class ChatHandlers:
         saved = self.engine.compare.sessions.save(session, conversation.session)
         return {
             self.fields.session: str(saved),
-            self.fields.links: saved_session.links_html(saved, conversation.session),
+            self.fields.links: saved_session.links_html(saved, conversation.session)
+            + saved_session.next_steps_html(conversation.adapters, facts.titles),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import gradio as gr
@@ -14,7 +15,7 @@ from lora_engine.compare.sessions import (
     SessionRevision,
     SessionServer,
 )
-from pages import COMPARE
+from pages import ADAPTERS, COMPARE, SPECTRUM
 from pages.compare import routes
 from pages.compare.answers import ColumnFacts
 from pages.compare.column_warnings import mismatch_badges
@@ -90,6 +91,23 @@ def links_html(saved: SessionRevision | None, before: SessionRevision | None = N
         '<p class="rs-note" role="status">Another tab went on with this comparison meanwhile. Both '
         f'are kept: <a href="{other}">the other tab\'s</a>, and this one under a link of its own.'
         f"</p>{own}"
+    )
+
+
+def next_steps_html(adapters: Sequence[str], titles: Mapping[str, str]) -> str:
+    """A line for each adapter that answered, to what can be done with it."""
+    return "".join(
+        f'<p class="rs-kept">{escape(titles[name])}: '
+        + " · ".join(
+            f'<a href="{escape(address)}">{words}</a>'
+            for address, words in (
+                (layout.link(SPECTRUM, adapter=name), "Spectrum"),
+                (layout.link(ADAPTERS, adapter=name, tab="resize"), "Resize"),
+                (layout.link(ADAPTERS, adapter=name, tab="take-away"), "Take away"),
+            )
+        )
+        + "</p>"
+        for name in adapters
     )
 
 

@@ -1,9 +1,12 @@
 """What the compare page writes: every text of a model escaped, every word as it was measured."""
 
+import re
+
 from lora_engine.compare.scoring.column_proof import ColumnProof, IntegrityProof
 from lora_engine.compare.scoring.token_comparison import Alternative, TokenComparison, TokenDetail
 from pages.compare.answer_analysis_html import tokens_html
 from pages.compare.column_warnings import mismatch_badges, proof_badge
+from pages.compare.saved_session import next_steps_html
 
 EVIL = '"><img src=x onerror=alert(1)>'
 
@@ -39,6 +42,16 @@ def test_a_models_text_never_becomes_markup():
     assert "<img" not in shown
     assert "&lt;img" in shown
     assert "<img" not in proof_badge(proof(0.0, 1.0), title)
+
+
+def test_an_answer_leads_on_with_each_adapter():
+    steps = next_steps_html(["a"], {"a": EVIL})
+    assert "<img" not in steps
+    assert [*re.findall('href="([^"]+)"', steps)] == [
+        "/spectrum?adapter=a",
+        "/adapters?adapter=a&amp;tab=resize",
+        "/adapters?adapter=a&amp;tab=take-away",
+    ]
 
 
 def test_a_raised_token_is_coloured_up_and_the_parting_named():
