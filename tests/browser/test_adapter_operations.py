@@ -36,10 +36,17 @@ def adapters(start_server: Callable[..., Server], tmp_path_factory: pytest.TempP
     return server
 
 
+def opened(open_page: OpenPage, server: Server, adapter: str, state: str) -> Page:
+    """The page at this adapter, once its field says so: a click sends what the field says."""
+    page = open_page(f"{server.url}/adapters?adapter={adapter}&{state}")
+    expect(page.locator("#opened-adapter input")).to_have_value(re.compile(adapter))
+    return page
+
+
 def test_adapters_are_combined_heard_and_measured(
     adapters: Server, open_page: OpenPage, screenshot: Callable
 ) -> None:
-    page = open_page(f"{adapters.url}/adapters?adapter=pirate&tab=combine")
+    page = opened(open_page, adapters, "pirate", "tab=combine")
     choose_other(page, "json")
     weight = page.get_by_label("Weight of json")
     weight.fill("0.5")
@@ -81,6 +88,7 @@ def hears_it_and_comes_back(page: Page) -> None:
     for number, name in enumerate(("pirate", "json", "pirate-1-json-0.25"), 1):
         expect(page.locator(f"#column-{number}")).to_contain_text(name)
     page.go_back()
+    expect(page.locator("#opened-adapter input")).to_have_value(re.compile("pirate"))
     expect(page.get_by_label("Weight of json")).to_have_value("0.25")
     expect(page.locator("#combine-name").get_by_role("textbox")).to_have_value("pirate-combined")
 
@@ -98,7 +106,7 @@ def is_replaced_when_asked_and_stopped(page: Page) -> None:
 def test_what_cannot_be_combined_is_said_and_nothing_is_written(
     adapters: Server, open_page: OpenPage
 ) -> None:
-    page = open_page(f"{adapters.url}/adapters?adapter=json&tab=combine&weight1=0.5")
+    page = opened(open_page, adapters, "json", "tab=combine&weight1=0.5")
     page.locator("#combine-write").click()
     expect(page.get_by_role("alert").filter(has_text="chosen adapters is 1")).to_be_visible()
     choose_other(page, "foreign")
@@ -117,7 +125,7 @@ def test_what_cannot_be_combined_is_said_and_nothing_is_written(
 def test_the_held_out_loss_is_measured_at_each_size(
     adapters: Server, open_page: OpenPage, screenshot: Callable
 ) -> None:
-    page = open_page(f"{adapters.url}/adapters?adapter=pirate&tab=resize")
+    page = opened(open_page, adapters, "pirate", "tab=resize")
     page.locator("#resize-measure").click()
     page.locator("#resize-measuring-stop").click()
     expect(page.locator("#resize-measuring-stop")).to_be_hidden()
@@ -133,7 +141,7 @@ def test_the_held_out_loss_is_measured_at_each_size(
     )
     expect(page.locator("#resize-measuring-stop")).to_be_hidden()
     screenshot(page, "resize-losses")
-    page = open_page(f"{adapters.url}/adapters?adapter=foreign&tab=resize")
+    page = opened(open_page, adapters, "foreign", "tab=resize")
     page.locator("#resize-measure").click()
     expect(
         page.get_by_role("alert").filter(has_text="does not say what it was trained on")
