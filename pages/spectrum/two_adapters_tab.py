@@ -23,7 +23,7 @@ from lora_engine.spectrum import (
     read_adapter,
     similarity,
 )
-from pages import TRAIN
+from pages import ADAPTERS, TRAIN
 from pages.shared import figures, layout
 from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.background_work import (
@@ -227,7 +227,7 @@ class _Handlers:
         drawn = next(item for item in found.modules if item.name == module)
         yield {
             fields.module: gr.Dropdown(choices=names, value=module, visible=True),
-            view.sentence: _summary_html(found),
+            view.sentence: _summary_html(found) + _combine_html(pair),
             view.table: table_value(COLUMNS, [_row(item) for item in found.modules]),
             **self._plots(pair, drawn),
             **self.row.idle(),
@@ -315,6 +315,13 @@ def _summary_html(found: Similarity) -> str:
     )
     lead = f'<p class="rs-lead">{escape(sentence)}</p>'
     return lead + help_text + layout.notes_html(notes)
+
+
+def _combine_html(pair: Pair) -> str:
+    """The way to their sum."""
+    href = layout.link(ADAPTERS, adapter=pair.first, tab="combine", **{"with": pair.second})
+    link = f'<a class="rs-button rs-small" href="{escape(href)}">Combine them</a>'
+    return f'<p class="rs-next">{link}</p>'
 
 
 def _too_few_html() -> str:

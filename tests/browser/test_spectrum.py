@@ -273,6 +273,9 @@ def test_two_adapters_are_compared(
     page.wait_for_function(
         "document.querySelector('#pair-phi .rs-plot').data?.[0].z[0].length === 3"
     )
+    page.get_by_role("link", name="Combine them").click()
+    for adapter in adapters:
+        expect(page.get_by_label(f"Weight of {adapter.name}")).to_have_value("1")
 
 
 def test_no_endpoint_reads_a_file_that_was_not_uploaded(server: Server, tmp_path: Path) -> None:
