@@ -26,9 +26,9 @@ from lora_engine.export.forms import Form
 from lora_engine.export.gguf_export import write_gguf, write_merged_gguf
 from lora_engine.export.hub import Pushed
 from lora_engine.export.load_rules import LoadRule, where_gguf_loads, where_it_loads
-from lora_engine.export.model_card import README, readme_of
+from lora_engine.export.model_card import readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
-from lora_engine.export.portable import PortableReport, portable
+from lora_engine.export.portable import PortableReport, portable, write_readme
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
@@ -81,8 +81,8 @@ def export_adapter(
     base: what is merged into, what Ollama's FROM names, and what the names in GGUF follow.
     model_type: the base's, for the table of programs. dtype: of a merged model's weights; None
     keeps the base's. system: a system text for Ollama's Modelfile; only that form has one. readme:
-    the text of README.md for a form that others take up (not a Modelfile); a source's own goes
-    before it. with_base: of the form gguf, the base too.
+    the text of README.md for a form that others take up (not a Modelfile); an adapter's own goes
+    before it where it stays an adapter for PEFT. with_base: of the form gguf, the base too.
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
@@ -112,6 +112,7 @@ def export_adapter(
             _needed(base),
             settings,
             dtype=dtype,
+            readme=readme,
             overwrite=overwrite,
             progress=progress,
             stop=stop,
@@ -125,6 +126,7 @@ def export_adapter(
             base,
             settings,
             with_base=with_base,
+            readme=readme,
             overwrite=overwrite,
             progress=progress,
             stop=stop,
@@ -162,8 +164,7 @@ def _copy(source: Path, output: Path, readme: str, overwrite: bool) -> None:
         for name in FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, staging / name)
-        if readme:
-            (staging / README).write_text(readme, "utf-8")
+        write_readme(staging, readme)
 
 
 def _portable_notes(report: PortableReport) -> list[str]:

@@ -33,7 +33,7 @@ from lora_engine.export.llama_cpp import (
     convert_adapter,
     convert_model,
 )
-from lora_engine.export.portable import PortableReport, portable
+from lora_engine.export.portable import PortableReport, portable, write_readme
 from lora_engine.library_imports import import_transformers
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
@@ -58,6 +58,7 @@ def write_gguf(
     settings: Settings,
     *,
     with_base: bool = False,
+    readme: str = "",
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
@@ -65,7 +66,7 @@ def write_gguf(
     """Write `adapter.gguf` into the folder `output`, whole or not there.
 
     base: what the adapter was trained on; its configuration alone is read, unless with_base writes
-    it as `base.gguf` too.
+    it as `base.gguf` too. readme: the text of a README.md beside them, empty for none.
     Raises EngineError for what a plain adapter cannot say, for a base whose names in GGUF are not
     known while LLAMA_CPP_DIR is not set, and where llama.cpp's converter fails; Conflict for an
     output that exists; Stopped.
@@ -88,6 +89,7 @@ def write_gguf(
             written = portable(source, plain, progress=progress, stop=stop)
             convert_adapter(converter, plain, folder, file, stop)
             by = f"written by {CONVERT_ADAPTER} of {converter}"
+        write_readme(staging, readme)
         notes = [f"{ADAPTER_FILE} was {by}."]
         if with_base:
             whole = BaseModel(base.name, folder)
@@ -102,14 +104,15 @@ def write_merged_gguf(
     settings: Settings,
     *,
     dtype: DType | None = None,
+    readme: str = "",
     overwrite: bool = False,
     progress: ReportProgress | None = None,
     stop: StopSignal = NEVER_STOPPED,
 ) -> tuple[str, ...]:
     """Merge the adapter into its base and write `merged.gguf` into the folder `output`; the notes.
 
-    dtype: of the merged weights; None keeps the base's. The merged model itself is written beside
-    it for the time being, so the disk holds it twice.
+    dtype: of the merged weights; None keeps the base's. readme: as in `write_gguf`. The merged
+    model itself is written beside it for the time being, so the disk holds it twice.
     Raises EngineError as `merge`, as `write_model_gguf` while LLAMA_CPP_DIR is not set, and where
     llama.cpp's converter fails; Conflict for an output that exists; Stopped.
     """
@@ -124,6 +127,7 @@ def write_merged_gguf(
         merged = merge(source, base, folder, settings, options, progress=progress, stop=stop)
         whole = BaseModel(name, folder)
         note = _convert_whole(whole, staging / MERGED_FILE, settings, progress, stop)
+        write_readme(staging, readme)
     return (*merged.notes, note)
 
 

@@ -25,12 +25,15 @@ from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import STARTER_PREFIX, is_on_the_hub
 from lora_engine.errors import EngineError
 from lora_engine.export.forms import Form
+from lora_engine.export.gguf_adapter import ADAPTER_FILE
+from lora_engine.export.gguf_export import MERGED_FILE
 from lora_engine.export.public_names import public_document, public_name, public_text
 from lora_engine.files import read_json_object
 from lora_engine.run_folder import RunResult
 from lora_engine.settings import Settings
 
 README = "README.md"
+GGUF_FILES: Mapping[Form, str] = {"gguf": ADAPTER_FILE, "merged-gguf": MERGED_FILE}
 UNFILLED = "# Model Card for Model ID"  # PEFT's own card, with nothing filled in
 TOLD = ("task", "dataset", "method", "objective", "optimization", "quantization", "seed")
 MAX_SPEC = 20_000  # characters
@@ -60,6 +63,10 @@ class CardFacts:
     config: AdapterConfig
     document: Mapping[str, Any]
     result: RunResult | None
+
+    @property
+    def is_merged(self) -> bool:
+        return self.form in ("merged", "merged-gguf")
 
 
 def readme_of(adapter: Path) -> str:
@@ -139,7 +146,7 @@ def _written(facts: CardFacts) -> str:
     parts = [
         f"---\n{_metadata(facts)}\n---",
         f"# {_inline(facts.place)}\n\n{_opening(facts)}",
-        f"## Load it\n\n```python\n{_program(facts)}```",
+        f"## Load it\n\n{_program(facts)}",
         f"## Training\n\n{_table(_training(facts))}",
     ]
     held_out = _measured(facts.result)
@@ -162,18 +169,23 @@ def _metadata(facts: CardFacts) -> str:
     """YAML that the hub reads. A base or dataset that is not on the hub is not named there."""
     from huggingface_hub import ModelCardData
 
-    merged = facts.form == "merged"
+    gguf = facts.form in GGUF_FILES
     on_hub = facts.base is not None and facts.base.on_hub
     kinds = {"rslora": facts.config.use_rslora, "dora": facts.config.use_dora}
     classifies = object_in(facts.document, "spec").get("task") == "classification"
     return (
         ModelCardData(
             base_model=facts.base.text if on_hub and facts.base else None,
-            base_model_relation=("finetune" if merged else "adapter") if on_hub else None,
+            base_model_relation=("finetune" if facts.is_merged else "adapter") if on_hub else None,
             datasets=[one.text for one in facts.datasets if one.on_hub] or None,
-            library_name="transformers" if merged else "peft",
+            library_name="gguf" if gguf else "transformers" if facts.is_merged else "peft",
             pipeline_tag="text-classification" if classifies else "text-generation",
-            tags=["lora", *(kind for kind, used in kinds.items() if used), "rankscope"],
+            tags=[
+                "lora",
+                *(kind for kind, used in kinds.items() if used),
+                *(("gguf", "llama-cpp") if gguf else ()),
+                "rankscope",
+            ],
         )
         .to_yaml()
         .rstrip()
@@ -182,7 +194,7 @@ def _metadata(facts: CardFacts) -> str:
 
 def _opening(facts: CardFacts) -> str:
     base = "a base model that its files do not name" if facts.base is None else _base_words(facts)
-    joined = "merged into" if facts.form == "merged" else "for"
+    joined = "merged into" if facts.is_merged else "for"
     return (
         f"The LoRA adapter {_inline(facts.name)} {joined} {base}, exported with Rankscope.\n\n"
         "No license is named here: it is the author's to choose, within those of the base and the "
@@ -196,13 +208,17 @@ def _base_words(facts: CardFacts) -> str:
 
 
 def _program(facts: CardFacts) -> str:
+    """What to run, fenced."""
+    if facts.form in GGUF_FILES:
+        base = "" if facts.is_merged else "BASE.gguf --lora "
+        return f"```\nllama-server -m {base}{GGUF_FILES[facts.form]}\n```"
     with_template = bool(facts.document.get("chat_template"))
-    if facts.form == "merged":
-        return model_program(facts.place, with_template)
+    if facts.is_merged:
+        return f"```python\n{model_program(facts.place, with_template)}```"
     base = UNNAMED
     if facts.base is not None:
         base = facts.base.text if facts.base.on_hub else f"PATH/TO/{facts.base.text}"
-    return adapter_program(base, facts.place, with_template)
+    return f"```python\n{adapter_program(base, facts.place, with_template)}```"
 
 
 def _training(facts: CardFacts) -> Sequence[tuple[str, str]]:
@@ -258,7 +274,7 @@ def _measured(result: RunResult | None) -> Sequence[tuple[str, str]]:
 
 
 def _of_what(facts: CardFacts) -> str:
-    of = "the adapter on its base, before the merge" if facts.form == "merged" else "the adapter"
+    of = "the adapter on its base, before the merge" if facts.is_merged else "the adapter"
     return f"Measured by the training run, of {of}; losses in nats a token."
 
 

@@ -91,11 +91,16 @@ def portable(
             ),
             companions=opened.path,
         )
-        if readme:
-            (writer.folder / "README.md").write_text(readme, "utf-8")
+        write_readme(writer.folder, readme)
         size = (writer.folder / WEIGHTS_FILE).stat().st_size
     widened = sum(dtypes[holder] != opened.dtype(holder) for holder in holders)
     return PortableReport(Path(output), rank, len(holders), error, widened, size)
+
+
+def write_readme(folder: Path, text: str) -> None:
+    """README.md in the folder, where there is a text."""
+    if text:
+        (folder / "README.md").write_text(text, "utf-8")
 
 
 def _refuse_what_is_not_plain(source: SourceAdapter) -> None:

@@ -68,7 +68,7 @@ def test_an_export_answers_as_what_was_trained(form, engine, adapter, tmp_path):
 
 def test_a_gguf_file_is_measured_as_it_is_read_back(engine, adapter, tmp_path):
     report = engine.exports.export("known", tmp_path / "out", "gguf")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter.gguf", "README.md"}
     (command,) = report.commands
     assert command.program == "llama.cpp"
     out = tmp_path / "out"
@@ -88,7 +88,7 @@ def test_a_gguf_file_is_measured_as_it_is_read_back(engine, adapter, tmp_path):
 
 def test_a_merged_model_as_gguf_is_measured_as_transformers_reads_it(engine, adapter, tmp_path):
     report = engine.exports.export("known", tmp_path / "out", "merged-gguf", dtype="float32")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["merged.gguf"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"merged.gguf", "README.md"}
     assert report.path == tmp_path / "out"
     (command,) = report.commands
     assert command.lines == (f"llama-server -m {tmp_path / 'out' / 'merged.gguf'}",)
@@ -101,7 +101,7 @@ def test_a_merged_model_as_gguf_is_measured_as_transformers_reads_it(engine, ada
 def test_the_base_goes_beside_its_adapter_where_it_is_asked_for(engine, adapter, tmp_path):
     report = engine.exports.export("known", tmp_path / "out", "gguf", with_base=True, measure=False)
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["adapter.gguf", "base.gguf"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "adapter.gguf", "base.gguf"]
     (command,) = report.commands
     assert command.lines == (f"llama-server -m {out / 'base.gguf'} --lora {out / 'adapter.gguf'}",)
     with pytest.raises(EngineError, match="merged"):

@@ -64,7 +64,7 @@ def rows_of(card: str) -> dict[str, str]:
     return {cells[0].strip("`"): cells[1].strip("`") for cells in lines if len(cells) == 2}
 
 
-@pytest.mark.parametrize("form", ["adapter", "portable", "merged"])
+@pytest.mark.parametrize("form", ["adapter", "portable", "merged", "gguf", "merged-gguf"])
 def test_no_path_and_no_secret_is_told(adapter, settings, form):
     card = model_card(adapter, "pirate", form, settings)
     for untold in ("/home", "ann", "hf_", "secret prompt", "wandb", str(adapter.parent.parent)):
@@ -110,6 +110,20 @@ def test_the_hub_reads_its_metadata(adapter, tmp_path, settings):
     assert (data["base_model"], data["base_model_relation"]) == ("org/base", "finetune")
     assert data["datasets"] == ["org/rows", "org/more"]
     assert data["library_name"] == "transformers"
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("gguf", "llama-server -m BASE.gguf --lora adapter.gguf"),
+        ("merged-gguf", "llama-server -m merged.gguf"),
+    ],
+)
+def test_a_gguf_file_is_for_llama_cpp(adapter, settings, form, line):
+    card = ModelCard(model_card(adapter, "me/pirate", form, settings))
+    assert card.data.library_name == "gguf"
+    assert {"gguf", "llama-cpp"} <= set(card.data.tags)
+    assert line in card.text.splitlines()
 
 
 def test_a_folder_that_is_called_like_a_hub_id_is_not_told_to_be_one(tmp_path, settings):
