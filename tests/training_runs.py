@@ -54,6 +54,7 @@ def train_together_here(
     settings: Settings,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    stop_worse: bool = False,
 ) -> dict[str, RunDirectory]:
     """Train all to their ends as a shared worker does; a run's directory by its name."""
     directories = {name: RunDirectory(folder / name) for name in specs}
@@ -63,5 +64,5 @@ def train_together_here(
         lock = try_lock(directory)
         assert lock is not None
         members.append(Member(directory, lock, settings))
-    train_together(members, resume, should_stop)
+    train_together(members, resume, should_stop, stop_worse)
     return directories

@@ -13,6 +13,7 @@ The worker process, from the top down:
     models/                 what trains: an adapter, a whole model, a classifier; initial weights
     preparation             device, tokenized rows, plan and memory prediction, before the model
     starting_adapter        the adapter that a run goes on from: found, checked, its shape
+    evaluation              losses on rows that are not trained on
     optimizers/             the optimizer that a spec names, LoRA+, GaLore
     forward/                how rows become a loss: padded, packed, mixed precision
     memory/                 predicted and measured memory; what to do when it runs out

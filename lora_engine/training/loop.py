@@ -19,6 +19,7 @@ from lora_engine.data import TokenizedRow
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import OptimizationSpec
+from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classifier_path import ClassificationScores
 from lora_engine.training.learning_rate_schedule import learning_rate_at
@@ -192,23 +193,6 @@ class Steps:
         loss = evaluate(self.path, rows, batch_size)
         scores = self._callbacks.classification_scores() if loss is not None else None
         return Evaluation(loss, scores)
-
-
-def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
-    """The mean loss over the supervised tokens of `rows` (nats), or None where there are none."""
-    import torch
-
-    if not rows:
-        return None
-    total, count = 0.0, 0
-    path.model.eval()
-    with torch.inference_mode():
-        for start in range(0, len(rows), batch_size):
-            batch = path.collate(rows[start : start + batch_size])
-            total += float(path.summed_loss(batch))
-            count += batch.supervised
-    path.model.train()
-    return total / max(1, count)
 
 
 def _gradients(path: ForwardPath, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:

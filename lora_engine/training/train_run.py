@@ -16,6 +16,7 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
+from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.classifier_path import classification_scores
 from lora_engine.training.loop import (
     Callbacks,
@@ -23,7 +24,6 @@ from lora_engine.training.loop import (
     Steps,
     TrainingData,
     TrainingProgress,
-    evaluate,
 )
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model

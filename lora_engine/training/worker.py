@@ -1,6 +1,7 @@
 """The worker: one process that trains a run, or several, and talks only through their directories.
 
     python -m lora_engine.training.worker RUN_DIR [RUN_DIR ...] [--resume] [--lock-fd N ...]
+                                         [--stop-worse]
 
 It holds a run's lock for as long as the run lives, reads `spec.json`, appends to `metrics.jsonl`,
 saves checkpoints and the adapter, and ends by writing `result.json`. SIGTERM asks it to stop after
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lock-fd", type=int, action="append", help="once for each RUN_DIR")
+    parser.add_argument("--stop-worse", action="store_true", help="as `together.halving` says")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=FORMAT)
     directories = [RunDirectory(path.resolve()) for path in options.run_dirs]
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_settings()
     if len(directories) > 1:
         members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
-        train_together(members, options.resume, stop.is_set)
+        train_together(members, options.resume, stop.is_set, options.stop_worse)
         failed = [member.exit_status for member in members if member.exit_status]
         return min(failed, default=0)
     try:

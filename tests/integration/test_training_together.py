@@ -132,5 +132,40 @@ def test_the_worker_inherits_a_lock_for_each_run_and_writes_a_log_for_each(
         assert text.count("finished after step 8") == (3 if directory is directories[0] else 1)
 
 
+def test_what_is_clearly_worse_stops_with_its_reason_and_can_go_on(specs, settings, tmp_path):
+    """A learning rate that learns nothing is planted among three that learn alike."""
+    rates = {"a": 0.01, "b": 0.0101, "c": 0.0099, "planted": 1e-7}
+    given = {
+        name: specs(dataset={"eval_fraction": 0.3}, optimization={"learning_rate": rate})["r4"]
+        for name, rate in rates.items()
+    }
+    made = train_together_here(given, tmp_path / "together", settings, stop_worse=True)
+    result = made["planted"].result()
+    assert (result.state, result.steps) == ("cancelled", 2)  # a quarter of eight steps
+    assert "held-out loss" in result.stopped_because
+    assert "12 rows" in result.stopped_because
+    assert newest_valid_checkpoint(made["planted"].checkpoints_path).progress.step == 2
+    for name in "abc":
+        assert made[name].result().state == "finished"
+        assert made[name].result().stopped_because is None
+    again, progress = train_here(given["planted"], made["planted"].path, settings, resume=True)
+    assert progress.step == 8
+    assert list(losses(again)) == list(range(1, 9))
+
+
+def test_equal_runs_and_runs_with_few_rows_held_out_go_on(specs, settings, tmp_path):
+    given = {
+        f"seed {seed}": specs(seed=seed, dataset={"eval_fraction": 0.3})["r4"] for seed in (1, 1, 2)
+    }
+    given["the same again"] = given["seed 1"]
+    made = train_together_here(given, tmp_path / "equal", settings, stop_worse=True)
+    assert {directory.result().state for directory in made.values()} == {"finished"}
+
+    few = specs(optimization={"learning_rate": 1e-7})["r4"]  # four rows are held out
+    made = train_together_here({"good": specs()["r4"], "bad": few}, tmp_path / "few", settings,
+                               stop_worse=True)  # fmt: skip
+    assert {directory.result().state for directory in made.values()} == {"finished"}
+
+
 def path_of(directory) -> str:
     return str(directory.path)

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from lora_engine.data import TokenizedRow
 from lora_engine.spec import spec_from
+from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.batches import IGNORED
 from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.forward.padded import PaddedPath
@@ -22,7 +23,6 @@ from lora_engine.training.loop import (
     Steps,
     TrainingData,
     TrainingProgress,
-    evaluate,
 )
 from lora_engine.training.models import adapter_model
 from lora_engine.training.optimizers import factory

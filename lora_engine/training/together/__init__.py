@@ -2,6 +2,9 @@
 
 sharing          which runs can: those with equal sharing keys
 train_together   from their specs to their results, in lock-step
+halving          which runs are clearly worse at a rung, and stop
+passes           a pass for each run, or one for several: the faster one is used
+one_pass         gradients of several runs from one pass over the base
 member           one of the runs: starts, steps, ends and fails by itself
 shared_base      one tree of modules for each run, the weights there once
 random_state     torch's random numbers, apart for each run

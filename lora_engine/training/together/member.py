@@ -9,6 +9,7 @@ time. Memory is the process's, which all share.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunLock
 from lora_engine.settings import Settings
+from lora_engine.training.evaluation import row_losses
 from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.loop import NonFiniteLoss, StepGradients, TrainingProgress
 from lora_engine.training.preparation import PreparedRun, prepare
@@ -116,6 +118,15 @@ class Member:
         with self._at_work(), self.random.in_force():
             self.ready.steps.finish(gradients)
 
+    def held_out_losses(self, most: int) -> list[float] | None:
+        """The loss of each of the first `most` held-out rows; None where the run failed in it."""
+        with self._at_work(), self.random.in_force():
+            started = time.perf_counter()
+            losses = row_losses(self.ready.path, self.prepared.data.evaluation[:most])
+            self.progress.elapsed_s += time.perf_counter() - started
+            return losses
+        return None
+
     def finish(self) -> None:
         """Save the result of a run whose steps are done."""
         with self._at_work(), self.random.in_force():
@@ -155,6 +166,8 @@ class Member:
     def _end(self, state: str, because: str | None = None) -> None:
         self.directory.write_result(run_result(state, self.progress, None, because))
         log.info("%s after step %d", state, self.progress.step)
+        if because:
+            log.info("%s", because)
         self._leave()
 
     def _leave(self) -> None:

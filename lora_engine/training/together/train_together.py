@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from lora_engine.training.models.assemble import load_base
+from lora_engine.training.together.halving import Halving
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.passes import Passes
 from lora_engine.training.together.shared_base import share_weights
@@ -25,12 +26,16 @@ log = logging.getLogger("lora_engine.training.worker")
 
 
 def train_together(
-    members: Sequence[Member], resume: bool, should_stop: Callable[[], bool]
+    members: Sequence[Member],
+    resume: bool,
+    should_stop: Callable[[], bool],
+    stop_worse: bool = False,
 ) -> None:
     """Train every run to its end; each writes its own result.
 
-    should_stop: whether all are to stop. One of them stops where its directory says so. An error
-    that is not one run's own ends all that live, with that error as their result.
+    should_stop: whether all are to stop. One of them stops where its directory says so, or with
+    stop_worse where `halving` finds it clearly worse than another. An error that is not one run's
+    own ends all that live, with that error as their result.
     """
     try:
         base = _prepare_all(members)
@@ -39,13 +44,19 @@ def train_together(
         for member in _living(members):
             member.get_ready(share_weights(base), resume)
         if living := _living(members):
-            _make_steps(Passes(base, living), members, should_stop)
+            halving = Halving(living) if stop_worse else None
+            _make_steps(Passes(base, living), members, should_stop, halving)
     except Exception as error:  # noqa: BLE001 - every ending is written down
         for member in _living(members):
             member.fail(error)
 
 
-def _make_steps(passes: Passes, members: Sequence[Member], should_stop: Callable[[], bool]) -> None:
+def _make_steps(
+    passes: Passes,
+    members: Sequence[Member],
+    should_stop: Callable[[], bool],
+    halving: Halving | None,
+) -> None:
     while living := _living(members):
         if should_stop():
             for member in living:
@@ -57,6 +68,8 @@ def _make_steps(passes: Passes, members: Sequence[Member], should_stop: Callable
         passes.keep(going_on)
         fewest = min((member.progress.step for member in going_on), default=0)
         passes.make_steps([member for member in going_on if member.progress.step == fewest])
+        if halving is not None:
+            halving.look_at(_living(going_on))
 
 
 def _end_if_due(member: Member) -> None:
