@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from lora_engine.adapters import name_from
+from lora_engine.base_models import STARTER
 from lora_engine.engine import Engine
 from pages.adapters.merge_html import WEIGHTS, next_html, summary_html, variants_value
 from pages.adapters.merge_work import MergeRequest, merge_endpoint, merging
@@ -193,7 +194,7 @@ class _Handlers:
             return {self.view.summary: no_adapter_html(self.engine, how)}
         names = self.engine.base_models.names()
         return {
-            self.fields.base: gr.Dropdown(choices=names, value=found.base_model),
+            self.fields.base: gr.Dropdown(choices=names, value=found.base_model or STARTER),
             self.fields.original: gr.Dropdown(choices=names),
             self.fields.output.name: name_from(f"{found.name}-merged"),
         }
