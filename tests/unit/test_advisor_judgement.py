@@ -13,6 +13,7 @@ from lora_engine.advisor.children import MissingChild
 from lora_engine.advisor.curve_signs import read_signs
 from lora_engine.advisor.judgement import judge
 from lora_engine.compare.scoring import Forgetting
+from lora_engine.compare.scoring.held_out_loss import student_quantile
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import MetricsRow
 from tests.judged_runs import child, judged, table, tables
@@ -41,6 +42,16 @@ def test_the_smallest_rank_that_is_not_worse_is_recommended():
     assert strict.recommended_rank == 16
     lax = judge(children, tables(held_out), not_worse_by=0.5, draws=DRAWS)
     assert lax.recommended_rank == 4
+
+
+def test_a_rank_whose_rows_do_not_decide_is_not_recommended():
+    children = judged(child("a", 4), child("b", 8))
+    held_out = table({"a": losses(0.03, noise=0.3, seed=4), "b": losses(0.0, seed=2)})
+    found = judge(children, tables(held_out), draws=DRAWS)
+    undecided = found.ranks[0]
+    assert undecided.interval.mean < found.not_worse_by < undecided.interval.high
+    assert found.recommended_rank == 8
+    assert any(note.startswith("Undecided: rank 4") for note in found.notes)
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_others():
@@ -148,6 +159,16 @@ def test_intervals_of_skewed_differences_lean_to_the_long_side():
     skewed = np.random.default_rng(3).lognormal(0, 1, 50)[:, None]
     found = simultaneous_intervals(skewed, np.ones(50), draws=DRAWS)[0]
     assert found.high - found.mean > 1.2 * (found.mean - found.low)
+    mirrored = simultaneous_intervals(-skewed, np.ones(50), draws=DRAWS)[0]
+    assert mirrored.low == pytest.approx(-found.high, rel=1e-9)
+
+
+def test_no_end_is_nearer_than_students():
+    few = np.random.default_rng(7).uniform(-1, 1, 12)[:, None]
+    found = simultaneous_intervals(few, np.ones(12), draws=DRAWS)[0]
+    margin = student_quantile(0.95, 11) * few.std(ddof=1) / 12**0.5
+    assert found.low <= found.mean - margin * (1 - 1e-9)
+    assert found.high >= found.mean + margin * (1 - 1e-9)
 
 
 def test_more_comparisons_widen_every_interval_and_equal_columns_have_none():

@@ -173,6 +173,17 @@ def test_at_equal_costs_a_threshold_keeps_more_energy_than_a_uniform_rank() -> N
     assert max(found["explained variance"].ranks.values()) <= 8
 
 
+def test_explained_variance_gives_a_flat_module_no_more_than_twice_the_rank() -> None:
+    steep = np.array([10.0, 5.0, *[0.1] * 14])
+    modules = [
+        ModuleDirections(name, (values,), 64)
+        for name, values in (("flat", np.ones(16)), ("steep", steep), ("as steep", steep))
+    ]
+    target = dict(targets_within(modules, 4, 3 * 4 * 64))["explained variance"]
+    ranks = proposal_for("explained variance", target, modules).ranks
+    assert ranks == {"flat": 8, "steep": 2, "as steep": 2}
+
+
 def test_there_must_be_something_to_choose(folders: dict[str, Path]) -> None:
     for rank in (0, 6, 7):
         with pytest.raises(EngineError):
