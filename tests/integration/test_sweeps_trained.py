@@ -93,7 +93,8 @@ def test_a_sweep_from_the_command_line_waits_for_its_runs(command, spec_file, se
 
 
 @pytest.fixture
-def engine(settings) -> Iterator[Engine]:
+def engine(settings, monkeypatch) -> Iterator[Engine]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine
     engine = Engine(settings)
     yield engine
     for view in engine.runs.list():
@@ -102,7 +103,7 @@ def engine(settings) -> Iterator[Engine]:
 
 
 def wait(engine: Engine, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "the runs did not get there"
         time.sleep(0.05)
