@@ -144,6 +144,8 @@ def _why_missing(view: RunView, directory: RunDirectory) -> str:
     state, error = view.record.state, view.result and view.result.error
     if view.record.spec is None:
         return view.problem or "Its spec cannot be read."
+    if view.result is not None and view.result.stopped_because:
+        return view.result.stopped_because
     if state is RunState.PAUSED:
         return "It was paused before its end; resume it to have it judged."
     if state is not RunState.FINISHED:

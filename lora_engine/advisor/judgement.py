@@ -78,7 +78,7 @@ def judge(
     intervals = _against(best, losses, table.tokens, draws, seed)
     forgetting = _forgetting(chosen, tables.general, draws, seed)
     ranks = tuple(
-        _rank(rank, settings, table, interval, forgot, interval.high <= margin)
+        _rank(rank, settings, chosen[best], table, interval, forgot, interval.high <= margin)
         for (rank, settings), interval, forgot in zip(
             by_rank.items(), intervals, forgetting, strict=True
         )
@@ -191,6 +191,7 @@ def _forgetting(
 def _rank(
     rank: int,
     settings: Sequence[_Setting],
+    best: _Setting,
     table: LossTable,
     interval: Interval,
     forgetting: RankForgetting | None,
@@ -205,10 +206,7 @@ def _rank(
         interval=interval,
         not_worse=not_worse,
         forgetting=forgetting,
-        seeds=tuple(
-            SeedLoss(one.id, one.spec.seed, table.mean(table.of([one.id])))
-            for one in shown.children
-        ),
+        seeds=tuple(_seed_loss(one, best, table) for one in shown.children),
         other_settings=tuple(
             SettingLoss(one.ids, one.children[0].learning_rate, one.loss) for one in others
         ),
@@ -218,6 +216,13 @@ def _rank(
         peak_memory_bytes=max(one.peak_memory_bytes for one in results),
         signs=tuple(dict.fromkeys(words for one in shown.children for words in one.signs.words)),
     )
+
+
+def _seed_loss(child: Child, best: _Setting, table: LossTable) -> SeedLoss:
+    losses = table.of([child.id])
+    partners = [one.id for one in best.children if one.spec.seed == child.spec.seed]
+    difference = table.mean(losses - table.of(partners)) if partners else None
+    return SeedLoss(child.id, child.spec.seed, table.mean(losses), difference)
 
 
 def _notes(
@@ -246,8 +251,8 @@ def _notes(
     spread = max((one.spread for one in ranks), default=0.0)
     if spread > margin:
         notes.append(
-            f"Seeds of one rank differ by up to {spread:.4f} nats, more than the margin: another "
-            "seed could change the choice."
+            f"A rank's difference to the best varies by up to {spread:.4f} nats between seeds, "
+            "more than the margin: another seed could change the choice."
         )
     elif all(len(one.seeds) == 1 for one in ranks):
         notes.append("One seed each: how much chance of training adds is not known.")

@@ -17,11 +17,16 @@ CORRECTION = (
 
 @dataclass(frozen=True)
 class SeedLoss:
-    """Held-out loss of one run."""
+    """Held-out loss of one run, on the rows that it never saw.
+
+    difference: of it minus that of the best rank's run of the same seed, on the rows of both; None
+    where there is no such run.
+    """
 
     run: str
     seed: int
     eval_loss: float
+    difference: float | None
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class RankJudgement:
 
     @property
     def spread(self) -> float:
-        """Largest minus smallest loss of its seeds."""
-        losses = [one.eval_loss for one in self.seeds]
-        return max(losses) - min(losses)
+        """How far the differences of its seeds to the best rank lie apart."""
+        found = [one.difference for one in self.seeds if one.difference is not None]
+        return max(found) - min(found) if found else 0.0
 
     def cost(self, name: str) -> float | None:
         """`parameters`, `seconds`, `peak_memory_bytes`, or `forgetting` where it is measured."""

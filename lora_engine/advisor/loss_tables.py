@@ -1,4 +1,4 @@
-"""The losses of every child on the same rows: held-out ones that none of them saw, general ones.
+"""The losses of every child on the same rows: held-out ones, and general ones.
 
 The adapters are columns over one base in memory, a few at a time. Knows nothing of what follows
 from the losses.
@@ -17,7 +17,6 @@ from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import general_rows_for, row_losses
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
-from lora_engine.data.split import content_key
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
@@ -34,27 +33,33 @@ LoadColumns = Callable[[Mapping[str, Path]], ComparisonModel]
 class LossTable:
     """Mean −ln p of every row under every child, in nats a token.
 
-    columns: the children's ids. losses: (rows, columns). base: (rows,), of the base alone.
-    tokens: (rows,), supervised ones.
+    columns: the children's ids. losses: (rows, columns), NaN where the child was trained on the
+    row. base: (rows,), of the base alone. tokens: (rows,), supervised ones.
     """
 
     columns: tuple[str, ...]
     losses: np.ndarray
     base: np.ndarray
     tokens: np.ndarray
+    numbers: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:
         return len(self.tokens)
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
-        """(rows,): the mean over these children."""
-        places = [self.columns.index(one) for one in ids]
-        return self.losses[:, places].mean(axis=1)
+        """(rows,): the mean over those of these children that never saw the row, else NaN."""
+        losses = self.losses[:, [self.columns.index(one) for one in ids]]
+        unseen = ~np.isnan(losses)
+        counts = unseen.sum(axis=1)
+        total = np.where(unseen, losses, 0.0).sum(axis=1)
+        return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
     def mean(self, losses: np.ndarray) -> float:
-        """The mean over all supervised tokens of (rows,) losses, as losses are reported."""
-        return float(losses @ self.tokens / self.tokens.sum())
+        """The mean over all supervised tokens of (rows,) losses, as losses are reported; over the
+        rows that have one."""
+        tokens = np.where(np.isnan(losses), 0.0, self.tokens)
+        return float(np.nan_to_num(losses) @ tokens / tokens.sum())
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,15 @@ def measure(
     monitor: WorkMonitor,
     most_rows: int = MOST_ROWS,
 ) -> MeasuredTables:
-    """Losses on held-out rows that no child saw, and on general ones: at most so many of each.
+    """Losses on held-out rows and on general ones: at most so many of each.
 
-    Raises EngineError where fewer than two rows were held out from all of them; Stopped.
+    Raises EngineError where fewer than two rows were held out; Stopped.
     """
-    rows = held_out_of_all(children, settings)
+    held_out = held_out_rows(children, settings)
     length = children[0].spec.optimization.max_length
     columns = {one.id: one.adapter for one in children}
-    found = measure_on(columns, rows, length, load, settings, monitor, most_rows)
+    found = measure_on(columns, held_out.rows, length, load, settings, monitor, most_rows)
+    found = replace(found, held_out=held_out.without_seen(found.held_out, children))
     if children[0].spec.quantization is None:
         return found
     return replace(found, notes=(*found.notes, "The base is measured without quantization."))
@@ -120,30 +126,55 @@ def spread(rows: Sequence[Row], most: int) -> Sequence[Row]:
     return [rows[place * len(rows) // most] for place in range(most)]
 
 
-def held_out_of_all(children: Sequence[Child], settings: Settings) -> tuple[Row, ...]:
-    """The rows that no child saw in training, in the order of the file.
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows of which each setting has a child that never saw it. unseen: by seed, their numbers."""
 
-    A run's seed draws its split, so children of several seeds may have only a few in common.
-    Raises NotFound where a child held none out; EngineError where fewer than two are common.
+    rows: tuple[Row, ...]
+    unseen: Mapping[int, frozenset[int]]
+
+    def without_seen(self, table: LossTable, children: Sequence[Child]) -> LossTable:
+        """`table` with NaN for each child on the rows that it was trained on."""
+        columns = [
+            [number in self.unseen[one.spec.seed] for number in table.numbers] for one in children
+        ]
+        return replace(table, losses=np.where(np.array(columns).T, table.losses, np.nan))
+
+
+def held_out_rows(children: Sequence[Child], settings: Settings) -> HeldOutRows:
+    """The rows to judge on, in the order of the file.
+
+    A run's seed draws its split, so what one seed held out another may have trained on. A row is
+    taken where every setting has a run that never saw it; seeds that all settings have in common
+    keep all of their rows. Raises NotFound where the runs held none out; EngineError where fewer
+    than two rows are left.
     """
     by_seed = {one.spec.seed: one for one in children}
     try:
-        sets = [load_held_out_rows(one.adapter, settings) for one in by_seed.values()]
+        sets = {seed: load_held_out_rows(one.adapter, settings) for seed, one in by_seed.items()}
     except NotFound as error:
         raise NotFound(
             f"There are no rows to judge on. {error.problem}",
             "Keep some apart for evaluation (dataset.eval_fraction) and train again.",
         ) from error
-    common = set.intersection(*({content_key(row) for row in rows} for rows in sets))
-    rows = tuple(row for row in sets[0] if content_key(row) in common)
+    unseen = {seed: frozenset(row.number for row in rows) for seed, rows in sets.items()}
+    seeds_of: dict[str, set[int]] = {}
+    for one in children:
+        seeds_of.setdefault(one.setting, set()).add(one.spec.seed)
+    every = {row.number: row for rows in sets.values() for row in rows}
+    rows = tuple(
+        every[number]
+        for number in sorted(every)
+        if all(any(number in unseen[seed] for seed in seeds) for seeds in seeds_of.values())
+    )
     if len(rows) < 2:
         seeds = ", ".join(map(str, sorted(by_seed)))
         raise EngineError(
-            f"{len(rows)} row was held out from all of these runs (seeds {seeds}).",
-            "Each seed draws its own held-out rows. Keep a larger share apart, or judge runs of "
-            "one seed.",
+            f"{len(rows)} rows were held out by a run of every setting (seeds {seeds}).",
+            "Each seed draws its own held-out rows. Keep a larger share apart, or give every "
+            "setting the same seeds.",
         )
-    return rows
+    return HeldOutRows(rows, unseen)
 
 
 def table_of(
@@ -155,7 +186,7 @@ def table_of(
     """The losses of these adapters on these rows. Raises as `row_losses`; Stopped."""
     names = tuple(columns)
     parts = range(0, len(names), COLUMNS_AT_ONCE)
-    losses, base, tokens = [], [], []
+    losses, base, tokens, numbers = [], [], [], []
     for number, start in enumerate(parts):
         together = names[start : start + COLUMNS_AT_ONCE]
         model = load({name: columns[name] for name in together})
@@ -168,9 +199,11 @@ def table_of(
         losses.append([[row.loss[name] for name in together] for row in found])
         base = [row.loss[BASE_COLUMN] for row in found]
         tokens = [row.tokens for row in found]
+        numbers = [row.number for row in found]
     return LossTable(
         columns=names,
         losses=np.concatenate([np.array(part) for part in losses], axis=1),
         base=np.array(base),
         tokens=np.array(tokens, dtype=float),
+        numbers=tuple(numbers),
     )

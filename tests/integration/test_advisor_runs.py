@@ -17,12 +17,14 @@ from lora_engine.compare.scoring import paired_difference, row_losses
 from lora_engine.data import tokenize_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, InvalidInput, NotFound
+from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.states import RunState
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, spec_from
-from tests.judged_runs import add_run, finish_run
+from tests.judged_runs import add_run, finish_run, result
 
 DRAWS, ROWS = 500, 40
+WORSE = "It was clearly worse than rank 8."
 
 
 def spec(rank: int, rate: float = 1e-2, **changes) -> RunSpec:
@@ -47,6 +49,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     finish_run(settings, "c", spec(8, 1e-6))
     add_run(settings, "failed", spec(16), RunState.FAILED)
     add_run(settings, "paused", spec(32), RunState.PAUSED)
+    stopped = result(state="cancelled", stopped_because=WORSE)
+    paused = RunDirectory(settings.runs_dir / "paused")
+    paused.create(spec(32))
+    paused.write_result(stopped)
     return Engine(settings)
 
 
@@ -74,6 +80,7 @@ def test_runs_are_judged_on_rows_that_none_saw_and_the_missing_are_named(
     assert large.learning_rate == 1e-2
     assert [one.runs for one in large.other_settings] == [("c",)]
     assert {one.state for one in judgement.missing} == {"failed", "paused", "deleted"}
+    assert WORSE in {one.why for one in judgement.missing}
     assert judgement.rows == ROWS
     assert judgement.recommended_rank == 8
     assert small.eval_loss > large.eval_loss + judgement.not_worse_by

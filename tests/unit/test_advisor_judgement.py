@@ -84,14 +84,44 @@ def test_each_rank_stands_with_its_best_learning_rate():
 
 
 def test_seeds_are_points_and_their_spread_is_told():
-    children = judged(child("a", 4, seed=0), child("b", 4, seed=1), child("c", 8, seed=0))
-    columns = {"a": losses(-0.2, seed=1), "b": losses(0.2, seed=2), "c": losses(0.0, seed=3)}
+    children = judged(
+        child("a", 4, seed=0), child("b", 4, seed=1), child("c", 8, seed=0), child("d", 8, seed=1)
+    )
+    columns = {
+        "a": losses(-0.1, seed=1),
+        "b": losses(0.3, seed=2),
+        "c": losses(0.0, seed=3),
+        "d": losses(0.0, seed=4),
+    }
     found = judge(children, tables(table(columns)), draws=DRAWS)
     small = found.ranks[0]
     assert {one.seed for one in small.seeds} == {0, 1}
     assert small.eval_loss == pytest.approx(np.mean([one.eval_loss for one in small.seeds]))
+    assert [one.difference for one in small.seeds] == pytest.approx([-0.1, 0.3], abs=0.02)
     assert small.spread == pytest.approx(0.4, abs=0.02)
-    assert any("Seeds" in note for note in found.notes)
+    assert any("between seeds" in note for note in found.notes)
+
+
+def test_seeds_with_rows_of_their_own_are_paired_seed_by_seed():
+    """Each seed judges on its half of the rows; the easy half makes no rank better."""
+    children = judged(
+        child("a", 4, seed=0), child("b", 4, seed=1), child("c", 8, seed=0), child("d", 8, seed=1)
+    )
+    first = np.arange(ROWS) < ROWS // 3
+    easy = np.where(first, 0.0, 1.0)
+    columns = {
+        "a": np.where(first, losses(0.3, seed=1) + easy, np.nan),
+        "b": np.where(first, np.nan, losses(0.3, seed=2) + easy),
+        "c": np.where(first, losses(0.0, seed=3) + easy, np.nan),
+        "d": np.where(first, np.nan, losses(0.0, seed=4) + easy),
+    }
+    found = judge(children, tables(table(columns)), draws=DRAWS)
+    small, large = found.ranks
+    assert found.rows == ROWS
+    assert small.interval.mean == pytest.approx(0.3, abs=0.02)
+    assert small.eval_loss - large.eval_loss == pytest.approx(small.interval.mean)
+    assert small.seeds[1].eval_loss > small.seeds[0].eval_loss + 0.5
+    assert small.spread < 0.05
 
 
 def test_forgetting_stands_beside_and_a_rank_that_forgets_more_is_told():
