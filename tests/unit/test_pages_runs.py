@@ -219,6 +219,7 @@ def test_a_classifier_is_not_sent_to_the_chat(engine, add):
     add("a", state="finished", task="sequence_classification")
     heading = run_summary.heading(engine, engine.runs.get("a"))
     assert "See its spectrum" in heading
+    assert "tab=take-away" in heading
     assert "Compare with the base" not in heading
 
 
