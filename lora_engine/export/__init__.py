@@ -17,6 +17,7 @@ hub             pushing an export to the model hub, in one commit
 public_names    what others may be told of this machine's names
 commands        what to type to serve an export, where it loads
 load_rules      where an adapter loads: each program's rule with its source and date
+written         the exports in the data folder: list, zip, delete
 zip_download    an export as one zip, made while it is sent
 voices          who answers: what was trained, written, and requantized
 fidelity        does what was written answer as what was trained?

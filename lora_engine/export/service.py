@@ -10,13 +10,12 @@ from pathlib import Path
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
-from lora_engine.adapters.names import named_folder
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.service import Comparisons
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.errors import EngineError
 from lora_engine.export.commands import (
     ServeCommand,
     Served,
@@ -43,7 +42,7 @@ from lora_engine.export.voices import (
     requantized_voice,
     trained_voice,
 )
-from lora_engine.export.zip_download import zip_blocks
+from lora_engine.export.written import WrittenExports
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
@@ -56,12 +55,14 @@ WITH_BASE = ("ollama", "merged", *GGUF_FORMS)
 class Exports:
     """Exports of adapters; a source is a run's id, a listed name or a folder.
 
-    Fidelity is measured on the base model that the comparisons keep in memory.
+    Fidelity is measured on the base model that the comparisons keep in memory. written: the exports
+    in the data folder.
     """
 
     def __init__(self, settings: Settings, comparisons: Comparisons) -> None:
         self._settings = settings
         self._comparisons = comparisons
+        self.written = WrittenExports(settings)
 
     def where_it_loads(self, source: str | Path) -> list[LoadRule]:
         """As `load_rules.where_it_loads`."""
@@ -178,20 +179,6 @@ class Exports:
         return measure_fidelity(
             trained, exported, folder, self._settings, progress=monitor.step, stop=monitor.stop
         )
-
-    def folder(self, name: str) -> Path:
-        """Where the dashboard writes an export of this name. Raises InvalidInput."""
-        return named_folder(self._settings.data_dir / "exports", name, "The export")
-
-    def zip_blocks(self, name: str) -> Iterator[bytes]:
-        """The export of this name as one zip, a block after the other.
-
-        Raises InvalidInput, and NotFound for one that is not there.
-        """
-        folder = self.folder(name)
-        if not folder.is_dir():
-            raise NotFound(f"There is no export {name!r}.", "Export the adapter under this name.")
-        return zip_blocks(folder)
 
     def voices(self, base: str, folder: Path, report: ExportReport) -> tuple[Voice, Voice]:
         """What was trained, and what was written; a merged model is in memory beside its base."""

@@ -60,7 +60,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     @app.get(EXPORT_PATH)
     def export_zip(name: str = "") -> Response:
         try:
-            blocks = engine.exports.zip_blocks(name)
+            blocks = engine.exports.written.zip_blocks(name)
         except EngineError as error:
             return refused(error)
         return StreamingResponse(

@@ -62,9 +62,9 @@ def _pushed_html(pushed: Pushed | None) -> str:
         return ""
     seen_by = "private" if pushed.private else "public"
     return (
-        f' Pushed to <a href="{escape(pushed.url)}" target="_blank" rel="noopener">'
-        f"{escape(pushed.id)}</a>: {seen_by}, {layout.count(pushed.files)} files, "
-        f"{layout.byte_size(pushed.bytes)}, revision <code>{escape(pushed.revision)}</code>."
+        f" Pushed {layout.count(pushed.files)} files, {layout.byte_size(pushed.bytes)}, as "
+        f"revision <code>{escape(pushed.revision)}</code> of the {seen_by} repository "
+        f'<a href="{escape(pushed.url)}" target="_blank" rel="noopener">{escape(pushed.id)}</a>'
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from lora_engine.export import ExportReport
 from pages.adapters import take_away_html
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import export_zip_address
+from pages.adapters.take_away_earlier import connect as connect_earlier
+from pages.adapters.take_away_earlier import earlier_exports
 from pages.adapters.take_away_fields import (
     ExportFields,
     ExportView,
@@ -82,6 +84,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     fields, push = export_fields(), push_fields()
     tasks, row = TabTasks(), progress_row("take-away")
     view = export_view()
+    earlier = earlier_exports()
     layout.how_this_works(HELP, "How taking away works")
 
     handlers = _Handlers(engine, tasks, parts, fields, push, view, row)
@@ -103,22 +106,25 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     bind = partial(wire, problem=row.problem, empties=[*view.outputs, row.progress])
     given = {parts.adapter, *fields.inputs}
     outputs = [*view.outputs, fields.output.replace, *row.outputs]
-    bind([fields.output.write.click], handlers.write, given, outputs)
-    bind([fields.output.replace.click], handlers.replace, given, outputs)
-    _wire_push(handlers, push, bind)
+    list_again = connect_earlier(engine, earlier, blocks)
+    list_again(bind([fields.output.write.click], handlers.write, given, outputs).then)
+    list_again(bind([fields.output.replace.click], handlers.replace, given, outputs).then)
+    _wire_push(handlers, push, bind, list_again)
     connect_stop(tasks, row)
     expose(export_endpoint(engine), "export")
 
 
-def _wire_push(handlers: _Handlers, push: PushFields, bind: partial) -> None:
+def _wire_push(
+    handlers: _Handlers, push: PushFields, bind: partial, list_again: Callable[..., Any]
+) -> None:
     given = {handlers.parts.adapter, *handlers.fields.inputs, *push.inputs}
     asked = [push.group, push.question, push.replace]
     problem = handlers.row.problem
     wire([push.ask.click], handlers.ask_to_push, given, asked, problem=problem)
     wire([push.leave.click], handlers.leave_push, [], [push.group], problem=problem)
     outputs = [*handlers.view.outputs, push.group, push.replace, *handlers.row.outputs]
-    bind([push.push.click], handlers.push_it, given, outputs)
-    bind([push.replace.click], handlers.push_over_it, given, outputs)
+    list_again(bind([push.push.click], handlers.push_it, given, outputs).then)
+    list_again(bind([push.replace.click], handlers.push_over_it, given, outputs).then)
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class _Handlers:
     def ask_to_push(self, values: Values) -> Update:
         """What will happen, before anything leaves this machine."""
         choice, target = self.fields.read(values), self.push.read(values)
-        self.engine.exports.folder(choice.name)  # refuses a name that is none
+        self.engine.exports.written.folder(choice.name)  # refuses a name that is none
         return {
             self.push.group: gr.Column(visible=True),
             self.push.question: take_away_html.push_question_html(choice, target),

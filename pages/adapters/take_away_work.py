@@ -106,7 +106,7 @@ def exporting(
     def export(progress: ReportProgress, stop: StopSignal) -> ExportReport:
         return engine.exports.export(
             adapter,
-            engine.exports.folder(choice.name),
+            engine.exports.written.folder(choice.name),
             choice.form,
             **_options(choice),
             measure=False,
@@ -147,7 +147,7 @@ def pushing(
     def push(progress: ReportProgress, stop: StopSignal) -> ExportReport:
         return engine.exports.export(
             adapter,
-            engine.exports.folder(choice.name),
+            engine.exports.written.folder(choice.name),
             choice.form,
             **_options(choice),
             measure=choice.measure,
@@ -194,7 +194,7 @@ def export_endpoint(engine: Engine) -> Callable[..., dict]:
         """
         done = engine.exports.export(
             adapter,
-            engine.exports.folder(name),
+            engine.exports.written.folder(name),
             form_named(form),
             base=base,
             dtype=dtype_named(dtype) if dtype else None,

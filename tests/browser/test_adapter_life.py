@@ -16,6 +16,7 @@ from tests.browser.conftest import Server
 from tests.hub_server import TOKEN, HubState, running_hub
 
 OpenPage = Callable[..., Page]
+PUSHED = re.compile("of the private repository\\s+me/json")
 PROGRAMS = 5  # PEFT, vLLM, llama.cpp, Ollama, TGI
 
 
@@ -176,7 +177,7 @@ def test_a_push_is_asked_about_first(
 
     ask.click()
     sure.click()
-    expect(page.locator("#take-away-written")).to_contain_text("Pushed to me/json: private")
+    expect(page.locator("#take-away-written")).to_contain_text(PUSHED)
     expect(question).to_be_hidden()
     repository = hub.repositories["me/json"]
     assert repository.private
@@ -189,9 +190,26 @@ def test_a_push_is_asked_about_first(
     screenshot(page, "push")
     assert len(repository.commits) == 2
     replace.click()
-    expect(page.locator("#take-away-written")).to_contain_text("Pushed to me/json: private")
+    expect(page.locator("#take-away-written")).to_contain_text(PUSHED)
     assert len(repository.commits) == 3
     assert TOKEN not in page.content()
+    is_listed_and_deleted(page, adapters, screenshot)
+
+
+def is_listed_and_deleted(page: Page, adapters: Server, screenshot: Callable) -> None:
+    page.get_by_role("button", name="Exports in the data folder").click()
+    listed = page.locator("#exports-table tbody tr").filter(has_text="json-portable")
+    expect(listed).to_have_count(1)
+    page.locator("#exports-delete").click()
+    expect(page.get_by_role("alert").filter(has_text="No export is chosen")).to_be_visible()
+    page.locator("#exports-name input").click()
+    page.get_by_role("option", name="json-portable").click()
+    page.locator("#exports-delete").click()
+    expect(page.get_by_text("Delete json-portable for good?")).to_be_visible()
+    screenshot(page, "exports")
+    page.get_by_role("button", name="Delete for good").and_(page.locator(":visible")).click()
+    expect(listed).to_have_count(0)
+    assert not (adapters.data_dir / "exports" / "json-portable").exists()
 
 
 def test_a_script_resizes_and_exports(adapters: Server) -> None:
