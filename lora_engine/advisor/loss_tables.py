@@ -183,7 +183,10 @@ def table_of(
     load: LoadColumns,
     monitor: WorkMonitor,
 ) -> LossTable:
-    """The losses of these adapters on these rows. Raises as `row_losses`; Stopped."""
+    """The losses of these adapters on these rows.
+
+    Raises as `row_losses`; EngineError where a loss is no finite number; Stopped.
+    """
     names = tuple(columns)
     parts = range(0, len(names), COLUMNS_AT_ONCE)
     losses, base, tokens, numbers = [], [], [], []
@@ -200,9 +203,18 @@ def table_of(
         base = [row.loss[BASE_COLUMN] for row in found]
         tokens = [row.tokens for row in found]
         numbers = [row.number for row in found]
+    found_losses = np.concatenate([np.array(part) for part in losses], axis=1)
+    broken = [
+        n for n, fine in zip(names, np.isfinite(found_losses).all(axis=0), strict=True) if not fine
+    ]
+    if broken:
+        raise EngineError(
+            f"The losses of {', '.join(broken)} are not finite: training went astray.",
+            "Leave these runs out.",
+        )
     return LossTable(
         columns=names,
-        losses=np.concatenate([np.array(part) for part in losses], axis=1),
+        losses=found_losses,
         base=np.array(base),
         tokens=np.array(tokens, dtype=float),
         numbers=tuple(numbers),

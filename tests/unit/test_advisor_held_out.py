@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lora_engine.advisor import loss_tables
 from lora_engine.advisor.children import Child
-from lora_engine.advisor.loss_tables import held_out_rows, spread
+from lora_engine.advisor.loss_tables import LossTable, held_out_rows, spread
+from lora_engine.compare.scoring import RowLoss
 from lora_engine.data import load_dataset, split_rows
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import spec_from
+from lora_engine.spectrum import WorkMonitor
 from tests.judged_runs import child, table
 
 
@@ -81,3 +86,35 @@ def test_fewer_rows_are_spread_over_all(distinct: Path, settings: Settings) -> N
     rows = load_dataset(spec_from({"dataset": {"source": str(distinct)}}).dataset, settings).rows
     assert [row.number for row in spread(rows, 4)] == [1, 11, 21, 31]
     assert spread(rows, 100) is rows
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, losses: dict[str, float]) -> LossTable:
+    """The table of two rows whose losses are the same made-up ones."""
+
+    def made_up(model: object, rows: list[int], stop: object) -> Iterator[RowLoss]:
+        yield from (RowLoss(number, 5, {"base": 2.0, **losses}) for number in rows)
+
+    monkeypatch.setattr(loss_tables, "row_losses", made_up)
+    columns = {name: Path(name) for name in losses}
+    load: Any = lambda columns: None  # noqa: E731
+    rows: Any = [1, 2]
+    return loss_tables.table_of(columns, rows, load, WorkMonitor())
+
+
+def test_columns_are_measured_a_few_at_a_time_and_stand_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = {str(number): float(number) for number in range(11)}
+    found = measured(monkeypatch, losses)
+    assert found.columns == tuple(losses)
+    assert found.losses.tolist() == [list(losses.values())] * 2
+    assert (found.base.tolist(), found.numbers) == ([2.0, 2.0], (1, 2))
+
+
+def test_a_loss_that_is_no_number_is_refused_by_its_runs_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(EngineError) as refused:
+        measured(monkeypatch, {"sound": 1.0, "astray": float("nan")})
+    assert "astray" in refused.value.problem
+    assert "sound" not in refused.value.problem
