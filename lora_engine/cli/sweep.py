@@ -15,13 +15,14 @@ from pydantic import JsonValue
 from lora_engine.advisor import Judgement
 from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, print_table
-from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
+from lora_engine.cli.runs import SpecFile, open_engine
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.runs import OVER, RunView, SweepView
 from lora_engine.spec import DEFAULT_RANKS, SweepSpec, read_spec, sweep_over
 
 LISTED = "separated by commas"
+POLL_S = 0.5  # more often would take from the training
 
 
 class SweepAction(StrEnum):

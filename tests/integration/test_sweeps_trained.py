@@ -45,7 +45,7 @@ def document(tiny_llama, rows_file):
         "name": "tiny r8",
         "base_model": str(tiny_llama),
         "dataset": {"source": str(rows_file)},
-        "optimization": {"learning_rate": 0.01, "batch_size": 4, "max_steps": 4},
+        "optimization": {"learning_rate": 0.01, "batch_size": 4, "max_steps": 16},
         "report": {"samples": 0},
     }
 
@@ -62,18 +62,23 @@ def answer(done: subprocess.CompletedProcess):
     return json.loads(done.stdout)
 
 
-def test_a_sweep_from_the_command_line_waits_for_its_runs(command, spec_file, settings):
-    vary = "optimization.max_grad_norm=0"
+def test_a_sweep_from_the_command_line_stops_what_is_worse_and_is_judged(
+    command, spec_file, settings
+):
     done = command(
-        "sweep", spec_file, "--ranks", "2,4", "--seeds", "0", "--vary", vary, "--wait", "--json"
-    )
+        "sweep", spec_file, "--ranks", "2,4", "--learning-rates", "0.02,1e-9",
+        "--vary", "dataset.eval_fraction=0.3", "--stop-worse", "--wait", "--json",
+    )  # fmt: skip
     sweep = answer(done)
     assert [(run["rank"], run["learning_rate"], run["seed"]) for run in sweep["runs"]] == [
-        (2, 0.01, 0),
-        (4, 0.01, 0),
-    ]
-    assert [run["state"] for run in sweep["runs"]] == ["finished", "finished"]
-    assert "tiny r4 · seed 0 · max grad norm 0: finished after step 4" in done.stderr
+        (2, 0.02, 0), (2, 1e-9, 0), (4, 0.02, 0), (4, 1e-9, 0),
+    ]  # fmt: skip
+    assert [run["state"] for run in sweep["runs"]] == ["finished", "paused"] * 2
+    for stopped in sweep["runs"][1::2]:
+        assert "Clearly worse" in stopped["result"]["stopped_because"]
+        assert stopped["step"] < 16
+        assert (settings.runs_dir / stopped["id"] / "checkpoints").is_dir()
+    assert "tiny r4 · lr 0.02 · eval fraction 0.3: finished after step 16" in done.stderr
     for run in sweep["runs"]:
         folder = settings.runs_dir / run["id"]
         assert {path.name for path in folder.iterdir()} >= {"adapter", "result.json", "spec.json"}
@@ -89,6 +94,7 @@ def test_a_sweep_from_the_command_line_waits_for_its_runs(command, spec_file, se
     shown = answer(command("sweeps", sweep["id"], "--json"))
     assert shown["runs"] == sweep["runs"]
     refused = command("sweeps", sweep["id"], "resume")
+    assert "2 paused" in refused.stderr
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
