@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lora_engine.spec.section import Section
 
@@ -61,7 +62,7 @@ class OptimizationSpec(Section):
     epochs: float = Field(
         3.0,
         title="Epochs",
-        description="Passes over the training rows.",
+        description="Passes over the training rows; null where the number of steps is given.",
         gt=0.0,
         le=1000.0,
     )
@@ -134,3 +135,11 @@ class OptimizationSpec(Section):
         description="The result is what the evaluation with the lowest loss found, not the last "
         "step's.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_instead_of_epochs(cls, given: Any) -> Any:
+        """Epochs that are null say nothing where the number of steps is given."""
+        if not isinstance(given, Mapping) or given.get("max_steps") is None:
+            return given
+        return {name: value for name, value in given.items() if (name, value) != ("epochs", None)}

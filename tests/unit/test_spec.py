@@ -155,3 +155,11 @@ def test_a_rank_out_of_bounds_is_the_only_problem_it_makes():
     with pytest.raises(InvalidInput) as refused:
         spec_from({"method": {"rank": 10**9}})
     assert [problem.path for problem in refused.value.problems] == ["method.rank"]
+
+
+def test_epochs_may_be_null_where_the_number_of_steps_is_given():
+    spec = parse_spec('{"optimization": {"epochs": null, "max_steps": 5}}')
+    assert spec.optimization.max_steps == 5
+    with pytest.raises(InvalidInput) as refused:
+        parse_spec('{"optimization": {"epochs": null}}')
+    assert [one.path for one in refused.value.problems] == ["optimization.epochs"]
