@@ -115,8 +115,10 @@ def test_an_export_written_before_is_pushed_and_an_earlier_push_is_still_asked_a
     target = HubTarget("me/pirate")
     pushed = exports.export("known", out, "portable", push=target, **options).pushed
     assert pushed.id == "me/pirate"
+    before = (out / "adapter_config.json").stat().st_ino
     with pytest.raises(Conflict, match="me/pirate"):
         exports.export("known", out, "portable", push=target, **options)
+    assert (out / "adapter_config.json").stat().st_ino == before  # refused before it is written
 
 
 def test_a_public_repository_is_no_place_for_a_private_export(hub, export, tmp_path):
