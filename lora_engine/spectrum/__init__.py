@@ -30,6 +30,7 @@ from lora_engine.spectrum.adapter_spectrum import (
     ModuleSpectrum,
     describe_adapter,
     describe_module,
+    module_place,
 )
 from lora_engine.spectrum.checkpoints import (
     CheckpointComparison,
@@ -121,6 +122,7 @@ __all__ = [
     "find_base_weight",
     "interference_between",
     "intruder_dimensions",
+    "module_place",
     "open_adapter",
     "pool",
     "pool_picture",

@@ -29,6 +29,20 @@ from lora_engine.weights.checkpoint import Checkpoint, open_checkpoint
 from lora_engine.weights.matrix import MatrixSource
 
 
+def module_place(name: str) -> tuple[int | None, str]:
+    """A module's layer, and which part of its layer it is, from its name.
+
+    The layer is the first number in the name; None outside of the layers. The part is the last
+    piece, as in `q_proj`; with the number of its expert, as in `3.down_proj`, where the layer has
+    several.
+    """
+    pieces = name.split(".")
+    numbered = [place for place, piece in enumerate(pieces) if piece.isdecimal()]
+    layer = int(pieces[numbered[0]]) if numbered else None
+    inner = [place for place in numbered if place < len(pieces) - 1]
+    return layer, ".".join(pieces[inner[1] :]) if len(inner) > 1 else pieces[-1]
+
+
 @dataclass(frozen=True, eq=False)
 class ModuleSpectrum:
     """One module's update in numbers.
@@ -50,16 +64,13 @@ class ModuleSpectrum:
 
     @property
     def layer(self) -> int | None:
-        """The layer's number, the first number in the name; None outside of the layers."""
-        return next((int(piece) for piece in self.name.split(".") if piece.isdecimal()), None)
+        """As `module_place`."""
+        return module_place(self.name)[0]
 
     @property
     def part(self) -> str:
-        """Which part of its layer this is: the last piece of the name, as in `q_proj`; with the
-        number of its expert, as in `3.down_proj`, where the layer has several."""
-        pieces = self.name.split(".")
-        numbered = [place for place, piece in enumerate(pieces[:-1]) if piece.isdecimal()]
-        return ".".join(pieces[numbered[1] :]) if len(numbered) > 1 else pieces[-1]
+        """As `module_place`."""
+        return module_place(self.name)[1]
 
     @property
     def frobenius_norm(self) -> float:

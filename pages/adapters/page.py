@@ -47,7 +47,6 @@ $16 / \sqrt 8 = 5.66$), and 8 · (256 + 256) = 4,096 numbers instead of 65,536.
 Adapters are found in finished runs and in the folder `adapters` of the data folder. One that you
 add is copied there after it has been checked: whole, finite, and of a form that is applied here.
 """
-SCRIPT = "adapters/address.js"
 LIBRARY = "library"
 
 
@@ -111,7 +110,7 @@ def _wire_opening(
     adapter.input(
         fn=None,
         inputs=[adapter],
-        js=event_js(SCRIPT, "openAdapter", LIBRARY),
+        js=event_js("adapters/address.js", "openAdapter", LIBRARY),
         api_name="page_open_adapter",
         api_visibility="private",
     )
@@ -129,7 +128,7 @@ def _remember(tab: gr.Tab, name: str) -> None:
     """Write the tab into the address when it is chosen."""
     tab.select(
         fn=None,
-        js=event_js(SCRIPT, "rememberTab", name, LIBRARY),
+        js=event_js("shared/address.js", "rememberTab", name, LIBRARY),
         api_name="page_remember_tab",
         api_visibility="private",
     )

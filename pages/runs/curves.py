@@ -17,7 +17,7 @@ from pages.shared.live import live_plot
 MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
 
-LOSS = "loss"
+LOSS, HELD_OUT = "loss", "eval_loss"
 GIB = 2**30
 
 X: dict[str, Callable[[MetricsRow], float]] = {
@@ -72,6 +72,17 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str
         drawn = [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)]
         shown[what.key] = _small(what, drawn, axis)
     return shown
+
+
+def held_out(engine: Engine, views: Sequence[RunView]) -> str:
+    """The evaluation losses of the runs of a sweep over their steps, in one figure."""
+    each = max(50, POINTS // max(1, len(views)) // 4)
+    what = next(one for one in MEASURES if one.key == HELD_OUT)
+    drawn = [
+        _curve(name, engine.runs.curve(view.id, each), X[STEP], what)
+        for name, view in zip(names_of(views), views, strict=True)
+    ]
+    return figures.to_json(run_figures.together(what, drawn))
 
 
 def _small(what: Measure, curves: Sequence[Curve], axis: str) -> str:

@@ -1,4 +1,4 @@
-"""The runs page: every run in a table, and one of them live, with others drawn beside it.
+"""The runs page: every run in a table, and one of them live, with others drawn beside it; sweeps.
 
 The selection stands in the address (`/runs?run=…&with=…&find=…`), so a link or a reload shows the
 same. This module lays the page out and binds its events; `content` says what it shows.
@@ -16,7 +16,7 @@ from gradio.components import Component
 from lora_engine.engine import Engine
 from lora_engine.spec import recipe_spec
 from pages import RUNS
-from pages.runs import controls, curves, run_table, samples_and_updates
+from pages.runs import controls, curves, run_table, samples_and_updates, sweep_section
 from pages.runs.components import RunsPage, Shown
 from pages.runs.content import fingerprint_of
 from pages.runs.extending import wire_extension
@@ -28,6 +28,7 @@ from pages.runs.selection import (
     selection_in_address,
     with_existing_run,
 )
+from pages.runs.tabs import TABS, wire_tabs
 from pages.shared import layout
 from pages.shared.live import live_table, ticked_in
 from pages.shared.questions import wire_taking_back
@@ -60,13 +61,19 @@ the learning rate of a run that was that long from the start.
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(RUNS) as blocks:
-        page = _lay_out(engine)
+        with gr.Tabs(elem_id="runs-tabs") as tabs:
+            with gr.Tab("Runs", id=TABS[0]) as runs_tab:
+                page = _lay_out(engine)
+                runs_timer = gr.Timer(REFRESH_S)
+            with gr.Tab("Sweeps", id=TABS[1]) as sweeps_tab:
+                sweeps_timer = sweep_section.build_section(engine, sweeps_tab)
         _wire_opening(page, blocks)
-        _wire_refresh(page)
+        _wire_refresh(page, runs_timer)
         _wire_selection(page)
         _wire_actions(page)
         _wire_deletion(page)
         wire_extension(page)
+        wire_tabs(blocks, tabs, {runs_tab: runs_timer, sweeps_tab: sweeps_timer})
         expose(run_table.runs_endpoint(engine), api_name="runs")
     return blocks
 
@@ -112,7 +119,7 @@ def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:
     opening.then(**page.correct_address)
 
 
-def _wire_refresh(page: RunsPage) -> None:
+def _wire_refresh(page: RunsPage, timer: gr.Timer) -> None:
     """The page follows what happens to its runs."""
     fields, shown, reports, deletion = page.fields, page.shown, page.reports, page.deletion
 
@@ -135,7 +142,7 @@ def _wire_refresh(page: RunsPage) -> None:
             return {}
         return reports.showing(samples_and_updates.reports_of(page.engine, run_id))
 
-    timer, problem = gr.Timer(REFRESH_S), problem_box()
+    problem = problem_box()
     refreshed = wire(
         [timer.tick],
         refresh,

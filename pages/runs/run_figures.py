@@ -114,6 +114,17 @@ def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
     }
 
 
+def together(what: Measure, curves: Sequence[Curve]) -> Figure:
+    """One measure of the runs of a sweep over their steps, with their names in a legend."""
+    figure = measure(what, curves)
+    for drawn in figure["data"]:
+        drawn |= {"showlegend": True, "mode": "lines+markers", "marker": {"size": 5}}
+    figure["layout"] |= {"hovermode": "closest", "legend": {"orientation": "h", "y": -0.12}}
+    figure["layout"]["title"]["text"] += " over the steps"
+    figure["layout"]["xaxis"]["title"]["text"] = ""  # the legend stands there
+    return figure
+
+
 def _range(what: Measure) -> dict[str, Any]:
     if what.is_share:
         return {"range": [0, 1.02]}

@@ -131,7 +131,7 @@ def _result_columns() -> dict[str, RunColumn]:
             "Peak memory", of_result("peak_memory_bytes"), layout.byte_size
         ),
         "device": RunColumn(Column("Device"), lambda view: view.record.device),
-        "created_at": RunColumn(Column("Made"), lambda view: _moment(view.record.created_at)),
+        "created_at": RunColumn(Column("Made"), lambda view: moment(view.record.created_at)),
         "tags": RunColumn(Column("Tags"), lambda view: ", ".join(view.record.tags) or None),
         "note": RunColumn(Column("Note", _first_line), lambda view: view.record.note or None),
         "id": RunColumn(Column("Id"), lambda view: view.id),
@@ -178,7 +178,7 @@ def _spec_number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 

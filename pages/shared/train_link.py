@@ -16,7 +16,7 @@ from pages.shared import layout
 
 CARRIED = ("method", "quantization", "optimization")
 SECTIONS = (*CARRIED, "dataset", "dataset.columns", "report")
-MOST_CHARACTERS = 5_000  # of one field
+MOST_CHARACTERS = 40_000  # of one field: the ranks of some 800 modules by name
 PLAIN = ("name", "task", "seed", "quantization")  # fields whose path has no dot
 
 
@@ -84,6 +84,17 @@ def whole_address_of(spec: RunSpec) -> str:
         if path not in shown or shown[path] != value
     }
     return layout.link(TRAIN, **state)
+
+
+def copy_address_of(run_id: str, copied: RunSpec, wanted: RunSpec) -> str:
+    """The page with a run's spec copied, and every field in which `wanted` differs from it."""
+    there = dict(_flat(copied.model_dump(mode="json")))
+    state = {
+        path: value if path == "base_model" else json.dumps(value)
+        for path, value in _flat(wanted.model_dump(mode="json"))
+        if path not in there or there[path] != value
+    }
+    return layout.link(TRAIN, **{"from": run_id, **state})
 
 
 def _flat(document: dict[str, Any], sections: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

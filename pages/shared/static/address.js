@@ -12,6 +12,18 @@ export function remember(names, ...values) {
 	return [];
 }
 
+let chosen = false;
+
+/* Gradio selects the first tab while it draws the page; only a person's choice is remembered. */
+export function rememberTab(tab, first) {
+	if (tab !== first) chosen = true;
+	if (!chosen) return [];
+	const url = new URL(window.location.href);
+	url.searchParams.set("tab", tab);
+	history.replaceState(history.state, "", url);
+	return [];
+}
+
 /* Another address of this page, in place of the one it has. */
 export function replace(address) {
 	if (address) history.replaceState(history.state, "", address);

@@ -1,0 +1,200 @@
+"""Figures of a judgement: loss and forgetting by rank with their intervals, and costs against loss.
+
+Takes the judgement, gives plain dicts as `pages.shared.figures` does; knows no engine and no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lora_engine.advisor import Interval, Judgement, RankJudgement
+from pages.shared import figures, layout
+from pages.shared.figures import ACCENT, FAINT, MUTED, SECOND, TEXT, Figure
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One axis of the Pareto pictures. key: its name in `RankJudgement.pareto`."""
+
+    key: str
+    title: str
+    of: Callable[[RankJudgement], float | None]
+
+
+COSTS = (
+    Cost("parameters", "parameters", lambda one: one.parameters),
+    Cost("parameters", "size of the adapter (MiB)", lambda one: one.bytes / MIB),
+    Cost("seconds", "seconds in training", lambda one: one.seconds),
+    Cost("peak_memory_bytes", "peak memory (MiB)", lambda one: one.peak_memory_bytes / MIB),
+)
+
+
+def losses_figure(judgement: Judgement) -> Figure:
+    """Held-out loss over rank, best setting of each; the interval is of its loss minus the best's.
+
+    Seeds are points of their own, and a dashed line is the best loss plus the margin.
+    """
+    ranks = judgement.ranks
+    best = next(one for one in ranks if one.rank == judgement.best_rank)
+    limit = best.eval_loss + judgement.not_worse_by
+    ends = [ranks[0].rank / 1.3, ranks[-1].rank * 1.3]
+    allowed = figures.line("best + margin", ends, [limit, limit], MUTED, width=1.5)
+    data = [
+        {**allowed, "line": {**allowed["line"], "dash": "dash"}, "hoverinfo": "skip"},
+        _with_intervals(
+            "mean over the seeds", ranks, [one.eval_loss for one in ranks],
+            [one.interval for one in ranks], ACCENT,
+        ),
+        _points(
+            "a seed", [one.rank for one in ranks for _ in one.seeds],
+            [seed.eval_loss for one in ranks for seed in one.seeds],
+            {"color": SECOND, "size": 7, "symbol": "circle-open", "line": {"width": 2}},
+        ),
+        _points(
+            "recommended", [judgement.recommended_rank], [_recommended(judgement).eval_loss],
+            {"color": TEXT, "size": 17, "symbol": "circle-open", "line": {"width": 2.5}},
+        ),
+    ]  # fmt: skip
+    return {
+        "data": data,
+        "layout": _by_rank(
+            ranks,
+            description=judgement.sentence(),
+            title="Held-out loss (nats a token)",
+        ),
+    }
+
+
+def forgetting_figure(judgement: Judgement) -> Figure | None:
+    """Loss on general questions minus the base's, over rank; None where it is not measured."""
+    measured = [(one, one.forgetting) for one in judgement.ranks if one.forgetting is not None]
+    if not measured:
+        return None
+    ranks = [one for one, _ in measured]
+    intervals = [forgot.interval for _, forgot in measured]
+    ends = [ranks[0].rank / 1.3, ranks[-1].rank * 1.3]
+    base = figures.line("the base", ends, [0.0, 0.0], MUTED, width=1.5)
+    said = "; ".join(f"rank {one.rank}: {forgot.word}" for one, forgot in measured)
+    return {
+        "data": [
+            {**base, "line": {**base["line"], "dash": "dash"}, "hoverinfo": "skip"},
+            _with_intervals(
+                "forgetting", ranks, [one.mean for one in intervals], intervals, SECOND
+            ),
+        ],
+        "layout": _by_rank(
+            ranks,
+            description=f"Loss on general questions minus the base's. {said}.",
+            title="Forgetting: loss on general questions minus the base's",
+            showlegend=False,
+        ),
+    }
+
+
+def pareto_figure(judgement: Judgement, cost: Cost) -> Figure:
+    """Held-out loss against one cost; the ranks that no other beats in both are joined."""
+    ranks = [(one, x) for one in judgement.ranks if (x := cost.of(one)) is not None]
+    front = sorted(
+        ((x, one.eval_loss) for one, x in ranks if cost.key in one.pareto),
+        key=lambda point: point[0],
+    )
+    names = ", ".join(str(one.rank) for one, _ in ranks if cost.key in one.pareto)
+    joined = figures.line("", [x for x, _ in front], [y for _, y in front], FAINT, width=2)
+    data = [
+        {**joined, "line": {**joined["line"], "shape": "hv"}, "hoverinfo": "skip"},
+        {
+            **_points(
+                "",
+                [x for _, x in ranks],
+                [one.eval_loss for one, _ in ranks],
+                {
+                    "size": 9,
+                    "color": [ACCENT if cost.key in one.pareto else MUTED for one, _ in ranks],
+                },
+            ),
+            "mode": "markers+text",
+            "text": [f"r{one.rank}" for one, _ in ranks],
+            "textposition": "top right",
+            "textfont": {"color": MUTED, "size": 11},
+        },
+    ]
+    return {
+        "data": data,
+        "layout": figures.layout(
+            description=f"Held-out loss against {cost.title}. No other rank has less of both than "
+            f"rank {names}.",
+            x_title=cost.title,
+            hovermode="closest",
+            showlegend=False,
+            title=_title("Held-out loss against"),
+            margin={"t": 34, "r": 30},
+        ),
+    }
+
+
+def _recommended(judgement: Judgement) -> RankJudgement:
+    return next(one for one in judgement.ranks if one.rank == judgement.recommended_rank)
+
+
+def _with_intervals(
+    name: str,
+    ranks: Sequence[RankJudgement],
+    values: Sequence[float],
+    intervals: Sequence[Interval],
+    colour: str,
+) -> dict[str, Any]:
+    """A line over the ranks whose points have the intervals' ends around them."""
+    return {
+        **figures.line(name, [one.rank for one in ranks], values, colour, width=2),
+        "mode": "lines+markers",
+        "marker": {"color": colour, "size": 8},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [one.high - one.mean for one in intervals],
+            "arrayminus": [one.mean - one.low for one in intervals],
+            "color": colour,
+            "thickness": 1.5,
+            "width": 5,
+        },
+    }
+
+
+def _points(
+    name: str, x: Sequence[float], y: Sequence[float], marker: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": list(x),
+        "y": list(y),
+        "marker": marker,
+        "hovertemplate": "%{x:,.4~g}: %{y:.4g}",
+    }
+
+
+def _by_rank(
+    ranks: Sequence[RankJudgement], *, description: str, title: str, **more: Any
+) -> Figure:
+    values = [one.rank for one in ranks]
+    ticks = {"tickvals": values, "ticktext": [layout.count(rank) for rank in values]}
+    return figures.layout(
+        description=description,
+        x_title="rank",
+        hovermode="closest",
+        title=_title(title),
+        margin={"t": 34},
+        xaxis={"type": "log", **ticks},
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        **more,
+    )
+
+
+def _title(text: str) -> dict[str, Any]:
+    place = {"x": 0, "xref": "paper", "yref": "container", "y": 0.97}
+    return {"text": text, **place, "font": {"size": 13, "color": MUTED}}

@@ -1,0 +1,120 @@
+"""A judgement as words and tables: values for the page; all text is escaped here."""
+
+from __future__ import annotations
+
+from html import escape
+
+from lora_engine.advisor import Judgement, MissingChild, RankJudgement
+from pages import RUNS
+from pages.shared import layout
+from pages.shared.live import Cell, Column, table_value
+
+
+def signed(value: float) -> str:
+    """0.0123 -> '+0.0123': a difference, whose sign matters."""
+    return f"{value:+.4f}"
+
+
+RANK_COLUMNS = (
+    Column("Rank", layout.count, numeric=True),
+    Column("Learning rate", layout.number, numeric=True),
+    Column("Seeds", layout.count, numeric=True),
+    Column("Held-out loss", layout.number, numeric=True),
+    Column("Minus the best", signed, numeric=True),
+    Column("from", signed, numeric=True),
+    Column("to", signed, numeric=True),
+    Column("Not worse"),
+    Column("Forgetting", signed, numeric=True),
+    Column("in a word"),
+    Column("Parameters", layout.count, numeric=True),
+    Column("Size", layout.byte_size, numeric=True),
+    Column("Seconds", layout.number, numeric=True),
+    Column("Peak memory", layout.byte_size, numeric=True),
+)
+MISSING_COLUMNS = (
+    Column("Run"),
+    Column("Why it is missing"),
+    Column("State"),
+    Column("Rank", layout.count, numeric=True),
+    Column("Learning rate", layout.number, numeric=True),
+    Column("Seed", layout.count, numeric=True),
+)
+
+
+def words_html(judgement: Judgement) -> str:
+    """The finding with its evidence, how it was found, and what one should know besides."""
+    how = (
+        f"Losses in nats a token on {judgement.rows:,} held-out rows that no run saw; the base "
+        f"alone has {layout.number(judgement.base_loss)}. Intervals: {judgement.correction}."
+    )
+    signs = [f"Rank {one.rank}: {words}" for one in judgement.ranks for words in one.signs]
+    return (
+        f'<p class="rs-verdict" role="status">{escape(judgement.sentence())}</p>'
+        f'<p class="rs-run-note">{escape(how)}</p>' + layout.notes_html([*judgement.notes, *signs])
+    )
+
+
+def tiles_html(judgement: Judgement) -> str:
+    """The recommended rank beside the best, as tiles."""
+    by_rank = {one.rank: one for one in judgement.ranks}
+    chosen, best = by_rank[judgement.recommended_rank], by_rank[judgement.best_rank]
+    fewer = chosen.parameters / best.parameters
+    forgot = chosen.forgetting
+    return layout.tiles_html(
+        [
+            ("Recommended rank", layout.count(chosen.rank), "the smallest that is not worse"),
+            (
+                "Held-out loss",
+                layout.number(chosen.eval_loss),
+                f"best: {layout.number(best.eval_loss)} at rank {best.rank}",
+            ),
+            (
+                "Parameters",
+                layout.short_count(chosen.parameters),
+                "of the best rank itself" if fewer == 1 else f"{layout.share(fewer)} of the best's",
+            ),
+            (
+                "Forgetting",
+                "not measured" if forgot is None else signed(forgot.interval.mean),
+                "" if forgot is None else f"{forgot.word}, on {forgot.rows} general questions",
+            ),
+        ]
+    )
+
+
+def ranks_value(judgement: Judgement) -> str:
+    return table_value(RANK_COLUMNS, [_rank_row(one) for one in judgement.ranks])
+
+
+def missing_value(judgement: Judgement) -> str:
+    """The table of runs that were not judged; empty where there is none."""
+    missing = judgement.missing
+    if not missing:
+        return ""
+    rows = [_missing_row(one) for one in missing]
+    links = [None if one.state == "deleted" else layout.link(RUNS, run=one.id) for one in missing]
+    return table_value(MISSING_COLUMNS, rows, links=links)
+
+
+def _rank_row(one: RankJudgement) -> tuple[Cell, ...]:
+    forgot = one.forgetting
+    return (
+        one.rank,
+        one.learning_rate,
+        len(one.seeds),
+        one.eval_loss,
+        one.interval.mean,
+        one.interval.low,
+        one.interval.high,
+        "yes" if one.not_worse else "not shown",
+        None if forgot is None else forgot.interval.mean,
+        None if forgot is None else str(forgot.word),
+        one.parameters,
+        one.bytes,
+        one.seconds,
+        one.peak_memory_bytes,
+    )
+
+
+def _missing_row(one: MissingChild) -> tuple[Cell, ...]:
+    return one.id, one.why, one.state, one.rank, one.learning_rate, one.seed

@@ -1,0 +1,165 @@
+"""Sweeps on the runs page: runs together, judged, what they used, and ranks proposed from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from lora_engine.engine import Engine
+from lora_engine.settings import Settings
+from lora_engine.spec import spec_from, sweep_over
+from tests.browser.conftest import Server
+
+OpenPage = Callable[..., Page]
+LONG_MS = 120_000
+TRAINED_S = 240
+RANKS = (2, 8, 24)
+POINTS = "document.querySelector('#sweep-curves .rs-plot').data?.map(t => t.x.length) ?? []"
+
+
+@dataclass(frozen=True)
+class SweptServer:
+    """A server with a finished sweep over `RANKS`, and one whose runs were cancelled at once."""
+
+    url: str
+    finished: str
+    cancelled: str
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, start_server: Callable[..., Server]) -> SweptServer:
+    """The sweeps are trained before the server starts, which alone may write the list then."""
+    folder = tmp_path_factory.mktemp("swept")
+    engine = Engine(Settings(data_dir=folder, models_dir=folder / "models", device="cpu"))
+    spec = spec_from(
+        {
+            "name": "pirate",
+            "dataset": {"source": "starter:pirate", "eval_fraction": 0.2},
+            "method": {"target_modules": ["q_proj", "v_proj"]},
+            "optimization": {
+                "learning_rate": 1e-2, "batch_size": 8, "max_steps": 8, "eval_every": 4,
+            },
+            "report": {"samples": 0},
+        }
+    )  # fmt: skip
+    finished = engine.sweeps.submit(sweep_over(spec, ranks=RANKS))
+    _wait(engine, finished.id)
+    other = spec.model_copy(update={"name": "later"})
+    cancelled = engine.sweeps.submit(sweep_over(other, ranks=(4, 16)))
+    engine.sweeps.cancel(cancelled.id)
+    _wait(engine, cancelled.id)
+    return SweptServer(start_server(folder).url, finished.id, cancelled.id)
+
+
+def test_a_sweep_is_seen_whole_and_its_runs_lead_to_the_runs(
+    swept: SweptServer, open_page: OpenPage, screenshot: Callable
+) -> None:
+    page = open_page(f"{swept.url}/runs?tab=sweeps&sweep={swept.finished}")
+    expect(page.locator("#sweep-heading").get_by_role("status")).to_have_text("3 finished")
+    rows = page.locator("#sweep-runs tbody tr")
+    expect(rows).to_have_count(len(RANKS))
+    expect(page.locator("#all-sweeps tbody tr")).to_have_count(2)
+    page.wait_for_function(f"{POINTS}.length === {len(RANKS)}")
+    assert page.evaluate(POINTS) == [2, 2, 2]
+    expect(page.locator("#sweep-resume")).to_be_hidden()
+    screenshot(page, "sweep")
+
+    rows.first.get_by_role("link").click()
+    expect(page.locator("#run-heading h2")).to_contain_text("pirate r2")
+    expect(page.locator("#sweep-heading")).to_be_hidden()
+
+
+def test_a_cancelled_sweep_is_resumed_and_cancelled_as_one(
+    swept: SweptServer, open_page: OpenPage
+) -> None:
+    page = open_page(f"{swept.url}/runs")
+    page.get_by_role("tab", name="Sweeps").click()
+    state = page.locator("#sweep-heading").get_by_role("status")
+    expect(state).to_have_text("2 cancelled")  # the newest, where none is named
+    expect(page).to_have_url(f"{swept.url}/runs?tab=sweeps")
+    page.locator("#sweep-resume").click()
+    expect(page.locator("#sweep-cancel")).to_be_visible()
+    page.locator("#sweep-cancel").click()
+    expect(state).to_have_text("2 cancelled", timeout=LONG_MS)
+    expect(page.locator("#sweep-cancel")).to_be_hidden()
+
+
+def test_a_sweep_that_is_not_there_is_told(swept: SweptServer, open_page: OpenPage) -> None:
+    page = open_page(f"{swept.url}/runs?sweep=nowhere")
+    expect(page.get_by_role("alert").filter(has_text="nowhere")).to_be_visible()
+    expect(page.locator("#sweep-heading h2")).to_contain_text("later")
+
+
+def test_it_is_judged_its_used_ranks_are_seen_and_proposed_ranks_fill_the_form(
+    swept: SweptServer, open_page: OpenPage, screenshot: Callable
+) -> None:
+    page = open_page(f"{swept.url}/runs?sweep={swept.finished}")
+    budget = page.locator("#propose-rank input")
+    expect(budget).to_have_value("12")  # half of the largest rank
+
+    page.locator("#judge-margin").get_by_role("textbox").fill("0.5")
+    page.locator("#judge").click()
+    ranks = page.locator("#judged-ranks tbody tr")
+    expect(ranks).to_have_count(len(RANKS), timeout=LONG_MS)
+    expect(page.locator("#judge-stop")).to_be_hidden()
+    recommended = page.locator("#judgement-tiles dd").first.inner_text()
+    expect(page.locator("#judgement")).to_contain_text(f"ank {recommended}")
+    for plot in ("judged-losses", "judged-forgetting", "pareto-0", "pareto-3"):
+        expect(page.locator(f"#{plot} .main-svg").first).to_be_visible()
+    wanted = recommended if int(recommended) < max(RANKS) else "12"
+    expect(budget).to_have_value(wanted)
+
+    page.locator("#used-show").click()
+    expect(page.locator("#used-runs tbody tr")).to_have_count(len(RANKS), timeout=LONG_MS)
+    expect(page.locator("#used-pairs tbody tr")).to_have_count(3)  # 2-8, 8-24 and 2-24
+    expect(page.locator("#used-words").get_by_role("status")).to_contain_text("20 singular values")
+    expect(page.locator("#used-heat .main-svg").first).to_be_visible()
+    title = "document.querySelector('#used-heat .rs-plot').layout.title.text"
+    assert "Effective rank of pirate r24" in page.evaluate(title)
+    page.get_by_label("Directions with 95 % of the energy").click()
+    page.wait_for_function(f"{title}.startsWith('Directions with 95')")
+
+    budget.fill("2")
+    page.locator("#propose-measure").click()
+    losses = page.locator("#proposed-table thead th").filter(has_text="Held-out loss")
+    expect(losses).to_be_visible(timeout=LONG_MS)
+    expect(page.locator("#proposed-table tbody tr")).to_have_count(3)
+    expect(page.locator("#proposed-threshold .main-svg").first).to_be_visible()
+    screenshot(page, "sweep-whole")
+
+    page.get_by_role("link", name="Train with it: global threshold").click()
+    page.wait_for_url(re.compile("/train"))
+    expect(page.locator("#field-method-rank input").first).to_have_value("2")
+    pattern = page.get_by_label("Rank by module")
+    expect(pattern).to_have_value(re.compile(r'"model\.layers\.\d+\.self_attn\.[qv]_proj": \d+'))
+    ranks_of = json.loads(pattern.input_value())
+    assert 2 not in ranks_of.values()
+    assert max(ranks_of.values()) > 2
+    expect(page.locator("#field-optimization-max-steps input")).to_have_value("8")
+
+
+def test_a_margin_that_is_no_number_is_told_and_a_budget_too_large(
+    swept: SweptServer, open_page: OpenPage
+) -> None:
+    page = open_page(f"{swept.url}/runs?sweep={swept.finished}")
+    expect(page.locator("#propose-rank input")).to_have_value("12")
+    page.locator("#judge-margin").get_by_role("textbox").fill("much")
+    page.locator("#judge").click()
+    expect(page.get_by_role("alert").filter(has_text="'much'")).to_be_visible()
+    page.locator("#propose-rank input").fill("24")
+    page.locator("#propose").click()
+    expect(page.get_by_role("alert").filter(has_text="ranks up to 24")).to_be_visible()
+
+
+def _wait(engine: Engine, sweep_id: str) -> None:
+    deadline = time.monotonic() + TRAINED_S
+    while not engine.sweeps.get(sweep_id).is_over:
+        assert time.monotonic() < deadline, "the sweep did not end in time"
+        time.sleep(0.5)
+        engine.runs.refresh()
