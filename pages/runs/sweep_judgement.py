@@ -129,7 +129,7 @@ def _lay_out_view() -> JudgementView:
     with gr.Row(elem_classes="rs-sweep-plots"):
         losses = live_plot(label="Held-out loss by rank", elem_id="judged-losses", height=330)
         forgetting = live_plot(label="Forgetting by rank", elem_id="judged-forgetting", height=330)
-    with gr.Row(elem_classes="rs-small-plots"):
+    with gr.Row(elem_classes="rs-pareto-plots"):
         pareto = [
             live_plot(label=f"Loss against {cost.title}", elem_id=f"pareto-{number}", height=230)
             for number, cost in enumerate(drawn.COSTS)

@@ -64,7 +64,7 @@ def losses_figure(judgement: Judgement) -> Figure:
         "layout": _by_rank(
             ranks,
             description=judgement.sentence(),
-            title="Held-out loss (nats a token)",
+            title="Held-out loss (nats a token) over rank",
         ),
     }
 
@@ -89,7 +89,7 @@ def forgetting_figure(judgement: Judgement) -> Figure | None:
         "layout": _by_rank(
             ranks,
             description=f"Loss on general questions minus the base's. {said}.",
-            title="Forgetting: loss on general questions minus the base's",
+            title="Forgetting (nats a token) over rank",
             showlegend=False,
         ),
     }
@@ -119,6 +119,7 @@ def pareto_figure(judgement: Judgement, cost: Cost) -> Figure:
             "mode": "markers+text",
             "text": [f"r{one.rank}" for one, _ in ranks],
             "textposition": "top right",
+            "cliponaxis": False,
             "textfont": {"color": MUTED, "size": 11},
         },
     ]
@@ -185,12 +186,11 @@ def _by_rank(
     ticks = {"tickvals": values, "ticktext": [layout.count(rank) for rank in values]}
     return figures.layout(
         description=description,
-        x_title="rank",
         hovermode="closest",
         title=_title(title),
         margin={"t": 34},
         xaxis={"type": "log", **ticks},
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"},
         **more,
     )
 

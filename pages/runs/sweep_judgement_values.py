@@ -15,9 +15,14 @@ def signed(value: float) -> str:
     return f"{value:+.4f}"
 
 
+def plain(value: float) -> str:
+    """0.01 -> '0.01': a chosen number, without digits that nobody chose."""
+    return f"{value:g}"
+
+
 RANK_COLUMNS = (
     Column("Rank", layout.count, numeric=True),
-    Column("Learning rate", layout.number, numeric=True),
+    Column("Learning rate", plain, numeric=True),
     Column("Seeds", layout.count, numeric=True),
     Column("Held-out loss", layout.number, numeric=True),
     Column("Minus the best", signed, numeric=True),
@@ -36,7 +41,7 @@ MISSING_COLUMNS = (
     Column("Why it is missing"),
     Column("State"),
     Column("Rank", layout.count, numeric=True),
-    Column("Learning rate", layout.number, numeric=True),
+    Column("Learning rate", plain, numeric=True),
     Column("Seed", layout.count, numeric=True),
 )
 

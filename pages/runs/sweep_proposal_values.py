@@ -102,7 +102,8 @@ def train_links_html(found: RankProposals, run_id: str, spec: RunSpec) -> str:
         name = f"{spec.name} · {proposal.kind} at r{found.rank}"[:100]
         wanted = spec.model_copy(update={"method": method, "name": name})
         address = escape(copy_address_of(run_id, spec, wanted))
-        text = escape(f"Train with it: {KINDS[proposal.kind].lower()}")
+        kind = KINDS[proposal.kind]
+        text = escape(f"Train with it: {kind[0].lower()}{kind[1:]}")
         links.append(f'<a class="rs-button" href="{address}">{text}</a>')
     return f'<p class="rs-next">{" ".join(links)}</p>'
 

@@ -125,10 +125,10 @@ def build_proposals(engine: Engine) -> ProposalFields:
         )  # fmt: skip
     with gr.Row(elem_classes="rs-actions"):
         propose = gr.Button(
-            "Propose ranks", variant="primary", elem_id="propose", min_width=160, scale=0
+            "Propose ranks", variant="primary", elem_id="propose", min_width=190, scale=0
         )
         measure = gr.Button(
-            "Propose and measure", elem_id="propose-measure", min_width=200, scale=0
+            "Propose and measure", elem_id="propose-measure", min_width=260, scale=0
         )
     fields = ProposalFields(run, rank)
     tasks, row = TabTasks(), progress_row("propose")

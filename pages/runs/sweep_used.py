@@ -68,7 +68,7 @@ class UsedView:
 def build_used(engine: Engine, sweep_id: gr.Textbox) -> None:
     layout.section("What was used", "The spectrum of every adapter, and what the runs share.")
     with gr.Row(elem_classes="rs-actions"):
-        show = gr.Button("Show what was used", elem_id="used-show", min_width=200, scale=0)
+        show = gr.Button("Show what was used", elem_id="used-show", min_width=250, scale=0)
     tasks, row = TabTasks(), progress_row("used")
     view = _lay_out()
     layout.how_this_works(HELP, "Effective rank, k90 and φ")
@@ -91,12 +91,12 @@ def _lay_out() -> UsedView:
             info="Whose modules are shown.",
         )  # fmt: skip
         use = gr.Radio(
-            [(title, key) for key, (title, _) in told.USES.items()], value="effective_rank",
+            list(told.USES), value=told.EFFECTIVE_RANK,
             label="By layer and weight", elem_id="used-use", min_width=300,
         )  # fmt: skip
     with gr.Row(elem_classes="rs-sweep-plots"):
-        heat = live_plot(label="Used by layer and weight", elem_id="used-heat", height=330)
-        phi = live_plot(label="Directions that runs share", elem_id="used-phi", height=380)
+        heat = live_plot(label="Used by layer and weight", elem_id="used-heat", height=360)
+        phi = live_plot(label="Directions that runs share", elem_id="used-phi", height=420)
     pairs = live_table(label="Shared directions", file_name="shared.csv", elem_id="used-pairs")
     with gr.Accordion("Module by module", open=False):
         modules = live_table(label="Modules", file_name="modules.csv", elem_id="used-modules")
@@ -128,7 +128,7 @@ class _Handlers:
             view.runs: told.runs_value(found, names),
             view.run: gr.Dropdown(choices=choices, value=last.run),
             view.heat: figures.to_json(told.heat_map(last, names[last.run], use)),
-            view.phi: figures.to_json(told.pairs_figure(found, names)) if found.pairs else "",
+            view.phi: figures.to_json(told.pairs_figure(found)) if found.pairs else "",
             view.pairs: told.pairs_value(found, names),
             view.modules: told.modules_value(found, names),
             **self.row.idle(),

@@ -7,26 +7,28 @@ from html import escape
 
 from lora_engine.advisor import ModuleUse, RunUse, SharedDirections, UsedRank
 from pages import RUNS
+from pages.runs.sweep_judgement_values import plain
 from pages.shared import figures, layout
-from pages.shared.figures import ACCENT, FAINT, MUTED, SECOND, SERIES, Figure
+from pages.shared.figures import ACCENT, ACCENT_SOFT, MUTED, SERIES, Figure
 from pages.shared.live import Cell, Column, table_value
 
+EFFECTIVE_RANK = "effective rank"
 USES: Mapping[str, tuple[str, Callable[[ModuleUse], float]]] = {
-    "effective_rank": ("Effective rank", lambda one: one.effective_rank),
+    EFFECTIVE_RANK: ("Effective rank", lambda one: one.effective_rank),
     "k90": ("Directions with 90 % of the energy", lambda one: one.k90),
     "k95": ("Directions with 95 % of the energy", lambda one: one.k95),
     "k99": ("Directions with 99 % of the energy", lambda one: one.k99),
 }
-"""What a heat map can show of a module: its title and its number, by key."""
+"""What a heat map can show of a module: its title and its number, by what it is called."""
 
 RUN_COLUMNS = (
     Column("Run"),
     Column("Rank", layout.count, numeric=True),
     Column("Seed", layout.count, numeric=True),
     Column("Effective rank", layout.number, numeric=True),
-    Column("k90", layout.number, numeric=True),
-    Column("k95", layout.number, numeric=True),
-    Column("k99", layout.number, numeric=True),
+    Column("k90", plain, numeric=True),
+    Column("k95", plain, numeric=True),
+    Column("k99", plain, numeric=True),
 )
 MODULE_COLUMNS = (
     Column("Run"),
@@ -112,16 +114,16 @@ def pairs_value(used: UsedRank, names: Names) -> str:
     return table_value(columns, rows, empty="There is one run: nothing to compare it with.")
 
 
-def pairs_figure(used: UsedRank, names: Names) -> Figure:
+def pairs_figure(used: UsedRank) -> Figure:
     """φ(k, k) over k of each pair, means over the modules, and the level of random directions."""
-    data = []
+    data, runs = [], {run.run: run for run in used.runs}
     longest: list[tuple[int, float]] = []
     for number, pair in enumerate(used.pairs):
         found = list(_phi_by_k(pair))
         levels = [(k, level) for k, _, level in found]
         longest = max(longest, levels, key=len)
         drawn = figures.line(
-            _pair_name(pair, names), [k for k, *_ in found], [phi for _, phi, _ in found],
+            _pair_in_short(pair, runs), [k for k, *_ in found], [phi for _, phi, _ in found],
             COLOURS[number % len(COLOURS)], width=2,
         )  # fmt: skip
         dash = "dot" if pair.differ_in == "seed" else "solid"
@@ -131,7 +133,7 @@ def pairs_figure(used: UsedRank, names: Names) -> Figure:
     )
     data.append({**level, "line": {**level["line"], "dash": "dash"}})
     said = "; ".join(
-        f"{_pair_name(pair, names)}: {first[0]:.2f} at k = 1, random {first[1]:.2f}"
+        f"{_pair_in_short(pair, runs)}: {first[0]:.2f} at k = 1, random {first[1]:.2f}"
         for pair in used.pairs
         if (first := pair.mean_phi(1)) is not None
     )
@@ -139,12 +141,11 @@ def pairs_figure(used: UsedRank, names: Names) -> Figure:
         "data": data,
         "layout": figures.layout(
             description=f"Shared directions φ(k, k) of pairs of runs. {said}.",
-            x_title="k, the directions of each",
             hovermode="closest",
-            title=_title("φ(k, k): what the first k directions of two runs share"),
+            title=_title("φ(k, k) over k: what two runs share"),
             margin={"t": 34},
             yaxis={"range": [0, 1.02]},
-            legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+            legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"},
         ),
     }
 
@@ -184,7 +185,7 @@ def layers_figure(
             "ygap": 1,
             "text": [["" if one is None else f"{one:.3g}" for one in row] for row in rows],
             "texttemplate": "%{text}" if len(layers) <= 16 else "",
-            "colorscale": [[0, FAINT], [0.5, ACCENT], [1, SECOND]],
+            "colorscale": [[0, ACCENT_SOFT], [1, ACCENT]],
             "hovertemplate": "layer %{x}, %{y}: %{z:.3g}<extra></extra>",
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
         }
@@ -213,6 +214,13 @@ def _phi_by_k(pair: SharedDirections) -> Sequence[tuple[int, float, float]]:
 
 def _pair_name(pair: SharedDirections, names: Names) -> str:
     return f"{names.get(pair.first, pair.first)} and {names.get(pair.second, pair.second)}"
+
+
+def _pair_in_short(pair: SharedDirections, runs: Mapping[str, RunUse]) -> str:
+    first, second = runs[pair.first], runs[pair.second]
+    if pair.differ_in == "seed":
+        return f"rank {first.rank}, seeds {first.seed} and {second.seed}"
+    return f"ranks {first.rank} and {second.rank}"
 
 
 def _title(text: str) -> dict:

@@ -122,7 +122,7 @@ def test_it_is_judged_its_used_ranks_are_seen_and_proposed_ranks_fill_the_form(
     expect(page.locator("#used-heat .main-svg").first).to_be_visible()
     title = "document.querySelector('#used-heat .rs-plot').layout.title.text"
     assert "Effective rank of pirate r24" in page.evaluate(title)
-    page.get_by_label("Directions with 95 % of the energy").click()
+    page.get_by_label("k95", exact=True).click()
     page.wait_for_function(f"{title}.startsWith('Directions with 95')")
 
     budget.fill("2")

@@ -35,7 +35,8 @@ function coloured(node, styles) {
 		return token ? styles.getPropertyValue(token[1]).trim() || node : node;
 	}
 	if (Array.isArray(node)) {
-		return typeof node[0] === "number" ? node : node.map((item) => coloured(item, styles));
+		const isData = typeof node[0] === "number" && typeof node[1] !== "string";
+		return isData ? node : node.map((item) => coloured(item, styles));
 	}
 	if (node && typeof node === "object") {
 		return Object.fromEntries(
