@@ -9,7 +9,7 @@ from lora_engine.advisor import ModuleUse, RunUse, SharedDirections, UsedRank
 from pages import RUNS
 from pages.runs.sweep_judgement_values import plain
 from pages.shared import figures, layout
-from pages.shared.figures import ACCENT, ACCENT_SOFT, MUTED, SERIES, Figure
+from pages.shared.figures import ACCENT, ACCENT_SOFT, MUTED, SERIES, TEXT, Figure
 from pages.shared.live import Cell, Column, table_value
 
 EFFECTIVE_RANK = "effective rank"
@@ -185,6 +185,8 @@ def layers_figure(
             "ygap": 1,
             "text": [["" if one is None else f"{one:.3g}" for one in row] for row in rows],
             "texttemplate": "%{text}" if len(layers) <= 16 else "",
+            "textfont": {"color": TEXT},
+            "opacity": 0.6,  # so that the text stands out from the strongest colour too
             "colorscale": [[0, ACCENT_SOFT], [1, ACCENT]],
             "hovertemplate": "layer %{x}, %{y}: %{z:.3g}<extra></extra>",
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
