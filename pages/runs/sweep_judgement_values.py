@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from lora_engine.advisor import Judgement, MissingChild, RankJudgement
-from pages import RUNS
+from pages import COMPARE, RUNS, SPECTRUM
+from pages.runs.run_summary import button
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
 
@@ -55,7 +56,9 @@ def words_html(judgement: Judgement) -> str:
     signs = [f"Rank {one.rank}: {words}" for one in judgement.ranks for words in one.signs]
     return (
         f'<p class="rs-verdict" role="status">{escape(judgement.sentence())}</p>'
-        f'<p class="rs-run-note">{escape(how)}</p>' + layout.notes_html([*judgement.notes, *signs])
+        f'<p class="rs-run-note">{escape(how)}</p>'
+        + layout.notes_html([*judgement.notes, *signs])
+        + _next_steps(judgement)
     )
 
 
@@ -99,6 +102,18 @@ def missing_value(judgement: Judgement) -> str:
     rows = [_missing_row(one) for one in missing]
     links = [None if one.state == "deleted" else layout.link(RUNS, run=one.id) for one in missing]
     return table_value(MISSING_COLUMNS, rows, links=links)
+
+
+def _next_steps(judgement: Judgement) -> str:
+    """What one does with the recommended rank: with the best seed of it."""
+    chosen = next(one for one in judgement.ranks if one.rank == judgement.recommended_rank)
+    run = min(chosen.seeds, key=lambda one: one.eval_loss).run
+    links = [
+        (layout.link(RUNS, run=run), f"Open the run of rank {chosen.rank}"),
+        (layout.link(COMPARE, adapter=run), "Compare with the base"),
+        (layout.link(SPECTRUM, adapter=run), "See its spectrum"),
+    ]
+    return '<p class="rs-next">' + " ".join(map(button, links)) + "</p>"
 
 
 def _rank_row(one: RankJudgement) -> tuple[Cell, ...]:

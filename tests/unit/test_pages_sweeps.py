@@ -94,6 +94,7 @@ def test_the_words_of_a_judgement_have_its_evidence_and_escape_what_others_wrote
     words = sweep_judgement_values.words_html(judgement)
     assert str(judgement.rows) in words
     assert "1 runs are missing" in words
+    assert 'href="/compare?adapter=b"' in words  # rank 8's run
     ranks = json.loads(sweep_judgement_values.ranks_value(judgement))
     assert [row["raw"][0] for row in ranks["rows"]] == [2, 8, 32]
     assert [row["raw"][7] for row in ranks["rows"]] == ["not shown", "yes", "yes"]
