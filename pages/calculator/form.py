@@ -23,6 +23,7 @@ from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 from pages.calculator.components import module_ticks
 from pages.shared import layout, live
+from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
 from pages.shared.forms import Field, SpecForm
 from pages.shared.wiring import problem_box
 
@@ -81,6 +82,7 @@ class CalculatorForm:
     upload: gr.UploadButton
     uploaded: gr.Textbox
     ticks: gr.HTML
+    scaling: gr.HTML
     card: gr.Dropdown
     rows: gr.Number
     epochs: gr.Number
@@ -143,6 +145,7 @@ class CalculatorForm:
                 self.uploaded = gr.Textbox(visible=False)
             self.spec.field("method.rank", **WIDE)
             live.number_range(self.rank, 1, MOST_RANKS)
+            self.spec.field("method.alpha", value=None, info=EMPTY_ALPHA, **WIDE)
             self.spec.field(
                 "method.target_modules",
                 choices=TARGETS,
@@ -150,16 +153,15 @@ class CalculatorForm:
                 info="A shortcut, or module names with commas.",
                 **WIDE,
             )
+        self.scaling = alpha_note()
         self.ticks = module_ticks(elem_id="model-ticks")
         self._method_fields()
         self.address_problem = problem_box()
 
     def _method_fields(self) -> None:
         # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
-        with gr.Accordion("More of LoRA: alpha, DoRA, ranks by module", open=False):
+        with gr.Accordion("More of LoRA: dropout, DoRA, ranks by module", open=False):
             with gr.Row():
-                empty = "Empty: twice the rank."
-                self.spec.field("method.alpha", value=None, info=empty, **NARROW)
                 for name in ("dropout", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"):
                     self.spec.field(f"method.{name}", **NARROW)
             with gr.Row():

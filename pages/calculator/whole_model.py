@@ -24,7 +24,7 @@ from pages.calculator.form import (
 )
 from pages.calculator.memory_estimate import MemoryPart
 from pages.calculator.parameter_count import CountPart, methods_table
-from pages.shared import layout, live
+from pages.shared import alpha_note, layout, live
 from pages.shared.address_fields import AddressFields
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -127,6 +127,7 @@ def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
     changed = [*(field.input for field in all_fields), form.targets.change, form.model.change]
     address.remember(changed, "page_remember_model")
     _wire_browser(form)
+    alpha_note.connect(form.scaling, form.spec, blocks)
     _ask(act, problem, [*(field.input for field in all_fields), form.ticks.input])
     recalled = address.recall(blocks, form.address_problem, "page_recall_model")
     taken = wire(

@@ -12,9 +12,11 @@ from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
+from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
 from pages.shared.forms import Field, SpecForm
 
 NARROW = 220  # pixels under which a field gets a row of its own
+HALF = 140  # the same where two stand in one row
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
 
 
@@ -32,7 +34,7 @@ SECTIONS = (
         "The adapter",
         "method",
         (
-            ("alpha", "dropout", "target_modules"),
+            ("dropout", "target_modules"),
             ("init", "loraplus_lr_ratio", "bias"),
             ("rank_pattern", "alpha_pattern", "modules_to_save"),
             ("use_rslora", "use_dora", "lora_bias"),
@@ -55,14 +57,21 @@ SECTIONS = (
 
 
 def first_fields(form: SpecForm, engine: Engine) -> None:
-    """What a first run needs."""
+    """What a run is called, its base and its data."""
     form.field("name")
     form.field("base_model", choices=engine.base_models.names())
     form.field("dataset.source", choices=dataset_choices(engine))
     form.field("method.init_from", choices=adapter_choices(engine))
-    _row(
-        form, engine, "", ("method.rank", "optimization.learning_rate", "optimization.epochs"), 140
-    )
+
+
+def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
+    """Rank and alpha, how fast and how long; returns the line that says what alpha means."""
+    with gr.Row(elem_classes="rs-fields"):
+        form.field("method.rank", min_width=HALF)
+        form.field("method.alpha", value=None, info=EMPTY_ALPHA, min_width=HALF)
+    scaling = alpha_note()
+    _row(form, engine, "optimization", ("learning_rate", "epochs"), HALF)
+    return scaling
 
 
 def more_fields(form: SpecForm, engine: Engine) -> None:

@@ -18,8 +18,9 @@ from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
-from pages.shared import layout
+from pages.shared import alpha_note, layout
 from pages.shared.adapter_choices import adapter_choices
+from pages.shared.alpha_note import shown_alpha
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import event_js
 from pages.shared.train_link import opening_spec, spec_in_address, whole_address_of
@@ -49,10 +50,11 @@ hub id such as `org/name`, which is then downloaded.
 class TrainPage:
     """The page's components; `run_address` is hidden and leads to the run that was started.
 
-    own_alpha and address are hidden too: whether the person has set alpha, and the page's address.
+    address, hidden too, is the page's own.
     """
 
     form: SpecForm
+    scaling: gr.HTML
     recipe: gr.Radio
     start: gr.Button
     problem: gr.HTML
@@ -62,7 +64,6 @@ class TrainPage:
     rows: gr.HTML
     rows_problem: gr.HTML
     run_address: gr.Textbox
-    own_alpha: gr.Textbox
     address: gr.Textbox
 
 
@@ -71,7 +72,7 @@ def build(engine: Engine) -> gr.Blocks:
         page = _lay_out(engine)
         _wire_start(page, engine)
         _wire_filling(page, engine, blocks)
-        _wire_rank(page)
+        _wire_rank(page, blocks)
         _wire_going_on(page, engine)
         _wire_address(page)
         _wire_rows(page, engine, blocks)
@@ -98,6 +99,7 @@ def _lay_out(engine: Engine) -> TrainPage:
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             form_fields.first_fields(form, engine)
+            scaling = form_fields.rank_fields(form, engine)
             columns = form_fields.data_fields(form)
             with gr.Row():
                 upload = dataset_uploads.upload_button()
@@ -112,9 +114,10 @@ def _lay_out(engine: Engine) -> TrainPage:
             rows = gr.HTML("Reading the rows…", elem_id="rows")
     form_fields.more_fields(form, engine)
     layout.how_this_works(HELP)
-    run_address, own_alpha, address = (gr.Textbox(visible=False) for _ in range(3))
+    run_address, address = (gr.Textbox(visible=False) for _ in range(2))
     return TrainPage(
         form=form,
+        scaling=scaling,
         recipe=recipe,
         start=start,
         problem=problem,
@@ -124,7 +127,6 @@ def _lay_out(engine: Engine) -> TrainPage:
         rows=rows,
         rows_problem=rows_problem,
         run_address=run_address,
-        own_alpha=own_alpha,
         address=address,
     )
 
@@ -149,7 +151,7 @@ def _wire_start(page: TrainPage, engine: Engine) -> None:
 def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
     """The form shows what the address asks for, and then the example that is chosen."""
     form, problem = page.form, page.problem
-    filled = [*form.components, page.own_alpha]
+    filled = form.components
 
     def fill(recipe: str) -> Update:
         return shown(recipe_spec(recipe))
@@ -166,8 +168,7 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
         }
 
     def shown(spec: RunSpec) -> Update:
-        has_own_alpha = spec.method.alpha != 2 * spec.method.rank
-        return {**form.filled(spec), page.own_alpha: "own" if has_own_alpha else ""}
+        return {**form.filled(spec), form.component(alpha_note.ALPHA): shown_alpha(spec)}
 
     def enable() -> Update:
         return {page.start: gr.Button(interactive=True)}
@@ -177,26 +178,18 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
     opened.then(enable, outputs=[page.start], api_visibility="private")
 
 
-def _wire_rank(page: TrainPage) -> None:
-    """Alpha and the run's name follow the rank in the browser."""
-    form = page.form
-    rank, alpha = form.component("method.rank"), form.component("method.alpha")
-    follows = [alpha, form.component("name")]
+def _wire_rank(page: TrainPage, blocks: gr.Blocks) -> None:
+    """The run's name follows the rank in the browser; the scaling is said beside alpha."""
+    rank, name = page.form.component(alpha_note.RANK), page.form.component("name")
     gr.on(
         [rank.input],
         fn=None,
-        inputs=[rank, *follows, page.own_alpha],
-        outputs=follows,
-        js=event_js("train/follow.js", "followRank"),
+        inputs=[rank, name],
+        outputs=[name],
+        js=event_js("train/follow.js", "nameAfterRank"),
         api_visibility="private",
     )
-    gr.on(
-        [alpha.input],
-        fn=None,
-        outputs=[page.own_alpha],
-        js=event_js("train/follow.js", "ownAlpha"),
-        api_visibility="private",
-    )
+    alpha_note.connect(page.scaling, page.form, blocks)
 
 
 def _wire_going_on(page: TrainPage, engine: Engine) -> None:
@@ -212,13 +205,9 @@ def _wire_going_on(page: TrainPage, engine: Engine) -> None:
         kept = ("dropout", "loraplus_lr_ratio")
         filled = form.filled(opening_spec().model_copy(update={"method": method}))
         own = {form.component(f"method.{name}") for name in kept}
-        return {
-            **{field: filled[field] for field in shaped if field not in own},
-            page.own_alpha: "own",
-        }
+        return {field: filled[field] for field in shaped if field not in own}
 
-    chosen, outputs = [init_from.input], [*shaped, page.own_alpha]
-    wire(chosen, take_shape, [init_from, task], outputs, problem=page.problem)
+    wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.problem)
 
 
 def _wire_address(page: TrainPage) -> None:

@@ -31,16 +31,22 @@ def test_alpha_and_name_follow_the_rank_until_alpha_is_set_and_a_reload_keeps_al
     server: Server, open_page: OpenPage
 ) -> None:
     page = open_page(server.url + TRAIN.path)
-    page.get_by_role("button", name="The adapter").click()
+    scaling = page.locator("#alpha-note")
+    expect(scaling).to_contain_text("alpha 16: α/r = 2")
     rank, alpha, name = (
         page.locator(f"#field-{field}").locator("input, textarea")
         for field in ("method-rank", "method-alpha", "name")
     )
     rank.fill("64")
-    expect(alpha).to_have_value("128")
+    expect(alpha).to_have_value("")
+    expect(scaling).to_contain_text("alpha 128: α/r = 2; α/√r with rsLoRA = 16")
     expect(name).to_have_value("pirate r64")
+    alpha.fill("16")
+    expect(scaling).to_contain_text("below 0.5")
     alpha.fill("32")
+    expect(scaling).to_contain_text("α/r = 0.5;")
     rank.fill("4")
+    expect(scaling).to_contain_text("above 4")
     expect(name).to_have_value("pirate r4")
     expect(alpha).to_have_value("32")
     page.wait_for_url(re.compile(r"method\.rank=4&method\.alpha=32"))
@@ -49,7 +55,6 @@ def test_alpha_and_name_follow_the_rank_until_alpha_is_set_and_a_reload_keeps_al
 
     expect(rank).to_have_value("4")
     expect(name).to_have_value("pirate r4")
-    page.get_by_role("button", name="The adapter").click()
     expect(alpha).to_have_value("32")
 
 

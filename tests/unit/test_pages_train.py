@@ -8,6 +8,7 @@ import pytest
 from lora_engine.engine import Engine
 from lora_engine.spec import spec_from
 from lora_engine.training.compatibility import Machine
+from pages.shared import alpha_note
 from pages.shared.forms import SpecForm
 from pages.shared.train_link import (
     address_of,
@@ -86,3 +87,31 @@ def test_the_form_says_what_this_machine_cannot_run_and_why(settings, monkeypatc
     assert "paged_adamw, paged_adamw_8bit (pages move between a GPU and the host, and this " in (
         optimizers
     )
+
+
+@pytest.mark.parametrize(
+    ("rank", "alpha", "use_rslora", "said", "has_remark"),
+    [
+        (8.0, None, False, "α/r = 2", False),
+        (16, 32.0, True, "α/√r with rsLoRA = 8", True),
+        (64, 16, False, "α/r = 0.25", True),
+        (4, 2, False, "α/r = 0.5", False),
+    ],
+)
+def test_what_alpha_means_is_said_beside_it(rank, alpha, use_rslora, said, has_remark):
+    shown = alpha_note.as_html(rank, alpha, use_rslora)
+    assert f"<strong>{said}</strong>" in shown
+    assert ("rs-note" in shown) == has_remark
+
+
+@pytest.mark.parametrize(
+    ("rank", "alpha"), [(None, 8), (0, 8), (2.5, 8), (8, 0), (8, float("nan"))]
+)
+def test_nothing_is_said_of_what_is_no_rank_or_alpha(rank, alpha):
+    assert alpha_note.as_html(rank, alpha, use_rslora=False) == ""
+
+
+def test_an_alpha_of_twice_the_rank_is_an_empty_field():
+    spec = spec_from({"method": {"rank": 4}})
+    assert alpha_note.shown_alpha(spec) is None
+    assert alpha_note.shown_alpha(spec_from({"method": {"rank": 4, "alpha": 9}})) == 9
