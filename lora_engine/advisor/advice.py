@@ -207,8 +207,9 @@ def _check(request: AdviceRequest) -> None:
     if request.goal not in GOALS:
         problems.append(FieldProblem("goal", f"got {str(request.goal)[:40]!r}; {', '.join(GOALS)}"))
     for name, count in (("rows", request.rows), ("tokens", request.tokens)):
-        if count is not None and not 1 <= count <= MOST:
-            problems.append(FieldProblem(name, f"got {count:,}; 1 to {MOST:,} are allowed"))
+        if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
+            allowed = f"whole numbers from 1 to {MOST:,} are allowed"
+            problems.append(FieldProblem(name, f"got {count:,}; {allowed}"))
     card = request.card_gib
     if card is not None and not 0 < card <= 100_000:
         problems.append(FieldProblem("card_gib", f"got {card:g}; above 0 up to 100,000 GiB"))

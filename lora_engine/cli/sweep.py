@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_module
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
@@ -19,7 +18,7 @@ from lora_engine.cli.runs import SpecFile, open_engine
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.runs import OVER, RunView, SweepView
-from lora_engine.spec import DEFAULT_RANKS, SweepSpec, read_spec, sweep_over
+from lora_engine.spec import DEFAULT_RANKS, SweepSpec, listed_values, read_spec, sweep_over
 
 LISTED = "separated by commas"
 POLL_S = 0.5  # more often would take from the training
@@ -62,9 +61,9 @@ def sweep(
     """Queue a run for each combination of the values, in one group."""
     spec = sweep_over(
         read_spec(spec_file),
-        ranks=_values(ranks),
-        learning_rates=_values(learning_rates),
-        seeds=_values(seeds),
+        ranks=listed_values(ranks),
+        learning_rates=listed_values(learning_rates),
+        seeds=listed_values(seeds),
         others=_axes(vary or []),
         stop_worse=stop_worse,
     )
@@ -150,25 +149,8 @@ def _axes(vary: Sequence[str]) -> dict[str, list[JsonValue]]:
                 f"--vary got {given!r}; it takes one field and its values, and each field once.",
                 "Write it as --vary method.dropout=0,0.1.",
             )
-        axes[path] = _values(values)
+        axes[path] = listed_values(values)
     return axes
-
-
-def _values(text: str) -> list[JsonValue]:
-    """Values separated by commas: JSON where they are, else words."""
-    if not text.strip():
-        return []
-    try:
-        return json_module.loads(f"[{text}]")
-    except ValueError:
-        return [_value(part.strip()) for part in text.split(",")]
-
-
-def _value(text: str) -> JsonValue:
-    try:
-        return json_module.loads(text)
-    except ValueError:
-        return text
 
 
 def _when_over(engine: Engine, sweep_id: str) -> SweepView:
@@ -203,7 +185,7 @@ def _reached(run: RunView) -> str:
 
 def _print_sweep(view: SweepView, as_json: bool, judgement: Judgement | None = None) -> None:
     if as_json:
-        print_json({**_whole(view), "judgement": judgement and judgement.to_json()})
+        print_json({**view.to_json(), "judgement": judgement and judgement.to_json()})
         return
     typer.echo(f"{view.id}  {view.name}")
     print_table(
@@ -226,7 +208,7 @@ def _figures(run: RunView) -> tuple[int, str]:
 
 def _print_list(views: Sequence[SweepView], as_json: bool) -> None:
     if as_json:
-        print_json([_whole(view) for view in views])
+        print_json([view.to_json() for view in views])
         return
     print_table(
         ("id", "runs", "over", "name"),
@@ -243,30 +225,3 @@ def _print_list(views: Sequence[SweepView], as_json: bool) -> None:
     for view in views:
         if view.problem is not None:
             output.note(f"{view.id}: {view.problem}")
-
-
-def _whole(view: SweepView) -> dict[str, Any]:
-    return {
-        "id": view.id,
-        "name": view.name,
-        "created_at": view.created_at,
-        "axes": [axis.model_dump() for axis in view.spec.axes] if view.spec else None,
-        "stop_worse": view.spec.stop_worse if view.spec else None,
-        "runs": [_child(run) for run in view.runs],
-        "deleted": view.deleted,
-        "problem": view.problem,
-    }
-
-
-def _child(run: RunView) -> dict[str, Any]:
-    spec = run.record.spec
-    return {
-        "id": run.id,
-        "name": run.record.name,
-        "state": run.record.state,
-        "rank": spec.method.rank if spec else None,
-        "learning_rate": spec.optimization.learning_rate if spec else None,
-        "seed": spec.seed if spec else None,
-        "step": run.newest.step if run.newest else 0,
-        "result": run.result.model_dump() if run.result else None,
-    }

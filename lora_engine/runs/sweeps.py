@@ -72,6 +72,18 @@ class SweepView:
         """Whether no run of it waits or goes on."""
         return all(view.record.state in OVER for view in self.runs)
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "created_at": self.created_at,
+            "axes": [axis.model_dump() for axis in self.spec.axes] if self.spec else None,
+            "stop_worse": self.spec.stop_worse if self.spec else None,
+            "runs": [_child_json(run) for run in self.runs],
+            "deleted": list(self.deleted),
+            "problem": self.problem,
+        }
+
 
 class Sweeps:
     """The sweeps of one data directory. A method that takes an id raises NotFound for an unknown
@@ -243,3 +255,17 @@ def _states(view: SweepView) -> str:
     """How many runs are in which state, in words."""
     counts = Counter(run.record.state.value for run in view.runs)
     return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none is left"
+
+
+def _child_json(run: RunView) -> dict[str, Any]:
+    spec = run.record.spec
+    return {
+        "id": run.id,
+        "name": run.record.name,
+        "state": run.record.state,
+        "rank": spec.method.rank if spec else None,
+        "learning_rate": spec.optimization.learning_rate if spec else None,
+        "seed": spec.seed if spec else None,
+        "step": run.newest.step if run.newest else 0,
+        "result": run.result.model_dump() if run.result else None,
+    }

@@ -224,6 +224,23 @@ def sweep_over(
     )
 
 
+def listed_values(text: str) -> list[JsonValue]:
+    """Values separated by commas, as a person types them: JSON where they are, else words."""
+    if not text.strip():
+        return []
+    try:
+        return json.loads(f"[{text}]")
+    except (ValueError, RecursionError):
+        return [_json_or_word(part.strip()) for part in text.split(",")]
+
+
+def _json_or_word(text: str) -> JsonValue:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def parse_sweep(text: str | bytes) -> SweepSpec:
     """The sweep in a JSON document. Raises InvalidInput naming every problem with its path."""
     return sweep_from(json_document(text, "The sweep"))

@@ -34,7 +34,7 @@ from lora_engine.training.compatibility import (
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.loss_curve import describe_loss_curve
 from lora_engine.training.starting_adapter import method_of_adapter
-from lora_engine.training.together import SharingKey, sharing_key
+from lora_engine.training.together import SharingKey, rule_in_words, sharing_key
 
 __all__ = [
     "Machine",
@@ -43,6 +43,7 @@ __all__ = [
     "compatibility_problems",
     "describe_loss_curve",
     "method_of_adapter",
+    "rule_in_words",
     "sharing_key",
     "this_machine",
     "unavailable_choices",

@@ -12,7 +12,7 @@ from lora_engine import calculator
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.settings import Settings
-from pages.calculator import training_time
+from pages.calculator import advice_section, training_time
 from pages.calculator.components import module_ticks_value, targets_ticked_js
 from pages.calculator.export import ExportPart
 from pages.calculator.form import (
@@ -26,6 +26,7 @@ from pages.calculator.memory_estimate import MemoryPart
 from pages.calculator.parameter_count import CountPart, methods_table
 from pages.shared import alpha_note, layout, live
 from pages.shared.address_fields import AddressFields
+from pages.shared.advice_panel import AdvicePanel
 from pages.shared.wiring import Update, problem_box, wire
 
 
@@ -59,6 +60,7 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     """All parts, wired: what is chosen for the model counts for its memory too."""
     form = CalculatorForm()
     layout.section("A whole model", "Counted from the published configuration; nothing is fetched.")
+    advice = advice_section.lay_out()
     form.model_fields(engine)
     problem = problem_box()
     count = CountPart()
@@ -72,7 +74,7 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     methods = live.live_table(label="Methods", file_name="methods.csv", elem_id="methods")
     layout.section("Take it along", "The same choice for a script, a run or the train page.")
     results = Results(count, memory, time, ExportPart(), methods)
-    _wire(blocks, Handlers(form, results, engine.settings), problem)
+    _wire(blocks, Handlers(form, results, engine.settings), problem, advice)
 
     def list_models() -> Update:
         """The models that are here now: more may have come since the form was drawn."""
@@ -119,7 +121,7 @@ class Handlers:
         return {self.form.model: UPLOADED, self.form.uploaded: config}
 
 
-def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
+def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML, advice: AdvicePanel) -> None:
     """First what the browser does alone, which would otherwise wait for an answer."""
     form = act.form
     all_fields = list(form.in_address.values())
@@ -129,6 +131,9 @@ def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML) -> None:
     _wire_browser(form)
     alpha_note.connect(form.scaling, form.spec, blocks)
     _ask(act, problem, [*(field.input for field in all_fields), form.ticks.input])
+    used = advice_section.connect(advice, form, act.settings)
+    address.remember(used.then, "page_remember_advice")
+    _ask(act, problem, used.then)
     recalled = address.recall(blocks, form.address_problem, "page_recall_model")
     taken = wire(
         [form.upload.upload],

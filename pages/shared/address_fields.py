@@ -7,6 +7,7 @@ says wrongly is told in a problem box. Knows components; knows no page.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,11 +37,11 @@ class AddressFields:
             api_visibility="private",
         )
 
-    def remember(self, triggers: Sequence[Callable], api_name: str) -> None:
-        """Write them into the address. Bind it before what asks the server, which it would wait
-        for."""
-        gr.on(
-            list(triggers),
+    def remember(self, triggers: Sequence[Callable] | Callable, api_name: str) -> None:
+        """Write them into the address, on events or after one (`filled.then`). Bind it before what
+        asks the server, which it would wait for."""
+        bind = triggers if callable(triggers) else functools.partial(gr.on, list(triggers))
+        bind(
             fn=None,
             inputs=self._components,
             js=event_js("shared/address.js", "rememberFields", self._described),

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.spec import RunSpec
+from lora_engine.spec import RunSpec, field_problems
 from pages.shared.wiring import field_id
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -126,6 +126,25 @@ class SpecForm:
         return {
             component: _shown(self._root, spec, path) for path, component in self._fields.items()
         }
+
+    def partly_filled(self, fields: Mapping[str, Any]) -> dict[Block, Any]:
+        """The values by component for single fields of the spec, by path; a section may be given
+        whole. Fields that the form has not are left out. Raises InvalidInput as the spec does."""
+        document: dict[str, Any] = {}
+        for path, value in fields.items():
+            *sections, name = path.split(".")
+            node = document
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[name] = value
+        try:
+            filled = self.filled(self._root.model_validate(document))
+        except ValidationError as error:
+            raise InvalidInput("The form", field_problems(error), "Correct these fields.") from None
+        named = [
+            path for path in self._fields if path in fields or path.partition(".")[0] in fields
+        ]
+        return {self._fields[path]: filled[self._fields[path]] for path in named}
 
 
 def number_fields(model: type[BaseModel]) -> list[Component]:

@@ -5,7 +5,7 @@ Knows which event does what; the fields are `form_fields`', the uploads `dataset
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,27 @@ from gradio.components import Component
 
 from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import alpha_note, layout
 from pages.shared.adapter_choices import adapter_choices
+from pages.shared.advice_panel import AdvicePanel
 from pages.shared.alpha_note import shown_alpha
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import event_js
-from pages.shared.train_link import opening_spec, spec_in_address, whole_address_of
-from pages.shared.wiring import Update, expose, problem_box, wire
-from pages.train import dataset_uploads, form_fields, rows_view
+from pages.shared.train_link import opening_spec, spec_in_address
+from pages.shared.wiring import Update, problem_box, wire
+from pages.train import (
+    address,
+    advice_section,
+    dataset_uploads,
+    endpoints,
+    form_fields,
+    rows_view,
+    sweep_section,
+)
 
 HELP = r"""
 LoRA leaves the base weight $W$ (d × k) as it is and trains a low-rank update beside it:
@@ -55,8 +64,10 @@ class TrainPage:
 
     form: SpecForm
     scaling: gr.HTML
+    advice: AdvicePanel
     recipe: gr.Radio
     start: gr.Button
+    sweep: sweep_section.SweepParts
     problem: gr.HTML
     columns: Sequence[gr.Dropdown]
     uploads: dataset_uploads.UploadParts
@@ -74,10 +85,12 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_filling(page, engine, blocks)
         _wire_rank(page, blocks)
         _wire_going_on(page, engine)
-        _wire_address(page)
+        advice_section.connect(page.advice, page.form, engine)
+        sweep_section.connect(page.sweep, page.form, page.advice, engine)
+        address.connect(page.form, page.recipe, page.address, page.advice.wire_use(page.form))
         _wire_rows(page, engine, blocks)
         _wire_dataset(page, engine)
-        expose(_submit_endpoint(engine), api_name="submit")
+        endpoints.offer(engine)
     return blocks
 
 
@@ -96,9 +109,11 @@ def _lay_out(engine: Engine) -> TrainPage:
             "Start training", variant="primary", scale=1, elem_id="start", interactive=False
         )
     problem = problem_box()
+    sweep = sweep_section.lay_out()
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             form_fields.first_fields(form, engine)
+            advice = advice_section.lay_out()
             scaling = form_fields.rank_fields(form, engine)
             columns = form_fields.data_fields(form)
             with gr.Row():
@@ -114,12 +129,14 @@ def _lay_out(engine: Engine) -> TrainPage:
             rows = gr.HTML("Reading the rows…", elem_id="rows")
     form_fields.more_fields(form, engine)
     layout.how_this_works(HELP)
-    run_address, address = (gr.Textbox(visible=False) for _ in range(2))
+    run_address, state = (gr.Textbox(visible=False) for _ in range(2))
     return TrainPage(
         form=form,
         scaling=scaling,
+        advice=advice,
         recipe=recipe,
         start=start,
+        sweep=sweep,
         problem=problem,
         columns=columns,
         uploads=uploads,
@@ -127,7 +144,7 @@ def _lay_out(engine: Engine) -> TrainPage:
         rows=rows,
         rows_problem=rows_problem,
         run_address=run_address,
-        address=address,
+        address=state,
     )
 
 
@@ -180,15 +197,8 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
 
 def _wire_rank(page: TrainPage, blocks: gr.Blocks) -> None:
     """The run's name follows the rank in the browser; the scaling is said beside alpha."""
-    rank, name = page.form.component(alpha_note.RANK), page.form.component("name")
-    gr.on(
-        [rank.input],
-        fn=None,
-        inputs=[rank, name],
-        outputs=[name],
-        js=event_js("train/follow.js", "nameAfterRank"),
-        api_visibility="private",
-    )
+    rank = page.form.component(alpha_note.RANK)
+    gr.on([rank.input], **address.name_after_rank(page.form))
     alpha_note.connect(page.scaling, page.form, blocks)
 
 
@@ -208,34 +218,6 @@ def _wire_going_on(page: TrainPage, engine: Engine) -> None:
         return {field: filled[field] for field in shaped if field not in own}
 
     wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.problem)
-
-
-def _wire_address(page: TrainPage) -> None:
-    """The address holds what differs from the opening form, so a reload gives it back."""
-    form = page.form
-
-    def remember(values: Mapping[Component, Any]) -> Update:
-        try:
-            spec = spec_from(form.document(values))
-        except InvalidInput:  # half typed; said where the run is started
-            return {}
-        return {page.address: whole_address_of(spec)}
-
-    changes = [component.input for component in (*form.components, page.recipe)]
-    remembered = wire(
-        changes,
-        remember,
-        form.inputs,
-        [page.address],
-        problem=problem_box(),
-        trigger_mode="always_last",
-    )
-    remembered.then(
-        fn=None,
-        inputs=[page.address],
-        js=event_js("shared/address.js", "replace"),
-        api_visibility="private",
-    )
 
 
 def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
@@ -288,12 +270,3 @@ def _wire_dataset(page: TrainPage, engine: Engine) -> None:
     wire([source.input], leave_example, [source, name], outputs, problem=problem_box())
     fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns)
     dataset_uploads.connect(page.uploads, engine, fields, page.rows_problem)
-
-
-def _submit_endpoint(engine: Engine) -> Callable[[dict], dict]:
-    def submit(spec: dict) -> dict:
-        """Queue a run from a spec document; answers with its id and state."""
-        run = engine.runs.submit(spec_from(spec))
-        return {"id": run.id, "state": str(run.record.state)}
-
-    return submit

@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
-from lora_engine.cli.sweep import _axes, _values
+from lora_engine.cli.sweep import _axes
 from lora_engine.errors import EngineError
+from lora_engine.spec import listed_values
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from lora_engine.errors import EngineError
     ],
 )
 def test_values_are_json_where_they_can_be_else_words(text, values):
-    assert _values(text) == values
+    assert listed_values(text) == values
 
 
 def test_each_other_field_is_an_axis():

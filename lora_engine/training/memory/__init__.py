@@ -5,6 +5,7 @@ usage           what the worker uses now, and at its peak
 out_of_memory   a run that ran out: the figures, and changes that would fit
 """
 
+from lora_engine.training.memory.out_of_memory import SPEC_PATHS
 from lora_engine.training.memory.prediction import (
     MemoryRecord,
     read_records,
@@ -12,4 +13,4 @@ from lora_engine.training.memory.prediction import (
     used_records,
 )
 
-__all__ = ["MemoryRecord", "read_records", "refit_margins", "used_records"]
+__all__ = ["SPEC_PATHS", "MemoryRecord", "read_records", "refit_margins", "used_records"]

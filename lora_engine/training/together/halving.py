@@ -24,12 +24,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lora_engine.training.together.halving_rule import (
+    LEAST_ROWS,
+    LEVEL,
+    MARGIN,
+    RUNGS,
+    rule_in_words,
+)
 from lora_engine.training.together.member import Member
 
 log = logging.getLogger("lora_engine.training.worker")
-RUNGS = (0.25, 0.5)
-LEVEL, MARGIN = 0.05, 0.02
-LEAST_ROWS, MOST_ROWS = 10, 200
+MOST_ROWS = 200
 DRAWS = 10_000
 
 
@@ -59,12 +64,7 @@ class Halving:
     def __init__(self, members: Sequence[Member]) -> None:
         self._ahead = {member: _rungs_after(member) for member in members}
         self._losses: dict[tuple[int, float], dict[Member, list[float]]] = {}
-        log.info(
-            "At %s of its steps a run stops where its held-out loss is more than %.0f %% above the "
-            "best run's, with p at most %g / runs compared in a one-sided paired sign-flip test "
-            "over at least %d rows; at most half of the runs stop at a time.",
-            " and ".join(f"{rung:g}" for rung in RUNGS), 100 * MARGIN, LEVEL, LEAST_ROWS,
-        )  # fmt: skip
+        log.info(rule_in_words())
 
     def look_at(self, members: Sequence[Member]) -> None:
         """Measure the living runs that have come to a rung, and judge where all are there."""

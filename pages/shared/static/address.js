@@ -71,6 +71,9 @@ export function rememberFields(fields, ...values) {
 	return [];
 }
 
+/* Gradio draws a number without a value as 0 until it is told again that there is none. */
+const isEmptyNumber = ({ kind, opening }) => kind === "number" && opening === null;
+
 /* What the address says for each field, and for a problem box what it says wrongly. */
 export function recallFields(fields) {
 	history.replaceState({ ...history.state, rankscope: true }, "");
@@ -78,7 +81,7 @@ export function recallFields(fields) {
 	const wrong = [];
 	const values = fields.map((field) => {
 		const text = state.get(field.name);
-		if (text === null) return { __type__: "update" };
+		if (text === null) return isEmptyNumber(field) ? null : { __type__: "update" };
 		const value = readField(field, text);
 		if (value !== undefined) return value;
 		const opening = written(field.opening) || "nothing";
