@@ -1,22 +1,23 @@
 """Which rank? Advice before a run, the judgement of a sweep after it, and what was used.
 
-service          Advisor: what the engine offers
-evidence         the rules, each with its source
-alpha            what alpha means at a rank
-memory_advice    whether it fits a card, and what to change
-advice           advice before a run, from the rules and the calculator
-reading          the same for a run's spec: its rows, tokens and base
-guess_task       what kind of task a dataset seems to be
-judgement        the smallest rank of a sweep that is not worse than the best
-judgement_report what a judgement says: typed, in words, as JSON
-bootstrap        intervals over rows that hold together
-children         the runs that are judged together, and who is missing
-loss_tables      their losses on the same rows
-curve_signs      training stalls, evaluation turns up early
-after_run        advice from a run's own curves and spectrum
-used_rank        what of the trained ranks was used, and what runs share
-rank_proposal    ranks by module at an equal budget, from a spectrum
-proposal_losses  what these cost, measured
+service            Advisor: what the engine offers
+evidence           the rules, each with its source
+alpha              what alpha means at a rank
+memory_advice      whether it fits a card, and what to change
+advice             advice before a run, from the rules and the calculator
+reading            the same for a run's spec: its rows, tokens and base
+guess_task         what kind of task a dataset seems to be
+judgement          the smallest rank of a sweep that is not worse than the best
+judgement_report   what a judgement says: typed, in words, as JSON
+bootstrap          intervals over rows that hold together
+children           the runs that are judged together, and who is missing
+loss_tables        their losses on the same rows
+classifier_losses  the same for classifiers, with accuracy and F1
+curve_signs        training stalls, evaluation turns up early
+after_run          advice from a run's own curves and spectrum
+used_rank          what of the trained ranks was used, and what runs share
+rank_proposal      ranks by module at an equal budget, from a spectrum
+proposal_losses    what these cost, measured
 
 Importing it loads no torch and no transformers.
 """

@@ -20,7 +20,7 @@ from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs import RunState, RunView
 from lora_engine.runs.curve import read_curve
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec
+from lora_engine.spec import QuantizationSpec, RunSpec, Task
 from lora_engine.weights.safetensors_file import scan
 
 SAME_SETTING = ("name", "seed", "report", "extended_from")  # may differ within one setting
@@ -77,6 +77,17 @@ class Children:
     present: tuple[Child, ...]
     missing: tuple[MissingChild, ...]
 
+    @property
+    def task(self) -> Task:
+        return self.present[0].spec.task
+
+    @property
+    def quantization(self) -> QuantizationSpec | None:
+        """How all of them quantized their base; None where they did not, or differ."""
+        first = self.present[0].spec.quantization
+        alike = all(one.spec.quantization == first for one in self.present)
+        return first if alike else None
+
 
 def read_children(
     views: Iterable[RunView],
@@ -116,7 +127,8 @@ def _child(view: RunView, directory: RunDirectory, settings: Settings) -> Child 
     if why or spec is None or result is None:
         return _missing(view, why)
     try:
-        check_adapter(directory.adapter_path, resolve_base_model(spec.base_model, settings))
+        base = resolve_base_model(spec.base_model, settings)
+        check_adapter(directory.adapter_path, base, spec.task)
         file = scan(directory.adapter_path / WEIGHTS_FILE)
     except EngineError as error:
         return _missing(view, error.problem)
@@ -170,10 +182,6 @@ def _refuse_mixed(children: Sequence[Child]) -> None:
         )
         if len(values) > 1
     ]
-    task = children[0].spec.task
-    if not problems and task != "causal_lm":
-        found = f"{task} has no loss on answers; compare F1 and accuracy on the Runs page"
-        problems.append(FieldProblem("task", found))
     if problems:
         remedy = "Judge runs of one base model and one dataset."
         raise InvalidInput("The comparison", problems, remedy)

@@ -32,7 +32,7 @@ from lora_engine.advisor.judgement_report import (
     SeedLoss,
     SettingLoss,
 )
-from lora_engine.advisor.loss_tables import LossTable, MeasuredTables
+from lora_engine.advisor.loss_tables import LossTable, MeasuredTables, mean_scores
 from lora_engine.compare.scoring import PairedDifference, classify_forgetting
 from lora_engine.compare.scoring.held_out_loss import ROWS_FOR_INTERVAL
 from lora_engine.errors import FieldProblem, InvalidInput
@@ -78,7 +78,7 @@ def judge(
     intervals = _against(best, losses, table.tokens, draws, seed)
     forgetting = _forgetting(chosen, tables.general, draws, seed)
     ranks = tuple(
-        _rank(rank, settings, chosen[best], table, interval, forgot, interval.high <= margin)
+        _rank(rank, settings, chosen[best], tables, interval, forgot, interval.high <= margin)
         for (rank, settings), interval, forgot in zip(
             by_rank.items(), intervals, forgetting, strict=True
         )
@@ -192,13 +192,14 @@ def _rank(
     rank: int,
     settings: Sequence[_Setting],
     best: _Setting,
-    table: LossTable,
+    tables: MeasuredTables,
     interval: Interval,
     forgetting: RankForgetting | None,
     not_worse: bool,
 ) -> RankJudgement:
     shown, *others = settings
     results = [one.result for one in shown.children]
+    scores = mean_scores([tables.scores[one] for one in shown.ids if one in tables.scores])
     return RankJudgement(
         rank=rank,
         learning_rate=shown.children[0].learning_rate,
@@ -206,7 +207,7 @@ def _rank(
         interval=interval,
         not_worse=not_worse,
         forgetting=forgetting,
-        seeds=tuple(_seed_loss(one, best, table) for one in shown.children),
+        seeds=tuple(_seed_loss(one, best, tables.held_out) for one in shown.children),
         other_settings=tuple(
             SettingLoss(one.ids, one.children[0].learning_rate, one.loss) for one in others
         ),
@@ -215,6 +216,8 @@ def _rank(
         seconds=float(np.mean([one.elapsed_s for one in results])),
         peak_memory_bytes=max(one.peak_memory_bytes for one in results),
         signs=tuple(dict.fromkeys(words for one in shown.children for words in one.signs.words)),
+        accuracy=None if scores is None else scores.accuracy,
+        f1=None if scores is None else scores.f1,
     )
 
 

@@ -62,6 +62,7 @@ class RankJudgement:
     interval: of its loss minus the best rank's. not_worse: its upper end is within the margin.
     seconds: mean over the seeds; peak_memory_bytes: the largest. signs: stalls and early turning.
     pareto: the costs for which no other rank is at least as good in loss and cost.
+    accuracy, f1 (macro): of classifiers, between 0 and 1, mean over the seeds; None for others.
     """
 
     rank: int
@@ -78,6 +79,8 @@ class RankJudgement:
     peak_memory_bytes: int
     signs: tuple[str, ...]
     pareto: tuple[str, ...] = ()
+    accuracy: float | None = None
+    f1: float | None = None
 
     @property
     def spread(self) -> float:

@@ -7,7 +7,7 @@ from the losses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,16 @@ from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
+from lora_engine.training.forward.classifier_path import ClassificationScores
 
 MOST_ROWS = 200
 COLUMNS_AT_ONCE = 8
 LONGEST = 2048  # tokens of a general row
+
+MIXED_BASES = (
+    "The runs quantized their base differently. All are measured on the base without quantization, "
+    "so that they have one base in common."
+)
 
 LoadColumns = Callable[[Mapping[str, Path]], ComparisonModel]
 """Makes a model with these adapters as columns over the children's base."""
@@ -64,11 +70,25 @@ class LossTable:
 
 @dataclass(frozen=True)
 class MeasuredTables:
-    """general: None where the base has no general questions; notes say why."""
+    """general: None where the base has no general questions; notes say why.
+
+    scores: of classifiers, by child, on the held-out rows that it never saw; empty for others.
+    """
 
     held_out: LossTable
     general: LossTable | None
     notes: tuple[str, ...]
+    scores: Mapping[str, ClassificationScores] = field(default_factory=dict)
+
+
+def mean_scores(scores: Sequence[ClassificationScores]) -> ClassificationScores | None:
+    """The mean over runs; None where there are none."""
+    if not scores:
+        return None
+    return ClassificationScores(
+        accuracy=float(np.mean([one.accuracy for one in scores])),
+        f1=float(np.mean([one.f1 for one in scores])),
+    )
 
 
 def measure(
@@ -87,9 +107,10 @@ def measure(
     columns = {one.id: one.adapter for one in children}
     found = measure_on(columns, held_out.rows, length, load, settings, monitor, most_rows)
     found = replace(found, held_out=held_out.without_seen(found.held_out, children))
-    if children[0].spec.quantization is None:
+    first = children[0].spec.quantization
+    if all(one.spec.quantization == first for one in children):
         return found
-    return replace(found, notes=(*found.notes, "The base is measured without quantization."))
+    return replace(found, notes=(*found.notes, MIXED_BASES))
 
 
 def measure_on(
@@ -204,14 +225,7 @@ def table_of(
         tokens = [row.tokens for row in found]
         numbers = [row.number for row in found]
     found_losses = np.concatenate([np.array(part) for part in losses], axis=1)
-    broken = [
-        n for n, fine in zip(names, np.isfinite(found_losses).all(axis=0), strict=True) if not fine
-    ]
-    if broken:
-        raise EngineError(
-            f"The losses of {', '.join(broken)} are not finite: training went astray.",
-            "Leave these runs out.",
-        )
+    refuse_astray(names, found_losses)
     return LossTable(
         columns=names,
         losses=found_losses,
@@ -219,3 +233,13 @@ def table_of(
         tokens=np.array(tokens, dtype=float),
         numbers=tuple(numbers),
     )
+
+
+def refuse_astray(names: Sequence[str], losses: np.ndarray) -> None:
+    """Raises EngineError where a column of `losses`, (rows, columns), is not finite."""
+    broken = [n for n, fine in zip(names, np.isfinite(losses).all(axis=0), strict=True) if not fine]
+    if broken:
+        raise EngineError(
+            f"The losses of {', '.join(broken)} are not finite: training went astray.",
+            "Leave these runs out.",
+        )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from lora_engine.adapter_operations.merge_bases import quantized_in_training
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.advisor.advice import Advice, AdviceRequest, advise
 from lora_engine.advisor.after_run import AdviceAfter, advise_after
 from lora_engine.advisor.bootstrap import DRAWS
 from lora_engine.advisor.children import Children, read_children
+from lora_engine.advisor.classifier_losses import measure_classifiers
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
@@ -18,22 +21,24 @@ from lora_engine.advisor.proposal_losses import ProposalLosses, measure_proposal
 from lora_engine.advisor.rank_proposal import RankProposals, propose_ranks
 from lora_engine.advisor.reading import AdviceForSpec, advise_for
 from lora_engine.advisor.used_rank import UsedRank, used_rank
-from lora_engine.base_models import STARTER, resolve_base_model
+from lora_engine.base_models import STARTER, resolve_base_model, stored_quantization
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import ComparisonModel
+from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts import training_spec_of
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import NotFound
 from lora_engine.runs.service import Runs
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec
+from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 
 class Advisor:
     """Advice and judgement over the runs of one data directory.
 
-    Losses are measured on the base model that the comparisons keep in memory.
+    Losses are measured on the base model that the comparisons keep in memory; those of QLoRA runs
+    on one that is quantized as theirs was.
     """
 
     def __init__(self, settings: Settings, runs: Runs, comparisons: Comparisons) -> None:
@@ -70,9 +75,13 @@ class Advisor:
         experiment; EngineError where none has finished; Stopped.
         """
         children = self._children(runs, deleted)
-        load = self._columns(children.present[0].spec.base_model)
         monitor = WorkMonitor(progress, stop)
-        tables = measure(children.present, load, self._settings, monitor, rows)
+        if children.task == "causal_lm":
+            base = children.present[0].spec.base_model
+            load = self._columns(base, children.quantization)
+            tables = measure(children.present, load, self._settings, monitor, rows)
+        else:
+            tables = measure_classifiers(children.present, self._settings, monitor, rows)
         return judge(children, tables, not_worse_by=not_worse_by, draws=draws, seed=seed)
 
     def advise_after(self, run: str) -> AdviceAfter:
@@ -103,17 +112,22 @@ class Advisor:
     ) -> ProposalLosses:
         """As `proposal_losses.measure_proposals`, on the base that the adapter was trained on."""
         folder = resolve_adapter(adapter, self._settings)
-        load = self._columns(describe_adapter(folder).base_model or STARTER)
+        base = describe_adapter(folder).base_model or STARTER
+        load = self._columns(base, quantized_in_training(folder))
         return measure_proposals(folder, proposals, self._settings, load, **options)
 
     def _children(self, runs: Sequence[str], deleted: Sequence[str] = ()) -> Children:
         views = [self._runs.get(one) for one in dict.fromkeys(runs)]
         return read_children(views, self._runs.directory, self._settings, deleted)
 
-    def _columns(self, base_model: str) -> LoadColumns:
+    def _columns(self, base_model: str, quantization: QuantizationSpec | None) -> LoadColumns:
+        """Over the comparisons' base, or over one that is quantized while it loads, once."""
         base = resolve_base_model(base_model, self._settings)
+        if quantization is None or stored_quantization(base) is not None:
+            return partial(self._comparisons.model_of, base)
+        shared = cache(partial(SharedBase.load, base, self._settings, quantization))
 
         def load(columns: Mapping[str, Path]) -> ComparisonModel:
-            return self._comparisons.model_of(base, columns)
+            return ComparisonModel(shared(), columns)
 
         return load

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -18,59 +17,15 @@ from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.training.forward.classifier_path import accuracy_and_f1
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.outcome import run_result
+from tests.tiny_classifier import THINGS, save_tiny_bert, sentences
 from tests.training_runs import losses, tiny_spec, train_here
 
-THINGS = {"animal": ["dog", "cat", "fox"], "plant": ["oak", "rose", "fern"]}
-FILLERS = ["a", "the", "one", "sees", "near", "old"]
 STEPS = {"batch_size": 8, "max_steps": 100, "learning_rate": 0.01, "eval_every": 100}
 
 
 @pytest.fixture(scope="module")
 def tiny_bert(tmp_path_factory) -> Path:
-    """A random two-layer BERT over a vocabulary of whole words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*special, *FILLERS, *(word for group in THINGS.values() for word in group)]
-    inner = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    inner.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.2,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
-
-
-def sentences(count: int = 320):
-    """(words, tags, class) of made-up sentences with one thing in each."""
-    source = random.Random(0)
-    for _ in range(count):
-        name = source.choice(list(THINGS))
-        words = source.choices(FILLERS, k=source.randint(2, 6))
-        place = source.randrange(len(words) + 1)
-        words.insert(place, source.choice(THINGS[name]))
-        tags = [name.upper() if i == place else "O" for i in range(len(words))]
-        yield words, tags, name
+    return save_tiny_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
-"""Loads an encoder with a new classification head: a class for each row, or for each token."""
+"""Loads an encoder with a classification head: a class for each row, or for each token.
+
+The head is a new one, or the one that a run saved with its adapter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lora_engine.adapters import AdapterCheck
 from lora_engine.base_models import BaseModel, load_pretrained, refuse_incomplete
-from lora_engine.library_imports import import_transformers
+from lora_engine.library_imports import import_peft, import_transformers
 from lora_engine.spec import Task
+from lora_engine.training.models.starting_weights import load_starting_weights
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
@@ -37,3 +43,25 @@ def load_classifier(
     )
     refuse_incomplete(model.name, report, body=loaded.base_model_prefix)
     return loaded
+
+
+def load_trained_classifier(
+    model: BaseModel,
+    task: Task,
+    labels: Sequence[str],
+    adapter: AdapterCheck,
+    device: str,
+    dtype: torch.dtype,
+) -> PeftModel:
+    """The base model with the adapter and the head that a run saved.
+
+    labels: the classes in the order of the head's outputs. Raises EngineError as
+    `load_classifier`, and as `load_starting_weights` where the adapter has no whole head.
+    """
+    import_peft()
+    from peft import PeftConfig, get_peft_model
+
+    base = load_classifier(model, task, labels, device, dtype)
+    trained = get_peft_model(base, PeftConfig.from_pretrained(str(adapter.path)))
+    load_starting_weights(trained, adapter)
+    return trained
