@@ -36,7 +36,7 @@ MOST_MEMORY, MOST_OF_GPU = 1.25, 0.8
 # Beyond these the products with the base's weights are as fast as they get.
 MOST_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 
-SMALLEST = 1e-12  # of a gradient's norm; what is below is nothing
+SMALLEST = 1e-24  # of a gradient's squared norm; what is below is nothing
 
 Way = Literal["alone", "both", "together"]
 PROBE: tuple[Way, ...] = ("alone", "both", *(("alone", "together") * MEASURED))
@@ -114,6 +114,10 @@ class Passes:
         """By one pass; by themselves where that fails."""
         steps = [member.shared_step() for member in group]
         gradients = self._shared_gradients(group, steps)
+        if gradients is not None and not all(math.isfinite(one.loss) for one in gradients):
+            gradients = None  # each finds out by itself whose loss it is
+            for member in group:
+                member.take_gradients()
         if gradients is None:
             self._step_alone(group)
             return
@@ -131,7 +135,7 @@ class Passes:
             gradients = member.gradients()
             if gradients is None:
                 continue
-            if apart := _largest_difference(member, ours):
+            if apart := _difference(member, ours):
                 why = f"the gradients of {member.name} would be {apart:.1e} apart"
                 self._decide("alone", why)
             member.finish_step(gradients)
@@ -192,15 +196,16 @@ def _tokens(rows: Sequence) -> int:
     return sum(len(row.input_ids) for row in rows)
 
 
-def _largest_difference(member: Member, ours: Sequence[torch.Tensor | None]) -> float:
-    """‖ours − its own‖ / ‖its own‖ of the weight where it is largest; 0 within the tolerance."""
+def _difference(member: Member, given: Sequence[torch.Tensor | None]) -> float:
+    """‖given − its own‖ / ‖its own‖ over all weights of a run; 0 within the tolerance."""
     tolerance = TOLERANCE[str(member.prepared.dtype).removeprefix("torch.")]
-    worst = 0.0
-    for parameter, given in zip(member.ready.steps.parameters, ours, strict=True):
+    squares = difference = 0.0
+    for parameter, other in zip(member.ready.steps.parameters, given, strict=True):
         own = parameter.grad
-        if own is None or given is None:
-            worst = max(worst, 0.0 if own is given else math.inf)
+        if own is None or other is None:
+            difference += 0.0 if own is other else math.inf
         else:
-            scale = max(float(own.norm()), SMALLEST)
-            worst = max(worst, float((given - own).norm()) / scale)
-    return 0.0 if worst <= tolerance else worst
+            squares += float(own.norm()) ** 2
+            difference += float((other - own).norm()) ** 2
+    apart = math.sqrt(difference / max(squares, SMALLEST))
+    return 0.0 if apart <= tolerance else apart
