@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lora_engine.run_folder import RunDirectory
+from lora_engine.training.kernels import segmented_linear
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models.assemble import load_base
 from lora_engine.training.preparation import prepare
@@ -67,13 +68,14 @@ def taken(run):
     return found
 
 
-def both_ways(base, runs, states):
+def both_ways(base, runs, states, side_by_side=False):
     """Losses and gradients of the next step of each: in one pass, and alone."""
     steps = [
         SharedStep(run.path, run.steps.begin(), state.generator("cpu"))
         for run, state in zip(runs, states, strict=True)
     ]
-    made = OnePass(share_weights(base), [run.path for run in runs]).gradients(steps)
+    one_pass = OnePass(share_weights(base), [run.path for run in runs], side_by_side)
+    made = one_pass.gradients(steps)
     together = [(one.loss, one.tokens, taken(run)) for one, run in zip(made, runs, strict=True)]
     alone = []
     for run, state in zip(runs, states, strict=True):
@@ -102,6 +104,24 @@ def test_losses_and_gradients_are_those_alone(name, ready, tmp_path):
         specs.append({"method": SOME_TARGETS})
     specs[1]["optimization"] = {"gradient_accumulation": 3, "batch_size": 2}
     assert_alike(*both_ways(*ready(folder, specs)))
+
+
+@pytest.mark.parametrize("quantization", [None, {"bits": 4}])
+def test_side_by_side_they_are_those_alone_too(quantization, tiny_llama, ready, monkeypatch):
+    """As on a GPU."""
+    calls = []
+    one_layer = segmented_linear._one_layer
+    monkeypatch.setattr(
+        segmented_linear, "_one_layer", lambda *a: calls.append(len(a[1])) or one_layer(*a)
+    )
+    targets = {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+    specs = [
+        {"quantization": quantization, "method": {**method, **targets, "dropout": 0.0}}
+        for method in METHODS
+    ]
+    specs[1]["optimization"] = {"gradient_accumulation": 3, "batch_size": 2}
+    assert_alike(*both_ways(*ready(tiny_llama, specs), side_by_side=True))
+    assert calls == [3] * 8 + [1] * 16  # four layers of two, then the batches of one run
 
 
 def test_checkpointed_gradients_are_those_alone(tiny_llama, ready):

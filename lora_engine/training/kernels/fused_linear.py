@@ -37,7 +37,7 @@ class LayerTensors:
     """The tensors of one adapted layer.
 
     dtype: of the products. dropout: the probability that a number of x does not reach the adapter;
-    0 outside training.
+    0 outside training. token_scaling: multiplies x Aᵀ besides; 0 where a token is not for a rank.
     """
 
     weight: torch.Tensor  # (out, in), or packed in 4 bits
@@ -47,6 +47,11 @@ class LayerTensors:
     scaling: float
     dtype: torch.dtype
     dropout: float = 0.0
+    token_scaling: torch.Tensor | None = None  # (tokens, rank)
+
+    def scaled(self, inner: torch.Tensor) -> torch.Tensor:
+        """inner · token_scaling, in place. inner (tokens, rank)."""
+        return inner if self.token_scaling is None else inner.mul_(self.token_scaling)
 
     def draw_kept(
         self, x: torch.Tensor, generator: torch.Generator | None = None
@@ -125,13 +130,13 @@ def add_adapters(
 ) -> torch.Tensor:
     """y_i += s_i (d_i(x) A_iᵀ) B_iᵀ, in place. flat: x (tokens, in); outputs (tokens, out) each.
 
-    Returns d_i(x) A_iᵀ side by side, (tokens, sum of ranks).
+    Returns d_i(x) A_iᵀ side by side, (tokens, sum of ranks), with the token scaling.
     """
     every_a, every_b = [a.to(flat.dtype) for a in trained[0::2]], trained[1::2]
     inner = _inner(flat, every_a, layers, kept)
     ranks = [a.shape[0] for a in every_a]
     for y, own, b, layer in zip(outputs, inner.split(ranks, 1), every_b, layers, strict=True):
-        y.addmm_(own, b.to(flat.dtype).T, alpha=layer.scaling)
+        y.addmm_(layer.scaled(own), b.to(flat.dtype).T, alpha=layer.scaling)
     return inner
 
 
@@ -149,7 +154,7 @@ def adapter_gradients(
     """
     every_b = trained[1::2]
     g_inners = [
-        product(g, b.to(g.dtype)).mul_(layer.scaling)
+        layer.scaled(product(g, b.to(g.dtype)).mul_(layer.scaling))
         for g, b, layer in zip(gs, every_b, layers, strict=True)
     ]
     d_as = [d.to(every_b[0].dtype) for d in _d_as(flat, g_inners, layers, kept)]

@@ -5,6 +5,11 @@
 The product with the frozen W runs once over all tokens. A, B, scaling and dropout are those of the
 run that the tokens belong to, so that its outputs and gradients are those of the run alone. The
 layers that read one x are one autograd function, as in `fused_linear`, whose arithmetic this uses.
+There are two ways to the same numbers. By segments, each run's products are by themselves: the
+least work, and every kind of dropout. Side by side, the A of all runs are one matrix and so are
+the B, and the inner products of other runs' ranks become 0: more work in few large products, which
+a GPU prefers to many small ones.
+
 Similar in aim to Punica (arXiv 2310.18547) and mLoRA (arXiv 2312.02515).
 """
 
@@ -18,6 +23,7 @@ import torch
 
 from lora_engine.training.kernels.fused_linear import (
     LayerTensors,
+    adapted_linears,
     adapter_gradients,
     add_adapters,
     dense_weight,
@@ -115,6 +121,38 @@ def segmented_linears(
     adapted = [segment for segment in segments if segment.adapters]
     trained = [tensor for segment in adapted for tensor in segment.trained]
     return SegmentedLinears.apply(x, frozen, adapted, *trained)
+
+
+def side_by_side_linears(
+    x: torch.Tensor, frozen: Sequence[FrozenLinear], segments: Sequence[Segment]
+) -> tuple[torch.Tensor, ...]:
+    """As `segmented_linears`, which also does where a layer has no adapter or one has dropout."""
+    every = [
+        [(s.tokens, s.adapters[place]) for s in segments if place in s.adapters]
+        for place in range(len(frozen))
+    ]
+    if not all(every) or any(own.dropout for adapters in every for _, own in adapters):
+        return segmented_linears(x, frozen, segments)
+    tokens = x.numel() // x.shape[-1]
+    layers = (_one_layer(*one, tokens) for one in zip(frozen, every, strict=True))
+    return adapted_linears(x, *layers)
+
+
+def _one_layer(
+    frozen: FrozenLinear, adapters: Sequence[tuple[slice, LayerTensors]], tokens: int
+) -> LayerTensors:
+    """A layer under one adapter of all ranks, of which each token uses those of its run."""
+    lora_a = torch.cat([own.lora_a for _, own in adapters])  # (sum of ranks, in)
+    lora_b = torch.cat([own.lora_b for _, own in adapters], 1)  # (out, sum of ranks)
+    scaling = frozen.weight.new_zeros((tokens, len(lora_a)), dtype=frozen.dtype)
+    start = 0
+    for of_run, own in adapters:
+        end = start + own.lora_a.shape[0]
+        scaling[of_run, start:end] = own.scaling
+        start = end
+    return LayerTensors(
+        frozen.weight, frozen.bias, lora_a, lora_b, 1.0, frozen.dtype, token_scaling=scaling
+    )
 
 
 def frozen_linear(module: Any) -> FrozenLinear | None:

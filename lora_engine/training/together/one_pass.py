@@ -51,11 +51,16 @@ class SharedStep:
 class OnePass:
     """Gradients of several runs from one pass for each of their batches."""
 
-    def __init__(self, trunk: PreTrainedModel, given: Sequence[ForwardPath]) -> None:
+    def __init__(
+        self,
+        trunk: PreTrainedModel,
+        given: Sequence[ForwardPath],
+        side_by_side: bool | None = None,
+    ) -> None:
         """trunk: a tree of modules of its own over the shared weights; it is changed.
 
-        given: the paths of the runs. Raises CannotShare where a run's gradients would not come out
-        as they do alone.
+        given: the paths of the runs. side_by_side: as in `TrunkLinears`; on a GPU where None.
+        Raises CannotShare where a run's gradients would not come out as they do alone.
         """
         paths = [path for path in given if isinstance(path, PackedPath) and path.chunked_head]
         if len(paths) < len(given):
@@ -63,7 +68,8 @@ class OnePass:
         for path in paths:
             _refuse_unlike(path, paths[0])
         _refuse_dropout_of_its_own(trunk)
-        self._linears = TrunkLinears(trunk, paths)
+        on_gpu = paths[0].device == "cuda"
+        self._linears = TrunkLinears(trunk, paths, on_gpu if side_by_side is None else side_by_side)
         self._trunk, self._device, self._multiple = trunk, paths[0].device, paths[0].multiple
         self._linears.install()
         trunk.set_attn_implementation(paths[0].causal_lm.config._attn_implementation)
@@ -116,12 +122,16 @@ class TrunkLinears:
     """The trunk's linear layers under the adapters of the runs in a pass.
 
     The LayerLinears of `kernels.fused_layers`. present: the runs of the pass, and their tokens.
+    side_by_side: which of the ways of `kernels.segmented_linear`.
     """
 
-    def __init__(self, trunk: PreTrainedModel, paths: Sequence[PackedPath]) -> None:
+    def __init__(
+        self, trunk: PreTrainedModel, paths: Sequence[PackedPath], side_by_side: bool
+    ) -> None:
         self._trunk = trunk
         self._adapters: dict[nn.Module, dict[int, Any]] = {}
         self.present: list[tuple[slice, SharedStep]] = []
+        self.side_by_side = side_by_side
         for path in paths:
             for name, adapted in _adapted_linears(path):
                 module = trunk.get_submodule(name)
@@ -149,12 +159,17 @@ class TrunkLinears:
 
     def outputs(self, x: torch.Tensor, *modules: Any) -> tuple[torch.Tensor, ...]:
         """Raises CannotShare where the layers do not see all tokens of the pass in their order."""
-        from lora_engine.training.kernels.segmented_linear import frozen_linear, segmented_linears
+        from lora_engine.training.kernels.segmented_linear import (
+            frozen_linear,
+            segmented_linears,
+            side_by_side_linears,
+        )
 
         if x.numel() // x.shape[-1] < self.present[-1][0].stop:
             raise CannotShare("a layer sees only some of the tokens")
         frozen = [layer for layer in map(frozen_linear, modules) if layer is not None]
-        return segmented_linears(x, frozen, list(self._segments(modules)))
+        compute = side_by_side_linears if self.side_by_side else segmented_linears
+        return compute(x, frozen, list(self._segments(modules)))
 
     def _segments(self, modules: Sequence[nn.Module]) -> Iterator[Segment]:
         from lora_engine.training.kernels.fused_linear import layer_tensors
