@@ -7,9 +7,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from lora_engine.engine import Engine
 from lora_engine.settings import Settings
@@ -20,6 +22,15 @@ OpenPage = Callable[..., Page]
 LONG_MS = 120_000
 TRAINED_S = 240
 RANKS = (2, 8, 24)
+FEW_STEPS = urlencode(
+    {
+        "dataset": "starter:pirate",
+        "dataset.eval_fraction": "0.2",
+        "method.target_modules": '["q_proj", "v_proj"]',
+        "optimization.max_steps": "6",
+        "report.samples": "0",
+    }
+)
 POINTS = "document.querySelector('#sweep-curves .rs-plot').data?.map(t => t.x.length) ?? []"
 
 
@@ -28,6 +39,7 @@ class SweptServer:
     """A server with a finished sweep over `RANKS`, and one whose runs were cancelled at once."""
 
     url: str
+    data_dir: Path
     finished: str
     cancelled: str
 
@@ -54,7 +66,7 @@ def swept(tmp_path_factory, start_server: Callable[..., Server]) -> SweptServer:
     cancelled = engine.sweeps.submit(sweep_over(other, ranks=(4, 16)))
     engine.sweeps.cancel(cancelled.id)
     _wait(engine, cancelled.id)
-    return SweptServer(start_server(folder).url, finished.id, cancelled.id)
+    return SweptServer(start_server(folder).url, folder, finished.id, cancelled.id)
 
 
 def test_a_sweep_is_seen_whole_and_its_runs_lead_to_the_runs(
@@ -155,6 +167,49 @@ def test_a_margin_that_is_no_number_is_told_and_a_budget_too_large(
     page.locator("#propose-rank input").fill("24")
     page.locator("#propose").click()
     expect(page.get_by_role("alert").filter(has_text="ranks up to 24")).to_be_visible()
+
+
+def test_from_advice_to_a_sweep_its_judgement_and_a_run_with_the_proposed_ranks(
+    swept: SweptServer, open_page: OpenPage
+) -> None:
+    page = open_page(f"{swept.url}/train?{FEW_STEPS}")
+    page.get_by_role("button", name="Which rank?").click()
+    page.get_by_role("button", name="Advise").click()
+    expect(page.locator("#advice-result .rs-tile").first).to_be_visible()
+    page.get_by_role("button", name="Use this").click()
+    page.get_by_role("button", name="Try several ranks").click()
+    ranks, rates = (field(page, name) for name in ("sweep-ranks", "sweep-learning-rates"))
+    expect(ranks).not_to_have_value("4, 8, 16, 32, 64")  # the advised range
+    ranks.fill("2, 8")
+    rates.fill("0.01")
+    expect(page.locator("#sweep-count")).to_contain_text("2 runs")
+    page.get_by_role("button", name="Start the sweep").click()
+
+    page.wait_for_url(re.compile(r"/runs\?tab=sweeps&sweep="))
+    state = page.locator("#sweep-heading").get_by_role("status")
+    expect(state).to_have_text("2 finished", timeout=LONG_MS)
+    page.locator("#judge").click()
+    expect(page.locator("#judged-ranks tbody tr")).to_have_count(2, timeout=LONG_MS)
+    page.locator("#propose-rank input").fill("4")
+    page.locator("#propose").click()
+    page.get_by_role("link", name="Train with it: global threshold").click()
+
+    page.wait_for_url(re.compile("/train"))
+    pattern = page.get_by_label("Rank by module")
+    expect(pattern).to_have_value(re.compile("q_proj"))
+    proposed = json.loads(pattern.input_value())
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url(re.compile(r"/runs\?run="))
+    expect(page.locator("#run-heading h2")).to_contain_text("threshold at r4")
+    status = page.locator("#run-heading").get_by_role("status")
+    expect(status).to_have_text("finished", timeout=LONG_MS)
+    run = parse_qs(urlsplit(page.url).query)["run"][0]
+    config = swept.data_dir / "runs" / run / "adapter" / "adapter_config.json"
+    assert json.loads(config.read_text("utf-8"))["rank_pattern"] == proposed
+
+
+def field(page: Page, name: str) -> Locator:
+    return page.locator(f"#field-{name}").locator("input, textarea").first
 
 
 def _wait(engine: Engine, sweep_id: str) -> None:
