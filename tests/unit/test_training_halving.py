@@ -24,7 +24,8 @@ def test_what_is_far_above_stops_and_says_why():
     assert name == "worse"
     assert found.rows == 20
     assert found.p <= found.level == pytest.approx(0.025)
-    assert "20 rows" in found.in_words(5)
+    assert "best r8 at step 5" in found.in_words(5, "best r8")
+    assert "20 rows" in found.in_words(5, "best r8")
 
 
 def test_equal_runs_go_on():

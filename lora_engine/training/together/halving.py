@@ -49,9 +49,10 @@ class Verdict:
     level: float
     rows: int
 
-    def in_words(self, step: int) -> str:
+    def in_words(self, step: int, best: str) -> str:
+        """best: what the person calls that run."""
         return (
-            f"Clearly worse than {self.best} at step {step}: held-out loss {self.loss:.4g} against "
+            f"Clearly worse than {best} at step {step}: held-out loss {self.loss:.4g} against "
             f"{self.best_loss:.4g} nats a token on the same {self.rows} rows, more than "
             f"{MARGIN:.0%} apart and p = {self.p:.2g} in a paired sign-flip test, where "
             f"{self.level:.2g} was enough."
@@ -91,9 +92,11 @@ class Halving:
     def _judge(self, measured: Mapping[Member, list[float]], members: Sequence[Member]) -> None:
         named = {member.name: losses for member, losses in measured.items()}
         verdicts = clearly_worse(named)
+        titles = {member.name: member.prepared.spec.name for member in measured}
         for member in members:
             if member.is_living and member.name in verdicts:
-                member.stop(verdicts[member.name].in_words(_step(member)))
+                verdict = verdicts[member.name]
+                member.stop(verdict.in_words(_step(member), titles[verdict.best]))
 
 
 def clearly_worse(losses: Mapping[str, Sequence[float]]) -> dict[str, Verdict]:
