@@ -13,6 +13,7 @@ bootstrap          intervals over rows that hold together
 children           the runs that are judged together, and who is missing
 loss_tables        their losses on the same rows
 classifier_losses  the same for classifiers, with accuracy and F1
+answers            a check on answers beside each rank
 curve_signs        training stalls, evaluation turns up early
 after_run          advice from a run's own curves and spectrum
 used_rank          what of the trained ranks was used, and what runs share

@@ -63,6 +63,8 @@ class RankJudgement:
     seconds: mean over the seeds; peak_memory_bytes: the largest. signs: stalls and early turning.
     pareto: the costs for which no other rank is at least as good in loss and cost.
     accuracy, f1 (macro): of classifiers, between 0 and 1, mean over the seeds; None for others.
+    answers_equal: the share of greedy answers that equal the reference, mean over the seeds; None
+    where the rows have no short answers.
     """
 
     rank: int
@@ -81,6 +83,7 @@ class RankJudgement:
     pareto: tuple[str, ...] = ()
     accuracy: float | None = None
     f1: float | None = None
+    answers_equal: float | None = None
 
     @property
     def spread(self) -> float:

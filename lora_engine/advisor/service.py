@@ -11,6 +11,7 @@ from lora_engine.adapter_operations.merge_bases import quantized_in_training
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.advisor.advice import Advice, AdviceRequest, advise
 from lora_engine.advisor.after_run import AdviceAfter, advise_after
+from lora_engine.advisor.answers import with_answers
 from lora_engine.advisor.bootstrap import DRAWS
 from lora_engine.advisor.children import Children, read_children
 from lora_engine.advisor.classifier_losses import measure_classifiers
@@ -32,6 +33,8 @@ from lora_engine.runs.service import Runs
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
+
+LOSSES = 0.6  # the share of a judgement's work that is not answering
 
 
 class Advisor:
@@ -76,13 +79,13 @@ class Advisor:
         """
         children = self._children(runs, deleted)
         monitor = WorkMonitor(progress, stop)
-        if children.task == "causal_lm":
-            base = children.present[0].spec.base_model
-            load = self._columns(base, children.quantization)
-            tables = measure(children.present, load, self._settings, monitor, rows)
-        else:
-            tables = measure_classifiers(children.present, self._settings, monitor, rows)
-        return judge(children, tables, not_worse_by=not_worse_by, draws=draws, seed=seed)
+        decide = partial(judge, children, not_worse_by=not_worse_by, draws=draws, seed=seed)
+        if children.task != "causal_lm":
+            return decide(measure_classifiers(children.present, self._settings, monitor, rows))
+        load = self._columns(children.present[0].spec.base_model, children.quantization)
+        losses, answers = monitor.part(0.0, LOSSES), monitor.part(LOSSES, 1.0)
+        judged = decide(measure(children.present, load, self._settings, losses, rows))
+        return with_answers(judged, children.present, load, self._settings, answers, rows)
 
     def advise_after(self, run: str) -> AdviceAfter:
         """As `after_run.advise_after`, for a run's id.

@@ -116,6 +116,28 @@ def test_tagged_words_are_judged_over_labels_and_a_lost_head_is_refused(
         engine.advisor.judge(["tags"], draws=DRAWS)
 
 
+def test_answers_that_equal_the_reference_are_counted_where_they_are_short(
+    engine: Engine, tmp_path: Path
+) -> None:
+    questions = [{"prompt": f"What is {n}?", "completion": "Aye."} for n in range(16)]
+    rows = write(tmp_path / "rows.jsonl", questions)
+    learns = {"max_steps": 12, "eval_every": 12}
+    for rank, rate in ((1, 1e-6), (8, 2e-2)):
+        spec = qlora(rows, rank, None)
+        optimization = spec.optimization.model_copy(update={**learns, "learning_rate": rate})
+        finish_run(
+            engine.settings, f"a{rank}", spec.model_copy(update={"optimization": optimization})
+        )
+    found = engine.advisor.judge(["a1", "a8"], draws=DRAWS, rows=6)
+    assert [one.answers_equal for one in found.ranks] == [0.0, 1.0]
+    assert found.to_json()["ranks"][1]["answers_equal"] == 1.0
+
+    long = [{"prompt": one["prompt"], "completion": "Aye, matey. " * 20} for one in questions]
+    write(rows, long[:5] + questions[5:6] + long[6:])
+    found = engine.advisor.judge(["a1", "a8"], draws=DRAWS, rows=6)
+    assert [one.answers_equal for one in found.ranks] == [None, None]
+
+
 def qlora(rows: Path, rank: int, quantization: dict | None) -> RunSpec:
     return tiny_spec(
         Path("starter"),
@@ -142,6 +164,8 @@ def test_qlora_runs_are_judged_on_the_base_that_they_trained_on(
     for judged, run in zip(found.ranks, ("q2", "q4"), strict=True):
         assert_as_evaluated(judged, last_evaluation(engine, run))
     assert MIXED_BASES not in found.notes
+
+    assert all(one.answers_equal == 0.0 for one in found.ranks)  # four steps teach no numbers
 
     mixed = engine.advisor.judge(["q2", "plain"], draws=DRAWS, rows=8)
     own = last_evaluation(engine, "q2").eval_loss
