@@ -5,13 +5,22 @@ Everything is escaped here. What the numbers are is the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 
-from lora_engine.advisor import Advice, AdviceForSpec, Rule
+from lora_engine.advisor import Advice, AdviceForSpec, AdvisedTask, Rule
 from pages.shared import layout
 
+TASK_NAMES: Mapping[AdvisedTask, str] = {
+    "faq": "answers to known questions",
+    "style": "a tone or a format",
+    "classification": "a class for each text",
+    "entities": "a class for each word (entities)",
+    "verse": "verse, or prose of a kind",
+    "reasoning": "mathematics and reasoning",
+    "code": "code",
+}
 FIELD_NAMES = {
     "rank": "Rank",
     "alpha": "Alpha",
@@ -39,7 +48,8 @@ def about_spec(found: AdviceForSpec, source: str, base_model: str) -> str:
     )
     if found.guess is None:
         return said
-    return f"{said} The task is a guess: {found.guess.task}, because {found.guess.why}."
+    guessed = TASK_NAMES[found.guess.task]
+    return f"{said} The task is a guess: {guessed}, because {found.guess.why}."
 
 
 def _tiles(advice: Advice) -> list[tuple[str, str, str]]:
@@ -94,12 +104,16 @@ def _of_field(rules: Iterable[Rule]) -> str:
 
 
 def _rule(rule: Rule) -> str:
-    value = "" if rule.value is None else f"<b>{escape(f'{rule.value}')}</b>"
+    value = "" if rule.value is None else _value(rule.value)
     source = escape(rule.source.name)
     if rule.source.url:
         source = f'<a href="{escape(rule.source.url)}" target="_blank" rel="noopener">{source}</a>'
     year = "" if rule.source.year is None else f", {rule.source.year}"
     return (
-        f'<div class="rs-rule">{value}<p>{escape(rule.rule)} '
+        f'<div class="rs-rule"><b>{escape(value)}</b><p>{escape(rule.rule)} '
         f"<small>{source}{year}</small></p></div>"
     )
+
+
+def _value(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

@@ -23,15 +23,6 @@ from pages.shared.alpha_note import ALPHA, RANK
 from pages.shared.forms import SpecForm
 from pages.shared.wiring import EventOptions, Update, problem_box, wire
 
-TASK_NAMES: Mapping[AdvisedTask, str] = {
-    "faq": "answers to known questions",
-    "style": "a tone or a format",
-    "classification": "a class for each text",
-    "entities": "a class for each word (entities)",
-    "verse": "verse, or prose of a kind",
-    "reasoning": "mathematics and reasoning",
-    "code": "code",
-}
 GOAL_NAMES: Mapping[Goal, str] = {
     "quick": "quick",
     "balanced": "balanced",
@@ -92,7 +83,7 @@ class AdvicePanel:
     def __init__(self, title: str, *, has_data: bool, hint: str) -> None:
         with layout.folded(title, elem_id="advice"):
             with gr.Row(elem_classes="rs-fields"):
-                tasks = [(TASK_NAMES[task], task) for task in TASKS]
+                tasks = [(advice_html.TASK_NAMES[task], task) for task in TASKS]
                 self.task = gr.Dropdown(
                     [("guess it from the data", GUESS), *tasks] if has_data else tasks,
                     value=GUESS if has_data else "faq",

@@ -78,7 +78,7 @@ def lay_out() -> SweepParts:
         )
         with gr.Row(elem_classes="rs-actions"):
             count = gr.HTML(_count(ranks.value, "", ""), js_on_load="", elem_id="sweep-count")
-            start = gr.Button("Start the sweep", elem_id="start-sweep", min_width=160)
+            start = gr.Button("Start the sweep", elem_id="start-sweep", min_width=220, scale=0)
         problem = problem_box()
         address = gr.Textbox(visible=False)
     return SweepParts(ranks, rates, seeds, stop_worse, count, start, problem, address)

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Page, expect
 
+from lora_engine.spec import recipe_spec
 from pages import CALCULATOR, TRAIN
 from tests.browser.conftest import Server
 
@@ -30,7 +32,7 @@ def test_advice_for_the_chosen_data_fills_the_form(
     page.get_by_role("button", name="Advise").click()
     result = page.locator("#advice-result")
     expect(result).to_contain_text("training rows of starter:pirate")
-    expect(result).to_contain_text("The task is a guess: faq")
+    expect(result).to_contain_text("The task is a guess: answers to known questions")
     expect(result).to_contain_text("try 4 to 16")
     expect(result).to_contain_text("LoRA Learns Less and Forgets Less (arXiv 2405.09673), 2024")
     expect(result.locator(".rs-disagree").filter(has_text="Sources differ: scaling")).to_have_count(
@@ -128,3 +130,20 @@ def test_advice_in_the_calculator_fills_its_form_and_counts_anew(
     expect(page.locator("#alpha-note")).to_contain_text("alpha 64: α/r = 2")
     expect(page.locator("#model-tiles")).to_contain_text("16,777,216")
     page.wait_for_url(re.compile("rank=32"))
+
+
+def test_advice_and_sweeps_can_be_asked_for_by_programs(server: Server) -> None:
+    client = Client(server.url, verbose=False)
+    spec = recipe_spec("json").model_dump(mode="json")
+    spec["optimization"]["max_steps"] = 1
+    spec["report"]["samples"] = 0
+    read = client.predict(spec=spec, goal="quick", api_name="/advise")
+    assert read["guessed_task"]["task"] == "style"
+    asked = client.predict(task="faq", rows=500, preset="llama-2-7b", api_name="/advise")
+    assert (asked["suggested_rank"], asked["range"]) == (8, [4, 16])
+    with pytest.raises(Exception, match="task"):
+        client.predict(task="poems", api_name="/advise")
+    sweep = client.predict(spec, [2], [1e-3, 3e-4], api_name="/sweep")
+    assert [(run["rank"], run["learning_rate"]) for run in sweep["runs"]] == [(2, 1e-3), (2, 3e-4)]
+    with pytest.raises(Exception, match="method.rank"):
+        client.predict(spec, [0], api_name="/sweep")

@@ -38,7 +38,7 @@ def section(settings):
     engine = SimpleNamespace(settings=settings, base_models=SimpleNamespace(names=list))
     made = []
 
-    def keep(blocks, handlers, problem):
+    def keep(blocks, handlers, problem, advice):
         made.append(handlers)
 
     with pytest.MonkeyPatch.context() as patch, gr.Blocks() as blocks:

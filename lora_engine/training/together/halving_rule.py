@@ -12,9 +12,10 @@ LEAST_ROWS = 10
 
 def rule_in_words() -> str:
     """When a run stops, with the test and its bounds."""
-    rungs = " and ".join(f"{rung:g}" for rung in RUNGS)
+    rungs = " and ".join(f"{100 * rung:g} %" for rung in RUNGS)
     return (
-        f"At {rungs} of its steps a run stops where its held-out loss is more than {MARGIN:.0%} "
-        f"above the best run's, with p at most {LEVEL:g} / runs compared in a one-sided paired "
-        f"sign-flip test over at least {LEAST_ROWS} rows; at most half of the runs stop at a time."
+        f"At {rungs} of its steps a run stops where its held-out loss is more than "
+        f"{100 * MARGIN:g} % above the best run's, with p at most {LEVEL:g} / runs compared in a "
+        f"one-sided paired sign-flip test over at least {LEAST_ROWS} rows; at most half of the "
+        "runs stop at a time."
     )
