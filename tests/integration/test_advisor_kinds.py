@@ -10,6 +10,7 @@ import pytest
 
 from lora_engine.advisor.judgement_report import RankJudgement
 from lora_engine.advisor.loss_tables import MIXED_BASES
+from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import MetricsRow
@@ -172,3 +173,21 @@ def test_qlora_runs_are_judged_on_the_base_that_they_trained_on(
     assert mixed.ranks[0].eval_loss != pytest.approx(own, rel=1e-4)
     assert_as_evaluated(mixed.ranks[1], last_evaluation(engine, "plain"))
     assert MIXED_BASES in mixed.notes
+
+
+def test_the_judging_of_classifiers_stops_when_asked(
+    engine: Engine, tiny_bert: Path, tmp_path: Path
+) -> None:
+    texts = [{"text": " ".join(words), "label": name} for words, _, name in sentences(24)]
+    spec = tiny_spec(
+        tiny_bert,
+        write(tmp_path / "texts.jsonl", texts),
+        task="sequence_classification",
+        dataset={"eval_fraction": 0.25},
+        optimization={"max_steps": 1},
+    )
+    finish_run(engine.settings, "one", spec)
+    stop = StopSignal()
+    stop.set()
+    with pytest.raises(Stopped):
+        engine.advisor.judge(["one"], draws=DRAWS, stop=stop)
