@@ -9,6 +9,8 @@ Reported: seconds by the clock and of processor time, the peak of memory (the la
 processes), the largest relative difference of a step's training loss to the run alone, what the
 worker said about its passes, and with stopping the steps that each run made.
 
+On a busy machine read cpu_share, the processor time beside that of five workers.
+
 Must reach: one worker at most 0.8 of the seconds of five without stopping, at most 0.5 with it, a
 peak of at most 1.5 of one run's; on a GPU at batch 1 or 2 at most 0.4. benchmarks/intervals.py and
 benchmarks/planted_rank.py measure the judgement.
@@ -124,7 +126,7 @@ def largest_difference(together: Way, apart: Way) -> float:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict:
-    named, rounds = specs(options), []
+    named, rounds, load = specs(options), [], os.getloadavg()[0]
     for number in range(options.rounds):
         at = folder / str(number)
         apart = train(at / "apart", named, apart=True)
@@ -149,11 +151,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
     return {
         "example": options.example,
         "batch_size": options.batch_size,
-        "load_before": os.getloadavg()[0],
+        "load_before": load,
         "ways": {
             name: {
                 "seconds": round(way.seconds, 1),
                 "cpu_seconds": round(way.cpu_seconds, 1),
+                "cpu_share": round(way.cpu_seconds / apart.cpu_seconds, 2),
                 "peak_mib": round(way.peak_bytes / 2**20),
                 "steps": way.steps,
                 "passes": way.passes,
