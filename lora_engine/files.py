@@ -8,6 +8,7 @@ the line that a kill tore. Readers bound what they take. Knows nothing of what t
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -19,13 +20,56 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lora_engine.errors import EngineError
+
 Row = TypeVar("Row", bound=BaseModel)
+
+MAX_PATH_BYTES = 3_000
+"""Of a path that a person gives; Linux takes 4,096 with what is joined to it."""
 
 _numbers = itertools.count()  # two threads of a process never share a temporary file
 
 
 class TooLarge(ValueError):
     """A file with more bytes than its reader takes."""
+
+
+class BeingWritten(OSError):
+    """A folder that another process or thread is filling."""
+
+    def __init__(self, staging: Path) -> None:
+        super().__init__(errno.EBUSY, "another is writing it at this moment", str(staging))
+
+
+def given_path(text: str | Path) -> Path:
+    """The path that a person's text means, whether something is there or not.
+
+    `~` is the home folder. Raises EngineError for a text that the disk takes as no path, such as
+    one too long, and for a path that it does not let this program see.
+    """
+    path = Path(os.path.expanduser(text))
+    reason = _no_path(path)
+    if reason is None:
+        return path
+    shown = f"{str(text)[:100]!r}{' …' if len(str(text)) > 100 else ''}"
+    raise EngineError(f"{shown} cannot be a path here: {reason}.", "Give another name or path.")
+
+
+def _no_path(path: Path) -> str | None:
+    """Why the disk takes this as no path; None where it does."""
+    if str(path).startswith("~"):
+        return "~name is the home folder of a user, and no user here has this name"
+    try:
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:
+            return f"it is longer than {MAX_PATH_BYTES:,} bytes"
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:  # UnicodeEncodeError is one too
+        return "it holds a character that no file's name can have"
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -55,29 +99,62 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends without an
     error. After an error `folder` is as it was.
 
-    A kill between the two renames that replace a folder leaves neither under that name.
+    A kill between the two renames that replace a folder leaves neither under that name. Raises
+    BeingWritten where another fills the same folder; what a killed one left is removed.
     """
     staging = folder.with_name(f".{folder.name}.staging")
     old = folder.with_name(f".{folder.name}.old")
-    for leftover in (staging, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        staging.mkdir()
-        yield staging
-        _sync_tree(staging)
-        if folder.exists():
-            os.replace(folder, old)
+    with _claimed(staging):
+        shutil.rmtree(old, ignore_errors=True)
         try:
-            os.replace(staging, folder)
+            yield staging
+            _sync_tree(staging)
+            if folder.exists():
+                os.replace(folder, old)
+            try:
+                os.replace(staging, folder)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, folder)
+                raise
         except BaseException:
-            if old.exists():
-                os.replace(old, folder)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     sync_directory(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(staging: Path) -> Iterator[None]:
+    """A new, empty folder whose lock says that somebody lives who fills it."""
+    if staging.exists():
+        with _locked_folder(staging):
+            shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+    except FileExistsError:  # another came between
+        raise BeingWritten(staging) from None
+    with _locked_folder(staging):
+        yield
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """The folder's lock, which the kernel drops when its holder dies. Raises BeingWritten where
+    another holds it, or has put another folder there."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BeingWritten(folder) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not (folder.exists() and os.path.samestat(folder.stat(), os.fstat(descriptor))):
+            raise BeingWritten(folder)
+        yield
+    except BlockingIOError:
+        raise BeingWritten(folder) from None
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

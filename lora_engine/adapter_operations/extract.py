@@ -37,6 +37,7 @@ from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.files import given_path
 from lora_engine.spectrum import DifferenceSource, ReportProgress, WorkMonitor, decompose
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.storage_noise import rounding_noise
@@ -98,7 +99,7 @@ def extract(
     folder = local_folder(base)
     if folder is None:
         raise EngineError(f"{base.name!r} is not on this machine.", "Give the base's folder.")
-    output = Path(output).expanduser().absolute()
+    output = given_path(output).absolute()
     refuse_existing(output, CONFIG_FILE, overwrite)
     first, second = open_checkpoint(folder), open_checkpoint(tuned)
     plan = plan_extraction(base, first, second)

@@ -37,6 +37,7 @@ from lora_engine.adapters.config import PROVENANCE_VERSION, read_provenance
 from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.files import given_path
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor, read_adapter
 
@@ -68,7 +69,7 @@ def merge(
     """
     options = options or MergeOptions()
     monitor = WorkMonitor(progress, stop)
-    output = output.expanduser().absolute()
+    output = given_path(output).absolute()
     refuse_existing(output, CONFIG_FILE, options.overwrite)
     monitor.step(0.0, "checking the adapter")
     bases = merge_bases(adapter, base, options.original)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.files import atomic_folder
+from lora_engine.files import BeingWritten, atomic_folder, given_path
 
 
 @contextmanager
@@ -20,16 +20,21 @@ def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
 
     mark: a file that tells a folder of this kind, such as adapter_config.json; `overwrite`
     replaces only a folder that has it, or an empty one.
-    Raises Conflict for an output that exists and is not to be replaced; EngineError naming the
-    folder where the disk refuses. `output` is then as it was.
+    Raises Conflict for an output that exists and is not to be replaced, and for one that another
+    is writing; EngineError naming the folder where the disk refuses. `output` is then as it was.
     """
-    output = Path(os.path.abspath(output.expanduser()))
+    output = Path(os.path.abspath(given_path(output)))
     refuse_existing(output, mark, overwrite)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(output) as staging:
             yield staging
             refuse_existing(output, mark, overwrite)  # it may have come meanwhile
+    except BeingWritten:
+        raise Conflict(
+            f"{output} is being written by another at this moment.",
+            "Wait until that is done, or choose another name.",
+        ) from None
     except OSError as error:
         raise refused(output, error) from error
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractReport, extract
@@ -35,9 +37,10 @@ from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.data import Row, load_dataset
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.errors import EngineError, InvalidInput, NotFound
+from lora_engine.files import given_path
 from lora_engine.settings import Settings
-from lora_engine.spec import DatasetSpec
+from lora_engine.spec import DatasetSpec, field_problems
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 
@@ -198,11 +201,16 @@ class AdapterOperations:
         return [replace(one, path=self._folder(one.path)) for one in sources]
 
     def _rows(self, dataset: str) -> Sequence[Row]:
-        return load_dataset(DatasetSpec(source=dataset), self._settings).rows
+        try:
+            spec = DatasetSpec(source=dataset)
+        except ValidationError as error:
+            problems = field_problems(error, "rows")
+            raise InvalidInput("The dataset", problems, "Give another name.") from None
+        return load_dataset(spec, self._settings).rows
 
     def _tuned(self, name: str | Path) -> Path:
         """A listed model's folder, another folder or a file."""
-        path = Path(name).expanduser()
+        path = given_path(name)
         is_listed = str(name) in [one.name for one in list_base_models(self._settings)]
         if path.exists() and not is_listed:
             return path

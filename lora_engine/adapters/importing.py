@@ -20,7 +20,7 @@ from lora_engine.adapters.zip_import import DISK_ERRORS, FILES, MAX_BYTES, unpac
 from lora_engine.base_models import HUB_ID
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
-from lora_engine.files import new_folder
+from lora_engine.files import given_path, new_folder
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_adapter(
     Raises EngineError, and leaves nothing, where it is no adapter that can be applied, and Stopped
     where it was stopped before it got its name.
     """
-    path = Path(source).expanduser()
+    path = given_path(source)
     if source and path.is_dir():
         return add_folder(path, settings, name, stop)
     if source and path.is_file():

@@ -24,7 +24,7 @@ from lora_engine.adapters.summary import AdapterSummary, describe_adapter, folde
 from lora_engine.adapters.zip_download import file_name, write_zip
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.files import read_json_object
+from lora_engine.files import given_path, read_json_object
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
 
     Raises NotFound, listing the known names.
     """
+    folder = given_path(name_or_path)
     if name_or_path and "/" not in name_or_path and name_or_path not in (".", ".."):
         of_run = settings.runs_dir / name_or_path / "adapter"
         if (of_run / CONFIG_FILE).is_file():
@@ -161,7 +162,6 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
                 f"Run {name_or_path} trained a whole model, so it has no adapter.",
                 f"Give {whole} as the base model.",
             )
-    folder = Path(name_or_path).expanduser()
     if name_or_path.startswith("/") and folder.is_dir():
         return folder.resolve()  # what pages name an adapter by: no other need be read
     known = list_adapters(settings)

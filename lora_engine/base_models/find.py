@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.files import read_json_object
+from lora_engine.files import given_path, read_json_object
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
 
@@ -55,7 +55,7 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """
     if name == STARTER:
         return BaseModel(STARTER, MODEL_DIR)
-    for folder in (settings.models_dir / name, Path(name).expanduser()):
+    for folder in (settings.models_dir / name, given_path(name)):
         if folder.is_dir():
             _refuse_incomplete(folder)
             read_config(folder)

@@ -16,6 +16,7 @@ from typing import Any
 from lora_engine.base_models.model_config import check_config, read_config_file
 from lora_engine.calculator.presets import PRESETS
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
+from lora_engine.files import given_path
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 
@@ -54,7 +55,7 @@ def path_source(path: str | Path) -> ModelSource:
     Raises NotFound if there is none, EngineError if it is no JSON object of at most 1 MiB, and
     InvalidInput naming each field that is out of bounds.
     """
-    given = Path(path).expanduser()
+    given = given_path(path)
     file = given / "config.json" if given.is_dir() else given
     if not file.is_file():
         raise NotFound(f"There is no file {file}.", "Name a model's folder or its config.json.")

@@ -7,7 +7,6 @@ through the same reading and checking. This module knows nothing of tokens.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from lora_engine.data.record_files import (
 )
 from lora_engine.data.rows import Dataset, Row, hash_rows
 from lora_engine.errors import EngineError
+from lora_engine.files import given_path
 from lora_engine.starter import dataset_path
 
 if TYPE_CHECKING:
@@ -71,12 +71,11 @@ def _path_of(source: str, settings: Settings) -> Path | None:
     """The file that `source` means; None for a hub id. A missing file's path is returned too."""
     if source.startswith(STARTER_PREFIX):
         return dataset_path(source.removeprefix(STARTER_PREFIX))
-    if "\0" in source:
-        raise EngineError("The dataset's name holds a zero byte.", "Give a plain name.")
     from lora_engine.base_models import HUB_ID  # brings NumPy, which the starter's sets need not
 
+    path = given_path(source)
     uploaded = settings.datasets_dir / source
-    path = uploaded if uploaded.is_file() else Path(os.path.expanduser(source))
+    path = uploaded if uploaded.is_file() else path
     is_hub_id = HUB_ID.match(source) and not has_dataset_ending(path)
     return None if is_hub_id and not path.exists() else path
 

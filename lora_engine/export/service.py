@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
+from lora_engine.adapters.check import check_on_base
+from lora_engine.adapters.whole import read_whole
 from lora_engine.base_models import STARTER, BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
@@ -43,6 +45,7 @@ from lora_engine.export.voices import (
     trained_voice,
 )
 from lora_engine.export.written import WrittenExports
+from lora_engine.files import given_path
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
@@ -93,12 +96,15 @@ class Exports:
         Modelfile of the form ollama. measure, requantized: as `measured`. push: where on the hub it
         goes then; that is asked before anything is written, and where it fails afterwards the
         export stays. overwrite: an earlier output, and an earlier push unless `overwrite_push` says
-        otherwise. The report's `commands` serve what was written. Raises as `export_adapter`,
+        otherwise. The report's `commands` serve what was written. Raises EngineError where `base`
+        is unknown or not the one the adapter was trained on; and as `export_adapter`,
         `check_target` and `push`.
         """
         folder = self._folder(source)
         overwrite_push = overwrite if overwrite_push is None else overwrite_push
-        place = output.expanduser().absolute().name
+        if base:
+            self._refuse_other_base(folder, base)
+        place = given_path(output).absolute().name
         if push is not None:
             _refuse_to_push(form)
             check_target(push, overwrite_push)
@@ -186,7 +192,7 @@ class Exports:
         return trained, exported_voice(trained, report, self._settings)
 
     def _commands(self, source: str, base: str, report: ExportReport) -> tuple[ServeCommand, ...]:
-        path = report.path.expanduser().absolute()
+        path = given_path(report.path).absolute()
         if report.form == "merged":
             return merged_commands(path)
         if report.form == "merged-gguf":
@@ -221,6 +227,13 @@ class Exports:
 
     def _base_of(self, folder: Path) -> str:
         return describe_adapter(folder).base_model or STARTER
+
+    def _refuse_other_base(self, folder: Path, base: str) -> None:
+        """Raises EngineError where the base that is asked for is unknown or not the adapter's; one
+        on the hub is not fetched for this."""
+        found = self._base(base)
+        if local_folder(found) is not None:
+            check_on_base(read_whole(folder), found)
 
     def _model_type(self, base: str) -> str | None:
         """The base's model_type; None where the base is not on this machine."""

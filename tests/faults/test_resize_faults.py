@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold, resize
+from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapter_operations.written_adapter import AdapterWriter
 from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import Conflict, EngineError, NotFound
@@ -169,3 +170,13 @@ def test_provenance_goes_along_with_what_was_done(tmp_path):
     assert operation["sources"][0]["name"] == "source"
     assert len(operation["sources"][0]["sha256"]) == 64
     assert (tmp_path / "out" / "chat_template.jinja").read_text() == "template"
+
+
+def test_two_into_one_output_leave_one_whole_and_refuse_the_other(tmp_path):
+    output = tmp_path / "out"
+    with output_folder(output, "mark", overwrite=True) as first:
+        (first / "mark").write_text("first")
+        with pytest.raises(Conflict), output_folder(output, "mark", overwrite=True):
+            pass
+    assert (output / "mark").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

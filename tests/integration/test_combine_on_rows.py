@@ -159,3 +159,39 @@ def test_the_engine_combines_adapters_by_their_names(settings, adapters, tmp_pat
     assert report.rank == 4
     met = operations.predicted_interference(named)
     assert {(one.first, one.second) for one in met.modules} == {("one", "two")}
+
+
+NO_PATHS = ("~nobody-here", "a" * 300, "a" * 1_500, "a/" * 2_000)
+WITH_A_NAME = {
+    "show": ("show-adapter", "{}"),
+    "resize": ("resize", "{}", "-o", "out", "--rank", "2"),
+    "combine": ("combine", "one", "{}:0.5", "-o", "out"),
+    "merge": ("merge", "{}", "-o", "out"),
+    "export": ("export", "{}", "-o", "out"),
+    "add": ("add-adapter", "{}"),
+    "zip": ("zip-adapter", "{}", "-o", "out.zip"),
+    "delete": ("delete-adapter", "{}", "--yes"),
+    "the base": ("merge", "one", "-o", "out", "--base", "{}"),
+    "the original": ("merge", "one", "-o", "out", "--original", "{}"),
+    "the rows": ("merge", "one", "-o", "out", "--rows", "{}"),
+    "the base of an export": ("export", "one", "-o", "out", "--base", "{}"),
+    "what is extracted": ("extract", "--base", "starter", "--tuned", "{}", "-o", "out"),
+    "the output": ("resize", "one", "-o", "{}", "--rank", "2"),
+    "the output of a merge": ("merge", "one", "-o", "{}"),
+    "the output of an export": ("export", "one", "-o", "{}"),
+    "the zip": ("zip-adapter", "one", "-o", "{}"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PATHS, ids=("home", "300", "1500", "4000"))
+@pytest.mark.parametrize("place", WITH_A_NAME)
+def test_a_name_that_can_be_no_path_is_refused_with_exit_2_wherever_one_is_given(
+    adapters, command, tmp_path, monkeypatch, place, name
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path for path in tmp_path.rglob("*") if "runs" not in path.name)
+    code, out, err = command(*(word.format(name) for word in WITH_A_NAME[place]))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert len(err) < 1_500
+    assert sorted(path for path in tmp_path.rglob("*") if "runs" not in path.name) == before

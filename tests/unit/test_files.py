@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from lora_engine.errors import EngineError
 from lora_engine.files import (
+    BeingWritten,
     LineWriter,
     TooLarge,
     append_rows,
     atomic_file,
     atomic_folder,
+    given_path,
     read_bounded,
     read_json_object,
     read_rows,
@@ -74,6 +77,36 @@ def test_an_error_while_a_folder_is_filled_leaves_the_old_one(tmp_path):
         (staging / "no folder" / "half").write_text("half")
     assert [path.name for path in (tmp_path / "result").iterdir()] == ["part"]
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_a_second_writer_of_a_folder_is_refused_and_the_first_one_is_not_disturbed(tmp_path):
+    with atomic_folder(tmp_path / "result") as staging:
+        (staging / "a.txt").write_text("first")
+        with pytest.raises(BeingWritten):
+            fill(tmp_path / "result", "second")
+    assert [path.name for path in (tmp_path / "result").iterdir()] == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    for name in (".result.staging", ".result.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half.txt").write_text("half")
+    fill(tmp_path / "result", "new")
+    assert [path.name for path in (tmp_path / "result").iterdir()] == ["part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("text", ["~nobody-here/x", "a" * 300, "a/" * 2_000, "a\0b", "\ud800"])
+def test_a_text_that_is_no_path_is_refused(text):
+    with pytest.raises(EngineError, match="cannot be a path"):
+        given_path(text)
+
+
+@pytest.mark.parametrize("text", ["no/such/file", "a\nb", "", "name"])
+def test_any_other_text_is_a_path_whether_something_is_there_or_not(text):
+    assert given_path(text) == Path(text)
+    assert given_path("~") == Path.home()
 
 
 def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path):
