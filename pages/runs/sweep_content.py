@@ -115,7 +115,8 @@ def list_value(views: Sequence[SweepView]) -> str:
 def runs_value(view: SweepView) -> str:
     """The live table of a sweep's runs: what varies, how far each is, why one was stopped."""
     axes = [axis.path for axis in view.spec.axes] if view.spec else []
-    keys = [key for key in dict.fromkeys((*AXES, *axes, *RESULTS)) if key in run_table.columns()]
+    wanted = (*AXES, *axes, *RESULTS, *_scores(view))
+    keys = [key for key in dict.fromkeys(wanted) if key in run_table.columns()]
     shown = [run_table.columns()[key] for key in keys]
     columns = (Column("Run"), *(one.column for one in shown), Column("Why it stopped"))
     rows = [
@@ -151,6 +152,12 @@ def varied(view: SweepView) -> str:
 
 def moment(view: SweepView) -> str:
     return run_table.moment(view.created_at)
+
+
+def _scores(view: SweepView) -> tuple[str, ...]:
+    """The columns that classifiers have besides."""
+    has_scores = any(run.result and run.result.eval_f1 is not None for run in view.runs)
+    return ("eval_accuracy", "eval_f1") if has_scores else ()
 
 
 def _counts(view: SweepView) -> Counter[str]:

@@ -32,8 +32,9 @@ from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, wire
 
 HELP = r"""
-Every run is asked for its loss on the same held-out rows, which none of them saw. Each rank stands
-by its best setting (mostly: its best learning rate), and a setting by the mean over its seeds.
+Every run is asked for its loss on the same held-out rows. A seed draws its own split, so a run
+counts only on rows that it never saw, and ranks are compared seed by seed. Each rank stands by its
+best setting (mostly: its best learning rate), and a setting by the mean over its seeds.
 
 The difference of two ranks on the same rows has an interval by a bootstrap over the rows (10,000
 draws, seeded), wide enough that those of **all pairs** hold together at 95 %: so the best may be
@@ -44,7 +45,8 @@ is at most the margin. The smallest such rank is recommended.
 0.010 above it, between −0.004 and +0.021: it is not worse. Rank 4 lies between +0.015 and +0.060:
 that it is not worse is not shown.
 
-Rows are what the intervals are over. How another seed would have ended is seen from the points.
+Rows are what the intervals are over. How another seed would have ended is seen from the points:
+each is a seed's difference to the best rank's run of that seed.
 **Forgetting** is the loss on general questions minus the base's: a rank that wins and forgets more
 is not simply better. A run that **stalls** (its loss falls by less than 1 % from the second quarter
 of the steps to the third) asks for a higher rank or learning rate; one whose evaluation **turns up
@@ -98,7 +100,10 @@ class JudgementParts:
 
 
 def lay_out() -> JudgementParts:
-    layout.section("Which rank is enough?", "Judged on held-out rows that no run was trained on.")
+    layout.section(
+        "Which rank is enough?",
+        "Judged on held-out rows, each run on those that it was not trained on.",
+    )
     with gr.Row(elem_classes="rs-actions"):
         margin = gr.Textbox(
             label="Margin", elem_id="judge-margin", min_width=260, scale=0,

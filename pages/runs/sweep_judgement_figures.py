@@ -34,28 +34,36 @@ COSTS = (
 
 
 def losses_figure(judgement: Judgement) -> Figure:
-    """Held-out loss over rank, best setting of each; the interval is of its loss minus the best's.
+    """Held-out loss over rank, best setting of each: the best rank's, plus what each differs by.
 
-    Seeds are points of their own, and a dashed line is the best loss plus the margin.
+    The differences are on the same rows, so they decide, and their intervals are drawn. A seed's
+    point is its own difference. A dashed line is the best loss plus the margin.
     """
     ranks = judgement.ranks
     best = next(one for one in ranks if one.rank == judgement.best_rank)
     limit = best.eval_loss + judgement.not_worse_by
     ends = [ranks[0].rank / 1.3, ranks[-1].rank * 1.3]
     allowed = figures.line("best + margin", ends, [limit, limit], MUTED, width=1.5)
+    seeds = [
+        (one.rank, seed.difference)
+        for one in ranks
+        for seed in one.seeds
+        if seed.difference is not None
+    ]
+    chosen = _recommended(judgement)
     data = [
         {**allowed, "line": {**allowed["line"], "dash": "dash"}, "hoverinfo": "skip"},
         _with_intervals(
-            "mean over the seeds", ranks, [one.eval_loss for one in ranks],
+            "mean over the seeds", ranks, [best.eval_loss + one.interval.mean for one in ranks],
             [one.interval for one in ranks], ACCENT,
         ),
         _points(
-            "a seed", [one.rank for one in ranks for _ in one.seeds],
-            [seed.eval_loss for one in ranks for seed in one.seeds],
+            "a seed, beside the best of that seed", [rank for rank, _ in seeds],
+            [best.eval_loss + difference for _, difference in seeds],
             {"color": SECOND, "size": 7, "symbol": "circle-open", "line": {"width": 2}},
         ),
         _points(
-            "recommended", [judgement.recommended_rank], [_recommended(judgement).eval_loss],
+            "recommended", [chosen.rank], [best.eval_loss + chosen.interval.mean],
             {"color": TEXT, "size": 17, "symbol": "circle-open", "line": {"width": 2.5}},
         ),
     ]  # fmt: skip

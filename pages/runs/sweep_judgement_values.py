@@ -37,6 +37,10 @@ RANK_COLUMNS = (
     Column("Seconds", layout.number, numeric=True),
     Column("Peak memory", layout.byte_size, numeric=True),
 )
+SCORE_COLUMNS = (
+    Column("Accuracy", layout.number, numeric=True),
+    Column("F1", layout.number, numeric=True),
+)
 MISSING_COLUMNS = (
     Column("Run"),
     Column("Why it is missing"),
@@ -50,8 +54,9 @@ MISSING_COLUMNS = (
 def words_html(judgement: Judgement) -> str:
     """The finding with its evidence, how it was found, and what one should know besides."""
     how = (
-        f"Losses in nats a token on {judgement.rows:,} held-out rows that no run saw; the base "
-        f"alone has {layout.number(judgement.base_loss)}. Intervals: {judgement.correction}."
+        f"Losses in nats {_unit(judgement)} on {judgement.rows:,} held-out rows, each run on those "
+        f"that it never saw; {_base(judgement)} has {layout.number(judgement.base_loss)}. "
+        f"Intervals: {judgement.correction}."
     )
     signs = [f"Rank {one.rank}: {words}" for one in judgement.ranks for words in one.signs]
     return (
@@ -67,7 +72,6 @@ def tiles_html(judgement: Judgement) -> str:
     by_rank = {one.rank: one for one in judgement.ranks}
     chosen, best = by_rank[judgement.recommended_rank], by_rank[judgement.best_rank]
     fewer = chosen.parameters / best.parameters
-    forgot = chosen.forgetting
     return layout.tiles_html(
         [
             ("Recommended rank", layout.count(chosen.rank), "the smallest that is not worse"),
@@ -81,17 +85,43 @@ def tiles_html(judgement: Judgement) -> str:
                 layout.short_count(chosen.parameters),
                 "of the best rank itself" if fewer == 1 else f"{layout.share(fewer)} of the best's",
             ),
-            (
-                "Forgetting",
-                "not measured" if forgot is None else signed(forgot.interval.mean),
-                "" if forgot is None else f"{forgot.word}, on {forgot.rows} general questions",
-            ),
+            _besides(chosen),
         ]
     )
 
 
+def _besides(chosen: RankJudgement) -> tuple[str, str, str]:
+    """The tile beside the loss: F1 of a classifier, else what was forgotten."""
+    if chosen.f1 is not None and chosen.accuracy is not None:
+        return "F1", layout.number(chosen.f1), f"accuracy {layout.number(chosen.accuracy)}"
+    forgot = chosen.forgetting
+    if forgot is None:
+        return "Forgetting", "not measured", ""
+    return (
+        "Forgetting",
+        signed(forgot.interval.mean),
+        f"{forgot.word}, on {forgot.rows} general questions",
+    )
+
+
+def _classifies(judgement: Judgement) -> bool:
+    return any(one.f1 is not None for one in judgement.ranks)
+
+
+def _unit(judgement: Judgement) -> str:
+    return "a labelled row or word" if _classifies(judgement) else "a token"
+
+
+def _base(judgement: Judgement) -> str:
+    return "an even guess" if _classifies(judgement) else "the base alone"
+
+
 def ranks_value(judgement: Judgement) -> str:
-    return table_value(RANK_COLUMNS, [_rank_row(one) for one in judgement.ranks])
+    """The ranks, with accuracy and F1 where they classify."""
+    if not _classifies(judgement):
+        return table_value(RANK_COLUMNS, [_rank_row(one) for one in judgement.ranks])
+    rows = [(*_rank_row(one), one.accuracy, one.f1) for one in judgement.ranks]
+    return table_value((*RANK_COLUMNS, *SCORE_COLUMNS), rows)
 
 
 def missing_value(judgement: Judgement) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
@@ -83,7 +84,7 @@ def test_the_figures_of_a_judgement_have_its_intervals_its_margin_and_its_front(
     first = judgement.ranks[0].interval
     assert means["error_y"]["array"][0] == pytest.approx(first.high - first.mean)
     assert means["error_y"]["arrayminus"][0] == pytest.approx(first.mean - first.low)
-    assert len(seeds["y"]) == 3
+    assert seeds["y"] == pytest.approx(means["y"])  # one seed each
     assert recommended["x"] == [8]
     seconds = fronts[2]["data"][1]
     assert seconds["marker"]["color"][0] == figures.MUTED  # rank 2: slower and worse
@@ -112,6 +113,16 @@ def test_a_margin_that_is_no_number_is_refused(text):
 def test_an_empty_margin_is_the_engines_own():
     assert sweep_judgement.margin_in(" ") is None
     assert sweep_judgement.margin_in("0,02") == 0.02
+
+
+def test_classifiers_are_judged_with_their_scores(judgement):
+    ranks = [replace(one, forgetting=None, accuracy=0.9, f1=0.8) for one in judgement.ranks]
+    found = replace(judgement, ranks=tuple(ranks))
+    shown = json.loads(sweep_judgement_values.ranks_value(found))
+    assert shown["rows"][0]["raw"][-2:] == [0.9, 0.8]
+    assert "even guess" in sweep_judgement_values.words_html(found)
+    assert ">0.800<" in sweep_judgement_values.tiles_html(found)
+    assert sweep_judgement_figures.forgetting_figure(found) is None
 
 
 def use(name: str, layer: int | None, rank: int) -> ModuleUse:
