@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 from lora_engine.advisor import Judgement, MissingChild, RankJudgement
@@ -37,10 +38,12 @@ RANK_COLUMNS = (
     Column("Seconds", layout.number, numeric=True),
     Column("Peak memory", layout.byte_size, numeric=True),
 )
-SCORE_COLUMNS = (
-    Column("Accuracy", layout.number, numeric=True),
-    Column("F1", layout.number, numeric=True),
+SCORES: tuple[tuple[Column, Callable[[RankJudgement], float | None]], ...] = (
+    (Column("Accuracy", layout.number, numeric=True), lambda one: one.accuracy),
+    (Column("F1", layout.number, numeric=True), lambda one: one.f1),
+    (Column("Answers equal", layout.share, numeric=True), lambda one: one.answers_equal),
 )
+"""The columns that are there where a rank has such a score."""
 MISSING_COLUMNS = (
     Column("Run"),
     Column("Why it is missing"),
@@ -117,11 +120,11 @@ def _base(judgement: Judgement) -> str:
 
 
 def ranks_value(judgement: Judgement) -> str:
-    """The ranks, with accuracy and F1 where they classify."""
-    if not _classifies(judgement):
-        return table_value(RANK_COLUMNS, [_rank_row(one) for one in judgement.ranks])
-    rows = [(*_rank_row(one), one.accuracy, one.f1) for one in judgement.ranks]
-    return table_value((*RANK_COLUMNS, *SCORE_COLUMNS), rows)
+    """The ranks, with the scores that they have."""
+    ranks = judgement.ranks
+    scores = [(column, of) for column, of in SCORES if any(of(one) is not None for one in ranks)]
+    rows = [(*_rank_row(one), *(of(one) for _, of in scores)) for one in ranks]
+    return table_value((*RANK_COLUMNS, *(column for column, _ in scores)), rows)
 
 
 def missing_value(judgement: Judgement) -> str:

@@ -115,11 +115,15 @@ def test_an_empty_margin_is_the_engines_own():
     assert sweep_judgement.margin_in("0,02") == 0.02
 
 
-def test_classifiers_are_judged_with_their_scores(judgement):
+def test_the_table_of_ranks_has_the_scores_that_there_are(judgement):
     ranks = [replace(one, forgetting=None, accuracy=0.9, f1=0.8) for one in judgement.ranks]
     found = replace(judgement, ranks=tuple(ranks))
     shown = json.loads(sweep_judgement_values.ranks_value(found))
     assert shown["rows"][0]["raw"][-2:] == [0.9, 0.8]
+    answered = replace(judgement, ranks=(replace(judgement.ranks[0], answers_equal=0.5),))
+    columns = json.loads(sweep_judgement_values.ranks_value(answered))["columns"]
+    assert columns[-1]["label"] == "Answers equal"
+    assert len(columns) == len(sweep_judgement_values.RANK_COLUMNS) + 1
     assert "even guess" in sweep_judgement_values.words_html(found)
     assert ">0.800<" in sweep_judgement_values.tiles_html(found)
     assert sweep_judgement_figures.forgetting_figure(found) is None
