@@ -33,7 +33,7 @@ def _gpt2_medium() -> ModelSource:
 
 CASES = (
     ClassicCase(
-        "A few hundred questions and answers, 7B chat model",
+        "A few hundred questions and answers, 7B chatbot",
         "faq",
         500,
         "Llama 2 7B",
