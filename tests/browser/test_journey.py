@@ -106,11 +106,11 @@ def test_a_form_filled_in_wrong_says_so_and_starts_nothing(
     page = open_page(server.url + TRAIN.path)
     expect(page.locator("#rows mark").first).to_be_visible(timeout=60_000)
     before = len(runs(server))
-    page.get_by_label("Learning rate").fill("10")
+    page.get_by_label("Learning rate", exact=True).fill("10")
     page.get_by_label("Epochs").fill("0")
     page.get_by_role("button", name="Start training").click()
     for label, given in (("Learning rate", "got 10"), ("Epochs", "got 0")):
-        expect(page.get_by_label(label)).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_label(label, exact=True)).to_have_attribute("aria-invalid", "true")
         expect(page.get_by_role("alert").filter(has_text=given)).to_be_visible()
     assert len(runs(server)) == before
 
