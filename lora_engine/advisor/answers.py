@@ -68,7 +68,7 @@ def with_answers(
             asked = _unseen(rows, held_out, name, children)
             equal[name] = dict(_equal_answers(model, name, asked, part))
     note = (
-        f"answers_equal is the share of greedy answers that equal the reference, on up to "
+        f"Equal answers: the share of greedy answers that equal the reference, on up to "
         f"{len(rows)} held-out rows with an answer of at most {SHORT} tokens."
     )
     return replace(
