@@ -17,7 +17,7 @@ from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.service import Comparisons
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.commands import (
     ServeCommand,
     Served,
@@ -97,7 +97,7 @@ class Exports:
         goes then; that is asked before anything is written, and where it fails afterwards the
         export stays. overwrite: an earlier output, and an earlier push unless `overwrite_push` says
         otherwise. The report's `commands` serve what was written. Raises EngineError where `base`
-        is unknown or not the one the adapter was trained on; and as `export_adapter`,
+        is here and not the one the adapter was trained on; and as `export_adapter`,
         `check_target` and `push`.
         """
         folder = self._folder(source)
@@ -229,9 +229,11 @@ class Exports:
         return describe_adapter(folder).base_model or STARTER
 
     def _refuse_other_base(self, folder: Path, base: str) -> None:
-        """Raises EngineError where the base that is asked for is unknown or not the adapter's; one
-        on the hub is not fetched for this."""
-        found = self._base(base)
+        """Raises EngineError where the base that is asked for is here and not the adapter's."""
+        try:
+            found = self._base(base)
+        except NotFound:  # the export needs none; a note says later that nothing was measured
+            return
         if local_folder(found) is not None:
             check_on_base(read_whole(folder), found)
 
