@@ -35,6 +35,8 @@ from lora_engine.adapter_operations.quantized_on_loading import quantized_layers
 from lora_engine.adapters.check import AdapterCheck, check_adapter
 from lora_engine.adapters.config import PROVENANCE_VERSION, read_provenance
 from lora_engine.base_models import BaseModel
+from lora_engine.base_models.finite_weights import refuse_non_finite
+from lora_engine.base_models.weight_files import weight_files
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.files import given_path
@@ -113,6 +115,8 @@ def _before(
     the two the merge needs. The rest of the base is let go."""
     needs_layers = bases.on_loading is not None and (options.prove or kept == "dequantized")
     if not (options.prove or needs_layers):
+        # Nothing is loaded, which would have asked.
+        refuse_non_finite(bases.base.name, weight_files(bases.folder_of(kept)))
         return None, {}
     monitor.step(0.0, "loading the base")
     shared = SharedBase.load(bases.base, settings, bases.on_loading)

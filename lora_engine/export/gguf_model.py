@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_engine.base_models import BaseModel, load_tokenizer
+from lora_engine.base_models.finite_weights import refuse_non_finite
 from lora_engine.base_models.model_config import read_config
 from lora_engine.base_models.pretrained import UNFIT, in_one_line
 from lora_engine.base_models.stored_quantization import stored_quantization
@@ -87,8 +88,8 @@ def write_model_gguf(
 ) -> None:
     """Write the model in that folder as `file`, one tensor after another.
 
-    Raises EngineError for a model that is not a plain llama, for quantized weights, and as
-    `write_tokenizer`; Stopped.
+    Raises EngineError for a model that is not a plain llama, for quantized weights, for
+    weights that are NaN or infinite, and as `write_tokenizer`; Stopped.
     """
     from gguf import GGUFType
 
@@ -99,6 +100,7 @@ def write_model_gguf(
             f"The weights of {model.name!r} are quantized; 16- and 32-bit weights are converted.",
             "Merge the adapter into the original weights, and convert that.",
         )
+    refuse_non_finite(model.name, weight_files(folder))
     weights = list(_weights(base, folder))
     monitor = WorkMonitor(progress, stop)
     with gguf_file(file, base.kind.architecture) as writer:

@@ -53,6 +53,10 @@ REFUSED = {
     "another base": (("one", "--base", "{tiny}", "-o", "{out}/new"), "tiny-llama"),
     "another fingerprint": (("two", "--base", "{scaled}", "-o", "{out}/new"), "fingerprint"),
     "other targets": (("{other}", "-o", "{out}/new"), "no such weight"),
+    "no numbers": (
+        ("{bare}", "--base", "{broken}", "-o", "{out}/new", "--no-prove"),
+        "model.norm.weight (1 of",
+    ),
     "no adapter": (("nobody", "-o", "{out}/new"), "nobody"),
     "no base": (("one", "--base", "no/where/at-all", "-o", "{out}/new"), "no/where"),
     "no such weights": (("one", "--weights", "dequantized", "-o", "{out}/new"), "dequantized"),
@@ -71,7 +75,20 @@ def test_what_cannot_be_merged_is_said_with_exit_2_and_nothing_is_written(
     scaled = shutil.copytree(MODEL_DIR, tmp_path / "scaled")
     tensors = {name: 1.01 * weight for name, weight in load_file(scaled / WEIGHTS).items()}
     save_file(tensors, scaled / WEIGHTS, metadata={"format": "pt"})
-    places = {"out": tmp_path / "out", "tiny": tiny_llama, "scaled": scaled, "other": other}
+    bare = shutil.copytree(adapters[0], tmp_path / "bare")
+    (bare / "provenance.json").unlink()
+    broken = shutil.copytree(MODEL_DIR, tmp_path / "broken")
+    tensors = load_file(broken / WEIGHTS)
+    tensors["model.norm.weight"][3] = float("nan")
+    save_file(tensors, broken / WEIGHTS, metadata={"format": "pt"})
+    places = {
+        "out": tmp_path / "out",
+        "tiny": tiny_llama,
+        "scaled": scaled,
+        "other": other,
+        "bare": bare,
+        "broken": broken,
+    }
     (tmp_path / "out" / "taken").mkdir(parents=True)
     (tmp_path / "out" / "taken" / "letters.txt").write_text("mine")
     before = everything_in(tmp_path)
