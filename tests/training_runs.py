@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from lora_engine.run_folder import RunDirectory, try_lock
 from lora_engine.settings import Settings
@@ -64,5 +65,7 @@ def train_together_here(
         lock = try_lock(directory)
         assert lock is not None
         members.append(Member(directory, lock, settings))
-    train_together(members, resume, should_stop, stop_worse)
+    # What it does lasts for the process, and this one has other tests to run.
+    with patch("lora_engine.training.together.train_together.skip_unused_imports"):
+        train_together(members, resume, should_stop, stop_worse)
     return directories
