@@ -56,6 +56,7 @@ from lora_engine.adapter_operations.resize import (
     ToRank,
     ToThreshold,
     ToVarianceShare,
+    one_target,
     resize,
 )
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, ResizePoint, resize_curve
@@ -95,6 +96,7 @@ __all__ = [
     "extract",
     "held_out_at_ranks",
     "not_measured",
+    "one_target",
     "predicted_interference",
     "resize",
     "resize_curve",

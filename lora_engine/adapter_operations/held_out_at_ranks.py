@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_engine.adapter_operations.losses_beside import losses_beside
+from lora_engine.adapter_operations.losses_beside import LossesBeside, losses_beside
 from lora_engine.adapter_operations.resize import ResizeReport, ToRank, resize
 from lora_engine.adapter_operations.source_adapter import open_source
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
@@ -100,42 +100,54 @@ def held_out_at_ranks(
     load_held_out_rows(source, settings)  # refused before anything is written
     monitor = WorkMonitor(progress, stop)
     with tempfile.TemporaryDirectory(prefix="rankscope-ranks-") as temporary:
-        reports: dict[int, ResizeReport] = {}
-        for number, rank in enumerate(chosen):
-            monitor.step(WRITING * number / len(chosen), f"resizing to rank {rank}")
-            folder = Path(temporary) / f"rank-{rank}"
-            reports[rank] = resize(source, folder, ToRank(rank), stop=stop)
+        reports = _resized(source, chosen, Path(temporary), monitor.part(0.0, WRITING))
         resized = {_column(rank): one.path for rank, one in reports.items()}
         model = load({AS_IT_IS: source, **resized})
         measuring = monitor.part(WRITING, 1.0)
         found = losses_beside(
             model, {AS_IT_IS: source}, settings, rows=rows, progress=measuring.step, stop=stop
         )
-    by_rows = {one.rows_of: {p.column: p for p in one.pairs} for one in found.measured}
+    return _at_ranks(source, reports, found)
+
+
+def _resized(
+    source: Path, ranks: Sequence[int], folder: Path, monitor: WorkMonitor
+) -> dict[int, ResizeReport]:
+    """The adapter written at each rank, below `folder`."""
+    reports = {}
+    for number, rank in enumerate(ranks):
+        monitor.step(number / len(ranks), f"resizing to rank {rank}")
+        reports[rank] = resize(source, folder / f"rank-{rank}", ToRank(rank), stop=monitor.stop)
+    return reports
+
+
+def _at_ranks(
+    source: Path, reports: Mapping[int, ResizeReport], found: LossesBeside
+) -> HeldOutAtRanks:
+    by_rows = {one.rows_of: {pair.column: pair for pair in one.pairs} for one in found.measured}
     if AS_IT_IS not in by_rows:
         raise EngineError(
             f"The held-out rows of {source.name} gave no losses: {' '.join(found.notes)}",
             "Look at its rows in Compare.",
         )
     own, general = by_rows[AS_IT_IS], by_rows.get(None, {})
-    loss = own[AS_IT_IS].loss
-
-    def at(rank: int, report: ResizeReport) -> RankLoss:
-        column = _column(rank)
-        return RankLoss(
+    as_it_is = own[AS_IT_IS]
+    ranks = tuple(
+        RankLoss(
             rank=rank,
             bytes=report.new_bytes,
             energy=report.energy,
-            loss=own[column].loss,
-            change=own[column].loss - loss,
-            general_loss=_loss_in(general, column),
+            loss=own[_column(rank)].loss,
+            change=own[_column(rank)].loss - as_it_is.loss,
+            general_loss=_loss_in(general, _column(rank)),
         )
-
+        for rank, report in reports.items()
+    )
     return HeldOutAtRanks(
-        rows=own[AS_IT_IS].rows,
-        base_loss=own[AS_IT_IS].base_loss,
-        loss=loss,
-        ranks=tuple(at(rank, report) for rank, report in reports.items()),
+        rows=as_it_is.rows,
+        base_loss=as_it_is.base_loss,
+        loss=as_it_is.loss,
+        ranks=ranks,
         general_loss=_loss_in(general, AS_IT_IS),
         notes=found.notes,
     )

@@ -120,6 +120,22 @@ class ToVarianceShare:
 ResizeTarget = ToRank | ToEnergy | ToThreshold | ToVarianceShare
 
 
+def one_target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:
+    """The target that is given. Raises EngineError for none or several, and as its `check`."""
+    given: list[ResizeTarget] = [
+        *([] if rank is None else [ToRank(rank)]),
+        *([] if energy is None else [ToEnergy(energy)]),
+        *([] if threshold is None else [ToThreshold(threshold)]),
+    ]
+    if len(given) != 1:
+        raise EngineError(
+            f"One of rank, energy and threshold is needed, and {len(given)} are given.",
+            "Give one of them, such as a rank of 8.",
+        )
+    given[0].check()
+    return given[0]
+
+
 @dataclass(frozen=True)
 class ModuleResize:
     """What became of one module. Errors are Frobenius norms, of its update.

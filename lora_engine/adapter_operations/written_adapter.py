@@ -229,5 +229,8 @@ def _checked_blocks(file: SafetensorsFile, key: str) -> Iterator[bytes]:
 
 def check_rank(rank: int) -> None:
     """Raises EngineError for a rank that no adapter has."""
-    if not 1 <= rank <= MAX_RANK:
-        raise EngineError(f"Rank {rank:,}; 1 to {MAX_RANK:,} is possible.", "Give another rank.")
+    if not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
+        raise EngineError(
+            f"Rank {rank:,}; whole numbers from 1 to {MAX_RANK:,} are possible.",
+            "Give another rank.",
+        )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
-
-if TYPE_CHECKING:
-    from lora_engine.adapter_operations import ResizeTarget
 
 OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
 OverwriteFlag = Annotated[
@@ -42,11 +39,13 @@ def resize(
     json: JsonFlag = False,
 ) -> None:
     """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
+    from lora_engine.adapter_operations import one_target
     from lora_engine.adapter_operations import resize as resize_adapter
     from lora_engine.adapters import resolve_adapter
 
     folder = resolve_adapter(adapter, load_settings())
-    report = resize_adapter(folder, output, _target(rank, energy, threshold), overwrite=overwrite)
+    target = one_target(rank, energy, threshold)
+    report = resize_adapter(folder, output, target, overwrite=overwrite)
     if json:
         print_json(report.to_json())
         return
@@ -165,10 +164,11 @@ def extract(
     json: JsonFlag = False,
 ) -> None:
     """Write what a full fine-tuning changed as an adapter, and say what low rank leaves out."""
+    from lora_engine.adapter_operations import one_target
     from lora_engine.engine import Engine
 
     report = Engine(load_settings()).adapter_operations.extract(
-        base, tuned, output, _target(rank, energy, threshold),
+        base, tuned, output, one_target(rank, energy, threshold),
         rows=rows or None, overwrite=overwrite,
     )  # fmt: skip
     for words in report.notes:
@@ -191,20 +191,3 @@ def extract(
         f"{report.path}: {report.bytes:,} bytes, energy {report.energy:.6f}, error "
         f"{report.error:.3g}"
     )
-
-
-def _target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:
-    """The one of three options that is given. Raises EngineError for none or several."""
-    from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold
-
-    targets: list[ResizeTarget] = [
-        *([] if rank is None else [ToRank(rank)]),
-        *([] if energy is None else [ToEnergy(energy)]),
-        *([] if threshold is None else [ToThreshold(threshold)]),
-    ]
-    if len(targets) != 1:
-        raise EngineError(
-            f"{len(targets)} of --rank, --energy and --threshold are given; one is needed.",
-            "Give one of them, such as --rank 8.",
-        )
-    return targets[0]

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_engine.adapter_operations import ExtractionLosses, ExtractReport, ResizeTarget
+from lora_engine.adapter_operations import (
+    ExtractionLosses,
+    ExtractReport,
+    ResizeTarget,
+    one_target,
+)
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.spectrum import ReportProgress
-from pages.adapters.resize_work import the_target
 from pages.shared.background_work import Work
 
 
@@ -83,7 +87,7 @@ def extract_endpoint(engine: Engine) -> Callable[..., dict]:
             base,
             tuned,
             operations.adapter_folder(name),
-            the_target(rank, energy, threshold),
+            one_target(rank, energy, threshold),
             rows=rows,
             overwrite=overwrite,
         )

@@ -14,9 +14,7 @@ from lora_engine.adapter_operations import (
     ResizeCurve,
     ResizeReport,
     ResizeTarget,
-    ToEnergy,
-    ToRank,
-    ToThreshold,
+    one_target,
 )
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
@@ -29,25 +27,14 @@ RANK, ENERGY, THRESHOLD = "rank", "energy", "threshold"
 
 
 def resize_target(kind: str, rank: float, energy: float, threshold: float) -> ResizeTarget:
-    """What the fields ask for. Raises EngineError for a field that is empty or no whole rank."""
-    value = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}.get(kind)
-    if value is None:
+    """What the fields ask for. Raises EngineError for an empty field, and as `one_target`."""
+    if {RANK: rank, ENERGY: energy, THRESHOLD: threshold}.get(kind) is None:
         raise EngineError(f"No {kind} is given.", "Give a number.")
-    if kind == RANK:
-        whole = layout.whole(value)
-        if not isinstance(whole, int):
-            raise EngineError(f"The rank is {value:g}; whole numbers are possible.", "Give one.")
-        return ToRank(whole)
-    return ToEnergy(float(value)) if kind == ENERGY else ToThreshold(float(value))
-
-
-def the_target(rank: int | None, energy: float | None, threshold: float | None) -> ResizeTarget:
-    """The one of three that is given. Raises EngineError for none or several."""
-    given = {RANK: rank, ENERGY: energy, THRESHOLD: threshold}
-    kinds = [kind for kind, value in given.items() if value is not None]
-    if len(kinds) != 1:
-        raise EngineError("One of rank, energy and threshold is needed.", "Give one of them.")
-    return resize_target(kinds[0], rank or 0, energy or 0.0, threshold or 0.0)
+    return one_target(
+        layout.whole(rank) if kind == RANK else None,
+        energy if kind == ENERGY else None,
+        threshold if kind == THRESHOLD else None,
+    )
 
 
 def weighing(engine: Engine, adapter: str) -> Work[ResizeCurve]:
@@ -107,7 +94,7 @@ def resize_endpoint(engine: Engine) -> Callable[..., dict]:
 
         The keys are those of `python -m lora_engine resize --json`.
         """
-        target = the_target(rank, energy, threshold)
+        target = one_target(rank, energy, threshold)
         output = engine.adapter_operations.adapter_folder(name)
         done = engine.adapter_operations.resize(adapter, output, target, overwrite=overwrite)
         return done.to_json()

@@ -9,7 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_engine.adapter_operations import ToEnergy, ToRank, ToThreshold, resize
+from lora_engine.adapter_operations import (
+    ToEnergy,
+    ToRank,
+    ToThreshold,
+    one_target,
+    resize,
+)
 from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapter_operations.written_adapter import AdapterWriter
 from lora_engine.cancellation import Stopped, StopSignal
@@ -34,6 +40,7 @@ def left_in(folder):
     ("target", "said"),
     [
         (ToRank(0), "Rank 0"),
+        (ToRank(2.5), "2.5"),
         (ToRank(7), "ranks up to 6"),
         (ToEnergy(0.0), "energy"),
         (ToEnergy(1.01), "1.01"),
@@ -46,6 +53,12 @@ def test_a_target_out_of_bounds_is_named(source, tmp_path, target, said):
     with pytest.raises(EngineError, match=said):
         resize(source, tmp_path / "out", target)
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("given", [(None, None, None), (2, 0.9, None), (0, None, None)])
+def test_one_target_that_is_possible_is_needed(given):
+    with pytest.raises(EngineError, match="One of rank|Rank 0"):
+        one_target(*given)
 
 
 @pytest.mark.parametrize(

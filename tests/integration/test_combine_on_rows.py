@@ -79,8 +79,8 @@ def test_resize_and_combine_say_what_the_contract_names(adapters, command, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("resize", "one"), "0 of --rank"),
-        (("resize", "one", "--rank", "2", "--energy", "0.9"), "2 of --rank"),
+        (("resize", "one"), "0 are given"),
+        (("resize", "one", "--rank", "2", "--energy", "0.9"), "2 are given"),
         (("resize", "one", "--rank", "99"), "Rank 99"),
         (("resize", "nobody", "--rank", "2"), "nobody"),
         (("combine", "one:0", "two"), "weight"),

@@ -125,7 +125,7 @@ NOT_EXTRACTED = {
     "the same weights": (("starter", "-o", "{out}/new", "--rank", "1"), "same weights"),
     "another model": (("{tiny}", "-o", "{out}/new", "--rank", "1"), "tuned checkpoint"),
     "no model": (("nothing", "-o", "{out}/new", "--rank", "1"), "nothing"),
-    "no target": (("{tuned}", "-o", "{out}/new"), "0 of --rank"),
+    "no target": (("{tuned}", "-o", "{out}/new"), "0 are given"),
     "rank 0": (("{tuned}", "-o", "{out}/new", "--rank", "0"), "Rank 0"),
     "no rows": (("{tuned}", "-o", "{out}/new", "--rank", "1", "--rows", "no.jsonl"), "no.jsonl"),
 }
