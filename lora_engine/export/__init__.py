@@ -25,7 +25,7 @@ fidelity        does what was written answer as what was trained?
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.export.commands import ServeCommand, vllm_command
-from lora_engine.export.export_adapter import ExportReport, export_adapter
+from lora_engine.export.export_adapter import ExportReport, ExportRequest, export_adapter
 from lora_engine.export.fidelity import Fidelity, RequantizedFidelity
 from lora_engine.export.forms import (
     DTYPE_HELP,
@@ -57,6 +57,7 @@ __all__ = [
     "SYSTEM_HELP",
     "WITH_BASE_HELP",
     "ExportReport",
+    "ExportRequest",
     "Fidelity",
     "Form",
     "HubTarget",

@@ -30,7 +30,7 @@ from lora_engine.export.model_card import readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable, write_readme
 from lora_engine.settings import Settings
-from lora_engine.spectrum import ReportProgress
+from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, *COMPANIONS)
 
@@ -60,103 +60,164 @@ class ExportReport:
         return {**asdict(self), "path": str(self.path), "adapter": adapter}
 
 
-def export_adapter(
-    source: Path,
-    output: Path,
-    form: Form,
-    settings: Settings,
-    *,
-    base: BaseModel | None = None,
-    model_type: str | None = None,
-    dtype: DType | None = None,
-    system: str = "",
-    readme: str = "",
-    with_base: bool = False,
-    overwrite: bool = False,
-    progress: ReportProgress | None = None,
-    stop: StopSignal = NEVER_STOPPED,
-) -> ExportReport:
-    """Write the adapter in `source` into `output`; fidelity is measured by the caller.
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is written, and where. source: the adapter's folder.
 
     base: what is merged into, what Ollama's FROM names, and what the names in GGUF follow.
     model_type: the base's, for the table of programs. dtype: of a merged model's weights; None
     keeps the base's. system: a system text for Ollama's Modelfile; only that form has one. readme:
     the text of README.md for a form that others take up (not a Modelfile); an adapter's own goes
     before it where it stays an adapter for PEFT. with_base: of the form gguf, the base too.
+    """
+
+    source: Path
+    output: Path
+    form: Form
+    base: BaseModel | None = None
+    model_type: str | None = None
+    dtype: DType | None = None
+    system: str = ""
+    readme: str = ""
+    with_base: bool = False
+    overwrite: bool = False
+
+    def needed_base(self) -> BaseModel:
+        """The base. Raises EngineError where none is given."""
+        if self.base is None:
+            raise EngineError("This form is made with the base.", "Give the base's name or folder.")
+        return self.base
+
+    def own_readme(self) -> str:
+        """The text beside an adapter that stays one for PEFT."""
+        return readme_of(self.source) or self.readme
+
+
+def export_adapter(
+    request: ExportRequest,
+    settings: Settings,
+    *,
+    progress: ReportProgress | None = None,
+    stop: StopSignal = NEVER_STOPPED,
+) -> ExportReport:
+    """Write an adapter in the form that is asked for; fidelity is measured by the caller.
+
     Raises NotFound and EngineError for an adapter that is not whole or not finite, or that the
     form cannot say, by the name of the part; Conflict for an output that exists; Stopped.
     """
-    source, output = Path(source), Path(output)
-    if system and form != "ollama":
+    _refuse_without_place(request)
+    refuse_non_finite(read_whole(request.source).file)
+    monitor = WorkMonitor(progress, stop)
+    match request.form:
+        case "adapter":
+            return _as_it_is(request)
+        case "portable":
+            return _portable(request, monitor)
+        case "ollama":
+            return _ollama(request)
+        case "merged":
+            return _merged(request, settings, monitor)
+        case "gguf":
+            return _gguf(request, settings, monitor)
+        case "merged-gguf":
+            return _merged_gguf(request, settings, monitor)
+
+
+def _refuse_without_place(request: ExportRequest) -> None:
+    """Raises EngineError for what only another form has a place for."""
+    if request.system and request.form != "ollama":
         raise EngineError(
-            f"A system text is given, and the form {form!r} has no place for one.",
+            f"A system text is given, and the form {request.form!r} has no place for one.",
             "Only the form ollama writes one, into its Modelfile; leave it out.",
         )
-    if with_base and form != "gguf":
+    if request.with_base and request.form != "gguf":
         raise EngineError(
-            f"The base is asked for too, and the form {form!r} has no place for it.",
+            f"The base is asked for too, and the form {request.form!r} has no place for it.",
             "Only the form gguf writes one beside the adapter; leave it out.",
         )
-    refuse_non_finite(read_whole(source).file)
-    notes: Sequence[str] = ()
-    if form == "merged":
-        options = MergeOptions(dtype=dtype, overwrite=overwrite, prove=False, readme=readme)
-        merged = merge(
-            source, _needed(base), output, settings, options, progress=progress, stop=stop
-        )
-        return ExportReport(output, form, None, (), merged.notes, None)
-    if form == "merged-gguf":
-        notes = write_merged_gguf(
-            source,
-            output,
-            _needed(base),
-            settings,
-            dtype=dtype,
-            readme=readme,
-            overwrite=overwrite,
-            progress=progress,
-            stop=stop,
-        )
-        return ExportReport(output, form, None, (), notes, None)
-    if form == "gguf":
-        base = _needed(base)
-        file = write_gguf(
-            source,
-            output,
-            base,
-            settings,
-            with_base=with_base,
-            readme=readme,
-            overwrite=overwrite,
-            progress=progress,
-            stop=stop,
-        )
-        told = (*_portable_notes(file.portable), *file.notes)
-        return ExportReport(output, form, None, tuple(where_gguf_loads(model_type)), told, None)
-    adapter, own = output, readme_of(source) or readme
-    if form == "adapter":
-        _copy(source, output, own, overwrite)
-    elif form == "ollama":
-        written = write_ollama(
-            source, output, _needed(base), model_type, system=system, overwrite=overwrite
-        )
-        notes, adapter = (
-            [*_portable_notes(written.adapter), *written.notes],
-            output / ADAPTER_FOLDER,
-        )
-    else:
-        report = portable(
-            source, output, readme=own, overwrite=overwrite, progress=progress, stop=stop
-        )
-        notes = _portable_notes(report)
-    rules = where_it_loads(adapter, model_type)
-    return ExportReport(output, form, None, tuple(rules), tuple(notes), adapter)
 
 
-def _needed(base: BaseModel | None) -> BaseModel:
-    if base is None:
-        raise EngineError("This form is made with the base.", "Give the base's name or folder.")
-    return base
+def _as_it_is(request: ExportRequest) -> ExportReport:
+    _copy(request.source, request.output, request.own_readme(), request.overwrite)
+    return _of_adapter(request, request.output, ())
+
+
+def _portable(request: ExportRequest, monitor: WorkMonitor) -> ExportReport:
+    written = portable(
+        request.source,
+        request.output,
+        readme=request.own_readme(),
+        overwrite=request.overwrite,
+        progress=monitor.progress,
+        stop=monitor.stop,
+    )
+    return _of_adapter(request, request.output, _portable_notes(written))
+
+
+def _ollama(request: ExportRequest) -> ExportReport:
+    written = write_ollama(
+        request.source,
+        request.output,
+        request.needed_base(),
+        request.model_type,
+        system=request.system,
+        overwrite=request.overwrite,
+    )
+    notes = (*_portable_notes(written.adapter), *written.notes)
+    return _of_adapter(request, request.output / ADAPTER_FOLDER, notes)
+
+
+def _merged(request: ExportRequest, settings: Settings, monitor: WorkMonitor) -> ExportReport:
+    merged = merge(
+        request.source,
+        request.needed_base(),
+        request.output,
+        settings,
+        MergeOptions(
+            dtype=request.dtype, overwrite=request.overwrite, prove=False, readme=request.readme
+        ),
+        progress=monitor.progress,
+        stop=monitor.stop,
+    )
+    return ExportReport(request.output, request.form, None, (), merged.notes, None)
+
+
+def _gguf(request: ExportRequest, settings: Settings, monitor: WorkMonitor) -> ExportReport:
+    written = write_gguf(
+        request.source,
+        request.output,
+        request.needed_base(),
+        settings,
+        with_base=request.with_base,
+        readme=request.readme,
+        overwrite=request.overwrite,
+        progress=monitor.progress,
+        stop=monitor.stop,
+    )
+    notes = (*_portable_notes(written.portable), *written.notes)
+    loads = tuple(where_gguf_loads(request.model_type))
+    return ExportReport(request.output, request.form, None, loads, notes, None)
+
+
+def _merged_gguf(request: ExportRequest, settings: Settings, monitor: WorkMonitor) -> ExportReport:
+    notes = write_merged_gguf(
+        request.source,
+        request.output,
+        request.needed_base(),
+        settings,
+        dtype=request.dtype,
+        readme=request.readme,
+        overwrite=request.overwrite,
+        progress=monitor.progress,
+        stop=monitor.stop,
+    )
+    return ExportReport(request.output, request.form, None, (), notes, None)
+
+
+def _of_adapter(request: ExportRequest, adapter: Path, notes: Sequence[str]) -> ExportReport:
+    """The report of an export that PEFT reads, from the folder `adapter`."""
+    loads = tuple(where_it_loads(adapter, request.model_type))
+    return ExportReport(request.output, request.form, None, loads, tuple(notes), adapter)
 
 
 def _copy(source: Path, output: Path, readme: str, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ trained on. Knows nothing of how a form is written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def measure(
     """Fidelity of `exported` to `trained`, which may be columns of one model or of two.
 
     adapter: the folder of the adapter whose held-out rows are taken.
-    Raises EngineError where the base cannot read its rows; Stopped.
+    Raises EngineError where the base cannot read its rows, and where an answer is no number because
+    the factors overflow the model; Stopped.
     """
     monitor = WorkMonitor(progress, stop)
     shared, chosen = trained.model.shared, proof_rows(adapter, None, settings, ROWS)
@@ -94,8 +96,7 @@ def measure(
     for number, row in enumerate(tokenized):
         monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
         sums.add(row, _logits(trained, row), _logits(exported, row))
-    if not sums.positions:
-        raise EngineError("No row has a supervised token.", "Leave the measurement out.")
+    sums.check()
     monitor.step(0.6, "greedy answers")
     questions = [turns for row in chosen.rows if (turns := _question(row))][:ANSWERS]
     pairs = zip(*(_answers(one, questions, stop) for one in (trained, exported)), strict=True)
@@ -134,6 +135,21 @@ class _Sums:
         self.before -= float(log_probabilities(before, targets).sum())
         self.after -= float(log_probabilities(after, targets).sum())
         self.positions += len(kept)
+
+    def check(self) -> None:
+        """Raises EngineError where there is nothing to measure, or no number."""
+        if not self.positions:
+            raise EngineError("No row has a supervised token.", "Leave the measurement out.")
+        if not math.isfinite(self.before):
+            raise EngineError(
+                "The adapter on its base gives no finite loss: its numbers overflow the model.",
+                "No form of it answers; train it again with a lower learning rate.",
+            )
+        if not (math.isfinite(self.after) and math.isfinite(self.kl)):
+            raise EngineError(
+                "The export gives no finite loss, and the adapter on its base does.",
+                "Do not use it; export it in another form or in a wider dtype.",
+            )
 
 
 def _logits(voice: Voice, row: TokenizedRow) -> torch.Tensor:

@@ -27,7 +27,7 @@ from lora_engine.export.commands import (
     merged_commands,
     merged_gguf_commands,
 )
-from lora_engine.export.export_adapter import ExportReport, export_adapter
+from lora_engine.export.export_adapter import ExportReport, ExportRequest, export_adapter
 from lora_engine.export.fidelity import Fidelity, RequantizedFidelity, Voice
 from lora_engine.export.fidelity import measure as measure_fidelity
 from lora_engine.export.forms import Form, Requantization
@@ -100,22 +100,20 @@ class Exports:
         is here and not the one the adapter was trained on; and as `export_adapter`,
         `check_target` and `push`.
         """
-        folder = self._folder(source)
+        folder, output = self._folder(source), given_path(output)
         overwrite_push = overwrite if overwrite_push is None else overwrite_push
         if base:
             self._refuse_other_base(folder, base)
-        place = given_path(output).absolute().name
         if push is not None:
             _refuse_to_push(form)
             check_target(push, overwrite_push)
-            place = push.id
+        place = output.absolute().name if push is None else push.id
         card = model_card(folder, place, form, self._settings, base)
         base = base or self._base_of(folder)
-        report = export_adapter(
-            folder,
-            output,
-            form,
-            self._settings,
+        request = ExportRequest(
+            source=folder,
+            output=output,
+            form=form,
             base=self._base(base) if form in WITH_BASE else None,
             model_type=self._model_type(base),
             dtype=dtype,
@@ -123,18 +121,17 @@ class Exports:
             readme=card,
             with_base=with_base,
             overwrite=overwrite,
-            progress=progress,
-            stop=stop,
         )
+        report = export_adapter(request, self._settings, progress=progress, stop=stop)
         report = replace(report, commands=self._commands(str(source), base, report))
         if measure or requantized:
             report = self.measured(
                 source, report, base=base, requantized=requantized, progress=progress, stop=stop
             )
-        if push is None:
-            return report
-        WorkMonitor(progress, stop).step(1.0, f"pushing to {push.id}")
-        return _pushed(report, push, overwrite_push)
+        if push is not None:
+            WorkMonitor(progress, stop).step(1.0, f"pushing to {push.id}")
+            report = _pushed(report, push, overwrite_push)
+        return report
 
     def measured(
         self,
@@ -192,7 +189,7 @@ class Exports:
         return trained, exported_voice(trained, report, self._settings)
 
     def _commands(self, source: str, base: str, report: ExportReport) -> tuple[ServeCommand, ...]:
-        path = given_path(report.path).absolute()
+        path = report.path.absolute()
         if report.form == "merged":
             return merged_commands(path)
         if report.form == "merged-gguf":

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from lora_engine.__main__ import build
 from lora_engine.base_models import resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.export.fidelity import measure
+from lora_engine.export.fidelity import Voice, measure
 from lora_engine.settings import Settings
 from tests.compare_models import save_adapter, save_base
 
@@ -185,6 +186,28 @@ def test_a_value_that_is_no_number_is_refused_by_its_tensor(form, engine, adapte
     with pytest.raises(EngineError, match=key.replace(".", r"\.")):
         engine.exports.export(str(broken), tmp_path / "out", form, measure=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_factors_that_overflow_the_model_are_told_and_not_called_equal(engine, adapter, tmp_path):
+    broken = tmp_path / "broken"
+    engine.exports.export("known", broken, "adapter", measure=False)
+    tensors = load_file(broken / "adapter_model.safetensors")
+    tensors = {key: torch.full_like(one, 1e30) for key, one in tensors.items()}
+    save_file(tensors, broken / "adapter_model.safetensors")
+    report = engine.exports.export(str(broken), tmp_path / "out", "portable")
+    assert report.fidelity is None
+    assert "overflow" in report.notes[-1]
+    whole = engine.exports.export("known", tmp_path / "whole", "adapter", measure=False)
+    trained, _ = engine.exports.voices("starter", adapter, whole)
+    trained.model.add_adapter("overflowing", broken)
+    with pytest.raises(EngineError, match="The export gives no finite loss"):
+        measure(trained, Voice(trained.model, "overflowing"), adapter, engine.settings)
+
+
+def test_a_home_folder_is_measured_where_it_was_written(engine, adapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    report = engine.exports.export("known", Path("~/out"), "portable", measure=False)
+    assert report.path == report.adapter == tmp_path / "out"
 
 
 def test_the_command_prints_the_contracts_keys(settings, adapter, tmp_path, monkeypatch, capsys):
