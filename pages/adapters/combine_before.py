@@ -14,7 +14,14 @@ from lora_engine.adapter_operations import WeightedAdapter
 from lora_engine.engine import Engine
 from pages.adapters.combine_fields import CombineFields
 from pages.adapters.combine_view import collisions_html, meetings_value, trial_html
-from pages.adapters.combine_work import Mixture, beside, in_words, predicting, trying
+from pages.adapters.combine_work import (
+    Mixture,
+    adapter_names,
+    beside,
+    in_words,
+    predicting,
+    trying,
+)
 from pages.shared.background_work import (
     ProgressRow,
     TabTask,
@@ -85,9 +92,10 @@ class _Handlers:
     def _predicted(self, task: TabTask, sources: tuple[WeightedAdapter, ...]) -> Iterator[Update]:
         view, what = self.view, in_words(self.engine, sources)
         met = yield from view.row.watch(task, predicting(self.engine, sources))
+        called = adapter_names(self.engine, [str(one.path) for one in sources])
         yield {
             view.collisions: collisions_html(met, what),
-            view.meetings: meetings_value(met),
+            view.meetings: meetings_value(met, [called[str(one.path)] for one in sources]),
             **view.row.idle(),
         }
 

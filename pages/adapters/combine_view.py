@@ -87,17 +87,21 @@ def collisions_html(met: PredictedInterference, what: str) -> str:
     return words + (tiles if met.modules else "")
 
 
-def meetings_value(met: PredictedInterference) -> str:
-    """The table of every two adapters that meet in a module; none where none do."""
-    rows = [_meeting(one) for one in met.modules]
+def meetings_value(met: PredictedInterference, called: Sequence[str]) -> str:
+    """The table of every two adapters that meet in a module; none where none do.
+
+    called: what the page calls the adapters, in the order in which they were given.
+    """
+    names = dict(zip((one.name for one in met.sources), called, strict=True))
+    rows = [_meeting(one, names) for one in met.modules]
     return table_value(MET_COLUMNS, rows) if rows else ""
 
 
-def _meeting(one: ModuleInterference) -> tuple[Cell, ...]:
+def _meeting(one: ModuleInterference, names: Mapping[str, str]) -> tuple[Cell, ...]:
     return (
         one.name,
-        one.first,
-        one.second,
+        names[one.first],
+        names[one.second],
         TOGETHER_THEY[one.verdict],
         one.overlap_first,
         one.overlap_second,

@@ -165,5 +165,5 @@ def _values(label: str, path: str, value: str = "") -> gr.Textbox:
         label=label,
         info="With commas. Empty: the form's own.",
         elem_id=field_id(path),
-        min_width=160,
+        min_width=220,
     )

@@ -22,7 +22,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
-from pages.adapters.combine_view import collisions_html, effects_value
+from pages.adapters.combine_view import collisions_html, effects_value, meetings_value
 from pages.adapters.combine_work import (
     Mixture,
     beside,
@@ -174,6 +174,17 @@ def test_where_nothing_meets_nothing_collides() -> None:
     module = ModuleInterference("q", "a", "b", 0.5, 0.5, 0.01, -0.9, 0.9, 0.8, 1.0, "oppose")
     against = PredictedInterference((module,), (), 0.5, 0.9, 0.8, 0)
     assert "pull against each other" in collisions_html(against, "a")
+
+
+def test_adapters_that_meet_are_called_as_on_the_page() -> None:
+    module = ModuleInterference(
+        "q", "id-2", "id-1", 0.5, 0.5, 0.01, 0.9, 0.1, 0.1, 1.0, "reinforce"
+    )
+    sources = tuple(SourceInterference(name, 0.5, 0.1, 0.1) for name in ("id-1", "id-2"))
+    met = PredictedInterference((module,), sources, 0.5, 0.1, 0.1, 0)
+    value = json.loads(meetings_value(met, ["pirate r8", "json r8"]))
+    row = dict(zip(_labels(value), value["rows"][0]["raw"], strict=True))
+    assert (row["first"], row["second"]) == ("json r8", "pirate r8")
 
 
 def _labels(value: dict) -> list[str]:
