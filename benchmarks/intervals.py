@@ -1,11 +1,13 @@
 """Do the judgement's intervals hold the truth as often as they say? By simulation.
 
-    python benchmarks/intervals.py [--json] [--rows 50] [--trials 2000] [--draws 2000]
+    python benchmarks/intervals.py [--json] [--rows 50] [--trials 1000] [--draws 1000]
 
 For each kind of differences (normal; exponential; lognormal with sigma 0.5 and 1), with rows of one
 length and with lengths that differ: how often the interval of lora_engine/advisor/bootstrap.py at
 95 % holds the true weighted mean; beside it Student's t and the plain percentile bootstrap. Then,
-for five ranks that share their rows, how often all ten pairwise intervals hold at once.
+for five ranks that share their rows, how often all ten pairwise intervals hold at once, in a
+quarter of the trials. The default takes about a minute on one core; `--trials 10000 --draws 2000`
+has a standard error of 0.2 %. Progress goes to standard error.
 
 A row's difference and its length are drawn independently, so the true weighted mean is the mean.
 Must reach: 93 to 97 % at 50 rows.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -38,7 +41,7 @@ KINDS: dict[str, tuple[Draw, float]] = {
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of trials in which each interval held the truth. reached: within the bounds."""
+    """Shares of trials in which each interval held the truth. reached: ours within the bounds."""
 
     differences: str
     lengths: str
@@ -115,24 +118,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rows", type=int, default=50)
-    parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args()
     started = time.perf_counter()
-    size = options.rows, options.trials, options.draws
-    single = [
-        coverage(kind, size[0], varied, size[1], size[2])
-        for kind in KINDS
-        for varied in (False, True)
-    ]
-    together = {
-        kind: joint_coverage(kind, size[0], 5, size[1] // 4, size[2])
-        for kind in ("normal", "lognormal 1")
-    }
+    rows, trials, draws = options.rows, options.trials, options.draws
+    single = []
+    for kind in KINDS:
+        for varied in (False, True):
+            single.append(coverage(kind, rows, varied, trials, draws))
+            _report_progress(started, f"{kind}, {single[-1].lengths}")
+    together, joint_trials = {}, max(1, trials // 4)
+    for kind in ("normal", "lognormal 1"):
+        together[kind] = joint_coverage(kind, rows, 5, joint_trials, draws)
+        _report_progress(started, f"{kind}, five ranks")
     document = {
         "bounds": [LOWEST, HIGHEST],
-        "trials": options.trials,
-        "draws": options.draws,
+        "trials": trials,
+        "joint_trials": joint_trials,
+        "draws": draws,
         "coverage": [asdict(one) for one in single],
         "ten_pairs_of_five_ranks": together,
         "reached": all(one.reached for one in single),
@@ -141,6 +145,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(document, indent=1))
         return
+    print(f"{rows} rows, {trials:,} trials of {draws:,} draws; {joint_trials:,} for five ranks")
     for one in single:
         print(
             f"{one.differences:14s} {one.lengths:15s} ours {one.ours:.1%}  Student "
@@ -148,6 +153,10 @@ def main() -> None:
         )
     for kind, share in together.items():
         print(f"{kind}: all ten pairs of five ranks at once {share:.1%}")
+
+
+def _report_progress(started: float, done: str) -> None:
+    print(f"{time.perf_counter() - started:4.0f} s: {done} done", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ class Advisor:
 
         runs: ids. deleted: names of runs of the same sweep that are gone. not_worse_by: the margin
         in nats a token, 2 % of the best loss where it is None. rows: at most so many, held out and
-        general, each. Those that cannot be judged are in
-        `missing`. Raises NotFound for an unknown id; InvalidInput for runs that are no one
-        experiment; EngineError where none has finished; Stopped.
+        general, each. Those that cannot be judged are in `missing`. Raises NotFound for an unknown
+        id; InvalidInput for runs that are no one experiment; EngineError where none has finished;
+        Stopped.
         """
         children = self._children(runs, deleted)
         monitor = WorkMonitor(progress, stop)

@@ -179,8 +179,8 @@ class RunStore:
             self.move(run_id, [RunState.RUNNING], RunState.PAUSING)
 
     def requeue(self, run_ids: Sequence[str]) -> tuple[str, ...]:
-        """Queue stopped runs behind the others, to resume, at one moment; those it could, the
-        resumable ones."""
+        """Queue stopped runs behind the others, to resume, at one moment. Returns the resumable
+        ones, which it queued."""
         with self._database.transaction() as connection:
             return tuple(
                 run_id
@@ -194,10 +194,10 @@ class RunStore:
             )
 
     def claim(self, run_ids: Sequence[str], device: str) -> tuple[str, ...]:
-        """Move queued runs to running on a device that no active run holds; those it could.
+        """Move queued runs to running on a device that no active run holds. Returns those it moved.
 
-        None where the device is taken; without those that no longer wait. The caller holds the
-        runs' locks, and trains them in one worker.
+        Those that no longer wait are left out, and all where the device is taken. The caller holds
+        the runs' locks, and trains them in one worker.
         """
         with self._database.transaction() as connection:
             held = connection.execute(

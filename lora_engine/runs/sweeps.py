@@ -172,7 +172,9 @@ class Sweeps:
             )
         for run in view.runs:
             delete_run(run.id, self._store, self._settings)
-        shutil.rmtree(self._settings.sweeps_dir / sweep_id)
+        folder = self._settings.sweeps_dir / sweep_id
+        if folder.exists():  # a sweep is known from its runs too, without a folder
+            shutil.rmtree(folder)
 
     def list(self) -> list[SweepView]:
         """Every sweep, newest first. One that cannot be read has its problem in its view."""

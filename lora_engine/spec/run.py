@@ -6,7 +6,7 @@ for the check before a run.
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from lora_engine.spec.data import DatasetSpec, Task
 from lora_engine.spec.extension import ExtensionSpec
@@ -14,13 +14,13 @@ from lora_engine.spec.method import MethodSpec
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.quantization import QuantizationSpec
 from lora_engine.spec.report import ReportSpec
-from lora_engine.spec.section import Section
+from lora_engine.spec.section import PrintableName, Section
 
 
 class RunSpec(Section):
     """One training job, whole: the same spec, seed and machine give the same loss curve."""
 
-    name: str = Field(
+    name: PrintableName = Field(
         "pirate r8",
         title="Name",
         description="What you call the run.",
@@ -60,10 +60,3 @@ class RunSpec(Section):
         ge=0,
         le=2**32 - 1,
     )
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, value: str) -> str:
-        if not value.isprintable() or not value.strip():
-            raise ValueError("only printable characters, and not only spaces")
-        return value.strip()

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 MODULE_NAME = r"^[A-Za-z0-9_.\-]{1,200}$"
 ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME)]
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable() or not value.strip():
+        raise ValueError("only printable characters, and not only spaces")
+    return value.strip()
+
+
+PrintableName = Annotated[str, AfterValidator(_printable)]
+"""What a person calls something, on one line, without spaces around it."""
 
 
 class Section(BaseModel):

@@ -20,7 +20,7 @@ from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec.method import MAX_RANK
 from lora_engine.spec.parse import REMEDY, field_problems, json_document, spec_from
 from lora_engine.spec.run import RunSpec
-from lora_engine.spec.section import Section
+from lora_engine.spec.section import PrintableName, Section
 
 MAX_CHILDREN = 200
 DEFAULT_RANKS = (4, 8, 16, 32, 64)
@@ -99,7 +99,7 @@ class SweepAxis(Section):
 class SweepSpec(Section):
     """Runs that differ in one field or a few: a template, and a grid over some of its fields."""
 
-    name: str = Field(
+    name: PrintableName = Field(
         "sweep",
         title="Name",
         description="What you call the sweep; the name of each run begins with it.",
@@ -125,13 +125,6 @@ class SweepSpec(Section):
         description="Pause a run early when a paired test on the evaluation rows says that it is "
         "worse than another of the sweep. Nothing is deleted, and it can be resumed.",
     )
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, value: str) -> str:
-        if not value.isprintable() or not value.strip():
-            raise ValueError("only printable characters, and not only spaces")
-        return value.strip()
 
     @field_validator("axes")
     @classmethod

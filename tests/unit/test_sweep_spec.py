@@ -161,6 +161,13 @@ def test_a_field_that_the_method_does_not_use_cannot_make_a_difference(kind, pat
         assert kind in refusals({path: values}, run=run)[path]
 
 
+@pytest.mark.parametrize("name", ["", "   ", "a\nb", "x" * 101])
+def test_a_name_must_be_printable_and_short(name):
+    with pytest.raises(InvalidInput) as caught:
+        sweep_from({"name": name})
+    assert [problem.path for problem in caught.value.problems] == ["name"]
+
+
 def test_a_sweep_starts_anew():
     extended = {"extended_from": {"run": "one", "step": 1, "steps": 2}}
     with pytest.raises(InvalidInput, match="extended_from"):

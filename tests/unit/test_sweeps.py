@@ -1,6 +1,7 @@
 """Sweeps without a worker: submitted whole or not at all, stopped and resumed, always readable."""
 
 import json
+import shutil
 
 import pytest
 
@@ -198,6 +199,14 @@ def test_only_a_sweep_that_is_over_is_deleted_and_takes_nothing_else_with_it(
     assert engine.sweeps.list() == [engine.sweeps.get(kept.id)]
     assert {path.name for path in settings.runs_dir.iterdir()} == {run.id for run in kept.runs}
     assert [path.name for path in settings.sweeps_dir.iterdir()] == [kept.id]
+
+
+def test_a_sweep_whose_folder_is_gone_can_be_deleted(engine, settings, make_sweep):
+    view = engine.sweeps.submit(make_sweep({"seed": [0, 1]}))
+    shutil.rmtree(settings.sweeps_dir / view.id)
+    engine.sweeps.cancel(view.id)
+    engine.sweeps.delete(view.id)
+    assert (engine.sweeps.list(), engine.runs.list()) == ([], [])
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"name": "later"}', "folder"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import (
@@ -134,6 +135,7 @@ def paired_difference(
     )
 
 
+@lru_cache  # an integral of 200,000 points, often asked for the same t
 def student_quantile(confidence: float, degrees: int) -> float:
     """The t for which P(|T| < t) is `confidence`, T Student's with `degrees` of freedom.
 
