@@ -64,6 +64,9 @@ class Remedy:
 
 PORTABLE = Remedy("Export it as portable.", "portable")
 MERGED = Remedy("Export it as merged.", "merged")
+MERGED_WITH_BIASES = Remedy(
+    "Export it as merged, which needs layers of the base that have a bias.", "merged"
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def _vllm(facts: AdapterFacts) -> LoadRule:
         (
             (facts.use_dora, "it refuses DoRA", MERGED),
             (bool(facts.whole), "it refuses modules_to_save", MERGED),
-            (bool(facts.biases), "it has no biases of adapters", MERGED),
+            (bool(facts.biases), "it has no biases of adapters", MERGED_WITH_BIASES),
             (
                 bool(facts.has_patterns),
                 "it does not read rank_pattern and alpha_pattern, and would scale by "
@@ -231,7 +234,7 @@ def _llama_cpp(facts: AdapterFacts) -> LoadRule:
         (
             (facts.use_dora, "its converter stops at DoRA's magnitudes", MERGED),
             (bool(facts.whole), "its converter stops at modules saved whole", MERGED),
-            (bool(facts.biases), "its converter stops at biases", MERGED),
+            (bool(facts.biases), "its converter stops at biases", MERGED_WITH_BIASES),
             (bool(facts.copies), "its converter stops at embeddings saved along", MERGED),
             (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
         ),
@@ -253,7 +256,7 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
             ),
             (facts.use_dora, "it knows no DoRA", MERGED),
             (bool(facts.whole), "it knows no modules saved whole", MERGED),
-            (bool(facts.biases), "it knows no biases of adapters", MERGED),
+            (bool(facts.biases), "it knows no biases of adapters", MERGED_WITH_BIASES),
             (
                 bool(facts.embeddings or facts.copies),
                 "it has no name for adapted embeddings",
@@ -285,7 +288,7 @@ def _tgi(facts: AdapterFacts) -> LoadRule:
         (
             (facts.use_dora, "it would leave out DoRA's magnitudes without a word", MERGED),
             (bool(facts.whole), "it would leave out modules saved whole", MERGED),
-            (bool(facts.biases), "it would leave out biases", MERGED),
+            (bool(facts.biases), "it would leave out biases", MERGED_WITH_BIASES),
             (bool(facts.embeddings), "it would leave out adapted embeddings", MERGED),
             (bool(facts.experts), "it would leave out experts", MERGED),
             (

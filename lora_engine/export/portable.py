@@ -33,6 +33,10 @@ from lora_engine.spectrum import Factors, ReportProgress, WorkMonitor
 from lora_engine.spectrum.low_rank_factors import norm
 
 MERGE_INSTEAD = "Export it as merged instead: a merged model holds everything."
+MERGE_OR_KEEP = (
+    "Export it as merged where the adapted layers of the base have biases that take these up; "
+    "where they have none, as adapter, which PEFT reads."
+)
 WIDE = "F32"
 
 
@@ -118,7 +122,7 @@ def _refuse_what_is_not_plain(source: SourceAdapter) -> None:
         said = "; ".join(f"{what} ({names[0]})" for what, names in found.items())
         raise EngineError(
             f"{source.name} has more than plain factors: {said}. Other readers drop or refuse it.",
-            MERGE_INSTEAD,
+            MERGE_OR_KEEP if biased else MERGE_INSTEAD,
         )
 
 

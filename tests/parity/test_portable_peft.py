@@ -57,6 +57,8 @@ def test_what_a_plain_adapter_cannot_say_is_refused_by_name(tmp_path, form):
     with pytest.raises(EngineError) as refused:
         portable(source, tmp_path / "out")
     assert REFUSED[form] in refused.value.problem
+    # a base without biases has no place for them, so merging does not always help
+    assert ("as adapter" in refused.value.remedy) == (form == "lora bias")
     assert not (tmp_path / "out").exists()
 
 
