@@ -93,7 +93,8 @@ def proof_rows(
 def measure_unmerged(
     shared: SharedBase, adapter: Path, rows: ProofRows, monitor: WorkMonitor
 ) -> Unmerged:
-    """Run base and adapter over the rows. Raises EngineError as Compare does."""
+    """Run base and adapter over the rows. Raises EngineError as Compare does, and for an adapter
+    that overflows the model."""
     model = ComparisonModel(shared, {})
     model.add_adapter("adapter", adapter)
     length = min(shared.context_length or LONGEST, LONGEST)
@@ -106,6 +107,8 @@ def measure_unmerged(
         for number, row in enumerate(tokenized):
             monitor.step(number / len(tokenized), "asking the base with the adapter")
             of_base, of_adapter = next_token_logits(model, row.input_ids, 1, variants)
+            if not of_adapter.isfinite().all():
+                raise overflow()
             numbers += of_adapter.numel()
             if kept and numbers > MAX_LOGITS:
                 break
@@ -121,7 +124,10 @@ def measure_unmerged(
 def measure_merged(
     folder: Path, name: str, unmerged: Unmerged, settings: Settings, monitor: WorkMonitor
 ) -> MergeProof:
-    """Load a merged model from its files and compare it with the base and the adapter."""
+    """Load a merged model from its files and compare it with the base and the adapter.
+
+    Raises EngineError for one that answers with other than finite numbers.
+    """
     import torch
 
     model = ComparisonModel(SharedBase.load(BaseModel(name, folder), settings), {})
@@ -129,12 +135,27 @@ def measure_merged(
     for number, (row, before) in enumerate(zip(unmerged.rows, unmerged.logits, strict=True)):
         monitor.step(number / len(unmerged.rows), "asking the merged model")
         (after,) = next_token_logits(model, row.input_ids, 1, [AdapterVariant(None)])
+        if not after.isfinite().all():
+            raise EngineError(
+                "The merged model answers with numbers that are not finite, and the base with the "
+                "adapter does not.",
+                "Merge into float32.",
+            )
         losses.append(_token_losses(after, row))
         after = after.cpu()
         largest = max(largest, float((after - before).abs().max()))
         ours, theirs = (z.double().log_softmax(-1) for z in (before, after))
         total += float(torch.sum(ours.exp() * (ours - theirs)))
     return MergeProof(largest, max(0.0, total / unmerged.positions), _mean(losses))
+
+
+def overflow() -> EngineError:
+    """What is said of an adapter whose answers cannot be compared with anything's."""
+    return EngineError(
+        "The base with the adapter answers with numbers that are not finite: the adapter's factors "
+        "overflow the model.",
+        "No form of it answers; train it again with a lower learning rate.",
+    )
 
 
 def _token_losses(logits: torch.Tensor, row: TokenizedRow) -> list[float]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.adapter_operations.merge_proof import proof_rows
+from lora_engine.adapter_operations.merge_proof import overflow, proof_rows
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import AnswerRequest, ComparisonModel, Sampling
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
@@ -141,10 +141,7 @@ class _Sums:
         if not self.positions:
             raise EngineError("No row has a supervised token.", "Leave the measurement out.")
         if not math.isfinite(self.before):
-            raise EngineError(
-                "The adapter on its base gives no finite loss: its numbers overflow the model.",
-                "No form of it answers; train it again with a lower learning rate.",
-            )
+            raise overflow()
         if not (math.isfinite(self.after) and math.isfinite(self.kl)):
             raise EngineError(
                 "The export gives no finite loss, and the adapter on its base does.",

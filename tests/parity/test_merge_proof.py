@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lora_engine.adapter_operations import merge as merging
@@ -40,6 +41,14 @@ def base(tmp_path_factory):
 def adapter(base, tmp_path):
     make(base, tmp_path / "a", LORA)
     return tmp_path / "a"
+
+
+def test_an_adapter_that_overflows_the_model_is_not_called_exact(base, adapter, settings, tmp_path):
+    weights = adapter / "adapter_model.safetensors"
+    save_file({key: torch.full_like(t, 1e30) for key, t in load_file(weights).items()}, weights)
+    with pytest.raises(EngineError, match="overflow the model"):
+        merge(adapter, base, tmp_path / "m", settings, OPTIONS)
+    assert not (tmp_path / "m").exists()
 
 
 def test_difference_kl_and_loss_are_those_of_the_written_files(base, adapter, settings, tmp_path):
