@@ -1,7 +1,12 @@
-"""What the fault tests share: a forking process for workers, and runs of twelve small steps."""
+"""What the fault tests share: a forking process for workers, runs of twelve small steps, and a disk
+that is really small."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +14,9 @@ import pytest
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec, spec_from
-from tests.faults.zygote import Zygote
+from tests.faults.zygote import ROOT, Zygote
+
+NAMESPACE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Ur", "--mount"]
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +25,29 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     started = Zygote({"LORA_DATA_DIR": str(folder), "LORA_DEVICE": "cpu"})
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def on_a_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
+    """Runs `tests.faults.MODULE` where it may mount a disk on the `folder` of its request, and
+    gives back what it prints. Skips where the kernel lets nobody mount a disk."""
+    folder = tmp_path_factory.mktemp("small") / "disk"
+    folder.mkdir()
+    trial = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    tried = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {tried.stderr.strip()}")
+
+    def run(module: str, **request: object) -> dict:
+        words = json.dumps({**request, "folder": str(folder)})
+        done = subprocess.run(
+            [*NAMESPACE, sys.executable, "-m", f"tests.faults.{module}", words],
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ PATIENCE_S = 120
 def main() -> None:
     request = json.loads(sys.argv[1])
     folder = Path(request["folder"])
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)
+    mount(folder)
     ballast = folder / "ballast"
     engine = Engine(Settings(data_dir=folder, models_dir=folder / "models", device="cpu"))
     fill(ballast, request["free_bytes"])
@@ -48,6 +47,12 @@ def main() -> None:
     ballast.unlink()
     engine.runs.resume(run_id)
     print(json.dumps({"full": full, "resumed": found(engine, run_id)}))
+
+
+def mount(folder: Path) -> None:
+    """A disk of `DISK_BYTES` on the folder."""
+    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    subprocess.run(words, check=True)
 
 
 def fill(ballast: Path, leave: int) -> None:

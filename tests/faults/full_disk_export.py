@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from tests.faults.full_disk import DISK_BYTES, fill, folders
+from tests.faults.full_disk import fill, folders, mount
 
 
 def main() -> None:
     request = json.loads(sys.argv[1])
     folder, data_dir = Path(request["folder"]), Path(request["data_dir"])
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)
+    mount(folder)
     settings = Settings(data_dir=data_dir, models_dir=data_dir / "models", device="cpu")
     engine = Engine(settings)
     found = {

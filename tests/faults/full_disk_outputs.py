@@ -10,7 +10,6 @@ left of each operation while the disk was full, and what it wrote once there was
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from lora_engine.adapter_operations.merge import merge
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from tests.faults.full_disk import DISK_BYTES, fill
+from tests.faults.full_disk import fill, mount
 
 LEFT_FREE = 8_192  # two pages: less than one of the weights that are still to be written
 
@@ -28,8 +27,7 @@ LEFT_FREE = 8_192  # two pages: less than one of the weights that are still to b
 def main() -> None:
     request = json.loads(sys.argv[1])
     folder = Path(request["folder"])
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)
+    mount(folder)
     base, tuned, adapter = (Path(request[name]) for name in ("base", "tuned", "adapter"))
     settings = Settings(data_dir=folder / "data", models_dir=folder / "models", device="cpu")
     disk = Disk(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,6 @@ from lora_engine.errors import Conflict
 from lora_engine.export import FORM_WORDS
 from lora_engine.settings import Settings
 from tests.compare_models import save_adapter
-from tests.faults.test_runs_full_disk import NAMESPACE
-from tests.faults.zygote import ROOT
 
 FORMS = list(FORM_WORDS)
 
@@ -42,33 +38,22 @@ def exported(engine, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def on_a_full_disk(engine, exported, tmp_path_factory) -> dict:
+def on_a_full_disk(engine, exported, on_a_small_disk) -> dict:
     """What `full_disk_export` found; each form has room for a part of what it writes.
 
     A merged model's weights fit, because a merge that sees no room for them does not begin; as GGUF
     it is written beside them.
     """
-    folder = tmp_path_factory.mktemp("disk")
-    trial = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    tried = subprocess.run(trial, capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {tried.stderr.strip()}")
     sizes = {form: size_of(path) for form, path in exported.items()}
     merged = (exported["merged"] / "model.safetensors").stat().st_size
     free = {form: int(0.6 * size) for form, size in sizes.items()}
     free |= {"merged": int(1.002 * merged), "merged-gguf": sizes["merged"] + free["merged-gguf"]}
-    request = {
-        "folder": str(folder),
-        "data_dir": str(engine.settings.data_dir),
-        "earlier": {form: str(path) for form, path in exported.items()},
-        "free_bytes": free,
-    }
-    done = subprocess.run(
-        [*NAMESPACE, sys.executable, "-m", "tests.faults.full_disk_export", json.dumps(request)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return on_a_small_disk(
+        "full_disk_export",
+        data_dir=str(engine.settings.data_dir),
+        earlier={form: str(path) for form, path in exported.items()},
+        free_bytes=free,
+    )
 
 
 def size_of(folder: Path) -> int:

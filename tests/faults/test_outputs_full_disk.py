@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from peft import LoraConfig
@@ -13,28 +10,23 @@ from safetensors.torch import load_file, save_file
 
 from lora_engine.base_models import BaseModel
 from tests.adapter_forms import make
-from tests.faults.test_runs_full_disk import NAMESPACE
-from tests.faults.zygote import ROOT
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory, tiny_llama):
+def found(tmp_path_factory, tiny_llama, on_a_small_disk):
     """What merging and extracting left, by operation."""
     folder = tmp_path_factory.mktemp("full")
-    (folder / "disk").mkdir()
     config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
     make(BaseModel("base", tiny_llama), folder / "adapter", config)
     tuned = shutil.copytree(tiny_llama, folder / "tuned")
     weights = {name: 1.1 * t for name, t in load_file(tuned / "model.safetensors").items()}
     save_file(weights, tuned / "model.safetensors", metadata={"format": "pt"})
-    request = {"folder": str(folder / "disk"), "base": str(tiny_llama), "tuned": str(tuned),
-               "adapter": str(folder / "adapter")}  # fmt: skip
-    done = subprocess.run(
-        [*NAMESPACE, sys.executable, "-m", "tests.faults.full_disk_outputs", json.dumps(request)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return on_a_small_disk(
+        "full_disk_outputs",
+        base=str(tiny_llama),
+        tuned=str(tuned),
+        adapter=str(folder / "adapter"),
+    )
 
 
 @pytest.mark.parametrize("operation", ["merge", "extract"])

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 from tests.faults.test_runs_killed import adapter, curve
-from tests.faults.zygote import ROOT, Zygote
+from tests.faults.zygote import Zygote
 
-NAMESPACE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Ur", "--mount"]
 BESIDE = 300_000  # bytes of the list, the rows as tokens, the log and the reserve
 
 
 @pytest.fixture
-def on_a_small_disk(tmp_path: Path) -> Callable[[RunSpec, int], dict]:
-    """Runs a spec with so many bytes free; skips where the kernel lets nobody mount a disk."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    trial = [*NAMESPACE, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    tried = subprocess.run(trial, capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {tried.stderr.strip()}")
+def run_with(on_a_small_disk, twelve_steps) -> Callable[[int], dict]:
+    """Runs the twelve steps with so many bytes free."""
+    spec = spec_of(twelve_steps).model_dump(mode="json")
 
-    def run(spec: RunSpec, free_bytes: int) -> dict:
-        request = {"spec": spec.model_dump(mode="json"), "folder": str(folder)}
-        done = subprocess.run(
-            [*NAMESPACE, sys.executable, "-m", "tests.faults.full_disk",
-             json.dumps({**request, "free_bytes": free_bytes})],
-            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+    def run(free_bytes: int) -> dict:
+        return on_a_small_disk("full_disk", spec=spec, free_bytes=free_bytes)
 
     return run
 
@@ -69,11 +51,11 @@ def assert_whole(resumed: dict, whole: RunDirectory) -> None:
     assert resumed["adapter"] == adapter(whole).hex()
 
 
-def test_a_disk_with_room_for_one_checkpoint(on_a_small_disk, twelve_steps, whole):
+def test_a_disk_with_room_for_one_checkpoint(run_with, whole):
     kept = whole.checkpoints_path / "step-10"
     checkpoint = sum(path.stat().st_size for path in kept.iterdir())
     assert checkpoint > 2 * BESIDE
-    found = on_a_small_disk(spec_of(twelve_steps), checkpoint + BESIDE)
+    found = run_with(checkpoint + BESIDE)
     assert_full(found["full"])
     assert (found["full"]["checkpoints"], found["full"]["valid_step"]) == (["step-5"], 5)
     assert "resumed after step 5" in found["resumed"]["log"]
@@ -81,17 +63,15 @@ def test_a_disk_with_room_for_one_checkpoint(on_a_small_disk, twelve_steps, whol
 
 
 @pytest.mark.parametrize("free_bytes", [BESIDE, 90_000])
-def test_a_disk_with_room_for_no_checkpoint(on_a_small_disk, twelve_steps, whole, free_bytes):
-    found = on_a_small_disk(spec_of(twelve_steps), free_bytes)
+def test_a_disk_with_room_for_no_checkpoint(run_with, whole, free_bytes):
+    found = run_with(free_bytes)
     assert_full(found["full"])
     assert (found["full"]["checkpoints"], found["full"]["valid_step"]) == ([], None)
     assert_whole(found["resumed"], whole)
 
 
-def test_a_disk_with_no_room_at_all_refuses_the_run_and_still_lists_the_others(
-    on_a_small_disk, twelve_steps, whole
-):
-    found = on_a_small_disk(spec_of(twelve_steps), 0)
+def test_a_disk_with_no_room_at_all_refuses_the_run_and_still_lists_the_others(run_with, whole):
+    found = run_with(0)
     assert "No space left on device" in found["full"]["refused"]
     assert "Free some space" in found["full"]["refused"]
     assert found["full"]["left"] == []
