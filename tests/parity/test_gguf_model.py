@@ -72,7 +72,7 @@ def test_the_tokenizer_goes_along(tmp_path):
     assert {token: number for number, token in enumerate(tokens)} == tokenizer.get_vocab()
     kinds = keys["tokenizer.ggml.token_type"]
     special = [number for number, kind in enumerate(kinds) if kind == TokenType.CONTROL]
-    assert special == tokenizer.all_special_ids or set(special) == set(tokenizer.all_special_ids)
+    assert set(special) == set(tokenizer.all_special_ids)
     assert len(keys["tokenizer.ggml.merges"]) > 1000
     assert keys["tokenizer.chat_template"] == tokenizer.chat_template
     assert keys["tokenizer.ggml.eos_token_id"] == tokenizer.eos_token_id
