@@ -6,8 +6,8 @@
 The example's recipe on the starter with ranks 4, 8, 16, 32 and 64, as workers start them: each way
 in processes of its own, from start to exit. The ways take turns over the rounds; the median counts.
 Reported: seconds by the clock and of processor time, the peak of memory (the largest of a way's
-processes), the largest relative difference of a step's training loss to the run alone, what the
-worker said about its passes, and with stopping the steps that each run made.
+processes), the largest relative difference of a step's training loss to the run alone and where it
+was, what the worker said about its passes, and with stopping the steps that each run made.
 
 On a busy machine read cpu_share, the processor time beside that of five workers.
 
@@ -59,6 +59,14 @@ class Way:
     def passes(self) -> str:
         said = [line for line in self.directories[0].log_tail().splitlines() if " pass" in line]
         return said[-1].partition("INFO ")[2] if said else ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """relative: to the loss of the run alone, at that step."""
+
+    relative: float
+    step: int
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,14 @@ def _result(run: RunDirectory):
     return result
 
 
-def largest_difference(together: Way, apart: Way) -> float:
-    """Of a step's training loss to that of the run alone, relative to it."""
-    differences = []
+def largest_differences(together: Way, apart: Way) -> dict[str, Difference]:
+    """By run: of a step's training loss to that of the run alone."""
+    found = {}
     for ours, alone in zip(together.directories, apart.directories, strict=True):
         expected = {row.step: row.loss for row in alone.metrics()}
-        differences += [abs(row.loss / expected[row.step] - 1) for row in ours.metrics()]
-    return max(differences)
+        differences = [(abs(row.loss / expected[row.step] - 1), row.step) for row in ours.metrics()]
+        found[ours.path.name] = Difference(*max(differences))
+    return found
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict:
@@ -139,7 +148,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
         for i, name in ((1, "together"), (2, "stopping"))
     }
     peak = statistics.median(one[1].peak_bytes / one[0].peak_bytes for one in rounds)
-    difference = largest_difference(together, apart)
+    differences = largest_differences(together, apart)
+    difference = max(one.relative for one in differences.values())
     most = MOST_ON_GPU if _has_gpu() and options.batch_size <= 2 else MOST_SECONDS
     claims = [
         _claim("seconds, one worker / five", ratio["together"], most),
@@ -163,6 +173,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
             }
             for name, way in ways.items()
         },
+        "largest_differences": {name: asdict(one) for name, one in differences.items()},
         "rounds": [[round(way.seconds, 1) for way in one] for one in rounds],
         "claims": [asdict(claim) for claim in claims],
     }
@@ -194,6 +205,8 @@ def main() -> None:
     for name, way in report["ways"].items():
         print(f"{name:10} {way['seconds']:>7} s {way['cpu_seconds']:>7} s of processors, "
               f"{way['peak_mib']:,} MiB; steps {way['steps']}; {way['passes']}")  # fmt: skip
+    for name, one in report["largest_differences"].items():
+        print(f"{name}: a step's loss {one['relative']:.1e} from the run alone, at {one['step']}")
     for claim in report["claims"]:
         mark = "ok  " if claim["reached"] else "FAIL"
         print(f"{mark} {claim['name']}: {claim['value']} ({claim['must']})")
