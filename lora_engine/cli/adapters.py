@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from lora_engine.adapter_operations import Method
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
@@ -71,7 +72,7 @@ def combine(
         int | None, typer.Option(help="Of every module at most; left out, the sum of the ranks.")
     ] = None,
     method: Annotated[
-        Literal["exact", "ties", "dare_ties", "dare_linear"],
+        Method,
         typer.Option(help="exact is the weighted sum; the others merge as PEFT does."),
     ] = "exact",
     density: Annotated[

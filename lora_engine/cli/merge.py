@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lora_engine.adapter_operations.merge_report import DType, Weights
 from lora_engine.cli.output import JsonFlag, note, print_json
 from lora_engine.settings import load_settings
 
@@ -25,11 +26,11 @@ def merge(
         str, typer.Option(help="The base to merge into; else the one it was trained on.")
     ] = "",
     dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"] | None,
+        DType | None,
         typer.Option(help="Of all weights; left out, as the base stores them."),
     ] = None,
     weights: Annotated[
-        Literal["original", "dequantized"] | None,
+        Weights | None,
         typer.Option(help="Of a quantized base; left out, those it was trained on."),
     ] = None,
     original: Annotated[
