@@ -266,7 +266,7 @@ def _notes(
     if recommended.rank == ranks[-1].rank and len(ranks) > 1:
         notes.append("The largest rank was needed: a larger one may be better still.")
     if missing:
-        notes.append(f"{len(missing)} runs are missing from this judgement.")
+        notes.append(f"Runs missing from this judgement: {len(missing)}.")
     return notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -23,26 +24,40 @@ from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 
 
+@dataclass(frozen=True)
+class AddFields:
+    """What is added and under which name; the two buttons that add it."""
+
+    source: gr.Textbox
+    name: gr.Textbox
+    add: gr.Button
+    upload: gr.UploadButton
+
+
+def _fields() -> AddFields:
+    with gr.Row():
+        source = gr.Textbox(
+            label="Folder, zip or hub id", placeholder="/home/me/my-adapter or org/name",
+            info="On the machine that serves this page; only a hub id asks the network.",
+            elem_id="field-source", scale=2, min_width=280,
+        )  # fmt: skip
+        name = gr.Textbox(
+            label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1,
+            min_width=220,
+        )  # fmt: skip
+    with gr.Row(elem_classes="rs-actions"):
+        add = gr.Button("Add", variant="primary", scale=0, min_width=120, elem_id="add")
+        upload = gr.UploadButton(
+            "Upload a zip", file_types=[".zip"], scale=0, min_width=160, elem_id="upload-zip"
+        )
+    return AddFields(source, name, add, upload)
+
+
 def build_section(engine: Engine) -> None:
     """The fields and their wiring; the page opens at what was added."""
     tasks = TabTasks()
     with layout.folded("Add an adapter", elem_id="add-adapter"):
-        with gr.Row():
-            source = gr.Textbox(
-                label="Folder, zip or hub id", placeholder="/home/me/my-adapter or org/name",
-                info="On the machine that serves this page; only a hub id asks the network.",
-                elem_id="field-source", scale=2, min_width=280,
-            )  # fmt: skip
-            name = gr.Textbox(
-                label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1,
-                min_width=220,
-            )  # fmt: skip
-        with gr.Row(elem_classes="rs-actions"):
-            add = gr.Button("Add", variant="primary", scale=0, min_width=120, elem_id="add")
-            upload = gr.UploadButton(
-                "Upload a zip", file_types=[".zip"], scale=0, min_width=160, elem_id="upload-zip"
-            )
-        row = progress_row("add")
+        fields, row = _fields(), progress_row("add")
         address = gr.Textbox(visible=False)
 
     def add_source(source: str, name: str, request: gr.Request) -> Iterator[Update]:
@@ -77,10 +92,10 @@ def build_section(engine: Engine) -> None:
 
     outputs = [address, *row.outputs]
     for click, handler, given in (
-        (add.click, add_source, source),
-        (upload.upload, add_upload, upload),
+        (fields.add.click, add_source, fields.source),
+        (fields.upload.upload, add_upload, fields.upload),
     ):
-        added = wire([click], handler, [given, name], outputs, problem=row.problem)
+        added = wire([click], handler, [given, fields.name], outputs, problem=row.problem)
         added.then(
             fn=None, inputs=[address], js=event_js("shared/address.js", "go"),
             api_name="page_open_added", api_visibility="private",

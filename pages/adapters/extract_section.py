@@ -11,10 +11,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.adapter_operations import not_measured
 from lora_engine.adapters import name_from
 from lora_engine.base_models import STARTER
-from lora_engine.cancellation import Stopped
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.adapters.extract_html import losses_html, modules_value, next_html, summary_html
@@ -22,7 +20,7 @@ from pages.adapters.extract_work import ExtractRequest, extract_endpoint, extrac
 from pages.adapters.parts import AdapterParts
 from pages.adapters.resize_work import ENERGY, resize_target
 from pages.adapters.size_fields import SizeFields, size_fields
-from pages.adapters.writing import OutputFields, modules_table, output_fields
+from pages.adapters.writing import OutputFields, losses_or_why, modules_table, output_fields
 from pages.shared import layout
 from pages.shared.background_work import (
     ProgressRow,
@@ -203,14 +201,9 @@ class _Handlers:
     def _measured(
         self, task: TabTask, asked: ExtractRequest, adapter: Path, rows: str
     ) -> Iterator[Update]:
-        """The three losses, or why there are none: the adapter is there all the same."""
+        """The three losses, or why there are none."""
         yield self.row.working(0.0, "measuring the losses")
         work = measuring(self.engine, asked, adapter, rows)
-        try:
-            found = yield from self.row.watch(task, work)
-        except Stopped:
-            raise
-        except EngineError as error:
-            yield self.row.idle(layout.notes_html([not_measured(error)]))
-            return
-        yield {self.view.losses: losses_html(found), **self.row.idle()}
+        found = yield from losses_or_why(self.row, task, work)
+        if found is not None:
+            yield {self.view.losses: losses_html(found), **self.row.idle()}

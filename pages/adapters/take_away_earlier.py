@@ -13,6 +13,7 @@ from lora_engine.errors import EngineError
 from pages.adapters.routes import export_zip_address
 from pages.shared import layout
 from pages.shared.live import Column, live_table, table_value
+from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, problem_box, wire
 
 COLUMNS = (
@@ -77,9 +78,6 @@ def connect(
             earlier.question: layout.notes_html([words]),
         }
 
-    def keep_export() -> Update:
-        return {earlier.group: gr.Column(visible=False)}
-
     def delete_export(name: str | None) -> Update:
         written.delete(name or "")
         return {earlier.group: gr.Column(visible=False), **list_exports()}
@@ -88,7 +86,8 @@ def connect(
     wire([blocks.load], list_exports, [], listed, problem=earlier.problem)
     asked = [earlier.group, earlier.question]
     wire([earlier.ask.click], ask_to_delete, [earlier.name], asked, problem=earlier.problem)
-    wire([earlier.keep.click], keep_export, [], [earlier.group], problem=earlier.problem)
+    for taken_back in (earlier.keep.click, earlier.name.input):
+        wire_taking_back(taken_back, earlier.group)
     outputs = [earlier.group, *listed]
     wire([earlier.sure.click], delete_export, [earlier.name], outputs, problem=earlier.problem)
     return lambda then: wire(then, list_exports, [], listed, problem=earlier.problem)

@@ -48,6 +48,7 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
+from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, expose, problem_box, wire
 
 Values = Mapping[Component, Any]
@@ -117,11 +118,16 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 def _wire_push(
     handlers: _Handlers, push: PushFields, bind: partial, list_again: Callable[..., Any]
 ) -> None:
-    given = {handlers.parts.adapter, *handlers.fields.inputs, *push.inputs}
+    fields = handlers.fields
+    given = {handlers.parts.adapter, *fields.inputs, *push.inputs}
     asked = [push.group, push.question, push.replace]
     problem = handlers.row.problem
     wire([push.ask.click], handlers.ask_to_push, given, asked, problem=problem)
-    wire([push.leave.click], handlers.leave_push, [], [push.group], problem=problem)
+    another = (
+        push.repository.change, push.seen_by.input, fields.form.input, fields.output.name.change,
+    )  # fmt: skip
+    for taken_back in (push.leave.click, *another):
+        wire_taking_back(taken_back, push.group)
     outputs = [*handlers.view.outputs, push.group, push.replace, *handlers.row.outputs]
     list_again(bind([push.push.click], handlers.push_it, given, outputs).then)
     list_again(bind([push.replace.click], handlers.push_over_it, given, outputs).then)
@@ -165,9 +171,6 @@ class _Handlers:
             self.push.question: take_away_html.push_question_html(choice, target),
             self.push.replace: gr.Button(visible=False),
         }
-
-    def leave_push(self) -> Update:
-        return {self.push.group: gr.Column(visible=False)}
 
     def push_it(self, values: Values, request: gr.Request) -> Iterator[Update]:
         yield from self._push(request, values, overwrite=False)

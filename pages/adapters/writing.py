@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import TypeVar
 
 import gradio as gr
 
-from lora_engine.adapter_operations import LossesBeside
+from lora_engine.adapter_operations import LossesBeside, not_measured
 from lora_engine.cancellation import Stopped
 from lora_engine.compare.scoring import classify_forgetting
 from lora_engine.errors import Conflict, EngineError
@@ -22,6 +23,7 @@ from pages.shared.background_work import ProgressRow, TabTask, Work
 from pages.shared.live import Column, live_table, table_value
 from pages.shared.wiring import Update
 
+T = TypeVar("T")
 LOSS_COLUMNS = (
     Column("Loss on"),
     Column("under"),
@@ -107,8 +109,8 @@ def losses_value(found: LossesBeside, called: Mapping[str, str]) -> str:
 
 
 def losses_or_why(
-    row: ProgressRow, task: TabTask, work: Work[LossesBeside]
-) -> Generator[Update, None, LossesBeside | None]:
+    row: ProgressRow, task: TabTask, work: Work[T]
+) -> Generator[Update, None, T | None]:
     """The measured losses; None where they cannot be measured, and the row says why.
 
     What was written stands all the same, and so does what the page says of it. Raises Stopped.
@@ -118,7 +120,7 @@ def losses_or_why(
     except Stopped:
         raise
     except EngineError as error:
-        yield row.idle(layout.notes_html([f"The losses are not measured. {error}"]))
+        yield row.idle(layout.notes_html([not_measured(error)]))
         return None
 
 

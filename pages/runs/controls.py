@@ -29,11 +29,12 @@ ACTIONS = {
 
 @dataclass(frozen=True)
 class Deletion:
-    """A question about one run, `run_id`, whichever is shown since; hidden until it is asked."""
+    """A question about the run or sweep `asked_id`, whichever is shown since; hidden until it is
+    asked."""
 
     group: gr.Column
     question: gr.HTML
-    run_id: gr.Textbox
+    asked_id: gr.Textbox
     sure: gr.Button
     keep: gr.Button
 
@@ -93,15 +94,15 @@ def possible_actions(state: RunState, queue: Sequence[str], run_id: str) -> froz
     return frozenset(name for name, is_possible in possible.items() if is_possible)
 
 
-def deletion() -> Deletion:
-    """The question that comes before anything is deleted."""
-    with gr.Column(visible=False, elem_id="delete-question") as group:
+def deletion(prefix: str) -> Deletion:
+    """The question that comes before anything is deleted. prefix: begins the element ids."""
+    with gr.Column(visible=False, elem_id=f"{prefix}-question") as group:
         question = gr.HTML(js_on_load="")
-        run_id = gr.Textbox(visible=False, elem_id="delete-run-id")
+        asked_id = gr.Textbox(visible=False, elem_id=f"{prefix}-asked-id")
         with gr.Row():
-            sure = gr.Button("Delete for good", variant="stop", elem_id="delete-sure")
-            keep = gr.Button("Keep it", elem_id="delete-keep")
-    return Deletion(group, question, run_id, sure, keep)
+            sure = gr.Button("Delete for good", variant="stop", elem_id=f"{prefix}-sure")
+            keep = gr.Button("Keep it", elem_id=f"{prefix}-keep")
+    return Deletion(group, question, asked_id, sure, keep)
 
 
 def deletion_question(view: RunView) -> str:

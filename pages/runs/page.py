@@ -83,7 +83,7 @@ def _lay_out(engine: Engine) -> RunsPage:
     start = gr.Button("Start the example", variant="primary", visible=False, elem_id="start")
     actions = controls.actions()
     problem = problem_box()
-    deletion = controls.deletion()
+    deletion = controls.deletion("delete")
     extension = controls.extension()
     plots = curves.plots()
     axis = gr.Radio([STEP, TOKENS, TIME], value=STEP, label="Draw over", elem_id="axis")
@@ -130,7 +130,7 @@ def _wire_refresh(page: RunsPage, timer: gr.Timer) -> None:
         before = fields.read(values)
         selection, missing = with_existing_run(page.engine, before)
         if missing is not None:
-            is_deleted_here = before.run_id == values[deletion.run_id]
+            is_deleted_here = before.run_id == values[deletion.asked_id]
             return {**page.show_run(selection), **page.told(None if is_deleted_here else missing)}
         if last == fingerprint_of(page.engine, selection):
             return {}
@@ -146,7 +146,7 @@ def _wire_refresh(page: RunsPage, timer: gr.Timer) -> None:
     refreshed = wire(
         [timer.tick],
         refresh,
-        {shown.fingerprint, deletion.run_id, *fields.inputs},
+        {shown.fingerprint, deletion.asked_id, *fields.inputs},
         [*page.run_fields, *shown.outputs, page.problem],
         problem=problem,
         queue=False,
@@ -255,22 +255,22 @@ def _wire_deletion(page: RunsPage) -> None:
         return {
             deletion.group: gr.Column(visible=True),
             deletion.question: question,
-            deletion.run_id: view.id,
+            deletion.asked_id: view.id,
         }
 
     def delete_run(values: Mapping[Component, Any]) -> Update:
-        engine.runs.delete(values[deletion.run_id])
+        engine.runs.delete(values[deletion.asked_id])
         left = replace(fields.read(values), run_id=newest_run(engine))
         return {deletion.group: gr.Column(visible=False), **page.show_run(left)}
 
-    question = [deletion.group, deletion.question, deletion.run_id]
+    question = [deletion.group, deletion.question, deletion.asked_id]
     asking = shown.actions["delete"].click
     wire([asking], ask_to_delete, fields.inputs, question, problem=page.problem)
-    wire_taking_back(deletion.keep.click, deletion.group, deletion.run_id)
+    wire_taking_back(deletion.keep.click, deletion.group, deletion.asked_id)
     deleted = wire(
         [deletion.sure.click],
         delete_run,
-        {deletion.run_id, *fields.inputs},
+        {deletion.asked_id, *fields.inputs},
         [deletion.group, *page.run_fields, *shown.outputs],
         problem=page.problem,
     )

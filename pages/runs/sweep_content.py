@@ -68,7 +68,7 @@ def possible_actions(view: SweepView) -> frozenset[str]:
     """The names of what can be done to a whole sweep."""
     states = {run.record.state for run in view.runs}
     going, resumable = bool(states & set(GOING)), bool(states & set(RESUMABLE))
-    possible = {"pause": going, "cancel": going, "resume": resumable}
+    possible = {"pause": going, "cancel": going, "resume": resumable, "delete": view.is_over}
     return frozenset(name for name, is_possible in possible.items() if is_possible)
 
 
@@ -85,6 +85,14 @@ def heading(view: SweepView) -> str:
         f"<h2>{escape(view.name)} "
         f'<span class="rs-state rs-state-{state}" role="status">{escape(states(view))}</span></h2>'
         f'<p class="rs-run-note">{escape(" ".join(told))}</p>{problem}'
+    )
+
+
+def deletion_question(view: SweepView) -> str:
+    return (
+        f'<p class="rs-run-error">Delete <strong>{escape(view.name)}</strong> ({escape(view.id)}) '
+        f"with all its runs ({len(view.runs)}), their curves, checkpoints and adapters? "
+        "Nothing brings them back.</p>"
     )
 
 

@@ -15,7 +15,7 @@ from gradio.blocks import Block
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
 from lora_engine.runs import SweepView
-from pages.runs import sweep_content, sweep_judgement
+from pages.runs import controls, sweep_content, sweep_deletion, sweep_judgement
 from pages.runs.sweep_content import SweepContent, content_of
 from pages.runs.sweep_proposals import ProposalFields, build_proposals
 from pages.runs.sweep_used import build_used
@@ -24,7 +24,12 @@ from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, problem_box, problem_value, wire
 
 REFRESH_S = 3.0  # a redraw costs the training
-ACTIONS = {"pause": "Pause all", "resume": "Resume all", "cancel": "Cancel all"}
+ACTIONS = {
+    "pause": "Pause all",
+    "resume": "Resume all",
+    "cancel": "Cancel all",
+    "delete": "Delete the sweep…",
+}
 
 HELP = r"""
 A **sweep** trains the same rows with one field or a few set to several values, mostly the rank.
@@ -87,6 +92,8 @@ def _lay_out(engine: Engine) -> SweepParts:
             for name, text in ACTIONS.items()
         }
     problem = problem_box()
+    deletion = controls.deletion("delete-sweep")
+    sweep_deletion.connect(engine, deletion, sweep_id, actions["delete"], problem)
     curves = live_plot(label="Evaluation losses", elem_id="sweep-curves", height=340)
     runs = live_table(label="Runs of the sweep", file_name="sweep.csv", elem_id="sweep-runs")
     judgement = sweep_judgement.lay_out()

@@ -4,11 +4,16 @@
     wiring        binds a handler to events, and shows what went wrong
     late_answers  the person's last choice wins over an answer that comes late
     forms         form fields made from the spec, and a spec read from them
+    address_fields  a page's fields in its address
     live          plots and tables that are fed, as components
     figures       data to Plotly figures
     static_files  JavaScript, styles and icon: their addresses, and the route
     train_link    the train page's address: a run to copy, and fields that differ
     adapter_choices  the adapters to choose from, and what each is called
+    base_choices  the base models a field offers when its page opens
+    collisions    what two updates do to each other, in words
+    advice_panel  which rank to start with: asked, answered (advice_html), used
+    alpha_note    what alpha means at the rank
     no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
     questions     a question that is taken back: hidden in the browser, at once

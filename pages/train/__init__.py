@@ -2,6 +2,7 @@
 
 page             the layout, and which event does what
 form_fields      which field stands where
+address          the form in the page's address
 advice_section   which rank to start with, for the chosen data and base
 sweep_section    several ranks at once: a grid over the form
 endpoints        what gradio_client can call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -171,6 +172,11 @@ def test_a_push_is_asked_about_first(
     question = page.locator("#push-question")
     ask.click()
     expect(question).to_contain_text("me/json")
+    page.get_by_label("Repository").fill("me/json2")  # is another question
+    expect(question).to_be_hidden()
+    page.get_by_label("Repository").fill("me/json")
+    ask.click()
+    expect(question).to_be_visible()
     page.locator("#push-leave").click()
     expect(question).to_be_hidden()
     assert hub.asked == []
@@ -197,19 +203,32 @@ def test_a_push_is_asked_about_first(
 
 
 def is_listed_and_deleted(page: Page, adapters: Server, screenshot: Callable) -> None:
+    exports = adapters.data_dir / "exports"
+    shutil.copytree(exports / "json-portable", exports / "json-second")
+    page.reload()
     page.get_by_role("button", name="Exports in the data folder").click()
     listed = page.locator("#exports-table tbody tr").filter(has_text="json-portable")
     expect(listed).to_have_count(1)
     page.locator("#exports-delete").click()
     expect(page.get_by_role("alert").filter(has_text="No export is chosen")).to_be_visible()
-    page.locator("#exports-name input").click()
-    page.get_by_role("option", name="json-portable").click()
+
+    def choose(name: str) -> None:
+        page.locator("#exports-name input").click()
+        page.get_by_role("option", name=name).click()
+
+    choose("json-portable")
     page.locator("#exports-delete").click()
-    expect(page.get_by_text("Delete json-portable for good?")).to_be_visible()
+    question = page.get_by_text("Delete json-portable for good?")
+    expect(question).to_be_visible()
     screenshot(page, "exports")
+    choose("json-second")  # the question was about the other
+    expect(question).to_be_hidden()
+    choose("json-portable")
+    page.locator("#exports-delete").click()
     page.get_by_role("button", name="Delete for good").and_(page.locator(":visible")).click()
     expect(listed).to_have_count(0)
-    assert not (adapters.data_dir / "exports" / "json-portable").exists()
+    assert not (exports / "json-portable").exists()
+    assert (exports / "json-second").is_dir()
 
 
 def test_a_script_resizes_and_exports(adapters: Server) -> None:

@@ -208,6 +208,31 @@ def test_from_advice_to_a_sweep_its_judgement_and_a_run_with_the_proposed_ranks(
     assert json.loads(config.read_text("utf-8"))["rank_pattern"] == proposed
 
 
+def test_a_whole_sweep_is_deleted_only_after_the_question(
+    swept: SweptServer, open_page: OpenPage
+) -> None:
+    written = swept.data_dir / "sweeps" / swept.cancelled
+    children = json.loads((written / "sweep.json").read_text("utf-8"))["runs"]
+    folders = [swept.data_dir / "runs" / child["id"] for child in children]
+    page = open_page(f"{swept.url}/runs?tab=sweeps&sweep={swept.cancelled}")
+    question = page.locator("#delete-sweep-question").first
+    listed = page.locator("#all-sweeps tbody tr").filter(has_text="later")
+    expect(listed).to_have_count(1)
+    page.locator("#sweep-delete").click()
+    expect(question).to_contain_text("later")
+    page.locator("#delete-sweep-keep").click()
+    expect(question).to_be_hidden()
+    assert [folder.is_dir() for folder in folders] == [True, True]
+
+    page.locator("#sweep-delete").click()
+    page.locator("#delete-sweep-sure").click()
+    expect(page).to_have_url(f"{swept.url}/runs?tab=sweeps")
+    expect(page.locator("#sweep-heading h2")).to_contain_text("pirate")
+    expect(listed).to_have_count(0)
+    assert [folder.exists() for folder in folders] == [False, False]
+    assert not written.exists()
+
+
 def field(page: Page, name: str) -> Locator:
     return page.locator(f"#field-{name}").locator("input, textarea").first
 

@@ -73,7 +73,7 @@ def opened(page: gr.Blocks, **address: str) -> Shown:
 def refreshed(page: gr.Blocks, run_id: str, asked_to_delete: str = "", last: str = "f") -> Shown:
     given = {
         "selected-run-id": run_id,
-        "delete-run-id": asked_to_delete,
+        "delete-asked-id": asked_to_delete,
         "fingerprint": last,
         "columns": run_table.DEFAULT,
         "axis": "steps",

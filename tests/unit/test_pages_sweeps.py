@@ -94,7 +94,7 @@ def test_the_figures_of_a_judgement_have_its_intervals_its_margin_and_its_front(
 def test_the_words_of_a_judgement_have_its_evidence_and_escape_what_others_wrote(judgement):
     words = sweep_judgement_values.words_html(judgement)
     assert str(judgement.rows) in words
-    assert "1 runs are missing" in words
+    assert "missing from this judgement: 1." in words
     assert 'href="/compare?adapter=b"' in words  # rank 8's run
     ranks = json.loads(sweep_judgement_values.ranks_value(judgement))
     assert [row["raw"][0] for row in ranks["rows"]] == [2, 8, 32]
@@ -190,6 +190,13 @@ def test_a_sweep_says_its_states_why_a_run_stopped_and_what_can_be_done():
     assert [row["raw"][-1] for row in shown["rows"]] == [None, "worse than r2"]
     assert shown["links"] == ["/runs?run=r0", "/runs?run=r1"]
     assert sweep_content.possible_actions(view) == {"pause", "cancel", "resume"}
+    over = sweep_view(
+        spec_from({}), (RunState.FINISHED, None), (RunState.FINISHED, None),
+    )  # fmt: skip
+    assert sweep_content.possible_actions(over) == {"delete"}
+    question = sweep_content.deletion_question(over)
+    assert "runs (2)" in question
+    assert ATTACK not in question
 
 
 def test_proposals_start_from_the_largest_finished_rank_at_the_recommended_budget():
