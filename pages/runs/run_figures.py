@@ -100,13 +100,12 @@ def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
         data.append({**drawn, "showlegend": False})
     empty = not any(len(curve.x) for curve in curves)
     unit = f" ({what.unit})" if what.unit else ""
-    title = {"text": f"{what.title}{unit}", "x": 0, "xref": "paper", "yref": "container", "y": 0.97}
     return {
         "data": data,
         "layout": figures.layout(
             description=f"{what.title}{unit}: {_ends(curves)}",
             x_title=AXES[axis],
-            title={**title, "font": {"size": 13, "color": MUTED}},
+            title=figures.small_title(f"{what.title}{unit}"),
             yaxis=_range(what),
             margin={"t": 34},
             annotations=[figures.in_the_middle("nothing yet")] if empty else [],

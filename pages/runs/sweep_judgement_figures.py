@@ -139,7 +139,7 @@ def pareto_figure(judgement: Judgement, cost: Cost) -> Figure:
             x_title=cost.title,
             hovermode="closest",
             showlegend=False,
-            title=_title("Held-out loss against"),
+            title=figures.small_title("Held-out loss against"),
             margin={"t": 34, "r": 30},
         ),
     }
@@ -195,14 +195,9 @@ def _by_rank(
     return figures.layout(
         description=description,
         hovermode="closest",
-        title=_title(title),
+        title=figures.small_title(title),
         margin={"t": 34},
         xaxis={"type": "log", **ticks},
         legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"},
         **more,
     )
-
-
-def _title(text: str) -> dict[str, Any]:
-    place = {"x": 0, "xref": "paper", "yref": "container", "y": 0.97}
-    return {"text": text, **place, "font": {"size": 13, "color": MUTED}}

@@ -142,7 +142,7 @@ def pairs_figure(used: UsedRank) -> Figure:
         "layout": figures.layout(
             description=f"Shared directions φ(k, k) of pairs of runs. {said}.",
             hovermode="closest",
-            title=_title("φ(k, k) over k: what two runs share"),
+            title=figures.small_title("φ(k, k) over k: what two runs share"),
             margin={"t": 34},
             yaxis={"range": [0, 1.02]},
             legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"},
@@ -199,7 +199,7 @@ def layers_figure(
             "modules.",
             x_title="layer",
             hovermode="closest",
-            title=_title(title),
+            title=figures.small_title(title),
             margin={"t": 34},
             xaxis={"type": "category"},
             yaxis={"autorange": "reversed"},
@@ -223,8 +223,3 @@ def _pair_in_short(pair: SharedDirections, runs: Mapping[str, RunUse]) -> str:
     if pair.differ_in == "seed":
         return f"rank {first.rank}, seeds {first.seed} and {second.seed}"
     return f"ranks {first.rank} and {second.rank}"
-
-
-def _title(text: str) -> dict:
-    place = {"x": 0, "xref": "paper", "yref": "container", "y": 0.97}
-    return {"text": text, **place, "font": {"size": 13, "color": MUTED}}

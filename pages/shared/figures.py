@@ -196,6 +196,12 @@ def line(name: str, x: Sequence[float], y: Sequence[float], colour: str, *, widt
     }
 
 
+def small_title(text: str) -> Figure:
+    """A layout's title over the plot, where its margin at the top is 34."""
+    place = {"x": 0, "xref": "paper", "yref": "container", "y": 0.97}
+    return {"text": text, **place, "font": {"size": 13, "color": MUTED}}
+
+
 def in_the_middle(text: str) -> Figure:
     """A remark where the data would be."""
     return {
