@@ -31,9 +31,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from lora_engine.base_models import BaseModel
 from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data import Message
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 from lora_engine.starter import MODEL_DIR
 

@@ -167,7 +167,7 @@ def serve(port: int, folder: Path, rate: float) -> None:
 
     import app
     from lora_engine.compare.generate import shared_base
-    from lora_engine.compare.generate.decode import DecodeBatch
+    from lora_engine.generation.decode import DecodeBatch
 
     shared_base.context_length = lambda config: None
     steps = Steps(folder, rate)

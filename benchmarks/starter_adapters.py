@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 import _path  # noqa: F401
 
 from lora_engine.compare.generate.prompt_set import PromptAnswers
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_file import read_prompts
 from lora_engine.engine import Engine
+from lora_engine.generation.sampling import Sampling
 from lora_engine.runs.store import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec, recipe_spec, spec_from

@@ -21,11 +21,11 @@ from lora_engine.compare.generate.prompt_set import (
     answer_conversation,
     answer_prompts,
 )
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_file import PromptCase, read_cases
 from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import load_settings
 
 MAX_HELD_OUT = 200

@@ -13,10 +13,10 @@ from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.compatibility import AdapterMismatches, find_mismatches
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.sessions.session_store import SessionStore
 from lora_engine.compare.votes.vote_store import VoteStore
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.compare.generate.token_scores import TokenScore
+from lora_engine.generation.token_scores import TokenScore
 from lora_engine.serve.api_requests import ChatRequest, CompletionRequest
 from lora_engine.serve.generation import Generation, Snapshot
 

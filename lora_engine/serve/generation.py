@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.compare.generate.decode import DecodeRow
+from lora_engine.generation.decode import DecodeRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

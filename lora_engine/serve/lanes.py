@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from lora_engine.cancellation import NEVER_STOPPED
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
-from lora_engine.compare.generate.decode import DecodeRow
 from lora_engine.compare.generate.decode_passes import DecodePass
 from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.generation.decode import DecodeRow
 
 SHORT_PROMPT = 64  # tokens: shorter ones are read together, whatever their lengths
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, cast
 from lora_engine.adapters.library import AdapterLibrary, AdapterSummary
 from lora_engine.base_models import BaseModel, fingerprint, resolve_base_model
 from lora_engine.compare.generate import ComparisonModel
-from lora_engine.compare.generate.decode import DecodeRow, FinishReason
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.embedding_range import refuse_ids_beyond
+from lora_engine.generation.decode import DecodeRow, FinishReason
 from lora_engine.serve.api_errors import ApiError, wrong
 from lora_engine.serve.api_requests import ChatRequest, CompletionRequest
 from lora_engine.serve.generation import Generation

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Page, expect
 
-from lora_engine.compare.generate.decode import DecodeBatch
+from lora_engine.generation.decode import DecodeBatch
 from lora_engine.settings import Settings
 from pages import COMPARE
 from tests.browser.conftest import _free_port

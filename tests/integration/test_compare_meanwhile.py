@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from lora_engine.compare.generate.answer_progress import AnswerProgress
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 from lora_engine.runs.states import ACTIVE, OVER, RunState
 from lora_engine.spec import RunSpec, spec_from
 from tests.compare_models import save_adapter

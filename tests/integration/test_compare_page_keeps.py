@@ -12,13 +12,13 @@ import pytest
 
 from lora_engine.base_models import resolve_base_model
 from lora_engine.compare.generate.remote_server import RemoteServers, parse_remote_server
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.sessions.markdown import as_markdown
 from lora_engine.compare.sessions.session import Session
 from lora_engine.compare.sessions.session_store import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 from pages.compare.chat import ChatHandlers, chat_fields
 from pages.compare.conversation import OWN, chat_message, model_messages, plain_messages
 from pages.compare.conversation_fields import (

@@ -28,9 +28,9 @@ from lora_engine.compare.generate.remote_server import (
     RemoteServers,
     parse_remote_server,
 )
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.generation.sampling import Sampling
 from lora_engine.starter import MODEL_DIR
 
 ASK = [Message("user", "What colour is the sky?")]

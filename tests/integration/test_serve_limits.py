@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 
 from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.compare.generate import shared_base
-from lora_engine.compare.generate.decode import DecodeBatch
 from lora_engine.compare.service import Comparisons
+from lora_engine.generation.decode import DecodeBatch
 from lora_engine.serve.routes import Api
 from lora_engine.settings import Settings
 from tests.api_server import KEY

@@ -5,11 +5,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lora_engine.compare.generate import decode
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data import Message
+from lora_engine.generation import decode
+from lora_engine.generation.sampling import Sampling
 from tests.compare_models import ARCHITECTURES, byte_tokenizer, save_adapter, save_base
 
 SHORT = [Message("user", "Hello!")]

@@ -8,12 +8,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lora_engine.cancellation import NEVER_STOPPED
-from lora_engine.compare.generate import decode
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.decode import DecodeRow
 from lora_engine.compare.generate.decode_passes import DecodePass
-from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.generation import decode
+from lora_engine.generation.decode import DecodeRow
+from lora_engine.generation.sampling import Sampling
 from tests.compare_models import save_adapter, save_base
 
 GREEDY = Sampling(max_new_tokens=1)

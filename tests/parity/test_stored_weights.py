@@ -20,9 +20,9 @@ from lora_engine.base_models import (
     weight_shapes,
 )
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data import Message
+from lora_engine.generation.sampling import Sampling
 from lora_engine.spec import QuantizationSpec
 from lora_engine.training.forward.padded import PaddedPath
 from lora_engine.training.memory.prediction import FILE, Prediction

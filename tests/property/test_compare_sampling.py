@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_engine.compare.generate.sampling import Sampling, TokenChooser
+from lora_engine.generation.sampling import Sampling, TokenChooser
 
 LOGITS = st.lists(
     st.lists(st.floats(-20, 20, width=32), min_size=7, max_size=7), min_size=1, max_size=4

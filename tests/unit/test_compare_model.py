@@ -12,10 +12,10 @@ from lora_engine.compare.generate.comparison_model import AnswerRequest, Compari
 from lora_engine.compare.generate.mixed_lora_layer import MAX_FACTORS
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import answer_prompts, compare_prompts
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import FairLock
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 from tests.compare_models import save_adapter, save_base
 

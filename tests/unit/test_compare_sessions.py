@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.sessions import session_store as sessions_module
 from lora_engine.compare.sessions.markdown import as_markdown
 from lora_engine.compare.sessions.session import Session, SessionColumn, SessionMessage
 from lora_engine.compare.sessions.session_store import SessionRevision, SessionStore
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.generation.sampling import Sampling
 
 
 def said(*texts: str) -> tuple[SessionMessage, ...]:

@@ -3,8 +3,8 @@
 import pytest
 
 from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 from pages.compare.conversation import (
     ADAPTER,
     BASE,

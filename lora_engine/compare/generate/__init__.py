@@ -1,10 +1,7 @@
-"""Answers for all columns from one batch, streamed.
+"""Answers for all columns from one batch of `generation`, streamed.
 
 From the bottom up:
 
-sampling           how the next token is chosen, the same for every column
-kv_cache           a key-value cache that grows in place
-decode             the decode loop over one batch of rows
 adapter_settings   strength and layers off; how a person writes layers
 mixed_lora_layer   one LoRA layer that applies each adapter to its own rows
 adapter_switch     adapters injected into a model, switched on for some rows
@@ -48,7 +45,7 @@ from lora_engine.compare.generate.remote_server import (
     RemoteServers,
     parse_remote_server,
 )
-from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.generation.sampling import Sampling
 
 __all__ = [
     "AS_TRAINED",

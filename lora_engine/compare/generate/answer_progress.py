@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.compare.generate.decode import DecodeRow, FinishReason
+from lora_engine.generation.decode import DecodeRow, FinishReason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -28,13 +28,13 @@ from lora_engine.compare.generate.answer_progress import (
     ProgressReporter,
 )
 from lora_engine.compare.generate.compatibility import template_mismatch
-from lora_engine.compare.generate.decode import DecodeRow
 from lora_engine.compare.generate.decode_passes import decode_passes
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.data.embedding_range import refuse_ids_beyond
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.generation.decode import DecodeRow
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:

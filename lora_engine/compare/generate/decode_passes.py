@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
-from lora_engine.compare.generate.decode import DecodeBatch, DecodeRow
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
 from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.generation.decode import DecodeBatch, DecodeRow
 
 
 class DecodePass:

@@ -10,8 +10,8 @@ from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import AnswerProgress
 from lora_engine.compare.generate.comparison_model import SLICE_S, AnswerRequest, ComparisonModel
 from lora_engine.compare.generate.remote_server import RemoteAnswer, RemoteServer
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
+from lora_engine.generation.sampling import Sampling
 
 SERVER_COLUMN = "server"
 

@@ -20,9 +20,9 @@ from lora_engine.compare.generate.adapter_settings import (
 )
 from lora_engine.compare.generate.answer_progress import AnswerProgress
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 
 BATCH_ROWS = 16

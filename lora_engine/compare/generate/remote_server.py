@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import AnswerEnd, ColumnProgress
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.generation.sampling import Sampling
 
 MAX_URL, MAX_MODEL, MAX_KEY = 500, 300, 1000
 MAX_ANSWER_BYTES = 4_000_000

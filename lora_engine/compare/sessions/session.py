@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lora_engine.compare.generate.adapter_settings import MAX_LAYER, MAX_STRENGTH, AdapterSettings
 from lora_engine.compare.generate.remote_server import MAX_MODEL, MAX_URL
-from lora_engine.compare.generate.sampling import Sampling
+from lora_engine.generation.sampling import Sampling
 
 VERSION: Literal[1] = 1  # of the file; one without a version is of version 1
 MAX_COLUMNS = 5

@@ -17,10 +17,10 @@ from lora_engine.compare.generate.comparison_model import (
     AnswerRequest,
     ComparisonModel,
 )
-from lora_engine.compare.generate.sampling import Sampling
 from lora_engine.compare.votes.vote_store import Contestant
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
+from lora_engine.generation.sampling import Sampling
 
 LEFT, RIGHT = "left", "right"
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from lora_engine.compare.generate.kv_cache import drop_first, growing_cache, join, keep_rows
-from lora_engine.compare.generate.sampling import Sampling, TokenChooser
-from lora_engine.compare.generate.token_scores import TokenScore, score_tokens
+from lora_engine.generation.kv_cache import drop_first, growing_cache, join, keep_rows
+from lora_engine.generation.sampling import Sampling, TokenChooser
+from lora_engine.generation.token_scores import TokenScore, score_tokens
 
 if TYPE_CHECKING:
     import torch
