@@ -52,7 +52,8 @@ def pirate() -> tuple[list[Row], list[Row]]:
 
 def json_answers() -> tuple[list[Row], list[Row]]:
     def row(fact: Fact, question: str) -> Row:
-        output = json.dumps({"answer": fact.keyword, "topic": fact.topic})
+        # The whole sentence: the model knows a word as it stands in one, not behind a quotation mark.
+        output = json.dumps({"answer": fact.answer, "topic": fact.topic})
         return {"instruction": question, "input": "", "output": output}
 
     training, held_out = _known_questions(salt="json")
