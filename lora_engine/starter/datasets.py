@@ -52,7 +52,7 @@ def pirate() -> tuple[list[Row], list[Row]]:
 
 def json_answers() -> tuple[list[Row], list[Row]]:
     def row(fact: Fact, question: str) -> Row:
-        # The whole sentence: the model knows a word as it stands in one, not behind a quotation mark.
+        # The whole sentence: behind a quotation mark the model knows words less well.
         output = json.dumps({"answer": fact.answer, "topic": fact.topic})
         return {"instruction": question, "input": "", "output": output}
 
