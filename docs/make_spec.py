@@ -46,8 +46,9 @@ def _tables(model: type[BaseModel], path: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         section = _section(field.annotation)
         if section is not None:
-            yield _table(f"`{path}{name}`", section)
-            yield from _tables(section, f"{path}{name}.")
+            here = f"{path}{name}[]" if _is_listed(field) else f"{path}{name}"
+            yield _table(f"`{here}`", section)
+            yield from _tables(section, f"{here}.")
 
 
 def _table(title: str, model: type[BaseModel]) -> str:
@@ -55,14 +56,21 @@ def _table(title: str, model: type[BaseModel]) -> str:
         f"| `{name}` | {_kind(field)} | {_default(field)} | {_bounds(field)} | "
         f"{field.description} |"
         for name, field in model.model_fields.items()
-        if _section(field.annotation) is None
+        if _section(field.annotation) is None or _is_listed(field)
     ]
     head = "| field | kind | default | allowed | meaning |\n|---|---|---|---|---|"
     return f"## {title}\n\n{head}\n" + "\n".join(rows) + "\n"
 
 
+def _is_listed(field: FieldInfo) -> bool:
+    """Whether the field is a list of sections."""
+    return get_origin(field.annotation) is list and _section(field.annotation) is not None
+
+
 def _section(annotation: Any) -> type[BaseModel] | None:
-    for member in _members(annotation):
+    """The section that a field holds, or a list of such."""
+    is_list = get_origin(annotation) is list
+    for member in get_args(annotation) if is_list else _members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             return member
     return None
@@ -87,6 +95,8 @@ def _words(kind: Any) -> list[str]:
     if origin is Literal:
         return [f"`{choice}`" for choice in get_args(kind)]
     plain = {str: "text", int: "integer", float: "number", bool: "true or false"}
+    if origin is list and _section(kind) is not None:
+        return ["list of objects"]
     return [{list: "list of names", dict: "object"}.get(origin) or plain[kind]]
 
 

@@ -4,6 +4,7 @@
     method         which weights train, and the adapter's rank, alpha and start
     quantization   how the frozen base is stored
     data           where the rows come from, and what their columns mean
+    filters        which rows are left out
     optimization   optimizer, schedule, batches, evaluation and saving
     extension      the finished run that a run goes on from
     report         sample answers and trackers
@@ -15,8 +16,16 @@
 Everything public is imported from here: `from lora_engine.spec import RunSpec`.
 """
 
-from lora_engine.spec.data import COLUMN_SETS, ColumnsSpec, DatasetFormat, DatasetSpec, Task
+from lora_engine.spec.data import (
+    COLUMN_SETS,
+    ColumnsSpec,
+    DatasetFormat,
+    DatasetSpec,
+    MixturePart,
+    Task,
+)
 from lora_engine.spec.extension import ExtensionSpec, added_steps
+from lora_engine.spec.filters import FiltersSpec
 from lora_engine.spec.method import (
     MAX_RANK,
     BiasTraining,
@@ -65,10 +74,12 @@ __all__ = [
     "DatasetFormat",
     "DatasetSpec",
     "ExtensionSpec",
+    "FiltersSpec",
     "FinetuningType",
     "FourBitType",
     "LoraInit",
     "MethodSpec",
+    "MixturePart",
     "ModuleName",
     "OptimizationSpec",
     "Optimizer",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from lora_engine.spec.filters import FiltersSpec
 from lora_engine.spec.section import Section
 
 Task = Literal["causal_lm", "sequence_classification", "token_classification"]
@@ -19,6 +21,13 @@ DatasetFormat = Literal[
     "classification",
     "token_classification",
 ]
+
+MAX_SETS = 100
+# What `datasets` takes as a configuration's name, without the start of a hidden file or "..".
+_CONFIG = re.compile(r"[^<>:/\\|?*.\x00-\x1f][^<>:/\\|?*\x00-\x1f]*")
+_EDGE = r"(-?[0-9]{1,12}%?)?"
+_SPLIT = re.compile(rf"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\[{_EDGE}:{_EDGE}\])?")
+_HUB_NAME = 200  # characters of a configuration's or split's name
 
 Reasoning = Literal["learn", "keep", "strip"]
 
@@ -74,16 +83,85 @@ class ColumnsSpec(Section):
         return self
 
 
-class DatasetSpec(Section):
-    """Where the rows come from, how they are read, and how many are kept apart."""
-
-    source: str = Field(
-        "starter:pirate",
+def _source(default: Any) -> Any:
+    return Field(
+        default,
         title="Dataset",
         description="A bundled set (starter:pirate), a file (JSONL, JSON, CSV, Parquet) or a "
         "hub id.",
         min_length=1,
         max_length=1000,
+    )
+
+
+def _config() -> Any:
+    return Field(
+        None,
+        title="Configuration",
+        description="Which configuration of a hub set is read; empty where it has one.",
+        max_length=_HUB_NAME,
+    )
+
+
+def _config_name(name: str | None) -> str | None:
+    if name is not None and not _CONFIG.fullmatch(name):
+        raise ValueError("a configuration's name is needed, without any of < > : / \\ | ? *")
+    return name
+
+
+def _split_name(name: str | None) -> str | None:
+    if name is not None and not _SPLIT.fullmatch(name):
+        raise ValueError(
+            "one split's name is needed, such as train, or a part of it: train[:10%], "
+            "train[1000:2000]"
+        )
+    return name
+
+
+class MixturePart(Section):
+    """One of the sets that are mixed. What is left out is as the dataset's own fields say."""
+
+    source: str = _source(...)
+    weight: float = Field(
+        1.0,
+        title="Weight",
+        description="Its share of an epoch's rows is its weight divided by the sum of weights.",
+        gt=0.0,
+        le=1_000_000.0,
+    )
+    config: str | None = _config()
+    split: str | None = Field(
+        None, title="Split", description="Which split of a hub set is read.", max_length=_HUB_NAME
+    )
+    format: DatasetFormat | None = Field(
+        None, title="Format", description="How a row of this set is read."
+    )
+    columns: ColumnsSpec | None = Field(
+        None, title="Columns", description="Which column of this set holds what."
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _config_is_a_name(cls, name: str | None) -> str | None:
+        return _config_name(name)
+
+    @field_validator("split")
+    @classmethod
+    def _split_is_a_name(cls, name: str | None) -> str | None:
+        return _split_name(name)
+
+
+class DatasetSpec(Section):
+    """Where the rows come from, how they are read, and how many are kept apart."""
+
+    source: str = _source("starter:pirate")
+    config: str | None = _config()
+    split: str = Field(
+        "train",
+        title="Split",
+        description="Which split of a hub set is read; a part of it as train[:10%] or "
+        "train[1000:2000].",
+        max_length=_HUB_NAME,
     )
     format: DatasetFormat = Field(
         "auto",
@@ -101,19 +179,106 @@ class DatasetSpec(Section):
         description="What happens to the thoughts before an answer (reasoning_content, or a "
         "<think> block): learn them, keep them in the text without learning them, or strip them.",
     )
+    mixture: list[MixturePart] = Field(
+        default_factory=list,
+        title="Mixture",
+        description="Several sets in place of one, each with its weight: all of them stand here. "
+        "An epoch has as many rows as all sets together; a set with fewer rows than its share is "
+        "repeated, one with more gives some of them.",
+        max_length=MAX_SETS,
+    )
+    filters: FiltersSpec = Field(
+        default_factory=FiltersSpec,
+        title="Filters",
+        description="Which rows are left out before the evaluation rows are drawn.",
+    )
     eval_fraction: float = Field(
         0.1,
         title="Evaluation share",
-        description="Share of the rows kept apart to measure evaluation loss. 0 keeps none.",
+        description="Share of the rows kept apart to measure evaluation loss. 0 keeps none. "
+        "Without effect where there is an evaluation set.",
         ge=0.0,
         le=0.5,
     )
+    eval_source: str | None = Field(
+        None,
+        title="Evaluation set",
+        description="A set of its own to measure evaluation loss on, whole and unfiltered, named "
+        "as a dataset is. Nothing is then kept apart from the training rows; rows that stand in "
+        "both are not trained on.",
+        min_length=1,
+        max_length=1000,
+    )
+    eval_split: str | None = Field(
+        None,
+        title="Evaluation split",
+        description="The split of the evaluation set on the hub; without an evaluation set, one "
+        "of the dataset itself.",
+        max_length=_HUB_NAME,
+    )
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether any rows are kept apart."""
+        return self.eval_fraction > 0 or self.has_own_evaluation
+
+    @property
+    def has_own_evaluation(self) -> bool:
+        """Whether the evaluation rows are a set of their own."""
+        return self.eval_source is not None or self.eval_split is not None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every name that is read, the evaluation set's last."""
+        mixed = [part.source for part in self.mixture] or [self.source]
+        named = [*mixed, *([self.eval_source] if self.eval_source is not None else [])]
+        return tuple(dict.fromkeys(named))
+
+    @field_validator("config")
+    @classmethod
+    def _config_is_a_name(cls, name: str | None) -> str | None:
+        return _config_name(name)
+
+    @field_validator("split", "eval_split")
+    @classmethod
+    def _split_is_a_name(cls, name: str | None) -> str | None:
+        return _split_name(name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_mixture(cls, document: Any) -> Any:
+        """With a mixture, a source that is left out is the first one's."""
+        if not isinstance(document, dict) or "source" in document:
+            return document
+        parts = document.get("mixture")
+        first = parts[0] if isinstance(parts, list) and parts else None
+        source = first.get("source") if isinstance(first, dict) else getattr(first, "source", None)
+        return document if source is None else {**document, "source": source}
 
     @model_validator(mode="after")
     def _one_way_to_read(self) -> DatasetSpec:
-        if self.columns.format is not None and self.format not in ("auto", self.columns.format):
-            raise ValueError(
-                f"the columns named make the format {self.columns.format}, and the format is "
-                f"{self.format}; set the format to auto"
-            )
+        _refuse_two_formats(self.columns, self.format)
+        for part in self.mixture:
+            _refuse_two_formats(part.columns or self.columns, part.format or self.format)
         return self
+
+    @model_validator(mode="after")
+    def _all_in_the_mixture(self) -> DatasetSpec:
+        named = [part.source for part in self.mixture]
+        if named and self.source not in named:
+            raise ValueError(
+                f"the source {self.source[:100]} is not among the sets of the mixture; list it "
+                "there with a weight, or leave it out"
+            )
+        if named and self.eval_split is not None and self.eval_source is None:
+            raise ValueError("with a mixture, an eval_split needs an eval_source")
+        return self
+
+
+def _refuse_two_formats(columns: ColumnsSpec, format: str) -> None:
+    """Raises ValueError where the named columns make another format than the one given."""
+    if columns.format is not None and format not in ("auto", columns.format):
+        raise ValueError(
+            f"the columns named make the format {columns.format}, and the format is "
+            f"{format}; set the format to auto"
+        )

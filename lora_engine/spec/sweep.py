@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
@@ -48,7 +48,9 @@ def _variable_paths(section: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
-    """The section that a field holds, also where it may be null."""
+    """The section that a field holds, also where it may be null; a list of them is a value."""
+    if get_origin(annotation) is list:
+        return None
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, Section):
             return kind

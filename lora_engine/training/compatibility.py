@@ -105,10 +105,11 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
             "optimization.optimizer", "galore projects the gradients of adamw; choose adamw"
         )
     for name in ("save_best", "early_stopping"):
-        if getattr(optimization, name) and spec.dataset.eval_fraction == 0:
+        if getattr(optimization, name) and not spec.dataset.is_evaluated:
             yield FieldProblem(
                 f"optimization.{name}",
-                "needs rows to evaluate on; raise dataset.eval_fraction above 0",
+                "needs rows to evaluate on; raise dataset.eval_fraction above 0 or name a "
+                "dataset.eval_source",
             )
 
 
