@@ -2,6 +2,7 @@
 
 sampling       how the next token is chosen, the same for every row
 kv_cache       a key-value cache that grows in place
+virtual_tokens what trained tokens before every row leave in the cache
 token_scores   log-probabilities of tokens as the model gave them
 decode         the decode loop over one batch of rows
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from lora_engine.generation.kv_cache import drop_first, growing_cache, join, keep_rows
 from lora_engine.generation.sampling import Sampling, TokenChooser
 from lora_engine.generation.token_scores import TokenScore, score_tokens
+from lora_engine.generation.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,8 @@ class DecodeBatch:
     """Generates for all rows together, one `advance()` at a time.
 
     model: the language model; the adapters of `rows` must be in place during `advance`.
-    accepted: the names of the arguments that the model's forward takes.
+    accepted: the names of the arguments that the model's forward takes. virtual: tokens that stand
+    before every row; they are in the cache already, and no row's length counts them.
     """
 
     def __init__(
@@ -65,14 +67,20 @@ class DecodeBatch:
         rows: Sequence[DecodeRow],
         end_tokens: frozenset[int],
         accepted: frozenset[str],
+        virtual: VirtualTokens | None = None,
     ) -> None:
+        import torch
+
         config = model.config.get_text_config()
         self.model = model
         self.rows = list(rows)
         self._end_tokens = end_tokens
         self._accepted = accepted
-        self._cache = growing_cache(config.num_hidden_layers)
-        self._cached = 0
+        if virtual is None:
+            self._cache = growing_cache(config.num_hidden_layers)
+        else:
+            self._cache = virtual.cache(len(self.rows))
+        self._cached = 0 if virtual is None else virtual.length
         self._chooser = TokenChooser(
             [row.sampling for row in rows], [row.prompt for row in rows], config.vocab_size
         )
@@ -81,8 +89,9 @@ class DecodeBatch:
         self._chunk = min(PREFILL_CHUNK, max(16, room)) if self._scores_prompts else PREFILL_CHUNK
         device = next(model.parameters()).device
         # _unread (rows, n): tokens not yet in the cache; _mask (rows, cached + n): 0 at padding
-        self._unread, self._mask = (part.to(device) for part in _padded_left(rows))
-        self._positions = (self._mask.cumsum(-1) - 1).clamp_(min=0)
+        self._unread, mask = (part.to(device) for part in _padded_left(rows))
+        self._mask = torch.nn.functional.pad(mask, (self._cached, 0), value=1)
+        self._positions = (self._mask.cumsum(-1) - 1).clamp_(min=0)[:, self._cached :]
         self._has_padding = bool((self._mask == 0).any())
         self._reads_prompts = True
 

@@ -1,0 +1,110 @@
+"""Adapters of other methods than LoRA, put on a loaded base model: what each changes in a pass.
+
+Prefix tuning, prompt tuning and P-tuning put trained tokens before every row. IA³, VeRA and LoHa
+put modules of PEFT around the base's. Either way the base's own modules and weights stay as they
+are, and the adapter acts in passes of its own. Nothing here is thread-safe.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.compare.generate.adapter_settings import AdapterSettings
+from lora_engine.compare.generate.swapped_modules import Place, SwappedModules
+from lora_engine.generation.virtual_tokens import VirtualTokens
+from lora_engine.library_imports import import_peft
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from torch import nn
+    from transformers import PreTrainedModel
+
+PROMPT = "prompt_embeddings"  # PEFT's key of all that these methods save
+SHARED = (".vera_A.", ".vera_B.")  # each layer names VeRA's shared factors, which are saved once
+
+
+@dataclass(frozen=True)
+class OtherMethod:
+    """One such adapter on the model. virtual: tokens before every row; else modules are swapped."""
+
+    virtual: VirtualTokens | None = None
+    modules: SwappedModules = SwappedModules(())
+
+    @contextmanager
+    def applied(self, settings: AdapterSettings) -> Iterator[None]:
+        """Within: its modules act. Its virtual tokens are the caller's to put into the cache."""
+        with self.modules.in_place(settings):
+            yield
+
+
+def virtual_tokens_on(
+    model: PreTrainedModel, config: Any, tensors: Mapping[str, torch.Tensor]
+) -> OtherMethod:
+    """Prefix tuning, prompt tuning or P-tuning, from its checked configuration and weights.
+
+    Raises EngineError where they are made for a model of another shape.
+    """
+    saved = tensors[PROMPT]
+    if config.peft_type == "PREFIX_TUNING":
+        made = VirtualTokens.of_prefix(model, saved, config.num_attention_heads, config.num_layers)
+    else:
+        made = VirtualTokens.of_embeddings(model, saved)
+    return OtherMethod(virtual=made)
+
+
+def modules_on(
+    model: PreTrainedModel, config: PeftConfig, tensors: Mapping[str, torch.Tensor]
+) -> tuple[OtherMethod, list[str]]:
+    """IA³, VeRA or LoHa on a bare model, from a checked configuration and weights.
+
+    Also returns the keys that found no counterpart. The model is bare again afterwards.
+    Raises what PEFT raises where the adapter does not fit.
+    """
+    import_peft()
+    from peft import PeftModel, set_peft_model_state_dict
+
+    others = model.__dict__.pop("peft_config", None)  # PEFT would add this method to those there
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is checked already
+            peft = PeftModel(model, config)
+            loaded: Any = set_peft_model_state_dict(peft, dict(tensors))
+        peft.requires_grad_(False).eval()
+        places = injected_places(model)
+    finally:
+        for place in injected_places(model):
+            setattr(place.parent, place.name, place.original)
+        model.__dict__.pop("peft_config", None)
+        if others is not None:
+            model.peft_config = others
+    missing = [key for key in loaded.missing_keys if ".default" in key]
+    own = [key for key in missing if not any(name in key for name in SHARED)]
+    left_out = [*own, *loaded.unexpected_keys]
+    return OtherMethod(modules=SwappedModules(places)), left_out
+
+
+def injected_places(model: nn.Module) -> list[Place]:
+    """Every module of the model that PEFT put around one of the base's."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    found: list[Place] = []
+    child: Any  # PEFT's types of layers are no nn.Module by themselves
+    for path, parent in model.named_modules():
+        for name, child in parent.named_children():
+            number = layer_number(f"{path}.{name}")
+            if isinstance(child, BaseTunerLayer):
+                found.append(Place(parent, name, child, child.get_base_layer(), number))
+            elif isinstance(child, AuxiliaryTrainingWrapper):
+                found.append(Place(parent, name, child, child.original_module, number))
+    return found
+
+
+def layer_number(module_name: str) -> int | None:
+    """The first number in a module's dotted name: `model.layers.3.mlp.up_proj` is layer 3."""
+    return next((int(part) for part in module_name.split(".") if part.isdigit()), None)
