@@ -5,6 +5,7 @@
     quantization   how the frozen base is stored
     data           where the rows come from, and what their columns mean
     filters        which rows are left out
+    objective      what a step makes likelier: answers, preferred answers, rewarded answers
     optimization   optimizer, schedule, batches, evaluation and saving
     extension      the finished run that a run goes on from
     report         sample answers and trackers
@@ -34,6 +35,7 @@ from lora_engine.spec.method import (
     MethodSpec,
     TargetModules,
 )
+from lora_engine.spec.objective import OBJECTIVE_FIELDS, DpoLoss, ObjectiveKind, ObjectiveSpec
 from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
 from lora_engine.spec.parse import MAX_SPEC_BYTES, field_problems, parse_spec, read_spec, spec_from
 from lora_engine.spec.quantization import FourBitType, QuantizationBits, QuantizationSpec
@@ -66,6 +68,7 @@ __all__ = [
     "MAX_RANK",
     "MAX_SPEC_BYTES",
     "MODULE_NAME",
+    "OBJECTIVE_FIELDS",
     "RECIPES",
     "STARTER_LEARNING_RATE",
     "VARIABLE_PATHS",
@@ -73,6 +76,7 @@ __all__ = [
     "ColumnsSpec",
     "DatasetFormat",
     "DatasetSpec",
+    "DpoLoss",
     "ExtensionSpec",
     "FiltersSpec",
     "FinetuningType",
@@ -81,6 +85,8 @@ __all__ = [
     "MethodSpec",
     "MixturePart",
     "ModuleName",
+    "ObjectiveKind",
+    "ObjectiveSpec",
     "OptimizationSpec",
     "Optimizer",
     "Precision",

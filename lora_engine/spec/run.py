@@ -11,6 +11,7 @@ from pydantic import Field
 from lora_engine.spec.data import DatasetSpec, Task
 from lora_engine.spec.extension import ExtensionSpec
 from lora_engine.spec.method import MethodSpec
+from lora_engine.spec.objective import ObjectiveSpec
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.quantization import QuantizationSpec
 from lora_engine.spec.report import ReportSpec
@@ -41,6 +42,7 @@ class RunSpec(Section):
         "class for each text, or one for each word.",
     )
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    objective: ObjectiveSpec = Field(default_factory=ObjectiveSpec)
     method: MethodSpec = Field(default_factory=MethodSpec)
     quantization: QuantizationSpec | None = Field(
         None, title="Quantization", description="Empty keeps the base in 16 or 32 bit."

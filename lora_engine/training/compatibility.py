@@ -86,6 +86,10 @@ def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
 
 def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     method, optimization = spec.method, spec.optimization
+    if spec.objective.kind != "sft":
+        yield FieldProblem(
+            "objective.kind", f"{spec.objective.kind} cannot be trained yet; choose sft"
+        )
     if spec.task != "causal_lm":
         yield from _classifier_conflicts(spec)
     if method.has_adapter:
