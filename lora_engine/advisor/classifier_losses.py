@@ -23,7 +23,7 @@ from lora_engine.advisor.loss_tables import (
 )
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import TokenizedRow, load_dataset
-from lora_engine.data.class_labels import label_rows, labels_of
+from lora_engine.data.class_labels import Classes, label_rows, labels_of
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.devices import pick_device
 from lora_engine.settings import Settings
@@ -45,7 +45,8 @@ def measure_classifiers(
     monitor: WorkMonitor,
     most_rows: int = MOST_ROWS,
 ) -> MeasuredTables:
-    """−ln p(class) of at most so many held-out rows under every child, accuracy and macro F1.
+    """−ln p(class) of at most so many held-out rows under every child, accuracy and F1
+    (of entities where the tags mean some, else macro).
 
     A base has no head, so its loss is ln K, that of an even guess among the K classes. There are
     no general rows. Raises as `loss_tables.measure`; EngineError where the data has other classes
@@ -89,7 +90,8 @@ def _path(child: Child, labels: Sequence[str], pad_id: int, settings: Settings) 
     device = pick_device(settings)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = load_trained_classifier(base, child.spec.task, labels, adapter, device, dtype)
-    return ClassifierPath(model, pad_id, device, dtype)
+    classes = Classes(tuple(labels), child.spec.task == "token_classification")
+    return ClassifierPath(model, pad_id, device, dtype, classes)
 
 
 def _table(

@@ -20,7 +20,7 @@ from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
-from lora_engine.training.forward.classifier_path import ClassificationScores
+from lora_engine.training.forward.classification_scores import ClassificationScores
 
 MOST_ROWS = 200
 COLUMNS_AT_ONCE = 8

@@ -8,8 +8,10 @@ nothing of models.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.data.entity_spans import tag_scheme
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, list_rows
 from lora_engine.errors import EngineError
@@ -22,6 +24,19 @@ FORMATS = {
     "sequence_classification": "classification",
     "token_classification": "token_classification",
 }
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a head tells apart, in the order of its outputs; of words or of texts."""
+
+    labels: tuple[str, ...]
+    of_words: bool
+
+    @property
+    def scheme(self) -> str | None:
+        """How the tags of words mean entities (`tag_scheme`); None where they do not."""
+        return tag_scheme(self.labels) if self.of_words else None
 
 
 def refuse_other_task(task: str, dataset: Dataset) -> None:

@@ -51,7 +51,7 @@ class MetricsRow(BaseModel):
     total_steps: Annotated[int, Label("Steps in all", "place")]
     eval_loss: Annotated[float | None, Label("Evaluation loss", "loss", "nats a token")] = None
     eval_accuracy: Annotated[float | None, Label("Accuracy", "share")] = None
-    eval_f1: Annotated[float | None, Label("F1, mean over the classes", "share")] = None
+    eval_f1: Annotated[float | None, Label("F1, of entities or classes", "share")] = None
 
 
 @dataclass(frozen=True)

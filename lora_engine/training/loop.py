@@ -21,7 +21,7 @@ from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import OptimizationSpec
 from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.batches import ForwardPath
-from lora_engine.training.forward.classifier_path import ClassificationScores
+from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 from lora_engine.training.plan import Plan
 

@@ -17,6 +17,7 @@ from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
 from lora_engine.training.evaluation import evaluate
+from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import classification_scores
 from lora_engine.training.loop import (
     Callbacks,
@@ -134,14 +135,21 @@ class ReadyRun:
         )
 
     def _callbacks(self) -> Callbacks:
-        rows, batch_size = self.data.evaluation_rows, self.run.plan.batch_size
         return Callbacks(
             on_step=self._reporter.on_step,
             save_checkpoint=lambda _: self.save_checkpoint(),
             memory_bytes=lambda: memory_bytes(self.run.device),
             on_evaluation=self._reporter.on_evaluation,
-            classification_scores=lambda: classification_scores(self.path, rows, batch_size),
+            classification_scores=self._classification_scores,
         )
+
+    def _classification_scores(self) -> ClassificationScores | None:
+        """Scores on the held-out rows, written down class by class."""
+        rows, batch_size = self.data.evaluation_rows, self.run.plan.batch_size
+        scores = classification_scores(self.path, rows, batch_size)
+        if scores is not None:
+            self._reporter.on_scores(self.progress.step, scores)
+        return scores
 
     def begin(self) -> None:
         """Report how things stand before the first step; nothing where the run is resumed."""

@@ -1,4 +1,4 @@
-"""What a run writes at its evaluations: sample answers, and how ΔW grows, module by module."""
+"""What a run writes at its evaluations: sample answers, ΔW by module, a classifier's classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from gradio.blocks import Block
 
 from lora_engine.engine import Engine
 from lora_engine.run_folder import (
+    CLASSES,
     SAMPLES,
     UPDATES,
+    ClassesRow,
     SampleRow,
     UpdateRow,
+    read_classes,
     read_samples,
     read_updates,
 )
 from pages.runs import run_figures
-from pages.shared import figures
-from pages.shared.live import live_plot
+from pages.shared import class_scores, figures
+from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update
 
 MOST_STEPS = 40  # of a heatmap
@@ -34,13 +37,14 @@ NO_SAMPLES = (
 
 @dataclass(frozen=True)
 class Reports:
-    """What the section shows: HTML, and two figures as JSON.
+    """What the section shows: HTML, and a table and two figures as JSON.
 
-    fingerprint: changes when the run's files of samples and updates grow.
+    fingerprint: changes when the run's files of samples, updates and classes grow.
     """
 
     fingerprint: str
     samples: str
+    classes: str = ""
     norms: str = ""
     ranks: str = ""
 
@@ -51,6 +55,7 @@ class ReportParts:
 
     fingerprint: gr.Textbox
     samples: gr.HTML
+    classes: gr.HTML
     norms: gr.HTML
     ranks: gr.HTML
 
@@ -58,29 +63,33 @@ class ReportParts:
         return {
             self.fingerprint: reports.fingerprint,
             self.samples: reports.samples,
+            self.classes: reports.classes,
             self.norms: reports.norms,
             self.ranks: reports.ranks,
         }
 
     @property
     def outputs(self) -> list[Block]:
-        return [self.fingerprint, self.samples, self.norms, self.ranks]
+        return [self.fingerprint, self.samples, self.classes, self.norms, self.ranks]
 
 
 def lay_out() -> ReportParts:
     with gr.Accordion("Sample answers as it learns", open=True, elem_id="samples-section"):
         samples = gr.HTML(elem_id="run-samples", js_on_load="")
+        classes = live_table(
+            label="Scores by class", file_name="classes.csv", elem_id="run-classes"
+        )
     with gr.Accordion("How the update grows, layer by layer", open=False):
         norms = live_plot(label="Norm of the update by module", height=420, elem_id="norms")
         ranks = live_plot(label="Effective rank by module", height=420, elem_id="ranks")
-    return ReportParts(gr.Textbox(visible=False), samples, norms, ranks)
+    return ReportParts(gr.Textbox(visible=False), samples, classes, norms, ranks)
 
 
 def fingerprint_of(engine: Engine, run_id: str) -> str:
-    """Changes when a run's files of samples and updates grow."""
+    """Changes when a run's files of samples, updates and classes grow."""
     if not run_id:
         return "none"
-    paths = [engine.runs.directory(run_id).path / name for name in (SAMPLES, UPDATES)]
+    paths = [engine.runs.directory(run_id).path / name for name in (SAMPLES, UPDATES, CLASSES)]
     sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
     return f"{run_id}:{sizes}"
 
@@ -92,9 +101,11 @@ def reports_of(engine: Engine, run_id: str) -> Reports:
         return Reports(fingerprint, NO_SAMPLES)
     directory = engine.runs.directory(run_id)
     updates = _thinned(read_updates(directory))
+    scored = read_classes(directory)[-1:]
     return Reports(
         fingerprint=fingerprint,
-        samples=samples_html(read_samples(directory)),
+        samples=scores_html(scored[0]) if scored else samples_html(read_samples(directory)),
+        classes=class_scores.table(scored[0].classes) if scored else "",
         norms=_heatmap(updates, "frobenius_norm", "‖ΔW‖ (Frobenius) by module"),
         ranks=_heatmap(updates, "effective_rank", "Effective rank of ΔW by module"),
     )
@@ -112,6 +123,14 @@ def samples_html(rows: Sequence[SampleRow]) -> str:
         lines = "".join(_answer(row) for row in answers)
         tables.append(f"<div><h3>{escape(prompt)}</h3><table>{lines}</table></div>")
     return f'<div class="rs-samples">{"".join(tables)}</div>'
+
+
+def scores_html(row: ClassesRow) -> str:
+    """What stands over the table of a classifier's classes: all of them together."""
+    return (
+        f'<p class="rs-verdict">On the held-out rows after step {row.step:,}: '
+        f"{class_scores.in_words(row)}</p>"
+    )
 
 
 def _answer(row: SampleRow) -> str:

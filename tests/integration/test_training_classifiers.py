@@ -14,7 +14,6 @@ from lora_engine.adapters.check import check_adapter
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import preview
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.training.forward.classifier_path import accuracy_and_f1
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.outcome import run_result
 from tests.tiny_classifier import THINGS, save_tiny_bert, sentences
@@ -181,9 +180,3 @@ def test_the_preview_shows_classes_and_tags(tiny_bert, texts, tagged, settings):
     cut = preview(spec, tokenizer, 4, 1, settings)
     assert cut.truncated_rows > 0
     assert "Cut off at 4 tokens" in cut.warnings[0]
-
-
-def test_scores_are_those_of_the_definition():
-    assert accuracy_and_f1([0, 0, 1, 1], [0, 1, 1, 1]).accuracy == 0.75
-    # class 0: 2/(2+0+1), class 1: 4/(4+1+0)
-    assert accuracy_and_f1([0, 0, 1, 1], [0, 1, 1, 1]).f1 == pytest.approx((2 / 3 + 4 / 5) / 2)

@@ -14,6 +14,9 @@ from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.files import append_rows
 from lora_engine.run_folder import (
+    CLASSES,
+    ClassesRow,
+    ClassScore,
     FittingChange,
     MemoryShortage,
     MetricsRow,
@@ -338,6 +341,24 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
     assert {row["raw"][0]: row["raw"][1:] for row in rows} == {
         "classifier": [0.875, 0.75], "plain": [None, None],
     }  # fmt: skip
+
+
+def test_a_classifiers_classes_stand_in_a_table_of_their_own(engine, add):
+    add("classifier")
+    directory = engine.runs.directory("classifier")
+    before = samples_and_updates.fingerprint_of(engine, "classifier")
+    together = {"accuracy": 0.9, "precision": 0.5, "recall": 1.0, "f1": 2 / 3}
+    each = ClassScore(name="PER", precision=0.5, recall=1.0, f1=2 / 3, support=4)
+    for step in (5, 10):
+        row = ClassesRow(step=step, unit="entities", classes=(each,), **together)
+        append_rows(directory.path / CLASSES, [row])
+    found = samples_and_updates.reports_of(engine, "classifier")
+    assert found.fingerprint != before
+    assert json.loads(found.classes)["rows"][0]["raw"] == ["PER", 0.5, 1.0, 2 / 3, 4]
+    assert "step 10" in found.samples
+    assert "0.667 of entities" in found.samples
+    add("plain")
+    assert samples_and_updates.reports_of(engine, "plain").classes == ""
 
 
 @pytest.mark.parametrize(

@@ -1,32 +1,30 @@
-"""The forward path of classifiers: their loss, their accuracy and F1.
+"""The forward path of classifiers: their loss, and the classes that they tell.
 
 Padded rows, and a class for each row or for each labelled token. The model is one of
-transformers' classification models; products run in the run's precision through autocast.
+transformers' classification models; products run in the run's precision through autocast. What the
+told classes are worth is for `classification_scores` to say.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data import TokenizedRow
+from lora_engine.data.class_labels import Classes
 from lora_engine.errors import EngineError
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
+from lora_engine.training.forward.classification_scores import (
+    ClassificationScores,
+    LabelledRow,
+    scores_of,
+)
 from lora_engine.training.forward.padded import PaddedBatch, pad_rows
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
-@dataclass(frozen=True)
-class ClassificationScores:
-    """Accuracy and macro F1 (the mean of the classes' F1), both between 0 and 1."""
-
-    accuracy: float
-    f1: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class ClassifierPath:
     pad_id: int
     device: str
     dtype: torch.dtype
+    classes: Classes
     description: str = "padded batches, a classification head"
 
     def collate(self, rows: Sequence[TokenizedRow]) -> PaddedBatch:
@@ -68,38 +67,32 @@ class ClassifierPath:
 def classification_scores(
     path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int
 ) -> ClassificationScores | None:
-    """A classifier's accuracy and F1 over `rows`; None for a language model, or no rows."""
+    """A classifier's scores over `rows`; None for a language model, or without labelled rows."""
+    if not isinstance(path, ClassifierPath):
+        return None
+    return scores_of(labelled_rows(path, rows, batch_size), path.classes)
+
+
+def labelled_rows(
+    path: ClassifierPath, rows: Sequence[TokenizedRow], batch_size: int
+) -> list[LabelledRow]:
+    """The rows' true classes and the likeliest ones, where they are labelled."""
     import torch
 
-    if not isinstance(path, ClassifierPath) or not rows:
-        return None
-    true_classes: list[int] = []
-    predicted_classes: list[int] = []
+    names = path.classes.labels
+    found: list[LabelledRow] = []
     path.model.eval()
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
             batch = path.collate(rows[start : start + batch_size])
-            labels = batch.labels.flatten()
-            labelled = labels != IGNORED
-            true_classes += labels[labelled].tolist()
-            predicted_classes += path.logits(batch)[labelled].argmax(-1).tolist()
+            told = path.logits(batch).argmax(-1).view_as(batch.labels)
+            for true_row, told_row in zip(batch.labels.tolist(), told.tolist(), strict=True):
+                pairs = [(a, b) for a, b in zip(true_row, told_row, strict=True) if a != IGNORED]
+                found.append(
+                    LabelledRow(
+                        tuple(names[true] for true, _ in pairs),
+                        tuple(names[told] for _, told in pairs),
+                    )
+                )
     path.model.train()
-    return accuracy_and_f1(true_classes, predicted_classes)
-
-
-def accuracy_and_f1(
-    true_classes: Sequence[int], predicted_classes: Sequence[int]
-) -> ClassificationScores:
-    """Accuracy, and F1 = 2·TP / (2·TP + FP + FN) averaged over the classes that occur in either.
-
-    This is scikit-learn's macro F1. For tags it counts single words, not names of several words.
-    """
-    pairs = zip(true_classes, predicted_classes, strict=True)
-    correct = Counter(true for true, predicted in pairs if true == predicted)
-    # TP + FN and TP + FP of each class: their sum is the denominator of F1.
-    occurring, predicted = Counter(true_classes), Counter(predicted_classes)
-    classes = set(occurring) | set(predicted)
-    each = (2 * correct[name] / (occurring[name] + predicted[name]) for name in classes)
-    return ClassificationScores(
-        accuracy=correct.total() / len(true_classes), f1=sum(each) / len(classes)
-    )
+    return found

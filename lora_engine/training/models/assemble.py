@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models import load_base_model
+from lora_engine.data.class_labels import Classes
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.host_memory import return_large_blocks, share_one_heap
@@ -123,7 +124,8 @@ def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> Forward
 
     rows, pad_id = run.data.training, run.tokenizer.pad_token_id
     if run.spec.task != "causal_lm":
-        return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype)
+        classes = Classes(run.data.labels, run.spec.task == "token_classification")
+        return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype, classes)
     if trained_model.saved_as == "adapter" or run.dtype == torch.float32:
         return choose_path(trained_model.model, rows, pad_id, run.device)
     # The path is checked as it will run: under autocast.

@@ -1,4 +1,4 @@
-"""A run's reports while it trains: metrics, sample answers, the growth of ΔW, and trackers.
+"""A run's reports while it trains: metrics, sample answers, ΔW, classes' scores, and trackers.
 
 Nothing here changes what the run learns: it draws no random number and touches no weight.
 """
@@ -6,8 +6,16 @@ Nothing here changes what the run learns: it draws no random number and touches 
 from __future__ import annotations
 
 from lora_engine.files import append_rows
-from lora_engine.run_folder import MetricsRow, MetricsWriter, ModuleUpdateRow, UpdateRow, reports
+from lora_engine.run_folder import (
+    ClassesRow,
+    MetricsRow,
+    MetricsWriter,
+    ModuleUpdateRow,
+    UpdateRow,
+    reports,
+)
 from lora_engine.training.forward.batches import ForwardPath
+from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.preparation import PreparedRun
@@ -48,6 +56,11 @@ class Reporter:
         if modules:
             row = UpdateRow(step=step, modules=tuple(modules))
             append_rows(folder / reports.UPDATES, [row])
+
+    def on_scores(self, step: int, scores: ClassificationScores) -> None:
+        """Write a classifier's scores after `step`, each class's among them."""
+        row = ClassesRow(step=step, **vars(scores))
+        append_rows(self._run.directory.path / reports.CLASSES, [row])
 
     def close(self) -> None:
         self._metrics.close()
