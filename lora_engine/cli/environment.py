@@ -84,13 +84,20 @@ def preview(
     reasoning: Annotated[
         str, typer.Option(help=field_help(DatasetSpec, "reasoning"))
     ] = DatasetSpec().reasoning,
+    turns: Annotated[
+        str, typer.Option(help=field_help(DatasetSpec, "turns"))
+    ] = DatasetSpec().turns,
+    template: Annotated[
+        str, typer.Option(help=field_help(DatasetSpec, "template"))
+    ] = DatasetSpec().template,
     json: JsonFlag = False,
 ) -> None:
     """The rows exactly as the model will see them, and which tokens carry the loss."""
     settings = load_settings()
     model = resolve_base_model(base, settings)
     tokenizer = load_tokenizer(model)
-    spec = spec_from({"dataset": {"source": dataset, "reasoning": reasoning}}).dataset
+    choices = {"reasoning": reasoning, "turns": turns, "template": template}
+    spec = spec_from({"dataset": {"source": dataset, **choices}}).dataset
     shown = preview_rows(spec, tokenizer, max_length, n, settings, model)
     if shown.format not in FORMATS.values():  # rows to classify are for encoders
         refuse_no_causal_model(model)

@@ -45,6 +45,22 @@ def parse_chat(number: int, fields: dict[str, Any], format: str) -> ParsedChat:
     return ParsedChat(row, frozenset(turns.unread), frozenset(turns.learned_questions))
 
 
+def with_learned_turns(row: Row, setting: str) -> Row:
+    """The row as `dataset.turns` says: all answers learned, or of those only the last one."""
+    learned = [place for place, turn in enumerate(row.messages) if _is_learned_answer(turn)]
+    if setting == "all" or len(learned) < 2:
+        return row
+    messages = tuple(
+        replace(turn, is_learned=place == learned[-1]) if place in learned else turn
+        for place, turn in enumerate(row.messages)
+    )
+    return replace(row, messages=messages)
+
+
+def _is_learned_answer(turn: Message) -> bool:
+    return turn.role == "assistant" and turn.is_learned
+
+
 def _turns(fields: dict[str, Any], format: str) -> Turns:
     if format == "messages":
         return turns_in(fields["messages"], "messages")

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME
 from lora_engine.data.left_out import LeftOut
-from lora_engine.data.masking import supervised_texts
+from lora_engine.data.masking import supervised_texts, up_to_last_answer
+from lora_engine.data.plain_text import join_turns, with_marks
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
@@ -34,6 +36,7 @@ class EncodedRow:
     the tokens a tokenizer adds around plain text. supervised: one flag a token.
     ends_with_token: the template itself ends the last answer with a special token. left_out: what
     it does not write of the row. has_answer: the row has a turn of the assistant's, learned or not.
+    meets_inside: an answer begins inside a token that the text before it reaches into.
     """
 
     number: int
@@ -45,6 +48,7 @@ class EncodedRow:
     ends_with_token: bool = True
     left_out: tuple[LeftOut, ...] = ()
     has_answer: bool = True
+    meets_inside: bool = False
 
 
 def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[EncodedRow]:
@@ -60,8 +64,10 @@ def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[
             "needs (it tells each token's characters).",
             "Use a base model with a tokenizer.json.",
         )
+    joins = chat_template_of(tokenizer).name == NO_TEMPLATE_NAME
+    encode_chats = _encode_joined if joins else _encode_chats
     for some in _batches(rows):
-        encode_some = _encode_chats if some[0].text is None else _encode_texts
+        encode_some = encode_chats if some[0].text is None else _encode_texts
         yield from encode_some(some, tokenizer)
 
 
@@ -128,20 +134,43 @@ def _flags(
     return tuple(flags)
 
 
+def _encode_joined(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[EncodedRow]:
+    """Conversations without a template: the texts one behind the other, and the end token."""
+    joined = [join_turns(row, up_to_last_answer(row.messages)) for row in rows]
+    batch = _batch([row.text for row in joined], tokenizer, add_special_tokens=True)
+    encoded = []
+    for source, row, ids, offsets in zip(
+        rows, joined, batch["input_ids"], batch["offset_mapping"], strict=True
+    ):
+        marked, places = with_marks(ids, offsets, tokenizer, ends=bool(row.spans))
+        has_end = bool(row.spans) and tokenizer.eos_token_id is not None
+        flags = _flags(places[:-1] if has_end else places, row.spans) + (True,) * has_end
+        encoded.append(
+            EncodedRow(
+                number=source.number,
+                text=row.text,
+                input_ids=tuple(marked),
+                offsets=tuple(places),
+                supervised=flags,
+                is_plain_text=False,
+                ends_with_token=tokenizer.eos_token_id is not None,
+                left_out=row.left_out,
+                has_answer=any(turn.role == "assistant" for turn in source.messages),
+                meets_inside=any(
+                    first < start < last for start, _ in row.spans for first, last in places
+                ),
+            )
+        )
+    return encoded
+
+
 def _encode_texts(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[EncodedRow]:
     """Plain text with the tokens the tokenizer adds, and its end token where a text ends."""
     texts = [row.text or "" for row in rows]
     batch = _batch(texts, tokenizer, add_special_tokens=True)
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     encoded = []
     for row, ids, offsets in zip(rows, batch["input_ids"], batch["offset_mapping"], strict=True):
-        ids, offsets = list(ids), list(offsets)
-        if begin is not None and ids[:1] != [begin]:
-            ids, offsets = [begin, *ids], [(0, 0), *offsets]
-        if row.continues and end is not None and ids[-1:] == [end]:
-            ids, offsets = ids[:-1], offsets[:-1]
-        elif not row.continues and end is not None and ids[-1:] != [end]:
-            ids, offsets = [*ids, end], [*offsets, (0, 0)]
+        ids, offsets = with_marks(ids, offsets, tokenizer, ends=not row.continues)
         supervised = tuple(position > 0 for position in range(len(ids)))
         encoded.append(
             EncodedRow(row.number, row.text or "", tuple(ids), tuple(offsets), supervised, True)

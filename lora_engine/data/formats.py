@@ -18,7 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.data.chat_rows import HISTORY, SYSTEMS, TOOLS, ParsedChat, parse_chat
+from lora_engine.data.chat_rows import (
+    HISTORY,
+    SYSTEMS,
+    TOOLS,
+    ParsedChat,
+    parse_chat,
+    with_learned_turns,
+)
 from lora_engine.data.column_meanings import (
     CHATS,
     check_meanings,
@@ -111,12 +118,14 @@ def parse_rows(
     source: str,
     columns: ColumnsSpec | None = None,
     reasoning: str = "learn",
+    turns: str = "all",
 ) -> ParsedRows:
     """The rows of the records, in the format found.
 
     declared: a key of `NEEDED_COLUMNS`, or "auto": the format of the first record.
     columns: where any is named, these are read and decide the format.
     reasoning: whether thoughts are to learn, to keep or to strip (`thoughts.apply_setting`).
+    turns: which answers are learned, all or the last (`chat_rows.with_learned_turns`).
     Raises EngineError naming the first wrong rows, each with what is there and what is needed;
     UnknownFormat where another choice of columns could be read.
     """
@@ -128,9 +137,8 @@ def parse_rows(
     for record in records:
         try:
             chat = _parse(record, reading)
-            parsed.append(
-                ParsedChat(apply_setting(chat.row, reasoning), chat.unread, chat.unlearned)
-            )
+            row = with_learned_turns(apply_setting(chat.row, reasoning), turns)
+            parsed.append(ParsedChat(row, chat.unread, chat.unlearned))
         except InvalidRow as problem:
             problems.append(f"row {record.number}: {problem}")
     if problems:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
 from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.preview_warnings import find_problems, warnings_about
@@ -119,6 +120,8 @@ def preview(
     """
     dataset = load_dataset(spec, settings or load_settings())
     rows = _bounded_rows(dataset.rows)
+    about_template = choice_warnings(tokenizer, spec.template) if _is_chat(rows) else ()
+    tokenizer = choose_template(tokenizer, spec.template)
     if dataset.format in FORMATS.values():
         measured = _measure_labelled(dataset, rows, tokenizer, max_length, n)
     else:
@@ -144,6 +147,7 @@ def preview(
         length_histogram=_histogram(measured.lengths),
         warnings=(
             *dataset.warnings,
+            *about_template,
             *_range_warnings(base, done.rows, tokenizer),
             *done.warnings,
             *warnings_about(dataset, len(rows), found),
@@ -151,6 +155,10 @@ def preview(
         notes=dataset.notes,
         examples=tuple(measured.examples),
     )
+
+
+def _is_chat(rows: Sequence[Row]) -> bool:
+    return any(row.messages for row in rows)
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,18 @@ def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
     try:
         path = _path_of(spec.source, settings)
         if path is not None:
-            return load_file(path, spec.format, spec.source, spec.columns, spec.reasoning)
+            return load_file(
+                path, spec.format, spec.source, spec.columns, spec.reasoning, spec.turns
+            )
     except OSError as error:
         raise EngineError(
             f"{spec.source[:200]} cannot be read: {error.strerror or error}.",
             "Check the path and that you may read the file.",
         ) from error
     records = _hub_records(spec.source)
-    return _from_records(records, spec.format, spec.source, spec.columns, spec.reasoning)
+    return _from_records(
+        records, spec.format, spec.source, spec.columns, spec.reasoning, spec.turns
+    )
 
 
 def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
@@ -86,11 +90,12 @@ def load_file(
     source: str,
     columns: ColumnsSpec | None = None,
     reasoning: str = "learn",
+    turns: str = "all",
 ) -> Dataset:
     """The rows of one file; `source` is what the person called it. Raises as `load_dataset`."""
     records = read_records(path, source)
     if ending(path) != ".txt":
-        return _from_records(records, declared, source, columns, reasoning)
+        return _from_records(records, declared, source, columns, reasoning, turns)
     if columns is not None and columns.named:
         raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
     if declared not in ("auto", "text"):
@@ -111,8 +116,9 @@ def _from_records(
     source: str,
     columns: ColumnsSpec | None,
     reasoning: str,
+    turns: str,
 ) -> Dataset:
-    read = parse_rows(records, declared, source, columns, reasoning)
+    read = parse_rows(records, declared, source, columns, reasoning, turns)
     return Dataset(source, read.format, read.rows, hash_rows(read.rows), read.warnings, read.notes)
 
 

@@ -8,31 +8,40 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.chat_template import UnreadableTemplate, templates_in, tokenizer_config
+from lora_engine.data.bundled_templates import AUTO, NO_TEMPLATE_NAME, bundled_templates
 from lora_engine.data.masking import up_to_last_answer
 from lora_engine.data.rows import Dataset
 from lora_engine.data.templates import ChatTemplate, Conversation, named_template, render
 
+if TYPE_CHECKING:
+    from lora_engine.spec import TemplateChoice
+
 MAX_ORDERS = 200
 
 
-def refuse_role_orders(dataset: Dataset, folder: Path) -> None:
-    """Raises EngineError naming the first row whose order of roles the template refuses."""
+def refuse_role_orders(dataset: Dataset, folder: Path, choice: TemplateChoice = AUTO) -> None:
+    """Raises EngineError naming the first row whose order of roles the template refuses.
+
+    choice: the template that takes the place of the folder's own.
+    """
+    if choice == NO_TEMPLATE_NAME:
+        return
     firsts: dict[tuple[str, ...], Conversation] = {}
     for row in dataset.rows:
         turns = up_to_last_answer(row.messages)
         if turns:
             roles = tuple(message.role for message in turns)
             firsts.setdefault(roles, Conversation(row.number, turns, tools=row.tools))
-    template = template_in(folder) if firsts else None
+    template = template_in(folder, choice) if firsts else None
     if template is not None:
         render(template, list(islice(firsts.values(), MAX_ORDERS)))
 
 
-def template_in(folder: Path) -> ChatTemplate | None:
-    """The template of a model's folder, or the default where it has none.
+def template_in(folder: Path, choice: TemplateChoice = AUTO) -> ChatTemplate | None:
+    """The chosen template; else that of a model's folder, or the default where it has none.
 
     None where the folder's files cannot be read, or name no special tokens (no
     tokenizer_config.json): only the tokenizer can tell then. Raises EngineError for several
@@ -40,7 +49,8 @@ def template_in(folder: Path) -> ChatTemplate | None:
     """
     try:
         config = tokenizer_config(folder)
-        templates = templates_in(folder)
+        chosen = None if choice == AUTO else bundled_templates()[choice].source
+        templates = chosen or templates_in(folder)
     except UnreadableTemplate:
         return None
     if not config:

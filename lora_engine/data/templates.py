@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.chat_template import Templates, select_template, templates_of
+from lora_engine.data.bundled_templates import (
+    DEFAULT_TEMPLATE_NAME,
+    bundled_name_of,
+    bundled_templates,
+)
 from lora_engine.data.rows import Message
 from lora_engine.errors import EngineError
 
@@ -28,24 +33,8 @@ RENDER_MEMORY_BYTES = 256 * 1024**2
 RENDER_CHARACTERS = 1_000_000
 RENDER_BATCH = 5_000
 RENDER_TIMEOUT_S = 600
-DEFAULT_TEMPLATE_NAME = "rankscope-default"
 OWN_TEMPLATE_NAME = "the model's own"
 NO_TEMPLATE = "it is not a template"  # how the child says that the Jinja source has an error
-
-_DEFAULT_TEMPLATE = """\
-{%- if bos_token %}{{ bos_token }}{% endif -%}
-{%- for message in messages -%}
-{%- if message['role'] == 'assistant' -%}
-{{ '### Assistant:\\n' }}{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration -%}
-{{ '\\n\\n' }}
-{%- elif message['role'] == 'user' -%}
-{{ '### User:\\n' + message['content'] + '\\n\\n' }}
-{%- else -%}
-{{ '### System:\\n' + message['content'] + '\\n\\n' }}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '### Assistant:\\n' }}{%- endif -%}
-"""
 
 
 @dataclass(frozen=True)
@@ -76,12 +65,13 @@ def default_chat_template() -> str:
 
     Headers in plain words, each answer ended by the tokenizer's end token.
     """
-    return _DEFAULT_TEMPLATE
+    return bundled_templates()[DEFAULT_TEMPLATE_NAME].source
 
 
 def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """The template that rows are rendered with: the model's own, else the default.
+    """The template that rows are rendered with: the tokenizer's, else the default.
 
+    A tokenizer's template that is one of the bundled ones has that one's name.
     Raises EngineError where a model has several and none is called default.
     """
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
@@ -93,7 +83,7 @@ def named_template(templates: Templates, variables: dict[str, str]) -> ChatTempl
     `chat_template_of`."""
     own = select_template(templates)
     if own:
-        return ChatTemplate(OWN_TEMPLATE_NAME, own, variables)
+        return ChatTemplate(bundled_name_of(own) or OWN_TEMPLATE_NAME, own, variables)
     return ChatTemplate(DEFAULT_TEMPLATE_NAME, default_chat_template(), variables)
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lora_engine.data.bundled_templates import DEFAULT_TEMPLATE_NAME, NO_TEMPLATE_NAME
 from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.left_out import LeftOut
 from lora_engine.data.rows import Row
-from lora_engine.data.templates import DEFAULT_TEMPLATE_NAME, chat_template_of
+from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class TokenizedRow:
 class Tokenization:
     """What `tokenize` made, and what happened to the rows on the way.
 
-    template: the chat template's name, empty for plain text. without_answer: numbers of rows
-    that have no assistant turn, or none that is to be learned. lost_answer: numbers of rows whose
-    whole answer lies behind the limit. cut: numbers of rows that lose a part. Rows of the first two
-    are left out.
+    template: the chat template's name, empty for plain text and for rows written without one.
+    without_answer: numbers of rows that have no assistant turn, or none that is to be learned.
+    lost_answer: numbers of rows whose whole answer lies behind the limit. cut: numbers of rows that
+    lose a part. Rows of the first two are left out.
     """
 
     rows: tuple[TokenizedRow, ...]
@@ -79,7 +80,7 @@ def tokenization_of(
     pieces: list[TokenizedRow] = []
     without_answer: list[int] = []
     unlearned: list[int] = []
-    lost_answer, cut = [], []
+    lost_answer, cut, meets_inside = [], [], []
     count, is_chat, all_end = 0, False, True
     left_out: dict[str, list[tuple[int, LeftOut]]] = {}
     for row in encoded:
@@ -88,6 +89,8 @@ def tokenization_of(
         all_end = all_end and row.ends_with_token
         for lost in row.left_out:
             left_out.setdefault(lost.part, []).append((row.number, lost))
+        if row.meets_inside:
+            meets_inside.append(row.number)
         made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
         pieces += made
         if not any(row.supervised):
@@ -104,7 +107,8 @@ def tokenization_of(
             f"{len(lost_answer):,} lose their whole answer to truncation at {max_length:,} tokens.",
             "Give rows with answers, or raise the longest row (max_length).",
         )
-    template = chat_template_of(tokenizer).name if is_chat else ""
+    name = chat_template_of(tokenizer).name if is_chat else ""
+    template = "" if name == NO_TEMPLATE_NAME else name
     return Tokenization(
         rows=tuple(pieces),
         template=template,
@@ -112,8 +116,9 @@ def tokenization_of(
         lost_answer=tuple(lost_answer),
         cut=tuple(cut),
         warnings=(
-            *_template_warnings(template, all_end, tokenizer.eos_token),
-            *_left_out_warnings(left_out),
+            *_template_warnings(template, all_end, tokenizer),
+            *_left_out_warnings(left_out, template),
+            *_meeting_warnings(meets_inside),
             *_loss_warnings(count, max_length, lost_answer, cut),
             *_answer_warnings(without_answer, unlearned),
         ),
@@ -148,8 +153,11 @@ def list_rows(numbers: Sequence[int], shown: int = 5) -> str:
     return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
 
 
-def _template_warnings(template: str, all_end: bool, end_token: str | None) -> Iterator[str]:
-    if template == DEFAULT_TEMPLATE_NAME:
+def _template_warnings(
+    template: str, all_end: bool, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[str]:
+    end_token = tokenizer.eos_token
+    if template == DEFAULT_TEMPLATE_NAME and not tokenizer.chat_template:
         yield f"The base model has no chat template; {DEFAULT_TEMPLATE_NAME} is used."
     if not all_end:
         yield (
@@ -161,13 +169,24 @@ def _template_warnings(template: str, all_end: bool, end_token: str | None) -> I
         )
 
 
-def _left_out_warnings(left_out: dict[str, list[tuple[int, LeftOut]]]) -> Iterator[str]:
+def _meeting_warnings(meets_inside: list[int]) -> Iterator[str]:
+    if meets_inside:
+        yield (
+            "Prompt and answer meet inside one token, which the prompt alone does not have: "
+            f"{list_rows(meets_inside)}. End the prompts or begin the answers with a line break."
+        )
+
+
+def _left_out_warnings(
+    left_out: dict[str, list[tuple[int, LeftOut]]], template: str
+) -> Iterator[str]:
+    writer = "The chat template" if template else "Text without a chat template"
     for part, losses in left_out.items():
         numbers = list(dict.fromkeys(number for number, _ in losses))
         beginning = losses[0][1].beginning
         what = f"{part} ({beginning!r})" if beginning else part
         unseen = "learned" if losses[0][1].is_learned else "seen by the model"
-        yield (f"The chat template leaves out {what}, so it is not {unseen}: {list_rows(numbers)}.")
+        yield f"{writer} leaves out {what}, so it is not {unseen}: {list_rows(numbers)}."
 
 
 def _loss_warnings(

@@ -24,6 +24,7 @@ from lora_engine.spec.data import (
     DatasetSpec,
     MixturePart,
     Task,
+    TemplateChoice,
 )
 from lora_engine.spec.extension import ExtensionSpec, added_steps
 from lora_engine.spec.filters import FiltersSpec
@@ -102,6 +103,7 @@ __all__ = [
     "SweepSpec",
     "TargetModules",
     "Task",
+    "TemplateChoice",
     "TrackerName",
     "added_steps",
     "field_problems",

@@ -30,6 +30,21 @@ _SPLIT = re.compile(rf"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\[{_EDGE}:{_EDGE}\])?")
 _HUB_NAME = 200  # characters of a configuration's or split's name
 
 Reasoning = Literal["learn", "keep", "strip"]
+LearnedTurns = Literal["all", "last"]
+TemplateChoice = Literal[
+    "auto",
+    "none",
+    "rankscope-default",
+    "alpaca",
+    "chatml",
+    "gemma",
+    "llama-2",
+    "llama-3",
+    "mistral",
+    "phi-3",
+    "vicuna",
+    "zephyr",
+]
 
 # Format: the columns it needs and those it may have besides.
 COLUMN_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -191,6 +206,19 @@ class DatasetSpec(Section):
         default_factory=FiltersSpec,
         title="Filters",
         description="Which rows are left out before the evaluation rows are drawn.",
+    )
+    turns: LearnedTurns = Field(
+        "all",
+        title="Learned turns",
+        description="Which answers of a conversation are learned: all of them, or only the last "
+        "one. The others stay in the text.",
+    )
+    template: TemplateChoice = Field(
+        "auto",
+        title="Chat template",
+        description="How a conversation becomes text. auto takes the base model's own, and "
+        "rankscope-default where it has none. none writes prompt and answer one behind the other, "
+        "without roles. chatml is Qwen's form too.",
     )
     eval_fraction: float = Field(
         0.1,

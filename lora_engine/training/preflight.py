@@ -75,7 +75,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
         _refuse_without_answers(dataset)
         split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
-            refuse_role_orders(dataset, base.path)
+            refuse_role_orders(dataset, base.path, spec.dataset.template)
             if spec.task == "causal_lm":
                 refuse_rows_beyond(base, dataset.rows, spec.optimization.max_length)
     except EngineError as error:

@@ -21,6 +21,7 @@ from lora_engine.base_models import (
     spec_on_base,
 )
 from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
+from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
 from lora_engine.data.sources import is_on_the_hub
@@ -104,7 +105,7 @@ def prepare(
     adapter = checked_adapter(spec, base, settings)
     device = pick_device(settings)
     log.info("base model %s on %s", base.source, device)
-    tokenizer = beside[0].tokenizer if beside else load_tokenizer(base)
+    tokenizer = beside[0].tokenizer if beside else _tokenizer(spec, base)
     with_its_split = next((run for run in beside if run.spec.seed == spec.seed), None)
     data = (
         _prepare_data(spec, settings, tokenizer) if with_its_split is None else with_its_split.data
@@ -123,6 +124,16 @@ def prepare(
     return PreparedRun(
         directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
     )
+
+
+def _tokenizer(spec: RunSpec, base: BaseModel) -> PreTrainedTokenizerBase:
+    """The base's tokenizer with the template that the spec chooses."""
+    tokenizer = load_tokenizer(base)
+    if spec.task != "causal_lm":
+        return tokenizer
+    for warning in choice_warnings(tokenizer, spec.dataset.template):
+        log.warning("%s", warning)
+    return choose_template(tokenizer, spec.dataset.template)
 
 
 def _prepare_data(

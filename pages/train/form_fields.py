@@ -94,7 +94,10 @@ def data_fields(form: SpecForm) -> list[gr.Dropdown]:
         with gr.Row(elem_classes="rs-fields"):
             form.field("dataset.format", min_width=NARROW)
             form.field("dataset.eval_fraction", min_width=NARROW)
+            form.field("dataset.template", min_width=NARROW)
+        with gr.Row(elem_classes="rs-fields"):
             form.field("dataset.reasoning", min_width=NARROW)
+            form.field("dataset.turns", min_width=NARROW)
         for start in range(0, len(COLUMNS), 2):
             with gr.Row(elem_classes="rs-fields"):
                 for path in COLUMNS[start : start + 2]:

@@ -305,3 +305,20 @@ def test_a_system_text_stands_once_and_two_that_differ_are_refused(read):
         read(chat(*turns, system="Be brief."))
     with pytest.raises(EngineError, match="row 1: .*system and system_prompt"):
         read(chat(USER, answer(), system="Be kind.", system_prompt="Be brief."))
+
+
+def test_only_the_last_learned_answer_is_learned_where_the_spec_says_so(read):
+    row = chat(USER, answer(), USER, answer(), USER, answer(weight=0))
+    flags = [turn.is_learned for turn in read(row).rows[0].messages if turn.role == "assistant"]
+    assert flags == [True, True, False]
+    last_only = read(row, turns="last")
+    kept = [turn.is_learned for turn in last_only.rows[0].messages if turn.role == "assistant"]
+    assert kept == [False, True, False]
+    assert last_only.content_hash != read(row).content_hash  # other tokens are learned
+    single = chat(USER, answer())
+    assert read(single, turns="last").content_hash == read(single).content_hash
+    alpaca = {"instruction": "c", "output": "d", "history": [["a", "b"]]}
+    assert [t.is_learned for t in read(alpaca, turns="last").rows[0].messages[1::2]] == [
+        False,
+        True,
+    ]
