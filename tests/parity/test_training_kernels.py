@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, dropout, linear, silu
 
 from lora_engine.training.kernels.fused_layers import RMSNorm, Rotary, SwiGLU
 from lora_engine.training.kernels.fused_linear import LayerTensors, adapted_linears
-from lora_engine.training.kernels.head_loss import HeadLoss
+from lora_engine.training.kernels.head_loss import HeadLoss, head_log_probabilities
 from lora_engine.training.kernels.packed_attention import NotPackable, packed_attention
 
 
@@ -119,6 +119,25 @@ def test_head_loss_in_chunks(monkeypatch, dtype):
     )
     torch.testing.assert_close(loss, expected, rtol=tolerance["rtol"], atol=1e-3)
     torch.testing.assert_close(hidden.grad.float(), twin.grad, **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_head_log_probabilities_in_chunks(monkeypatch, dtype, temperature):
+    """Each token's own, and the gradient of any weighted sum of them, from several chunks."""
+    monkeypatch.setattr("lora_engine.training.kernels.head_loss.CHUNK_BYTES", 1)
+    head = torch.nn.Linear(8, 50).requires_grad_(False).to(dtype)
+    hidden = torch.randn(300, 8, dtype=dtype, requires_grad=True)
+    twin = hidden.detach().float().requires_grad_()
+    targets, weights = torch.randint(50, (300,)), torch.randn(300)
+    found = head_log_probabilities(hidden, head, targets, temperature)
+    logits = head.float()(twin) / temperature
+    expected = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    (weights * found).sum().backward()
+    (weights * expected).sum().backward()
+    close = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 3e-2}
+    torch.testing.assert_close(found, expected, **close)
+    torch.testing.assert_close(hidden.grad.float(), twin.grad, **close)
 
 
 @pytest.mark.parametrize("window", [None, 3])

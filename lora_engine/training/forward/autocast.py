@@ -39,6 +39,10 @@ class AutocastPath:
         with self._autocast():
             return self.inner.summed_loss(batch)
 
+    def log_probabilities(self, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
+        with self._autocast():
+            return self.inner.log_probabilities(batch, temperature)
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         with self._autocast():
             return self.inner.next_tokens(rows)

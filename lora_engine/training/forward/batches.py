@@ -49,5 +49,11 @@ class ForwardPath(Protocol[BatchT]):
     def summed_loss(self, batch: BatchT) -> torch.Tensor:
         """Σ −log p(token) over the supervised tokens, a float32 scalar (nats)."""
 
+    def log_probabilities(self, batch: BatchT, temperature: float = 1.0) -> torch.Tensor:
+        """ln p(token) of each supervised token, row after row, (supervised,) in float32 (nats).
+
+        p = softmax(logits / temperature). Differentiable, as the loss is.
+        """
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         """The likeliest token after each row."""

@@ -59,6 +59,10 @@ class ClassifierPath:
             ).logits  # (rows, classes) or (rows, longest, classes)
         return logits.float().flatten(0, -2)
 
+    def log_probabilities(self, batch: PaddedBatch, temperature: float = 1.0) -> torch.Tensor:
+        """Raises EngineError: a classifier has no tokens to tell."""
+        raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         """Raises EngineError: a classifier has no next token."""
         raise EngineError("A classifier does not generate text.", "Ask for no sample answers.")

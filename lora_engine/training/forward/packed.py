@@ -103,12 +103,25 @@ class PackedPath:
     def summed_loss(self, batch: PackedBatch) -> torch.Tensor:
         """Σ −log p(token) over the supervised tokens of a batch, a scalar in float32 (nats)."""
         if self.chunked_head:
-            return self._chunked_loss(batch)
+            from lora_engine.training.kernels.head_loss import summed_head_loss
+
+            head = self.causal_lm.get_output_embeddings()
+            return summed_head_loss(self._predicting(batch), head, batch.targets)
         from torch.nn.functional import cross_entropy
 
-        logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=batch.predicting).logits[0]
-        # (supervised, vocabulary)
-        return cross_entropy(logits.float(), batch.targets, reduction="sum")
+        return cross_entropy(self._logits(batch), batch.targets, reduction="sum")
+
+    def log_probabilities(self, batch: PackedBatch, temperature: float = 1.0) -> torch.Tensor:
+        if self.chunked_head:
+            from lora_engine.training.kernels.head_loss import head_log_probabilities
+
+            head = self.causal_lm.get_output_embeddings()
+            hidden = self._predicting(batch)
+            return head_log_probabilities(hidden, head, batch.targets, temperature)
+        from torch.nn.functional import cross_entropy
+
+        logits = self._logits(batch) / temperature
+        return -cross_entropy(logits, batch.targets, reduction="none")
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         batch = self.collate(rows)
@@ -116,10 +129,12 @@ class PackedPath:
         logits = self.causal_lm(**batch.model_inputs(), logits_to_keep=last).logits[0]
         return logits.argmax(-1).tolist()
 
-    def _chunked_loss(self, batch: PackedBatch) -> torch.Tensor:
-        from lora_engine.training.kernels.head_loss import summed_head_loss
-
+    def _predicting(self, batch: PackedBatch) -> torch.Tensor:
+        """The last hidden states before the supervised tokens, (supervised, hidden_size)."""
         hidden = self.causal_lm.base_model(**batch.model_inputs()).last_hidden_state[0]
-        # hidden (tokens, hidden_size); the loss needs only the predicting positions
-        predicting = hidden.index_select(0, batch.predicting)  # (supervised, hidden_size)
-        return summed_head_loss(predicting, self.causal_lm.get_output_embeddings(), batch.targets)
+        return hidden.index_select(0, batch.predicting)
+
+    def _logits(self, batch: PackedBatch) -> torch.Tensor:
+        """The supervised tokens' logits, (supervised, vocabulary) in float32."""
+        out = self.causal_lm(**batch.model_inputs(), logits_to_keep=batch.predicting)
+        return out.logits[0].float()

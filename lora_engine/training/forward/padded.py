@@ -75,11 +75,20 @@ class PaddedPath:
         """Σ −log p(token) over the supervised tokens of a batch, a scalar in float32 (nats)."""
         from torch.nn.functional import cross_entropy
 
+        return cross_entropy(*self._supervised(batch), reduction="sum")
+
+    def log_probabilities(self, batch: PaddedBatch, temperature: float = 1.0) -> torch.Tensor:
+        from torch.nn.functional import cross_entropy
+
+        logits, targets = self._supervised(batch)
+        return -cross_entropy(logits / temperature, targets, reduction="none")
+
+    def _supervised(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The supervised tokens' logits (supervised, vocabulary) in float32, and the tokens."""
         logits = self._logits(batch)
         predicted = batch.labels[:, 1:] != IGNORED  # (rows, longest - 1)
         # Chosen before the cast to float32, which then copies the supervised positions only.
-        kept = logits[:, :-1][predicted].float()  # (supervised, vocabulary)
-        return cross_entropy(kept, batch.labels[:, 1:][predicted], reduction="sum")
+        return logits[:, :-1][predicted].float(), batch.labels[:, 1:][predicted]
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         import torch

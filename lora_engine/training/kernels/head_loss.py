@@ -12,6 +12,7 @@ keep their own logits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeGuard
 
 import torch
@@ -34,14 +35,8 @@ class HeadLoss(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, targets):
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        rows_of_bytes = CHUNK_BYTES // (4 * weight.shape[0]) // ROW_MULTIPLE * ROW_MULTIPLE
-        chunk = max(ROW_MULTIPLE, rows_of_bytes)
-        # On the CPU a 16-bit product of a new size makes oneDNN generate code for it, which takes
-        # longer than the product. There the last chunk is filled up to a size met before.
-        is_costly = hidden.device.type == "cpu" and weight.dtype != torch.float32
-        multiple = ROW_MULTIPLE if is_costly else 1
-        for start in range(0, len(targets), chunk):
-            rows = slice(start, start + chunk)
+        multiple = _row_multiple(hidden, weight)
+        for rows in _chunks(len(targets), weight):
             into = None if gradient is None else gradient[rows]
             total += _chunk_loss(hidden[rows], weight, bias, targets[rows, None], multiple, into)
         if gradient is not None:
@@ -54,6 +49,52 @@ class HeadLoss(torch.autograd.Function):
         return gradient * grad.to(gradient.dtype), None, None, None
 
 
+class HeadLogProbabilities(torch.autograd.Function):
+    """ln softmax((h Wᵀ + b) / T)[y] of each token, (tokens,) in float32.
+
+    Arguments as those of HeadLoss, and temperature T. What is saved for the backward pass is
+    HeadLoss's gradient: each token's own row of it is scaled by what comes from above.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, temperature):
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        found = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        multiple = _row_multiple(hidden, weight)
+        for rows in _chunks(len(targets), weight):
+            into = None if gradient is None else gradient[rows]
+            expected = targets[rows, None]
+            chosen, normalizers = _chunk_logits(
+                hidden[rows], weight, bias, expected, multiple, into, temperature
+            )
+            found[rows] = (chosen - normalizers)[:, 0]
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return found
+
+    @staticmethod
+    def backward(ctx, grad):
+        (gradient,) = ctx.saved_tensors  # of −ln p
+        return gradient * -grad[:, None].to(gradient.dtype), None, None, None, None
+
+
+def _chunks(tokens: int, weight: torch.Tensor) -> Iterator[slice]:
+    """Slices of the tokens whose logits take CHUNK_BYTES at most."""
+    rows_of_bytes = CHUNK_BYTES // (4 * weight.shape[0]) // ROW_MULTIPLE * ROW_MULTIPLE
+    chunk = max(ROW_MULTIPLE, rows_of_bytes)
+    return (slice(start, start + chunk) for start in range(0, tokens, chunk))
+
+
+def _row_multiple(hidden: torch.Tensor, weight: torch.Tensor) -> int:
+    """A chunk is filled up to a multiple of this many rows.
+
+    On the CPU a 16-bit product of a new size makes oneDNN generate code for it, which takes longer
+    than the product. There the last chunk is filled up to a size met before.
+    """
+    is_costly = hidden.device.type == "cpu" and weight.dtype != torch.float32
+    return ROW_MULTIPLE if is_costly else 1
+
+
 def _chunk_loss(
     hidden: torch.Tensor,
     weight: torch.Tensor,
@@ -64,21 +105,45 @@ def _chunk_loss(
 ) -> torch.Tensor:
     """Σ −log p of a chunk; its gradient in `hidden` is written into `gradient`, unless None.
 
-    hidden and gradient (chunk, hidden_size), expected (chunk, 1). The logits' own buffer holds
-    e^(logit − largest) and then the probabilities, so a chunk has one tensor of logits' size.
+    Shapes as in `_chunk_logits`.
+    """
+    chosen, normalizers = _chunk_logits(hidden, weight, bias, expected, multiple, gradient)
+    loss = -chosen.sum()
+    loss += normalizers.sum()
+    return loss
+
+
+def _chunk_logits(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    expected: torch.Tensor,
+    multiple: int,
+    gradient: torch.Tensor | None,
+    temperature: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each token's logit z_y and normalizer ln Σ_v e^(z_v), (chunk, 1) each: ln p = z_y − ln Σ.
+
+    hidden and gradient (chunk, hidden_size), expected (chunk, 1). The gradient of −ln p in `hidden`
+    is written into `gradient`, unless None. The logits' own buffer holds e^(logit − largest) and
+    then the probabilities, so a chunk has one tensor of logits' size.
     """
     filled = _filled_up(hidden.to(weight.dtype), multiple)
     logits = linear(filled, weight, bias)[: len(expected)].float()  # (chunk, vocabulary)
-    loss = -logits.gather(1, expected).sum()
+    if temperature != 1.0:
+        logits.div_(temperature)
+    chosen = logits.gather(1, expected)
     largest = logits.amax(1, keepdim=True)  # (chunk, 1), taken off so that exp cannot overflow
     sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
-    loss += (sums.log() + largest).sum()
+    normalizers = sums.log() + largest
     if gradient is not None:
         p = logits.div_(sums)
         p.scatter_add_(1, expected, p.new_full(expected.shape, -1.0))  # p − e_y
+        if temperature != 1.0:
+            p.div_(temperature)
         filled = _filled_up(p.to(weight.dtype), multiple)
         gradient.copy_(product(filled, weight)[: len(expected)])
-    return loss
+    return chosen, normalizers
 
 
 def _filled_up(x: torch.Tensor, multiple: int) -> torch.Tensor:
@@ -95,6 +160,16 @@ def summed_head_loss(
     hidden (tokens, hidden_size), targets (tokens,).
     """
     return HeadLoss.apply(hidden, head.weight, head.bias, targets)
+
+
+def head_log_probabilities(
+    hidden: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """ln p(target) of each token at this temperature, (tokens,) in float32 (nats).
+
+    hidden (tokens, hidden_size), targets (tokens,); differentiable in `hidden` alone.
+    """
+    return HeadLogProbabilities.apply(hidden, head.weight, head.bias, targets, temperature)
 
 
 def is_frozen_linear(head: torch.nn.Module | None) -> TypeGuard[torch.nn.Linear]:
