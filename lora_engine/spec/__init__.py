@@ -6,6 +6,7 @@
     data           where the rows come from, and what their columns mean
     filters        which rows are left out
     objective      what a step makes likelier: answers, preferred answers, rewarded answers
+    reward_rules   what an answer is rewarded for where the objective is grpo
     optimization   optimizer, schedule, batches, evaluation and saving
     extension      the finished run that a run goes on from
     report         sample answers and trackers
@@ -36,7 +37,13 @@ from lora_engine.spec.method import (
     MethodSpec,
     TargetModules,
 )
-from lora_engine.spec.objective import OBJECTIVE_FIELDS, DpoLoss, ObjectiveKind, ObjectiveSpec
+from lora_engine.spec.objective import (
+    OBJECTIVE_FIELDS,
+    Advantage,
+    DpoLoss,
+    ObjectiveKind,
+    ObjectiveSpec,
+)
 from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
 from lora_engine.spec.parse import MAX_SPEC_BYTES, field_problems, parse_spec, read_spec, spec_from
 from lora_engine.spec.quantization import FourBitType, QuantizationBits, QuantizationSpec
@@ -47,6 +54,13 @@ from lora_engine.spec.recipes import (
     suited_learning_rate,
 )
 from lora_engine.spec.report import PromptText, ReportSpec, TrackerName
+from lora_engine.spec.reward_rules import (
+    FIELDS_OF_KIND,
+    Comparison,
+    LengthUnit,
+    RewardRule,
+    RuleKind,
+)
 from lora_engine.spec.run import RunSpec
 from lora_engine.spec.section import MODULE_NAME, ModuleName, Section
 from lora_engine.spec.sweep import (
@@ -65,6 +79,7 @@ from lora_engine.spec.sweep import (
 __all__ = [
     "COLUMN_SETS",
     "DEFAULT_RANKS",
+    "FIELDS_OF_KIND",
     "MAX_CHILDREN",
     "MAX_RANK",
     "MAX_SPEC_BYTES",
@@ -73,8 +88,10 @@ __all__ = [
     "RECIPES",
     "STARTER_LEARNING_RATE",
     "VARIABLE_PATHS",
+    "Advantage",
     "BiasTraining",
     "ColumnsSpec",
+    "Comparison",
     "DatasetFormat",
     "DatasetSpec",
     "DpoLoss",
@@ -82,6 +99,7 @@ __all__ = [
     "FiltersSpec",
     "FinetuningType",
     "FourBitType",
+    "LengthUnit",
     "LoraInit",
     "MethodSpec",
     "MixturePart",
@@ -95,7 +113,9 @@ __all__ = [
     "QuantizationBits",
     "QuantizationSpec",
     "ReportSpec",
+    "RewardRule",
     "RowOrder",
+    "RuleKind",
     "RunSpec",
     "Schedule",
     "Section",

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from lora_engine.spec.reward_rules import RewardRule
 from lora_engine.spec.section import Section
 
 ObjectiveKind = Literal["sft", "dpo", "ipo", "orpo", "kto", "simpo", "grpo"]
 DpoLoss = Literal["sigmoid", "hinge"]
+Advantage = Literal["grpo", "dr_grpo"]
 
 # Kind: the fields that it reads besides its kind. Any other field keeps its default.
 OBJECTIVE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -24,7 +26,17 @@ OBJECTIVE_FIELDS: dict[str, tuple[str, ...]] = {
     "orpo": ("beta",),
     "kto": ("beta", "desirable_weight", "undesirable_weight"),
     "simpo": ("beta", "gamma"),
-    "grpo": ("beta",),
+    "grpo": (
+        "beta",
+        "rules",
+        "group_size",
+        "max_new_tokens",
+        "temperature",
+        "top_p",
+        "epsilon",
+        "updates_per_generation",
+        "advantage",
+    ),
 }
 # TRL's defaults, but for simpo: TRL's 0.1 is that of another loss, and the paper's are 2 to 10.
 DEFAULT_BETA = {"dpo": 0.1, "ipo": 0.1, "orpo": 0.1, "kto": 0.1, "simpo": 2.0, "grpo": 0.0}
@@ -85,6 +97,63 @@ class ObjectiveSpec(Section):
         "half of beta.",
         ge=0.0,
         le=100.0,
+    )
+
+    rules: list[RewardRule] = Field(
+        default_factory=list,
+        title="GRPO: rules",
+        description="What an answer is rewarded for; the reward is the weighted sum.",
+        max_length=16,
+    )
+    group_size: int = Field(
+        8,
+        title="GRPO: answers a prompt",
+        description="Sampled answers to one prompt, which are judged against each other.",
+        ge=2,
+        le=64,
+    )
+    max_new_tokens: int = Field(
+        128,
+        title="GRPO: longest answer",
+        description="Tokens after which a sampled answer is cut off.",
+        ge=1,
+        le=8192,
+    )
+    temperature: float = Field(
+        1.0,
+        title="GRPO: temperature",
+        description="Of the sampled answers; higher values try more.",
+        ge=0.05,
+        le=5.0,
+    )
+    top_p: float = Field(
+        1.0,
+        title="GRPO: top-p",
+        description="Sample from the likeliest tokens that together reach this probability.",
+        gt=0.0,
+        le=1.0,
+    )
+    epsilon: float = Field(
+        0.2,
+        title="GRPO: clip",
+        description="How far a token's probability may move from what it was when the answers "
+        "were sampled: by this share either way.",
+        gt=0.0,
+        lt=1.0,
+    )
+    updates_per_generation: int = Field(
+        1,
+        title="GRPO: updates a generation",
+        description="Updates of the weights that learn from the same sampled answers (the "
+        "paper's mu). All of them are one step.",
+        ge=1,
+        le=16,
+    )
+    advantage: Advantage = Field(
+        "grpo",
+        title="GRPO: advantage",
+        description="grpo divides by the group's standard deviation, and each answer weighs the "
+        "same. dr_grpo (arXiv 2503.20783) does not divide, and each token weighs the same.",
     )
 
     @property
