@@ -5,6 +5,9 @@ library        which adapters are known here, and what a name means
 weights_keys   what each tensor of the weights file is, from its header
 name_patterns  PEFT's patterns for module names, matched in bounded time
 other_forms    other makers' adapters and other methods: whose form it is, and what helps
+kinds          which method an adapter is of, and the configuration of those that are not LoRA
+other_weights  their weights: whole, finite, made for this base model
+other_details  their modules, as details shows them
 whole          is an adapter whole and finite, from its own files
 check          and is it made for this base model
 summary        one adapter in a list, from its small files
@@ -27,6 +30,13 @@ from lora_engine.adapters.config import (
     read_provenance,
 )
 from lora_engine.adapters.details import AdapterDetails, Check, ModuleFacts
+from lora_engine.adapters.kinds import (
+    KIND_NAMES,
+    AdapterKind,
+    OtherConfig,
+    kind_of,
+    read_any_config,
+)
 from lora_engine.adapters.library import (
     AdapterLibrary,
     UnreadableAdapter,
@@ -35,25 +45,42 @@ from lora_engine.adapters.library import (
     resolve_adapter,
 )
 from lora_engine.adapters.names import name_from
+from lora_engine.adapters.other_details import PartFacts
+from lora_engine.adapters.other_weights import (
+    OtherAdapter,
+    OtherCheck,
+    check_other_adapter,
+    read_other,
+)
 from lora_engine.adapters.summary import AdapterSummary, describe_adapter
 
 __all__ = [
+    "KIND_NAMES",
     "AdapterCheck",
     "AdapterConfig",
     "AdapterDetails",
+    "AdapterKind",
     "AdapterLibrary",
     "AdapterSummary",
     "Check",
     "ModuleFacts",
+    "OtherAdapter",
+    "OtherCheck",
+    "OtherConfig",
+    "PartFacts",
     "UnreadableAdapter",
     "check_adapter",
+    "check_other_adapter",
     "content_hash",
     "describe_adapter",
+    "kind_of",
     "list_adapters",
     "list_unreadable_adapters",
     "read_adapter_config",
     "name_from",
+    "read_any_config",
     "read_applicable_config",
+    "read_other",
     "read_provenance",
     "resolve_adapter",
 ]

@@ -37,6 +37,7 @@ from lora_engine.weights.safetensors_file import (
 
 OTHER_BASE = "Choose the base model that this adapter was trained on."
 HEADS = ("lm_head", "embed_out")  # not stored under their own names where the embedding is tied
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 ROWS = 4_096  # of an embedding, compared at once
 HASHED_BYTES = 2**20
 
@@ -80,7 +81,7 @@ def check_adapter(path: Path, base: BaseModel, task: Task = "causal_lm") -> Adap
     refuse_non_finite(adapter.file)
     provenance = read_provenance(path) or {}
     base_fingerprint = fingerprint(base)
-    warnings = _check_provenance(path, provenance, base, base_fingerprint)
+    warnings = check_provenance(path, provenance, base, base_fingerprint)
     template = provenance.get("chat_template_hash")
     return AdapterCheck(
         path=path,
@@ -98,21 +99,21 @@ def check_on_base(adapter: WholeAdapter, base: BaseModel) -> tuple[str, ...]:
     """Is a whole adapter made for `base`? Returns warnings. Raises EngineError where it is not."""
     _check_weights(adapter, base)
     provenance = read_provenance(adapter.path) or {}
-    return tuple(_check_provenance(adapter.path, provenance, base, fingerprint(base)))
+    return tuple(check_provenance(adapter.path, provenance, base, fingerprint(base)))
 
 
 def _check_weights(adapter: WholeAdapter, base: BaseModel) -> None:
     """The shapes and the tensors saved whole, against the headers of the base's files."""
     if base.path is None:
         return
-    file, keys, weights = adapter.file, adapter.keys, _BaseWeights.of(base.name, base.path)
+    file, keys, weights = adapter.file, adapter.keys, BaseWeights.of(base.name, base.path)
     _check_against_base(file, keys, adapter.shapes, weights)
     _check_embeddings(file, keys, weights)
     _check_whole(file, keys, adapter.config, weights)
 
 
 @dataclass(frozen=True)
-class _BaseWeights:
+class BaseWeights:
     """The headers of a base model's files."""
 
     name: str
@@ -120,7 +121,7 @@ class _BaseWeights:
     files: Mapping[str, SafetensorsFile]  # by tensor
 
     @classmethod
-    def of(cls, name: str, folder: Path) -> _BaseWeights:
+    def of(cls, name: str, folder: Path) -> BaseWeights:
         files = {}
         for path in sorted(folder.glob("*.safetensors")):
             file = scan(path)
@@ -133,6 +134,16 @@ class _BaseWeights:
             if name in self.entries:
                 return self.entries[name]
         return None
+
+    def has_module(self, module: str) -> bool:
+        """Whether any weight lies in the module, by its name with or without the prefixes."""
+        names = (module, module.split(".", 1)[-1], f"model.{module}")
+        return any(key.startswith(tuple(f"{name}." for name in names)) for key in self.entries)
+
+    def embedding(self) -> TensorEntry | None:
+        """The table of token embeddings, by the names it goes by."""
+        found = (entry for name, entry in self.entries.items() if name.endswith(EMBEDDINGS))
+        return next(found, None)
 
 
 def content_hash(folder: Path) -> str:
@@ -149,7 +160,7 @@ def _check_against_base(
     file: SafetensorsFile,
     keys: AdapterKeys,
     shapes: Mapping[str, tuple[int, int]],
-    base: _BaseWeights,
+    base: BaseWeights,
 ) -> None:
     for module, (out_features, in_features) in shapes.items():
         if module in keys.parameters:
@@ -173,7 +184,7 @@ def _check_against_base(
 
 
 def _check_whole(
-    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: _BaseWeights
+    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: BaseWeights
 ) -> None:
     """Every module to save that the base has is in the file, with the base's shapes."""
     for entry in config.modules_to_save or []:
@@ -197,7 +208,7 @@ def _check_whole(
 
 
 def _check_biases(
-    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: _BaseWeights
+    file: SafetensorsFile, keys: AdapterKeys, config: AdapterConfig, base: BaseWeights
 ) -> None:
     """Where biases of the base trained and it has some, the file has them."""
     if config.bias == "none" or keys.biases or any(n.endswith(".bias") for n in keys.whole):
@@ -214,7 +225,7 @@ def _check_biases(
         )
 
 
-def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: _BaseWeights) -> None:
+def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: BaseWeights) -> None:
     """Embeddings that PEFT saved along are the base's own; others would change the base."""
     for name, key in keys.embeddings.items():
         ours, theirs = file.tensors[key], base.find(name)
@@ -237,9 +248,8 @@ def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: _BaseWeigh
             )
 
 
-def _tied(base: _BaseWeights, shape: tuple[int, ...]) -> TensorEntry | None:
-    names = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
-    found = (entry for name, entry in base.entries.items() if name.endswith(names))
+def _tied(base: BaseWeights, shape: tuple[int, ...]) -> TensorEntry | None:
+    found = (entry for name, entry in base.entries.items() if name.endswith(EMBEDDINGS))
     return next((entry for entry in found if entry.shape == shape), None)
 
 
@@ -255,7 +265,7 @@ def _same_numbers(file: SafetensorsFile, key: str, other: SafetensorsFile, name:
     return True
 
 
-def _check_provenance(
+def check_provenance(
     path: Path, provenance: dict[str, Any], base: BaseModel, base_fingerprint: str
 ) -> list[str]:
     trained_on = provenance.get("base_fingerprint")

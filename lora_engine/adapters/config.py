@@ -201,23 +201,32 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     bounds, another method than LoRA among them; EngineError for forms of LoRA whose factors mean
     something else.
     """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise folder_without(CONFIG_FILE, folder)
-    document = _read_json_object(path)
-    refuse_other_tool(path, document)
+    path, document = folder / CONFIG_FILE, read_config_document(folder)
     try:
         config = AdapterConfig.model_validate(document)
     except ValidationError as error:
         other = document.get("peft_type") not in (None, "LORA")
         remedy = method_remedy(document["peft_type"]) if other else REMEDY
-        raise InvalidInput(str(path), _problems(error), remedy) from None
+        raise InvalidInput(str(path), config_problems(error), remedy) from None
     if forms := config.switched_on(OTHER_FORMS):
         raise EngineError(
             f"{path} uses {', '.join(forms)}: its factors are not one product B A for each module.",
             MERGE,
         )
     return config
+
+
+def read_config_document(folder: Path) -> dict[str, Any]:
+    """The JSON object in an adapter's configuration, bounded in size and not yet checked.
+
+    Raises NotFound where there is none; EngineError for another tool's.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise folder_without(CONFIG_FILE, folder)
+    document = _read_json_object(path)
+    refuse_other_tool(path, document)
+    return document
 
 
 def read_applicable_config(folder: Path) -> AdapterConfig:
@@ -276,11 +285,14 @@ def _read_json_object(path: Path) -> dict[str, Any]:
     return document
 
 
-def _problems(error: ValidationError) -> list[FieldProblem]:
-    """One problem a field, and one a key of a pattern: the one found deepest in the value."""
+def config_problems(error: ValidationError) -> list[FieldProblem]:
+    """What pydantic found: one problem a field, and one a key of a pattern.
+
+    Of several, the one found deepest in the value.
+    """
     found: dict[str, tuple[int, FieldProblem]] = {}
     for item in error.errors():
-        where = [str(part) for part in item["loc"]]
+        where = [str(part) for part in item["loc"]] or ["peft_type"]
         path = ".".join(where[: 2 if where[0] in PATTERNS else 1])
         received = repr(item["input"])
         received = received if len(received) <= 80 else received[:77] + "..."

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from lora_engine.adapters.check import check_on_base
-from lora_engine.adapters.config import AdapterConfig, read_applicable_config, read_provenance
+from lora_engine.adapters.config import AdapterConfig, read_provenance
+from lora_engine.adapters.kinds import OtherConfig, read_any_config
+from lora_engine.adapters.other_details import PartFacts, part_facts, values_of
+from lora_engine.adapters.other_weights import OtherAdapter, check_other_on_base, read_other
 from lora_engine.adapters.summary import AdapterSummary, is_of_run, object_in, text_in
 from lora_engine.adapters.weights_keys import factor_keys
 from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite
@@ -25,9 +28,6 @@ from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.settings import Settings
-from lora_engine.weights.matrix import check_memory
-from lora_engine.weights.safetensors_file import SafetensorsFile, number_format
-from lora_engine.weights.stored_matrix import read_exactly
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ class Check:
 class AdapterDetails:
     """What is known of one adapter. Sizes in bytes; base_bytes is None where the base is not here.
 
-    whole_tensors: tensors saved whole beside the factors. evaluation: what the run that left it
-    measured. operation: what wrote it, with its sources and its error.
+    modules: of LoRA; parts: of any other method. whole_tensors: tensors saved whole beside the
+    factors. evaluation: what the run that left it measured. operation: what wrote it, with its
+    sources and its error.
     """
 
     summary: AdapterSummary
-    config: AdapterConfig
+    config: AdapterConfig | OtherConfig
     modules: tuple[ModuleFacts, ...]
+    parts: tuple[PartFacts, ...]
     whole_tensors: tuple[str, ...]
     checks: tuple[Check, ...]
     base_bytes: int | None
@@ -80,7 +82,8 @@ class AdapterDetails:
 
     @property
     def parameters(self) -> int:
-        return sum(module.parameters for module in self.modules)
+        of_parts = sum(part.parameters for part in self.parts)
+        return of_parts + sum(module.parameters for module in self.modules)
 
     @property
     def scalings(self) -> tuple[float, ...]:
@@ -93,15 +96,15 @@ def open_details(summary: AdapterSummary, settings: Settings) -> AdapterDetails:
 
     Raises NotFound or EngineError where its small files cannot be read.
     """
-    config = read_applicable_config(summary.path)
+    config = read_any_config(summary.path)
     provenance = read_provenance(summary.path) or {}
     whole, problem = _whole(summary.path, config)
     base = _base(summary, settings)
-    modules = _modules(whole) if whole is not None else ()
     return AdapterDetails(
         summary=summary,
         config=config,
-        modules=modules,
+        modules=_modules(whole) if isinstance(whole, WholeAdapter) else (),
+        parts=part_facts(whole) if isinstance(whole, OtherAdapter) else (),
         whole_tensors=_whole_tensors(whole) if whole is not None else (),
         checks=_checks(whole, problem, base, summary),
         base_bytes=_weights_bytes(base),
@@ -116,8 +119,12 @@ def open_details(summary: AdapterSummary, settings: Settings) -> AdapterDetails:
     )
 
 
-def _whole(path: Path, config: AdapterConfig) -> tuple[WholeAdapter | None, str]:
+def _whole(
+    path: Path, config: AdapterConfig | OtherConfig
+) -> tuple[WholeAdapter | OtherAdapter | None, str]:
     try:
+        if isinstance(config, OtherConfig):
+            return read_other(path, config), ""
         return read_whole(path, config), ""
     except EngineError as error:
         return None, error.problem
@@ -131,7 +138,7 @@ def _modules(adapter: WholeAdapter) -> tuple[ModuleFacts, ...]:
     for module, parts in keys.factors.items():
         name = keys.named(module)
         key_a, key_b = factor_keys(parts)
-        lora_A, lora_B = _values(adapter.file, key_a), _values(adapter.file, key_b)
+        lora_A, lora_B = values_of(adapter.file, key_a), values_of(adapter.file, key_b)
         found.append(
             ModuleFacts(
                 name=name.replace(".base_layer", ""),
@@ -163,21 +170,13 @@ def _product_norm(lora_A: np.ndarray, lora_B: np.ndarray, rank: int) -> float:
     return math.sqrt(max(0.0, total)) if math.isfinite(total) else total
 
 
-def _values(file: SafetensorsFile, key: str) -> np.ndarray:
-    """A tensor as float64, not finite values among them."""
-    entry = file.entry(key)
-    check_memory(key, math.prod(entry.shape))
-    number = number_format(entry)
-    data = read_exactly(file.path, entry.start, entry.end - entry.start)
-    raw = np.frombuffer(data, number.storage)
-    return number.widen(raw.reshape(entry.shape)).astype(np.float64)
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _whole_tensors(adapter: WholeAdapter) -> tuple[str, ...]:
+def _whole_tensors(adapter: WholeAdapter | OtherAdapter) -> tuple[str, ...]:
+    if isinstance(adapter, OtherAdapter):
+        return adapter.shared if adapter.modules else ()
     keys = adapter.keys
     return (*keys.whole, *keys.embeddings, *keys.biases)
 
@@ -201,7 +200,10 @@ def _weights_bytes(base: BaseModel | None) -> int | None:
 
 
 def _checks(
-    whole: WholeAdapter | None, problem: str, base: BaseModel | None, summary: AdapterSummary
+    whole: WholeAdapter | OtherAdapter | None,
+    problem: str,
+    base: BaseModel | None,
+    summary: AdapterSummary,
 ) -> tuple[Check, ...]:
     """Whole, finite, on the right base: each with its word."""
     if whole is None:
@@ -211,8 +213,7 @@ def _checks(
             Check("finite", None, unasked),
             Check("right base", None, unasked),
         )
-    count = len(whole.shapes)
-    found = [Check("whole", True, f"Every factor of its {count:,} modules is there and fits.")]
+    found = [Check("whole", True, _whole_words(whole))]
     try:
         refuse_non_finite(whole.file)
         found.append(Check("finite", True, "Every number is finite."))
@@ -222,12 +223,25 @@ def _checks(
     return tuple(found)
 
 
-def _base_check(whole: WholeAdapter, base: BaseModel | None, summary: AdapterSummary) -> Check:
+def _whole_words(whole: WholeAdapter | OtherAdapter) -> str:
+    if isinstance(whole, WholeAdapter):
+        return f"Every factor of its {len(whole.shapes):,} modules is there and fits."
+    if not whole.modules:
+        return f"All its {whole.config.virtual_tokens:,} virtual tokens are there and fit."
+    return f"Every tensor of its {len(whole.modules):,} modules is there and fits."
+
+
+def _base_check(
+    whole: WholeAdapter | OtherAdapter, base: BaseModel | None, summary: AdapterSummary
+) -> Check:
     if base is None:
         named = f"its base, {summary.base_model!r}," if summary.base_model else "the base it needs"
         return Check("right base", None, f"Not compared: {named} is not on this machine.")
     try:
-        warnings = check_on_base(whole, base)
+        if isinstance(whole, OtherAdapter):
+            warnings = check_other_on_base(whole, base)
+        else:
+            warnings = check_on_base(whole, base)
     except NotFound as error:
         return Check("right base", None, error.problem)
     except EngineError as error:

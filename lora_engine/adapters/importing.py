@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenance
+from lora_engine.adapters.kinds import OtherConfig, read_any_config
 from lora_engine.adapters.names import name_from, named_folder
 from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
+from lora_engine.adapters.other_weights import read_other
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
 from lora_engine.adapters.zip_import import DISK_ERRORS, FILES, MAX_BYTES, unpack_adapter
 from lora_engine.base_models import HUB_ID
@@ -132,7 +134,11 @@ def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path
 def _refuse_unusable(folder: Path, target: Path) -> None:
     """Raises EngineError for an adapter that is not whole, not finite or cannot be applied."""
     try:
-        refuse_non_finite(read_whole(folder).file)
+        config = read_any_config(folder)
+        if isinstance(config, OtherConfig):
+            refuse_non_finite(read_other(folder, config).file)
+        else:
+            refuse_non_finite(read_whole(folder, config).file)
         read_provenance(folder)
     except InvalidInput as error:
         what = f"{target.name}/{CONFIG_FILE}"

@@ -65,6 +65,10 @@ class AdapterLibrary:
         """
         return find_adapters(self._annotated(list_adapters(self._settings)), find, tag, order)
 
+    def of_lora(self) -> Sequence[AdapterSummary]:
+        """Those of LoRA, newest first: what has factors to show, to cut and to combine."""
+        return [one for one in self.list() if one.kind == "lora"]
+
     def details(self, name: str) -> AdapterDetails:
         """One adapter opened: its modules, its checks, where it comes from."""
         from lora_engine.adapters.details import open_details

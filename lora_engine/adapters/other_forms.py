@@ -1,4 +1,4 @@
-"""What an adapter is that this program does not read: whose form it has, and what helps.
+"""What an adapter is that is not LoRA in PEFT's form: whose form it has, and what helps.
 
 Recognizes other makers' folders, configurations and keys by their names, and other methods of
 PEFT by their type. Reads nothing: names and documents come as arguments.
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from lora_engine.errors import EngineError, NotFound
 
+BOTTLENECK = "RANKSCOPE_BOTTLENECK"
+"""The `peft_type` of bottleneck layers, which PEFT does not have and refuses by this name."""
 PROMPT_METHODS = (
     "PREFIX_TUNING",
     "PROMPT_TUNING",
@@ -22,7 +24,10 @@ PROMPT_METHODS = (
     "CPT",
     "CARTRIDGE",
 )
+READ_METHODS = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "IA3", "VERA", "LOHA", BOTTLENECK)
+"""Those that runs train and Compare answers with; `kinds` reads them."""
 METHODS = {
+    BOTTLENECK: "two small layers in sequence a layer of the model",
     "ADALORA": "AdaLoRA, three factors a weight",
     "BOFT": "BOFT, products of butterfly rotations",
     "HRA": "HRA, reflections of the weight",
@@ -34,6 +39,12 @@ METHODS = {
     "VERA": "VeRA, random factors shared by all weights",
     "XLORA": "X-LoRA, a gate over several adapters",
 }
+
+
+MERGE_IT = (
+    "merge this one into its base with PEFT (merge_and_unload) and compare the two models: "
+    "spectrum --base DIR --tuned DIR."
+)
 
 
 class Form(NamedTuple):
@@ -122,13 +133,14 @@ def method_words(peft_type: object) -> str:
 
 
 def method_remedy(peft_type: object) -> str:
-    """What helps with an adapter of another method."""
+    """What helps with an adapter of another method, where one of LoRA is needed."""
+    if peft_type in READ_METHODS:
+        told = "Compare answers with it as it is; this needs an adapter of LoRA."
+        can_merge = peft_type in ("IA3", "VERA", "LOHA")
+        return f"{told} Or {MERGE_IT}" if can_merge else told
     if peft_type in PROMPT_METHODS:
-        return "Use it with PEFT; Rankscope reads adapters of LoRA."
-    return (
-        "Use an adapter of LoRA, or merge this one into its base with PEFT (merge_and_unload) and "
-        "compare the two models: spectrum --base DIR --tuned DIR."
-    )
+        return "Use it with PEFT; Rankscope does not read it."
+    return f"Use an adapter of LoRA, or {MERGE_IT}"
 
 
 def refuse_other_tool(path: Path, document: Mapping[str, Any]) -> None:

@@ -11,12 +11,12 @@ from lora_engine.errors import FieldProblem, InvalidInput
 ORDERS: dict[str, tuple[Callable[[AdapterSummary], Any], bool]] = {
     "newest": (lambda one: one.created_at, True),
     "name": (lambda one: one.name.casefold(), False),
-    "rank": (lambda one: one.rank, False),
+    "rank": (lambda one: (one.rank is None, one.rank or 0), False),
     "size": (lambda one: one.bytes, False),
     "loss": (lambda one: (one.eval_loss is None, one.eval_loss), False),
 }
 """What a list can be sorted by: its key, and whether the largest comes first. Where two are equal
-the newer one comes first; an adapter without a loss comes last."""
+the newer one comes first; an adapter without a rank or a loss comes last."""
 
 
 def find_adapters(
@@ -24,8 +24,8 @@ def find_adapters(
 ) -> list[AdapterSummary]:
     """Those of `adapters`, given newest first, that have every word and the tag.
 
-    Words are looked for in the name, note, tags, base model, dataset, targets and run, whatever
-    their case. Raises InvalidInput for an unknown order.
+    Words are looked for in the name, note, tags, base model, dataset, targets, size and run,
+    whatever their case. Raises InvalidInput for an unknown order.
     """
     if order not in ORDERS:
         message = f"got {order[:50]!r}; allowed are {', '.join(ORDERS)}"
@@ -43,6 +43,6 @@ def find_adapters(
 def _text(one: AdapterSummary) -> str:
     said = (
         one.name, one.note, *one.tags, one.base_model, one.dataset, one.targets, one.run_id,
-        one.made_by,
+        one.made_by, one.size,
     )  # fmt: skip
     return "\n".join(text for text in said if text).casefold()

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lora_engine.adapters.config import (
-    WEIGHTS_FILE,
-    AdapterConfig,
-    read_applicable_config,
-    read_provenance,
+from lora_engine.adapters.config import WEIGHTS_FILE, AdapterConfig, read_provenance
+from lora_engine.adapters.kinds import (
+    AdapterKind,
+    OtherConfig,
+    kind_of,
+    read_any_config,
+    size_in_words,
 )
 from lora_engine.adapters.other_forms import folder_without
 from lora_engine.files import read_json_object
@@ -24,14 +26,15 @@ RUNS_FOLDER = "adapter"  # what a run calls the folder of its adapter
 class AdapterSummary:
     """One adapter. `created_at` is ISO 8601 in UTC; what its files do not say is None.
 
-    targets: what the configuration targets, as text. dataset: the rows it was trained on.
-    eval_loss: of the run that left it. made_by: the operation that wrote it, such as resize.
-    note, tags: the person's own.
+    kind: its method; size: its rank, its virtual tokens or its inner width, in words. rank and
+    alpha are None where the method has none. targets: what the configuration targets, as text.
+    dataset: the rows it was trained on. eval_loss: of the run that left it. made_by: the operation
+    that wrote it, such as resize. note, tags: the person's own.
     """
 
     name: str
     path: Path
-    rank: int
+    rank: int | None
     base_model: str | None
     base_fingerprint: str | None
     run_id: str | None
@@ -42,6 +45,8 @@ class AdapterSummary:
     dataset: str | None = None
     eval_loss: float | None = None
     made_by: str | None = None
+    kind: AdapterKind = "lora"
+    size: str = ""
     note: str = ""
     tags: tuple[str, ...] = ()
 
@@ -49,9 +54,9 @@ class AdapterSummary:
 def describe_adapter(path: Path) -> AdapterSummary:
     """The summary of the adapter in a folder.
 
-    Raises NotFound or EngineError where the folder holds no readable LoRA adapter.
+    Raises NotFound or EngineError where the folder holds no readable adapter.
     """
-    config = read_applicable_config(path)
+    config = read_any_config(path)
     weights = path / WEIGHTS_FILE
     if not weights.is_file():
         raise folder_without(WEIGHTS_FILE, path)
@@ -68,11 +73,13 @@ def describe_adapter(path: Path) -> AdapterSummary:
         run_id=text_in(provenance, "run") or (path.parent.name if is_runs else None),
         created_at=datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds"),
         bytes=stat.st_size,
-        alpha=config.lora_alpha,
+        alpha=config.lora_alpha if isinstance(config, AdapterConfig) else config.alpha,
         targets=_targets(config),
         dataset=text_in(object_in(spec, "dataset"), "source"),
         eval_loss=_eval_loss(path) if is_runs else None,
         made_by=text_in(object_in(provenance, "operation"), "kind"),
+        kind=kind_of(config),
+        size=size_in_words(config),
     )
 
 
@@ -98,10 +105,11 @@ def object_in(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _targets(config: AdapterConfig) -> str | None:
+def _targets(config: AdapterConfig | OtherConfig) -> str | None:
     targets = config.target_modules
     names = [targets] if isinstance(targets, str) else [*(targets or [])]
-    return ", ".join([*sorted(names), *(config.target_parameters or [])])[:500] or None
+    parameters = config.target_parameters if isinstance(config, AdapterConfig) else None
+    return ", ".join([*sorted(names), *(parameters or [])])[:500] or None
 
 
 def _eval_loss(path: Path) -> float | None:

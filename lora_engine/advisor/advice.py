@@ -166,7 +166,7 @@ def advise(request: AdviceRequest) -> Advice:
     if memory is not None and memory.qlora_gib is not None:
         rules.append(quantization_rule(memory.total_gib, memory.card_gib, memory.qlora_gib))
     remarks += memory.remarks() if memory else ()
-    rate = suited_learning_rate(request.base_model, has_adapter=True)
+    rate = suited_learning_rate(request.base_model)
     dropout = dropout_rule(request.rows)
     rules += [
         *alpha_rules(suggested),

@@ -65,7 +65,7 @@ def run_spec(base_model: str, counted: ModelCount, request: MemoryRequest) -> Ru
             "Choose bfloat16 or float32.",
         )
     optimization = request.optimization.model_dump() | {
-        "learning_rate": suited_learning_rate(base_model, request.has_adapter),
+        "learning_rate": suited_learning_rate(base_model, request.method.finetuning_type),
         "precision": workload.dtype,
         "batch_size": workload.batch_size,
         "max_length": workload.seq_length,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,9 @@ from lora_engine.files import given_path
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
+    from lora_engine.adapters.config import AdapterConfig
     from lora_engine.adapters.details import AdapterDetails
+    from lora_engine.adapters.kinds import OtherConfig
 
 AdapterName = Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")]
 STATES = {True: "yes", False: "no", None: "?"}
@@ -47,10 +50,10 @@ def adapters(
         print_json([{**document, "path": str(document["path"])} for document in documents])
         return
     rows: list[tuple[object, ...]] = [
-        (one.name, one.rank, one.base_model, ", ".join(one.tags), one.path) for one in found
+        (one.name, one.size, one.base_model, ", ".join(one.tags), one.path) for one in found
     ]
     rows += [(one.name, "-", "unreadable", "", one.path) for one in unreadable]
-    print_table(("name", "rank", "base model", "tags", "path"), rows)
+    print_table(("name", "size", "base model", "tags", "path"), rows)
     for one in unreadable:
         output.note(f"{one.name}: {one.problem}")
 
@@ -63,9 +66,13 @@ def show_adapter(adapter: AdapterName, json: JsonFlag = False) -> None:
         return
     summary = found.summary
     base = summary.base_model or "of a base it does not name"
-    typer.echo(f"{summary.name}: rank {summary.rank}, {base}, {summary.bytes:,} bytes")
+    typer.echo(f"{summary.name}: {summary.size}, {base}, {summary.bytes:,} bytes")
     for check in found.checks:
         typer.echo(f"{check.name}: {STATES[check.ok]}. {check.words}")
+    if found.parts:
+        rows = ((one.name, _tensors(one.tensors), one.parameters, one.norm) for one in found.parts)
+        print_table(("module", "tensors", "parameters", "norm"), rows)
+        return
     print_table(
         ("module", "A", "B", "scaling", "norm of the update"),
         (
@@ -136,7 +143,7 @@ def _print_summary(summary: AdapterSummary, json: bool) -> None:
     if json:
         print_json({**asdict(summary), "path": str(summary.path)})
         return
-    typer.echo(f"{summary.name}  rank {summary.rank}  {summary.path}")
+    typer.echo(f"{summary.name}  {summary.size}  {summary.path}")
 
 
 def _document(found: AdapterDetails) -> dict[str, Any]:
@@ -145,9 +152,7 @@ def _document(found: AdapterDetails) -> dict[str, Any]:
         **asdict(summary),
         "path": str(summary.path),
         "base": summary.base_model,
-        "initialization": found.config.initialization,
-        "use_rslora": found.config.use_rslora,
-        "use_dora": found.config.use_dora,
+        **_form(found.config),
         "parameters": found.parameters,
         "base_bytes": found.base_bytes,
         "dtypes": found.dtypes,
@@ -158,8 +163,25 @@ def _document(found: AdapterDetails) -> dict[str, Any]:
         "operation": dict(found.operation),
         "whole_tensors": found.whole_tensors,
         "checks": [asdict(check) for check in found.checks],
-        "modules": [asdict(module) for module in found.modules],
+        "modules": [*map(asdict, found.modules), *map(asdict, found.parts)],
     }
+
+
+def _form(config: AdapterConfig | OtherConfig) -> dict[str, Any]:
+    """What one method's configuration says beside what all have."""
+    from lora_engine.adapters.config import AdapterConfig
+
+    if isinstance(config, AdapterConfig):
+        return {
+            "initialization": config.initialization,
+            "use_rslora": config.use_rslora,
+            "use_dora": config.use_dora,
+        }
+    return {"virtual_tokens": config.virtual_tokens, "bottleneck_size": config.bottleneck_size}
+
+
+def _tensors(tensors: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{part} {_shape(shape)}" for part, shape in tensors.items())
 
 
 def _shape(shape: tuple[int, ...]) -> str:

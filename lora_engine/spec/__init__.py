@@ -31,6 +31,9 @@ from lora_engine.spec.extension import ExtensionSpec, added_steps
 from lora_engine.spec.filters import FiltersSpec
 from lora_engine.spec.method import (
     MAX_RANK,
+    USED_BY,
+    VIRTUAL_TOKEN_TYPES,
+    WHOLE_MODEL_TYPES,
     BiasTraining,
     FinetuningType,
     LoraInit,
@@ -87,7 +90,10 @@ __all__ = [
     "OBJECTIVE_FIELDS",
     "RECIPES",
     "STARTER_LEARNING_RATE",
+    "USED_BY",
     "VARIABLE_PATHS",
+    "VIRTUAL_TOKEN_TYPES",
+    "WHOLE_MODEL_TYPES",
     "Advantage",
     "BiasTraining",
     "ColumnsSpec",

@@ -11,10 +11,41 @@ from lora_engine.spec.section import ModuleName, Section
 
 MAX_RANK = 4096
 
-FinetuningType = Literal["lora", "full", "freeze", "galore"]
+FinetuningType = Literal[
+    "lora",
+    "full",
+    "freeze",
+    "galore",
+    "prefix",
+    "prompt",
+    "p_tuning",
+    "ia3",
+    "bottleneck",
+    "vera",
+    "loha",
+]
 LoraInit = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva", "loftq"]
 BiasTraining = Literal["none", "all", "lora_only"]
 TargetModules = Literal["all-linear"] | list[ModuleName]
+BottleneckActivation = Literal["gelu", "relu"]
+
+WHOLE_MODEL_TYPES: tuple[FinetuningType, ...] = ("full", "freeze", "galore")
+VIRTUAL_TOKEN_TYPES: tuple[FinetuningType, ...] = ("prefix", "prompt", "p_tuning")
+USED_BY: dict[FinetuningType, tuple[str, ...]] = {
+    "full": (),
+    "freeze": ("freeze_layers",),
+    "galore": ("rank", "galore_every", "galore_scale"),
+    "prefix": ("virtual_tokens", "prefix_projection", "encoder_size"),
+    "prompt": ("virtual_tokens", "prompt_text"),
+    "p_tuning": ("virtual_tokens", "encoder_size"),
+    "ia3": ("target_modules",),
+    "bottleneck": ("bottleneck_size", "bottleneck_activation"),
+    "vera": ("rank", "dropout", "target_modules", "vera_d_initial", "projection_seed"),
+    "loha": ("rank", "alpha", "target_modules"),
+}
+"""The fields that a method other than LoRA reads, besides its own name. Such a method ignores the
+sizes and shapes of others; options of LoRA are refused (`training.compatibility`)."""
+VERA_RANK = 256  # PEFT's default: its random factors are shared, so rank costs one number a module
 
 
 class MethodSpec(Section):
@@ -25,7 +56,69 @@ class MethodSpec(Section):
         title="Method",
         description="lora trains two thin matrices beside each chosen weight. full trains every "
         "weight, freeze those of the last layers, galore every weight with AdamW on low-rank "
-        "gradients (arXiv 2403.03507); these three leave a whole model.",
+        "gradients (arXiv 2403.03507); these three leave a whole model. prefix (2101.00190) trains "
+        "keys and values before every row, prompt (2104.08691) and p_tuning (2103.10385) "
+        "embeddings. ia3 (2205.05638) scales keys, values and the MLP. bottleneck (1902.00751) "
+        "adds two small layers after attention and MLP. vera (2310.11454) scales shared random "
+        "factors. loha (2108.06098) multiplies two low-rank products element by element.",
+    )
+    virtual_tokens: int = Field(
+        20,
+        title="Virtual tokens",
+        description="How many trained tokens prefix, prompt and p_tuning put before every row. "
+        "They count towards the model's context and the memory of a step.",
+        ge=1,
+        le=1024,
+    )
+    prompt_text: str | None = Field(
+        None,
+        title="Prompt to start from",
+        description="A text whose embeddings are the first virtual tokens of prompt, repeated or "
+        "cut to their number. Empty: random embeddings.",
+        min_length=1,
+        max_length=10_000,
+    )
+    encoder_size: int | None = Field(
+        None,
+        title="Prompt encoder",
+        description="Inner width of the network that makes the virtual tokens of p_tuning, and of "
+        "prefix with a projection. Empty: the model's width.",
+        ge=1,
+        le=65_536,
+    )
+    prefix_projection: bool = Field(
+        False,
+        title="Project the prefix",
+        description="Let a small network make prefix's keys and values while it trains; what is "
+        "saved is the same size.",
+    )
+    bottleneck_size: int = Field(
+        64,
+        title="Bottleneck",
+        description="Inner width of each layer that bottleneck adds: model width → this → model "
+        "width, added to its input.",
+        ge=1,
+        le=65_536,
+    )
+    bottleneck_activation: BottleneckActivation = Field(
+        "gelu",
+        title="Bottleneck: activation",
+        description="What stands between the two halves of a bottleneck layer.",
+    )
+    vera_d_initial: float = Field(
+        0.1,
+        title="VeRA: start of d",
+        description="What VeRA's scales of the inner dimension start at; those of the outputs "
+        "start at zero.",
+        gt=0.0,
+        le=100.0,
+    )
+    projection_seed: int = Field(
+        0,
+        title="VeRA: seed of the factors",
+        description="Fixes VeRA's shared random factors, which are saved with the adapter.",
+        ge=0,
+        le=2**32 - 1,
     )
     freeze_layers: int = Field(
         2,
@@ -51,7 +144,8 @@ class MethodSpec(Section):
     rank: int = Field(
         8,
         title="Rank",
-        description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity.",
+        description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity. Left "
+        f"out with vera: {VERA_RANK}.",
         ge=1,
         le=MAX_RANK,
     )
@@ -74,7 +168,8 @@ class MethodSpec(Section):
         "all-linear",
         title="Target modules",
         description="Weights that get an adapter: all-linear, or names such as q_proj, v_proj; "
-        "embed_tokens adapts the embeddings.",
+        "embed_tokens adapts the embeddings. With ia3, all-linear means the keys, the values and "
+        "the MLP's last weight.",
     )
     use_rslora: bool = Field(
         False,
@@ -140,8 +235,26 @@ class MethodSpec(Section):
 
     @property
     def has_adapter(self) -> bool:
-        """Whether an adapter trains, rather than weights of the base themselves."""
+        """Whether something beside the base trains, rather than weights of the base themselves."""
+        return self.finetuning_type not in WHOLE_MODEL_TYPES
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether that is two factors a weight, whose product is the update."""
         return self.finetuning_type == "lora"
+
+    @property
+    def added_tokens(self) -> int:
+        """How many virtual tokens stand before every row."""
+        return self.virtual_tokens if self.finetuning_type in VIRTUAL_TOKEN_TYPES else 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rank_of_vera(cls, given: Any) -> Any:
+        """A rank that is left out with VeRA is VERA_RANK."""
+        if not isinstance(given, Mapping) or given.get("finetuning_type") != "vera":
+            return given
+        return {"rank": VERA_RANK, **given}
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_engine.errors import NotFound
+from lora_engine.spec.method import WHOLE_MODEL_TYPES, FinetuningType
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.parse import spec_from
 from lora_engine.spec.run import RunSpec
@@ -36,8 +37,27 @@ def recipe_spec(name: str) -> RunSpec:
     )
 
 
-def suited_learning_rate(base_model: str, has_adapter: bool) -> float:
-    """A rate to start from: the starter's own, else the spec's; a tenth where the base trains."""
+# Rates for models of the usual sizes. prefix: PEFT's example (0.01 to 0.03) and Li and Liang's
+# search (2101.00190); prompt, p_tuning: PEFT's examples (3e-2, 1e-3); ia3: 3e-3 in 2205.05638,
+# section 3.3; bottleneck: the middle of 3e-5 to 3e-3 (1902.00751, section 3.2); vera: 4e-3 for
+# language models in 2310.11454, table 8.
+LEARNING_RATES: dict[FinetuningType, float] = {
+    "prefix": 1e-2,
+    "prompt": 3e-2,
+    "p_tuning": 1e-3,
+    "ia3": 3e-3,
+    "bottleneck": 3e-4,
+    "vera": 4e-3,
+}
+
+
+def suited_learning_rate(base_model: str, method: FinetuningType = "lora") -> float:
+    """A rate to start from: the starter's own, else the method's or the spec's.
+
+    A tenth of LoRA's where weights of the base train.
+    """
     is_starter = base_model == "starter"
+    if method in LEARNING_RATES:
+        return LEARNING_RATES[method]
     rate = STARTER_LEARNING_RATE if is_starter else OptimizationSpec().learning_rate
-    return rate if has_adapter else rate / 10
+    return rate / 10 if method in WHOLE_MODEL_TYPES else rate

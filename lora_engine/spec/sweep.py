@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.spec.method import MAX_RANK
+from lora_engine.spec.method import MAX_RANK, USED_BY
 from lora_engine.spec.parse import REMEDY, field_problems, json_document, spec_from
 from lora_engine.spec.run import RunSpec
 from lora_engine.spec.section import PrintableName, Section
@@ -28,11 +28,6 @@ DEFAULT_RANKS = (4, 8, 16, 32, 64)
 RANK, ALPHA = "method.rank", "method.alpha"
 LEARNING_RATE, SEED = "optimization.learning_rate", "seed"
 FIXED = ("name", "task", "report", "extended_from")  # the same for every child
-USED_BY = {  # the fields of a method that trains no adapter
-    "full": ("finetuning_type",),
-    "freeze": ("finetuning_type", "freeze_layers"),
-    "galore": ("finetuning_type", "rank", "galore_every", "galore_scale"),
-}
 SHORT_NAMES = {RANK: "r", LEARNING_RATE: "lr "}
 LONGEST_VALUE = 40
 NAMED_RANK = re.compile(r"\s+r(ank)? ?\d+$")
@@ -187,7 +182,8 @@ class SweepSpec(Section):
         kind = child.method.finetuning_type
         for axis in self.axes:
             section, _, field = axis.path.partition(".")
-            if section == "method" and field not in USED_BY.get(kind, (field,)):
+            used = ("finetuning_type", *USED_BY.get(kind, (field,)))
+            if section == "method" and field not in used:
                 yield FieldProblem(axis.path, f"the method {kind} does not use it")
 
 

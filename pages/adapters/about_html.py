@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lora_engine.adapters import AdapterDetails, Check
+from lora_engine.adapters import (
+    KIND_NAMES,
+    AdapterConfig,
+    AdapterDetails,
+    AdapterKind,
+    Check,
+    PartFacts,
+)
 from pages import COMPARE, RUNS, SPECTRUM, TRAIN
 from pages.shared import layout, live
 from pages.shared.adapter_choices import adapter_key
@@ -19,6 +26,23 @@ MARKS = {True: ("✓", "rs-ok"), False: ("✗", "rs-bad"), None: ("?", "rs-unkno
 STARTS = {"true": "default: B is zero", "none": "default: B is zero", "false": "random A and B"}
 KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
+_VIRTUAL = (
+    "These numbers stand before every row: as embeddings, or as keys and values in each layer. "
+    "“Moved” is the norm of all of them."
+)
+OTHER_WORDS: dict[AdapterKind, str] = {
+    "prefix": _VIRTUAL,
+    "prompt": _VIRTUAL,
+    "p_tuning": _VIRTUAL,
+    "ia3": "Each factor multiplies one output or input of its weight. “Moved” is the distance from "
+    "1, at which it changes nothing.",
+    "vera": "ΔW = Λ_b B Λ_d A with random A and B that all modules share. “Moved” is the norm of "
+    "λ_b, which starts at 0.",
+    "loha": "ΔW = scaling · (B₁A₁) ∘ (B₂A₂), element by element. “Moved” is the norm of A₂, which "
+    "starts at 0.",
+    "bottleneck": "Each layer adds up(activation(down(x))) to what its module gave. “Moved” is the "
+    "norm of up, which starts at 0.",
+}
 MODULES = (
     live.Column("module"),
     live.Column("rank", layout.count, numeric=True),
@@ -30,6 +54,12 @@ MODULES = (
     live.Column("‖ΔW‖", layout.number, numeric=True),
     live.Column("parameters", layout.count, numeric=True),
 )
+OTHER_MODULES = (
+    live.Column("module"),
+    live.Column("tensors"),
+    live.Column("moved", layout.number, numeric=True),
+    live.Column("parameters", layout.count, numeric=True),
+)
 
 
 def heading(found: AdapterDetails, zip_address: str, has_run: bool) -> str:
@@ -38,14 +68,13 @@ def heading(found: AdapterDetails, zip_address: str, has_run: bool) -> str:
     key = adapter_key(summary)
     tags = "".join(f'<span class="rs-tag">{escape(tag)}</span>' for tag in summary.tags)
     note = f'<p class="rs-adapter-note">{escape(summary.note)}</p>' if summary.note else ""
-    links = [
-        ("Compare", layout.link(COMPARE, adapter=key)),
-        ("Spectrum", layout.link(SPECTRUM, adapter=key)),
-        ("Go on from it", layout.link(TRAIN, init_from=key)),
-        ("Download zip", zip_address),
-    ]
+    links = [("Compare", layout.link(COMPARE, adapter=key))]
+    if summary.kind == "lora":
+        links.append(("Spectrum", layout.link(SPECTRUM, adapter=key)))
+        links.append(("Go on from it", layout.link(TRAIN, init_from=key)))
     if summary.run_id and has_run:
-        links.insert(3, ("Its run", layout.link(RUNS, run=summary.run_id)))
+        links.append(("Its run", layout.link(RUNS, run=summary.run_id)))
+    links.append(("Download zip", zip_address))
     buttons = "".join(
         f'<a class="rs-button rs-small" href="{escape(href)}">{escape(text)}</a>'
         for text, href in links
@@ -59,12 +88,11 @@ def heading(found: AdapterDetails, zip_address: str, has_run: bool) -> str:
 def tiles(found: AdapterDetails) -> str:
     summary = found.summary
     shown = [
-        ("Rank", _ranks(found), f"α {found.config.lora_alpha:g}, {_form(found)}"),
-        ("Scaling", _span(found.scalings), _scaling_words(found)),
+        *_form_tiles(found),
         (
             "Parameters",
             layout.short_count(found.parameters),
-            f"in {layout.count(len(found.modules))} modules, {_kinds(found)}",
+            f"{_places(found)}, {_kinds(found)}",
         ),
         ("Size", layout.byte_size(summary.bytes), "of its weights file"),
     ]
@@ -113,7 +141,7 @@ def facts(found: AdapterDetails) -> str:
         ("Base fingerprint", summary.base_fingerprint),
         ("Targets", summary.targets),
         ("Saved whole", ", ".join(found.whole_tensors[:5]) or None),
-        ("Start", STARTS.get(config.initialization, config.initialization)),
+        ("Start", _start(config.initialization) if isinstance(config, AdapterConfig) else None),
         ("Trained on", summary.dataset),
         ("Hash of the rows", found.data_hash and found.data_hash[:16]),
         ("Chat template", found.template),
@@ -133,7 +161,10 @@ def facts(found: AdapterDetails) -> str:
 
 
 def modules_value(found: AdapterDetails) -> str:
-    """The table of every A and B."""
+    """The table of every A and B; of another method, of every tensor."""
+    if found.parts:
+        parts = [(one.name, _tensors(one), one.norm, one.parameters) for one in found.parts]
+        return live.table_value(OTHER_MODULES, parts)
     rows = [
         (
             one.name,
@@ -153,6 +184,9 @@ def modules_value(found: AdapterDetails) -> str:
 
 def modules_words(found: AdapterDetails) -> str:
     """What the table shows, in a sentence or two."""
+    if found.parts:
+        moved = OTHER_WORDS[found.summary.kind]
+        return f'<p class="rs-adapter-words">{escape(moved)}</p>'
     known = [one for one in found.modules if one.norm is not None]
     if not known:
         return ""
@@ -163,7 +197,7 @@ def modules_words(found: AdapterDetails) -> str:
         f"{layout.number(largest.norm or 0.0)} in {largest.name}, the smallest "
         f"{layout.number(smallest.norm or 0.0)} in {smallest.name}."
     )
-    if found.config.use_dora:
+    if isinstance(found.config, AdapterConfig) and found.config.use_dora:
         words += " With DoRA this is the direction's part; Spectrum shows the true update."
     return f'<p class="rs-adapter-words">{escape(words)}</p>'
 
@@ -179,8 +213,35 @@ def _bar(name: str, value: int, most: int, accent: bool) -> str:
     )
 
 
-def _ranks(found: AdapterDetails) -> str:
-    ranks = sorted({one.rank for one in found.modules}) or [found.summary.rank]
+def _form_tiles(found: AdapterDetails) -> list[tuple[str, str, str]]:
+    """Rank and scaling of LoRA; of another method, its name and its size."""
+    config = found.config
+    if isinstance(config, AdapterConfig):
+        return [
+            ("Rank", _ranks(found, config), f"α {config.lora_alpha:g}, {_form(config)}"),
+            ("Scaling", _span(found.scalings), _scaling_words(found, config)),
+        ]
+    return [("Method", KIND_NAMES[config.kind], found.summary.size)]
+
+
+def _places(found: AdapterDetails) -> str:
+    if not found.parts:
+        return f"in {layout.count(len(found.modules))} modules"
+    if tokens := getattr(found.config, "virtual_tokens", 0):
+        return f"in {layout.count(tokens)} virtual tokens"
+    return f"in {layout.count(len(found.parts))} modules"
+
+
+def _start(initialization: str) -> str:
+    return STARTS.get(initialization, initialization)
+
+
+def _tensors(part: PartFacts) -> str:
+    return ", ".join(f"{name} {_shape(shape)}" for name, shape in part.tensors.items())
+
+
+def _ranks(found: AdapterDetails, config: AdapterConfig) -> str:
+    ranks = sorted({one.rank for one in found.modules}) or [config.r]
     return layout.count(ranks[0]) if len(ranks) == 1 else f"{ranks[0]:,} to {ranks[-1]:,}"
 
 
@@ -192,14 +253,13 @@ def _span(values: Sequence[float]) -> str:
     return f"{layout.number(values[0])} to {layout.number(values[-1])}"
 
 
-def _scaling_words(found: AdapterDetails) -> str:
-    formula = "α/√r (rsLoRA)" if found.config.use_rslora else "α/r"
+def _scaling_words(found: AdapterDetails, config: AdapterConfig) -> str:
+    formula = "α/√r (rsLoRA)" if config.use_rslora else "α/r"
     own = " of each module's own" if len(found.scalings) > 1 else ""
     return f"{formula}{own}"
 
 
-def _form(found: AdapterDetails) -> str:
-    config = found.config
+def _form(config: AdapterConfig) -> str:
     forms = [
         *(["rsLoRA"] if config.use_rslora else []),
         *(["DoRA"] if config.use_dora else []),

@@ -97,15 +97,18 @@ def mixture(
 
 
 def other_choices(engine: Engine, opened: AdapterSummary) -> list[tuple[str, str]]:
-    """Every other adapter for a dropdown: those of the same base first, another base is named."""
-    others = [one for one in engine.adapters.list() if one.path != opened.path]
+    """Every other adapter of LoRA for a dropdown, those of the same base first.
+
+    Where the base is another, the choice names it.
+    """
+    others = [one for one in engine.adapters.of_lora() if one.path != opened.path]
     others.sort(key=lambda one: one.base_model != opened.base_model)
     return [(_choice(one, opened), adapter_key(one)) for one in others]
 
 
 def _choice(adapter: AdapterSummary, opened: AdapterSummary) -> str:
     other_base = "" if adapter.base_model == opened.base_model else f", of {adapter.base_model}"
-    return f"{adapter.name} (rank {adapter.rank}{other_base})"
+    return f"{adapter.name} ({adapter.size}{other_base})"
 
 
 def adapter_names(engine: Engine, keys: Sequence[str]) -> dict[str, str]:

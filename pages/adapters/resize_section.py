@@ -179,7 +179,10 @@ class _Handlers:
         if found is None:
             return {}
         name = name_from(f"{found.name}-resized")
-        return {self.fields.output.name: name, self.fields.size.rank: max(1, found.rank // 2)}
+        return {
+            self.fields.output.name: name,
+            self.fields.size.rank: max(1, (found.rank or 2) // 2),
+        }
 
     def draw_curve(self, threshold: float | None, request: gr.Request) -> Iterator[Update]:
         """What each size of the opened adapter keeps; a threshold where none is given yet."""

@@ -73,7 +73,7 @@ def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[st
     known = {adapter_key(adapter) for adapter in listed}
     others = (engine.adapters.get(name) for name in chosen if name not in known)
     return [
-        (f"{adapter.name} (rank {adapter.rank}, {adapter.base_model})", adapter_key(adapter))
+        (f"{adapter.name} ({adapter.size}, {adapter.base_model})", adapter_key(adapter))
         for adapter in [*listed, *others]
     ]
 

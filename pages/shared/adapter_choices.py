@@ -24,9 +24,7 @@ def adapter_key(adapter: AdapterSummary) -> str:
     return path.parent.name if is_the_runs else str(path)
 
 
-def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Every adapter known here for a dropdown, newest first."""
-    return [
-        (f"{adapter.name} (rank {adapter.rank})", adapter_key(adapter))
-        for adapter in engine.adapters.list()
-    ]
+def adapter_choices(engine: Engine, lora_alone: bool = False) -> list[tuple[str, str]]:
+    """Every adapter known here for a dropdown, newest first; or those of LoRA alone."""
+    listed = engine.adapters.of_lora() if lora_alone else engine.adapters.list()
+    return [(f"{adapter.name} ({adapter.size})", adapter_key(adapter)) for adapter in listed]

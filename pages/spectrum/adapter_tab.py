@@ -104,7 +104,7 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
 def _adapter_fields(engine: Engine) -> AdapterFields:
     with gr.Row():
         adapter = gr.Dropdown(
-            adapter_choices(engine),
+            adapter_choices(engine, lora_alone=True),
             value=None,
             label="Adapter",
             allow_custom_value=True,
@@ -155,7 +155,7 @@ class _Handlers:
 
     def open_newest(self, name: str | None, request: gr.Request) -> Iterator[Update]:
         """The newest adapter, where none is chosen yet."""
-        known = self.engine.adapters.list()
+        known = self.engine.adapters.of_lora()
         if known and not name:
             yield from self._with_fields(request, adapter_key(known[0]))
         elif name:
@@ -189,7 +189,9 @@ class _Handlers:
         if task.is_set():  # something else was chosen meanwhile, and stands in the fields
             return
         yield {
-            self.fields.adapter: gr.Dropdown(choices=adapter_choices(self.engine), value=name),
+            self.fields.adapter: gr.Dropdown(
+                choices=adapter_choices(self.engine, lora_alone=True), value=name
+            ),
             self.fields.base: base,
             self.fields.module: picked,
             self.view.empty: "",

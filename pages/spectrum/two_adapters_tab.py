@@ -136,8 +136,8 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
 def _pair_choices(engine: Engine) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     def adapter_field(label: str, elem_id: str) -> gr.Dropdown:
         return gr.Dropdown(
-            adapter_choices(engine), value=None, label=label, allow_custom_value=True,
-            elem_id=elem_id,
+            adapter_choices(engine, lora_alone=True), value=None, label=label,
+            allow_custom_value=True, elem_id=elem_id,
         )  # fmt: skip
 
     with gr.Row():
@@ -184,7 +184,7 @@ class _Handlers:
         if first and second:
             yield {}
             return
-        known = [adapter_key(adapter) for adapter in self.engine.adapters.list()]
+        known = [adapter_key(adapter) for adapter in self.engine.adapters.of_lora()]
         if len(known) < 2:
             yield {self.view.sentence: _too_few_html()}
             return
@@ -242,7 +242,7 @@ class _Handlers:
 
     def _named(self, pair: Pair) -> Update:
         """The fields for a pair that the person did not choose in them."""
-        fields, choices = self.fields, adapter_choices(self.engine)
+        fields, choices = self.fields, adapter_choices(self.engine, lora_alone=True)
         return {
             fields.first: gr.Dropdown(choices=choices, value=pair.first),
             fields.second: gr.Dropdown(choices=choices, value=pair.second),

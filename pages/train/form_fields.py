@@ -112,8 +112,8 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
 
 
 def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """The known adapters, newest first, after the choice of none."""
-    known = ((f"{one.name} (rank {one.rank})", one.name) for one in engine.adapters.list())
+    """The known adapters of LoRA, newest first, after the choice of none."""
+    known = ((f"{one.name} ({one.size})", one.name) for one in engine.adapters.of_lora())
     return [("a new adapter", ""), *known]
 
 

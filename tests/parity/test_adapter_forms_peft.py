@@ -288,7 +288,7 @@ def test_numbers_that_are_no_factors_are_named(bases, plain, tmp_path, change, m
     ("peft_type", "remedy"),
     [
         *((name, "merge_and_unload") for name in ("LOHA", "LOKR", "IA3", "VERA", "ADALORA")),
-        *((name, "Use it with PEFT") for name in ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")),
+        *((name, "Compare answers") for name in ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")),
     ],
 )  # fmt: skip
 def test_another_method_is_named(bases, plain, tmp_path, peft_type, remedy):

@@ -28,11 +28,11 @@ class SharingKey:
 def sharing_key(spec: RunSpec) -> SharingKey | None:
     """The key of a run; None where it must train alone.
 
-    Alone train: classifiers, whole models, modules trained whole, biases of the base, starts that
-    change the base weights, runs that extend another, and 8-bit bases, whose weights bitsandbytes
-    moves into the layer that runs first. All else may differ: rank, alpha, targets, dropout,
-    DoRA, learning rate, optimizer, schedule, batches, number of steps, the adapter to go on from,
-    and the seed. Another seed holds other rows out.
+    Alone train: classifiers, methods other than LoRA, modules trained whole, biases of the base,
+    starts that change the base weights, runs that extend another, and 8-bit bases, whose weights
+    bitsandbytes moves into the layer that runs first. All else may differ: rank, alpha, targets,
+    dropout, DoRA, learning rate, optimizer, schedule, batches, number of steps, the adapter to go
+    on from, and the seed. Another seed holds other rows out.
     """
     if not _leaves_base_alone(spec):
         return None
@@ -51,7 +51,7 @@ def _leaves_base_alone(spec: RunSpec) -> bool:
     return (
         spec.task == "causal_lm"
         and spec.extended_from is None
-        and method.has_adapter
+        and method.is_lora
         and not method.modules_to_save
         and method.bias == "none"
         and method.init not in CHANGES_BASE
