@@ -8,6 +8,7 @@ is listed in a note. Knows nothing of turns or templates.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -66,30 +67,41 @@ def check_meanings(
     return set_aside + [*score_warnings(table, read)]
 
 
-def unread_columns(
-    table: Table, read: set[str], said_in: Sequence[str], is_mapped: bool
-) -> tuple[list[str], list[str]]:
-    """Warnings and notes about columns that hold something and are not read.
+class UnreadColumns:
+    """Columns that hold something and are not read, gathered record by record.
 
-    said_in: for each record, all that was read of it. A column that usually holds a part of the
-    question or answer gets a warning, unless its text stands in there too.
+    A column that usually holds a part of the question or answer gets a warning, unless its text
+    stands in what was read too.
     """
-    others = set(table.names) - read
-    missed: dict[str, list[int]] = {}
-    unread: dict[str, None] = {}
-    for record, said in zip(table.records, said_in, strict=True):
-        for name in others.intersection(record.value):
-            value = record.value[name]
+
+    def __init__(self, names: Sequence[str], read: set[str], is_mapped: bool) -> None:
+        """names: every column there is. is_mapped: the person named those that are read."""
+        self._others = [name for name in names if name not in read]
+        self._saying = {
+            name for name in self._others if not is_mapped and SAYING.match(plain_name(name))
+        }
+        self._unread: set[str] = set()
+        self._missed: dict[str, array[int]] = {}
+
+    def add(self, number: int, fields: dict[str, Any], said: str) -> None:
+        """One record that was read; said: all that was read of it."""
+        for name in self._others:
+            value = fields.get(name)
             if is_empty(value):
                 continue
-            unread[name] = None
-            if not is_mapped and SAYING.match(plain_name(name)) and not _is_said(value, said):
-                missed.setdefault(name, []).append(record.number)
-    warnings = [f"Column {name!r} is not read: {count_rows(missed[name])}." for name in missed]
-    quiet = [shortened(name) for name in table.names if name in unread and name not in missed]
-    more = f" and {len(quiet) - MAX_NAMED:,} more" if len(quiet) > MAX_NAMED else ""
-    notes = [f"Columns not read: {', '.join(quiet[:MAX_NAMED])}{more}."] if quiet else []
-    return warnings, notes
+            self._unread.add(name)
+            if name in self._saying and not _is_said(value, said):
+                self._missed.setdefault(name, array("q")).append(number)
+
+    def warnings(self) -> list[str]:
+        missed = self._missed
+        return [f"Column {name!r} is not read: {count_rows(missed[name])}." for name in missed]
+
+    def notes(self) -> list[str]:
+        unread = [name for name in self._others if name in self._unread.difference(self._missed)]
+        quiet = [shortened(name) for name in unread]
+        more = f" and {len(quiet) - MAX_NAMED:,} more" if len(quiet) > MAX_NAMED else ""
+        return [f"Columns not read: {', '.join(quiet[:MAX_NAMED])}{more}."] if quiet else []
 
 
 def _is_said(value: Any, said: str) -> bool:

@@ -15,6 +15,8 @@ anything is refused. This module knows nothing of files or tokens.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +30,9 @@ from lora_engine.data.chat_rows import (
 )
 from lora_engine.data.column_meanings import (
     CHATS,
+    UnreadColumns,
     check_meanings,
     refuse_comparisons,
-    unread_columns,
 )
 from lora_engine.data.field_values import (
     InvalidRow,
@@ -41,7 +43,8 @@ from lora_engine.data.field_values import (
     text_of,
 )
 from lora_engine.data.format_names import other_names
-from lora_engine.data.json_rows import first_problems
+from lora_engine.data.picked import Keep
+from lora_engine.data.problems import Problems
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record
 from lora_engine.data.rows import Row
 from lora_engine.data.table import Table, count_rows
@@ -76,7 +79,7 @@ class ParsedRows:
     """The format that was found, the rows, and what is to be said about how they were read."""
 
     format: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -113,12 +116,13 @@ class _Reading:
 
 
 def parse_rows(
-    records: list[Record],
+    records: Sequence[Record],
     declared: str,
     source: str,
     columns: ColumnsSpec | None = None,
     reasoning: str = "learn",
     turns: str = "all",
+    keep: Keep[Row] = tuple,
 ) -> ParsedRows:
     """The rows of the records, in the format found.
 
@@ -126,6 +130,7 @@ def parse_rows(
     columns: where any is named, these are read and decide the format.
     reasoning: whether thoughts are to learn, to keep or to strip (`thoughts.apply_setting`).
     turns: which answers are learned, all or the last (`chat_rows.with_learned_turns`).
+    keep: holds the rows, which it is given one by one; in memory where nothing is said.
     Raises EngineError naming the first wrong rows, each with what is there and what is needed;
     UnknownFormat where another choice of columns could be read.
     """
@@ -133,24 +138,31 @@ def parse_rows(
     reading = _reading(table, declared, source, columns)
     read = reading.columns_read(table)
     meanings = check_meanings(table, source, reading.format, read, reading.is_mapped)
-    parsed, problems = [], []
-    for record in records:
-        try:
-            chat = _parse(record, reading)
-            row = with_learned_turns(apply_setting(chat.row, reasoning), turns)
-            parsed.append(ParsedChat(row, chat.unread, chat.unlearned))
-        except InvalidRow as problem:
-            problems.append(f"row {record.number}: {problem}")
-    if problems:
-        raise EngineError(first_problems(f"{source} (read as {reading.format})", problems), REMEDY)
-    said = [_said(chat.row) for chat in parsed]
-    missed, unread = unread_columns(table, read, said, reading.is_mapped)
-    warnings = (*meanings, *missed, *_turn_warnings(parsed))
-    notes = (*_names_note(reading), *unread)
-    return ParsedRows(reading.format, tuple(chat.row for chat in parsed), warnings, notes)
+    unread = UnreadColumns(table.names, read, reading.is_mapped)
+    in_turns = _TurnWarnings()
+
+    def parsed() -> Iterator[Row]:
+        problems = Problems()
+        for record in records:
+            try:
+                chat = _parse(record, reading)
+                row = with_learned_turns(apply_setting(chat.row, reasoning), turns)
+            except InvalidRow as problem:
+                problems.add(f"row {record.number}: {problem}")
+                continue
+            if not problems:  # no row is kept of a set that is refused
+                unread.add(record.number, record.value, _said(row))
+                in_turns.add(chat)
+                yield row
+        if problems:
+            raise EngineError(problems.sentence(f"{source} (read as {reading.format})"), REMEDY)
+
+    rows = keep(parsed())
+    warnings = (*meanings, *unread.warnings(), *in_turns.warnings())
+    return ParsedRows(reading.format, rows, warnings, (*_names_note(reading), *unread.notes()))
 
 
-def column_names(records: list[Record]) -> tuple[str, ...]:
+def column_names(records: Sequence[Record]) -> tuple[str, ...]:
     """The names of the first record's columns; none where it is no object."""
     value = records[0].value
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
@@ -254,19 +266,25 @@ def _names_note(reading: _Reading) -> list[str]:
     return [f"Columns found by their usual names: {read}."]
 
 
-def _turn_warnings(parsed: list[ParsedChat]) -> list[str]:
-    """What turns say that is not honoured, by key."""
-    unread: dict[str, list[int]] = {}
-    asking: dict[str, list[int]] = {}
-    for chat in parsed:
+class _TurnWarnings:
+    """What turns say that is not honoured, by key, gathered row by row."""
+
+    def __init__(self) -> None:
+        self._unread: dict[str, array[int]] = {}
+        self._asking: dict[str, array[int]] = {}
+
+    def add(self, chat: ParsedChat) -> None:
         for key in sorted(chat.unread):
-            unread.setdefault(key, []).append(chat.row.number)
+            self._unread.setdefault(key, array("q")).append(chat.row.number)
         for key in sorted(chat.unlearned):
-            asking.setdefault(key, []).append(chat.row.number)
-    return [
-        f"Key {shortened(key)!r} of turns is not read: {count_rows(unread[key])}." for key in unread
-    ] + [
-        f"{key} asks to learn turns that are not the assistant's, which are never learned: "
-        f"{count_rows(asking[key])}."
-        for key in asking
-    ]
+            self._asking.setdefault(key, array("q")).append(chat.row.number)
+
+    def warnings(self) -> list[str]:
+        return [
+            f"Key {shortened(key)!r} of turns is not read: {count_rows(rows)}."
+            for key, rows in self._unread.items()
+        ] + [
+            f"{key} asks to learn turns that are not the assistant's, which are never learned: "
+            f"{count_rows(rows)}."
+            for key, rows in self._asking.items()
+        ]

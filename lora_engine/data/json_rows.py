@@ -21,6 +21,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from lora_engine.data.problems import Problems
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import json_complaint
 
@@ -50,7 +51,7 @@ def json_rows(text: str, source: str, most: int) -> list[Numbered]:
     if problems and _spans_lines(text):
         found = _documents(text, source, most)
     elif problems:
-        raise EngineError(first_problems(source, problems), _remedy(text, problems[0]))
+        raise EngineError(problems.sentence(source), _remedy(text, problems.first[0]))
     if len(found) == 1 and isinstance(found[0][1], dict):
         inside = _rows_inside(found[0][1], source)
         return found if inside is None else list(enumerate(inside, start=1))
@@ -63,12 +64,6 @@ def _remedy(text: str, problem: str) -> str:
     if text.lstrip()[:1] not in ("{", "[", '"'):
         return f"Give the file the ending of what it holds (.csv, .tsv, .txt). Or: {_REMEDY}"
     return _REMEDY
-
-
-def first_problems(source: str, problems: list[str], shown: int = 5) -> str:
-    """One sentence with the first few problems and how many more there are."""
-    more = f"; and {len(problems) - shown:,} more" if len(problems) > shown else ""
-    return f"{source}: {'; '.join(problems[:shown])}{more}."
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,10 +87,10 @@ def _array(text: str, source: str) -> list[Any]:
         ) from None
 
 
-def _lines(text: str, most: int) -> tuple[list[Numbered], list[str]]:
+def _lines(text: str, most: int) -> tuple[list[Numbered], Problems]:
     """The values of JSON Lines, and what is wrong with the other lines."""
     found: list[Numbered] = []
-    problems: list[str] = []
+    problems = Problems()
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -104,7 +99,7 @@ def _lines(text: str, most: int) -> tuple[list[Numbered], list[str]]:
         try:
             found.append((number, _DECODER.decode(line)))
         except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: not JSON ({json_complaint(error, one_line=True)})")
+            problems.add(f"line {number}: not JSON ({json_complaint(error, one_line=True)})")
     return found, problems
 
 

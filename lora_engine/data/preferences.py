@@ -55,8 +55,10 @@ def find_comparison(table: Table) -> Finding | None:
     """What is to be said of rows with a chosen and a rejected answer; None without any."""
     better, worse = compared_columns(table)
     for name in table.names:
-        rows = [] if name in worse else table.rows_where(name, lambda value: value is True)
-        if rows and WORSE.search(plain_name(name)):
+        if name in worse or not WORSE.search(plain_name(name)):
+            continue
+        rows = table.rows_where(name, lambda value: value is True)
+        if rows:
             return Finding(
                 f"column {name!r} says of {count_rows(rows)} that the answer is rejected.",
                 "Remove these rows: supervised training learns every answer as a good one.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -73,13 +73,14 @@ class Dataset:
     """A dataset whole: `format` is the one found, `content_hash` tells the rows apart.
 
     Two files with the same rows in the same order have the same hash, whatever their file type.
+    rows: a tuple, or for a large set rows that lie on disk and are decoded as they are asked for.
     warnings: what the file says that is not honoured, with the number of rows. notes: how it was
     read where that is no matter of course, and which columns were not.
     """
 
     source: str
     format: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     content_hash: str
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.errors import EngineError
@@ -22,7 +22,7 @@ TWINS_TOGETHER = "+twins"
 
 def split_rows(
     dataset: Dataset, eval_fraction: float, seed: int
-) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """Training rows and evaluation rows, each in the order of the file.
 
     round(rows · eval_fraction) rows, at least one where the fraction is not 0, are drawn without
@@ -64,7 +64,7 @@ def split_hash(dataset: Dataset, eval_fraction: float) -> str:
 
 def rows_never_seen(
     dataset: Dataset, eval_fraction: float, seed: int, data_hash: str | None
-) -> tuple[Row, ...]:
+) -> Sequence[Row]:
     """The evaluation rows of a run whose provenance has this `data_hash`, without any twin.
 
     Runs from before twins were kept together drew each row by itself; of theirs, the rows that
@@ -99,7 +99,7 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
-def _groups(rows: tuple[Row, ...]) -> list[list[int]]:
+def _groups(rows: Sequence[Row]) -> list[list[int]]:
     """The places of the rows, twins together, in the order of each group's first row."""
     groups: dict[bytes, list[int]] = {}
     for place, row in enumerate(rows):
@@ -127,6 +127,6 @@ def _drawn_in_groups(groups: list[list[int]], eval_fraction: float, seed: int) -
     return set(drawn or smallest)
 
 
-def _parted(rows: tuple[Row, ...], chosen: set[int]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def _parted(rows: Sequence[Row], chosen: set[int]) -> tuple[Sequence[Row], Sequence[Row]]:
     training = tuple(row for place, row in enumerate(rows) if place not in chosen)
     return training, tuple(row for place, row in enumerate(rows) if place in chosen)

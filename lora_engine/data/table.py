@@ -5,6 +5,7 @@ Knows nothing of what a column means.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,15 +38,18 @@ class Table:
                 found.update(dict.fromkeys(record.value))
         return tuple(name for name in found if isinstance(name, str))
 
-    def rows_where(self, column: str, is_so: Callable[[Any], bool]) -> list[int]:
+    def rows_where(self, column: str, is_so: Callable[[Any], bool]) -> Sequence[int]:
         """Numbers of the rows whose column holds something of which `is_so` is true."""
-        return [
-            record.number
-            for record in self.records
-            if isinstance(record.value, dict)
-            and not is_empty(record.value.get(column))
-            and is_so(record.value[column])
-        ]
+        return array(
+            "q",
+            (
+                record.number
+                for record in self.records
+                if isinstance(record.value, dict)
+                and not is_empty(record.value.get(column))
+                and is_so(record.value[column])
+            ),
+        )
 
 
 def is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ cut into pieces instead. This module knows nothing of files, templates or charac
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.bundled_templates import DEFAULT_TEMPLATE_NAME, NO_TEMPLATE_NAME
 from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.left_out import LeftOut
+from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
@@ -46,7 +48,7 @@ class Tokenization:
     lose a part. Rows of the first two are left out.
     """
 
-    rows: tuple[TokenizedRow, ...]
+    rows: Sequence[TokenizedRow]
     template: str
     without_answer: tuple[int, ...]
     lost_answer: tuple[int, ...]
@@ -67,62 +69,93 @@ def tokenize_rows(
 
 
 def tokenize(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    keep: Keep[TokenizedRow] = tuple,
 ) -> Tokenization:
-    """As `tokenize_rows`, with the report of what was cut and left out, also in words."""
-    return tokenization_of(encode(rows, tokenizer), tokenizer, max_length)
+    """As `tokenize_rows`, with the report of what was cut and left out, also in words.
+
+    keep: holds the sequences, which it is given one by one; in memory where nothing is said.
+    """
+    return tokenization_of(encode(rows, tokenizer), tokenizer, max_length, keep)
 
 
 def tokenization_of(
-    encoded: Iterable[EncodedRow], tokenizer: PreTrainedTokenizerBase, max_length: int
+    encoded: Iterable[EncodedRow],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    keep: Keep[TokenizedRow] = tuple,
 ) -> Tokenization:
     """`tokenize` for rows as `encode` makes them. Raises as it does."""
-    pieces: list[TokenizedRow] = []
-    without_answer: list[int] = []
-    unlearned: list[int] = []
-    lost_answer, cut, meets_inside = [], [], []
-    count, is_chat, all_end = 0, False, True
-    left_out: dict[str, list[tuple[int, LeftOut]]] = {}
-    for row in encoded:
-        count += 1
-        is_chat = is_chat or not row.is_plain_text
-        all_end = all_end and row.ends_with_token
-        for lost in row.left_out:
-            left_out.setdefault(lost.part, []).append((row.number, lost))
-        if row.meets_inside:
-            meets_inside.append(row.number)
-        made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
-        pieces += made
-        if not any(row.supervised):
-            (without_answer if not row.has_answer else unlearned).append(row.number)
-        elif not made:
-            lost_answer.append(row.number)
-        elif made[0].truncated:
-            cut.append(row.number)
-    if count and not pieces:
-        told = f" {len(unlearned):,} none that is to be learned (weight 0)," if unlearned else ""
-        raise EngineError(
-            f"None of the {count:,} rows has a token to learn: {len(without_answer):,} "
-            f"have no assistant turn,{told} "
-            f"{len(lost_answer):,} lose their whole answer to truncation at {max_length:,} tokens.",
-            "Give rows with answers, or raise the longest row (max_length).",
-        )
-    name = chat_template_of(tokenizer).name if is_chat else ""
+    report = _Report(max_length)
+
+    def pieces() -> Iterator[TokenizedRow]:
+        for row in encoded:
+            made = [piece for piece in _cut(row, max_length) if set(piece.labels) - {IGNORED}]
+            report.add(row, made)
+            yield from made
+        report.refuse_nothing_learned()
+
+    kept = keep(pieces())
+    name = chat_template_of(tokenizer).name if report.is_chat else ""
     template = "" if name == NO_TEMPLATE_NAME else name
     return Tokenization(
-        rows=tuple(pieces),
+        rows=kept,
         template=template,
-        without_answer=tuple(sorted(without_answer + unlearned)),
-        lost_answer=tuple(lost_answer),
-        cut=tuple(cut),
+        without_answer=tuple(sorted([*report.without_answer, *report.unlearned])),
+        lost_answer=tuple(report.lost_answer),
+        cut=tuple(report.cut),
         warnings=(
-            *_template_warnings(template, all_end, tokenizer),
-            *_left_out_warnings(left_out, template),
-            *_meeting_warnings(meets_inside),
-            *_loss_warnings(count, max_length, lost_answer, cut),
-            *_answer_warnings(without_answer, unlearned),
+            *_template_warnings(template, report.all_end, tokenizer),
+            *_left_out_warnings(report.left_out, template),
+            *_meeting_warnings(report.meets_inside),
+            *_loss_warnings(report.count, max_length, report.lost_answer, report.cut),
+            *_answer_warnings(report.without_answer, report.unlearned),
         ),
     )
+
+
+class _Report:
+    """What happens to the rows, gathered row by row: 8 bytes for each row that is named."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+        self.count, self.pieces, self.is_chat, self.all_end = 0, 0, False, True
+        self.without_answer, self.unlearned = array("q"), array("q")
+        self.lost_answer, self.cut, self.meets_inside = array("q"), array("q"), array("q")
+        self.left_out: dict[str, tuple[LeftOut, array[int]]] = {}
+
+    def add(self, row: EncodedRow, made: Sequence[TokenizedRow]) -> None:
+        self.count += 1
+        self.pieces += len(made)
+        self.is_chat = self.is_chat or not row.is_plain_text
+        self.all_end = self.all_end and row.ends_with_token
+        for lost in row.left_out:
+            _, numbers = self.left_out.setdefault(lost.part, (lost, array("q")))
+            if numbers[-1:] != array("q", [row.number]):
+                numbers.append(row.number)
+        if row.meets_inside:
+            self.meets_inside.append(row.number)
+        if not any(row.supervised):
+            (self.without_answer if not row.has_answer else self.unlearned).append(row.number)
+        elif not made:
+            self.lost_answer.append(row.number)
+        elif made[0].truncated:
+            self.cut.append(row.number)
+
+    def refuse_nothing_learned(self) -> None:
+        """Raises EngineError where there were rows and none of them has a token to learn."""
+        if not self.count or self.pieces:
+            return
+        unlearned = len(self.unlearned)
+        told = f" {unlearned:,} none that is to be learned (weight 0)," if unlearned else ""
+        raise EngineError(
+            f"None of the {self.count:,} rows has a token to learn: {len(self.without_answer):,} "
+            f"have no assistant turn,{told} {len(self.lost_answer):,} lose their whole answer to "
+            f"truncation at {self.max_length:,} tokens.",
+            "Give rows with answers, or raise the longest row (max_length).",
+        )
 
 
 def _cut(row: EncodedRow, max_length: int) -> list[TokenizedRow]:
@@ -169,7 +202,7 @@ def _template_warnings(
         )
 
 
-def _meeting_warnings(meets_inside: list[int]) -> Iterator[str]:
+def _meeting_warnings(meets_inside: Sequence[int]) -> Iterator[str]:
     if meets_inside:
         yield (
             "Prompt and answer meet inside one token, which the prompt alone does not have: "
@@ -178,22 +211,20 @@ def _meeting_warnings(meets_inside: list[int]) -> Iterator[str]:
 
 
 def _left_out_warnings(
-    left_out: dict[str, list[tuple[int, LeftOut]]], template: str
+    left_out: dict[str, tuple[LeftOut, array[int]]], template: str
 ) -> Iterator[str]:
     writer = "The chat template" if template else "Text without a chat template"
-    for part, losses in left_out.items():
-        numbers = list(dict.fromkeys(number for number, _ in losses))
-        beginning = losses[0][1].beginning
-        what = f"{part} ({beginning!r})" if beginning else part
-        unseen = "learned" if losses[0][1].is_learned else "seen by the model"
+    for part, (first, numbers) in left_out.items():
+        what = f"{part} ({first.beginning!r})" if first.beginning else part
+        unseen = "learned" if first.is_learned else "seen by the model"
         yield f"{writer} leaves out {what}, so it is not {unseen}: {list_rows(numbers)}."
 
 
 def _loss_warnings(
     count: int,
     max_length: int,
-    lost_answer: list[int],
-    cut: list[int],
+    lost_answer: Sequence[int],
+    cut: Sequence[int],
 ) -> Iterator[str]:
     shortened = len(lost_answer) + len(cut)
     if shortened:
@@ -208,7 +239,7 @@ def _loss_warnings(
         )
 
 
-def _answer_warnings(without_answer: list[int], unlearned: list[int]) -> Iterator[str]:
+def _answer_warnings(without_answer: Sequence[int], unlearned: Sequence[int]) -> Iterator[str]:
     if without_answer:
         yield f"Left out, because no turn is the assistant's: {list_rows(without_answer)}."
     if unlearned:

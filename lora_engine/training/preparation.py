@@ -57,9 +57,9 @@ class PreparedData:
     template's name, empty for none. labels: a classifier's classes in the order of its outputs.
     """
 
-    training: list[TokenizedRow]
-    evaluation: list[TokenizedRow]
-    sample_rows: tuple[Row, ...]
+    training: Sequence[TokenizedRow]
+    evaluation: Sequence[TokenizedRow]
+    sample_rows: Sequence[Row]
     content_hash: str
     template: str = ""
     labels: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ Knows where prompts come from on the page; answering, checking and scoring are t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,7 +183,7 @@ class _Handlers:
         title = partial(column_title, self.engine)
         yield held_out_losses.differences_html(found, adapters, title, lambda pair: pair.verdict)
 
-    def _held_out(self, adapters: list[str]) -> tuple[Row, ...]:
+    def _held_out(self, adapters: list[str]) -> Sequence[Row]:
         if not adapters:
             raise EngineError("No adapter is chosen.", "Choose one above.")
         folder = self.engine.adapters.get(adapters[0]).path

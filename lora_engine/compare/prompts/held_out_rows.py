@@ -6,6 +6,7 @@ with the run's own seed and share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lora_engine.starter import DATASET_NAMES, heldout_path
 STARTER_PREFIX = "starter:"
 
 
-def load_held_out_rows(adapter: Path, settings: Settings) -> tuple[Row, ...]:
+def load_held_out_rows(adapter: Path, settings: Settings) -> Sequence[Row]:
     """Rows of the adapter's own data that it never saw, in the order of the file.
 
     Raises NotFound where the adapter does not say what it was trained on, or its run held no rows

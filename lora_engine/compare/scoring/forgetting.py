@@ -6,6 +6,7 @@ nats a token: 0.05 makes the perplexity 5 % higher, 0.5 makes it 65 % higher.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def classify_forgetting(pair: PairedDifference) -> Forgetting:
     return Forgetting.SLIGHTLY if pair.low > 0 else Forgetting.UNCLEAR
 
 
-def general_rows_for(base: BaseModel, upload: Path | None, settings: Settings) -> tuple[Row, ...]:
+def general_rows_for(base: BaseModel, upload: Path | None, settings: Settings) -> Sequence[Row]:
     """The rows of an uploaded file, else the bundled ones for the starter.
 
     Raises NotFound for another base without a file, EngineError for a file that is wrong.
