@@ -29,6 +29,7 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
     from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
+    from lora_engine.training.objectives.supervised import Supervised
     from lora_engine.training.optimizers import factory
 
     if precision == "float32":  # as training/models/assemble.py does for a run
@@ -44,7 +45,9 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     )
     recorder.start()
     data = TrainingData(rows, [], workload.plan())
-    steps = Steps(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    steps = Steps(
+        Supervised(path), optimizer, data, spec.optimization, TrainingProgress(), callbacks
+    )
     while not steps.are_done:
         steps.make()
     return path.description

@@ -32,6 +32,8 @@ class Label:
 class MetricsRow(BaseModel):
     """One logged step. An evaluation adds `eval_loss`, a classifier's also accuracy and F1.
 
+    Figures that only some objectives measure are None elsewhere.
+
     Kinds: a place says where in the run the row stands; a loss may lie anywhere; a number starts
     at zero; a share lies between 0 and 1.
     """
@@ -52,6 +54,13 @@ class MetricsRow(BaseModel):
     eval_loss: Annotated[float | None, Label("Evaluation loss", "loss", "nats a token")] = None
     eval_accuracy: Annotated[float | None, Label("Accuracy", "share")] = None
     eval_f1: Annotated[float | None, Label("F1, of entities or classes", "share")] = None
+    reward: Annotated[float | None, Label("Reward", "loss")] = None
+    reward_std: Annotated[float | None, Label("Reward, standard deviation", "number")] = None
+    equal_groups: Annotated[float | None, Label("Prompts with equal rewards", "share")] = None
+    answer_tokens: Annotated[float | None, Label("Tokens an answer", "number")] = None
+    kl: Annotated[float | None, Label("KL to the reference", "number", "nats a token")] = None
+    clipped: Annotated[float | None, Label("Clipped tokens", "share")] = None
+    eval_reward: Annotated[float | None, Label("Reward on held-out prompts", "loss")] = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Metric:
     @property
     def is_evaluated(self) -> bool:
         """Whether only rows of an evaluation have it."""
-        return not MetricsRow.model_fields[self.name].is_required()
+        return self.name.startswith("eval_")
 
     def of(self, row: MetricsRow) -> float | None:
         return getattr(row, self.name)

@@ -9,28 +9,22 @@ rows into a loss.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.data import TokenizedRow
-from lora_engine.errors import EngineError
 from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import OptimizationSpec
-from lora_engine.training.evaluation import evaluate
-from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.learning_rate_schedule import learning_rate_at
+from lora_engine.training.objectives.objective import Evaluation, Objective, StepGradients
+from lora_engine.training.optimizers.update import parameters_of, update
 from lora_engine.training.plan import Plan
 
 if TYPE_CHECKING:
     import torch
-
-
-class NonFiniteLoss(EngineError):
-    """The loss or the gradient is no longer finite; the weights are those before the step."""
 
 
 @dataclass
@@ -79,31 +73,10 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss: mean over the step's supervised tokens (nats). grad_norm: before clipping."""
+    """A step that is made. grad_norm: before clipping. seconds: of its passes and its update."""
 
-    loss: float
+    gradients: StepGradients
     grad_norm: float
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures on the held-out rows; None where there are no such rows, or no evaluation is due."""
-
-    loss: float | None = None
-    scores: ClassificationScores | None = None
-
-
-@dataclass(frozen=True)
-class StepGradients:
-    """What the passes of one step left in the weights' gradients, before clipping.
-
-    loss: mean over the step's supervised tokens (nats). seconds: that the passes took.
-    """
-
-    loss: float
-    tokens: int
     seconds: float
 
 
@@ -116,25 +89,25 @@ class Steps:
 
     def __init__(
         self,
-        path: ForwardPath,
+        objective: Objective,
         optimizer: torch.optim.Optimizer,
         data: TrainingData,
         optimization: OptimizationSpec,
         progress: TrainingProgress,
         callbacks: Callbacks,
     ) -> None:
-        self.path, self.optimizer, self.data = path, optimizer, data
+        self.objective, self.optimizer, self.data = objective, optimizer, data
         self.optimization, self.progress = optimization, progress
         self._callbacks = callbacks
         # LoRA+ gives its groups different rates; the schedule scales them all alike.
         peak = optimization.learning_rate
         self._rate_factors = [group["lr"] / peak for group in optimizer.param_groups]
-        path.model.train()
+        objective.path.model.train()
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         """The weights that train, in the optimizer's order."""
-        return _parameters(self.optimizer)
+        return parameters_of(self.optimizer)
 
     @property
     def are_done(self) -> bool:
@@ -149,7 +122,7 @@ class Steps:
 
     def gradients(self) -> StepGradients:
         """The passes of the next step: they fill the gradients of the weights that train."""
-        return _gradients(self.path, self.begin())
+        return self.objective.gradients(self.progress.step + 1, self.begin())
 
     def begin(self) -> list[list[TokenizedRow]]:
         """Set the learning rate of the next step. Returns the rows of each of its passes."""
@@ -165,10 +138,11 @@ class Steps:
         started = time.perf_counter() - gradients.seconds
         progress, spent = self.progress, self.progress.elapsed_s
         step, is_last = progress.step + 1, progress.step + 1 == self.data.plan.total_steps
-        result = _update(self.optimizer, gradients, self.optimization.max_grad_norm, step)
+        grad_norm = update(self.optimizer, gradients.loss, self.optimization.max_grad_norm, step)
+        result = StepResult(gradients, grad_norm, time.perf_counter() - started)
         progress.step = step
-        progress.tokens += result.tokens
-        progress.loss_sum += result.loss
+        progress.tokens += gradients.tokens
+        progress.loss_sum += gradients.loss
 
         is_due = is_last or step % self.optimization.eval_every == 0
         evaluation = self._evaluate_and_score() if is_due else Evaluation()
@@ -190,53 +164,10 @@ class Steps:
 
     def _evaluate_and_score(self) -> Evaluation:
         rows, batch_size = self.data.evaluation_rows, self.data.plan.batch_size
-        loss = evaluate(self.path, rows, batch_size)
-        scores = self._callbacks.classification_scores() if loss is not None else None
-        return Evaluation(loss, scores)
-
-
-def _gradients(path: ForwardPath, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
-    """Gradient accumulation: a forward and a backward pass for each of the batches."""
-    started = time.perf_counter()
-    collated = [path.collate(rows) for rows in batches]
-    supervised = max(1, sum(batch.supervised for batch in collated))
-    loss = 0.0
-    for batch in collated:
-        # Divided by the tokens of the whole step: each supervised token weighs the same, however
-        # they are spread over the batches.
-        mean = path.summed_loss(batch) / supervised
-        mean.backward()
-        loss += float(mean.detach())
-    tokens = sum(batch.tokens for batch in collated)
-    return StepGradients(loss, tokens, time.perf_counter() - started)
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _update(
-    optimizer: torch.optim.Optimizer, gradients: StepGradients, max_grad_norm: float, step: int
-) -> StepResult:
-    """Gradient clipping, and the update of the weights."""
-    import torch
-
-    started = time.perf_counter()
-    loss = gradients.loss
-    parameters = _parameters(optimizer)
-    limit = max_grad_norm if max_grad_norm > 0 else math.inf  # 0: measure the norm, do not clip
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        optimizer.zero_grad(set_to_none=True)
-        what = "loss" if not math.isfinite(loss) else "gradient"
-        raise NonFiniteLoss(
-            f"The {what} stopped being a number at step {step}; training was stopped there.",
-            "The adapter of the step before is kept. Try a learning rate ten times smaller.",
-        )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    seconds = gradients.seconds + time.perf_counter() - started
-    return StepResult(loss, grad_norm, gradients.tokens, seconds)
+        found = self.objective.evaluate(rows, batch_size)
+        if found.loss is None:
+            return found
+        return replace(found, scores=self._callbacks.classification_scores())
 
 
 def _metrics_row(
@@ -253,17 +184,19 @@ def _metrics_row(
         seq=0,  # the file's writer numbers its rows
         step=progress.step,
         epoch=round(plan.epoch_after(progress.step), 4),
-        loss=result.loss,
+        loss=result.gradients.loss,
         learning_rate=rate,
         grad_norm=result.grad_norm,
         tokens=progress.tokens,
-        tokens_per_s=round(result.tokens / result.seconds, 1),
+        tokens_per_s=round(result.gradients.tokens / result.seconds, 1),
         elapsed_s=round(progress.elapsed_s, 3),
         memory_bytes=memory_bytes,
         total_steps=plan.total_steps,
         eval_loss=evaluation.loss,
         eval_accuracy=scores.accuracy if scores else None,
         eval_f1=scores.f1 if scores else None,
+        **vars(result.gradients.figures),
+        **vars(evaluation.figures),
     )
 
 

@@ -16,19 +16,14 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
-from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import classification_scores
-from lora_engine.training.loop import (
-    Callbacks,
-    NonFiniteLoss,
-    Steps,
-    TrainingData,
-    TrainingProgress,
-)
+from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
+from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.optimizers.factory import make_optimizer
+from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.reporting.reporter import Reporter
 
@@ -126,7 +121,7 @@ class ReadyRun:
         self._reporter = Reporter(run, self.trained_model, self.path)
         self.data = TrainingData(run.data.training, run.data.evaluation, run.plan)
         self.steps = Steps(
-            self.path,
+            Supervised(self.path),
             self.optimizer,
             self.data,
             run.spec.optimization,
@@ -157,7 +152,8 @@ class ReadyRun:
             return
         if self.run.starting_adapter is not None:
             rows = self.data.evaluation_rows
-            self.progress.start_eval_loss = evaluate(self.path, rows, self.run.plan.batch_size)
+            found = self.steps.objective.evaluate(rows, self.run.plan.batch_size)
+            self.progress.start_eval_loss = found.loss
             log.info("evaluation loss before the first step: %s", self.progress.start_eval_loss)
         self._reporter.on_evaluation(self.progress)
 

@@ -25,6 +25,7 @@ from lora_engine.training.loop import (
     TrainingProgress,
 )
 from lora_engine.training.models import adapter_model
+from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.optimizers import factory
 from lora_engine.training.plan import make_plan
 from tests.tiny import save_tiny_model
@@ -110,7 +111,9 @@ def our_losses(path, spec, rows) -> list[float]:
     optimizer = factory.make_optimizer(path.model, spec.method, spec.optimization)
     plan = make_plan([len(row.input_ids) for row in rows], spec.optimization, spec.seed)
     data = TrainingData(rows, [], plan)
-    steps = Steps(path, optimizer, data, spec.optimization, TrainingProgress(), callbacks)
+    steps = Steps(
+        Supervised(path), optimizer, data, spec.optimization, TrainingProgress(), callbacks
+    )
     while not steps.are_done:
         steps.make()
     return losses

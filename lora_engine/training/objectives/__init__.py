@@ -1,4 +1,6 @@
 """What a step makes likelier where it is more than the rows' own answers.
 
+objective      what the loop asks of an objective
+supervised     every supervised token made likelier
 rewards        what an answer is worth by the rules of a GRPO run
 """

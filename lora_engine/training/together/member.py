@@ -19,7 +19,9 @@ from lora_engine.run_folder import RunDirectory, RunLock
 from lora_engine.settings import Settings
 from lora_engine.training.evaluation import row_losses
 from lora_engine.training.forward.packed import PackedPath
-from lora_engine.training.loop import NonFiniteLoss, StepGradients, TrainingProgress
+from lora_engine.training.loop import TrainingProgress
+from lora_engine.training.objectives.objective import StepGradients
+from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare
 from lora_engine.training.reporting.outcome import run_problem, run_result
 from lora_engine.training.together.one_pass import SharedStep

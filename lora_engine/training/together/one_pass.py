@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 from lora_engine.training.forward.packed import PackedPath, pack
-from lora_engine.training.loop import StepGradients
+from lora_engine.training.objectives.objective import StepGradients
 
 if TYPE_CHECKING:
     import torch

@@ -18,9 +18,9 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Literal
 
 from lora_engine.training.forward.select import TOLERANCE
-from lora_engine.training.loop import StepGradients
 from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.usage import peak_memory_bytes
+from lora_engine.training.objectives.objective import StepGradients
 from lora_engine.training.reporting.outcome import is_out_of_memory
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.one_pass import CannotShare, OnePass, SharedStep

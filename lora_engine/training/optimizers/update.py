@@ -1,0 +1,42 @@
+"""One update of the weights: clipped gradients that are finite, then the optimizer's step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class NonFiniteLoss(EngineError):
+    """The loss or the gradient is no longer finite; the weights are those before the step."""
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    """The weights that train, in the optimizer's order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def update(optimizer: torch.optim.Optimizer, loss: float, max_grad_norm: float, step: int) -> float:
+    """Clip the gradients, update the weights, and clear the gradients.
+
+    Returns the gradient norm before clipping. max_grad_norm: 0 measures it and clips nothing.
+    Raises NonFiniteLoss at a loss or gradient that is not finite, before it reaches the weights.
+    """
+    import torch
+
+    limit = max_grad_norm if max_grad_norm > 0 else math.inf
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), limit))
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        optimizer.zero_grad(set_to_none=True)
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        raise NonFiniteLoss(
+            f"The {what} stopped being a number at step {step}; training was stopped there.",
+            "The adapter of the step before is kept. Try a learning rate ten times smaller.",
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return grad_norm
