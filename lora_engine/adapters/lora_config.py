@@ -23,6 +23,7 @@ TASK_TYPES: dict[Task, str] = {
     "token_classification": "TOKEN_CLS",
 }
 HEADS = ("classifier", "score")  # what classification heads are called in transformers
+HEAD_PARTS = (*HEADS, "pre_classifier", "pooler", "head")  # and what stands before them
 PEFT_STARTS = ("gaussian", "orthogonal")
 
 

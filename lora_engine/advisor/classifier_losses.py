@@ -21,7 +21,7 @@ from lora_engine.advisor.loss_tables import (
     refuse_astray,
     spread,
 )
-from lora_engine.base_models import load_tokenizer, resolve_base_model
+from lora_engine.base_models import load_tokenizer, resolve_base_model, spec_on_base
 from lora_engine.data import TokenizedRow, load_dataset
 from lora_engine.data.class_labels import Classes, label_rows, labels_of
 from lora_engine.data.tokenization import IGNORED
@@ -89,7 +89,8 @@ def _path(child: Child, labels: Sequence[str], pad_id: int, settings: Settings) 
     adapter = check_adapter(child.adapter, base, child.spec.task)
     device = pick_device(settings)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = load_trained_classifier(base, child.spec.task, labels, adapter, device, dtype)
+    quantization = spec_on_base(child.spec, base).quantization
+    model = load_trained_classifier(base, labels, adapter, device, dtype, quantization)
     classes = Classes(tuple(labels), child.spec.task == "token_classification")
     return ClassifierPath(model, pad_id, device, dtype, classes)
 

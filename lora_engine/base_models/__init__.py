@@ -13,6 +13,7 @@
     model_config          config.json as untrusted input, read in bounds
     token_ids             the ids an embedding has rows for, and those a tokenizer gives out
     tokenizer_files       a tokenizer's files as untrusted input, tried in tokenizer_child
+    classifier_heads      which modules of a classification model are its head
     adaptable             modules that an adapter leaves alone, and why
     weight_shapes         names and shapes of weights, from the files' headers
     families              the classes of the common decoder layer, by name
@@ -21,6 +22,7 @@ Knows nothing of adapters or training. Importing this loads neither torch nor tr
 """
 
 from lora_engine.base_models.causal_models import refuse_no_causal_model, refuse_other_task_of
+from lora_engine.base_models.classifier_heads import head_modules
 from lora_engine.base_models.find import (
     HUB_ID,
     STARTER,
@@ -54,6 +56,7 @@ __all__ = [
     "ModelSummary",
     "StoredQuantization",
     "fingerprint",
+    "head_modules",
     "list_base_models",
     "load_base_model",
     "load_tokenizer",

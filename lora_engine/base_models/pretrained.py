@@ -7,10 +7,11 @@ weights are read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lora_engine.base_models.classifier_heads import patterns_of_heads
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.finite_weights import refuse_non_finite
@@ -49,10 +50,11 @@ def load_pretrained(
     config = _config(base, changes)
     _refuse_other_class(auto, base, config)
     options: dict[str, Any] = {}
+    kept = patterns_of_heads(auto, config)
     if stored is not None:
-        _read_as_stored(config, dtype)
+        _read_as_stored(config, dtype, kept)
     elif quantization is not None:
-        options["quantization_config"] = _bitsandbytes_config(quantization, dtype)
+        options["quantization_config"] = _bitsandbytes_config(quantization, dtype, kept)
     if options or (stored is not None and stored.spec is not None):
         options["device_map"] = {"": device}
     model, report = _from_pretrained(auto, base, config, dtype, options)
@@ -119,8 +121,11 @@ def _refuse_other_class(auto: Any, base: BaseModel, config: PretrainedConfig) ->
         )
 
 
-def _read_as_stored(config: PretrainedConfig, dtype: torch.dtype) -> None:
-    """Let transformers read the checkpoint's own quantization, and compute in the run's dtype."""
+def _read_as_stored(config: PretrainedConfig, dtype: torch.dtype, kept: Sequence[str]) -> None:
+    """Let transformers read the checkpoint's own quantization, and compute in the run's dtype.
+
+    kept: as `_bitsandbytes_config` has it.
+    """
     holder = config
     if getattr(holder, "quantization_config", None) is None:
         holder = config.get_text_config(decoder=True)
@@ -128,6 +133,7 @@ def _read_as_stored(config: PretrainedConfig, dtype: torch.dtype) -> None:
         **holder.quantization_config,
         "bnb_4bit_compute_dtype": str(dtype).removeprefix("torch."),
         "dequantize": True,
+        **_never_converted(kept, holder.quantization_config.get("llm_int8_skip_modules")),
     }
 
 
@@ -238,16 +244,27 @@ def _scales(parameter: torch.Tensor) -> Iterator[tuple[Any, str]]:
                 yield holder, name
 
 
-def _bitsandbytes_config(quantization: QuantizationSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+def _never_converted(kept: Sequence[str], stored: object = None) -> dict[str, list[str]]:
+    """transformers' own choice (the output layer) where nothing else is to be kept."""
+    if not kept:
+        return {}
+    return {"llm_int8_skip_modules": [*(stored if isinstance(stored, list) else []), *kept]}
+
+
+def _bitsandbytes_config(
+    quantization: QuantizationSpec, dtype: torch.dtype, kept: Sequence[str]
+) -> BitsAndBytesConfig:
+    """kept: patterns of modules that stay numbers; empty for transformers' own choice."""
     from transformers import BitsAndBytesConfig
 
     if quantization.bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, **_never_converted(kept))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=quantization.type,
         bnb_4bit_use_double_quant=quantization.double,
         bnb_4bit_compute_dtype=dtype,
+        **_never_converted(kept),
     )
 
 

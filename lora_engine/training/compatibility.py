@@ -123,8 +123,6 @@ def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield FieldProblem("method.finetuning_type", f"{what}, choose lora or full")
     if spec.method.init not in ("default", "gaussian", "orthogonal"):
         yield FieldProblem("method.init", f"{what}, choose default, gaussian or orthogonal")
-    if spec.quantization is not None:
-        yield FieldProblem("quantization", f"{what}, the base stays in 16 or 32 bit")
 
 
 def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

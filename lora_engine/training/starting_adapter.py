@@ -15,7 +15,7 @@ from typing import Any
 
 from lora_engine.adapters import AdapterCheck, check_adapter, read_provenance, resolve_adapter
 from lora_engine.adapters.config import WEIGHTS_FILE, AdapterConfig, read_applicable_config
-from lora_engine.adapters.lora_config import HEADS, TASK_TYPES
+from lora_engine.adapters.lora_config import HEAD_PARTS, HEADS, TASK_TYPES
 from lora_engine.adapters.weights_keys import AdapterKeys, read_keys
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
@@ -91,8 +91,8 @@ def shape_of(path: Path, task: Task) -> AdapterShape:
         "use_rslora": config.use_rslora,
         "use_dora": config.use_dora,
         **_patterns(config, keys),
-        # PEFT adds a classifier's head by itself.
-        "modules_to_save": [name for name in saved if task == "causal_lm" or name not in HEADS],
+        # A classifier's head trains whole without being named.
+        "modules_to_save": [n for n in saved if task == "causal_lm" or n not in HEAD_PARTS],
         "lora_bias": config.lora_bias,
         "bias": config.bias,
     }

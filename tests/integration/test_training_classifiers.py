@@ -16,7 +16,7 @@ from lora_engine.data import preview
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.outcome import run_result
-from tests.tiny_classifier import THINGS, save_tiny_bert, sentences
+from tests.tiny_classifier import THINGS, save_tiny_bert, write_tagged, write_texts
 from tests.training_runs import losses, tiny_spec, train_here
 
 STEPS = {"batch_size": 8, "max_steps": 100, "learning_rate": 0.01, "eval_every": 100}
@@ -29,18 +29,12 @@ def tiny_bert(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def texts(tmp_path) -> Path:
-    path = tmp_path / "texts.jsonl"
-    rows = [{"text": " ".join(words), "label": name} for words, _, name in sentences()]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
+    return write_texts(tmp_path / "texts.jsonl")
 
 
 @pytest.fixture
 def tagged(tmp_path) -> Path:
-    path = tmp_path / "tagged.jsonl"
-    rows = [{"tokens": words, "tags": tags} for words, tags, _ in sentences()]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
+    return write_tagged(tmp_path / "tagged.jsonl")
 
 
 @pytest.mark.parametrize(

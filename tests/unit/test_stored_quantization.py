@@ -308,9 +308,8 @@ def test_a_run_takes_the_bits_of_its_base(packed, stored):
         ({"method": {"init": "loftq"}, "quantization": {"bits": 4}}, ["LoftQ", "4 bit nf4"]),
         ({"method": {"finetuning_type": "full"}}, ["full", "4-bit"]),
         ({"method": {"init": "pissa"}}, ["pissa", "4 bits"]),
-        ({"task": "token_classification"}, ["token_classification", "16 or 32 bit"]),
     ],
-    ids=["8 bits", "fp4", "loftq", "full", "pissa", "classes"],
+    ids=["8 bits", "fp4", "loftq", "full", "pissa"],
 )
 def test_a_run_that_asks_for_more_is_refused(
     change, named, packed, stored, folder, rows_file, settings

@@ -6,11 +6,13 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from lora_engine.base_models import load_base_model
+from lora_engine.adapters.lora_config import HEADS
+from lora_engine.base_models import head_modules, load_base_model
 from lora_engine.data.class_labels import Classes
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.host_memory import return_large_blocks, share_one_heap
+from lora_engine.spec import MethodSpec
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classifier_path import ClassifierPath
@@ -65,7 +67,9 @@ def load_base(run: PreparedRun) -> PreTrainedModel:
 def _base(run: PreparedRun) -> PreTrainedModel:
     if run.spec.task == "causal_lm":
         return load_base_model(run.base, run.device, run.dtype, run.spec.quantization)
-    return load_classifier(run.base, run.spec.task, run.data.labels, run.device, run.dtype)
+    return load_classifier(
+        run.base, run.spec.task, run.data.labels, run.device, run.dtype, run.spec.quantization
+    )
 
 
 def _chat_template(run: PreparedRun) -> str:
@@ -87,7 +91,7 @@ def _limit_host_memory(run: PreparedRun) -> None:
 
 
 def _adapted(run: PreparedRun, base: PreTrainedModel, fresh: bool) -> AdaptedModel:
-    method = run.spec.method
+    method = _with_whole_head(run, base)
     model = add_adapter(base, method, run.spec.quantization is not None, run.spec.task)
     trained_model = AdaptedModel(model, _chat_template(run))
     if not fresh:
@@ -106,6 +110,16 @@ def _adapted(run: PreparedRun, base: PreTrainedModel, fresh: bool) -> AdaptedMod
     elif method.init == "eva":
         lora_init.init_from_rows(model, _eva_batches(run, model))
     return trained_model
+
+
+def _with_whole_head(run: PreparedRun, base: PreTrainedModel) -> MethodSpec:
+    """The run's method; for a classifier, with the parts of its head that PEFT does not know."""
+    method = run.spec.method
+    if run.spec.task == "causal_lm":
+        return method
+    known = (*HEADS, *method.modules_to_save)
+    more = [name for name in head_modules(base, run.base) if name not in known]
+    return method.model_copy(update={"modules_to_save": [*method.modules_to_save, *more]})
 
 
 def _eva_batches(run: PreparedRun, model: PeftModel) -> list[PaddedBatch]:
