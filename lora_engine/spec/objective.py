@@ -16,11 +16,12 @@ from lora_engine.spec.section import Section
 
 ObjectiveKind = Literal["sft", "dpo", "ipo", "orpo", "kto", "simpo", "grpo"]
 DpoLoss = Literal["sigmoid", "hinge"]
+ClassWeights = Literal["equal", "balanced"]
 Advantage = Literal["grpo", "dr_grpo"]
 
 # Kind: the fields that it reads besides its kind. Any other field keeps its default.
 OBJECTIVE_FIELDS: dict[str, tuple[str, ...]] = {
-    "sft": (),
+    "sft": ("class_weights",),
     "dpo": ("beta", "loss", "label_smoothing"),
     "ipo": ("beta",),
     "orpo": ("beta",),
@@ -154,6 +155,13 @@ class ObjectiveSpec(Section):
         title="GRPO: advantage",
         description="grpo divides by the group's standard deviation, and each answer weighs the "
         "same. dr_grpo (arXiv 2503.20783) does not divide, and each token weighs the same.",
+    )
+
+    class_weights: ClassWeights = Field(
+        "equal",
+        title="Classifiers: weights of the classes",
+        description="balanced weighs each label by n / (k n_c), so that rare classes count as much "
+        "as common ones; the evaluation loss stays unweighted.",
     )
 
     @property

@@ -92,6 +92,8 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         )
     if spec.task != "causal_lm":
         yield from _classifier_conflicts(spec)
+    elif spec.objective.class_weights != "equal":
+        yield FieldProblem("objective.class_weights", "is about classes; causal_lm has none")
     if method.has_adapter:
         yield from _init_conflicts(spec)
         if method.init_from is not None and method.init != "default":

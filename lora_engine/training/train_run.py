@@ -16,12 +16,15 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
+from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
-from lora_engine.training.forward.classifier_path import classification_scores
+from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
+from lora_engine.training.objectives.objective import Objective
 from lora_engine.training.objectives.supervised import Supervised
+from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
 from lora_engine.training.optimizers.factory import make_optimizer
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
@@ -121,7 +124,7 @@ class ReadyRun:
         self._reporter = Reporter(run, self.trained_model, self.path)
         self.data = TrainingData(run.data.training, run.data.evaluation, run.plan)
         self.steps = Steps(
-            Supervised(self.path),
+            _objective(run, self.path),
             self.optimizer,
             self.data,
             run.spec.optimization,
@@ -178,6 +181,16 @@ class ReadyRun:
 
     def close(self) -> None:
         self._reporter.close()
+
+
+def _objective(run: PreparedRun, path: ForwardPath) -> Objective:
+    """What the run's steps make likelier."""
+    if isinstance(path, ClassifierPath) and run.spec.objective.class_weights == "balanced":
+        weights = balanced_weights(run.data.training, len(run.data.labels))
+        shown = zip(run.data.labels, weights, strict=True)
+        log.info("weights of the classes: %s", ", ".join(f"{a} {b:.3g}" for a, b in shown))
+        return WeightedClasses(path, weights)
+    return Supervised(path)
 
 
 def _identity(run: PreparedRun) -> RunIdentity:

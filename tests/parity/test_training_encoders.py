@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -18,9 +21,11 @@ from transformers import (
 from lora_engine.adapters.check import check_adapter
 from lora_engine.base_models import resolve_base_model
 from lora_engine.data.class_labels import Classes
+from lora_engine.errors import InvalidInput
 from lora_engine.spec import QuantizationSpec
 from lora_engine.training.forward.classifier_path import ClassifierPath
 from lora_engine.training.models.classifier import load_trained_classifier
+from lora_engine.training.objectives.weighted_classes import balanced_weights
 from lora_engine.training.preflight import check_run
 from lora_engine.training.preparation import prepare
 from tests.tiny_classifier import save_tiny_encoder, write_tagged, write_texts
@@ -163,3 +168,57 @@ def test_a_run_has_pefts_losses_and_its_adapter_opens(
     head = [p for name, p in model.named_parameters() if "classifier.modules_to_save" in name]
     assert head
     assert all(parameter.dtype == torch.float32 for parameter in head)
+
+
+def test_balanced_classes_have_torchs_weighted_loss(encoders, settings, tmp_path):
+    """Of one class 9 rows, of the other 3, in steps of two passes."""
+    rows = [
+        json.loads(line) for line in write_texts(tmp_path / "all.jsonl").read_text().split("\n")
+    ]
+    few = [row for row in rows if row["label"] == "animal"][:9]
+    few += [row for row in rows if row["label"] == "plant"][:3]
+    path = tmp_path / "few.jsonl"
+    path.write_text("\n".join(map(json.dumps, few)))
+    optimization = {**OPTIMIZATION, "batch_size": 3, "gradient_accumulation": 2}
+    spec = tiny_spec(
+        encoders["roberta"], path, task=TEXTS, dataset={"eval_fraction": 0.25},
+        objective={"class_weights": "balanced"}, method={"rank": 4}, optimization=optimization,
+    )  # fmt: skip
+    directory, _ = train_here(check_run(spec, settings), tmp_path / "run", settings)
+    job = prepare(directory, settings)
+    classes = [row.labels[0] for row in job.data.training]
+    weights = balanced_weights(job.data.training, 2)
+    assert weights == pytest.approx(
+        compute_class_weight("balanced", classes=np.array([0, 1]), y=np.array(classes))
+    )
+    base, task_type = theirs(job, encoders["roberta"], "roberta", None)
+    model = get_peft_model(
+        base, LoraConfig(task_type=task_type, r=4, lora_alpha=8, target_modules="all-linear")
+    ).train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, optimization["learning_rate"], weight_decay=0)
+    over, found = path_over(model, job), []
+    for step in range(1, STEPS + 1):
+        chosen = [job.data.training[n] for numbers in job.plan.batches(step) for n in numbers]
+        batch = over.collate(chosen)
+        loss = cross_entropy(over.logits(batch), batch.labels.flatten(), torch.tensor(weights))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, job.spec.optimization.max_grad_norm)
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert list(losses(directory).values()) == pytest.approx(found, rel=1e-4)
+    over.model.eval()
+    last = directory.last_metrics()
+    batch = over.collate(job.data.evaluation)
+    with torch.no_grad():
+        plain = cross_entropy(over.logits(batch), batch.labels.flatten())
+    assert last.eval_loss == pytest.approx(float(plain), rel=1e-4)  # unweighted
+
+
+def test_weights_of_classes_are_for_classifiers(encoders, settings, tmp_path, rows_file):
+    with pytest.raises(InvalidInput) as refused:
+        check_run(
+            tiny_spec("starter", rows_file, objective={"class_weights": "balanced"}), settings
+        )
+    assert [one.path for one in refused.value.problems] == ["objective.class_weights"]

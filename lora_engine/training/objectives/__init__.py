@@ -2,5 +2,6 @@
 
 objective      what the loop asks of an objective
 supervised     every supervised token made likelier
+weighted_classes  the same for classifiers whose rare classes count more
 rewards        what an answer is worth by the rules of a GRPO run
 """
