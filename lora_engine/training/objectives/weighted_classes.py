@@ -1,8 +1,8 @@
 """The supervised objective of a classifier whose rare classes count more.
 
-A step's loss is that of torch's cross_entropy with `weight`: Σ w·(−log p(class)) / Σ w
-over the labelled rows or words of the step. Evaluation stays unweighted, so that its loss compares with
-that of a run without weights.
+A step's loss is that of torch's cross_entropy with `weight`: Σ w·(−log p(class)) / Σ w over the
+labelled rows or words of the step. Evaluation stays unweighted, so that its loss compares with that
+of a run without weights.
 """
 
 from __future__ import annotations
