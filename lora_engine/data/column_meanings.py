@@ -35,6 +35,7 @@ SAYING = re.compile(
     r"tools)$"
 )
 CHATS = ("messages", "sharegpt", "alpaca", "prompt_completion")
+PREFERENCES = ("preference", "kto")
 MAX_NAMED = 20
 
 
@@ -55,7 +56,9 @@ def check_meanings(
     """
     findings = list(_media(table, read))
     if format in CHATS:
-        findings += [*find_verdicts(table, read), *_weights(table, read)]
+        findings += find_verdicts(table, read)
+    if format in (*CHATS, *PREFERENCES):
+        findings += _weights(table, read)
     if findings and not is_mapped:
         problems = " ".join(finding.problem for finding in findings)
         raise UnknownFormat(f"{source}: {problems}", " ".join(f.remedy for f in findings))
@@ -64,7 +67,7 @@ def check_meanings(
     if compared is not None:
         findings.append(compared)
     set_aside = [f"Other columns are named, but {finding.problem}" for finding in findings]
-    return set_aside + [*score_warnings(table, read)]
+    return set_aside + [*(() if format in PREFERENCES else score_warnings(table, read))]
 
 
 class UnreadColumns:

@@ -7,6 +7,8 @@ prompt_completion  prompt, completion: texts, or turns
 classification     text, label (a class for each text)
 token_classification  tokens, tags (a class for each word)
 text               text, supervised whole
+preference         chosen, rejected, prompt (optional): texts, or turns
+kto                a chat, and label: whether its answer is good
 
 Chats may have system, tools and, beside a plain answer, its thoughts. Common other names of the
 same columns are found too; any others are read by a mapping. Every wrong row is found before
@@ -44,6 +46,8 @@ from lora_engine.data.field_values import (
 )
 from lora_engine.data.format_names import other_names
 from lora_engine.data.picked import Keep
+from lora_engine.data.preference_rows import on_both_sides, parse_judged, parse_pair
+from lora_engine.data.preferences import how_to_learn, pair_columns, verdict_column
 from lora_engine.data.problems import Problems
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record
 from lora_engine.data.rows import Row
@@ -64,12 +68,15 @@ NEEDED_COLUMNS = {
     "token_classification": ("tokens", "tags"),
     "classification": ("text", "label"),
     "text": ("text",),
+    "preference": ("chosen", "rejected"),
+    "kto": ("prompt", "completion", "label"),
 }
 _BESIDES = {
     "messages": (*SYSTEMS, *TOOLS),
     "sharegpt": (*SYSTEMS, *TOOLS),
     "alpaca": ("input", HISTORY, *SYSTEMS, *TOOLS, *THOUGHT_KEYS),
     "prompt_completion": (*SYSTEMS, *TOOLS, *THOUGHT_KEYS),
+    "preference": ("prompt", *SYSTEMS, *TOOLS),
 }
 REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
 
@@ -82,6 +89,7 @@ class ParsedRows:
     rows: Sequence[Row]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    supervised: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,19 +97,26 @@ class _Reading:
     """How records are read.
 
     names: the format's column to the file's, where they differ. is_mapped: a person named them, and
-    no other column is read.
+    no other column is read. chat, verdict: for kto, the format of the chat and the column that
+    judges its answer.
     """
 
     format: str
     names: dict[str, str]
     is_mapped: bool
+    chat: str = ""
+    verdict: str = ""
 
     def columns_read(self, table: Table) -> set[str]:
         """The file's own names of the columns that are read."""
         if self.is_mapped:
             return set(self.names.values())
-        own = {*NEEDED_COLUMNS[self.format], *_BESIDES.get(self.format, ())}
-        return {*self.names.values(), *own.difference(self.names)}.intersection(table.names)
+        own = {
+            *NEEDED_COLUMNS[self.chat or self.format],
+            *_BESIDES.get(self.chat or self.format, ()),
+        }
+        read = {*self.names.values(), *own.difference(self.names), self.verdict}
+        return read.intersection(table.names)
 
     def record(self, record: Record) -> Record:
         """The record with its columns under the format's own names."""
@@ -146,7 +161,9 @@ def parse_rows(
         for record in records:
             try:
                 chat = _parse(record, reading)
-                row = with_learned_turns(apply_setting(chat.row, reasoning), turns)
+                row = on_both_sides(
+                    chat.row, lambda side: with_learned_turns(apply_setting(side, reasoning), turns)
+                )
             except InvalidRow as problem:
                 problems.add(f"row {record.number}: {problem}")
                 continue
@@ -159,7 +176,9 @@ def parse_rows(
 
     rows = keep(parsed())
     warnings = (*meanings, *unread.warnings(), *in_turns.warnings())
-    return ParsedRows(reading.format, rows, warnings, (*_names_note(reading), *unread.notes()))
+    notes = (*_names_note(reading), *unread.notes())
+    supervised = how_to_learn(table) if reading.format == "preference" else ""
+    return ParsedRows(reading.format, rows, warnings, notes, supervised)
 
 
 def column_names(records: Sequence[Record]) -> tuple[str, ...]:
@@ -174,11 +193,32 @@ def _reading(table: Table, declared: str, source: str, columns: ColumnsSpec | No
     if columns is not None and mapped is not None:
         # what a mapping calls answer is a completion here
         names = {("completion" if k == "answer" else k): v for k, v in columns.named.items()}
-        return _Reading(mapped, names, is_mapped=True)
+        chat = ("prompt_completion", "label") if mapped == "kto" else ("", "")
+        return _Reading(mapped, names, True, *chat)
+    pair = pair_columns(table) if declared in ("auto", "preference") else {}
+    if pair or declared == "preference":
+        return _Reading("preference", {k: v for k, v in pair.items() if k != v}, is_mapped=False)
     if declared not in ("classification", "token_classification"):
         refuse_comparisons(table, source)
-    if declared != "auto":
+    if declared not in ("auto", "kto"):
         return _Reading(declared, {}, is_mapped=False)
+    found = _found_format(table, source)
+    judged = found.format in CHATS and verdict_column(
+        table, found.columns_read(table), needs_a_no=declared == "auto"
+    )
+    if judged:
+        return _Reading("kto", found.names, is_mapped=False, chat=found.format, verdict=judged)
+    if declared == "kto":
+        raise UnknownFormat(
+            f"{source} was to be read as kto, and no column says of each answer whether it is "
+            "good.",
+            "Name the columns (dataset.columns with prompt, answer and label).",
+        )
+    return found
+
+
+def _found_format(table: Table, source: str) -> _Reading:
+    """The format of the first record. Raises UnknownFormat where its columns are those of none."""
     first = table.records[0]
     fields = first.value if isinstance(first.value, dict) else {}
     for name, needed in NEEDED_COLUMNS.items():
@@ -198,8 +238,12 @@ def _reading(table: Table, declared: str, source: str, columns: ColumnsSpec | No
 
 def _parse(original: Record, reading: _Reading) -> ParsedChat:
     """One row in the format. Raises InvalidRow."""
-    needed = [*reading.names.values()] if reading.is_mapped else NEEDED_COLUMNS[reading.format]
-    own = [reading.names.get(name, name) for name in needed] if not reading.is_mapped else needed
+    if reading.is_mapped:
+        own = list(reading.names.values())
+    else:
+        needed = NEEDED_COLUMNS[reading.chat or reading.format]
+        own = [reading.names.get(name, name) for name in needed]
+        own += [reading.verdict] if reading.verdict else []
     fields = original.value
     missing = [name for name in own if not isinstance(fields, dict) or name not in fields]
     if missing:
@@ -208,6 +252,10 @@ def _parse(original: Record, reading: _Reading) -> ParsedChat:
     record = reading.record(original)
     if reading.format in CHATS:
         chat = parse_chat(record.number, record.value, reading.format)
+    elif reading.format == "preference":
+        chat = parse_pair(record.number, record.value)
+    elif reading.format == "kto":
+        chat = parse_judged(record.number, record.value, reading.chat, reading.verdict)
     else:
         chat = ParsedChat(_parse_text(record, reading.format))
     if chat.row.characters > MAX_ROW_CHARACTERS:
@@ -255,7 +303,7 @@ def _label(value: Any, where: str) -> str:
 
 def _said(row: Row) -> str:
     """All texts of a row, to look for a text in."""
-    turns = [f"{turn.content}\n{turn.reasoning}" for turn in row.messages]
+    turns = [f"{turn.content}\n{turn.reasoning}" for turn in (*row.messages, *row.rejected)]
     return "\n".join([row.text or "", *row.words, *turns])
 
 

@@ -1,7 +1,8 @@
-"""Rows that compare or judge answers: preference data, not to be learned whole.
+"""Rows that compare or judge answers: preference data, known by the names of its columns.
 
 Chosen and rejected answers (DPO), two answers side by side, and answers labelled true or false
-(KTO), as the makers of such sets name their columns. Knows nothing of turns or templates.
+(KTO), as the makers of such sets name their columns. Supervised training would learn every answer
+as a good one, so such rows need an objective of their own. Knows nothing of turns or templates.
 """
 
 from __future__ import annotations
@@ -51,6 +52,66 @@ def compared_columns(table: Table) -> tuple[list[str], list[str]]:
     ]
 
 
+def pair_columns(table: Table) -> dict[str, str]:
+    """chosen, rejected and where the question stands, each with the file's own column.
+
+    Empty where the names do not tell which of two answers is the better one. A question beside
+    whole conversations, which hold it too, is left out.
+    """
+    better, worse = compared_columns(table)
+    chosen = _named(better, BETTER, "chosen")
+    rejected = _named(worse, WORSE, "rejected")
+    if chosen is None or rejected is None:
+        return {}
+    names = {"chosen": chosen, "rejected": rejected}
+    fields = _first_with(table, chosen)
+    if fields is None or (isinstance(fields[chosen], list) and len(fields[chosen]) > 1):
+        return names
+    asked = next((name for name in ASKED if not is_empty(fields.get(name))), None)
+    if asked is not None:
+        names["prompt"] = asked
+    if asked == "instruction" and "input" in table.names:
+        names["input"] = "input"
+    return names
+
+
+def verdict_column(table: Table, read: set[str], needs_a_no: bool = True) -> str | None:
+    """The first column that says yes or no to each row's answer, with a no in some row.
+
+    read: columns that hold the chat. needs_a_no: False where a person says what the rows are.
+    """
+    for name in table.names:
+        if name in read or not VERDICTS.match(plain_name(name)):
+            continue
+        if table.rows_where(name, lambda value: flag_of(value) is None):
+            continue  # a class or a mark, no yes or no
+        if not needs_a_no or table.rows_where(name, lambda value: flag_of(value) is False):
+            return name
+    return None
+
+
+def how_to_learn(table: Table) -> str:
+    """The mapping of columns that learns the better answers of a comparison alone, in words."""
+    return _how_to_learn(table, compared_columns(table)[0])
+
+
+def _named(names: Sequence[str], pattern: re.Pattern[str], usual: str) -> str | None:
+    """The one column of this meaning, or the one with the usual name; None where neither is."""
+    found = [name for name in names if pattern.search(plain_name(name))]
+    return usual if usual in found else found[0] if len(found) == 1 else None
+
+
+def _first_with(table: Table, column: str) -> dict | None:
+    return next(
+        (
+            record.value
+            for record in table.records
+            if isinstance(record.value, dict) and not is_empty(record.value.get(column))
+        ),
+        None,
+    )
+
+
 def find_comparison(table: Table) -> Finding | None:
     """What is to be said of rows with a chosen and a rejected answer; None without any."""
     better, worse = compared_columns(table)
@@ -70,7 +131,8 @@ def find_comparison(table: Table) -> Finding | None:
     return Finding(
         f"this is preference data (columns {', '.join([*better, *worse])}; {count_rows(rows)}): it "
         "compares answers, and supervised training would learn every answer as a good one.",
-        _how_to_learn(table, better),
+        "To learn from both answers, name their columns (dataset.columns with prompt, chosen and "
+        f"rejected) and choose the objective dpo. {_how_to_learn(table, better)}",
     )
 
 
@@ -87,8 +149,9 @@ def find_verdicts(table: Table, read: set[str]) -> Iterator[Finding]:
                 f"column {name!r} is false in {count_rows(against)}: answers labelled true or "
                 "false are preference data (KTO), and supervised training would learn the false "
                 "ones as good ones.",
-                f"Keep the rows where {name} is true. If {name!r} means something else, name the "
-                "columns to read (dataset.columns) or remove it.",
+                "Read them in the format kto with the objective kto, or keep the rows where "
+                f"{name} is true. If {name!r} means something else, name the columns to read "
+                "(dataset.columns) or remove it.",
             )
 
 
@@ -119,11 +182,8 @@ def _how_to_learn(table: Table, better: Sequence[str]) -> str:
     if not better:
         return "To learn the other answers, name their columns (dataset.columns)."
     chosen = better[0]
-    fields = next(
-        record.value
-        for record in table.records
-        if isinstance(record.value, dict) and not is_empty(record.value.get(chosen))
-    )
+    fields = _first_with(table, chosen)
+    assert fields is not None, "a column of answers holds some"
     prompt = next((name for name in ASKED if not is_empty(fields.get(name))), None)
     turns = fields[chosen] if isinstance(fields[chosen], list) else []
     if len(turns) > 1 or (turns and prompt is None):

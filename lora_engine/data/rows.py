@@ -47,6 +47,9 @@ class Row:
     label: the text's class, for the format "classification".
     words, tags: words and one class for each, for the format "token_classification".
     tools: JSON, the list of tools that the template is given; empty where there are none.
+    rejected: the turns once more, ending in the answer that is not preferred, for the format
+        "preference"; `messages` then ends in the one that is.
+    is_desirable: what the row says of its answer, for the format "kto"; None for the others.
     """
 
     number: int
@@ -57,13 +60,15 @@ class Row:
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     tools: str = ""
+    rejected: tuple[Message, ...] = ()
+    is_desirable: bool | None = None
 
     @property
     def characters(self) -> int:
         """Characters of all its texts."""
         turns = sum(
             len(turn.content) + len(turn.reasoning) + len(turn.tool_calls) + len(turn.extra)
-            for turn in self.messages
+            for turn in (*self.messages, *self.rejected)
         )
         return len(self.text or "") + turns + sum(map(len, self.words)) + len(self.tools)
 
@@ -75,7 +80,8 @@ class Dataset:
     Two files with the same rows in the same order have the same hash, whatever their file type.
     rows: a tuple, or for a large set rows that lie on disk and are decoded as they are asked for.
     warnings: what the file says that is not honoured, with the number of rows. notes: how it was
-    read where that is no matter of course, and which columns were not.
+    read where that is no matter of course, and which columns were not. supervised: of preference
+    data, how to learn its good answers alone, in words.
     """
 
     source: str
@@ -84,6 +90,7 @@ class Dataset:
     content_hash: str
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    supervised: str = ""
 
 
 def hash_rows(rows: Iterable[Row]) -> str:
@@ -93,7 +100,10 @@ def hash_rows(rows: Iterable[Row]) -> str:
         turns = [_turn_parts(message) for message in row.messages]
         classes = [row.label, row.words, row.tags] if row.label or row.words else []
         tools = [row.tools] if row.tools else []
-        digest.update(json.dumps([turns, row.text, row.continues, *classes, *tools]).encode())
+        rejected = [["rejected", *map(_turn_parts, row.rejected)]] if row.rejected else []
+        verdict = [] if row.is_desirable is None else [["desirable", row.is_desirable]]
+        more = [*classes, *tools, *rejected, *verdict]
+        digest.update(json.dumps([turns, row.text, row.continues, *more]).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
 

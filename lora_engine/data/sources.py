@@ -119,7 +119,8 @@ def _from_records(
     turns: str,
 ) -> Dataset:
     read = parse_rows(records, declared, source, columns, reasoning, turns)
-    return Dataset(source, read.format, read.rows, hash_rows(read.rows), read.warnings, read.notes)
+    content, said = hash_rows(read.rows), (read.warnings, read.notes, read.supervised)
+    return Dataset(source, read.format, read.rows, content, *said)
 
 
 def _hub_reason(error: Exception) -> str:

@@ -2,8 +2,9 @@
 
 Two rows are twins when they say the same: equal turns or equal text, white space and Unicode
 spelling (NFC) aside. Rows to classify are twins when their texts or words are equal, whatever
-their class. Rows that share a question and differ in the answer are no twins: many sets mean it
-so. This module knows nothing of files, of formats or of tokens.
+their class, and rows that judge an answer whatever their verdict. Rows that share a question and
+differ in the answer are no twins: many sets mean it so. This module knows nothing of files, of
+formats or of tokens.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def content_key(row: Row) -> bytes:
     """A digest that twins share."""
     turns = [
         (turn.role, *map(_plain, (turn.content, turn.reasoning, turn.tool_calls, turn.extra)))
-        for turn in row.messages
+        for turn in (*row.messages, *row.rejected)
     ]
     content = [turns, _plain(row.text or ""), [_plain(word) for word in row.words]]
     content += [_plain(row.tools)]

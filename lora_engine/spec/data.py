@@ -20,6 +20,8 @@ DatasetFormat = Literal[
     "text",
     "classification",
     "token_classification",
+    "preference",
+    "kto",
 ]
 
 MAX_SETS = 100
@@ -53,6 +55,8 @@ COLUMN_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "classification": (("text", "label"), ()),
     "token_classification": (("tokens", "tags"), ()),
     "text": (("text",), ()),
+    "preference": (("chosen", "rejected"), ("prompt", "system")),
+    "kto": (("prompt", "answer", "label"), ("system",)),
 }
 
 
@@ -70,9 +74,14 @@ class ColumnsSpec(Section):
         "Messages column", "The column with a list of turns, in place of prompt and answer."
     )
     text: str | None = _column("Text column", "The column with plain text, or a text to classify.")
-    label: str | None = _column("Label column", "The column with the class of the text.")
+    label: str | None = _column(
+        "Label column",
+        "The column with the class of the text, or with the verdict on the answer.",
+    )
     tokens: str | None = _column("Tokens column", "The column with a list of words.")
     tags: str | None = _column("Tags column", "The column with a list of one class for each word.")
+    chosen: str | None = _column("Chosen column", "The column with the preferred answer.")
+    rejected: str | None = _column("Rejected column", "The column with the other answer.")
 
     @property
     def named(self) -> dict[str, str]:
@@ -93,7 +102,8 @@ class ColumnsSpec(Section):
         if self.named and self.format is None:
             raise ValueError(
                 "name messages alone, or prompt and answer (and system), or text, or text and "
-                "label, or tokens and tags"
+                "label, or tokens and tags, or chosen and rejected (and prompt, system), or "
+                "prompt, answer and label"
             )
         return self
 
