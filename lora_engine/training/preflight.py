@@ -28,6 +28,7 @@ from lora_engine.calculator.targets import ALL_LINEAR, target_names, targeted_mo
 from lora_engine.data import Dataset, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_rows_beyond
+from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
@@ -70,6 +71,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)
+        refuse_other_objective(spec.objective, dataset)
         if adapter is not None and spec.task != "causal_lm":
             refuse_other_labels(adapter.path, labels_of(dataset.rows))
         _refuse_without_answers(dataset)

@@ -24,6 +24,7 @@ from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
+from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.sources import is_on_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
@@ -141,6 +142,7 @@ def _prepare_data(
 ) -> PreparedData:
     dataset = load_dataset(spec.dataset, settings)
     refuse_other_task(spec.task, dataset)
+    refuse_other_objective(spec.objective, dataset)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
     # All rows in the file's order: runs that split them otherwise find their tokens in the cache.
     rows, limit = dataset.rows, spec.optimization.max_length

@@ -6,8 +6,10 @@ import pytest
 
 from lora_engine.data import load_dataset, save_upload
 from lora_engine.data.field_values import UnknownFormat
+from lora_engine.data.objective_rows import refuse_other_objective
+from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.spec import spec_from
+from lora_engine.spec import ObjectiveSpec, spec_from
 
 USER = {"role": "user", "content": "Hi"}
 GOOD = {"role": "assistant", "content": "Ho"}
@@ -54,11 +56,6 @@ def turns(dataset):
 @pytest.mark.parametrize(
     ("row", "columns"),
     [
-        (FRUIT, ["chosen", "rejected"]),
-        (BINARIZED, ["chosen", "rejected"]),
-        ({"prompt": "Hi", "chosen": "Ho", "rejected": "No"}, ["chosen", "rejected"]),
-        ({"chosen": "\n\nHuman: Hi\n\nAssistant: Ho", "rejected": "x"}, ["chosen", "rejected"]),
-        ({"chosen": [USER, GOOD], "rejected": [USER, BAD], "margin": 1.5}, ["chosen", "rejected"]),
         ({"question": "Hi", "response_j": "Ho", "response_k": "No"}, ["response_j", "response_k"]),
         (
             {"prompt": "Hi", "response_0": "Ho", "response_1": "No", "better_response_id": 0},
@@ -68,20 +65,13 @@ def turns(dataset):
             {"prompt": "Hi", "completion": "Ho", "rejected_completion": "No"},
             ["rejected_completion"],
         ),
-        ({"prompt": "Hi", "chosen_response": "Ho", "rejected_response": "No"}, ["chosen_response"]),
         ({"messages": [USER, GOOD], "rejected_response": "No"}, ["rejected_response"]),
-        (
-            {
-                "input": {"messages": [USER]},
-                "preferred_output": [GOOD],
-                "non_preferred_output": [BAD],
-            },
-            ["preferred_output", "non_preferred_output"],
-        ),
         ({"instruction": "Hi", "output": "Ho", "rejected": True}, ["rejected"]),
     ],
 )
-def test_preference_rows_are_refused_by_their_columns(read, settings, tmp_path, row, columns):
+def test_comparisons_are_refused_where_the_names_do_not_tell_the_better_answer(
+    read, settings, tmp_path, row, columns
+):
     with pytest.raises(UnknownFormat) as refused:
         read(row)
     assert all(column in refused.value.problem for column in columns)
@@ -131,11 +121,15 @@ def test_preference_rows_are_refused_by_their_columns(read, settings, tmp_path, 
     ],
 )
 def test_the_mapping_of_the_remedy_learns_the_chosen_answer_alone(read, row, columns, expected):
-    with pytest.raises(UnknownFormat) as refused:
-        read(row)
+    pairs = read(row)
+    with pytest.raises(EngineError) as refused:
+        refuse_other_objective(ObjectiveSpec(), pairs)
+    assert pairs.format == "preference"
+    assert "dpo" in refused.value.remedy
     if row is not BINARIZED or "messages" in columns:
         assert json.dumps(columns).strip("{}") in refused.value.remedy
     dataset = read(row, columns=columns)
+    refuse_other_objective(ObjectiveSpec(), dataset)
     assert turns(dataset) == expected
     assert [
         t.content for t in dataset.rows[0].messages if t.role == "assistant" and t.is_learned
@@ -160,10 +154,19 @@ def test_a_mapping_beside_the_preference_says_so(read):
     ("column", "good", "bad"),
     [("label", True, False), ("label", 1, 0), ("kto_tag", True, False), ("label", "true", "False")],
 )
-def test_answers_labelled_false_are_refused_and_true_ones_are_read(read, row, column, good, bad):
-    with pytest.raises(UnknownFormat, match=f"'{column}'.* 1 row .2"):
-        read({**row, column: good}, {**row, column: bad})
-    assert len(read({**row, column: good}).rows) == 1
+def test_answers_labelled_false_are_for_kto_and_true_ones_alone_for_any(
+    read, row, column, good, bad
+):
+    judged = read({**row, column: good}, {**row, column: bad})
+    assert judged.format == "kto"
+    assert [row.is_desirable for row in judged.rows] == [True, False]
+    with pytest.raises(EngineError, match="kto") as refused:
+        refuse_other_objective(ObjectiveSpec(), judged)
+    assert "objective kto" in refused.value.remedy
+    only_good = read({**row, column: good})
+    assert len(only_good.rows) == 1
+    refuse_other_objective(ObjectiveSpec(), only_good)
+    assert read({**row, column: good}, format="kto").rows[0].is_desirable is True
 
 
 def test_a_label_that_is_a_class_is_no_verdict(read):
