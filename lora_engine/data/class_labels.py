@@ -7,11 +7,13 @@ nothing of models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data.entity_spans import tag_scheme
+from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, list_rows
 from lora_engine.errors import EngineError
@@ -76,17 +78,29 @@ def label_rows(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     labels: Sequence[str],
+    keep: Keep[TokenizedRow] = tuple,
 ) -> Tokenization:
     """The rows' tokens. `labels` of a text: one number, its class; of words: one a token, the
     class on the first token of each word and -100 elsewhere.
 
+    keep: holds the sequences, which it is given one by one; in memory where nothing is said.
     Raises EngineError for words where the tokenizer is not a fast one.
     """
     number_of = {label: number for number, label in enumerate(labels)}
-    made = [_labelled(row, tokenizer, max_length, number_of) for row in rows]
-    cut = tuple(row.number for row in made if row.truncated)
+    numbers = array("q")
+
+    def labelled() -> Iterator[TokenizedRow]:
+        for row in rows:
+            made = _labelled(row, tokenizer, max_length, number_of)
+            if made.truncated:
+                numbers.append(made.number)
+            if set(made.labels) - {IGNORED}:
+                yield made
+
+    kept = keep(labelled())
+    cut = tuple(numbers)
     return Tokenization(
-        rows=tuple(row for row in made if set(row.labels) - {IGNORED}),
+        rows=kept,
         template="",
         without_answer=(),
         lost_answer=(),

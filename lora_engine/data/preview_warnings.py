@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.encoding import special_tokens_of
 from lora_engine.data.rows import Dataset, Row
-from lora_engine.data.split import content_key
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenization import list_rows
+from lora_engine.data.twins import content_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+LARGE_ROWS = 100_000
+"""A set of more rows lies on disk, and so do its tokens."""
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -95,17 +97,34 @@ class Dataset:
 
 def hash_rows(rows: Iterable[Row]) -> str:
     """16 hexadecimal digits of a sha256 over every row's turns and text, in order."""
-    digest = hashlib.sha256()
+    digest = RowsDigest()
     for row in rows:
-        turns = [_turn_parts(message) for message in row.messages]
-        classes = [row.label, row.words, row.tags] if row.label or row.words else []
-        tools = [row.tools] if row.tools else []
-        rejected = [["rejected", *map(_turn_parts, row.rejected)]] if row.rejected else []
-        verdict = [] if row.is_desirable is None else [["desirable", row.is_desirable]]
-        more = [*classes, *tools, *rejected, *verdict]
-        digest.update(json.dumps([turns, row.text, row.continues, *more]).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()[:16]
+        digest.add(row)
+    return digest.content_hash()
+
+
+class RowsDigest:
+    """`hash_rows`, row by row."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        self._digest.update(row_content(row) + b"\n")
+
+    def content_hash(self) -> str:
+        return self._digest.hexdigest()[:16]
+
+
+def row_content(row: Row) -> bytes:
+    """Everything of a row but its number: equal for rows that are exactly the same."""
+    turns = [_turn_parts(message) for message in row.messages]
+    classes = [row.label, row.words, row.tags] if row.label or row.words else []
+    tools = [row.tools] if row.tools else []
+    rejected = [["rejected", *map(_turn_parts, row.rejected)]] if row.rejected else []
+    verdict = [] if row.is_desirable is None else [["desirable", row.is_desirable]]
+    more = [*classes, *tools, *rejected, *verdict]
+    return json.dumps([turns, row.text, row.continues, *more]).encode()
 
 
 def _turn_parts(turn: Message) -> tuple[str | bool, ...]:

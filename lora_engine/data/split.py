@@ -1,22 +1,22 @@
 """Training rows and evaluation rows, drawn by a seed so that no row stands on both sides.
 
-Two rows are twins when they say the same: equal turns or equal text, white space and Unicode
-spelling (NFC) aside. Rows to classify are twins when their texts or words are equal, whatever
-their class, and rows that judge an answer whatever their verdict. Rows that share a question and
-differ in the answer are no twins: many sets mean it so. This module knows nothing of files, of
-formats or of tokens.
+What twins are, `twins` says. This module knows nothing of files, of formats or of tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import random
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from lora_engine.data.picked import Picked
+from lora_engine.data.row_store import row_keys
 from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.seeded_order import sampled
+from lora_engine.data.twins import first_twins
 from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TWINS_TOGETHER = "+twins"
 
@@ -41,17 +41,19 @@ def split_rows(
         )
     if eval_fraction == 0.0:
         return dataset.rows, ()
-    groups = _groups(dataset.rows)
-    if len(groups) < 2:
-        count = len(dataset.rows)
+    import numpy as np
+
+    count, firsts = len(dataset.rows), first_twins(row_keys(dataset.rows))
+    groups = len(np.unique(firsts))
+    if groups < 2:
         what = "has one row" if count == 1 else f"has {count:,} rows that all say the same"
         raise EngineError(
             f"{dataset.source} {what}, so none can be kept apart for evaluation.",
             "Set the evaluation share to 0 or add rows.",
         )
-    if len(groups) == len(dataset.rows):
-        return _parted(dataset.rows, _drawn(len(dataset.rows), eval_fraction, seed))
-    return _parted(dataset.rows, _drawn_in_groups(groups, eval_fraction, seed))
+    if groups == count:
+        return _parted(dataset.rows, _drawn(count, eval_fraction, seed))
+    return _parted(dataset.rows, _drawn_in_groups(firsts, eval_fraction, seed))
 
 
 def split_hash(dataset: Dataset, eval_fraction: float) -> str:
@@ -73,61 +75,62 @@ def rows_never_seen(
     """
     training, evaluation = split_rows(dataset, eval_fraction, seed)
     if evaluation and data_hash == dataset.content_hash:
-        training, evaluation = _parted(dataset.rows, _drawn(len(dataset.rows), eval_fraction, seed))
-    seen = {content_key(row) for row in training}
-    return tuple(row for row in evaluation if content_key(row) not in seen)
+        drawn = _drawn(len(dataset.rows), eval_fraction, seed)
+        training, evaluation = _parted(dataset.rows, drawn)
+    if not evaluation:
+        return evaluation
+    import numpy as np
+
+    unseen = ~np.isin(row_keys(evaluation), row_keys(training))
+    return _picked(evaluation, np.flatnonzero(unseen))
 
 
-def count_twins(rows: Iterable[Row]) -> int:
+def count_twins(rows: Sequence[Row]) -> int:
     """How many rows repeat an earlier one."""
-    keys = [content_key(row) for row in rows]
-    return len(keys) - len(set(keys))
+    import numpy as np
 
-
-def content_key(row: Row) -> bytes:
-    """A digest that twins share."""
-    turns = [
-        (turn.role, *map(_plain, (turn.content, turn.reasoning, turn.tool_calls, turn.extra)))
-        for turn in (*row.messages, *row.rejected)
-    ]
-    content = [turns, _plain(row.text or ""), [_plain(word) for word in row.words]]
-    content += [_plain(row.tools)]
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
-
-
-def _plain(text: str) -> str:
-    """A text without what does not bear on its meaning: white space and Unicode's spelling."""
-    return unicodedata.normalize("NFC", " ".join(text.split()))
-
-
-def _groups(rows: Sequence[Row]) -> list[list[int]]:
-    """The places of the rows, twins together, in the order of each group's first row."""
-    groups: dict[bytes, list[int]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault(content_key(row), []).append(place)
-    return list(groups.values())
+    return len(rows) - len(np.unique(row_keys(rows)))
 
 
 def _wanted(count: int, eval_fraction: float) -> int:
     return min(count - 1, max(1, round(count * eval_fraction)))
 
 
-def _drawn(count: int, eval_fraction: float, seed: int) -> set[int]:
+def _drawn(count: int, eval_fraction: float, seed: int) -> np.ndarray:
     """Places of rows drawn one by one."""
-    return set(random.Random(seed).sample(range(count), _wanted(count, eval_fraction)))
+    return sampled(count, _wanted(count, eval_fraction), seed)
 
 
-def _drawn_in_groups(groups: list[list[int]], eval_fraction: float, seed: int) -> set[int]:
-    """Places of whole groups in a drawn order, at most as many rows as are wanted."""
-    wanted = _wanted(sum(map(len, groups)), eval_fraction)
-    drawn: list[int] = []
-    for group in random.Random(seed).sample(groups, len(groups)):
-        if len(drawn) + len(group) <= wanted:
-            drawn += group
-    smallest: list[int] = min(groups, key=len)
-    return set(drawn or smallest)
+def _drawn_in_groups(firsts: np.ndarray, eval_fraction: float, seed: int) -> np.ndarray:
+    """Places of whole groups in a drawn order, at most as many rows as are wanted.
+
+    firsts: for each row, the place of its group's first row. The groups are numbered in the order
+    of their first rows.
+    """
+    import numpy as np
+
+    wanted = _wanted(len(firsts), eval_fraction)
+    _, group_of, sizes = np.unique(firsts, return_inverse=True, return_counts=True)
+    is_drawn, rows = np.zeros(len(sizes), np.bool_), 0
+    for group in sampled(len(sizes), len(sizes), seed).tolist():
+        if rows + sizes[group] <= wanted:
+            is_drawn[group] = True
+            rows += sizes[group]
+    if not rows:
+        is_drawn[np.argmin(sizes)] = True
+    return np.flatnonzero(is_drawn[group_of])
 
 
-def _parted(rows: Sequence[Row], chosen: set[int]) -> tuple[Sequence[Row], Sequence[Row]]:
-    training = tuple(row for place, row in enumerate(rows) if place not in chosen)
-    return training, tuple(row for place, row in enumerate(rows) if place in chosen)
+def _parted(rows: Sequence[Row], chosen: np.ndarray) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows that are not at these places, and those that are; both in the order of the file."""
+    import numpy as np
+
+    is_chosen = np.zeros(len(rows), np.bool_)
+    is_chosen[chosen] = True
+    return _picked(rows, np.flatnonzero(~is_chosen)), _picked(rows, np.flatnonzero(is_chosen))
+
+
+def _picked(rows: Sequence[Row], places: np.ndarray) -> Sequence[Row]:
+    if isinstance(rows, tuple):
+        return tuple(rows[place] for place in places.tolist())
+    return Picked(rows, places)

@@ -1,29 +1,35 @@
 """Tokenized rows on disk, each set under a hash of everything it depends on.
 
-A file appears whole or not at all; the zip checksums show a damaged one, which is made again. The
-folder stays under a size: the sets used longest ago are removed. If the disk refuses, the next run
-tokenizes again and nothing else is lost. Two things are never cached: rows into which the template
-writes the date, and the work of a slow tokenizer, which cannot be hashed as a whole.
+A file appears whole or not at all; checksums show a damaged one, which is made again. The folder
+stays under a size: the sets used longest ago are removed. Small sets are read into memory, and if
+the disk refuses, the next run tokenizes again and nothing else is lost; large ones need the disk
+(`token_store`). Two things are never kept for the next run: rows into which the template writes the
+date, and the work of a slow tokenizer, which cannot be hashed as a whole.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import logging
 import os
-import time
+import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lora_engine.data.cache_folder import CacheFolder
 from lora_engine.data.class_labels import label_rows
-from lora_engine.data.rows import Row, hash_rows
+from lora_engine.data.picked import Keep
+from lora_engine.data.row_store import content_hash_of, row_numbers
+from lora_engine.data.rows import LARGE_ROWS, Row
 from lora_engine.data.templates import chat_template_of
+from lora_engine.data.token_store import StoredTokens, write_tokens
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize
 from lora_engine.files import atomic_file
 
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 VERSION = 3  # of what is written, and of what encoding makes of a row
 REPORT = ("without_answer", "lost_answer", "cut", "warnings")
-LEFT_OVER_S = 3_600
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -50,8 +55,12 @@ class TokenCache:
     ) -> Tokenization:
         """As `tokenization.tokenize`, and raises as it does."""
         template = chat_template_of(tokenizer).source
-        has_date = any(row.messages for row in rows) and "strftime_now" in template
-        if has_date or not tokenizer.is_fast:
+        has_date = "strftime_now" in template and any(row.messages for row in rows)
+        is_kept = tokenizer.is_fast and not has_date
+        if len(rows) > LARGE_ROWS:
+            key = cache_key(rows, tokenizer, max_length) if is_kept else None
+            return self._stored(key, lambda keep: tokenize(rows, tokenizer, max_length, keep))
+        if not is_kept:
             return tokenize(rows, tokenizer, max_length)
         key = cache_key(rows, tokenizer, max_length)
         return self._cached(key, lambda: tokenize(rows, tokenizer, max_length))
@@ -64,7 +73,12 @@ class TokenCache:
         labels: Sequence[str],
     ) -> Tokenization:
         """As `class_labels.label_rows`, and raises as it does."""
-        if not tokenizer.is_fast:
+        is_kept = tokenizer.is_fast
+        if len(rows) > LARGE_ROWS:
+            key = cache_key(rows, tokenizer, max_length, labels) if is_kept else None
+            make = functools.partial(label_rows, rows, tokenizer, max_length, labels)
+            return self._stored(key, make)
+        if not is_kept:
             return label_rows(rows, tokenizer, max_length, labels)
         key = cache_key(rows, tokenizer, max_length, labels)
         return self._cached(key, lambda: label_rows(rows, tokenizer, max_length, labels))
@@ -83,6 +97,29 @@ class TokenCache:
             log.warning("rows as tokens are not kept for the next run: %s", error)
         return made
 
+    def _stored(
+        self, key: str | None, make: Callable[[Keep[TokenizedRow]], Tokenization]
+    ) -> Tokenization:
+        """A large set, made and written row by row, or found. key: None for one that is not kept.
+
+        Raises EngineError where the disk refuses.
+        """
+        folder = CacheFolder(self.folder, self.max_bytes)
+        name = f"{key or uuid.uuid4().hex}.tokens"
+        entry = folder.open_entry(name)
+        if entry is None:
+            with folder.new_entry(name) as new:
+
+                def keep(rows: Iterable[TokenizedRow]) -> Sequence[TokenizedRow]:
+                    write_tokens(new, rows)
+                    return ()
+
+                new.report = _report_of(make(keep))
+            entry = folder.take_entry(name, is_kept=key is not None)
+        else:
+            log.info("rows as tokens from the cache: %s", name)
+        return _tokenization(StoredTokens(entry), entry.report)
+
     def _store(self, path: Path, made: Tokenization) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -91,29 +128,7 @@ class TokenCache:
                 if file.tell() > self.max_bytes:
                     raise OSError(errno.EFBIG, f"the cache has room for {self.max_bytes:,} bytes")
         finally:
-            self._remove_oldest()
-
-    def _remove_oldest(self) -> None:
-        """Keep the sets used last; remove what a killed process left, once it is an hour old.
-
-        Another process may remove files meanwhile.
-        """
-        sizes = {}
-        for path in self.folder.iterdir():
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.suffix == ".npz":
-                sizes[path] = status
-            elif time.time() - status.st_mtime > LEFT_OVER_S:
-                path.unlink(missing_ok=True)
-        total = sum(status.st_size for status in sizes.values())
-        for path in sorted(sizes, key=lambda found: sizes[found].st_mtime_ns):
-            if total <= self.max_bytes:
-                return
-            path.unlink(missing_ok=True)
-            total -= sizes[path].st_size
+            CacheFolder(self.folder, self.max_bytes).remove_oldest()
 
 
 def cache_key(
@@ -129,8 +144,8 @@ def cache_key(
     template = chat_template_of(tokenizer)
     parts = [
         VERSION,
-        hash_rows(rows),
-        [row.number for row in rows],
+        content_hash_of(rows),
+        row_numbers(rows).tolist() if len(rows) <= LARGE_ROWS else _digest(row_numbers(rows)),
         tokenizer.backend_tokenizer.to_str(),
         sorted(tokenizer.get_added_vocab()),
         [template.name, template.source, sorted(template.variables.items())],
@@ -140,11 +155,22 @@ def cache_key(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+def _digest(numbers: np.ndarray) -> str:
+    return hashlib.sha256(numbers.tobytes()).hexdigest()
+
+
+def _report_of(made: Tokenization) -> dict[str, Any]:
+    return {"template": made.template, **{name: getattr(made, name) for name in REPORT}}
+
+
+def _tokenization(rows: Sequence[TokenizedRow], report: dict[str, Any]) -> Tokenization:
+    return Tokenization(rows, report["template"], *(tuple(report[name]) for name in REPORT))
+
+
 def _write(file, made: Tokenization) -> None:
     import numpy as np
 
-    rows = made.rows
-    report = {"template": made.template, **{name: getattr(made, name) for name in REPORT}}
+    rows, report = made.rows, _report_of(made)
     np.savez(
         file,
         ends=np.cumsum([len(row.input_ids) for row in rows], dtype=np.int64),
@@ -175,7 +201,7 @@ def _read(path: Path) -> Tokenization | None:
         report = json.loads(arrays["report"].tobytes())
         rows = _rows_in(arrays)
         os.utime(path)
-        return Tokenization(rows, report["template"], *(tuple(report[name]) for name in REPORT))
+        return _tokenization(rows, report)
     except UNREADABLE as error:
         log.warning("the cache's %s cannot be read and is made again: %s", path.name, error)
         path.unlink(missing_ok=True)

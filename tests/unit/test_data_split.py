@@ -9,7 +9,8 @@ import pytest
 from lora_engine.compare.prompts.held_out_rows import load_held_out_rows
 from lora_engine.data import Dataset, Message, Row, split_rows
 from lora_engine.data.rows import hash_rows
-from lora_engine.data.split import content_key, count_twins, rows_never_seen, split_hash
+from lora_engine.data.split import count_twins, rows_never_seen, split_hash
+from lora_engine.data.twins import content_key
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 

@@ -7,7 +7,7 @@ import pytest
 from lora_engine.data import load_dataset
 from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.rows import hash_rows
-from lora_engine.data.split import content_key
+from lora_engine.data.twins import content_key
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import ObjectiveSpec, spec_from
