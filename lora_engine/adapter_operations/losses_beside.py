@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate import BASE_COLUMN, ComparisonModel
@@ -21,10 +22,14 @@ from lora_engine.compare.scoring import (
     paired_difference,
     row_losses,
 )
-from lora_engine.data import Row, tokenize_rows
+from lora_engine.data import Row, TokenizedRow, tokenize_rows
+from lora_engine.data.trained_template import tokenizer_as_trained
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ROWS = 100
 LONGEST = 2048  # tokens of a general row
@@ -70,21 +75,24 @@ def losses_beside(
     Raises Stopped.
     """
     monitor, notes = WorkMonitor(progress, stop), []
-    sets: list[tuple[str | None, Sequence[Row], int | None]] = []
+    bare = model.shared.tokenizer
+    sets: list[tuple[str | None, Sequence[Row], int, PreTrainedTokenizerBase]] = []
     for name, folder in rows_of.items():
         try:
             length = training_spec_of(folder).optimization.max_length
-            sets.append((name, load_held_out_rows(folder, settings)[:rows], length))
+            held_out = load_held_out_rows(folder, settings)[:rows]
+            sets.append((name, held_out, length, tokenizer_as_trained(bare, folder)))
         except EngineError as error:
             notes.append(f"{name}: {error.problem}")
     try:
-        sets.append((None, general_rows_for(model.shared.base, None, settings)[:rows], None))
+        general = general_rows_for(model.shared.base, None, settings)[:rows]
+        sets.append((None, general, _longest(model), bare))
     except EngineError as error:
         notes.append(error.problem)
     measured = []
-    for number, (rows_of_name, chosen, max_length) in enumerate(sets):
+    for number, (rows_of_name, chosen, length, tokenizer) in enumerate(sets):
         part = monitor.part(number / len(sets), (number + 1) / len(sets))
-        losses = _row_losses(model, chosen, max_length or _longest(model), part)
+        losses = _row_losses(model, tokenize_rows(chosen, tokenizer, length), part)
         columns = [column for column in model.columns if column != BASE_COLUMN]
         pairs = tuple(paired_difference(losses, column) for column in columns)
         measured.append(RowsMeasured(rows_of_name, pairs, losses))
@@ -96,9 +104,8 @@ def _longest(model: ComparisonModel) -> int:
 
 
 def _row_losses(
-    model: ComparisonModel, rows: Sequence[Row], length: int, monitor: WorkMonitor
+    model: ComparisonModel, tokenized: Sequence[TokenizedRow], monitor: WorkMonitor
 ) -> tuple[RowLoss, ...]:
-    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
     found = []
     for number, loss in enumerate(row_losses(model, tokenized, monitor.stop), 1):
         found.append(loss)

@@ -98,7 +98,7 @@ def measure_unmerged(
     model = ComparisonModel(shared, {})
     model.add_adapter("adapter", adapter)
     length = min(shared.context_length or LONGEST, LONGEST)
-    tokenized = tokenize_rows(rows.rows, shared.tokenizer, length)
+    tokenized = tokenize_rows(rows.rows, model.tokenizer, length)
     kept: list[TokenizedRow] = []
     logits: list[torch.Tensor] = []
     base_losses, losses, numbers = [], [], 0

@@ -82,7 +82,7 @@ def short_rows(rows: Sequence[Row], model: ComparisonModel, max_length: int) -> 
     """At most `MOST_ANSWERED` rows with one short answer in plain text; none where fewer than half
     of `rows` are such."""
     plain = [row for row in rows if _asks_for_text(row)]
-    tokenized = tokenize_rows(plain, model.shared.tokenizer, max_length) if plain else []
+    tokenized = tokenize_rows(plain, model.tokenizer, max_length) if plain else []
     short = {
         row.number
         for row in tokenized

@@ -123,9 +123,10 @@ def measure_on(
     most_rows: int = MOST_ROWS,
 ) -> MeasuredTables:
     """Losses of these adapters on `rows`, cut to `max_length` tokens, and on the general rows."""
-    shared = load(dict(list(columns.items())[:1])).shared
+    first = load(dict(list(columns.items())[:1]))
+    shared = first.shared
     notes, general = [], None
-    tokenized = tokenize_rows(spread(rows, most_rows), shared.tokenizer, max_length)
+    tokenized = tokenize_rows(spread(rows, most_rows), first.tokenizer, max_length)
     try:
         others = spread(general_rows_for(shared.base, None, settings), most_rows)
     except EngineError as error:

@@ -22,6 +22,7 @@ from lora_engine.compare.generate.prompt_set import (
     answer_prompts,
 )
 from lora_engine.compare.prompts.prompt_file import PromptCase, read_cases
+from lora_engine.compare.prompts.prompt_form import AskAs
 from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
@@ -62,6 +63,14 @@ def compare(
         Check | None, typer.Option(help="Check each answer against what is expected.")
     ] = None,
     expect: Annotated[str, typer.Option(help="What is expected where the file says nothing.")] = "",
+    completion: Annotated[
+        bool | None,
+        typer.Option(
+            "--completion/--chat",
+            help="Continue each text as it stands, or ask in the chat template. Without either: "
+            "as the adapters were trained.",
+        ),
+    ] = None,
     held_out: Annotated[
         bool, typer.Option(help="Also the loss on the first adapter's held-out rows.")
     ] = False,
@@ -88,7 +97,8 @@ def compare(
     sampling = _sampling(max_new_tokens, temperature, top_p, repetition_penalty, seed)
     adapters = adapter or []
     settings = _adapter_settings(adapters, strength or [], layers_off or [])
-    comparison = _Comparison.open(base, adapters, settings, system.strip(), conversation)
+    asked = _Asked(settings, system.strip(), conversation, _ask_as(completion))
+    comparison = _Comparison.open(base, adapters, asked)
     document, answered = comparison.answers(cases, sampling)
     if check is not None:
         _add_checks(document, cases, answered, check, expect)
@@ -100,6 +110,12 @@ def compare(
         print_json(document)
     else:
         _print(document, settings)
+
+
+def _ask_as(completion: bool | None) -> AskAs:
+    if completion is None:
+        return "auto"
+    return "completion" if completion else "chat"
 
 
 def _sampling(
@@ -140,51 +156,57 @@ def _adapter_settings(
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """How the columns are asked. settings: how each adapter is used."""
+
+    settings: Mapping[str, AdapterSettings]
+    system: str
+    conversation: bool
+    ask_as: AskAs
+
+
+@dataclass(frozen=True)
 class _Comparison:
     """The base with its adapters, and how they are asked."""
 
     engine: Engine
     model: ComparisonModel
     adapters: Sequence[str]
-    settings: Mapping[str, AdapterSettings]
-    system: str
-    conversation: bool
+    asked: _Asked
 
     @classmethod
-    def open(
-        cls,
-        base: str,
-        adapters: Sequence[str],
-        settings: Mapping[str, AdapterSettings],
-        system: str,
-        conversation: bool,
-    ) -> _Comparison:
+    def open(cls, base: str, adapters: Sequence[str], asked: _Asked) -> _Comparison:
         """Load the base and its adapters; what a person should know of them goes to stderr."""
         engine = Engine(load_settings())
-        model = engine.compare.model(base, adapters)
+        model = engine.compare.model(base, adapters, asked.ask_as)
+        if model.form.mode == "completion":
+            typer.secho(model.form.reason(), err=True)
         for warning in model.warnings():
             typer.secho(f"warning: {warning}", fg="red", err=True)
-        return cls(engine, model, adapters, settings, system, conversation)
+        return cls(engine, model, adapters, asked)
 
     def answers(
         self, cases: Sequence[PromptCase], sampling: Sampling
     ) -> tuple[dict[str, Any], list[PromptAnswers]]:
         """Every case answered: the document to print, and the answers to check."""
         started = time.perf_counter()
-        answer = answer_conversation if self.conversation else answer_prompts
+        answer = answer_conversation if self.asked.conversation else answer_prompts
         questions = [case.prompt for case in cases]
         answered = list(
             answer(
                 self.model,
                 questions,
                 sampling,
-                system=self.system or None,
-                adapter_settings=self.settings,
+                system=self.asked.system or None,
+                adapter_settings=self.asked.settings,
             )
         )
+        form = self.model.form
         document = {
-            "columns": [_column(name, self.settings) for name in self.model.columns],
+            "columns": [_column(name, self.asked.settings) for name in self.model.columns],
             "warnings": self.model.warnings(),
+            "mode": form.mode,
+            "reason": form.reason(),
             "prompts": [asdict(item) for item in answered],
             "elapsed_s": time.perf_counter() - started,
         }
@@ -195,15 +217,16 @@ class _Comparison:
         from lora_engine.compare.scoring.token_comparison import compare_tokens
         from lora_engine.data import Message
 
-        opening = [Message("system", self.system)] if self.system else []
+        asked = self.asked
+        opening = [Message("system", asked.system)] if asked.system else []
         histories = {name: list(opening) for name in self.model.columns}
         for item in document["prompts"]:
             for answer in item["answers"]:
-                history = histories[answer["name"]] if self.conversation else list(opening)
+                history = histories[answer["name"]] if asked.conversation else list(opening)
                 history.append(Message("user", item["prompt"]))
                 text, answer["detail"] = answer["text"], None
                 if text:
-                    found = compare_tokens(self.model, history, text, self.settings)
+                    found = compare_tokens(self.model, history, text, asked.settings)
                     answer["detail"] = asdict(found)
                 history.append(Message("assistant", text))
 
@@ -215,14 +238,16 @@ class _Comparison:
         from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
         from lora_engine.compare.scoring.held_out_loss import paired_difference, row_losses
         from lora_engine.data import tokenize_rows
+        from lora_engine.data.trained_template import tokenizer_as_trained
 
         if not self.adapters:
             raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
         folder = self.engine.adapters.get(self.adapters[0]).path
         rows = load_held_out_rows(folder, self.engine.settings)[:MAX_HELD_OUT]
         length = training_spec_of(folder).optimization.max_length
-        tokenized = tokenize_rows(rows, self.model.shared.tokenizer, length)
-        losses = list(row_losses(self.model, tokenized, adapter_settings=self.settings))
+        tokenizer = tokenizer_as_trained(self.model.shared.tokenizer, folder)
+        tokenized = tokenize_rows(rows, tokenizer, length)
+        losses = list(row_losses(self.model, tokenized, adapter_settings=self.asked.settings))
         columns = [name for name in self.model.columns if name != BASE_COLUMN]
         pairs = [paired_difference(losses, name) for name in columns]
         return [

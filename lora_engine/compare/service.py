@@ -10,9 +10,14 @@ from pathlib import Path
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.compare.generate.comparison_model import ComparisonModel
-from lora_engine.compare.generate.compatibility import AdapterMismatches, find_mismatches
+from lora_engine.compare.generate.compatibility import (
+    AdapterMismatches,
+    find_mismatches,
+    form_before_loading,
+)
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
+from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm
 from lora_engine.compare.sessions.session_store import SessionStore
 from lora_engine.compare.votes.vote_store import VoteStore
 from lora_engine.errors import EngineError
@@ -34,19 +39,36 @@ class Comparisons:
         # Opened when first needed: a database that is refused closes nothing but the votes.
         return VoteStore(self._settings.data_dir / "votes.db")
 
-    def model(self, base: str, adapters: Sequence[str]) -> ComparisonModel:
+    def model(self, base: str, adapters: Sequence[str], ask_as: AskAs = "auto") -> ComparisonModel:
         """The base and the named adapters as columns, each called what the caller called it.
 
+        ask_as: a person's choice of how they are asked, `auto` without one.
         Raises EngineError for a base or an adapter that cannot be used.
         """
         folders = {name: resolve_adapter(name, self._settings) for name in adapters}
-        return self.model_of(resolve_base_model(base, self._settings), folders)
+        return self.model_of(resolve_base_model(base, self._settings), folders, ask_as)
 
-    def model_of(self, base: BaseModel, folders: Mapping[str, Path]) -> ComparisonModel:
+    def model_of(
+        self, base: BaseModel, folders: Mapping[str, Path], ask_as: AskAs = "auto"
+    ) -> ComparisonModel:
         """As `model`, with the folder of each column's adapter."""
-        return self._pool.get(base, folders)
+        return self._pool.get(base, folders, ask_as)
 
-    def check_compatibility(self, base: str, adapters: Sequence[str]) -> AdapterMismatches:
+    def form(self, base: str, adapters: Sequence[str], ask_as: AskAs = "auto") -> PromptForm:
+        """How these would be asked, and why, found without loading anything.
+
+        Raises EngineError for an unknown adapter.
+        """
+        folders = {name: resolve_adapter(name, self._settings) for name in adapters}
+        try:
+            found = resolve_base_model(base, self._settings)
+        except EngineError:
+            found = BaseModel(base, None)  # a question to it reports the missing base
+        return form_before_loading(found, folders, ask_as)
+
+    def check_compatibility(
+        self, base: str, adapters: Sequence[str], ask_as: AskAs = "auto"
+    ) -> AdapterMismatches:
         """What is wrong with these adapters on this base, found without loading either.
 
         Raises EngineError for an unknown adapter.
@@ -57,13 +79,19 @@ class Comparisons:
         except EngineError:
             # The adapters can still be chosen; a question to them reports the missing base.
             return AdapterMismatches({}, {})
-        return find_mismatches(found, folders)
+        return find_mismatches(found, folders, ask_as)
 
     def answer_prompts(
-        self, base: str, adapters: Sequence[str], prompts: Sequence[str], sampling: Sampling
+        self,
+        base: str,
+        adapters: Sequence[str],
+        prompts: Sequence[str],
+        sampling: Sampling,
+        ask_as: AskAs = "auto",
     ) -> PromptSetResult:
         """Every prompt answered by the base and by each adapter. Raises as `model`."""
-        model = self.model(base, adapters)
+        model = self.model(base, adapters, ask_as)
         started = time.perf_counter()
         answers = tuple(answer_prompts(model, prompts, sampling))
-        return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))
+        elapsed_s = time.perf_counter() - started
+        return PromptSetResult(answers, elapsed_s, tuple(model.warnings()), model.form.mode)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 DEFAULT_TEMPLATE_NAME = "rankscope-default"
-NO_TEMPLATE_NAME = "none"
+NO_TEMPLATE_NAME: Final = "none"
 _FOLDER = Path(__file__).with_name("chat_templates")
 
 

@@ -91,7 +91,7 @@ def measure(
     monitor = WorkMonitor(progress, stop)
     shared, chosen = trained.model.shared, proof_rows(adapter, None, settings, ROWS)
     length = min(shared.context_length or LONGEST, LONGEST)
-    tokenized = tokenize_rows(chosen.rows, shared.tokenizer, length)
+    tokenized = tokenize_rows(chosen.rows, trained.model.tokenizer, length)
     sums = _Sums()
     for number, row in enumerate(tokenized):
         monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")

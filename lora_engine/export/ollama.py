@@ -19,6 +19,7 @@ from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.base_models import BaseModel, load_tokenizer
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.data import chat_template_of, stop_tokens
+from lora_engine.data.trained_template import tokenizer_as_trained
 from lora_engine.errors import EngineError
 from lora_engine.export.go_template import TurnTemplate, derive
 from lora_engine.export.load_rules import where_it_loads
@@ -65,7 +66,7 @@ def write_ollama(
             f"The files of {base.name!r} are not on this machine, and FROM names their folder.",
             "Load the model once while online, or give the base as a folder.",
         )
-    tokenizer = load_tokenizer(BaseModel(base.name, folder))
+    tokenizer = tokenizer_as_trained(load_tokenizer(BaseModel(base.name, folder)), source)
     template = derive(chat_template_of(tokenizer))
     if system and template.system is None:
         raise EngineError(

@@ -162,7 +162,9 @@ class Exports:
                     part = monitor.part(number / parts, (number + 1) / parts)
                     part.step(0.0, f"requantizing the base ({kind})")
                     del exported  # one model beside the trained one at a time
-                    exported = requantized_voice(self._base(base), here, kind, self._settings)
+                    exported = requantized_voice(
+                        trained, self._base(base), here, kind, self._settings
+                    )
                     found = self._fidelity(trained, exported, folder, part)
                     more = RequantizedFidelity(
                         **vars(found), quantization=kind, bits=SPECS[kind].bits

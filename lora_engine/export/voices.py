@@ -56,15 +56,22 @@ def exported_voice(trained: Voice, report: ExportReport, settings: Settings) -> 
     """What was written: an adapter in the model of the trained one, a merged model beside it."""
     if report.adapter is None:
         merged = BaseModel(report.path.name, report.path)
-        return Voice(ComparisonModel.load(merged, {}, settings), BASE_COLUMN)
+        # Asked as the trained one is: a merged model does not say how its rows were written.
+        asked_as = trained.model.form.mode
+        return Voice(ComparisonModel.load(merged, {}, settings, asked_as), BASE_COLUMN)
     trained.model.add_adapter(EXPORTED, report.adapter)
     return Voice(trained.model, EXPORTED)
 
 
 def requantized_voice(
-    base: BaseModel, report: ExportReport, kind: Requantization, settings: Settings
+    trained: Voice,
+    base: BaseModel,
+    report: ExportReport,
+    kind: Requantization,
+    settings: Settings,
 ) -> Voice:
-    """What was written, with its base (a merged model itself) requantized. Loads it anew.
+    """What was written, with its base (a merged model itself) requantized. Loads it anew, to be
+    asked as `trained` is.
 
     Raises EngineError for a base that is stored quantized, and as `SharedBase.load`.
     """
@@ -76,7 +83,8 @@ def requantized_voice(
             f"{base.name!r} is stored as {stored}, so it is not requantized.",
             "Give the 16-bit model that it was made from as the base.",
         )
-    model = ComparisonModel(SharedBase.load(base, settings, SPECS[kind]), {})
+    shared = SharedBase.load(base, settings, SPECS[kind])
+    model = ComparisonModel(shared, {}, trained.model.form.mode)
     if report.adapter is None:
         return Voice(model, BASE_COLUMN)
     model.add_adapter(EXPORTED, report.adapter)

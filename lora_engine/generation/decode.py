@@ -34,7 +34,8 @@ class DecodeRow:
     """One answer in the making. Times are `time.perf_counter()`.
 
     limit_reason: why the answer ends if it reaches token_limit; with a limit of 0 the prompt is
-    read and nothing generated. likeliest: how many tokens to record beside the score of each
+    read and nothing generated. end_tokens: ids that end this answer besides those that end every
+    one. likeliest: how many tokens to record beside the score of each
     generated one; None records no scores. `scores_prompt` records those of the prompt's tokens too,
     from the second on.
     """
@@ -43,6 +44,7 @@ class DecodeRow:
     token_limit: int
     limit_reason: FinishReason
     sampling: Sampling
+    end_tokens: frozenset[int] = frozenset()
     likeliest: int | None = None
     scores_prompt: bool = False
     scores: list[TokenScore] = field(default_factory=list)
@@ -225,7 +227,7 @@ class DecodeBatch:
             if not row.token_limit:
                 row.finished = row.limit_reason
                 continue
-            if token in self._end_tokens:
+            if token in self._end_tokens or token in row.end_tokens:
                 row.finished = "end"
                 continue
             row.tokens.append(token)

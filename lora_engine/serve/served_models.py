@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, cast
 
 from lora_engine.adapters.library import AdapterLibrary, AdapterSummary
 from lora_engine.base_models import BaseModel, fingerprint, resolve_base_model
+from lora_engine.chat_template import templates_of
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.embedding_range import refuse_ids_beyond
+from lora_engine.data.plain_text import continuation_tokens
 from lora_engine.generation.decode import DecodeRow, FinishReason
 from lora_engine.serve.api_errors import ApiError, wrong
 from lora_engine.serve.api_requests import ChatRequest, CompletionRequest
@@ -92,14 +94,25 @@ class ServedModels:
         """The answer to a conversation, ready to be queued. Raises ApiError or EngineError."""
         model = self._loaded(request.model)
         shared = self.shared()
-        (prompt,) = ComparisonModel(shared, {}).tokens_of([request.conversation()])
-        return [self._generation(model, prompt, request, request.stop)]
+        asked = ComparisonModel(shared, self._columns(model), "chat")
+        if not templates_of(shared.tokenizer) and model.name in asked.form.without:
+            raise wrong(
+                "model",
+                f"{model.name!r} was trained on text without a chat template, and its base has "
+                "none; /v1/completions continues a text",
+            )
+        (prompt,) = asked.tokens_of([request.conversation()])
+        return [self._generation(model, prompt, request, asked.end_tokens)]
 
     def completions(self, request: CompletionRequest) -> list[Generation]:
         """The answer to each prompt, ready to be queued. Raises ApiError or EngineError."""
         model = self._loaded(request.model)
-        prompts = self._tokens(request)
-        return [self._generation(model, prompt, request, request.stop) for prompt in prompts]
+        asked = ComparisonModel(self.shared(), self._columns(model))
+        prompts = self._tokens(request, as_trained=model.name in asked.form.without)
+        return [self._generation(model, prompt, request, asked.end_tokens) for prompt in prompts]
+
+    def _columns(self, model: ServedModel) -> dict[str, Path]:
+        return {} if model.folder is None else {model.name: model.folder}
 
     def _named(self) -> list[AdapterSummary]:
         """The adapters; one that is called as the base is gets another name."""
@@ -115,13 +128,19 @@ class ServedModels:
             self.shared().add_adapter(model.folder)
         return model
 
-    def _tokens(self, request: CompletionRequest) -> list[list[int]]:
-        """The prompts' token ids; a text is tokenized with the marks its tokenizer adds."""
+    def _tokens(self, request: CompletionRequest, as_trained: bool) -> list[list[int]]:
+        """The prompts' token ids; a text is tokenized with the marks its tokenizer adds.
+
+        as_trained: with those that training adds to plain text, a start token among them.
+        """
         shared = self.shared()
-        prompts = [
-            list(shared.tokenizer(one)["input_ids"]) if isinstance(one, str) else one
-            for one in request.prompt
-        ]
+
+        def encoded(text: str) -> list[int]:
+            if as_trained:
+                return continuation_tokens([text], shared.tokenizer)[0]
+            return list(shared.tokenizer(text)["input_ids"])
+
+        prompts = [encoded(one) if isinstance(one, str) else one for one in request.prompt]
         rows = cast("nn.Embedding", shared.model.get_input_embeddings()).weight.shape[0]
         for prompt in prompts:
             if not prompt:
@@ -136,7 +155,7 @@ class ServedModels:
         model: ServedModel,
         prompt: list[int],
         request: ChatRequest | CompletionRequest,
-        stops: list[str],
+        ends: frozenset[int],
     ) -> Generation:
         limit, reason = self._limit(prompt, request.token_limit())
         likeliest = request.likeliest()
@@ -145,10 +164,11 @@ class ServedModels:
             limit,
             reason,
             request.sampling(limit),
+            end_tokens=ends,
             likeliest=likeliest,
             scores_prompt=getattr(request, "echo", False) and likeliest is not None,
         )
-        return Generation(model.folder, row, stops, request.stream)
+        return Generation(model.folder, row, request.stop, request.stream)
 
     def _limit(self, prompt: list[int], asked: int | None) -> tuple[int, FinishReason]:
         """How many tokens may be generated after a prompt, and why it ends there."""

@@ -202,7 +202,8 @@ def test_a_strength_out_of_bounds_is_refused(model, strength):
         ([Message("tool", "hello"), Message("user", "x")], "role 'tool'"),
     ],
 )
-def test_a_conversation_that_cannot_be_answered_is_refused_at_once(model, turns, found):
+def test_a_chat_that_cannot_be_answered_is_refused_at_once(shared, turns, found):
+    model = ComparisonModel(shared, {}, "chat")
     with pytest.raises(EngineError, match=found):
         model.answer({"base": turns}, Sampling())
 
@@ -213,7 +214,7 @@ def test_an_unknown_column_lists_the_known_ones(model):
 
 
 def test_an_answer_ends_where_the_context_is_full(model):
-    turns = [Message("user", "x" * 470)]
+    turns = [Message("user", "x" * 490)]
     last = final(model.answer({"base": turns}, Sampling(max_new_tokens=500)))
     assert last.columns["base"].finished == "context full"
     assert last.columns["base"].tokens < 40

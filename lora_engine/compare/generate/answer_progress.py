@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+LAST_TOKENS = 8  # of the prompt, decoded with an answer that goes on from it
 AnswerEnd = FinishReason | Literal["failed"]
 
 
@@ -48,11 +49,20 @@ class AnswerProgress:
 
 
 class ProgressReporter:
-    """Turns the rows of a decode batch into progress; decodes a text only when it has grown."""
+    """Turns the rows of a decode batch into progress; decodes a text only when it has grown.
 
-    def __init__(self, rows: Mapping[str, DecodeRow], tokenizer: PreTrainedTokenizerBase) -> None:
+    continues: an answer goes on from the prompt's text, so a space at its beginning counts.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, DecodeRow],
+        tokenizer: PreTrainedTokenizerBase,
+        continues: bool = False,
+    ) -> None:
         self._rows = rows
         self._tokenizer = tokenizer
+        self._continues = continues
         self._started = time.perf_counter()
         self._texts: dict[str, tuple[int, str]] = {}
 
@@ -81,10 +91,14 @@ class ProgressReporter:
         tokens = len(row.tokens)
         known, text = self._texts.get(name, (-1, ""))
         if known != tokens or row.finished:
-            decoded = self._tokenizer.decode(
-                row.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            text = str(decoded)  # its stubs allow a list too, for a batch
+            before = list(row.prompt[-LAST_TOKENS:]) if self._continues else []
+            text = self._decoded([*before, *row.tokens]).removeprefix(self._decoded(before))
             self._texts[name] = (tokens, text)
         # A character whose bytes are not all here yet ends the text as U+FFFD.
         return text if row.finished else text.rstrip("\ufffd")
+
+    def _decoded(self, tokens: list[int]) -> str:
+        decoded = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(decoded)  # its stubs allow a list too, for a batch

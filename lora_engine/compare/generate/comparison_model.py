@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.base_models import STARTER, BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.chat_template import templates_of
 from lora_engine.compare.generate.adapter_settings import (
     AS_TRAINED,
     MAX_STRENGTH,
@@ -27,17 +28,22 @@ from lora_engine.compare.generate.answer_progress import (
     AnswerProgress,
     ProgressReporter,
 )
-from lora_engine.compare.generate.compatibility import template_mismatch
 from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.shared_base import SharedBase
-from lora_engine.compare.prompts.prompt_tokens import encode_prompts
+from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
+from lora_engine.compare.prompts.prompt_tokens import encode_prompts, encode_texts, text_of
+from lora_engine.data import stop_tokens
+from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME, choose_template, with_template
 from lora_engine.data.embedding_range import refuse_ids_beyond
+from lora_engine.data.trained_template import trained_template
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.generation.decode import DecodeRow
 from lora_engine.generation.sampling import Sampling
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from lora_engine.data import Message
 
 BASE_COLUMN = "base"
@@ -57,22 +63,31 @@ class AnswerRequest:
 class ComparisonModel:
     """The base and some adapters as named columns. Safe to use from several threads.
 
-    columns: column name to adapter folder; None is the base. `base` is always there.
+    columns: column name to adapter folder; None is the base. `base` is always there. ask_as: a
+    person's choice of how all columns are asked.
     """
 
-    def __init__(self, shared: SharedBase, adapters: Mapping[str, Path]) -> None:
+    def __init__(
+        self, shared: SharedBase, adapters: Mapping[str, Path], ask_as: AskAs = "auto"
+    ) -> None:
         self.shared = shared
+        self.ask_as = ask_as
         self.columns: dict[str, Path | None] = {BASE_COLUMN: None, **adapters}
+        self._form: tuple[tuple[tuple[str, Path | None], ...], PromptForm] | None = None
 
     @classmethod
     def load(
-        cls, base: BaseModel, adapters: Mapping[str, Path], settings: Settings
+        cls,
+        base: BaseModel,
+        adapters: Mapping[str, Path],
+        settings: Settings,
+        ask_as: AskAs = "auto",
     ) -> ComparisonModel:
         """Load a base model and check and inject its adapters.
 
         Raises EngineError (or a kind of it) for a base or an adapter that cannot be used.
         """
-        model = cls(SharedBase.load(base, settings), {})
+        model = cls(SharedBase.load(base, settings), {}, ask_as)
         for column, folder in adapters.items():
             model.add_adapter(column, folder)
         return model
@@ -92,23 +107,32 @@ class ComparisonModel:
         """What could not be checked about the adapters."""
         return [note for column in self.columns for note in self._notes_of(column)]
 
+    @property
+    def form(self) -> PromptForm:
+        """How all columns are asked, and why. Raises EngineError for a broken provenance.json."""
+        folders = tuple(self.columns.items())
+        if self._form is None or self._form[0] != folders:
+            trained = {name: trained_template(one) for name, one in folders if one is not None}
+            form = choose_form(templates_of(self.shared.tokenizer), trained, self.ask_as)
+            self._form = folders, form
+        return self._form[1]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base's tokenizer with the chat template in which all columns are asked, or none."""
+        form = self.form
+        if form.mode == "completion":
+            return choose_template(self.shared.tokenizer, NO_TEMPLATE_NAME)
+        if form.source is None:
+            return self.shared.tokenizer
+        return with_template(self.shared.tokenizer, form.source)
+
     def template_mismatches(self) -> dict[str, str]:
-        """By column, a sentence about an adapter that was trained with another chat template.
+        """By column, a sentence about an adapter that was trained otherwise than it is asked.
 
         The sentence follows the column's name.
         """
-        ours = self.shared.template_hash
-        trained_with = {column: self.trained_template(column) for column in self.columns}
-        return {
-            column: template_mismatch(theirs, ours)
-            for column, theirs in trained_with.items()
-            if theirs not in (None, ours)
-        }
-
-    def trained_template(self, column: str) -> str | None:
-        """The hash of the chat template that an adapter was trained with, where it is known."""
-        check = self._check_of(column)
-        return None if check is None else check.template_hash
+        return dict(self.form.otherwise)
 
     def _notes_of(self, column: str) -> tuple[str, ...]:
         check = self._check_of(column)
@@ -123,13 +147,12 @@ class ComparisonModel:
 
         Raises EngineError for one that cannot be answered.
         """
-        base, tokenizer = self.shared.base, self.shared.tokenizer
-        prompts = encode_prompts(
-            conversations,
-            tokenizer,
-            self.shared.context_length,
-            template_is_ours=base.name == STARTER,
-        )
+        base, tokenizer, limit = self.shared.base, self.tokenizer, self.shared.context_length
+        if self.form.mode == "completion":
+            prompts = encode_texts([text_of(turns) for turns in conversations], tokenizer, limit)
+        else:
+            is_ours = base.name == STARTER and self.form.source is None
+            prompts = encode_prompts(conversations, tokenizer, limit, is_ours)
         refuse_ids_beyond(base, prompts, tokenizer)
         return prompts
 
@@ -157,8 +180,9 @@ class ComparisonModel:
         for request in requests:
             self.check_column(request.column, request.settings)
         prompts = self.tokens_of([request.messages for request in requests])
+        ends = self.end_tokens
         rows = {
-            request.name: self._row(prompt, sampling)
+            request.name: self._row(prompt, sampling, ends)
             for request, prompt in zip(requests, prompts, strict=True)
         }
         return self._stream(requests, rows, stop)
@@ -232,12 +256,19 @@ class ComparisonModel:
         folder = self.columns[column]
         return None if folder is None else self.shared.add_adapter(folder)
 
-    def _row(self, prompt: list[int], sampling: Sampling) -> DecodeRow:
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end an answer in a template that an adapter brings; none in the base's."""
+        if self.form.source is None:
+            return frozenset()
+        return stop_tokens(self.tokenizer, self.shared.model.generation_config)
+
+    def _row(self, prompt: list[int], sampling: Sampling, ends: frozenset[int]) -> DecodeRow:
         limit = self.shared.context_length
         room = sampling.max_new_tokens if limit is None else limit - len(prompt)
         if room < sampling.max_new_tokens:
-            return DecodeRow(prompt, room, "context full", sampling)
-        return DecodeRow(prompt, sampling.max_new_tokens, "token limit", sampling)
+            return DecodeRow(prompt, room, "context full", sampling, ends)
+        return DecodeRow(prompt, sampling.max_new_tokens, "token limit", sampling, ends)
 
     def _stream(
         self,
@@ -245,7 +276,8 @@ class ComparisonModel:
         rows: Mapping[str, DecodeRow],
         stop: StopSignal,
     ) -> Iterator[AnswerProgress]:
-        reporter = ProgressReporter(rows, self.shared.tokenizer)
+        continues = self.form.mode == "completion"
+        reporter = ProgressReporter(rows, self.shared.tokenizer, continues)
         folders = {request.column: self.columns[request.column] for request in requests}
         with self.shared.keep_loaded(folders) as keys:
             variants = [AdapterVariant(keys[one.column], one.settings) for one in requests]

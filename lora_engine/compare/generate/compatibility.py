@@ -12,12 +12,17 @@ from pathlib import Path
 
 from lora_engine.adapters.config import read_provenance
 from lora_engine.base_models import BaseModel, fingerprint
-from lora_engine.chat_template import UnreadableTemplate, template_hash, templates_in
+from lora_engine.chat_template import UnreadableTemplate, templates_in
+from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
+from lora_engine.data.trained_template import trained_template
 
 
 @dataclass(frozen=True)
 class AdapterMismatches:
-    """Sentences by column, to follow the column's name. An adapter is in one of the two at most."""
+    """Sentences by column, to follow the column's name. An adapter is in one of the two at most.
+
+    other_template: it was trained with another chat template than it is asked in, or without one.
+    """
 
     other_base: dict[str, str]
     other_template: dict[str, str]
@@ -28,41 +33,43 @@ class AdapterMismatches:
         return {**self.other_base, **self.other_template}
 
 
-def find_mismatches(base: BaseModel, adapters: Mapping[str, Path]) -> AdapterMismatches:
-    """Which of the adapters, by column, were trained on another base or chat template.
+def find_mismatches(
+    base: BaseModel, adapters: Mapping[str, Path], ask_as: AskAs = "auto"
+) -> AdapterMismatches:
+    """Which of the adapters, by column, were trained on another base, or otherwise than they are
+    asked.
 
     Raises EngineError for a provenance.json that is no JSON object.
     """
     found = AdapterMismatches({}, {})
     if base.path is None or not adapters:
         return found
-    base_fingerprint, ours = fingerprint(base), _template_hash_in(base.path)
+    base_fingerprint = fingerprint(base)
     for column, folder in adapters.items():
         provenance = read_provenance(folder) or {}
-        trained_on, theirs = (
-            provenance.get(key) for key in ("base_fingerprint", "chat_template_hash")
-        )
+        trained_on = provenance.get("base_fingerprint")
         if isinstance(trained_on, str) and trained_on != base_fingerprint:
             named = str(provenance.get("base_model"))[:200]
             found.other_base[column] = (
                 f"was trained on another base model ({named}): it will not be loaded on this one."
             )
-        elif isinstance(theirs, str) and ours is not None and theirs != ours:
-            found.other_template[column] = template_mismatch(theirs, ours)
-    return found
-
-
-def template_mismatch(theirs: str, ours: str) -> str:
-    """The sentence that follows the name of an adapter whose template has another hash."""
-    return (
-        f"was trained with another chat template ({theirs[:64]}) than this base model has "
-        f"({ours}): it reads the questions otherwise than in training."
+    fitting = {name: path for name, path in adapters.items() if name not in found.other_base}
+    return AdapterMismatches(
+        found.other_base, dict(form_before_loading(base, fitting, ask_as).otherwise)
     )
 
 
-def _template_hash_in(folder: Path) -> str | None:
-    """The hash of a model folder's chat template; None where only the tokenizer could tell."""
+def form_before_loading(
+    base: BaseModel, adapters: Mapping[str, Path], ask_as: AskAs = "auto"
+) -> PromptForm:
+    """How a comparison of these will ask, from their small files alone.
+
+    Raises EngineError for a provenance.json that is no JSON object.
+    """
+    trained = {column: trained_template(folder) for column, folder in adapters.items()}
     try:
-        return template_hash(templates_in(folder))
+        if base.path is not None:
+            return choose_form(templates_in(base.path), trained, ask_as)
     except UnreadableTemplate:
-        return None
+        pass  # the tokenizer, once loaded, can tell
+    return choose_form(None, trained, ask_as, base_is_known=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.compare.prompts.prompt_form import AskAs
 from lora_engine.settings import Settings
 
 
@@ -23,13 +24,15 @@ class ComparisonPool:
         self._guard = threading.Lock()
         self._shared: SharedBase | None = None
 
-    def get(self, base: BaseModel, adapters: Mapping[str, Path]) -> ComparisonModel:
-        """A model with these columns; the base is loaded only if it is another one.
+    def get(
+        self, base: BaseModel, adapters: Mapping[str, Path], ask_as: AskAs = "auto"
+    ) -> ComparisonModel:
+        """A model with these columns, asked as said; the base is loaded only if it is another one.
 
         Bases are told apart by their fingerprint, so a model saved anew is loaded anew.
         Raises EngineError (or a kind of it) for a base or an adapter that cannot be used.
         """
-        model = ComparisonModel(self._base(base), {})
+        model = ComparisonModel(self._base(base), {}, ask_as)
         for column, folder in adapters.items():
             model.add_adapter(column, folder)
         return model

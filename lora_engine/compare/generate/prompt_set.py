@@ -20,6 +20,7 @@ from lora_engine.compare.generate.adapter_settings import (
 )
 from lora_engine.compare.generate.answer_progress import AnswerProgress
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
+from lora_engine.compare.prompts.prompt_form import Mode
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
 from lora_engine.generation.sampling import Sampling
@@ -50,12 +51,14 @@ class PromptAnswers:
 class PromptSetResult:
     """Every prompt with each column's answer, in the order of the prompts.
 
-    warnings: what a person should know about the adapters on this base.
+    warnings: what a person should know about the adapters on this base. mode: how all of them were
+    asked.
     """
 
     prompts: tuple[PromptAnswers, ...]
     elapsed_s: float
     warnings: tuple[str, ...]
+    mode: Mode = "chat"
 
     def as_json(self) -> dict[str, Any]:
         """The document that `python -m lora_engine compare --json` prints."""
@@ -79,7 +82,8 @@ def compare_prompts(
     model = ComparisonModel.load(base, adapters, settings)
     started = time.perf_counter()
     answers = tuple(answer_prompts(model, prompts, sampling, system=system))
-    return PromptSetResult(answers, time.perf_counter() - started, tuple(model.warnings()))
+    elapsed_s = time.perf_counter() - started
+    return PromptSetResult(answers, elapsed_s, tuple(model.warnings()), model.form.mode)
 
 
 def answer_prompts(

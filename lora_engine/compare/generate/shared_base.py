@@ -25,7 +25,6 @@ from lora_engine.base_models import (
     refuse_no_causal_model,
     stored_quantization,
 )
-from lora_engine.chat_template import template_hash, templates_of
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
 from lora_engine.compare.prompts.prompt_tokens import context_length
 from lora_engine.data import stop_tokens
@@ -86,7 +85,6 @@ class SharedBase:
         self.model = model
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint(base)
-        self.template_hash = template_hash(templates_of(tokenizer))
         self.context_length = context_length(model.config)
         self.end_tokens = stop_tokens(tokenizer, model.generation_config)
         self.accepted = frozenset(inspect.signature(model.forward).parameters)

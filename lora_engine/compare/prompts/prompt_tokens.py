@@ -1,7 +1,8 @@
 """From messages to the token ids that a model continues, with the checks a prompt needs.
 
-A message may not contain the tokenizer's special tokens: the model would read them as the end of a
-turn or the start of another, so a text could speak in another role.
+A text to continue is read as training reads plain text: as it stands, special tokens and all. In a
+chat a message may not contain the tokenizer's special tokens: the model would read them as the end
+of a turn or the start of another, so a text could speak in another role.
 """
 
 from __future__ import annotations
@@ -9,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lora_engine.data.templates import (
-    DEFAULT_TEMPLATE_NAME,
-    Conversation,
-    chat_template_of,
-    render,
-)
+from lora_engine.data.bundled_templates import DEFAULT_TEMPLATE_NAME
+from lora_engine.data.plain_text import continuation_tokens
+from lora_engine.data.templates import Conversation, chat_template_of, render
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -41,17 +39,49 @@ def encode_prompts(
     for messages in conversations:
         _check_messages(messages, tokenizer)
     texts = _rendered(conversations, tokenizer, template_is_ours)
-    prompts = []
+    prompts = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    _check_lengths(prompts, limit)
+    return prompts
+
+
+def encode_texts(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit: int | None
+) -> list[list[int]]:
+    """Token ids of each text to continue, as training reads plain text.
+
+    Raises EngineError for an empty text, and one that leaves no room for what comes next.
+    """
     for text in texts:
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not text.strip():
+            raise EngineError("The text is empty.", "Write something for the models to continue.")
+        _check_characters(len(text))
+    prompts = continuation_tokens(texts, tokenizer)
+    _check_lengths(prompts, limit)
+    return prompts
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """A conversation as one text to continue: its texts as they stand, one behind the other."""
+    return "".join(message.content for message in messages)
+
+
+def _check_lengths(prompts: Sequence[Sequence[int]], limit: int | None) -> None:
+    for tokens in prompts:
         if limit is not None and len(tokens) >= limit:
             raise EngineError(
                 f"The conversation has {len(tokens):,} tokens; this model reads at most "
                 f"{limit:,}, answer included.",
                 "Shorten the prompt, or begin a new conversation.",
             )
-        prompts.append(list(tokens))
-    return prompts
+
+
+def _check_characters(characters: int) -> None:
+    if characters > MAX_CHARACTERS:
+        raise EngineError(
+            f"The conversation has {characters:,} characters; at most {MAX_CHARACTERS:,} are "
+            "allowed.",
+            "Shorten the prompt, or begin a new conversation.",
+        )
 
 
 def context_length(config: PretrainedConfig) -> int | None:
@@ -93,13 +123,7 @@ def _check_messages(messages: Sequence[Message], tokenizer: PreTrainedTokenizerB
             f"The last message is by {messages[-1].role!r}; an answer follows one by 'user'.",
             "End the conversation with a message of the user.",
         )
-    characters = sum(len(message.content) for message in messages)
-    if characters > MAX_CHARACTERS:
-        raise EngineError(
-            f"The conversation has {characters:,} characters; at most {MAX_CHARACTERS:,} are "
-            "allowed.",
-            "Shorten the prompt, or begin a new conversation.",
-        )
+    _check_characters(sum(len(message.content) for message in messages))
     special = tokenizer.all_special_tokens
     for message in messages:
         if message.role not in ROLES:

@@ -28,7 +28,8 @@ class ColumnProof:
     """One column against the bare base. max_difference: largest |Δ| over all logits.
 
     adapter_sha256 is over the adapter's configuration and weights; None for the base.
-    trained_template is the hash of the chat template it was trained with, where that is known.
+    trained_template is the hash of the chat template it was trained with, where that is another
+    than it is asked in.
     """
 
     column: str
@@ -58,9 +59,8 @@ class IntegrityProof:
 
     @property
     def other_templates(self) -> tuple[ColumnProof, ...]:
-        """The adapters that were trained with another chat template than the base has."""
-        known = (None, self.template_hash)
-        return tuple(proof for proof in self.adapters if proof.trained_template not in known)
+        """The adapters that were trained with another chat template than they are asked in."""
+        return tuple(proof for proof in self.adapters if proof.trained_template is not None)
 
 
 def prove_columns(model: ComparisonModel, prompt: str | Sequence[Message]) -> IntegrityProof:
@@ -97,7 +97,7 @@ def prove_columns(model: ComparisonModel, prompt: str | Sequence[Message]) -> In
         largest_logit=largest,
         prompt_tokens=len(tokens),
         base_fingerprint=shared.fingerprint,
-        template_hash=shared.template_hash,
+        template_hash=model.form.hash or "",
     )
 
 
@@ -123,4 +123,5 @@ def _proof(model: ComparisonModel, column: str, key: str | None, difference: flo
     if key is None:
         return ColumnProof(column, difference, None)
     check = model.shared.check_of(key)
-    return ColumnProof(column, difference, check.sha256, check.template_hash)
+    other = model.form.mode == "chat" and column in model.form.otherwise
+    return ColumnProof(column, difference, check.sha256, check.template_hash if other else None)

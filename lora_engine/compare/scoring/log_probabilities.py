@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
+from lora_engine.data import Message
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
-
-    from lora_engine.data import Message
 
 BATCH_ROWS = 8
 MAX_ANSWER_TOKENS = 2048
@@ -31,7 +30,7 @@ def answer_tokens(
     Raises EngineError for an empty answer, or one that does not fit into the context.
     """
     (prompt,) = model.tokens_of([messages])
-    answered = model.shared.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    answered = _answered(model, messages, prompt, answer)
     if not answered:
         raise EngineError("The answer is empty.", "Choose an answer with at least one token.")
     limit = model.shared.context_length
@@ -41,7 +40,18 @@ def answer_tokens(
             f"The answer has {len(answered):,} tokens; after this prompt at most {room:,} fit.",
             "Choose a shorter answer.",
         )
-    return prompt, list(answered)
+    return prompt, answered
+
+
+def _answered(
+    model: ComparisonModel, messages: Sequence[Message], prompt: list[int], answer: str
+) -> list[int]:
+    """The answer's tokens; of one that continues a text, as they stand in the whole text."""
+    if model.form.mode == "completion":
+        (whole,) = model.tokens_of([[*messages, Message("assistant", answer)]])
+        if whole[: len(prompt)] == prompt:
+            return whole[len(prompt) :]
+    return list(model.shared.tokenizer(answer, add_special_tokens=False)["input_ids"])
 
 
 def next_token_logits(

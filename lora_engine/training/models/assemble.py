@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.adapters.lora_config import HEADS
 from lora_engine.base_models import head_modules, load_base_model
+from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME
 from lora_engine.data.class_labels import Classes
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
@@ -73,7 +74,10 @@ def _base(run: PreparedRun) -> PreTrainedModel:
 
 
 def _chat_template(run: PreparedRun) -> str:
-    return chat_template_of(run.tokenizer).source if run.data.template else ""
+    """What lies beside the result: the template of the rows, or the one that says there is none."""
+    template = chat_template_of(run.tokenizer)
+    is_written = run.data.template or template.name == NO_TEMPLATE_NAME
+    return template.source if is_written else ""
 
 
 def _limit_host_memory(run: PreparedRun) -> None:

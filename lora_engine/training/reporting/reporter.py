@@ -75,6 +75,7 @@ def _prompts(run: PreparedRun) -> list[SamplePrompt]:
         return []
     if report.sample_prompts:
         texts = report.sample_prompts[: report.samples]
-        return prompts_from_texts(texts, run.tokenizer, run.spec.optimization.max_length)
+        longest = run.spec.optimization.max_length
+        return prompts_from_texts(texts, run.tokenizer, longest, bool(data.template))
     rows = data.evaluation or data.training
     return prompts_from_rows(data.sample_rows, rows, run.tokenizer, report.samples)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.data import Message, Row, TokenizedRow, chat_template_of, stop_tokens
+from lora_engine.data.plain_text import continuation_tokens
 from lora_engine.data.templates import Conversation, render
 from lora_engine.run_folder import SampleRow
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
@@ -30,19 +31,32 @@ class SamplePrompt:
 
 
 def prompts_from_texts(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    with_template: bool = True,
 ) -> list[SamplePrompt]:
-    """Prompts the person wrote, each as a user turn. Raises EngineError as `render` does."""
+    """Prompts the person wrote, each as a user turn, or as a text to continue without a template.
+
+    Raises EngineError as `render` does.
+    """
+    if with_template:
+        encoded = _as_questions(texts, tokenizer)
+    else:
+        encoded = continuation_tokens(texts, tokenizer)
+    return [
+        SamplePrompt(text, tuple(ids[:max_length]))
+        for text, ids in zip(texts, encoded, strict=True)
+    ]
+
+
+def _as_questions(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     conversations = [
         Conversation(number, (Message("user", text),), add_generation_prompt=True)
         for number, text in enumerate(texts, 1)
     ]
     rendered = render(chat_template_of(tokenizer), conversations)
-    encoded = tokenizer(rendered, add_special_tokens=False).input_ids
-    return [
-        SamplePrompt(text, tuple(ids[:max_length]))
-        for text, ids in zip(texts, encoded, strict=True)
-    ]
+    return tokenizer(rendered, add_special_tokens=False).input_ids
 
 
 def prompts_from_rows(
