@@ -58,10 +58,12 @@ def advise_for(
     task: the person's own word; guessed from the rows where it is None. The targets and the
     quantization are the spec's. Raises EngineError where the base or the data cannot be read.
     """
-    everything = load_dataset(spec.dataset, settings).rows
-    counted = spread(everything, COUNTED_ROWS)
+    dataset = load_dataset(spec.dataset, settings)
+    counted = spread(dataset.rows, COUNTED_ROWS)
     guess = guess_task(counted, spec.task) if task is None else None
-    rows = max(1, round(len(everything) * (1 - spec.dataset.eval_fraction)))
+    own = spec.dataset.has_own_evaluation
+    kept = 1.0 if own else 1 - spec.dataset.eval_fraction
+    rows = max(1, round(dataset.trainable_rows * kept))
     tokens = max(1, round(_supervised(counted, spec, settings) / len(counted) * rows))
     request = AdviceRequest(
         task=task or (guess.task if guess else None),

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_type_hints, overload
 
 from lora_engine.data.cache_folder import Entry, NewEntry
+from lora_engine.data.joined_rows import JoinedRows
 from lora_engine.data.picked import Picked
 from lora_engine.data.rows import Message, Row, RowsDigest, hash_rows
 from lora_engine.data.twins import SHORT_BYTES, content_key, keys_of
@@ -117,14 +118,21 @@ def row_keys(rows: Sequence[Row]) -> np.ndarray:
 
 
 def row_numbers(rows: Sequence[Row]) -> np.ndarray:
-    """The number of each row, as in the file."""
+    """The number of each row, as in the file, or in a joined set as it counts them."""
     import numpy as np
 
-    return _of_all(
-        rows,
-        lambda stored: stored.numbers,
-        lambda others: np.fromiter((row.number for row in others), np.int64, len(rows)),
-    )
+    found = _of_all(rows, lambda stored: stored.numbers, _numbers_of)
+    whole = rows.whole if isinstance(rows, Picked) else rows
+    if not isinstance(whole, JoinedRows):
+        return found
+    added = np.repeat(whole.added, [len(one) for one in whole.sets])
+    return found + (added[rows.places] if isinstance(rows, Picked) else added)
+
+
+def _numbers_of(rows: Sequence[Row]) -> np.ndarray:
+    import numpy as np
+
+    return np.fromiter((row.number for row in rows), np.int64, len(rows))
 
 
 def content_hash_of(rows: Sequence[Row]) -> str:
@@ -138,8 +146,12 @@ def _of_all(
     made: Callable[[Sequence[Row]], np.ndarray],
 ) -> np.ndarray:
     """One number a row, which nobody has to decode the rows for where they lie on disk."""
-    if isinstance(rows, Picked) and isinstance(rows.whole, StoredRows):
-        return kept(rows.whole)[rows.places]
+    import numpy as np
+
+    if isinstance(rows, Picked) and isinstance(rows.whole, StoredRows | JoinedRows):
+        return _of_all(rows.whole, kept, made)[rows.places]
+    if isinstance(rows, JoinedRows):
+        return np.concatenate([_of_all(one, kept, made) for one in rows.sets])
     return kept(rows) if isinstance(rows, StoredRows) else made(rows)
 
 

@@ -76,6 +76,36 @@ class Row:
 
 
 @dataclass(frozen=True)
+class SetPart:
+    """Where the rows of one set stand in a dataset made of several: `rows[start:end]`.
+
+    source: its name, with configuration and split where they say more. weight: its share of an
+    epoch, of 1; 0 for the evaluation set. added: what was added to the set's own row numbers.
+    is_evaluation: its rows are never trained on.
+    """
+
+    source: str
+    start: int
+    end: int
+    weight: float
+    added: int
+    is_evaluation: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class RowsRemoved:
+    """How many rows one filter left out. filter: the field's name; what: those rows in words."""
+
+    filter: str
+    what: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset whole: `format` is the one found, `content_hash` tells the rows apart.
 
@@ -83,7 +113,8 @@ class Dataset:
     rows: a tuple, or for a large set rows that lie on disk and are decoded as they are asked for.
     warnings: what the file says that is not honoured, with the number of rows. notes: how it was
     read where that is no matter of course, and which columns were not. supervised: of preference
-    data, how to learn its good answers alone, in words.
+    data, how to learn its good answers alone, in words. parts: the sets that it is made of, where
+    these are several or one is for evaluation. removed: what filters left out.
     """
 
     source: str
@@ -93,6 +124,18 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     supervised: str = ""
+    parts: tuple[SetPart, ...] = ()
+    removed: tuple[RowsRemoved, ...] = ()
+
+    @property
+    def trainable_rows(self) -> int:
+        """Rows outside a set of its own for evaluation."""
+        return len(self.rows) - sum(part.rows for part in self.parts if part.is_evaluation)
+
+    def named_row(self, number: int) -> str:
+        """A row as a person finds it: `row 7`, or `row 7 of starter:json` in one of several."""
+        part = next((one for one in reversed(self.parts) if number > one.added), None)
+        return f"row {number}" if part is None else f"row {number - part.added} of {part.source}"
 
 
 def hash_rows(rows: Iterable[Row]) -> str:

@@ -7,13 +7,17 @@ through the same reading and checking. This module knows nothing of tokens.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.data.filters import RowFilters, listed
 from lora_engine.data.formats import column_names, parse_rows
+from lora_engine.data.hub_sets import HubSet, hub_records
+from lora_engine.data.joining import WeightedSet, joined
 from lora_engine.data.record_files import (
-    MAX_FILE_BYTES,
-    MAX_ROWS,
     Record,
     check_row_count,
     ending,
@@ -32,38 +36,154 @@ if TYPE_CHECKING:
 STARTER_PREFIX = "starter:"
 
 
+@dataclass(frozen=True)
+class NamedSet:
+    """One set by its name, and how it is read. config, split: of a set on the hub."""
+
+    source: str
+    config: str | None = None
+    split: str = "train"
+    format: str = "auto"
+    columns: ColumnsSpec | None = None
+    reasoning: str = "learn"
+    turns: str = "all"
+
+    @property
+    def title(self) -> str:
+        """The source, with configuration and split where they are not the usual ones."""
+        more = [self.config, self.split if self.split != "train" else None]
+        said = ", ".join(filter(None, more))
+        return f"{self.source} ({said})" if said else self.source
+
+
 def load_dataset(spec: DatasetSpec, settings: Settings) -> Dataset:
-    """The rows that a dataset's name means, read and checked.
+    """The rows that the spec means, read, checked and filtered: of one set, or of those of a
+    mixture and of the evaluation set, joined.
 
     Raises NotFound where nothing has that name; EngineError where the file or its rows are
-    wrong, naming the first rows and columns.
+    wrong, naming the first rows and columns, or where the filters leave none.
     """
-    try:
-        path = _path_of(spec.source, settings)
-        if path is not None:
-            return load_file(
-                path, spec.format, spec.source, spec.columns, spec.reasoning, spec.turns
-            )
-    except OSError as error:
-        raise EngineError(
-            f"{spec.source[:200]} cannot be read: {error.strerror or error}.",
-            "Check the path and that you may read the file.",
-        ) from error
-    records = _hub_records(spec.source)
-    return _from_records(
-        records, spec.format, spec.source, spec.columns, spec.reasoning, spec.turns
+    filters = RowFilters(spec.filters)
+    sets = [
+        WeightedSet(_filtered(_read(one, settings), filters), weight)
+        for one, weight in _named_sets(spec, settings)
+    ]
+    evaluation = evaluation_set(spec)
+    if not spec.mixture and evaluation is None:
+        return sets[0].dataset
+    return joined(sets, None if evaluation is None else _read(evaluation, settings))
+
+
+def evaluation_set(spec: DatasetSpec) -> NamedSet | None:
+    """The set of its own that is evaluated, where the spec names one."""
+    if not spec.has_own_evaluation:
+        return None
+    own = _named(spec)
+    source = own.source if spec.eval_source is None else spec.eval_source
+    config = spec.eval_config or (own.config if source == own.source else None)
+    return replace(own, source=source, config=config, split=spec.eval_split or "train")
+
+
+def _named(spec: DatasetSpec) -> NamedSet:
+    return NamedSet(
+        spec.source,
+        spec.config,
+        spec.split,
+        spec.format,
+        spec.columns,
+        spec.reasoning,
+        spec.turns,
     )
 
 
-def dataset_columns(source: str, settings: Settings) -> tuple[str, ...]:
+def _named_sets(spec: DatasetSpec, settings: Settings) -> list[tuple[NamedSet, float]]:
+    """The sets to train on, each with its weight. What a part leaves out is as the spec says; the
+    spec's configuration and split are for sets on the hub."""
+    own = _named(spec)
+    if not spec.mixture:
+        return [(own, 1.0)]
+    found = []
+    for part in spec.mixture:
+        on_hub = is_on_the_hub(part.source, settings)
+        named = replace(
+            own,
+            source=part.source,
+            config=part.config or (own.config if on_hub else None),
+            split=part.split or (own.split if on_hub else "train"),
+            format=part.format or own.format,
+            columns=own.columns if part.columns is None else part.columns,
+        )
+        found.append((named, part.weight))
+    return found
+
+
+def _read(named: NamedSet, settings: Settings) -> Dataset:
+    """The rows of one set. Raises as `load_dataset`."""
+    try:
+        path = _path_of(named.source, settings)
+        if path is not None:
+            _refuse_hub_fields(named)
+            return load_file(
+                path, named.format, named.source, named.columns, named.reasoning, named.turns
+            )
+    except OSError as error:
+        raise EngineError(
+            f"{named.source[:200]} cannot be read: {error.strerror or error}.",
+            "Check the path and that you may read the file.",
+        ) from error
+    return _from_records(
+        _hub_records(named),
+        named.format,
+        named.title,
+        named.columns,
+        named.reasoning,
+        named.turns,
+    )
+
+
+def _refuse_hub_fields(named: NamedSet) -> None:
+    """Raises EngineError where a configuration or a split is asked of a file."""
+    if named.config is not None or named.split != "train":
+        raise EngineError(
+            f"{named.source[:200]} is no set on the hub, so it has neither configurations nor "
+            f"splits, and {named.config or named.split} was asked for.",
+            "Leave dataset.config, split and eval_split out, or name a hub id (org/name).",
+        )
+
+
+def _filtered(dataset: Dataset, filters: RowFilters) -> Dataset:
+    """The dataset without the rows that the filters leave out, which its notes count."""
+    rows, removed = filters.of(dataset.rows, dataset.source)
+    if not removed:
+        return dataset
+    told = (
+        f"The filters leave {len(rows):,} of {len(dataset.rows):,} rows; out are {listed(removed)}."
+    )
+    document = json.dumps([dataset.content_hash, filters.document]).encode()
+    return replace(
+        dataset,
+        rows=rows,
+        content_hash=hashlib.sha256(document).hexdigest()[:16],
+        notes=(told, *dataset.notes),
+        removed=removed,
+    )
+
+
+def dataset_columns(spec: DatasetSpec, settings: Settings) -> tuple[str, ...]:
     """The columns of a dataset's first record, to choose from; none for plain text.
 
     Raises NotFound and EngineError as `load_dataset` does, whatever the columns are called.
     """
-    path = _path_of(source, settings)
+    named = _named_sets(spec, settings)[0][0]
+    path = _path_of(named.source, settings)
     if path is not None and ending(path) == ".txt":
         return ()
-    return column_names(_hub_records(source) if path is None else read_records(path, source))
+    return column_names(_hub_records(named) if path is None else read_records(path, named.source))
+
+
+def names_the_hub(spec: DatasetSpec, settings: Settings) -> bool:
+    """Whether reading what the spec names may reach the network."""
+    return any(is_on_the_hub(source, settings) for source in spec.sources)
 
 
 def is_on_the_hub(source: str, settings: Settings) -> bool:
@@ -123,41 +243,7 @@ def _from_records(
     return Dataset(source, read.format, read.rows, content, *said)
 
 
-def _hub_reason(error: Exception) -> str:
-    """Why the hub gave nothing, in our own words."""
-    text, kind = str(error), type(error).__name__
-    if "Offline" in kind or "offline" in text:
-        return "the network is switched off (HF_HUB_OFFLINE)"
-    if isinstance(error, ConnectionError | TimeoutError) or "reach the Hub" in text:
-        return "the hub cannot be reached"
-    if "NotFound" in kind or "doesn't exist" in text or "not found" in text.lower():
-        return "there is none of this name, or it is private"
-    if "scripts are no longer supported" in text:
-        return "it is made by a program of its own, which is never run"
-    if "Config name is missing" in text:
-        return "it has several configurations, and none can be chosen here"
-    if "split" in text.lower():
-        return "it has no split called train"
-    return f"its files are damaged or of a kind that is not read ({kind})"
-
-
-def _hub_records(hub_id: str) -> list[Record]:
-    """The rows of a hub dataset's split `train`, through `datasets`, which runs no remote code."""
-    import datasets
-
-    try:
-        size = datasets.load_dataset_builder(hub_id).info.dataset_size or 0
-        if size > MAX_FILE_BYTES:
-            raise EngineError(
-                f"The hub dataset {hub_id} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are "
-                "read.",
-                "Train on a part of it, saved as a file.",
-            )
-        table = datasets.load_dataset(hub_id, split=f"train[:{MAX_ROWS}]")
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise EngineError(
-            f"The hub dataset {hub_id} cannot be read: {_hub_reason(error)}.",
-            "Check its name, that it has a split called train, and the network; or give a file.",
-        ) from error
-    records = [Record(number, row) for number, row in enumerate(table, start=1)]
-    return check_row_count(records, hub_id)
+def _hub_records(named: NamedSet) -> list[Record]:
+    """Raises EngineError as `hub_records`."""
+    records = hub_records(HubSet(named.source, named.config, named.split))
+    return check_row_count([*records], named.title)

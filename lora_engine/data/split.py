@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lora_engine.data.mixture import epoch_places, evaluated_places
 from lora_engine.data.picked import Picked
 from lora_engine.data.row_store import row_keys
 from lora_engine.data.rows import Dataset, Row
@@ -29,7 +30,9 @@ def split_rows(
     round(rows · eval_fraction) rows, at least one where the fraction is not 0, are drawn without
     replacement by a generator seeded with `seed`; at least one row is left for training.
     Twins stay together: where there are any, whole groups are drawn, as many as fit into that
-    number, or the smallest one where none fits.
+    number, or the smallest one where none fits. Of several sets, each has its own share, and the
+    training rows are those of one epoch, mixed by weight (`mixture`); the rows of an evaluation set
+    are the evaluation rows, whatever the fraction.
     Raises EngineError where a fraction is asked of rows that are all the same, or is not in
     [0, 1).
     """
@@ -39,6 +42,8 @@ def split_rows(
             "less than 1.",
             "Give a share such as 0.1.",
         )
+    if dataset.parts:
+        return _split_sets(dataset, eval_fraction, seed)
     if eval_fraction == 0.0:
         return dataset.rows, ()
     import numpy as np
@@ -46,14 +51,36 @@ def split_rows(
     count, firsts = len(dataset.rows), first_twins(row_keys(dataset.rows))
     groups = len(np.unique(firsts))
     if groups < 2:
-        what = "has one row" if count == 1 else f"has {count:,} rows that all say the same"
-        raise EngineError(
-            f"{dataset.source} {what}, so none can be kept apart for evaluation.",
-            "Set the evaluation share to 0 or add rows.",
-        )
+        raise _one_row(dataset)
     if groups == count:
         return _parted(dataset.rows, _drawn(count, eval_fraction, seed))
     return _parted(dataset.rows, _drawn_in_groups(firsts, eval_fraction, seed))
+
+
+def _split_sets(
+    dataset: Dataset, eval_fraction: float, seed: int
+) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows of one epoch and the evaluation rows of several sets."""
+    import numpy as np
+
+    group_of = np.zeros(len(dataset.rows), np.int64)
+    if eval_fraction > 0 and not any(part.is_evaluation for part in dataset.parts):
+        firsts = first_twins(row_keys(dataset.rows))
+        group_of = np.unique(firsts, return_inverse=True)[1]
+    evaluated = evaluated_places(dataset.parts, group_of, eval_fraction, seed)
+    if eval_fraction > 0 and not len(evaluated):
+        raise _one_row(dataset)
+    trained = epoch_places(dataset.parts, evaluated, seed)
+    return Picked(dataset.rows, trained), Picked(dataset.rows, evaluated)
+
+
+def _one_row(dataset: Dataset) -> EngineError:
+    count = len(dataset.rows)
+    what = "has one row" if count == 1 else f"has {count:,} rows that all say the same"
+    return EngineError(
+        f"{dataset.source} {what}, so none can be kept apart for evaluation.",
+        "Set the evaluation share to 0 or add rows.",
+    )
 
 
 def split_hash(dataset: Dataset, eval_fraction: float) -> str:
@@ -61,7 +88,7 @@ def split_hash(dataset: Dataset, eval_fraction: float) -> str:
 
     A run is only resumed, and its evaluation rows only drawn again, by the rule it began with.
     """
-    decides = eval_fraction > 0 and count_twins(dataset.rows) > 0
+    decides = not dataset.parts and eval_fraction > 0 and count_twins(dataset.rows) > 0
     return dataset.content_hash + (TWINS_TOGETHER if decides else "")
 
 
@@ -74,7 +101,7 @@ def rows_never_seen(
     have a twin in training are left out. Raises EngineError as `split_rows` does.
     """
     training, evaluation = split_rows(dataset, eval_fraction, seed)
-    if evaluation and data_hash == dataset.content_hash:
+    if evaluation and not dataset.parts and data_hash == dataset.content_hash:
         drawn = _drawn(len(dataset.rows), eval_fraction, seed)
         training, evaluation = _parted(dataset.rows, drawn)
     if not evaluation:

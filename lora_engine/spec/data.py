@@ -247,6 +247,12 @@ class DatasetSpec(Section):
         min_length=1,
         max_length=1000,
     )
+    eval_config: str | None = Field(
+        None,
+        title="Evaluation configuration",
+        description="The configuration of an evaluation set on the hub, where it has several.",
+        max_length=_HUB_NAME,
+    )
     eval_split: str | None = Field(
         None,
         title="Evaluation split",
@@ -263,7 +269,9 @@ class DatasetSpec(Section):
     @property
     def has_own_evaluation(self) -> bool:
         """Whether the evaluation rows are a set of their own."""
-        return self.eval_source is not None or self.eval_split is not None
+        return any(
+            name is not None for name in (self.eval_source, self.eval_config, self.eval_split)
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -272,7 +280,7 @@ class DatasetSpec(Section):
         named = [*mixed, *([self.eval_source] if self.eval_source is not None else [])]
         return tuple(dict.fromkeys(named))
 
-    @field_validator("config")
+    @field_validator("config", "eval_config")
     @classmethod
     def _config_is_a_name(cls, name: str | None) -> str | None:
         return _config_name(name)
@@ -308,8 +316,8 @@ class DatasetSpec(Section):
                 f"the source {self.source[:100]} is not among the sets of the mixture; list it "
                 "there with a weight, or leave it out"
             )
-        if named and self.eval_split is not None and self.eval_source is None:
-            raise ValueError("with a mixture, an eval_split needs an eval_source")
+        if named and self.has_own_evaluation and self.eval_source is None:
+            raise ValueError("with a mixture, eval_config and eval_split need an eval_source")
         return self
 
 

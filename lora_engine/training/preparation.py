@@ -25,7 +25,7 @@ from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
 from lora_engine.data.objective_rows import refuse_other_objective
-from lora_engine.data.sources import is_on_the_hub
+from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.devices import pick_device
@@ -97,7 +97,7 @@ def prepare(
     """
     spec = directory.spec()
     base = resolve_base_model(spec.base_model, settings)
-    if base.is_local and not is_on_the_hub(spec.dataset.source, settings):
+    if base.is_local and not names_the_hub(spec.dataset, settings):
         # The person named nothing on the hub, so the run must not contact it. The hub's client
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -155,10 +155,12 @@ def _prepare_data(
     )
     for warning in (*dataset.warnings, *tokenized.warnings):
         log.warning("%s", warning)
-    held_out = {row.number for row in evaluation}
+    for note in dataset.notes if dataset.removed or dataset.parts else ():
+        log.info("%s", note)
+    pieces = _pieces(tokenized.rows)
     prepared = PreparedData(
-        [row for row in tokenized.rows if row.number not in held_out],
-        [row for row in tokenized.rows if row.number in held_out],
+        [piece for row in training for piece in pieces.get(row.number, ())],
+        [piece for row in evaluation for piece in pieces.get(row.number, ())],
         evaluation or training,
         split_hash(dataset, spec.dataset.eval_fraction),
         tokenized.template,
@@ -170,6 +172,14 @@ def _prepare_data(
             "Raise the longest row, or shorten the questions.",
         )
     return prepared
+
+
+def _pieces(rows: Sequence[TokenizedRow]) -> dict[int, list[TokenizedRow]]:
+    """By row number, what the row became: one sequence, several of a long text, or none."""
+    found: dict[int, list[TokenizedRow]] = {}
+    for row in rows:
+        found.setdefault(row.number, []).append(row)
+    return found
 
 
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:

@@ -82,7 +82,7 @@ def test_the_columns_of_a_file_that_fits_no_format_are_listed(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"Frage": "Hi", "Antwort": "Ho"}')
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path)
-    assert dataset_columns(str(path), settings) == ("Frage", "Antwort")
+    assert dataset_columns(DatasetSpec(source=str(path)), settings) == ("Frage", "Antwort")
     with pytest.raises(EngineError, match=r"dataset\.columns"):
         load_dataset(DatasetSpec(source=str(path)), settings)
 

@@ -1,7 +1,7 @@
 """The rows an adapter was not trained on, from its own provenance.
 
-For a bundled dataset these are its held-out file; for any other the evaluation split, drawn again
-with the run's own seed and share.
+For a bundled dataset these are its held-out file; for a run with an evaluation set that set; for
+any other the evaluation split, drawn again with the run's own seed and share.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def load_held_out_rows(adapter: Path, settings: Settings) -> Sequence[Row]:
     provenance = _provenance_of(adapter)
     spec = spec_from(provenance["spec"])
     name = spec.dataset.source.removeprefix(STARTER_PREFIX)
-    if spec.dataset.source.startswith(STARTER_PREFIX) and name in DATASET_NAMES:
+    is_bundled = spec.dataset.source.startswith(STARTER_PREFIX) and name in DATASET_NAMES
+    if is_bundled and not spec.dataset.mixture and not spec.dataset.has_own_evaluation:
         return load_dataset(DatasetSpec(source=str(heldout_path(name))), settings).rows
     dataset = load_dataset(spec.dataset, settings)
     held_out = rows_never_seen(

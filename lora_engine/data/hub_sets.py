@@ -1,0 +1,179 @@
+"""Rows of a set on the hub, through `datasets`, which runs no remote code and keeps it on disk.
+
+A set's card may name files anywhere; only files of the set itself are read. The token is
+huggingface_hub's own (HF_TOKEN, else the login), never read here. Knows nothing of formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_engine.data.record_files import MAX_FILE_BYTES, MAX_ROWS, Record
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+BATCH_ROWS = 1_000
+LISTED = 20  # names of configurations or splits in an error
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """A set on the hub. split: a split's name, or a part of one such as `train[:10%]`."""
+
+    id: str
+    config: str | None = None
+    split: str = "train"
+
+    @property
+    def split_name(self) -> str:
+        return self.split.partition("[")[0]
+
+
+def hub_records(asked: HubSet) -> Iterator[Record]:
+    """The records of a set, read as they are asked for, numbered from 1.
+
+    Raises EngineError where there is none of this name, configuration or split (naming those there
+    are), where it is private and no token opens it, where it is too large, and where the hub cannot
+    be reached.
+    """
+    import datasets
+
+    with _in_words(asked):
+        try:
+            builder = datasets.load_dataset_builder(asked.id, asked.config)
+        except ValueError as error:
+            raise _other_config(asked, error) from None
+        _refuse_files(asked, builder)
+        table = datasets.load_dataset(asked.id, asked.config, split=asked.split)
+    if len(table) > MAX_ROWS:
+        raise EngineError(
+            f"The hub dataset {asked.id} has {len(table):,} rows in {asked.split}; at most "
+            f"{MAX_ROWS:,} are read.",
+            f"Read a part of it: a split such as {asked.split_name}[:{MAX_ROWS}].",
+        )
+    return _records(table)
+
+
+def _records(table) -> Iterator[Record]:
+    """Batch by batch out of the Arrow file; pictures and sound stay bytes."""
+    number = 0
+    for batch in table.with_format("arrow").iter(batch_size=BATCH_ROWS):
+        for row in batch.to_pylist():
+            number += 1
+            yield Record(number, row)
+
+
+def _other_config(asked: HubSet, error: ValueError) -> Exception:
+    """The error for a configuration that is missing or unknown; any other stays as it is."""
+    import datasets
+
+    text = str(error)
+    if "Config name is missing" not in text and "BuilderConfig" not in text:
+        return error
+    known = ", ".join(datasets.get_dataset_config_names(asked.id)[:LISTED])
+    what = (
+        "has several configurations" if asked.config is None else f"has no {asked.config[:100]!r}"
+    )
+    return EngineError(
+        f"The hub dataset {asked.id} {what}; it has: {known}.",
+        "Name one of them (dataset.config, or config in the mixture).",
+    )
+
+
+def _refuse_files(asked: HubSet, builder: DatasetBuilder) -> None:
+    """Raises EngineError for a split that is not there, files that are not the set's, and too much
+    of them. The hub prepares all splits of a configuration, so all of them count."""
+    files = builder.config.data_files or {}
+    splits = [str(name) for name in files] or [str(name) for name in builder.info.splits or ()]
+    if splits and asked.split_name not in splits:
+        raise EngineError(
+            f"The hub dataset {asked.id} has no split {asked.split_name!r}; it has: "
+            f"{', '.join(splits[:LISTED])}.",
+            "Name one of them (dataset.split, eval_split, or split in the mixture).",
+        )
+    paths = [str(path) for of_split in files.values() for path in of_split]
+    own = f"hf://datasets/{asked.id}@".lower()
+    if any(not path.lower().startswith(own) for path in paths):
+        raise EngineError(
+            f"The card of the hub dataset {asked.id} names files that are not its own.",
+            "Download what you trust of it and give it as a file.",
+        )
+    size = max(builder.info.dataset_size or 0, _size_of(asked.id, paths))
+    if size > MAX_FILE_BYTES:
+        raise EngineError(
+            f"The hub dataset {asked.id} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.",
+            "Train on a part of it, saved as a file.",
+        )
+
+
+def _size_of(hub_id: str, paths: list[str]) -> int:
+    """The bytes of files of one set, as the hub has them. paths: `hf://datasets/ID@REVISION/…`."""
+    from huggingface_hub import HfApi
+
+    if not paths:
+        return 0
+    start = len(f"hf://datasets/{hub_id}@")
+    revision = paths[0][start:].partition("/")[0]
+    names = [path[start:].partition("/")[2] for path in paths]
+    found = HfApi().get_paths_info(hub_id, names, repo_type="dataset", revision=revision)
+    return sum(getattr(one, "size", 0) or 0 for one in found)
+
+
+@contextmanager
+def _in_words(asked: HubSet) -> Iterator[None]:
+    """What `datasets` and the hub's client raise, in our own words: theirs may hold what was sent
+    and paths of this machine."""
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except (datasets.exceptions.DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
+        raise _told(asked, error) from None
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise _told(asked, error) from None
+
+
+def _told(asked: HubSet, error: Exception) -> EngineError:
+    reason, remedy = _reason_and_remedy(error)
+    return EngineError(f"The hub dataset {asked.id} cannot be read: {reason}.", remedy)
+
+
+def _reason_and_remedy(error: Exception) -> tuple[str, str]:
+    from huggingface_hub import get_token
+
+    text, kind = str(error), type(error).__name__
+    network = "Check the network, or give a file."
+    if "Offline" in kind or "offline" in text:
+        return "the network is switched off (HF_HUB_OFFLINE)", network
+    if isinstance(error, ConnectionError | TimeoutError) or any(
+        sign in text for sign in ("reach the Hub", "check your connection", "Couldn't reach")
+    ):
+        return "the hub cannot be reached", network
+    if "gated" in text.lower() or "NotFound" in kind or "doesn't exist" in text:
+        if get_token() is None:
+            return (
+                "there is none of this name, or it is private",
+                "Check its name; for a private one, set HF_TOKEN to a token that may read it.",
+            )
+        return (
+            "there is none of this name, or the token that is set (HF_TOKEN or the login) may not "
+            "read it",
+            "Check its name, and that the token is valid and may read it.",
+        )
+    if "scripts are no longer supported" in text:
+        return (
+            "it is made by a program of its own, which is never run",
+            "Download its rows and give them as a file.",
+        )
+    return (
+        f"its files are damaged or of a kind that is not read ({kind})",
+        "Look at its files on the hub; give a file of your own.",
+    )

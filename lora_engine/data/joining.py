@@ -1,0 +1,135 @@
+"""Several sets made one dataset: a mixture, and an evaluation set beside what is trained on.
+
+Row numbers go through all sets, formats must go together, and rows that are evaluated are taken
+out of what is trained on. Which rows make an epoch is `mixture`'s question. This module knows
+nothing of files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lora_engine.data.filters import summed
+from lora_engine.data.joined_rows import JoinedRows
+from lora_engine.data.picked import Picked
+from lora_engine.data.row_store import row_keys, row_numbers
+from lora_engine.data.rows import Dataset, SetPart
+from lora_engine.data.table import count_rows
+from lora_engine.errors import EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1  # of how rows are joined, split and mixed
+CHATS = ("messages", "sharegpt", "alpaca", "prompt_completion")
+CONTINUED = "text"
+
+
+@dataclass(frozen=True)
+class WeightedSet:
+    """A set that was read, and its weight in the mixture."""
+
+    dataset: Dataset
+    weight: float
+
+
+def joined(sets: Sequence[WeightedSet], evaluation: Dataset | None) -> Dataset:
+    """One dataset of all sets, the evaluation set last.
+
+    Raises EngineError where the formats do not go together, or no row of a set is left to train on
+    because all are evaluated.
+    """
+    leaks: list[str] = []
+    trained = [one.dataset for one in sets]
+    if evaluation is not None:
+        keys = row_keys(evaluation.rows)
+        trained = [_without(one, keys, leaks) for one in trained]
+    everything = [*trained, *([evaluation] if evaluation is not None else [])]
+    added = _added_numbers(everything)
+    whole = sum(one.weight for one in sets)
+    weights = [*(one.weight / whole for one in sets), 0.0]
+    parts, start = [], 0
+    for place, one in enumerate(everything):
+        end = start + len(one.rows)
+        is_evaluation = place >= len(trained)
+        parts.append(SetPart(one.source, start, end, weights[place], added[place], is_evaluation))
+        start = end
+    return Dataset(
+        source=" + ".join(dict.fromkeys(one.source for one in trained)),
+        format=_format_of(everything),
+        rows=JoinedRows([one.rows for one in everything], added),
+        content_hash=_hash(everything, parts),
+        warnings=(*leaks, *_named(everything, "warnings")),
+        notes=(*_numbering(parts), *_named(everything, "notes")),
+        supervised=next((one.supervised for one in everything if one.supervised), ""),
+        parts=tuple(parts),
+        removed=summed([one.removed for one in trained]),
+    )
+
+
+def _without(dataset: Dataset, evaluated: np.ndarray, leaks: list[str]) -> Dataset:
+    """The dataset without the rows that are evaluated too, which are told."""
+    import numpy as np
+
+    leaked = np.isin(row_keys(dataset.rows), evaluated)
+    if not leaked.any():
+        return dataset
+    numbers = row_numbers(dataset.rows)[leaked].tolist()
+    leaks.append(
+        f"In the evaluation set too, and so not trained on: {count_rows(numbers)} of "
+        f"{dataset.source}."
+    )
+    if leaked.all():
+        raise EngineError(
+            f"All {len(dataset.rows):,} rows of {dataset.source} are in the evaluation set too, so "
+            "none is left to train on.",
+            "Name another evaluation set, or leave it out and raise dataset.eval_fraction.",
+        )
+    return replace(dataset, rows=Picked(dataset.rows, np.flatnonzero(~leaked)))
+
+
+def _added_numbers(sets: Sequence[Dataset]) -> list[int]:
+    """What is added to the numbers of each set: the last number before it."""
+    added, last = [], 0
+    for one in sets:
+        added.append(last)
+        last += one.rows[-1].number
+    return added
+
+
+def _format_of(sets: Sequence[Dataset]) -> str:
+    """The format of all sets together. Raises EngineError where one model cannot learn them."""
+    formats = list(dict.fromkeys(one.format for one in sets))
+    if len(formats) == 1:
+        return formats[0]
+    others = [name for name in formats if name not in (*CHATS, CONTINUED)]
+    if others:
+        found = ", ".join(f"{one.source}: {one.format}" for one in sets)
+        raise EngineError(
+            f"These sets cannot be mixed or evaluated together, because rows of the format "
+            f"{others[0]} are learned in a way of their own ({found}).",
+            "Give sets of one format, or chats and plain text.",
+        )
+    return "messages and text" if CONTINUED in formats else "messages"
+
+
+def _hash(sets: Sequence[Dataset], parts: Sequence[SetPart]) -> str:
+    found = [
+        [one.content_hash, len(one.rows), part.weight, part.is_evaluation]
+        for one, part in zip(sets, parts, strict=True)
+    ]
+    return hashlib.sha256(json.dumps([VERSION, found]).encode()).hexdigest()[:16]
+
+
+def _named(sets: Sequence[Dataset], what: str) -> list[str]:
+    """The warnings or notes of every set, each with the set's name."""
+    return [f"{one.source}: {text}" for one in sets for text in getattr(one, what)]
+
+
+def _numbering(parts: Sequence[SetPart]) -> list[str]:
+    later = [f"row 1 of {part.source} is row {part.added + 1:,}" for part in parts if part.added]
+    return [f"Rows are numbered through all sets: {', '.join(later)}."] if later else []
