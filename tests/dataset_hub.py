@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 TOKEN = "hf_qwertyuiopasdfghjklzxcvbnm"
+ERROR_CODES = {401: "RepoNotFound", 404: "EntryNotFound"}
 REVISION = hashlib.sha1(b"a set").hexdigest()
 
 
@@ -76,7 +77,7 @@ class DatasetHub(BaseHTTPRequestHandler):
             below = "/".join(words[2:])
             document = [one for one in entries if one["path"].startswith(below)]
         elif words[:1] == ["paths-info"]:
-            asked = json.loads(body)["paths"]
+            asked = parse_qs(body.decode())["paths"]
             folders = {"/".join(path.split("/")[:end]) for path in found.files for end in (1, 2)}
             document = [one for one in entries if one["path"] in asked] + [
                 {"type": "directory", "path": path, "oid": REVISION}
@@ -96,8 +97,8 @@ class DatasetHub(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", REVISION)
         if error:
             self.send_header("X-Error-Message", error)
-        if status == 401:
-            self.send_header("X-Error-Code", "RepoNotFound")
+        if status in ERROR_CODES:
+            self.send_header("X-Error-Code", ERROR_CODES[status])
         if etag:
             self.send_header("ETag", f'"{etag}"')
         self.end_headers()

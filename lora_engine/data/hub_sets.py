@@ -1,7 +1,7 @@
 """Rows of a set on the hub, through `datasets`, which runs no remote code and keeps it on disk.
 
-A set's card may name files anywhere; only files of the set itself are read. The token is
-huggingface_hub's own (HF_TOKEN, else the login), never read here. Knows nothing of formats.
+The token is huggingface_hub's own (HF_TOKEN, else the login), never read here. Knows nothing of
+formats.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def _other_config(asked: HubSet, error: ValueError) -> Exception:
 
 
 def _refuse_files(asked: HubSet, builder: DatasetBuilder) -> None:
-    """Raises EngineError for a split that is not there, files that are not the set's, and too much
-    of them. The hub prepares all splits of a configuration, so all of them count."""
+    """Raises EngineError for a split that is not there, and for too many bytes. `datasets` prepares
+    all splits of a configuration, so all of them count."""
     files = builder.config.data_files or {}
     splits = [str(name) for name in files] or [str(name) for name in builder.info.splits or ()]
     if splits and asked.split_name not in splits:
@@ -97,12 +97,6 @@ def _refuse_files(asked: HubSet, builder: DatasetBuilder) -> None:
             "Name one of them (dataset.split, eval_split, or split in the mixture).",
         )
     paths = [str(path) for of_split in files.values() for path in of_split]
-    own = f"hf://datasets/{asked.id}@".lower()
-    if any(not path.lower().startswith(own) for path in paths):
-        raise EngineError(
-            f"The card of the hub dataset {asked.id} names files that are not its own.",
-            "Download what you trust of it and give it as a file.",
-        )
     size = max(builder.info.dataset_size or 0, _size_of(asked.id, paths))
     if size > MAX_FILE_BYTES:
         raise EngineError(
@@ -129,11 +123,11 @@ def _in_words(asked: HubSet) -> Iterator[None]:
     """What `datasets` and the hub's client raise, in our own words: theirs may hold what was sent
     and paths of this machine."""
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError  # of the client that it uses
 
     try:
         yield
-    except (datasets.exceptions.DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, HTTPError, OSError, ValueError) as error:
         raise _told(asked, error) from None
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
@@ -147,16 +141,22 @@ def _told(asked: HubSet, error: Exception) -> EngineError:
 
 
 def _reason_and_remedy(error: Exception) -> tuple[str, str]:
+    from httpx2 import TransportError  # what the hub's client raises without an answer
     from huggingface_hub import get_token
 
     text, kind = str(error), type(error).__name__
     network = "Check the network, or give a file."
     if "Offline" in kind or "offline" in text:
         return "the network is switched off (HF_HUB_OFFLINE)", network
-    if isinstance(error, ConnectionError | TimeoutError) or any(
+    if isinstance(error, ConnectionError | TimeoutError | TransportError) or any(
         sign in text for sign in ("reach the Hub", "check your connection", "Couldn't reach")
     ):
         return "the hub cannot be reached", network
+    if "Data files don't belong" in text or "Unable to find" in text:
+        return (
+            "its card names files that are not its own, or of a kind that is not read",
+            "Download what you trust of it and give it as a file.",
+        )
     if "gated" in text.lower() or "NotFound" in kind or "doesn't exist" in text:
         if get_token() is None:
             return (

@@ -15,7 +15,7 @@ from gradio.components import Component
 from lora_engine.data import dataset_columns
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
+from lora_engine.spec import RECIPES, DatasetSpec, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import alpha_note, layout
@@ -253,7 +253,7 @@ def _wire_dataset(page: TrainPage, engine: Engine) -> None:
 
     def offer_columns(dataset: str) -> Update:
         try:
-            found = dataset_columns(dataset, engine.settings)
+            found = dataset_columns(DatasetSpec(source=dataset), engine.settings)
         except EngineError:  # the viewer says what is wrong with the dataset
             found = ()
         return {column: gr.Dropdown(choices=list(found)) for column in columns}

@@ -68,28 +68,6 @@ def test_a_hub_dataset_that_cannot_be_reached_is_an_error_for_the_person(setting
         load_dataset(DatasetSpec(source="org/name"), settings)
 
 
-def test_a_hub_dataset_is_checked_like_a_file(settings, monkeypatch):
-    import datasets
-
-    class Builder:
-        info = datasets.DatasetInfo()
-
-    rows = [{"prompt": "Hi", "completion": "Ho"}, {"prompt": "Hi", "completion": None}]
-    asked = []
-
-    def fetch(name, split):
-        asked.append((name, split))
-        return rows
-
-    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder())
-    monkeypatch.setattr(datasets, "load_dataset", fetch)
-    with pytest.raises(EngineError, match="row 2: completion"):
-        load_dataset(DatasetSpec(source="org/name"), settings)
-    rows.pop()
-    assert load_dataset(DatasetSpec(source="org/name"), settings).format == "prompt_completion"
-    assert asked[-1] == ("org/name", "train[:1000000]")
-
-
 def test_split_is_seeded_and_keeps_every_row_once():
     dataset = dataset_of(20)
     train, evaluation = split_rows(dataset, 0.1, seed=3)
