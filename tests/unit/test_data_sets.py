@@ -9,7 +9,8 @@ import pytest
 from lora_engine.compare.prompts.held_out_rows import load_held_out_rows
 from lora_engine.data import Dataset, filters, load_dataset, split_rows
 from lora_engine.data.mixture import shares_of
-from lora_engine.data.split import content_key, rows_never_seen, split_hash
+from lora_engine.data.split import rows_never_seen, split_hash
+from lora_engine.data.twins import content_key
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, spec_from
