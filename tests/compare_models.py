@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoHaConfig,
+    LoraConfig,
+    PeftConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -54,6 +64,9 @@ ARCHITECTURES = {
         eos_token_id=258,
     ),
 }
+VIRTUAL_TOKENS = ("prefix", "prompt", "p_tuning")
+OTHER_METHODS = (*VIRTUAL_TOKENS, "ia3", "vera", "loha")
+METHOD_TARGETS = {"gpt2": ["c_attn", "c_proj"]}
 EVERY_LINEAR = {"gpt2": ["c_attn", "c_proj", "c_fc"]}
 
 
@@ -94,3 +107,31 @@ def save_adapter(folder: Path, base: BaseModel, seed: int = 1, **choices: object
             parameter.data += 0.1 * torch.randn_like(parameter)
     adapted.save_pretrained(folder, save_embedding_layers=False)
     return folder
+
+
+def save_method_adapter(folder: Path, base: BaseModel, method: str, seed: int = 1) -> Path:
+    """An adapter of another method than LoRA, made by PEFT, with random numbers that act."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    targets = METHOD_TARGETS.get(model.config.model_type, ["k_proj", "v_proj", "down_proj"])
+    adapted = get_peft_model(model, method_config(method, targets))
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(1.0 if "ia3" in name else 0.0, 0.5)
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def method_config(method: str, targets: list[str]) -> PeftConfig:
+    """PEFT's configuration of a method in a small size, by its name in the spec."""
+    tokens = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 5}
+    modules = {"task_type": "CAUSAL_LM", "target_modules": targets}
+    made = {
+        "prefix": lambda: PrefixTuningConfig(**tokens),
+        "prompt": lambda: PromptTuningConfig(**tokens),
+        "p_tuning": lambda: PromptEncoderConfig(**tokens, encoder_hidden_size=8),
+        "ia3": lambda: IA3Config(**modules, feedforward_modules=targets[-1:]),
+        "vera": lambda: VeraConfig(**modules, r=4, projection_prng_key=3),
+        "loha": lambda: LoHaConfig(**modules, r=2, alpha=4),
+    }
+    return made[method]()

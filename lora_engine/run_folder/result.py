@@ -45,11 +45,12 @@ class RunProblem(BaseModel):
 class RunResult(BaseModel):
     """How the run ended, as the worker itself says it.
 
-    saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where nothing
-    was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation. start_eval_loss:
-    before the first step, of the adapter that the run went on from. stopped_because: why the
-    worker itself ended a run of a sweep, in words; its state is then "cancelled", and it can be
-    resumed. None where somebody else asked for it.
+    trained_parameters: how many numbers the optimizer changed; None in runs from before it was
+    counted. saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where
+    nothing was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation.
+    start_eval_loss: before the first step, of the adapter that the run went on from.
+    stopped_because: why the worker itself ended a run of a sweep, in words; its state is then
+    "cancelled", and it can be resumed. None where somebody else asked for it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -71,6 +72,7 @@ class RunResult(BaseModel):
     eval_f1: float | None = None
     start_eval_loss: float | None = None
     stopped_because: str | None = None
+    trained_parameters: int | None = None
 
     @classmethod
     def failed(cls, problem: RunProblem) -> RunResult:

@@ -32,8 +32,21 @@ class SweptRun(BaseModel):
     name: str
 
 
+class RefusedRun(BaseModel):
+    """A run of the grid that could not begin, and why."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    problem: str
+    remedy: str
+
+
 class SweepFile(BaseModel):
-    """What `sweep.json` holds. created_at: seconds since the epoch. runs: in the grid's order."""
+    """What `sweep.json` holds. created_at: seconds since the epoch. runs: in the grid's order.
+
+    refused: those of the grid that were left out.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -41,6 +54,7 @@ class SweepFile(BaseModel):
     created_at: float
     spec: SweepSpec
     runs: tuple[SweptRun, ...]
+    refused: tuple[RefusedRun, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
 from lora_engine.runs.supervisor import Supervisor
-from lora_engine.runs.sweep_folder import SweepFile, SweepFolder, SweptRun
+from lora_engine.runs.sweep_folder import RefusedRun, SweepFile, SweepFolder, SweptRun
 from lora_engine.runs.view import RunView, view_run
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, SweepSpec
@@ -55,6 +55,7 @@ class SweepView:
     """A sweep as it is shown.
 
     runs: those there are, in the order of the grid. deleted: the names of those that are not.
+    refused: those of the grid that could not begin.
     spec: None where this program cannot read it; `problem` then says why. created_at: seconds since
     the epoch.
     """
@@ -66,6 +67,7 @@ class SweepView:
     created_at: float
     deleted: tuple[str, ...] = ()
     problem: str | None = None
+    refused: tuple[RefusedRun, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -81,6 +83,7 @@ class SweepView:
             "stop_worse": self.spec.stop_worse if self.spec else None,
             "runs": [_child_json(run) for run in self.runs],
             "deleted": list(self.deleted),
+            "refused": [one.model_dump() for one in self.refused],
             "problem": self.problem,
         }
 
@@ -94,12 +97,17 @@ class Sweeps:
         self._supervisor = supervisor
         self._settings = settings
 
-    def submit(self, spec: SweepSpec) -> SweepView:
+    def submit(self, spec: SweepSpec, *, leave_out_refused: bool = False) -> SweepView:
         """Check every run of the grid against this machine, then queue them all.
 
-        Raises EngineError, with the problems of all runs together; nothing is left behind then.
+        leave_out_refused: queue those that can begin; the sweep tells why the others could not.
+        Raises EngineError, with the problems of all runs together, where one is refused, or all
+        are; nothing is left behind then.
         """
-        children = _checked(spec.children(), self._settings)
+        if leave_out_refused:
+            children, refused = _checked_apart(spec, self._settings)
+        else:
+            children, refused = _checked(spec.children(), self._settings), []
         runs = {new_id(): child for child in children}
         sweep_id = new_id()
         folder = SweepFolder(self._settings.sweeps_dir / sweep_id)
@@ -110,6 +118,7 @@ class Sweeps:
                     created_at=time.time(),
                     spec=spec,
                     runs=tuple(SweptRun(id=one, name=child.name) for one, child in runs.items()),
+                    refused=tuple(refused),
                 )
             )
             queue_runs(runs, self._store, self._settings, sweep_id)
@@ -197,7 +206,9 @@ class Sweeps:
             return SweepView(sweep_id, sweep_id, runs, None, began, problem=error.problem)
         there = {record.id for record in records}
         deleted = tuple(run.name for run in file.runs if run.id not in there)
-        return SweepView(sweep_id, file.name, runs, file.spec, file.created_at, deleted)
+        return SweepView(
+            sweep_id, file.name, runs, file.spec, file.created_at, deleted, refused=file.refused
+        )
 
     def _waiting_first(self, sweep_id: str) -> Iterator[RunRecord]:
         """The runs of a sweep, those that wait first, so that none of them starts meanwhile."""
@@ -228,6 +239,35 @@ def _checked(children: Sequence[RunSpec], settings: Settings) -> list[RunSpec]:
     return [
         child.model_copy(update={"method": kept[_as_checked(child)].method}) for child in children
     ]
+
+
+def _checked_apart(spec: SweepSpec, settings: Settings) -> tuple[list[RunSpec], list[RefusedRun]]:
+    """The specs that can begin, and what is wrong with the others.
+
+    Raises EngineError for all together where none can.
+    """
+    kept, errors = [], {}
+    for name, child in spec.each_child():
+        if isinstance(child, InvalidInput):
+            errors[name] = EngineError(_in_words(child), child.remedy)
+            continue
+        try:
+            kept.append(check_run(child, settings))
+        except EngineError as error:
+            errors[name] = error
+    if not kept:
+        raise _together(errors, all_failed=True)
+    return kept, [
+        RefusedRun(name=name, problem=_in_words(error), remedy=error.remedy)
+        for name, error in errors.items()
+    ]
+
+
+def _in_words(error: EngineError) -> str:
+    """What is wrong, without whose fault it is: the run's name stands beside it."""
+    if not isinstance(error, InvalidInput):
+        return error.problem
+    return " ".join(f"{one.path}: {one.message}." for one in error.problems)
 
 
 def _as_checked(spec: RunSpec) -> str:

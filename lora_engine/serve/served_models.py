@@ -157,7 +157,7 @@ class ServedModels:
         request: ChatRequest | CompletionRequest,
         ends: frozenset[int],
     ) -> Generation:
-        limit, reason = self._limit(prompt, request.token_limit())
+        limit, reason = self._limit(model, prompt, request.token_limit())
         likeliest = request.likeliest()
         row = DecodeRow(
             prompt,
@@ -170,7 +170,9 @@ class ServedModels:
         )
         return Generation(model.folder, row, request.stop, request.stream)
 
-    def _limit(self, prompt: list[int], asked: int | None) -> tuple[int, FinishReason]:
+    def _limit(
+        self, model: ServedModel, prompt: list[int], asked: int | None
+    ) -> tuple[int, FinishReason]:
         """How many tokens may be generated after a prompt, and why it ends there."""
         most, most_prompt = self._settings.api_max_tokens, self._settings.api_max_prompt_tokens
         if asked is not None and asked > most:
@@ -185,13 +187,18 @@ class ServedModels:
         context = self.shared().context_length
         if context is None:
             return wanted, "token limit"
-        if len(prompt) > context:
+        shared = self.shared()
+        key = None if model.folder is None else shared.add_adapter(model.folder)
+        virtual = shared.virtual_tokens(key)
+        if len(prompt) + virtual > context:
+            behind = f" behind the {virtual:,} of the adapter" if virtual else ""
             raise ApiError(
                 400,
-                f"The prompt has {len(prompt):,} tokens; this model reads at most {context:,}.",
+                f"The prompt has {len(prompt):,} tokens; this model reads at most {context:,}"
+                f"{behind}.",
                 code="context_length_exceeded",
             )
-        room = max(1, context - len(prompt))  # one token may follow a full context unread
+        room = max(1, context - virtual - len(prompt))  # one token may follow a full context unread
         return (room, "context full") if room < wanted else (wanted, "token limit")
 
 

@@ -78,6 +78,7 @@ from lora_engine.spec.sweep import (
     sweep_over,
     value_text,
 )
+from lora_engine.spec.ways import WAY_NAMES, WAYS, Way, way_of
 
 __all__ = [
     "COLUMN_SETS",
@@ -93,6 +94,8 @@ __all__ = [
     "USED_BY",
     "VARIABLE_PATHS",
     "VIRTUAL_TOKEN_TYPES",
+    "WAYS",
+    "WAY_NAMES",
     "WHOLE_MODEL_TYPES",
     "Advantage",
     "BiasTraining",
@@ -131,6 +134,7 @@ __all__ = [
     "Task",
     "TemplateChoice",
     "TrackerName",
+    "Way",
     "added_steps",
     "field_problems",
     "listed_values",
@@ -143,4 +147,5 @@ __all__ = [
     "sweep_from",
     "sweep_over",
     "value_text",
+    "way_of",
 ]

@@ -44,3 +44,9 @@ class ReportSpec(Section):
         "trackio. Each must be installed.",
         max_length=3,
     )
+    own_worker: bool = Field(
+        False,
+        title="A worker of its own",
+        description="Train alone where runs of a sweep could share one base in memory, so that "
+        "seconds and memory are this run's alone.",
+    )

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
@@ -21,14 +21,16 @@ from lora_engine.spec.method import MAX_RANK, USED_BY
 from lora_engine.spec.parse import REMEDY, field_problems, json_document, spec_from
 from lora_engine.spec.run import RunSpec
 from lora_engine.spec.section import PrintableName, Section
+from lora_engine.spec.ways import WAYS, Way, fields_of_way
 
 MAX_CHILDREN = 200
 DEFAULT_RANKS = (4, 8, 16, 32, 64)
 
 RANK, ALPHA = "method.rank", "method.alpha"
 LEARNING_RATE, SEED = "optimization.learning_rate", "seed"
+METHOD = "method"  # as a whole: the values are ways to fine-tune
 FIXED = ("name", "task", "report", "extended_from")  # the same for every child
-SHORT_NAMES = {RANK: "r", LEARNING_RATE: "lr "}
+SHORT_NAMES = {RANK: "r", LEARNING_RATE: "lr ", METHOD: ""}
 LONGEST_VALUE = 40
 NAMED_RANK = re.compile(r"\s+r(ank)? ?\d+$")
 
@@ -63,7 +65,8 @@ class SweepAxis(Section):
 
     path: str = Field(
         title="Field",
-        description="The field that differs, by its path in the run's spec, such as method.rank.",
+        description="The field that differs, by its path in the run's spec, such as method.rank; "
+        f"or {METHOD}, whose values are ways to fine-tune: {', '.join(WAYS)}.",
         min_length=1,
         max_length=200,
     )
@@ -77,7 +80,7 @@ class SweepAxis(Section):
     @field_validator("path")
     @classmethod
     def _can_vary(cls, path: str) -> str:
-        if path in VARIABLE_PATHS:
+        if path in VARIABLE_PATHS or path == METHOD:
             return path
         fixed = path.partition(".")[0]
         if fixed in FIXED:
@@ -91,6 +94,13 @@ class SweepAxis(Section):
         if twice:
             raise ValueError(f"{json.dumps(twice[0])} stands twice among the values")
         return values
+
+    @model_validator(mode="after")
+    def _known_ways(self) -> SweepAxis:
+        unknown = [one for one in self.values if self.path == METHOD and one not in WAYS]
+        if unknown:
+            raise ValueError(f"{value_text(unknown[0])} is none of {', '.join(WAYS)}")
+        return self
 
 
 class SweepSpec(Section):
@@ -146,19 +156,27 @@ class SweepSpec(Section):
         Raises InvalidInput with the problems of all of them together, each at its path in the
         run's spec.
         """
-        problems: dict[FieldProblem, None] = {}
-        children = []
-        for values in itertools.product(*(axis.values for axis in self.axes)):
-            try:
-                child = spec_from(self._child_document(values))
-            except InvalidInput as error:
-                problems |= dict.fromkeys(error.problems)
-                continue
-            problems |= dict.fromkeys(self._without_effect(child))
-            children.append(child)
-        if problems:
+        found = self.each_child()
+        errors = [child for _, child in found if isinstance(child, InvalidInput)]
+        if errors:
+            problems = dict.fromkeys(one for error in errors for one in error.problems)
             raise InvalidInput("The sweep", list(problems), REMEDY)
-        return tuple(children)
+        return tuple(child for _, child in found if isinstance(child, RunSpec))
+
+    def each_child(self) -> list[tuple[str, RunSpec | InvalidInput]]:
+        """As `children`, each with its name, and what is wrong with one in its place."""
+        found: list[tuple[str, RunSpec | InvalidInput]] = []
+        for values in itertools.product(*(axis.values for axis in self.axes)):
+            document = self._child_document(values)
+            name = document["name"]
+            try:
+                child = spec_from(document)
+            except InvalidInput as error:
+                found.append((name, error))
+                continue
+            problems = list(self._without_effect(child))
+            found.append((name, InvalidInput(name, problems, REMEDY) if problems else child))
+        return found
 
     def _child_document(self, values: Sequence[JsonValue]) -> dict[str, Any]:
         chosen = {axis.path: value for axis, value in zip(self.axes, values, strict=True)}
@@ -167,7 +185,10 @@ class SweepSpec(Section):
         rank, method = chosen.get(RANK), self.run.method
         if isinstance(rank, int) and 1 <= rank <= MAX_RANK and ALPHA not in chosen:
             _set(document, ALPHA, method.alpha * rank / method.rank)
-        for path, value in chosen.items():
+        way = chosen.get(METHOD)
+        of_way = {} if way is None else fields_of_way(cast("Way", way), self.run)
+        others = {path: value for path, value in chosen.items() if path != METHOD}
+        for path, value in (*of_way.items(), *others.items()):
             _set(document, path, value)
         _set(document, "name", self._child_name(chosen))
         return document
@@ -181,6 +202,8 @@ class SweepSpec(Section):
         """Axes that would make runs which differ in nothing that trains."""
         kind = child.method.finetuning_type
         for axis in self.axes:
+            if axis.path == METHOD:
+                continue
             section, _, field = axis.path.partition(".")
             used = ("finetuning_type", *USED_BY.get(kind, (field,)))
             if section == "method" and field not in used:

@@ -33,7 +33,8 @@ class TrainingProgress:
 
     loss_sum: of the steps' training losses. start_eval_loss: before the first step, of an adapter
     that the run goes on from. saved_step, saved_as: which step's weights the
-    result folder holds, and of which kind; None until a result is written.
+    result folder holds, and of which kind; None until a result is written. trained_parameters:
+    how many numbers the optimizer changes.
     """
 
     step: int = 0
@@ -49,6 +50,7 @@ class TrainingProgress:
     start_eval_loss: float | None = None
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
+    trained_parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Steps:
         # LoRA+ gives its groups different rates; the schedule scales them all alike.
         peak = optimization.learning_rate
         self._rate_factors = [group["lr"] / peak for group in optimizer.param_groups]
+        progress.trained_parameters = sum(one.numel() for one in self.parameters)
         objective.path.model.train()
 
     @property

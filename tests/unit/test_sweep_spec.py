@@ -100,7 +100,7 @@ def test_any_field_may_vary_whole_sections_that_may_be_null_too():
 
 
 @pytest.mark.parametrize(
-    "path", ["name", "task", "report.samples", "report", "extended_from.steps", "method"]
+    "path", ["name", "task", "report.samples", "report", "extended_from.steps", "optimization"]
 )
 def test_what_is_the_same_for_all_runs_is_no_field_to_vary(path):
     assert path not in VARIABLE_PATHS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.adapters.check import AdapterCheck
+from lora_engine.adapters.other_weights import OtherCheck
 from lora_engine.errors import EngineError
 
 
@@ -19,9 +20,9 @@ def refuse_untargeted(check: AdapterCheck, modules: Sequence[str]) -> None:
         )
 
 
-def does_not_fit(check: AdapterCheck, words: str) -> EngineError:
+def does_not_fit(check: AdapterCheck | OtherCheck, words: str) -> EngineError:
     """PEFT's refusal of an adapter, in plain words."""
-    if "fused" in words:
+    if "fused" in words and isinstance(check, AdapterCheck):
         return _single_experts(check)
     return EngineError(
         f"The adapter in {check.path} does not fit the base model: its factors have other names or "
@@ -30,9 +31,11 @@ def does_not_fit(check: AdapterCheck, words: str) -> EngineError:
     )
 
 
-def not_whole(check: AdapterCheck, left_out: Sequence[str]) -> EngineError:
+def not_whole(check: AdapterCheck | OtherCheck, left_out: Sequence[str]) -> EngineError:
     """Weights that found no counterpart in the model."""
-    if any(".experts." in module for module in check.keys.factors):
+    if isinstance(check, AdapterCheck) and any(
+        ".experts." in module for module in check.keys.factors
+    ):
         return _single_experts(check)
     return EngineError(
         f"The adapter in {check.path} is not whole on this base model: {len(left_out)} weights "

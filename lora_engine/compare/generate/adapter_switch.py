@@ -1,9 +1,10 @@
-"""Several PEFT adapters injected into one base model, each applied to its own rows of a batch.
+"""Several adapters on one base model, each applied to its own rows of a batch.
 
 Plain LoRA on linear layers is computed by `MixedLoraLayer`, any number of adapters in one batch.
 DoRA, embeddings, fused experts and modules trained whole go through PEFT's forward, alone in a pass
 of their own: PEFT refuses them in mixed batches. Trained biases of the base stand in their places
-during that pass only. Nothing here is thread-safe: the owner holds a lock.
+during that pass only. Other methods than LoRA (`other_methods`) have passes of their own too.
+Nothing here is thread-safe: the owner holds a lock.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
+from lora_engine.adapters.other_weights import OtherCheck
 from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.compare.generate.adapter_refusals import (
     does_not_fit,
@@ -22,7 +24,14 @@ from lora_engine.compare.generate.adapter_refusals import (
     refuse_untargeted,
 )
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows, MixedLoraLayer
+from lora_engine.compare.generate.other_methods import (
+    OtherMethod,
+    injected_places,
+    layer_number,
+    put_on,
+)
 from lora_engine.errors import EngineError
+from lora_engine.generation.virtual_tokens import VirtualTokens
 from lora_engine.library_imports import import_peft
 
 if TYPE_CHECKING:
@@ -42,12 +51,20 @@ class AdapterSwitch:
         self._own_pass: set[str] = set()
         self._biases: dict[str, dict[str, torch.Tensor]] = {}  # by adapter, then by parameter
         self._parameters: dict[str, set[str]] = {}  # adapted parameters' names by adapter
+        self._others: dict[str, OtherMethod] = {}  # adapters of other methods than LoRA
 
-    def add(self, name: str, check: AdapterCheck) -> None:
-        """Inject a checked adapter. The base model's weights stay as they are, and shared.
+    def add(self, name: str, check: AdapterCheck | OtherCheck) -> None:
+        """Put a checked adapter on. The base model's weights stay as they are, and shared.
 
         Raises EngineError where the adapter does not fit the model; nothing of it stays behind.
         """
+        if isinstance(check, OtherCheck):
+            with self.bare_base():
+                self._others[name] = put_on(self.model, check)
+        else:
+            self._add_lora(name, check)
+
+    def _add_lora(self, name: str, check: AdapterCheck) -> None:
         self._check_same_parameters(check)
         tensors = _read_tensors(check, str(next(self.model.parameters()).device))
         biases = self._biases_for(check, tensors)
@@ -73,6 +90,8 @@ class AdapterSwitch:
 
     def remove(self, name: str) -> None:
         """Take an adapter out again; its memory is free afterwards."""
+        if self._others.pop(name, None) is not None:
+            return
         self._injected().delete_adapter(name)
         self._own_pass.discard(name)
         self._biases.pop(name, None)
@@ -82,16 +101,30 @@ class AdapterSwitch:
         self._unload_when_empty()
 
     def needs_own_pass(self, adapter: str | None) -> bool:
-        """Whether PEFT must run this adapter alone; never for the base (None)."""
-        return adapter in self._own_pass
+        """Whether this adapter must run alone; never for the base (None)."""
+        return adapter in self._own_pass or adapter in self._others
+
+    def virtual_tokens(self, adapter: str | None) -> VirtualTokens | None:
+        """The trained tokens before every row of an adapter; None for one without, and the base."""
+        other = None if adapter is None else self._others.get(adapter)
+        return None if other is None else other.virtual
+
+    def is_adjustable(self, adapter: str | None) -> bool:
+        """Whether a strength, and leaving layers out, has a meaning for an adapter."""
+        return adapter not in self._own_pass and self.virtual_tokens(adapter) is None
 
     @contextmanager
     def applied(self, rows: Sequence[AdapterRows]) -> Iterator[None]:
         """Within: the model's forward uses these adapters on these rows.
 
-        An adapter that needs its own pass must be the only variant of the batch.
+        An adapter that needs its own pass must be the only variant of the batch. Virtual tokens are
+        not applied here: they stand in the cache that the forward is given.
         """
         adapter = rows[0].variant.adapter
+        if adapter in self._others:
+            with self._others[adapter].applied(rows[0].variant.settings):
+                yield
+            return
         if adapter is not None and self.needs_own_pass(adapter):
             with self._through_peft(adapter):
                 yield
@@ -107,15 +140,14 @@ class AdapterSwitch:
     @contextmanager
     def bare_base(self) -> Iterator[None]:
         """Within: the bare base model, every module that PEFT put in replaced by the original."""
-        replaced = []
+        places = injected_places(self.model)
         try:
-            for parent, name, original, wrapper in self._injected_modules():
-                setattr(parent, name, original)
-                replaced.append((parent, name, wrapper))
+            for place in places:
+                setattr(place.parent, place.name, place.original)
             yield
         finally:
-            for parent, name, wrapper in replaced:
-                setattr(parent, name, wrapper)
+            for place in places:
+                setattr(place.parent, place.name, place.module)
 
     def _injected(self) -> PeftModel:
         assert self._peft is not None, "no adapter was injected yet"
@@ -198,8 +230,8 @@ class AdapterSwitch:
         """Put the original modules back: PEFT cannot go on from a model without an adapter."""
         if self._peft is not None and self._peft.peft_config:
             return
-        for parent, name, original, _ in self._injected_modules():
-            setattr(parent, name, original)
+        for place in injected_places(self.model):
+            setattr(place.parent, place.name, place.original)
         self._peft, self._layers = None, []
 
     def _check_same_parameters(self, check: AdapterCheck) -> None:
@@ -247,28 +279,9 @@ class AdapterSwitch:
             if isinstance(module, LoraLayer) and id(module) not in known:
                 self._layers.append(MixedLoraLayer(module, layer_number(name)))
 
-    def _injected_modules(self) -> list[tuple[nn.Module, str, nn.Module, nn.Module]]:
-        """(parent, name within it, the original module, PEFT's module around it) of each."""
-        from peft.tuners.tuners_utils import BaseTunerLayer
-        from peft.utils.other import AuxiliaryTrainingWrapper
-
-        found: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
-        for parent in self.model.modules():
-            for name, child in parent.named_children():
-                if isinstance(child, BaseTunerLayer):
-                    found.append((parent, name, child.get_base_layer(), child))
-                elif isinstance(child, AuxiliaryTrainingWrapper):
-                    found.append((parent, name, child.original_module, child))
-        return found
-
 
 def _read_tensors(check: AdapterCheck, device: str) -> dict[str, torch.Tensor]:
     """The adapter's tensors, by their keys in the file."""
     from safetensors.torch import load_file
 
     return load_file(check.path / WEIGHTS_FILE, device=device)
-
-
-def layer_number(module_name: str) -> int | None:
-    """The first number in a module's dotted name: `model.layers.3.mlp.up_proj` is layer 3."""
-    return next((int(part) for part in module_name.split(".") if part.isdigit()), None)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.adapters.check import AdapterCheck
+from lora_engine.adapters.kinds import KIND_NAMES
+from lora_engine.adapters.other_weights import OtherCheck
 from lora_engine.base_models import STARTER, BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.chat_template import templates_of
@@ -23,13 +24,13 @@ from lora_engine.compare.generate.adapter_settings import (
     AdapterVariant,
     format_layers,
 )
-from lora_engine.compare.generate.adapter_switch import layer_number
 from lora_engine.compare.generate.answer_progress import (
     AnswerProgress,
     ProgressReporter,
 )
 from lora_engine.compare.generate.decode_passes import decode_passes
-from lora_engine.compare.generate.shared_base import SharedBase
+from lora_engine.compare.generate.other_methods import layer_number
+from lora_engine.compare.generate.shared_base import AnyCheck, SharedBase
 from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts, encode_texts, text_of
 from lora_engine.data import stop_tokens
@@ -92,7 +93,7 @@ class ComparisonModel:
             model.add_adapter(column, folder)
         return model
 
-    def add_adapter(self, column: str, folder: Path) -> AdapterCheck:
+    def add_adapter(self, column: str, folder: Path) -> AnyCheck:
         """Check and inject an adapter under a column's name. The base is not loaded again."""
         check = self.shared.check_of(self.shared.add_adapter(folder))
         self.columns[column] = folder
@@ -138,7 +139,7 @@ class ComparisonModel:
         check = self._check_of(column)
         return () if check is None else check.warnings
 
-    def _check_of(self, column: str) -> AdapterCheck | None:
+    def _check_of(self, column: str) -> AnyCheck | None:
         key = self._adapter_key(column)
         return None if key is None else self.shared.check_of(key)
 
@@ -182,7 +183,7 @@ class ComparisonModel:
         prompts = self.tokens_of([request.messages for request in requests])
         ends = self.end_tokens
         rows = {
-            request.name: self._row(prompt, sampling, ends)
+            request.name: self._row(prompt, sampling, ends, request.column)
             for request, prompt in zip(requests, prompts, strict=True)
         }
         return self._stream(requests, rows, stop)
@@ -213,7 +214,8 @@ class ComparisonModel:
             )
         check = self._check_of(column)
         assert check is not None  # the column has an adapter
-        numbers = {layer_number(name) for name in check.modules}
+        modules = check.adapter.modules if isinstance(check, OtherCheck) else check.modules
+        numbers = {layer_number(name) for name in modules}
         return sorted(number for number in numbers if number is not None)
 
     def check_column(self, column: str, settings: AdapterSettings) -> None:
@@ -240,10 +242,20 @@ class ComparisonModel:
     def check_adjustable(self, column: str) -> list[int]:
         """The layers of an adapter whose strength and layers can be changed.
 
-        Raises EngineError for the base and for an adapter that is not plain LoRA.
+        Raises EngineError for the base and for an adapter to which neither means anything.
         """
         layers = self.adapter_layers(column)
-        if self.shared.switch.needs_own_pass(self._adapter_key(column)):
+        key = self._adapter_key(column)
+        if self.shared.virtual_tokens(key):
+            check = self._check_of(column)
+            assert isinstance(check, OtherCheck)  # no adapter of LoRA has virtual tokens
+            raise EngineError(
+                f"{column!r} is an adapter of {KIND_NAMES[check.config.kind]}: its trained tokens "
+                "stand before every answer or they do not, so there is no strength to change and "
+                "no layer to leave out.",
+                "Compare it with the base, or choose an adapter that changes layers.",
+            )
+        if not self.shared.switch.is_adjustable(key):
             raise EngineError(
                 f"{column!r} uses DoRA, an embedding, experts, biases or modules trained whole; "
                 "its strength and layers cannot be changed.",
@@ -263,9 +275,18 @@ class ComparisonModel:
             return frozenset()
         return stop_tokens(self.tokenizer, self.shared.model.generation_config)
 
-    def _row(self, prompt: list[int], sampling: Sampling, ends: frozenset[int]) -> DecodeRow:
+    def _row(
+        self, prompt: list[int], sampling: Sampling, ends: frozenset[int], column: str
+    ) -> DecodeRow:
         limit = self.shared.context_length
-        room = sampling.max_new_tokens if limit is None else limit - len(prompt)
+        virtual = self.shared.virtual_tokens(self._adapter_key(column))
+        room = sampling.max_new_tokens if limit is None else limit - virtual - len(prompt)
+        if room <= 0 and virtual:
+            raise EngineError(
+                f"This prompt has {len(prompt):,} tokens, and {column!r} puts {virtual:,} before "
+                f"it; the model reads {limit:,}.",
+                "Shorten the conversation, or take this column out.",
+            )
         if room < sampling.max_new_tokens:
             return DecodeRow(prompt, room, "context full", sampling, ends)
         return DecodeRow(prompt, sampling.max_new_tokens, "token limit", sampling, ends)

@@ -1,7 +1,7 @@
 """Which answers decode in one batch, and running such a batch for a slice of time.
 
 All plain rows, of whatever adapter and strength, share one batch: every forward pass then costs
-little more than one answer's. An adapter that PEFT must run alone gets a batch of its own.
+little more than one answer's. An adapter that must run alone gets a batch of its own.
 This module knows adapter keys and rows; it knows nothing of columns, text or files.
 """
 
@@ -30,9 +30,8 @@ class DecodePass:
         group = sorted(group, key=lambda pair: order.index(pair[0]))
         self._switch = shared.switch
         self._variant_of = {id(row): variant for variant, row in group}
-        self.batch = DecodeBatch(
-            shared.model, [row for _, row in group], shared.end_tokens, shared.accepted
-        )
+        # Those of the only variant: a batch of several has none with virtual tokens.
+        self.batch = decode_batch(shared, [row for _, row in group], group[0][0].adapter)
 
     def join(self, other: DecodePass) -> None:
         """Take in the rows of another pass that the model can run with these.
@@ -74,10 +73,22 @@ class DecodePass:
         return found
 
 
+def decode_batch(
+    shared: SharedBase, rows: Sequence[DecodeRow], adapter: str | None, *, ends: bool = True
+) -> DecodeBatch:
+    """A batch of rows that begin with the adapter's virtual tokens, where it has some.
+
+    ends: whether the model's end tokens end an answer.
+    """
+    end_tokens = shared.end_tokens if ends else frozenset()
+    virtual = shared.switch.virtual_tokens(adapter)
+    return DecodeBatch(shared.model, rows, end_tokens, shared.accepted, virtual)
+
+
 def decode_passes(
     shared: SharedBase, rows: Sequence[tuple[AdapterVariant, DecodeRow]]
 ) -> list[DecodePass]:
-    """One pass for all plain rows, and one for each variant that PEFT must run alone.
+    """One pass for all plain rows, and one for each variant that must run alone.
 
     The adapters of the variants must be loaded (`SharedBase.keep_loaded`).
     """

@@ -11,8 +11,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from lora_engine.adapters.config import WEIGHTS_FILE
+from lora_engine.adapters.kinds import OtherConfig
+from lora_engine.adapters.other_weights import PROMPT, OtherCheck
+from lora_engine.compare.generate.adapter_refusals import does_not_fit, not_whole
 from lora_engine.compare.generate.adapter_settings import AdapterSettings
 from lora_engine.compare.generate.swapped_modules import Place, SwappedModules
 from lora_engine.generation.virtual_tokens import VirtualTokens
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-PROMPT = "prompt_embeddings"  # PEFT's key of all that these methods save
 SHARED = (".vera_A.", ".vera_B.")  # each layer names VeRA's shared factors, which are saved once
 
 
@@ -42,27 +45,44 @@ class OtherMethod:
             yield
 
 
-def virtual_tokens_on(
-    model: PreTrainedModel, config: Any, tensors: Mapping[str, torch.Tensor]
-) -> OtherMethod:
-    """Prefix tuning, prompt tuning or P-tuning, from its checked configuration and weights.
+def put_on(model: PreTrainedModel, check: OtherCheck) -> OtherMethod:
+    """A checked adapter on a bare model, which is bare again afterwards.
 
-    Raises EngineError where they are made for a model of another shape.
+    Raises EngineError where it does not fit the model.
     """
-    saved = tensors[PROMPT]
-    if config.peft_type == "PREFIX_TUNING":
-        made = VirtualTokens.of_prefix(model, saved, config.num_attention_heads, config.num_layers)
-    else:
-        made = VirtualTokens.of_embeddings(model, saved)
-    return OtherMethod(virtual=made)
+    from safetensors.torch import load_file
+
+    tensors = load_file(check.path / WEIGHTS_FILE, device=str(model.device))
+    if check.config.virtual_tokens:
+        return OtherMethod(virtual=_virtual_tokens(model, check.config, tensors[PROMPT]))
+    adapter = check.adapter
+    try:
+        config = check.config.to_peft(list(adapter.modules), adapter.feedforward)
+        places, left_out = _places(model, config, tensors)
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise does_not_fit(check, str(error)) from error
+    if left_out:
+        raise not_whole(check, left_out)
+    return OtherMethod(modules=SwappedModules(places))
 
 
-def modules_on(
+def _virtual_tokens(
+    model: PreTrainedModel, config: OtherConfig, saved: torch.Tensor
+) -> VirtualTokens:
+    """Those of prefix tuning, prompt tuning or P-tuning: all else of them trains them only."""
+    if config.kind != "prefix":
+        return VirtualTokens.of_embeddings(model, saved)
+    heads, layers = config.num_attention_heads, config.num_layers
+    assert heads is not None, "the configuration of a prefix was checked"
+    assert layers is not None, "the configuration of a prefix was checked"
+    return VirtualTokens.of_prefix(model, saved, heads, layers)
+
+
+def _places(
     model: PreTrainedModel, config: PeftConfig, tensors: Mapping[str, torch.Tensor]
-) -> tuple[OtherMethod, list[str]]:
-    """IA³, VeRA or LoHa on a bare model, from a checked configuration and weights.
+) -> tuple[list[Place], list[str]]:
+    """PEFT's modules around those of a bare model, and the keys that found no counterpart.
 
-    Also returns the keys that found no counterpart. The model is bare again afterwards.
     Raises what PEFT raises where the adapter does not fit.
     """
     import_peft()
@@ -84,8 +104,7 @@ def modules_on(
             model.peft_config = others
     missing = [key for key in loaded.missing_keys if ".default" in key]
     own = [key for key in missing if not any(name in key for name in SHARED)]
-    left_out = [*own, *loaded.unexpected_keys]
-    return OtherMethod(modules=SwappedModules(places)), left_out
+    return places, [*own, *loaded.unexpected_keys]
 
 
 def injected_places(model: nn.Module) -> list[Place]:
@@ -94,12 +113,12 @@ def injected_places(model: nn.Module) -> list[Place]:
     from peft.utils.other import AuxiliaryTrainingWrapper
 
     found: list[Place] = []
-    child: Any  # PEFT's types of layers are no nn.Module by themselves
     for path, parent in model.named_modules():
         for name, child in parent.named_children():
             number = layer_number(f"{path}.{name}")
             if isinstance(child, BaseTunerLayer):
-                found.append(Place(parent, name, child, child.get_base_layer(), number))
+                module = cast("nn.Module", child)
+                found.append(Place(parent, name, module, child.get_base_layer(), number))
             elif isinstance(child, AuxiliaryTrainingWrapper):
                 found.append(Place(parent, name, child, child.original_module, number))
     return found

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from lora_engine.adapters.check import AdapterCheck, check_adapter
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
+from lora_engine.adapters.kinds import OtherConfig, read_any_config
+from lora_engine.adapters.other_weights import OtherCheck, check_other_adapter
 from lora_engine.base_models import (
     BaseModel,
     fingerprint,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lora_engine.spec import QuantizationSpec
+
+AnyCheck = AdapterCheck | OtherCheck
+"""An adapter that passed its check: of LoRA, or of another method."""
 
 MAX_ADAPTERS = 16
 SMALL_PARAMETERS = 30_000_000
@@ -92,7 +97,7 @@ class SharedBase:
         self._lock = FairLock()
         self.switch = AdapterSwitch(model)
         self._adapter_guard = threading.Lock()
-        self._checks: dict[str, AdapterCheck] = {}  # by key, the longest unused first
+        self._checks: dict[str, AnyCheck] = {}  # by key, the longest unused first
         self._borrowers: Counter[str] = Counter()
         self._key_of_state: dict[tuple, str] = {}
 
@@ -147,12 +152,17 @@ class SharedBase:
     def add_adapter(self, folder: Path) -> str:
         """Check and inject the adapter in `folder` unless it is there already. Returns its key.
 
-        Raises what `check_adapter` raises.
+        Raises what `check_adapter` and `check_other_adapter` raise.
         """
         with self._adapter_guard:
             return self._load(folder)
 
-    def check_of(self, key: str) -> AdapterCheck:
+    def virtual_tokens(self, key: str | None) -> int:
+        """How many trained tokens an adapter puts before every row; 0 for the base (None)."""
+        check = None if key is None else self._checks[key]
+        return check.config.virtual_tokens if isinstance(check, OtherCheck) else 0
+
+    def check_of(self, key: str) -> AnyCheck:
         """What the check found out about a loaded adapter."""
         return self._checks[key]
 
@@ -179,7 +189,7 @@ class SharedBase:
         state = _files_state(folder)
         key = self._key_of_state.get(state)
         if key not in self._checks:
-            check = check_adapter(folder, self.base)
+            check = _check(folder, self.base)
             key = f"adapter_{check.sha256[:16]}"
             if key not in self._checks:
                 self._make_room()
@@ -196,6 +206,12 @@ class SharedBase:
             with self._lock:
                 self.switch.remove(key)
             del self._checks[key]
+
+
+def _check(folder: Path, base: BaseModel) -> AnyCheck:
+    if isinstance(read_any_config(folder), OtherConfig):
+        return check_other_adapter(folder, base)
+    return check_adapter(folder, base)
 
 
 def _is_small(model: PreTrainedModel) -> bool:

@@ -114,8 +114,10 @@ def _column_logits(
     found.update((key, logits[row : row + 1]) for row, key in enumerate(together))
     for key in keys:
         if key not in found:
+            virtual = switch.virtual_tokens(key)
+            begun = {} if virtual is None else {"past_key_values": virtual.cache(1)}
             with switch.applied([AdapterRows(AdapterVariant(key), 0, 1)]):
-                found[key] = model.shared.model(input_ids=ids).logits
+                found[key] = model.shared.model(input_ids=ids, **begun).logits
     return [found[key] for key in keys]
 
 

@@ -7,7 +7,7 @@ generated here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.compare.generate.comparison_model import ComparisonModel
@@ -60,7 +60,8 @@ def next_token_logits(
     """For each variant, logits (len(tokens) - first, vocabulary) that predict tokens[first:].
 
     The adapters of the variants must be borrowed. Plain ones share batches of 8 rows. The model
-    is free for other callers between batches.
+    is free for other callers between batches. Raises EngineError where the tokens do not fit the
+    model behind an adapter's virtual tokens.
     """
     import torch
 
@@ -70,8 +71,9 @@ def next_token_logits(
     for group in _batches(model, variants):
         slices = [AdapterRows(variant, row, row + 1) for row, variant in enumerate(group)]
         keep = {"logits_to_keep": wanted} if "logits_to_keep" in shared.accepted else {}
+        begun = _begun(model, group[0], len(tokens))
         with shared.exclusive(), torch.inference_mode(), shared.switch.applied(slices):
-            logits = shared.model(input_ids=ids.repeat(len(group), 1), use_cache=False, **keep)
+            logits = shared.model(input_ids=ids.repeat(len(group), 1), **begun, **keep)
         # (group, positions, vocabulary); the last position predicts a token that is not there
         for row in logits.logits[:, -wanted:-1]:
             yield row.float()
@@ -83,6 +85,21 @@ def log_probabilities(logits: torch.Tensor, targets: Sequence[int]) -> torch.Ten
 
     chosen = torch.tensor(list(targets), device=logits.device)[:, None]
     return logits.log_softmax(-1).gather(-1, chosen)[:, 0]
+
+
+def _begun(model: ComparisonModel, variant: AdapterVariant, tokens: int) -> dict[str, Any]:
+    """What the forward is given besides the tokens: a cache that virtual tokens begin, or none."""
+    virtual = model.shared.switch.virtual_tokens(variant.adapter)
+    if virtual is None:
+        return {"use_cache": False}
+    limit = model.shared.context_length
+    if limit is not None and virtual.length + tokens > limit:
+        raise EngineError(
+            f"{tokens:,} tokens and the adapter's {virtual.length:,} virtual ones are more than "
+            f"the {limit:,} that this model reads.",
+            "Choose a shorter text, or leave this adapter out.",
+        )
+    return {"past_key_values": virtual.cache(1), "use_cache": True}
 
 
 def _batches(

@@ -46,6 +46,7 @@ def run_result(
         eval_f1=progress.last_eval_f1,
         start_eval_loss=progress.start_eval_loss,
         stopped_because=stopped_because,
+        trained_parameters=progress.trained_parameters,
     )
 
 
