@@ -58,7 +58,7 @@ def lora_arguments(method: MethodSpec) -> dict[str, Any]:
     """The arguments of `LoraConfig` that `method` decides, under PEFT's own names."""
     return {
         "r": method.rank,
-        "lora_alpha": _as_integer(method.alpha),
+        "lora_alpha": as_integer(method.alpha),
         "lora_dropout": method.dropout,
         "target_modules": method.target_modules,
         "use_rslora": method.use_rslora,
@@ -68,12 +68,12 @@ def lora_arguments(method: MethodSpec) -> dict[str, Any]:
         "init_lora_weights": method.init if method.init in PEFT_STARTS else True,
         "rank_pattern": dict(method.rank_pattern),
         "alpha_pattern": {
-            name: _as_integer(alpha) for name, alpha in method.consistent_alpha_pattern().items()
+            name: as_integer(alpha) for name, alpha in method.consistent_alpha_pattern().items()
         },
         "modules_to_save": list(method.modules_to_save) or None,
     }
 
 
-def _as_integer(alpha: float) -> float:
+def as_integer(alpha: float) -> float:
     """16 for 16.0: some readers of the saved adapter (Ollama) take integers alone."""
     return int(alpha) if alpha == int(alpha) else alpha

@@ -74,6 +74,8 @@ def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]
     if q.quantization is not None and q.quantization.bits == 4 and q.workload.device == "cpu":
         warnings.append("On the CPU QLoRA's peak was measured higher than LoRA's.")
     missing = list(profile.shape.unmodelled)
+    if q.trains and q.has_adapter and not q.method.is_lora:
+        missing.append(f"what {q.method.finetuning_type} adds to a layer")
     if profile.shape.softcap and not q.packed:
         missing.append("soft-capped attention in this trainer")
     if q.trains and missing:

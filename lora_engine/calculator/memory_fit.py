@@ -193,7 +193,8 @@ def _same_result_options(q: MemoryRequest) -> list[Option]:
         what = f"batch of {size} with {steps} steps of accumulation"
         change: dict[str, Any] = {BATCH: size, ACCUMULATION: steps}
         found.append((what, "the same result, a little slower", change))
-    if not q.optimization.gradient_checkpointing:
+    checkpoints = q.method.finetuning_type != "prefix"  # which it cannot be trained with
+    if checkpoints and not q.optimization.gradient_checkpointing:
         harm = "the same result, about a third more time"
         change = {"optimization.gradient_checkpointing": True}
         found.append(("gradient checkpointing", harm, change))

@@ -218,7 +218,7 @@ def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
 def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
     method, on_cpu = q.method, q.workload.device == "cpu"
     in_8_bits = q.quantization is not None and q.quantization.bits == 8
-    is_plain_lora = q.has_adapter and not (method.use_dora or method.lora_bias)
+    is_plain_lora = method.is_lora and not (method.use_dora or method.lora_bias)
     return ActivationRule(
         compute_bytes=q.compute_bytes,
         packed=q.packed,
@@ -228,9 +228,9 @@ def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
         keeps_inputs=in_8_bits,
         eager=q.workload.attention == "eager",
         padded=q.workload.batch_size > 1,
-        dropout=q.has_adapter and method.dropout > 0,
+        dropout=method.is_lora and method.dropout > 0,
         mask_bytes=4 if on_cpu else 1,
-        dora=q.has_adapter and method.use_dora,
+        dora=method.is_lora and method.use_dora,
     )
 
 
@@ -239,6 +239,8 @@ def _layers_with_gradient(profile: ModelProfile, q: MemoryRequest) -> tuple[Laye
     layers = profile.shape.layers
     if not q.has_adapter:
         return trained_layers(profile, q)
+    if not q.method.is_lora:
+        return layers
     inside = sum(len(found) for found in profile.adapted.values())
     outside = len(profile.count.modules) > inside
     paths = profile.trained_layer_paths

@@ -94,7 +94,7 @@ def method_name(request: MemoryRequest) -> str:
     """The short name of a request's method."""
     quantization = request.quantization
     in_4_bits = quantization is not None and quantization.bits == 4
-    return "qlora" if in_4_bits and request.has_adapter else request.method.finetuning_type
+    return "qlora" if in_4_bits and request.method.is_lora else request.method.finetuning_type
 
 
 def estimate_json(estimate: MemoryEstimate) -> dict[str, Any]:

@@ -86,9 +86,12 @@ class MemoryRequest:
 
     @property
     def packed(self) -> bool:
-        """Whether rows lie end to end: Rankscope's path, which trains adapters alone."""
+        """Whether rows lie end to end: Rankscope's path, which trains adapters alone.
+
+        Virtual tokens stand before each row, so such rows are padded.
+        """
         is_ours = self.workload.trainer == "rankscope" and self.workload.attention == "sdpa"
-        return is_ours and self.has_adapter
+        return is_ours and self.has_adapter and not self.method.added_tokens
 
     @property
     def weight_bytes(self) -> int:
@@ -103,7 +106,8 @@ class MemoryRequest:
     @property
     def tokens(self) -> int:
         """Of one pass. On the CPU `training/forward/packed.py` fills 16-bit batches up."""
-        tokens = self.workload.batch_size * self.workload.seq_length
+        added = self.method.added_tokens if self.trains else 0
+        tokens = self.workload.batch_size * (self.workload.seq_length + added)
         if self.packed and self.workload.device == "cpu" and self.weight_bytes == 2:
             return -(-tokens // CPU_MULTIPLE) * CPU_MULTIPLE
         return tokens

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from lora_engine.calculator.count_other import count_other
 from lora_engine.calculator.count_parameters import count_model, count_without_adapter
 from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_count import ModelCount, ModuleCount
@@ -61,10 +62,14 @@ def read_profile(source: ModelSource, method: MethodSpec) -> ModelProfile:
 def _profile_of(source: ModelSource, method: str) -> ModelProfile:
     """By the method's JSON, as a spec with lists in it cannot be a key."""
     asked = MethodSpec.model_validate_json(method)
-    count = (
-        count_model(source, asked) if asked.has_adapter else count_without_adapter(source, asked)
-    )
-    return ModelProfile(_shape_of(source), count)
+    return ModelProfile(_shape_of(source), _count_of(source, asked))
+
+
+def _count_of(source: ModelSource, method: MethodSpec) -> ModelCount:
+    if method.is_lora:
+        return count_model(source, method)
+    counted = count_other if method.has_adapter else count_without_adapter
+    return counted(source, method)
 
 
 @lru_cache(maxsize=16)

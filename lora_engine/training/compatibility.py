@@ -16,7 +16,7 @@ from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
-ADAPTER_ONLY_FIELDS = (
+LORA_ONLY_FIELDS = (
     "use_dora",
     "use_rslora",
     "init",
@@ -94,7 +94,7 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield from _classifier_conflicts(spec)
     elif spec.objective.class_weights != "equal":
         yield FieldProblem("objective.class_weights", "is about classes; causal_lm has none")
-    if method.has_adapter:
+    if method.is_lora:
         yield from _init_conflicts(spec)
         if method.init_from is not None and method.init != "default":
             yield FieldProblem(
@@ -104,6 +104,8 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
             )
         if method.lora_bias and method.use_dora:
             yield FieldProblem("method.lora_bias", "DoRA has none; leave out one of the two")
+    elif method.has_adapter:
+        yield from _other_method_conflicts(spec)
     else:
         yield from _full_finetuning_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
@@ -145,6 +147,27 @@ def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield FieldProblem("method.rank", "the orthogonal init needs an even rank")
 
 
+def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    """What prefix, prompt, p_tuning, ia3, bottleneck, vera and loha cannot be trained with."""
+    kind, default = spec.method.finetuning_type, MethodSpec()
+    for name in LORA_ONLY_FIELDS:
+        if getattr(spec.method, name) != getattr(default, name):
+            yield FieldProblem(f"method.{name}", f"is about LoRA; {kind} has none")
+    if spec.objective.kind != "sft":
+        yield FieldProblem("objective.kind", f"{kind} learns answers alone; choose sft, or lora")
+    if kind == "loha" and spec.quantization is not None:
+        yield FieldProblem(
+            "quantization",
+            "PEFT's LoHa adapts weights in 16 or 32 bits; choose another method, or none",
+        )
+    if kind == "prefix" and spec.optimization.gradient_checkpointing:
+        yield FieldProblem(
+            "optimization.gradient_checkpointing",
+            "the keys and values of prefix go around the layers that it computes again; leave it "
+            "out, or choose prompt or p_tuning",
+        )
+
+
 def _full_finetuning_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     kind, default = spec.method.finetuning_type, MethodSpec()
     if spec.quantization is not None:
@@ -153,6 +176,6 @@ def _full_finetuning_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
             f"{kind} trains the base's own weights, which {spec.quantization.bits}-bit weights "
             "cannot do; choose lora, or no quantization",
         )
-    for name in ADAPTER_ONLY_FIELDS:
+    for name in LORA_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
             yield FieldProblem(f"method.{name}", f"is about adapters; {kind} has none")

@@ -32,7 +32,7 @@ from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.settings import Settings
-from lora_engine.spec import MethodSpec, RunSpec
+from lora_engine.spec import USED_BY, MethodSpec, RunSpec
 from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 from lora_engine.training.starting_adapter import (
@@ -63,7 +63,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
     except EngineError as error:
         errors[INIT_FROM] = error
     try:
-        if spec.method.has_adapter and base is not None and adapter is None and not errors:
+        if _has_targets(spec.method) and base is not None and adapter is None and not errors:
             problems += _target_problems(base, spec.method)
     except EngineError as error:
         errors["method.target_modules"] = error
@@ -153,7 +153,11 @@ def _target_problems(base: BaseModel, method: MethodSpec) -> list[FieldProblem]:
             f"A pattern names {', '.join(missing)}, and no module of {base.name!r} is called so.",
             f"It has: {', '.join(target_suffixes(modules))}.",
         )
-    return rank_problems(sides, method)
+    return rank_problems(sides, method) if method.finetuning_type in ("lora", "loha") else []
+
+
+def _has_targets(method: MethodSpec) -> bool:
+    return method.is_lora or "target_modules" in USED_BY[method.finetuning_type]
 
 
 def _headers_tell(folder: Path, method: MethodSpec, modules: list[str]) -> bool:

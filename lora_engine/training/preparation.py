@@ -16,6 +16,7 @@ from lora_engine.adapters import AdapterCheck
 from lora_engine.base_models import (
     BaseModel,
     load_tokenizer,
+    read_config,
     refuse_other_task_of,
     resolve_base_model,
     spec_on_base,
@@ -116,7 +117,9 @@ def prepare(
         if data.labels:
             refuse_other_labels(adapter.path, data.labels)
     refuse_tokens_beyond(base, [*data.training, *data.evaluation], tokenizer)
-    lengths = [len(row.input_ids) for row in data.training]
+    added = spec.method.added_tokens
+    _refuse_beyond_context(base, data, added)
+    lengths = [len(row.input_ids) + added for row in data.training]
     plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from)
     counts = len(data.training), len(data.evaluation), plan.total_steps
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
@@ -125,6 +128,23 @@ def prepare(
     return PreparedRun(
         directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
     )
+
+
+def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> None:
+    """Raises EngineError where rows with `added` virtual tokens before them exceed the model's
+    positions; a local model's configuration says how many it has."""
+    if not added or base.path is None:
+        return
+    config = read_config(base.path)
+    limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
+    longest = max(len(row.input_ids) for row in [*data.training, *data.evaluation])
+    if isinstance(limit, int) and longest + added > limit:
+        raise EngineError(
+            f"The longest row has {longest:,} tokens and stands behind {added:,} virtual ones; "
+            f"{base.name} has {limit:,} positions.",
+            f"Set the longest row to {max(1, limit - added):,} tokens or fewer, or train fewer "
+            "virtual tokens.",
+        )
 
 
 def _tokenizer(spec: RunSpec, base: BaseModel) -> PreTrainedTokenizerBase:
@@ -201,13 +221,15 @@ def write_memory_prediction(run: PreparedRun) -> None:
 
     if run.base.path is None or run.spec.task != "causal_lm":
         return
-    lengths = [len(row.input_ids) for row in run.data.training]
+    added = run.spec.method.added_tokens
+    lengths = [len(row.input_ids) + added for row in run.data.training]
     batches = run.plan.fixed_batches
-    tokens = (
-        prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
-        if batches is None
-        else max(sum(lengths[row] for row in batch) for batch in batches)
-    )
+    if batches is not None:
+        tokens = max(sum(lengths[row] for row in batch) for batch in batches)
+    elif added:
+        tokens = run.plan.batch_size * max(lengths)  # such rows are padded
+    else:
+        tokens = prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
     supervised = sum(label >= 0 for row in run.data.training for label in row.labels)
     dtype = str(run.dtype).removeprefix("torch.")
     try:

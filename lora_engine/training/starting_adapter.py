@@ -43,7 +43,7 @@ class AdapterShape:
 
 
 def goes_on(spec: RunSpec) -> bool:
-    return spec.method.has_adapter and spec.method.init_from is not None
+    return spec.method.is_lora and spec.method.init_from is not None
 
 
 def with_adapter_shape(spec: RunSpec, base: BaseModel, settings: Settings) -> RunSpec:

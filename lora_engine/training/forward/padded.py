@@ -98,7 +98,9 @@ class PaddedPath:
         return logits[torch.arange(len(rows), device=self.device), last].argmax(-1).tolist()
 
     def _logits(self, batch: PaddedBatch) -> torch.Tensor:
-        """(rows, longest, vocabulary)."""
-        return self.model(
+        """(rows, longest, vocabulary). Those of virtual tokens, which PEFT puts first, are left
+        out: a row's first token has no loss with any method, so that losses compare."""
+        logits = self.model(
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits
+        return logits[:, -batch.input_ids.shape[1] :]

@@ -1,6 +1,7 @@
 """Chooses a run's forward path, and checks it on the run's own model before it is used.
 
-The packed path needs a model whose attention works without masks through transformers' attention
+Virtual tokens, which PEFT puts before each row, always go through the padded path. The packed path
+needs a model whose attention works without masks through transformers' attention
 interface, as FlashAttention does. A model declares that it can, and the declaration is tested: two
 short rows go through the model each alone and then packed. Only where the hidden states agree is
 the packed path used; otherwise the padded path is, and the log says why.
@@ -49,9 +50,14 @@ def choose_path(
     rows: the training rows; the longest decides whether a sliding window matters. Either way
     the fused layers that fit are installed into `model`.
     """
+    path: ForwardPath
+    if count := virtual_tokens_of(model):
+        words = f"padded batches, {count} virtual tokens before each row"
+        path = PaddedPath(model, pad_id, device, words)
+        log.info("forward path: %s", words)
+        return path
     causal_lm = causal_lm_of(model)
     probe = _probe_rows(causal_lm, rows)
-    path: ForwardPath
     try:
         path = _packed_path(model, causal_lm, device, probe)
     except CannotPack as error:
@@ -71,6 +77,13 @@ def causal_lm_of(model: PeftModel | PreTrainedModel) -> PreTrainedModel:
     base = model.get_base_model() if _has_adapter(model) else model
     assert isinstance(base, PreTrainedModel)
     return base
+
+
+def virtual_tokens_of(model: PeftModel | PreTrainedModel) -> int:
+    """How many trained tokens PEFT puts before every row; 0 for none."""
+    if not _has_adapter(model) or not model.active_peft_config.is_prompt_learning:
+        return 0
+    return model.active_peft_config.num_virtual_tokens
 
 
 def _has_adapter(model: PeftModel | PreTrainedModel) -> TypeGuard[PeftModel]:

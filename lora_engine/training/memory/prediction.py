@@ -89,12 +89,13 @@ def request_of(
 ) -> MemoryRequest:
     """What a run asks of the memory. dtype: float32 or bfloat16; supervised: share of tokens.
 
-    The rows of a batch lie end to end, so the batch is one row of all its tokens.
+    batch_tokens: virtual tokens included, of which the request counts those of one row itself. The
+    rows of a batch lie end to end, so the batch is one row of all its tokens.
     Raises InvalidInput where the batch has more tokens than the calculator takes.
     """
     workload = {
         "batch_size": 1,
-        "seq_length": batch_tokens,
+        "seq_length": max(1, batch_tokens - spec.method.added_tokens),
         "dtype": dtype,
         "supervised_fraction": max(1e-6, min(1.0, supervised)),
         "device": "cuda" if device == "cuda" else "cpu",

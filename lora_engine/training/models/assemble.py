@@ -22,6 +22,7 @@ from lora_engine.training.forward.select import choose_path
 from lora_engine.training.models import lora_init
 from lora_engine.training.models.adapter_model import AdaptedModel, add_adapter
 from lora_engine.training.models.classifier import load_classifier
+from lora_engine.training.models.other_model import add_other
 from lora_engine.training.models.starting_weights import load_starting_weights
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.models.whole_model import WholeModel, make_trainable
@@ -52,6 +53,9 @@ def build_trained_model(
     if not run.spec.method.has_adapter:
         whole = make_trainable(base, run.spec.method)
         return WholeModel(whole, run.tokenizer, run.dtype, _chat_template(run))
+    if not run.spec.method.is_lora:
+        quantized, template = run.spec.quantization is not None, _chat_template(run)
+        return add_other(base, run.spec.method, quantized, run.tokenizer, template)
     return _adapted(run, base, fresh)
 
 
