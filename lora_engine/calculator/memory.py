@@ -18,6 +18,8 @@ from lora_engine.calculator.memory_request import (
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
 
 MARGINS = Margins()
+ACT_IN_LAYERS = ("prefix", "ia3", "bottleneck", "vera", "loha")
+"""The methods besides LoRA that keep something of their own for a layer's backward pass."""
 
 
 def estimate_memory(request: MemoryRequest, margins: Margins = MARGINS) -> MemoryEstimate:
@@ -74,7 +76,7 @@ def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]
     if q.quantization is not None and q.quantization.bits == 4 and q.workload.device == "cpu":
         warnings.append("On the CPU QLoRA's peak was measured higher than LoRA's.")
     missing = list(profile.shape.unmodelled)
-    if q.trains and q.has_adapter and not q.method.is_lora:
+    if q.method.finetuning_type in ACT_IN_LAYERS:
         missing.append(f"what {q.method.finetuning_type} adds to a layer")
     if profile.shape.softcap and not q.packed:
         missing.append("soft-capped attention in this trainer")

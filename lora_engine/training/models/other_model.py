@@ -133,7 +133,8 @@ def start_from_text(model: PeftModel, text: str, tokenizer: PreTrainedTokenizerB
             f"The prompt to start from, {text[:80]!r}, has no tokens.",
             "Write some words, or leave it out.",
         )
-    words: Any = model.get_base_model().get_input_embeddings()
+    base: Any = model.get_base_model()
+    words = base.get_input_embeddings()
     (own,) = model.prompt_encoder.parameters()  # (virtual tokens, width)
     repeated = (ids * -(-len(own) // len(ids)))[: len(own)]
     with torch.no_grad():
