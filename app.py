@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
 from lora_engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -217,11 +218,10 @@ def write_log(settings: Settings) -> None:
     file = RotatingFileHandler(
         settings.data_dir / "rankscope.log", maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8"
     )
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[file, logging.StreamHandler()],
-    )
+    handlers: list[logging.Handler] = [file, logging.StreamHandler()]
+    for handler in handlers:
+        handler.setFormatter(ScrubbedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=handlers)
 
 
 def listen() -> tuple[socket.socket, str]:
@@ -244,6 +244,7 @@ def main() -> int:
     """Serve until interrupted. Returns the exit code: 2 for a problem the person can solve."""
     import uvicorn
 
+    scrub_output()
     try:
         settings = load_settings()
         write_log(settings)

@@ -22,6 +22,7 @@ from lora_engine.cli import (
     train,
 )
 from lora_engine.errors import EngineError
+from lora_engine.scrubbing import scrub_output
 
 
 def build() -> typer.Typer:
@@ -50,6 +51,7 @@ def build() -> typer.Typer:
 
 
 def main() -> int:
+    scrub_output()
     try:
         build()()
     except EngineError as error:

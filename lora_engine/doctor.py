@@ -48,6 +48,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _bitsandbytes(),
         _ray(),
         *_settings(settings),
+        _hub_token(),
         _writable(settings),
     ]
 
@@ -96,6 +97,14 @@ def _settings(settings: Settings) -> list[Check]:
         Check(variable, True, f"{getattr(settings, name)} ({fields[name].description})")
         for name, variable in environment_names().items()
     ]
+
+
+def _hub_token() -> Check:
+    """Whether there is one; never what it is. Workers get it where their run names the hub."""
+    found = "set" if os.environ.get("HF_TOKEN") else "not set"
+    return Check(
+        "HF_TOKEN", True, f"{found} (Token of the model hub, for private models and sets.)"
+    )
 
 
 def _writable(settings: Settings) -> Check:

@@ -2,12 +2,15 @@
 
 An `EngineError` says what was received and what is allowed (`problem`) and what to do
 (`remedy`). Pages show both, the command line prints both and exits 2. Everything else that is
-raised is a bug. This module knows nothing of where the error is shown.
+raised is a bug. No error holds an access token. This module knows nothing of where the error is
+shown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from lora_engine.scrubbing import scrubbed
 
 
 class EngineError(Exception):
@@ -18,9 +21,9 @@ class EngineError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
+        self.problem = scrubbed(problem)
+        self.remedy = scrubbed(remedy)
+        super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.problem} {self.remedy}"
@@ -56,4 +59,4 @@ class InvalidInput(EngineError):
         count = f"{len(problems)} problem" + ("" if len(problems) == 1 else "s")
         listing = "; ".join(str(problem) for problem in problems)
         super().__init__(f"{what} has {count}: {listing}.", remedy)
-        self.problems = problems
+        self.problems = [FieldProblem(one.path, scrubbed(one.message)) for one in problems]

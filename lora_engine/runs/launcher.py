@@ -19,15 +19,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lora_engine.base_models import resolve_base_model
+from lora_engine.data.sources import names_the_hub
 from lora_engine.devices import CPU
-from lora_engine.errors import Conflict
+from lora_engine.errors import Conflict, EngineError
 from lora_engine.run_folder import RunDirectory, RunLock, try_lock
+from lora_engine.scrubbing import SECRET_VARIABLES
 from lora_engine.settings import Settings, environment_names
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LOCK_PATIENCE_S = 2.0
 
-# The environment variables that a worker gets; the others, secrets among them, stay outside.
+# The environment variables that a worker gets; the others stay outside. The hub's token is one of
+# them for a run that names something on the hub.
 PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
@@ -88,7 +92,9 @@ def launch(
             process = subprocess.Popen(
                 command,
                 cwd=PROJECT_ROOT,
-                env=worker_environment(os.environ, settings, device),
+                env=worker_environment(
+                    os.environ, settings, device, any(_names_hub(run, settings) for run in runs)
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
@@ -163,11 +169,25 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def _names_hub(run: HeldRun, settings: Settings) -> bool:
+    """Whether a run reads its base or a dataset from the hub."""
+    try:
+        spec = run.directory.spec()
+        base = resolve_base_model(spec.base_model, settings)
+        return not base.is_local or names_the_hub(spec.dataset, settings)
+    except EngineError:  # the worker says what is wrong
+        return False
+
+
 def worker_environment(
-    environment: Mapping[str, str], settings: Settings, device: str
+    environment: Mapping[str, str], settings: Settings, device: str, names_hub: bool = False
 ) -> dict[str, str]:
-    """The allow-listed environment, the settings in force, the device, and no telemetry."""
-    passed = {name: environment[name] for name in PASSED_ON if name in environment}
+    """The allow-listed environment, the settings in force, the device, and no telemetry.
+
+    names_hub: the run reads from the hub, and gets the token for it.
+    """
+    names = (*PASSED_ON, *SECRET_VARIABLES) if names_hub else PASSED_ON
+    passed = {name: environment[name] for name in names if name in environment}
     in_force = {
         variable: str(getattr(settings, field))
         for field, variable in environment_names().items()

@@ -7,7 +7,9 @@ model; this check saves the wait.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lora_engine.base_models import (
     STARTER,
@@ -31,6 +33,7 @@ from lora_engine.data.embedding_range import refuse_rows_beyond
 from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.scrubbing import has_token
 from lora_engine.settings import Settings
 from lora_engine.spec import USED_BY, MethodSpec, RunSpec
 from lora_engine.training.compatibility import compatibility_problems, this_machine
@@ -68,6 +71,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
     except EngineError as error:
         errors["method.target_modules"] = error
     problems = [*compatibility_problems(spec, this_machine(settings)), *problems]
+    problems += _tokens_in(spec.model_dump(), "")
     try:
         dataset = load_dataset(spec.dataset, settings)
         refuse_other_task(spec.task, dataset)
@@ -126,6 +130,16 @@ def _refuse_without_answers(dataset: Dataset) -> None:
             "(weight 0, train false), so there is nothing to learn.",
             "Give the answers to learn a weight of 1, or leave the weight out.",
         )
+
+
+def _tokens_in(node: Any, path: str) -> Iterator[FieldProblem]:
+    """A field for each access token: a spec is shown, copied and saved with the adapter."""
+    if isinstance(node, str) and has_token(node):
+        yield FieldProblem(path, "holds an access token; take it out and set HF_TOKEN instead")
+    named = node.items() if isinstance(node, dict) else ()
+    listed = enumerate(node) if isinstance(node, list) else ()
+    for name, value in (*named, *listed):
+        yield from _tokens_in(value, f"{path}.{name}".lstrip("."))
 
 
 def _target_problems(base: BaseModel, method: MethodSpec) -> list[FieldProblem]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunLock, try_lock
+from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.reporting.outcome import run_problem, run_result
@@ -105,4 +106,5 @@ def _log_failure(error: Exception, problem: str) -> None:
 
 
 if __name__ == "__main__":
+    scrub_output()
     sys.exit(main())

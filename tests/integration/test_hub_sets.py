@@ -150,3 +150,39 @@ def test_a_private_set_is_read_with_the_token_and_asked_for_without(
     assert "hf_another" not in str(wrong)
     found, _ = read(hub, tmp_path / "c", private, HF_TOKEN=TOKEN)
     assert sorted(sum(found["questions"], [])) == sorted(f"Q{n}" for n in range(20))
+
+
+def test_a_run_on_a_private_set_trains_and_its_token_is_nowhere(
+    hub: HubSets, tmp_path: Path
+) -> None:
+    """A run that finishes, and one whose set fails with an error that repeats the token."""
+    hub.sets["me/breaks"] = HubSet({"train.jsonl": rows(0, 9)}, TOKEN, breaks=("train.jsonl",))
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+        "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN,
+        "LORA_DATA_DIR": str(tmp_path / "data"), "LORA_DEVICE": "cpu",
+    }  # fmt: skip
+    said = []
+    for name, status in (("private", 0), ("breaks", 2)):
+        dataset = {"source": f"me/{name}", "filters": {"drop_matching": "Q3"}}
+        spec = tmp_path / f"{name}.json"
+        steps = {"max_steps": 1, "epochs": None, "batch_size": 2, "eval_every": 1}
+        spec.write_text(json.dumps({"dataset": dataset, "optimization": steps}))
+        child = subprocess.run(
+            [sys.executable, "-m", "lora_engine", "train", str(spec), "--run-dir",
+             str(tmp_path / name), "--json"],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert child.returncode == status, child.stderr
+        said += [child.stdout, child.stderr]
+    asked = {(path, sent) for _, path, sent in hub.asked if "me/private" in path}
+    assert {sent for _, sent in asked} == {TOKEN}
+    assert json.loads((tmp_path / "private" / "result.json").read_bytes())["state"] == "finished"
+    provenance = json.loads((tmp_path / "private" / "adapter" / "provenance.json").read_bytes())
+    assert provenance["spec"]["dataset"]["source"] == "me/private"
+    assert "out are 1 that match" in (tmp_path / "private" / "worker.log").read_text()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"worker.log", "spec.json", "result.json"} <= {path.name for path in written}
+    holding = [path for path in written if TOKEN.encode() in path.read_bytes()]
+    assert holding == []
+    assert not any(TOKEN in text for text in said)

@@ -8,6 +8,7 @@ import sys
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
+from lora_engine.scrubbing import scrubbed
 from lora_engine.settings import Settings
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.memory.out_of_memory import explain_out_of_memory
@@ -58,11 +59,11 @@ def run_problem(error: Exception, directory: RunDirectory, settings: Settings) -
         return explain_out_of_memory(error, directory, settings)
     if system_error(error) in DISK_FULL:
         return RunProblem(
-            problem=f"The disk is full, or a quota is used up: {error}.",
+            problem=scrubbed(f"The disk is full, or a quota is used up: {error}."),
             remedy="Free some space, then resume the run from its newest checkpoint.",
         )
     return RunProblem(
-        problem=f"Something went wrong: {type(error).__name__}: {error}",
+        problem=scrubbed(f"Something went wrong: {type(error).__name__}: {error}"),
         remedy=f"The whole log is in {directory.log_path}.",
         is_bug=True,
     )
