@@ -1,0 +1,172 @@
+"""Preference rows as tokens: each answer after its question, with the loss on the answer alone.
+
+Both answers of a pair are tokenized as chats are, by the same template and mask, each cut to the
+longest row at its end. A pair is left out where either answer loses all its tokens. Knows nothing
+of objectives, but that some learn from single answers that are said to be good or bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+from lora_engine.data.preference_rows import rejected_side
+from lora_engine.data.rows import Row
+from lora_engine.data.tokenization import Tokenization, TokenizedRow, list_rows
+
+Tokenize = Callable[[Sequence[Row]], Tokenization]
+
+
+@dataclass(frozen=True)
+class PairRow(TokenizedRow):
+    """The question with the chosen answer, and with the rejected one.
+
+    reference: Σ ln p of the chosen and of the rejected answer under the reference (nats); empty
+    where no objective needs it.
+    """
+
+    rejected: TokenizedRow
+    reference: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgedRow(TokenizedRow):
+    """A question with an answer that is good or bad.
+
+    reference: Σ ln p under the reference of this answer, and of the one that is put in its place
+    to estimate the KL (nats).
+    """
+
+    is_desirable: bool
+    reference: tuple[float, ...] = ()
+
+
+class PairRows(Sequence[PairRow]):
+    """Pairs of rows of equal place; made as they are asked for."""
+
+    def __init__(self, chosen: Sequence[TokenizedRow], rejected: Sequence[TokenizedRow]) -> None:
+        self._chosen, self._rejected = chosen, rejected
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __iter__(self) -> Iterator[PairRow]:
+        return map(_pair, self._chosen, self._rejected)
+
+    @overload
+    def __getitem__(self, index: int) -> PairRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> PairRows: ...
+    def __getitem__(self, index: int | slice) -> PairRow | PairRows:
+        if isinstance(index, slice):
+            return PairRows(self._chosen[index], self._rejected[index])
+        return _pair(self._chosen[index], self._rejected[index])
+
+
+def tokenize_pairs(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
+    """The rows of the format preference as `PairRow`s, in their order, with one report.
+
+    tokenize: `tokenization.tokenize`, or a cache in front of it; raises as it does.
+    """
+    chosen, rejected = _both(rows, tokenize)
+    first, second = _places_in_common(chosen.rows, rejected.rows)
+    pairs = PairRows([chosen.rows[i] for i in first], [rejected.rows[i] for i in second])
+    equal = [pair.number for pair in pairs if pair.input_ids == pair.rejected.input_ids]
+    return _joined(chosen, rejected, pairs, equal)
+
+
+def tokenize_judged(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
+    """Rows of the format kto as `JudgedRow`s; those of a pair as a good and a bad answer each.
+
+    Raises as `tokenize` does.
+    """
+    if rows and rows[0].rejected:
+        pairs = tokenize_pairs(rows, tokenize)
+        single = [judged for pair in pairs.rows for judged in _apart(pair)]
+        return replace(pairs, rows=single)
+    verdicts = {row.number: bool(row.is_desirable) for row in rows}
+    made = tokenize(rows)
+    return replace(made, rows=[_judged(row, verdicts[row.number]) for row in made.rows])
+
+
+def answers_of(row: TokenizedRow) -> tuple[TokenizedRow, ...]:
+    """The sequences that a row gives the model: one, or two for a pair."""
+    return (row, row.rejected) if isinstance(row, PairRow) else (row,)
+
+
+def tokens_of(row: TokenizedRow) -> int:
+    """The tokens that a row gives the model."""
+    return sum(len(answer.input_ids) for answer in answers_of(row))
+
+
+def _pair(chosen: TokenizedRow, rejected: TokenizedRow) -> PairRow:
+    truncated = chosen.truncated or rejected.truncated
+    return PairRow(chosen.number, chosen.input_ids, chosen.labels, truncated, rejected)
+
+
+def _judged(row: TokenizedRow, is_desirable: bool) -> JudgedRow:
+    return JudgedRow(row.number, row.input_ids, row.labels, row.truncated, is_desirable)
+
+
+def _apart(pair: TokenizedRow) -> tuple[JudgedRow, ...]:
+    return tuple(_judged(answer, at == 0) for at, answer in enumerate(answers_of(pair)))
+
+
+class _RejectedSides(Sequence[Row]):
+    """The rows with their rejected answers in place of the chosen ones."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(rejected_side, self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> _RejectedSides: ...
+    def __getitem__(self, index: int | slice) -> Row | _RejectedSides:
+        if isinstance(index, slice):
+            return _RejectedSides(self._rows[index])
+        return rejected_side(self._rows[index])
+
+
+def _both(rows: Sequence[Row], tokenize: Tokenize) -> tuple[Tokenization, Tokenization]:
+    return tokenize(rows), tokenize(_RejectedSides(rows))
+
+
+def _places_in_common(
+    chosen: Sequence[TokenizedRow], rejected: Sequence[TokenizedRow]
+) -> tuple[list[int], list[int]]:
+    """Where the rows stand of which both answers are left; numbers rise in both."""
+    places = {row.number: place for place, row in enumerate(rejected)}
+    found = [(at, places[row.number]) for at, row in enumerate(chosen) if row.number in places]
+    return [first for first, _ in found], [second for _, second in found]
+
+
+def _joined(
+    chosen: Tokenization, rejected: Tokenization, pairs: Sequence[PairRow], equal: list[int]
+) -> Tokenization:
+    """The reports of both sides as one; a rejected side's own warnings say whose they are."""
+    of_rejected = [line for line in rejected.warnings if line not in chosen.warnings]
+    warnings = [*chosen.warnings, *(f"Rejected answers: {line}" for line in of_rejected)]
+    if equal:
+        warnings.append(
+            f"The chosen answer is the rejected one, which teaches nothing: {list_rows(equal)}."
+        )
+    return Tokenization(
+        rows=pairs,
+        template=chosen.template,
+        without_answer=_united(chosen.without_answer, rejected.without_answer),
+        lost_answer=_united(chosen.lost_answer, rejected.lost_answer),
+        cut=_united(chosen.cut, rejected.cut),
+        warnings=tuple(warnings),
+    )
+
+
+def _united(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({*first, *second}))
