@@ -14,6 +14,7 @@ from typing import overload
 from lora_engine.data.preference_rows import rejected_side
 from lora_engine.data.rows import Row
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, list_rows
+from lora_engine.spec import ObjectiveSpec
 
 Tokenize = Callable[[Sequence[Row]], Tokenization]
 
@@ -64,6 +65,13 @@ class PairRows(Sequence[PairRow]):
         return _pair(self._chosen[index], self._rejected[index])
 
 
+def tokenize_for(objective: ObjectiveSpec, rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
+    """The rows as the objective learns from them: pairs, judged answers, or as they are."""
+    if objective.compares_answers:
+        return tokenize_pairs(rows, tokenize)
+    return tokenize_judged(rows, tokenize) if objective.kind == "kto" else tokenize(rows)
+
+
 def tokenize_pairs(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
     """The rows of the format preference as `PairRow`s, in their order, with one report.
 
@@ -95,9 +103,9 @@ def answers_of(row: TokenizedRow) -> tuple[TokenizedRow, ...]:
     return (row, row.rejected) if isinstance(row, PairRow) else (row,)
 
 
-def tokens_of(row: TokenizedRow) -> int:
-    """The tokens that a row gives the model."""
-    return sum(len(answer.input_ids) for answer in answers_of(row))
+def tokens_of(row: TokenizedRow, added: int = 0) -> int:
+    """The tokens that a row gives the model; added: virtual ones before each of its sequences."""
+    return sum(len(answer.input_ids) + added for answer in answers_of(row))
 
 
 def _pair(chosen: TokenizedRow, rejected: TokenizedRow) -> PairRow:

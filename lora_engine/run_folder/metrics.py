@@ -58,9 +58,24 @@ class MetricsRow(BaseModel):
     reward_std: Annotated[float | None, Label("Reward, standard deviation", "number")] = None
     equal_groups: Annotated[float | None, Label("Prompts with equal rewards", "share")] = None
     answer_tokens: Annotated[float | None, Label("Tokens an answer", "number")] = None
-    kl: Annotated[float | None, Label("KL to the reference", "number", "nats a token")] = None
+    kl: Annotated[float | None, Label("KL to the reference", "number", "nats")] = None
     clipped: Annotated[float | None, Label("Clipped tokens", "share")] = None
+    reward_chosen: Annotated[float | None, Label("Reward of good answers", "loss")] = None
+    reward_rejected: Annotated[float | None, Label("Reward of bad answers", "loss")] = None
+    reward_margin: Annotated[float | None, Label("Margin between them", "loss")] = None
+    reward_accuracy: Annotated[float | None, Label("Pairs told apart", "share")] = None
     eval_reward: Annotated[float | None, Label("Reward on held-out prompts", "loss")] = None
+    eval_reward_chosen: Annotated[
+        float | None, Label("Reward of good held-out answers", "loss")
+    ] = None
+    eval_reward_rejected: Annotated[
+        float | None, Label("Reward of bad held-out answers", "loss")
+    ] = None
+    eval_reward_margin: Annotated[float | None, Label("Held-out margin", "loss")] = None
+    eval_reward_accuracy: Annotated[float | None, Label("Held-out pairs told apart", "share")] = (
+        None
+    )
+    eval_kl: Annotated[float | None, Label("Held-out KL to the reference", "number", "nats")] = None
 
 
 @dataclass(frozen=True)

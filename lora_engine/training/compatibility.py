@@ -86,10 +86,7 @@ def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
 
 def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     method, optimization = spec.method, spec.optimization
-    if spec.objective.kind != "sft":
-        yield FieldProblem(
-            "objective.kind", f"{spec.objective.kind} cannot be trained yet; choose sft"
-        )
+    yield from _objective_conflicts(spec)
     if spec.task != "causal_lm":
         yield from _classifier_conflicts(spec)
     elif spec.objective.class_weights != "equal":
@@ -119,6 +116,19 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
                 "needs rows to evaluate on; raise dataset.eval_fraction above 0 or name a "
                 "dataset.eval_source",
             )
+
+
+def _objective_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    kind = spec.objective.kind
+    if kind == "grpo":
+        yield FieldProblem("objective.kind", "grpo cannot be trained yet; choose sft")
+    elif kind != "sft" and spec.task != "causal_lm":
+        yield FieldProblem("objective.kind", f"{kind} compares texts, and {spec.task} writes none")
+    if kind == "kto" and spec.optimization.batch_size < 2:
+        yield FieldProblem(
+            "optimization.batch_size",
+            "kto estimates the KL from the answers to other questions of a batch; choose 2 or more",
+        )
 
 
 def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

@@ -63,9 +63,12 @@ def make_plan(
     optimization: OptimizationSpec,
     seed: int,
     extension: ExtensionSpec | None = None,
+    keeps_batches: bool = False,
 ) -> Plan:
     """The plan for training rows of these lengths in tokens.
 
+    keeps_batches: the same rows share a forward pass in every epoch, and none is alone in its
+    batch where the batch size counts.
     extension: where the run extends another; its steps are numbered on, and it sees the rows that
     a longer run would have seen.
     """
@@ -75,7 +78,7 @@ def make_plan(
         gradient_accumulation=optimization.gradient_accumulation,
         total_steps=1,  # set below: it takes the plan's own steps_per_epoch
         seed=seed,
-        fixed_batches=_fixed_batches(lengths, optimization, seed),
+        fixed_batches=_fixed_batches(lengths, optimization, seed, keeps_batches),
     )
     if extension is not None:
         return replace(plan, total_steps=extension.total_steps(plan.steps_per_epoch))
@@ -84,11 +87,11 @@ def make_plan(
 
 
 def _fixed_batches(
-    lengths: Sequence[int], optimization: OptimizationSpec, seed: int
+    lengths: Sequence[int], optimization: OptimizationSpec, seed: int, keeps_batches: bool
 ) -> tuple[tuple[int, ...], ...] | None:
-    """Batches made once, in a seeded order or by length; None where the spec asks for neither."""
+    """Batches made once, in a seeded order or by length; None where nothing asks for them."""
     budget, by_length = optimization.max_tokens_per_batch, optimization.row_order == "by_length"
-    if budget is None and not by_length:
+    if budget is None and not by_length and not keeps_batches:
         return None
     order = list(range(len(lengths)))
     random.Random(f"{seed}:groups").shuffle(order)
@@ -96,7 +99,11 @@ def _fixed_batches(
         order.sort(key=lambda row: lengths[row])
     if budget is None:
         size = optimization.batch_size
-        return tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
+        starts = list(range(0, len(order), size))
+        if keeps_batches and len(starts) > 1 and len(order) - starts[-1] == 1:
+            starts.pop()  # the last row joins the batch before it
+        ends = [*starts[1:], len(order)]
+        return tuple(tuple(order[i:end]) for i, end in zip(starts, ends, strict=True))
     return tuple(_batches_within(budget, order, lengths))
 
 

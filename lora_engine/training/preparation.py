@@ -26,6 +26,7 @@ from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
 from lora_engine.data.objective_rows import refuse_other_objective
+from lora_engine.data.preference_tokens import answers_of, tokenize_for, tokens_of
 from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
@@ -116,11 +117,14 @@ def prepare(
         log.info("the run goes on from the adapter %s", adapter.path)
         if data.labels:
             refuse_other_labels(adapter.path, data.labels)
-    refuse_tokens_beyond(base, [*data.training, *data.evaluation], tokenizer)
+    answers = [one for row in (*data.training, *data.evaluation) for one in answers_of(row)]
+    refuse_tokens_beyond(base, answers, tokenizer)
     added = spec.method.added_tokens
-    _refuse_beyond_context(base, data, added)
-    lengths = [len(row.input_ids) + added for row in data.training]
-    plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from)
+    _refuse_beyond_context(base, answers, added)
+    lengths = [tokens_of(row, added) for row in data.training]
+    # kto's estimate of the KL is one of fixed batches: its reference is then computed only once.
+    keeps_batches = spec.objective.kind == "kto"
+    plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from, keeps_batches)
     counts = len(data.training), len(data.evaluation), plan.total_steps
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
     dtype = _dtype(spec, device)
@@ -130,14 +134,14 @@ def prepare(
     )
 
 
-def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> None:
+def _refuse_beyond_context(base: BaseModel, rows: Sequence[TokenizedRow], added: int) -> None:
     """Raises EngineError where rows with `added` virtual tokens before them exceed the model's
     positions; a local model's configuration says how many it has."""
     if not added or base.path is None:
         return
     config = read_config(base.path)
     limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
-    longest = max(len(row.input_ids) for row in [*data.training, *data.evaluation])
+    longest = max(len(row.input_ids) for row in rows)
     if isinstance(limit, int) and longest + added > limit:
         raise EngineError(
             f"The longest row has {longest:,} tokens and stands behind {added:,} virtual ones; "
@@ -168,11 +172,12 @@ def _prepare_data(
     rows, limit = dataset.rows, spec.optimization.max_length
     labels = () if spec.task == "causal_lm" else labels_of(rows)
     cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
-    tokenized = (
-        cache.label_rows(rows, tokenizer, limit, labels)
-        if labels
-        else cache.tokenize(rows, tokenizer, limit)
-    )
+    if labels:
+        tokenized = cache.label_rows(rows, tokenizer, limit, labels)
+    else:
+        tokenized = tokenize_for(
+            spec.objective, rows, lambda some: cache.tokenize(some, tokenizer, limit)
+        )
     for warning in (*dataset.warnings, *tokenized.warnings):
         log.warning("%s", warning)
     for note in dataset.notes if dataset.removed or dataset.parts else ():
@@ -222,7 +227,7 @@ def write_memory_prediction(run: PreparedRun) -> None:
     if run.base.path is None or run.spec.task != "causal_lm":
         return
     added = run.spec.method.added_tokens
-    lengths = [len(row.input_ids) + added for row in run.data.training]
+    lengths = [tokens_of(row, added) for row in run.data.training]
     batches = run.plan.fixed_batches
     if batches is not None:
         tokens = max(sum(lengths[row] for row in batch) for batch in batches)
@@ -230,7 +235,8 @@ def write_memory_prediction(run: PreparedRun) -> None:
         tokens = run.plan.batch_size * max(lengths)  # such rows are padded
     else:
         tokens = prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
-    supervised = sum(label >= 0 for row in run.data.training for label in row.labels)
+    answers = (one for row in run.data.training for one in answers_of(row))
+    supervised = sum(label >= 0 for answer in answers for label in answer.labels)
     dtype = str(run.dtype).removeprefix("torch.")
     try:
         request = prediction.request_of(

@@ -23,11 +23,18 @@ from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingPr
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
 from lora_engine.training.objectives.objective import Objective
+from lora_engine.training.objectives.preferences import Preferences
+from lora_engine.training.objectives.reference import Reference, ReferencedRows
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
 from lora_engine.training.optimizers.factory import make_optimizer
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
+from lora_engine.training.reference_of_run import (
+    kept_reference,
+    make_reference,
+    needs_reference,
+)
 from lora_engine.training.reporting.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -108,21 +115,29 @@ class ReadyRun:
         """base: the base model where it is loaded already, for this run alone to put its adapter
         on. Raises EngineError where there is none to load, or to resume."""
         self.run, self.progress = run, progress
-        self._saver = RunSaver(run, _identity(run))
+        identity = _identity(run)
+        self._saver = RunSaver(run, identity)
         checkpoint = self._saver.checkpoint_to_resume() if resume else None
         if checkpoint is None and run.extended_run is not None:
             checkpoint = self._saver.checkpoint_to_extend()
         if base is None:
             write_memory_prediction(run)
-        self.trained_model = build_trained_model(run, fresh=checkpoint is None, base=base)
+        reference = kept_reference(run, identity)
+        is_missing = reference is None and needs_reference(run.spec.objective)
+        self.trained_model = build_trained_model(run, checkpoint is None or is_missing, base)
         self.optimizer = make_optimizer(
             self.trained_model.model, run.spec.method, run.spec.optimization
         )
+        path = None
+        if is_missing:
+            # The reference is the model as it starts, so before a checkpoint is restored.
+            path = build_forward_path(run, self.trained_model)
+            reference = make_reference(run, identity, path)
         if checkpoint is not None:
             self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
-        self.path = build_forward_path(run, self.trained_model)
+        self.path = build_forward_path(run, self.trained_model) if path is None else path
         self._reporter = Reporter(run, self.trained_model, self.path)
-        self.data = TrainingData(run.data.training, run.data.evaluation, run.plan)
+        self.data = _training_data(run, reference)
         self.steps = Steps(
             _objective(run, self.path),
             self.optimizer,
@@ -183,6 +198,17 @@ class ReadyRun:
         self._reporter.close()
 
 
+def _training_data(run: PreparedRun, reference: Reference | None) -> TrainingData:
+    training, evaluation = run.data.training, run.data.evaluation
+    if reference is None:
+        return TrainingData(training, evaluation, run.plan)
+    return TrainingData(
+        ReferencedRows(training, reference.training),
+        ReferencedRows(evaluation, reference.evaluation),
+        run.plan,
+    )
+
+
 def _objective(run: PreparedRun, path: ForwardPath) -> Objective:
     """What the run's steps make likelier."""
     if isinstance(path, ClassifierPath) and run.spec.objective.class_weights == "balanced":
@@ -190,6 +216,8 @@ def _objective(run: PreparedRun, path: ForwardPath) -> Objective:
         shown = zip(run.data.labels, weights, strict=True)
         log.info("weights of the classes: %s", ", ".join(f"{a} {b:.3g}" for a, b in shown))
         return WeightedClasses(path, weights)
+    if run.spec.objective.learns_preferences:
+        return Preferences(path, run.spec.objective, run.spec.optimization.max_length)
     return Supervised(path)
 
 

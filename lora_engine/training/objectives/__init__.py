@@ -1,5 +1,9 @@
 """What a step makes likelier where it is more than the rows' own answers.
 
+answers        how likely the model finds whole answers
+preference_losses  the losses of dpo, ipo, orpo, simpo and kto, as arithmetic
+preferences    these losses over a step's batches, and on held-out rows
+reference      the reference's log-probabilities, computed once before the first step
 objective      what the loop asks of an objective
 supervised     every supervised token made likelier
 weighted_classes  the same for classifiers whose rare classes count more

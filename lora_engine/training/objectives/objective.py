@@ -26,6 +26,10 @@ class StepFigures:
     answer_tokens: float | None = None
     kl: float | None = None
     clipped: float | None = None
+    reward_chosen: float | None = None
+    reward_rejected: float | None = None
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class EvaluationFigures:
     """What an objective measured on the held-out rows besides their loss."""
 
     eval_reward: float | None = None
+    eval_reward_chosen: float | None = None
+    eval_reward_rejected: float | None = None
+    eval_reward_margin: float | None = None
+    eval_reward_accuracy: float | None = None
+    eval_kl: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ Rewards are those that TRL logs: β r(y), or β ln π(y)/|y| where there is no r
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING
 
 from lora_engine.spec import ObjectiveSpec
 from lora_engine.training.objectives.answers import ScoredPairs
+
+if TYPE_CHECKING:
+    import torch
 
 LN_HALF = -0.6931471805599453
 
@@ -44,6 +45,8 @@ def pair_losses(
 
     orpo's losses are those of the odds ratio alone; `ScoredPairs.whole_loss` is its other part.
     """
+    import torch
+
     if reference is None:
         return _without_reference(objective, scored)
     beta = objective.strength
@@ -63,6 +66,8 @@ def judged_losses(
     objective: ObjectiveSpec, ratios: torch.Tensor, is_good: torch.Tensor, kl: torch.Tensor
 ) -> torch.Tensor:
     """kto's losses, (answers,). ratios: r(y); is_good: bool; (answers,) each. kl: z, a scalar."""
+    import torch
+
     sign = torch.where(is_good, 1.0, -1.0)
     weight = torch.where(is_good, objective.desirable_weight, objective.undesirable_weight)
     return weight * (1 - torch.sigmoid(objective.strength * sign * (ratios - kl)))
@@ -77,6 +82,8 @@ def estimated_kl(mismatched: torch.Tensor, reference: torch.Tensor) -> torch.Ten
 
 
 def _without_reference(objective: ObjectiveSpec, scored: ScoredPairs) -> PairLosses:
+    from torch.nn.functional import logsigmoid
+
     beta, chosen, rejected = objective.strength, scored.chosen.means, scored.rejected.means
     if objective.kind == "orpo":
         log_odds = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
@@ -87,6 +94,8 @@ def _without_reference(objective: ObjectiveSpec, scored: ScoredPairs) -> PairLos
 
 
 def _smoothed(margins: torch.Tensor, smoothing: float) -> torch.Tensor:
+    from torch.nn.functional import logsigmoid
+
     losses = -logsigmoid(margins)
     if smoothing == 0:
         return losses
@@ -95,6 +104,6 @@ def _smoothed(margins: torch.Tensor, smoothing: float) -> torch.Tensor:
 
 def _log1mexp(x: torch.Tensor) -> torch.Tensor:
     """ln(1 − eˣ) for x < 0, by the form that cancels the least on either side of −ln 2."""
+    import torch
+
     return torch.where(x < LN_HALF, torch.log1p(-torch.exp(x)), torch.log(-torch.expm1(x)))
-
-
