@@ -188,11 +188,9 @@ def test_a_spec_with_an_unknown_key_names_the_run_and_the_key(tmp_path):
 def test_every_number_of_a_row_has_a_label_and_a_kind():
     assert list(METRICS) == list(MetricsRow.model_fields)
     assert all(metric.label for metric in METRICS.values())
-    assert [metric.name for metric in CURVES if metric.is_evaluated] == [
-        "eval_loss",
-        "eval_accuracy",
-        "eval_f1",
-    ]
+    evaluated = {metric.name for metric in CURVES if metric.is_evaluated}
+    assert {"eval_loss", "eval_accuracy", "eval_f1", "eval_reward_margin"} <= evaluated
+    assert not {"loss", "kl", "reward_margin", "memory_bytes"} & evaluated
     assert METRICS["memory_bytes"].of(row(1)) == 1
 
 
