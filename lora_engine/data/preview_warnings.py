@@ -39,7 +39,9 @@ def find_problems(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Ro
     return RowProblems(
         duplicates=tuple(_duplicates(rows)),
         empty_answers=tuple(row.number for row in rows if _has_empty_answer(row)),
-        control_tokens=tuple(_with_tokens(rows, special_tokens_of(tokenizer))),
+        control_tokens=tuple(
+            rows[place].number for place in rows_with_tokens(rows, special_tokens_of(tokenizer))
+        ),
         writes_date=is_chat and "strftime_now" in chat_template_of(tokenizer).source,
     )
 
@@ -93,10 +95,10 @@ def _has_empty_answer(row: Row) -> bool:
     )
 
 
-def _with_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> Iterator[int]:
-    """Numbers of the rows whose own text holds one of the tokens."""
+def rows_with_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> Iterator[int]:
+    """Places of the rows whose own text holds one of the tokens."""
     pattern = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
-    for row in rows:
+    for place, row in enumerate(rows):
         texts = [row.text or "", *(message.content for message in row.messages)]
         if any(pattern.search(text) for text in texts):
-            yield row.number
+            yield place

@@ -1,0 +1,145 @@
+"""A dataset without the rows of chosen findings, as a file that reads back as the rows kept.
+
+Rows are written as they were read: turns with thoughts, calls of tools and weights, texts with
+classes. A plain text whose passages belong together is written as plain text again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_engine.data.checks.check import DataCheck
+from lora_engine.data.checks.findings import FindingKind
+from lora_engine.data.rows import Dataset, Message, Row
+from lora_engine.data.uploads import DatasetSummary, save_upload
+from lora_engine.errors import EngineError
+from lora_engine.files import atomic_file
+
+if TYPE_CHECKING:
+    from lora_engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class CleanedSet:
+    """What was written. removed: the kinds and how many rows each took, a row counted once, for
+    the first kind that took it."""
+
+    path: str
+    rows: int
+    removed: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "rows": self.rows, "removed": self.removed}
+
+
+def write_cleaned(
+    dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path
+) -> CleanedSet:
+    """Write the rows of `dataset` that have none of the findings `drop` to a new file.
+
+    Raises EngineError where the file exists, no row would be left, a finding says nothing against
+    its rows, or the file cannot be written; nothing is left behind then.
+    """
+    _refuse(dataset, check, drop, path)
+    removed = check.places_of(drop)
+    kept = (row for place, row in enumerate(dataset.rows) if place not in removed)
+    try:
+        with atomic_file(path) as file:
+            for line in _lines(kept, is_running_text=path.suffix == ".txt"):
+                file.write(line.encode("utf-8", "surrogatepass"))
+    except OSError as error:
+        raise EngineError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Give another path, or make room.",
+        ) from error
+    return CleanedSet(str(path), len(dataset.rows) - len(removed), _counts(check, drop))
+
+
+def save_cleaned(
+    dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], settings: Settings
+) -> tuple[CleanedSet, DatasetSummary]:
+    """The cleaned set in the library of uploads, named after the set it came from.
+
+    Raises as `write_cleaned` and `save_upload`.
+    """
+    settings.datasets_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.datasets_dir, prefix=".cleaning-") as folder:
+        stem = Path(dataset.source.replace(":", "/")).name.split(".")[0] or "dataset"
+        path = Path(folder) / f"{stem}-cleaned{suffix_of(dataset)}"
+        cleaned = write_cleaned(dataset, check, drop, path)
+        saved = save_upload(path, path.name, settings)
+    return CleanedSet(saved.name, cleaned.rows, cleaned.removed), saved
+
+
+def suffix_of(dataset: Dataset) -> str:
+    """What the name of a cleaned file ends in."""
+    return ".txt" if any(row.continues for row in dataset.rows[:2]) else ".jsonl"
+
+
+def _refuse(
+    dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path
+) -> None:
+    useless = [kind.label for kind in drop if not kind.is_droppable]
+    if useless or not drop:
+        raise EngineError(
+            f"{', '.join(useless)} says nothing against a row." if useless else "Nothing to drop.",
+            "Choose the findings whose rows are to be dropped.",
+        )
+    if path.exists():
+        raise EngineError(f"{path} exists already.", "Give a name that is not taken.")
+    if path.suffix != suffix_of(dataset):
+        raise EngineError(
+            f"{path.name} ends in {path.suffix or 'nothing'}.",
+            f"Give a name that ends in {suffix_of(dataset)}.",
+        )
+    if len(check.places_of(drop)) == len(dataset.rows):
+        raise EngineError(
+            f"Every one of the {len(dataset.rows):,} rows of {dataset.source} would be dropped.",
+            "Choose fewer findings.",
+        )
+
+
+def _counts(check: DataCheck, drop: Collection[FindingKind]) -> dict[str, int]:
+    owners: dict[int, str] = {}
+    for finding in check.findings:
+        if finding.kind in drop:
+            for place in finding.places:
+                owners.setdefault(place, finding.kind.label)
+    return dict(Counter(owners.values()))
+
+
+def _lines(rows: Iterable[Row], is_running_text: bool) -> Iterator[str]:
+    for row in rows:
+        if is_running_text:
+            yield row.text or ""
+        else:
+            yield json.dumps(_record(row), ensure_ascii=False) + "\n"
+
+
+def _record(row: Row) -> dict[str, Any]:
+    """The row in the columns that the reader knows."""
+    if row.words:
+        return {"tokens": row.words, "tags": row.tags}
+    if row.text is not None:
+        return {"text": row.text} | ({} if row.label is None else {"label": row.label})
+    tools = {"tools": json.loads(row.tools)} if row.tools else {}
+    return {"messages": [_turn(message) for message in row.messages], **tools}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        turn["tool_calls"] = json.loads(message.tool_calls)
+    if message.extra:
+        turn |= json.loads(message.extra)
+    if message.role == "assistant" and not message.is_learned:
+        turn["weight"] = 0
+    return turn
