@@ -11,6 +11,7 @@ from lora_engine.cli import (
     advise,
     calculator,
     compare,
+    data_check,
     environment,
     export,
     library,
@@ -43,6 +44,7 @@ def build() -> typer.Typer:
         runs,
         sweep,
         compare,
+        data_check,
         serve,
     )
     for group in groups:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lora_engine.base_models import load_tokenizer, resolve_base_model
+from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.data.checks import (
+    CleanedSet,
+    DataCheck,
+    FindingKind,
+    check_dataset,
+    save_cleaned,
+)
+from lora_engine.data.checks.check import ReportProgress
 from lora_engine.data.preview_rows import Preview, preview
+from lora_engine.data.sources import load_dataset
 from lora_engine.data.uploads import DatasetSummary, list_datasets
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -28,3 +40,29 @@ class Datasets:
         tokenizer = load_tokenizer(base)
         length = spec.optimization.max_length
         return preview(spec.dataset, tokenizer, length, rows, self._settings, base)
+
+    def check(
+        self,
+        spec: RunSpec,
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
+    ) -> DataCheck:
+        """What is wrong with the spec's dataset, for its base model and its longest row.
+
+        Raises EngineError where the model or the dataset cannot be read; Stopped.
+        """
+        tokenizer = load_tokenizer(resolve_base_model(spec.base_model, self._settings))
+        dataset = load_dataset(spec.dataset, self._settings)
+        limit = spec.optimization.max_length
+        return check_dataset(dataset, tokenizer, limit, progress=progress, stop=stop)
+
+    def save_cleaned(
+        self, spec: RunSpec, check: DataCheck, drop: Collection[FindingKind]
+    ) -> CleanedSet:
+        """The spec's dataset without the rows of these findings, in the library of uploads.
+
+        Raises EngineError as `save_cleaned` in `checks` does, and where the dataset has changed
+        since the check.
+        """
+        dataset = load_dataset(spec.dataset, self._settings)
+        return save_cleaned(dataset, check, drop, self._settings)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
-from lora_engine.data.checks.across_rows import MOST_COMPARED, RowComparison, near_key
+from lora_engine.data.checks.across_rows import RowComparison, near_key
 from lora_engine.data.checks.findings import Finding, FindingKind, Severity
 from lora_engine.data.checks.row_tokens import ROWS_AT_ONCE, token_problems
 from lora_engine.data.checks.single_rows import problems_of, text_of
@@ -34,6 +34,7 @@ class DataCheck:
 
     source: str
     format: str
+    content_hash: str
     rows: int
     compared_rows: int
     tokenized_rows: int
@@ -94,8 +95,15 @@ def check_dataset(
             stop.raise_if_set("counting tokens")
             report(READING + (COUNTING - READING) * place / tokenized, "counting tokens")
     shown = tuple(finding for finding in found.values() if finding.places)
-    compared = min(comparison.rows, MOST_COMPARED)
-    return DataCheck(dataset.source, dataset.format, len(dataset.rows), compared, tokenized, shown)
+    return DataCheck(
+        source=dataset.source,
+        format=dataset.format,
+        content_hash=dataset.content_hash,
+        rows=len(dataset.rows),
+        compared_rows=comparison.rows,
+        tokenized_rows=tokenized,
+        findings=shown,
+    )
 
 
 def _add_common_and_rare(

@@ -10,14 +10,14 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.checks.check import DataCheck
 from lora_engine.data.checks.findings import FindingKind
 from lora_engine.data.rows import Dataset, Message, Row
-from lora_engine.data.uploads import DatasetSummary, save_upload
+from lora_engine.data.uploads import save_upload
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file
 
@@ -63,8 +63,9 @@ def write_cleaned(
 
 def save_cleaned(
     dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], settings: Settings
-) -> tuple[CleanedSet, DatasetSummary]:
-    """The cleaned set in the library of uploads, named after the set it came from.
+) -> CleanedSet:
+    """The cleaned set in the library of uploads, named after the set it came from; its `path` is
+    what a spec's `source` is given.
 
     Raises as `write_cleaned` and `save_upload`.
     """
@@ -74,7 +75,7 @@ def save_cleaned(
         path = Path(folder) / f"{stem}-cleaned{suffix_of(dataset)}"
         cleaned = write_cleaned(dataset, check, drop, path)
         saved = save_upload(path, path.name, settings)
-    return CleanedSet(saved.name, cleaned.rows, cleaned.removed), saved
+    return replace(cleaned, path=saved.name)
 
 
 def suffix_of(dataset: Dataset) -> str:
@@ -82,9 +83,11 @@ def suffix_of(dataset: Dataset) -> str:
     return ".txt" if any(row.continues for row in dataset.rows[:2]) else ".jsonl"
 
 
-def _refuse(
-    dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path
-) -> None:
+def _refuse(dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path) -> None:
+    if dataset.content_hash != check.content_hash:
+        raise EngineError(
+            f"{dataset.source} has changed since it was checked.", "Check it again first."
+        )
     useless = [kind.label for kind in drop if not kind.is_droppable]
     if useless or not drop:
         raise EngineError(

@@ -21,7 +21,9 @@ LEFTOVERS = re.compile(
     re.M,
 )
 # What UTF-8 looks like when it is read as Latin-1 or Windows-1252.
-MOJIBAKE = re.compile(r"Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[™œ\u009d“”¦˜]|Â[\u00a0-\u00bf]")
+MOJIBAKE = re.compile(
+    r"Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[™œ\u009d“”¦˜]|Â[\u00a0-\u00bf]"
+)
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
 KEYS = re.compile(
     r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
