@@ -55,8 +55,9 @@ def early_warnings(spec: RunSpec, settings: Settings) -> tuple[EarlyWarning, ...
     dataset = load_dataset(spec.dataset, settings)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
     looked_at = replace(dataset, rows=tuple(training[:LOOKED_AT]))
-    is_causal = spec.task == "causal_lm"
-    tokenizer = load_tokenizer(resolve_base_model(spec.base_model, settings)) if is_causal else None
+    base = resolve_base_model(spec.base_model, settings)
+    tells_tokens = spec.task == "causal_lm" and base.is_local  # a warning downloads nothing
+    tokenizer = load_tokenizer(base) if tells_tokens else None
     limit = spec.optimization.max_length
     check = check_dataset(looked_at, tokenizer, limit, held_out=evaluation[:LOOKED_AT])
     return tuple(_warnings(spec, check, training))
@@ -87,10 +88,8 @@ def _warnings(spec: RunSpec, check: DataCheck, training: Sequence[Row]) -> Itera
 
 
 def _of_finding(finding: Finding, rows: int) -> EarlyWarning:
-    count = len(finding.places)
-    numbers = ", ".join(map(str, finding.shown)) + (", …" if count > len(finding.shown) else "")
-    said = f"{finding.kind.title}: {count:,} of {rows:,} training rows ({numbers})."
-    return EarlyWarning(said, finding.kind.remedy)
+    count = f"{len(finding.places):,} of {rows:,} training rows ({finding.numbers})"
+    return EarlyWarning(f"{finding.kind.title}: {count}.", finding.kind.remedy)
 
 
 def _classes(rows: Sequence[Row]) -> set[str]:

@@ -15,6 +15,7 @@ from lora_engine.advisor.answers import with_answers
 from lora_engine.advisor.bootstrap import DRAWS
 from lora_engine.advisor.children import Children, read_children
 from lora_engine.advisor.classifier_losses import measure_classifiers
+from lora_engine.advisor.early_warnings import EarlyWarning, early_warnings
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
@@ -56,6 +57,10 @@ class Advisor:
     def advise_for(self, spec: RunSpec, **wishes: Any) -> AdviceForSpec:
         """As `reading.advise_for`, which has the wishes: goal, task, card_gib."""
         return advise_for(spec, self._settings, **wishes)
+
+    def early_warnings(self, spec: RunSpec) -> tuple[EarlyWarning, ...]:
+        """As `early_warnings.early_warnings`: what the data alone says against this run."""
+        return early_warnings(spec, self._settings)
 
     def judge(
         self,

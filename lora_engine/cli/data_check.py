@@ -65,11 +65,9 @@ def check_data(
         return
     typer.echo(f"{check.format}, {check.rows:,} rows")
     for finding in check.findings:
-        numbers = ", ".join(map(str, finding.shown))
-        more = ", …" if len(finding.places) > len(finding.shown) else ""
         typer.echo(
             f"\n{finding.kind.label}: {finding.kind.title} ({len(finding.places):,} rows: "
-            f"{numbers}{more})\n  {finding.excerpt}\n  {finding.kind.remedy}"
+            f"{finding.numbers})\n  {finding.excerpts[0]}\n  {finding.kind.remedy}"
         )
     if not check.findings:
         typer.echo("Nothing was found.")

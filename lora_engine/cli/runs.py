@@ -29,8 +29,11 @@ def register(app: typer.Typer) -> None:
 
 def submit(spec_file: SpecFile, json: JsonFlag = False) -> None:
     """Queue a run, which goes on after this command has ended."""
-    engine = open_engine()
-    _print_run(engine.runs.submit(read_spec(spec_file)), json)
+    engine, spec = open_engine(), read_spec(spec_file)
+    run = engine.runs.submit(spec)
+    for warning in engine.advisor.early_warnings(spec):
+        output.note(f"! {warning.problem} {warning.remedy}")
+    _print_run(run, json)
 
 
 def runs(json: JsonFlag = False) -> None:

@@ -57,12 +57,16 @@ class Datasets:
         return check_dataset(dataset, tokenizer, limit, progress=progress, stop=stop)
 
     def save_cleaned(
-        self, spec: RunSpec, check: DataCheck, drop: Collection[FindingKind]
+        self,
+        spec: RunSpec,
+        drop: Collection[FindingKind],
+        progress: ReportProgress | None = None,
+        stop: StopSignal = NEVER_STOPPED,
     ) -> CleanedSet:
         """The spec's dataset without the rows of these findings, in the library of uploads.
 
-        Raises EngineError as `save_cleaned` in `checks` does, and where the dataset has changed
-        since the check.
+        Raises EngineError as `check` and `checks.save_cleaned` do; Stopped.
         """
+        check = self.check(spec, progress, stop)
         dataset = load_dataset(spec.dataset, self._settings)
         return save_cleaned(dataset, check, drop, self._settings)

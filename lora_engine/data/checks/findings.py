@@ -165,19 +165,24 @@ class FindingKind(Enum):
 @dataclass
 class Finding:
     """All rows of one kind. places: their places in the dataset, from 0. shown: the numbers of the
-    first rows as the file counts them. excerpt: what was found in the first; empty for a secret."""
+    first rows as the file counts them, and excerpts: what was found in each; empty for a secret."""
 
     kind: FindingKind
     places: array[int] = field(default_factory=lambda: array("Q"))
     shown: list[int] = field(default_factory=list)
-    excerpt: str = ""
+    excerpts: list[str] = field(default_factory=list)
 
     def add(self, place: int, number: int, excerpt: str) -> None:
-        if not self.places:
-            self.excerpt = shortened(excerpt)
         if len(self.shown) < SHOWN_ROWS:
             self.shown.append(number)
+            self.excerpts.append(shortened(excerpt))
         self.places.append(place)
+
+    @property
+    def numbers(self) -> str:
+        """The numbers of the first rows, in words."""
+        more = ", …" if len(self.places) > len(self.shown) else ""
+        return ", ".join(map(str, self.shown)) + more
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -186,7 +191,7 @@ class Finding:
             "severity": self.kind.severity,
             "rows": len(self.places),
             "first_rows": self.shown,
-            "excerpt": self.excerpt,
+            "excerpts": self.excerpts,
             "remedy": self.kind.remedy,
         }
 

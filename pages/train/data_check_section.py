@@ -1,0 +1,155 @@
+"""The data check on the train page: what is wrong with the chosen set, and a cleaned one.
+
+Knows the form; what is looked for, and what may be dropped, is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from lora_engine.data import list_uploads
+from lora_engine.data.checks import CleanedSet, DataCheck
+from lora_engine.data.checks.findings import kinds_named
+from lora_engine.engine import Engine
+from lora_engine.spec import RunSpec, spec_from
+from pages.shared import layout
+from pages.shared.background_work import (
+    ProgressRow,
+    TabTask,
+    TabTasks,
+    connect_stop,
+    progress_row,
+)
+from pages.shared.forms import SpecForm
+from pages.shared.wiring import Update, wire
+from pages.train import data_check_html
+from pages.train.dataset_uploads import library_choices
+from pages.train.form_fields import dataset_choices
+
+
+@dataclass(frozen=True)
+class DataCheckParts:
+    """The section. cleaning: hidden until something is found that may be dropped."""
+
+    check: gr.Button
+    row: ProgressRow
+    findings: gr.HTML
+    cleaning: gr.Column
+    drop: gr.CheckboxGroup
+    clean: gr.Button
+    written: gr.HTML
+
+
+@dataclass(frozen=True)
+class FilledFields:
+    """The fields that a cleaned set fills: the form's dataset and the library's list."""
+
+    source: gr.Dropdown
+    library: gr.Dropdown
+
+
+def lay_out() -> DataCheckParts:
+    """Lay the section out; `connect` makes it work."""
+    with layout.folded("Check the data, row by row", "data-check"):
+        layout.section(
+            "What is wrong with these rows?",
+            "Every row is looked at, and counted in the base model's tokens.",
+        )
+        check = gr.Button("Check every row", size="sm", elem_id="check-data")
+        row = progress_row("data-check")
+        findings = gr.HTML(elem_id="data-findings", js_on_load="")
+        with gr.Column(visible="hidden", elem_id="data-cleaning") as cleaning:
+            drop = gr.CheckboxGroup(
+                [],
+                label="Leave out rows with",
+                info="The cleaned set is a new file in your library; this one stays as it is.",
+                elem_id="data-drop",
+            )
+            clean = gr.Button("Write the cleaned set", size="sm", elem_id="clean-data")
+        written = gr.HTML(elem_id="data-cleaned", js_on_load="")
+    return DataCheckParts(check, row, findings, cleaning, drop, clean, written)
+
+
+def connect(
+    parts: DataCheckParts, form: SpecForm, deciding: Sequence[Component], filled: FilledFields,
+    engine: Engine,
+) -> None:  # fmt: skip
+    """deciding: the form's fields that say what the rows are; a change takes the findings away."""
+    tasks = TabTasks()
+    handlers = _Handlers(engine, tasks, form, parts, filled)
+    results = [parts.findings, parts.cleaning, parts.drop, parts.written]
+    problem, inputs = parts.row.problem, set(deciding)
+    wire([parts.check.click], handlers.check, inputs, [*results, *parts.row.outputs],
+         problem=problem, empties=[parts.findings, parts.written, parts.row.progress])  # fmt: skip
+    wire([parts.clean.click], handlers.clean, inputs | {parts.drop},
+         [*results, filled.source, filled.library, *parts.row.outputs],
+         problem=problem, empties=[parts.written, parts.row.progress])  # fmt: skip
+    changes = [field.change for field in deciding]
+    wire(changes, handlers.forget, [], [parts.findings, parts.cleaning], problem=problem,
+         queue=False)  # fmt: skip
+    connect_stop(tasks, parts.row)
+
+
+@dataclass(frozen=True)
+class _Handlers:
+    """What the buttons do."""
+
+    engine: Engine
+    tasks: TabTasks
+    form: SpecForm
+    parts: DataCheckParts
+    filled: FilledFields
+
+    def check(self, values: Mapping[Component, Any], request: gr.Request) -> Iterator[Update]:
+        """Look at every row; the findings, and which of them may be dropped."""
+        spec, task = spec_from(self.form.document(values)), self.tasks.start(request)
+        yield from self.parts.row.until_stopped(task, self._checked(task, spec))
+
+    def clean(self, values: Mapping[Component, Any], request: gr.Request) -> Iterator[Update]:
+        """Write the set without the chosen rows, and choose it on the form."""
+        spec, task = spec_from(self.form.document(values)), self.tasks.start(request)
+        chosen = values[self.parts.drop] or []
+        yield from self.parts.row.until_stopped(task, self._cleaned(task, spec, chosen))
+
+    def forget(self) -> Update:
+        """Findings belong to the rows that were checked."""
+        return {self.parts.findings: "", self.parts.cleaning: gr.Column(visible="hidden")}
+
+    def _checked(self, task: TabTask, spec: RunSpec) -> Iterator[Update]:
+        check: DataCheck = yield from self.parts.row.watch(
+            task, lambda report, stop: self.engine.datasets.check(spec, report, stop)
+        )
+        choices = [
+            (f"{one.kind.title} ({layout.count(len(one.places))})", one.kind.label)
+            for one in check.findings
+            if one.kind.is_droppable
+        ]
+        yield {
+            self.parts.findings: data_check_html.findings_html(check),
+            self.parts.cleaning: gr.Column(visible=True if choices else "hidden"),
+            self.parts.drop: gr.CheckboxGroup(choices=choices, value=[]),
+            self.parts.written: "",
+            **self.parts.row.idle(),
+        }
+
+    def _cleaned(self, task: TabTask, spec: RunSpec, chosen: Sequence[str]) -> Iterator[Update]:
+        kinds = kinds_named(chosen)
+        cleaned: CleanedSet = yield from self.parts.row.watch(
+            task,
+            lambda report, stop: self.engine.datasets.save_cleaned(spec, kinds, report, stop),
+        )
+        yield {
+            self.parts.written: data_check_html.cleaned_html(cleaned),
+            self.filled.source: gr.Dropdown(
+                choices=dataset_choices(self.engine), value=cleaned.path
+            ),
+            self.filled.library: gr.Dropdown(
+                choices=library_choices(list_uploads(self.engine.settings))
+            ),
+            **self.parts.row.idle(),
+        }
