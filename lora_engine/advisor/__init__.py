@@ -1,6 +1,7 @@
 """Which rank? Advice before a run, the judgement of a sweep after it, and what was used.
 
 service            Advisor: what the engine offers
+early_warnings     what the data alone says against a run before it starts
 evidence           the rules, each with its source
 alpha              what alpha means at a rank
 memory_advice      whether it fits a card, and what to change
@@ -28,6 +29,7 @@ from lora_engine.advisor.after_run import AdviceAfter, UsedDirections
 from lora_engine.advisor.alpha import AlphaRemark, alpha_remark
 from lora_engine.advisor.bootstrap import Interval
 from lora_engine.advisor.children import MissingChild
+from lora_engine.advisor.early_warnings import EarlyWarning
 from lora_engine.advisor.evidence import (
     TASKS,
     AdvisedTask,
@@ -59,6 +61,7 @@ __all__ = [
     "AdvisedTask",
     "AlphaRemark",
     "ClaimTest",
+    "EarlyWarning",
     "Goal",
     "Interval",
     "Judgement",

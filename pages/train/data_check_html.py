@@ -51,12 +51,7 @@ def warnings_html(warnings: Sequence[EarlyWarning]) -> str:
 
 def _finding(finding: Finding) -> str:
     kind = finding.kind
-    rows = "".join(
-        f"<li>row {number}{': ' if excerpt else ''}<q>{escape(excerpt)}</q></li>"
-        if excerpt
-        else f"<li>row {number}</li>"
-        for number, excerpt in zip(finding.shown, finding.excerpts, strict=True)
-    )
+    rows = "".join(map(_row, finding.shown, finding.excerpts))
     more = len(finding.places) - len(finding.shown)
     rest = f"<li>and {layout.count(more)} more</li>" if more else ""
     count = layout.count(len(finding.places))
@@ -67,3 +62,7 @@ def _finding(finding: Finding) -> str:
         f"{SEVERITIES[kind.severity]}</span></summary>"
         f"<p>{escape(kind.remedy)}</p><ul>{rows}{rest}</ul></details></li>"
     )
+
+
+def _row(number: int, excerpt: str) -> str:
+    return f"<li>row {number}{f': “{escape(excerpt)}”' if excerpt else ''}</li>"

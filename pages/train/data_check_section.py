@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.data import list_uploads
 from lora_engine.data.checks import CleanedSet, DataCheck
 from lora_engine.data.checks.findings import kinds_named
 from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
 from lora_engine.spec import RunSpec, spec_from
 from pages.shared import layout
 from pages.shared.background_work import (
@@ -25,8 +25,8 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
-from pages.shared.forms import SpecForm
-from pages.shared.wiring import Update, wire
+from pages.shared.forms import Field, SpecForm
+from pages.shared.wiring import Update, problem_box, wire
 from pages.train import data_check_html
 from pages.train.dataset_uploads import library_choices
 from pages.train.form_fields import dataset_choices
@@ -76,14 +76,15 @@ def lay_out() -> DataCheckParts:
 
 
 def connect(
-    parts: DataCheckParts, form: SpecForm, deciding: Sequence[Component], filled: FilledFields,
+    parts: DataCheckParts, form: SpecForm, deciding: Sequence[Field], filled: FilledFields,
     engine: Engine,
 ) -> None:  # fmt: skip
     """deciding: the form's fields that say what the rows are; a change takes the findings away."""
     tasks = TabTasks()
     handlers = _Handlers(engine, tasks, form, parts, filled)
     results = [parts.findings, parts.cleaning, parts.drop, parts.written]
-    problem, inputs = parts.row.problem, set(deciding)
+    problem = parts.row.problem
+    inputs: set[Component] = set(deciding)
     wire([parts.check.click], handlers.check, inputs, [*results, *parts.row.outputs],
          problem=problem, empties=[parts.findings, parts.written, parts.row.progress])  # fmt: skip
     wire([parts.clean.click], handlers.clean, inputs | {parts.drop},
@@ -93,6 +94,29 @@ def connect(
     wire(changes, handlers.forget, [], [parts.findings, parts.cleaning], problem=problem,
          queue=False)  # fmt: skip
     connect_stop(tasks, parts.row)
+
+
+def connect_warnings(
+    warnings: gr.HTML,
+    form: SpecForm,
+    deciding: Sequence[Field],
+    blocks: gr.Blocks,
+    engine: Engine,
+) -> None:
+    """What the data alone says against the run, as the form stands."""
+    of_method = [form.component(f"method.{name}") for name in ("finetuning_type", "rank")]
+    fields = [*deciding, *of_method]
+
+    def warn(values: Mapping[Component, Any]) -> Update:
+        try:
+            found = engine.advisor.early_warnings(spec_from(form.document(values)))
+        except EngineError:  # the viewer of the rows says what is wrong with the fields
+            found = ()
+        return {warnings: data_check_html.warnings_html(found)}
+
+    changes = [blocks.load, *(field.change for field in fields)]
+    wire(changes, warn, set(fields), [warnings], problem=problem_box(), follows=True,
+         show_progress="hidden")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,7 +173,7 @@ class _Handlers:
                 choices=dataset_choices(self.engine), value=cleaned.path
             ),
             self.filled.library: gr.Dropdown(
-                choices=library_choices(list_uploads(self.engine.settings))
+                choices=library_choices(self.engine), value=cleaned.path
             ),
             **self.parts.row.idle(),
         }

@@ -54,7 +54,7 @@ def lay_out(engine: Engine, upload: gr.UploadButton) -> UploadParts:
     """Lay the section out; `connect` makes it work."""
     with gr.Accordion("Uploaded datasets", open=False, elem_id="library"):
         uploads = gr.Dropdown(
-            choices=_choices(engine),
+            choices=library_choices(engine),
             value=None,
             label="In your library",
             info=f"Files you uploaded, at most {engine.settings.max_upload_mb:,} MB each.",
@@ -81,7 +81,7 @@ def connect(
             fields.name: run_name_for(Path(path).name, run_name),
             fields.recipe: None,
             fields.source: gr.Dropdown(choices=dataset_choices(engine), value=saved.name),
-            parts.uploads: gr.Dropdown(choices=_choices(engine), value=saved.name),
+            parts.uploads: gr.Dropdown(choices=library_choices(engine), value=saved.name),
             **dict.fromkeys(fields.columns),
         }
 
@@ -98,7 +98,7 @@ def connect(
         delete_upload(dataset or "", engine.settings)
         return {
             parts.group: gr.Column(visible=False),
-            parts.uploads: gr.Dropdown(choices=_choices(engine), value=None),
+            parts.uploads: gr.Dropdown(choices=library_choices(engine), value=None),
             fields.source: gr.Dropdown(choices=dataset_choices(engine)),
         }
 
@@ -120,7 +120,7 @@ def run_name_for(dataset: str | None, name: str) -> str:
     return after_dataset or name if name in examples else name
 
 
-def _choices(engine: Engine) -> list[tuple[str, str]]:
+def library_choices(engine: Engine) -> list[tuple[str, str]]:
     return [
         (
             f"{item.name} — {item.format}, {layout.count(item.rows)} rows, "

@@ -29,6 +29,7 @@ from pages.shared.wiring import Update, problem_box, wire
 from pages.train import (
     address,
     advice_section,
+    data_check_section,
     dataset_uploads,
     endpoints,
     form_fields,
@@ -73,6 +74,8 @@ class TrainPage:
     uploads: dataset_uploads.UploadParts
     show_rows: gr.Button
     rows: gr.HTML
+    warnings: gr.HTML
+    data_check: data_check_section.DataCheckParts
     rows_problem: gr.HTML
     run_address: gr.Textbox
     address: gr.Textbox
@@ -126,7 +129,9 @@ def _lay_out(engine: Engine) -> TrainPage:
             )
             show_rows = gr.Button("Show again", size="sm", elem_id="preview")
             rows_problem = problem_box()
+            warnings = gr.HTML(elem_id="early-warnings", js_on_load="")
             rows = gr.HTML("Reading the rows…", elem_id="rows")
+            data_check = data_check_section.lay_out()
     form_fields.more_fields(form, engine)
     layout.how_this_works(HELP)
     run_address, state = (gr.Textbox(visible=False) for _ in range(2))
@@ -142,6 +147,8 @@ def _lay_out(engine: Engine) -> TrainPage:
         uploads=uploads,
         show_rows=show_rows,
         rows=rows,
+        warnings=warnings,
+        data_check=data_check,
         rows_problem=rows_problem,
         run_address=run_address,
         address=state,
@@ -238,6 +245,11 @@ def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
         follows=True,
         show_progress="minimal",
     )
+    data_check_section.connect_warnings(page.warnings, form, deciding, blocks, engine)
+    library = data_check_section.FilledFields(
+        form.component("dataset.source", gr.Dropdown), page.uploads.uploads
+    )
+    data_check_section.connect(page.data_check, form, deciding, library, engine)
 
 
 def decides_rows(path: str) -> bool:

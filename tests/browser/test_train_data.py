@@ -190,3 +190,39 @@ def test_the_calculators_choices_arrive_on_the_form(server: Server, open_page: O
     page.get_by_role("button", name="The adapter").click()
     targets = ", ".join(json.loads(state["method.target_modules"]))
     expect(page.get_by_label("Target modules")).to_have_value(targets)
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    """Thirty sound rows, two with an empty answer, and one with markup in question and answer."""
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(30)]
+    rows += [{"prompt": f"And {n}?", "completion": ""} for n in range(2)]
+    rows += [{"prompt": "<img src=x onerror=alert(1)> <b>A</b>", "completion": "<i>B</i>"}]
+    path = tmp_path / "dirty.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    return path
+
+
+def test_a_set_is_checked_and_the_cleaned_one_is_chosen(
+    server: Server, open_page: OpenPage, dirty: Path
+) -> None:
+    page = open_page(server.url + TRAIN.path)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a dataset").click()
+    chooser.value.set_files(dirty)
+    expect(page.locator("#rows")).to_contain_text("33 rows")
+    expect(page.locator("#early-warnings")).to_contain_text("Empty answers")
+
+    page.get_by_role("button", name="Check the data, row by row").click()
+    page.get_by_role("button", name="Check every row").click()
+    findings = page.locator("#data-findings")
+    findings.get_by_text("Empty answers").click()
+    expect(findings).to_contain_text("row 31: “And 0?”")
+    expect(findings.locator("img")).to_have_count(0)
+
+    page.get_by_role("checkbox", name="Empty answers (2)").check()
+    page.get_by_role("button", name="Write the cleaned set").click()
+    expect(page.locator("#data-cleaned")).to_contain_text("31 rows are in dirty-cleaned-")
+    expect(page.locator("#rows")).to_contain_text("31 rows")
+    expect(page.locator("#early-warnings")).not_to_contain_text("Empty answers")
+    expect(findings).to_be_empty()

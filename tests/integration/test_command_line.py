@@ -206,3 +206,19 @@ def test_intruder_dimensions_are_looked_for_when_asked(run, tiny_llama):
     pair = ("--base", tiny_llama, "--tuned", tiny_llama)
     module = answer(run("spectrum", *pair, "--intruders", "--json"))["modules"][0]
     assert {"name", "singular_values", "intruders"} <= module.keys()
+
+
+def test_a_dataset_is_checked_and_cleaned(run, tmp_path):
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}." if n else ""} for n in range(3)]
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    command = ("check-data", path, "--clean", out, "--drop", "empty_answer", "--json")
+    found = answer(run(*command))
+    assert [(one["kind"], one["first_rows"]) for one in found["findings"]] == [
+        ("empty_answer", [1])
+    ]
+    assert found["cleaned"] == {"path": str(out), "rows": 2, "removed": {"empty_answer": 1}}
+    assert len(out.read_text("utf-8").splitlines()) == 2
+    assert "exists already" in refused(run(*command))
+    assert "belong together" in refused(run("check-data", path, "--clean", tmp_path / "b.jsonl"))
+    assert "'nothing'" in refused(run("check-data", path, "--clean", out, "--drop", "nothing"))

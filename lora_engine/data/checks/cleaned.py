@@ -7,6 +7,7 @@ classes. A plain text whose passages belong together is written as plain text ag
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -71,11 +72,17 @@ def save_cleaned(
     """
     settings.datasets_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.datasets_dir, prefix=".cleaning-") as folder:
-        stem = Path(dataset.source.replace(":", "/")).name.split(".")[0] or "dataset"
+        stem = _stem(dataset.source)
         path = Path(folder) / f"{stem}-cleaned{suffix_of(dataset)}"
         cleaned = write_cleaned(dataset, check, drop, path)
         saved = save_upload(path, path.name, settings)
     return replace(cleaned, path=saved.name)
+
+
+def _stem(source: str) -> str:
+    """What the set was called; an upload's name without the digits that tell its content."""
+    name = Path(source.replace(":", "/")).name.split(".")[0]
+    return re.sub(r"-[0-9a-f]{8}$", "", name) or "dataset"
 
 
 def suffix_of(dataset: Dataset) -> str:
