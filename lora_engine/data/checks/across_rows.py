@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from lora_engine.data.checks.findings import FindingKind
 from lora_engine.data.checks.single_rows import Problem, answer_of, question_of
 from lora_engine.data.rows import Row
-from lora_engine.data.split import content_key
+from lora_engine.data.twins import content_key
 
 MOST_COMPARED = 1_000_000  # rows; their digests take some 300 bytes each
 SAME_ANSWER_SHARE = 0.5
