@@ -20,11 +20,21 @@ class_labels      the same for rows to classify
 token_cache       the same, kept on disk by content
 preview_rows      what the model will see, token by token
 preview_warnings  what may be wrong with the rows, in words
+checks            what is wrong with a set, row by row, and the set without these rows
 service           what the engine's façade offers about datasets
 
 Importing this loads none of torch, transformers, datasets, pyarrow and pandas.
 """
 
+from lora_engine.data.checks import (
+    CleanedSet,
+    DataCheck,
+    Finding,
+    FindingKind,
+    Severity,
+    check_dataset,
+    kinds_named,
+)
 from lora_engine.data.preview_rows import (
     HistogramBar,
     Preview,
@@ -50,21 +60,28 @@ from lora_engine.data.uploads import (
 __all__ = [
     "EXTENSIONS",
     "ChatTemplate",
+    "CleanedSet",
+    "DataCheck",
     "Dataset",
     "DatasetSummary",
+    "Finding",
+    "FindingKind",
     "HistogramBar",
     "Message",
     "Preview",
     "PreviewExample",
     "PreviewToken",
     "Row",
+    "Severity",
     "Tokenization",
     "TokenizedRow",
     "chat_template_of",
+    "check_dataset",
     "dataset_columns",
     "default_chat_template",
     "delete_upload",
     "end_of_turn",
+    "kinds_named",
     "list_datasets",
     "list_uploads",
     "load_dataset",

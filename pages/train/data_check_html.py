@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from lora_engine.advisor import EarlyWarning
-from lora_engine.data.checks import CleanedSet, DataCheck, Finding, Severity
+from lora_engine.data import CleanedSet, DataCheck, Finding, Severity
 from pages.shared import layout
 
 SEVERITIES: dict[Severity, str] = {

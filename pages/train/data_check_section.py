@@ -12,8 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.data.checks import CleanedSet, DataCheck
-from lora_engine.data.checks.findings import kinds_named
+from lora_engine.data import CleanedSet, DataCheck, kinds_named
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.spec import RunSpec, spec_from

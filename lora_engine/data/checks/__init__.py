@@ -10,7 +10,7 @@ cleaned       the set without the rows of chosen findings, as a file
 
 from lora_engine.data.checks.check import DataCheck, check_dataset
 from lora_engine.data.checks.cleaned import CleanedSet, save_cleaned, write_cleaned
-from lora_engine.data.checks.findings import Finding, FindingKind, Severity
+from lora_engine.data.checks.findings import Finding, FindingKind, Severity, kinds_named
 
 __all__ = [
     "CleanedSet",
@@ -19,6 +19,7 @@ __all__ = [
     "FindingKind",
     "Severity",
     "check_dataset",
+    "kinds_named",
     "save_cleaned",
     "write_cleaned",
 ]
