@@ -8,7 +8,6 @@ from transformers import AutoModelForCausalLM
 from lora_engine.compare.generate import decode_passes as passes_module
 from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
-from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.compare.scoring.held_out_loss import row_losses
 from lora_engine.compare.scoring.log_probabilities import next_token_logits
@@ -75,14 +74,14 @@ def given(tokens) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def prompt_of(messages) -> list[int]:
-    (prompt,) = encode_prompts([messages], byte_tokenizer(), None, template_is_ours=True)
+def prompt_of(model, messages) -> list[int]:
+    (prompt,) = model.tokens_of([messages])
     return prompt
 
 
-def generated(peft_model, messages) -> str:
+def generated(model, column, messages) -> str:
     """What PEFT itself generates for one conversation, alone."""
-    prompt = prompt_of(messages)
+    prompt, peft_model = prompt_of(model, messages), reference(model, column)
     output = peft_model.generate(**given(prompt), do_sample=False, max_new_tokens=NEW)
     tokens = output[0, len(prompt) :].tolist()
     tokens = tokens[: tokens.index(258)] if 258 in tokens else tokens
@@ -100,13 +99,9 @@ def test_answers_are_peft_s_own(opened, monkeypatch, architecture, method):
     ]
     *_, last = model.answer_all(requests, Sampling(max_new_tokens=NEW))
     texts = {name: one.text for name, one in last.columns.items()}
-    ours = reference(model, method)
-    assert [texts[f"{method} 0"], texts[f"{method} 1"]] == [
-        generated(ours, SHORT),
-        generated(ours, LONG),
-    ]
-    lora = reference(model, "lora")
-    assert [texts["lora 0"], texts["lora 1"]] == [generated(lora, SHORT), generated(lora, LONG)]
+    for column in (method, "lora"):
+        wanted = [generated(model, column, messages) for messages in (SHORT, LONG)]
+        assert [texts[f"{column} 0"], texts[f"{column} 1"]] == wanted
     assert texts["base 1"] != texts[f"{method} 1"]
 
 
@@ -128,7 +123,7 @@ def test_each_method_has_a_pass_of_its_own_and_the_rest_share_one(opened, monkey
 @pytest.mark.parametrize(("architecture", "method"), CASES)
 def test_logits_losses_and_proof_are_those_of_peft(opened, architecture, method):
     model = opened(architecture)
-    tokens = prompt_of(LONG)
+    tokens = prompt_of(model, LONG)
     with model.shared.keep_loaded({method: model.columns[method]}) as keys:
         (found,) = next_token_logits(model, tokens, 1, model.variants(keys, {}))
     with torch.inference_mode():
@@ -158,7 +153,7 @@ def test_tokens_are_compared(opened, method):
 def logits_at(model, method, settings):
     with model.shared.keep_loaded({method: model.columns[method]}) as keys:
         variants = model.variants(keys, {method: settings})
-        (found,) = next_token_logits(model, prompt_of(SHORT), 1, variants)
+        (found,) = next_token_logits(model, prompt_of(model, SHORT), 1, variants)
     return found
 
 
@@ -167,7 +162,9 @@ def test_strength_and_layers_of_modules(opened, method):
     model = opened("llama")
     assert model.check_adjustable(method) == [0, 1]
     whole = logits_at(model, method, AS_TRAINED)
-    (base,) = next_token_logits(model, prompt_of(SHORT), 1, model.variants({"base": None}, {}))
+    (base,) = next_token_logits(
+        model, prompt_of(model, SHORT), 1, model.variants({"base": None}, {})
+    )
     none = logits_at(model, method, AdapterSettings(strength=0.0))
     torch.testing.assert_close(none, base, atol=1e-4, rtol=1e-4)
     no_layer = logits_at(model, method, AdapterSettings(layers_off=frozenset({0, 1})))
@@ -229,7 +226,10 @@ def scored_rows(prompts):
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_scores_in_a_padded_and_joined_batch_are_those_of_peft(opened, method):
     model = opened("llama")
-    shared, rows = model.shared, scored_rows([prompt_of(LONG), prompt_of(SHORT), [72, 105]])
+    shared, rows = (
+        model.shared,
+        scored_rows([prompt_of(model, LONG), prompt_of(model, SHORT), [72, 105]]),
+    )
     with shared.keep_loaded({method: model.columns[method]}) as keys:
         first = passes_module.decode_batch(shared, rows[:2], keys[method], ends=False)
         second = passes_module.decode_batch(shared, rows[2:], keys[method], ends=False)
