@@ -24,10 +24,12 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
+from lora_engine.adapters.bottleneck_layers import add_bottleneck, save_bottleneck
 from lora_engine.base_models import BaseModel
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -65,7 +67,7 @@ ARCHITECTURES = {
     ),
 }
 VIRTUAL_TOKENS = ("prefix", "prompt", "p_tuning")
-OTHER_METHODS = (*VIRTUAL_TOKENS, "ia3", "vera", "loha")
+OTHER_METHODS = (*VIRTUAL_TOKENS, "ia3", "vera", "loha", "bottleneck")
 METHOD_TARGETS = {"gpt2": ["c_attn", "c_proj"]}
 EVERY_LINEAR = {"gpt2": ["c_attn", "c_proj", "c_fc"]}
 
@@ -113,12 +115,24 @@ def save_method_adapter(folder: Path, base: BaseModel, method: str, seed: int = 
     """An adapter of another method than LoRA, made by PEFT, with random numbers that act."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base.path)
+    if method == "bottleneck":
+        return _save_bottleneck(folder, model)
     targets = METHOD_TARGETS.get(model.config.model_type, ["k_proj", "v_proj", "down_proj"])
     adapted = get_peft_model(model, method_config(method, targets))
     for name, parameter in adapted.named_parameters():
         if parameter.requires_grad:
             parameter.data.normal_(1.0 if "ia3" in name else 0.0, 0.5)
     adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def _save_bottleneck(folder: Path, model: PreTrainedModel) -> Path:
+    layers = add_bottleneck(model, 6, "gelu")
+    for layer in layers.values():
+        for parameter in layer.parameters():
+            parameter.data.normal_(0.0, 0.5)
+    folder.mkdir()
+    save_bottleneck(layers, folder, "base", 6, "gelu")
     return folder
 
 

@@ -10,7 +10,7 @@ b_up start at zero, so the model starts unchanged. PEFT has no such method, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 NAME = "bottleneck"
 ATTENTION_WORDS = ("attn", "attention")
 MLP_WORDS = ("mlp", "feed_forward", "feedforward", "ffn", "moe")
+Layer = Callable[[torch.Tensor], torch.Tensor]
+"""What acts after a module: a bottleneck, or one at another strength."""
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
@@ -144,7 +146,7 @@ def read_bottleneck(adapter: OtherAdapter) -> dict[str, Bottleneck]:
 
 
 @contextmanager
-def in_place(model: nn.Module, layers: Mapping[str, Bottleneck]) -> Iterator[None]:
+def in_place(model: nn.Module, layers: Mapping[str, Layer]) -> Iterator[None]:
     """Within: the layers act after their modules. The model is as it was afterwards.
 
     Raises EngineError where the model has no such modules.
@@ -159,7 +161,7 @@ def in_place(model: nn.Module, layers: Mapping[str, Bottleneck]) -> Iterator[Non
             hook.remove()
 
 
-def _checked_places(model: nn.Module, layers: Mapping[str, Bottleneck]) -> dict[str, nn.Module]:
+def _checked_places(model: nn.Module, layers: Mapping[str, Layer]) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
     if missing := [name for name in layers if name not in modules]:
         raise EngineError(
@@ -174,11 +176,11 @@ def _after(module: Any, _: Any, output: Any) -> Any:
     return _applied(module.bottleneck, output)
 
 
-def _acting(layer: Bottleneck) -> Any:
+def _acting(layer: Layer) -> Any:
     return lambda _module, _inputs, output: _applied(layer, output)
 
 
-def _applied(layer: Bottleneck, output: Any) -> Any:
+def _applied(layer: Layer, output: Any) -> Any:
     """The layer on what a module gives: hidden states, alone or first of a tuple."""
     if isinstance(output, tuple):
         return (layer(output[0]), *output[1:])

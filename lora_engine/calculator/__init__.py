@@ -40,7 +40,7 @@ from lora_engine.calculator.memory_request import (
     read_request,
     with_changes,
 )
-from lora_engine.calculator.methods import MethodCount, MethodOptions, compare_methods
+from lora_engine.calculator.methods import MethodCount, compare_methods
 from lora_engine.calculator.model_count import LayerMatrix, ModelCount
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
 from lora_engine.calculator.model_source import (
@@ -87,7 +87,6 @@ __all__ = [
     "MemoryOptions",
     "MemoryRequest",
     "MethodCount",
-    "MethodOptions",
     "ModelCount",
     "ModelProfile",
     "ModelSource",

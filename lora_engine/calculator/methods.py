@@ -1,56 +1,63 @@
 """LoRA beside the other ways to fine-tune: what each trains, its optimizer state, its latency.
 
-Counts come from PEFT itself where it has the method (LoRA, DoRA, prefix tuning, prompt tuning,
-IA3); full, freeze and Houlsby's adapters from their formulas. It says nothing of quality.
+Counts come from PEFT itself where it has the method; full, freeze and Houlsby's adapters from their
+formulas. It says nothing of quality: `measured_methods` trains each and measures that.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
 
+from lora_engine.calculator.count_other import count_other
 from lora_engine.calculator.count_parameters import count_model
-from lora_engine.calculator.matrix_count import integer_problems
 from lora_engine.calculator.memory_request import GIB, MemoryRequest
-from lora_engine.calculator.meta_model import build_errors, build_meta_model
-from lora_engine.calculator.model_profile import ModelProfile, read_profile, trained_parameters
+from lora_engine.calculator.model_profile import read_profile, trained_parameters
 from lora_engine.calculator.model_source import ModelSource
-from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.library_imports import import_peft
-from lora_engine.spec import MethodSpec
+from lora_engine.errors import EngineError
+from lora_engine.spec import (
+    VIRTUAL_TOKEN_TYPES,
+    WAY_NAMES,
+    WAYS,
+    WHOLE_MODEL_TYPES,
+    MethodSpec,
+    Way,
+    method_of_way,
+)
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-FORMULAS = {
+FORMULAS: dict[Way, str] = {
+    "lora": "sum of r (in + out) over the targets",
+    "qlora": "as LoRA, on a base in 4 bits",
+    "dora": "as LoRA, and one magnitude a row of each target",
     "full": "every weight",
     "freeze": "every weight of the last layers",
-    "LoRA": "sum of r (in + out) over the targets",
-    "QLoRA": "as LoRA, on a base in 4 bits",
-    "DoRA": "as LoRA, and one magnitude a row of each target",
-    "bottleneck adapters": "layers x 2 x (2 m d + d + m)",
-    "prefix tuning": "virtual tokens x layers x 2 x key width",
-    "prompt tuning": "virtual tokens x d",
-    "IA3": "one factor a key, a value and an inner MLP width",
+    "prefix": "virtual tokens x layers x 2 x key width",
+    "prompt": "virtual tokens x d",
+    "p_tuning": "virtual tokens x d, and a network of three layers that makes them",
+    "ia3": "one factor a key, a value and an inner MLP width",
+    "bottleneck": "layers x 2 x (2 m d + d + m), arXiv 1902.00751",
+    "vera": "sum of r + out over the targets; the random factors are shared",
+    "loha": "sum of 2 r (in + out) over the targets",
 }
+MERGED = "none once merged"
+LATENCIES: dict[Way, str] = {
+    "lora": MERGED,
+    "qlora": "4-bit weights are unpacked at every step",
+    "dora": MERGED,
+    "full": "none",
+    "freeze": "none",
+    "prefix": "longer keys and values in every layer",
+    "prompt": "a longer input",
+    "p_tuning": "a longer input",
+    "ia3": MERGED,
+    "bottleneck": "two more layers in sequence in every layer; cannot be merged",
+    "vera": MERGED,
+    "loha": MERGED,
+}
+ADDS_LATENCY: tuple[Way, ...] = ("qlora", "prefix", "prompt", "p_tuning", "bottleneck")
+KEPT = 256  # counts in memory: on a page most fields change none of the other methods
 ADAM_BYTES = 8  # two float32 moments a trained weight
-
-
-@dataclass(frozen=True)
-class MethodOptions:
-    """Sizes the methods beside LoRA need. Raises InvalidInput naming those out of bounds."""
-
-    bottleneck: int = 64
-    virtual_tokens: int = 20
-
-    def __post_init__(self) -> None:
-        problems = [
-            *integer_problems("bottleneck", self.bottleneck, 1, 65_536),
-            *integer_problems("virtual_tokens", self.virtual_tokens, 1, 65_536),
-        ]
-        if problems:
-            raise InvalidInput("The methods' options", problems, "Correct the fields named.")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class MethodCount:
     formula: what the count amounts to, in words.
     """
 
+    way: Way
     method: str
     trainable_parameters: int | None
     trainable_fraction: float | None
@@ -77,103 +85,68 @@ class MethodCount:
         return asdict(self)
 
 
-def compare_methods(
-    source: ModelSource, method: MethodSpec, options: MethodOptions = MethodOptions()
-) -> tuple[MethodCount, ...]:
-    """Every way to fine-tune the model of `source`, LoRA as `method` has it.
+def compare_methods(source: ModelSource, method: MethodSpec) -> tuple[MethodCount, ...]:
+    """Every way to fine-tune the model of `source`; sizes as `method` has them, where it has.
 
-    Raises as `count_model` does.
+    Raises as `count_model` does for LoRA; what another way cannot is in its row.
     """
-    plain = method.model_copy(update={"use_dora": False, "finetuning_type": "lora"})
-    profile = read_profile(source, plain)
-    base = profile.shape.parameters
-    freeze = MemoryRequest(source, plain.model_copy(update={"finetuning_type": "freeze"}))
-    frozen_count = trained_parameters(profile, freeze)
-    last = min(method.freeze_layers, len(profile.shape.layers))
-    lora = profile.count.trainable_parameters
-    merged = "none once merged"
-    return (
-        _row("full", base, base, "none", "every weight"),
-        _row("freeze", frozen_count, base, "none", f"the last {last} layers"),
-        _row("LoRA", lora, base, merged, "PEFT"),
-        _row("QLoRA", lora, base, "4-bit weights are unpacked at every step", "PEFT", slower=True),
-        _dora(source, method, base, merged),
-        _houlsby(profile, options.bottleneck),
-        _by_peft(source, "prefix tuning", options, base, "longer keys and values in every layer"),
-        _by_peft(source, "prompt tuning", options, base, "a longer input"),
-        _by_peft(source, "IA3", options, base, merged),
-    )
+    lora = method_of_way("lora", method)
+    base = read_profile(source, lora).shape.parameters
+    return tuple(_count(source, way, method_of_way(way, method), base) for way in WAYS)
+
+
+def _count(source: ModelSource, way: Way, method: MethodSpec, base: int) -> MethodCount:
+    try:
+        trained = _trained(source, method.model_dump_json())
+    except EngineError as error:
+        if way == "lora":
+            raise
+        return _row(way, method, None, base, " ".join(error.problem.split())[:250])
+    return _row(way, method, trained, base)
+
+
+@lru_cache(KEPT)
+def _trained(source: ModelSource, asked: str) -> int:
+    """How many numbers train with a method, given as JSON.
+
+    Raises EngineError where it does not apply.
+    """
+    method = MethodSpec.model_validate_json(asked)
+    kind = method.finetuning_type
+    if kind == "lora":
+        return count_model(source, method).trainable_parameters
+    if kind in WHOLE_MODEL_TYPES:
+        profile = read_profile(source, method_of_way("lora", method))
+        return trained_parameters(profile, MemoryRequest(source, method))
+    return count_other(source, method).trainable_parameters
 
 
 def _row(
-    method: str, trained: int, base: int, latency: str, counted_by: str, slower: bool = False
+    way: Way, method: MethodSpec, trained: int | None, base: int, problem: str = ""
 ) -> MethodCount:
-    state = ADAM_BYTES * trained / GIB
     return MethodCount(
-        method, trained, trained / base, state, slower, latency, counted_by, FORMULAS[method]
+        way=way,
+        method=WAY_NAMES[way],
+        trainable_parameters=trained,
+        trainable_fraction=None if trained is None else trained / base,
+        optimizer_state_gib=None if trained is None else ADAM_BYTES * trained / GIB,
+        adds_latency=way in ADDS_LATENCY,
+        latency=LATENCIES[way],
+        counted_by="the formula" if way in ("full", "freeze", "bottleneck") else "PEFT",
+        formula=FORMULAS[way],
+        note=problem or _note(way, method),
     )
 
 
-def _not_offered(method: str, slower: bool, latency: str, reason: str) -> MethodCount:
-    return MethodCount(method, None, None, None, slower, latency, "PEFT", FORMULAS[method], reason)
-
-
-def _dora(source: ModelSource, method: MethodSpec, base: int, merged: str) -> MethodCount:
-    try:
-        counted = count_model(source, method.model_copy(update={"use_dora": True}))
-    except EngineError as error:
-        return _not_offered("DoRA", False, merged, error.problem)
-    return _row("DoRA", counted.trainable_parameters, base, merged, "PEFT")
-
-
-def _houlsby(profile: ModelProfile, bottleneck: int) -> MethodCount:
-    """Two bottlenecks a layer, each m d + m + d m + d (Houlsby et al., arXiv 1902.00751, 2.1)."""
-    d, layers = profile.shape.hidden_size, len(profile.shape.layers)
-    trained = layers * 2 * (2 * bottleneck * d + d + bottleneck)
-    formula = f"{layers} layers x 2 x (2 x {bottleneck} x {d:,} + {d:,} + {bottleneck}), 1902.00751"
-    row = _row(
-        "bottleneck adapters",
-        trained,
-        profile.shape.parameters,
-        "two more layers in sequence in every layer; cannot be merged",
-        formula,
-        slower=True,
-    )
-    return replace(row, note="layer norms, which the paper trains too, are not counted")
-
-
-def _by_peft(
-    source: ModelSource, method: str, options: MethodOptions, base: int, latency: str
-) -> MethodCount:
-    """A method that PEFT adds to the whole model on the meta device and counts itself."""
-    import torch
-
-    import_peft()
-    from peft import get_peft_model
-
-    slower = method != "IA3"
-    model = build_meta_model(source)
-    try:
-        config = _peft_config(method, options, model)
-        with warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")  # how PEFT reads a Conv1D is no news to the person
-            trained = get_peft_model(model, config).get_nb_trainable_parameters()[0]
-    except build_errors() as error:
-        reason = f"PEFT does not offer it for this model: {' '.join(str(error).split())[:150]}"
-        return _not_offered(method, slower, latency, reason)
-    row = _row(method, trained, base, latency, "PEFT", slower=slower)
-    tokens = f"{options.virtual_tokens} virtual tokens" if slower else "PEFT's default targets"
-    return replace(row, note=tokens)
-
-
-def _peft_config(method: str, options: MethodOptions, model: PreTrainedModel) -> Any:
-    from peft import IA3Config, PrefixTuningConfig, PromptTuningConfig
-
-    if model.config.is_encoder_decoder:
-        task_type = "SEQ_2_SEQ_LM"
-    else:
-        task_type = "CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION"
-    if method == "IA3":
-        return IA3Config(task_type=task_type)
-    chosen = PrefixTuningConfig if method == "prefix tuning" else PromptTuningConfig
-    return chosen(task_type=task_type, num_virtual_tokens=options.virtual_tokens)
+def _note(way: Way, method: MethodSpec) -> str:
+    """The sizes that were counted."""
+    if way in VIRTUAL_TOKEN_TYPES:
+        return f"{method.virtual_tokens:,} virtual tokens"
+    if way == "freeze":
+        return f"the last {method.freeze_layers:,} layers"
+    if way == "bottleneck":
+        what = f"m = {method.bottleneck_size:,}"
+        return f"{what}; layer norms, which the paper trains too, are not counted"
+    if way == "ia3":
+        return "the keys, the values and the MLP's last weight"
+    return f"rank {method.rank:,}" if way != "full" else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from lora_engine.errors import Unreadable
 from lora_engine.files import read_bounded, write_atomically
@@ -33,11 +33,12 @@ class SweptRun(BaseModel):
 
 
 class RefusedRun(BaseModel):
-    """A run of the grid that could not begin, and why."""
+    """A run of the grid that could not begin, and why. chosen: its values of the axes, by path."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
+    chosen: dict[str, JsonValue]
     problem: str
     remedy: str
 

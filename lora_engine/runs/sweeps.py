@@ -31,7 +31,7 @@ from lora_engine.runs.supervisor import Supervisor
 from lora_engine.runs.sweep_folder import RefusedRun, SweepFile, SweepFolder, SweptRun
 from lora_engine.runs.view import RunView, view_run
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec, SweepSpec
+from lora_engine.spec import RunSpec, SweepChild, SweepSpec
 from lora_engine.training.preflight import check_run
 
 # How fast and for how long a run learns: the check before a run reads none of these fields.
@@ -246,20 +246,26 @@ def _checked_apart(spec: SweepSpec, settings: Settings) -> tuple[list[RunSpec], 
 
     Raises EngineError for all together where none can.
     """
-    kept, errors = [], {}
-    for name, child in spec.each_child():
-        if isinstance(child, InvalidInput):
-            errors[name] = EngineError(_in_words(child), child.remedy)
+    kept: list[RunSpec] = []
+    errors: list[tuple[SweepChild, EngineError]] = []
+    for child in spec.each_child():
+        if isinstance(child.spec, InvalidInput):
+            errors.append((child, child.spec))
             continue
         try:
-            kept.append(check_run(child, settings))
+            kept.append(check_run(child.spec, settings))
         except EngineError as error:
-            errors[name] = error
+            errors.append((child, error))
     if not kept:
-        raise _together(errors, all_failed=True)
+        raise _together({child.name: error for child, error in errors}, all_failed=True)
     return kept, [
-        RefusedRun(name=name, problem=_in_words(error), remedy=error.remedy)
-        for name, error in errors.items()
+        RefusedRun(
+            name=child.name,
+            chosen=dict(child.chosen),
+            problem=_in_words(error),
+            remedy=error.remedy,
+        )
+        for child, error in errors
     ]
 
 

@@ -69,8 +69,10 @@ from lora_engine.spec.section import MODULE_NAME, ModuleName, Section
 from lora_engine.spec.sweep import (
     DEFAULT_RANKS,
     MAX_CHILDREN,
+    METHOD,
     VARIABLE_PATHS,
     SweepAxis,
+    SweepChild,
     SweepSpec,
     listed_values,
     parse_sweep,
@@ -78,7 +80,7 @@ from lora_engine.spec.sweep import (
     sweep_over,
     value_text,
 )
-from lora_engine.spec.ways import WAY_NAMES, WAYS, Way, way_of
+from lora_engine.spec.ways import WAY_NAMES, WAYS, Way, method_of_way, way_of
 
 __all__ = [
     "COLUMN_SETS",
@@ -87,6 +89,7 @@ __all__ = [
     "MAX_CHILDREN",
     "MAX_RANK",
     "MAX_SPEC_BYTES",
+    "METHOD",
     "MODULE_NAME",
     "OBJECTIVE_FIELDS",
     "RECIPES",
@@ -129,6 +132,7 @@ __all__ = [
     "Schedule",
     "Section",
     "SweepAxis",
+    "SweepChild",
     "SweepSpec",
     "TargetModules",
     "Task",
@@ -138,6 +142,7 @@ __all__ = [
     "added_steps",
     "field_problems",
     "listed_values",
+    "method_of_way",
     "parse_spec",
     "parse_sweep",
     "read_spec",

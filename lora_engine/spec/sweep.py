@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast, get_args, get_origin
 
@@ -103,6 +104,15 @@ class SweepAxis(Section):
         return self
 
 
+@dataclass(frozen=True)
+class SweepChild:
+    """A run of a sweep: the values that it has of the axes, and its spec or what is wrong."""
+
+    name: str
+    chosen: Mapping[str, JsonValue]
+    spec: RunSpec | InvalidInput
+
+
 class SweepSpec(Section):
     """Runs that differ in one field or a few: a template, and a grid over some of its fields."""
 
@@ -156,27 +166,29 @@ class SweepSpec(Section):
         Raises InvalidInput with the problems of all of them together, each at its path in the
         run's spec.
         """
-        found = self.each_child()
-        errors = [child for _, child in found if isinstance(child, InvalidInput)]
+        found = [child.spec for child in self.each_child()]
+        errors = [spec for spec in found if isinstance(spec, InvalidInput)]
         if errors:
             problems = dict.fromkeys(one for error in errors for one in error.problems)
             raise InvalidInput("The sweep", list(problems), REMEDY)
-        return tuple(child for _, child in found if isinstance(child, RunSpec))
+        return tuple(spec for spec in found if isinstance(spec, RunSpec))
 
-    def each_child(self) -> list[tuple[str, RunSpec | InvalidInput]]:
-        """As `children`, each with its name, and what is wrong with one in its place."""
-        found: list[tuple[str, RunSpec | InvalidInput]] = []
+    def each_child(self) -> list[SweepChild]:
+        """The runs in the order of the grid, those that can be no run among them."""
+        found = []
         for values in itertools.product(*(axis.values for axis in self.axes)):
             document = self._child_document(values)
-            name = document["name"]
-            try:
-                child = spec_from(document)
-            except InvalidInput as error:
-                found.append((name, error))
-                continue
-            problems = list(self._without_effect(child))
-            found.append((name, InvalidInput(name, problems, REMEDY) if problems else child))
+            chosen = {axis.path: value for axis, value in zip(self.axes, values, strict=True)}
+            found.append(SweepChild(document["name"], chosen, self._child(document)))
         return found
+
+    def _child(self, document: dict[str, Any]) -> RunSpec | InvalidInput:
+        try:
+            child = spec_from(document)
+        except InvalidInput as error:
+            return error
+        problems = list(self._without_effect(child))
+        return InvalidInput(child.name, problems, REMEDY) if problems else child
 
     def _child_document(self, values: Sequence[JsonValue]) -> dict[str, Any]:
         chosen = {axis.path: value for axis, value in zip(self.axes, values, strict=True)}

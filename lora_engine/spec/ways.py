@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from lora_engine.spec.method import USED_BY, FinetuningType
+from lora_engine.spec.method import USED_BY, FinetuningType, MethodSpec
+from lora_engine.spec.parse import spec_from
 from lora_engine.spec.recipes import suited_learning_rate
 from lora_engine.spec.run import RunSpec
 
@@ -41,8 +42,7 @@ WAY_NAMES: dict[Way, str] = {
     "vera": "VeRA",
     "loha": "LoHa",
 }
-OF_LORA: tuple[Way, ...] = ("lora", "qlora", "dora")
-OWN_SIZE = {"vera": ("rank", "dropout"), "ia3": ("target_modules",)}
+OWN_SIZE: dict[Way, tuple[str, ...]] = {"vera": ("rank", "dropout"), "ia3": ("target_modules",)}
 """Fields that mean something else than in LoRA: such a way has its own default."""
 
 
@@ -59,34 +59,39 @@ def way_of(run: RunSpec) -> Way | None:
 def fields_of_way(way: Way, run: RunSpec) -> dict[str, Any]:
     """What the way changes in a run's spec, by dotted path, as JSON.
 
-    LoRA, QLoRA and DoRA keep the run's own adapter and learning rate where it trains LoRA. The
-    others start from their own method: of the run's fields they keep those that they read, and
-    their learning rate is the one that suits them. Each trains in a worker of its own, so that
-    seconds and memory are its own too.
+    Where the run's own method is of the same type, its fields and its learning rate stay. Else the
+    way starts from its own method and the rate that suits it. Each trains in a worker of its own,
+    so that seconds and memory are its own too.
     """
-    given = run.method.model_dump(mode="json", exclude_unset=True)
-    is_lora = run.method.finetuning_type == "lora"
-    changed: dict[str, Any] = {"quantization": None, "report.own_worker": True}
-    if way in OF_LORA:
-        method = given if is_lora else {}
-        changed["method"] = {**method, "finetuning_type": "lora", "use_dora": way == "dora"}
-        if way == "qlora":
-            changed["quantization"] = {"bits": 4}
-        kept = is_lora
-    else:
-        kind = _type_of(way)
-        read = set(USED_BY[kind]).difference(OWN_SIZE.get(way, ()))
-        same = run.method.finetuning_type == kind
-        method = given if same else {name: given[name] for name in given if name in read}
-        changed["method"] = {**method, "finetuning_type": kind}
-        kept = same
-    if not kept:
-        suited = suited_learning_rate(run.base_model, _type_of(way))
-        changed["optimization.learning_rate"] = suited
+    changed: dict[str, Any] = {
+        "method": _method_document(way, run.method),
+        "quantization": {"bits": 4} if way == "qlora" else None,
+        "report.own_worker": True,
+    }
+    kind = type_of_way(way)
+    if run.method.finetuning_type != kind:
+        changed["optimization.learning_rate"] = suited_learning_rate(run.base_model, kind)
     return changed
 
 
-def _type_of(way: Way) -> FinetuningType:
-    if way == "lora" or way == "qlora" or way == "dora":
-        return "lora"
-    return way
+def method_of_way(way: Way, method: MethodSpec) -> MethodSpec:
+    """The method section that the way makes of another one. Raises InvalidInput."""
+    return spec_from({"method": _method_document(way, method)}).method
+
+
+def type_of_way(way: Way) -> FinetuningType:
+    """What `method.finetuning_type` is in a run of this way."""
+    return "lora" if way == "lora" or way == "qlora" or way == "dora" else way
+
+
+def _method_document(way: Way, method: MethodSpec) -> dict[str, Any]:
+    """Of the fields given, those that the way reads."""
+    kind = type_of_way(way)
+    given = method.model_dump(mode="json", exclude_unset=True)
+    if method.finetuning_type != kind:
+        read = set(USED_BY.get(kind, ())).difference(OWN_SIZE.get(way, ()))
+        given = {name: value for name, value in given.items() if name in read}
+    changed: dict[str, Any] = {"finetuning_type": kind}
+    if kind == "lora":
+        changed["use_dora"] = way == "dora"
+    return given | changed

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from lora_engine.adapters.bottleneck_layers import load_bottleneck
 from lora_engine.compare.generate import decode_passes as passes_module
 from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
@@ -64,8 +65,11 @@ def opened(folder):
     return get
 
 
-def reference(model: ComparisonModel, column: str) -> PeftModel:
+def reference(model: ComparisonModel, column: str) -> PeftModel | PreTrainedModel:
+    """PEFT's model; for bottlenecks, which PEFT has not, plain generation with the layers in."""
     base = AutoModelForCausalLM.from_pretrained(model.shared.base.path, dtype=torch.float32)
+    if column == "bottleneck":
+        return load_bottleneck(base, model.columns[column]).eval()
     return PeftModel.from_pretrained(base, model.columns[column]).eval()
 
 
@@ -157,7 +161,7 @@ def logits_at(model, method, settings):
     return found
 
 
-@pytest.mark.parametrize("method", ["ia3", "vera", "loha"])
+@pytest.mark.parametrize("method", ["ia3", "vera", "loha", "bottleneck"])
 def test_strength_and_layers_of_modules(opened, method):
     model = opened("llama")
     assert model.check_adjustable(method) == [0, 1]

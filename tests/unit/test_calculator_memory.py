@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator import MethodOptions, preset_source
+from lora_engine.calculator import preset_source
 from lora_engine.calculator.memory import estimate_from
 from lora_engine.calculator.memory_fit import verdicts
 from lora_engine.calculator.memory_options import MemoryOptions, estimate_json
@@ -336,6 +336,10 @@ def test_methods_side_by_side():
     assert rows["prompt tuning"].trainable_parameters == 20 * 4096
     assert rows["prefix tuning"].trainable_parameters == 20 * 32 * 2 * 4096
     assert rows["bottleneck adapters"].trainable_parameters == 64 * (2 * 64 * 4096 + 4096 + 64)
+    heads = 3 * 4096 * 4096 + 3 * 4096  # P-tuning's network, as wide as the model
+    assert rows["P-tuning"].trainable_parameters == 20 * 4096 + heads
+    assert rows["LoHa"].trainable_parameters == 2 * 4_194_304
+    assert rows["VeRA"].trainable_parameters == 32 * 2 * (4096 + 256)
     assert rows["bottleneck adapters"].adds_latency
     assert not rows["LoRA"].adds_latency
     assert rows["full"].optimizer_state_gib == BASE * 8 / GIB
@@ -346,11 +350,6 @@ def test_a_method_that_does_not_apply_says_why():
     prefix = next(r for r in rows if r.method == "prefix tuning")
     assert prefix.trainable_parameters is None
     assert prefix.note
-
-
-def test_bad_method_options():
-    with pytest.raises(InvalidInput, match="bottleneck"):
-        MethodOptions(bottleneck=0)
 
 
 def test_work_of_a_run(profile):

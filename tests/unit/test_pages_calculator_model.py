@@ -258,5 +258,5 @@ def test_the_methods_stand_side_by_side():
     rows = calculator.compare_methods(source, lora(8, "q,v"))
     table = json.loads(parameter_count.methods_table(rows))
     names = [row["raw"][0] for row in table["rows"]]
-    assert names[:3] == ["full", "freeze", "LoRA"]
+    assert names[:4] == ["LoRA", "QLoRA", "DoRA", "full"]
     assert all(row["raw"][5] for row in table["rows"])

@@ -1,23 +1,24 @@
 """Adapters of other methods than LoRA, put on a loaded base model: what each changes in a pass.
 
 Prefix tuning, prompt tuning and P-tuning put trained tokens before every row. IA³, VeRA and LoHa
-put modules of PEFT around the base's. Either way the base's own modules and weights stay as they
-are, and the adapter acts in passes of its own. Nothing here is thread-safe.
+put modules of PEFT around the base's, and bottlenecks act after them. Either way the base's own
+modules and weights stay as they are, and the adapter acts in passes of its own. Nothing here is
+thread-safe.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.adapters.kinds import OtherConfig
-from lora_engine.adapters.other_weights import PROMPT, OtherCheck
+from lora_engine.adapters.other_weights import PROMPT, OtherAdapter, OtherCheck
 from lora_engine.compare.generate.adapter_refusals import does_not_fit, not_whole
-from lora_engine.compare.generate.adapter_settings import AdapterSettings
+from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
 from lora_engine.compare.generate.swapped_modules import Place, SwappedModules
 from lora_engine.generation.virtual_tokens import VirtualTokens
 from lora_engine.library_imports import import_peft
@@ -28,20 +29,50 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+    from lora_engine.adapters.bottleneck_layers import Bottleneck
+
 SHARED = (".vera_A.", ".vera_B.")  # each layer names VeRA's shared factors, which are saved once
+
+
+class ActingModules(Protocol):
+    """What of an adapter acts within the model."""
+
+    def in_place(self, settings: AdapterSettings) -> AbstractContextManager[None]:
+        """Within: it acts at this strength, but for the layers left out."""
 
 
 @dataclass(frozen=True)
 class OtherMethod:
-    """One such adapter on the model. virtual: tokens before every row; else modules are swapped."""
+    """One such adapter on the model: tokens before every row, or modules that act in it."""
 
     virtual: VirtualTokens | None = None
-    modules: SwappedModules = SwappedModules(())
+    modules: ActingModules = SwappedModules(())
 
     @contextmanager
     def applied(self, settings: AdapterSettings) -> Iterator[None]:
         """Within: its modules act. Its virtual tokens are the caller's to put into the cache."""
         with self.modules.in_place(settings):
+            yield
+
+
+@dataclass(frozen=True)
+class BottleneckLayers:
+    """Bottlenecks by the module of the model that each acts after."""
+
+    model: PreTrainedModel
+    layers: Mapping[str, Bottleneck]
+
+    @contextmanager
+    def in_place(self, settings: AdapterSettings) -> Iterator[None]:
+        """Within: they act. At strength s one gives x + s · (layer(x) − x)."""
+        from lora_engine.adapters.bottleneck_layers import in_place
+
+        acting = {
+            name: layer if settings.strength == 1.0 else _at_strength(layer, settings.strength)
+            for name, layer in self.layers.items()
+            if layer_number(name) not in settings.layers_off
+        }
+        with in_place(self.model, acting):
             yield
 
 
@@ -52,6 +83,8 @@ def put_on(model: PreTrainedModel, check: OtherCheck) -> OtherMethod:
     """
     from safetensors.torch import load_file
 
+    if check.config.kind == "bottleneck":
+        return OtherMethod(modules=_bottlenecks(model, check.adapter))
     tensors = load_file(check.path / WEIGHTS_FILE, device=str(model.device))
     if check.config.virtual_tokens:
         return OtherMethod(virtual=_virtual_tokens(model, check.config, tensors[PROMPT]))
@@ -76,6 +109,20 @@ def _virtual_tokens(
     assert heads is not None, "the configuration of a prefix was checked"
     assert layers is not None, "the configuration of a prefix was checked"
     return VirtualTokens.of_prefix(model, saved, heads, layers)
+
+
+def _bottlenecks(model: PreTrainedModel, adapter: OtherAdapter) -> BottleneckLayers:
+    """Raises EngineError where the model has no such modules."""
+    from lora_engine.adapters.bottleneck_layers import read_bottleneck
+
+    layers = {name: one.to(model.device) for name, one in read_bottleneck(adapter).items()}
+    made = BottleneckLayers(model, layers)
+    with made.in_place(AS_TRAINED):  # finds every module, or says which is not there
+        return made
+
+
+def _at_strength(layer: Bottleneck, strength: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: x + strength * (layer(x) - x)
 
 
 def _places(

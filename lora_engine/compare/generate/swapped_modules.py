@@ -1,6 +1,6 @@
 """Modules of another method than LoRA, kept aside, and put into the model for one pass.
 
-IA³, VeRA, LoHa and bottleneck layers each stand around a module of the base. Several methods around
+IA³, VeRA and LoHa each put modules around those of the base. Several methods around
 the same module would wrap each other, so each adapter's modules are taken out again after they are
 made, and stand in the model during its own passes only. Nothing here is thread-safe.
 """
