@@ -188,6 +188,26 @@ def test_any_text_survives_being_written_and_read(tmp_path_factory, pairs):
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+        {"prompt": "Why?", "completion": "So.", "label": False},
+    ],
+)
+def test_rows_that_compare_answers_read_back_as_they_were(tmp_path, settings, row):
+    path, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
+    equal = {key: "Same." if isinstance(value, str) else value for key, value in row.items()}
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row, equal, equal)), "utf-8")
+    rows = load_dataset(DatasetSpec(source=str(path)), settings)
+    check = check_dataset(rows)
+    kind = FindingKind.EQUAL_PAIR if "rejected" in row else FindingKind.ANSWER_IS_QUESTION
+    assert check.places_of([kind]) == {1, 2}
+    write_cleaned(rows, check, [kind], out)
+    again = load_dataset(DatasetSpec(source=str(out)), settings)
+    assert (again.format, again.content_hash) == (rows.format, hash_rows([rows.rows[0]]))
+
+
+@pytest.mark.parametrize(
     ("source", "format"),
     [("labels.jsonl", "classification"), ("tags.jsonl", "token_classification")],
 )

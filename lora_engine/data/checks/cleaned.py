@@ -139,7 +139,17 @@ def _record(row: Row) -> dict[str, Any]:
     if row.text is not None:
         return {"text": row.text} | ({} if row.label is None else {"label": row.label})
     tools = {"tools": json.loads(row.tools)} if row.tools else {}
-    return {"messages": [_turn(message) for message in row.messages], **tools}
+    turns = [_turn(message) for message in row.messages]
+    if row.rejected:
+        return {"chosen": turns, "rejected": [_turn(turn) for turn in row.rejected], **tools}
+    if row.is_desirable is not None:
+        return {
+            "prompt": turns[:-1],
+            "completion": turns[-1:],
+            "label": row.is_desirable,
+            **tools,
+        }
+    return {"messages": turns, **tools}
 
 
 def _turn(message: Message) -> dict[str, Any]:

@@ -58,6 +58,12 @@ class FindingKind(Enum):
         "serious",
         "It teaches the model to copy. Drop the row, unless copying is the task.",
     )
+    EQUAL_PAIR = _About(
+        "equal_pair",
+        "The chosen answer is the rejected one",
+        "serious",
+        "Nothing tells the two answers apart, so there is nothing to learn. Drop the row.",
+    )
     ROLES = _About(
         "roles",
         "Turns out of order",

@@ -61,7 +61,8 @@ def problems_of(row: Row) -> Iterator[Problem]:
 
 def text_of(row: Row) -> str:
     """All that the row says, turn by turn."""
-    turns = (part for turn in row.messages for part in (turn.reasoning, turn.content))
+    spoken = (*row.messages, *row.rejected[-1:])
+    turns = (part for turn in spoken for part in (turn.reasoning, turn.content))
     return "\n".join(part for part in (*turns, row.text or "", " ".join(row.words)) if part)
 
 
@@ -101,6 +102,8 @@ def _of_turns(row: Row) -> Iterator[Problem]:
         yield FindingKind.EMPTY_ANSWER, asked
     elif asked.strip() and any(_same(turn.content, asked) for turn in answers):
         yield FindingKind.ANSWER_IS_QUESTION, asked
+    if row.rejected and _same(turns[-1].content, row.rejected[-1].content):
+        yield FindingKind.EQUAL_PAIR, turns[-1].content
     if order := _wrong_order([turn.role for turn in turns]):
         yield FindingKind.ROLES, order
 
