@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from lora_engine.data.preference_rows import rejected_side
 from lora_engine.data.rows import Row
+from lora_engine.data.token_store import learned_of, lengths_of
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, list_rows
 from lora_engine.spec import ObjectiveSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Tokenize = Callable[[Sequence[Row]], Tokenization]
 
@@ -106,6 +110,22 @@ def answers_of(row: TokenizedRow) -> tuple[TokenizedRow, ...]:
 def tokens_of(row: TokenizedRow, added: int = 0) -> int:
     """The tokens that a row gives the model; added: virtual ones before each of its sequences."""
     return sum(len(answer.input_ids) + added for answer in answers_of(row))
+
+
+def lengths_given(rows: Sequence[TokenizedRow], added: int = 0) -> np.ndarray:
+    """`tokens_of` each row; the rows of one objective are all pairs, or none is."""
+    import numpy as np
+
+    if rows and isinstance(rows[0], PairRow):
+        return np.fromiter((tokens_of(row, added) for row in rows), np.int64, len(rows))
+    return lengths_of(rows) + added
+
+
+def learned_tokens(rows: Sequence[TokenizedRow]) -> int:
+    """Supervised tokens of all rows."""
+    if rows and isinstance(rows[0], PairRow):
+        return int(learned_of([answer for row in rows for answer in answers_of(row)]).sum())
+    return int(learned_of(rows).sum())
 
 
 def _pair(chosen: TokenizedRow, rejected: TokenizedRow) -> PairRow:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, overload
 
 from lora_engine.data.cache_folder import Entry, NewEntry
 from lora_engine.data.picked import Picked
+from lora_engine.data.row_store import row_numbers
+from lora_engine.data.rows import Row
 from lora_engine.data.tokenization import IGNORED, TokenizedRow
 
 if TYPE_CHECKING:
@@ -135,6 +137,26 @@ def learned_of(rows: Sequence[TokenizedRow]) -> np.ndarray:
 def numbers_of(rows: Sequence[TokenizedRow]) -> np.ndarray:
     """The number of each row, as in the file."""
     return _of_each(rows, lambda stored: stored.numbers, lambda row: row.number)
+
+
+def pieces_of(tokens: Sequence[TokenizedRow], rows: Sequence[Row]) -> Sequence[TokenizedRow]:
+    """What these rows became, in their order: one sequence each, several of a long text, or none.
+
+    tokens: those of all rows of the set, told by their numbers.
+    """
+    import numpy as np
+
+    numbers, wanted = numbers_of(tokens), row_numbers(rows)
+    in_order = None if np.all(numbers[1:] >= numbers[:-1]) else np.argsort(numbers, kind="stable")
+    begins = np.searchsorted(numbers, wanted, "left", in_order)
+    counts = np.searchsorted(numbers, wanted, "right", in_order) - begins
+    begins -= np.cumsum(counts) - counts
+    places = np.repeat(begins, counts)
+    places += np.arange(len(places))
+    places = places if in_order is None else in_order[places]
+    if isinstance(tokens, tuple):
+        return tuple(tokens[place] for place in places.tolist())
+    return Picked(tokens, places)
 
 
 def _of_each(

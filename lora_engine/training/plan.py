@@ -1,17 +1,56 @@
 """The plan of a run: how many steps it takes and which rows each step sees. Pure arithmetic.
 
 Everything follows from the spec and the step number, so a resumed run sees exactly the rows that
-the uninterrupted run would have seen. Knows no model and no file.
+the uninterrupted run would have seen. Rows are numbers in arrays: 8 bytes a row and epoch. Knows no
+model and no file.
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import overload
 
+import numpy as np
+
+from lora_engine.data.seeded_order import shuffled
 from lora_engine.spec import ExtensionSpec, OptimizationSpec, added_steps
+
+
+class FixedBatches(Sequence[tuple[int, ...]]):
+    """Batches made once: rows in an order, and where in it each batch ends."""
+
+    def __init__(self, order: np.ndarray, ends: np.ndarray) -> None:
+        self._order, self._ends = order, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[int, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        start = int(self._ends[place - 1]) if place else 0
+        return tuple(self._order[start : int(self._ends[place])].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FixedBatches)
+            and np.array_equal(self._order, other._order)
+            and np.array_equal(self._ends, other._ends)
+        )
+
+    def heaviest(self, lengths: np.ndarray) -> int:
+        """Tokens of the largest batch, given those of each row."""
+        starts = np.concatenate([[0], self._ends[:-1]])
+        return int(np.add.reduceat(lengths[self._order], starts).max())
 
 
 @dataclass(frozen=True)
@@ -28,7 +67,7 @@ class Plan:
     gradient_accumulation: int
     total_steps: int
     seed: int
-    fixed_batches: tuple[tuple[int, ...], ...] | None = None
+    fixed_batches: FixedBatches | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -48,18 +87,25 @@ class Plan:
         """Row indices of each forward pass of `step`, in the seeded order of its epoch."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
         count = self.rows if self.fixed_batches is None else len(self.fixed_batches)
-        order = list(range(count))
-        random.Random(f"{self.seed}:{epoch}").shuffle(order)
+        order = _order(count, f"{self.seed}:{epoch}")
         if self.fixed_batches is not None:
             start = within * self.gradient_accumulation
             chosen = order[start : start + self.gradient_accumulation]
-            return [list(self.fixed_batches[i]) for i in chosen]
-        rows = order[within * self.rows_per_step : (within + 1) * self.rows_per_step]
+            return [list(self.fixed_batches[i]) for i in chosen.tolist()]
+        rows = order[within * self.rows_per_step : (within + 1) * self.rows_per_step].tolist()
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
 
+@lru_cache(maxsize=2)
+def _order(count: int, seed: str) -> np.ndarray:
+    """The order of one epoch, which all of its steps ask for."""
+    order = shuffled(count, seed)
+    order.flags.writeable = False
+    return order
+
+
 def make_plan(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     optimization: OptimizationSpec,
     seed: int,
     extension: ExtensionSpec | None = None,
@@ -78,7 +124,7 @@ def make_plan(
         gradient_accumulation=optimization.gradient_accumulation,
         total_steps=1,  # set below: it takes the plan's own steps_per_epoch
         seed=seed,
-        fixed_batches=_fixed_batches(lengths, optimization, seed, keeps_batches),
+        fixed_batches=_fixed_batches(np.asarray(lengths), optimization, seed, keeps_batches),
     )
     if extension is not None:
         return replace(plan, total_steps=extension.total_steps(plan.steps_per_epoch))
@@ -87,40 +133,35 @@ def make_plan(
 
 
 def _fixed_batches(
-    lengths: Sequence[int], optimization: OptimizationSpec, seed: int, keeps_batches: bool
-) -> tuple[tuple[int, ...], ...] | None:
+    lengths: np.ndarray, optimization: OptimizationSpec, seed: int, keeps_batches: bool
+) -> FixedBatches | None:
     """Batches made once, in a seeded order or by length; None where nothing asks for them."""
     budget, by_length = optimization.max_tokens_per_batch, optimization.row_order == "by_length"
     if budget is None and not by_length and not keeps_batches:
         return None
-    order = list(range(len(lengths)))
-    random.Random(f"{seed}:groups").shuffle(order)
+    order = shuffled(len(lengths), f"{seed}:groups")
     if by_length:
-        order.sort(key=lambda row: lengths[row])
-    if budget is None:
-        size = optimization.batch_size
-        starts = list(range(0, len(order), size))
-        if keeps_batches and len(starts) > 1 and len(order) - starts[-1] == 1:
-            starts.pop()  # the last row joins the batch before it
-        ends = [*starts[1:], len(order)]
-        return tuple(tuple(order[i:end]) for i, end in zip(starts, ends, strict=True))
-    return tuple(_batches_within(budget, order, lengths))
+        order = order[np.argsort(lengths[order], kind="stable")]
+    if budget is not None:
+        return FixedBatches(order, _ends_within(budget, lengths[order]))
+    size = optimization.batch_size
+    ends = np.minimum(np.arange(size, len(order) + size, size), len(order))
+    if keeps_batches and len(ends) > 1 and ends[-1] - ends[-2] == 1:
+        ends = np.append(ends[:-2], len(order))  # the last row joins the batch before it
+    return FixedBatches(order, ends)
 
 
-def _batches_within(
-    budget: int, order: Sequence[int], lengths: Sequence[int]
-) -> Iterator[tuple[int, ...]]:
-    """Rows in `order`, cut before the row that would exceed the token budget.
+def _ends_within(budget: int, lengths: np.ndarray) -> np.ndarray:
+    """Where each batch ends: before the row that would exceed the token budget.
 
     A row longer than the budget makes a batch by itself, so no row is left out.
     """
-    batch: list[int] = []
-    tokens = 0
-    for row in order:
-        if batch and tokens + lengths[row] > budget:
-            yield tuple(batch)
-            batch, tokens = [], 0
-        batch.append(row)
-        tokens += lengths[row]
-    if batch:
-        yield tuple(batch)
+    ends = array("q")
+    start = tokens = 0
+    for place, length in enumerate(lengths.tolist()):
+        if place > start and tokens + length > budget:
+            ends.append(place)
+            start, tokens = place, 0
+        tokens += length
+    ends.append(len(lengths))
+    return np.array(ends)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,16 @@ from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
 from lora_engine.data.objective_rows import refuse_other_objective
-from lora_engine.data.preference_tokens import answers_of, tokenize_for, tokens_of
+from lora_engine.data.preference_tokens import (
+    answers_of,
+    learned_tokens,
+    lengths_given,
+    tokenize_for,
+)
 from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
+from lora_engine.data.token_store import pieces_of
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
@@ -66,6 +73,10 @@ class PreparedData:
     content_hash: str
     template: str = ""
     labels: tuple[str, ...] = ()
+
+    def answers(self) -> Iterator[TokenizedRow]:
+        """Every sequence that the model is given: two for a pair."""
+        return chain.from_iterable(map(answers_of, chain(self.training, self.evaluation)))
 
 
 @dataclass(frozen=True)
@@ -117,11 +128,10 @@ def prepare(
         log.info("the run goes on from the adapter %s", adapter.path)
         if data.labels:
             refuse_other_labels(adapter.path, data.labels)
-    answers = [one for row in (*data.training, *data.evaluation) for one in answers_of(row)]
-    refuse_tokens_beyond(base, answers, tokenizer)
+    refuse_tokens_beyond(base, data.answers(), tokenizer)
     added = spec.method.added_tokens
-    _refuse_beyond_context(base, answers, added)
-    lengths = [tokens_of(row, added) for row in data.training]
+    _refuse_beyond_context(base, data, added)
+    lengths = lengths_given(data.training, added)
     # kto's estimate of the KL is one of fixed batches: its reference is then computed only once.
     keeps_batches = spec.objective.kind == "kto"
     plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from, keeps_batches)
@@ -134,14 +144,14 @@ def prepare(
     )
 
 
-def _refuse_beyond_context(base: BaseModel, rows: Sequence[TokenizedRow], added: int) -> None:
+def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> None:
     """Raises EngineError where rows with `added` virtual tokens before them exceed the model's
     positions; a local model's configuration says how many it has."""
     if not added or base.path is None:
         return
     config = read_config(base.path)
     limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
-    longest = max(len(row.input_ids) for row in rows)
+    longest = max(len(row.input_ids) for row in data.answers())
     if isinstance(limit, int) and longest + added > limit:
         raise EngineError(
             f"The longest row has {longest:,} tokens and stands behind {added:,} virtual ones; "
@@ -182,10 +192,9 @@ def _prepare_data(
         log.warning("%s", warning)
     for note in dataset.notes if dataset.removed or dataset.parts else ():
         log.info("%s", note)
-    pieces = _pieces(tokenized.rows)
     prepared = PreparedData(
-        [piece for row in training for piece in pieces.get(row.number, ())],
-        [piece for row in evaluation for piece in pieces.get(row.number, ())],
+        pieces_of(tokenized.rows, training),
+        pieces_of(tokenized.rows, evaluation),
         evaluation or training,
         split_hash(dataset, spec.dataset.eval_fraction),
         tokenized.template,
@@ -197,14 +206,6 @@ def _prepare_data(
             "Raise the longest row, or shorten the questions.",
         )
     return prepared
-
-
-def _pieces(rows: Sequence[TokenizedRow]) -> dict[int, list[TokenizedRow]]:
-    """By row number, what the row became: one sequence, several of a long text, or none."""
-    found: dict[int, list[TokenizedRow]] = {}
-    for row in rows:
-        found.setdefault(row.number, []).append(row)
-    return found
 
 
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:
@@ -227,20 +228,19 @@ def write_memory_prediction(run: PreparedRun) -> None:
     if run.base.path is None or run.spec.task != "causal_lm":
         return
     added = run.spec.method.added_tokens
-    lengths = [tokens_of(row, added) for row in run.data.training]
+    lengths = lengths_given(run.data.training, added)
     batches = run.plan.fixed_batches
     if batches is not None:
-        tokens = max(sum(lengths[row] for row in batch) for batch in batches)
+        tokens = batches.heaviest(lengths)
     elif added:
-        tokens = run.plan.batch_size * max(lengths)  # such rows are padded
+        tokens = run.plan.batch_size * int(lengths.max())  # such rows are padded
     else:
         tokens = prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
-    answers = (one for row in run.data.training for one in answers_of(row))
-    supervised = sum(label >= 0 for answer in answers for label in answer.labels)
+    learned = learned_tokens(run.data.training)
     dtype = str(run.dtype).removeprefix("torch.")
     try:
         request = prediction.request_of(
-            run.spec, run.base.path, run.device, dtype, tokens, supervised / max(1, sum(lengths))
+            run.spec, run.base.path, run.device, dtype, tokens, learned / max(1, int(lengths.sum()))
         )
         prediction.predict(request, 0)  # imports what it needs, so that the baseline counts it
         baseline = memory_bytes(run.device) if run.device == "cpu" else 0

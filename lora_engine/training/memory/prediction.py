@@ -8,10 +8,10 @@ to the runs by least squares. Knows nothing of how a run trains.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,6 +27,9 @@ from lora_engine.calculator.model_source import path_source
 from lora_engine.errors import Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FILE = "prediction.json"
 LEAST_SPREAD = 0.5
@@ -72,16 +75,19 @@ class MemoryRecord:
         return self.prediction.total_bytes / self.measured_bytes - 1
 
 
-def heaviest_batch(lengths: Sequence[int], batch_size: int, steps: int) -> int:
+def heaviest_batch(lengths: Sequence[int] | np.ndarray, batch_size: int, steps: int) -> int:
     """Tokens of the largest of `steps` random batches of rows of these lengths.
 
     B mean + sqrt(2 ln steps) sd sqrt(B), the size that the largest of so many normal values
     nears from below; never more than the B longest rows.
     """
-    drawn = min(batch_size, len(lengths))
-    longest = sum(sorted(lengths)[-drawn:])
-    spread = statistics.pstdev(lengths) * math.sqrt(drawn * 2 * math.log(max(1, steps)))
-    return max(1, min(longest, round(drawn * statistics.fmean(lengths) + spread)))
+    import numpy as np
+
+    values = np.asarray(lengths)
+    drawn = min(batch_size, len(values))
+    longest = int(np.partition(values, len(values) - drawn)[len(values) - drawn :].sum())
+    spread = float(values.std()) * math.sqrt(drawn * 2 * math.log(max(1, steps)))
+    return max(1, min(longest, round(drawn * float(values.mean()) + spread)))
 
 
 def request_of(
