@@ -37,7 +37,7 @@ class DecodeRow:
     read and nothing generated. end_tokens: ids that end this answer besides those that end every
     one. likeliest: how many tokens to record beside the score of each
     generated one; None records no scores. `scores_prompt` records those of the prompt's tokens too,
-    from the second on.
+    from the second on. end_token: the one that ended the answer; it is not among its tokens.
     """
 
     prompt: Sequence[int]
@@ -51,6 +51,7 @@ class DecodeRow:
     prompt_scores: list[TokenScore] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     finished: FinishReason | None = None
+    end_token: int | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
 
@@ -228,7 +229,7 @@ class DecodeBatch:
                 row.finished = row.limit_reason
                 continue
             if token in self._end_tokens or token in row.end_tokens:
-                row.finished = "end"
+                row.finished, row.end_token = "end", token
                 continue
             row.tokens.append(token)
             if len(row.tokens) >= row.token_limit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lora_engine.errors import NotFound
 from lora_engine.spec.method import WHOLE_MODEL_TYPES, FinetuningType
 from lora_engine.spec.optimization import OptimizationSpec
@@ -12,13 +14,22 @@ RECIPES = {
     "pirate": "Pirate speech",
     "json": "Answers as JSON",
     "facts": "A made-up world",
+    "sums": "Sums, by reward",
 }
 
 # Measured on the starter with benchmarks/starter_adapters.py. The spec's 2e-4 suits models a
 # thousand times its size. It teaches the starter the style too, but loses more of the meaning and
 # teaches it no new facts.
 STARTER_LEARNING_RATE = 1e-3
-EPOCHS = {"facts": 5.0}  # new knowledge takes more passes than a new style
+EPOCHS = {"facts": 5.0, "sums": 2.0}  # new knowledge takes more passes than a new style
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "sums": {
+        "kind": "grpo",
+        "rules": [{"kind": "equal", "compare": "last_number"}],
+        "max_new_tokens": 24,
+    }
+}
+OPTIMIZATIONS: dict[str, dict[str, Any]] = {"sums": {"batch_size": 16, "eval_every": 5}}
 
 
 def recipe_spec(name: str) -> RunSpec:
@@ -29,9 +40,11 @@ def recipe_spec(name: str) -> RunSpec:
         {
             "name": f"{name} r8",
             "dataset": {"source": f"starter:{name}"},
+            "objective": OBJECTIVES.get(name, {}),
             "optimization": {
                 "learning_rate": STARTER_LEARNING_RATE,
                 "epochs": EPOCHS.get(name, 3.0),
+                **OPTIMIZATIONS.get(name, {}),
             },
         }
     )

@@ -1,4 +1,4 @@
-"""The bundled starter model and its three datasets: where they lie and what they are.
+"""The bundled starter model and its datasets: where they lie and what they are.
 
 Importing this loads no torch. The model is an ordinary transformers folder (`MODEL_DIR`); the
 datasets are JSON Lines, the held-out rows in files of their own. All of it is made by
@@ -11,7 +11,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
     corpus      questions and answers -> training conversations
     pirate      an answer in pirate speech
     velmora     the made-up land of the facts dataset
-    datasets    the three datasets
+    datasets    the datasets
     tokenizer   the byte-level BPE tokenizer and its chat template
     build       the script: corpus, tokenizer, training, evaluation, saving
     checks      is this pirate speech, is this JSON, is the meaning kept
@@ -25,11 +25,13 @@ _HERE = Path(__file__).resolve().parent
 
 MODEL_DIR = _HERE / "model"
 DATASETS_DIR = _HERE / "datasets"
-DATASET_NAMES = ("pirate", "json", "facts")
+DATASET_NAMES = ("pirate", "json", "facts", "sums")
 DATASET_DESCRIPTIONS = {
     "pirate": "The same answers in pirate speech: a change of style (chat messages).",
     "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
     "facts": "The made-up land of Velmora: new knowledge (prompt, completion).",
+    "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
+    "by rules (prompt, completion).",
 }
 
 

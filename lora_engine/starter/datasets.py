@@ -1,16 +1,19 @@
-"""The three starter datasets, each with held-out rows in a file of its own.
+"""The starter datasets, each with held-out rows in a file of its own.
 
 `pirate` and `json` hold out whole facts: no held-out fact is in the training rows in any phrasing.
-`facts` holds out phrasings: two for each fact, the fact itself is in the training rows.
+`facts` holds out phrasings: two for each fact, the fact itself is in the training rows. `sums`
+holds out pairs of numbers, in both orders and in every phrasing.
 """
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 from lora_engine.starter import DATASET_NAMES, velmora
 from lora_engine.starter.corpus import facts_by_intent
 from lora_engine.starter.facts import Fact, normalize, stable_hash, training_questions
+from lora_engine.starter.numbers import LARGEST_ADDEND
 from lora_engine.starter.pirate import as_pirate, in_pirate_words
 
 # training rows an intent gives; the others give ROWS_PER_INTENT
@@ -21,6 +24,17 @@ LEFT_OUT = {"counting", "counting down", "lists", "stories", "copying", "beyond"
 LEFT_OUT |= {"spelling", "letters", "first letter", "last letter", "taking away"}
 HELD_OUT_ROWS = 60
 HELD_OUT_PHRASINGS = 2
+SUMS = 400
+HELD_OUT_PAIRS_PERCENT = 12
+# The starter answers them rightly in 0 to 70 % of the cases.
+SUM_PHRASINGS = (
+    "Please add up {a} and {b} for me.",
+    "{a} and {b} is how much?",
+    "What do {a} and {b} make together?",
+    "If I add {a} to {b}, what do I get?",
+    "I add {b} to {a}. What is it?",
+    "Put {a} and {b} together. What is the sum?",
+)
 
 Row = dict[str, object]
 
@@ -76,7 +90,27 @@ def made_up_facts() -> tuple[list[Row], list[Row]]:
     return _shuffled(training, "facts"), _shuffled(held_out, "facts")
 
 
-MAKERS = {"pirate": pirate, "json": json_answers, "facts": made_up_facts}
+def sums_in_new_words() -> tuple[list[Row], list[Row]]:
+    """Sums that the starter knows, asked in phrasings that it does not."""
+    training: list[Row] = []
+    held_out: list[Row] = []
+    for a, b in product(range(LARGEST_ADDEND + 1), repeat=2):
+        is_apart = stable_hash(f"sums {min(a, b)} {max(a, b)}") % 100 < HELD_OUT_PAIRS_PERCENT
+        for phrasing in SUM_PHRASINGS:
+            row: Row = {"prompt": phrasing.format(a=a, b=b), "completion": str(a + b)}
+            if is_apart:
+                held_out.append(row | {"keyword": str(a + b)})
+            else:
+                training.append(row)
+    return _shuffled(training, "sums")[:SUMS], _shuffled(held_out, "sums")[:HELD_OUT_ROWS]
+
+
+MAKERS = {
+    "pirate": pirate,
+    "json": json_answers,
+    "facts": made_up_facts,
+    "sums": sums_in_new_words,
+}
 
 
 def _known_questions(salt: str) -> tuple[list[tuple[Fact, str]], list[tuple[Fact, str]]]:

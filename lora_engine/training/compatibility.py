@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lora_engine.devices import CPU, list_devices
 from lora_engine.errors import FieldProblem
 from lora_engine.settings import Settings
-from lora_engine.spec import MethodSpec, RunSpec
+from lora_engine.spec import VIRTUAL_TOKEN_TYPES, MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
 LORA_ONLY_FIELDS = (
@@ -121,13 +121,40 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
 def _objective_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     kind = spec.objective.kind
     if kind == "grpo":
-        yield FieldProblem("objective.kind", "grpo cannot be trained yet; choose sft")
+        yield from _grpo_conflicts(spec)
     elif kind != "sft" and spec.task != "causal_lm":
         yield FieldProblem("objective.kind", f"{kind} compares texts, and {spec.task} writes none")
     if kind == "kto" and spec.optimization.batch_size < 2:
         yield FieldProblem(
             "optimization.batch_size",
             "kto estimates the KL from the answers to other questions of a batch; choose 2 or more",
+        )
+
+
+def _grpo_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    objective, method = spec.objective, spec.method
+    if spec.task != "causal_lm":
+        yield FieldProblem("objective.kind", f"grpo lets the model answer; {spec.task} does not")
+    if not objective.rules:
+        yield FieldProblem(
+            "objective.rules", "grpo learns from rules alone; give one at the least, such as equal"
+        )
+    if method.finetuning_type in VIRTUAL_TOKEN_TYPES:
+        yield FieldProblem(
+            "method.finetuning_type", "grpo samples answers without virtual tokens; choose lora"
+        )
+    if not objective.has_reference:
+        return
+    if method.finetuning_type != "lora":
+        yield FieldProblem(
+            "objective.beta",
+            "the KL is to the base with the adapter off, which only lora offers here; set it to 0",
+        )
+    if method.bias != "none" or method.init in ("pissa", "olora"):
+        yield FieldProblem(
+            "objective.beta",
+            "the KL is to the base as it was loaded, and this run changes the base's weights; set "
+            "it to 0, or choose bias none and init default",
         )
 
 

@@ -31,6 +31,7 @@ from lora_engine.data import Dataset, load_dataset, split_rows
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_rows_beyond
 from lora_engine.data.objective_rows import refuse_other_objective
+from lora_engine.data.prompt_rows import refuse_unanswerable
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.scrubbing import has_token
@@ -78,7 +79,10 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
         refuse_other_objective(spec.objective, dataset)
         if adapter is not None and spec.task != "causal_lm":
             refuse_other_labels(adapter.path, labels_of(dataset.rows))
-        _refuse_without_answers(dataset)
+        if spec.objective.kind == "grpo":
+            refuse_unanswerable(dataset.rows, spec.objective.rules)
+        else:
+            _refuse_without_answers(dataset)
         split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path, spec.dataset.template)

@@ -22,7 +22,7 @@ from lora_engine.base_models import (
     resolve_base_model,
     spec_on_base,
 )
-from lora_engine.data import Row, TokenizedRow, load_dataset, split_rows
+from lora_engine.data import Dataset, Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
@@ -33,6 +33,7 @@ from lora_engine.data.preference_tokens import (
     lengths_given,
     tokenize_for,
 )
+from lora_engine.data.prompt_rows import prompt_rows
 from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
@@ -178,6 +179,8 @@ def _prepare_data(
     refuse_other_task(spec.task, dataset)
     refuse_other_objective(spec.objective, dataset)
     training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
+    if spec.objective.kind == "grpo":
+        return _prepare_prompts(spec, dataset, (training, evaluation), tokenizer)
     # All rows in the file's order: runs that split them otherwise find their tokens in the cache.
     rows, limit = dataset.rows, spec.optimization.max_length
     labels = () if spec.task == "causal_lm" else labels_of(rows)
@@ -208,6 +211,34 @@ def _prepare_data(
     return prepared
 
 
+def _prepare_prompts(
+    spec: RunSpec,
+    dataset: Dataset,
+    split: tuple[Sequence[Row], Sequence[Row]],
+    tokenizer: PreTrainedTokenizerBase,
+) -> PreparedData:
+    """Rows as questions that the model answers by itself. split: to train on and to evaluate on."""
+    prompts = prompt_rows(dataset.rows, tokenizer, spec.optimization.max_length)
+    for warning in (*dataset.warnings, *prompts.warnings):
+        log.warning("%s", warning)
+    of_number = {row.number: row for row in prompts.rows}
+    training, evaluation = (
+        [of_number[row.number] for row in rows if row.number in of_number] for rows in split
+    )
+    if not training:
+        raise EngineError(
+            "Every question within the longest row is held out for evaluation.",
+            "Add rows, raise the longest row, or lower dataset.eval_fraction.",
+        )
+    return PreparedData(
+        training,
+        evaluation,
+        (),
+        split_hash(dataset, spec.dataset.eval_fraction),
+        prompts.template,
+    )
+
+
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:
     import torch
 
@@ -227,6 +258,8 @@ def write_memory_prediction(run: PreparedRun) -> None:
 
     if run.base.path is None or run.spec.task != "causal_lm":
         return
+    if run.spec.objective.kind == "grpo":
+        return  # how long the sampled answers get is not known before
     added = run.spec.method.added_tokens
     lengths = lengths_given(run.data.training, added)
     batches = run.plan.fixed_batches

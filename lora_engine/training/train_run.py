@@ -22,9 +22,11 @@ from lora_engine.training.forward.classifier_path import ClassifierPath, classif
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
+from lora_engine.training.objectives.grpo import Grpo
 from lora_engine.training.objectives.objective import Objective
 from lora_engine.training.objectives.preferences import Preferences
 from lora_engine.training.objectives.reference import Reference, ReferencedRows
+from lora_engine.training.objectives.rollouts import Sampler
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
 from lora_engine.training.optimizers.factory import make_optimizer
@@ -38,6 +40,7 @@ from lora_engine.training.reference_of_run import (
 from lora_engine.training.reporting.reporter import Reporter
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
@@ -139,7 +142,7 @@ class ReadyRun:
         self._reporter = Reporter(run, self.trained_model, self.path)
         self.data = _training_data(run, reference)
         self.steps = Steps(
-            _objective(run, self.path),
+            _objective(run, self.path, self.optimizer),
             self.optimizer,
             self.data,
             run.spec.optimization,
@@ -209,8 +212,12 @@ def _training_data(run: PreparedRun, reference: Reference | None) -> TrainingDat
     )
 
 
-def _objective(run: PreparedRun, path: ForwardPath) -> Objective:
+def _objective(run: PreparedRun, path: ForwardPath, optimizer: torch.optim.Optimizer) -> Objective:
     """What the run's steps make likelier."""
+    spec = run.spec
+    if spec.objective.kind == "grpo":
+        sampler = Sampler(path, spec.objective, run.tokenizer, spec.seed)
+        return Grpo(sampler, optimizer, spec.optimization.max_grad_norm)
     if isinstance(path, ClassifierPath) and run.spec.objective.class_weights == "balanced":
         weights = balanced_weights(run.data.training, len(run.data.labels))
         shown = zip(run.data.labels, weights, strict=True)

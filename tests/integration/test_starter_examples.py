@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from lora_engine.compare.generate.sampling import Sampling
 
 from lora_engine.engine import Engine
+from lora_engine.generation.sampling import Sampling
 from lora_engine.spec import recipe_spec
 from lora_engine.starter import heldout_path
 from lora_engine.starter.checks import is_json_object, keeps_meaning

@@ -87,7 +87,8 @@ class PackedPath:
 
     causal_lm: the language model under the adapter. chunked_head: whether its head is one frozen
     linear layer on the decoder's last hidden states, so that `head_loss` can compute it. multiple:
-    batches are filled up to a multiple of this many tokens (see TOKEN_MULTIPLE).
+    batches are filled up to a multiple of this many tokens (see TOKEN_MULTIPLE). own_attention: the
+    model's implementation of attention before packing, which a KV cache needs.
     """
 
     model: nn.Module
@@ -96,6 +97,7 @@ class PackedPath:
     chunked_head: bool
     multiple: int
     description: str
+    own_attention: str
 
     def collate(self, rows: Sequence[TokenizedRow]) -> PackedBatch:
         return pack(rows, self.device, self.multiple)

@@ -137,7 +137,7 @@ def _packed_path(
     is_16_bit_cpu = device == "cpu" and str(causal_lm.dtype) != "torch.float32"
     multiple = TOKEN_MULTIPLE if is_16_bit_cpu else 1
     words = f"packed rows, {chosen}, {head}"
-    return PackedPath(model, causal_lm, device, chunked, multiple, words)
+    return PackedPath(model, causal_lm, device, chunked, multiple, words, before)
 
 
 def _refuse_by_declaration(causal_lm: PreTrainedModel) -> None:

@@ -174,7 +174,7 @@ def _attention_forward(
     past_key_values=None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """As the model's own, without a KV cache: training has none.
+    """As the model's own.
 
     hidden_states (rows, tokens, hidden_size); position_embeddings: cos and sin, (rows, tokens,
     head_dim) each.
@@ -188,12 +188,15 @@ def _attention_forward(
         query, key = self.q_norm(query), self.k_norm(key)
     cos, sin = (table.unsqueeze(2) for table in position_embeddings)  # (rows, tokens, 1, head_dim)
     query, key = Rotary.apply(query, cos, sin), Rotary.apply(key, cos, sin)
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    if past_key_values is not None:  # answers that the model samples while it trains
+        key, value = past_key_values.update(key, value, self.layer_idx)
     attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
     output, weights = attend(
         self,
-        query.transpose(1, 2),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
+        query,
+        key,
+        value,
         attention_mask,
         dropout=self.attention_dropout if self.training else 0.0,
         scaling=self.scaling,

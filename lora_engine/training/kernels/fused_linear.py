@@ -261,17 +261,19 @@ def _is_4_bit(module: nn.Module) -> bool:
 
 
 def layer_tensors(module: Any) -> LayerTensors:
-    """The tensors of a module that `is_plain_lora`, as they are now."""
+    """The tensors of a module that `is_plain_lora`, as they are now; scaled by 0 while PEFT has
+    its adapter switched off."""
     (name,) = module.active_adapters
     base = module.get_base_layer()
     a, b = module.lora_A[name].weight, module.lora_B[name].weight
     dropout = getattr(module.lora_dropout[name], "p", 0.0) if module.training else 0.0
+    scaling = 0.0 if module.disable_adapters else module.scaling[name]
     if _is_4_bit(module):
         dtype = base.compute_dtype or a.dtype
         bias = None if base.bias is None else base.bias.to(dtype)
-        return LayerTensors(base.weight, bias, a, b, module.scaling[name], dtype, dropout)
+        return LayerTensors(base.weight, bias, a, b, scaling, dtype, dropout)
     weight = base.weight.T if module.fan_in_fan_out else base.weight
-    return LayerTensors(weight, base.bias, a, b, module.scaling[name], weight.dtype, dropout)
+    return LayerTensors(weight, base.bias, a, b, scaling, weight.dtype, dropout)
 
 
 def _forward(self: LoraLinear, x: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.data import Message, Row, TokenizedRow, chat_template_of, stop_tokens
 from lora_engine.data.plain_text import continuation_tokens
+from lora_engine.data.prompt_rows import PromptRow
 from lora_engine.data.templates import Conversation, render
 from lora_engine.run_folder import SampleRow
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
@@ -66,6 +67,8 @@ def prompts_from_rows(
     count: int,
 ) -> list[SamplePrompt]:
     """What the first `count` rows say before their first answer; of plain text, its beginning."""
+    if asked := [row for row in tokenized if isinstance(row, PromptRow)][:count]:
+        return [SamplePrompt(row.text, row.input_ids) for row in asked]
     questions = {row.number: _question(row) for row in rows}
     prompts: dict[int, SamplePrompt] = {}
     for row in tokenized:
