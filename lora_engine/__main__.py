@@ -16,6 +16,7 @@ from lora_engine.cli import (
     export,
     library,
     merge,
+    preview,
     runs,
     serve,
     spectrum,
@@ -33,6 +34,7 @@ def build() -> typer.Typer:
     )
     groups = (
         environment,
+        preview,
         library,
         adapters,
         export,

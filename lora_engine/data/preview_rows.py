@@ -8,14 +8,16 @@ what it returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
 from lora_engine.data.encoding import EncodedRow, encode
+from lora_engine.data.picked import Picked
 from lora_engine.data.preview_warnings import find_problems, warnings_about
-from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.rows import Dataset, Row, RowsRemoved
+from lora_engine.data.set_counts import RowCounts, count_rows_of
 from lora_engine.data.sources import load_dataset
 from lora_engine.data.tokenization import IGNORED, TokenizedRow, tokenization_of
 from lora_engine.settings import Settings, load_settings
@@ -53,7 +55,8 @@ class PreviewExample:
 
     supervised_tokens: those kept that the loss is on. total_tokens: of the whole row, before
     truncation. kept_tokens: of these, within the limit. tokens: at most `MAX_SHOWN_TOKENS`.
-    label: the class of a row to classify, or its words' classes in their order.
+    label: the class of a row to classify, or its words' classes in their order. where: the row as
+    a person finds it, with its set where there are several.
     """
 
     number: int
@@ -64,6 +67,7 @@ class PreviewExample:
     truncated: bool
     tokens: tuple[PreviewToken, ...]
     label: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class Preview:
     template: the chat template's name, empty for plain text. supervised_share: supervised tokens
     divided by all tokens that are kept. truncated_rows, dropped_rows, duplicate_rows and
     empty_answers are counts of measured rows. notes: how the file was read where that is no matter
-    of course, and which of its columns were not. All of it becomes JSON by `dataclasses.asdict`.
+    of course, and which of its columns were not. counts: the rows that a run trains on and
+    evaluates. removed: what the filters left out of them. All of it becomes JSON by
+    `dataclasses.asdict`.
     """
 
     source: str
@@ -102,6 +108,8 @@ class Preview:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     examples: tuple[PreviewExample, ...]
+    counts: RowCounts
+    removed: tuple[RowsRemoved, ...]
 
 
 def preview(
@@ -111,15 +119,19 @@ def preview(
     n: int = 3,
     settings: Settings | None = None,
     base: BaseModel | None = None,
+    *,
+    seed: int = 0,
 ) -> Preview:
     """The first `n` rows as the model will see them, and measurements of the whole set.
 
     settings: where the library of uploads lies; read from the environment where not given. base:
-    the model that the tokenizer should fit; not looked at where not given.
+    the model that the tokenizer should fit; not looked at where not given. seed: the run's, which
+    decides the evaluation rows. Of several sets, the first rows are those of each in turn.
     Raises EngineError as `load_dataset` and `tokenize` do.
     """
     dataset = load_dataset(spec, settings or load_settings())
-    rows = _bounded_rows(dataset.rows)
+    counts = count_rows_of(dataset, spec.eval_fraction, seed)
+    rows = _bounded_rows(_in_turn(dataset))
     about_template = choice_warnings(tokenizer, spec.template) if _is_chat(rows) else ()
     tokenizer = choose_template(tokenizer, spec.template)
     if dataset.format in FORMATS.values():
@@ -146,6 +158,7 @@ def preview(
         empty_answers=len(found.empty_answers),
         length_histogram=_histogram(measured.lengths),
         warnings=(
+            *([counts.problem] if counts.problem else []),
             *dataset.warnings,
             *about_template,
             *_range_warnings(base, done.rows, tokenizer),
@@ -153,7 +166,11 @@ def preview(
             *warnings_about(dataset, len(rows), found),
         ),
         notes=dataset.notes,
-        examples=tuple(measured.examples),
+        examples=tuple(
+            replace(one, where=dataset.named_row(one.number)) for one in measured.examples
+        ),
+        counts=counts,
+        removed=dataset.removed,
     )
 
 
@@ -211,6 +228,19 @@ def _measure_labelled(
     pairs = zip(rows[:shown], done.rows, strict=False)
     examples = [_labelled_example(row, made, tokenizer) for row, made in pairs]
     return _Measured(done, [len(row.input_ids) for row in done.rows], examples)
+
+
+def _in_turn(dataset: Dataset) -> Sequence[Row]:
+    """The rows to measure: of several sets the first ones of each in turn."""
+    if not dataset.parts:
+        return dataset.rows
+    import numpy as np
+
+    most = MAX_MEASURED_ROWS
+    places = [np.arange(part.start, min(part.end, part.start + most)) for part in dataset.parts]
+    turns = np.concatenate([np.arange(len(one)) for one in places])
+    order = np.argsort(turns, kind="stable")
+    return Picked(dataset.rows, np.concatenate(places)[order])
 
 
 def _bounded_rows(rows: Sequence[Row]) -> Sequence[Row]:

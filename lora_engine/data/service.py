@@ -39,7 +39,8 @@ class Datasets:
         base = resolve_base_model(spec.base_model, self._settings)
         tokenizer = load_tokenizer(base)
         length = spec.optimization.max_length
-        return preview(spec.dataset, tokenizer, length, rows, self._settings, base)
+        settings = self._settings
+        return preview(spec.dataset, tokenizer, length, rows, settings, base, seed=spec.seed)
 
     def check(
         self,

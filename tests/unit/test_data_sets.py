@@ -5,9 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lora_engine.__main__ import build
+from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.compare.prompts.held_out_rows import load_held_out_rows
-from lora_engine.data import Dataset, filters, load_dataset, split_rows
+from lora_engine.data import Dataset, filters, load_dataset, preview, split_rows
 from lora_engine.data.mixture import shares_of
 from lora_engine.data.split import rows_never_seen, split_hash
 from lora_engine.data.twins import content_key
@@ -19,6 +22,12 @@ from lora_engine.spec import DatasetSpec, spec_from
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", models_dir=tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("none")
+    return load_tokenizer(resolve_base_model("starter", Settings(data_dir=folder)))
 
 
 def written(folder: Path, name: str, questions: list[str], answer: str = "A") -> str:
@@ -259,3 +268,45 @@ def test_a_file_has_neither_configuration_nor_split(tmp_path, settings):
     for fields in ({"config": "en"}, {"split": "test"}, {"eval_split": "test"}):
         with pytest.raises(EngineError, match="no set on the hub"):
             loaded(settings, source=source, **fields)
+
+
+def test_the_preview_counts_every_set_and_shows_rows_of_each(tmp_path, settings, tokenizer):
+    one = written(tmp_path, "one", [f"a{n}" for n in range(30)])
+    two = written(tmp_path, "two", [f"b{n}" for n in range(10)])
+    mixture = [{"source": one}, {"source": two}]
+    every = {"drop_matching": "a29"}
+    shown = preview(spec_of(mixture=mixture, filters=every), tokenizer, 64, 3, settings)
+    assert [example.where for example in shown.examples] == [
+        f"row 1 of {one}",
+        f"row 1 of {two}",
+        f"row 2 of {one}",
+    ]
+    assert (shown.counts.training, shown.counts.evaluation) == (35, 4)
+    assert [(one.rows, one.trained, one.epoch, one.evaluated) for one in shown.counts.sets] == [
+        (29, 18, 18, 3),
+        (10, 9, 17, 1),
+    ]
+    assert [(one.filter, one.rows) for one in shown.removed] == [("drop_matching", 1)]
+    alone = preview(spec_of(source=one, eval_source=two), tokenizer, 64, 1, settings)
+    assert [(one.trained, one.evaluated) for one in alone.counts.sets] == [(30, 0), (0, 10)]
+    same = preview(spec_of(source=written(tmp_path, "s", ["a"])), tokenizer, 64, 1, settings)
+    assert "one row" in same.warnings[0]
+    assert same.counts.evaluation == 0
+
+
+def test_the_command_line_previews_a_spec_and_single_fields(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path))
+    source = written(tmp_path, "rows", [f"a{n}" for n in range(20)])
+    held = written(tmp_path, "held", ["a3", "x"])
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"dataset": {"source": source, "filters": {"drop_matching": "a7"}}}))
+    run = CliRunner().invoke
+    asked = ["preview", "--spec", str(spec), "--field", f"eval_source={held}", "--json"]
+    shown = json.loads(run(build(), asked).stdout)
+    assert shown["counts"]["training"] == 18
+    assert shown["counts"]["evaluation"] == 2
+    assert shown["removed"] == [{"filter": "drop_matching", "what": "that match", "rows": 1}]
+    for wrong in (["preview"], ["preview", source, "--field", "split"]):
+        assert isinstance(run(build(), wrong).exception, EngineError)
+    nested = run(build(), ["preview", source, "--field", "source.x=1"]).exception
+    assert isinstance(nested, InvalidInput)
