@@ -205,8 +205,15 @@ def test_a_base_in_bfloat16_trains_float32_weights(base, case):
     assert losses[0] == pytest.approx(5.9, abs=0.5)
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "gpt2", "phi", "gemma", "qwen3", "mistral"])
-@pytest.mark.parametrize("kind", ["prefix", "prompt", "ia3", "vera"])
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        *((name, "prefix") for name in ("qwen3", "gpt2", "gemma")),
+        *((name, "ia3") for name in ("gpt2", "phi", "qwen2_moe")),
+        ("gpt2", "prompt"),
+        ("gpt2", "vera"),
+    ],
+)
 def test_other_architectures_have_places(tmp_path, architecture, kind):
     sizes = {"head_dim": 16} if architecture == "qwen3" else {}
     folder = save_tiny_model(tmp_path / architecture, architecture, **sizes)
