@@ -190,8 +190,8 @@ def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     for name in LORA_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
             yield FieldProblem(f"method.{name}", f"is about LoRA; {kind} has none")
-    if spec.objective.kind != "sft":
-        yield FieldProblem("objective.kind", f"{kind} learns answers alone; choose sft, or lora")
+    if spec.objective.kind == "grpo":
+        yield FieldProblem("objective.kind", f"{kind} samples no answers; choose lora")
     if kind == "loha" and spec.quantization is not None:
         yield FieldProblem(
             "quantization",
