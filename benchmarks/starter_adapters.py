@@ -26,7 +26,7 @@ from lora_engine.runs.store import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec, recipe_spec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
-from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
+from lora_engine.starter.checks import gives_number, is_json_object, is_pirate, keeps_meaning
 
 PROMPTS = 50
 
@@ -87,10 +87,11 @@ def measure(engine: Engine, name: str, spec: RunSpec) -> Figures:
     ).prompts
     base, adapted = _texts(asked, 0), _texts(asked, 1)
     in_style = {"pirate": is_pirate, "json": is_json_object}.get(name)
-    kept = [keeps_meaning(row, text) for row, text in zip(rows, adapted, strict=True)]
+    is_right = gives_number if name == "sums" else keeps_meaning
+    kept = [is_right(row, text) for row, text in zip(rows, adapted, strict=True)]
     if in_style is None:
-        # New facts have no style: what counts is whether the answer is right.
-        before = [keeps_meaning(row, text) for row, text in zip(rows, base, strict=True)]
+        # New facts and sums have no style: what counts is whether the answer is right.
+        before = [is_right(row, text) for row, text in zip(rows, base, strict=True)]
         after = kept
     else:
         before, after = map(in_style, base), map(in_style, adapted)

@@ -20,7 +20,7 @@ from lora_engine.generation.virtual_tokens import VirtualTokens
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 PREFILL_CHUNK = 512  # positions read at a time: a long prompt may be stopped, and needs less memory
 SCORED_LOGITS = 2**26  # numbers held at a time where every position of a prompt is scored
@@ -268,6 +268,12 @@ class DecodeBatch:
         if self._has_padding:
             return self._mask
         return self._mask.new_ones((len(self.rows), self._cached + 1))
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """How many positions the model was made for, or None where its configuration is silent."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
 
 
 def _padded_left(rows: Sequence[DecodeRow]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,5 @@
-"""Is an answer pirate speech, is it a JSON object, does it keep the meaning: pure functions.
+"""Is an answer pirate speech, is it a JSON object, does it keep the meaning
+or give the number: pure functions.
 
 They judge style and content apart: `is_pirate` and `is_json_object` know nothing of what was
 asked, `keeps_meaning` nothing of how it is said.
@@ -34,6 +35,15 @@ def is_json_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def gives_number(row: Mapping, text: str) -> bool:
+    """True when the last number in the text is the held-out row's: a sum's terms come before it.
+
+    Raises KeyError without `row["keyword"]`.
+    """
+    found = re.findall(r"\d+", text)
+    return bool(found) and found[-1] == row["keyword"]
 
 
 def keeps_meaning(row: Mapping, text: str) -> bool:

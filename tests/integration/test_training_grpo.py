@@ -18,7 +18,7 @@ from lora_engine.generation import Sampling
 from lora_engine.run_folder.reports import read_samples
 from lora_engine.spec import ObjectiveSpec, recipe_spec
 from lora_engine.starter import heldout_path
-from lora_engine.starter.checks import keeps_meaning
+from lora_engine.starter.checks import gives_number
 from lora_engine.training.forward.adapter_off import reference_log_probabilities
 from lora_engine.training.forward.packed import PackedPath
 from lora_engine.training.forward.select import choose_path
@@ -147,6 +147,17 @@ def test_sampled_answers_are_those_of_the_model_that_trains(path, tiny_llama):
         assert answer.learned_row.input_ids == tuple(ids)
 
 
+def test_an_answer_ends_where_the_models_positions_do(path, tiny_llama, monkeypatch):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    sampler = Sampler(path, ObjectiveSpec(kind="grpo", max_new_tokens=12), tokenizer, seed=0)
+    monkeypatch.setattr(path.causal_lm.config, "max_position_embeddings", 43)
+    (answer,) = sampler.greedy(PROMPTS[1:2])
+    assert len(answer.tokens) == 3
+    monkeypatch.setattr(path.causal_lm.config, "max_position_embeddings", 40)
+    with pytest.raises(EngineError, match="row 2 has 40 tokens"):
+        sampler.greedy(PROMPTS[1:2])
+
+
 def test_answers_of_a_group_differ_and_are_the_same_again(path, tiny_llama):
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
     objective = ObjectiveSpec(kind="grpo", max_new_tokens=6, group_size=4)
@@ -247,5 +258,5 @@ def test_the_sums_example_answers_measurably_better(settings, tmp_path):
     )
     said = [[answer.text for answer in prompt.answers] for prompt in asked.prompts]
     base, adapted = zip(*said, strict=True)
-    assert sum(map(keeps_meaning, rows, base)) <= 25
-    assert sum(map(keeps_meaning, rows, adapted)) >= 43
+    assert sum(map(gives_number, rows, base)) <= 25
+    assert sum(map(gives_number, rows, adapted)) >= 43

@@ -28,10 +28,10 @@ from lora_engine.base_models import (
     stored_quantization,
 )
 from lora_engine.compare.generate.adapter_switch import AdapterSwitch
-from lora_engine.compare.prompts.prompt_tokens import context_length
 from lora_engine.data import stop_tokens
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
+from lora_engine.generation.decode import context_length
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from lora_engine.data.templates import Conversation, chat_template_of, render
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from lora_engine.data import Message
 
@@ -82,12 +82,6 @@ def _check_characters(characters: int) -> None:
             "allowed.",
             "Shorten the prompt, or begin a new conversation.",
         )
-
-
-def context_length(config: PretrainedConfig) -> int | None:
-    """How many positions the model was made for, or None where its configuration is silent."""
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
 
 
 def _rendered(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lora_engine.errors import EngineError
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.packed import PackedPath
@@ -20,9 +21,16 @@ def generating(path: ForwardPath) -> Iterator[PreTrainedModel]:
     """Within: the language model with what trains in place, without dropout, its own attention.
 
     Packed attention knows no cache, so the model gets back the one that it had before.
+    Raises EngineError for a model that keeps a state which is no key-value cache.
     """
     inner = path.inner if isinstance(path, AutocastPath) else path
     causal_lm = causal_lm_of(path.model)  # type: ignore[arg-type]  # a path's model is one of these
+    if getattr(causal_lm, "_is_stateful", False):
+        raise EngineError(
+            f"{causal_lm.config.model_type} keeps a state that is no key-value cache, so it cannot "
+            "answer while it trains.",
+            "Choose a transformer with attention in every layer, or another objective.",
+        )
     packed = inner if isinstance(inner, PackedPath) else None
     for_training = causal_lm.config._attn_implementation
     path.model.eval()

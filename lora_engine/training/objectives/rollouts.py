@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from lora_engine.data import TokenizedRow, stop_tokens
 from lora_engine.data.prompt_rows import PromptRow
 from lora_engine.data.tokenization import IGNORED
+from lora_engine.errors import EngineError
 from lora_engine.generation import DecodeBatch, DecodeRow, Sampling
+from lora_engine.generation.decode import context_length
 from lora_engine.spec import ObjectiveSpec
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.generating import generating
@@ -83,11 +85,11 @@ class Sampler:
     def _answers(
         self, prompts: Sequence[PromptRow], samplings: Sequence[Sampling]
     ) -> list[SampledAnswer]:
-        rows = [
-            DecodeRow(prompt.input_ids, sampling.max_new_tokens, "token limit", sampling)
-            for prompt, sampling in zip(prompts, samplings, strict=True)
-        ]
         with generating(self.path) as model:
+            rows = [
+                _row(prompt, sampling, context_length(model.config))
+                for prompt, sampling in zip(prompts, samplings, strict=True)
+            ]
             ends = stop_tokens(self.tokenizer, model.generation_config)
             accepted = frozenset(inspect.signature(model.forward).parameters)
             for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -105,6 +107,19 @@ class Sampler:
         reward = reward_of(self.objective.rules, answer)
         end = () if row.end_token is None else (row.end_token,)
         return SampledAnswer(prompt, (*row.tokens, *end), text, row.finished == "end", reward)
+
+
+def _row(prompt: PromptRow, sampling: Sampling, context: int | None) -> DecodeRow:
+    """context: the positions of the model, None where it does not say. Raises EngineError where
+    the question leaves no room in them."""
+    room = sampling.max_new_tokens if context is None else context - len(prompt.input_ids)
+    if room < 1:
+        raise EngineError(
+            f"The question in row {prompt.number:,} has {len(prompt.input_ids):,} tokens; the "
+            f"model reads {context:,}, answer included.",
+            "Lower the longest row (max_length), so that longer questions are left out.",
+        )
+    return DecodeRow(prompt.input_ids, min(room, sampling.max_new_tokens), "token limit", sampling)
 
 
 def _seed(*numbers: int) -> int:
