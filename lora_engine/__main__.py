@@ -10,6 +10,7 @@ from lora_engine.cli import (
     adapters,
     advise,
     calculator,
+    classify,
     compare,
     data_check,
     environment,
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
         sweep,
         compare,
         data_check,
+        classify,
         serve,
     )
     for group in groups:

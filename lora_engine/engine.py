@@ -1,9 +1,9 @@
 """The engine as the pages and the command line hold it.
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
-package offers to a caller: `engine.runs`, `engine.sweeps`, `engine.compare`, `engine.adapters`,
-`engine.adapter_operations`, `engine.advisor`, `engine.exports`, `engine.base_models`,
-`engine.datasets`.
+package offers to a caller: `engine.runs`, `engine.sweeps`, `engine.compare`, `engine.classifiers`,
+`engine.adapters`, `engine.adapter_operations`, `engine.advisor`, `engine.exports`,
+`engine.base_models`, `engine.datasets`.
 It knows no screen.
 """
 
@@ -13,6 +13,7 @@ from lora_engine.adapter_operations.service import AdapterOperations
 from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.advisor.service import Advisor
 from lora_engine.base_models import BaseModels
+from lora_engine.compare.classify.service import Classifiers
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
 from lora_engine.export.service import Exports
@@ -34,6 +35,7 @@ class Engine:
         self.runs = Runs(store, self._supervisor, settings)
         self.sweeps = Sweeps(store, self._supervisor, settings)
         self.compare = Comparisons(settings)
+        self.classifiers = Classifiers(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)
         self.advisor = Advisor(settings, self.runs, self.compare)

@@ -45,3 +45,22 @@ def rows_file(tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
     return path
+
+
+@pytest.fixture
+def run_command(settings, monkeypatch, capsys):
+    """Runs a command of `lora_engine` here; returns its exit code and what it wrote."""
+    from lora_engine import __main__
+
+    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("LORA_DEVICE", "cpu")
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["lora_engine", *map(str, arguments)])
+        try:
+            code = __main__.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, *capsys.readouterr()
+
+    return run

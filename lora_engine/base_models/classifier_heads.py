@@ -52,3 +52,22 @@ def _stores_pooler(base: BaseModel) -> bool:
         return True
     keys = (key for file in weight_files(folder) for key in file.tensors)
     return any(f"{POOLER}." in key for key in keys)
+
+
+def stores_head(model: PreTrainedModel, base: BaseModel) -> bool:
+    """Whether the checkpoint has the whole head of this model, of the same shapes."""
+    folder = local_folder(base)
+    if folder is None:
+        return False
+    stored = {
+        key: tuple(entry.shape)
+        for file in weight_files(folder)
+        for key, entry in file.tensors.items()
+    }
+    names = tuple(f"{name}." for name in head_modules(model, base))
+    head = {
+        name.replace(".original_module", ""): tuple(parameter.shape)
+        for name, parameter in model.named_parameters()
+        if name.startswith(names) and ".modules_to_save." not in name
+    }
+    return bool(head) and all(stored.get(name) == shape for name, shape in head.items())

@@ -25,10 +25,10 @@ def modules_csv(counted: ModelCount) -> str:
     writer.writerow(["name", "in_features", "out_features", "rank", "experts", "parameters"])
     for m in counted.modules:
         row = (m.name, m.in_features, m.out_features, m.rank, m.experts, m.parameters)
-        writer.writerow([_inert(cell) for cell in row])
+        writer.writerow([inert(cell) for cell in row])
     whole_parts: list[SavedModule | TrainedBias] = [*counted.saved_modules, *counted.biases]
     for whole in whole_parts:
-        writer.writerow([_inert(whole.name), "", "", "", "", whole.parameters])
+        writer.writerow([inert(whole.name), "", "", "", "", whole.parameters])
     return text.getvalue()
 
 
@@ -95,7 +95,7 @@ def _short(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _inert(cell: object) -> object:
+def inert(cell: object) -> object:
     """A cell that no spreadsheet runs as a formula."""
     is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_STARTS)
     return f"'{cell}" if is_formula else cell

@@ -24,6 +24,7 @@ from lora_engine.errors import NotFound
 _HERE = Path(__file__).resolve().parent
 
 MODEL_DIR = _HERE / "model"
+ENCODER_DIR = _HERE / "encoder"
 DATASETS_DIR = _HERE / "datasets"
 DATASET_NAMES = ("pirate", "json", "facts", "sums")
 DATASET_DESCRIPTIONS = {

@@ -22,6 +22,7 @@ from lora_engine.base_models import (
     resolve_base_model,
     spec_on_base,
 )
+from lora_engine.base_models.positions import longest_input
 from lora_engine.data import Dataset, Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
@@ -182,7 +183,7 @@ def _prepare_data(
     if spec.objective.kind == "grpo":
         return _prepare_prompts(spec, dataset, (training, evaluation), tokenizer)
     # All rows in the file's order: runs that split them otherwise find their tokens in the cache.
-    rows, limit = dataset.rows, spec.optimization.max_length
+    rows, limit = dataset.rows, _longest_row(spec, settings, tokenizer)
     labels = () if spec.task == "causal_lm" else labels_of(rows)
     cache = TokenCache(settings.token_cache_dir, settings.max_cache_mb * 1_000_000)
     if labels:
@@ -237,6 +238,14 @@ def _prepare_prompts(
         split_hash(dataset, spec.dataset.eval_fraction),
         prompts.template,
     )
+
+
+def _longest_row(spec: RunSpec, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The spec's longest row in tokens; for an encoder at most what it has positions for."""
+    wanted = spec.optimization.max_length
+    if spec.task == "causal_lm":
+        return wanted
+    return longest_input(resolve_base_model(spec.base_model, settings), tokenizer, wanted)
 
 
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:

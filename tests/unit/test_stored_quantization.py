@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_engine import __main__ as command_line
 from lora_engine.base_models import (
     BaseModel,
     load_base_model,
@@ -121,23 +120,6 @@ def stored(folder):
 
     yield write
     config.write_text(before)
-
-
-@pytest.fixture
-def run_command(settings, monkeypatch, capsys):
-    monkeypatch.setenv("LORA_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("LORA_DEVICE", "cpu")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["rankscope", *map(str, arguments)])
-        try:
-            code = command_line.main()
-        except SystemExit as ended:
-            code = ended.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture
