@@ -71,9 +71,8 @@ def check_adapter(path: Path, base: BaseModel, task: Task = "causal_lm") -> Adap
     config = read_applicable_config(path)
     if config.task_type in CLASSIFIERS and config.task_type != TASK_TYPES[task]:
         raise EngineError(
-            f"{path} is a classifier's adapter; Compare shows causal language models only.",
-            "Load it with PEFT on the base it was trained on; its provenance.json lists the "
-            "classes.",
+            f"{path} is a classifier's adapter; only causal language models answer questions.",
+            "Try it out on Compare, under Try a classifier, or with `classify --adapter`.",
         )
     adapter = read_whole(path, config)
     keys = adapter.keys

@@ -22,7 +22,7 @@ from lora_engine.starter.entities import sentences
 
 SEED = 0
 VOCABULARY_SIZE = 1200
-STEPS = 2500
+STEPS = 1400
 ROWS_PER_STEP = 48
 PEAK_LEARNING_RATE = 2e-3
 WARMUP_STEPS = 100
@@ -81,9 +81,9 @@ def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
             vocab_size=VOCABULARY_SIZE, special_tokens=list(SPECIAL), show_progress=False
         ),
     )
-    ids = {name: inner.token_to_id(name) for name in SPECIAL}
+    # The special tokens are the first of the vocabulary, in their order.
     inner.post_processor = processors.BertProcessing(
-        ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
+        ("[SEP]", SPECIAL.index("[SEP]")), ("[CLS]", SPECIAL.index("[CLS]"))
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
