@@ -8,6 +8,9 @@ sources           starter sets, files, the hub
 uploads           the files people uploaded: kept, listed, deleted
 templates         rendering with a chat template, in a bounded child process (template_child)
 template_check    would the template take these rows, asked without a tokenizer
+bundled_templates the templates to choose from, and none
+trained_template  with which template an adapter was trained
+plain_text        text that no template writes, to learn and to continue
 turn_layout       what a template writes around the texts, and how it ends a turn
 turn_regions      where each turn's text stands in a rendered row
 answer_span       where a learned answer starts and ends
@@ -48,6 +51,7 @@ from lora_engine.data.sources import dataset_columns, load_dataset
 from lora_engine.data.split import split_rows
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize, tokenize_rows
+from lora_engine.data.trained_template import tokenizer_as_trained
 from lora_engine.data.turn_end import end_of_turn, stop_tokens
 from lora_engine.data.uploads import (
     DatasetSummary,
@@ -91,4 +95,5 @@ __all__ = [
     "stop_tokens",
     "tokenize",
     "tokenize_rows",
+    "tokenizer_as_trained",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import gradio as gr
 
 from lora_engine.base_models import STARTER
 from lora_engine.compare.generate import AS_TRAINED, RemoteServer
-from lora_engine.compare.prompts import suggested_prompts
+from lora_engine.compare.prompts import AskAs, suggested_prompts
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_names, column_title
@@ -78,31 +79,37 @@ def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[st
     ]
 
 
-def begin_anew(
-    engine: Engine,
-    fields: ConversationFields,
-    base: str,
-    adapters: Sequence[str],
-    server: RemoteServer | None,
-) -> Update:
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and how: a base, adapters, the person's choice, perhaps another server."""
+
+    base: str
+    adapters: Sequence[str]
+    ask_as: AskAs = "auto"
+    server: RemoteServer | None = None
+
+
+def begin_anew(engine: Engine, fields: ConversationFields, asked: Asked) -> Update:
     """Every column emptied and named, nothing saved, and what does not fit under the columns."""
-    wrong = engine.compare.check_compatibility(base, adapters).other_template
+    who = asked.base, asked.adapters, asked.ask_as
+    wrong = engine.compare.check_compatibility(*who).other_template
+    mode = engine.compare.form(*who).mode
     columns = [
-        column_update([], column_title(engine, name), name in wrong)
-        for name in column_names(adapters)
+        column_update([], column_title(engine, name), name in wrong, mode)
+        for name in column_names(asked.adapters)
     ]
-    columns += [column_update([], server.title)] if server else []
+    columns += [column_update([], asked.server.title, mode=mode)] if asked.server else []
     return {
         **fields.show_columns(columns),
-        fields.status: mismatch_html(engine, base, adapters),
+        fields.status: mismatch_html(engine, *who),
         fields.session: "",
         fields.links: "",
     }
 
 
-def mismatch_html(engine: Engine, base: str, adapters: Sequence[str]) -> str:
-    """In red, which adapters were trained on another base or with another chat template."""
-    found = engine.compare.check_compatibility(base, adapters).all
+def mismatch_html(engine: Engine, base: str, adapters: Sequence[str], ask_as: AskAs) -> str:
+    """In red, which adapters were trained on another base, or otherwise than they are asked."""
+    found = engine.compare.check_compatibility(base, adapters, ask_as).all
     return mismatch_badges({column_title(engine, name): words for name, words in found.items()})
 
 
@@ -112,10 +119,13 @@ def show_as_trained(engine: Engine, fields: ConversationFields, adapters: Sequen
 
 
 def show_suggestions(
-    engine: Engine, buttons: Sequence[gr.Button], adapters: Sequence[str]
+    engine: Engine, buttons: Sequence[gr.Button], base: str, adapters: Sequence[str]
 ) -> Update:
-    """A question on each button, of the kind that the adapters were trained on."""
-    prompts = suggested_prompts([engine.adapters.get(name).path for name in adapters])
+    """A question on each button, of the kind that the adapters were trained on; or the beginning
+    of a text, where they continue one."""
+    folders = [engine.adapters.get(name).path for name in adapters]
+    continues = engine.compare.form(base, adapters).mode == "completion"
+    prompts = suggested_prompts(folders, continues)
     return {
         button: gr.Button(prompt, visible=True)
         for button, prompt in zip(buttons, prompts, strict=False)

@@ -150,8 +150,8 @@ class _Handlers:
         conversation = self.fields.read(values)
         if not conversation.adapters:
             raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
-        model = self.engine.compare.model(conversation.base, conversation.adapters[:1])
-        return model, conversation
+        model = conversation.model(self.engine)
+        return model.with_adapters(conversation.adapters[:1]), conversation
 
     def _column(self, values: Values, conversation: Conversation) -> str:
         """The column whose answer is analysed."""

@@ -19,6 +19,7 @@ from lora_engine.compare.generate import (
     ComparisonModel,
     answer_local_and_remote,
 )
+from lora_engine.compare.prompts import Mode
 from lora_engine.compare.scoring import prove_columns
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges, proof_badge
@@ -45,18 +46,21 @@ ENDINGS = {
 class ColumnFacts:
     """What is known of the columns, read once: an adapter may be deleted while it answers.
 
-    titles: of every column. mismatches: as `ComparisonModel.template_mismatches` gives them.
+    titles: of every column. mismatches: as `ComparisonModel.template_mismatches` gives them. mode:
+    how all of them are asked.
     """
 
     base_fingerprint: str
     titles: dict[str, str]
     mismatches: dict[str, str]
     notes: list[str]
+    mode: Mode = "chat"
 
     @classmethod
     def of(cls, engine: Engine, conversation: Conversation, model: ComparisonModel) -> ColumnFacts:
         titles = {name: conversation.title(engine, name) for name in conversation.columns}
-        return cls(model.shared.fingerprint, titles, model.template_mismatches(), model.notes())
+        mismatches, mode = model.template_mismatches(), model.form.mode
+        return cls(model.shared.fingerprint, titles, mismatches, model.notes(), mode)
 
     def warnings_html(self) -> str:
         wrong = {self.titles[name]: words for name, words in self.mismatches.items()}
@@ -94,7 +98,7 @@ def answer_columns(
     """
     asked = {name: list(history) for name, history in histories.items() if only in (None, name)}
     yield AnswerFrame(asked, "Loading the model…")
-    model = engine.compare.model(conversation.base, conversation.adapters)
+    model = conversation.model(engine)
     facts = ColumnFacts.of(engine, conversation, model)
     yield AnswerFrame(
         {
@@ -102,6 +106,7 @@ def answer_columns(
                 history,
                 conversation.settings_of(name).label(facts.titles[name]),
                 name in facts.mismatches,
+                facts.mode,
             )
             for name, history in asked.items()
         }

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.compare.prompts import QuestionSet, draw_question
+from lora_engine.compare.prompts import AskAs, QuestionSet, draw_question
 from lora_engine.compare.votes import (
     LEFT,
     RIGHT,
@@ -90,7 +90,7 @@ def section(engine: Engine, fields: ConversationFields) -> None:
          [parts.question])  # fmt: skip
     bind([parts.ask.click, parts.question.submit], handlers.answer,
          {parts.question_set, parts.question, *fields.inputs}, ballot)  # fmt: skip
-    given = [parts.ballot, parts.counted, fields.base, fields.adapters]
+    given = [parts.ballot, parts.counted, fields.base, fields.adapters, fields.ask_as]
     for choice, button in parts.choices.items():
         bind([button.click], handlers.vote_for(choice), given, [*ballot, parts.table])
     bind([parts.counted.input], handlers.count, [parts.counted, fields.base], [parts.table])
@@ -155,7 +155,7 @@ class _Handlers:
         conversation = self.fields.read(values)
         if not question.strip():
             raise EngineError("The question is empty.", "Write one, or draw one.")
-        model = self.engine.compare.model(conversation.base, conversation.adapters)
+        model = conversation.model(self.engine)
         pair = draw_pair(model)
         messages = [*conversation.system_messages, Message("user", question)]
         emptied: Update = {parts.ballot: "", parts.result: "", **parts.locked(True)}
@@ -188,7 +188,9 @@ class _Handlers:
         before the vote.
         """
 
-        def vote(ballot_id: str, counted: str, base: str, adapters: list[str]) -> Update:
+        def vote(
+            ballot_id: str, counted: str, base: str, adapters: list[str], ask_as: AskAs
+        ) -> Update:
             parts = self.parts
             ballot = self.engine.compare.votes.vote(ballot_id, choice)
             names = {LEFT: ballot.left.contestant.name, RIGHT: ballot.right.contestant.name}
@@ -196,7 +198,7 @@ class _Handlers:
                 f"{side.title()} was <strong>{escape(name)}</strong>"
                 for side, name in names.items()
             )
-            mismatches = self._mismatches(set(names.values()), base, adapters)
+            mismatches = self._mismatches(set(names.values()), base, adapters, ask_as)
             return {
                 **{
                     parts.sides[side]: gr.Chatbot(label=f"{side.title()}: {name}")
@@ -224,8 +226,10 @@ class _Handlers:
             update[box] = gr.Chatbot(value=messages, label=side.title())
         return update
 
-    def _mismatches(self, named: Collection[str], base: str, adapters: list[str]) -> str:
-        found = self.engine.compare.check_compatibility(base, adapters).other_template
+    def _mismatches(
+        self, named: Collection[str], base: str, adapters: list[str], ask_as: AskAs
+    ) -> str:
+        found = self.engine.compare.check_compatibility(base, adapters, ask_as).other_template
         titles = {column_title(self.engine, column): words for column, words in found.items()}
         return mismatch_badges({name: w for name, w in titles.items() if name in named})
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from lora_engine.compare.prompts import AskAs
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import adapter_choice, saved_session
@@ -20,7 +21,7 @@ from pages.compare.conversation import (
     chat_message,
     up_to_last_question,
 )
-from pages.compare.conversation_fields import ConversationFields, Values
+from pages.compare.conversation_fields import ConversationFields, Values, ask_as_field
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -34,6 +35,7 @@ class ChatFields:
 
     status: gr.HTML
     problem: gr.HTML
+    ask_as: gr.Radio
     suggestions: Sequence[gr.Button]
     question: gr.Textbox
     send: gr.Button
@@ -47,6 +49,7 @@ class ChatFields:
 def chat_fields() -> ChatFields:
     status = gr.HTML(elem_id="compare-status")
     problem = problem_box()
+    ask_as = ask_as_field()
     with gr.Row(elem_classes="rs-suggestions"):
         suggestions = [
             gr.Button(visible=False, size="sm", elem_id=f"suggestion-{index}")
@@ -70,7 +73,9 @@ def chat_fields() -> ChatFields:
         undo = gr.Button("Undo", elem_id="undo", min_width=80)
         clear = gr.Button("Clear", elem_id="clear", min_width=80)
     links = gr.HTML(elem_id="compare-kept")
-    return ChatFields(status, problem, suggestions, question, send, stop, retry, undo, clear, links)
+    return ChatFields(
+        status, problem, ask_as, suggestions, question, send, stop, retry, undo, clear, links
+    )
 
 
 class ChatHandlers:
@@ -149,12 +154,13 @@ class ChatHandlers:
         asked = up_to_last_question(histories)
         yield from self._answer(request, conversation, asked, only=adapters[index])
 
-    def start_over(self, base: str, adapters: list[str], server: str) -> Update:
+    def start_over(self, base: str, adapters: list[str], ask_as: AskAs, server: str) -> Update:
         """Empty columns; a server that is not connected loses its own."""
         fields = self.fields
         connected = fields.servers.find(server)
+        who = adapter_choice.Asked(base, adapters, ask_as, connected)
         return {
-            **adapter_choice.begin_anew(self.engine, fields, base, adapters, connected),
+            **adapter_choice.begin_anew(self.engine, fields, who),
             fields.server: server if connected else "",
         }
 
@@ -237,7 +243,7 @@ def connect(engine: Engine, fields: ConversationFields, chat: ChatFields) -> Cha
     wire(
         clears,
         handlers.start_over,
-        [fields.base, fields.adapters, fields.server],
+        [fields.base, fields.adapters, fields.ask_as, fields.server],
         [*fields.answers, fields.server],
         problem=chat.problem,
     )

@@ -15,9 +15,11 @@ from lora_engine.compare.generate import (
     SERVER_COLUMN,
     AdapterSettings,
     AnswerRequest,
+    ComparisonModel,
     RemoteServer,
     Sampling,
 )
+from lora_engine.compare.prompts import AskAs
 from lora_engine.compare.sessions import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
@@ -35,13 +37,15 @@ Histories = Mapping[str, History]  # by column, those that are shown
 class Conversation:
     """What the page's components hold when the person asks.
 
-    memory: OWN, or whose answers every column goes on from. settings: one for each adapter in
-    `adapters`. server: the other server, which has the last column. session: where this
-    conversation is saved, if it is. histories: the messages of each column.
+    ask_as: the person's choice of how every column is asked. memory: OWN, or whose answers every
+    column goes on from. settings: one for each adapter in `adapters`. server: the other server,
+    which has the last column. session: where this conversation is saved, if it is. histories: the
+    messages of each column.
     """
 
     adapters: list[str]
     base: str
+    ask_as: AskAs
     system: str
     memory: str
     sampling: Sampling
@@ -49,6 +53,10 @@ class Conversation:
     server: RemoteServer | None
     session: SessionRevision | None
     histories: Histories
+
+    def model(self, engine: Engine) -> ComparisonModel:
+        """The base and the adapters in memory, asked as the person chose. Raises EngineError."""
+        return engine.compare.model(self.base, self.adapters, self.ask_as)
 
     @property
     def columns(self) -> list[str]:

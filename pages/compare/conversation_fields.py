@@ -18,6 +18,7 @@ from lora_engine.compare.generate import (
     format_layers,
     parse_layers,
 )
+from lora_engine.compare.prompts import Mode
 from lora_engine.compare.sessions import SessionRevision
 from pages.compare.conversation import (
     ADAPTER,
@@ -32,6 +33,11 @@ from pages.shared import forms, layout
 from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import Update
 
+ASK_AS = [
+    ("as the adapters were trained", "auto"),
+    ("as a chat", "chat"),
+    ("continue the text", "completion"),
+]
 COLUMNS = MAX_COMPARED + 2  # the base, the adapters, another server
 MEMORIES = [
     ("its own answers", OWN),
@@ -53,13 +59,15 @@ class SettingsFields:
 class ConversationFields:
     """Who is asked and how, every column's messages, and what stands under the columns.
 
-    settings: one for each adapter there can be. servers: where the other server is by the id in
+    ask_as: the person's choice of how every column is asked. settings: one for each adapter there
+    can be. servers: where the other server is by the id in
     `server`, with its key. session: the revision under which the conversation is saved; links:
     the links to it.
     """
 
     adapters: gr.Dropdown
     base: gr.Dropdown
+    ask_as: gr.Radio
     system: gr.Textbox
     memory: gr.Dropdown
     sampling: Mapping[str, Component]
@@ -74,7 +82,8 @@ class ConversationFields:
     @property
     def inputs(self) -> set[Component]:
         """What `read` needs of the components."""
-        single = {self.adapters, self.base, self.system, self.memory, self.server, self.session}
+        asked = {self.adapters, self.base, self.ask_as, self.system, self.memory}
+        single = {*asked, self.server, self.session}
         return {*single, *self.sampling.values(), *self.settings_components, *self.columns}
 
     @property
@@ -98,6 +107,7 @@ class ConversationFields:
         return Conversation(
             adapters=adapters,
             base=values[self.base],
+            ask_as=values[self.ask_as],
             system=values[self.system] or "",
             memory=values[self.memory],
             sampling=forms.numbers_read(
@@ -159,14 +169,20 @@ def column_box(index: int) -> gr.Chatbot:
     )
 
 
-def column_update(history: History, label: str, other_template: bool = False) -> gr.Chatbot:
-    """A column that is shown; its label is red for an adapter of another chat template."""
+def column_update(
+    history: History, label: str, asked_otherwise: bool = False, mode: Mode = "chat"
+) -> gr.Chatbot:
+    """A column that is shown; its label is red for an adapter asked otherwise than it was trained.
+
+    mode: a text that is continued stands as it is, without Markdown.
+    """
     messages: list[Any] = list(history)
     return gr.Chatbot(
         value=messages,
-        label=f"{label}: another chat template" if other_template else label,
+        label=f"{label}: asked otherwise than trained" if asked_otherwise else label,
         visible=True,
-        elem_classes=["rs-other-template"] if other_template else [],
+        elem_classes=["rs-other-template"] if asked_otherwise else [],
+        render_markdown=mode == "chat",
     )
 
 
@@ -199,6 +215,16 @@ def settings_fields(index: int) -> SettingsFields:
 def sampling_fields() -> dict[str, Component]:
     """A number field for each setting of the sampling, by its name."""
     return dict(zip(Sampling.model_fields, forms.number_fields(Sampling), strict=True))
+
+
+def ask_as_field() -> gr.Radio:
+    return gr.Radio(
+        ASK_AS,
+        value="auto",
+        label="How every column is asked",
+        elem_id="ask-as",
+        info="As a chat in its template, or with a text to continue.",
+    )
 
 
 def memory_field() -> gr.Dropdown:

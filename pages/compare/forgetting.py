@@ -14,6 +14,7 @@ from lora_engine.compare.scoring import (
     classify_forgetting,
     general_rows_for,
 )
+from lora_engine.data import tokenize_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import held_out_losses
@@ -63,7 +64,8 @@ def section(engine: Engine, fields: ConversationFields) -> None:
         rows = general_rows_for(model.shared.base, own_rows, engine.settings)[:MAX_ROWS]
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)
         with stops.running(request) as stop_signal:
-            found = yield from held_out_losses.losses(model, rows, length, stop_signal)
+            tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+            found = yield from held_out_losses.losses(model, tokenized, stop_signal)
         title = partial(column_title, engine)
         lines = held_out_losses.differences_html(found, adapters, title, classify_forgetting)
         yield lines + VERDICTS

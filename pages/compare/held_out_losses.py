@@ -8,20 +8,16 @@ from html import escape
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.scoring import PairedDifference, RowLoss, paired_difference, row_losses
-from lora_engine.data import Row, tokenize_rows
+from lora_engine.data import TokenizedRow
 from pages.shared import layout
 
 PROGRESS_ROWS = 10
 
 
 def losses(
-    model: ComparisonModel, rows: Sequence[Row], length: int, stop: StopSignal
+    model: ComparisonModel, tokenized: Sequence[TokenizedRow], stop: StopSignal
 ) -> Generator[str, None, list[RowLoss]]:
-    """Yields its progress as HTML; returns the losses of all rows, or of those before a stop.
-
-    length: rows are cut to this many tokens.
-    """
-    tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
+    """Yields its progress as HTML; returns the losses of all rows, or of those before a stop."""
     found: list[RowLoss] = []
     for loss in row_losses(model, tokenized, stop):
         found.append(loss)

@@ -9,10 +9,12 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from lora_engine.compare.prompts import AskAs
 from lora_engine.compare.sessions import SessionRevision
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import adapter_choice, saved_session
+from pages.compare import adapter_choice, asked_form, saved_session
+from pages.compare.adapter_choice import Asked
 from pages.compare.chat import ChatFields
 from pages.compare.conversation_fields import ConversationFields
 from pages.compare.remote_server import ServerFields
@@ -47,29 +49,35 @@ class Opening:
             yield self._fresh(adapter_choice.newest_adapter(self.engine))
             raise
 
-    def choose_adapters(self, adapters: list[str], server: str) -> Update:
+    def choose_adapters(self, adapters: list[str], ask_as: AskAs, server: str) -> Update:
         """Other adapters: the columns begin anew."""
         engine, fields = self.engine, self.fields
         connected = fields.servers.find(server)
         base = adapter_choice.base_of(engine, adapters)
+        who = Asked(base, adapters, ask_as, connected)
         return {
             fields.base: base,
             fields.server: server if connected else "",
-            **adapter_choice.show_suggestions(engine, self.chat.suggestions, adapters),
+            **adapter_choice.show_suggestions(engine, self.chat.suggestions, base, adapters),
             **adapter_choice.show_as_trained(engine, fields, adapters),
-            **adapter_choice.begin_anew(engine, fields, base, adapters, connected),
+            **adapter_choice.begin_anew(engine, fields, who),
+            **self._form(who),
         }
 
-    def choose_base(self, base: str, adapters: list[str]) -> str:
-        """Another base by hand: whether these adapters were made for it."""
-        return adapter_choice.mismatch_html(self.engine, base, adapters)
+    def choose_base(self, base: str, adapters: list[str], ask_as: AskAs) -> Update:
+        """Another base by hand: whether these adapters were made for it, and how it is asked."""
+        return {
+            self.fields.status: adapter_choice.mismatch_html(self.engine, base, adapters, ask_as),
+            **self._form(Asked(base, adapters, ask_as)),
+        }
 
     def _fresh(self, adapters: list[str], base: str = "") -> Update:
         base = base or adapter_choice.base_of(self.engine, adapters)
+        who = Asked(base, adapters)
         return {
-            **self._asked(adapters, base),
+            **self._asked(who),
             **adapter_choice.show_as_trained(self.engine, self.fields, adapters),
-            **adapter_choice.begin_anew(self.engine, self.fields, base, adapters, None),
+            **adapter_choice.begin_anew(self.engine, self.fields, who),
         }
 
     def _saved(self, session_id: str) -> Update:
@@ -79,25 +87,28 @@ class Opening:
             self.engine.adapters.get(name)  # raises now, and not at the next question
         revision = SessionRevision(session_id, session.revision)
         return {
-            **self._asked(adapters, session.base),
+            **self._asked(Asked(session.base, adapters, session.mode)),
             **saved_session.show_session(self.fields, session),
             **self.server.reopened(self.fields, session.server),
             self.fields.session: str(revision),
             self.fields.links: saved_session.links_html(revision),
         }
 
-    def _asked(self, adapters: list[str], base: str) -> Update:
-        """Who is asked; question and Ask become live."""
-        engine, fields = self.engine, self.fields
+    def _asked(self, who: Asked) -> Update:
+        """Who is asked, and how; question and Ask become live."""
+        engine, fields, adapters = self.engine, self.fields, list(who.adapters)
         choices = adapter_choice.adapter_choices(engine, adapters)
         return {
             fields.adapters: gr.Dropdown(choices=choices, value=adapters),
-            fields.base: gr.Dropdown(choices=engine.base_models.names(), value=base),
+            fields.base: gr.Dropdown(choices=engine.base_models.names(), value=who.base),
             self.note: adapter_choice.note_html(engine),
-            self.chat.question: gr.Textbox(interactive=True),
-            self.chat.send: gr.Button(interactive=True),
-            **adapter_choice.show_suggestions(engine, self.chat.suggestions, adapters),
+            **self._form(who, opens=True),
+            **adapter_choice.show_suggestions(engine, self.chat.suggestions, who.base, adapters),
         }
+
+    def _form(self, who: Asked, opens: bool = False) -> Update:
+        who_and_how = who.base, who.adapters, who.ask_as
+        return asked_form.show_form(self.engine, self.fields, self.chat, *who_and_how, opens)
 
 
 def connect(opening: Opening, blocks: gr.Blocks) -> None:
@@ -107,16 +118,20 @@ def connect(opening: Opening, blocks: gr.Blocks) -> None:
     whole: list[Block] = [
         *chosen,
         *fields.answers,
-        *[fields.adapters, opening.note, chat.question, chat.send],
+        *[fields.adapters, fields.ask_as, opening.note, chat.question, chat.send],
         *[fields.system, fields.memory, *fields.sampling.values()],
         *[server.section, server.url, server.model],
     ]
     problem = chat.problem
     wire([blocks.load], opening.open_page, [], whole, problem=problem)
-    wire([fields.adapters.input], opening.choose_adapters, [fields.adapters, fields.server],
-         [*chosen, *fields.answers], problem=problem)  # fmt: skip
-    wire([fields.base.input], opening.choose_base, [fields.base, fields.adapters],
-         [fields.status], problem=problem)  # fmt: skip
+    form = [fields.ask_as, chat.question, chat.send]
+    wire([fields.adapters.input], opening.choose_adapters,
+         [fields.adapters, fields.ask_as, fields.server],
+         [*chosen, *fields.answers, *form], problem=problem)  # fmt: skip
+    wire([fields.base.input], opening.choose_base,
+         [fields.base, fields.adapters, fields.ask_as],
+         [fields.status, *form], problem=problem)  # fmt: skip
+    asked_form.connect(opening.engine, fields, chat)
     _remember(fields.adapters.input, fields.adapters, layout.remember_js("adapter"))
     remember = ADDRESS_OF_SESSION.format(remember=layout.remember_js("session"))
     _remember(fields.session.change, fields.session, remember)

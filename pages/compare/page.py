@@ -6,11 +6,15 @@ part does stands in a module of its own.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import gradio as gr
 
 from lora_engine.base_models import STARTER
 from lora_engine.compare.generate import RemoteServers, Sampling
+from lora_engine.compare.prompts import AskAs
 from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
 from pages import COMPARE
 from pages.compare import (
     adapter_choice,
@@ -43,6 +47,11 @@ in one batch and adding an adapter costs megabytes, not another model.
 At temperature 0 the likeliest token is always taken: the same question gives the same answer, and
 what differs between the columns is the adapter alone. Above 0 all columns draw with the same
 random numbers, fixed by the seed.
+
+A question is written in the chat template that the adapters were trained with. An adapter that
+learned plain text, or prompts without a template, is given your text as it stands to continue, and
+so is every other column: all are asked in one way. What you write next goes on where each column
+stopped.
 """
 
 
@@ -66,6 +75,7 @@ def build(engine: Engine) -> gr.Blocks:
         fields = ConversationFields(
             adapters=adapters,
             base=base,
+            ask_as=chat_parts.ask_as,
             system=system,
             memory=memory,
             sampling=sampling,
@@ -98,9 +108,14 @@ def _compare_endpoint(engine: Engine):
         base: str = STARTER,
         max_new_tokens: int = 64,
         seed: int = 0,
+        ask_as: AskAs = "auto",
     ) -> dict:
-        """The base's and each adapter's answer to one prompt."""
+        """The base's and each adapter's answer to one prompt, or how each continues it."""
+        if ask_as not in get_args(AskAs):
+            raise EngineError(
+                f"ask_as is {str(ask_as)[:40]!r}.", f"Give one of {', '.join(get_args(AskAs))}."
+            )
         sampling = Sampling(max_new_tokens=max_new_tokens, seed=seed)
-        return engine.compare.answer_prompts(base, adapters, [prompt], sampling).as_json()
+        return engine.compare.answer_prompts(base, adapters, [prompt], sampling, ask_as).as_json()
 
     return compare

@@ -21,7 +21,7 @@ from lora_engine.compare.prompts import (
     training_spec_of,
 )
 from lora_engine.compare.scoring import check_answers
-from lora_engine.data import Row
+from lora_engine.data import Row, tokenize_rows, tokenizer_as_trained
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import held_out_losses, prompt_set_report
@@ -134,7 +134,7 @@ class _Handlers:
     def answer_all(self, values: Values, request: gr.Request) -> Iterator[Update]:
         conversation = self.fields.read(values)
         cases = parse_cases(values[self.parts.prompts])
-        model = self.engine.compare.model(conversation.base, conversation.adapters)
+        model = conversation.model(self.engine)
         label = partial(conversation.label, self.engine)
         done: list[PromptAnswers] = []
         with self.stops.running(request) as stop:
@@ -178,8 +178,10 @@ class _Handlers:
         folder = self.engine.adapters.get(adapters[0]).path
         length = training_spec_of(folder).optimization.max_length
         model = self.engine.compare.model(base, adapters)
+        tokenizer = tokenizer_as_trained(model.shared.tokenizer, folder)
+        tokenized = tokenize_rows(rows, tokenizer, length)
         with self.stops.running(request) as stop:
-            found = yield from held_out_losses.losses(model, rows, length, stop)
+            found = yield from held_out_losses.losses(model, tokenized, stop)
         title = partial(column_title, self.engine)
         yield held_out_losses.differences_html(found, adapters, title, lambda pair: pair.verdict)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.components import Component
 
 from lora_engine.compare.generate import RemoteServer, parse_remote_server
 from lora_engine.compare.sessions import SessionServer
 from lora_engine.engine import Engine
 from pages.compare import adapter_choice
-from pages.compare.conversation_fields import ConversationFields
+from pages.compare.conversation_fields import ConversationFields, Values
 from pages.shared import layout
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -47,9 +47,10 @@ def server_fields() -> ServerFields:
     with section:
         gr.HTML(
             '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
-            "modules, Ollama, <code>transformers serve</code>. It gets the conversation, the "
-            "temperature, top-p, seed and token limit. The key is kept in memory only: it is "
-            "in no log, no link and no export, and is asked for again after a restart.</p>",
+            "modules, Ollama, <code>transformers serve</code>. It gets the conversation, or the "
+            "text to continue, the temperature, top-p, seed and token limit. The key is kept in "
+            "memory only: it is in no log, no link and no export, and is asked for again after a "
+            "restart.</p>",
             js_on_load="",
         )
         with gr.Row():
@@ -68,25 +69,28 @@ def server_fields() -> ServerFields:
 def connect(engine: Engine, fields: ConversationFields, server: ServerFields) -> None:
     """Bind the buttons that add the server's column and take it away."""
 
-    def add_server(
-        url: str, model: str, key: str, before: str, base: str, adapters: list[str]
-    ) -> Update:
+    def add_server(values: Values) -> Update:
+        url, model, key = (values[one] for one in (server.url, server.model, server.key))
         found = parse_remote_server(url, model, key)
         connected: Update = {fields.server: fields.servers.add(found), server.key: ""}
-        if before != LOST:
-            return {**connected, **begin_anew(base, adapters, found)}
+        if values[fields.server] != LOST:
+            return {**connected, **begin_anew(values, found)}
         # A reopened comparison goes on: its columns keep what they hold.
-        column = list(fields.columns_of(adapters, with_server=True).values())[-1]
+        column = list(fields.columns_of(values[fields.adapters], with_server=True).values())[-1]
         return {**connected, fields.status: "", column: gr.Chatbot(label=found.title)}
 
-    def remove_server(base: str, adapters: list[str]) -> Update:
-        return {fields.server: "", server.key: "", **begin_anew(base, adapters, None)}
+    def remove_server(values: Values) -> Update:
+        return {fields.server: "", server.key: "", **begin_anew(values, None)}
 
-    def begin_anew(base: str, adapters: Sequence[str], found: RemoteServer | None) -> Update:
-        return adapter_choice.begin_anew(engine, fields, base, adapters, found)
+    def begin_anew(values: Values, found: RemoteServer | None) -> Update:
+        base, adapters, ask_as = (
+            values[one] for one in (fields.base, fields.adapters, fields.ask_as)
+        )
+        asked = adapter_choice.Asked(base, adapters, ask_as, found)
+        return adapter_choice.begin_anew(engine, fields, asked)
 
     outputs = [fields.server, server.key, *fields.answers]
-    who = [fields.base, fields.adapters]
-    given = [server.url, server.model, server.key, fields.server, *who]
+    who: set[Component] = {fields.base, fields.adapters, fields.ask_as}
+    given = {server.url, server.model, server.key, fields.server, *who}
     wire([server.add.click], add_server, given, outputs, problem=server.problem)
     wire([server.remove.click], remove_server, who, outputs, problem=server.problem)

@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from lora_engine.compare.generate import BASE_COLUMN, SERVER_COLUMN
+from lora_engine.compare.prompts import Mode
 from lora_engine.compare.sessions import (
     Session,
     SessionColumn,
@@ -44,6 +45,7 @@ def make_session(conversation: Conversation, facts: ColumnFacts, histories: Hist
         server=server and SessionServer(url=server.url, model=server.model),
         base=conversation.base,
         base_fingerprint=facts.base_fingerprint,
+        mode=facts.mode,
         system=conversation.system,
         memory=conversation.memory,
         sampling=conversation.sampling,
@@ -125,19 +127,19 @@ def show_session(fields: ConversationFields, session: Session) -> Update:
         fields.memory: session.memory,
         **{field: sampling[name] for name, field in fields.sampling.items()},
         **fields.show_settings(adapters),
-        **fields.show_columns([_reopened(one) for one in session.columns]),
+        **fields.show_columns([_reopened(one, session.mode) for one in session.columns]),
         fields.status: _status_html(session),
     }
 
 
-def _reopened(column: SessionColumn) -> gr.Chatbot:
+def _reopened(column: SessionColumn, mode: Mode) -> gr.Chatbot:
     messages = [
         failed_message("", item.content) if item.failed else chat_message(item.role, item.content)
         for item in column.turns
     ]
     is_server = column.name == SERVER_COLUMN
     label = f"{column.title}: not connected" if is_server else column.use.label(column.title)
-    return column_update(messages, label, bool(column.template_mismatch))
+    return column_update(messages, label, bool(column.template_mismatch), mode)
 
 
 def _status_html(session: Session) -> str:

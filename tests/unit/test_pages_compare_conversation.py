@@ -25,6 +25,7 @@ HISTORIES = {
 def conversation(memory: str, system: str = "") -> Conversation:
     return Conversation(
         adapters=["x", "y"],
+        ask_as="auto",
         base="starter",
         system=system,
         memory=memory,

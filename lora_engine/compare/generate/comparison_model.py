@@ -93,6 +93,13 @@ class ComparisonModel:
             model.add_adapter(column, folder)
         return model
 
+    def with_adapters(self, columns: Sequence[str]) -> ComparisonModel:
+        """The base and these columns alone, asked in the same form as all of them are."""
+        folders = {name: folder for name in columns if (folder := self.columns[name]) is not None}
+        fewer = ComparisonModel(self.shared, folders, self.ask_as)
+        fewer._form = tuple(fewer.columns.items()), self.form
+        return fewer
+
     def add_adapter(self, column: str, folder: Path) -> AnyCheck:
         """Check and inject an adapter under a column's name. The base is not loaded again."""
         check = self.shared.check_of(self.shared.add_adapter(folder))

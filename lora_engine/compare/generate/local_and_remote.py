@@ -29,7 +29,7 @@ def answer_local_and_remote(
     An error of the server ends its own column alone, which names it in `problem`.
     """
     local = model.answer_all(requests, sampling, stop) if requests else iter(())
-    remote = RemoteAnswer(server, messages, sampling)
+    remote = RemoteAnswer(server, messages, sampling, model.form.mode)
     started = time.perf_counter()
     last = AnswerProgress({}, 0.0)
     try:

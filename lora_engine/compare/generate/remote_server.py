@@ -1,4 +1,6 @@
-"""A column on another server that speaks OpenAI's chat API: vLLM, Ollama, `transformers serve`.
+"""A column on another server that speaks OpenAI's API: vLLM, Ollama, `transformers serve`.
+
+It is asked as the other columns are: as a chat, or with a text to continue.
 
 The key lives in this process's memory alone: no log, page, session or export holds it, and it is
 taken out of the server's messages. Only the address that the person gave is called: redirects are
@@ -19,6 +21,8 @@ from urllib.parse import urlsplit
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import AnswerEnd, ColumnProgress
+from lora_engine.compare.prompts.prompt_form import Mode
+from lora_engine.compare.prompts.prompt_tokens import text_of
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.generation.sampling import Sampling
@@ -105,10 +109,15 @@ class RemoteAnswer:
     """One answer of a server, read in a thread of its own; `progress()` is what there is so far."""
 
     def __init__(
-        self, server: RemoteServer, messages: Sequence[Message], sampling: Sampling
+        self,
+        server: RemoteServer,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        mode: Mode = "chat",
     ) -> None:
         self._server = server
-        self._body = _body(server, messages, sampling)
+        self._path = "chat/completions" if mode == "chat" else "completions"
+        self._body = _body(server, messages, sampling, mode)
         self._text: list[str] = []
         self._tokens: int | None = None
         self._prompt_tokens = 0
@@ -156,15 +165,14 @@ class RemoteAnswer:
     def _read(self) -> AnswerEnd:
         """Collect the answer; why it ended."""
         ending: AnswerEnd = "end"
-        for event in _events(self._server, self._body, self._stopped):
+        for event in _events(self._server, self._path, self._body, self._stopped):
             usage = event.get("usage")
             if isinstance(usage, dict):
                 self._tokens = _count(usage.get("completion_tokens"), self._tokens)
                 self._prompt_tokens = _count(usage.get("prompt_tokens"), 0) or 0
             choices = event.get("choices")
             choice = choices[0] if isinstance(choices, list) and choices else {}
-            delta = choice.get("delta") if isinstance(choice, dict) else None
-            text = delta.get("content") if isinstance(delta, dict) else None
+            text = _text_of(choice) if isinstance(choice, dict) else None
             if isinstance(text, str) and text:
                 self._last_at = time.perf_counter()
                 self._first_at = self._first_at or self._last_at
@@ -174,10 +182,23 @@ class RemoteAnswer:
         return ending
 
 
-def _body(server: RemoteServer, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+def _text_of(choice: dict[str, Any]) -> Any:
+    """What a piece of the stream adds, of a chat or of a text that is continued."""
+    delta = choice.get("delta")
+    return delta.get("content") if isinstance(delta, dict) else choice.get("text")
+
+
+def _body(
+    server: RemoteServer, messages: Sequence[Message], sampling: Sampling, mode: Mode
+) -> dict[str, Any]:
+    asked: dict[str, Any] = (
+        {"prompt": text_of(messages)}
+        if mode == "completion"
+        else {"messages": [{"role": turn.role, "content": turn.content} for turn in messages]}
+    )
     return {
         "model": server.model,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
+        **asked,
         "stream": True,
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
@@ -187,7 +208,7 @@ def _body(server: RemoteServer, messages: Sequence[Message], sampling: Sampling)
 
 
 def _events(
-    server: RemoteServer, body: dict[str, Any], stop: StopSignal
+    server: RemoteServer, path: str, body: dict[str, Any], stop: StopSignal
 ) -> Iterator[dict[str, Any]]:
     """The JSON objects of the server-sent events. Raises EngineError for whatever goes wrong."""
     import httpx
@@ -197,9 +218,7 @@ def _events(
     try:
         with (
             httpx.Client(timeout=times, follow_redirects=False, trust_env=False) as client,
-            client.stream(
-                "POST", f"{server.url}/chat/completions", json=body, headers=headers
-            ) as response,
+            client.stream("POST", f"{server.url}/{path}", json=body, headers=headers) as response,
         ):
             if response.status_code != 200:
                 said = next(response.iter_bytes(300), b"").decode("utf-8", "replace")

@@ -1,5 +1,6 @@
 """Where prompts come from, and how they become token ids. Knows no model and no adapter's weights.
 
+prompt_form        how a comparison asks, as a chat or with a text to continue, and why
 prompt_tokens      messages to token ids, with the checks that a prompt needs
 prompt_file        prompts from a file or a field, each with what is expected
 held_out_rows      the rows that an adapter was not trained on, from its provenance
@@ -16,11 +17,15 @@ from lora_engine.compare.prompts.prompt_file import (
     read_cases,
     read_prompts,
 )
+from lora_engine.compare.prompts.prompt_form import AskAs, Mode, PromptForm
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
 from lora_engine.compare.prompts.suggestions import QuestionSet, draw_question, suggested_prompts
 
 __all__ = [
+    "AskAs",
+    "Mode",
     "PromptCase",
+    "PromptForm",
     "QuestionSet",
     "case_from_row",
     "draw_question",

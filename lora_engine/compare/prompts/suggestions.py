@@ -18,6 +18,7 @@ from lora_engine.settings import Settings
 from lora_engine.starter import DATASET_NAMES, heldout_path
 
 GENERAL = ("Hello! Who are you?", "What colour is the sky?", "Name three animals.")
+BEGINNINGS = ("Once upon a time", "The sky is", "In the morning")
 QUESTION_KEYS = ("prompt", "instruction")
 
 
@@ -29,15 +30,15 @@ class QuestionSet(StrEnum):
     GENERAL = "general questions"
 
 
-def suggested_prompts(adapters: Sequence[Path]) -> tuple[str, ...]:
+def suggested_prompts(adapters: Sequence[Path], continues: bool = False) -> tuple[str, ...]:
     """Three prompts: held-out questions of the first adapter trained on a bundled dataset, else
-    general ones."""
+    general ones, or beginnings of a text to continue."""
     for folder in adapters:
         name = _dataset_of(folder).removeprefix("starter:")
         if name in DATASET_NAMES:
             with heldout_path(name).open(encoding="utf-8") as rows:
                 return tuple(_question(json.loads(row)) for row in islice(rows, 3))
-    return GENERAL
+    return BEGINNINGS if continues else GENERAL
 
 
 def draw_question(wanted: QuestionSet, adapter: Path, settings: Settings) -> str:

@@ -28,8 +28,8 @@ class ColumnProof:
     """One column against the bare base. max_difference: largest |Δ| over all logits.
 
     adapter_sha256 is over the adapter's configuration and weights; None for the base.
-    trained_template is the hash of the chat template it was trained with, where that is another
-    than it is asked in.
+    trained_template is the hash of the chat template it was trained with, where that is known and
+    a template is asked in.
     """
 
     column: str
@@ -60,7 +60,8 @@ class IntegrityProof:
     @property
     def other_templates(self) -> tuple[ColumnProof, ...]:
         """The adapters that were trained with another chat template than they are asked in."""
-        return tuple(proof for proof in self.adapters if proof.trained_template is not None)
+        known = (None, self.template_hash)
+        return tuple(proof for proof in self.adapters if proof.trained_template not in known)
 
 
 def prove_columns(model: ComparisonModel, prompt: str | Sequence[Message]) -> IntegrityProof:
@@ -125,5 +126,6 @@ def _proof(model: ComparisonModel, column: str, key: str | None, difference: flo
     if key is None:
         return ColumnProof(column, difference, None)
     check = model.shared.check_of(key)
-    other = model.form.mode == "chat" and column in model.form.otherwise
-    return ColumnProof(column, difference, check.sha256, check.template_hash if other else None)
+    in_template = model.form.mode == "chat" and column not in model.form.without
+    template = check.template_hash if in_template else None
+    return ColumnProof(column, difference, check.sha256, template)

@@ -14,6 +14,8 @@ def as_markdown(session: Session) -> str:
         "# Comparison",
         f"Base {_inline(session.base)} ({session.base_fingerprint}); {sampling}.",
     ]
+    if session.mode == "completion":
+        parts.append("Every column continues the text as it stands.")
     parts += [
         f"**Warning:** {_inline(column.title)} {_inline(column.template_mismatch)}"
         for column in session.columns
@@ -23,7 +25,8 @@ def as_markdown(session: Session) -> str:
         parts += ["System prompt:", _quoted(session.system)]
     for place, message in enumerate(session.columns[0].turns):
         if message.role == "user":
-            parts += ["## Question", _quoted(message.content)]
+            heading = "## Question" if session.mode == "chat" else "## Text"
+            parts += [heading, _quoted(message.content)]
             parts += [part for column in session.columns for part in _answer(column, place + 1)]
     return "\n\n".join(parts) + "\n"
 

@@ -61,12 +61,14 @@ class SessionServer(_Bounded):
 class Session(_Bounded):
     """One comparison, whole. memory: whose answers every column goes on from.
 
+    mode: how every column was asked; a chat in files from before there was a choice.
     revision: how often it had been saved, this time included.
     """
 
     version: Literal[1] = VERSION
     base: str = Field(max_length=1000)
     base_fingerprint: str = Field(max_length=100)
+    mode: Literal["chat", "completion"] = "chat"
     system: str = Field("", max_length=400_000)
     memory: Literal["own", "base", "adapter"] = "own"
     sampling: Sampling = Sampling()
