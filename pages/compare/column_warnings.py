@@ -24,7 +24,8 @@ def proof_badge(proof: IntegrityProof, title: Callable[[str], str]) -> str:
             f"{escape(title(column.column))} {'differs' if differs else 'changes nothing'}: "
             f"{layout.number(column.max_difference)} (adapter {str(column.adapter_sha256)[:8]})"
         )
-    parts.append(f"base {proof.base_fingerprint[:8]}, template {proof.template_hash[:8]}")
+    template = f"template {proof.template_hash[:8]}" if proof.template_hash else "no template"
+    parts.append(f"base {proof.base_fingerprint[:8]}, {template}")
     parts += [
         f"{escape(title(column.column))} was trained with ANOTHER chat template: "
         f"{escape(str(column.trained_template)[:8])}"

@@ -207,7 +207,7 @@ def test_another_chat_template_stands_in_red_until_the_adapter_is_another(
 
     def stands() -> None:
         expect(column).to_have_class(re.compile("rs-other-template"))
-        expect(column).to_contain_text("odd: another chat template")
+        expect(column).to_contain_text("odd: asked otherwise than trained")
         expect(status).to_contain_text(
             "odd was trained with another chat template (0000000000000000)"
         )

@@ -44,7 +44,8 @@ class IntegrityProof:
 
     base_is_base: the base column's logits are the bare base's, within `tolerance`.
     adapters_differ: every adapter's logits differ from them by more than that.
-    largest_logit gives the scale of the differences.
+    largest_logit gives the scale of the differences. template_hash: of the chat template that is
+    asked in; empty where a text is continued.
     """
 
     base: ColumnProof
@@ -98,7 +99,7 @@ def prove_columns(model: ComparisonModel, prompt: str | Sequence[Message]) -> In
         largest_logit=largest,
         prompt_tokens=len(tokens),
         base_fingerprint=shared.fingerprint,
-        template_hash=model.form.hash or "",
+        template_hash=(model.form.hash or "") if model.form.mode == "chat" else "",
     )
 
 
