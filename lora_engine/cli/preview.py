@@ -13,6 +13,7 @@ import typer
 from lora_engine.base_models import load_tokenizer, refuse_no_causal_model, resolve_base_model
 from lora_engine.cli.output import JsonFlag, field_help, print_json, print_table
 from lora_engine.data.class_labels import FORMATS
+from lora_engine.data.preview_examples import PreviewExample
 from lora_engine.data.preview_rows import Preview
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.errors import EngineError
@@ -122,7 +123,14 @@ def _print(shown: Preview) -> None:
     for note in shown.notes:
         typer.echo(f"· {note}")
     for example in shown.examples:
-        typer.echo(
-            f"\n{example.where}: {example.supervised_tokens} of {example.total_tokens} tokens "
-            f"supervised{', truncated' if example.truncated else ''}\n{example.text}"
-        )
+        verdict = {True: " (a good answer)", False: " (a bad answer)", None: ""}
+        _print_example(example, example.where + verdict[example.is_desirable])
+        if example.rejected is not None:
+            _print_example(example.rejected, f"{example.where}, rejected")
+
+
+def _print_example(example: PreviewExample, name: str) -> None:
+    typer.echo(
+        f"\n{name}: {example.supervised_tokens} of {example.total_tokens} tokens "
+        f"supervised{', truncated' if example.truncated else ''}\n{example.text}"
+    )

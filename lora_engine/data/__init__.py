@@ -21,7 +21,11 @@ encoding          rows to tokens with their characters and supervised flags
 tokenization      tokens to ids and labels, cut to length, with a report
 class_labels      the same for rows to classify
 token_cache       the same, kept on disk by content
-preview_rows      what the model will see, token by token
+preview_examples  rows token by token
+preview_rows      what the model will see of a set, with figures
+preference_rows   rows that compare or judge answers, from columns to turns
+preference_tokens the same as tokens: pairs of answers, judged answers
+objective_rows    are these rows what the objective learns from?
 preview_warnings  what may be wrong with the rows, in words
 checks            what is wrong with a set, row by row, and the set without these rows
 service           what the engine's façade offers about datasets
@@ -38,13 +42,8 @@ from lora_engine.data.checks import (
     check_dataset,
     kinds_named,
 )
-from lora_engine.data.preview_rows import (
-    HistogramBar,
-    Preview,
-    PreviewExample,
-    PreviewToken,
-    preview,
-)
+from lora_engine.data.preview_examples import PreviewExample, PreviewToken
+from lora_engine.data.preview_rows import HistogramBar, Preview, preview
 from lora_engine.data.record_files import EXTENSIONS
 from lora_engine.data.rows import Dataset, Message, Row
 from lora_engine.data.sources import dataset_columns, load_dataset

@@ -81,11 +81,31 @@ def tokenize_pairs(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
 
     tokenize: `tokenization.tokenize`, or a cache in front of it; raises as it does.
     """
-    chosen, rejected = _both(rows, tokenize)
+    return join_sides(tokenize(rows), tokenize(RejectedSides(rows)))
+
+
+def join_sides(chosen: Tokenization, rejected: Tokenization) -> Tokenization:
+    """The two tokenizations of the same rows as pairs, with one report of both.
+
+    A rejected side's own warnings say whose they are.
+    """
     first, second = _places_in_common(chosen.rows, rejected.rows)
     pairs = PairRows([chosen.rows[i] for i in first], [rejected.rows[i] for i in second])
+    of_rejected = [line for line in rejected.warnings if line not in chosen.warnings]
+    warnings = [*chosen.warnings, *(f"Rejected answers: {line}" for line in of_rejected)]
     equal = [pair.number for pair in pairs if pair.input_ids == pair.rejected.input_ids]
-    return _joined(chosen, rejected, pairs, equal)
+    if equal:
+        warnings.append(
+            f"The chosen answer is the rejected one, which teaches nothing: {list_rows(equal)}."
+        )
+    return Tokenization(
+        rows=pairs,
+        template=chosen.template,
+        without_answer=_united(chosen.without_answer, rejected.without_answer),
+        lost_answer=_united(chosen.lost_answer, rejected.lost_answer),
+        cut=_united(chosen.cut, rejected.cut),
+        warnings=tuple(warnings),
+    )
 
 
 def tokenize_judged(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
@@ -141,7 +161,7 @@ def _apart(pair: TokenizedRow) -> tuple[JudgedRow, ...]:
     return tuple(_judged(answer, at == 0) for at, answer in enumerate(answers_of(pair)))
 
 
-class _RejectedSides(Sequence[Row]):
+class RejectedSides(Sequence[Row]):
     """The rows with their rejected answers in place of the chosen ones."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -156,15 +176,11 @@ class _RejectedSides(Sequence[Row]):
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
-    def __getitem__(self, index: slice) -> _RejectedSides: ...
-    def __getitem__(self, index: int | slice) -> Row | _RejectedSides:
+    def __getitem__(self, index: slice) -> RejectedSides: ...
+    def __getitem__(self, index: int | slice) -> Row | RejectedSides:
         if isinstance(index, slice):
-            return _RejectedSides(self._rows[index])
+            return RejectedSides(self._rows[index])
         return rejected_side(self._rows[index])
-
-
-def _both(rows: Sequence[Row], tokenize: Tokenize) -> tuple[Tokenization, Tokenization]:
-    return tokenize(rows), tokenize(_RejectedSides(rows))
 
 
 def _places_in_common(
@@ -174,26 +190,6 @@ def _places_in_common(
     places = {row.number: place for place, row in enumerate(rejected)}
     found = [(at, places[row.number]) for at, row in enumerate(chosen) if row.number in places]
     return [first for first, _ in found], [second for _, second in found]
-
-
-def _joined(
-    chosen: Tokenization, rejected: Tokenization, pairs: Sequence[PairRow], equal: list[int]
-) -> Tokenization:
-    """The reports of both sides as one; a rejected side's own warnings say whose they are."""
-    of_rejected = [line for line in rejected.warnings if line not in chosen.warnings]
-    warnings = [*chosen.warnings, *(f"Rejected answers: {line}" for line in of_rejected)]
-    if equal:
-        warnings.append(
-            f"The chosen answer is the rejected one, which teaches nothing: {list_rows(equal)}."
-        )
-    return Tokenization(
-        rows=pairs,
-        template=chosen.template,
-        without_answer=_united(chosen.without_answer, rejected.without_answer),
-        lost_answer=_united(chosen.lost_answer, rejected.lost_answer),
-        cut=_united(chosen.cut, rejected.cut),
-        warnings=tuple(warnings),
-    )
 
 
 def _united(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:

@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import FORMATS, label_rows, labels_of
 from lora_engine.data.encoding import EncodedRow, encode
+from lora_engine.data.objective_rows import PAIRS
 from lora_engine.data.picked import Picked
+from lora_engine.data.preference_tokens import RejectedSides, answers_of, join_sides
+from lora_engine.data.preview_examples import (
+    PreviewExample,
+    chat_example,
+    labelled_example,
+)
 from lora_engine.data.preview_warnings import find_problems, warnings_about
 from lora_engine.data.rows import Dataset, Row, RowsRemoved
 from lora_engine.data.set_counts import RowCounts, count_rows_of
 from lora_engine.data.sources import load_dataset
-from lora_engine.data.tokenization import IGNORED, TokenizedRow, tokenization_of
+from lora_engine.data.tokenization import TokenizedRow, tokenization_of
 from lora_engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,43 +38,7 @@ if TYPE_CHECKING:
 
 MAX_MEASURED_ROWS = 5_000
 MAX_MEASURED_CHARACTERS = 10_000_000
-MAX_SHOWN_TOKENS = 4_000
 HISTOGRAM_BARS = 20
-
-
-@dataclass(frozen=True)
-class PreviewToken:
-    """One token as it stands in the row's text; joined, the texts of a chat row are its text.
-
-    special: a control token, not plain text. kept: within the limit.
-    """
-
-    text: str
-    id: int
-    supervised: bool
-    special: bool
-    kept: bool
-
-
-@dataclass(frozen=True)
-class PreviewExample:
-    """A row as the model will see it.
-
-    supervised_tokens: those kept that the loss is on. total_tokens: of the whole row, before
-    truncation. kept_tokens: of these, within the limit. tokens: at most `MAX_SHOWN_TOKENS`.
-    label: the class of a row to classify, or its words' classes in their order. where: the row as
-    a person finds it, with its set where there are several.
-    """
-
-    number: int
-    text: str
-    supervised_tokens: int
-    total_tokens: int
-    kept_tokens: int
-    truncated: bool
-    tokens: tuple[PreviewToken, ...]
-    label: str = ""
-    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,12 +107,15 @@ def preview(
     tokenizer = choose_template(tokenizer, spec.template)
     if dataset.format in FORMATS.values():
         measured = _measure_labelled(dataset, rows, tokenizer, max_length, n)
+    elif dataset.format == PAIRS:
+        measured = _measure_pairs(rows, tokenizer, max_length, n)
     else:
         measured = _measure(rows, tokenizer, max_length, n)
     found = find_problems(rows, tokenizer)
     done = measured.tokenization
-    supervised = sum(label >= 0 for row in done.rows for label in row.labels)
-    tokens = sum(len(row.input_ids) for row in done.rows)
+    answers = [answer for row in done.rows for answer in answers_of(row)]
+    supervised = sum(label >= 0 for answer in answers for label in answer.labels)
+    tokens = sum(len(answer.input_ids) for answer in answers)
     return Preview(
         source=dataset.source,
         format=dataset.format,
@@ -161,7 +135,7 @@ def preview(
             *([counts.problem] if counts.problem else []),
             *dataset.warnings,
             *about_template,
-            *_range_warnings(base, done.rows, tokenizer),
+            *_range_warnings(base, answers, tokenizer),
             *done.warnings,
             *warnings_about(dataset, len(rows), found),
         ),
@@ -214,7 +188,31 @@ def _measure(
             yield row
 
     done = tokenization_of(observed(), tokenizer, max_length)
-    return _Measured(done, lengths, [_example(row, tokenizer, max_length) for row in first])
+    verdicts = [row.is_desirable for row in rows[:shown]]
+    return _Measured(
+        done,
+        lengths,
+        [
+            replace(chat_example(row, tokenizer, max_length), is_desirable=verdict)
+            for row, verdict in zip(first, verdicts, strict=True)
+        ],
+    )
+
+
+def _measure_pairs(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, shown: int
+) -> _Measured:
+    """Both answers of each row; the longer one is the row's length."""
+    chosen = _measure(rows, tokenizer, max_length, shown)
+    rejected = _measure(RejectedSides(rows), tokenizer, max_length, shown)
+    return _Measured(
+        join_sides(chosen.tokenization, rejected.tokenization),
+        list(map(max, chosen.lengths, rejected.lengths)),
+        [
+            replace(one, rejected=other)
+            for one, other in zip(chosen.examples, rejected.examples, strict=True)
+        ],
+    )
 
 
 def _measure_labelled(
@@ -226,7 +224,7 @@ def _measure_labelled(
 ) -> _Measured:
     done = label_rows(rows, tokenizer, max_length, labels_of(dataset.rows))
     pairs = zip(rows[:shown], done.rows, strict=False)
-    examples = [_labelled_example(row, made, tokenizer) for row, made in pairs]
+    examples = [labelled_example(row, made, tokenizer) for row, made in pairs]
     return _Measured(done, [len(row.input_ids) for row in done.rows], examples)
 
 
@@ -251,52 +249,6 @@ def _bounded_rows(rows: Sequence[Row]) -> Sequence[Row]:
         if position and characters > MAX_MEASURED_CHARACTERS:
             return rows[:position]
     return rows[:MAX_MEASURED_ROWS]
-
-
-def _example(
-    row: EncodedRow, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> PreviewExample:
-    limit = len(row.input_ids) if row.is_plain_text else max_length
-    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-    names = tokenizer.convert_ids_to_tokens(list(row.input_ids[:MAX_SHOWN_TOKENS]))
-    tokens, shown_up_to = [], 0
-    for position, (name, token, (start, end)) in enumerate(
-        zip(names, row.input_ids, row.offsets, strict=False)
-    ):
-        # a token the tokenizer adds stands nowhere in the text; the bytes of one character share
-        # its place, and the first of them shows it
-        is_added = start == end == 0 and token in special
-        text = name if is_added else row.text[shown_up_to : max(shown_up_to, end)]
-        shown_up_to = max(shown_up_to, end)
-        tokens.append(
-            PreviewToken(text, token, row.supervised[position], token in special, position < limit)
-        )
-    return PreviewExample(
-        number=row.number,
-        text=row.text,
-        supervised_tokens=sum(row.supervised[:limit]),
-        total_tokens=len(row.input_ids),
-        kept_tokens=min(limit, len(row.input_ids)),
-        truncated=len(row.input_ids) > limit,
-        tokens=tuple(tokens),
-    )
-
-
-def _labelled_example(
-    row: Row, made: TokenizedRow, tokenizer: PreTrainedTokenizerBase
-) -> PreviewExample:
-    """A row to classify; `made` is cut already, so what is behind the limit is not shown."""
-    special = set(tokenizer.all_special_ids)
-    names = [str(tokenizer.decode([token])).strip() for token in made.input_ids[:MAX_SHOWN_TOKENS]]
-    tagged = made.labels if row.words else [IGNORED] * len(names)
-    tokens = tuple(
-        PreviewToken(f"{name} ", token, label != IGNORED, token in special, True)
-        for name, token, label in zip(names, made.input_ids, tagged, strict=False)
-    )
-    count = len(made.input_ids)
-    supervised = sum(label != IGNORED for label in made.labels)
-    text, label = row.text or " ".join(row.words), row.label or " ".join(row.tags)
-    return PreviewExample(row.number, text, supervised, count, count, made.truncated, tokens, label)
 
 
 def _histogram(lengths: Sequence[int]) -> tuple[HistogramBar, ...]:

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from transformers import AutoTokenizer
 
-from lora_engine.data import load_dataset
+from lora_engine.data import load_dataset, preview
 from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.rows import hash_rows
 from lora_engine.data.twins import content_key
@@ -172,3 +173,45 @@ def test_an_objective_refuses_rows_that_it_cannot_learn_from(read, kind):
         with pytest.raises(EngineError) as refused:
             refuse_other_objective(objective, read(*rows))
         assert "kto" in refused.value.remedy
+
+
+def preview_of(rows, tmp_path, tiny_llama, max_length=64):
+    path = tmp_path / "previewed.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path)
+    spec = spec_from({"dataset": {"source": str(path)}})
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    return preview(spec.dataset, tokenizer, max_length, settings=settings)
+
+
+def test_the_preview_shows_both_answers_and_counts_their_tokens(tmp_path, tiny_llama):
+    pair = {"prompt": "What colour is the sky?", "chosen": "Blue.", "rejected": "Go to the grass."}
+    shown = preview_of([pair, {**pair, "rejected": pair["chosen"]}], tmp_path, tiny_llama)
+    first, second = shown.examples
+    assert first.rejected is not None
+    for one, answer in ((first, "Blue."), (first.rejected, "Go to the grass.")):
+        learned = "".join(token.text for token in one.tokens if token.supervised)
+        assert learned.removesuffix("<eos>") == answer
+    sides = (first, first.rejected, second, second.rejected)
+    assert shown.tokens == sum(one.total_tokens for one in sides)
+    assert any("the rejected one" in warning and "(2)" in warning for warning in shown.warnings)
+
+
+def test_the_preview_says_of_judged_answers_whether_they_are_good(tmp_path, tiny_llama):
+    rows = [{"prompt": "Hi", "completion": "Ho", "label": label} for label in (True, False)]
+    shown = preview_of(rows, tmp_path, tiny_llama)
+    assert [one.is_desirable for one in shown.examples] == [True, False]
+    assert shown.format == "kto"
+
+
+def test_a_pair_is_left_out_where_either_answer_is_cut_away(tmp_path, tiny_llama):
+    long = "Xylophones quiz. " * 8
+    rows = [
+        {"prompt": "Hi", "chosen": "Ho", "rejected": "No"},
+        {"chosen": [USER, GOOD], "rejected": [USER, BAD, {"role": "user", "content": long}, BAD]},
+        {"prompt": long, "chosen": "Ho", "rejected": "No"},
+    ]
+    shown = preview_of(rows, tmp_path, tiny_llama, max_length=24)
+    assert shown.dropped_rows == 1
+    assert shown.truncated_rows == 2
+    assert any(line.startswith("Rejected answers: ") for line in shown.warnings)
