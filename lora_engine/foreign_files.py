@@ -192,29 +192,41 @@ def name_text(start: str) -> str | None:
     return None
 
 
+def encoding_of(head: bytes) -> str:
+    """The encoding of a text by its first bytes: UTF-8 or UTF-16, as Python names them."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    return _wide_without_mark(head[:4096]) or "utf-8-sig"
+
+
 def decode_text(data: bytes, name: str) -> str:
     """UTF-8 or UTF-16 bytes as text, without a byte order mark.
 
     Raises EngineError naming the byte, its line and its place where they are neither.
     """
+    encoding = encoding_of(data)
     try:
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return data.decode("utf-16")
-        wide = _wide_without_mark(data[:4096])
-        return data.decode(wide or "utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise EngineError(
-                f"{name} is text in UTF-16 that breaks off at byte {error.start:,}.",
-                "Save it as UTF-8.",
-            ) from None
-        raise EngineError(
-            f"{name} is not UTF-8 text: byte 0x{byte:02x} at position {error.start:,}, line "
-            f"{line:,}{_in_windows(byte)}.",
-            "Save the file as UTF-8 (in Excel: CSV UTF-8).",
-        ) from None
+        is_wide = encoding == "utf-16"
+        raise undecodable(name, data[error.start], error.start, line, is_wide) from None
+
+
+def undecodable(name: str, byte: int, position: int, line: int, is_wide: bool) -> EngineError:
+    """The error for a text with a byte that its encoding does not allow.
+
+    is_wide: it says of itself that it is UTF-16.
+    """
+    if is_wide:
+        return EngineError(
+            f"{name} is text in UTF-16 that breaks off at byte {position:,}.", "Save it as UTF-8."
+        )
+    return EngineError(
+        f"{name} is not UTF-8 text: byte 0x{byte:02x} at position {position:,}, line "
+        f"{line:,}{_in_windows(byte)}.",
+        "Save the file as UTF-8 (in Excel: CSV UTF-8).",
+    )
 
 
 def _in_windows(byte: int) -> str:

@@ -21,10 +21,10 @@ import uuid
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lora_engine.errors import EngineError
 from lora_engine.files import move, read_json_object, write_atomically
@@ -97,8 +97,9 @@ class NewEntry:
     def finish(self) -> None:
         self.close()
         files = {name: [file.bytes, file.crc] for name, file in self._files.items()}
-        document = json.dumps({"files": files, "report": self.report})
-        write_atomically(self._staging / MANIFEST, document.encode())
+        content = json.dumps({"files": files, "report": self.report})
+        document = {"crc": zlib.crc32(content.encode()), "content": content}
+        write_atomically(self._staging / MANIFEST, json.dumps(document).encode())
 
 
 class Entry:
@@ -107,33 +108,31 @@ class Entry:
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where the entry is not there, or not whole."""
         self.path = path
-        descriptors = [_locked(path)]
-        self._close = weakref.finalize(self, _close_all, descriptors)
-        manifest = read_json_object(path / MANIFEST, MAX_MANIFEST_BYTES)
+        opened = ExitStack()
+        self._close = weakref.finalize(self, opened.close)
+        opened.callback(os.close, _locked(path))
+        manifest = _checked_manifest(path / MANIFEST)
         self.report: dict[str, Any] = manifest["report"]
-        self._descriptors: dict[str, int] = {}
+        self._files: dict[str, BinaryIO] = {}
         for name, (size, crc) in manifest["files"].items():
-            self._descriptors[name] = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC)
-            descriptors.append(self._descriptors[name])
-            if _sum_of(self._descriptors[name]) != (size, crc):
+            self._files[name] = opened.enter_context((path / name).open("rb", buffering=0))
+            if _sum_of(self._files[name].fileno()) != (size, crc):
                 raise ValueError(f"{name} is damaged")
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        return os.pread(self._descriptors[name], size, start)
+        return os.pread(self._files[name].fileno(), size, start)
 
     def array(self, name: str, dtype: type[np.generic] | np.dtype) -> np.ndarray:
         """A whole file of numbers, read into memory."""
         import numpy as np
 
-        with os.fdopen(os.dup(self._descriptors[name]), "rb") as file:
-            file.seek(0)
-            return np.fromfile(file, dtype)
+        self._files[name].seek(0)
+        return np.fromfile(self._files[name], dtype)
 
-    def open(self, name: str) -> Any:
-        """One of its files, to be read on its own."""
-        file = os.fdopen(os.dup(self._descriptors[name]), "rb")
-        file.seek(0)
-        return file
+    def file(self, name: str) -> BinaryIO:
+        """One of its files, open for as long as the entry is."""
+        self._files[name].seek(0)
+        return self._files[name]
 
 
 @dataclass(frozen=True)
@@ -277,6 +276,10 @@ def _sum_of(descriptor: int) -> tuple[int, int]:
     return size, crc
 
 
-def _close_all(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _checked_manifest(path: Path) -> dict[str, Any]:
+    """Raises OSError or ValueError where it is not there, or damaged."""
+    document = read_json_object(path, MAX_MANIFEST_BYTES)
+    content = document["content"]
+    if zlib.crc32(content.encode()) != document["crc"]:
+        raise ValueError(f"{path.name} is damaged")
+    return json.loads(content)

@@ -18,17 +18,17 @@ This module knows nothing of files or of what columns mean.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 from lora_engine.errors import EngineError
 
 MAX_CELL_CHARACTERS = 500_000
 MAX_COLUMNS = 10_000
+Numbered = tuple[int, list[str]]
 SEPARATORS = "\t;|,"
 """In this order where a header has as many of one as of another."""
 
@@ -40,36 +40,54 @@ _NAME_THEM = "Name each column once in the first line."
 csv.field_size_limit(MAX_CELL_CHARACTERS)
 
 
-def csv_rows(text: str, source: str, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and cells by name of the first `most` records; the header is not counted.
+def csv_rows(lines: Iterator[str], head: str, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and cells by name of each record, as they are asked for; the header is not counted.
 
+    lines: the text's lines with their ends. head: how the text begins.
     Raises EngineError naming the row and the column of what cannot be read.
     """
-    declared = _DECLARED.match(text)
+    declared = _DECLARED.match(head)
     if declared:
-        text = text[declared.end() :]
-    header = _first_line(text)
+        head = head[declared.end() :]
+        next(lines)
+    header = _first_line(head)
     separator = declared[1] if declared else _separator(header)
     spaced = header.count(separator) > 0 and header.count(separator) == header.count(
         f"{separator} "
     )
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=spaced
-    )
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=spaced)
     records = _records(reader, source)
     names = [name.strip() for name in next(records, (0, []))[1]]
-    rows = list(islice(records, most))
     if len(names) > MAX_COLUMNS:
         raise EngineError(
             f"{source} has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.",
             "Leave out the columns that are not trained on.",
         )
-    if text[:1] == '"' and all(len(cells) == len(names) + 1 for _, cells in rows):
-        names = ["", *names] if _count(cells[0] for _, cells in rows) else names
-    names = _checked_names(names, rows, source)
-    for number, cells in rows:
+    _refuse_names_twice(names, source)
+    first = next(records, None)
+    if first is None:
+        return
+    if head[:1] == '"' and len(first[1]) == len(names) + 1 and first[1][0] in ("0", "1"):
+        records = _with_row_names(records, first, names, source)
+        names = ["", *names]
+    columns = len(names)
+    while names and not names[-1]:
+        names = names[:-1]
+    for number, cells in chain([first], records):
+        _refuse_nameless(cells, names, columns, number, source)
         fields = zip(names, _fitted(cells, names, number, source), strict=True)
         yield number, {name: cell for name, cell in fields if name}
+
+
+def _with_row_names(
+    records: Iterator[Numbered], first: Numbered, names: list[str], source: str
+) -> Iterator[Numbered]:
+    """The records after the first, where each has a row's name before its cells: 1, 2, 3, ..."""
+    start = int(first[1][0])
+    for place, (number, cells) in enumerate(records, start=1):
+        if len(cells) != len(names) + 1 or cells[0] != str(start + place):
+            _fitted(first[1], names, first[0], source)  # these are no row names: says what is wrong
+        yield number, cells
 
 
 def _first_line(text: str) -> str:
@@ -84,7 +102,7 @@ def _separator(header: str) -> str:
     return max(SEPARATORS, key=header.count)
 
 
-def _records(reader: Any, source: str) -> Iterator[tuple[int, list[str]]]:
+def _records(reader: Any, source: str) -> Iterator[Numbered]:
     """Number and cells of each record that holds something; 0 is the header."""
     number = 0
     try:
@@ -111,30 +129,25 @@ def _complaint(error: csv.Error) -> str:
     return "is not CSV"
 
 
-def _count(cells: Iterator[str]) -> bool:
-    """Whether the cells are 0, 1, 2, ... or 1, 2, 3, ..."""
-    values = list(cells)
-    return any(values == [str(start + place) for place in range(len(values))] for start in (0, 1))
+def _refuse_nameless(
+    cells: list[str], names: list[str], columns: int, number: int, source: str
+) -> None:
+    """Raises EngineError where a column without a name holds something. names: without those of
+    nameless columns at the end; columns: with them. The first one is an index."""
+    for column in range(2, columns + 1):
+        name = names[column - 1] if column <= len(names) else ""
+        if not name and _cell(cells, column):
+            raise EngineError(
+                f"{source}, row {number} holds {_cell(cells, column)[:40]!r} in column {column}, "
+                "which has no name in the header.",
+                f"{_REMEDY} Or name the column.",
+            )
 
 
-def _checked_names(names: list[str], rows: list[tuple[int, list[str]]], source: str) -> list[str]:
-    """The names without those of empty columns at the end; each one stands there once."""
-    while names and not names[-1] and not any(_cell(cells, len(names)) for _, cells in rows):
-        names = names[:-1]
-    for column, name in enumerate(names, start=1):
-        if name or column == 1:
-            continue
-        for number, cells in rows:
-            if _cell(cells, column):
-                raise EngineError(
-                    f"{source}, row {number} holds {_cell(cells, column)[:40]!r} in column "
-                    f"{column}, which has no name in the header.",
-                    f"{_REMEDY} Or name the column.",
-                )
+def _refuse_names_twice(names: list[str], source: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise EngineError(f"{source} names a column twice: {', '.join(twice[:5])}.", _NAME_THEM)
-    return names
 
 
 def _cell(cells: list[str], column: int) -> str:

@@ -49,7 +49,8 @@ from lora_engine.data.picked import Keep
 from lora_engine.data.preference_rows import on_both_sides, parse_judged, parse_pair
 from lora_engine.data.preferences import how_to_learn, pair_columns, verdict_column
 from lora_engine.data.problems import Problems
-from lora_engine.data.record_files import MAX_ROW_CHARACTERS, Record
+from lora_engine.data.record_files import MAX_ROW_CHARACTERS
+from lora_engine.data.records import Record
 from lora_engine.data.rows import Row
 from lora_engine.data.table import Table, count_rows
 from lora_engine.data.thoughts import apply_setting

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.data.record_files import MAX_FILE_BYTES, MAX_ROWS, Record
+from lora_engine.data.record_files import MAX_FILE_BYTES, MAX_ROWS
+from lora_engine.data.records import ReadAnew, Record
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
+    from datasets import Dataset as HubTable
     from datasets import DatasetBuilder
 
 BATCH_ROWS = 1_000
@@ -34,7 +36,7 @@ class HubSet:
         return self.split.partition("[")[0]
 
 
-def hub_records(asked: HubSet) -> Iterator[Record]:
+def hub_records(asked: HubSet) -> HubRecords:
     """The records of a set, read as they are asked for, numbered from 1.
 
     Raises EngineError where there is none of this name, configuration or split (naming those there
@@ -56,16 +58,27 @@ def hub_records(asked: HubSet) -> Iterator[Record]:
             f"{MAX_ROWS:,} are read.",
             f"Read a part of it: a split such as {asked.split_name}[:{MAX_ROWS}].",
         )
-    return _records(table)
+    return HubRecords(table)
 
 
-def _records(table) -> Iterator[Record]:
-    """Batch by batch out of the Arrow file; pictures and sound stay bytes."""
-    number = 0
-    for batch in table.with_format("arrow").iter(batch_size=BATCH_ROWS):
-        for row in batch.to_pylist():
-            number += 1
-            yield Record(number, row)
+class HubRecords(ReadAnew):
+    """The rows of a set that `datasets` keeps in Arrow files, read each time they are gone through.
+
+    Pictures and sound stay bytes.
+    """
+
+    def __init__(self, table: HubTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[Record]:
+        number = 0
+        for batch in self._table.with_format("arrow").iter(batch_size=BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield Record(number, row)
 
 
 def _other_config(asked: HubSet, error: ValueError) -> Exception:

@@ -19,11 +19,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lora_engine.data.problems import Problems
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import json_complaint
+
+if TYPE_CHECKING:
+    from lora_engine.data.text_file import TextFile
 
 LISTS_OF_ROWS = (
     "data", "train", "training", "rows", "examples", "items", "records", "instances", "samples",
@@ -47,15 +52,41 @@ def json_rows(text: str, source: str, most: int) -> list[Numbered]:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.lstrip()[:1] == "[":
         return list(enumerate(_array(text, source), start=1))
-    found, problems = _lines(text, most)
-    if problems and _spans_lines(text):
+    if _spans_lines(text):
         found = _documents(text, source, most)
-    elif problems:
-        raise EngineError(problems.sentence(source), _remedy(text, problems.first[0]))
+    else:
+        found = list(islice(_values(text.split("\n"), source), most))
     if len(found) == 1 and isinstance(found[0][1], dict):
         inside = _rows_inside(found[0][1], source)
         return found if inside is None else list(enumerate(inside, start=1))
     return found
+
+
+def are_lines(file: TextFile) -> bool:
+    """Whether the file has one value on each line, and more than one. Raises EngineError as
+    `TextFile` does."""
+    most = file.bounds.line
+    with file.opened(None) as text:
+        first = _next_line(text, most)
+        has_more = len(first) <= most and bool(_next_line(text, most))
+    return has_more and first.lstrip()[:1] != "[" and not _spans_lines(first)
+
+
+def json_lines(file: TextFile, is_checked: bool = False) -> Iterator[Numbered]:
+    """Number and value of each line that is not blank, as they are asked for.
+
+    is_checked: the file was read before, so no name stands in one object twice.
+    Raises EngineError at the end, naming the first lines that are no JSON, and as `TextFile` does.
+    """
+    return _values(file.lines(None), file.source, json.loads if is_checked else _DECODER.decode)
+
+
+def _next_line(text: TextIO, most: int) -> str:
+    """The next line that is not blank, its first `most` + 1 characters; empty at the end."""
+    while line := text.readline(most + 1):
+        if line.strip():
+            return line
+    return ""
 
 
 def _remedy(text: str, problem: str) -> str:
@@ -87,20 +118,26 @@ def _array(text: str, source: str) -> list[Any]:
         ) from None
 
 
-def _lines(text: str, most: int) -> tuple[list[Numbered], Problems]:
-    """The values of JSON Lines, and what is wrong with the other lines."""
-    found: list[Numbered] = []
+def _values(
+    lines: Iterable[str], source: str, decode: Callable[[str], Any] = _DECODER.decode
+) -> Iterator[Numbered]:
+    """The values of JSON Lines. Raises EngineError at the end for lines that are none."""
     problems = Problems()
-    for number, line in enumerate(text.split("\n"), start=1):
+    first = ""
+    for number, line in enumerate(lines, start=1):
+        line = line.removesuffix("\n")
         if not line.strip():
             continue
-        if len(found) == most:
-            break
+        first = first or line
         try:
-            found.append((number, _DECODER.decode(line)))
+            value = decode(line)
         except (ValueError, RecursionError) as error:
             problems.add(f"line {number}: not JSON ({json_complaint(error, one_line=True)})")
-    return found, problems
+            continue
+        if not problems:  # nothing more is kept of a set that is refused
+            yield number, value
+    if problems:
+        raise EngineError(problems.sentence(source), _remedy(first, problems.first[0]))
 
 
 def _spans_lines(text: str) -> bool:

@@ -1,80 +1,156 @@
 """From a file to raw records, with every bound checked on the way.
 
 A record is what stands in one place of the file: a JSON value, a CSV record or a Parquet row as
-a dictionary, a passage of a .txt file. What the columns mean is `formats`' question. Parquet's
-pages and gzip are unpacked, and their size is counted meanwhile. A file is what its content says:
-another kind than its name's is read (gzip, Parquet) or refused by its own name.
+a dictionary, a passage of a .txt file. What the columns mean is `formats`' question. A small file's
+records are a list; a larger file is read anew each time they are gone through, so that its size is
+no question of memory. One JSON document (an array, objects over several lines) is read whole. A
+file is what its content says: another kind than its name's is read (gzip, Parquet) or refused by
+its own name.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lora_engine.data.csv_rows import MAX_CELL_CHARACTERS, csv_rows
-from lora_engine.data.json_rows import json_rows
+from lora_engine.data.json_rows import are_lines, json_lines, json_rows
+from lora_engine.data.parquet_rows import is_parquet, parquet_rows
+from lora_engine.data.passages import passages
+from lora_engine.data.records import ReadAnew, Record
+from lora_engine.data.text_file import TextBounds, TextFile
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.foreign_files import (
-    conversion,
-    decode_text,
-    name_archive,
-    name_binary,
-    name_text,
-)
+from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
 
-MAX_FILE_BYTES = 512_000_000
-MAX_ROWS = 1_000_000
+MAX_FILE_BYTES = 64_000_000_000
+"""Of a file read row by row, and of what it unpacks to."""
+MAX_ROWS = 50_000_000
+"""Each costs some 60 bytes of memory however it is stored: 3 GB."""
+MAX_DOCUMENT_BYTES = 512_000_000
+"""Of one JSON document, and of what any packed file unpacks to, whatever its ratio."""
+MAX_RATIO = 100
+"""Of a packed file that unpacks to more than that; text packs to a third or a tenth."""
+MAX_LINE_CHARACTERS = 16_000_000
+MAX_NAMES = 100_000
+MAX_TRIED = 10_000  # lines of a .txt file, to find out whether it is rows of JSON
 MAX_ROW_CHARACTERS = MAX_CELL_CHARACTERS
-PASSAGE_CHARACTERS = 4_000
-PARQUET_BATCH_ROWS = 1_000
+SMALL_BYTES, SMALL_PACKED_BYTES = 32_000_000, 2_000_000
 PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
 JSON_ENDINGS = (".jsonl", ".json")
 SAVE_ROWS = "Save the rows as JSON Lines, CSV or Parquet."
-GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+ZIP = b"PK\x03\x04"
+
+Numbered = tuple[int, Any]
+Reading = Callable[[bool], Iterator[Numbered]]
+"""Reads a file from its beginning; told whether it was read before, without a complaint."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One raw record; `number` is 1-based, as in the file."""
-
-    number: int
-    value: Any
-
-
-def read_records(path: Path, source: str) -> list[Record]:
+def read_records(path: Path, source: str) -> Sequence[Record]:
     """Every record of a dataset file; `source` is what the person called it.
 
     Raises NotFound where there is no such file, EngineError where its type, size, encoding or
-    syntax is wrong, with the line or row.
+    syntax is wrong, with the line or row; the whole file is read for that.
     """
     _refuse_file(path, source)
-    if ending(path) == ".parquet" or _is_parquet(path):
-        return check_row_count(_parquet_records(path, source), source)
-    text = _decoded(path, source)
-    if ending(path) in (".csv", ".tsv"):
-        found: list[tuple[int, Any]] = list(csv_rows(text, source, MAX_ROWS + 1))
-    elif ending(path) == ".txt":
-        found = list(enumerate(_passages(text), start=1))
-    else:
-        found = json_rows(text, source, MAX_ROWS + 1)
+    reading, is_packed = _reading(path, source)
+    if path.stat().st_size > (SMALL_PACKED_BYTES if is_packed else SMALL_BYTES):
+        return FileRecords(path, source, reading)
+    found = islice(reading(False), MAX_ROWS + 1)
     return check_row_count([Record(number, value) for number, value in found], source)
+
+
+class FileRecords(ReadAnew):
+    """The records of a file, read from it each time they are gone through.
+
+    names: every column of any record, in order of appearance.
+    """
+
+    def __init__(self, path: Path, source: str, reading: Reading) -> None:
+        """Reads the file once. Raises EngineError as `read_records`."""
+        self._path, self._source, self._reading = path, source, reading
+        self._identity = file_identity(path)
+        self._count = 0
+        names: dict[str, None] = {}
+        for _, value in reading(False):
+            self._count += 1
+            if self._count > MAX_ROWS:
+                raise _too_many(source)
+            if isinstance(value, dict):
+                names.update(dict.fromkeys(value))
+                self._refuse_names(len(names))
+        self._refuse_change()
+        if not self._count:
+            raise _no_rows(source)
+        self.names = tuple(name for name in names if isinstance(name, str))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Record]:
+        self._refuse_change()
+        for number, value in self._reading(True):
+            yield Record(number, value)
+        self._refuse_change()
+
+    def _refuse_names(self, count: int) -> None:
+        if count > MAX_NAMES:
+            raise EngineError(
+                f"{self._source} has more than {MAX_NAMES:,} different column names.",
+                "Put what differs from row to row into values, under names that stay.",
+            )
+
+    def _refuse_change(self) -> None:
+        if file_identity(self._path) != self._identity:
+            raise EngineError(
+                f"{self._source} changed while it was read.",
+                "Start again when nothing writes to it any more.",
+            )
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
+    """What differs once a file's content does. Raises OSError."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def check_row_count(records: list[Record], source: str) -> list[Record]:
     """The same records. Raises EngineError where there are none or too many."""
     if not records:
-        raise EngineError(f"{source} has no rows.", "Give a dataset with at least one row.")
+        raise _no_rows(source)
     if len(records) > MAX_ROWS:
-        raise EngineError(
-            f"{source} has more than {MAX_ROWS:,} rows; no more are read.",
-            "Train on a part of it.",
-        )
+        raise _too_many(source)
     return records
+
+
+def _no_rows(source: str) -> EngineError:
+    return EngineError(f"{source} has no rows.", "Give a dataset with at least one row.")
+
+
+def _too_many(source: str) -> EngineError:
+    return EngineError(
+        f"{source} has more than {MAX_ROWS:,} rows; no more are read.", "Train on a part of it."
+    )
+
+
+def _reading(path: Path, source: str) -> tuple[Reading, bool]:
+    """How this file is read, and whether it is packed. Raises EngineError for another kind."""
+    bounds = TextBounds(MAX_FILE_BYTES, MAX_LINE_CHARACTERS, MAX_DOCUMENT_BYTES, MAX_RATIO)
+    if ending(path) == ".parquet" or is_parquet(path):
+        return lambda _: parquet_rows(path, source, bounds), True
+    file = TextFile(path, source, bounds)
+    _refuse_other_kind(path, source, file)
+    if ending(path) in (".csv", ".tsv"):
+        return lambda _: csv_rows(file.lines(""), file.head, source), file.is_packed
+    if ending(path) == ".txt":
+        return lambda _: passages(file), file.is_packed
+    if are_lines(file):
+        return partial(json_lines, file), file.is_packed
+    found = json_rows(file.whole(MAX_DOCUMENT_BYTES), source, MAX_ROWS + 1)
+    return lambda _: iter(found), False
 
 
 def ending(path: Path) -> str:
@@ -100,7 +176,10 @@ def _refuse_file(path: Path, source: str) -> None:
     refuse_ending(path, source)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise _too_large(source, f"has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        raise EngineError(
+            f"{source} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.",
+            "Train on a part of it.",
+        )
 
 
 def refuse_ending(path: Path, source: str) -> None:
@@ -114,43 +193,18 @@ def refuse_ending(path: Path, source: str) -> None:
         )
 
 
-def _too_large(source: str, what: str) -> EngineError:
-    return EngineError(f"{source} {what}.", "Train on a part of it.")
-
-
-def _content(path: Path, source: str) -> bytes:
-    """The file's bytes; a gzip archive's are unpacked, whatever its name, up to the bound."""
-    data = path.read_bytes()
-    if data[:2] != GZIP:
-        return data
-    try:
-        with gzip.open(io.BytesIO(data)) as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, EOFError, zlib.error):
-        raise EngineError(
-            f"{source} is a gzip archive that is damaged or cut off.",
-            "Get it from its source again.",
-        ) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise _too_large(source, f"unpacks to more than {MAX_FILE_BYTES:,} bytes")
-    return data
-
-
-def _decoded(path: Path, source: str) -> str:
-    """The file's text. Raises EngineError for another kind of file, named by its content."""
-    data = _content(path, source)
-    head = data[:4096]
+def _refuse_other_kind(path: Path, source: str, file: TextFile) -> None:
+    """Raises EngineError for another kind of file than its name's, named by its content."""
+    head = file.head_bytes[:4096]
     what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
     if what is not None:
         raise _other_kind(path, source, what)
-    text = decode_text(data, source)
-    what = name_text(text)
-    if what is not None and not _is_meant(path, what, text):
+    what = name_text(file.head)
+    if what is not None and not _is_meant(path, what, file):
         raise _other_kind(path, source, what)
-    return text
 
 
-def _is_meant(path: Path, what: str, text: str) -> bool:
+def _is_meant(path: Path, what: str, file: TextFile) -> bool:
     """Whether a text of this kind can be what the file's name says.
 
     Plain text may be markup or begin like JSON; rows of JSON would be trained on as they stand.
@@ -160,7 +214,9 @@ def _is_meant(path: Path, what: str, text: str) -> bool:
     if what != "JSON":
         return "LFS" not in what
     try:
-        rows = json_rows(text, path.name, MAX_ROWS)
+        if are_lines(file):
+            return not all(isinstance(row, dict) for _, row in islice(json_lines(file), MAX_TRIED))
+        rows = json_rows(file.whole(MAX_DOCUMENT_BYTES), path.name, MAX_ROWS)
     except EngineError:
         return True
     return not all(isinstance(row, dict) for _, row in rows)
@@ -171,81 +227,3 @@ def _other_kind(path: Path, source: str, what: str) -> EngineError:
     meant = kinds.get(ending(path), "JSON")
     remedy = "Give it the ending .jsonl." if what == "JSON" else conversion(what, SAVE_ROWS)
     return EngineError(f"{source} is {what}, not {meant}.", remedy)
-
-
-def _is_parquet(path: Path) -> bool:
-    head, tail = _both_ends(path)
-    return head.startswith(PARQUET) and tail == PARQUET
-
-
-def _both_ends(path: Path) -> tuple[bytes, bytes]:
-    with path.open("rb") as file:
-        head = file.read(4096)
-        file.seek(max(0, path.stat().st_size - len(PARQUET)))
-        return head, file.read()
-
-
-def _refuse_other_than_parquet(path: Path, source: str) -> None:
-    """Name what a file is that begins or ends otherwise than Parquet does."""
-    head, tail = _both_ends(path)
-    if not head.startswith(PARQUET):
-        what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
-        what = what or name_text(head.decode("utf-8", "replace"))
-        shown = f"is {what}" if what else f"begins with the bytes {head[:4].hex(' ') or '(none)'}"
-        raise EngineError(
-            f"{source} is not a readable Parquet file: it {shown}.",
-            conversion(what, SAVE_ROWS) if what else "Give it the ending of what it holds.",
-        )
-    if tail != PARQUET:
-        raise EngineError(
-            f"{source} is not a readable Parquet file: its end is missing.",
-            "Get it from its source again.",
-        )
-
-
-def _parquet_records(path: Path, source: str) -> list[Record]:
-    import pyarrow
-    from pyarrow import parquet
-
-    _refuse_other_than_parquet(path, source)
-    rows: list[dict] = []
-    read_bytes = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-                read_bytes += batch.nbytes
-                if read_bytes > MAX_FILE_BYTES or len(rows) > MAX_ROWS:
-                    raise EngineError(
-                        f"{source} unpacks to more than {MAX_FILE_BYTES:,} bytes or "
-                        f"{MAX_ROWS:,} rows.",
-                        "Train on a part of it.",
-                    )
-                rows += batch.to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        unknown = isinstance(error, NotImplementedError)
-        why = "it is packed or encrypted in a way that is not read" if unknown else "it is damaged"
-        raise EngineError(
-            f"{source} is not a readable Parquet file: {why}.", "Write the file again."
-        ) from None
-    return [Record(number, value) for number, value in enumerate(rows, start=1)]
-
-
-def _passages(text: str) -> list[str]:
-    """A running text cut at blank lines, line ends or anywhere, in that order of preference.
-
-    Every passage has at most `PASSAGE_CHARACTERS` characters; joined they are the text.
-    """
-    text = text.replace("\r\n", "\n")
-    passages = []
-    start = 0
-    while start < len(text):
-        end = min(len(text), start + PASSAGE_CHARACTERS)
-        if end < len(text):
-            for separator in ("\n\n", "\n", " "):
-                found = text.rfind(separator, start, end)
-                if found > start:
-                    end = found + len(separator)
-                    break
-        passages.append(text[start:end])
-        start = end
-    return passages if text.strip() else []

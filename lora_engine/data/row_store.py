@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints, overload
 from lora_engine.data.cache_folder import Entry, NewEntry
 from lora_engine.data.joined_rows import JoinedRows
 from lora_engine.data.picked import Picked
-from lora_engine.data.rows import Message, Row, RowsDigest, hash_rows
+from lora_engine.data.rows import LARGE_ROWS, Message, Row, RowsDigest, hash_rows
 from lora_engine.data.twins import SHORT_BYTES, content_key, keys_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class StoredRows(Sequence[Row]):
         self._entry, self.content_hash = entry, content_hash
         self.numbers = entry.array(NUMBERS, np.int64)
         self._ends = entry.array(BATCHES, np.int64)
-        self._file = pyarrow.ipc.open_file(entry.open(ROWS))
+        self._file = pyarrow.ipc.open_file(entry.file(ROWS))
         self._held: tuple[int, list[int], list[str]] = (-1, [], [])
 
     @property
@@ -133,6 +133,15 @@ def _numbers_of(rows: Sequence[Row]) -> np.ndarray:
     import numpy as np
 
     return np.fromiter((row.number for row in rows), np.int64, len(rows))
+
+
+def is_large(rows: Sequence[Row]) -> bool:
+    """Whether rows lie on disk, or are too many for their tokens to stand in memory."""
+    if isinstance(rows, Picked):
+        return len(rows) > LARGE_ROWS or is_large(rows.whole)
+    if isinstance(rows, JoinedRows):
+        return len(rows) > LARGE_ROWS or any(map(is_large, rows.sets))
+    return len(rows) > LARGE_ROWS or isinstance(rows, StoredRows)
 
 
 def content_hash_of(rows: Sequence[Row]) -> str:

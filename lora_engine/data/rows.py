@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LARGE_ROWS = 100_000
-"""A set of more rows lies on disk, and so do its tokens."""
+LARGE_CHARACTERS = 50_000_000
+"""A set of more rows, or of more characters in all, lies on disk, and so do its tokens."""
 ROLES = ("system", "user", "assistant", "tool")
 
 

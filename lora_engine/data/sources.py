@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,17 @@ from lora_engine.data.filters import RowFilters, listed
 from lora_engine.data.formats import column_names, parse_rows
 from lora_engine.data.hub_sets import HubSet, hub_records
 from lora_engine.data.joining import WeightedSet, joined
+from lora_engine.data.picked import Keep
 from lora_engine.data.record_files import (
-    Record,
     check_row_count,
     ending,
     has_dataset_ending,
     read_records,
 )
-from lora_engine.data.rows import Dataset, Row, hash_rows
+from lora_engine.data.records import Record
+from lora_engine.data.row_cache import RowCache, row_cache, set_key
+from lora_engine.data.row_store import content_hash_of
+from lora_engine.data.rows import LARGE_ROWS, Dataset, Row
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
 from lora_engine.starter import dataset_path
@@ -124,20 +128,31 @@ def _read(named: NamedSet, settings: Settings) -> Dataset:
         if path is not None:
             _refuse_hub_fields(named)
             return load_file(
-                path, named.format, named.source, named.columns, named.reasoning, named.turns
+                path,
+                named.format,
+                named.source,
+                named.columns,
+                named.reasoning,
+                named.turns,
+                row_cache(settings),
             )
     except OSError as error:
         raise EngineError(
             f"{named.source[:200]} cannot be read: {error.strerror or error}.",
             "Check the path and that you may read the file.",
         ) from error
-    return _from_records(
-        _hub_records(named),
-        named.format,
-        named.title,
-        named.columns,
-        named.reasoning,
-        named.turns,
+    records = _hub_records(named)
+    return row_cache(settings).dataset(
+        None,
+        lambda keep: _from_records(
+            records,
+            named.format,
+            named.title,
+            named.columns,
+            named.reasoning,
+            named.turns,
+            keep,
+        ),
     )
 
 
@@ -211,11 +226,33 @@ def load_file(
     columns: ColumnsSpec | None = None,
     reasoning: str = "learn",
     turns: str = "all",
+    cache: RowCache | None = None,
 ) -> Dataset:
-    """The rows of one file; `source` is what the person called it. Raises as `load_dataset`."""
-    records = read_records(path, source)
-    if ending(path) != ".txt":
-        return _from_records(records, declared, source, columns, reasoning, turns)
+    """The rows of one file; `source` is what the person called it. Raises as `load_dataset`.
+
+    cache: where the rows of a large file are kept; none: all stand in memory.
+    """
+
+    def read(keep: Keep[Row]) -> Dataset:
+        records = read_records(path, source)
+        if ending(path) == ".txt":
+            return _from_passages(records, declared, source, columns, keep)
+        return _from_records(records, declared, source, columns, reasoning, turns, keep)
+
+    if cache is None or not path.is_file():
+        return read(tuple)
+    named = {} if columns is None else columns.named
+    return cache.dataset(set_key(path, [source, declared, named, reasoning, turns]), read)
+
+
+def _from_passages(
+    records: Sequence[Record],
+    declared: str,
+    source: str,
+    columns: ColumnsSpec | None,
+    keep: Keep[Row],
+) -> Dataset:
+    """The passages of a text; each but the last goes on in the next."""
     if columns is not None and columns.named:
         raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
     if declared not in ("auto", "text"):
@@ -223,27 +260,30 @@ def load_file(
             f"{source} is plain text and cannot be read as {declared}.",
             "Choose the format auto or text.",
         )
-    last = records[-1].number
-    rows = tuple(
+    last = len(records)
+    rows = keep(
         Row(record.number, (), record.value, continues=record.number < last) for record in records
     )
-    return Dataset(source, "text", rows, hash_rows(rows))
+    return Dataset(source, "text", rows, content_hash_of(rows))
 
 
 def _from_records(
-    records: list[Record],
+    records: Sequence[Record],
     declared: str,
     source: str,
     columns: ColumnsSpec | None,
     reasoning: str,
     turns: str,
+    keep: Keep[Row] = tuple,
 ) -> Dataset:
-    read = parse_rows(records, declared, source, columns, reasoning, turns)
-    content, said = hash_rows(read.rows), (read.warnings, read.notes, read.supervised)
+    read = parse_rows(records, declared, source, columns, reasoning, turns, keep)
+    content, said = content_hash_of(read.rows), (read.warnings, read.notes, read.supervised)
     return Dataset(source, read.format, read.rows, content, *said)
 
 
-def _hub_records(named: NamedSet) -> list[Record]:
+def _hub_records(named: NamedSet) -> Sequence[Record]:
     """Raises EngineError as `hub_records`."""
     records = hub_records(HubSet(named.source, named.config, named.split))
+    if len(records) > LARGE_ROWS:
+        return records
     return check_row_count([*records], named.title)

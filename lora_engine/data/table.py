@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from lora_engine.data.field_values import is_empty
-from lora_engine.data.record_files import Record
+from lora_engine.data.record_files import FileRecords
+from lora_engine.data.records import Record
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Table:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every column of any record, in order of appearance."""
+        if isinstance(self.records, FileRecords):
+            return self.records.names
         found: dict[str, None] = {}
         for record in self.records:
             if isinstance(record.value, dict):

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 from lora_engine.data.cache_folder import CacheFolder
 from lora_engine.data.class_labels import label_rows
 from lora_engine.data.picked import Keep
-from lora_engine.data.row_store import content_hash_of, row_numbers
-from lora_engine.data.rows import LARGE_ROWS, Row
+from lora_engine.data.row_store import content_hash_of, is_large, row_numbers
+from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.token_store import StoredTokens, write_tokens
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize
@@ -57,7 +57,7 @@ class TokenCache:
         template = chat_template_of(tokenizer).source
         has_date = "strftime_now" in template and any(row.messages for row in rows)
         is_kept = tokenizer.is_fast and not has_date
-        if len(rows) > LARGE_ROWS:
+        if is_large(rows):
             key = cache_key(rows, tokenizer, max_length) if is_kept else None
             return self._stored(key, lambda keep: tokenize(rows, tokenizer, max_length, keep))
         if not is_kept:
@@ -74,7 +74,7 @@ class TokenCache:
     ) -> Tokenization:
         """As `class_labels.label_rows`, and raises as it does."""
         is_kept = tokenizer.is_fast
-        if len(rows) > LARGE_ROWS:
+        if is_large(rows):
             key = cache_key(rows, tokenizer, max_length, labels) if is_kept else None
             make = functools.partial(label_rows, rows, tokenizer, max_length, labels)
             return self._stored(key, make)
@@ -145,7 +145,7 @@ def cache_key(
     parts = [
         VERSION,
         content_hash_of(rows),
-        row_numbers(rows).tolist() if len(rows) <= LARGE_ROWS else _digest(row_numbers(rows)),
+        _digest(row_numbers(rows)) if is_large(rows) else row_numbers(rows).tolist(),
         tokenizer.backend_tokenizer.to_str(),
         sorted(tokenizer.get_added_vocab()),
         [template.name, template.source, sorted(template.variables.items())],

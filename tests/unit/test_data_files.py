@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lora_engine.data import Message, formats, load_dataset, record_files
+from lora_engine.data import Message, formats, load_dataset, passages, record_files
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
@@ -128,7 +128,7 @@ def test_plain_text_is_cut_into_passages_that_join_to_the_text(read):
     dataset = read(text, "story.txt")
     assert dataset.format == "text"
     assert "".join(row.text for row in dataset.rows) == text
-    assert max(len(row.text) for row in dataset.rows) <= record_files.PASSAGE_CHARACTERS
+    assert max(len(row.text) for row in dataset.rows) <= passages.PASSAGE_CHARACTERS
     assert all(row.text.endswith("\n\n") for row in dataset.rows[:-1])
     assert [row.continues for row in dataset.rows] == [True] * (len(dataset.rows) - 1) + [False]
 
@@ -433,6 +433,7 @@ def test_the_examples_in_the_documentation_are_read_as_it_says(read):
     for bound in (
         record_files.MAX_FILE_BYTES,
         record_files.MAX_ROWS,
+        record_files.MAX_DOCUMENT_BYTES,
         record_files.MAX_ROW_CHARACTERS,
     ):
         assert f"{bound:,}" in page
