@@ -59,6 +59,7 @@ from lora_engine.spec.recipes import (
 from lora_engine.spec.report import PromptText, ReportSpec, TrackerName
 from lora_engine.spec.reward_rules import (
     FIELDS_OF_KIND,
+    MAX_RULES,
     Comparison,
     LengthUnit,
     RewardRule,
@@ -88,6 +89,7 @@ __all__ = [
     "FIELDS_OF_KIND",
     "MAX_CHILDREN",
     "MAX_RANK",
+    "MAX_RULES",
     "MAX_SPEC_BYTES",
     "METHOD",
     "MODULE_NAME",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lora_engine.spec.reward_rules import RewardRule
+from lora_engine.spec.reward_rules import MAX_RULES, RewardRule
 from lora_engine.spec.section import Section
 
 ObjectiveKind = Literal["sft", "dpo", "ipo", "orpo", "kto", "simpo", "grpo"]
@@ -104,7 +104,7 @@ class ObjectiveSpec(Section):
         default_factory=list,
         title="GRPO: rules",
         description="What an answer is rewarded for; the reward is the weighted sum.",
-        max_length=16,
+        max_length=MAX_RULES,
     )
     group_size: int = Field(
         8,

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 
 from lora_engine.spec.section import Section
 
+MAX_RULES = 6
 RuleKind = Literal["equal", "regex", "json_valid", "length"]
 Comparison = Literal["text", "last_number", "contains"]
 LengthUnit = Literal["tokens", "characters"]

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec import RunSpec, field_problems
+from pages.shared.unread_fields import without_unread
 from pages.shared.wiring import field_id
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,6 +45,19 @@ CHOICE_NAMES = {
     "nf4": "NF4",
     "fp4": "FP4",
     "lora_only": "of the adapted modules",
+    "sft": "supervised answers",
+    "dpo": "DPO (preferences)",
+    "ipo": "IPO (preferences)",
+    "orpo": "ORPO (preferences)",
+    "kto": "KTO (answers judged good or bad)",
+    "simpo": "SimPO (preferences)",
+    "grpo": "GRPO (rewards by rules)",
+    "dr_grpo": "Dr. GRPO",
+    "last_number": "last number",
+    "json_valid": "is JSON",
+    "regex": "matches a pattern",
+    "equal": "equals the row's answer",
+    "length": "has a length",
 }
 """What a person reads for a choice of the spec, where its own word is a code."""
 
@@ -102,11 +116,13 @@ class SpecForm:
     def document(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """The spec document in the values by component, for `spec_from`.
 
-        A section whose deciding choice is 'none' is left out as null. Text that is not what the
-        field wants is passed on as it is, so that the spec's own message names it. Fields that
-        are not among the values are left out.
+        A section whose deciding choice is 'none' is left out as null, a list's as no entry. Text
+        that is not what the field wants is passed on as it is, so that the spec's own message
+        names it. Fields that are not among the values are left out, and so are those that the
+        objective or a rule of the chosen kind does not read.
         """
         document: dict[str, Any] = {}
+        lists: set[tuple[str, ...]] = set()
         for path, component in self._fields.items():
             if component not in values:
                 continue
@@ -116,10 +132,14 @@ class SpecForm:
             for section in sections:
                 node = node if node is None else node.setdefault(section, {})
             if value == NONE and _decides(self._root, path):
-                document[sections[0]] = None
+                _put(document, sections, None)
             elif node is not None:
                 node[name] = _read(value, _info(self._root, path))
-        return document
+            if sections and sections[-1].isdecimal():
+                lists.add(tuple(sections[:-1]))
+        for entries in lists:
+            _put(document, entries, _entries(document, entries))
+        return without_unread(document)
 
     def filled(self, spec: RunSpec) -> dict[Block, Any]:
         """The values by component for a spec: the inverse of `document`."""
@@ -198,6 +218,23 @@ def help_text(info: FieldInfo) -> str:
     )
 
 
+def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set what stands at a path of sections that are there."""
+    *before, last = path
+    node = document
+    for section in before:
+        node = node[section]
+    node[last] = value
+
+
+def _entries(document: dict[str, Any], path: Sequence[str]) -> list[Any]:
+    """The entries of a list that was read into a dict by place, without those left out."""
+    node: Any = document
+    for section in path:
+        node = node[section]
+    return [entry for entry in node.values() if entry is not None]
+
+
 def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field:
     info = _info(root, path)
     kind, optional = _kind(info.annotation)
@@ -231,9 +268,13 @@ def _info(root: type[RunSpec], path: str) -> FieldInfo:
 
 
 def _section_model(root: type[RunSpec], section: str) -> type[BaseModel]:
-    model: type[BaseModel] = root
+    """The model of a section; an entry of a list by its place, as in 'objective.rules.0'."""
+    model: Any = root
     for name in section.split(".") if section else ():
-        model = _kind(model.model_fields[name].annotation)[0]
+        if name.isdecimal():
+            (model,) = get_args(model)
+        else:
+            model = _kind(model.model_fields[name].annotation)[0]
     return model
 
 
@@ -266,6 +307,8 @@ def _union_members(annotation: Any) -> Iterator[Any]:
 
 def _in_optional_section(root: type[RunSpec], path: str) -> bool:
     section = path.rpartition(".")[0]
+    if section.rpartition(".")[2].isdecimal():
+        return True
     return bool(section) and _kind(_info(root, section).annotation)[1]
 
 
@@ -281,19 +324,23 @@ def _value_at(spec: RunSpec, path: str) -> Any:
     for name in path.split("."):
         if value is None:
             return None
-        value = getattr(value, name)
+        if name.isdecimal():
+            value = value[int(name)] if int(name) < len(value) else None
+        else:
+            value = getattr(value, name)
     return value
 
 
 def _shown(root: type[RunSpec], spec: RunSpec, path: str) -> Any:
     """A spec's value as its component shows it.
 
-    In a section that is null the deciding field shows 'none', and the others their own defaults.
+    In a section that is null or no entry of its list, the deciding field shows 'none', and the
+    others their own defaults.
     """
     info, value = _info(root, path), _value_at(spec, path)
     kind, _ = _kind(info.annotation)
     if value is None and _in_optional_section(root, path) and not _decides(root, path):
-        value = info.get_default()
+        value = info.get_default(call_default_factory=True)
     if value is None and get_origin(kind) is Literal:
         return NONE
     if _listed_choices(kind):

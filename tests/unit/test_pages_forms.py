@@ -10,6 +10,7 @@ import pytest
 from lora_engine.errors import InvalidInput
 from lora_engine.spec import RunSpec, spec_from
 from pages.shared.forms import NONE, SpecForm
+from pages.train import objective_fields
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -177,3 +178,46 @@ def test_only_the_first_field_of_an_optional_section_can_leave_it_out(form: Spec
     assert NONE not in [value for _, value in kind.choices]
     four = _changed(form, {"quantization.bits": 4})
     assert four["quantization"] == {"bits": 4, "type": "nf4"}
+
+
+RULES = [
+    {"kind": "length", "minimum": 2, "unit": "characters", "weight": 0.5},
+    {"kind": "regex", "pattern": "a, b"},
+    {"kind": "json_valid", "keys": ["answer", "topic"]},
+]
+
+
+@pytest.fixture
+def objective_form() -> SpecForm:
+    made = SpecForm()
+    with gr.Blocks():
+        objective_fields.lay_out(made, width=200)
+    return made
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {},
+        {"kind": "grpo", "rules": RULES, "epsilon": 0.1},
+        {"kind": "dpo", "loss": "hinge"},
+        {"kind": "kto", "desirable_weight": 1.5},
+    ],
+)
+def test_an_objective_and_its_rules_come_back_from_the_form(objective_form, objective) -> None:
+    spec = spec_from({"objective": objective})
+    document = objective_form.document(objective_form.filled(spec))
+    assert spec_from(document).objective == spec.objective
+    assert len(document["objective"].get("rules", ())) == len(objective.get("rules", ()))
+
+
+def test_what_another_kind_reads_is_left_out_of_the_document(objective_form) -> None:
+    spec = spec_from({"objective": {"kind": "grpo", "rules": RULES}})
+    values = objective_form.filled(spec)
+    values[objective_form.component("objective.rules.1.kind")] = "equal"
+    values[objective_form.component("objective.rules.0.kind")] = NONE
+    rules = spec_from(objective_form.document(values)).objective.rules
+    assert [rule.kind for rule in rules] == ["equal", "json_valid"]
+    values[objective_form.component("objective.kind")] = "simpo"
+    values[objective_form.component("objective.beta")] = None
+    assert spec_from(objective_form.document(values)).objective.strength == 2.0
