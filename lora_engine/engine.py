@@ -2,8 +2,8 @@
 
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
 package offers to a caller: `engine.runs`, `engine.sweeps`, `engine.compare`, `engine.classifiers`,
-`engine.adapters`, `engine.adapter_operations`, `engine.advisor`, `engine.exports`,
-`engine.base_models`, `engine.datasets`.
+`engine.adapters`, `engine.adapter_operations`, `engine.advisor`, `engine.methods`,
+`engine.exports`, `engine.base_models`, `engine.datasets`.
 It knows no screen.
 """
 
@@ -17,6 +17,7 @@ from lora_engine.compare.classify.service import Classifiers
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
 from lora_engine.export.service import Exports
+from lora_engine.measured_methods.service import MeasuredMethods
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -39,6 +40,7 @@ class Engine:
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)
         self.advisor = Advisor(settings, self.runs, self.compare)
+        self.methods = MeasuredMethods(settings, self.sweeps, self.compare)
         self.exports = Exports(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)

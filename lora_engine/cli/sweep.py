@@ -73,7 +73,7 @@ def sweep(
         _print_sweep(view, json)
         return
     output.note(f"sweep {view.id}: {len(view.runs)} runs")
-    view = _when_over(engine, view.id)
+    view = when_over(engine, view.id)
     try:
         judgement = _judge(engine, view)
     except EngineError as error:  # the runs are there all the same
@@ -153,7 +153,7 @@ def _axes(vary: Sequence[str]) -> dict[str, list[JsonValue]]:
     return axes
 
 
-def _when_over(engine: Engine, sweep_id: str) -> SweepView:
+def when_over(engine: Engine, sweep_id: str) -> SweepView:
     """Wait for all runs; each change of a state is told on standard error."""
     told: dict[str, str] = {}
     try:

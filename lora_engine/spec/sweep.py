@@ -233,13 +233,13 @@ def sweep_over(
     """A sweep over ranks × learning rates × seeds × other fields, each that has values.
 
     Where nothing has any, the ranks are DEFAULT_RANKS. It has the run's name, less a rank at its
-    end where the rank varies. Raises InvalidInput.
+    end where the rank or the whole method varies. Raises InvalidInput.
     """
     given = {RANK: ranks, LEARNING_RATE: learning_rates, SEED: seeds}
     axes = [(path, values) for path, values in given.items() if values]
     axes += list((others or {}).items())
     axes = axes or [(RANK, DEFAULT_RANKS)]
-    varies_rank = any(path == RANK for path, _ in axes)
+    varies_rank = any(path in (RANK, METHOD) for path, _ in axes)
     return sweep_from(
         {
             "name": (NAMED_RANK.sub("", run.name) if varies_rank else run.name)[:100],

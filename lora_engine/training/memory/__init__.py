@@ -8,9 +8,17 @@ out_of_memory   a run that ran out: the figures, and changes that would fit
 from lora_engine.training.memory.out_of_memory import SPEC_PATHS
 from lora_engine.training.memory.prediction import (
     MemoryRecord,
+    read_prediction,
     read_records,
     refit_margins,
     used_records,
 )
 
-__all__ = ["SPEC_PATHS", "MemoryRecord", "read_records", "refit_margins", "used_records"]
+__all__ = [
+    "SPEC_PATHS",
+    "MemoryRecord",
+    "read_prediction",
+    "read_records",
+    "refit_margins",
+    "used_records",
+]

@@ -11,7 +11,6 @@ import traceback
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
 
 from lora_engine.base_models import resolve_base_model, spec_on_base
 from lora_engine.calculator.memory import estimate_memory
@@ -21,7 +20,12 @@ from lora_engine.errors import EngineError
 from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.memory.prediction import FILE, Prediction, parts_of, request_of
+from lora_engine.training.memory.prediction import (
+    Prediction,
+    parts_of,
+    read_prediction,
+    request_of,
+)
 from lora_engine.training.memory.usage import peak_memory_bytes
 
 log = logging.getLogger("lora_engine.training.worker")
@@ -42,7 +46,7 @@ def explain_out_of_memory(
     """The problem in words and figures, with the smallest changes that together should fit."""
     peak = peak_memory_bytes()
     traceback.clear_frames(error.__traceback__)  # frees the model: what follows needs memory too
-    prediction = _prediction(directory)
+    prediction = read_prediction(directory)
     device = "cpu" if prediction is None else prediction.device
     available = available_bytes(device)
     estimate = None
@@ -68,13 +72,6 @@ def available_bytes(device: str) -> int:
         limit = CGROUP_LIMIT.read_text().strip()
         return min(total, int(limit)) if limit.isdigit() else total
     return total
-
-
-def _prediction(directory: RunDirectory) -> Prediction | None:
-    try:
-        return Prediction.model_validate_json((directory.path / FILE).read_bytes())
-    except (OSError, ValidationError):
-        return None  # a run whose base model came from the hub has none
 
 
 def _changes(

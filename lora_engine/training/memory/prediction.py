@@ -60,6 +60,11 @@ class Prediction(BaseModel):
     def total_bytes(self) -> int:
         return self.staying_bytes + self.moving_bytes + self.margin_bytes
 
+    @property
+    def peak_bytes(self) -> int:
+        """What the measured peak was expected to be, the process's own memory included."""
+        return self.baseline_bytes + self.total_bytes
+
 
 @dataclass(frozen=True)
 class MemoryRecord:
@@ -128,6 +133,14 @@ def predict(request: MemoryRequest, baseline_bytes: int, margins: Margins = MARG
 def parts_of(estimate: MemoryEstimate) -> tuple[float, float, float]:
     """GiB that stay, that come and go, and of margins other than the CUDA context."""
     return estimate.gib_of("weights", "state"), estimate.gib_of("step"), estimate.gib_of("margin")
+
+
+def read_prediction(directory: RunDirectory) -> Prediction | None:
+    """What a run expected; None where it could not tell, such as for a base of the hub."""
+    try:
+        return Prediction.model_validate_json((directory.path / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:
