@@ -27,17 +27,18 @@ import _path  # noqa: F401
 if TYPE_CHECKING:
     from lora_engine.spec import RunSpec
 
-WORDS = 22  # of a text; the starter's tokenizer makes about 30 tokens of them with the numbers
+WORDS = 16  # of a text, or of question and answer; about 30 tokens with the number
+SENTENCES = 50_000  # different ones; each row has a number of its own behind its sentence
 STEPS = 5
 
 
 def write_rows(path: Path, rows: int, kind: str, words: list[str]) -> None:
     """A file of JSON Lines with as many different rows."""
     draw = random.Random(0)
+    sentences = [" ".join(draw.choices(words, k=WORDS)) for _ in range(SENTENCES)]
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
-            said = " ".join(draw.choices(words, k=WORDS if kind == "text" else WORDS - 6))
-            text = f"{said} {number}."
+            text = f"{sentences[number % SENTENCES]} {number}."
             if kind == "text":
                 row = {"text": text}
             else:

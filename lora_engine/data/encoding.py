@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME
 from lora_engine.data.left_out import LeftOut
 from lora_engine.data.masking import supervised_texts, up_to_last_answer
-from lora_engine.data.plain_text import join_turns, with_marks
+from lora_engine.data.plain_text import join_turns, marks_of, with_marks
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
@@ -24,7 +24,7 @@ from lora_engine.errors import EngineError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ENCODE_ROWS = 2_000
+ENCODE_ROWS = 5_000  # of short rows; each batch of chats starts a child process
 ENCODE_CHARACTERS = 2_000_000
 
 
@@ -138,12 +138,14 @@ def _encode_joined(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> l
     """Conversations without a template: the texts one behind the other, and the end token."""
     joined = [join_turns(row, up_to_last_answer(row.messages)) for row in rows]
     batch = _batch([row.text for row in joined], tokenizer, add_special_tokens=True)
+    marks = marks_of(tokenizer)
+    has_end_token = marks[1] is not None
     encoded = []
     for source, row, ids, offsets in zip(
         rows, joined, batch["input_ids"], batch["offset_mapping"], strict=True
     ):
-        marked, places = with_marks(ids, offsets, tokenizer, ends=bool(row.spans))
-        has_end = bool(row.spans) and tokenizer.eos_token_id is not None
+        marked, places = with_marks(ids, offsets, marks, ends=bool(row.spans))
+        has_end = bool(row.spans) and has_end_token
         flags = _flags(places[:-1] if has_end else places, row.spans) + (True,) * has_end
         encoded.append(
             EncodedRow(
@@ -153,7 +155,7 @@ def _encode_joined(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> l
                 offsets=tuple(places),
                 supervised=flags,
                 is_plain_text=False,
-                ends_with_token=tokenizer.eos_token_id is not None,
+                ends_with_token=has_end_token,
                 left_out=row.left_out,
                 has_answer=any(turn.role == "assistant" for turn in source.messages),
                 meets_inside=any(
@@ -168,10 +170,11 @@ def _encode_texts(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
     """Plain text with the tokens the tokenizer adds, and its end token where a text ends."""
     texts = [row.text or "" for row in rows]
     batch = _batch(texts, tokenizer, add_special_tokens=True)
+    marks = marks_of(tokenizer)
     encoded = []
     for row, ids, offsets in zip(rows, batch["input_ids"], batch["offset_mapping"], strict=True):
-        ids, offsets = with_marks(ids, offsets, tokenizer, ends=not row.continues)
-        supervised = tuple(position > 0 for position in range(len(ids)))
+        ids, offsets = with_marks(ids, offsets, marks, ends=not row.continues)
+        supervised = (False,) * bool(ids) + (True,) * (len(ids) - 1)
         encoded.append(
             EncodedRow(row.number, row.text or "", tuple(ids), tuple(offsets), supervised, True)
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Offsets = list[tuple[int, int]]
+Marks = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,26 @@ def continuation_tokens(
 ) -> list[list[int]]:
     """The tokens of each text to continue: the start token first, no end token."""
     batch = tokenizer(list(texts), add_special_tokens=True, return_attention_mask=False)
-    return [with_marks(ids, [(0, 0)] * len(ids), tokenizer, False)[0] for ids in batch["input_ids"]]
+    marks = marks_of(tokenizer)
+    return [with_marks(ids, [(0, 0)] * len(ids), marks, False)[0] for ids in batch["input_ids"]]
+
+
+def marks_of(tokenizer: PreTrainedTokenizerBase) -> Marks:
+    """The tokens that begin and end a text; a tokenizer takes long to say so for each row."""
+    return tokenizer.bos_token_id, tokenizer.eos_token_id
 
 
 def with_marks(
     ids: Sequence[int],
     offsets: Sequence[tuple[int, int]],
-    tokenizer: PreTrainedTokenizerBase,
+    marks: Marks,
     ends: bool,
 ) -> tuple[list[int], Offsets]:
     """Tokens and their characters with the start token first, and the end token last if it `ends`.
 
     A tokenizer may add either by itself, or none.
     """
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    begin, end = marks
     ids, offsets = list(ids), list(offsets)
     if begin is not None and ids[:1] != [begin]:
         ids, offsets = [begin, *ids], [(0, 0), *offsets]
