@@ -13,6 +13,7 @@ from typing import Any
 from lora_engine.advisor.evidence import rows_rule
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.data import Row, load_dataset, split_rows
+from lora_engine.data.bundled_templates import choose_template
 from lora_engine.data.checks import DataCheck, FindingKind, check_dataset
 from lora_engine.data.checks.findings import Finding
 from lora_engine.settings import Settings
@@ -57,7 +58,8 @@ def early_warnings(spec: RunSpec, settings: Settings) -> tuple[EarlyWarning, ...
     looked_at = replace(dataset, rows=tuple(training[:LOOKED_AT]))
     base = resolve_base_model(spec.base_model, settings)
     tells_tokens = spec.task == "causal_lm" and base.is_local  # a warning downloads nothing
-    tokenizer = load_tokenizer(base) if tells_tokens else None
+    template = spec.dataset.template
+    tokenizer = choose_template(load_tokenizer(base), template) if tells_tokens else None
     limit = spec.optimization.max_length
     check = check_dataset(looked_at, tokenizer, limit, held_out=evaluation[:LOOKED_AT])
     if dataset.parts:  # a mixture repeats rows on purpose

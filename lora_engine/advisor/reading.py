@@ -17,6 +17,7 @@ from lora_engine.advisor.loss_tables import spread
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.calculator import named_source
 from lora_engine.data import Row, load_dataset, tokenize_rows
+from lora_engine.data.bundled_templates import choose_template
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -87,6 +88,7 @@ def _supervised(rows: Sequence[Row], spec: RunSpec, settings: Settings) -> int:
         return sum(len(row.tags) for row in rows)
     if spec.task == "sequence_classification":
         return len(rows)
-    tokenizer = load_tokenizer(resolve_base_model(spec.base_model, settings))
+    own = load_tokenizer(resolve_base_model(spec.base_model, settings))
+    tokenizer = choose_template(own, spec.dataset.template)
     tokenized = tokenize_rows(rows, tokenizer, spec.optimization.max_length)
     return sum(label != IGNORED for row in tokenized for label in row.labels)

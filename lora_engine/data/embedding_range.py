@@ -16,12 +16,15 @@ from lora_engine.base_models.token_ids import (
     refuse_padding_beyond,
     special_ids_beyond,
 )
+from lora_engine.data.bundled_templates import AUTO, choose_template
 from lora_engine.data.rows import Row
 from lora_engine.data.tokenization import TokenizedRow, list_rows, tokenize
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from lora_engine.spec import TemplateChoice
 
 OTHER_MODELS = 0.5  # a tokenizer with less than this share of the rows is hardly the model's own
 REMEDY = (
@@ -30,9 +33,12 @@ REMEDY = (
 )
 
 
-def refuse_rows_beyond(base: BaseModel, rows: Sequence[Row], max_length: int) -> None:
+def refuse_rows_beyond(
+    base: BaseModel, rows: Sequence[Row], max_length: int, template: TemplateChoice = AUTO
+) -> None:
     """Raises EngineError naming the first row with a token that the base has no embedding for.
 
+    template: what the rows are written in.
     Tokenizes only where the tokenizer's files say, or leave open, that there can be such a token.
     """
     refuse_padding_beyond(base)
@@ -42,7 +48,7 @@ def refuse_rows_beyond(base: BaseModel, rows: Sequence[Row], max_length: int) ->
     highest = highest_token_id(base.path)
     if highest is not None and highest < limit:
         return
-    tokenizer = load_tokenizer(base)
+    tokenizer = choose_template(load_tokenizer(base), template)
     if highest_of(tokenizer) >= limit:
         refuse_tokens_beyond(base, tokenize(rows, tokenizer, max_length).rows, tokenizer)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.data.bundled_templates import choose_template
 from lora_engine.data.checks import (
     CleanedSet,
     DataCheck,
@@ -52,7 +53,8 @@ class Datasets:
 
         Raises EngineError where the model or the dataset cannot be read; Stopped.
         """
-        tokenizer = load_tokenizer(resolve_base_model(spec.base_model, self._settings))
+        own = load_tokenizer(resolve_base_model(spec.base_model, self._settings))
+        tokenizer = choose_template(own, spec.dataset.template)
         dataset = load_dataset(spec.dataset, self._settings)
         limit = spec.optimization.max_length
         return check_dataset(dataset, tokenizer, limit, progress=progress, stop=stop)

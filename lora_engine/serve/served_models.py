@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from lora_engine.adapters.library import AdapterLibrary, AdapterSummary
 from lora_engine.base_models import BaseModel, fingerprint, resolve_base_model
 from lora_engine.chat_template import templates_of
-from lora_engine.compare.generate import ComparisonModel
+from lora_engine.compare.generate.asked_prompts import AskedPrompts
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.embedding_range import refuse_ids_beyond
@@ -94,7 +94,7 @@ class ServedModels:
         """The answer to a conversation, ready to be queued. Raises ApiError or EngineError."""
         model = self._loaded(request.model)
         shared = self.shared()
-        asked = ComparisonModel(shared, self._columns(model), "chat")
+        asked = AskedPrompts.of(shared, {model.name: model.folder}, "chat")
         if not templates_of(shared.tokenizer) and model.name in asked.form.without:
             raise wrong(
                 "model",
@@ -107,12 +107,9 @@ class ServedModels:
     def completions(self, request: CompletionRequest) -> list[Generation]:
         """The answer to each prompt, ready to be queued. Raises ApiError or EngineError."""
         model = self._loaded(request.model)
-        asked = ComparisonModel(self.shared(), self._columns(model))
+        asked = AskedPrompts.of(self.shared(), {model.name: model.folder}, "auto")
         prompts = self._tokens(request, as_trained=model.name in asked.form.without)
         return [self._generation(model, prompt, request, asked.end_tokens) for prompt in prompts]
-
-    def _columns(self, model: ServedModel) -> dict[str, Path]:
-        return {} if model.folder is None else {model.name: model.folder}
 
     def _named(self) -> list[AdapterSummary]:
         """The adapters; one that is called as the base is gets another name."""

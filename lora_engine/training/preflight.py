@@ -87,7 +87,8 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path, spec.dataset.template)
             if spec.task == "causal_lm":
-                refuse_rows_beyond(base, dataset.rows, spec.optimization.max_length)
+                longest, template = spec.optimization.max_length, spec.dataset.template
+                refuse_rows_beyond(base, dataset.rows, longest, template)
     except EngineError as error:
         errors["dataset"] = error
     _raise_together(errors, problems)

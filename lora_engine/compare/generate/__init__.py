@@ -9,6 +9,7 @@ shared_base        the base model in memory, its adapters, and the lock to run i
 decode_passes      which answers decode in one batch, for how long at a time
 answer_progress    text, counts and speeds of answers in the making
 compatibility      mismatches of adapters and base, found before anything is loaded
+asked_prompts      how all columns are asked: the form, its tokenizer, prompts as tokens
 comparison_model   named columns over a shared base: `answer`, `answer_all`
 model_pool         keeps the last base loaded between callers
 prompt_set         many prompts, or a conversation, answered by every column

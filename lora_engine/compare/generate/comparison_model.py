@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from lora_engine.adapters.kinds import KIND_NAMES
 from lora_engine.adapters.other_weights import OtherCheck
-from lora_engine.base_models import STARTER, BaseModel
+from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
-from lora_engine.chat_template import templates_of
 from lora_engine.compare.generate.adapter_settings import (
     AS_TRAINED,
     MAX_STRENGTH,
@@ -28,15 +27,11 @@ from lora_engine.compare.generate.answer_progress import (
     AnswerProgress,
     ProgressReporter,
 )
+from lora_engine.compare.generate.asked_prompts import AskedPrompts
 from lora_engine.compare.generate.decode_passes import decode_passes
 from lora_engine.compare.generate.other_methods import layer_number
 from lora_engine.compare.generate.shared_base import AnyCheck, SharedBase
-from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
-from lora_engine.compare.prompts.prompt_tokens import encode_prompts, encode_texts, text_of
-from lora_engine.data import stop_tokens
-from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME, choose_template, with_template
-from lora_engine.data.embedding_range import refuse_ids_beyond
-from lora_engine.data.trained_template import trained_template
+from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.generation.decode import DecodeRow
 from lora_engine.generation.sampling import Sampling
@@ -74,7 +69,7 @@ class ComparisonModel:
         self.shared = shared
         self.ask_as = ask_as
         self.columns: dict[str, Path | None] = {BASE_COLUMN: None, **adapters}
-        self._form: tuple[tuple[tuple[str, Path | None], ...], PromptForm] | None = None
+        self._asked: tuple[tuple[tuple[str, Path | None], ...], AskedPrompts] | None = None
 
     @classmethod
     def load(
@@ -97,7 +92,7 @@ class ComparisonModel:
         """The base and these columns alone, asked in the same form as all of them are."""
         folders = {name: folder for name in columns if (folder := self.columns[name]) is not None}
         fewer = ComparisonModel(self.shared, folders, self.ask_as)
-        fewer._form = tuple(fewer.columns.items()), self.form
+        fewer._asked = tuple(fewer.columns.items()), self.asked
         return fewer
 
     def add_adapter(self, column: str, folder: Path) -> AnyCheck:
@@ -116,24 +111,22 @@ class ComparisonModel:
         return [note for column in self.columns for note in self._notes_of(column)]
 
     @property
+    def asked(self) -> AskedPrompts:
+        """How all columns are asked. Raises EngineError for a broken provenance.json."""
+        columns = tuple(self.columns.items())
+        if self._asked is None or self._asked[0] != columns:
+            self._asked = columns, AskedPrompts.of(self.shared, self.columns, self.ask_as)
+        return self._asked[1]
+
+    @property
     def form(self) -> PromptForm:
-        """How all columns are asked, and why. Raises EngineError for a broken provenance.json."""
-        folders = tuple(self.columns.items())
-        if self._form is None or self._form[0] != folders:
-            trained = {name: trained_template(one) for name, one in folders if one is not None}
-            form = choose_form(templates_of(self.shared.tokenizer), trained, self.ask_as)
-            self._form = folders, form
-        return self._form[1]
+        """How all columns are asked, and why. Raises as `asked`."""
+        return self.asked.form
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's tokenizer with the chat template in which all columns are asked, or none."""
-        form = self.form
-        if form.mode == "completion":
-            return choose_template(self.shared.tokenizer, NO_TEMPLATE_NAME)
-        if form.source is None:
-            return self.shared.tokenizer
-        return with_template(self.shared.tokenizer, form.source)
+        return self.asked.tokenizer
 
     def template_mismatches(self) -> dict[str, str]:
         """By column, a sentence about an adapter that was trained otherwise than it is asked.
@@ -155,14 +148,7 @@ class ComparisonModel:
 
         Raises EngineError for one that cannot be answered.
         """
-        base, tokenizer, limit = self.shared.base, self.tokenizer, self.shared.context_length
-        if self.form.mode == "completion":
-            prompts = encode_texts([text_of(turns) for turns in conversations], tokenizer, limit)
-        else:
-            is_ours = base.name == STARTER and self.form.source is None
-            prompts = encode_prompts(conversations, tokenizer, limit, is_ours)
-        refuse_ids_beyond(base, prompts, tokenizer)
-        return prompts
+        return self.asked.tokens_of(conversations)
 
     def answer(
         self,
@@ -188,7 +174,7 @@ class ComparisonModel:
         for request in requests:
             self.check_column(request.column, request.settings)
         prompts = self.tokens_of([request.messages for request in requests])
-        ends = self.end_tokens
+        ends = self.asked.end_tokens
         rows = {
             request.name: self._row(prompt, sampling, ends, request.column)
             for request, prompt in zip(requests, prompts, strict=True)
@@ -274,13 +260,6 @@ class ComparisonModel:
         """The key of the column's adapter, loaded again if it was dropped; None for the base."""
         folder = self.columns[column]
         return None if folder is None else self.shared.add_adapter(folder)
-
-    @property
-    def end_tokens(self) -> frozenset[int]:
-        """The ids that end an answer in a template that an adapter brings; none in the base's."""
-        if self.form.source is None:
-            return frozenset()
-        return stop_tokens(self.tokenizer, self.shared.model.generation_config)
 
     def _row(
         self, prompt: list[int], sampling: Sampling, ends: frozenset[int], column: str
