@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
+from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.base_models import BaseModel, load_tokenizer, resolve_base_model
 from lora_engine.chat_template import TEMPLATE_FILE
 from lora_engine.compare.generate.comparison_model import ComparisonModel
@@ -18,11 +20,17 @@ from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_form import Cause
 from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.compare.scoring.token_comparison import compare_tokens
+from lora_engine.compare.service import Comparisons
 from lora_engine.data import Message, load_dataset, tokenize
 from lora_engine.data.bundled_templates import bundled_templates
+from lora_engine.data.plain_text import continuation_tokens
 from lora_engine.data.trained_template import tokenizer_as_trained, trained_template
 from lora_engine.errors import EngineError
+from lora_engine.export.ollama import write_ollama
 from lora_engine.generation.sampling import Sampling
+from lora_engine.serve.api_errors import ApiError
+from lora_engine.serve.api_requests import read_chat_request, read_completion_request
+from lora_engine.serve.served_models import ServedModels
 from lora_engine.settings import Settings
 from lora_engine.training.reporting.sample_answers import prompts_from_texts
 from tests.training_runs import tiny_spec, train_here
@@ -70,6 +78,14 @@ def adapters(tiny_llama, files, settings) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def base(tiny_llama) -> BaseModel:
     return BaseModel("tiny", tiny_llama)
+
+
+@pytest.fixture
+def bare(tmp_path, tiny_llama) -> Path:
+    """The same base without its chat template."""
+    folder = tmp_path / "bare"
+    copytree(tiny_llama, folder, ignore=lambda *_: [TEMPLATE_FILE])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +196,35 @@ def test_the_first_brought_template_is_asked_in_and_the_others_are_warned_about(
     assert (ask("own").form.template, ask("own").form.otherwise) == ("the base model's own", {})
 
 
-def test_a_base_without_a_template_continues_text(tmp_path, tiny_llama, settings):
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for path in tiny_llama.iterdir():
-        if path.name != TEMPLATE_FILE:
-            (bare / path.name).symlink_to(path)
+def test_a_base_without_a_template_continues_text(bare):
     form = form_before_loading(BaseModel("bare", bare), {})
     assert (form.mode, form.cause) == ("completion", Cause.BARE_BASE)
     unknown = form_before_loading(BaseModel("org/not-here", None), {})
     assert (unknown.mode, unknown.otherwise) == ("chat", {})
+
+
+def test_an_ollama_export_writes_the_template_that_the_adapter_brought(adapters, base, tmp_path):
+    found = {}
+    for name in ("vicuna", "none"):
+        write_ollama(adapters[name], tmp_path / name, base, "llama")
+        found[name] = (tmp_path / name / "Modelfile").read_text()
+    assert "USER: {{ .Content }} ASSISTANT:" in found["vicuna"]
+    assert "USER" not in found["none"]
+
+
+def test_the_api_continues_text_and_refuses_a_chat_that_has_no_template(
+    bare, adapters, settings, shared
+):
+    served = Settings(data_dir=settings.data_dir, api_base=str(bare), device="cpu")
+    models = ServedModels(served, Comparisons(served), AdapterLibrary(served))
+    folder = copytree(adapters["text"], settings.data_dir / "adapters" / "text")
+    (named,) = [one.name for one in models.listed() if one.folder == folder]
+    asked = {"model": named, "messages": [{"role": "user", "content": STORY}]}
+    with pytest.raises(ApiError, match="/v1/completions"):
+        models.chat(read_chat_request(json.dumps(asked).encode()))
+    text = json.dumps({"model": named, "prompt": STORY}).encode()
+    (generation,) = models.completions(read_completion_request(text))
+    assert generation.row.prompt == continuation_tokens([STORY], shared.tokenizer)[0]
 
 
 def test_special_tokens_are_text_to_continue_and_no_part_of_a_chat(ask):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_engine.data import ChatTemplate, default_chat_template
+from lora_engine.data.bundled_templates import bundled_templates
 from lora_engine.errors import EngineError
 from lora_engine.export.go_template import SAMPLES, derive
 from lora_engine.export.ollama import modelfile
@@ -47,6 +48,10 @@ FAMILIES = {
     "mistral": MISTRAL,
     "starter": (MODEL_DIR / "chat_template.jinja").read_text("utf-8"),
     "rankscope-default": default_chat_template(),
+    **{
+        f"bundled {name}": bundled_templates()[name].source
+        for name in ("none", "alpaca", "llama-3", "phi-3", "vicuna", "zephyr")
+    },
 }
 OTHER_KINDS = {
     "the system in the first question": (
