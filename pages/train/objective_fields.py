@@ -26,8 +26,9 @@ ROWS = (
 
 @dataclass(frozen=True)
 class ObjectiveParts:
-    """rules: the group of the rules' rows."""
+    """rows: one for each of `ROWS`. rules: the group of the rules' rows."""
 
+    rows: list[gr.Row]
     rules: gr.Column
     rule_rows: list[gr.Row]
 
@@ -39,12 +40,14 @@ def lay_out(form: SpecForm, width: int) -> ObjectiveParts:
             "A rule gives an answer its weight where it is met. An answer's reward is the sum, and "
             "answers better than the others to the same question become likelier."
         )
-        rows = rule_rows.lay_out(form)
+        of_rules = rule_rows.lay_out(form)
+    rows = []
     for names in ROWS:
-        with gr.Row(elem_classes="rs-fields"):
+        with gr.Row(elem_classes="rs-fields", visible=False) as row:
             for name in names:
                 form.field(f"objective.{name}", min_width=width, visible=False)
-    return ObjectiveParts(rules, rows)
+        rows.append(row)
+    return ObjectiveParts(rows, rules, of_rules)
 
 
 def connect(parts: ObjectiveParts, form: SpecForm, blocks: gr.Blocks, problem: gr.HTML) -> None:
@@ -55,6 +58,8 @@ def connect(parts: ObjectiveParts, form: SpecForm, blocks: gr.Blocks, problem: g
     def follow_objective(chosen: str) -> Update:
         read = OBJECTIVE_FIELDS.get(chosen, ())
         shown: Update = {field: type(field)(visible=name in read) for name, field in fields.items()}
+        for row, names in zip(parts.rows, ROWS, strict=True):
+            shown[row] = gr.Row(visible=not set(read).isdisjoint(names))
         return {**shown, parts.rules: gr.Column(visible="rules" in read)}
 
     def forget_beta() -> Update:
@@ -62,7 +67,7 @@ def connect(parts: ObjectiveParts, form: SpecForm, blocks: gr.Blocks, problem: g
         return {fields["beta"]: None}
 
     wire([kind.input], forget_beta, [], [fields["beta"]], problem=problem)
-    outputs: Sequence[gr.blocks.Block] = [*fields.values(), parts.rules]
+    outputs: Sequence[gr.blocks.Block] = [*fields.values(), *parts.rows, parts.rules]
     wire(
         [blocks.load, kind.change],
         follow_objective,
