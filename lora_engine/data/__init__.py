@@ -3,7 +3,8 @@
 rows              what a dataset is once read
 split             the split into training and evaluation, twins on one side
 record_files      a file to raw records, bounded
-formats           raw records to rows: which format, what each column means
+reading           which format a file is in, and what each column means
+formats           raw records to rows
 sources           starter sets, files, the hub
 uploads           the files people uploaded: kept, listed, deleted
 templates         rendering with a chat template, in a bounded child process (template_child)

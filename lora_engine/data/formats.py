@@ -23,9 +23,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.chat_rows import (
-    HISTORY,
-    SYSTEMS,
-    TOOLS,
     ParsedChat,
     parse_chat,
     with_learned_turns,
@@ -34,51 +31,30 @@ from lora_engine.data.column_meanings import (
     CHATS,
     UnreadColumns,
     check_meanings,
-    refuse_comparisons,
 )
 from lora_engine.data.field_values import (
     InvalidRow,
-    UnknownFormat,
     keys_of,
     kind_of,
     shortened,
     text_of,
 )
-from lora_engine.data.format_names import other_names
 from lora_engine.data.picked import Keep
 from lora_engine.data.preference_rows import on_both_sides, parse_judged, parse_pair
-from lora_engine.data.preferences import how_to_learn, pair_columns, verdict_column
+from lora_engine.data.preferences import how_to_learn
 from lora_engine.data.problems import Problems
+from lora_engine.data.reading import NEEDED_COLUMNS, Reading, reading_of
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS
 from lora_engine.data.records import Record
 from lora_engine.data.rows import Row
 from lora_engine.data.table import Table, count_rows
 from lora_engine.data.thoughts import apply_setting
-from lora_engine.data.turn_content import THOUGHT_KEYS
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
     from lora_engine.spec import ColumnsSpec
 
 MAX_LABEL_CHARACTERS = 200
-NEEDED_COLUMNS = {
-    "messages": ("messages",),
-    "sharegpt": ("conversations",),
-    "alpaca": ("instruction", "output"),
-    "prompt_completion": ("prompt", "completion"),
-    "token_classification": ("tokens", "tags"),
-    "classification": ("text", "label"),
-    "text": ("text",),
-    "preference": ("chosen", "rejected"),
-    "kto": ("prompt", "completion", "label"),
-}
-_BESIDES = {
-    "messages": (*SYSTEMS, *TOOLS),
-    "sharegpt": (*SYSTEMS, *TOOLS),
-    "alpaca": ("input", HISTORY, *SYSTEMS, *TOOLS, *THOUGHT_KEYS),
-    "prompt_completion": (*SYSTEMS, *TOOLS, *THOUGHT_KEYS),
-    "preference": ("prompt", *SYSTEMS, *TOOLS),
-}
 REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
 
 
@@ -91,44 +67,6 @@ class ParsedRows:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     supervised: str = ""
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """How records are read.
-
-    names: the format's column to the file's, where they differ. is_mapped: a person named them, and
-    no other column is read. chat, verdict: for kto, the format of the chat and the column that
-    judges its answer.
-    """
-
-    format: str
-    names: dict[str, str]
-    is_mapped: bool
-    chat: str = ""
-    verdict: str = ""
-
-    def columns_read(self, table: Table) -> set[str]:
-        """The file's own names of the columns that are read."""
-        if self.is_mapped:
-            return set(self.names.values())
-        own = {
-            *NEEDED_COLUMNS[self.chat or self.format],
-            *_BESIDES.get(self.chat or self.format, ()),
-        }
-        read = {*self.names.values(), *own.difference(self.names), self.verdict}
-        return read.intersection(table.names)
-
-    def record(self, record: Record) -> Record:
-        """The record with its columns under the format's own names."""
-        fields = record.value
-        if not self.names or not isinstance(fields, dict):
-            return record
-        renamed = {role: fields[name] for role, name in self.names.items() if name in fields}
-        left = (
-            {} if self.is_mapped else {k: fields[k] for k in fields if k not in self.names.values()}
-        )
-        return Record(record.number, {**left, **renamed})
 
 
 def parse_rows(
@@ -151,7 +89,7 @@ def parse_rows(
     UnknownFormat where another choice of columns could be read.
     """
     table = Table(records)
-    reading = _reading(table, declared, source, columns)
+    reading = reading_of(table, declared, source, columns)
     read = reading.columns_read(table)
     meanings = check_meanings(table, source, reading.format, read, reading.is_mapped)
     unread = UnreadColumns(table.names, read, reading.is_mapped)
@@ -188,56 +126,7 @@ def column_names(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
 
 
-def _reading(table: Table, declared: str, source: str, columns: ColumnsSpec | None) -> _Reading:
-    """How to read the records. Raises UnknownFormat for columns of no format, or preferences."""
-    mapped = columns.format if columns is not None else None
-    if columns is not None and mapped is not None:
-        # what a mapping calls answer is a completion here
-        names = {("completion" if k == "answer" else k): v for k, v in columns.named.items()}
-        chat = ("prompt_completion", "label") if mapped == "kto" else ("", "")
-        return _Reading(mapped, names, True, *chat)
-    pair = pair_columns(table) if declared in ("auto", "preference") else {}
-    if pair or declared == "preference":
-        return _Reading("preference", {k: v for k, v in pair.items() if k != v}, is_mapped=False)
-    if declared not in ("classification", "token_classification"):
-        refuse_comparisons(table, source)
-    if declared not in ("auto", "kto"):
-        return _Reading(declared, {}, is_mapped=False)
-    found = _found_format(table, source)
-    judged = found.format in CHATS and verdict_column(
-        table, found.columns_read(table), needs_a_no=declared == "auto"
-    )
-    if judged:
-        return _Reading("kto", found.names, is_mapped=False, chat=found.format, verdict=judged)
-    if declared == "kto":
-        raise UnknownFormat(
-            f"{source} was to be read as kto, and no column says of each answer whether it is "
-            "good.",
-            "Name the columns (dataset.columns with prompt, answer and label).",
-        )
-    return found
-
-
-def _found_format(table: Table, source: str) -> _Reading:
-    """The format of the first record. Raises UnknownFormat where its columns are those of none."""
-    first = table.records[0]
-    fields = first.value if isinstance(first.value, dict) else {}
-    for name, needed in NEEDED_COLUMNS.items():
-        if all(column in fields for column in needed):
-            return _Reading(name, other_names(name, fields), is_mapped=False)
-    found = other_names("auto", fields)
-    for name, needed in NEEDED_COLUMNS.items():
-        if found and set(needed) <= {*found, *fields}:
-            return _Reading(name, found, is_mapped=False)
-    known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
-    problem = UnknownFormat if fields else EngineError
-    raise problem(
-        f"{source}, row {first.number} fits no known format: it {keys_of(first.value)}.",
-        f"Say which column holds what (dataset.columns), or name them after a format ({known}).",
-    )
-
-
-def _parse(original: Record, reading: _Reading) -> ParsedChat:
+def _parse(original: Record, reading: Reading) -> ParsedChat:
     """One row in the format. Raises InvalidRow."""
     if reading.is_mapped:
         own = list(reading.names.values())
@@ -308,7 +197,7 @@ def _said(row: Row) -> str:
     return "\n".join([row.text or "", *row.words, *turns])
 
 
-def _names_note(reading: _Reading) -> list[str]:
+def _names_note(reading: Reading) -> list[str]:
     if reading.is_mapped or not reading.names:
         return []
     read = ", ".join(f"{name} as {role}" for role, name in reading.names.items())

@@ -7,6 +7,7 @@ from lora_engine.errors import EngineError
 from lora_engine.spec import ObjectiveSpec
 
 PAIRS, VERDICTS = "preference", "kto"
+LEARNED_BY = {PAIRS: "dpo, ipo, orpo, simpo or kto", VERDICTS: "kto"}
 
 
 def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:

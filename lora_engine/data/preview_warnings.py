@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.encoding import special_tokens_of
+from lora_engine.data.objective_rows import LEARNED_BY
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenization import list_rows
@@ -55,6 +56,9 @@ def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Itera
     task = next((task for task, format in FORMATS.items() if format == dataset.format), None)
     if task is not None:
         yield f"Rows to classify: they train an encoder, with the task {task}."
+    if dataset.format in LEARNED_BY:
+        kinds = LEARNED_BY[dataset.format]
+        yield f"Preference data: the objective {kinds} learns from it, not sft."
     if measured_rows < len(dataset.rows):
         yield f"Measured on the first {measured_rows:,} of {len(dataset.rows):,} rows."
     if found.duplicates:
