@@ -164,8 +164,11 @@ def _why_missing(view: RunView, directory: RunDirectory) -> str:
         return error.problem if error else f"It is {state}."
     if view.result is None:
         return view.problem or "It left no result."
-    if not view.record.spec.method.has_adapter:
-        return f"It trained by {view.record.spec.method.finetuning_type} and has no adapter."
+    method = view.record.spec.method
+    if not method.has_adapter:
+        return f"It trained by {method.finetuning_type} and has no adapter."
+    if not method.is_lora:
+        return f"It trained by {method.finetuning_type}, which has no rank to judge."
     if not (directory.adapter_path / WEIGHTS_FILE).is_file():
         return "Its adapter is gone."
     return ""

@@ -10,7 +10,6 @@ import math
 import warnings as python_warnings
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.adapters.other_weights import PROJECTIONS
 from lora_engine.calculator.meta_model import build_errors, build_meta_model, defaulted_fields
 from lora_engine.calculator.model_count import ModelCount, SavedModule
 from lora_engine.calculator.model_shape import read_shape
@@ -37,8 +36,8 @@ def count_other(source: ModelSource, method: MethodSpec) -> ModelCount:
         trained, saved = _bottlenecks(source, method), 0
     else:
         trained, saved = _made_by_peft(model, method)
-    total = sum(one.parameters for one in trained)
-    tensors = sum(len(one.shapes) for one in trained)
+    total, targets = sum(one.parameters for one in trained), method.target_modules
+    tensors = 1 if method.added_tokens else sum(len(one.shapes) for one in trained)
     return ModelCount(
         model=source.label,
         method=method,
@@ -47,7 +46,7 @@ def count_other(source: ModelSource, method: MethodSpec) -> ModelCount:
         modules=(),
         saved_modules=trained,
         biases=(),
-        resolved_targets=(),
+        resolved_targets=targets if isinstance(targets, str) else tuple(targets),
         adapter_bytes=ADAPTER_BYTES * (saved or total) + HEADER_BYTES * tensors,
         warnings=(*source.notes, *defaulted_fields(source)),
     )
@@ -101,8 +100,10 @@ def _saved_numbers(adapted: Any, method: MethodSpec, trained: tuple[SavedModule,
         config = adapted.active_peft_config
         each = 2 * config.num_layers if method.finetuning_type == "prefix" else 1
         return method.added_tokens * each * config.token_dim
-    factors = (b.numel() for name, b in adapted.named_buffers() if name.startswith(PROJECTIONS))
-    return sum(one.parameters for one in trained) + sum(factors)
+    tuner = adapted.base_model
+    factors = [tuner.vera_A, tuner.vera_B] if method.finetuning_type == "vera" else []
+    shared = sum(factor["default"].numel() for factor in factors)
+    return sum(one.parameters for one in trained) + shared
 
 
 def _task_type(model: PreTrainedModel) -> str:

@@ -55,12 +55,11 @@ class MethodSpec(Section):
         "lora",
         title="Method",
         description="lora trains two thin matrices beside each chosen weight. full trains every "
-        "weight, freeze those of the last layers, galore every weight with AdamW on low-rank "
-        "gradients (arXiv 2403.03507); these three leave a whole model. prefix (2101.00190) trains "
-        "keys and values before every row, prompt (2104.08691) and p_tuning (2103.10385) "
-        "embeddings. ia3 (2205.05638) scales keys, values and the MLP. bottleneck (1902.00751) "
-        "adds two small layers after attention and MLP. vera (2310.11454) scales shared random "
-        "factors. loha (2108.06098) multiplies two low-rank products element by element.",
+        "weight, freeze those of the last layers, galore every weight by low-rank gradients "
+        "(arXiv 2403.03507); these three leave a whole model. prefix (2101.00190) trains keys and "
+        "values before every row, prompt (2104.08691) and p_tuning (2103.10385) embeddings. ia3 "
+        "(2205.05638) scales keys, values and the MLP. bottleneck (1902.00751) adds small layers, "
+        "vera (2310.11454) scales random factors, loha (2108.06098) multiplies two products.",
     )
     virtual_tokens: int = Field(
         20,

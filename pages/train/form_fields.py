@@ -14,6 +14,7 @@ from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
 from pages.shared.forms import Field, SpecForm
+from pages.train import method_fields
 
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
@@ -74,13 +75,14 @@ def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
     return scaling
 
 
-def more_fields(form: SpecForm, engine: Engine) -> None:
-    """Everything else, closed."""
+def more_fields(form: SpecForm, engine: Engine) -> gr.HTML:
+    """Everything else, closed; returns the line about the method."""
     with layout.folded("The method"):
         _row(form, engine, "", ("task", "method.finetuning_type", "seed"))
-        _row(form, engine, "method", ("freeze_layers", "galore_every", "galore_scale"))
+        method = method_fields.lay_out(form, NARROW)
     for section in SECTIONS:
         _section(form, engine, section)
+    return method
 
 
 def data_fields(form: SpecForm) -> list[gr.Dropdown]:

@@ -33,6 +33,7 @@ from pages.train import (
     dataset_uploads,
     endpoints,
     form_fields,
+    method_fields,
     objective_fields,
     rows_view,
     sweep_section,
@@ -67,6 +68,7 @@ class TrainPage:
     form: SpecForm
     scaling: gr.HTML
     objective: objective_fields.ObjectiveParts
+    method: gr.HTML
     advice: AdvicePanel
     recipe: gr.Radio
     start: gr.Button
@@ -90,6 +92,7 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_filling(page, engine, blocks)
         _wire_rank(page, blocks)
         objective_fields.connect(page.objective, page.form, blocks, page.problem)
+        method_fields.connect(page.method, page.form, blocks, page.problem)
         _wire_going_on(page, engine)
         advice_section.connect(page.advice, page.form, engine)
         sweep_section.connect(page.sweep, page.form, page.advice, engine)
@@ -137,13 +140,14 @@ def _lay_out(engine: Engine) -> TrainPage:
             data_check = data_check_section.lay_out()
     with layout.folded("What is learned", "objective"):
         objective = objective_fields.lay_out(form, form_fields.NARROW)
-    form_fields.more_fields(form, engine)
+    method = form_fields.more_fields(form, engine)
     layout.how_this_works(HELP)
     run_address, state = (gr.Textbox(visible=False) for _ in range(2))
     return TrainPage(
         form=form,
         scaling=scaling,
         objective=objective,
+        method=method,
         advice=advice,
         recipe=recipe,
         start=start,

@@ -61,6 +61,27 @@ def test_a_tracker_that_is_not_installed_is_named():
             "optimization.optimizer",
             "adamw",
         ),
+        ({"method": {"finetuning_type": "ia3", "use_dora": True}}, "method.use_dora", "ia3"),
+        ({"method": {"finetuning_type": "vera", "init": "pissa"}}, "method.init", "vera"),
+        (
+            {"method": {"finetuning_type": "prompt", "rank_pattern": {"q_proj": 2}}},
+            "method.rank_pattern",
+            "prompt",
+        ),
+        ({"method": {"finetuning_type": "loha"}, "quantization": NF4}, "quantization", "LoHa"),
+        (
+            {
+                "method": {"finetuning_type": "prefix"},
+                "optimization": {"gradient_checkpointing": True},
+            },
+            "optimization.gradient_checkpointing",
+            "p_tuning",
+        ),
+        (
+            {"method": {"finetuning_type": "bottleneck"}, "objective": {"kind": "dpo"}},
+            "objective.kind",
+            "bottleneck",
+        ),
         (
             {"dataset": {"eval_fraction": 0.0}, "optimization": {"save_best": True}},
             "optimization.save_best",
@@ -78,3 +99,9 @@ def test_the_check_before_a_run_reports_all_of_it(settings):
         check_run(spec_from({**document, "base_model": "nowhere"}), settings)
     paths = {problem.path for problem in caught.value.problems}
     assert paths == {"method.init", "optimization.optimizer", "base_model"}
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt", "p_tuning", "ia3", "bottleneck", "vera"])
+def test_other_methods_take_a_quantized_base_and_ignore_lora_s_sizes(kind):
+    method = {"finetuning_type": kind, "rank": 3, "alpha": 5.0, "dropout": 0.1, "freeze_layers": 9}
+    assert problems(GPU, {"method": method, "quantization": NF4}) == {}
