@@ -78,7 +78,7 @@ def test_a_tracker_that_is_not_installed_is_named():
             "p_tuning",
         ),
         (
-            {"method": {"finetuning_type": "bottleneck"}, "objective": {"kind": "dpo"}},
+            {"method": {"finetuning_type": "bottleneck"}, "objective": {"kind": "grpo"}},
             "objective.kind",
             "bottleneck",
         ),
