@@ -92,6 +92,12 @@ class Metric:
         """Whether only rows of an evaluation have it."""
         return self.name.startswith("eval_")
 
+    @property
+    def is_of_some_runs(self) -> bool:
+        """Whether only runs of some objective or task measure it."""
+        is_required = MetricsRow.model_fields[self.name].is_required()
+        return not is_required and self.name != "eval_loss"
+
     def of(self, row: MetricsRow) -> float | None:
         return getattr(row, self.name)
 

@@ -35,7 +35,7 @@ def _measure(metric: Metric) -> Measure:
         unit="GiB" if metric.kind == "bytes" else metric.unit,
         from_zero=metric.kind != "loss",
         is_share=metric.kind == "share",
-        rare=metric.kind == "share",
+        rare=metric.is_of_some_runs,
     )
 
 

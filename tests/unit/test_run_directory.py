@@ -192,6 +192,9 @@ def test_every_number_of_a_row_has_a_label_and_a_kind():
     assert {"eval_loss", "eval_accuracy", "eval_f1", "eval_reward_margin"} <= evaluated
     assert not {"loss", "kl", "reward_margin", "memory_bytes"} & evaluated
     assert METRICS["memory_bytes"].of(row(1)) == 1
+    rare = {metric.name for metric in CURVES if metric.is_of_some_runs}
+    assert rare >= {"reward", "kl", "eval_f1", "reward_margin"}
+    assert not rare & {"loss", "eval_loss", "grad_norm", "memory_bytes"}
 
 
 def test_a_request_to_stop_is_there_until_it_is_cleared(tmp_path):
