@@ -62,7 +62,7 @@ def _turn(rows: Sequence[MetricsRow]) -> str:
         return ""
     step, best = min(evaluated, key=lambda one: one[1])
     last = evaluated[-1][1]
-    if step >= EARLY * rows[-1].step or last <= best * (1 + TURNED_UP):
+    if step >= EARLY * rows[-1].step or last <= best + TURNED_UP * abs(best):
         return ""
     return (
         f"Evaluation turned up early: {best:.4g} at step {step:,}, {last:.4g} at the end. Lower "

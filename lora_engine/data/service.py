@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
@@ -20,6 +21,11 @@ from lora_engine.data.sources import load_dataset
 from lora_engine.data.uploads import DatasetSummary, list_datasets
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+
+ANSWERS_BY_ITSELF = (
+    "With grpo the model answers by itself, and nothing of a row's own answer is learned: the "
+    "marked tokens are what the rule equal compares with."
+)
 
 
 class Datasets:
@@ -41,7 +47,10 @@ class Datasets:
         tokenizer = load_tokenizer(base)
         length = spec.optimization.max_length
         settings = self._settings
-        return preview(spec.dataset, tokenizer, length, rows, settings, base, seed=spec.seed)
+        shown = preview(spec.dataset, tokenizer, length, rows, settings, base, seed=spec.seed)
+        if spec.objective.kind == "grpo":
+            return replace(shown, notes=(ANSWERS_BY_ITSELF, *shown.notes))
+        return shown
 
     def check(
         self,

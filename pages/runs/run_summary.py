@@ -51,7 +51,7 @@ def facts(engine: Engine, view: RunView) -> str:
     if result is not None and result.eval_loss is not None:
         found.append(("Evaluation loss", layout.number(result.eval_loss)))
     rows = engine.runs.curve(view.id)
-    found += _scores(rows)
+    found += [*_scores(rows), *_rewards(rows)]
     speed = result.tokens_per_s if result is not None else newest.tokens_per_s
     memory = result.peak_memory_bytes if result is not None else newest.memory_bytes
     found += [
@@ -75,6 +75,14 @@ def _scores(rows: Sequence[MetricsRow]) -> list[tuple[str, str]]:
         return []
     found = (("Accuracy", newest.eval_accuracy), ("F1", newest.eval_f1))
     return [(name, layout.number(value)) for name, value in found if value is not None]
+
+
+def _rewards(rows: Sequence[MetricsRow]) -> list[tuple[str, str]]:
+    """The newest rewards of a run that learns from them; nothing for other runs."""
+    sampled = [row.reward for row in rows if row.reward is not None]
+    held_out = [row.eval_reward for row in rows if row.eval_reward is not None]
+    found = (("Reward", sampled), ("Reward, held out", held_out))
+    return [(name, layout.number(values[-1])) for name, values in found if values]
 
 
 def _title(view: RunView) -> str:

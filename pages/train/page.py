@@ -264,7 +264,8 @@ def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
 
 def decides_rows(path: str) -> bool:
     """Whether the field at this path of the spec changes how a row becomes tokens."""
-    return path.startswith("dataset.") or path in ("base_model", "task", "optimization.max_length")
+    others = ("base_model", "task", "objective.kind", "optimization.max_length")
+    return path.startswith("dataset.") or path in others
 
 
 def _wire_dataset(page: TrainPage, engine: Engine) -> None:

@@ -239,6 +239,11 @@ def test_a_rule_that_compares_needs_answers(tiny_llama, settings, tmp_path):
         check_run(grpo_spec(tiny_llama, rows, {"rules": [{"kind": "equal"}]}), settings)
 
 
+def test_the_preview_says_that_the_rows_own_answers_are_not_learned(settings):
+    said = [Engine(settings).datasets.preview(recipe_spec(name), 1) for name in ("sums", "pirate")]
+    assert ["grpo" in " ".join(shown.notes) for shown in said] == [True, False]
+
+
 def test_it_trains_alone(tiny_llama, rows_file):
     assert sharing_key(grpo_spec(tiny_llama, rows_file)) is None
     assert BaseModel("tiny", tiny_llama).is_local

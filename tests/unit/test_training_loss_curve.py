@@ -41,3 +41,27 @@ def curve(losses, evaluations=()):
 )
 def test_the_words_fit_the_curve(losses, evaluations, words):
     assert words in describe_loss_curve(curve(losses, evaluations))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "words"),
+    [
+        ([0.2 + 0.01 * i for i in range(50)], "risen from 0.245"),
+        ([0.8 - 0.01 * i for i in range(50)], "fallen"),
+        ([0.5, 0.6, 0.4, 0.5, 0.55] * 10, "stays near"),
+    ],
+)
+def test_a_run_that_learns_from_rewards_is_told_by_them(rewards, words):
+    rows = [
+        row.model_copy(update={"reward": reward})
+        for row, reward in zip(curve([0.0] * len(rewards)), rewards, strict=True)
+    ]
+    assert words in describe_loss_curve(rows)
+
+
+def test_losses_below_zero_rise_upwards_too():
+    falling = [3.0 * 0.97**i for i in range(50)]
+    words = describe_loss_curve(curve(falling, ((10, -0.9), (30, -0.9), (50, -0.9))))
+    assert "still falling" in words
+    risen = describe_loss_curve(curve(falling, ((10, -0.9), (30, -0.5), (50, -0.4))))
+    assert "since step 10" in risen

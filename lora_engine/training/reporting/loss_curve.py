@@ -20,10 +20,14 @@ SHARE_OF_LOSS = 0.02
 def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     """One sentence about the curves of `rows`, which are in the order of their steps.
 
-    The last fifth of the training losses is compared with the fifth before it.
+    The last fifth of the training losses is compared with the fifth before it; of rewards, with the
+    first fifth: a loss of GRPO has no trend.
     """
     if len(rows) < MIN_STEPS:
         return "Too few steps yet to say how it goes."
+    rewards = [row.reward for row in rows if row.reward is not None]
+    if rewards:
+        return _reward_in_words(rewards)
     overfits_since = _overfitting_start(rows)
     if overfits_since is not None:
         step, eval_loss = overfits_since
@@ -45,6 +49,17 @@ def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     return f"The training loss has levelled off near {after:.3g}."
 
 
+def _reward_in_words(rewards: Sequence[float]) -> str:
+    fifth = max(3, len(rewards) // 5)
+    first, lately = rewards[:fifth], rewards[-fifth:]
+    before, after = fmean(first), fmean(lately)
+    standard_error = sqrt((variance(first) + variance(lately)) / fifth)
+    if abs(after - before) <= STANDARD_ERRORS * standard_error:
+        return f"The reward stays near {after:.3g}: no change beyond that from step to step."
+    went = "has risen" if after > before else "has fallen"
+    return f"The reward {went} from {before:.3g} to {after:.3g}."
+
+
 def _overfitting_start(rows: Sequence[MetricsRow]) -> tuple[int, float] | None:
     """Step and loss of the best evaluation, if at least two later ones are all clearly worse."""
     evaluated = [(row.step, row.eval_loss) for row in rows if row.eval_loss is not None]
@@ -53,5 +68,6 @@ def _overfitting_start(rows: Sequence[MetricsRow]) -> tuple[int, float] | None:
     best = min(range(len(evaluated)), key=lambda i: evaluated[i][1])
     step, best_loss = evaluated[best]
     later = [loss for _, loss in evaluated[best + 1 :]]
-    all_worse = all(loss > best_loss * (1 + SHARE_OF_LOSS) for loss in later)
+    # A preference's loss, and GRPO's, may lie below 0.
+    all_worse = all(loss > best_loss + SHARE_OF_LOSS * abs(best_loss) for loss in later)
     return (step, best_loss) if len(later) >= 2 and all_worse else None
