@@ -1,4 +1,5 @@
-"""The Python that loads an adapter with PEFT, ready to paste."""
+"""The Python that loads an adapter with PEFT, ready to paste; bottleneck layers, which PEFT lacks,
+are loaded with Rankscope."""
 
 from __future__ import annotations
 
@@ -18,6 +19,17 @@ adapter = {adapter!r}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
 model = PeftModel.from_pretrained(model, adapter)
+"""
+_BOTTLENECK = """\
+from lora_engine.adapters.bottleneck_layers import load_bottleneck
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = {base!r}
+adapter = {adapter!r}
+
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+model = load_bottleneck(model, adapter)
 """
 _MODEL = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -49,6 +61,8 @@ def loading_code(summary: AdapterSummary, settings: Settings, with_template: boo
     with_template: whether the adapter learned rows written with a chat template.
     """
     base = _base(summary.base_model, settings)
+    if summary.kind == "bottleneck":
+        return _BOTTLENECK.format(base=base, adapter=str(summary.path)) + _answer(with_template)
     return adapter_program(base, str(summary.path), with_template)
 
 

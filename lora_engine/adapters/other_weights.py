@@ -29,7 +29,7 @@ from lora_engine.adapters.kinds import (
 from lora_engine.adapters.other_forms import folder_without, foreign_key_error
 from lora_engine.adapters.weights_keys import AGAIN, FLOAT_DTYPES, PREFIX
 from lora_engine.adapters.whole import refuse_non_finite
-from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.base_models import BaseModel, fingerprint, read_config
 from lora_engine.errors import EngineError
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry, scan
 
@@ -142,6 +142,8 @@ def check_other_on_base(adapter: OtherAdapter, base: BaseModel) -> tuple[str, ..
     if base.path is not None:
         weights = BaseWeights.of(base.name, base.path)
         _check_width(adapter, weights)
+        if adapter.kind == "prefix":
+            _check_layers(adapter, base)
         for module in adapter.modules:
             _check_module(adapter, module, weights)
     provenance = read_provenance(adapter.path) or {}
@@ -281,6 +283,19 @@ def _check_width(adapter: OtherAdapter, base: BaseWeights) -> None:
         f"base model {base.name!r} are {' x '.join(map(str, embedding.shape))}.",
         OTHER_BASE,
     )
+
+
+def _check_layers(adapter: OtherAdapter, base: BaseModel) -> None:
+    """A prefix has keys and values for each layer of the base. Raises EngineError."""
+    config = read_config(base.path) if base.path is not None else {}
+    config = {**config, **config.get("text_config", {})}
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    if isinstance(layers, int) and layers != adapter.config.num_layers:
+        raise EngineError(
+            f"{adapter.file.path} has keys and values for {adapter.config.num_layers} layers, and "
+            f"base model {base.name!r} has {layers}.",
+            OTHER_BASE,
+        )
 
 
 def _not_in(adapter: OtherAdapter, module: str, base: BaseWeights) -> EngineError:

@@ -186,14 +186,17 @@ def _links(engine: Engine, view: RunView) -> str:
     links = [(layout.link(TRAIN, **{"from": view.id}), "Train again with changes")]
     whole = engine.runs.directory(view.id).path / "model"
     if view.record.state is RunState.FINISHED and not whole.is_dir():
-        links = [
-            (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
-            (layout.link(ADAPTERS, adapter=view.id, tab="resize"), "Resize"),
-            *links,
-            (_go_on(view), "Go on from its adapter"),
-            (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), "Take away"),
-        ]
         spec = view.record.spec
+        if spec is not None and not spec.method.is_lora:  # it has no factors to show or to cut
+            links = [(layout.link(ADAPTERS, adapter=view.id), "See its adapter"), *links]
+        else:
+            links = [
+                (layout.link(SPECTRUM, adapter=view.id), "See its spectrum"),
+                (layout.link(ADAPTERS, adapter=view.id, tab="resize"), "Resize"),
+                *links,
+                (_go_on(view), "Go on from its adapter"),
+                (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), "Take away"),
+            ]
         if spec is not None and spec.task == "causal_lm":  # a classifier does not answer
             links = [(layout.link(COMPARE, adapter=view.id), "Compare with the base"), *links]
     words = ""
