@@ -43,11 +43,13 @@ from lora_engine.data.checks import (
     check_dataset,
     kinds_named,
 )
+from lora_engine.data.formats import column_names
 from lora_engine.data.preview_examples import PreviewExample, PreviewToken
 from lora_engine.data.preview_rows import HistogramBar, Preview, preview
 from lora_engine.data.record_files import EXTENSIONS
 from lora_engine.data.rows import Dataset, Message, Row
-from lora_engine.data.sources import dataset_columns, load_dataset
+from lora_engine.data.set_counts import RowCounts, SetCounts
+from lora_engine.data.sources import first_records, load_dataset
 from lora_engine.data.split import split_rows
 from lora_engine.data.templates import ChatTemplate, chat_template_of, default_chat_template
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize, tokenize_rows
@@ -76,15 +78,18 @@ __all__ = [
     "PreviewExample",
     "PreviewToken",
     "Row",
+    "RowCounts",
+    "SetCounts",
     "Severity",
     "Tokenization",
     "TokenizedRow",
     "chat_template_of",
     "check_dataset",
-    "dataset_columns",
+    "column_names",
     "default_chat_template",
     "delete_upload",
     "end_of_turn",
+    "first_records",
     "kinds_named",
     "list_datasets",
     "list_uploads",

@@ -121,8 +121,8 @@ def parse_rows(
 
 
 def column_names(records: Sequence[Record]) -> tuple[str, ...]:
-    """The names of the first record's columns; none where it is no object."""
-    value = records[0].value
+    """The names of the first record's columns; none where it is no object, or there is none."""
+    value = records[0].value if records else None
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
 
 

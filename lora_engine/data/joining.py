@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lora_engine.data.filters import summed
+from lora_engine.data.filters import listed, summed
 from lora_engine.data.joined_rows import JoinedRows
 from lora_engine.data.picked import Picked
 from lora_engine.data.row_store import row_keys, row_numbers
@@ -64,7 +64,7 @@ def joined(sets: Sequence[WeightedSet], evaluation: Dataset | None) -> Dataset:
         rows=JoinedRows([one.rows for one in everything], added),
         content_hash=_hash(everything, parts),
         warnings=(*leaks, *_named(everything, "warnings")),
-        notes=(*_numbering(parts), *_named(everything, "notes")),
+        notes=(*_numbering(parts), *_filtered(trained), *_named(everything, "notes")),
         supervised=next((one.supervised for one in everything if one.supervised), ""),
         parts=tuple(parts),
         removed=summed([one.removed for one in trained]),
@@ -128,6 +128,12 @@ def _hash(sets: Sequence[Dataset], parts: Sequence[SetPart]) -> str:
 def _named(sets: Sequence[Dataset], what: str) -> list[str]:
     """The warnings or notes of every set, each with the set's name."""
     return [f"{one.source}: {text}" for one in sets for text in getattr(one, what)]
+
+
+def _filtered(sets: Sequence[Dataset]) -> list[str]:
+    """What the filters left out of each, where there are several."""
+    told = [f"{one.source}: left out are {listed(one.removed)}." for one in sets if one.removed]
+    return told if len(sets) > 1 else []
 
 
 def _numbering(parts: Sequence[SetPart]) -> list[str]:

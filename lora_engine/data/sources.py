@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.data.filters import RowFilters, listed
-from lora_engine.data.formats import column_names, parse_rows
+from lora_engine.data.filters import RowFilters
+from lora_engine.data.formats import parse_rows
 from lora_engine.data.hub_sets import HubSet, hub_records
 from lora_engine.data.joining import WeightedSet, joined
 from lora_engine.data.picked import Keep
@@ -167,33 +168,31 @@ def _refuse_hub_fields(named: NamedSet) -> None:
 
 
 def _filtered(dataset: Dataset, filters: RowFilters) -> Dataset:
-    """The dataset without the rows that the filters leave out, which its notes count."""
+    """The dataset without the rows that the filters leave out, which are counted."""
     rows, removed = filters.of(dataset.rows, dataset.source)
     if not removed:
         return dataset
-    told = (
-        f"The filters leave {len(rows):,} of {len(dataset.rows):,} rows; out are {listed(removed)}."
-    )
     document = json.dumps([dataset.content_hash, filters.document]).encode()
     return replace(
         dataset,
         rows=rows,
         content_hash=hashlib.sha256(document).hexdigest()[:16],
-        notes=(told, *dataset.notes),
         removed=removed,
     )
 
 
-def dataset_columns(spec: DatasetSpec, settings: Settings) -> tuple[str, ...]:
-    """The columns of a dataset's first record, to choose from; none for plain text.
+def first_records(spec: DatasetSpec, settings: Settings, count: int) -> tuple[Record, ...]:
+    """The first records of a dataset, of a mixture's first set, as they stand in the file, whatever
+    their columns are called; none of plain text.
 
-    Raises NotFound and EngineError as `load_dataset` does, whatever the columns are called.
+    Raises NotFound and EngineError as `load_dataset` does.
     """
     named = _named_sets(spec, settings)[0][0]
     path = _path_of(named.source, settings)
     if path is not None and ending(path) == ".txt":
         return ()
-    return column_names(_hub_records(named) if path is None else read_records(path, named.source))
+    records = _hub_records(named) if path is None else read_records(path, named.source)
+    return tuple(islice(records, count))
 
 
 def names_the_hub(spec: DatasetSpec, settings: Settings) -> bool:

@@ -211,6 +211,7 @@ class DatasetSpec(Section):
         "An epoch has as many rows as all sets together; a set with fewer rows than its share is "
         "repeated, one with more gives some of them.",
         max_length=MAX_SETS,
+        json_schema_extra={"one_a_line": True},
     )
     filters: FiltersSpec = Field(
         default_factory=FiltersSpec,
@@ -299,7 +300,7 @@ class DatasetSpec(Section):
         parts = document.get("mixture")
         first = parts[0] if isinstance(parts, list) and parts else None
         source = first.get("source") if isinstance(first, dict) else getattr(first, "source", None)
-        return document if source is None else {**document, "source": source}
+        return {**document, "source": source} if isinstance(source, str) else document
 
     @model_validator(mode="after")
     def _one_way_to_read(self) -> DatasetSpec:

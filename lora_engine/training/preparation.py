@@ -27,6 +27,7 @@ from lora_engine.data import Dataset, Row, TokenizedRow, load_dataset, split_row
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
 from lora_engine.data.embedding_range import refuse_tokens_beyond
+from lora_engine.data.filters import listed
 from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.preference_tokens import (
     answers_of,
@@ -194,7 +195,9 @@ def _prepare_data(
         )
     for warning in (*dataset.warnings, *tokenized.warnings):
         log.warning("%s", warning)
-    for note in dataset.notes if dataset.removed or dataset.parts else ():
+    if dataset.removed:
+        log.info("the filters leave out %s", listed(dataset.removed))
+    for note in dataset.notes if dataset.parts else ():
         log.info("%s", note)
     prepared = PreparedData(
         pieces_of(tokenized.rows, training),

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.spec import RunSpec, field_problems
+from lora_engine.spec import MixturePart, RunSpec, field_problems
+from pages.shared.mixture_lines import mixture_read, mixture_text
 from pages.shared.unread_fields import without_unread
 from pages.shared.wiring import field_id
 
@@ -300,6 +301,10 @@ def _listed_choices(kind: Any) -> tuple[Any, ...]:
     return get_args(member) if get_origin(member) is Literal else ()
 
 
+def _lists_sets(info: FieldInfo) -> bool:
+    return info.annotation == list[MixturePart]
+
+
 def _one_a_line(info: FieldInfo) -> bool:
     extra = info.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("one_a_line"))
@@ -352,6 +357,8 @@ def _shown(root: type[RunSpec], spec: RunSpec, path: str) -> Any:
         return NONE
     if _listed_choices(kind):
         return list(value)
+    if _lists_sets(info):
+        return mixture_text(value)
     if isinstance(value, (list, tuple)):
         return ("\n" if _one_a_line(info) else ", ").join(value)
     if isinstance(value, dict):
@@ -364,6 +371,8 @@ def _read(value: Any, info: FieldInfo) -> Any:
     kind, optional = _kind(info.annotation)
     if optional and value in ("", NONE):
         return None
+    if _lists_sets(info) and isinstance(value, str):
+        return mixture_read(value)
     members = [get_origin(member) or member for member in _union_members(kind)]
     if isinstance(value, str) and dict in members:
         return _object(value)

@@ -15,7 +15,7 @@ from pages import TRAIN
 from pages.shared import layout
 
 CARRIED = ("method", "quantization", "optimization")
-SECTIONS = (*CARRIED, "objective", "dataset", "dataset.columns", "report")
+SECTIONS = (*CARRIED, "objective", "dataset", "dataset.columns", "dataset.filters", "report")
 MOST_CHARACTERS = 40_000  # of one field: the ranks of some 800 modules by name
 PLAIN = ("name", "task", "seed", "quantization")  # fields whose path has no dot
 

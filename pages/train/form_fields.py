@@ -30,6 +30,30 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
 
 
+SET_ROWS = (
+    ("config", "split"),
+    ("eval_source", "eval_config", "eval_split"),
+    ("filters.min_characters", "filters.max_characters"),
+    ("filters.keep_matching", "filters.drop_matching"),
+    ("filters.drop_duplicates",),
+)
+MIXTURE_EXAMPLE = "2 starter:pirate\n1 starter:json"
+MIXTURE_HELP = (
+    "In place of the dataset above: one set a line, its weight before its name. An epoch has as "
+    "many rows as all sets together; a set's share of it is its weight. A line may be JSON with "
+    "source, weight, config, split, format and columns."
+)
+
+
+@dataclass(frozen=True)
+class DataFields:
+    """columns: the fields that name columns, in the order of `COLUMNS`. records: what stands in
+    the file's first rows."""
+
+    columns: Sequence[gr.Dropdown]
+    records: gr.HTML
+
+
 SECTIONS = (
     Section(
         "The adapter",
@@ -85,8 +109,8 @@ def more_fields(form: SpecForm, engine: Engine) -> gr.HTML:
     return method
 
 
-def data_fields(form: SpecForm) -> list[gr.Dropdown]:
-    """How the rows are read; returns the fields that name columns, in the order of `COLUMNS`."""
+def data_fields(form: SpecForm) -> DataFields:
+    """How the rows are read."""
     with layout.folded("Columns and format", "columns"):
         gr.Markdown(
             "Leave these empty where the format is found by itself. Else say which column holds "
@@ -104,7 +128,20 @@ def data_fields(form: SpecForm) -> list[gr.Dropdown]:
             with gr.Row(elem_classes="rs-fields"):
                 for path in COLUMNS[start : start + 2]:
                     form.field(path, choices=[], min_width=160)
-    return [form.component(path, gr.Dropdown) for path in COLUMNS]
+        records = gr.HTML(elem_id="first-records")
+    return DataFields([form.component(path, gr.Dropdown) for path in COLUMNS], records)
+
+
+def set_fields(form: SpecForm, engine: Engine) -> None:
+    """Which sets are read, which rows stay, and which are evaluated."""
+    with layout.folded("Several sets, filters, a set to evaluate on", "sets"):
+        form.field("dataset.mixture", placeholder=MIXTURE_EXAMPLE, info=MIXTURE_HELP)
+        for names in SET_ROWS:
+            with gr.Row(elem_classes="rs-fields"):
+                for name in names:
+                    choices = dataset_choices(engine) if name == "eval_source" else None
+                    more = {} if choices is None else {"choices": choices}
+                    form.field(f"dataset.{name}", min_width=NARROW, **more)
 
 
 def dataset_choices(engine: Engine) -> list[tuple[str, str]]:

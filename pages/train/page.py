@@ -5,17 +5,17 @@ Knows which event does what; the fields are `form_fields`', the uploads `dataset
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.data import dataset_columns
+from lora_engine.data import column_names, first_records
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.spec import RECIPES, DatasetSpec, RunSpec, recipe_spec, spec_from
+from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import alpha_note, layout
@@ -38,7 +38,10 @@ from pages.train import (
     rows_view,
     sweep_section,
 )
+from pages.train.data_form import TrainForm
+from pages.train.first_records import as_html as records_html
 
+RECORDS = 3  # of the file, shown column by column
 HELP = r"""
 LoRA leaves the base weight $W$ (d × k) as it is and trains a low-rank update beside it:
 
@@ -74,7 +77,7 @@ class TrainPage:
     start: gr.Button
     sweep: sweep_section.SweepParts
     problem: gr.HTML
-    columns: Sequence[gr.Dropdown]
+    data: form_fields.DataFields
     uploads: dataset_uploads.UploadParts
     show_rows: gr.Button
     rows: gr.HTML
@@ -104,7 +107,7 @@ def build(engine: Engine) -> gr.Blocks:
 
 
 def _lay_out(engine: Engine) -> TrainPage:
-    form = SpecForm()
+    form = TrainForm()
     with gr.Row(elem_classes="rs-actions"):
         recipe = gr.Radio(
             [(title, name) for name, title in RECIPES.items()],
@@ -124,7 +127,8 @@ def _lay_out(engine: Engine) -> TrainPage:
             form_fields.first_fields(form, engine)
             advice = advice_section.lay_out()
             scaling = form_fields.rank_fields(form, engine)
-            columns = form_fields.data_fields(form)
+            data = form_fields.data_fields(form)
+            form_fields.set_fields(form, engine)
             with gr.Row():
                 upload = dataset_uploads.upload_button()
             uploads = dataset_uploads.lay_out(engine, upload)
@@ -153,7 +157,7 @@ def _lay_out(engine: Engine) -> TrainPage:
         start=start,
         sweep=sweep,
         problem=problem,
-        columns=columns,
+        data=data,
         uploads=uploads,
         show_rows=show_rows,
         rows=rows,
@@ -264,31 +268,37 @@ def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
 
 def decides_rows(path: str) -> bool:
     """Whether the field at this path of the spec changes how a row becomes tokens."""
-    others = ("base_model", "task", "objective.kind", "optimization.max_length")
+    others = ("base_model", "task", "seed", "objective.kind", "optimization.max_length")
     return path.startswith("dataset.") or path in others
 
 
 def _wire_dataset(page: TrainPage, engine: Engine) -> None:
     """Another dataset has other columns, and is no example any more."""
-    source = page.form.component("dataset.source", gr.Dropdown)
-    name = page.form.component("name", gr.Textbox)
-    columns = page.columns
+    form = page.form
+    source = form.component("dataset.source", gr.Dropdown)
+    name, mixture = form.component("name", gr.Textbox), form.component("dataset.mixture")
+    columns, records = page.data.columns, page.data.records
+    naming = [source, mixture, *map(form.component, ("dataset.config", "dataset.split"))]
 
-    def offer_columns(dataset: str) -> Update:
+    def offer_columns(values: Mapping[Component, Any]) -> Update:
         try:
-            found = dataset_columns(DatasetSpec(source=dataset), engine.settings)
+            spec = spec_from(form.document(values)).dataset
+            found = first_records(spec, engine.settings, RECORDS)
         except EngineError:  # the viewer says what is wrong with the dataset
             found = ()
-        return {column: gr.Dropdown(choices=list(found)) for column in columns}
+        choices = column_names(found)
+        shown: Update = {column: gr.Dropdown(choices=list(choices)) for column in columns}
+        return {**shown, records: records_html([one.value for one in found])}
 
-    def forget_columns() -> Update:
-        return dict.fromkeys(columns)
+    def choose_one() -> Update:
+        return {**dict.fromkeys(columns), mixture: ""}
 
     def leave_example(dataset: str | None, run_name: str) -> Update:
         return {name: dataset_uploads.run_name_for(dataset, run_name), page.recipe: None}
 
-    wire([source.change], offer_columns, [source], columns, problem=problem_box())
-    wire([source.input], forget_columns, [], columns, problem=problem_box())
+    changes = [field.change for field in naming]
+    wire(changes, offer_columns, {*naming}, [*columns, records], problem=problem_box())
+    wire([source.input], choose_one, [], [*columns, mixture], problem=problem_box())
     outputs = [name, page.recipe]
     wire([source.input], leave_example, [source, name], outputs, problem=problem_box())
     fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns)

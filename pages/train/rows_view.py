@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lora_engine.data import HistogramBar, Preview, PreviewExample, PreviewToken
+from lora_engine.data import HistogramBar, Preview, PreviewExample, PreviewToken, SetCounts
 from pages.shared import layout
 
 ROWS = 3
+NUMBER = ' class="rs-number"'
+SET_COLUMNS = ("share", "rows", "in an epoch", "evaluated")
 LEGEND = (
     '<p class="rs-legend"><mark>marked</mark> carries the loss · '
     '<span class="rs-special">small</span> is a special token · <s>struck</s> is cut off</p>'
@@ -22,16 +24,51 @@ def as_html(preview: Preview) -> str:
     )
     facts = (
         f"{layout.count(preview.rows)} rows in the format <strong>{escape(preview.format)}"
-        f"</strong>{template}."
+        f"</strong>{template}: {layout.count(preview.counts.training)} to train on"
+        f"{' in an epoch' if len(preview.counts.sets) > 1 else ''}, "
+        f"{layout.count(preview.counts.evaluation)} to evaluate."
     )
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in preview.warnings)
     listing = f'<ul class="rs-warnings">{warnings}</ul>' if warnings else ""
     notes = "".join(f'<p class="rs-row-note">{escape(note)}</p>' for note in preview.notes)
     rows = "".join(_row(example) for example in preview.examples)
     return (
-        f'<div class="rs-rows"><p>{facts}</p>{listing}{notes}{LEGEND}{rows}'
+        f'<div class="rs-rows"><p>{facts}</p>{_sets(preview)}{listing}{notes}{LEGEND}{rows}'
         f"{_counts(preview)}{_lengths(preview.length_histogram, preview.max_length)}</div>"
     )
+
+
+def _sets(preview: Preview) -> str:
+    """What the filters left out, and where there are several sets, how many rows of each."""
+    removed = "".join(
+        f"<li>{layout.count(one.rows)} rows {escape(one.what)}</li>" for one in preview.removed
+    )
+    told = f'<p>The filters leave out:</p><ul class="rs-removed">{removed}</ul>' if removed else ""
+    if len(preview.counts.sets) < 2:
+        return told
+    heads = "".join(
+        f'<th scope="col"{number}>{head}</th>'
+        for head, number in (("set", ""), *((name, NUMBER) for name in SET_COLUMNS))
+    )
+    rows = "".join(map(_set, preview.counts.sets))
+    return (
+        '<div class="rs-columns-table" tabindex="0" role="region" aria-label="The sets"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{told}"
+    )
+
+
+def _set(one: SetCounts) -> str:
+    repeats = f" ({one.epoch / one.trained:.3g} ×)" if one.trained < one.epoch else ""
+    cells = "".join(
+        f"<td{NUMBER}>{cell}</td>"
+        for cell in (
+            layout.share(one.share),
+            layout.count(one.rows),
+            f"{layout.count(one.epoch)}{repeats}",
+            layout.count(one.evaluated),
+        )
+    )
+    return f'<tr><th scope="row">{escape(one.source)}</th>{cells}</tr>'
 
 
 def _counts(preview: Preview) -> str:
@@ -74,9 +111,10 @@ def _bar(bar: HistogramBar, most: int, limit: int) -> str:
 def _row(example: PreviewExample) -> str:
     tokens = "".join(map(_token, example.tokens))
     counted = f"{example.supervised_tokens} of {example.total_tokens} tokens supervised"
+    where = example.where[:1].upper() + example.where[1:]
     caption = f"class {escape(example.label[:300])}" if example.label else counted
     return (
-        f"<figure><figcaption>Row {example.number}: {caption}</figcaption>"
+        f"<figure><figcaption>{escape(where)}: {caption}</figcaption>"
         f'<pre tabindex="0">{tokens}</pre></figure>'
     )
 

@@ -226,3 +226,55 @@ def test_a_set_is_checked_and_the_cleaned_one_is_chosen(
     expect(page.locator("#rows")).to_contain_text("31 rows")
     expect(page.locator("#early-warnings")).not_to_contain_text("Empty answers")
     expect(findings).to_be_empty()
+
+
+def test_a_mixture_is_typed_filtered_and_evaluated_on_a_set_of_its_own(
+    server: Server, open_page: OpenPage, tmp_path: Path, screenshot
+) -> None:
+    held = tmp_path / "held.jsonl"
+    rows = [{"prompt": "What is a wolf?", "completion": f"Answer {n}"} for n in range(3)]
+    held.write_text("\n".join(map(json.dumps, rows)))
+    page = open_page(server.url + TRAIN.path)
+    rows_shown = page.locator("#rows")
+    expect(rows_shown.locator("mark").first).to_be_visible()
+    page.get_by_role("button", name="Several sets, filters").click()
+    page.get_by_label("Mixture").fill("3 starter:pirate\nstarter:json")
+    table = rows_shown.get_by_role("region", name="The sets")
+    expect(table.get_by_role("row")).to_have_count(3)
+    expect(table.get_by_role("row").nth(1)).to_contain_text("75.0 %")
+    expect(rows_shown).to_contain_text("Row 1 of starter:json")
+    fewest = page.get_by_label("Fewest characters")
+    fewest.fill("60")
+    fewest.press("Enter")
+    expect(rows_shown).to_contain_text("196 rows with fewer than 60 characters")
+    evaluated = page.get_by_role("combobox", name="Evaluation set")
+    evaluated.fill(str(held))
+    evaluated.press("Enter")
+    expect(table.get_by_role("row").nth(3)).to_contain_text("held.jsonl")
+    expect(rows_shown).to_contain_text("3 to evaluate")
+    screenshot(page, "train-mixture")
+    page.wait_for_url(re.compile(r"dataset\.mixture="))
+
+    page.reload()
+
+    page.get_by_role("button", name="Several sets, filters").click()
+    expect(page.get_by_label("Mixture")).to_have_value("3 starter:pirate\n1 starter:json")
+    expect(fewest).to_have_value("60")
+    expect(rows_shown).to_contain_text("3 to evaluate")
+    page.get_by_label("Leave out what matches").fill("(")
+    page.get_by_label("Leave out what matches").press("Enter")
+    alert = page.get_by_role("alert").filter(has_text="no sound regular expression")
+    expect(alert.first).to_be_visible()
+
+
+def test_the_files_own_columns_are_shown_with_what_stands_in_them(
+    server: Server, open_page: OpenPage, faq: Path
+) -> None:
+    page = open_page(server.url + TRAIN.path)
+    source = page.locator("#field-dataset-source input")
+    source.fill(str(faq))
+    source.press("Enter")
+    page.get_by_role("button", name="Columns and format").click()
+    columns = page.get_by_role("region", name="The file's own columns")
+    expect(columns.get_by_role("rowheader")).to_have_text(["Frage", "Antwort"])
+    expect(columns).to_contain_text("What is a wolf?")

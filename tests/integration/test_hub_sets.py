@@ -35,7 +35,7 @@ READ = """
 import json, sys
 from pathlib import Path
 from lora_engine.data import load_dataset, split_rows
-from lora_engine.data.sources import dataset_columns
+from lora_engine.data import column_names, first_records
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
@@ -46,7 +46,7 @@ def read(document):
         dataset = load_dataset(spec, load_settings())
         training, evaluation = split_rows(dataset, spec.eval_fraction, 0)
         questions = [[row.messages[0].content for row in rows] for rows in (training, evaluation)]
-        columns = dataset_columns(spec, load_settings())
+        columns = column_names(first_records(spec, load_settings(), 1))
         return {"questions": questions, "columns": columns, "source": dataset.source}
     except EngineError as error:
         return {"problem": error.problem, "remedy": error.remedy}
@@ -180,7 +180,7 @@ def test_a_run_on_a_private_set_trains_and_its_token_is_nowhere(
     assert json.loads((tmp_path / "private" / "result.json").read_bytes())["state"] == "finished"
     provenance = json.loads((tmp_path / "private" / "adapter" / "provenance.json").read_bytes())
     assert provenance["spec"]["dataset"]["source"] == "me/private"
-    assert "out are 1 that match" in (tmp_path / "private" / "worker.log").read_text()
+    assert "the filters leave out 1 that match" in (tmp_path / "private" / "worker.log").read_text()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"worker.log", "spec.json", "result.json"} <= {path.name for path in written}
     holding = [path for path in written if TOKEN.encode() in path.read_bytes()]

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lora_engine.data import load_dataset
-from lora_engine.data.sources import dataset_columns
+from lora_engine.data.formats import column_names
+from lora_engine.data.sources import first_records
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, spec_from
@@ -82,7 +83,10 @@ def test_the_columns_of_a_file_that_fits_no_format_are_listed(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"Frage": "Hi", "Antwort": "Ho"}')
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path)
-    assert dataset_columns(DatasetSpec(source=str(path)), settings) == ("Frage", "Antwort")
+    assert column_names(first_records(DatasetSpec(source=str(path)), settings, 1)) == (
+        "Frage",
+        "Antwort",
+    )
     with pytest.raises(EngineError, match=r"dataset\.columns"):
         load_dataset(DatasetSpec(source=str(path)), settings)
 
