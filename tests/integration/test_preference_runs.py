@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.run_folder import RunDirectory
 from lora_engine.training.objectives.reference import FILE
 from lora_engine.training.preflight import check_run
@@ -37,6 +38,8 @@ def make(tiny_llama, tmp_path, settings):
         rows = judged_rows(24) if objective["kind"] == "kto" else pair_rows(24)
         path = write_rows(tmp_path / f"{objective['kind']}.jsonl", rows)
         optimization = {**FEW, **changes.pop("optimization", {})}
+        if "dataset" in changes:
+            changes["dataset"] = {"source": str(path), **changes["dataset"]}
         spec = tiny_spec(base, path, objective=objective, optimization=optimization, **changes)
         spec = check_run(spec, settings)
         where = folder or tmp_path / name
@@ -142,3 +145,14 @@ def test_an_objective_without_a_reference_computes_none(make):
     directory, _ = make("orpo", {"kind": "orpo"})
     assert not (directory.path / FILE).exists()
     assert isinstance(directory, RunDirectory)
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_the_rows_an_adapter_never_saw_have_its_good_answers(make, settings, kind):
+    directory, _ = make(f"held-out-{kind}", {"kind": kind}, dataset={"eval_fraction": 0.5})
+    rows = load_held_out_rows(directory.adapter_path, settings)
+    told = {row["prompt"]: row for row in (judged_rows(24) if kind == "kto" else pair_rows(24))}
+    for row in rows:
+        expected = told[row.messages[0].content]
+        assert row.messages[-1].content == expected["chosen" if kind == "dpo" else "completion"]
+        assert expected.get("label", True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from lora_engine.adapters.config import read_provenance
 from lora_engine.data import Row, load_dataset
+from lora_engine.data.objective_rows import VERDICTS
 from lora_engine.data.split import rows_never_seen
 from lora_engine.errors import NotFound
 from lora_engine.settings import Settings
@@ -24,6 +25,7 @@ STARTER_PREFIX = "starter:"
 def load_held_out_rows(adapter: Path, settings: Settings) -> Sequence[Row]:
     """Rows of the adapter's own data that it never saw, in the order of the file.
 
+    Of preference data these are the chosen answers, or those that are said to be good.
     Raises NotFound where the adapter does not say what it was trained on, or its run held no rows
     out; EngineError where the data cannot be read any more.
     """
@@ -37,6 +39,9 @@ def load_held_out_rows(adapter: Path, settings: Settings) -> Sequence[Row]:
     held_out = rows_never_seen(
         dataset, spec.dataset.eval_fraction, spec.seed, provenance.get("data_hash")
     )
+    if dataset.format == VERDICTS:
+        # No model is to give the bad ones: a loss on them would say nothing of it.
+        held_out = tuple(row for row in held_out if row.is_desirable)
     if not held_out:
         raise NotFound(
             "The run kept no rows apart for evaluation.", "Paste or upload prompts instead."
