@@ -52,10 +52,10 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_MAX_DATASETS_MB"},
     )
     max_cache_mb: int = Field(
-        1_000,
+        10_000,
         ge=0,
         le=10_000_000,
-        description="Size of the tokenized rows kept for the next run, in MB; 0 keeps none.",
+        description="Size of the rows and tokens kept for the next run, in MB; 0 keeps none.",
         json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
     )
     llama_cpp_dir: Path | None = Field(

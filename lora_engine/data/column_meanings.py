@@ -133,9 +133,11 @@ def _weights(table: Table, read: set[str]) -> Iterator[Finding]:
 
 def _media(table: Table, read: set[str]) -> Iterator[Finding]:
     """Columns of pictures, sounds or films: by their name, or by the bytes they hold."""
-    for name in (name for name in table.names if name not in read):
-        is_medium = MEDIA.match(plain_name(name)) is not None
-        rows = table.rows_where(name, _is_no_number if is_medium else _is_binary)
+    others = [name for name in table.names if name not in read]
+    tests = {
+        name: _is_no_number if MEDIA.match(plain_name(name)) else _is_binary for name in others
+    }
+    for name, rows in table.rows_where_each(tests).items():
         if rows:
             yield Finding(
                 f"column {name!r} holds pictures, sound or video in {count_rows(rows)}, which "

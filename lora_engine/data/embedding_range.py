@@ -49,8 +49,13 @@ def refuse_rows_beyond(
     if highest is not None and highest < limit:
         return
     tokenizer = choose_template(load_tokenizer(base), template)
+
+    def refuse(pieces: Iterable[TokenizedRow]) -> Sequence[TokenizedRow]:
+        refuse_tokens_beyond(base, pieces, tokenizer)
+        return ()
+
     if highest_of(tokenizer) >= limit:
-        refuse_tokens_beyond(base, tokenize(rows, tokenizer, max_length).rows, tokenizer)
+        tokenize(rows, tokenizer, max_length, refuse)
 
 
 def refuse_tokens_beyond(

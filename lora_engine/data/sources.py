@@ -226,10 +226,12 @@ def load_file(
     reasoning: str = "learn",
     turns: str = "all",
     cache: RowCache | None = None,
+    is_found_again: bool = True,
 ) -> Dataset:
     """The rows of one file; `source` is what the person called it. Raises as `load_dataset`.
 
-    cache: where the rows of a large file are kept; none: all stand in memory.
+    cache: where the rows of a large file lie; none: all stand in memory. is_found_again: they are
+    kept for the next time.
     """
 
     def read(keep: Keep[Row]) -> Dataset:
@@ -241,7 +243,8 @@ def load_file(
     if cache is None or not path.is_file():
         return read(tuple)
     named = {} if columns is None else columns.named
-    return cache.dataset(set_key(path, [source, declared, named, reasoning, turns]), read)
+    key = set_key(path, [source, declared, named, reasoning, turns]) if is_found_again else None
+    return cache.dataset(key, read)
 
 
 def _from_passages(

@@ -6,7 +6,7 @@ Knows nothing of what a column means.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,16 +43,21 @@ class Table:
 
     def rows_where(self, column: str, is_so: Callable[[Any], bool]) -> Sequence[int]:
         """Numbers of the rows whose column holds something of which `is_so` is true."""
-        return array(
-            "q",
-            (
-                record.number
-                for record in self.records
-                if isinstance(record.value, dict)
-                and not is_empty(record.value.get(column))
-                and is_so(record.value[column])
-            ),
-        )
+        return self.rows_where_each({column: is_so})[column]
+
+    def rows_where_each(
+        self, tests: Mapping[str, Callable[[Any], bool]]
+    ) -> dict[str, Sequence[int]]:
+        """`rows_where` of several columns, each with its test, in one pass over the records."""
+        found = {column: array("q") for column in tests}
+        for record in self.records if tests else ():
+            if not isinstance(record.value, dict):
+                continue
+            for column, is_so in tests.items():
+                value = record.value.get(column)
+                if not is_empty(value) and is_so(value):
+                    found[column].append(record.number)
+        return {**found}
 
 
 def is_number(value: Any) -> bool:

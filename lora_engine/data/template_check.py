@@ -6,7 +6,6 @@ process. Where the folder's files do not tell the template, the worker finds out
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +31,14 @@ def refuse_role_orders(dataset: Dataset, folder: Path, choice: TemplateChoice = 
     firsts: dict[tuple[str, ...], Conversation] = {}
     for row in dataset.rows:
         turns = up_to_last_answer(row.messages)
-        if turns:
-            roles = tuple(message.role for message in turns)
-            firsts.setdefault(roles, Conversation(row.number, turns, tools=row.tools))
+        roles = tuple(message.role for message in turns)
+        if turns and roles not in firsts:
+            firsts[roles] = Conversation(row.number, turns, tools=row.tools)
+        if len(firsts) == MAX_ORDERS:
+            break
     template = template_in(folder, choice) if firsts else None
     if template is not None:
-        render(template, list(islice(firsts.values(), MAX_ORDERS)))
+        render(template, list(firsts.values()))
 
 
 def template_in(folder: Path, choice: TemplateChoice = AUTO) -> ChatTemplate | None:

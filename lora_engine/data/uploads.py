@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.data.field_values import UnknownFormat
 from lora_engine.data.record_files import EXTENSIONS, has_dataset_ending, refuse_ending
+from lora_engine.data.row_cache import row_cache
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
@@ -48,7 +49,9 @@ def list_datasets(settings: Settings) -> list[DatasetSummary]:
     A file in the library that cannot be read is listed with 0 rows and the reason.
     """
     starters = [
-        _summary(f"{STARTER_PREFIX}{name}", dataset_path(name), DATASET_DESCRIPTIONS[name])
+        _summary(
+            f"{STARTER_PREFIX}{name}", dataset_path(name), DATASET_DESCRIPTIONS[name], settings
+        )
         for name in DATASET_NAMES
     ]
     return starters + list_uploads(settings)
@@ -56,7 +59,7 @@ def list_datasets(settings: Settings) -> list[DatasetSummary]:
 
 def list_uploads(settings: Settings) -> list[DatasetSummary]:
     """The library by name."""
-    return [_library_summary(path) for path in sorted(_files(settings))]
+    return [_library_summary(path, settings) for path in sorted(_files(settings))]
 
 
 def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
@@ -73,7 +76,7 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
     with tempfile.TemporaryDirectory(dir=settings.datasets_dir, prefix=".incoming-") as folder:
         copy = Path(folder) / f"upload{extension}"
         shutil.copyfile(path, copy)
-        rows, found = _rows_and_format(copy, name)
+        rows, found = _rows_and_format(copy, name, settings)
         kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
         move(copy, kept)
     summary = DatasetSummary(
@@ -118,13 +121,14 @@ def _refuse_size(size: int, name: str, settings: Settings) -> None:
         )
 
 
-def _rows_and_format(path: Path, name: str) -> tuple[int, str]:
+def _rows_and_format(path: Path, name: str, settings: Settings) -> tuple[int, str]:
     """The number of rows and the format of a file.
 
     Raises EngineError where no mapping of columns could read it.
     """
     try:
-        dataset = load_file(path, "auto", name)
+        cache = row_cache(settings)
+        dataset = load_file(path, "auto", name, cache=cache, is_found_again=False)
     except UnknownFormat:
         return 0, UNKNOWN_FORMAT
     return len(dataset.rows), dataset.format
@@ -135,16 +139,16 @@ def _content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
-def _summary(name: str, path: Path, description: str) -> DatasetSummary:
+def _summary(name: str, path: Path, description: str, settings: Settings) -> DatasetSummary:
     size = path.stat().st_size
     try:
-        rows, found = _rows_and_format(path, name)
+        rows, found = _rows_and_format(path, name, settings)
     except EngineError as error:
         return DatasetSummary(name, str(path), 0, "unreadable", error.problem, size)
     return DatasetSummary(name, str(path), rows, found, description, size)
 
 
-def _library_summary(path: Path) -> DatasetSummary:
+def _library_summary(path: Path, settings: Settings) -> DatasetSummary:
     """The summary kept beside an upload where it is newer than the file; else a fresh one."""
     kept = _summary_path(path)
     if kept.is_file() and kept.stat().st_mtime >= path.stat().st_mtime:
@@ -152,7 +156,7 @@ def _library_summary(path: Path) -> DatasetSummary:
             return DatasetSummary(**read_json_object(kept))
         except (ValueError, TypeError):
             pass
-    return _summary(path.name, path, "A file in your library.")
+    return _summary(path.name, path, "A file in your library.", settings)
 
 
 def _summary_path(path: Path) -> Path:

@@ -120,21 +120,23 @@ def _raise_together(errors: dict[str, EngineError], problems: list[FieldProblem]
 
 def _refuse_without_answers(dataset: Dataset) -> None:
     """Raises EngineError where no chat has an answer to learn from."""
-    if any(row.text is not None or row.words for row in dataset.rows):
-        return
-    answers = [t for row in dataset.rows for t in row.messages if t.role == "assistant"]
-    if not answers:
+    has_answer = False
+    for row in dataset.rows:
+        answers = [turn for turn in row.messages if turn.role == "assistant"]
+        if row.text is not None or row.words or any(turn.is_learned for turn in answers):
+            return
+        has_answer = has_answer or bool(answers)
+    if not has_answer:
         raise EngineError(
             f"None of the {len(dataset.rows):,} rows of {dataset.source} has a turn of the "
             "assistant's, so there is nothing to learn.",
             "Give rows with answers, or check which column holds them.",
         )
-    if not any(turn.is_learned for turn in answers):
-        raise EngineError(
-            f"The rows of {dataset.source} say of every answer that it is not to be learned "
-            "(weight 0, train false), so there is nothing to learn.",
-            "Give the answers to learn a weight of 1, or leave the weight out.",
-        )
+    raise EngineError(
+        f"The rows of {dataset.source} say of every answer that it is not to be learned "
+        "(weight 0, train false), so there is nothing to learn.",
+        "Give the answers to learn a weight of 1, or leave the weight out.",
+    )
 
 
 def _tokens_in(node: Any, path: str) -> Iterator[FieldProblem]:
