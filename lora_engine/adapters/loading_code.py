@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.base_models import resolve_base_model
+from lora_engine.chat_template import TEMPLATE_FILE
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 
@@ -39,6 +40,10 @@ name = {name!r}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
 """
+_TEMPLATE = """\
+with open(adapter + "/chat_template.jinja", encoding="utf-8") as file:
+    tokenizer.chat_template = file.read()
+"""
 _ANSWER = """\
 model.eval()
 
@@ -61,9 +66,10 @@ def loading_code(summary: AdapterSummary, settings: Settings, with_template: boo
     with_template: whether the adapter learned rows written with a chat template.
     """
     base = _base(summary.base_model, settings)
-    if summary.kind == "bottleneck":
-        return _BOTTLENECK.format(base=base, adapter=str(summary.path)) + _answer(with_template)
-    return adapter_program(base, str(summary.path), with_template)
+    program = _BOTTLENECK if summary.kind == "bottleneck" else _ADAPTER
+    has_file = with_template and (summary.path / TEMPLATE_FILE).is_file()
+    opening = program.format(base=base, adapter=str(summary.path))
+    return opening + (_TEMPLATE if has_file else "") + _answer(with_template)
 
 
 def adapter_program(base: str, adapter: str, with_template: bool) -> str:

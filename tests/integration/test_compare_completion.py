@@ -257,3 +257,11 @@ def test_samples_of_text_continue_the_prompts(tiny_llama, settings):
     )
     assert tokenizer.decode(text[0].input_ids) == f"<bos>{STORY}"
     assert "<|user|>" in tokenizer.decode(chat[0].input_ids)
+
+
+def test_the_program_that_loads_an_adapter_takes_its_template(adapters, settings):
+    code = AdapterLibrary(settings).loading_code(str(adapters["vicuna"]))
+    names: dict = {}
+    exec(compile(code, "loading_code", "exec"), names)
+    assert names["tokenizer"].chat_template == bundled_templates()["vicuna"].source
+    assert "USER: Hello ASSISTANT:" in names["tokenizer"].decode(names["inputs"]["input_ids"][0])

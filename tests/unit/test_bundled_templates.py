@@ -12,9 +12,11 @@ from lora_engine.data.bundled_templates import (
     choice_warnings,
     choose_template,
 )
+from lora_engine.data.chat_rows import with_learned_turns
 from lora_engine.data.rows import Dataset
 from lora_engine.data.template_check import refuse_role_orders, template_in
 from lora_engine.data.templates import ChatTemplate, Conversation, render
+from lora_engine.data.thoughts import apply_setting
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, TemplateChoice
@@ -204,7 +206,40 @@ def test_the_preview_shows_the_chosen_template_and_its_warnings(tmp_path):
     tokenizer, settings = make_tokenizer(CHATML), Settings(data_dir=tmp_path)
     shown = preview(DatasetSpec(source=str(path), template="gemma"), tokenizer, 64, 1, settings)
     assert shown.template == "gemma"
-    assert "gemma takes its place" in shown.warnings[0]
+    assert any("gemma takes its place" in warning for warning in shown.warnings)
     assert "<start_of_turn>model\nHo<end_of_turn>" in shown.examples[0].text
     plain = preview(DatasetSpec(source=str(path), template="none"), tokenizer, 64, 1, settings)
     assert (plain.template, plain.examples[0].text) == ("", "HiHo")
+
+
+CALL = {"type": "function", "function": {"name": "warmth", "arguments": {"city": "Oslo"}}}
+WITH_TOOL = (
+    Message("user", "Warm?"),
+    Message("assistant", "", reasoning="Look it up.", tool_calls=json.dumps([CALL])),
+    Message("tool", "7 degrees"),
+    Message("assistant", "No, cold."),
+)
+
+
+def learned_by(name, row):
+    tokenizer = choose_template(make_tokenizer(""), name)
+    done = tokenize([row], tokenizer, 1024)
+    return tokenizer.decode([label for label in done.rows[0].labels if label >= 0]), done.warnings
+
+
+def test_calls_and_thoughts_are_learned_as_qwen_and_llama_write_them_and_results_are_not():
+    row = Row(1, WITH_TOOL, None, tools='[{"type": "function", "function": {"name": "warmth"}}]')
+    arguments = '{"name": "warmth", "arguments": {"city": "Oslo"}}'
+    called = f"<tool_call>\n{arguments}\n</tool_call><|im_end|>"
+    learned, warnings = learned_by("chatml", row)
+    assert learned == f"<think>\nLook it up.\n</think>\n\n{called}No, cold.<|im_end|>"
+    assert warnings == ()
+    kept, _ = learned_by("chatml", apply_setting(row, "keep"))
+    stripped, _ = learned_by("chatml", apply_setting(row, "strip"))
+    assert kept == stripped == f"{called}No, cold.<|im_end|>"
+    last, _ = learned_by("chatml", with_learned_turns(row, "last"))
+    assert last == "No, cold.<|im_end|>"
+    learned, warnings = learned_by("llama-3", row)
+    called = '{"name": "warmth", "parameters": {"city": "Oslo"}}<|eot_id|>'
+    assert learned == f"{called}No, cold.<|eot_id|>"
+    assert "thoughts" in warnings[0]  # Llama 3 has no place for them
