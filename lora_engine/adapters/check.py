@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lora_engine.adapters.config import (
+    CLASSIFIERS,
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterConfig,
@@ -40,8 +41,6 @@ HEADS = ("lm_head", "embed_out")  # not stored under their own names where the e
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 ROWS = 4_096  # of an embedding, compared at once
 HASHED_BYTES = 2**20
-
-CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from lora_engine.weights.safetensors_file import parse_json
 from lora_engine.weights.stored_matrix import read_exactly
 
 PROVENANCE_VERSION = 1  # of provenance.json; one without a version is of version 1
+CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")  # PEFT's task types
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000

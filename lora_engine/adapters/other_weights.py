@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_engine.adapters.check import (
-    CLASSIFIERS,
     OTHER_BASE,
     BaseWeights,
     check_provenance,
     content_hash,
 )
-from lora_engine.adapters.config import WEIGHTS_FILE, read_provenance
+from lora_engine.adapters.config import CLASSIFIERS, WEIGHTS_FILE, read_provenance
 from lora_engine.adapters.kinds import (
     KIND_NAMES,
     VIRTUAL_TOKEN_KINDS,

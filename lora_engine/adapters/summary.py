@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lora_engine.adapters.config import WEIGHTS_FILE, AdapterConfig, read_provenance
+from lora_engine.adapters.config import (
+    CLASSIFIERS,
+    WEIGHTS_FILE,
+    AdapterConfig,
+    read_provenance,
+)
 from lora_engine.adapters.kinds import (
     AdapterKind,
     OtherConfig,
@@ -29,7 +34,8 @@ class AdapterSummary:
     kind: its method; size: its rank, its virtual tokens or its inner width, in words. rank and
     alpha are None where the method has none. targets: what the configuration targets, as text.
     dataset: the rows it was trained on. eval_loss: of the run that left it. made_by: the operation
-    that wrote it, such as resize. note, tags: the person's own.
+    that wrote it, such as resize. classifies: it tells classes, and answers no questions.
+    note, tags: the person's own.
     """
 
     name: str
@@ -47,6 +53,7 @@ class AdapterSummary:
     made_by: str | None = None
     kind: AdapterKind = "lora"
     size: str = ""
+    classifies: bool = False
     note: str = ""
     tags: tuple[str, ...] = ()
 
@@ -80,6 +87,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
         made_by=text_in(object_in(provenance, "operation"), "kind"),
         kind=kind_of(config),
         size=size_in_words(config),
+        classifies=config.task_type in CLASSIFIERS,
     )
 
 

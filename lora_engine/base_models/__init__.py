@@ -24,8 +24,10 @@ Knows nothing of adapters or training. Importing this loads neither torch nor tr
 from lora_engine.base_models.causal_models import refuse_no_causal_model, refuse_other_task_of
 from lora_engine.base_models.classifier_heads import head_modules
 from lora_engine.base_models.find import (
+    BUNDLED,
     HUB_ID,
     STARTER,
+    STARTER_ENCODER,
     BaseModel,
     BaseModels,
     ModelSummary,
@@ -49,8 +51,10 @@ from lora_engine.base_models.weight_shapes import (
 )
 
 __all__ = [
+    "BUNDLED",
     "HUB_ID",
     "STARTER",
+    "STARTER_ENCODER",
     "BaseModel",
     "BaseModels",
     "ModelSummary",

@@ -1,7 +1,7 @@
 """Finding a base model by its name, and the list of those known here.
 
-A base model is `starter`, a folder, the name of a folder in `LORA_MODELS_DIR`, or a hub id
-(`org/name`, the only name that may reach the network). Loads nothing.
+A base model is `starter` or `starter-encoder`, a folder, the name of a folder in `LORA_MODELS_DIR`,
+or a hub id (`org/name`, the only name that may reach the network). Loads nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_json_object
 from lora_engine.settings import Settings
-from lora_engine.starter import MODEL_DIR
+from lora_engine.starter import ENCODER_DIR, MODEL_DIR
 
 STARTER = "starter"
+STARTER_ENCODER = "starter-encoder"
+BUNDLED = {STARTER: MODEL_DIR, STARTER_ENCODER: ENCODER_DIR}
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
 
 
@@ -53,8 +55,8 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     Raises NotFound, listing the known models; EngineError where the folder is no model, naming the
     fields of its config.json that are out of bounds.
     """
-    if name == STARTER:
-        return BaseModel(STARTER, MODEL_DIR)
+    if name in BUNDLED:
+        return BaseModel(name, BUNDLED[name])
     for folder in (settings.models_dir / name, given_path(name)):
         if folder.is_dir():
             _refuse_incomplete(folder)
@@ -70,9 +72,9 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
 
 
 def list_base_models(settings: Settings) -> list[ModelSummary]:
-    """The starter, every model folder in `settings.models_dir` by name, and whole models that
+    """The bundled ones, every model folder in `settings.models_dir` by name, and whole models that
     runs trained, by their path."""
-    found = [_summary(STARTER, MODEL_DIR)]
+    found = [_summary(name, folder) for name, folder in BUNDLED.items()]
     if settings.models_dir.is_dir():
         folders = sorted(path.parent for path in settings.models_dir.glob("*/config.json"))
         folders += sorted(path.parent for path in settings.models_dir.glob("*/*/config.json"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models.causal_models import refuse_no_causal_model
-from lora_engine.base_models.find import STARTER, BaseModel
+from lora_engine.base_models.find import BUNDLED, BaseModel
 from lora_engine.base_models.load_report import refuse_incomplete
 from lora_engine.base_models.pretrained import UNFIT, in_one_line, load_pretrained
 from lora_engine.base_models.tokenizer_files import check_tokenizer_files
@@ -29,7 +29,7 @@ def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
     Raises EngineError where the folder holds none that can be read, and as
     `check_tokenizer_files` does.
     """
-    if model.path is not None and model.name != STARTER:
+    if model.path is not None and model.name not in BUNDLED:
         check_tokenizer_files(model.path)
     import_transformers()
     from huggingface_hub.errors import StrictDataclassError

@@ -15,6 +15,7 @@ RECIPES = {
     "json": "Answers as JSON",
     "facts": "A made-up world",
     "sums": "Sums, by reward",
+    "entities": "Entities, by an encoder",
 }
 
 # Measured on the starter with benchmarks/starter_adapters.py. The spec's 2e-4 suits models a
@@ -29,6 +30,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "max_new_tokens": 24,
     }
 }
+# What is not the starter's own model, answering.
+MODELS: dict[str, dict[str, str]] = {
+    "entities": {"base_model": "starter-encoder", "task": "token_classification"}
+}
 OPTIMIZATIONS: dict[str, dict[str, Any]] = {"sums": {"batch_size": 16, "eval_every": 5}}
 
 
@@ -39,6 +44,7 @@ def recipe_spec(name: str) -> RunSpec:
     return spec_from(
         {
             "name": f"{name} r8",
+            **MODELS.get(name, {}),
             "dataset": {"source": f"starter:{name}"},
             "objective": OBJECTIVES.get(name, {}),
             "optimization": {
@@ -87,5 +93,6 @@ def suited_learning_rate(base_model: str, method: FinetuningType = "lora") -> fl
     own = STARTER_RATES if is_starter else LEARNING_RATES
     if method in own:
         return own[method]
-    rate = STARTER_LEARNING_RATE if is_starter else OptimizationSpec().learning_rate
+    is_small = is_starter or base_model == "starter-encoder"
+    rate = STARTER_LEARNING_RATE if is_small else OptimizationSpec().learning_rate
     return rate / 10 if method in WHOLE_MODEL_TYPES else rate

@@ -13,6 +13,8 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
     velmora     the made-up land of the facts dataset
     datasets    the datasets
     tokenizer   the byte-level BPE tokenizer and its chat template
+    entities    sentences with tagged persons, places, animals and jobs
+    build_encoder  the script that makes the encoder for classifiers (`ENCODER_DIR`)
     build       the script: corpus, tokenizer, training, evaluation, saving
     checks      is this pirate speech, is this JSON, is the meaning kept
 """
@@ -26,13 +28,14 @@ _HERE = Path(__file__).resolve().parent
 MODEL_DIR = _HERE / "model"
 ENCODER_DIR = _HERE / "encoder"
 DATASETS_DIR = _HERE / "datasets"
-DATASET_NAMES = ("pirate", "json", "facts", "sums")
+DATASET_NAMES = ("pirate", "json", "facts", "sums", "entities")
 DATASET_DESCRIPTIONS = {
     "pirate": "The same answers in pirate speech: a change of style (chat messages).",
     "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
     "facts": "The made-up land of Velmora: new knowledge (prompt, completion).",
     "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
     "by rules (prompt, completion).",
+    "entities": "Persons, places, animals and jobs in sentences: for an encoder (tokens, tags).",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lora_engine.starter import DATASET_NAMES, velmora
 from lora_engine.starter.corpus import facts_by_intent
+from lora_engine.starter.entities import entities
 from lora_engine.starter.facts import Fact, normalize, stable_hash, training_questions
 from lora_engine.starter.numbers import LARGEST_ADDEND
 from lora_engine.starter.pirate import as_pirate, in_pirate_words
@@ -105,11 +106,18 @@ def sums_in_new_words() -> tuple[list[Row], list[Row]]:
     return _shuffled(training, "sums")[:SUMS], _shuffled(held_out, "sums")[:HELD_OUT_ROWS]
 
 
+def tagged() -> tuple[list[Row], list[Row]]:
+    """Words with their tags (`entities`)."""
+    training, held_out = entities()
+    return [{**row} for row in training], [{**row} for row in held_out]
+
+
 MAKERS = {
     "pirate": pirate,
     "json": json_answers,
     "facts": made_up_facts,
     "sums": sums_in_new_words,
+    "entities": tagged,
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.base_models import (
-    STARTER,
+    BUNDLED,
     BaseModel,
     read_config,
     refuse_other_task_of,
@@ -100,7 +100,7 @@ def _base_of(spec: RunSpec, settings: Settings) -> BaseModel:
     base = resolve_base_model(spec.base_model, settings)
     if base.is_local:
         refuse_other_task_of(base, spec.task)
-        if base.path is not None and base.name != STARTER:
+        if base.path is not None and base.name not in BUNDLED:
             check_tokenizer_files(base.path)
         spec_on_base(spec, base)
     return base

@@ -49,16 +49,18 @@ def base_field(engine: Engine) -> gr.Dropdown:
 
 def adapters_in_address(engine: Engine, request: gr.Request) -> list[str]:
     """The adapters that the page's address names, else the newest one, of the base in the address
-    where it names one. Raises NotFound."""
+    where it names one. Classifiers answer no question. Raises NotFound."""
     named = layout.state_of(request, "adapter")
     names = named.split(",")[:MAX_COMPARED] if named else []
-    found = [adapter_key(engine.adapters.get(name)) for name in names]
+    summaries = [engine.adapters.get(name) for name in names]
+    found = [adapter_key(one) for one in summaries if not one.classifies]
     return found or newest_adapter(engine, layout.state_of(request, "base"))
 
 
 def newest_adapter(engine: Engine, base: str = "") -> list[str]:
     """The newest adapter, alone, of `base` where one is named; empty where there is none."""
-    fit = (one for one in engine.adapters.list() if not base or one.base_model == base)
+    listed = (one for one in engine.adapters.list() if not one.classifies)
+    fit = (one for one in listed if not base or one.base_model == base)
     return [adapter_key(adapter) for adapter in islice(fit, 1)]
 
 
@@ -69,8 +71,8 @@ def base_of(engine: Engine, adapters: Sequence[str]) -> str:
 
 
 def adapter_choices(engine: Engine, chosen: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Every listed adapter, and those of `chosen` that are in a folder of their own."""
-    listed = engine.adapters.list()
+    """Every listed adapter that answers, and those of `chosen` in a folder of their own."""
+    listed = [one for one in engine.adapters.list() if not one.classifies]
     known = {adapter_key(adapter) for adapter in listed}
     others = (engine.adapters.get(name) for name in chosen if name not in known)
     return [

@@ -25,6 +25,7 @@ from pages.compare import (
     opening,
     prompt_set,
     remote_server,
+    try_classifier,
 )
 from pages.compare.conversation_fields import (
     COLUMNS,
@@ -58,6 +59,7 @@ stopped.
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(COMPARE) as blocks:
         note = gr.HTML(elem_id="compare-note")
+        try_classifier.section(engine, blocks)
         with gr.Row():
             adapters = adapter_choice.adapter_field(engine)
             base = adapter_choice.base_field(engine)
@@ -98,6 +100,7 @@ def build(engine: Engine) -> gr.Blocks:
         layout.how_this_works(HELP)
         opening.connect(opening.Opening(engine, fields, chat_parts, server, note), blocks)
         expose(_compare_endpoint(engine), api_name="compare")
+        expose(try_classifier.classify_endpoint(engine), api_name="classify")
     return blocks
 
 

@@ -197,8 +197,10 @@ def _links(engine: Engine, view: RunView) -> str:
                 (_go_on(view), "Go on from its adapter"),
                 (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), "Take away"),
             ]
-        if spec is not None and spec.task == "causal_lm":  # a classifier does not answer
-            links = [(layout.link(COMPARE, adapter=view.id), "Compare with the base"), *links]
+        if spec is not None:
+            answers = spec.task == "causal_lm"
+            what = "Compare with the base" if answers else "Try it out"
+            links = [(layout.link(COMPARE, adapter=view.id), what), *links]
     words = ""
     if whole.is_dir():
         words = (

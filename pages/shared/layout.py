@@ -52,14 +52,15 @@ def how_this_works(markdown: str, title: str = "How this works") -> gr.Accordion
     return accordion
 
 
-def folded(title: str, elem_id: str | None = None) -> gr.Accordion:
+def folded(title: str, elem_id: str | None = None, visible: bool = True) -> gr.Accordion:
     """A closed accordion for fields that are typed into.
 
     With open=False Gradio draws the fields when they are first shown and sets their first values
     some frames later, over what was typed meanwhile. It takes 0 for closed too, and then draws
     them with the page.
     """
-    return gr.Accordion(title, open=0, elem_id=elem_id)  # type: ignore[arg-type]  # see above
+    closed: Any = 0
+    return gr.Accordion(title, open=closed, elem_id=elem_id, visible=visible)
 
 
 def section(title: str, text: str = "") -> gr.HTML:

@@ -218,12 +218,13 @@ def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
     assert "/runs?run=a+%3Cb%3E" in words
 
 
-def test_a_classifier_is_not_sent_to_the_chat(engine, add):
+def test_a_classifier_is_tried_out_and_not_asked(engine, add):
     add("a", state="finished", task="sequence_classification")
     heading = run_summary.heading(engine, engine.runs.get("a"))
     assert "See its spectrum" in heading
     assert "tab=take-away" in heading
     assert "Compare with the base" not in heading
+    assert 'href="/compare?adapter=a">Try it out' in heading
 
 
 def test_the_command_is_quoted_for_the_shell(engine, add, settings):

@@ -6,8 +6,16 @@ import sys
 
 import pytest
 
+from lora_engine.data.entity_spans import entity_spans, tag_scheme
 from lora_engine.errors import NotFound
-from lora_engine.starter import DATASET_NAMES, MODEL_DIR, dataset_path, heldout_path, velmora
+from lora_engine.starter import (
+    DATASET_NAMES,
+    ENCODER_DIR,
+    MODEL_DIR,
+    dataset_path,
+    heldout_path,
+    velmora,
+)
 from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
 from lora_engine.starter.corpus import all_facts, held_out, is_right, training_rows
 from lora_engine.starter.datasets import write_datasets
@@ -50,6 +58,8 @@ def rows_of(path) -> list[dict]:
 def prompt_of(row: dict) -> str:
     if "messages" in row:
         return row["messages"][0]["content"]
+    if "tokens" in row:
+        return " ".join(row["tokens"])
     return row.get("instruction") or row["prompt"]
 
 
@@ -265,3 +275,30 @@ def test_larger_layer_inputs_change_no_answer_and_reach_every_linear_layer():
     assert torch.equal(before, after)
     assert len(inputs) == 14
     assert all(second == pytest.approx(4 * first) for first, second in inputs.values())
+
+
+def test_the_encoder_is_small_and_four_bit_layers_on_a_cpu_can_hold_it():
+    from torch import nn
+    from transformers import AutoModel
+
+    assert sum(path.stat().st_size for path in ENCODER_DIR.iterdir()) <= 3_000_000
+    encoder = AutoModel.from_pretrained(ENCODER_DIR, use_safetensors=True, add_pooling_layer=False)
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            assert module.in_features % 64 == 0
+            assert module.out_features % 32 == 0
+
+
+def test_entities_are_tagged_in_bio_and_half_of_the_held_out_names_are_unseen():
+    training, apart = (rows_of(path("entities")) for path in (dataset_path, heldout_path))
+    tags = {tag for row in (*training, *apart) for tag in row["tags"]}
+    kinds = ("PERSON", "PLACE", "ANIMAL", "JOB")
+    assert tags == {"O", *(f"{place}-{kind}" for place in "BI" for kind in kinds)}
+    assert tag_scheme(tags) == "BIO"
+    names = [
+        {(one.name, *row["tokens"][one.start : one.end])
+         for row in rows for one in entity_spans(row["tags"]) if one.name != "PERSON"}
+        for rows in (training, apart)
+    ]  # fmt: skip
+    unseen = names[1] - names[0]
+    assert 0.3 < len(unseen) / len(names[1]) < 0.7

@@ -35,7 +35,7 @@ def suggested_prompts(adapters: Sequence[Path], continues: bool = False) -> tupl
     general ones, or beginnings of a text to continue."""
     for folder in adapters:
         name = _dataset_of(folder).removeprefix("starter:")
-        if name in DATASET_NAMES:
+        if name in DATASET_NAMES and name != "entities":
             with heldout_path(name).open(encoding="utf-8") as rows:
                 return tuple(_question(json.loads(row)) for row in islice(rows, 3))
     return BEGINNINGS if continues else GENERAL

@@ -1,0 +1,151 @@
+"""What a classifier and its base tell, as HTML: spans, bars, scores, matrices. Escaped here.
+
+A span and a bar carry their class and their probability as text; colour comes besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
+from pages.shared import class_scores, layout
+from pages.shared.live import Column, table_value
+
+MOST_BARS = 6
+MOST_CLASSES = 40  # of a matrix on the page; the files have all
+COLOURS = 5
+TITLES = {"base": "Base", "adapter": "With the adapter"}
+
+
+def told_html(found: Sequence[Told], labels: Sequence[str], base_head: str) -> str:
+    """Every text under the base and under the adapter, side by side."""
+    colours = colours_of(labels)
+    rows = "".join(_text(told, colours) for told in found)
+    return f'<p class="rs-compare-words">{escape(base_head)}</p><div class="rs-told">{rows}</div>'
+
+
+def colours_of(labels: Sequence[str]) -> Mapping[str, int]:
+    """A number below COLOURS for each class or type of entity, in their order."""
+    names = dict.fromkeys(_bare(label) for label in labels if label != "O")
+    return {name: number % COLOURS for number, name in enumerate(names)}
+
+
+def summary_html(result: SetResult) -> str:
+    """Both columns' scores in a sentence each, and what was not read."""
+    lines = "".join(
+        f"<li><strong>{TITLES[one.name]}:</strong> {escape(class_scores.in_words(one.scores))}</li>"
+        for one in result.columns
+    )
+    notes = [f"{layout.count(len(result.rows))} rows."]
+    if result.left_out:
+        notes.append(f"{layout.count(result.left_out)} more rows were left out.")
+    if result.cut:
+        notes.append(f"The end of {layout.count(len(result.cut))} rows lies beyond the limit.")
+    return (
+        f'<ul class="rs-compare-words" role="status">{lines}</ul>'
+        f'<p class="rs-compare-words">{" ".join(notes)}</p>'
+    )
+
+
+def classes_table(result: SetResult) -> str:
+    """Each class under the base and under the adapter, as a live table shows it."""
+    base, adapter = result.columns
+    before = {one.name: one for one in base.classes}
+    columns = (
+        Column("Class"),
+        Column("Base F1", numeric=True, show=layout.number),
+        *class_scores.COLUMNS[1:],
+    )
+    rows = [
+        (one.name, before[one.name].f1 if one.name in before else 0.0,
+         one.precision, one.recall, one.f1, one.support)
+        for one in adapter.classes
+    ]  # fmt: skip
+    return table_value(columns, rows)
+
+
+def matrices_html(result: SetResult) -> str:
+    """Both confusion matrices: a true class a line, a told class a column."""
+    shown = "".join(_matrix(one, result.labels) for one in result.columns)
+    more = len(result.labels) - MOST_CLASSES
+    rest = f"<p>{layout.count(more)} more classes are in the files.</p>" if more > 0 else ""
+    return f'<div class="rs-matrices">{shown}</div>{rest}'
+
+
+def _matrix(column: SetColumn, labels: Sequence[str]) -> str:
+    names = labels[:MOST_CLASSES]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    lines = []
+    for number, name in enumerate(names):
+        counts = column.confusion[number]
+        total = max(1, sum(counts))
+        cells = "".join(
+            f'<td class="{"rs-right" if place == number else "rs-wrong" if count else ""}" '
+            f'style="--share: {100 * count / total:.0f}%">{layout.count(count)}</td>'
+            for place, count in enumerate(counts[: len(names)])
+        )
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return (
+        f'<div class="rs-matrix" tabindex="0" role="group" '
+        f'aria-label="Confusion matrix: {TITLES[column.name]}"><table>'
+        f"<caption>{TITLES[column.name]}: true class in the line, told class in the column"
+        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+        "</table></div>"
+    )
+
+
+def _text(told: Told, colours: Mapping[str, int]) -> str:
+    columns = "".join(
+        f'<div role="group" aria-label="{TITLES[name]}"><h4>{TITLES[name]}</h4>'
+        f"{_column(told.text, one, colours)}</div>"
+        for name, one in told.columns.items()
+    )
+    is_words = any(isinstance(one, ToldWords) for one in told.columns.values())
+    text = "" if is_words else f"<p><q>{escape(told.text)}</q></p>"
+    cut = (
+        '<p class="rs-compare-words">The end of this text lies beyond the limit and was not '
+        "read.</p>"
+        if told.is_cut
+        else ""
+    )
+    return f"<article>{text}<div class='rs-told-columns'>{columns}</div>{cut}</article>"
+
+
+def _column(text: str, one: ToldText | ToldWords, colours: Mapping[str, int]) -> str:
+    return _bars(one, colours) if isinstance(one, ToldText) else _spans(text, one, colours)
+
+
+def _bars(one: ToldText, colours: Mapping[str, int]) -> str:
+    bars = "".join(
+        f'<dt>{escape(name)}</dt><dd class="rs-class-bar" data-colour="{colours.get(name, 0)}" '
+        f'style="--share: {100 * share:.1f}%"></dd><dd>{layout.share(share)}</dd>'
+        for name, share in one.classes[:MOST_BARS]
+    )
+    more = len(one.classes) - MOST_BARS
+    rest = f"<p>and {layout.count(more)} less likely classes</p>" if more > 0 else ""
+    return f'<dl class="rs-bars">{bars}</dl>{rest}'
+
+
+def _spans(text: str, one: ToldWords, colours: Mapping[str, int]) -> str:
+    """The text with a mark around each span, the class behind its words."""
+    parts, at = [], 0
+    for span in one.spans:
+        name = escape(span.name)
+        parts.append(escape(text[at : span.start]))
+        parts.append(
+            f'<mark data-colour="{colours.get(span.name, 0)}" '
+            f'title="{name}, {layout.share(span.probability)}">{escape(span.text)}'
+            f"<small>{name} {layout.share(span.probability)}</small></mark>"
+        )
+        at = span.end
+    parts.append(escape(text[at : one.read_characters]))
+    unread = text[one.read_characters :]
+    if unread.strip():
+        parts.append(f"<del>{escape(unread)}</del>")
+    return f'<p class="rs-spans">{"".join(parts)}</p>'
+
+
+def _bare(label: str) -> str:
+    """The type of entity that a tag names; a class of texts is its own."""
+    return label[2:] if label[1:2] == "-" and len(label) > 2 else label

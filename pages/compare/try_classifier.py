@@ -1,0 +1,226 @@
+"""A classifier tried out: pasted texts or a labelled set, under its base and under its adapter.
+
+What it classifies, its classes and its base stand in the adapter's own folder. The section is on
+the page where there is a classifier, and open where the page's address names one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+
+from lora_engine.compare.classify import SetResult, tell_rows
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from pages.compare import classifier_html
+from pages.compare.held_out_losses import progress_html
+from pages.shared import layout
+from pages.shared.adapter_choices import adapter_key
+from pages.shared.live import live_table
+from pages.shared.stop_button import Stops
+from pages.shared.wiring import Update, problem_box, wire
+
+HELD_OUT = "the rows it never saw"
+EXAMPLES = {
+    "starter:entities": "Anna Fox saw a fox near Cape Town.\nThe bus driver from Peru met Jordan.",
+}
+
+
+@dataclass(frozen=True)
+class ClassifierFields:
+    """Texts and a set; what both columns tell of them."""
+
+    section: gr.Accordion
+    adapter: gr.Dropdown
+    texts: gr.Textbox
+    tell: gr.Button
+    told: gr.HTML
+    rows: gr.Dropdown
+    score: gr.Button
+    stop: gr.Button
+    as_json: gr.DownloadButton
+    as_csv: gr.DownloadButton
+    summary: gr.HTML
+    classes: gr.HTML
+    matrices: gr.HTML
+    problem: gr.HTML
+
+    @property
+    def results(self) -> list[gr.HTML | gr.DownloadButton]:
+        return [self.told, *self.of_set]
+
+    @property
+    def of_set(self) -> list[gr.HTML | gr.DownloadButton]:
+        return [self.summary, self.classes, self.matrices, self.as_json, self.as_csv]
+
+
+def section(engine: Engine, blocks: gr.Blocks) -> None:
+    """An accordion that the page opens on where its address names a classifier."""
+    with layout.folded("Try a classifier", "classify", visible=False) as accordion:
+        fields = _fields(accordion)
+    handlers = _Handlers(engine, fields)
+    bind = partial(wire, problem=fields.problem)
+    bind([blocks.load], handlers.open_section, [],
+         [fields.section, fields.adapter, fields.texts, fields.rows])  # fmt: skip
+    bind([fields.adapter.input], handlers.choose, [fields.adapter],
+         [fields.texts, *fields.results])  # fmt: skip
+    fields.adapter.input(
+        fn=None, inputs=[fields.adapter], js=layout.remember_js("adapter"),
+        api_visibility="private",
+    )  # fmt: skip
+    bind([fields.tell.click], handlers.tell, [fields.adapter, fields.texts], [fields.told],
+         empties=[fields.told])  # fmt: skip
+    bind([fields.score.click], handlers.score, [fields.adapter, fields.rows], fields.of_set,
+         empties=fields.of_set[:3])  # fmt: skip
+    handlers.stops.connect(fields.stop)
+
+
+def classify_endpoint(engine: Engine):
+    def classify(adapter: str, texts: list[str], base: str = "") -> dict:
+        """What the base and a classifier's adapter tell of texts."""
+        classifier = engine.classifiers.open(adapter, base)
+        return {
+            "labels": list(classifier.facts.classes.labels),
+            "base_head": classifier.base_head,
+            "texts": [told.as_json() for told in classifier.tell(texts)],
+        }
+
+    return classify
+
+
+def _fields(accordion: gr.Accordion) -> ClassifierFields:
+    gr.HTML(
+        '<p class="rs-compare-words">Spans or classes of a text, told by the base and by the '
+        "base with the adapter, and both scored on rows whose classes are known.</p>",
+        js_on_load="",
+    )
+    adapter = gr.Dropdown([], label="Classifier", elem_id="classifier")
+    texts = gr.Textbox(
+        "", label="Texts", info="One a line.", lines=3, max_lines=12, elem_id="classify-texts"
+    )
+    tell = gr.Button("Tell", variant="primary", elem_id="classify-tell")
+    told = gr.HTML(elem_id="classify-told", js_on_load="")
+    rows = gr.Dropdown(
+        [HELD_OUT],
+        value=HELD_OUT,
+        label="A set",
+        info="Labelled rows: those it never saw, a dataset's name, or a file by its path.",
+        allow_custom_value=True,
+        elem_id="classify-rows",
+    )
+    with gr.Row(elem_classes="rs-actions"):
+        score = gr.Button("Score the set", variant="primary", elem_id="classify-score")
+        stop = gr.Button("Stop", variant="stop", elem_id="classify-stop")
+        as_json = gr.DownloadButton("Download JSON", interactive=False, elem_id="classify-json")
+        as_csv = gr.DownloadButton("Download CSV", interactive=False, elem_id="classify-csv")
+    return ClassifierFields(
+        accordion, adapter, texts, tell, told, rows, score, stop, as_json, as_csv,
+        summary=gr.HTML(elem_id="classify-summary", js_on_load=""),
+        classes=live_table(
+            label="Scores by class", file_name="classes.csv", elem_id="classify-classes"
+        ),
+        matrices=gr.HTML(elem_id="classify-matrices", js_on_load=""),
+        problem=problem_box(),
+    )  # fmt: skip
+
+
+class _Handlers:
+    """What the section's events do."""
+
+    def __init__(self, engine: Engine, fields: ClassifierFields) -> None:
+        self.engine, self.fields = engine, fields
+        self.stops = Stops()
+
+    def open_section(self, request: gr.Request) -> Update:
+        """The classifiers that there are; open where the address names one."""
+        found = [one for one in self.engine.adapters.list() if one.classifies]
+        named = layout.state_of(request, "adapter").split(",")[0]
+        chosen = self.engine.adapters.get(named) if named else None
+        is_named = chosen is not None and chosen.classifies
+        if chosen is not None and is_named and adapter_key(chosen) not in map(adapter_key, found):
+            found.append(chosen)
+        if not found:
+            return {}
+        value = adapter_key(chosen if chosen is not None and is_named else found[0])
+        datasets = [one.name for one in self.engine.datasets.list()]
+        return {
+            self.fields.section: gr.Accordion(visible=True, open=is_named),
+            self.fields.adapter: gr.Dropdown(
+                choices=[(f"{one.name} ({one.base_model})", adapter_key(one)) for one in found],
+                value=value,
+            ),
+            self.fields.texts: self._example(value),
+            self.fields.rows: gr.Dropdown(choices=[HELD_OUT, *datasets], value=HELD_OUT),
+        }
+
+    def choose(self, adapter: str) -> Update:
+        """Another classifier: what the one before told goes."""
+        nothing = gr.DownloadButton(value=None, interactive=False)
+        return {
+            self.fields.texts: self._example(adapter),
+            **{one: nothing if isinstance(one, gr.DownloadButton) else ""
+               for one in self.fields.results},
+        }  # fmt: skip
+
+    def tell(self, adapter: str, texts: str) -> str:
+        classifier = self.engine.classifiers.open(_named(adapter))
+        lines = [line for line in (texts or "").splitlines() if line.strip()]
+        found = list(classifier.tell(lines))
+        return classifier_html.told_html(
+            found, classifier.facts.classes.labels, classifier.base_head
+        )
+
+    def score(self, adapter: str, rows: str, request: gr.Request) -> Iterator[Update]:
+        """Both columns on the set; a stop leaves what was there."""
+        engine, fields = self.engine, self.fields
+        classifier = engine.classifiers.open(_named(adapter))
+        dataset = (
+            engine.classifiers.held_out(classifier)
+            if rows in ("", None, HELD_OUT)
+            else engine.classifiers.rows(classifier, rows)
+        )
+        with self.stops.running(request) as stop:
+            for state in tell_rows(classifier, dataset.rows):
+                stop.raise_if_set("scoring the set")
+                if isinstance(state, SetResult):
+                    yield self._scored(state)
+                else:
+                    yield {
+                        fields.summary: progress_html(state, len(dataset.rows), "rows scored"),
+                        fields.classes: "",
+                        fields.matrices: "",
+                    }
+
+    def _scored(self, result: SetResult) -> Update:
+        fields = self.fields
+        document = json.dumps(result.as_json(), ensure_ascii=False, indent=1)
+        return {
+            fields.summary: classifier_html.summary_html(result),
+            fields.classes: classifier_html.classes_table(result),
+            fields.matrices: classifier_html.matrices_html(result),
+            fields.as_json: _download("classified.json", document),
+            fields.as_csv: _download("classified.csv", result.as_csv()),
+        }
+
+    def _example(self, adapter: str) -> str:
+        """Texts to begin with, where the adapter was trained on a bundled set."""
+        return EXAMPLES.get(self.engine.adapters.get(adapter).dataset or "", "")
+
+
+def _named(adapter: str | None) -> str:
+    if not adapter:
+        raise EngineError("No classifier is chosen.", "Choose one above.")
+    return adapter
+
+
+def _download(name: str, text: str) -> gr.DownloadButton:
+    path = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR"))) / name
+    path.write_text(text, "utf-8", newline="")
+    return gr.DownloadButton(value=str(path), interactive=True)
