@@ -75,7 +75,9 @@ class MetricsRow(BaseModel):
     eval_reward_accuracy: Annotated[float | None, Label("Held-out pairs told apart", "share")] = (
         None
     )
-    eval_kl: Annotated[float | None, Label("Held-out KL to the reference", "number", "nats")] = None
+    eval_kl: Annotated[float | None, Label("Held-out KL to the base", "number", "nats a token")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from lora_engine.training.forward.classifier_path import ClassifierPath, classif
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
+from lora_engine.training.objectives.divergence import is_off_the_start
 from lora_engine.training.objectives.grpo import Grpo
 from lora_engine.training.objectives.objective import Objective
 from lora_engine.training.objectives.preferences import Preferences
@@ -224,7 +225,9 @@ def _objective(run: PreparedRun, path: ForwardPath, optimizer: torch.optim.Optim
         log.info("weights of the classes: %s", ", ".join(f"{a} {b:.3g}" for a, b in shown))
         return WeightedClasses(path, weights)
     if run.spec.objective.learns_preferences:
-        return Preferences(path, run.spec.objective, run.spec.optimization.max_length)
+        measures_kl = run.spec.objective.has_reference and is_off_the_start(run.spec.method)
+        max_length = run.spec.optimization.max_length
+        return Preferences(path, run.spec.objective, max_length, measures_kl)
     return Supervised(path)
 
 

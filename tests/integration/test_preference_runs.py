@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from lora_engine.compare.prompts import load_held_out_rows
+from lora_engine.data.preference_tokens import answers_of
 from lora_engine.run_folder import RunDirectory
+from lora_engine.settings import Settings
 from lora_engine.training.objectives.reference import FILE
 from lora_engine.training.preflight import check_run
 from lora_engine.training.preparation import prepare
@@ -156,3 +161,27 @@ def test_the_rows_an_adapter_never_saw_have_its_good_answers(make, settings, kin
         expected = told[row.messages[0].content]
         assert row.messages[-1].content == expected["chosen" if kind == "dpo" else "completion"]
         assert expected.get("label", True)
+
+
+def test_the_kl_to_the_base_is_that_of_whole_distributions(make, tiny_llama):
+    directory, _ = make("kl", {"kind": "dpo", "beta": 0.05})
+    held_out = prepare(directory, Settings(data_dir=directory.path.parent)).data.evaluation
+    base = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    tuned = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_llama), directory.adapter_path
+    )
+    divergences = []
+    for answer in (one for row in held_out for one in answers_of(row)):
+        ids = torch.tensor([answer.input_ids])
+        with torch.no_grad():
+            ours, theirs = (m(input_ids=ids).logits[0].log_softmax(-1) for m in (tuned, base))
+        at = [place - 1 for place, label in enumerate(answer.labels) if place and label >= 0]
+        divergences.append((ours.exp() * (ours - theirs)).sum(-1)[at])
+    assert directory.metrics()[-1].eval_kl == pytest.approx(
+        float(torch.cat(divergences).mean()), rel=1e-3
+    )
+    assert directory.metrics()[-1].eval_kl > 1e-3
+
+
+def test_a_run_whose_base_is_not_its_reference_measures_no_kl(make):
+    assert make("pissa", {"kind": "dpo"}, method={"init": "pissa"})[0].metrics()[-1].eval_kl is None

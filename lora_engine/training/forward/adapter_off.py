@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from lora_engine.training.forward.batches import Batch, ForwardPath
@@ -11,10 +13,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def reference_log_probabilities(
-    path: ForwardPath, batch: Batch, temperature: float = 1.0
-) -> torch.Tensor:
-    """`path.log_probabilities` of a batch with the adapter off and without dropout, no gradient.
+@contextmanager
+def adapter_off(path: ForwardPath) -> Iterator[None]:
+    """Passes of `path` without the adapter, without dropout and without gradient.
 
     The model of `path` has an adapter, and its base weights are those that were loaded.
     """
@@ -25,6 +26,14 @@ def reference_log_probabilities(
     model.eval()
     try:
         with torch.no_grad(), model.disable_adapter():
-            return path.log_probabilities(batch, temperature)
+            yield
     finally:
         model.train(was_training)
+
+
+def reference_log_probabilities(
+    path: ForwardPath, batch: Batch, temperature: float = 1.0
+) -> torch.Tensor:
+    """`path.log_probabilities` of a batch with the adapter off."""
+    with adapter_off(path):
+        return path.log_probabilities(batch, temperature)

@@ -43,6 +43,10 @@ class AutocastPath:
         with self._autocast():
             return self.inner.log_probabilities(batch, temperature)
 
+    def all_log_probabilities(self, batch: Batch) -> torch.Tensor:
+        with self._autocast():
+            return self.inner.all_log_probabilities(batch)
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         with self._autocast():
             return self.inner.next_tokens(rows)

@@ -55,5 +55,9 @@ class ForwardPath(Protocol[BatchT]):
         p = softmax(logits / temperature). Differentiable, as the loss is.
         """
 
+    def all_log_probabilities(self, batch: BatchT) -> torch.Tensor:
+        """ln p of every token of the vocabulary in the place of each supervised token, (supervised,
+        vocabulary) in float32 (nats)."""
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         """The likeliest token after each row."""

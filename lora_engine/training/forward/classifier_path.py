@@ -63,6 +63,10 @@ class ClassifierPath:
         """Raises EngineError: a classifier has no tokens to tell."""
         raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
 
+    def all_log_probabilities(self, batch: PaddedBatch) -> torch.Tensor:
+        """Raises EngineError: a classifier has no tokens to tell."""
+        raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         """Raises EngineError: a classifier has no next token."""
         raise EngineError("A classifier does not generate text.", "Ask for no sample answers.")

@@ -125,6 +125,9 @@ class PackedPath:
         logits = self._logits(batch) / temperature
         return -cross_entropy(logits, batch.targets, reduction="none")
 
+    def all_log_probabilities(self, batch: PackedBatch) -> torch.Tensor:
+        return self._logits(batch).log_softmax(-1)
+
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         batch = self.collate(rows)
         last = batch.row_starts[1 : len(rows) + 1].long() - 1  # (rows,), without the filler's

@@ -83,6 +83,9 @@ class PaddedPath:
         logits, targets = self._supervised(batch)
         return -cross_entropy(logits / temperature, targets, reduction="none")
 
+    def all_log_probabilities(self, batch: PaddedBatch) -> torch.Tensor:
+        return self._supervised(batch)[0].log_softmax(-1)
+
     def _supervised(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """The supervised tokens' logits (supervised, vocabulary) in float32, and the tokens."""
         logits = self._logits(batch)

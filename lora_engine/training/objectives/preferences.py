@@ -17,6 +17,7 @@ from lora_engine.data.preference_tokens import JudgedRow, PairRow
 from lora_engine.spec import ObjectiveSpec
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 from lora_engine.training.objectives.answers import score_answers, score_pairs
+from lora_engine.training.objectives.divergence import mean_divergence
 from lora_engine.training.objectives.objective import (
     Evaluation,
     EvaluationFigures,
@@ -48,12 +49,14 @@ class ScoredBatch:
 class Preferences:
     """A loss over pairs or judged answers. An Objective.
 
-    max_length: where kto cuts an answer that it puts after another question.
+    max_length: where kto cuts an answer that it puts after another question. measures_kl: the model
+    with its adapter off is the reference, so that the KL to it can be measured.
     """
 
     path: ForwardPath
     spec: ObjectiveSpec
     max_length: int
+    measures_kl: bool = False
 
     def gradients(self, step: int, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
         """Gradient accumulation: a forward and a backward pass for each of the batches."""
@@ -78,6 +81,7 @@ class Preferences:
         self.path.model.eval()
         with torch.inference_mode():
             scored = [self._score(rows[at : at + batch_size]) for at in _starts(rows, batch_size)]
+            kl = mean_divergence(self.path, rows) if self.measures_kl else None
         self.path.model.train()
         loss = sum(float(one.loss) * one.rows for one in scored) / len(rows)
         found = _figures(scored)
@@ -86,7 +90,7 @@ class Preferences:
             eval_reward_rejected=found.reward_rejected,
             eval_reward_margin=found.reward_margin,
             eval_reward_accuracy=found.reward_accuracy,
-            eval_kl=found.kl,
+            eval_kl=kl,
         )
         return Evaluation(loss, figures=figures)
 
