@@ -18,6 +18,7 @@ MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
 
 LOSS, HELD_OUT = "loss", "eval_loss"
+REWARD = figures.Drawn("reward", "reward of held-out prompts", "reward")
 GIB = 2**30
 
 X: dict[str, Callable[[MetricsRow], float]] = {
@@ -66,8 +67,11 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str
     each = max(250, POINTS // max(1, len(views)) // 4)
     rows = [engine.runs.curve(view.id, each) for view in views]
     names = names_of(views)
-    losses = [_loss_curve(name, found, x) for name, found in zip(names, rows, strict=True)]
-    shown = {LOSS: figures.to_json(run_figures.losses(losses, axis))}
+    # GRPO's loss stays near 0 whatever the run learns; its reward is what one watches.
+    by_reward = all(found and found[-1].reward is not None for found in rows)
+    curve_of, words = (_reward_curve, REWARD) if by_reward else (_loss_curve, figures.LOSS)
+    large = [curve_of(name, found, x) for name, found in zip(names, rows, strict=True)]
+    shown = {LOSS: figures.to_json(run_figures.losses(large, axis, words))}
     for what in MEASURES:
         drawn = [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)]
         shown[what.key] = _small(what, drawn, axis)
@@ -109,6 +113,18 @@ def _loss_curve(name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow],
         [row.loss for row in rows],
         [x for x, _ in evaluated],
         [loss for _, loss in evaluated],
+    )
+
+
+def _reward_curve(name: str, rows: Sequence[MetricsRow], x: Callable[[MetricsRow], float]) -> Curve:
+    sampled = [(x(row), row.reward) for row in rows if row.reward is not None]
+    held_out = [(x(row), row.eval_reward) for row in rows if row.eval_reward is not None]
+    return Curve(
+        name,
+        [x for x, _ in sampled],
+        [reward for _, reward in sampled],
+        [x for x, _ in held_out],
+        [reward for _, reward in held_out],
     )
 
 

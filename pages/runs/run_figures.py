@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pages.shared import figures
-from pages.shared.figures import ACCENT, FAINT, MUTED, SECOND, SERIES, Figure
+from pages.shared.figures import ACCENT, FAINT, LOSS, MUTED, SECOND, SERIES, Drawn, Figure
 
 STEP, TOKENS, TIME = "steps", "tokens", "time"
 AXES = {STEP: "step", TOKENS: "tokens read", TIME: "seconds in training"}
@@ -44,14 +44,15 @@ class Measure:
     rare: bool = False
 
 
-def losses(curves: Sequence[Curve], axis: str = STEP) -> Figure:
-    """The training loss of each run, raw and smoothed, with its evaluation loss as diamonds.
+def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Figure:
+    """The training loss of each run, raw and smoothed, with its evaluation loss as diamonds; or
+    what is `drawn` in their place.
 
     The first trace is the first run's raw loss.
     """
     if len(curves) == 1:
         curve = curves[0]
-        figure = figures.loss_curve(curve.x, curve.y, curve.eval_x, curve.eval_y)
+        figure = figures.loss_curve(curve.x, curve.y, curve.eval_x, curve.eval_y, drawn)
         figure["layout"]["xaxis"]["title"]["text"] = AXES[axis]
         return figure
     data = []
@@ -80,9 +81,9 @@ def losses(curves: Sequence[Curve], axis: str = STEP) -> Figure:
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"Training loss of {len(curves)} runs: {_ends(curves)}",
+            description=f"{drawn.training.capitalize()} of {len(curves)} runs: {_ends(curves)}",
             x_title=AXES[axis],
-            y_title="loss (nats a token)",
+            y_title=drawn.axis,
             yaxis={"rangemode": "tozero"},
         ),
     }

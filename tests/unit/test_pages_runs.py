@@ -55,7 +55,13 @@ def add(engine, settings):
     store = RunStore(settings.database_path)
 
     def make(
-        run_id: str, steps: int = 12, state: str = "finished", error=None, scored=False, **spec
+        run_id: str,
+        steps: int = 12,
+        state: str = "finished",
+        error=None,
+        scored=False,
+        rewarded=False,
+        **spec,
     ) -> str:
         directory = RunDirectory(settings.runs_dir / run_id)
         document = spec_from({"name": run_id, **spec})
@@ -70,6 +76,8 @@ def add(engine, settings):
                     eval_loss=2.5 / step if step % 4 == 0 else None,
                     eval_accuracy=step / 16 if scored and step % 4 == 0 else None,
                     eval_f1=step / 20 if scored and step % 4 == 0 else None,
+                    reward=step / 12 if rewarded else None,
+                    eval_reward=step / 24 if rewarded and step % 4 == 0 else None,
                 )
             )  # fmt: skip
         writer.close()
@@ -115,6 +123,21 @@ def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(e
     assert plot(values)["data"][0]["y"][:2] == [3.0, 1.5]
     assert [trace["name"] for trace in plot(values, "learning_rate")["data"]] == ["b", "a", "c"]
     assert plot(values, "memory_bytes")["data"][0]["y"] == [1.0] * 12
+
+
+def test_the_large_plot_is_the_reward_where_all_runs_learn_from_one(engine, add):
+    for name in ("rewarded", "also"):
+        add(name, rewarded=True)
+    add("model")
+    alone, both = shown(engine, "rewarded"), shown(engine, "rewarded", others=("also",))
+    assert plot(alone)["data"][0]["y"][-1] == 1.0
+    assert plot(alone)["data"][-1]["y"] == pytest.approx([4 / 24, 8 / 24, 0.5])
+    for content in (alone, both):
+        go.Figure(_coloured(plot(content)))
+        assert plot(content)["layout"]["yaxis"]["title"]["text"] == "reward"
+    mixed = shown(engine, "rewarded", others=("model",))
+    assert plot(mixed)["data"][0]["y"][0] == 3.0
+    assert shown(engine, "model").plots["reward"] == ""
 
 
 def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
