@@ -62,6 +62,25 @@ def tokenizer_as_trained(
     return with_template(tokenizer, trained.source)
 
 
+def form_changes(
+    adapter: Path, tokenizer: PreTrainedTokenizerBase, template: str
+) -> tuple[str, ...]:
+    """What a person should know where new rows are written otherwise than the adapter's were.
+
+    tokenizer: with the template of the new rows; template: its name, empty where they have none.
+    """
+    before, is_completion = trained_template(adapter), not template
+    if before.is_completion is not None and before.is_completion is not is_completion:
+        was = "without a chat template" if before.is_completion else "with a chat template"
+        return (f"The adapter to go on from was trained {was}, and these rows are otherwise.",)
+    if is_completion or before.hash in (None, template_hash(templates_of(tokenizer))):
+        return ()
+    return (
+        "The adapter to go on from was trained with another chat template than these rows are "
+        "written in; dataset.template chooses it.",
+    )
+
+
 def _source_in(adapter: Path) -> str | None:
     try:
         found = templates_in(adapter)

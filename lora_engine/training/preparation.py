@@ -40,6 +40,7 @@ from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.data.token_store import pieces_of
+from lora_engine.data.trained_template import form_changes
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
@@ -129,6 +130,8 @@ def prepare(
     )
     if adapter is not None:
         log.info("the run goes on from the adapter %s", adapter.path)
+        for warning in form_changes(adapter.path, tokenizer, data.template):
+            log.warning("%s", warning)
         if data.labels:
             refuse_other_labels(adapter.path, data.labels)
     refuse_tokens_beyond(base, data.answers(), tokenizer)

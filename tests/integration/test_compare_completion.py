@@ -22,9 +22,13 @@ from lora_engine.compare.scoring.column_proof import prove_columns
 from lora_engine.compare.scoring.token_comparison import compare_tokens
 from lora_engine.compare.service import Comparisons
 from lora_engine.data import Message, load_dataset, tokenize
-from lora_engine.data.bundled_templates import bundled_templates
+from lora_engine.data.bundled_templates import bundled_templates, choose_template
 from lora_engine.data.plain_text import continuation_tokens
-from lora_engine.data.trained_template import tokenizer_as_trained, trained_template
+from lora_engine.data.trained_template import (
+    form_changes,
+    tokenizer_as_trained,
+    trained_template,
+)
 from lora_engine.errors import EngineError
 from lora_engine.export.ollama import write_ollama
 from lora_engine.generation.sampling import Sampling
@@ -257,6 +261,16 @@ def test_samples_of_text_continue_the_prompts(tiny_llama, settings):
     )
     assert tokenizer.decode(text[0].input_ids) == f"<bos>{STORY}"
     assert "<|user|>" in tokenizer.decode(chat[0].input_ids)
+
+
+def test_going_on_with_rows_of_another_form_is_said(adapters, shared):
+    own = shared.tokenizer
+    vicuna = choose_template(own, "vicuna")
+    assert form_changes(adapters["vicuna"], vicuna, "vicuna") == ()
+    assert "another chat template" in form_changes(adapters["vicuna"], own, "the model's own")[0]
+    assert "without a chat template" in form_changes(adapters["text"], own, "the model's own")[0]
+    assert "with a chat template" in form_changes(adapters["own"], own, "")[0]
+    assert form_changes(adapters["text"], own, "") == ()
 
 
 def test_the_program_that_loads_an_adapter_takes_its_template(adapters, settings):

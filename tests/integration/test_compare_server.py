@@ -128,14 +128,21 @@ def test_a_server_that_is_not_there_is_named():
 
 
 @pytest.fixture
-def hostile() -> Iterator[Callable[..., str]]:
+def asked() -> list[tuple[str, dict]]:
+    """What `hostile` was asked: path and body."""
+    return []
+
+
+@pytest.fixture
+def hostile(asked: list[tuple[str, dict]]) -> Iterator[Callable[..., str]]:
     """Start a server that says what it is told to: `hostile(status, lines, headers)`."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(status: int, lines: list[bytes], headers: dict[str, str] | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                asked.append((self.path, json.loads(body)))
                 self.send_response(status)
                 for name, value in (headers or {}).items():
                     self.send_header(name, value)
@@ -194,6 +201,17 @@ def test_odd_but_harmless_events_are_passed_over(hostile):
     lines += [b'data: {"choices": [{"delta": {"content": 3}}], "usage": null}', piece("blue")]
     found = finished(RemoteAnswer(parse_remote_server(hostile(200, lines), "m"), ASK, Sampling()))
     assert (found.text, found.finished) == ("blue", "end")
+
+
+def test_a_text_is_continued_by_a_server_too(hostile, asked):
+    lines = [b'data: {"choices": [{"text": " and"}]}', b'data: {"choices": [{"text": " blue"}]}']
+    turns = [*ASK, Message("assistant", " It is"), Message("user", " clear")]
+    server = parse_remote_server(hostile(200, lines), "m")
+    found = finished(RemoteAnswer(server, turns, Sampling(), "completion"))
+    assert (found.text, found.finished) == (" and blue", "end")
+    ((path, body),) = asked
+    assert (path, body["prompt"]) == ("/v1/completions", f"{ASK[0].content} It is clear")
+    assert "messages" not in body
 
 
 def test_a_failed_server_leaves_the_other_columns_alone(hostile, settings):

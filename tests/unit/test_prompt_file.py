@@ -69,3 +69,7 @@ def test_a_rows_own_answer_is_what_is_expected():
     turns = (Message("system", "s"), Message("user", "q"), Message("assistant", "a"))
     assert case_from_row(Row(1, turns, None)) == PromptCase("q", "a")
     assert case_from_row(Row(1, (), "text")) == PromptCase("text")
+    story = case_from_row(Row(1, (), "Once upon a time " * 40))
+    assert story == PromptCase(("Once upon a time " * 40)[: len(story.prompt)])
+    assert story.prompt.endswith(("Once", "upon", "a", "time"))
+    assert 100 < len(story.prompt) <= 200

@@ -18,6 +18,7 @@ from lora_engine.errors import EngineError, NotFound
 from lora_engine.foreign_files import decode_text, json_complaint
 
 MAX_BYTES = 20_000_000
+MAX_BEGINNING = 200  # characters of a text that is given to be continued
 KEYS = ("prompt", "instruction", "question", "text")
 EXPECTED_KEYS = ("expected", "completion", "output", "answer")
 
@@ -70,12 +71,19 @@ def parse_cases(text: str) -> list[PromptCase]:
 
 
 def case_from_row(row: Row) -> PromptCase:
-    """A dataset's row as a prompt: its first question and the answer to that."""
+    """A dataset's row as a prompt: its first question and the answer to that; of a text, its
+    beginning, up to the end of a word."""
     for place, turn in enumerate(row.messages):
         if turn.role == "user":
             following = row.messages[place + 1 : place + 2]
             return PromptCase(turn.content, following[0].content if following else None)
-    return PromptCase(row.text or "")
+    return PromptCase(_beginning(row.text or ""))
+
+
+def _beginning(text: str) -> str:
+    cut = text[:MAX_BEGINNING]
+    ends = [place for place, character in enumerate(cut) if place and character.isspace()]
+    return cut if len(text) <= MAX_BEGINNING or not ends else cut[: ends[-1]].rstrip()
 
 
 def _cases(lines: Iterable[str], all_json: bool) -> Iterable[PromptCase]:
