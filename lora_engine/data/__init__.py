@@ -1,8 +1,11 @@
 """From a dataset's name to supervised tokens.
 
 rows              what a dataset is once read
-split             the split into training and evaluation, twins on one side
+split             the split into training and evaluation, twins (`twins`) on one side
+records           one raw record, and records that are read each time they are gone through
 record_files      a file to raw records, bounded
+text_file         text decoded and unpacked on the way, its size counted meanwhile
+json_rows         records of JSON (and csv_rows, parquet_rows, passages of the others)
 reading           which format a file is in, and what each column means
 formats           raw records to rows
 sources           starter sets, files, the hub
@@ -22,6 +25,11 @@ encoding          rows to tokens with their characters and supervised flags
 tokenization      tokens to ids and labels, cut to length, with a report
 class_labels      the same for rows to classify
 token_cache       the same, kept on disk by content
+row_cache         parsed sets kept for the next run, a large one's rows on disk
+row_store         the rows of a large set on disk (and token_store its tokens)
+cache_folder      entries written whole, checked, locked while in use, and bounded together
+picked            some items of a sequence by their places, nothing copied
+seeded_order      a seeded order of many things
 preview_examples  rows token by token
 preview_rows      what the model will see of a set, with figures
 preference_rows   rows that compare or judge answers, from columns to turns

@@ -149,14 +149,21 @@ def pieces_of(tokens: Sequence[TokenizedRow], rows: Sequence[Row]) -> Sequence[T
     numbers, wanted = numbers_of(tokens), row_numbers(rows)
     in_order = None if np.all(numbers[1:] >= numbers[:-1]) else np.argsort(numbers, kind="stable")
     begins = np.searchsorted(numbers, wanted, "left", in_order)
-    counts = np.searchsorted(numbers, wanted, "right", in_order) - begins
-    begins -= np.cumsum(counts) - counts
-    places = np.repeat(begins, counts)
-    places += np.arange(len(places))
+    counts = np.searchsorted(numbers, wanted, "right", in_order)
+    counts -= begins
+    places = begins if np.all(counts == 1) else _ranges(begins, counts)
     places = places if in_order is None else in_order[places]
     if isinstance(tokens, tuple):
         return tuple(tokens[place] for place in places.tolist())
     return Picked(tokens, places)
+
+
+def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`counts` whole numbers from each of `begins`, end to end."""
+    import numpy as np
+
+    shifted = np.repeat(begins - (np.cumsum(counts) - counts), counts)
+    return shifted + np.arange(len(shifted))
 
 
 def _of_each(

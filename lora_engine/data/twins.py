@@ -37,8 +37,9 @@ def first_twins(keys: np.ndarray) -> np.ndarray:
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
     begins = np.ones(len(keys), np.bool_)
-    begins[1:] = keys[order][1:] != keys[order][:-1]
+    begins[1:] = in_order[1:] != in_order[:-1]
     firsts = np.empty(len(keys), np.int64)
     firsts[order] = order[begins][np.cumsum(begins) - 1]
     return firsts

@@ -148,6 +148,19 @@ def test_tokens_on_disk_are_the_tokens(tmp_path, settings, large, tokenizer, row
         assert tuple(pieces_of(found.rows, side)) == pieces_of(expected.rows, tuple(side))
 
 
+def test_rows_find_what_they_became_in_any_order_and_more_than_once(tokenizer):
+    rows = [Row(n, (), "Blue things. " * (40 if n % 2 else 1)) for n in range(1, 6)]
+    tokens = tokenize(rows, tokenizer, 16).rows
+    kept = tuple(piece for piece in tokens if piece.number != 4)
+    assert len(kept) > 20
+    for order in ([0, 1, 2, 3, 4], [4, 1, 1, 3, 0]):
+        wanted = tuple(rows[place] for place in order)
+        expected = [piece for row in wanted for piece in kept if piece.number == row.number]
+        assert list(pieces_of(kept, wanted)) == expected
+        turned = tuple(sorted(kept, key=lambda piece: -piece.number))
+        assert list(pieces_of(turned, wanted)) == expected
+
+
 @pytest.mark.parametrize(("content", "name", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_named_in_a_large_file_too(tmp_path, settings, large, content, name, message):
     path = tmp_path / name
