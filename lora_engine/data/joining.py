@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 VERSION = 1  # of how rows are joined, split and mixed
 CHATS = ("messages", "sharegpt", "alpaca", "prompt_completion")
 CONTINUED = "text"
+CLASSIFIED = ("classification", "token_classification")
+LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class WeightedSet:
 def joined(sets: Sequence[WeightedSet], evaluation: Dataset | None) -> Dataset:
     """One dataset of all sets, the evaluation set last.
 
-    Raises EngineError where the formats do not go together, or no row of a set is left to train on
+    Raises EngineError where the formats do not go together, where the evaluation set has classes
+    of its own, or no row of a set is left to train on
     because all are evaluated.
     """
     leaks: list[str] = []
     trained = [one.dataset for one in sets]
     if evaluation is not None:
+        _refuse_new_classes(trained, evaluation)
         keys = row_keys(evaluation.rows)
         trained = [_without(one, keys, leaks) for one in trained]
     everything = [*trained, *([evaluation] if evaluation is not None else [])]
@@ -69,6 +73,25 @@ def joined(sets: Sequence[WeightedSet], evaluation: Dataset | None) -> Dataset:
         parts=tuple(parts),
         removed=summed([one.removed for one in trained]),
     )
+
+
+def _refuse_new_classes(trained: Sequence[Dataset], evaluation: Dataset) -> None:
+    """Raises EngineError for classes that are evaluated and never learned."""
+    known = set().union(*(_classes(one) for one in trained))
+    if unknown := sorted(_classes(evaluation) - known) if known else []:
+        more = ", ..." if len(unknown) > LISTED else ""
+        raise EngineError(
+            f"{evaluation.source} has classes that no row to train on has: "
+            f"{', '.join(unknown[:LISTED])}{more}.",
+            "Correct the classes, or leave these rows out of the evaluation set.",
+        )
+
+
+def _classes(dataset: Dataset) -> set[str]:
+    if dataset.format not in CLASSIFIED:
+        return set()
+    of_texts = {row.label for row in dataset.rows if row.label is not None}
+    return of_texts | {tag for row in dataset.rows for tag in row.tags}
 
 
 def _without(dataset: Dataset, evaluated: np.ndarray, leaks: list[str]) -> Dataset:

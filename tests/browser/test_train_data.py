@@ -132,6 +132,7 @@ def test_a_broken_upload_names_its_line_and_leaves_nothing(
     broken = tmp_path / "broken.jsonl"
     broken.write_text(json.dumps({"prompt": "Hi", "completion": "Ho"}) + "\n{<img src=x>\n")
     page = open_page(server.url + TRAIN.path)
+    expect(page.locator("#rows mark").first).to_be_visible()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a dataset").click()
     chooser.value.set_files(broken)

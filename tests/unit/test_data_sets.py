@@ -153,6 +153,17 @@ def test_sets_that_one_model_cannot_learn_together_are_refused(tmp_path, setting
     assert loaded(settings, mixture=[{"source": chats}, {"source": alpaca}]).format == "messages"
 
 
+def test_a_class_that_is_evaluated_and_never_learned_is_refused(tmp_path, settings):
+    for name, label in (("learned", "x"), ("seen", "x"), ("new", "z")):
+        rows = [{"text": f"{name} {n}", "label": label} for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = str(tmp_path / "learned.jsonl")
+    seen = loaded(settings, source=source, eval_source=str(tmp_path / "seen.jsonl"))
+    assert seen.format == "classification"
+    with pytest.raises(EngineError, match="that no row to train on has: z"):
+        loaded(settings, source=source, eval_source=str(tmp_path / "new.jsonl"))
+
+
 def test_each_set_is_read_by_its_own_columns_else_by_those_of_the_whole(tmp_path, settings):
     for name in ("one", "two"):
         row = {f"{name}_q": name, f"{name}_a": "A"}

@@ -42,14 +42,17 @@ class CleanedSet:
 def write_cleaned(
     dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path
 ) -> CleanedSet:
-    """Write the rows of `dataset` that have none of the findings `drop` to a new file.
+    """Write the rows of `dataset` that have none of the findings `drop` to a new file; those of an
+    evaluation set stay apart.
 
     Raises EngineError where the file exists, no row would be left, a finding says nothing against
     its rows, or the file cannot be written; nothing is left behind then.
     """
     _refuse(dataset, check, drop, path)
     removed = check.places_of(drop)
-    kept = (row for place, row in enumerate(dataset.rows) if place not in removed)
+    evaluated = [range(part.start, part.end) for part in dataset.parts if part.is_evaluation]
+    left = {*removed, *(place for places in evaluated for place in places)}
+    kept = (row for place, row in enumerate(dataset.rows) if place not in left)
     try:
         with atomic_file(path) as file:
             for line in _lines(kept, is_running_text=path.suffix == ".txt"):
@@ -59,7 +62,7 @@ def write_cleaned(
             f"{path} cannot be written: {error.strerror or error}.",
             "Give another path, or make room.",
         ) from error
-    return CleanedSet(str(path), len(dataset.rows) - len(removed), _counts(check, drop))
+    return CleanedSet(str(path), len(dataset.rows) - len(left), _counts(check, drop))
 
 
 def save_cleaned(
