@@ -48,6 +48,7 @@ class RunResult(BaseModel):
     trained_parameters: how many numbers the optimizer changed; None in runs from before it was
     counted. saved_step, saved_as: which step's weights lie in `adapter/` or `model/`; None where
     nothing was saved. eval_accuracy, eval_f1: a classifier's, at its last evaluation.
+    eval_reward_accuracy, eval_reward_margin: of preferences, at the last evaluation.
     start_eval_loss: before the first step, of the adapter that the run went on from.
     stopped_because: why the worker itself ended a run of a sweep, in words; its state is then
     "cancelled", and it can be resumed. None where somebody else asked for it.
@@ -70,6 +71,8 @@ class RunResult(BaseModel):
     saved_as: Literal["adapter", "model"] | None = None
     eval_accuracy: float | None = None
     eval_f1: float | None = None
+    eval_reward_accuracy: float | None = None
+    eval_reward_margin: float | None = None
     start_eval_loss: float | None = None
     stopped_because: str | None = None
     trained_parameters: int | None = None

@@ -47,6 +47,8 @@ class TrainingProgress:
     last_eval_loss: float | None = None
     last_eval_accuracy: float | None = None
     last_eval_f1: float | None = None
+    last_eval_reward_accuracy: float | None = None
+    last_eval_reward_margin: float | None = None
     start_eval_loss: float | None = None
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
@@ -210,6 +212,8 @@ def _record_evaluation(progress: TrainingProgress, evaluation: Evaluation) -> No
     if evaluation.scores is not None:
         progress.last_eval_accuracy = evaluation.scores.accuracy
         progress.last_eval_f1 = evaluation.scores.f1
+    progress.last_eval_reward_accuracy = evaluation.figures.eval_reward_accuracy
+    progress.last_eval_reward_margin = evaluation.figures.eval_reward_margin
     if progress.best_eval_loss is None or evaluation.loss < progress.best_eval_loss:
         progress.best_eval_loss = evaluation.loss
         progress.best_step = progress.step

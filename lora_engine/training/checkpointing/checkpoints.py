@@ -47,6 +47,8 @@ class SavedProgress(BaseModel):
     last_eval_loss: float | None = None
     last_eval_accuracy: float | None = None
     last_eval_f1: float | None = None
+    last_eval_reward_accuracy: float | None = None
+    last_eval_reward_margin: float | None = None
     start_eval_loss: float | None = None
 
 

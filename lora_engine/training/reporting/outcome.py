@@ -45,6 +45,8 @@ def run_result(
         saved_as=progress.saved_as,
         eval_accuracy=progress.last_eval_accuracy,
         eval_f1=progress.last_eval_f1,
+        eval_reward_accuracy=progress.last_eval_reward_accuracy,
+        eval_reward_margin=progress.last_eval_reward_margin,
         start_eval_loss=progress.start_eval_loss,
         stopped_because=stopped_because,
         trained_parameters=progress.trained_parameters,
