@@ -56,12 +56,11 @@ def recipe_spec(name: str) -> RunSpec:
     )
 
 
-# Rates for models of the usual sizes. prefix: PEFT's example (0.01 to 0.03) and Li and Liang's
-# search (2101.00190); prompt, p_tuning: PEFT's examples (3e-2, 1e-3); ia3: 3e-3 in 2205.05638,
-# section 3.3; bottleneck: the middle of 3e-5 to 3e-3 (1902.00751, section 3.2); vera: 4e-3 for
-# language models in 2310.11454, table 8.
+# Rates for models of the usual sizes. prefix, prompt, p_tuning: those of PEFT's examples. ia3:
+# that of 2205.05638. bottleneck: the middle one of 1902.00751's search. vera: that of 2310.11454
+# for language models. loha: LoRA's.
 LEARNING_RATES: dict[FinetuningType, float] = {
-    "prefix": 1e-2,
+    "prefix": 3e-2,
     "prompt": 3e-2,
     "p_tuning": 1e-3,
     "ia3": 3e-3,
