@@ -208,7 +208,10 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     except ValidationError as error:
         other = document.get("peft_type") not in (None, "LORA")
         remedy = method_remedy(document["peft_type"]) if other else REMEDY
-        raise InvalidInput(str(path), config_problems(error), remedy) from None
+        problems = config_problems(error)
+        if method_words(document.get("peft_type")):  # its other fields are that method's own
+            problems = [problem for problem in problems if problem.path == "peft_type"]
+        raise InvalidInput(str(path), problems, remedy) from None
     if forms := config.switched_on(OTHER_FORMS):
         raise EngineError(
             f"{path} uses {', '.join(forms)}: its factors are not one product B A for each module.",

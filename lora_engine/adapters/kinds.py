@@ -1,6 +1,6 @@
 """Which method an adapter is of, and the configuration of those that are not LoRA.
 
-PEFT's prefix tuning, prompt tuning, P-tuning, (IA)³, VeRA and LoHa, and the bottleneck layers that
+PEFT's prefix tuning, prompt tuning, P-tuning, IA³, VeRA and LoHa, and the bottleneck layers that
 Rankscope writes itself. Read as untrusted input, as `config` reads LoRA's: every number is bounded,
 and what the file names is text to show. Knows nothing of the weights; `other_weights` reads them.
 """
@@ -40,7 +40,7 @@ KIND_NAMES: dict[AdapterKind, str] = {
     "prefix": "prefix tuning",
     "prompt": "prompt tuning",
     "p_tuning": "P-tuning",
-    "ia3": "(IA)³",
+    "ia3": "IA³",
     "vera": "VeRA",
     "loha": "LoHa",
     "bottleneck": "bottleneck layers",
@@ -122,7 +122,7 @@ class OtherConfig(BaseModel):
     def to_peft(self, modules: Sequence[str], feedforward: Sequence[str] = ()) -> PeftConfig:
         """PEFT's configuration for inference, from the checked fields and nothing else.
 
-        modules: those the weights hold tensors of. feedforward: those of them whose inputs (IA)³
+        modules: those the weights hold tensors of. feedforward: those of them whose inputs IA³
         scales, where it scales the outputs of the rest. Not for bottleneck layers: PEFT has none.
         """
         import peft

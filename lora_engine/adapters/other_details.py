@@ -26,7 +26,7 @@ class PartFacts:
     """A module of an adapter that is not LoRA, or its virtual tokens.
 
     tensors: shape by part. norm: the Frobenius norm of how far the part that starts without effect
-    is from its start ((IA)³'s factors from 1, VeRA's λ_b, LoHa's w2_b and a bottleneck's second
+    is from its start (IA³'s factors from 1, VeRA's λ_b, LoHa's w2_b and a bottleneck's second
     half from 0); of virtual tokens, of all their numbers. None where a value is not finite.
     """
 

@@ -31,7 +31,7 @@ METHODS = {
     "ADALORA": "AdaLoRA, three factors a weight",
     "BOFT": "BOFT, products of butterfly rotations",
     "HRA": "HRA, reflections of the weight",
-    "IA3": "(IA)³, which scales activations",
+    "IA3": "factors that scale activations",
     "LN_TUNING": "trained layer norms",
     "LOHA": "LoHa, a Hadamard product of two low-rank products",
     "LOKR": "LoKr, a Kronecker product",

@@ -88,7 +88,7 @@ class OtherAdapter:
 
     @property
     def feedforward(self) -> tuple[str, ...]:
-        """The modules whose inputs (IA)³ scales: their factors are one row."""
+        """The modules whose inputs IA³ scales: their factors are one row."""
         if self.kind != "ia3":
             return ()
         return tuple(name for name in self.modules if self.entry(name, "ia3_l").shape[0] == 1)

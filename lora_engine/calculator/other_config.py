@@ -107,7 +107,7 @@ def _refuse_other_layers(
 
 
 def _ia3_config(method: MethodSpec, model: PreTrainedModel, task_type: str) -> IA3Config:
-    """(IA)³ on keys, values and the MLP's last weight, or on the targets given.
+    """IA³ on keys, values and the MLP's last weight, or on the targets given.
 
     Its own places are PEFT's for the architecture; where PEFT knows none, those with the usual
     names and shapes. An MLP's last weight has its inputs scaled, every other its outputs.
@@ -124,7 +124,7 @@ def _ia3_config(method: MethodSpec, model: PreTrainedModel, task_type: str) -> I
     if target_names(method) == [ALL_LINEAR]:
         named = list(TARGETS.get(model_type, ())) or [*_keys_and_values(modules), *last]
         if not named or not any(_ends_with(m.path, name) for m in modules for name in named):
-            found = "PEFT does not know where (IA)³ goes in this architecture"
+            found = "PEFT does not know where IA³ goes in this architecture"
             remedy = "Name the keys, the values and the MLP's last weight as target modules."
             raise InvalidInput("The method", [FieldProblem(TARGETS_PATH, found)], remedy)
     else:

@@ -221,7 +221,9 @@ def _form_tiles(found: AdapterDetails) -> list[tuple[str, str, str]]:
             ("Rank", _ranks(found, config), f"α {config.lora_alpha:g}, {_form(config)}"),
             ("Scaling", _span(found.scalings), _scaling_words(found, config)),
         ]
-    return [("Method", KIND_NAMES[config.kind], found.summary.size)]
+    name = KIND_NAMES[config.kind]
+    size = found.summary.size.removeprefix(name).removeprefix(", ")
+    return [("Method", name, size or "one factor a row or column")]
 
 
 def _places(found: AdapterDetails) -> str:

@@ -102,7 +102,7 @@ def _lay_out() -> Shown:
     sizes = gr.HTML(js_on_load="", elem_id="adapter-sizes")
     layout.section("Where it comes from")
     facts = gr.HTML(js_on_load="", elem_id="adapter-facts")
-    layout.section("Every A and B", "Shapes, scaling and Frobenius norms, module by module.")
+    layout.section("Every module", "Shapes, scaling and Frobenius norms of what was trained.")
     words = gr.HTML(js_on_load="", elem_id="adapter-modules-words")
     table = live.live_table(
         label="Modules", file_name="adapter-modules.csv", elem_id="adapter-modules"

@@ -39,7 +39,7 @@ CHOICE_NAMES = {
     "prefix": "prefix tuning",
     "prompt": "prompt tuning",
     "p_tuning": "P-tuning",
-    "ia3": "(IA)³",
+    "ia3": "IA³",
     "bottleneck": "bottleneck layers",
     "vera": "VeRA",
     "loha": "LoHa",

@@ -227,7 +227,7 @@ def test_a_number_that_is_none_is_refused_with_its_key(adapter, settings, tmp_pa
     [
         ({"r": 10**9}, "r: "),
         ({"target_modules": "(a+)+$"}, "target_modules: "),
-        ({"peft_type": "IA3"}, "peft_type: "),
+        ({"peft_type": "LOKR"}, "peft_type: "),
         ({"init_lora_weights": "pissa"}, "pissa"),
     ],
 )

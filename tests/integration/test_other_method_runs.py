@@ -30,7 +30,7 @@ METHODS = {
     "prompt": (
         {"virtual_tokens": 5, "prompt_text": "Grass."}, 5 * 64, "prompt tuning, 5 virtual tokens"),
     "p_tuning": ({"virtual_tokens": 5, "encoder_size": 16}, 5 * 64, "P-tuning, 5 virtual tokens"),
-    "ia3": ({}, 2 * (32 + 32 + 128), "(IA)³"),
+    "ia3": ({}, 2 * (32 + 32 + 128), "IA³"),
     "bottleneck": ({"bottleneck_size": 8}, 4 * (2 * 8 * 64 + 64 + 8), "bottleneck 8"),
     "vera": ({"rank": 6, "dropout": 0.1},
         2 * (7 * 6 + 64 + 32 + 32 + 64 + 128 + 128 + 64), "VeRA, rank 6"),

@@ -1,6 +1,6 @@
 """A base model with an adapter on it that is not LoRA: made, restored, and saved.
 
-PEFT's prefix tuning, prompt tuning, P-tuning, (IA)³, VeRA and LoHa, saved as PEFT saves them, and
+PEFT's prefix tuning, prompt tuning, P-tuning, IA³, VeRA and LoHa, saved as PEFT saves them, and
 bottleneck layers of our own. None changes a weight of the base, so what trains is all there is to
 save. Of files it knows only the adapter's folder.
 """
