@@ -66,33 +66,52 @@ def classes_table(result: SetResult) -> str:
 
 
 def matrices_html(result: SetResult) -> str:
-    """Both confusion matrices: a true class a line, a told class a column."""
-    shown = "".join(_matrix(one, result.labels) for one in result.columns)
-    more = len(result.labels) - MOST_CLASSES
+    """Both confusion matrices: a true class a line, a told class a column.
+
+    Of words; the tags of one type of entity are one class here, and apart in the files.
+    """
+    is_entities = result.columns[0].unit == "entities"
+    names = [_bare(label) if is_entities else label for label in result.labels]
+    shown = "".join(_matrix(one, names) for one in result.columns)
+    more = len(dict.fromkeys(names)) - MOST_CLASSES
     rest = f"<p>{layout.count(more)} more classes are in the files.</p>" if more > 0 else ""
     return f'<div class="rs-matrices">{shown}</div>{rest}'
 
 
-def _matrix(column: SetColumn, labels: Sequence[str]) -> str:
-    names = labels[:MOST_CLASSES]
+def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
+    """of_label: the class that each label counts for."""
+    counts = _summed(column.confusion, of_label)
+    names = list(counts)[:MOST_CLASSES]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    lines = []
-    for number, name in enumerate(names):
-        counts = column.confusion[number]
-        total = max(1, sum(counts))
-        cells = "".join(
-            f'<td class="{"rs-right" if place == number else "rs-wrong" if count else ""}" '
-            f'style="--share: {100 * count / total:.0f}%">{layout.count(count)}</td>'
-            for place, count in enumerate(counts[: len(names)])
-        )
-        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    lines = "".join(_matrix_line(name, counts[name], names) for name in names)
     return (
         f'<div class="rs-matrix" tabindex="0" role="group" '
         f'aria-label="Confusion matrix: {TITLES[column.name]}"><table>'
         f"<caption>{TITLES[column.name]}: true class in the line, told class in the column"
-        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-        "</table></div>"
+        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def _matrix_line(true: str, counts: Mapping[str, int], names: Sequence[str]) -> str:
+    total = max(1, sum(counts.values()))
+    cells = "".join(
+        f'<td class="{"rs-right" if told == true else "rs-wrong" if counts[told] else ""}" '
+        f'style="--share: {100 * counts[told] / total:.0f}%">{layout.count(counts[told])}</td>'
+        for told in names
+    )
+    return f'<tr><th scope="row">{escape(true)}</th>{cells}</tr>'
+
+
+def _summed(
+    confusion: Sequence[Sequence[int]], of_label: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """True class → told class → how often, over the labels that count for each."""
+    names = dict.fromkeys(of_label)
+    found = {true: dict.fromkeys(names, 0) for true in names}
+    for true, line in zip(of_label, confusion, strict=True):
+        for told, count in zip(of_label, line, strict=True):
+            found[true][told] += count
+    return found
 
 
 def _text(told: Told, colours: Mapping[str, int]) -> str:

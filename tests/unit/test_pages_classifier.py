@@ -1,0 +1,59 @@
+"""What a classifier tells, as HTML: escaped, with classes as text, matrices by class."""
+
+from __future__ import annotations
+
+import re
+
+from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
+from lora_engine.compare.classify.told import ToldSpan
+from lora_engine.data.class_labels import Classes
+from lora_engine.training.forward.classification_scores import (
+    LabelledRow,
+    confusion_matrix,
+    scores_of,
+)
+from pages.compare import classifier_html
+
+ATTACK = "<img src=x onerror=alert(1)>"
+LABELS = ("B-A", "B-B", "I-A", "O")
+
+
+def words(text: str, *spans: tuple[str, int, int], read: int | None = None) -> ToldWords:
+    found = tuple(ToldSpan(name, text[a:b], a, b, 0.875) for name, a, b in spans)
+    return ToldWords((), found, len(text) if read is None else read)
+
+
+def test_spans_carry_their_class_as_text_and_everything_is_escaped():
+    text = f"one {ATTACK} two three"
+    told = Told(
+        text, {"base": words(text), "adapter": words(text, ("A", 0, 3), read=text.index(" three"))}
+    )
+    shown = classifier_html.told_html([told], LABELS, f"head {ATTACK}")
+    assert ATTACK not in shown
+    assert re.search(r"<mark[^>]*>one<small>A 87.5 %</small></mark>", shown)
+    assert "<del> three</del>" in shown
+    assert "beyond the limit" in shown
+
+
+def test_bars_say_each_class_and_its_share():
+    told = ToldText((("good", 0.75), (ATTACK, 0.25)), 4)
+    shown = classifier_html.told_html([Told("fine", {"adapter": told})], ("good", ATTACK), "")
+    assert ATTACK not in shown
+    assert "<dt>good</dt>" in shown
+    assert "75.0 %" in shown
+
+
+def test_a_matrix_of_entities_counts_types_and_a_matrix_of_texts_labels():
+    rows = [LabelledRow(("B-A", "I-A", "O"), ("B-A", "O", "O"))]
+    result = _result(rows, Classes(LABELS, of_words=True))
+    shown = classifier_html.matrices_html(result)
+    line = re.search(r'<th scope="row">A</th>(.*?)</tr>', shown)[1]
+    assert re.findall(r">(\d+)</td>", line) == ["1", "0", "1"]  # told A, B, O
+    texts = _result([LabelledRow(("B-A",), ("O",))], Classes(LABELS, of_words=False))
+    assert '<th scope="row">B-A</th>' in classifier_html.matrices_html(texts)
+
+
+def _result(rows: list[LabelledRow], classes: Classes) -> SetResult:
+    scores, matrix = scores_of(rows, classes), confusion_matrix(rows, classes.labels)
+    columns = tuple(SetColumn(name, scores, matrix) for name in ("base", "adapter"))
+    return SetResult(classes.labels, columns, (), (), 0)
