@@ -40,15 +40,21 @@ MAX_MANIFEST_BYTES = 1_000_000_000  # a report may name millions of rows
 
 
 class EntryFile:
-    """A file of a new entry: what is written is counted and summed on the way."""
+    """A file of a new entry: what is written is counted and summed on the way.
+
+    Its methods raise EngineError where the disk refuses.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        with _told(path):
+            self._file = path.open("wb")
+        self._path = path
         self.bytes, self.crc = 0, 0
 
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data).cast("B")
-        self._file.write(view)
+        with _told(self._path):
+            self._file.write(view)
         self.bytes += len(view)
         self.crc = zlib.crc32(view, self.crc)
         return len(view)
@@ -57,13 +63,16 @@ class EntryFile:
         return self.bytes
 
     def flush(self) -> None:
-        self._file.flush()
+        with _told(self._path):
+            self._file.flush()
 
     def close(self) -> None:
-        if not self._file.closed:
+        """Closes it, once what was written is on the disk."""
+        if self._file.closed:
+            return
+        with _told(self._path), self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._file.close()
 
     @property
     def closed(self) -> bool:
@@ -91,11 +100,12 @@ class NewEntry:
         return sum(file.bytes for file in self._files.values())
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        with ExitStack() as stack:  # one that fails leaves no other open
+            for file in self._files.values():
+                stack.callback(file.close)
 
     def finish(self) -> None:
-        self.close()
+        """Writes the manifest, after all files. Raises OSError."""
         files = {name: [file.bytes, file.crc] for name, file in self._files.items()}
         content = json.dumps({"files": files, "report": self.report})
         document = {"crc": zlib.crc32(content.encode()), "content": content}
@@ -151,21 +161,16 @@ class CacheFolder:
         """
         staging = self.folder / f".{name}.{os.getpid()}-{uuid.uuid4().hex}.staging"
         try:
-            staging.mkdir(parents=True)
+            with _told(staging):
+                staging.mkdir(parents=True)
             entry = NewEntry(staging)
             try:
                 yield entry
-                entry.finish()
             finally:
                 entry.close()
-            with suppress(FileExistsError):
+            with _told(staging), suppress(FileExistsError):
+                entry.finish()
                 _put(staging, self.folder / name)
-        except OSError as error:
-            raise EngineError(
-                f"This set needs room on the disk, and {self.folder} takes no more: "
-                f"{error.strerror or error}.",
-                "Make room, or set LORA_DATA_DIR to a folder on a larger disk.",
-            ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -223,6 +228,19 @@ class CacheFolder:
                 return
             if _remove(path):
                 total -= sizes[path][1]
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(
+            f"This set needs room on the disk, and {path.parent} takes no more: "
+            f"{error.strerror or error}.",
+            "Make room, or set LORA_DATA_DIR to a folder on a larger disk.",
+        ) from error
 
 
 def _put(staging: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ its own name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def read_records(path: Path, source: str) -> Sequence[Record]:
     """Every record of a dataset file; `source` is what the person called it.
 
     Raises NotFound where there is no such file, EngineError where its type, size, encoding or
-    syntax is wrong, with the line or row; the whole file is read for that.
+    syntax is wrong, with the line or row; a large file's (`FileRecords`) when it is gone through.
     """
     _refuse_file(path, source)
     reading, is_packed = _reading(path, source)
@@ -66,35 +66,44 @@ def read_records(path: Path, source: str) -> Sequence[Record]:
 class FileRecords(ReadAnew):
     """The records of a file, read from it each time they are gone through.
 
-    names: every column of any record, in order of appearance.
+    Whatever asks for their number or their columns has the whole file read and checked first.
     """
 
     def __init__(self, path: Path, source: str, reading: Reading) -> None:
-        """Reads the file once. Raises EngineError as `read_records`."""
         self._path, self._source, self._reading = path, source, reading
         self._identity = file_identity(path)
-        self._count = 0
-        names: dict[str, None] = {}
-        for _, value in reading(False):
-            self._count += 1
-            if self._count > MAX_ROWS:
-                raise _too_many(source)
-            if isinstance(value, dict):
-                names.update(dict.fromkeys(value))
-                self._refuse_names(len(names))
-        self._refuse_change()
-        if not self._count:
-            raise _no_rows(source)
-        self.names = tuple(name for name in names if isinstance(name, str))
+        self._is_checked = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column of any record, in order of appearance."""
+        return self._count_and_names[1]
 
     def __len__(self) -> int:
-        return self._count
+        return self._count_and_names[0]
 
     def __iter__(self) -> Iterator[Record]:
         self._refuse_change()
-        for number, value in self._reading(True):
+        for number, value in self._reading(self._is_checked):
             yield Record(number, value)
         self._refuse_change()
+
+    @cached_property
+    def _count_and_names(self) -> tuple[int, tuple[str, ...]]:
+        """Raises EngineError as `read_records`."""
+        count = 0
+        names: dict[str, None] = {}
+        for record in self:
+            count += 1
+            if count > MAX_ROWS:
+                raise _too_many(self._source)
+            if isinstance(record.value, dict):
+                names.update(dict.fromkeys(record.value))
+                self._refuse_names(len(names))
+        if not count:
+            raise _no_rows(self._source)
+        self._is_checked = True
+        return count, tuple(name for name in names if isinstance(name, str))
 
     def _refuse_names(self, count: int) -> None:
         if count > MAX_NAMES:

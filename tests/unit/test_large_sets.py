@@ -221,6 +221,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, large):
     assert isinstance(records, FileRecords)
     assert records.names == ("prompt", "completion", "topic")
     assert (len(records), records[-1].number, records[2:4][0].number) == (60, 60, 3)
+    (tmp_path / "broken.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n{broken\n')
+    broken = read_records(tmp_path / "broken.jsonl", "broken")
+    assert next(iter(broken)).value == {"text": "a"}
+    with pytest.raises(EngineError, match="line 3: not JSON"):
+        len(broken)
     written(tmp_path, CHATS[:7])
     with pytest.raises(EngineError, match="changed while it was read"):
         list(records)
@@ -266,7 +271,7 @@ def test_a_disk_that_refuses_is_told(tmp_path, settings, large, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lora_engine.data.cache_folder.EntryFile.write", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EngineError, match=r"takes no more: No space left.*") as told:
         load_dataset(written(tmp_path, CHATS), settings)
     assert "LORA_DATA_DIR" in told.value.remedy
