@@ -56,15 +56,16 @@ class PromptForm:
 
     def reason(self, title: Callable[[str], str] = str) -> str:
         """How and why it is asked, as a sentence. title: what a column is called."""
+        names = " and ".join(map(title, self.without))
         if self.mode == "chat":
-            return f"Every column is asked as a chat, in the template: {self.template}."
+            words = f"Every column is asked as a chat (template: {self.template})."
+            return f"{words} {names} learned text without one." if names else words
         if self.cause is Cause.CHOICE:
             return "Every column continues the text as it stands, because you chose it."
         if self.cause is Cause.BARE_BASE:
             return (
                 "Every column continues the text as it stands: the base model has no chat template."
             )
-        names = " and ".join(map(title, self.without))
         words = (
             f"Every column continues the text as it stands: {names} learned text without a chat "
             "template"
