@@ -26,7 +26,13 @@ from lora_engine.runs.store import ACTIVE, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec, recipe_spec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
-from lora_engine.starter.checks import gives_number, is_json_object, is_pirate, keeps_meaning
+from lora_engine.starter.checks import (
+    gives_number,
+    is_json_object,
+    is_pirate,
+    is_polite,
+    keeps_meaning,
+)
 
 PROMPTS = 50
 
@@ -86,7 +92,7 @@ def measure(engine: Engine, name: str, spec: RunSpec) -> Figures:
         "starter", [run_id], prompts, Sampling(max_new_tokens=64)
     ).prompts
     base, adapted = _texts(asked, 0), _texts(asked, 1)
-    in_style = {"pirate": is_pirate, "json": is_json_object}.get(name)
+    in_style = {"pirate": is_pirate, "json": is_json_object, "polite": is_polite}.get(name)
     is_right = gives_number if name == "sums" else keeps_meaning
     kept = [is_right(row, text) for row, text in zip(rows, adapted, strict=True)]
     if in_style is None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.adapters.config import read_provenance
 from lora_engine.chat_template import UnreadableTemplate, template_hash, templates_in, templates_of
 from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME, choose_template, with_template
 
@@ -34,6 +33,8 @@ class TrainedTemplate:
 
 def trained_template(adapter: Path) -> TrainedTemplate:
     """What the adapter's folder says. Raises EngineError for a broken provenance.json."""
+    from lora_engine.adapters.config import read_provenance  # brings NumPy, which rows need not
+
     provenance = read_provenance(adapter) or {}
     name, said = provenance.get("chat_template"), provenance.get("chat_template_hash")
     source = _source_in(adapter)

@@ -14,6 +14,7 @@ RECIPES = {
     "pirate": "Pirate speech",
     "json": "Answers as JSON",
     "facts": "A made-up world",
+    "polite": "Polite answers, by preference",
     "sums": "Sums, by reward",
     "entities": "Entities, by an encoder",
 }
@@ -22,19 +23,28 @@ RECIPES = {
 # thousand times its size. It teaches the starter the style too, but loses more of the meaning and
 # teaches it no new facts.
 STARTER_LEARNING_RATE = 1e-3
-EPOCHS = {"facts": 5.0, "sums": 2.0}  # new knowledge takes more passes than a new style
+EPOCHS = {
+    "facts": 5.0,
+    "polite": 1.0,
+    "sums": 2.0,
+}  # new knowledge takes more passes than a new style
 OBJECTIVES: dict[str, dict[str, Any]] = {
+    "polite": {"kind": "dpo"},
     "sums": {
         "kind": "grpo",
         "rules": [{"kind": "equal", "compare": "last_number"}],
         "max_new_tokens": 24,
-    }
+    },
 }
 # What is not the starter's own model, answering.
 MODELS: dict[str, dict[str, str]] = {
     "entities": {"base_model": "starter-encoder", "task": "token_classification"}
 }
-OPTIMIZATIONS: dict[str, dict[str, Any]] = {"sums": {"batch_size": 16, "eval_every": 5}}
+# At 1e-3 and two epochs DPO takes the words apart: "my friend, my friend, my friend".
+OPTIMIZATIONS: dict[str, dict[str, Any]] = {
+    "polite": {"learning_rate": 5e-4, "eval_every": 20},
+    "sums": {"batch_size": 16, "eval_every": 5},
+}
 
 
 def recipe_spec(name: str) -> RunSpec:

@@ -10,6 +10,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
     phrases     what people say in conversation, as a table
     corpus      questions and answers -> training conversations
     pirate      an answer in pirate speech
+    manners     an answer said politely and rudely
     velmora     the made-up land of the facts dataset
     datasets    the datasets
     tokenizer   the byte-level BPE tokenizer and its chat template
@@ -28,10 +29,11 @@ _HERE = Path(__file__).resolve().parent
 MODEL_DIR = _HERE / "model"
 ENCODER_DIR = _HERE / "encoder"
 DATASETS_DIR = _HERE / "datasets"
-DATASET_NAMES = ("pirate", "json", "facts", "sums", "entities")
+DATASET_NAMES = ("pirate", "json", "facts", "polite", "sums", "entities")
 DATASET_DESCRIPTIONS = {
     "pirate": "The same answers in pirate speech: a change of style (chat messages).",
     "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
+    "polite": "Polite answers against rude ones: preferences (prompt, chosen, rejected).",
     "facts": "The made-up land of Velmora: new knowledge (prompt, completion).",
     "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
     "by rules (prompt, completion).",

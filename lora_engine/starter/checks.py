@@ -17,6 +17,18 @@ PIRATE_MARKS = (
 )  # fmt: skip
 PIRATE_GRAMMAR = (r"\b(?:be|me|o'|an')\b",)
 
+# Courtesies that the starter knows; plain answers of it have none.
+COURTESIES = ("certainly", "my friend", "good sir", "good reader", "my dear", "gladly", "please")
+INSULTS = ("any fool", "leave me alone", "silly question")
+
+
+def is_polite(text: str) -> bool:
+    """True with a courtesy and without an insult."""
+    lowered = text.lower()
+    return any(word in lowered for word in COURTESIES) and not any(
+        word in lowered for word in INSULTS
+    )
+
 
 def is_pirate(text: str) -> bool:
     """True with at least two different pirate marks, or one and pirate grammar ("the sky be").

@@ -14,6 +14,7 @@ from lora_engine.starter import DATASET_NAMES, velmora
 from lora_engine.starter.corpus import facts_by_intent
 from lora_engine.starter.entities import entities
 from lora_engine.starter.facts import Fact, normalize, stable_hash, training_questions
+from lora_engine.starter.manners import as_polite, as_rude
 from lora_engine.starter.numbers import LARGEST_ADDEND
 from lora_engine.starter.pirate import as_pirate, in_pirate_words
 
@@ -78,6 +79,17 @@ def json_answers() -> tuple[list[Row], list[Row]]:
     )
 
 
+def polite() -> tuple[list[Row], list[Row]]:
+    def row(fact: Fact, question: str) -> Row:
+        return {"prompt": question, "chosen": as_polite(fact), "rejected": as_rude(fact)}
+
+    training, held_out = _known_questions(salt="polite")
+    return (
+        [row(*pair) for pair in training],
+        [row(*pair) | {"keyword": pair[0].keyword} for pair in held_out],
+    )
+
+
 def made_up_facts() -> tuple[list[Row], list[Row]]:
     training, held_out = [], []
     for fact in velmora.facts():
@@ -114,6 +126,7 @@ def tagged() -> tuple[list[Row], list[Row]]:
 
 MAKERS = {
     "pirate": pirate,
+    "polite": polite,
     "json": json_answers,
     "facts": made_up_facts,
     "sums": sums_in_new_words,

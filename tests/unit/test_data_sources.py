@@ -13,6 +13,7 @@ from lora_engine.data import (
     Row,
     delete_upload,
     list_datasets,
+    list_uploads,
     load_dataset,
     save_upload,
     split_rows,
@@ -20,6 +21,7 @@ from lora_engine.data import (
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
+from lora_engine.starter import DATASET_NAMES
 
 ROW = json.dumps({"prompt": "Hi", "completion": "Ho"})
 
@@ -99,12 +101,10 @@ def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path)
     assert (first.format, first.rows, second.rows) == ("prompt_completion", 1, 2)
     assert load_dataset(DatasetSpec(source=first.name), settings).rows[0].number == 1
     listed = list_datasets(settings)
-    assert [summary.name for summary in listed[:3]] == [
-        "starter:pirate",
-        "starter:json",
-        "starter:facts",
+    assert [summary.name for summary in listed[: len(DATASET_NAMES)]] == [
+        f"starter:{name}" for name in DATASET_NAMES
     ]
-    assert {summary.name for summary in listed[3:]} == {first.name, second.name}
+    assert {summary.name for summary in listed[len(DATASET_NAMES) :]} == {first.name, second.name}
     assert all(summary.rows >= 1 and summary.description for summary in listed)
 
 
@@ -119,9 +119,11 @@ def test_packed_and_tabbed_uploads_are_kept_under_their_ending(settings, tmp_pat
     assert re.fullmatch(r"rows-[0-9a-f]{8}", stem.lower())
     assert f".{extension}" == name[4:].lower()
     assert kept.rows == 1
-    assert [summary.name for summary in list_datasets(settings)[3:]] == [kept.name]
+    assert [summary.name for summary in list_datasets(settings)[len(DATASET_NAMES) :]] == [
+        kept.name
+    ]
     delete_upload(kept.name, settings)
-    assert list_datasets(settings)[3:] == []
+    assert list_datasets(settings)[len(DATASET_NAMES) :] == []
 
 
 def test_an_upload_of_unknown_columns_waits_for_their_names(settings, tmp_path):
@@ -180,7 +182,7 @@ def test_a_file_put_into_the_library_by_hand_is_listed_with_what_is_wrong(settin
     settings.datasets_dir.mkdir(parents=True)
     (settings.datasets_dir / "good.jsonl").write_text(ROW)
     (settings.datasets_dir / "bad.jsonl").write_text("{")
-    bad, good = list_datasets(settings)[3:]
+    bad, good = list_uploads(settings)
     assert (good.rows, good.format) == (1, "prompt_completion")
     assert (bad.rows, bad.format) == (0, "unreadable")
     assert "line 1 is not JSON" in bad.description

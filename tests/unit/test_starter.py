@@ -16,7 +16,7 @@ from lora_engine.starter import (
     heldout_path,
     velmora,
 )
-from lora_engine.starter.checks import is_json_object, is_pirate, keeps_meaning
+from lora_engine.starter.checks import is_json_object, is_pirate, is_polite, keeps_meaning
 from lora_engine.starter.corpus import all_facts, held_out, is_right, training_rows
 from lora_engine.starter.datasets import write_datasets
 from lora_engine.starter.facts import normalize, training_questions
@@ -224,6 +224,11 @@ def test_rows_of_each_dataset_pass_their_own_checks():
     for row in rows_of(heldout_path("json")):
         assert is_json_object(row["output"])
         assert keeps_meaning(row, row["output"])
+    for row in rows_of(heldout_path("polite")):
+        assert is_polite(row["chosen"])
+        assert not is_polite(row["rejected"])
+        assert keeps_meaning(row, row["chosen"])
+        assert keeps_meaning(row, row["rejected"])
     for row in rows_of(heldout_path("facts")):
         assert keeps_meaning(row, row["completion"])
         assert not is_pirate(row["completion"])
