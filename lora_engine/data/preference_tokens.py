@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
+from lora_engine.data.picked import Picked
 from lora_engine.data.preference_rows import rejected_side
+from lora_engine.data.row_store import row_numbers
 from lora_engine.data.rows import Row
-from lora_engine.data.token_store import learned_of, lengths_of
+from lora_engine.data.token_store import learned_of, lengths_of, numbers_of
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, list_rows
 from lora_engine.spec import ObjectiveSpec
 
@@ -68,6 +70,58 @@ class PairRows(Sequence[PairRow]):
             return PairRows(self._chosen[index], self._rejected[index])
         return _pair(self._chosen[index], self._rejected[index])
 
+    def apart(self) -> JudgedRows:
+        """Each pair as a good answer and a bad one, one after the other."""
+        import numpy as np
+
+        count = len(self)
+        both = _Ends(self._chosen, self._rejected)
+        turns = np.stack([np.arange(count), np.arange(count) + count], 1).ravel()
+        return JudgedRows(Picked(both, turns), turns < count)
+
+
+class _Ends(Sequence[TokenizedRow]):
+    """Two sequences, one behind the other."""
+
+    def __init__(self, first: Sequence[TokenizedRow], second: Sequence[TokenizedRow]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenizedRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TokenizedRow]: ...
+    def __getitem__(self, index: int | slice) -> TokenizedRow | Sequence[TokenizedRow]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        beyond = place - len(self._first)
+        return self._first[place] if beyond < 0 else self._second[beyond]
+
+
+class JudgedRows(Sequence[JudgedRow]):
+    """Rows with what is said of their answers; made as they are asked for."""
+
+    def __init__(self, rows: Sequence[TokenizedRow], are_good: np.ndarray) -> None:
+        self._rows, self._are_good = rows, are_good
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[JudgedRow]:
+        return map(_judged, self._rows, self._are_good.tolist())
+
+    @overload
+    def __getitem__(self, index: int) -> JudgedRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> JudgedRows: ...
+    def __getitem__(self, index: int | slice) -> JudgedRow | JudgedRows:
+        if isinstance(index, slice):
+            return JudgedRows(self._rows[index], self._are_good[index])
+        return _judged(self._rows[index], bool(self._are_good[index]))
+
 
 def tokenize_for(objective: ObjectiveSpec, rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
     """The rows as the objective learns from them: pairs, judged answers, or as they are."""
@@ -89,8 +143,7 @@ def join_sides(chosen: Tokenization, rejected: Tokenization) -> Tokenization:
 
     A rejected side's own warnings say whose they are.
     """
-    first, second = _places_in_common(chosen.rows, rejected.rows)
-    pairs = PairRows([chosen.rows[i] for i in first], [rejected.rows[i] for i in second])
+    pairs = _pairs_in_common(chosen.rows, rejected.rows)
     of_rejected = [line for line in rejected.warnings if line not in chosen.warnings]
     warnings = [*chosen.warnings, *(f"Rejected answers: {line}" for line in of_rejected)]
     equal = [pair.number for pair in pairs if pair.input_ids == pair.rejected.input_ids]
@@ -115,11 +168,10 @@ def tokenize_judged(rows: Sequence[Row], tokenize: Tokenize) -> Tokenization:
     """
     if rows and rows[0].rejected:
         pairs = tokenize_pairs(rows, tokenize)
-        single = [judged for pair in pairs.rows for judged in _apart(pair)]
-        return replace(pairs, rows=single)
-    verdicts = {row.number: bool(row.is_desirable) for row in rows}
+        assert isinstance(pairs.rows, PairRows)
+        return replace(pairs, rows=pairs.rows.apart())
     made = tokenize(rows)
-    return replace(made, rows=[_judged(row, verdicts[row.number]) for row in made.rows])
+    return replace(made, rows=JudgedRows(made.rows, _verdicts(rows, made.rows)))
 
 
 def answers_of(row: TokenizedRow) -> tuple[TokenizedRow, ...]:
@@ -157,10 +209,6 @@ def _judged(row: TokenizedRow, is_desirable: bool) -> JudgedRow:
     return JudgedRow(row.number, row.input_ids, row.labels, row.truncated, is_desirable)
 
 
-def _apart(pair: TokenizedRow) -> tuple[JudgedRow, ...]:
-    return tuple(_judged(answer, at == 0) for at, answer in enumerate(answers_of(pair)))
-
-
 class RejectedSides(Sequence[Row]):
     """The rows with their rejected answers in place of the chosen ones."""
 
@@ -183,13 +231,23 @@ class RejectedSides(Sequence[Row]):
         return rejected_side(self._rows[index])
 
 
-def _places_in_common(
-    chosen: Sequence[TokenizedRow], rejected: Sequence[TokenizedRow]
-) -> tuple[list[int], list[int]]:
-    """Where the rows stand of which both answers are left; numbers rise in both."""
-    places = {row.number: place for place, row in enumerate(rejected)}
-    found = [(at, places[row.number]) for at, row in enumerate(chosen) if row.number in places]
-    return [first for first, _ in found], [second for _, second in found]
+def _pairs_in_common(chosen: Sequence[TokenizedRow], rejected: Sequence[TokenizedRow]) -> PairRows:
+    """The rows of which both answers are left, in the order of their numbers."""
+    import numpy as np
+
+    numbers = numbers_of(chosen), numbers_of(rejected)
+    _, first, second = np.intersect1d(*numbers, assume_unique=True, return_indices=True)
+    return PairRows(Picked(chosen, first), Picked(rejected, second))
+
+
+def _verdicts(rows: Sequence[Row], made: Sequence[TokenizedRow]) -> np.ndarray:
+    """What the rows say of their answers, for each of the sequences made of them."""
+    import numpy as np
+
+    numbers = row_numbers(rows)
+    order = np.argsort(numbers, kind="stable")
+    said = np.fromiter((bool(row.is_desirable) for row in rows), np.bool_, len(rows))
+    return said[order[np.searchsorted(numbers, numbers_of(made), sorter=order)]]
 
 
 def _united(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
