@@ -79,8 +79,8 @@ LEARNING_RATES: dict[FinetuningType, float] = {
 }
 
 
-# On the starter: of rates a factor of two to three apart, the one with the lowest evaluation loss
-# after 60 steps of the pirate example in batches of 8 (nats a token: prefix 1.25, prompt 1.67,
+# On the starter: of three or four rates (docs/other_methods.md), the one with the lowest evaluation
+# loss after 60 steps of the pirate example in batches of 8 (nats a token: prefix 1.25, prompt 1.67,
 # p_tuning 2.58, ia3 1.36, bottleneck 0.77, vera 0.87, loha 0.59; lora at its 1e-3 has 0.97).
 STARTER_RATES: dict[FinetuningType, float] = {
     "prefix": 0.3,

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_engine.adapters import AdapterSummary
+from lora_engine.adapters import KIND_NAMES, AdapterSummary
 from lora_engine.engine import Engine
 from pages import ADAPTERS
 from pages.shared import layout, live
@@ -21,6 +21,7 @@ HOW = "A finished run leaves its adapter here; one made elsewhere is added below
 COLUMNS = (
     live.Column("adapter"),
     live.Column("base model"),
+    live.Column("method"),
     live.Column("rank", layout.count, numeric=True),
     live.Column("α", "{:g}".format, numeric=True),
     live.Column("size", layout.byte_size, numeric=True),
@@ -125,6 +126,7 @@ def _table_value(adapters: Sequence[AdapterSummary]) -> str:
         (
             adapter.name,
             adapter.base_model,
+            KIND_NAMES[adapter.kind],
             adapter.rank,
             adapter.alpha,
             adapter.bytes,

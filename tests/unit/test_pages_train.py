@@ -6,7 +6,7 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.spec import spec_from
+from lora_engine.spec import USED_BY, spec_from, suited_learning_rate
 from lora_engine.training.compatibility import Machine
 from pages.shared import alpha_note
 from pages.shared.forms import SpecForm
@@ -16,7 +16,7 @@ from pages.shared.train_link import (
     spec_in_address,
     whole_address_of,
 )
-from pages.train import form_fields
+from pages.train import form_fields, method_fields
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -115,3 +115,17 @@ def test_an_alpha_of_twice_the_rank_is_an_empty_field():
     spec = spec_from({"method": {"rank": 4}})
     assert alpha_note.shown_alpha(spec) is None
     assert alpha_note.shown_alpha(spec_from({"method": {"rank": 4, "alpha": 9}})) == 9
+
+
+@pytest.mark.parametrize("kind", [kind for kind in USED_BY if kind != "full"])
+def test_every_field_of_a_method_stands_in_the_form(kind):
+    shown = {*method_fields.FIELDS, *method_fields.OF_LORA_TOO}
+    assert set(USED_BY[kind]) <= shown
+
+
+def test_the_line_about_a_method_says_its_rate_and_what_it_reads_of_lora_s():
+    assert method_fields.as_html("lora", "starter") == ""
+    words = method_fields.as_html("vera", "starter")
+    assert f"{suited_learning_rate('starter', 'vera'):g}" in words
+    assert "rank, dropout, target modules" in words
+    assert "none" in method_fields.as_html("prompt", "elsewhere")
