@@ -41,3 +41,10 @@ class Picked(Sequence[Item]):
         if isinstance(index, slice):
             return Picked(self.whole, self.places[index])
         return self.whole[int(self.places[index])]
+
+
+def picked(items: Sequence[Item], places: np.ndarray) -> Sequence[Item]:
+    """The items at these places: a tuple of a tuple's, else a selection."""
+    if isinstance(items, tuple):
+        return tuple(items[place] for place in places.tolist())
+    return Picked(items, places)

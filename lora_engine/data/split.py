@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lora_engine.data.mixture import epoch_places, evaluated_places
-from lora_engine.data.picked import Picked
+from lora_engine.data.picked import Picked, picked
 from lora_engine.data.row_store import row_keys
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.seeded_order import sampled
@@ -109,7 +109,7 @@ def rows_never_seen(
     import numpy as np
 
     unseen = ~np.isin(row_keys(evaluation), row_keys(training))
-    return _picked(evaluation, np.flatnonzero(unseen))
+    return picked(evaluation, np.flatnonzero(unseen))
 
 
 def count_twins(rows: Sequence[Row]) -> int:
@@ -154,10 +154,4 @@ def _parted(rows: Sequence[Row], chosen: np.ndarray) -> tuple[Sequence[Row], Seq
 
     is_chosen = np.zeros(len(rows), np.bool_)
     is_chosen[chosen] = True
-    return _picked(rows, np.flatnonzero(~is_chosen)), _picked(rows, np.flatnonzero(is_chosen))
-
-
-def _picked(rows: Sequence[Row], places: np.ndarray) -> Sequence[Row]:
-    if isinstance(rows, tuple):
-        return tuple(rows[place] for place in places.tolist())
-    return Picked(rows, places)
+    return picked(rows, np.flatnonzero(~is_chosen)), picked(rows, np.flatnonzero(is_chosen))

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 from lora_engine.data.cache_folder import Entry, NewEntry
-from lora_engine.data.picked import Picked
+from lora_engine.data.picked import Picked, picked
 from lora_engine.data.row_store import row_numbers
 from lora_engine.data.rows import Row
 from lora_engine.data.tokenization import IGNORED, TokenizedRow
@@ -152,10 +152,7 @@ def pieces_of(tokens: Sequence[TokenizedRow], rows: Sequence[Row]) -> Sequence[T
     counts = np.searchsorted(numbers, wanted, "right", in_order)
     counts -= begins
     places = begins if np.all(counts == 1) else _ranges(begins, counts)
-    places = places if in_order is None else in_order[places]
-    if isinstance(tokens, tuple):
-        return tuple(tokens[place] for place in places.tolist())
-    return Picked(tokens, places)
+    return picked(tokens, places if in_order is None else in_order[places])
 
 
 def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
