@@ -51,7 +51,8 @@ class RunResult(BaseModel):
     eval_reward_accuracy, eval_reward_margin: of preferences, at the last evaluation.
     start_eval_loss: before the first step, of the adapter that the run went on from.
     stopped_because: why the worker itself ended a run of a sweep, in words; its state is then
-    "cancelled", and it can be resumed. None where somebody else asked for it.
+    "cancelled", and it can be resumed. None where somebody else asked for it. eval_loss_by_set: of
+    a mixture, each evaluated set's loss after the last step.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -76,6 +77,7 @@ class RunResult(BaseModel):
     start_eval_loss: float | None = None
     stopped_because: str | None = None
     trained_parameters: int | None = None
+    eval_loss_by_set: dict[str, float] | None = None
 
     @classmethod
     def failed(cls, problem: RunProblem) -> RunResult:

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class TrainingProgress:
-    """How far a run has come; a checkpoint saves all of it but the last two fields.
+    """How far a run has come; a checkpoint saves all of it but the last four fields.
 
     loss_sum: of the steps' training losses. start_eval_loss: before the first step, of an adapter
     that the run goes on from. saved_step, saved_as: which step's weights the
     result folder holds, and of which kind; None until a result is written. trained_parameters:
-    how many numbers the optimizer changes.
+    how many numbers the optimizer changes. eval_loss_by_set: of a mixture, each evaluated set's
+    loss after the last step.
     """
 
     step: int = 0
@@ -53,6 +54,7 @@ class TrainingProgress:
     saved_step: int | None = None
     saved_as: Literal["adapter", "model"] | None = None
     trained_parameters: int | None = None
+    eval_loss_by_set: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from lora_engine.data.preference_tokens import (
     tokenize_for,
 )
 from lora_engine.data.prompt_rows import prompt_rows
+from lora_engine.data.row_store import row_numbers
 from lora_engine.data.sources import names_the_hub
 from lora_engine.data.split import split_hash
 from lora_engine.data.token_cache import TokenCache
@@ -69,6 +70,8 @@ class PreparedData:
 
     sample_rows: the rows from which sample answers take their questions. template: the chat
     template's name, empty for none. labels: a classifier's classes in the order of its outputs.
+    evaluated_sets: of a mixture, each evaluated set's name and how many of the evaluation's
+    sequences are its own, in their order.
     """
 
     training: Sequence[TokenizedRow]
@@ -77,6 +80,7 @@ class PreparedData:
     content_hash: str
     template: str = ""
     labels: tuple[str, ...] = ()
+    evaluated_sets: tuple[tuple[str, int], ...] = ()
 
     def answers(self) -> Iterator[TokenizedRow]:
         """Every sequence that the model is given: two for a pair."""
@@ -209,6 +213,7 @@ def _prepare_data(
         split_hash(dataset, spec.dataset.eval_fraction),
         tokenized.template,
         labels,
+        _evaluated_sets(dataset, evaluation, tokenized.rows),
     )
     if not prepared.training:
         raise EngineError(
@@ -252,6 +257,25 @@ def _longest_row(spec: RunSpec, settings: Settings, tokenizer: PreTrainedTokeniz
     if spec.task == "causal_lm":
         return wanted
     return longest_input(resolve_base_model(spec.base_model, settings), tokenizer, wanted)
+
+
+def _evaluated_sets(
+    dataset: Dataset, evaluation: Sequence[Row], tokens: Sequence[TokenizedRow]
+) -> tuple[tuple[str, int], ...]:
+    """The sets of a mixture that evaluation rows come from; empty where there is one."""
+    if not dataset.parts:
+        return ()
+    import numpy as np
+
+    numbers = row_numbers(evaluation)
+    ends = [part.added for part in dataset.parts[1:]]
+    borders = [0, *np.searchsorted(numbers, ends, "right").tolist(), len(numbers)]
+    found = [
+        (part.source, len(pieces_of(tokens, evaluation[start:end])))
+        for part, start, end in zip(dataset.parts, borders, borders[1:], strict=False)
+        if end > start
+    ]
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:

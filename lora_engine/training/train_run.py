@@ -181,11 +181,24 @@ class ReadyRun:
 
     def finish(self) -> None:
         """Save the last checkpoint and the result of a run whose steps are done."""
+        self._evaluate_each_set()
         self._saver.save_last_checkpoint(self.trained_model, self.optimizer, self.progress)
         if self.run.spec.optimization.save_best:
             self._saver.save_best_result(self.trained_model, self.progress)
         else:
             self.save_result()
+
+    def _evaluate_each_set(self) -> None:
+        """Of a mixture, the evaluation loss of each set."""
+        found, start = {}, 0
+        for source, count in self.run.data.evaluated_sets:
+            rows = self.data.evaluation_rows[start : start + count]
+            start += count
+            loss = self.steps.objective.evaluate(rows, self.run.plan.batch_size).loss
+            if loss is not None:
+                found[source] = loss
+                log.info("evaluation loss of %s: %.4f", source, loss)
+        self.progress.eval_loss_by_set = found or None
 
     def stop(self) -> None:
         """Save what there is, to go on from later."""

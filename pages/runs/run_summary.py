@@ -50,6 +50,8 @@ def facts(engine: Engine, view: RunView) -> str:
         found.append(("Evaluation loss at the start", layout.number(result.start_eval_loss)))
     if result is not None and result.eval_loss is not None:
         found.append(("Evaluation loss", layout.number(result.eval_loss)))
+    by_set = (result.eval_loss_by_set or {}) if result is not None else {}
+    found += [(f"… of {escape(name)}", layout.number(loss)) for name, loss in by_set.items()]
     rows = engine.runs.curve(view.id)
     found += [*_scores(rows), *_rewards(rows)]
     speed = result.tokens_per_s if result is not None else newest.tokens_per_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from lora_engine.data import row_cache, row_store, token_cache
 from lora_engine.data.row_store import StoredRows
 from lora_engine.data.token_store import StoredTokens
 from lora_engine.run_folder import RunDirectory
+from lora_engine.spec import spec_from
 from lora_engine.training.preparation import prepare
 from tests.training_runs import losses, tiny_spec, train_here
 
@@ -40,6 +42,52 @@ def test_the_second_run_takes_its_tokens_from_the_cache(
     longer = tiny_spec(tiny_llama, rows_file, optimization={"max_length": 64})
     with pytest.raises(TypeError):
         train_here(longer, tmp_path / "third", settings)
+
+
+def test_a_mixture_trains_and_resumes_exactly_also_from_disk(
+    tiny_llama, rows_file, settings, tmp_path, monkeypatch
+):
+    small = tmp_path / "small.jsonl"
+    rows = [{"prompt": f"Is {n} a number?", "completion": "Yes, it is."} for n in range(10)]
+    small.write_text("\n".join(map(json.dumps, rows)))
+    mixture = [{"source": str(rows_file)}, {"source": str(small)}]
+    dataset = {"mixture": mixture, "filters": {"drop_matching": "thing 7"}, "eval_fraction": 0.2}
+    spec = tiny_spec(tiny_llama, rows_file).model_dump(exclude_unset=True)
+    spec = spec_from({**spec, "dataset": dataset})
+    whole, progress = train_here(spec, tmp_path / "whole", settings)
+    data = prepare(whole, settings).data
+    assert (len(data.training), len(data.evaluation)) == (39, 10)
+    assert data.evaluated_sets == ((str(rows_file), 8), (str(small), 2))
+    by_set = progress.eval_loss_by_set
+    tokens = [sum(x >= 0 for x in row.labels) for row in data.evaluation]
+    parts = (by_set[str(rows_file)] * sum(tokens[:8]), by_set[str(small)] * sum(tokens[8:]))
+    assert sum(parts) / sum(tokens) == pytest.approx(progress.last_eval_loss, rel=1e-5)
+    for module in (row_cache, row_store):
+        monkeypatch.setattr(module, "LARGE_ROWS", 5)
+    again, _ = train_here(
+        spec, tmp_path / "again", settings, should_stop=iter([False] * 3 + [True] * 9).__next__
+    )
+    train_here(spec, again.path, settings, resume=True)
+    assert losses(again) == losses(whole)
+
+
+def test_an_evaluation_set_is_what_the_loss_is_measured_on(
+    tiny_llama, rows_file, settings, tmp_path
+):
+    held = tmp_path / "held.jsonl"
+    first, *others = rows_file.read_text("utf-8").splitlines()
+    held.write_text("\n".join([first, first.replace("thing 0", "a thing")]))
+    dataset = {"source": str(rows_file), "eval_source": str(held)}
+    directory, progress = train_here(
+        tiny_spec(tiny_llama, rows_file, dataset=dataset), tmp_path / "run", settings
+    )
+    data = prepare(directory, settings).data
+    assert (len(data.training), len(data.evaluation)) == (len(others), 2)
+    assert progress.eval_loss_by_set is None
+    alone = {**dataset, "eval_source": None, "source": str(held), "eval_fraction": 0.0}
+    RunDirectory(tmp_path / "alone").create(tiny_spec(tiny_llama, held, dataset=alone))
+    same = prepare(RunDirectory(tmp_path / "alone"), settings).data.training
+    assert [row.input_ids for row in same] == [row.input_ids for row in data.evaluation]
 
 
 def test_a_batch_by_tokens_holds_no_more(tiny_llama, rows_file, settings, tmp_path):

@@ -48,6 +48,7 @@ def run_result(
         eval_reward_accuracy=progress.last_eval_reward_accuracy,
         eval_reward_margin=progress.last_eval_reward_margin,
         start_eval_loss=progress.start_eval_loss,
+        eval_loss_by_set=progress.eval_loss_by_set,
         stopped_because=stopped_because,
         trained_parameters=progress.trained_parameters,
     )
