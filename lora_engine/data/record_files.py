@@ -24,6 +24,7 @@ from lora_engine.data.records import ReadAnew, Record
 from lora_engine.data.text_file import TextBounds, TextFile
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
+from lora_engine.starter import DATASET_NAMES
 
 MAX_FILE_BYTES = 64_000_000_000
 """Of a file read row by row, and of what it unpacks to."""
@@ -177,10 +178,10 @@ def _refuse_file(path: Path, source: str) -> None:
     if path.is_dir():
         raise EngineError(f"{source} is a folder.", "Give the path of one dataset file.")
     if not path.is_file():
+        bundled = ", ".join(f"starter:{name}" for name in DATASET_NAMES)
         raise NotFound(
             f"There is no dataset file {source}.",
-            "Give starter:pirate, starter:json, starter:facts, the path of a file, or a hub id "
-            "(org/name).",
+            f"Give {bundled}, the path of a file, or a hub id (org/name).",
         )
     refuse_ending(path, source)
     size = path.stat().st_size

@@ -39,6 +39,14 @@ def test_pages_need_a_gpu_and_bitsandbytes_its_package():
     assert "pip install" in problems(BARE, {"quantization": NF4})["quantization.bits"]
 
 
+def test_grpo_needs_rules_and_a_model_that_answers():
+    assert set(problems(CPU, {"objective": {"kind": "grpo"}})) == {"objective.rules"}
+    objective = {"kind": "grpo", "rules": [{"kind": "json_valid"}]}
+    assert problems(CPU, {"objective": objective}) == {}
+    classifier = {"objective": objective, "task": "token_classification"}
+    assert "objective.kind" in problems(CPU, classifier)
+
+
 def test_a_tracker_that_is_not_installed_is_named():
     document = {"report": {"report_to": ["tensorboard", "wandb"]}}
     machine = Machine(False, frozenset({"tensorboard"}))
