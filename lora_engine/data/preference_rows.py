@@ -138,5 +138,10 @@ def _refuse_without_answer(turns: Sequence[Message], what: str) -> None:
     if not turns or turns[-1].role != "assistant":
         last = turns[-1].role if turns else "nothing"
         raise InvalidRow(f"{what} ends with {last}; an answer of the assistant's is needed")
+    if not turns[-1].is_learned:
+        raise InvalidRow(
+            f"{what} has no answer of its own after the question, or one that is not to be learned "
+            "(weight 0)"
+        )
     if not any(turn.role == "user" for turn in turns[:-1]):
         raise InvalidRow(f"{what} answers nothing: no turn of a user stands before it")

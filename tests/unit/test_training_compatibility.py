@@ -91,6 +91,16 @@ def test_a_tracker_that_is_not_installed_is_named():
             "bottleneck",
         ),
         (
+            {"objective": {"kind": "dpo"}, "task": "sequence_classification"},
+            "objective.kind",
+            "dpo",
+        ),
+        (
+            {"objective": {"kind": "kto"}, "optimization": {"batch_size": 1}},
+            "optimization.batch_size",
+            "2 or more",
+        ),
+        (
             {"dataset": {"eval_fraction": 0.0}, "optimization": {"save_best": True}},
             "optimization.save_best",
             "eval_fraction",
