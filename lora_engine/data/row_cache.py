@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,12 +27,20 @@ from lora_engine.data.rows import LARGE_CHARACTERS, LARGE_ROWS, Dataset, Row
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
 
+FRESH_S = 1.0
 VERSION = 1  # of what parsing makes of a record
 FACTS = ("source", "format", "warnings", "notes", "supervised")
 
 
-def set_key(path: Path, reading: Sequence[Any]) -> str:
-    """A hash of a file's identity and of how it is read. Raises OSError."""
+def set_key(path: Path, reading: Sequence[Any]) -> str | None:
+    """A hash of a file's identity and of how it is read. Raises OSError.
+
+    None for a file that was written this moment: the disk's clock is coarse, and writing the file
+    once more could leave its times as they are.
+    """
+    status = path.stat()
+    if time.time() - max(status.st_mtime, status.st_ctime) < FRESH_S:
+        return None
     parts = [VERSION, LAYOUT, str(path.resolve()), file_identity(path), *reading]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -3,12 +3,22 @@
 import json
 import string
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lora_engine.data import Dataset, Message, Row, load_dataset, split_rows, tokenize_rows
+from lora_engine.data import (
+    Dataset,
+    Message,
+    Row,
+    load_dataset,
+    record_files,
+    row_cache,
+    split_rows,
+    tokenize_rows,
+)
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
@@ -110,6 +120,40 @@ def test_a_file_of_anything_is_read_or_refused_in_words(content, tmp_path):
         else:
             said = dataset.rows
         assert all(said)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    content=st.lists(records | values, max_size=4).map(json.dumps)
+    | st.lists(records, max_size=4).map(lambda rows: "\n".join(map(json.dumps, rows)))
+    | st.text(string.printable)
+    | st.lists(st.lists(st.text('ab,;"\r\n 1\u00e9', max_size=5), min_size=2, max_size=4)).map(
+        lambda rows: "\n".join(map(",".join, rows))
+    )
+)
+def test_a_large_file_is_read_as_a_small_one(content, tmp_path):
+    """From the file each time, rows on disk; or from memory: the same rows, or the same error."""
+    for name in ("rows.json", "rows.csv", "rows.txt"):
+        path = tmp_path / name
+        path.write_text(content, "utf-8", newline="")
+        found = []
+        for most in (0, 10**9):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(record_files, "SMALL_BYTES", most)
+                patch.setattr(row_cache, "LARGE_ROWS", most)
+                patch.setattr(row_cache, "FRESH_S", 10**9)
+                found.append(_read(path, Settings(data_dir=tmp_path)))
+        assert found[0] == found[1]
+
+
+def _read(path, settings):
+    try:
+        dataset = load_dataset(DatasetSpec(source=str(path)), settings)
+    except EngineError as refused:
+        return refused.problem, refused.remedy
+    return dataset.format, tuple(dataset.rows), dataset.content_hash, dataset.warnings
 
 
 TURN_KEYS = st.sampled_from(

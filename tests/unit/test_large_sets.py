@@ -50,6 +50,7 @@ def large(monkeypatch):
     monkeypatch.setattr(row_cache, "LARGE_ROWS", 5)
     monkeypatch.setattr(row_store, "LARGE_ROWS", 5)
     monkeypatch.setattr(row_store, "BATCH_ROWS", 7)
+    monkeypatch.setattr(row_cache, "FRESH_S", -1e9)
 
 
 def written(folder, rows, name="rows.jsonl"):
@@ -230,6 +231,13 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, large):
     with pytest.raises(EngineError, match="changed while it was read"):
         list(records)
     assert spec
+
+
+def test_a_file_of_this_moment_is_not_taken_for_what_it_was(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(row_cache, "LARGE_ROWS", 5)
+    spec = written(tmp_path, CHATS)
+    assert len(load_dataset(spec, settings).rows) == 60
+    assert list(settings.token_cache_dir.iterdir()) == []
 
 
 def test_a_damaged_entry_is_made_again(tmp_path, settings, large):
