@@ -6,7 +6,8 @@ weights_keys   what each tensor of the weights file is, from its header
 name_patterns  PEFT's patterns for module names, matched in bounded time
 other_forms    other makers' adapters and other methods: whose form it is, and what helps
 kinds          which method an adapter is of, and the configuration of those that are not LoRA
-other_weights  their weights: whole, finite, made for this base model
+other_weights  what each tensor of theirs is, from its header
+other_check    and are they finite and made for this base model
 other_details  their modules, as details shows them
 whole          is an adapter whole and finite, from its own files
 check          and is it made for this base model
@@ -45,13 +46,9 @@ from lora_engine.adapters.library import (
     resolve_adapter,
 )
 from lora_engine.adapters.names import name_from
+from lora_engine.adapters.other_check import OtherCheck, check_other_adapter
 from lora_engine.adapters.other_details import PartFacts
-from lora_engine.adapters.other_weights import (
-    OtherAdapter,
-    OtherCheck,
-    check_other_adapter,
-    read_other,
-)
+from lora_engine.adapters.other_weights import OtherAdapter, read_other
 from lora_engine.adapters.summary import AdapterSummary, describe_adapter
 
 __all__ = [

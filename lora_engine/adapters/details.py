@@ -18,8 +18,9 @@ import numpy as np
 from lora_engine.adapters.check import check_on_base
 from lora_engine.adapters.config import AdapterConfig, read_provenance
 from lora_engine.adapters.kinds import OtherConfig, read_any_config
+from lora_engine.adapters.other_check import check_other_on_base
 from lora_engine.adapters.other_details import PartFacts, part_facts, values_of
-from lora_engine.adapters.other_weights import OtherAdapter, check_other_on_base, read_other
+from lora_engine.adapters.other_weights import OtherAdapter, read_other
 from lora_engine.adapters.summary import AdapterSummary, is_of_run, object_in, text_in
 from lora_engine.adapters.weights_keys import factor_keys
 from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite

@@ -119,6 +119,7 @@ def test_a_configuration_that_is_wrong_is_refused_by_field(write, kind, changes,
         ("prompt", {"other": ones(2)}, "'other'"),
         ("ia3", {f"{PREFIX}{KEY}.ia3_l": ones(4, 4)}, "ia3_l"),
         ("vera", {"base_model.vera_A": None}, "random factors"),
+        ("vera", {"base_model.vera_B": ones(4, 32)}, "vera_B"),
         ("vera", {f"{PREFIX}{KEY}.vera_lambda_d": ones(5)}, r"\[5\]"),
         ("loha", {f"{PREFIX}{KEY}.hada_w2_b": None}, "hada_w2_b"),
         ("loha", {f"{PREFIX}{KEY}.hada_w2_a": ones(31, 4)}, r"\[31, 4\]"),
@@ -161,3 +162,14 @@ def test_one_that_is_broken_is_named_and_leaves_the_list_to_the_others(write, se
     assert unreadable.path == broken
     with pytest.raises(InvalidInput, match="r: "):
         library.add(str(broken), "again")
+
+
+def test_random_factors_that_are_left_out_are_drawn_again_up_to_a_bound(write):
+    left_out = {"base_model.vera_A": None, "base_model.vera_B": None}
+    sound = read_other(write("vera", {"save_projection": False}, left_out))
+    assert (sound.shared, sound.parameters) == ((), 36)
+    (sound.path / "adapter_config.json").unlink()
+    sound.path.rename(sound.path.with_name("before"))
+    huge = {f"{PREFIX}{KEY}.vera_lambda_d": ones(60_000), **left_out}
+    with pytest.raises(EngineError, match="60,000"):
+        read_other(write("vera", {"save_projection": False, "r": 60_000}, huge))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.adapters.check import AdapterCheck
-from lora_engine.adapters.other_weights import OtherCheck
+from lora_engine.adapters.other_check import OtherCheck
 from lora_engine.errors import EngineError
 
 

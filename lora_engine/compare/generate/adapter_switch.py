@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
-from lora_engine.adapters.other_weights import OtherCheck
+from lora_engine.adapters.other_check import OtherCheck
 from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.compare.generate.adapter_refusals import (
     does_not_fit,

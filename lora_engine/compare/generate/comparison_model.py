@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_engine.adapters.kinds import KIND_NAMES
-from lora_engine.adapters.other_weights import OtherCheck
+from lora_engine.adapters.other_check import OtherCheck
 from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.adapter_settings import (

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.adapters.kinds import OtherConfig
-from lora_engine.adapters.other_weights import PROMPT, OtherAdapter, OtherCheck
+from lora_engine.adapters.other_check import OtherCheck
+from lora_engine.adapters.other_weights import PROMPT, OtherAdapter
 from lora_engine.compare.generate.adapter_refusals import does_not_fit, not_whole
 from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings
 from lora_engine.compare.generate.swapped_modules import Place, SwappedModules

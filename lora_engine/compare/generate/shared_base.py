@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lora_engine.adapters.check import AdapterCheck, check_adapter
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
 from lora_engine.adapters.kinds import OtherConfig, read_any_config
-from lora_engine.adapters.other_weights import OtherCheck, check_other_adapter
+from lora_engine.adapters.other_check import OtherCheck, check_other_adapter
 from lora_engine.base_models import (
     BaseModel,
     fingerprint,
