@@ -1,7 +1,10 @@
 """The plan: every row once an epoch, and rates that stay between zero and the peak."""
 
+import math
+import random
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +77,52 @@ def test_batches_by_tokens_and_by_length(lengths, budget, by_length, accumulatio
         )
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
     assert make_plan(lengths, optimization, seed) == plan
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=60),
+    budget=st.none() | st.integers(8, 120),
+    by_length=st.booleans(),
+    seed=sizes,
+    step=st.integers(1, 40),
+)
+def test_the_orders_are_those_of_earlier_versions(lengths, budget, by_length, seed, step):
+    """Written once more with lists, as it was: an old run goes on with its rows."""
+    optimization = OptimizationSpec(
+        batch_size=3,
+        gradient_accumulation=2,
+        max_steps=40,
+        max_tokens_per_batch=budget,
+        row_order="by_length" if by_length else "random",
+    )
+    plan = make_plan(lengths, optimization, seed)
+    order = list(range(len(lengths)))
+    if budget is None and not by_length:
+        epoch, within = divmod(step - 1, math.ceil(len(lengths) / 6))
+        random.Random(f"{seed}:{epoch}").shuffle(order)
+        rows = order[within * 6 : within * 6 + 6]
+        assert plan.batches(step) == [rows[i : i + 3] for i in range(0, len(rows), 3)]
+        return
+    random.Random(f"{seed}:groups").shuffle(order)
+    if by_length:
+        order.sort(key=lambda row: lengths[row])
+    batches = [[]]
+    for row in order:
+        is_full = (
+            len(batches[-1]) == 3
+            if budget is None
+            else batches[-1] and sum(lengths[r] for r in batches[-1]) + lengths[row] > budget
+        )
+        if is_full:
+            batches.append([])
+        batches[-1].append(row)
+    epoch, within = divmod(step - 1, math.ceil(len(batches) / 2))
+    order = list(range(len(batches)))
+    random.Random(f"{seed}:{epoch}").shuffle(order)
+    chosen = order[within * 2 : within * 2 + 2]
+    assert plan.batches(step) == [batches[i] for i in chosen]
+    heaviest = max(sum(lengths[row] for row in batch) for batch in batches)
+    assert plan.fixed_batches.heaviest(np.array(lengths)) == heaviest
 
 
 def test_the_default_order_is_drawn_row_by_row():

@@ -118,3 +118,22 @@ def test_held_out_rows_of_an_adapter_have_no_twin_in_its_training(tmp_path):
     held_out = load_held_out_rows(tmp_path, Settings(data_dir=tmp_path, models_dir=tmp_path))
     assert len(held_out) == 20
     assert len(keys(held_out)) == 2
+
+
+@pytest.mark.parametrize(("share", "seed"), [(0.1, 0), (0.3, 4), (0.02, 7)])
+def test_groups_of_twins_are_drawn_as_they_always_were(share, seed):
+    """Written once more with lists, as it was before the split drew on arrays."""
+    dataset = dataset_of([pair(f"Q{n * n % 31}", f"A{n % 2}") for n in range(90)])
+    groups = {}
+    for place, row in enumerate(dataset.rows):
+        groups.setdefault(content_key(row), []).append(place)
+    groups = list(groups.values())
+    assert 2 < len(groups) < 90
+    wanted, drawn = max(1, round(90 * share)), []
+    for group in random.Random(seed).sample(groups, len(groups)):
+        if len(drawn) + len(group) <= wanted:
+            drawn += group
+    expected = sorted(drawn or min(groups, key=len))
+    training, evaluation = split_rows(dataset, share, seed)
+    assert [row.number - 1 for row in evaluation] == expected
+    assert [row.number - 1 for row in training] == sorted({*range(90)} - {*expected})
