@@ -95,10 +95,6 @@ class NewEntry:
         """One whole array of numbers; values: anything with a buffer."""
         self.file(name).write(memoryview(values))
 
-    @property
-    def bytes(self) -> int:
-        return sum(file.bytes for file in self._files.values())
-
     def close(self) -> None:
         with ExitStack() as stack:  # one that fails leaves no other open
             for file in self._files.values():
@@ -160,9 +156,11 @@ class CacheFolder:
         where the disk refuses.
         """
         staging = self.folder / f".{name}.{os.getpid()}-{uuid.uuid4().hex}.staging"
-        try:
+        with ExitStack() as held:
+            held.callback(shutil.rmtree, staging, ignore_errors=True)
             with _told(staging):
                 staging.mkdir(parents=True)
+                held.callback(os.close, _locked(staging))  # it may take hours, and stays
             entry = NewEntry(staging)
             try:
                 yield entry
@@ -171,8 +169,6 @@ class CacheFolder:
             with _told(staging), suppress(FileExistsError):
                 entry.finish()
                 _put(staging, self.folder / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def open_entry(self, name: str) -> Entry | None:
         """An entry to read; None where there is none, or a damaged one, which is removed."""

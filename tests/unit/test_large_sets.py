@@ -268,6 +268,18 @@ def test_an_entry_in_use_stays_and_goes_when_nobody_reads_it(tmp_path, settings,
     assert not entry.exists()
 
 
+def test_what_takes_hours_to_write_is_not_taken_for_a_left_over(tmp_path):
+    folder = CacheFolder(tmp_path, 10**6)
+    with folder.new_entry("one.rows") as entry:
+        (staging,) = tmp_path.iterdir()
+        os.utime(staging, (1, 1))
+        folder.remove_oldest()
+        entry.report["content_hash"] = row_store.write_rows(entry, [Row(1, (), "Slow.")])
+    found = folder.open_entry("one.rows")
+    assert [row.text for row in StoredRows(found, "")] == ["Slow."]
+    assert list(tmp_path.iterdir()) == [tmp_path / "one.rows"]
+
+
 def test_a_set_without_room_in_the_cache_is_read_all_the_same(tmp_path, large):
     settings = Settings(data_dir=tmp_path / "d", models_dir=tmp_path, max_cache_mb=0)
     rows = load_dataset(written(tmp_path, CHATS), settings).rows
