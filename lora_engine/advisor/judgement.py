@@ -97,6 +97,7 @@ def judge(
         confidence=CONFIDENCE,
         correction=CORRECTION,
         notes=(
+            *_objective_notes(children.present),
             *_notes(ranks, recommended, margin, table, children.missing),
             *_forgets_less(chosen, ranks, recommended, tables.general, draws, seed),
             *tables.notes,
@@ -226,6 +227,18 @@ def _seed_loss(child: Child, best: _Setting, table: LossTable) -> SeedLoss:
     partners = [one.id for one in best.children if one.spec.seed == child.spec.seed]
     difference = table.mean(losses - table.of(partners)) if partners else None
     return SeedLoss(child.id, child.spec.seed, table.mean(losses), difference)
+
+
+def _objective_notes(present: Sequence[Child]) -> list[str]:
+    """That answers are judged where something else was learned."""
+    kinds = sorted({one.spec.objective.kind for one in present} - {"sft"})
+    if not kinds:
+        return []
+    return [
+        f"These runs learned by {', '.join(kinds)}, and are judged by the loss on good answers: a "
+        "run may tell good answers from bad ones better and lose here. Their own held-out losses "
+        "and margins stand on Runs."
+    ]
 
 
 def _notes(

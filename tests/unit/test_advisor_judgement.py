@@ -16,6 +16,7 @@ from lora_engine.compare.scoring import Forgetting
 from lora_engine.compare.scoring.held_out_loss import student_quantile
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import MetricsRow
+from lora_engine.spec import ObjectiveSpec
 from tests.judged_runs import child, judged, table, tables
 
 ROWS = 60
@@ -164,6 +165,15 @@ def test_few_rows_missing_runs_and_a_lone_rank_are_told():
     document = json.loads(json.dumps(found.to_json()))
     assert {"recommended_rank", "not_worse_by", "rows", "interval", "ranks"} <= set(document)
     assert {"rank", "eval_loss", "interval", "forgetting"} <= set(document["ranks"][0])
+
+
+def test_runs_that_learned_preferences_are_told_to_be_judged_by_good_answers():
+    one = child("a", 4)
+    objective = ObjectiveSpec.model_validate({"kind": "dpo"})
+    other = replace(one, spec=one.spec.model_copy(update={"objective": objective}))
+    held_out = tables(table({"a": losses(0)}))
+    assert any("learned by dpo" in note for note in judge(judged(other), held_out).notes)
+    assert not any("learned by" in note for note in judge(judged(one), held_out).notes)
 
 
 def test_what_cannot_be_judged_is_refused():
