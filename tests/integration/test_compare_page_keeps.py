@@ -50,6 +50,7 @@ class Chatting:
             self.fields = ConversationFields(
                 adapters=gr.Dropdown(),
                 base=gr.Dropdown(),
+                ask_as=self.chat.ask_as,
                 system=gr.Textbox(),
                 memory=memory_field(),
                 sampling=sampling_fields(),
@@ -72,7 +73,7 @@ class Chatting:
         sampling = Sampling(max_new_tokens=limit).model_dump()
         values |= {field: sampling[name] for name, field in fields.sampling.items()}
         values |= {fields.adapters: [self.adapter], fields.base: self.base, fields.memory: OWN}
-        values |= {fields.server: server, self.chat.question: QUESTION}
+        values |= {fields.ask_as: "auto", fields.server: server, self.chat.question: QUESTION}
         return self.handlers.ask(self.chat.question)(values, TAB)
 
     def session(self, shown: Update) -> Session:
