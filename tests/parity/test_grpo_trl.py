@@ -115,5 +115,5 @@ def test_advantages_are_trls():
 
 
 def test_a_group_with_equal_rewards_has_no_advantage():
-    assert group_advantages(torch.full((1, 4), 0.3), "grpo").abs().max() < 1e-3
-    assert group_advantages(torch.ones(1, 4), "grpo").tolist() == [[0.0] * 4]
+    for reward in (0.3, 1.0, -1.7):  # a mean in 32 bits is not always the number itself
+        assert group_advantages(torch.full((1, 7), reward), "grpo").tolist() == [[0.0] * 7]

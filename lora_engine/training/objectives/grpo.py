@@ -20,6 +20,7 @@ from lora_engine.training.forward.adapter_off import reference_log_probabilities
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.objectives.grpo_loss import (
     AnswerTokens,
+    are_equal,
     group_advantages,
     token_loss,
     token_weights,
@@ -98,7 +99,7 @@ class Grpo:
         figures = StepFigures(
             reward=float(rewards.mean()),
             reward_std=float(rewards.std()),
-            equal_groups=float((rewards.std(1) == 0).float().mean()),
+            equal_groups=float(are_equal(rewards).float().mean()),
             answer_tokens=sampled / rewards.numel(),
             kl=sums.kl / max(1, sums.answer_tokens) if self.spec.has_reference else None,
             clipped=sums.clipped / max(1, sums.answer_tokens),

@@ -25,11 +25,17 @@ STD_FLOOR = 1e-4  # TRL's: groups with nearly equal rewards get no huge advantag
 
 
 def group_advantages(rewards: torch.Tensor, kind: Advantage) -> torch.Tensor:
-    """rewards (prompts, group_size) to advantages of the same shape."""
+    """rewards (prompts, group_size) to advantages of the same shape; 0 in a group of equals."""
     centred = rewards - rewards.mean(1, keepdim=True)
+    centred = centred.masked_fill(are_equal(rewards)[:, None], 0.0)  # whatever rounding left
     if kind == "dr_grpo":
         return centred
     return centred / (rewards.std(1, keepdim=True) + STD_FLOOR)
+
+
+def are_equal(rewards: torch.Tensor) -> torch.Tensor:
+    """Which groups have one reward for all answers: rewards (prompts, size) to (prompts,)."""
+    return rewards.amax(1) == rewards.amin(1)
 
 
 def token_weights(
