@@ -216,3 +216,57 @@ def test_losses_of_judged_answers_are_trls(both):
     ours, theirs = both(objective, judged_rows(24), kto_trainer(objective))
     assert any(row.kl for row in ours), "the estimate is above zero in some step"
     compare(ours, theirs, {**REWARDS, "kl": "kl"})
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_that_of_trls_trainer(tiny_llama, settings, tmp_path):
+    """TRL reads the same texts, tokenizes them by the same template and trains by itself."""
+    from torch.utils.data import SequentialSampler
+    from trl import DPOConfig, DPOTrainer
+
+    class InOrder(DPOTrainer):
+        def _get_train_sampler(self, *_):
+            return SequentialSampler(self.train_dataset)
+
+    rows = pair_rows(24)
+    spec = tiny_spec(
+        tiny_llama,
+        write_rows(tmp_path / "rows.jsonl", rows),
+        method={"rank": 4, "alpha": 8.0, "target_modules": ["q_proj", "v_proj"]},
+        optimization={**RATE, "schedule": "constant", "warmup_ratio": 0.0},
+        objective=PAIRED["sigmoid"],
+    )
+    directory, _ = train_here(spec, tmp_path / "run", settings)
+    run = prepare(directory, settings)
+    order = [i for step in range(1, STEPS + 1) for some in run.plan.batches(step) for i in some]
+    told = [rows[run.data.training[i].number - 1] for i in order]
+    torch.manual_seed(spec.seed)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+    trainer = InOrder(
+        get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama), config),
+        args=DPOConfig(
+            **SHARED,
+            output_dir=str(tmp_path / "trl"),
+            beta=PAIRED["sigmoid"]["beta"],
+            learning_rate=RATE["learning_rate"],
+            lr_scheduler_type="constant",
+            max_steps=STEPS,
+            max_grad_norm=0.0,
+            logging_steps=1,
+            save_strategy="no",
+            gradient_checkpointing=False,
+        ),
+        train_dataset=Dataset.from_list([as_turns(row) for row in told]),
+        processing_class=AutoTokenizer.from_pretrained(tiny_llama),
+    )
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for ours, theirs in zip(directory.metrics(), logged, strict=True):
+        assert ours.loss == pytest.approx(theirs["loss"], rel=1e-4, abs=1e-4)
+        assert ours.reward_margin == pytest.approx(theirs["rewards/margins"], rel=1e-3, abs=1e-4)
+        assert ours.tokens == theirs["num_tokens"]
+
+
+def as_turns(row):
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {key: [{"role": role, "content": row[key]}] for key, role in roles.items()}

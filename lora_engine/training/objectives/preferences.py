@@ -8,9 +8,9 @@ reference's log-probabilities stand in the rows (`reference`), so a step runs no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lora_engine.data import TokenizedRow
 from lora_engine.data.preference_tokens import JudgedRow, PairRow
@@ -27,6 +27,8 @@ from lora_engine.training.objectives.objective import (
 
 if TYPE_CHECKING:
     import torch
+
+Preferred = TypeVar("Preferred", PairRow, JudgedRow)
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class Preferences:
         )
         return Evaluation(loss, figures=figures)
 
-    def _score(self, rows: Iterable[TokenizedRow]) -> ScoredBatch:
+    def _score(self, rows: Sequence[TokenizedRow]) -> ScoredBatch:
         if self.spec.kind == "kto":
-            return self._judged([row for row in rows if isinstance(row, JudgedRow)])
-        return self._pairs([row for row in rows if isinstance(row, PairRow)])
+            return self._judged(_all_of(JudgedRow, rows))
+        return self._pairs(_all_of(PairRow, rows))
 
     def _pairs(self, pairs: Sequence[PairRow]) -> ScoredBatch:
         from lora_engine.training.objectives.preference_losses import pair_losses
@@ -135,6 +137,12 @@ class Preferences:
             read,
             float(kl),
         )
+
+
+def _all_of(kind: type[Preferred], rows: Sequence[TokenizedRow]) -> list[Preferred]:
+    found = [row for row in rows if isinstance(row, kind)]
+    assert len(found) == len(rows), "the rows are tokenized for this objective"
+    return found
 
 
 def mismatched(rows: Sequence[JudgedRow], max_length: int) -> list[TokenizedRow]:

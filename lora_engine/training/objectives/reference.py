@@ -26,6 +26,7 @@ from lora_engine.training.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 FILE = "reference.npz"
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -142,7 +143,9 @@ def _values(
     return found
 
 
-def _columns(path: ForwardPath, rows: Sequence[TokenizedRow], max_length: int):
+def _columns(
+    path: ForwardPath, rows: Sequence[TokenizedRow], max_length: int
+) -> list[torch.Tensor]:
     """The two columns of a batch, (rows,) each."""
     pairs = [row for row in rows if isinstance(row, PairRow)]
     if pairs:
