@@ -2,7 +2,8 @@
 
 Rows of plain text, or of a question and an answer, of about 30 tokens each are written as JSON
 Lines. A child process then does what a run's worker does before it trains: read, split, tokenize,
-plan. Its peak resident memory after each stage is the kernel's own figure (VmHWM).
+plan. Its peak resident memory after each stage is the kernel's own figure (VmHWM). On a busy
+machine go by the processor seconds.
 A second child does the same with the rows and the tokens in the cache. Last, a real worker trains
 the starter for five steps on the file, again from the cache.
 
@@ -62,20 +63,26 @@ def peak_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended, on all cores."""
+    return sum(os.times()[:4])
+
+
 class Stages:
     """What each stage cost."""
 
     def __init__(self) -> None:
         self.found: list[dict] = []
-        self._started = time.perf_counter()
+        self._started, self._used = time.perf_counter(), processor_seconds()
 
     def end(self, name: str, rows: int | None = None) -> None:
-        seconds = time.perf_counter() - self._started
+        seconds, used = time.perf_counter() - self._started, processor_seconds() - self._used
         rate = {} if rows is None else {"rows_per_s": round(rows / seconds)}
-        stage = {"stage": name, "seconds": round(seconds, 1), **rate}
+        busy = {"seconds": round(seconds, 1), "processor_seconds": round(used, 1)}
+        stage = {"stage": name, **busy, **rate}
         self.found.append(stage | {"peak_mib": round(peak_mib())})
         print(self.found[-1], file=sys.stderr, flush=True)
-        self._started = time.perf_counter()
+        self._started, self._used = time.perf_counter(), processor_seconds()
 
 
 def prepare(file: Path) -> dict:
