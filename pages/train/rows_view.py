@@ -109,9 +109,20 @@ def _bar(bar: HistogramBar, most: int, limit: int) -> str:
 
 
 def _row(example: PreviewExample) -> str:
+    """A row; of a pair both answers beside each other, of a judged answer what is said of it."""
+    where = example.where[:1].upper() + example.where[1:]
+    if example.rejected is not None:
+        sides = (("chosen", example), ("rejected", example.rejected))
+        both = "".join(_figure(f"{where}, {side}", one) for side, one in sides)
+        return f'<div class="rs-pair">{both}</div>'
+    if example.is_desirable is not None:
+        where += ", a good answer" if example.is_desirable else ", a bad answer"
+    return _figure(where, example)
+
+
+def _figure(where: str, example: PreviewExample) -> str:
     tokens = "".join(map(_token, example.tokens))
     counted = f"{example.supervised_tokens} of {example.total_tokens} tokens supervised"
-    where = example.where[:1].upper() + example.where[1:]
     caption = f"class {escape(example.label[:300])}" if example.label else counted
     return (
         f"<figure><figcaption>{escape(where)}: {caption}</figcaption>"
