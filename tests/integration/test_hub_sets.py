@@ -156,6 +156,7 @@ def test_a_run_on_a_private_set_trains_and_its_token_is_nowhere(
     hub: HubSets, tmp_path: Path
 ) -> None:
     """A run that finishes, and one whose set fails with an error that repeats the token."""
+    hub.asked.clear()
     hub.sets["me/breaks"] = HubSet({"train.jsonl": rows(0, 9)}, TOKEN, breaks=("train.jsonl",))
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
