@@ -19,6 +19,7 @@ POINTS = 4000  # of all runs together, shared among them
 
 LOSS, HELD_OUT = "loss", "eval_loss"
 REWARD = figures.Drawn("reward", "reward of held-out prompts", "reward")
+OBJECTIVE = figures.Drawn(axis="loss of the objective")  # a pair or an answer, not a token
 GIB = 2**30
 
 X: dict[str, Callable[[MetricsRow], float]] = {
@@ -70,6 +71,8 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str
     # GRPO's loss stays near 0 whatever the run learns; its reward is what one watches.
     by_reward = all(found and found[-1].reward is not None for found in rows)
     curve_of, words = (_reward_curve, REWARD) if by_reward else (_loss_curve, figures.LOSS)
+    if any(row.reward_chosen is not None for found in rows for row in found[:8]):
+        words = OBJECTIVE
     large = [curve_of(name, found, x) for name, found in zip(names, rows, strict=True)]
     shown = {LOSS: figures.to_json(run_figures.losses(large, axis, words))}
     for what in MEASURES:
