@@ -8,7 +8,12 @@ text_file         text decoded and unpacked on the way, its size counted meanwhi
 json_rows         records of JSON (and csv_rows, parquet_rows, passages of the others)
 reading           which format a file is in, and what each column means
 formats           raw records to rows
-sources           starter sets, files, the hub
+sources           starter sets, files, the hub; several of them as one
+hub_sets          sets on the hub, by configuration and split
+filters           rows that are left out before the split
+joining           several sets made one dataset, numbered through (joined_rows)
+mixture           which rows of several sets are evaluated, and which make an epoch
+set_counts        how many rows of each set are trained on and evaluated
 uploads           the files people uploaded: kept, listed, deleted
 templates         rendering with a chat template, in a bounded child process (template_child)
 template_check    would the template take these rows, asked without a tokenizer
