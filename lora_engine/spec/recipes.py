@@ -23,10 +23,12 @@ RECIPES = {
 # thousand times its size. It teaches the starter the style too, but loses more of the meaning and
 # teaches it no new facts.
 STARTER_LEARNING_RATE = 1e-3
+ENCODER_LEARNING_RATE = 5e-3  # docs/classifiers.md has what it reaches
 EPOCHS = {
     "facts": 5.0,
     "polite": 1.0,
     "sums": 2.0,
+    "entities": 6.0,
 }  # new knowledge takes more passes than a new style
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "polite": {"kind": "dpo"},
@@ -43,6 +45,7 @@ MODELS: dict[str, dict[str, str]] = {
 # At 1e-3 and two epochs DPO takes the words apart: "my friend, my friend, my friend".
 OPTIMIZATIONS: dict[str, dict[str, Any]] = {
     "polite": {"learning_rate": 5e-4, "eval_every": 20},
+    "entities": {"learning_rate": ENCODER_LEARNING_RATE},
     "sums": {"batch_size": 16, "eval_every": 5},
 }
 
@@ -102,6 +105,7 @@ def suited_learning_rate(base_model: str, method: FinetuningType = "lora") -> fl
     own = STARTER_RATES if is_starter else LEARNING_RATES
     if method in own:
         return own[method]
-    is_small = is_starter or base_model == "starter-encoder"
-    rate = STARTER_LEARNING_RATE if is_small else OptimizationSpec().learning_rate
+    if base_model == "starter-encoder" and method == "lora":
+        return ENCODER_LEARNING_RATE
+    rate = STARTER_LEARNING_RATE if is_starter else OptimizationSpec().learning_rate
     return rate / 10 if method in WHOLE_MODEL_TYPES else rate
