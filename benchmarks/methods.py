@@ -19,8 +19,9 @@ import _path  # noqa: F401
 
 from lora_engine.cli.methods import print_report
 from lora_engine.engine import Engine
+from lora_engine.measured_methods import task_spec
 from lora_engine.settings import load_settings
-from lora_engine.spec import WAYS, RunSpec, recipe_spec
+from lora_engine.spec import WAYS
 from lora_engine.starter import DATASET_NAMES
 
 
@@ -32,9 +33,10 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(WAYS))
     options = parser.parse_args()
     ways = [way for way in WAYS if way in options.only.split(",")]
+    spec = task_spec("starter", f"starter:{options.dataset}", options.steps)
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(load_settings({"LORA_DATA_DIR": folder}))
-        group = engine.methods.submit(task(options.dataset, options.steps), ways).id
+        group = engine.methods.submit(spec, ways).id
         while not engine.methods.report(group).is_over:
             time.sleep(1.0)
             engine.runs.refresh()
@@ -43,18 +45,6 @@ def main() -> None:
         print(json.dumps(report.to_json(), indent=1))
     else:
         print_report(report)
-
-
-def task(dataset: str, steps: int) -> RunSpec:
-    """The example's spec, for so many steps, evaluated once at the end, without samples."""
-    spec = recipe_spec(dataset)
-    changes = {"max_steps": steps, "epochs": None, "eval_every": steps, "save_every": steps}
-    return spec.model_copy(
-        update={
-            "optimization": spec.optimization.model_copy(update=changes),
-            "report": spec.report.model_copy(update={"samples": 0}),
-        }
-    )
 
 
 if __name__ == "__main__":

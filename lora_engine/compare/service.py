@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.compatibility import (
     AdapterMismatches,
     find_mismatches,
+    fixed_because,
     form_before_loading,
 )
 from lora_engine.compare.generate.model_pool import ComparisonPool
@@ -80,6 +82,17 @@ class Comparisons:
             # The adapters can still be chosen; a question to them reports the missing base.
             return AdapterMismatches({}, {})
         return find_mismatches(found, folders, ask_as)
+
+    def fixed(self, adapters: Sequence[str]) -> dict[str, str]:
+        """Of these adapters, those without a strength or layers to change, each with why.
+
+        One that is gone is left out.
+        """
+        found = {}
+        for name in adapters:
+            with suppress(EngineError):
+                found[name] = fixed_because(resolve_adapter(name, self._settings))
+        return {name: why for name, why in found.items() if why}
 
     def answer_prompts(
         self,

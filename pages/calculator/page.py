@@ -10,7 +10,12 @@ from lora_engine import calculator
 from lora_engine.engine import Engine
 from lora_engine.spec import MAX_RANK
 from pages import CALCULATOR
-from pages.calculator import calibration, memory_estimate, whole_model, worked_example
+from pages.calculator import (
+    calibration,
+    memory_estimate,
+    whole_model,
+    worked_example,
+)
 from pages.shared import layout, live
 from pages.shared.address_fields import AddressFields
 from pages.shared.wiring import expose, problem_box, wire

@@ -12,7 +12,7 @@ from lora_engine import calculator
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.settings import Settings
-from pages.calculator import advice_section, training_time
+from pages.calculator import advice_section, measured_section, training_time
 from pages.calculator.components import module_ticks_value, targets_ticked_js
 from pages.calculator.export import ExportPart
 from pages.calculator.form import (
@@ -72,6 +72,7 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
     time = gr.HTML(js_on_load="", elem_id="time")
     layout.section("Beside other methods", "What each trains in this model, and what it costs.")
     methods = live.live_table(label="Methods", file_name="methods.csv", elem_id="methods")
+    measured_section.section(engine, blocks)
     layout.section("Take it along", "The same choice for a script, a run or the train page.")
     results = Results(count, memory, time, ExportPart(), methods)
     _wire(blocks, Handlers(form, results, engine.settings), problem, advice)

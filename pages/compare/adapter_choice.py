@@ -14,7 +14,11 @@ from lora_engine.compare.prompts import AskAs, suggested_prompts
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_names, column_title
-from pages.compare.conversation_fields import ConversationFields, column_update
+from pages.compare.conversation_fields import (
+    ConversationFields,
+    ShownSettings,
+    column_update,
+)
 from pages.shared import layout
 from pages.shared.adapter_choices import MAX_COMPARED, adapter_key
 from pages.shared.no_adapter import no_adapter_html
@@ -117,7 +121,13 @@ def mismatch_html(engine: Engine, base: str, adapters: Sequence[str], ask_as: As
 
 def show_as_trained(engine: Engine, fields: ConversationFields, adapters: Sequence[str]) -> Update:
     """Strength 1 and every layer on, for each adapter."""
-    return fields.show_settings([(column_title(engine, name), AS_TRAINED) for name in adapters])
+    fixed = engine.compare.fixed(adapters)
+    return fields.show_settings(
+        [
+            ShownSettings(column_title(engine, name), AS_TRAINED, fixed.get(name, ""))
+            for name in adapters
+        ]
+    )
 
 
 def show_suggestions(

@@ -114,7 +114,7 @@ class _Handlers:
             off = settings.layers_off
             whole = score_without_layers(model, adapter, messages, answer, off)
         except EngineError:
-            # DoRA and modules trained whole have no strength or layers to vary.
+            # DoRA, modules trained whole and virtual tokens have no strength or layers to vary.
             return {**tokens, **self._without_layers()}
         layers = [int(point.x) for point in points]
         return {

@@ -47,6 +47,18 @@ MEMORIES = [
 Values = Mapping[Component, Any]  # what the components of an event's inputs hold
 
 
+STRENGTH_INFO = "0 is the base, 1 as trained."
+
+
+@dataclass(frozen=True)
+class ShownSettings:
+    """How one adapter is used. fixed: why that cannot be changed; empty where it can."""
+
+    title: str
+    settings: AdapterSettings
+    fixed: str = ""
+
+
 @dataclass(frozen=True)
 class SettingsFields:
     """How one adapter is used: its strength, and the layers where it is switched off."""
@@ -133,16 +145,24 @@ class ConversationFields:
         hidden = [gr.Chatbot(value=[], visible=False)] * (COLUMNS - len(shown))
         return dict(zip(self.columns, [*shown, *hidden], strict=True))
 
-    def show_settings(self, adapters: Sequence[tuple[str, AdapterSettings]]) -> Update:
-        """The settings of these adapters by title; the fields of the rest hidden."""
+    def show_settings(self, adapters: Sequence[ShownSettings]) -> Update:
+        """The settings of these adapters; the fields of the rest hidden."""
         update: Update = {}
-        for one, (title, settings) in zip(self.settings, adapters, strict=False):
-            layers = format_layers(settings.layers_off)
+        for one, shown in zip(self.settings, adapters, strict=False):
             update |= {
                 one.strength: gr.Slider(
-                    value=settings.strength, label=f"Strength of {title}", visible=True
+                    value=shown.settings.strength,
+                    label=f"Strength of {shown.title}",
+                    info=shown.fixed or STRENGTH_INFO,
+                    interactive=not shown.fixed,
+                    visible=True,
                 ),
-                one.layers_off: gr.Textbox(layers, label=f"Layers off in {title}", visible=True),
+                one.layers_off: gr.Textbox(
+                    format_layers(shown.settings.layers_off),
+                    label=f"Layers off in {shown.title}",
+                    interactive=not shown.fixed,
+                    visible=True,
+                ),
             }
         for one in self.settings[len(adapters) :]:
             update |= {
@@ -196,7 +216,7 @@ def settings_fields(index: int) -> SettingsFields:
         label="Strength",
         visible=False,
         min_width=200,
-        info="0 is the base, 1 as trained.",
+        info=STRENGTH_INFO,
         elem_id=f"strength-{index}",
     )
     layers_off = gr.Textbox(

@@ -88,7 +88,7 @@ class Opening:
         revision = SessionRevision(session_id, session.revision)
         return {
             **self._asked(Asked(session.base, adapters, session.mode)),
-            **saved_session.show_session(self.fields, session),
+            **saved_session.show_session(self.engine, self.fields, session),
             **self.server.reopened(self.fields, session.server),
             self.fields.session: str(revision),
             self.fields.links: saved_session.links_html(revision),

@@ -16,6 +16,7 @@ from lora_engine.compare.sessions import (
     SessionRevision,
     SessionServer,
 )
+from lora_engine.engine import Engine
 from pages import ADAPTERS, COMPARE, SPECTRUM
 from pages.compare import routes
 from pages.compare.answers import ColumnFacts
@@ -28,7 +29,11 @@ from pages.compare.conversation import (
     failed_message,
     is_failed,
 )
-from pages.compare.conversation_fields import ConversationFields, column_update
+from pages.compare.conversation_fields import (
+    ConversationFields,
+    ShownSettings,
+    column_update,
+)
 from pages.shared import layout
 from pages.shared.wiring import Update
 
@@ -118,10 +123,12 @@ def adapters_of(session: Session) -> list[SessionColumn]:
     return [one for one in session.columns if one.name not in (BASE_COLUMN, SERVER_COLUMN)]
 
 
-def show_session(fields: ConversationFields, session: Session) -> Update:
+def show_session(engine: Engine, fields: ConversationFields, session: Session) -> Update:
     """The settings and the columns as they were when the comparison was saved."""
     sampling = session.sampling.model_dump()
-    adapters = [(one.title, one.use) for one in adapters_of(session)]
+    columns = adapters_of(session)
+    fixed = engine.compare.fixed([one.name for one in columns])
+    adapters = [ShownSettings(one.title, one.use, fixed.get(one.name, "")) for one in columns]
     return {
         fields.system: session.system,
         fields.memory: session.memory,

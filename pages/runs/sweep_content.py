@@ -79,7 +79,8 @@ def heading(view: SweepView) -> str:
         told.append(f"The first {MOST_CURVES} of {len(view.runs)} runs are drawn.")
     if view.deleted:
         told.append(f"Deleted since: {', '.join(view.deleted)}.")
-    problem = layout.notes_html([view.problem]) if view.problem else ""
+    refused = [f"{one.name} could not begin: {one.problem} {one.remedy}" for one in view.refused]
+    problem = layout.notes_html([*refused, *([view.problem] if view.problem else [])])
     state = view.runs[0].record.state if len(_counts(view)) == 1 else "mixed"
     return (
         f"<h2>{escape(view.name)} "

@@ -1,4 +1,4 @@
-"""Several ranks at once from the train page: a grid over the form, its size before, one click."""
+"""Several runs at once from the train page: a grid over the form, or a run for each method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lora_engine.spec import (
     sweep_over,
 )
 from lora_engine.training import rule_in_words
-from pages import RUNS
+from pages import CALCULATOR, RUNS
 from pages.shared import layout
 from pages.shared.advice_panel import AdvicePanel, advised
 from pages.shared.forms import SpecForm
@@ -42,7 +42,7 @@ AXIS_NAMES = {
 
 @dataclass(frozen=True)
 class SweepParts:
-    """The section. address is hidden and leads to the sweep that was started."""
+    """The section. address is hidden and leads to what was started."""
 
     ranks: gr.Textbox
     rates: gr.Textbox
@@ -50,6 +50,7 @@ class SweepParts:
     stop_worse: gr.Checkbox
     count: gr.HTML
     start: gr.Button
+    every_method: gr.Button
     problem: gr.HTML
     address: gr.Textbox
 
@@ -61,7 +62,7 @@ class SweepParts:
 
 def lay_out() -> SweepParts:
     """Lay the section out; `connect` makes it work."""
-    with layout.folded("Try several ranks", "sweep"):
+    with layout.folded("Try several ranks, or every method", "sweep"):
         layout.section(
             "Which rank does this data need?",
             "One run for each combination, otherwise as the form says; alpha follows the rank.",
@@ -79,9 +80,18 @@ def lay_out() -> SweepParts:
         with gr.Row(elem_classes="rs-actions"):
             count = gr.HTML(_count(ranks.value, "", ""), js_on_load="", elem_id="sweep-count")
             start = gr.Button("Start the sweep", elem_id="start-sweep", min_width=220, scale=0)
+        layout.section(
+            "Which method?",
+            "One run for each of LoRA, QLoRA, DoRA, full, freeze, prompts, IA3, bottlenecks and "
+            "more, with the learning rate that suits it; what each took and reached stands side by "
+            "side on the calculator page.",
+        )
+        every_method = gr.Button(
+            "Train it by every method", elem_id="start-every-method", min_width=260, scale=0
+        )
         problem = problem_box()
         address = gr.Textbox(visible=False)
-    return SweepParts(ranks, rates, seeds, stop_worse, count, start, problem, address)
+    return SweepParts(ranks, rates, seeds, stop_worse, count, start, every_method, problem, address)
 
 
 def connect(parts: SweepParts, form: SpecForm, advice: AdvicePanel, engine: Engine) -> None:
@@ -99,6 +109,10 @@ def connect(parts: SweepParts, form: SpecForm, advice: AdvicePanel, engine: Engi
         sweep = engine.sweeps.submit(spec)
         return {parts.address: layout.link(RUNS, tab="sweeps", sweep=sweep.id)}
 
+    def start_every_method(values: Mapping[Component, Any]) -> Update:
+        group = engine.methods.submit(spec_from(form.document(values)))
+        return {parts.address: layout.link(CALCULATOR, methods=group.id)}
+
     def take_range(taken: str) -> Update:
         known = advised(taken)
         return {
@@ -113,13 +127,14 @@ def connect(parts: SweepParts, form: SpecForm, advice: AdvicePanel, engine: Engi
     wire([goal.input], stop_when_quick, [goal], [parts.stop_worse], problem=box, queue=False)
     wire([advice.use.click], take_range, [advice.taken], parts.grid[:2], problem=box)
     inputs = form.inputs | {*parts.grid, parts.stop_worse}
-    started = wire([parts.start.click], start_sweep, inputs, [parts.address], problem=box)
-    started.then(
-        fn=None,
-        inputs=[parts.address],
-        js=event_js("shared/address.js", "go"),
-        api_visibility="private",
-    )
+    for button, start in ((parts.start, start_sweep), (parts.every_method, start_every_method)):
+        started = wire([button.click], start, inputs, [parts.address], problem=box)
+        started.then(
+            fn=None,
+            inputs=[parts.address],
+            js=event_js("shared/address.js", "go"),
+            api_visibility="private",
+        )
 
 
 def grid(run: RunSpec, ranks: str, rates: str, seeds: str, *, stop_worse: bool) -> SweepSpec:

@@ -146,7 +146,7 @@ def test_a_failed_server_says_so_in_its_bubble_and_no_model_reads_it(chatting: C
     kept = chatting.session(last)
     assert kept.columns[2].turns[-1].failed
     assert "gave no answer" in as_markdown(kept)
-    reopened = show_session(fields, kept)[fields.columns[2]].value
+    reopened = show_session(chatting.engine, fields, kept)[fields.columns[2]].value
     assert model_messages(plain_messages(as_dicts(reopened)))[-1] == Message("assistant", "")
     assert not kept.columns[0].turns[-1].failed
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_engine.adapters.config import read_provenance
+from lora_engine.adapters.kinds import KIND_NAMES, OtherConfig, read_any_config
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.chat_template import UnreadableTemplate, templates_in
 from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
 from lora_engine.data.trained_template import trained_template
+from lora_engine.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,20 @@ def form_before_loading(
     except UnreadableTemplate:
         pass  # the tokenizer, once loaded, can tell
     return choose_form(None, trained, ask_as, base_is_known=False)
+
+
+def fixed_because(folder: Path) -> str:
+    """Why an adapter has no strength to change and no layers to leave out; empty where it has.
+
+    Decided from its configuration alone: the check at loading finds what only the weights tell.
+    """
+    try:
+        config = read_any_config(folder)
+    except EngineError:
+        return ""  # whoever asks this adapter is told what is wrong with it
+    if isinstance(config, OtherConfig):
+        tokens = f"{KIND_NAMES[config.kind]}: its trained tokens are there or they are not."
+        return tokens if config.virtual_tokens else ""
+    whole = "Fixed: this adapter uses DoRA, biases or modules trained whole."
+    has_parts = config.use_dora or config.lora_bias or config.modules_to_save
+    return whole if has_parts or config.bias != "none" else ""

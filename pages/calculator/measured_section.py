@@ -1,0 +1,219 @@
+"""The same task by every method: one click starts a run for each, and its table fills up.
+
+The group that is shown stands in the address (`/?methods=…`). Knows fields and events; what is
+counted and measured is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+from gradio.blocks import Block
+
+from lora_engine.engine import Engine
+from lora_engine.measured_methods import MeasuredMethod, MethodsReport, task_spec
+from pages import COMPARE, RUNS
+from pages.shared import layout, live
+from pages.shared.address_fields import AddressFields
+from pages.shared.base_choices import list_bases_at_opening
+from pages.shared.wiring import Update, problem_box, wire
+
+REFRESH_S = 3.0  # a redraw costs the training
+STEPS = 60
+MIB = 2**20
+NOTHING = "No method was trained yet: choose data and steps above, and start."
+COLUMNS = (
+    live.Column("method"),
+    live.Column("trained (counted)", layout.count, numeric=True),
+    live.Column("trained", layout.count, numeric=True),
+    live.Column("MiB (expected)", layout.number, numeric=True),
+    live.Column("MiB", layout.number, numeric=True),
+    live.Column("seconds", layout.number, numeric=True),
+    live.Column("tokens/s", layout.count, numeric=True),
+    live.Column("held-out loss", layout.number, numeric=True),
+    live.Column("ms a token", layout.number, numeric=True),
+    live.Column("× base", layout.number, numeric=True),
+    live.Column("learning rate", layout.number, numeric=True),
+    live.Column("state"),
+    live.Column("what went wrong"),
+)
+
+
+@dataclass(frozen=True)
+class MeasuredParts:
+    """The section. due, hidden, is the group whose answers are to be timed."""
+
+    base: gr.Dropdown
+    data: gr.Dropdown
+    steps: gr.Number
+    start: gr.Button
+    group: gr.Dropdown
+    problem: gr.HTML
+    heading: gr.HTML
+    table: gr.HTML
+    due: gr.Textbox
+    timer: gr.Timer
+
+    @property
+    def shown(self) -> list[Block]:
+        return [self.heading, self.table, self.due, self.timer]
+
+    def showing(self, report: MethodsReport) -> Update:
+        untimed = report.is_over and not report.has_latencies
+        return {
+            self.heading: heading_html(report),
+            self.table: table_value(report),
+            self.due: report.id if untimed else "",
+            self.timer: gr.Timer(active=not report.is_over),
+        }
+
+
+def section(engine: Engine, blocks: gr.Blocks) -> None:
+    parts = _lay_out(engine)
+    list_bases_at_opening(engine, blocks, [parts.base], problem_box())
+    _wire(engine, parts, blocks)
+
+
+def _lay_out(engine: Engine) -> MeasuredParts:
+    layout.section(
+        "The same task by every method",
+        "One run each on the same rows, with the learning rate that suits the method. When all "
+        "have ended, their answers are timed beside the base's.",
+    )
+    with gr.Row(elem_classes="rs-fields"):
+        base = gr.Dropdown(
+            engine.base_models.names(),
+            value="starter",
+            label="Base model",
+            allow_custom_value=True,
+            elem_id="field-methods-base",
+            min_width=160,
+        )
+        data = gr.Dropdown(
+            _data_choices(engine),
+            value="starter:pirate",
+            label="Data",
+            allow_custom_value=True,
+            elem_id="field-methods-data",
+            min_width=160,
+        )
+        steps = gr.Number(
+            STEPS, label="Steps", precision=0, minimum=1, elem_id="field-methods-steps",
+            min_width=120,
+        )  # fmt: skip
+        group = gr.Dropdown(
+            _group_choices(engine),
+            value="",
+            label="Measured so far",
+            allow_custom_value=True,
+            elem_id="field-methods-group",
+            min_width=220,
+        )
+    with gr.Row(elem_classes="rs-actions"):
+        start = gr.Button("Train every method", elem_id="start-methods", min_width=260, scale=0)
+    problem = problem_box()
+    heading = gr.HTML(js_on_load="", elem_id="methods-heading")
+    table = live.live_table(
+        live.table_value(COLUMNS, [], empty=NOTHING),
+        label="Methods, counted and measured",
+        file_name="measured-methods.csv",
+        elem_id="measured-methods",
+    )
+    due = gr.Textbox(visible=False)
+    timer = gr.Timer(REFRESH_S, active=False)
+    return MeasuredParts(base, data, steps, start, group, problem, heading, table, due, timer)
+
+
+def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
+    methods = engine.methods
+
+    def start_methods(base: str, data: str, steps: float) -> Update:
+        report = methods.submit(task_spec(base or "", data or "", layout.whole(steps)))
+        chosen = gr.Dropdown(choices=_group_choices(engine), value=report.id)
+        return {parts.group: chosen, **parts.showing(report)}
+
+    def show_methods(group: str) -> Update:
+        choices: Update = {parts.group: gr.Dropdown(choices=_group_choices(engine))}
+        return {**choices, **parts.showing(methods.report(group))} if group else choices
+
+    def refresh_methods(group: str) -> Update:
+        return parts.showing(methods.report(group)) if group else {}
+
+    def time_answers(due: str) -> Update:
+        if not due:
+            return {}
+        report = methods.answers_once(due)
+        return {parts.heading: heading_html(report), parts.table: table_value(report)}
+
+    address, box = AddressFields({"methods": parts.group}), parts.problem
+    asked = [parts.base, parts.data, parts.steps]
+    outputs = [parts.group, *parts.shown]
+    started = wire([parts.start.click], start_methods, asked, outputs, problem=box)
+    address.remember(started.then, "page_remember_started_methods")
+    address.remember([parts.group.input], "page_remember_methods")
+    recalled = address.recall(blocks, box, "page_recall_methods")
+    for triggers in (recalled.then, [parts.group.input]):
+        wire(triggers, show_methods, [parts.group], outputs, problem=box)
+    wire([parts.timer.tick], refresh_methods, [parts.group], parts.shown,
+         problem=problem_box(), queue=False)  # fmt: skip
+    timed = [parts.heading, parts.table]
+    wire([parts.due.change], time_answers, [parts.due], timed, problem=problem_box())
+
+
+def heading_html(report: MethodsReport) -> str:
+    """What was tried on what, how far it is, and where the answers can be compared."""
+    finished = [row for row in report.rows if row.state == "finished"]
+    told = [f"{report.dataset} on {report.base_model}: {len(finished)} of {len(report.rows)} done."]
+    if report.base_ms_per_token is not None:
+        told.append(f"The base answers in {layout.number(report.base_ms_per_token)} ms a token.")
+    elif report.is_over and finished:
+        told.append("The answers are being timed; Compare and other answers wait meanwhile.")
+    links = [f'<a href="{layout.link(RUNS, tab="sweeps", sweep=report.id)}">The runs’ curves</a>']
+    adapters = [row.run for row in finished if row.way not in ("full", "freeze") and row.run][:3]
+    if adapters:
+        asked = escape(layout.link(COMPARE, adapter=",".join(adapters)), quote=True)
+        links.append(f'<a href="{asked}">Ask the first of them</a>')
+    notes = layout.notes_html(report.notes)
+    return f'<p class="rs-run-note">{escape(" ".join(told))} {" · ".join(links)}</p>{notes}'
+
+
+def table_value(report: MethodsReport) -> str:
+    links = [None if row.run is None else layout.link(RUNS, run=row.run) for row in report.rows]
+    return live.table_value(COLUMNS, [_cells(row) for row in report.rows], links=links)
+
+
+def _cells(row: MeasuredMethod) -> tuple[live.Cell, ...]:
+    counted, measured = row.counted, row.measured
+    trained, peak = None, None
+    after: tuple[live.Cell, ...] = (None,) * 7
+    if counted is not None:
+        trained, peak = counted.trained_parameters, _mib(counted.peak_memory_bytes)
+    if measured is not None:
+        answers = measured.answers
+        after = (
+            measured.trained_parameters,
+            _mib(measured.peak_memory_bytes),
+            measured.elapsed_s,
+            round(measured.tokens_per_s),
+            measured.eval_loss,
+            None if answers is None else answers.ms_per_token,
+            None if answers is None else answers.times_base,
+        )
+    what = row.learning_rate, row.state, row.why
+    return row.name, trained, after[0], peak, *after[1:], *what
+
+
+def _mib(size: int | None) -> float | None:
+    return None if size is None else size / MIB
+
+
+def _data_choices(engine: Engine) -> list[str]:
+    return [one.name for one in engine.datasets.list()]
+
+
+def _group_choices(engine: Engine) -> Sequence[tuple[str, str]]:
+    groups = [(f"{view.name} ({view.id})", view.id) for view in engine.methods.list()]
+    return [("none", ""), *groups]
