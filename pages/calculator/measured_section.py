@@ -22,7 +22,8 @@ from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.wiring import Update, problem_box, wire
 
 REFRESH_S = 3.0  # a redraw costs the training
-STEPS = 60
+STARTER, DATA, STEPS = "starter", "starter:pirate", 60
+NO_GROUP = ("none", "")
 MIB = 2**20
 NOTHING = "No method was trained yet: choose data and steps above, and start."
 COLUMNS = (
@@ -72,12 +73,12 @@ class MeasuredParts:
 
 
 def section(engine: Engine, blocks: gr.Blocks) -> None:
-    parts = _lay_out(engine)
+    parts = _lay_out()
     list_bases_at_opening(engine, blocks, [parts.base], problem_box())
     _wire(engine, parts, blocks)
 
 
-def _lay_out(engine: Engine) -> MeasuredParts:
+def _lay_out() -> MeasuredParts:
     layout.section(
         "The same task by every method",
         "One run each on the same rows, with the learning rate that suits the method. When all "
@@ -85,16 +86,16 @@ def _lay_out(engine: Engine) -> MeasuredParts:
     )
     with gr.Row(elem_classes="rs-fields"):
         base = gr.Dropdown(
-            engine.base_models.names(),
-            value="starter",
+            [STARTER],
+            value=STARTER,
             label="Base model",
             allow_custom_value=True,
             elem_id="field-methods-base",
             min_width=160,
         )
         data = gr.Dropdown(
-            _data_choices(engine),
-            value="starter:pirate",
+            [DATA],
+            value=DATA,
             label="Data",
             allow_custom_value=True,
             elem_id="field-methods-data",
@@ -105,7 +106,7 @@ def _lay_out(engine: Engine) -> MeasuredParts:
             min_width=120,
         )  # fmt: skip
         group = gr.Dropdown(
-            _group_choices(engine),
+            [NO_GROUP],
             value="",
             label="Measured so far",
             allow_custom_value=True,
@@ -128,39 +129,49 @@ def _lay_out(engine: Engine) -> MeasuredParts:
 
 
 def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
-    methods = engine.methods
 
     def start_methods(base: str, data: str, steps: float) -> Update:
-        report = methods.submit(task_spec(base or "", data or "", layout.whole(steps)))
+        report = engine.methods.submit(task_spec(base or "", data or "", layout.whole(steps)))
         chosen = gr.Dropdown(choices=_group_choices(engine), value=report.id)
         return {parts.group: chosen, **parts.showing(report)}
 
+    def list_choices() -> Update:
+        names = [one.name for one in engine.datasets.list()]
+        return {
+            parts.data: gr.Dropdown(choices=names),
+            parts.group: gr.Dropdown(choices=_group_choices(engine)),
+        }
+
     def show_methods(group: str) -> Update:
-        choices: Update = {parts.group: gr.Dropdown(choices=_group_choices(engine))}
-        return {**choices, **parts.showing(methods.report(group))} if group else choices
+        return parts.showing(engine.methods.report(group)) if group else {}
 
     def refresh_methods(group: str) -> Update:
-        return parts.showing(methods.report(group)) if group else {}
+        return parts.showing(engine.methods.report(group)) if group else {}
 
     def time_answers(due: str) -> Update:
         if not due:
             return {}
-        report = methods.answers_once(due)
+        report = engine.methods.answers_once(due)
         return {parts.heading: heading_html(report), parts.table: table_value(report)}
 
     address, box = AddressFields({"methods": parts.group}), parts.problem
     asked = [parts.base, parts.data, parts.steps]
-    outputs = [parts.group, *parts.shown]
-    started = wire([parts.start.click], start_methods, asked, outputs, problem=box)
+    started = wire(
+        [parts.start.click], start_methods, asked, [parts.group, *parts.shown], problem=box
+    )
     address.remember(started.then, "page_remember_started_methods")
     address.remember([parts.group.input], "page_remember_methods")
     recalled = address.recall(blocks, box, "page_recall_methods")
-    for triggers in (recalled.then, [parts.group.input]):
-        wire(triggers, show_methods, [parts.group], outputs, problem=box)
-    wire([parts.timer.tick], refresh_methods, [parts.group], parts.shown,
-         problem=problem_box(), queue=False)  # fmt: skip
-    timed = [parts.heading, parts.table]
-    wire([parts.due.change], time_answers, [parts.due], timed, problem=problem_box())
+    shown = [
+        wire(triggers, show_methods, [parts.group], parts.shown, problem=box)
+        for triggers in (recalled.then, [parts.group.input])
+    ]
+    ticked = wire([parts.timer.tick], refresh_methods, [parts.group], parts.shown,
+                  problem=problem_box(), queue=False)  # fmt: skip
+    timing, timed = problem_box(), [parts.heading, parts.table]
+    for event in (*shown, ticked):
+        wire(event.then, time_answers, [parts.due], timed, problem=timing)
+    wire([blocks.load], list_choices, [], [parts.data, parts.group], problem=problem_box())
 
 
 def heading_html(report: MethodsReport) -> str:
@@ -210,10 +221,6 @@ def _mib(size: int | None) -> float | None:
     return None if size is None else size / MIB
 
 
-def _data_choices(engine: Engine) -> list[str]:
-    return [one.name for one in engine.datasets.list()]
-
-
 def _group_choices(engine: Engine) -> Sequence[tuple[str, str]]:
     groups = [(f"{view.name} ({view.id})", view.id) for view in engine.methods.list()]
-    return [("none", ""), *groups]
+    return [NO_GROUP, *groups]

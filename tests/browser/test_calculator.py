@@ -32,7 +32,7 @@ def spec_of(page: Page) -> dict:
 
 
 def wait_for_count(page: Page) -> None:
-    expect(page.locator("#methods tbody tr")).to_have_count(9, timeout=COUNTING_MS)
+    expect(page.locator("#methods tbody tr")).to_have_count(12, timeout=COUNTING_MS)
 
 
 def test_the_worked_example_starts_at_the_base_and_learns(
