@@ -153,7 +153,9 @@ def add_lora(model: PreTrainedModel, method: MethodSpec, said: list[str]) -> nn.
         config = lora_config(method, task=None)
         with python_warnings.catch_warnings(record=True) as caught, torch.device("meta"):
             python_warnings.simplefilter("always")
-            adapted = get_peft_model(model, config, low_cpu_mem_usage=True)
+            # Not PEFT's low_cpu_mem_usage: it patches torch for every thread, and a model that
+            # another thread loads meanwhile would fail.
+            adapted = get_peft_model(model, config)
     except build_errors() as error:
         message = " ".join(str(error).split())[:400]
         raise EngineError(
