@@ -75,7 +75,7 @@ def matrices_html(result: SetResult) -> str:
     shown = "".join(_matrix(one, names) for one in result.columns)
     more = len(dict.fromkeys(names)) - MOST_CLASSES
     rest = f"<p>{layout.count(more)} more classes are in the files.</p>" if more > 0 else ""
-    return f'<div class="rs-matrices">{shown}</div>{rest}'
+    return f'<div class="rs-confusions">{shown}</div>{rest}'
 
 
 def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
@@ -85,7 +85,7 @@ def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     lines = "".join(_matrix_line(name, counts[name], names) for name in names)
     return (
-        f'<div class="rs-matrix" tabindex="0" role="group" '
+        f'<div class="rs-confusion" tabindex="0" role="group" '
         f'aria-label="Confusion matrix: {TITLES[column.name]}"><table>'
         f"<caption>{TITLES[column.name]}: true class in the line, told class in the column"
         f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
@@ -143,7 +143,7 @@ def _bars(one: ToldText, colours: Mapping[str, int]) -> str:
     )
     more = len(one.classes) - MOST_BARS
     rest = f"<p>and {layout.count(more)} less likely classes</p>" if more > 0 else ""
-    return f'<dl class="rs-bars">{bars}</dl>{rest}'
+    return f'<dl class="rs-shares">{bars}</dl>{rest}'
 
 
 def _spans(text: str, one: ToldWords, colours: Mapping[str, int]) -> str:
