@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeGuard
 
 from lora_engine.data import TokenizedRow
+from lora_engine.data.token_store import lengths_of
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.packed import TOKEN_MULTIPLE, PackedBatch, PackedPath, pack
 from lora_engine.training.forward.padded import PaddedPath
@@ -169,7 +170,10 @@ def _probe_rows(causal_lm: PreTrainedModel, rows: Sequence[TokenizedRow]) -> lis
 
     Where rows are longer than the model's sliding window, the first is cut just after the window.
     """
-    longest = sorted(rows, key=lambda row: len(row.input_ids))[-2:]
+    import numpy as np
+
+    in_order = np.argsort(lengths_of(rows), kind="stable")  # no row is read for its length
+    longest = [rows[place] for place in in_order[-2:].tolist()]
     lengths = list(PROBE_LENGTHS)
     window = getattr(causal_lm.config, "sliding_window", None)
     if isinstance(window, int) and window < max(len(row.input_ids) for row in longest):

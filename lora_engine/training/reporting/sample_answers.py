@@ -6,7 +6,7 @@ new token costs a pass over the whole row: a training path has no KV cache, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,18 +67,33 @@ def prompts_from_rows(
     count: int,
 ) -> list[SamplePrompt]:
     """What the first `count` rows say before their first answer; of plain text, its beginning."""
-    if asked := [row for row in tokenized if isinstance(row, PromptRow)][:count]:
+    asked = [row for row in tokenized[:count] if isinstance(row, PromptRow)]
+    if asked:
         return [SamplePrompt(row.text, row.input_ids) for row in asked]
-    questions = {row.number: _question(row) for row in rows}
-    prompts: dict[int, SamplePrompt] = {}
+    chosen: dict[int, TokenizedRow] = {}
     for row in tokenized:
-        if len(prompts) == count:
+        if len(chosen) == count:
             break
+        chosen.setdefault(row.number, row)
+    questions = _questions(rows, chosen)
+    prompts: list[SamplePrompt] = []
+    for row in chosen.values():
         before = next((i for i, label in enumerate(row.labels) if label != IGNORED), 0)
         ids = row.input_ids[: max(before, PASSAGE_TOKENS if questions[row.number] is None else 1)]
         text = questions[row.number] or str(tokenizer.decode(list(ids), skip_special_tokens=True))
-        prompts.setdefault(row.number, SamplePrompt(text, ids))
-    return list(prompts.values())
+        prompts.append(SamplePrompt(text, ids))
+    return prompts
+
+
+def _questions(rows: Sequence[Row], numbers: Collection[int]) -> dict[int, str | None]:
+    """The questions of the rows of these numbers; no row is read beyond the last of them."""
+    found: dict[int, str | None] = {}
+    for row in rows:
+        if len(found) == len(numbers):
+            break
+        if row.number in numbers:
+            found[row.number] = _question(row)
+    return found
 
 
 def answer_prompts(
