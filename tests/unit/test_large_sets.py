@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from lora_engine.data.tokenization import tokenize
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
+from lora_engine.training.forward.select import _probe_rows
+from lora_engine.training.reporting.sample_answers import prompts_from_rows
 from tests.tiny import save_tiny_tokenizer
 from tests.unit.test_data_files import BAD
 
@@ -309,3 +312,29 @@ def test_orders_of_many_are_permutations_that_stay_the_same(monkeypatch):
     assert many[:6].tolist() == [4, 13, 46, 44, 47, 10]
     assert not np.array_equal(many, shuffled(50, "3:2"))
     assert sampled(50, 5, "3:1").tolist() == many[:5].tolist()
+
+
+def test_a_run_reads_no_row_for_its_length_or_for_questions_it_does_not_ask(
+    tmp_path, settings, large, tokenizer, monkeypatch
+):
+    dataset = load_dataset(written(tmp_path, CHATS), settings)
+    rows = TokenCache(settings.token_cache_dir, 10**7).tokenize(dataset.rows, tokenizer, 24).rows
+    longest = sorted(rows, key=lambda row: len(row.input_ids))[-2:]
+    expected = [row.input_ids[:40] for row in reversed(longest)]
+
+    def gone_through(_):
+        raise AssertionError("every row is read")
+
+    monkeypatch.setattr(StoredTokens, "__iter__", gone_through)
+    probe = _probe_rows(SimpleNamespace(config=SimpleNamespace()), rows)
+    for ids, row in zip(expected, probe, strict=True):
+        assert row.input_ids[:40] == ids[: len(row.input_ids)]
+
+    def first_only(rows):
+        yield from (rows[place] for place in range(3))
+        raise AssertionError("more rows are read than are asked")
+
+    monkeypatch.setattr(StoredTokens, "__iter__", first_only)
+    monkeypatch.setattr(StoredRows, "__iter__", first_only)
+    prompts = prompts_from_rows(dataset.rows, rows, tokenizer, 2)
+    assert [prompt.text for prompt in prompts] == ["Which is thing 0?", "Which is thing 1?"]
