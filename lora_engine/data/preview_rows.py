@@ -22,7 +22,7 @@ from lora_engine.data.preview_examples import (
     chat_example,
     labelled_example,
 )
-from lora_engine.data.preview_warnings import find_problems, warnings_about
+from lora_engine.data.preview_warnings import find_problems, notes_about, warnings_about
 from lora_engine.data.rows import Dataset, Row, RowsRemoved
 from lora_engine.data.set_counts import RowCounts, count_rows_of
 from lora_engine.data.sources import load_dataset
@@ -139,7 +139,7 @@ def preview(
             *done.warnings,
             *warnings_about(dataset, len(rows), found),
         ),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *notes_about(dataset)),
         examples=tuple(
             replace(one, where=dataset.named_row(one.number)) for one in measured.examples
         ),

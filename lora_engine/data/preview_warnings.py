@@ -52,13 +52,16 @@ def warnings_about(dataset: Dataset, measured_rows: int, found: RowProblems) -> 
     return tuple(_warnings(dataset, measured_rows, found))
 
 
+def notes_about(dataset: Dataset) -> tuple[str, ...]:
+    """What the rows are for, where that is no matter of course."""
+    kinds = LEARNED_BY.get(dataset.format)
+    return (f"Preference data: the objective {kinds} learns from it, not sft.",) if kinds else ()
+
+
 def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Iterator[str]:
     task = next((task for task, format in FORMATS.items() if format == dataset.format), None)
     if task is not None:
         yield f"Rows to classify: they train an encoder, with the task {task}."
-    if dataset.format in LEARNED_BY:
-        kinds = LEARNED_BY[dataset.format]
-        yield f"Preference data: the objective {kinds} learns from it, not sft."
     if measured_rows < len(dataset.rows):
         yield f"Measured on the first {measured_rows:,} of {len(dataset.rows):,} rows."
     if found.duplicates:
