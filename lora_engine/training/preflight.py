@@ -112,7 +112,7 @@ def _raise_together(errors: dict[str, EngineError], problems: list[FieldProblem]
         raise next(iter(errors.values()))
     for path, error in errors.items():
         of_fields = error.problems if isinstance(error, InvalidInput) and path == INIT_FROM else []
-        problems = [*problems, *(of_fields or [FieldProblem(path, error.problem)])]
+        problems = [*problems, *(of_fields or [FieldProblem(path, error.problem.rstrip("."))])]
     if problems:
         remedies = " ".join(error.remedy for error in errors.values())
         raise InvalidInput("The run", problems, remedies or "Change these fields.")

@@ -150,3 +150,14 @@ def test_a_tied_head_is_found_though_the_files_hold_no_weight_of_it(
         module.name.rpartition(".")[2] for module in read_adapter(directory.adapter_path).modules
     }
     assert adapted == {"lm_head", "q_proj"}
+
+
+def test_what_is_wrong_with_fields_and_with_the_data_stands_in_one_sentence(
+    tiny_llama, rows_file, settings
+):
+    changes = {"quantization": {"bits": 4}, "method": {"finetuning_type": "full"}}
+    spec = tiny_spec(tiny_llama, rows_file, objective={"kind": "dpo"}, **changes)
+    with pytest.raises(InvalidInput) as refused:
+        check_run(spec, settings)
+    assert {problem.path for problem in refused.value.problems} == {"quantization", "dataset"}
+    assert ".." not in refused.value.problem
