@@ -171,7 +171,8 @@ def _parse_tags(record: Record) -> Row:
     tokens, tags = record.value["tokens"], record.value["tags"]
     for column, value in (("tokens", tokens), ("tags", tags)):
         if not isinstance(value, list) or not value:
-            raise InvalidRow(f"column {column!r} is {kind_of(value)}, a list is needed")
+            found = "an empty list" if isinstance(value, list) else kind_of(value)
+            raise InvalidRow(f"column {column!r} is {found}, a list of words is needed")
     if len(tokens) != len(tags):
         raise InvalidRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
     words = tuple(text_of(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
@@ -183,6 +184,8 @@ def _label(value: Any, where: str) -> str:
     """A class's name; a whole number is a name too."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = shortened(value)
+    if isinstance(value, float):
+        raise InvalidRow(f"{where} is {kind_of(value)}; a class is a text or a whole number")
     text = text_of(value, where).strip()
     if not text or len(text) > MAX_LABEL_CHARACTERS:
         raise InvalidRow(

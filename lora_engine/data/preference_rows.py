@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from lora_engine.data.chat_rows import ParsedChat, parse_chat
-from lora_engine.data.field_values import InvalidRow, flag_of, is_empty, kind_of, optional_text
+from lora_engine.data.field_values import InvalidRow, is_empty, kind_of, optional_text, shortened
+from lora_engine.data.preferences import verdict_of
 from lora_engine.data.rows import Message, Row
 
 SIDES = ("chosen", "rejected")
@@ -36,6 +37,8 @@ def parse_pair(number: int, fields: dict[str, Any]) -> ParsedChat:
     chosen, rejected = (side.row.messages for side in sides)
     if is_empty(prompt):
         shared = _shared_turns(chosen, rejected)
+        if not any(turn.role == "user" for turn in chosen[:shared]):
+            _refuse_two_questions(chosen, rejected)
         chosen, rejected = (_only_after(shared, turns) for turns in (chosen, rejected))
     for side, turns in zip(SIDES, (chosen, rejected), strict=True):
         _refuse_without_answer(turns, side)
@@ -50,7 +53,7 @@ def parse_judged(number: int, fields: dict[str, Any], format: str, verdict: str)
 
     format: of the chat, as `chat_rows.parse_chat` reads it.
     """
-    said = flag_of(fields[verdict])
+    said = verdict_of(fields[verdict])
     if said is None:
         raise InvalidRow(
             f"column {verdict!r} is {kind_of(fields[verdict])}; true or false is needed"
@@ -124,6 +127,16 @@ def _shared_turns(chosen: Sequence[Message], rejected: Sequence[Message]) -> int
     pairs = list(zip(chosen[:most], rejected[:most], strict=True))
     differs = (at for at, (a, b) in enumerate(pairs) if (a.role, a.content) != (b.role, b.content))
     return next(differs, len(pairs))
+
+
+def _refuse_two_questions(*sides: Sequence[Message]) -> None:
+    """Raises InvalidRow where both conversations begin with a question, each with another."""
+    asked = [[turn.content.strip() for turn in turns if turn.role == "user"][:1] for turns in sides]
+    if all(asked) and asked[0] != asked[1]:
+        raise InvalidRow(
+            "chosen and rejected answer different questions "
+            f"({shortened(asked[0][0])!r}, {shortened(asked[1][0])!r}); one question is needed"
+        )
 
 
 def _only_after(place: int, turns: Sequence[Message]) -> tuple[Message, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lora_engine.data.field_values import flag_of, is_empty
 from lora_engine.data.table import Finding, Table, count_rows, is_number, number_in
@@ -27,6 +28,9 @@ PAIRED = re.compile(
 VERDICTS = re.compile(
     r"^(labels?|kto_(tag|label)|(is_)?desirable|is_chosen|is_preferred|thumbs_up|accepted|feedback)$"
 )
+# A yes or no in words, which is one only of an answer: in other columns it may be a class.
+_YES = frozenset(("yes", "good", "desirable"))
+_NO = frozenset(("no", "bad", "undesirable"))
 SCORES = re.compile(
     r"(^|_)(score|scores|reward|rewards|rating|ratings|margin|correct|verified|passed)(_|$)"
 )
@@ -83,11 +87,19 @@ def verdict_column(table: Table, read: set[str], needs_a_no: bool = True) -> str
     for name in table.names:
         if name in read or not VERDICTS.match(plain_name(name)):
             continue
-        if table.rows_where(name, lambda value: flag_of(value) is None):
+        if table.rows_where(name, lambda value: verdict_of(value) is None):
+            if table.rows_where(name, lambda value: isinstance(value, bool)):
+                return name  # the rows that say neither are refused one by one
             continue  # a class or a mark, no yes or no
-        if not needs_a_no or table.rows_where(name, lambda value: flag_of(value) is False):
+        if not needs_a_no or table.rows_where(name, lambda value: verdict_of(value) is False):
             return name
     return None
+
+
+def verdict_of(value: Any) -> bool | None:
+    """Whether an answer is said to be good: a flag, or yes, good, desirable and their opposites."""
+    word = value.strip().lower() if isinstance(value, str) else None
+    return True if word in _YES else False if word in _NO else flag_of(value)
 
 
 def how_to_learn(table: Table) -> str:
@@ -141,9 +153,9 @@ def find_verdicts(table: Table, read: set[str]) -> Iterator[Finding]:
     for name in table.names:
         if not VERDICTS.match(plain_name(name)) or name in read:
             continue
-        if table.rows_where(name, lambda value: flag_of(value) is None):
+        if table.rows_where(name, lambda value: verdict_of(value) is None):
             continue  # a class or a mark, no yes or no
-        against = table.rows_where(name, lambda value: flag_of(value) is False)
+        against = table.rows_where(name, lambda value: verdict_of(value) is False)
         if against:
             yield Finding(
                 f"column {name!r} is false in {count_rows(against)}: answers labelled true or "

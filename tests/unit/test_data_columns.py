@@ -112,7 +112,9 @@ def test_classification_rows_are_found_by_themselves(read, row, format):
         ({"text": "Fine.", "label": None}, "label is empty"),
         ({"text": "Fine.", "label": ""}, "label has 0 characters"),
         ({"tokens": ["a"], "tags": ["O", "O"]}, "1 tokens and 2 tags"),
-        ({"tokens": "a", "tags": ["O"]}, "'tokens' is text, a list is needed"),
+        ({"tokens": "a", "tags": ["O"]}, "'tokens' is text, a list"),
+        ({"tokens": [], "tags": []}, "'tokens' is an empty list"),
+        ({"tokens": ["a"], "tags": [1.5]}, "a number \\(1.5\\); a class is"),
     ],
 )
 def test_wrong_classification_rows_are_named(read, row, message):

@@ -127,6 +127,7 @@ def test_of_a_judged_chat_the_last_answer_alone_is_learned(read):
         ({"prompt": "Hi", "chosen": [USER], "rejected": [BAD]}, "chosen ends with user"),
         ({"prompt": "Hi", "chosen": 3, "rejected": "No"}, "column 'chosen': .*a number"),
         ({"chosen": [GOOD], "rejected": [BAD]}, "no turn of a user"),
+        ({"chosen": [USER, GOOD], "rejected": [AGAIN, BAD]}, "different questions .*'And now"),
         ({"chosen": "Ho", "prompt": "Hi"}, "no column 'rejected'"),
     ],
 )
@@ -141,6 +142,21 @@ def test_a_verdict_that_is_none_is_refused_with_its_row(read):
         read(*rows)
     with pytest.raises(EngineError, match="no column says"):
         read({"prompt": "Hi", "completion": "Ho"}, format="kto")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("yes", "No"), ("Good", "bad"), ("desirable", "undesirable")]
+)
+def test_a_verdict_in_words_is_one_and_never_learned_as_if_it_were_not_there(read, good, bad):
+    judged = read(*[{"prompt": "Hi", "completion": "Ho", "label": label} for label in (good, bad)])
+    assert [row.is_desirable for row in judged.rows] == [True, False]
+
+
+@pytest.mark.parametrize("odd", [2, 0.5, "maybe", ["no"]])
+def test_among_true_and_false_a_verdict_of_another_kind_is_refused(read, odd):
+    rows = [{"prompt": "Hi", "completion": "Ho", "label": label} for label in (True, odd, True)]
+    with pytest.raises(EngineError, match="row 2: column 'label'.*true or false"):
+        read(*rows)
 
 
 def test_the_other_answer_and_the_verdict_tell_rows_apart(read):
