@@ -39,6 +39,8 @@ MAX_NAMES = 100_000
 MAX_TRIED = 10_000  # lines of a .txt file, to find out whether it is rows of JSON
 MAX_ROW_CHARACTERS = MAX_CELL_CHARACTERS
 SMALL_BYTES, SMALL_PACKED_BYTES = 32_000_000, 2_000_000
+SMALL_ROWS = 1_000_000
+"""Of a file that is held in memory: 150 KB of gzip can hold fifty million rows."""
 PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
 JSON_ENDINGS = (".jsonl", ".json")
@@ -60,7 +62,9 @@ def read_records(path: Path, source: str) -> Sequence[Record]:
     reading, is_packed = _reading(path, source)
     if path.stat().st_size > (SMALL_PACKED_BYTES if is_packed else SMALL_BYTES):
         return FileRecords(path, source, reading)
-    found = islice(reading(False), MAX_ROWS + 1)
+    found = list(islice(reading(False), SMALL_ROWS + 1))
+    if len(found) > SMALL_ROWS:
+        return FileRecords(path, source, reading)
     return check_row_count([Record(number, value) for number, value in found], source)
 
 

@@ -338,3 +338,12 @@ def test_a_run_reads_no_row_for_its_length_or_for_questions_it_does_not_ask(
     monkeypatch.setattr(StoredRows, "__iter__", first_only)
     prompts = prompts_from_rows(dataset.rows, rows, tokenizer, 2)
     assert [prompt.text for prompt in prompts] == ["Which is thing 0?", "Which is thing 1?"]
+
+
+def test_a_small_file_of_many_rows_is_not_held_in_memory(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 21))
+    monkeypatch.setattr(record_files, "SMALL_ROWS", 20)
+    found = read_records(path, "rows")
+    assert isinstance(found, FileRecords)
+    assert len(found) == 21
