@@ -41,6 +41,11 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
                 for value in batch.to_pylist():
                     number += 1
                     yield number, value
+    except OverflowError:  # a date that Python has no number for
+        raise EngineError(
+            f"{source}: after row {number:,} stands a date beyond the years 1 to 9999.",
+            "Write the column of dates as text.",
+        ) from None
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         unknown = isinstance(error, NotImplementedError)
         why = "it is packed or encrypted in a way that is not read" if unknown else "it is damaged"

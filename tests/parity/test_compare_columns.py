@@ -52,7 +52,7 @@ def test_columns_of_one_batch_equal_separate_generations(
     base = save_base(tmp_path / "base", architecture)
     first = save_adapter(tmp_path / "first", base, seed=1)
     second = save_adapter(tmp_path / "second", base, seed=2, r=2, use_rslora=True)
-    model = ComparisonModel.load(base, {"first": first, "second": second}, settings)
+    model = ComparisonModel.load(base, {"first": first, "second": second}, settings, "chat")
     adapters = {"base": None, "first": first, "second": second}
     requests = [
         AnswerRequest(f"{column} {number}", column, messages)
@@ -82,7 +82,7 @@ def test_adapters_that_need_a_pass_of_their_own_are_right_too(tmp_path, settings
     base = save_base(tmp_path / "base")
     plain = save_adapter(tmp_path / "plain", base, seed=1)
     special = save_adapter(tmp_path / "special", base, seed=2, **choices)
-    model = ComparisonModel.load(base, {"plain": plain, "special": special}, settings)
+    model = ComparisonModel.load(base, {"plain": plain, "special": special}, settings, "chat")
     adapters = {"base": None, "plain": plain, "special": special}
     requests = [AnswerRequest(column, column, LONG) for column in adapters]
     answers = answered(model, requests, Sampling(max_new_tokens=24))
@@ -94,7 +94,7 @@ def test_adapters_that_need_a_pass_of_their_own_are_right_too(tmp_path, settings
 def test_the_repetition_penalty_is_that_of_generate(tmp_path, settings):
     base = save_base(tmp_path / "base")
     adapter = save_adapter(tmp_path / "adapter", base)
-    model = ComparisonModel.load(base, {"adapter": adapter}, settings)
+    model = ComparisonModel.load(base, {"adapter": adapter}, settings, "chat")
     sampling = Sampling(max_new_tokens=40, repetition_penalty=1.3)
     requests = [AnswerRequest("base", "base", SHORT), AnswerRequest("adapter", "adapter", LONG)]
     assert answered(model, requests, sampling) == {

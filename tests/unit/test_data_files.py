@@ -437,3 +437,14 @@ def test_the_examples_in_the_documentation_are_read_as_it_says(read):
         record_files.MAX_ROW_CHARACTERS,
     ):
         assert f"{bound:,}" in page
+
+
+def test_a_date_that_python_has_no_number_for_is_refused_in_words(read, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "dates.parquet"
+    dates = pyarrow.array([2**60], pyarrow.timestamp("us"))
+    parquet.write_table(pyarrow.table({"prompt": ["Hi"], "completion": ["Ho"], "t": dates}), path)
+    with pytest.raises(EngineError, match="9999"):
+        read(path.read_bytes(), "a.parquet")
