@@ -61,9 +61,9 @@ def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProble
         received = repr(item["input"])
         if len(received) > 80:
             received = received[:77] + "..."
-        message = (
-            "unknown key" if item["type"] == "extra_forbidden" else f"{item['msg']}, got {received}"
-        )
+        said = item["msg"].removeprefix("Value error, ")  # pydantic's name for our own words
+        is_unknown = item["type"] == "extra_forbidden"
+        message = "unknown key" if is_unknown else f"{said}, got {received}"
         whole = f"{prefix}.{path}".strip(".") if prefix else path
         problems.append(FieldProblem(whole or "spec", message))
     return problems

@@ -113,7 +113,7 @@ class Grpo:
             return Evaluation()
         answers = self.sampler.greedy(_as_prompts(rows))
         reward = sum(answer.reward for answer in answers) / len(answers)
-        return Evaluation(loss=-reward, figures=EvaluationFigures(eval_reward=reward))
+        return Evaluation(loss=0.0 - reward, figures=EvaluationFigures(eval_reward=reward))
 
     def _batches(
         self,
