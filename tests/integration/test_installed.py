@@ -55,7 +55,7 @@ def test_doctor_and_the_starter_are_there(rankscope: Path, tmp_path: Path) -> No
     options = {"cwd": tmp_path, "env": environment(tmp_path / "data")}
     checks = json.loads(run([rankscope, "doctor", "--json"], **options))["checks"]
     assert {check["name"] for check in checks if check["ok"]} >= {"torch", "transformers", "peft"}
-    (starter,) = json.loads(run([rankscope, "models", "--json"], **options))
+    (starter, *_) = json.loads(run([rankscope, "models", "--json"], **options))
     assert starter["name"] == "starter"
     assert str(rankscope.parents[1]) in starter["path"], "the wheel's own copy is used"
 

@@ -210,7 +210,7 @@ def test_columns_of_a_stored_base_are_pefts(settings, tmp_path, repacking_cpu):
     messages = [Message("user", "Hello!")]
     requests = [AnswerRequest(name, name, messages) for name in ("base", "adapter")]
 
-    compared = ComparisonModel.load(base, {"adapter": adapter}, settings)
+    compared = ComparisonModel.load(base, {"adapter": adapter}, settings, "chat")
     *_, last = compared.answer_all(requests, Sampling(max_new_tokens=12))
 
     model = plain_transformers(base.path)
