@@ -12,6 +12,7 @@ from lora_engine.engine import Engine
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
+from pages.shared.adapter_choices import adapter_choices
 from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
 from pages.shared.forms import Field, SpecForm
 from pages.train import method_fields
@@ -39,8 +40,8 @@ SET_ROWS = (
 )
 MIXTURE_EXAMPLE = "2 starter:pirate\n1 starter:json"
 MIXTURE_HELP = (
-    "In place of the dataset above: one set a line, its weight before its name. An epoch has as "
-    "many rows as all sets together; a set's share of it is its weight. A line may be JSON with "
+    "In place of the dataset above: a set on each line, its weight before its name. An epoch has "
+    "as many rows as all sets together; a set's share of it is its weight. A line may be JSON with "
     "source, weight, config, split, format and columns."
 )
 
@@ -86,7 +87,7 @@ def first_fields(form: SpecForm, engine: Engine) -> None:
     form.field("name")
     form.field("base_model", choices=engine.base_models.names())
     form.field("dataset.source", choices=dataset_choices(engine))
-    form.field("method.init_from", choices=adapter_choices(engine))
+    form.field("method.init_from", choices=starting_choices(engine))
 
 
 def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
@@ -150,10 +151,9 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
     ]
 
 
-def adapter_choices(engine: Engine) -> list[tuple[str, str]]:
-    """The known adapters of LoRA, newest first, after the choice of none."""
-    known = ((f"{one.name} ({one.size})", one.name) for one in engine.adapters.of_lora())
-    return [("a new adapter", ""), *known]
+def starting_choices(engine: Engine) -> list[tuple[str, str]]:
+    """The adapters that a run can go on from, newest first, after the choice of none."""
+    return [("a new adapter", ""), *adapter_choices(engine, lora_alone=True)]
 
 
 def _section(form: SpecForm, engine: Engine, section: Section) -> None:

@@ -19,7 +19,6 @@ from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
 from pages.shared import alpha_note, layout
-from pages.shared.adapter_choices import adapter_choices
 from pages.shared.advice_panel import AdvicePanel
 from pages.shared.alpha_note import shown_alpha
 from pages.shared.forms import SpecForm
@@ -197,7 +196,9 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
     def open_page(request: gr.Request) -> Update:
         spec = spec_in_address(engine, request)
         # What there is now: runs have finished and merges were made since the form was drawn.
-        adapters = gr.Dropdown(choices=adapter_choices(engine), value=spec.method.init_from)
+        adapters = gr.Dropdown(
+            choices=form_fields.starting_choices(engine), value=spec.method.init_from or ""
+        )
         bases = gr.Dropdown(choices=engine.base_models.names(), value=spec.base_model)
         return {
             **shown(spec),

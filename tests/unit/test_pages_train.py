@@ -1,13 +1,17 @@
 """The train page: what its address carries, and what its form says of this machine."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import gradio as gr  # noqa: TID251
 import pytest
 
+from lora_engine.adapters import AdapterSummary
 from lora_engine.engine import Engine
 from lora_engine.spec import USED_BY, spec_from, suited_learning_rate
 from lora_engine.training.compatibility import Machine
+from pages import train
 from pages.shared import alpha_note
 from pages.shared.forms import SpecForm
 from pages.shared.train_link import (
@@ -129,3 +133,22 @@ def test_the_line_about_a_method_says_its_rate_and_what_it_reads_of_lora_s():
     assert f"{suited_learning_rate('starter', 'vera'):g}" in words
     assert "rank, dropout, target modules" in words
     assert "none" in method_fields.as_html("prompt", "elsewhere")
+
+
+def test_a_run_goes_on_from_adapters_of_lora_alone_or_from_none(settings, monkeypatch):
+    engine = Engine(settings)
+    known = [
+        AdapterSummary(
+            name, Path(f"/runs/{name}/adapter"), 8, "starter", None, name, "", 1, kind=kind
+        )
+        for name, kind in (("r1", "lora"), ("r2", "vera"))
+    ]
+    monkeypatch.setattr(engine.adapters, "list", lambda: known)
+    page = train.build(engine)
+    (event,) = [one for one in page.fns.values() if one.api_name == "page_open_page"]
+    request = SimpleNamespace(query_params={}, session_hash="tab")
+    opened = event.fn(request, *[None] * len(event.inputs))
+    shown = {part.elem_id: value for part, value in opened.items()}
+    field = next(one for one in page.blocks.values() if one.elem_id == "field-method-init-from")
+    for choices in (field.choices, shown["field-method-init-from"]["choices"]):
+        assert [value for _, value in choices] == ["", "r1"]
