@@ -71,6 +71,14 @@ class MeasuredParts:
             self.timer: gr.Timer(active=not report.is_over),
         }
 
+    def without_group(self) -> Update:
+        return {
+            self.heading: "",
+            self.table: empty_table(),
+            self.due: "",
+            self.timer: gr.Timer(active=False),
+        }
+
 
 def section(engine: Engine, blocks: gr.Blocks) -> None:
     parts = _lay_out()
@@ -85,40 +93,19 @@ def _lay_out() -> MeasuredParts:
         "have ended, their answers are timed beside the base's.",
     )
     with gr.Row(elem_classes="rs-fields"):
-        base = gr.Dropdown(
-            [STARTER],
-            value=STARTER,
-            label="Base model",
-            allow_custom_value=True,
-            elem_id="field-methods-base",
-            min_width=160,
-        )
-        data = gr.Dropdown(
-            [DATA],
-            value=DATA,
-            label="Data",
-            allow_custom_value=True,
-            elem_id="field-methods-data",
-            min_width=160,
-        )
+        base = _choice([STARTER], "Base model", "field-methods-base")
+        data = _choice([DATA], "Data", "field-methods-data")
         steps = gr.Number(
             STEPS, label="Steps", precision=0, minimum=1, elem_id="field-methods-steps",
             min_width=120,
         )  # fmt: skip
-        group = gr.Dropdown(
-            [NO_GROUP],
-            value="",
-            label="Measured so far",
-            allow_custom_value=True,
-            elem_id="field-methods-group",
-            min_width=220,
-        )
+        group = _choice([NO_GROUP], "Measured so far", "field-methods-group", min_width=220)
     with gr.Row(elem_classes="rs-actions"):
         start = gr.Button("Train every method", elem_id="start-methods", min_width=260, scale=0)
     problem = problem_box()
     heading = gr.HTML(js_on_load="", elem_id="methods-heading")
     table = live.live_table(
-        live.table_value(COLUMNS, [], empty=NOTHING),
+        empty_table(),
         label="Methods, counted and measured",
         file_name="measured-methods.csv",
         elem_id="measured-methods",
@@ -128,8 +115,22 @@ def _lay_out() -> MeasuredParts:
     return MeasuredParts(base, data, steps, start, group, problem, heading, table, due, timer)
 
 
-def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
+def _choice(
+    choices: Sequence[str | tuple[str, str]], label: str, elem_id: str, min_width: int = 160
+) -> gr.Dropdown:
+    """A field of which the first choice is chosen, and in which another can be typed."""
+    first = choices[0]
+    return gr.Dropdown(
+        list(choices),
+        value=first if isinstance(first, str) else first[1],
+        label=label,
+        allow_custom_value=True,
+        elem_id=elem_id,
+        min_width=min_width,
+    )
 
+
+def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
     def start_methods(base: str, data: str, steps: float) -> Update:
         report = engine.methods.submit(task_spec(base or "", data or "", layout.whole(steps)))
         chosen = gr.Dropdown(choices=_group_choices(engine), value=report.id)
@@ -143,16 +144,15 @@ def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
         }
 
     def show_methods(group: str) -> Update:
-        return parts.showing(engine.methods.report(group)) if group else {}
+        return parts.showing(engine.methods.report(group)) if group else parts.without_group()
 
-    def refresh_methods(group: str) -> Update:
-        return parts.showing(engine.methods.report(group)) if group else {}
+    def time_answers(due: str) -> None:
+        if due:
+            engine.methods.answers_once(due)
 
-    def time_answers(due: str) -> Update:
-        if not due:
-            return {}
-        report = engine.methods.answers_once(due)
-        return {parts.heading: heading_html(report), parts.table: table_value(report)}
+    def show_timed(due: str, group: str) -> Update:
+        """Timing takes a while: the group that is shown now may be another."""
+        return show_methods(group) if due else {}
 
     address, box = AddressFields({"methods": parts.group}), parts.problem
     asked = [parts.base, parts.data, parts.steps]
@@ -166,11 +166,13 @@ def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
         wire(triggers, show_methods, [parts.group], parts.shown, problem=box)
         for triggers in (recalled.then, [parts.group.input])
     ]
-    ticked = wire([parts.timer.tick], refresh_methods, [parts.group], parts.shown,
+    ticked = wire([parts.timer.tick], show_methods, [parts.group], parts.shown,
                   problem=problem_box(), queue=False)  # fmt: skip
-    timing, timed = problem_box(), [parts.heading, parts.table]
+    timing = problem_box()
     for event in (*shown, ticked):
-        wire(event.then, time_answers, [parts.due], timed, problem=timing)
+        timed = wire(event.then, time_answers, [parts.due], problem=timing)
+        wire(timed.then, show_timed, [parts.due, parts.group], parts.shown, problem=timing,
+             keeps_problem=True)  # fmt: skip
     wire([blocks.load], list_choices, [], [parts.data, parts.group], problem=problem_box())
 
 
@@ -194,6 +196,10 @@ def heading_html(report: MethodsReport) -> str:
 def table_value(report: MethodsReport) -> str:
     links = [None if row.run is None else layout.link(RUNS, run=row.run) for row in report.rows]
     return live.table_value(COLUMNS, [_cells(row) for row in report.rows], links=links)
+
+
+def empty_table() -> str:
+    return live.table_value(COLUMNS, [], empty=NOTHING)
 
 
 def _cells(row: MeasuredMethod) -> tuple[live.Cell, ...]:

@@ -1,10 +1,19 @@
 """The calculator's section on methods: what a report looks like as a table and a heading."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import gradio as gr  # noqa: TID251
+import pytest
 
 from lora_engine.measured_methods import AnswerLatency, MeasuredMethod, MethodsReport, task_spec
 from lora_engine.measured_methods.report import Counted, Measured
 from pages.calculator import measured_section
+from tests.page_events import answered
+
+# Every gr.Blocks leaves the event loop it made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 MIB = 2**20
 COUNTED = Counted(trained_parameters=100, peak_memory_bytes=300 * MIB, latency="none")
@@ -59,3 +68,31 @@ def test_the_task_is_evaluated_once_at_its_end():
     assert spec.name == "pirate"
     assert (spec.optimization.max_steps, spec.optimization.eval_every) == (30, 30)
     assert spec.report.samples == 0
+
+
+class Timing:
+    """An engine whose group is measured while the person chooses another one."""
+
+    def __init__(self) -> None:
+        self.timed: list[str] = []
+        self.methods = SimpleNamespace(
+            report=lambda group: replace(report([DONE]), id=group),
+            answers_once=self.timed.append,
+            list=list,
+        )
+
+
+def test_what_is_shown_after_the_timing_is_the_group_that_is_chosen_then():
+    engine = Timing()
+    with gr.Blocks() as page:
+        measured_section.section(engine, page)
+
+    def after(name, *given):
+        event = next(one for one in page.fns.values() if one.api_name == f"page_{name}")
+        return {part.elem_id: value for part, value in answered(page, event, *given).items()}
+
+    assert "measured-methods" not in after("time_answers", "before")
+    assert engine.timed == ["before"]
+    assert "sweep=chosen" in after("show_timed", "before", "chosen")["methods-heading"]
+    assert "methods-heading" not in after("show_timed", "", "chosen")
+    assert after("show_methods", "")["methods-heading"] == ""
