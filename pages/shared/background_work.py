@@ -54,9 +54,9 @@ class TabTasks:
         self._tasks: OrderedDict[str, TabTask] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, request: gr.Request) -> TabTask:
+    def start(self, request: gr.Request, question: object = None) -> TabTask:
         """A new task, which ends the tab's one before."""
-        task = TabTask()
+        task = TabTask(question)
         with self._lock:
             self._replace(request, task)
         return task
@@ -74,6 +74,13 @@ class TabTasks:
                 return None
             self._replace(request, task)
         return task
+
+    def stop_unless_asked(self, request: gr.Request, question: object) -> None:
+        """End the tab's task where it answers another question than this one."""
+        with self._lock:
+            now = self._tasks.get(request.session_hash or "")
+        if now is not None and now.question != question:
+            self.stop(request)
 
     def stop(self, request: gr.Request) -> None:
         """End the tab's task."""

@@ -78,9 +78,10 @@ def connect(
     parts: DataCheckParts, form: SpecForm, deciding: Sequence[Field], filled: FilledFields,
     engine: Engine,
 ) -> None:  # fmt: skip
-    """deciding: the form's fields that say what the rows are; a change takes the findings away."""
+    """deciding: the form's fields that say what the rows are. A change takes the findings away, and
+    ends a check of the rows before."""
     tasks = TabTasks()
-    handlers = _Handlers(engine, tasks, form, parts, filled)
+    handlers = _Handlers(engine, tasks, form, deciding, parts, filled)
     results = [parts.findings, parts.cleaning, parts.drop, parts.written]
     problem = parts.row.problem
     inputs: set[Component] = set(deciding)
@@ -90,7 +91,7 @@ def connect(
          [*results, filled.source, filled.library, *parts.row.outputs],
          problem=problem, empties=[parts.written, parts.row.progress])  # fmt: skip
     changes = [field.change for field in deciding]
-    wire(changes, handlers.forget, [], [parts.findings, parts.cleaning], problem=problem,
+    wire(changes, handlers.forget, inputs, [parts.findings, parts.cleaning], problem=problem,
          queue=False)  # fmt: skip
     connect_stop(tasks, parts.row)
 
@@ -125,23 +126,32 @@ class _Handlers:
     engine: Engine
     tasks: TabTasks
     form: SpecForm
+    deciding: Sequence[Field]
     parts: DataCheckParts
     filled: FilledFields
 
     def check(self, values: Mapping[Component, Any], request: gr.Request) -> Iterator[Update]:
         """Look at every row; the findings, and which of them may be dropped."""
-        spec, task = spec_from(self.form.document(values)), self.tasks.start(request)
+        spec, task = self._begin(values, request)
         yield from self.parts.row.until_stopped(task, self._checked(task, spec))
 
     def clean(self, values: Mapping[Component, Any], request: gr.Request) -> Iterator[Update]:
         """Write the set without the chosen rows, and choose it on the form."""
-        spec, task = spec_from(self.form.document(values)), self.tasks.start(request)
+        spec, task = self._begin(values, request)
         chosen = values[self.parts.drop] or []
         yield from self.parts.row.until_stopped(task, self._cleaned(task, spec, chosen))
 
-    def forget(self) -> Update:
+    def forget(self, values: Mapping[Component, Any], request: gr.Request) -> Update:
         """Findings belong to the rows that were checked."""
+        self.tasks.stop_unless_asked(request, self.form.document(values))
         return {self.parts.findings: "", self.parts.cleaning: gr.Column(visible="hidden")}
+
+    def _begin(
+        self, values: Mapping[Component, Any], request: gr.Request
+    ) -> tuple[RunSpec, TabTask]:
+        """The spec in the form, and a task whose question is what the form says of the rows."""
+        document = self.form.document({field: values[field] for field in self.deciding})
+        return spec_from(document), self.tasks.start(request, document)
 
     def _checked(self, task: TabTask, spec: RunSpec) -> Iterator[Update]:
         check: DataCheck = yield from self.parts.row.watch(
