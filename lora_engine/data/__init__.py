@@ -56,6 +56,7 @@ from lora_engine.data.checks import (
     check_dataset,
     kinds_named,
 )
+from lora_engine.data.entity_spans import type_of
 from lora_engine.data.formats import column_names
 from lora_engine.data.preview_examples import PreviewExample, PreviewToken
 from lora_engine.data.preview_rows import HistogramBar, Preview, preview
@@ -114,4 +115,5 @@ __all__ = [
     "tokenize",
     "tokenize_rows",
     "tokenizer_as_trained",
+    "type_of",
 ]

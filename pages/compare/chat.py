@@ -191,7 +191,7 @@ class ChatHandlers:
                 for frame in answer_columns(self.engine, conversation, asked, stop, only):
                     yield {**begun, **self._shown(conversation, frame)}
                     begun = {}
-        except Exception:
+        except Exception:  # whatever it was: what was answered is kept, and it is raised again
             if frame is not None and frame.facts is not None:
                 yield self._save(conversation, frame, frame.facts)
             elif frame is not None:

@@ -9,25 +9,28 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
+from lora_engine.data import type_of
 from pages.shared import class_scores, layout
 from pages.shared.live import Column, table_value
 
 MOST_BARS = 6
 MOST_CLASSES = 40  # of a matrix on the page; the files have all
 COLOURS = 5
+OUTSIDE = "O"
 TITLES = {"base": "Base", "adapter": "With the adapter"}
 
 
 def told_html(found: Sequence[Told], labels: Sequence[str], base_head: str) -> str:
     """Every text under the base and under the adapter, side by side."""
-    colours = colours_of(labels)
+    classes = [_class_of(label) for label in labels] if any(map(_is_words, found)) else labels
+    colours = colours_of(classes)
     rows = "".join(_text(told, colours) for told in found)
     return f'<p class="rs-compare-words">{escape(base_head)}</p><div class="rs-told">{rows}</div>'
 
 
-def colours_of(labels: Sequence[str]) -> Mapping[str, int]:
+def colours_of(classes: Sequence[str]) -> Mapping[str, int]:
     """A number below COLOURS for each class or type of entity, in their order."""
-    names = dict.fromkeys(_bare(label) for label in labels if label != "O")
+    names = dict.fromkeys(name for name in classes if name != OUTSIDE)
     return {name: number % COLOURS for number, name in enumerate(names)}
 
 
@@ -66,12 +69,12 @@ def classes_table(result: SetResult) -> str:
 
 
 def matrices_html(result: SetResult) -> str:
-    """Both confusion matrices: a true class a line, a told class a column.
+    """Both confusion matrices: a true class a row, a predicted class a column.
 
     Of words; the tags of one type of entity are one class here, and apart in the files.
     """
     is_entities = result.columns[0].unit == "entities"
-    names = [_bare(label) if is_entities else label for label in result.labels]
+    names = [_class_of(label) if is_entities else label for label in result.labels]
     shown = "".join(_matrix(one, names) for one in result.columns)
     more = len(dict.fromkeys(names)) - MOST_CLASSES
     rest = f"<p>{layout.count(more)} more classes are in the files.</p>" if more > 0 else ""
@@ -87,7 +90,7 @@ def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
     return (
         f'<div class="rs-confusion" tabindex="0" role="group" '
         f'aria-label="Confusion matrix: {TITLES[column.name]}"><table>'
-        f"<caption>{TITLES[column.name]}: true class in the line, told class in the column"
+        f"<caption>{TITLES[column.name]}: true classes in rows, predicted ones in columns"
         f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
@@ -120,8 +123,7 @@ def _text(told: Told, colours: Mapping[str, int]) -> str:
         f"{_column(told.text, one, colours)}</div>"
         for name, one in told.columns.items()
     )
-    is_words = any(isinstance(one, ToldWords) for one in told.columns.values())
-    text = "" if is_words else f"<p><q>{escape(told.text)}</q></p>"
+    text = "" if _is_words(told) else f"<p><q>{escape(told.text)}</q></p>"
     cut = (
         '<p class="rs-compare-words">The end of this text lies beyond the limit and was not '
         "read.</p>"
@@ -165,6 +167,10 @@ def _spans(text: str, one: ToldWords, colours: Mapping[str, int]) -> str:
     return f'<p class="rs-spans">{"".join(parts)}</p>'
 
 
-def _bare(label: str) -> str:
-    """The type of entity that a tag names; a class of texts is its own."""
-    return label[2:] if label[1:2] == "-" and len(label) > 2 else label
+def _is_words(told: Told) -> bool:
+    return any(isinstance(one, ToldWords) for one in told.columns.values())
+
+
+def _class_of(label: str) -> str:
+    """What a label of words counts for: the type of entity that a tag names, or OUTSIDE."""
+    return type_of(label) or label

@@ -97,21 +97,21 @@ def classify_endpoint(engine: Engine):
 
 def _fields(accordion: gr.Accordion) -> ClassifierFields:
     gr.HTML(
-        '<p class="rs-compare-words">Spans or classes of a text, told by the base and by the '
-        "base with the adapter, and both scored on rows whose classes are known.</p>",
+        '<p class="rs-compare-words">The classes of a text, or of its words, by the base and by '
+        "the base with the adapter. Rows whose classes are known give both a score.</p>",
         js_on_load="",
     )
     adapter = gr.Dropdown([], label="Classifier", elem_id="classifier")
     texts = gr.Textbox(
-        "", label="Texts", info="One a line.", lines=3, max_lines=12, elem_id="classify-texts"
+        "", label="Texts", info="One on each line.", lines=3, max_lines=12, elem_id="classify-texts"
     )
-    tell = gr.Button("Tell", variant="primary", elem_id="classify-tell")
+    tell = gr.Button("Classify", variant="primary", elem_id="classify-tell")
     told = gr.HTML(elem_id="classify-told", js_on_load="")
     rows = gr.Dropdown(
         [HELD_OUT],
         value=HELD_OUT,
-        label="A set",
-        info="Labelled rows: those it never saw, a dataset's name, or a file by its path.",
+        label="Rows to score",
+        info="Labelled rows: those the adapter never saw, a dataset's name, or a file's path.",
         allow_custom_value=True,
         elem_id="classify-rows",
     )
@@ -136,7 +136,7 @@ class _Handlers:
 
     def __init__(self, engine: Engine, fields: ClassifierFields) -> None:
         self.engine, self.fields = engine, fields
-        self.stops = Stops()
+        self.telling, self.stops = Stops(), Stops()
 
     def open_section(self, request: gr.Request) -> Update:
         """The classifiers that there are; open where the address names one."""
@@ -160,8 +160,10 @@ class _Handlers:
             self.fields.rows: gr.Dropdown(choices=[HELD_OUT, *datasets], value=HELD_OUT),
         }
 
-    def choose(self, adapter: str) -> Update:
-        """Another classifier: what the one before told goes."""
+    def choose(self, adapter: str, request: gr.Request) -> Update:
+        """Another classifier: what the one before told goes, and what it is telling ends."""
+        self.telling.stop(request)
+        self.stops.stop(request)
         nothing = gr.DownloadButton(value=None, interactive=False)
         return {
             self.fields.texts: self._example(adapter),
@@ -169,24 +171,26 @@ class _Handlers:
                for one in self.fields.results},
         }  # fmt: skip
 
-    def tell(self, adapter: str, texts: str) -> str:
-        classifier = self.engine.classifiers.open(_named(adapter))
-        lines = [line for line in (texts or "").splitlines() if line.strip()]
-        found = list(classifier.tell(lines))
+    def tell(self, adapter: str, texts: str, request: gr.Request) -> str:
+        with self.telling.running(request) as stop:
+            classifier = self.engine.classifiers.open(_named(adapter))
+            lines = [line for line in (texts or "").splitlines() if line.strip()]
+            found = list(classifier.tell(lines))
+            stop.raise_if_set("classifying the texts")
         return classifier_html.told_html(
             found, classifier.facts.classes.labels, classifier.base_head
         )
 
     def score(self, adapter: str, rows: str, request: gr.Request) -> Iterator[Update]:
-        """Both columns on the set; a stop leaves what was there."""
+        """Both columns on the set. A stop leaves nothing: scores of some rows are no scores."""
         engine, fields = self.engine, self.fields
-        classifier = engine.classifiers.open(_named(adapter))
-        dataset = (
-            engine.classifiers.held_out(classifier)
-            if rows in ("", None, HELD_OUT)
-            else engine.classifiers.rows(classifier, rows)
-        )
         with self.stops.running(request) as stop:
+            classifier = engine.classifiers.open(_named(adapter))
+            dataset = (
+                engine.classifiers.held_out(classifier)
+                if rows in ("", None, HELD_OUT)
+                else engine.classifiers.rows(classifier, rows)
+            )
             for state in tell_rows(classifier, dataset.rows):
                 stop.raise_if_set("scoring the set")
                 if isinstance(state, SetResult):

@@ -14,7 +14,7 @@ COLUMNS = (
     Column("Precision", numeric=True, show=layout.number),
     Column("Recall", numeric=True, show=layout.number),
     Column("F1", numeric=True, show=layout.number),
-    Column("True ones", numeric=True, show=layout.count),
+    Column("Support", numeric=True, show=layout.count),
 )
 MEANT = {
     "entities": "of entities, where type and all words must be right (micro)",

@@ -43,9 +43,13 @@ class Stops:
         """Bind the stop button; it does not wait in the queue behind what it stops."""
 
         def stop(request: gr.Request) -> None:
-            with self._guard:
-                running = self._running.get(request.session_hash or "")
-            if running is not None:
-                running.set()
+            self.stop(request)
 
         button.click(stop, [], [], queue=False, api_name="page_stop", api_visibility="private")
+
+    def stop(self, request: gr.Request) -> None:
+        """Stop what runs for this tab, if anything does."""
+        with self._guard:
+            running = self._running.get(request.session_hash or "")
+        if running is not None:
+            running.set()

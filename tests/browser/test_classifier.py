@@ -47,7 +47,7 @@ def test_spans_of_a_text_and_a_set_scored(
     expect(texts).to_be_visible()
     expect(section.get_by_label("Classifier")).to_have_value("tags (tiny-bert)", timeout=30_000)
     texts.fill("the old fox, near a rose\none oak")
-    section.get_by_role("button", name="Tell").click()
+    section.get_by_role("button", name="Classify").click()
     told = page.locator("#classify-told")
     expect(told).to_contain_text("untrained head")
     adapted = told.get_by_role("group", name="With the adapter").first
@@ -79,7 +79,7 @@ def test_bars_of_classes_and_what_is_refused(
     page = open_page(f"{server.url}{COMPARE.path}?adapter={adapter}")
     section = page.locator("#classify")
     expect(section.get_by_label("Classifier")).to_have_value("kinds (tiny-bert)", timeout=30_000)
-    tell = section.get_by_role("button", name="Tell")
+    tell = section.get_by_role("button", name="Classify")
     tell.click()
     expect(section.get_by_role("alert").first).to_contain_text("no text to classify")
     section.get_by_label("Texts").fill("the old fox sees a")

@@ -57,3 +57,13 @@ def _result(rows: list[LabelledRow], classes: Classes) -> SetResult:
     scores, matrix = scores_of(rows, classes), confusion_matrix(rows, classes.labels)
     columns = tuple(SetColumn(name, scores, matrix) for name in ("base", "adapter"))
     return SetResult(classes.labels, columns, (), (), 0)
+
+
+def test_classes_of_texts_keep_their_own_colours_where_they_look_like_tags():
+    told = ToldText((("C-rated", 0.75), ("A-rated", 0.25)), 4)
+    labels = ("A-rated", "C-rated")
+    shown = classifier_html.told_html([Told("fine", {"adapter": told})], labels, "")
+    assert re.findall(r'<dt>(.-rated)</dt><dd class="rs-class-bar" data-colour="(\d)"', shown) == [
+        ("C-rated", "1"),
+        ("A-rated", "0"),
+    ]
