@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.spec import MixturePart, RunSpec, field_problems
+from pages.shared.choice_names import CHOICE_NAMES
 from pages.shared.mixture_lines import mixture_read, mixture_text
 from pages.shared.unread_fields import without_unread
 from pages.shared.wiring import field_id
@@ -29,45 +30,6 @@ Model = TypeVar("Model", bound=BaseModel)
 Kind = TypeVar("Kind", bound=Component)
 Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
 NONE = "none"  # the choice that leaves an optional field empty
-
-
-CHOICE_NAMES = {
-    "lora": "LoRA",
-    "full": "full fine-tuning",
-    "freeze": "freeze (the last layers train)",
-    "galore": "GaLore",
-    "prefix": "prefix tuning",
-    "prompt": "prompt tuning",
-    "p_tuning": "P-tuning",
-    "ia3": "IA³",
-    "bottleneck": "bottleneck layers",
-    "vera": "VeRA",
-    "loha": "LoHa",
-    "adamw": "AdamW",
-    "adamw_8bit": "AdamW, 8 bit",
-    "paged_adamw": "AdamW, paged",
-    "paged_adamw_8bit": "AdamW, paged, 8 bit",
-    "adafactor": "Adafactor",
-    4: "4 bit",
-    8: "8 bit",
-    "nf4": "NF4",
-    "fp4": "FP4",
-    "lora_only": "of the adapted modules",
-    "sft": "supervised answers",
-    "dpo": "DPO",
-    "ipo": "IPO",
-    "orpo": "ORPO",
-    "kto": "KTO",
-    "simpo": "SimPO",
-    "grpo": "GRPO",
-    "dr_grpo": "Dr. GRPO",
-    "last_number": "last number",
-    "json_valid": "is JSON",
-    "regex": "matches a pattern",
-    "equal": "equals the row's answer",
-    "length": "has a length",
-}
-"""What a person reads for a choice of the spec, where its own word is a code."""
 
 
 class SpecForm:

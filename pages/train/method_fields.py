@@ -11,7 +11,8 @@ from html import escape
 import gradio as gr
 
 from lora_engine.spec import USED_BY, FinetuningType, suited_learning_rate
-from pages.shared.forms import CHOICE_NAMES, SpecForm
+from pages.shared.choice_names import CHOICE_NAMES
+from pages.shared.forms import SpecForm
 from pages.shared.wiring import Update, wire
 
 KIND, BASE = "method.finetuning_type", "base_model"
@@ -62,7 +63,8 @@ def as_html(method: FinetuningType, base_model: str) -> str:
     read = [name.replace("_", " ") for name in OF_LORA_TOO if name in USED_BY[method]]
     of_lora = ", ".join(read) or "none"
     rate = suited_learning_rate(base_model or "", method)
-    name = CHOICE_NAMES.get(method, method)
-    suited = f"{name}: a learning rate of {rate:g} suits it."
-    words = f"{suited} Of LoRA's fields it reads: {of_lora}."
+    words = (
+        f"{CHOICE_NAMES.get(method, method)}: start with a learning rate of {rate:g}. "
+        f"Fields of LoRA that this method reads: {of_lora}."
+    )
     return f'<p class="rs-scaling">{escape(words)}</p>'
