@@ -10,8 +10,8 @@ from lora_engine.data import CleanedSet, DataCheck, Finding, Severity
 from pages.shared import layout
 
 SEVERITIES: dict[Severity, str] = {
-    "serious": "costs the run something",
-    "look": "look at it",
+    "serious": "harms the run",
+    "look": "worth a look",
     "note": "good to know",
 }
 

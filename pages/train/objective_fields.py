@@ -37,8 +37,8 @@ def lay_out(form: SpecForm, width: int) -> ObjectiveParts:
     form.field(KIND, min_width=width)
     with gr.Column(visible=False) as rules:
         gr.Markdown(
-            "A rule gives an answer its weight where it is met. An answer's reward is the sum, and "
-            "answers better than the others to the same question become likelier."
+            "An answer that meets a rule earns the rule's weight, and its reward is the sum. "
+            "Answers with a higher reward than the others to the same question become likelier."
         )
         of_rules = rule_rows.lay_out(form)
     rows = []

@@ -82,9 +82,9 @@ def lay_out() -> SweepParts:
             start = gr.Button("Start the sweep", elem_id="start-sweep", min_width=220, scale=0)
         layout.section(
             "Which method?",
-            "One run for each of LoRA, QLoRA, DoRA, full, freeze, prompts, IA3, bottlenecks and "
-            "more, with the learning rate that suits it; what each took and reached stands side by "
-            "side on the calculator page.",
+            "One run for each method, from LoRA to prompt tuning and full fine-tuning, with the "
+            "learning rate that suits it. The calculator page then shows side by side what each "
+            "took and what it reached.",
         )
         every_method = gr.Button(
             "Train it by every method", elem_id="start-every-method", min_width=260, scale=0
