@@ -31,7 +31,8 @@ EPOCHS = {
     "entities": 6.0,
 }  # new knowledge takes more passes than a new style
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "polite": {"kind": "dpo"},
+    # DPO moves the starter towards courtesy too, but lets some answers run on: docs/preferences.md.
+    "polite": {"kind": "orpo"},
     "sums": {
         "kind": "grpo",
         "rules": [{"kind": "equal", "compare": "last_number"}],
@@ -42,9 +43,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 MODELS: dict[str, dict[str, str]] = {
     "entities": {"base_model": "starter-encoder", "task": "token_classification"}
 }
-# At 1e-3 and two epochs DPO takes the words apart: "my friend, my friend, my friend".
 OPTIMIZATIONS: dict[str, dict[str, Any]] = {
-    "polite": {"learning_rate": 5e-4, "eval_every": 20},
+    "polite": {"eval_every": 20},
     "entities": {"learning_rate": ENCODER_LEARNING_RATE},
     "sums": {"batch_size": 16, "eval_every": 5},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import gradio as gr
 
@@ -68,17 +69,23 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str
     each = max(250, POINTS // max(1, len(views)) // 4)
     rows = [engine.runs.curve(view.id, each) for view in views]
     names = names_of(views)
-    # GRPO's loss stays near 0 whatever the run learns; its reward is what one watches.
-    by_reward = all(found and found[-1].reward is not None for found in rows)
-    curve_of, words = (_reward_curve, REWARD) if by_reward else (_loss_curve, figures.LOSS)
-    if any(row.reward_chosen is not None for found in rows for row in found[:8]):
-        words = OBJECTIVE
+    curve_of, words = _drawn_of(rows)
     large = [curve_of(name, found, x) for name, found in zip(names, rows, strict=True)]
     shown = {LOSS: figures.to_json(run_figures.losses(large, axis, words))}
     for what in MEASURES:
         drawn = [_curve(name, found, x, what) for name, found in zip(names, rows, strict=True)]
-        shown[what.key] = _small(what, drawn, axis)
+        is_other_loss = what.key == HELD_OUT and words is not figures.LOSS
+        shown[what.key] = _small(replace(what, unit="") if is_other_loss else what, drawn, axis)
     return shown
+
+
+def _drawn_of(rows: Sequence[Sequence[MetricsRow]]) -> tuple[Callable[..., Curve], figures.Drawn]:
+    """The large curve of these runs, and its words; only answers learned have nats a token."""
+    if all(found and found[-1].reward is not None for found in rows):
+        # GRPO's loss stays near 0 whatever the run learns; its reward is what one watches.
+        return _reward_curve, REWARD
+    is_of_preferences = any(row.reward_chosen is not None for found in rows for row in found[:8])
+    return _loss_curve, OBJECTIVE if is_of_preferences else figures.LOSS
 
 
 def held_out(engine: Engine, views: Sequence[RunView]) -> str:

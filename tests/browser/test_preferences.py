@@ -24,7 +24,9 @@ def test_the_polite_example_shows_both_answers_trains_and_draws_its_margins(
     expect(pair).to_contain_text("chosen")
     expect(pair.locator("mark", has_text="Certainly")).to_be_visible()
     expect(pair).to_contain_text("rejected")
-    expect(page.locator("#field-objective-kind").locator("input")).to_have_value(re.compile("^DPO"))
+    expect(page.locator("#field-objective-kind").locator("input")).to_have_value(
+        re.compile("^ORPO")
+    )
 
     page.get_by_role("button", name="The steps").click()
     page.locator("#field-optimization-max-steps").locator("input").fill("4")
