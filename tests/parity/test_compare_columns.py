@@ -1,8 +1,11 @@
 """Batched columns equal separate greedy generations of transformers, token for token."""
 
+import threading
+
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from lora_engine.compare.generate.comparison_model import AnswerRequest, ComparisonModel
@@ -101,3 +104,25 @@ def test_the_repetition_penalty_is_that_of_generate(tmp_path, settings):
         "base": as_text(generated(base, None, SHORT, 40, repetition_penalty=1.3)),
         "adapter": as_text(generated(base, adapter, LONG, 40, repetition_penalty=1.3)),
     }
+
+
+def test_what_another_thread_makes_while_an_adapter_is_put_on_has_its_weights(
+    tmp_path, settings, monkeypatch
+):
+    base = save_base(tmp_path / "base")
+    model = ComparisonModel.load(base, {}, settings, "chat")
+    made, devices = LoraLayer.update_layer, set()
+
+    def meanwhile(self, *given, **named):
+        def make():
+            devices.add(torch.nn.Linear(2, 2).weight.device.type)
+
+        other = threading.Thread(target=make)
+        other.start()
+        other.join()
+        return made(self, *given, **named)
+
+    monkeypatch.setattr(LoraLayer, "update_layer", meanwhile)
+    for seed in (1, 2):  # the first adapter wraps the model, the second is added to it
+        model.add_adapter(f"a{seed}", save_adapter(tmp_path / f"a{seed}", base, seed=seed))
+    assert devices == {"cpu"}

@@ -160,6 +160,8 @@ class AdapterSwitch:
         self, name: str, check: AdapterCheck, tensors: dict[str, torch.Tensor]
     ) -> list[str]:
         """Inject and load. Returns the keys of this adapter that found no counterpart."""
+        import torch
+
         import_peft()
         from peft import PeftModel, set_peft_model_state_dict
         from peft.tuners.tuners_utils import check_target_module_exists as targets
@@ -168,13 +170,16 @@ class AdapterSwitch:
         modules = [module for module in keys.factors if module not in keys.parameters]
         peft_config = check.config.to_peft(modules, list(keys.parameters.values()))
         refuse_untargeted(check, [m for m in modules if not targets(peft_config, m)])
-        with warnings.catch_warnings():
+        # New weights are made on the meta device, for the file's take their places. Not by PEFT's
+        # own low_cpu_mem_usage: that patches torch for every thread, and a model that another
+        # thread loads meanwhile would lose its weights.
+        with warnings.catch_warnings(), torch.device("meta"):
             # PEFT warns of patterns of fused experts, which it does apply; the rest is checked.
             warnings.simplefilter("ignore")
             if self._peft is None:
-                self._peft = PeftModel(self.model, peft_config, name, low_cpu_mem_usage=True)
+                self._peft = PeftModel(self.model, peft_config, name)
             else:
-                self._peft.add_adapter(name, peft_config, low_cpu_mem_usage=True)
+                self._peft.add_adapter(name, peft_config)
         of_factors = (key for parts in keys.factors.values() for key in parts.values())
         state = {
             PREFIX + key.removeprefix(PREFIX): tensors[key]
