@@ -33,6 +33,7 @@ TOLD_WHERE_MANY = (
     FindingKind.NO_ANSWER,
     FindingKind.DUPLICATE,
     FindingKind.ANSWER_IS_QUESTION,
+    FindingKind.EQUAL_PAIR,
     FindingKind.SAME_ANSWER,
 )
 

@@ -83,6 +83,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
             refuse_unanswerable(dataset.rows, spec.objective.rules)
         else:
             _refuse_without_answers(dataset)
+            _refuse_equal_answers(dataset)
         split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
         if base is not None and base.path is not None:
             refuse_role_orders(dataset, base.path, spec.dataset.template)
@@ -137,6 +138,18 @@ def _refuse_without_answers(dataset: Dataset) -> None:
         "(weight 0, train false), so there is nothing to learn.",
         "Give the answers to learn a weight of 1, or leave the weight out.",
     )
+
+
+def _refuse_equal_answers(dataset: Dataset) -> None:
+    """Raises EngineError where the rows are pairs, and the answers of no pair differ."""
+    if not dataset.rows or not dataset.rows[0].rejected:
+        return
+    if all(row.messages == row.rejected for row in dataset.rows):
+        raise EngineError(
+            f"In each of the {len(dataset.rows):,} rows of {dataset.source} the chosen answer is "
+            "the rejected one, so there is nothing to learn.",
+            "Give pairs whose answers differ, or check which columns hold them.",
+        )
 
 
 def _tokens_in(node: Any, path: str) -> Iterator[FieldProblem]:

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from lora_engine.__main__ import build
 from lora_engine.errors import EngineError
+from lora_engine.training.preflight import check_run
 from tests.preference_files import pair_rows, write_rows
+from tests.training_runs import tiny_spec
 
 
 @pytest.fixture
@@ -53,6 +55,19 @@ def test_supervised_training_refuses_pairs_and_names_the_objective(run, spec_fil
     assert "dpo" in refused.exception.remedy
     assert '"answer": "chosen"' in refused.exception.remedy
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_pairs_that_are_all_equal_are_refused(tmp_path, settings, kind):
+    equal = [row | {"rejected": row["chosen"]} for row in pair_rows(8)]
+    spec = tiny_spec(
+        "starter", write_rows(tmp_path / "equal.jsonl", equal), objective={"kind": kind}
+    )
+    with pytest.raises(EngineError, match="each of the 8 rows"):
+        check_run(spec, settings)
+    one = [*equal, *pair_rows(1)]
+    write_rows(tmp_path / "equal.jsonl", one)
+    check_run(spec, settings)
 
 
 def test_the_preview_prints_both_answers(run, spec_file):

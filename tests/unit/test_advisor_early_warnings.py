@@ -41,6 +41,15 @@ def test_each_is_told_where_it_is(tmp_path, settings, rows, words):
     assert words in problems(settings, written(tmp_path / "rows.jsonl", rows))
 
 
+def test_pairs_of_equal_answers_are_told(tmp_path, settings):
+    rows = [
+        {"prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": f"It is {n % 20}."}
+        for n in range(60)
+    ]
+    source = written(tmp_path / "rows.jsonl", rows)
+    assert "is the rejected one: " in problems(settings, source, objective={"kind": "dpo"})
+
+
 def test_near_copies_of_held_out_rows_are_a_leak(tmp_path, settings):
     rows = [asked(n // 2, f"It is {n // 2}{'.' if n % 2 else '!'}") for n in range(80)]
     assert "Held-out rows" in problems(settings, written(tmp_path / "rows.jsonl", rows))

@@ -59,6 +59,15 @@ def test_a_run_that_learns_from_rewards_is_told_by_them(rewards, words):
     assert words in describe_loss_curve(rows)
 
 
+def test_rewards_that_never_tell_answers_apart_are_told():
+    rows = [
+        row.model_copy(update={"reward": 0.0, "equal_groups": 1.0}) for row in curve([0.0] * 50)
+    ]
+    assert "taught nothing" in describe_loss_curve(rows)
+    rows[7] = rows[7].model_copy(update={"equal_groups": 0.5})
+    assert "stays near" in describe_loss_curve(rows)
+
+
 def test_losses_below_zero_rise_upwards_too():
     falling = [3.0 * 0.97**i for i in range(50)]
     words = describe_loss_curve(curve(falling, ((10, -0.9), (30, -0.9), (50, -0.9))))

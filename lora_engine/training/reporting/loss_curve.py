@@ -26,6 +26,12 @@ def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     if len(rows) < MIN_STEPS:
         return "Too few steps yet to say how it goes."
     rewards = [row.reward for row in rows if row.reward is not None]
+    if rewards and all(row.equal_groups == 1 for row in rows):
+        return (
+            "In every step all answers to a question had the same reward, so the rules taught "
+            "nothing: raise the temperature, or choose rules that some answers meet and others do "
+            "not."
+        )
     if rewards:
         return _reward_in_words(rewards)
     overfits_since = _overfitting_start(rows)
