@@ -181,18 +181,18 @@ class ServedModels:
                 code="context_length_exceeded",
             )
         wanted = most if asked is None else asked
-        context = self.shared().context_length
+        shared = self.shared()
+        context = shared.context_length
         if context is None:
             return wanted, "token limit"
-        shared = self.shared()
         key = None if model.folder is None else shared.add_adapter(model.folder)
         virtual = shared.virtual_tokens(key)
         if len(prompt) + virtual > context:
-            behind = f" behind the {virtual:,} of the adapter" if virtual else ""
+            more = f", and the adapter puts {virtual:,} before it" if virtual else ""
             raise ApiError(
                 400,
-                f"The prompt has {len(prompt):,} tokens; this model reads at most {context:,}"
-                f"{behind}.",
+                f"The prompt has {len(prompt):,} tokens{more}; this model reads at most "
+                f"{context:,}.",
                 code="context_length_exceeded",
             )
         room = max(1, context - virtual - len(prompt))  # one token may follow a full context unread

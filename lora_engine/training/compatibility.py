@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lora_engine.devices import CPU, list_devices
 from lora_engine.errors import FieldProblem
 from lora_engine.settings import Settings
-from lora_engine.spec import VIRTUAL_TOKEN_TYPES, MethodSpec, RunSpec
+from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
 LORA_ONLY_FIELDS = (
@@ -139,13 +139,9 @@ def _grpo_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield FieldProblem(
             "objective.rules", "grpo learns from rules alone; give one at the least, such as equal"
         )
-    if method.finetuning_type in VIRTUAL_TOKEN_TYPES:
-        yield FieldProblem(
-            "method.finetuning_type", "grpo samples answers without virtual tokens; choose lora"
-        )
     if not objective.has_reference:
         return
-    if method.finetuning_type != "lora":
+    if not method.is_lora:
         yield FieldProblem(
             "objective.beta",
             "the KL is to the base with the adapter off, which only lora offers here; set it to 0",

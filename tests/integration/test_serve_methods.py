@@ -25,5 +25,5 @@ def test_virtual_tokens_take_room_of_an_answer(settings, tmp_path):
     plain = models.base.name
     assert limit(plain, context - 10) == 10
     assert limit("soft", context - 10) == 5
-    with pytest.raises(ApiError, match="behind the 5"):
+    with pytest.raises(ApiError, match="puts 5 before it; "):
         limit("soft", context - 2)
