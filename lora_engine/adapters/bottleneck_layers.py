@@ -23,6 +23,7 @@ from lora_engine.adapters.other_forms import BOTTLENECK
 from lora_engine.adapters.other_weights import OtherAdapter, read_other
 from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.adapters.whole import refuse_non_finite
+from lora_engine.base_models.layer_list import layers_of
 from lora_engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def places_of(model: nn.Module) -> dict[str, nn.Module]:
 
     Raises EngineError where a layer has not one of each.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     found: dict[str, nn.Module] = {}
     for name, layer in layers.items():
         for words in (ATTENTION_WORDS, MLP_WORDS):
@@ -185,18 +186,6 @@ def _applied(layer: Layer, output: Any) -> Any:
     if isinstance(output, tuple):
         return (layer(output[0]), *output[1:])
     return layer(output)
-
-
-def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The model's layers by name: its list of modules that holds the most weights."""
-    lists = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList)]
-    if not lists:
-        raise EngineError(
-            f"{type(model).__name__} has no list of layers to put bottlenecks into.",
-            "Choose another method, such as lora.",
-        )
-    name, largest = max(lists, key=lambda one: sum(p.numel() for p in one[1].parameters()))
-    return {f"{name}.{number}": layer for number, layer in enumerate(largest)}
 
 
 def _is(child: str, words: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@
     token_ids             the ids an embedding has rows for, and those a tokenizer gives out
     tokenizer_files       a tokenizer's files as untrusted input, tried in tokenizer_child
     classifier_heads      which modules of a classification model are its head
+    layer_list            a model's layers, by name
     adaptable             modules that an adapter leaves alone, and why
     weight_shapes         names and shapes of weights, from the files' headers
     families              the classes of the common decoder layer, by name

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lora_engine.base_models.layer_list import layers_of
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_folder
 from lora_engine.spec import MethodSpec
@@ -23,7 +24,6 @@ from lora_engine.training.models.trained_model import (
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -63,35 +63,21 @@ class WholeModel:
 def make_trainable(base: PreTrainedModel, method: MethodSpec) -> PreTrainedModel:
     """The base with what the method trains in float32 and the rest frozen.
 
-    Raises EngineError where `freeze` asks for more layers than there are.
+    Raises EngineError where `freeze` asks for more layers than there are, or there is no list of
+    layers.
     """
     base.requires_grad_(method.finetuning_type != "freeze")
     if method.finetuning_type == "freeze":
-        layers = decoder_layers(base)
+        layers = list(layers_of(base).values())
         if method.freeze_layers > len(layers):
             raise EngineError(
                 f"The base model has {len(layers)} layers, fewer than the last "
                 f"{method.freeze_layers} that freeze should train.",
                 f"Set the layers that freeze trains to {len(layers)} or fewer.",
             )
-        layers[-method.freeze_layers :].requires_grad_(True)
+        for layer in layers[-method.freeze_layers :]:
+            layer.requires_grad_(True)
     for parameter in base.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return base
-
-
-def decoder_layers(base: PreTrainedModel) -> nn.ModuleList:
-    """The model's layers: its list of modules that holds the most weights.
-
-    Raises EngineError where the model has no such list.
-    """
-    from torch.nn import ModuleList
-
-    lists = [module for module in base.modules() if isinstance(module, ModuleList)]
-    if not lists:
-        raise EngineError(
-            f"{type(base).__name__} has no list of layers, so its last layers are unknown.",
-            "Choose full or lora.",
-        )
-    return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
