@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.data import CleanedSet, DataCheck, kinds_named
@@ -28,7 +29,9 @@ from pages.shared.forms import Field, SpecForm
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train import data_check_html
 from pages.train.dataset_uploads import library_choices
-from pages.train.form_fields import dataset_choices
+from pages.train.form_fields import COLUMNS, dataset_choices
+
+HOW_READ = ("dataset.mixture", "dataset.config", "dataset.split", "dataset.format", *COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,26 @@ class DataCheckParts:
 
 @dataclass(frozen=True)
 class FilledFields:
-    """The fields that a cleaned set fills: the form's dataset and the library's list."""
+    """The fields that a cleaned set fills: the form's dataset and the library's list.
+
+    how_read: what says how the set before is read; a cleaned one is read by itself, so that these
+    have their defaults again.
+    """
 
     source: gr.Dropdown
     library: gr.Dropdown
+    how_read: Update
+
+    @classmethod
+    def of(cls, form: SpecForm, library: gr.Dropdown) -> FilledFields:
+        opening = form.filled(spec_from({}))
+        how_read = map(form.component, HOW_READ)
+        source = form.component("dataset.source", gr.Dropdown)
+        return cls(source, library, {field: opening[field] for field in how_read})
+
+    @property
+    def outputs(self) -> list[Block]:
+        return [self.source, self.library, *self.how_read]
 
 
 def lay_out() -> DataCheckParts:
@@ -88,7 +107,7 @@ def connect(
     wire([parts.check.click], handlers.check, inputs, [*results, *parts.row.outputs],
          problem=problem, empties=[parts.findings, parts.written, parts.row.progress])  # fmt: skip
     wire([parts.clean.click], handlers.clean, inputs | {parts.drop},
-         [*results, filled.source, filled.library, *parts.row.outputs],
+         [*results, *filled.outputs, *parts.row.outputs],
          problem=problem, empties=[parts.written, parts.row.progress])  # fmt: skip
     changes = [field.change for field in deciding]
     wire(changes, handlers.forget, inputs, [parts.findings, parts.cleaning], problem=problem,
@@ -177,6 +196,7 @@ class _Handlers:
             lambda report, stop: self.engine.datasets.save_cleaned(spec, kinds, report, stop),
         )
         yield {
+            **self.filled.how_read,
             self.parts.written: data_check_html.cleaned_html(cleaned),
             self.filled.source: gr.Dropdown(
                 choices=dataset_choices(self.engine), value=cleaned.path

@@ -36,12 +36,13 @@ class UploadParts:
 @dataclass(frozen=True)
 class DatasetFields:
     """The form's fields that an upload fills: the dataset, the run's name, and the choice of an
-    example and of columns, which are empty then."""
+    example, of columns and of a mixture, which are empty then."""
 
     source: gr.Dropdown
     name: gr.Textbox
     recipe: gr.Radio
     columns: Sequence[gr.Dropdown]
+    mixture: gr.Textbox
 
 
 def upload_button() -> gr.UploadButton:
@@ -83,6 +84,7 @@ def connect(
             fields.source: gr.Dropdown(choices=dataset_choices(engine), value=saved.name),
             parts.uploads: gr.Dropdown(choices=library_choices(engine), value=saved.name),
             **dict.fromkeys(fields.columns),
+            fields.mixture: "",
         }
 
     def ask(dataset: str | None) -> Update:
@@ -102,7 +104,8 @@ def connect(
             fields.source: gr.Dropdown(choices=dataset_choices(engine)),
         }
 
-    filled = [fields.name, fields.recipe, fields.source, parts.uploads, *fields.columns]
+    of_form = [fields.name, fields.recipe, fields.source, fields.mixture, *fields.columns]
+    filled = [*of_form, parts.uploads]
     inputs = [parts.upload, fields.name]
     wire([parts.upload.upload], take_upload, inputs, filled, problem=upload_problem)
     question, problem = [parts.group, parts.question], parts.problem

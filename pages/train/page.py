@@ -261,10 +261,8 @@ def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
         show_progress="minimal",
     )
     data_check_section.connect_warnings(page.warnings, form, deciding, blocks, engine)
-    library = data_check_section.FilledFields(
-        form.component("dataset.source", gr.Dropdown), page.uploads.uploads
-    )
-    data_check_section.connect(page.data_check, form, deciding, library, engine)
+    filled = data_check_section.FilledFields.of(form, page.uploads.uploads)
+    data_check_section.connect(page.data_check, form, deciding, filled, engine)
 
 
 def decides_rows(path: str) -> bool:
@@ -277,7 +275,10 @@ def _wire_dataset(page: TrainPage, engine: Engine) -> None:
     """Another dataset has other columns, and is no example any more."""
     form = page.form
     source = form.component("dataset.source", gr.Dropdown)
-    name, mixture = form.component("name", gr.Textbox), form.component("dataset.mixture")
+    name, mixture = (
+        form.component("name", gr.Textbox),
+        form.component("dataset.mixture", gr.Textbox),
+    )
     columns, records = page.data.columns, page.data.records
     naming = [source, mixture, *map(form.component, ("dataset.config", "dataset.split"))]
 
@@ -302,5 +303,5 @@ def _wire_dataset(page: TrainPage, engine: Engine) -> None:
     wire([source.input], choose_one, [], [*columns, mixture], problem=problem_box())
     outputs = [name, page.recipe]
     wire([source.input], leave_example, [source, name], outputs, problem=problem_box())
-    fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns)
+    fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns, mixture)
     dataset_uploads.connect(page.uploads, engine, fields, page.rows_problem)
