@@ -229,8 +229,8 @@ def _form_tiles(found: AdapterDetails) -> list[tuple[str, str, str]]:
 def _places(found: AdapterDetails) -> str:
     if not found.parts:
         return f"in {layout.count(len(found.modules))} modules"
-    if tokens := getattr(found.config, "virtual_tokens", 0):
-        return f"in {layout.count(tokens)} virtual tokens"
+    if not isinstance(found.config, AdapterConfig) and found.config.virtual_tokens:
+        return f"in {layout.count(found.config.virtual_tokens)} virtual tokens"
     return f"in {layout.count(len(found.parts))} modules"
 
 

@@ -12,9 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.data import column_names, first_records
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
@@ -28,6 +26,7 @@ from pages.shared.wiring import Update, problem_box, wire
 from pages.train import (
     address,
     advice_section,
+    chosen_dataset,
     data_check_section,
     dataset_uploads,
     endpoints,
@@ -38,9 +37,7 @@ from pages.train import (
     sweep_section,
 )
 from pages.train.data_form import TrainForm
-from pages.train.first_records import as_html as records_html
 
-RECORDS = 3  # of the file, shown column by column
 HELP = r"""
 LoRA leaves the base weight $W$ (d × k) as it is and trains a low-rank update beside it:
 
@@ -100,7 +97,9 @@ def build(engine: Engine) -> gr.Blocks:
         sweep_section.connect(page.sweep, page.form, page.advice, engine)
         address.connect(page.form, page.recipe, page.address, page.advice.wire_use(page.form))
         _wire_rows(page, engine, blocks)
-        _wire_dataset(page, engine)
+        chosen_dataset.connect(
+            page.form, page.data, page.uploads, page.recipe, page.rows_problem, engine
+        )
         endpoints.offer(engine)
     return blocks
 
@@ -269,39 +268,3 @@ def decides_rows(path: str) -> bool:
     """Whether the field at this path of the spec changes how a row becomes tokens."""
     others = ("base_model", "task", "seed", "objective.kind", "optimization.max_length")
     return path.startswith("dataset.") or path in others
-
-
-def _wire_dataset(page: TrainPage, engine: Engine) -> None:
-    """Another dataset has other columns, and is no example any more."""
-    form = page.form
-    source = form.component("dataset.source", gr.Dropdown)
-    name, mixture = (
-        form.component("name", gr.Textbox),
-        form.component("dataset.mixture", gr.Textbox),
-    )
-    columns, records = page.data.columns, page.data.records
-    naming = [source, mixture, *map(form.component, ("dataset.config", "dataset.split"))]
-
-    def offer_columns(values: Mapping[Component, Any]) -> Update:
-        try:
-            spec = spec_from(form.document(values)).dataset
-            found = first_records(spec, engine.settings, RECORDS)
-        except EngineError:  # the viewer says what is wrong with the dataset
-            found = ()
-        choices = column_names(found)
-        shown: Update = {column: gr.Dropdown(choices=list(choices)) for column in columns}
-        return {**shown, records: records_html([one.value for one in found])}
-
-    def choose_one() -> Update:
-        return {**dict.fromkeys(columns), mixture: ""}
-
-    def leave_example(dataset: str | None, run_name: str) -> Update:
-        return {name: dataset_uploads.run_name_for(dataset, run_name), page.recipe: None}
-
-    changes = [field.change for field in naming]
-    wire(changes, offer_columns, {*naming}, [*columns, records], problem=problem_box())
-    wire([source.input], choose_one, [], [*columns, mixture], problem=problem_box())
-    outputs = [name, page.recipe]
-    wire([source.input], leave_example, [source, name], outputs, problem=problem_box())
-    fields = dataset_uploads.DatasetFields(source, name, page.recipe, columns, mixture)
-    dataset_uploads.connect(page.uploads, engine, fields, page.rows_problem)
