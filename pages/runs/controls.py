@@ -12,7 +12,7 @@ from lora_engine.runs import OVER, RESUMABLE, RunState, RunView
 from lora_engine.spec import ExtensionSpec
 from pages.runs import run_table
 from pages.shared import layout
-from pages.shared.forms import help_text
+from pages.shared.spec_fields import help_text
 from pages.shared.wiring import field_id, problem_box
 
 ACTIONS = {

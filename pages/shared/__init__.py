@@ -4,6 +4,7 @@
     wiring        binds a handler to events, and shows what went wrong
     late_answers  the person's last choice wins over an answer that comes late
     forms         form fields made from the spec, and a spec read from them
+    spec_fields   what the spec says of a field: kind, choices, bounds, help
     choice_names  the spec's choices in words
     mixture_lines  a mixture of sets, as lines that are typed
     unread_fields  what the chosen objective and rules do not read, left out

@@ -8,21 +8,30 @@ become Gradio components. This module reads text and checks nothing: the documen
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
 import gradio as gr
-from annotated_types import Ge, Gt, Le, Lt
 from gradio.blocks import Block
 from gradio.components import Component
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.spec import MixturePart, RunSpec, field_problems
+from lora_engine.spec import RunSpec, field_problems
 from pages.shared.choice_names import CHOICE_NAMES
 from pages.shared.mixture_lines import mixture_read, mixture_text
+from pages.shared.spec_fields import (
+    decides,
+    help_text,
+    in_optional_section,
+    info_of,
+    kind_of,
+    listed_choices,
+    lists_sets,
+    one_a_line,
+    union_members,
+)
 from pages.shared.unread_fields import without_unread
 from pages.shared.wiring import field_id
 
@@ -101,10 +110,10 @@ class SpecForm:
             node: Any = document
             for section in sections:
                 node = node if node is None else node.setdefault(section, {})
-            if value == NONE and _decides(self._root, path):
+            if value == NONE and decides(self._root, path):
                 _put(document, sections, None)
             elif node is not None:
-                node[name] = _read(value, _info(self._root, path))
+                node[name] = _read(value, info_of(self._root, path))
             if sections and sections[-1].isdecimal():
                 lists.add(tuple(sections[:-1]))
         for entries in lists:
@@ -164,30 +173,6 @@ def numbers_read(model: type[Model], values: Sequence[Any]) -> Model:
         raise InvalidInput("The form", problems, "Correct these fields.") from None
 
 
-def bounds(info: FieldInfo) -> tuple[float | None, float | None]:
-    """The lower and the upper bound in a field's metadata, None where there is none."""
-    low: Any = None
-    high: Any = None
-    for mark in info.metadata:
-        if isinstance(mark, (Ge, Gt)):
-            low = mark.ge if isinstance(mark, Ge) else mark.gt
-        if isinstance(mark, (Le, Lt)):
-            high = mark.le if isinstance(mark, Le) else mark.lt
-    return low, high
-
-
-def help_text(info: FieldInfo) -> str:
-    """The field's description followed by its bounds in words."""
-    low, high = bounds(info)
-    if low is None or high is None:
-        return info.description or ""
-    above = any(isinstance(mark, Gt) for mark in info.metadata)
-    words = f"above {low:,}, at most {high:,}" if above else f"{low:,} to {high:,}"
-    return (
-        f"{info.description} ({words.replace('.0 ', ' ').replace('.0,', ',').removesuffix('.0')})"
-    )
-
-
 def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set what stands at a path of sections that are there."""
     *before, last = path
@@ -206,8 +191,8 @@ def _entries(document: dict[str, Any], path: Sequence[str]) -> list[Any]:
 
 
 def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field:
-    info = _info(root, path)
-    kind, optional = _kind(info.annotation)
+    info = info_of(root, path)
+    kind, optional = kind_of(info.annotation)
     common = {
         "label": info.title or path,
         "info": help_text(info),
@@ -219,78 +204,17 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
         return gr.Checkbox(**common)
     if get_origin(kind) is Literal:
         choices = [(CHOICE_NAMES.get(choice, str(choice)), choice) for choice in get_args(kind)]
-        if optional or _decides(root, path):
+        if optional or decides(root, path):
             choices.insert(0, (NONE, NONE))
         return gr.Dropdown(**{"choices": choices, **common})
-    if _listed_choices(kind):
-        choices = list(_listed_choices(kind))
+    if listed_choices(kind):
+        choices = list(listed_choices(kind))
         return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})
     if kind in (int, float):
         return gr.Slider(**common) if "maximum" in changes else gr.Number(**common)
-    return gr.Textbox(**{"lines": 3 if _one_a_line(info) else 1, **common})
-
-
-def _info(root: type[RunSpec], path: str) -> FieldInfo:
-    section, _, name = path.rpartition(".")
-    return _section_model(root, section).model_fields[name]
-
-
-def _section_model(root: type[RunSpec], section: str) -> type[BaseModel]:
-    """The model of a section; an entry of a list by its place, as in 'objective.rules.0'."""
-    model: Any = root
-    for name in section.split(".") if section else ():
-        if name.isdecimal():
-            (model,) = get_args(model)
-        else:
-            model = _kind(model.model_fields[name].annotation)[0]
-    return model
-
-
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The annotation without `| None`, and whether that was there."""
-    members = list(_union_members(annotation))
-    some = [member for member in members if member is not type(None)]
-    if len(some) == 1:
-        return some[0], len(members) > 1
-    return annotation, len(members) > len(some)
-
-
-def _listed_choices(kind: Any) -> tuple[Any, ...]:
-    """The choices of a list of Literals, none for anything else."""
-    (member,) = get_args(kind) if get_origin(kind) is list else (None,)
-    return get_args(member) if get_origin(member) is Literal else ()
-
-
-def _lists_sets(info: FieldInfo) -> bool:
-    return info.annotation == list[MixturePart]
-
-
-def _one_a_line(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("one_a_line"))
-
-
-def _union_members(annotation: Any) -> Iterator[Any]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        yield from get_args(annotation)
-    else:
-        yield annotation
-
-
-def _in_optional_section(root: type[RunSpec], path: str) -> bool:
-    section = path.rpartition(".")[0]
-    if section.rpartition(".")[2].isdecimal():
-        return True
-    return bool(section) and _kind(_info(root, section).annotation)[1]
-
-
-def _decides(root: type[RunSpec], path: str) -> bool:
-    """Whether the field is the first of an optional section: without it the section is null."""
-    section, _, name = path.rpartition(".")
-    first = next(iter(_section_model(root, section).model_fields))
-    return _in_optional_section(root, path) and name == first
+    return gr.Textbox(**{"lines": 3 if one_a_line(info) else 1, **common})
 
 
 def _value_at(spec: RunSpec, path: str) -> Any:
@@ -311,18 +235,18 @@ def _shown(root: type[RunSpec], spec: RunSpec, path: str) -> Any:
     In a section that is null or no entry of its list, the deciding field shows 'none', and the
     others their own defaults.
     """
-    info, value = _info(root, path), _value_at(spec, path)
-    kind, _ = _kind(info.annotation)
-    if value is None and _in_optional_section(root, path) and not _decides(root, path):
+    info, value = info_of(root, path), _value_at(spec, path)
+    kind, _ = kind_of(info.annotation)
+    if value is None and in_optional_section(root, path) and not decides(root, path):
         value = info.get_default(call_default_factory=True)
     if value is None and get_origin(kind) is Literal:
         return NONE
-    if _listed_choices(kind):
+    if listed_choices(kind):
         return list(value)
-    if _lists_sets(info):
+    if lists_sets(info):
         return mixture_text(value)
     if isinstance(value, (list, tuple)):
-        return ("\n" if _one_a_line(info) else ", ").join(value)
+        return ("\n" if one_a_line(info) else ", ").join(value)
     if isinstance(value, dict):
         return json.dumps(value) if value else ""
     return value
@@ -330,19 +254,19 @@ def _shown(root: type[RunSpec], spec: RunSpec, path: str) -> Any:
 
 def _read(value: Any, info: FieldInfo) -> Any:
     """A component's value as the spec's document has it."""
-    kind, optional = _kind(info.annotation)
+    kind, optional = kind_of(info.annotation)
     if optional and value in ("", NONE):
         return None
-    if _lists_sets(info) and isinstance(value, str):
+    if lists_sets(info) and isinstance(value, str):
         return mixture_read(value)
-    members = [get_origin(member) or member for member in _union_members(kind)]
+    members = [get_origin(member) or member for member in union_members(kind)]
     if isinstance(value, str) and dict in members:
         return _object(value)
     if isinstance(value, str) and list in members:
-        fixed = [get_args(member) for member in _union_members(kind)]
+        fixed = [get_args(member) for member in union_members(kind)]
         if any(value.strip() in choices for choices in fixed):
             return value.strip()
-        parts = value.splitlines() if _one_a_line(info) else value.split(",")
+        parts = value.splitlines() if one_a_line(info) else value.split(",")
         return [part.strip() for part in parts if part.strip()]
     if isinstance(value, float) and kind is int and value.is_integer():
         return int(value)
