@@ -17,7 +17,7 @@ from lora_engine.files import given_path
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
-NAMES = ", ".join(kind.label for kind in FindingKind if kind.is_droppable)
+NAMES = ", ".join(kind.label for kind in FindingKind)
 
 
 def register(app: typer.Typer) -> None:

@@ -179,7 +179,6 @@ class _Handlers:
         choices = [
             (f"{one.kind.title} ({layout.count(len(one.places))})", one.kind.label)
             for one in check.findings
-            if one.kind.is_droppable
         ]
         yield {
             self.parts.findings: data_check_html.findings_html(check),

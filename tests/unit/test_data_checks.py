@@ -1,6 +1,7 @@
 """The data check: each kind of finding on rows made for it, and the cleaned set."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from lora_engine.data import load_dataset
 from lora_engine.data.checks import FindingKind, check_dataset, save_cleaned, write_cleaned
 from lora_engine.data.checks.findings import kinds_named
 from lora_engine.data.checks.single_rows import problems_of
-from lora_engine.data.rows import Dataset, Message, Row, hash_rows
+from lora_engine.data.rows import Dataset, Message, Row, SetPart, hash_rows
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec
@@ -45,6 +46,9 @@ SINGLE = [
     (chat(1, Message("assistant", "Hello."), Message("user", "Hi.")), FindingKind.ROLES),
     (chat(1, Message("user", "One."), Message("user", "Two."), "Yes."), FindingKind.ROLES),
     (chat(1, "Why?", "A caf\u00c3\u00a9."), FindingKind.BROKEN_TEXT),
+    (chat(1, "Why?", "K\u00c3\u2013LN."), FindingKind.BROKEN_TEXT),
+    (chat(1, "Why?", "Er w\u00c3\u00a4re."), FindingKind.BROKEN_TEXT),
+    (chat(1, "Key?", "sk-proj-" + "aB3" * 10), FindingKind.SECRET),
     (chat(1, "Why?", "A \ufffd."), FindingKind.BROKEN_TEXT),
     (chat(1, "Why?", "A\x00."), FindingKind.BROKEN_TEXT),
     (chat(1, "Why?", "So.<|im_end|>"), FindingKind.TEMPLATE_LEFTOVER),
@@ -78,6 +82,10 @@ def test_each_kind_is_found_in_a_row_by_itself(row, kind):
             Message("tool", "4"),
             Message("assistant", "4."),
         ),
+        chat(1, "How do I clone it?", "git clone git@github.com:org/it.git"),
+        chat(1, "Which pictures?", "icon@2x.png, and lodash@4.17.21 in the lock file."),
+        chat(1, "Where is it?", "See /sk-a-small-town-by-the-river."),
+        chat(1, "O que diz?", "Diz “ATÉ AMANHÔ."),
         Row(1, (), "Once upon a time."),
         Row(1, (), "A good film.", label="good"),
     ],
@@ -109,6 +117,22 @@ def test_repeats_near_repeats_and_contradictions_name_the_later_rows():
         FindingKind.NEAR_DUPLICATE: [2],
         FindingKind.CONTRADICTION: [3],
     }
+
+
+def test_rows_that_compare_or_judge_answers_differ_in_them_by_design():
+    pair = chat(1, "Why?", "So.")
+    pairs = [replace(pair, number=n, rejected=chat(n, "Why?", f"No {n}.").messages) for n in (1, 2)]
+    judged = [replace(chat(n, "Why?", f"So {n}."), is_desirable=n == 1) for n in (1, 2)]
+    thoughts = [
+        chat(n, "Why?", Message("assistant", "So.", reasoning=f"Because {n}.")) for n in (1, 2)
+    ]
+    for rows in (pairs, judged, thoughts):
+        assert found_in(*rows) == {}
+
+
+def test_texts_among_chats_have_no_answer_in_common():
+    texts = [Row(n, (), f"Text {n}.") for n in range(1, 31)]
+    assert found_in(*texts, chat(31, "Why?", "So.")) == {}
 
 
 def test_one_answer_for_most_questions_is_found_where_rows_are_many():
@@ -254,6 +278,23 @@ def test_what_cannot_be_cleaned_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(EngineError, match="exists"):
         write_cleaned(rows, check, [FindingKind.DUPLICATE], out)
     assert out.read_text() == "mine"
+
+
+def test_rows_of_an_evaluation_set_stay_apart_and_are_not_counted(tmp_path):
+    rows = dataset(chat(1, "Why?", ""), chat(2, "How?", "So."), chat(3, "Who?", ""))
+    parts = (SetPart("a", 0, 2, 1.0, 0), SetPart("b", 2, 3, 0.0, 2, is_evaluation=True))
+    rows = replace(rows, parts=parts)
+    check, out = check_dataset(rows), tmp_path / "out.jsonl"
+    cleaned = write_cleaned(rows, check, [FindingKind.EMPTY_ANSWER], out)
+    assert (cleaned.rows, cleaned.removed) == (1, {"empty_answer": 1})
+    assert [
+        json.loads(line)["messages"][0]["content"] for line in out.read_text().splitlines()
+    ] == ["How?"]
+    empty = replace(rows, rows=(rows.rows[0], rows.rows[0], rows.rows[2]))
+    with pytest.raises(EngineError, match="2 rows"):
+        write_cleaned(
+            empty, check_dataset(empty), [FindingKind.EMPTY_ANSWER], tmp_path / "none.jsonl"
+        )
 
 
 def test_an_unknown_kind_is_refused_by_name():

@@ -52,17 +52,22 @@ class RowComparison:
         self._contents.add(content)
         self._near.add(near)
         self._answers.append(answer)
-        if not question.strip():
+        if not question.strip() or row.is_desirable is not None:  # judged ones differ by design
             return
         if self._answer_of.setdefault(_digest(_plain_text(question)), answer) != answer:
             yield FindingKind.CONTRADICTION, shown
 
     def rows_with_the_common_answer(self) -> list[int]:
-        """Places of the rows that share one answer, where that is most of them."""
+        """Places of the rows that share one answer, where that is most of them; no answer is
+        none."""
         if not self._answers:
             return []
         answer, count = Counter(self._answers).most_common(1)[0]
-        if count < SAME_ANSWER_ROWS or count <= SAME_ANSWER_SHARE * self.rows:
+        if (
+            answer == NO_ANSWER
+            or count < SAME_ANSWER_ROWS
+            or count <= SAME_ANSWER_SHARE * self.rows
+        ):
             return []
         return [place for place, one in enumerate(self._answers) if one == answer]
 
@@ -77,8 +82,11 @@ def near_key(row: Row) -> int:
 
     A row to classify is told by its text alone, as the split tells twins.
     """
-    turns = [f"{turn.role} {_plain_text(turn.content + turn.tool_calls)}" for turn in row.messages]
-    texts = (row.text or "", " ".join(row.words))
+    turns = [
+        f"{turn.role} {_plain_text(f'{turn.reasoning} {turn.content} {turn.tool_calls}')}"
+        for turn in (*row.messages, *row.rejected)
+    ]
+    texts = (row.text or "", " ".join(row.words), row.tools)
     return _digest("\n".join([*turns, *map(_plain_text, texts)]))
 
 
@@ -90,3 +98,6 @@ def _plain_text(text: str) -> str:
 def _digest(text: str) -> int:
     encoded = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest())
+
+
+NO_ANSWER = _digest("")

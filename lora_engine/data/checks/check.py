@@ -14,7 +14,7 @@ from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.data.checks.across_rows import RowComparison, near_key
 from lora_engine.data.checks.findings import Finding, FindingKind, Severity
 from lora_engine.data.checks.row_tokens import ROWS_AT_ONCE, token_problems
-from lora_engine.data.checks.single_rows import problems_of, text_of
+from lora_engine.data.checks.single_rows import answer_of, problems_of, text_of
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.rows import Dataset, Row
 
@@ -118,5 +118,4 @@ def _add_common_and_rare(
     for kind, places in kinds:
         for place in places:
             row = dataset.rows[place]
-            answer = row.label or next((t.content for t in reversed(row.messages)), "")
-            found[kind].add(place, row.number, answer)
+            found[kind].add(place, row.number, answer_of(row))

@@ -45,14 +45,17 @@ def write_cleaned(
     """Write the rows of `dataset` that have none of the findings `drop` to a new file; those of an
     evaluation set stay apart.
 
-    Raises EngineError where the file exists, no row would be left, a finding says nothing against
-    its rows, or the file cannot be written; nothing is left behind then.
+    Raises EngineError where the file exists, no row would be left, or the file cannot be written;
+    nothing is left behind then.
     """
-    _refuse(dataset, check, drop, path)
-    removed = check.places_of(drop)
-    evaluated = [range(part.start, part.end) for part in dataset.parts if part.is_evaluation]
-    left = {*removed, *(place for places in evaluated for place in places)}
-    kept = (row for place, row in enumerate(dataset.rows) if place not in left)
+    removed = _removed(dataset, check, drop)
+    rows = dataset.trainable_rows - len(removed)
+    _refuse(dataset, check, drop, path, rows)
+    kept = (
+        row
+        for place, row in enumerate(dataset.rows)
+        if place not in removed and not _is_evaluated(dataset, place)
+    )
     try:
         with atomic_file(path) as file:
             for line in _lines(kept, is_running_text=path.suffix == ".txt"):
@@ -62,7 +65,7 @@ def write_cleaned(
             f"{path} cannot be written: {error.strerror or error}.",
             "Give another path, or make room.",
         ) from error
-    return CleanedSet(str(path), len(dataset.rows) - len(left), _counts(check, drop))
+    return CleanedSet(str(path), rows, dict(Counter(removed.values())))
 
 
 def save_cleaned(
@@ -89,21 +92,22 @@ def _stem(source: str) -> str:
 
 
 def suffix_of(dataset: Dataset) -> str:
-    """What the name of a cleaned file ends in."""
+    """What the name of a cleaned file ends in; several sets in one file are rows of JSON."""
+    if sum(not part.is_evaluation for part in dataset.parts) > 1:
+        return ".jsonl"
     return ".txt" if any(row.continues for row in dataset.rows[:2]) else ".jsonl"
 
 
-def _refuse(dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path) -> None:
+def _refuse(
+    dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], path: Path, rows: int
+) -> None:
+    """rows: how many would be left."""
     if dataset.content_hash != check.content_hash:
         raise EngineError(
             f"{dataset.source} has changed since it was checked.", "Check it again first."
         )
-    useless = [kind.label for kind in drop if not kind.is_droppable]
-    if useless or not drop:
-        raise EngineError(
-            f"{', '.join(useless)} says nothing against a row." if useless else "Nothing to drop.",
-            "Choose the findings whose rows are to be dropped.",
-        )
+    if not drop:
+        raise EngineError("Nothing to drop.", "Choose the findings whose rows are to be dropped.")
     if path.exists():
         raise EngineError(f"{path} exists already.", "Give a name that is not taken.")
     if path.suffix != suffix_of(dataset):
@@ -111,20 +115,27 @@ def _refuse(dataset: Dataset, check: DataCheck, drop: Collection[FindingKind], p
             f"{path.name} ends in {path.suffix or 'nothing'}.",
             f"Give a name that ends in {suffix_of(dataset)}.",
         )
-    if len(check.places_of(drop)) == len(dataset.rows):
+    if not rows:
         raise EngineError(
-            f"Every one of the {len(dataset.rows):,} rows of {dataset.source} would be dropped.",
+            f"Every one of the {dataset.trainable_rows:,} rows of {dataset.source} would be "
+            "dropped.",
             "Choose fewer findings.",
         )
 
 
-def _counts(check: DataCheck, drop: Collection[FindingKind]) -> dict[str, int]:
+def _removed(dataset: Dataset, check: DataCheck, drop: Collection[FindingKind]) -> dict[int, str]:
+    """The places of the rows that are dropped, each with the first kind that takes it."""
     owners: dict[int, str] = {}
     for finding in check.findings:
         if finding.kind in drop:
             for place in finding.places:
-                owners.setdefault(place, finding.kind.label)
-    return dict(Counter(owners.values()))
+                if not _is_evaluated(dataset, place):
+                    owners.setdefault(place, finding.kind.label)
+    return owners
+
+
+def _is_evaluated(dataset: Dataset, place: int) -> bool:
+    return any(part.start <= place < part.end for part in dataset.parts if part.is_evaluation)
 
 
 def _lines(rows: Iterable[Row], is_running_text: bool) -> Iterator[str]:

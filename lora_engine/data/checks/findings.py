@@ -21,14 +21,12 @@ EXCERPT_CHARACTERS = 160
 @dataclass(frozen=True)
 class _About:
     """name: on the command line. title: for a heading. severity: `serious` costs the run
-    something, `look` often does, `note` is good to know. remedy: what to do.
-    is_droppable: whether a row is the worse for it, so that a cleaned set may leave it out."""
+    something, `look` often does, `note` is good to know. remedy: what to do."""
 
     name: str
     title: str
     severity: Severity
     remedy: str
-    is_droppable: bool = True
 
 
 class FindingKind(Enum):
@@ -162,10 +160,6 @@ class FindingKind(Enum):
     @property
     def remedy(self) -> str:
         return self.value.remedy
-
-    @property
-    def is_droppable(self) -> bool:
-        return self.value.is_droppable
 
 
 @dataclass

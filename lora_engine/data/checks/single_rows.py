@@ -21,17 +21,26 @@ LEFTOVERS = re.compile(
     re.M,
 )
 # What UTF-8 looks like when it is read as Latin-1 or Windows-1252.
+# In words of capitals "Ã" may end one, before a closing mark: “AMANHÔ.
 MOJIBAKE = re.compile(
-    r"Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[™œ\u009d“”¦˜]|Â[\u00a0-\u00bf]"
+    r"(?!(?<=[A-ZÀ-Þ])Ã[\u00a0\u00bb’“”–—…](?!\w))Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[™œ\u009d“”¦˜]|Â[\u00a0-\u00bf]"
 )
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
 KEYS = re.compile(
     r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
-    r"|\b(?:sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}"
+    # a key of this kind has digits and capitals; a word of an address (/sk-a-small-town) has not
+    r"|\b(?:sk-(?=[a-z0-9_-]{0,200}[A-Z])(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}"
     r"|AKIA[A-Z0-9]{16}|xox[bap]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35})"
 )
-ADDRESSES = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{2,63})+\b")
-PUBLIC_ADDRESSES = re.compile(r"@example\.(?:com|org|net)$", re.I)
+ADDRESSES = re.compile(
+    r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,24}\b"
+)
+# Addresses of nobody (RFC 2606, git over SSH), and what looks like one: icon@2x.png.
+PUBLIC_ADDRESSES = re.compile(
+    r"[@.]example\.(?:com|org|net)$|\.(?:example|test|invalid|localhost)$|^git@"
+    r"|\.(?:png|jpe?g|gif|webp|svg|css|js|ts|json|html)$",
+    re.I,
+)
 TAGS = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]{0,20}(?:\s[^<>]{0,300})?>|https?://\S{4,300}")
 MARKUP_SHARE = 0.3  # of a text's characters
 MARKUP_LEAST = 3  # tags or links
