@@ -106,10 +106,12 @@ class StoredRows(Sequence[Row]):
     def _batch(self, batch: int) -> tuple[int, list[int], list[str]]:
         """The place of its first row, the numbers and the contents."""
         start = int(self._ends[batch - 1]) if batch else 0
-        if self._held[0] != start:
+        held = self._held
+        if held[0] != start:
             columns = self._file.get_batch(batch)
-            self._held = start, columns[0].to_pylist(), columns[1].to_pylist()
-        return self._held
+            # whoever reads beside this one may hold another batch by now
+            held = self._held = start, columns[0].to_pylist(), columns[1].to_pylist()
+        return held
 
 
 def row_keys(rows: Sequence[Row]) -> np.ndarray:
