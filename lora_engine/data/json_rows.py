@@ -18,6 +18,7 @@ This module knows nothing of files or of what the names mean.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -37,6 +38,9 @@ LISTS_OF_ROWS = (
 ROW_COLUMNS = ("messages", "conversations", "tokens", "chosen", "rejected", "history", "tools")
 """Columns whose value is a list in a single row."""
 
+MAX_VALUES, MAX_LINE_VALUES = 30_000_000, 1_000_000
+"""Of one document and of one line. Three characters of `[],[],` make 70 bytes of memory."""
+_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _REMEDY = "Give one JSON object on each line, or one JSON array of objects."
 Numbered = tuple[int, Any]
 
@@ -50,6 +54,7 @@ def json_rows(text: str, source: str, most: int) -> list[Numbered]:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    _refuse_many_values(text, source)
     if text.lstrip()[:1] == "[":
         return list(enumerate(_array(text, source), start=1))
     if _spans_lines(text):
@@ -60,6 +65,25 @@ def json_rows(text: str, source: str, most: int) -> list[Numbered]:
         inside = _rows_inside(found[0][1], source)
         return found if inside is None else list(enumerate(inside, start=1))
     return found
+
+
+def _refuse_many_values(text: str, source: str) -> None:
+    """Raises EngineError for a document whose values would need far more memory than its text."""
+    if _has_more_values(text, MAX_VALUES):
+        raise EngineError(
+            f"{source} is one JSON document of more than {MAX_VALUES:,} values; only rows on lines "
+            "of their own are read from a larger file.",
+            "Save the rows as JSON Lines: one object on each line.",
+        )
+
+
+def _has_more_values(text: str, most: int) -> bool:
+    return len(text) > most and _marks(text) > most and _marks(_TEXT.sub("", text)) > most
+
+
+def _marks(text: str) -> int:
+    """As many as there are values or more, where no texts with such characters are among them."""
+    return text.count("[") + text.count("{") + text.count(",")
 
 
 def are_lines(file: TextFile) -> bool:
@@ -129,6 +153,9 @@ def _values(
         if not line.strip():
             continue
         first = first or line
+        if _has_more_values(line, MAX_LINE_VALUES):
+            problems.add(f"line {number}: more than {MAX_LINE_VALUES:,} values")
+            continue
         try:
             value = decode(line)
         except (ValueError, RecursionError) as error:
@@ -143,7 +170,7 @@ def _values(
 def _spans_lines(text: str) -> bool:
     """Whether the first object goes on after its first line."""
     first = text.lstrip().partition("\n")[0].rstrip()
-    if not first.startswith("{"):
+    if not first.startswith("{") or _has_more_values(first, MAX_LINE_VALUES):
         return False
     try:
         _DECODER.decode(first)

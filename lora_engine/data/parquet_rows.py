@@ -5,15 +5,21 @@ Knows nothing of what columns mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.text_file import TextBounds
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
 
-BATCH_ROWS = 1_000
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+    from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
+
+BATCH_ROWS, FEWEST_ROWS = 1_000, 32
+BATCH_BYTES = 64_000_000
+"""Of a batch where each of its rows is as long as a whole column is in the file."""
 READ_BYTES = 1 << 20
 PARQUET, ZIP = b"PAR1", b"PK\x03\x04"
 SAVE_ROWS = "Save the rows as JSON Lines, CSV or Parquet."
@@ -32,12 +38,12 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
     number = read_bytes = 0
     try:
         with parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            if _declared_bytes(file) > most:
+                raise _too_large(source, most)
+            for batch in _batches(file, bounds.ratio):
                 read_bytes += batch.nbytes
                 if read_bytes > most:
-                    raise EngineError(
-                        f"{source} unpacks to more than {most:,} bytes.", "Train on a part of it."
-                    )
+                    raise _too_large(source, most)
                 for value in batch.to_pylist():
                     number += 1
                     yield number, value
@@ -52,6 +58,65 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
         raise EngineError(
             f"{source} is not a readable Parquet file: {why}.", "Write the file again."
         ) from None
+
+
+def is_small_parquet(path: Path, most: int) -> bool:
+    """Whether all its columns say that they have few values and bytes, unpacked; not where the file
+    is damaged, which reading it tells."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            values = sum(column.num_values for column in _columns(file))
+            return max(_declared_bytes(file), values) <= most
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return True
+
+
+def _batches(file: ParquetFile, ratio: int) -> Iterator[RecordBatch]:
+    """The rows in batches, small where a column may hold one long text that many rows point to.
+
+    Such a text counts once in the file and once for each row in memory.
+    """
+    from pyarrow import types
+
+    schema = file.schema_arrow
+    shared = [at for at, one in enumerate(schema.types) if types.is_dictionary(one)]
+    for group in range(file.num_row_groups):
+        meta = file.metadata.row_group(group)
+        columns = [meta.column(at) for at in range(meta.num_columns)]
+        largest = max((one.total_uncompressed_size for one in columns), default=0)
+        is_packed_tight = any(
+            one.total_uncompressed_size > ratio * one.total_compressed_size for one in columns
+        )
+        fewest = 1 if is_packed_tight else FEWEST_ROWS
+        rows = min(BATCH_ROWS, max(fewest, BATCH_BYTES // max(1, largest)))
+        for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
+            yield _written_out(batch, shared)
+
+
+def _written_out(batch: RecordBatch, shared: Sequence[int]) -> RecordBatch:
+    """The batch with every text for itself, so that its bytes count once a row. shared: the places
+    of the columns whose rows point to texts."""
+    for place in shared:
+        column = batch.column(place).dictionary_decode()
+        batch = batch.set_column(place, batch.schema.names[place], column)
+    return batch
+
+
+def _columns(file: ParquetFile) -> Iterator[ColumnChunkMetaData]:
+    for group in range(file.num_row_groups):
+        meta = file.metadata.row_group(group)
+        yield from (meta.column(at) for at in range(meta.num_columns))
+
+
+def _declared_bytes(file: ParquetFile) -> int:
+    return sum(column.total_uncompressed_size for column in _columns(file))
+
+
+def _too_large(source: str, most: int) -> EngineError:
+    return EngineError(f"{source} unpacks to more than {most:,} bytes.", "Train on a part of it.")
 
 
 def is_parquet(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lora_engine.data.csv_rows import MAX_CELL_CHARACTERS, csv_rows
 from lora_engine.data.json_rows import are_lines, json_lines, json_rows
-from lora_engine.data.parquet_rows import is_parquet, parquet_rows
+from lora_engine.data.parquet_rows import is_parquet, is_small_parquet, parquet_rows
 from lora_engine.data.passages import passages
 from lora_engine.data.records import ReadAnew, Record
 from lora_engine.data.text_file import TextBounds, TextFile
@@ -38,9 +38,9 @@ MAX_LINE_CHARACTERS = 16_000_000
 MAX_NAMES = 100_000
 MAX_TRIED = 10_000  # lines of a .txt file, to find out whether it is rows of JSON
 MAX_ROW_CHARACTERS = MAX_CELL_CHARACTERS
-SMALL_BYTES, SMALL_PACKED_BYTES = 32_000_000, 2_000_000
+SMALL_BYTES = 32_000_000
+"""Of a file that is held in memory, unpacked."""
 SMALL_ROWS = 1_000_000
-"""Of a file that is held in memory: 150 KB of gzip can hold fifty million rows."""
 PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
 JSON_ENDINGS = (".jsonl", ".json")
@@ -59,8 +59,8 @@ def read_records(path: Path, source: str) -> Sequence[Record]:
     syntax is wrong, with the line or row; a large file's (`FileRecords`) when it is gone through.
     """
     _refuse_file(path, source)
-    reading, is_packed = _reading(path, source)
-    if path.stat().st_size > (SMALL_PACKED_BYTES if is_packed else SMALL_BYTES):
+    reading, is_small = _reading(path, source)
+    if not is_small:
         return FileRecords(path, source, reading)
     found = list(islice(reading(False), SMALL_ROWS + 1))
     if len(found) > SMALL_ROWS:
@@ -151,20 +151,23 @@ def _too_many(source: str) -> EngineError:
 
 
 def _reading(path: Path, source: str) -> tuple[Reading, bool]:
-    """How this file is read, and whether it is packed. Raises EngineError for another kind."""
+    """How this file is read, and whether its records are held in memory. Raises EngineError for
+    another kind."""
     bounds = TextBounds(MAX_FILE_BYTES, MAX_LINE_CHARACTERS, MAX_DOCUMENT_BYTES, MAX_RATIO)
     if ending(path) == ".parquet" or is_parquet(path):
-        return lambda _: parquet_rows(path, source, bounds), True
+        small = is_small_parquet(path, SMALL_BYTES)
+        return lambda _: parquet_rows(path, source, bounds), small
     file = TextFile(path, source, bounds)
     _refuse_other_kind(path, source, file)
+    is_small = not file.is_longer_than(SMALL_BYTES)
     if ending(path) in (".csv", ".tsv"):
-        return lambda _: csv_rows(file.lines(""), file.head, source), file.is_packed
+        return lambda _: csv_rows(file.lines(""), file.head, source), is_small
     if ending(path) == ".txt":
-        return lambda _: passages(file), file.is_packed
+        return lambda _: passages(file), is_small
     if are_lines(file):
-        return partial(json_lines, file), file.is_packed
+        return partial(json_lines, file), is_small
     found = json_rows(file.whole(MAX_DOCUMENT_BYTES), source, MAX_ROWS + 1)
-    return lambda _: iter(found), False
+    return lambda _: iter(found), True
 
 
 def ending(path: Path) -> str:

@@ -47,8 +47,6 @@ class TextFile:
         self.path, self.source, self.bounds = path, source, bounds
         with self._bytes() as file:
             self.head_bytes = file.read(HEAD_BYTES)
-        with path.open("rb") as raw:
-            self.is_packed = raw.read(2) == GZIP
 
     @property
     def head(self) -> str:
@@ -94,6 +92,14 @@ class TextFile:
                     )
                 pieces.append(piece)
         return "".join(pieces)
+
+    def is_longer_than(self, most: int) -> bool:
+        """Whether it has more bytes than these, unpacked."""
+        with self._bytes() as file:
+            left = most
+            while left >= 0 and (chunk := file.read(CHUNK_BYTES)):
+                left -= len(chunk)
+        return left < 0
 
     @contextmanager
     def _bytes(self) -> Iterator[io.BufferedReader[Any]]:

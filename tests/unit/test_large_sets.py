@@ -9,7 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lora_engine.data import load_dataset, record_files, row_cache, row_store, split_rows
+from lora_engine.data import (
+    json_rows,
+    load_dataset,
+    parquet_rows,
+    record_files,
+    row_cache,
+    row_store,
+    split_rows,
+)
 from lora_engine.data.cache_folder import MANIFEST, CacheFolder
 from lora_engine.data.picked import Picked
 from lora_engine.data.record_files import FileRecords, read_records
@@ -17,6 +25,7 @@ from lora_engine.data.row_store import StoredRows, content_hash_of, row_keys, ro
 from lora_engine.data.rows import Message, Row, hash_rows
 from lora_engine.data.seeded_order import sampled, shuffled
 from lora_engine.data.split import rows_never_seen, split_hash
+from lora_engine.data.text_file import TextBounds
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.data.token_store import StoredTokens, learned_of, lengths_of, pieces_of
 from lora_engine.data.tokenization import tokenize
@@ -49,7 +58,6 @@ def settings(tmp_path):
 def large(monkeypatch):
     """Everything is large: files are read anew, rows and tokens lie on disk, in small batches."""
     monkeypatch.setattr(record_files, "SMALL_BYTES", 0)
-    monkeypatch.setattr(record_files, "SMALL_PACKED_BYTES", 0)
     monkeypatch.setattr(row_cache, "LARGE_ROWS", 5)
     monkeypatch.setattr(row_store, "LARGE_ROWS", 5)
     monkeypatch.setattr(row_store, "BATCH_ROWS", 7)
@@ -206,6 +214,50 @@ def test_what_unpacks_out_of_proportion_is_refused(tmp_path, settings, monkeypat
     lines = "".join(json.dumps({"text": random.Random(n).randbytes(40).hex()}) for n in range(3))
     packed.write_bytes(gzip.compress(lines.replace("}{", "}\n{").encode()))
     assert len(load_dataset(DatasetSpec(source=str(packed)), settings).rows) == 3
+
+
+def test_a_few_bytes_that_make_many_values_are_refused_before_they_do(
+    tmp_path, settings, monkeypatch
+):
+    monkeypatch.setattr(json_rows, "MAX_VALUES", 2_000)
+    monkeypatch.setattr(json_rows, "MAX_LINE_VALUES", 1_000)
+    row = {"text": "[],{},\\" * 1_000, "x": []}  # what stands inside a text is no value
+    lists = json.dumps({"text": "a", "x": [[]] * 3_000})
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(f"{json.dumps(row)}\n{lists}\n".encode()))
+    with pytest.raises(EngineError, match="line 2: more than 1,000 values"):
+        load_dataset(DatasetSpec(source=str(packed)), settings)
+    document = tmp_path / "rows.json"
+    document.write_text(f"[{lists}]")
+    with pytest.raises(EngineError, match="more than 2,000 values"):
+        load_dataset(DatasetSpec(source=str(document)), settings)
+    document.write_text(json.dumps([row]))
+    assert len(load_dataset(DatasetSpec(source=str(document)), settings).rows) == 1
+
+
+@pytest.mark.parametrize("written", [{"store_schema": True}, {"store_schema": False}])
+def test_one_long_text_that_many_rows_point_to_is_read_row_by_row(tmp_path, monkeypatch, written):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.parquet"
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 500), ["x" * 300_000])
+    parquet.write_table(pyarrow.table({"text": texts}), path, compression="zstd", **written)
+    monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 1_000_000)
+    read = []
+    batches = parquet_rows._batches
+
+    def watched(file, ratio):
+        for batch in batches(file, ratio):
+            read.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(parquet_rows, "_batches", watched)
+    bounds = TextBounds(10**9, 10**6, 30_000_000, 100)
+    with pytest.raises(EngineError, match="unpacks to more than 30,000,000 bytes"):
+        list(parquet_rows.parquet_rows(path, "rows", bounds))
+    assert max(read) <= 3
+    assert sum(read) <= 110
 
 
 def test_one_json_document_is_bounded_and_told_apart_from_lines(tmp_path, settings, monkeypatch):
