@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from lora_engine.spec import ObjectiveSpec
 from lora_engine.training.checkpointing.identity import RunIdentity
@@ -29,10 +30,17 @@ def kept_reference(run: PreparedRun, identity: RunIdentity) -> Reference | None:
     return read_reference(run.directory.path, _key(identity), rows)
 
 
-def make_reference(run: PreparedRun, identity: RunIdentity, path: ForwardPath) -> Reference:
-    """The log-probabilities under the model as it stands, also kept in the run's folder."""
+def make_reference(
+    run: PreparedRun, identity: RunIdentity, path: ForwardPath, should_stop: Callable[[], bool]
+) -> Reference:
+    """The log-probabilities under the model as it stands, also kept in the run's folder.
+
+    Raises StoppedBeforeTraining once `should_stop` says so.
+    """
     data, max_length = run.data, run.spec.optimization.max_length
-    reference = compute_reference(path, data.training, data.evaluation, run.plan, max_length)
+    reference = compute_reference(
+        path, data.training, data.evaluation, run.plan, max_length, should_stop
+    )
     write_reference(run.directory.path, _key(identity), reference)
     return reference
 

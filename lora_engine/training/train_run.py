@@ -26,7 +26,11 @@ from lora_engine.training.objectives.divergence import is_off_the_start
 from lora_engine.training.objectives.grpo import Grpo
 from lora_engine.training.objectives.objective import Objective
 from lora_engine.training.objectives.preferences import Preferences
-from lora_engine.training.objectives.reference import Reference, ReferencedRows
+from lora_engine.training.objectives.reference import (
+    Reference,
+    ReferencedRows,
+    StoppedBeforeTraining,
+)
 from lora_engine.training.objectives.rollouts import Sampler
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
@@ -86,7 +90,10 @@ def train_prepared(
     run: PreparedRun, resume: bool, progress: TrainingProgress, should_stop: Callable[[], bool]
 ) -> bool:
     """`train_run` from where everything before the model is ready."""
-    ready = ReadyRun(run, resume, progress)
+    try:
+        ready = ReadyRun(run, resume, progress, should_stop=should_stop)
+    except StoppedBeforeTraining:
+        return False
     try:
         ready.begin()
         while not ready.steps.are_done:
@@ -115,9 +122,11 @@ class ReadyRun:
         resume: bool,
         progress: TrainingProgress,
         base: PreTrainedModel | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """base: the base model where it is loaded already, for this run alone to put its adapter
-        on. Raises EngineError where there is none to load, or to resume."""
+        on. Raises EngineError where there is none to load, or to resume; StoppedBeforeTraining
+        where `should_stop` says so while a reference is computed."""
         self.run, self.progress = run, progress
         identity = _identity(run)
         self._saver = RunSaver(run, identity)
@@ -136,7 +145,7 @@ class ReadyRun:
         if is_missing:
             # The reference is the model as it starts, so before a checkpoint is restored.
             path = build_forward_path(run, self.trained_model)
-            reference = make_reference(run, identity, path)
+            reference = make_reference(run, identity, path, should_stop)
         if checkpoint is not None:
             self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
         self.path = build_forward_path(run, self.trained_model) if path is None else path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,13 +27,13 @@ FEW = {"max_steps": STEPS, "batch_size": 4, "save_every": 2, "eval_every": 3}
 
 
 class Stop:
-    """Asks a run to stop after so many steps."""
+    """Asks a run to stop after so many steps, counted from when its reference is there."""
 
-    def __init__(self, after: int) -> None:
-        self.left = after
+    def __init__(self, after: int, reference: Path) -> None:
+        self.left, self.reference = after, reference
 
     def __call__(self) -> bool:
-        self.left -= 1
+        self.left -= self.reference.is_file()
         return self.left < 0
 
 
@@ -58,7 +60,8 @@ def make(tiny_llama, tmp_path, settings):
 def test_a_resumed_run_goes_on_exactly(make, tmp_path, kind, loses_reference):
     method = {"dropout": 0.1, "init": "pissa"}  # random numbers, and a base that is changed
     whole, _ = make("whole", {"kind": kind}, method=method)
-    stopped, progress = make("stopped", {"kind": kind}, method=method, stop=Stop(3))
+    stop = Stop(3, tmp_path / "stopped" / FILE)
+    stopped, progress = make("stopped", {"kind": kind}, method=method, stop=stop)
     assert progress.step == 3
     kept = (tmp_path / "stopped" / FILE).read_bytes()
     if loses_reference:
@@ -67,6 +70,20 @@ def test_a_resumed_run_goes_on_exactly(make, tmp_path, kind, loses_reference):
     assert losses(resumed) == losses(whole)
     assert resumed.metrics()[-1].eval_loss == whole.metrics()[-1].eval_loss
     assert len((tmp_path / "stopped" / FILE).read_bytes()) == len(kept)
+
+
+@pytest.mark.parametrize("batches", [0, 2, 6])
+def test_a_run_may_be_stopped_while_its_reference_is_computed(make, batches):
+    """6: all that is left is the batch to evaluate on."""
+    asked = itertools.count()
+    stopped, progress = make("run", {"kind": "dpo"}, stop=lambda: next(asked) == batches)
+    assert next(asked) == batches + 1  # it was not asked again
+    assert (progress.step, progress.saved_as) == (0, None)
+    assert not (stopped.path / FILE).exists()
+    assert losses(stopped) == {}
+    whole, _ = make("whole", {"kind": "dpo"})
+    resumed, _ = make("run", {"kind": "dpo"}, resume=True, folder=stopped.path)
+    assert losses(resumed) == losses(whole)
 
 
 def test_the_first_loss_is_that_of_no_difference_from_the_reference(make):

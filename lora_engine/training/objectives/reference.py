@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 FILE = "reference.npz"
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 log = logging.getLogger("lora_engine.training.worker")
+
+
+class StoppedBeforeTraining(Exception):
+    """The person stopped the run while its reference was computed. Nothing of that is kept."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,12 @@ def compute_reference(
     evaluation: Sequence[TokenizedRow],
     plan: Plan,
     max_length: int,
+    should_stop: Callable[[], bool],
 ) -> Reference:
     """The log-probabilities under the model as it stands. No weight and no random number changes.
 
     Rows go together as the plan and the evaluation put them into batches: a kto row's other answer
-    comes from its own batch.
+    comes from its own batch. should_stop: asked before each batch; raises StoppedBeforeTraining.
     """
     started = time.perf_counter()
     seen = range(1, min(plan.total_steps, plan.steps_per_epoch) + 1)
@@ -87,8 +92,8 @@ def compute_reference(
         for at in range(0, len(evaluation), plan.batch_size)
     )
     reference = Reference(
-        _values(path, training, batches, max_length),
-        _values(path, evaluation, slices, max_length),
+        _values(path, training, batches, max_length, should_stop),
+        _values(path, evaluation, slices, max_length, should_stop),
     )
     seconds = time.perf_counter() - started
     rows = len(training) + len(evaluation)
@@ -129,6 +134,7 @@ def _values(
     rows: Sequence[TokenizedRow],
     batches: Iterable[Sequence[int]],
     max_length: int,
+    should_stop: Callable[[], bool],
 ) -> np.ndarray:
     import numpy as np
     import torch
@@ -137,6 +143,8 @@ def _values(
     path.model.eval()
     with torch.inference_mode():
         for places in batches:
+            if should_stop():
+                raise StoppedBeforeTraining
             columns = _columns(path, [rows[place] for place in places], max_length)
             found[list(places)] = torch.stack(columns, 1).cpu().numpy()
     path.model.train()
