@@ -47,8 +47,8 @@ def server_fields() -> ServerFields:
     with section:
         gr.HTML(
             '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
-            "modules, Ollama, <code>transformers serve</code>. It gets the conversation, or the "
-            "text to continue, the temperature, top-p, seed and token limit. The key is kept in "
+            "modules, Ollama, <code>transformers serve</code>. It gets the conversation (or the "
+            "text to continue), the temperature, top-p, seed and token limit. The key is kept in "
             "memory only: it is in no log, no link and no export, and is asked for again after a "
             "restart.</p>",
             js_on_load="",

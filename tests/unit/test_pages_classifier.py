@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
+import gradio as gr  # noqa: TID251
+import pytest
+
+from lora_engine.cancellation import Stopped
 from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
 from lora_engine.compare.classify.told import ToldSpan
 from lora_engine.data.class_labels import Classes
@@ -12,7 +17,10 @@ from lora_engine.training.forward.classification_scores import (
     confusion_matrix,
     scores_of,
 )
-from pages.compare import classifier_html
+from pages.compare import classifier_html, try_classifier
+
+# Every gr.Blocks leaves the event loop it made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 ATTACK = "<img src=x onerror=alert(1)>"
 LABELS = ("B-A", "B-B", "I-A", "O")
@@ -67,3 +75,19 @@ def test_classes_of_texts_keep_their_own_colours_where_they_look_like_tags():
         ("C-rated", "1"),
         ("A-rated", "0"),
     ]
+
+
+def test_what_one_classifier_was_telling_is_not_shown_under_another():
+    tab = SimpleNamespace(session_hash="tab")
+    with gr.Blocks():
+        fields = try_classifier._fields(gr.Accordion())
+    handlers = try_classifier._Handlers(SimpleNamespace(), fields)
+
+    def tell(texts: list[str]):
+        handlers.choose("other", tab)
+        yield from texts
+
+    handlers.engine.adapters = SimpleNamespace(get=lambda _: SimpleNamespace(dataset=None))
+    handlers.engine.classifiers = SimpleNamespace(open=lambda _: SimpleNamespace(tell=tell))
+    with pytest.raises(Stopped):
+        handlers.tell("first", "a text", tab)
