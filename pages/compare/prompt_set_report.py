@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 
 from lora_engine.compare.generate import BASE_COLUMN
 from lora_engine.compare.scoring import ReportRow, as_jsonl, diff_words
 from pages.shared import layout
+from pages.shared.downloads import new_file
 from pages.shared.live import Column, table_value
 
 MAX_DIFFERENCES = 100
@@ -76,10 +74,7 @@ def differences_html(rows: Sequence[ReportRow], title: Title) -> str:
 
 def jsonl_file(rows: Sequence[ReportRow]) -> str:
     """The path of a new file with one JSON object a prompt."""
-    folder = tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR"))
-    path = Path(folder) / "answers.jsonl"
-    path.write_text(as_jsonl(rows), "utf-8")
-    return str(path)
+    return new_file("answers.jsonl", as_jsonl(rows))
 
 
 def _difference(row: ReportRow, title: Title) -> str:

@@ -7,12 +7,9 @@ the page where there is a classifier, and open where the page's address names on
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import gradio as gr
 
@@ -23,6 +20,7 @@ from pages.compare import classifier_html
 from pages.compare.held_out_losses import progress_html
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_key
+from pages.shared.downloads import new_file
 from pages.shared.live import live_table
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
@@ -225,6 +223,4 @@ def _named(adapter: str | None) -> str:
 
 
 def _download(name: str, text: str) -> gr.DownloadButton:
-    path = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR"))) / name
-    path.write_text(text, "utf-8", newline="")
-    return gr.DownloadButton(value=str(path), interactive=True)
+    return gr.DownloadButton(value=new_file(name, text), interactive=True)

@@ -74,7 +74,9 @@ class ReportParts:
 
 
 def lay_out() -> ReportParts:
-    with gr.Accordion("Sample answers as it learns", open=True, elem_id="samples-section"):
+    with gr.Accordion(
+        "Sample answers or scores by class, as it learns", open=True, elem_id="samples-section"
+    ):
         samples = gr.HTML(elem_id="run-samples", js_on_load="")
         classes = live_table(
             label="Scores by class", file_name="classes.csv", elem_id="run-classes"

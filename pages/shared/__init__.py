@@ -22,6 +22,7 @@
     no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
     questions     a question that is taken back: hidden in the browser, at once
+    downloads     files that a download button hands out
     stop_button   stop buttons, each for the tab it was clicked in
     theme         colours, fonts and sizes
     security      the guard in front of every request
