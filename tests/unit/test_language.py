@@ -1,0 +1,97 @@
+"""Languages: what `tr` says, which one a browser asks for, and that the catalogues are whole."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import string
+from pathlib import Path
+
+import pytest
+
+from lora_engine import language
+from lora_engine.language import preferred, speaking, tr, tr_count, translatable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return runpy.run_path(str(ROOT / "docs" / "make_catalogue.py"))
+
+
+@pytest.fixture
+def one_text(monkeypatch):
+    texts = {"{count} rows": "{count} 行", "Rank": "秩"}
+    monkeypatch.setattr(language, "_translations", lambda name: texts if name == "zh" else {})
+
+
+@pytest.mark.usefixtures("one_text")
+def test_a_text_is_said_in_the_language_of_the_block():
+    with speaking("zh"):
+        assert tr("Rank") == "秩"
+        assert tr_count("{count} row", "{count} rows", 1234) == "1,234 行"
+        assert tr("unknown {x}", x=1) == "unknown 1"
+    assert tr("Rank") == translatable("Rank") == "Rank"
+    assert tr_count("{count} row", "{count} rows", 1) == "1 row"
+
+
+def test_braces_of_values_are_not_read_again():
+    assert tr("got {value}", value="{other}") == "got {other}"
+    assert tr("{as it stands}") == "{as it stands}"
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(KeyError), speaking("xx"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-US,en;q=0.9,zh;q=0.8", "en"),
+        ("zh;q=0.2, en;q=0.7", "en"),
+        ("fr, zh-TW;q=0.3", "zh"),
+        ("de", "en"),
+        ("zh;q=0", "en"),
+        ("zh;q=abc,;;,=", "en"),
+        ("ZH-hans", "zh"),
+    ],
+)
+def test_the_language_a_browser_asks_for(header, expected):
+    assert preferred(header) == expected
+
+
+def test_texts_are_found_in_python_and_javascript(maker):
+    python = """tr("a" if x else "b")\nf"{tr('one', x=tr('deep'))}"\ntr_count("1", "2", n)\ntr(x)"""
+    script = 'el.title = `${tr("a \\"b\\"", { n })}`; str("c")'
+    assert set(maker["python_texts"](python)) == {"a", "b", "one", "deep", "1", "2"}
+    assert list(maker["javascript_texts"](script)) == ['a "b"']
+
+
+def test_the_catalogues_are_those_of_the_code(maker):
+    for package in maker["packages"]():
+        made = maker["catalogue"](package, "zh")
+        path = maker["catalogue_path"](package, "zh")
+        assert path.is_file() == bool(len(made)), f"run: python docs/make_catalogue.py {package}"
+        if path.is_file():
+            assert path.read_bytes() == maker["file_of"](made), f"make_catalogue.py {package}"
+
+
+def test_every_text_has_a_translation_with_the_same_places(maker):
+    wrong = [
+        (package, message.id)
+        for package in maker["packages"]()
+        for message in maker["catalogue"](package, "zh")
+        if message.id and (not message.string or places(message.id) != places(message.string))
+    ]
+    assert not wrong
+
+
+def places(text: str) -> set[str]:
+    """The names in braces; a text without values may hold other braces."""
+    if not re.search(r"\{\w+\}", text):
+        return set()
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
