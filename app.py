@@ -155,12 +155,14 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
         ADAPTERS,
         CALCULATOR,
         COMPARE,
+        LEARN,
         RUNS,
         SPECTRUM,
         TRAIN,
         adapters,
         calculator,
         compare,
+        learn,
         runs,
         spectrum,
         train,
@@ -169,6 +171,7 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
 
     first = calculator.build(engine)
     others = [
+        (LEARN, learn.build(engine)),
         (SPECTRUM, spectrum.build(engine, cache)),
         (TRAIN, train.build(engine)),
         (RUNS, runs.build(engine)),
@@ -185,7 +188,17 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
     for page, blocks in others:
         with dashboard.route(page.title, page.path):
             blocks.render()
+    _order_bar(dashboard)
     return dashboard
+
+
+def _order_bar(dashboard: gr.Blocks) -> None:
+    """Put the pages into the bar in their order; Gradio begins with the one at `/`, as Home."""
+    from pages import CALCULATOR, PAGES
+
+    order = [page.path.strip("/") for page in PAGES]
+    dashboard.pages[0] = ("", CALCULATOR.title, True)
+    dashboard.pages.sort(key=lambda listed: order.index(listed[0]))
 
 
 def _add_static_routes(app: FastAPI) -> None:

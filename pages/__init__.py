@@ -24,6 +24,12 @@ class Page:
         return self.title.lower()
 
 
+LEARN = Page(
+    "Learn",
+    "/learn",
+    "What low rank is and how to choose it, in short steps. For anyone who can read a table of "
+    "numbers.",
+)
 CALCULATOR = Page(
     "Calculator",
     "/",
@@ -55,4 +61,4 @@ ADAPTERS = Page(
     "Every adapter you have: what it is, what it weighs, and what can be made of it.",
 )
 
-PAGES = (CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)
+PAGES = (LEARN, CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)
