@@ -6,20 +6,28 @@ keeps them quiet is set.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import socket
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from logging.handlers import RotatingFileHandler
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import (
+    ADDRESS_HELP,
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    MAX_PORT,
+    Settings,
+    load_settings,
+)
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -237,31 +245,63 @@ def write_log(settings: Settings) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=handlers)
 
 
-def listen() -> tuple[socket.socket, str]:
-    """A socket bound to HOST and PORT, and the host. Raises EngineError where that fails."""
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "7860"
-    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        problem = FieldProblem("PORT", f"got {port!r}, a number from 0 to 65,535 is allowed")
-        raise InvalidInput("The environment", [problem], "Correct PORT or unset it.")
+class _Arguments(argparse.ArgumentParser):
+    """A parser that refuses as the engine does: what is wrong, and what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise EngineError(
+            f"{message[:1].upper()}{message[1:]}.", "`python app.py --help` lists what is allowed."
+        )
+
+
+def parse_address(arguments: Sequence[str]) -> tuple[str, int]:
+    """Host and port: from the command line, else from HOST and PORT, else the usual ones.
+
+    Raises EngineError for an argument that is not known or has a wrong value; --help ends here.
+    """
+    parser = _Arguments(
+        prog="app.py",
+        description="Serve the Rankscope dashboard until it is interrupted.",
+        epilog="Settings come from the environment; `python -m lora_engine doctor` lists them.",
+        allow_abbrev=False,
+    )
+    for name in ("host", "port"):
+        parser.add_argument(f"--{name}", help=ADDRESS_HELP[name], metavar=name.upper())
+    given = vars(parser.parse_args(arguments))
+    host = given["host"] or os.environ.get("HOST") or DEFAULT_HOST
+    if given["port"] is not None:
+        return host, _port("--port", given["port"])
+    return host, _port("PORT", os.environ.get("PORT") or str(DEFAULT_PORT))
+
+
+def _port(source: str, text: str) -> int:
+    """source: where it was given, for the error."""
+    if text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= MAX_PORT:
+        return int(text)
+    problem = FieldProblem(source, f"got {text[:100]!r}, a number from 0 to 65,535 is allowed")
+    raise InvalidInput("The address", [problem], f"Correct {source} or leave it out.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to host and port. Raises EngineError where that fails."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, int(port)), family=family), host
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise EngineError(
             f"Nothing can be served on {host}:{port} ({error.strerror or error}).",
-            "Stop what is using it, or set PORT (or HOST) to another.",
+            "Stop what is using it, or choose another with --port or --host.",
         ) from None
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted. Returns the exit code: 2 for a problem the person can solve."""
-    import uvicorn
-
     scrub_output()
     try:
+        host, port = parse_address(arguments)
         settings = load_settings()
         write_log(settings)
-        listener, host = listen()
+        listener = listen(host, port)
         app = create_app(settings, bound_host=host)
     except EngineError as error:
         print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
@@ -270,14 +310,20 @@ def main() -> int:
     if settings.api_key_file is not None:
         print(f"The API of {settings.api_base} is at http://{host}:{port}/v1", flush=True)
     print(f"Rankscope is at http://{host}:{port} (Ctrl+C stops it)", flush=True)
+    _serve(app, listener)
+    return 0
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> None:
+    import uvicorn
+
     # Named, because uvicorn would pick another loop and parser where a tracker brought them along.
     config = uvicorn.Config(
         app, loop="asyncio", http="h11", ws="none", log_config=None, access_log=False,
         proxy_headers=False, server_header=False,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

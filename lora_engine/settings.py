@@ -16,6 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_engine.errors import FieldProblem, InvalidInput
 
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
+MAX_PORT = 65_535
+ADDRESS_HELP = {
+    "host": f"The address to listen on: else HOST of the environment, else {DEFAULT_HOST}.",
+    "port": f"Its port; 0 takes any free one: else PORT of the environment, else {DEFAULT_PORT}.",
+}
+"""What `app.py` and `rankscope serve` say of their options."""
+
 
 class Settings(BaseModel):
     """Where things live and what this process may use. Immutable."""

@@ -13,7 +13,7 @@ import lora_engine
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.serve.api_key import read_api_key
-from lora_engine.settings import environment_names, load_settings
+from lora_engine.settings import ADDRESS_HELP, MAX_PORT, environment_names, load_settings
 
 APP = Path(lora_engine.__file__).parents[1] / "app.py"  # beside the package, installed or not
 
@@ -23,12 +23,10 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[
-        str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")
-    ] = None,
+    host: Annotated[str | None, typer.Option(help=ADDRESS_HELP["host"], show_default=False)] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_535, help="0 takes any free port.", show_default="7860"),
+        typer.Option(min=0, max=MAX_PORT, help=ADDRESS_HELP["port"], show_default=False),
     ] = None,
     api: Annotated[
         bool, typer.Option("--api", help="Serve the OpenAI-compatible /v1 too. It needs a key.")
@@ -43,18 +41,16 @@ def serve(
 ) -> None:
     """Serve the dashboard until it is interrupted, and with --api an OpenAI-compatible endpoint.
 
-    HOST, PORT and LORA_API_KEY_FILE are read where no option is given. The engine knows no screen,
-    so this process becomes that of `app.py`.
+    LORA_API_KEY_FILE is read where no option is given. The engine knows no screen, so this process
+    becomes that of `app.py`.
     """
     if not APP.is_file():
         raise NotFound(f"There is no dashboard at {APP}.", "Install the whole of Rankscope.")
-    if host is not None:
-        os.environ["HOST"] = host
-    if port is not None:
-        os.environ["PORT"] = str(port)
     _set_up_api(api, api_key_file, base)
+    address = {"--host": host, "--port": port}
+    given = [f"{name}={value}" for name, value in address.items() if value is not None]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, str(APP)])
+    os.execv(sys.executable, [sys.executable, str(APP), *given])
 
 
 def _set_up_api(api: bool, key_file: Path | None, base: str | None) -> None:
