@@ -17,6 +17,7 @@ from lora_engine.adapters.kinds import OtherConfig, read_any_config
 from lora_engine.adapters.names import name_from, named_folder
 from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
 from lora_engine.adapters.other_weights import read_other
+from lora_engine.adapters.summary import is_bundled
 from lora_engine.adapters.whole import read_whole, refuse_non_finite
 from lora_engine.adapters.zip_import import DISK_ERRORS, FILES, MAX_BYTES, unpack_adapter
 from lora_engine.base_models import HUB_ID
@@ -101,6 +102,11 @@ def add_from_hub(
 
 def refuse_others(folder: Path, settings: Settings) -> None:
     """Raises Conflict for an adapter that is not in `data_dir/adapters`, such as a run's."""
+    if is_bundled(folder):
+        raise Conflict(
+            f"{folder.name} comes with Rankscope, so it is not deleted here.",
+            "Leave it: it stands below your own adapters.",
+        )
     if not is_added(folder, settings):
         raise Conflict(
             f"{folder} was not added here, so it is not deleted here.",

@@ -1,4 +1,4 @@
-"""The adapters known here: those of finished runs and those in `data_dir/adapters`.
+"""The adapters known here: of finished runs, in `data_dir/adapters`, and the program's own.
 
 A name, a run's id or a folder leads to an adapter's folder. Nothing is loaded: the summaries
 come from the two JSON files of an adapter. A folder that cannot be read stands in a list of its
@@ -20,12 +20,13 @@ from lora_engine.adapters.loading_code import loading_code
 from lora_engine.adapters.notes_and_tags import Annotation, NotesAndTags
 from lora_engine.adapters.other_forms import file_instead
 from lora_engine.adapters.search import find_adapters
-from lora_engine.adapters.summary import AdapterSummary, describe_adapter, folder_name
+from lora_engine.adapters.summary import BUNDLED, AdapterSummary, describe_adapter, folder_name
 from lora_engine.adapters.zip_download import file_name, write_zip
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_json_object
 from lora_engine.settings import Settings
+from lora_engine.starter import ADAPTERS_DIR
 
 if TYPE_CHECKING:
     from lora_engine.adapters.details import AdapterDetails
@@ -136,10 +137,13 @@ class AdapterLibrary:
 
 
 def list_adapters(settings: Settings) -> list[AdapterSummary]:
-    """Every readable adapter, newest first; a name met again carries its run or folder."""
+    """Every readable adapter, newest first and the program's own last.
+
+    A name met again carries its run or folder.
+    """
     found = map(_summary_or_problem, _known_folders(settings))
     summaries = [one for one in found if isinstance(one, AdapterSummary)]
-    summaries.sort(key=lambda summary: (summary.created_at, str(summary.path)), reverse=True)
+    summaries.sort(key=lambda one: (not one.bundled, one.created_at, str(one.path)), reverse=True)
     return _with_unique_names(summaries)
 
 
@@ -166,6 +170,9 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
                 f"Run {name_or_path} trained a whole model, so it has no adapter.",
                 f"Give {whole} as the base model.",
             )
+    bundled = ADAPTERS_DIR / name_or_path.removeprefix(BUNDLED)
+    if name_or_path.startswith(BUNDLED) and "/" not in name_or_path and bundled.is_dir():
+        return bundled
     if name_or_path.startswith("/") and folder.is_dir():
         return folder.resolve()  # what pages name an adapter by: no other need be read
     known = list_adapters(settings)
@@ -196,9 +203,8 @@ def _known_folders(settings: Settings) -> Iterator[Path]:
     for result in settings.runs_dir.glob("*/result.json"):
         if _state(result) == "finished" and (result.parent / "adapter").is_dir():
             yield result.parent / "adapter"
-    yield from (
-        path.parent for path in (settings.data_dir / "adapters").glob(f"[!.]*/{CONFIG_FILE}")
-    )
+    for folder in (settings.data_dir / "adapters", ADAPTERS_DIR):
+        yield from (path.parent for path in folder.glob(f"[!.]*/{CONFIG_FILE}"))
 
 
 def _state(result: Path) -> str | None:

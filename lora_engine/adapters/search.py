@@ -9,14 +9,15 @@ from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.errors import FieldProblem, InvalidInput
 
 ORDERS: dict[str, tuple[Callable[[AdapterSummary], Any], bool]] = {
-    "newest": (lambda one: one.created_at, True),
+    "newest": (lambda one: (not one.bundled, one.created_at), True),
     "name": (lambda one: one.name.casefold(), False),
     "rank": (lambda one: (one.rank is None, one.rank or 0), False),
     "size": (lambda one: one.bytes, False),
     "loss": (lambda one: (one.eval_loss is None, one.eval_loss), False),
 }
 """What a list can be sorted by: its key, and whether the largest comes first. Where two are equal
-the newer one comes first; an adapter without a rank or a loss comes last."""
+the newer one comes first; an adapter without a rank or a loss comes last, and so do those that
+come with the program where the newest is first."""
 
 
 def find_adapters(

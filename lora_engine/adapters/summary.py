@@ -23,7 +23,9 @@ from lora_engine.adapters.kinds import (
 )
 from lora_engine.adapters.other_forms import folder_without
 from lora_engine.files import read_json_object
+from lora_engine.starter import ADAPTERS_DIR
 
+BUNDLED = "starter:"  # stands before the names of adapters that come with the program
 RUNS_FOLDER = "adapter"  # what a run calls the folder of its adapter
 
 
@@ -35,7 +37,7 @@ class AdapterSummary:
     alpha are None where the method has none. targets: what the configuration targets, as text.
     dataset: the rows it was trained on. eval_loss: of the run that left it. made_by: the operation
     that wrote it, such as resize. classifies: it tells classes, and answers no questions.
-    note, tags: the person's own.
+    note, tags: the person's own. bundled: it comes with the program.
     """
 
     name: str
@@ -56,6 +58,7 @@ class AdapterSummary:
     classifies: bool = False
     note: str = ""
     tags: tuple[str, ...] = ()
+    bundled: bool = False
 
 
 def describe_adapter(path: Path) -> AdapterSummary:
@@ -88,6 +91,7 @@ def describe_adapter(path: Path) -> AdapterSummary:
         kind=kind_of(config),
         size=size_in_words(config),
         classifies=config.task_type in CLASSIFIERS,
+        bundled=is_bundled(path),
     )
 
 
@@ -96,8 +100,15 @@ def is_of_run(path: Path) -> bool:
     return path.name == RUNS_FOLDER and (path.parent / "result.json").is_file()
 
 
+def is_bundled(path: Path) -> bool:
+    """Whether it is one that comes with the program."""
+    return path.parent == ADAPTERS_DIR
+
+
 def folder_name(path: Path) -> str:
-    """The name of the folder, or of the run that left it."""
+    """The name of the folder, or of the run that left it; of a bundled one, the starter's."""
+    if is_bundled(path):
+        return f"{BUNDLED}{path.name}"
     return path.parent.name if path.name == RUNS_FOLDER else path.name
 
 

@@ -1,4 +1,4 @@
-"""The bundled starter model and its datasets: where they lie and what they are.
+"""The bundled starter model, its datasets and its adapter: where they lie and what they are.
 
 Importing this loads no torch. The model is an ordinary transformers folder (`MODEL_DIR`); the
 datasets are JSON Lines, the held-out rows in files of their own. All of it is made by
@@ -16,6 +16,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
     tokenizer   the byte-level BPE tokenizer and its chat template
     entities    sentences with tagged persons, places, animals and jobs
     build_encoder  the script that makes the encoder for classifiers (`ENCODER_DIR`)
+    build_adapter  the script that makes the adapter (in `ADAPTERS_DIR`)
     build       the script: corpus, tokenizer, training, evaluation, saving
     checks      is this pirate speech, is this JSON, is the meaning kept
 """
@@ -28,6 +29,7 @@ _HERE = Path(__file__).resolve().parent
 
 MODEL_DIR = _HERE / "model"
 ENCODER_DIR = _HERE / "encoder"
+ADAPTERS_DIR = _HERE / "adapters"
 DATASETS_DIR = _HERE / "datasets"
 DATASET_NAMES = ("pirate", "json", "facts", "polite", "sums", "entities")
 DATASET_DESCRIPTIONS = {

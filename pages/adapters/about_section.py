@@ -9,7 +9,7 @@ import gradio as gr
 from lora_engine.adapters import AdapterDetails
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
-from pages import ADAPTERS, TRAIN
+from pages import ADAPTERS
 from pages.adapters import about_html
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import zip_address
@@ -71,14 +71,6 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
     def open_adapter(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
-        if found is None:
-            empty = layout.empty_state_html(
-                "No adapter yet",
-                "Train one, or add one in the tab Library.",
-                "Train the example",
-                TRAIN.path,
-            )
-            return {shown.heading: empty}
         key = adapter_key(found)
         return {
             **_showing(engine, shown, engine.adapters.details(key), key),

@@ -145,7 +145,7 @@ class _Handlers:
     def open_page(self, request: gr.Request) -> Update:
         """A name for what the opened adapter is combined into."""
         found = opened_adapter(self.engine, request)
-        return {} if found is None else {self.output.name: name_from(f"{found.name}-combined")}
+        return {self.output.name: name_from(f"{found.name}-combined")}
 
     def write(self, given: Mapping[Component, Any], request: gr.Request) -> Iterator[Update]:
         yield from self._write(given, request, overwrite=False)

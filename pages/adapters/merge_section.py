@@ -26,7 +26,6 @@ from pages.shared.background_work import (
     progress_row,
 )
 from pages.shared.live import live_table
-from pages.shared.no_adapter import no_adapter_html
 from pages.shared.wiring import Update, expose, wire
 
 HELP = r"""
@@ -189,9 +188,6 @@ class _Handlers:
     def open_page(self, request: gr.Request) -> Update:
         """The base and a name for the adapter that is open."""
         found = opened_adapter(self.engine, request)
-        if found is None:
-            how = "Train one, or add one in the tab Library."
-            return {self.view.summary: no_adapter_html(self.engine, how)}
         names = self.engine.base_models.names()
         return {
             self.fields.base: gr.Dropdown(choices=names, value=found.base_model or STARTER),
@@ -202,8 +198,6 @@ class _Handlers:
     def show_choices(self, base: str | None, request: gr.Request) -> Update:
         """What a quantized base leaves to choose."""
         found = opened_adapter(self.engine, request)
-        if found is None:
-            return {}
         bases = self.engine.adapter_operations.merge_bases(found.path, base)
         is_quantized = bases.possible[0] == "dequantized"
         return {

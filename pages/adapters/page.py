@@ -102,7 +102,7 @@ def _wire_opening(
 
     def fill_field(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
-        key = None if found is None else adapter_key(found)
+        key = adapter_key(found)
         return {adapter: gr.Dropdown(choices=_choices(engine, key), value=key)}
 
     wire([blocks.load], selected_tab, [], [tabs], problem=problem)
@@ -116,10 +116,10 @@ def _wire_opening(
     )
 
 
-def _choices(engine: Engine, key: str | None) -> list[tuple[str, str]]:
+def _choices(engine: Engine, key: str) -> list[tuple[str, str]]:
     """Every listed adapter, and the opened one where it lies in a folder of its own."""
     listed = adapter_choices(engine)
-    if key is None or any(key == value for _, value in listed):
+    if any(key == value for _, value in listed):
         return listed
     return [*listed, (engine.adapters.get(key).name, key)]
 

@@ -22,7 +22,7 @@ from pages.shared import layout
 @dataclass(frozen=True)
 class AdapterParts:
     """adapter: a field with what the opened adapter is called (`adapter_key`), which
-    `engine.adapters.get` takes; None where there is none.
+    `engine.adapters.get` takes; None until the page is there.
 
     tab: the section's own. list_again: give it `event.then` of an event that wrote, changed or
     deleted an adapter, and the list and the choices know it.
@@ -33,11 +33,12 @@ class AdapterParts:
     list_again: Callable[[Callable[..., Any]], Any]
 
 
-def opened_adapter(engine: Engine, request: gr.Request) -> AdapterSummary | None:
-    """The adapter that the address names, else the newest; None where there is none.
+def opened_adapter(engine: Engine, request: gr.Request) -> AdapterSummary:
+    """The adapter that the address names, else the newest; one that comes with the program where
+    there is no other.
 
     Raises NotFound or EngineError for a name that leads to none.
     """
     if name := layout.state_of(request, "adapter"):
         return engine.adapters.get(name)
-    return next(iter(engine.adapters.list()), None)
+    return engine.adapters.list()[0]

@@ -176,8 +176,6 @@ class _Handlers:
     def open_page(self, request: gr.Request) -> Update:
         """A name, and half the rank, for the adapter that is open."""
         found = opened_adapter(self.engine, request)
-        if found is None:
-            return {}
         name = name_from(f"{found.name}-resized")
         return {
             self.fields.output.name: name,
@@ -187,9 +185,6 @@ class _Handlers:
     def draw_curve(self, threshold: float | None, request: gr.Request) -> Iterator[Update]:
         """What each size of the opened adapter keeps; a threshold where none is given yet."""
         found = opened_adapter(self.engine, request)
-        if found is None:
-            yield {}
-            return
         task = self.tasks.start(request)
         yield from self.row.until_stopped(task, self._drawn(task, adapter_key(found), threshold))
 

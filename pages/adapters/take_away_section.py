@@ -92,8 +92,6 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
     def open_tab(request: gr.Request) -> Update:
         found = opened_adapter(engine, request)
-        if found is None:
-            return {}
         rules = engine.exports.where_it_loads(adapter_key(found))
         return {
             loads_now: take_away_html.rules_value(rules),

@@ -16,9 +16,11 @@ MAX_COMPARED = 3
 def adapter_key(adapter: AdapterSummary) -> str:
     """What `engine.adapters.get` finds this adapter by, and an address names it with.
 
-    The run's id for the adapter that the run left; the folder for any other, also for one that
-    was made from a run's adapter and keeps its provenance.
+    The run's id for the adapter that the run left; the name of one that comes with the program; the
+    folder for any other, also for one that was made from a run's adapter and keeps its provenance.
     """
+    if adapter.bundled:
+        return adapter.name
     path = adapter.path
     is_the_runs = path.name == "adapter" and path.parent.name == adapter.run_id
     return path.parent.name if is_the_runs else str(path)

@@ -76,7 +76,8 @@ def test_train_then_list_then_compare(run, spec_file, tiny_llama):
     assert again["result"]["train_loss"] == first["result"]["train_loss"]
     answer(run("delete", again["id"], "--yes", "--json"))
     adapters = answer(run("adapters", "--json"))
-    assert [(item["name"], item["rank"]) for item in adapters] == [("two steps", 8)]
+    found = [(item["name"], item["rank"], item["bundled"]) for item in adapters]
+    assert found == [("two steps", 8, False), ("starter:pirate-adapter", 8, True)]
 
     compared = answer(
         run(

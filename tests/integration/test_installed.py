@@ -58,6 +58,9 @@ def test_doctor_and_the_starter_are_there(rankscope: Path, tmp_path: Path) -> No
     (starter, *_) = json.loads(run([rankscope, "models", "--json"], **options))
     assert starter["name"] == "starter"
     assert str(rankscope.parents[1]) in starter["path"], "the wheel's own copy is used"
+    (adapter,) = json.loads(run([rankscope, "adapters", "--json"], **options))
+    assert (adapter["bundled"], adapter["rank"]) == (True, 8)
+    assert str(rankscope.parents[1]) in adapter["path"]
 
 
 def test_the_dashboard_is_served_with_its_static_files(rankscope: Path, tmp_path: Path) -> None:

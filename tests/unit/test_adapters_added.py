@@ -146,7 +146,7 @@ def test_adapters_are_found_by_words_and_tags_and_sorted(library, adapter, base,
         library.add(str(save_adapter(tmp_path / name, base, r=rank)))
     library.add(str(adapter), "pirate")
     library.annotate("zeta", "Talks like a PIRATE", ["good"])
-    names = lambda **how: [one.name for one in library.list(**how)]  # noqa: E731
+    names = lambda **how: [one.name for one in library.list(**how) if not one.bundled]  # noqa: E731
     assert sorted(names(find="pirate")) == ["pirate", "zeta"]
     assert names(find="pirate talks") == ["zeta"]
     assert names(find="starter:PIRATE") == ["pirate"]
@@ -476,4 +476,6 @@ def test_the_command_line_adds_shows_finds_zips_and_deletes(
     assert run("delete-adapter", adapter, "--yes")[0] == 2
     assert run("delete-adapter", "mine")[0] == 2
     assert run("delete-adapter", "mine", "--yes")[0] == 0
-    assert json.loads(run("adapters", "--json")[1]) == []
+    left = json.loads(run("adapters", "--json")[1])
+    assert [one["bundled"] for one in left] == [True]
+    assert run("delete-adapter", left[0]["name"], "--yes")[0] == 2

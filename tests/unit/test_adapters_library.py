@@ -8,12 +8,19 @@ import pytest
 
 from lora_engine.adapters.config import read_adapter_config
 from lora_engine.adapters.library import (
+    AdapterLibrary,
     describe_adapter,
     list_adapters,
     list_unreadable_adapters,
     resolve_adapter,
 )
-from lora_engine.errors import EngineError, NotFound
+from lora_engine.base_models import BaseModel
+from lora_engine.base_models.fingerprint import fingerprint
+from lora_engine.errors import Conflict, EngineError, NotFound
+from lora_engine.spec.recipes import recipe_spec
+from lora_engine.starter import MODEL_DIR
+
+BUNDLED = "starter:pirate-adapter"
 
 
 def write_adapter(folder: Path, at: int, provenance: dict | None = None, rank: int = 8) -> Path:
@@ -35,15 +42,21 @@ def write_run(settings, run_id: str, at: int, name: str, state: str = "finished"
     return folder
 
 
+def own_names(settings) -> list[str]:
+    return [one.name for one in list_adapters(settings) if not one.bundled]
+
+
 def test_finished_runs_and_imported_adapters_are_listed_newest_first(settings):
     write_run(settings, "aa11", 1_000, "pirate r8")
     write_run(settings, "bb22", 3_000, "pirate r8")
     write_run(settings, "cc33", 4_000, "cancelled", state="cancelled")
     write_adapter(settings.data_dir / "adapters" / "imported", 2_000, rank=4)
     listed = list_adapters(settings)
-    assert [summary.name for summary in listed] == ["pirate r8", "imported", "pirate r8 (aa11)"]
-    assert [summary.run_id for summary in listed] == ["bb22", None, "aa11"]
-    assert [summary.rank for summary in listed] == [8, 4, 8]
+    names = ["pirate r8", "imported", "pirate r8 (aa11)", BUNDLED]
+    assert [summary.name for summary in listed] == names
+    assert [summary.run_id for summary in listed] == ["bb22", None, "aa11", None]
+    assert [summary.rank for summary in listed] == [8, 4, 8, 8]
+    assert [summary.bundled for summary in listed] == [False, False, False, True]
     assert listed[0].created_at == "1970-01-01T00:50:00+00:00"
     assert listed[0].base_fingerprint == "f" * 16
     assert listed[0].bytes == len(b"weights")
@@ -77,7 +90,7 @@ def test_a_folder_that_cannot_be_read_does_not_hide_the_others(settings):
     (broken / "adapter_config.json").write_text("{")
     later = write_run(settings, "cc33", 3_000, "later")
     (later / "provenance.json").write_text('{"version": 2, "name": "elsewhere"}')
-    assert [summary.name for summary in list_adapters(settings)] == ["good"]
+    assert own_names(settings) == ["good"]
     unreadable = list_unreadable_adapters(settings)
     assert [(one.name, one.path) for one in unreadable] == [("bb22", broken), ("cc33", later)]
     assert "version 2" in unreadable[1].problem
@@ -101,12 +114,33 @@ def test_the_version_of_a_provenance_decides_whether_it_is_read(settings, docume
     write_run(settings, "aa11", 1_000, "good")
     folder = write_adapter(settings.data_dir / "adapters" / "imported", 2_000)
     (folder / "provenance.json").write_text(document)
-    names = [summary.name for summary in list_adapters(settings)]
-    assert names == (["imported", "good"] if is_read else ["good"])
+    assert own_names(settings) == (["imported", "good"] if is_read else ["good"])
 
 
-def test_no_adapters_is_an_empty_list(settings):
-    assert list_adapters(settings) == []
+def test_before_the_first_run_the_bundled_adapter_is_there(settings):
+    (only,) = AdapterLibrary(settings).list()
+    assert (only.name, only.bundled, only.base_model) == (BUNDLED, True, "starter")
+    found = AdapterLibrary(settings).details(BUNDLED)
+    assert {check.name: check.ok for check in found.checks} == {
+        "whole": True, "finite": True, "right base": True,
+    }  # fmt: skip
+    assert len(found.modules) == 28
+
+
+def test_the_bundled_adapter_is_that_of_the_pirate_example(settings):
+    provenance = json.loads((resolve_adapter(BUNDLED, settings) / "provenance.json").read_text())
+    assert provenance["spec"] == recipe_spec("pirate").model_dump(mode="json")
+    assert provenance["base_fingerprint"] == fingerprint(BaseModel("starter", MODEL_DIR))
+
+
+def test_the_bundled_adapter_stays_and_is_last_of_the_newest(settings):
+    library = AdapterLibrary(settings)
+    write_run(settings, "aa11", 1_000, "pirate r8")
+    assert [one.bundled for one in library.list()] == [False, True]
+    assert [one.bundled for one in library.list(order="size")] == [False, True]
+    with pytest.raises(Conflict):
+        library.delete(BUNDLED)
+    assert library.get(BUNDLED).bundled
 
 
 def test_scaling_and_rank_follow_the_configuration(tmp_path):

@@ -98,7 +98,10 @@ def test_compare_takes_the_heaviest_sources_and_what_was_made() -> None:
 
 def test_the_same_base_comes_first_and_another_is_named(engine: Engine) -> None:
     choices = other_choices(engine, engine.adapters.get("pirate"))
-    assert [label for label, _ in choices] == ["json (rank 2)", "other (rank 2, of another)"]
+    bundled = "starter:pirate-adapter (rank 8)"
+    assert [label for label, _ in choices] == [
+        "json (rank 2)", bundled, "other (rank 2, of another)",
+    ]  # fmt: skip
     assert choices[0][1] == key(engine, "json")
 
 

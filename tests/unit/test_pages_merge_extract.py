@@ -85,9 +85,11 @@ def test_of_a_stored_base_one_names_the_original_too(page, adapter, tiny_llama, 
     assert is_visible(found["merge-original"])
 
 
-def test_without_an_adapter_the_tab_says_how_to_get_one(page):
+def test_before_the_first_run_the_tab_opens_on_the_bundled_adapter(page):
     event = event_of(page, MERGE, "open_page")
-    assert "No adapter yet" in by_id(answered(page, event, asked_of()))["merge-summary"]
+    found = by_id(answered(page, event, asked_of()))
+    assert found["merge-base"] == "starter"
+    assert found["merge-name"] == "starter-pirate-adapter-merged"
 
 
 def test_an_adapter_that_cannot_be_measured_is_there_with_the_reason(
