@@ -61,18 +61,24 @@ class AdapterCheck:
     warnings: tuple[str, ...]
 
 
+def refuse_other_task(path: Path, task: Task = "causal_lm") -> AdapterConfig:
+    """The adapter's configuration. Raises EngineError where it classifies, and not for `task`."""
+    config = read_applicable_config(path)
+    if config.task_type in CLASSIFIERS and config.task_type != TASK_TYPES[task]:
+        raise EngineError(
+            f"{path} is a classifier's adapter; only causal language models answer questions.",
+            "Try it out on Compare, under Classifier, or with `classify --adapter`.",
+        )
+    return config
+
+
 def check_adapter(path: Path, base: BaseModel, task: Task = "causal_lm") -> AdapterCheck:
     """Check the adapter in folder `path` against `base`. task: what it is to be used for.
 
     Raises NotFound for a missing file; EngineError for incomplete keys, shapes that do not fit,
     values that are not finite, or a base other than the one it was trained on.
     """
-    config = read_applicable_config(path)
-    if config.task_type in CLASSIFIERS and config.task_type != TASK_TYPES[task]:
-        raise EngineError(
-            f"{path} is a classifier's adapter; only causal language models answer questions.",
-            "Try it out on Compare, under Try a classifier, or with `classify --adapter`.",
-        )
+    config = refuse_other_task(path, task)
     adapter = read_whole(path, config)
     keys = adapter.keys
     _check_weights(adapter, base)

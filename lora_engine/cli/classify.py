@@ -10,8 +10,8 @@ import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.compare.classify.classifier import Classifier
-from lora_engine.compare.classify.labelled_set import SetResult, tell_rows
-from lora_engine.compare.classify.told import Told, ToldText
+from lora_engine.compare.classify.labelled_set import SetResult, predict_rows
+from lora_engine.compare.classify.predictions import PredictedText, Prediction
 from lora_engine.data import Dataset
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
@@ -35,11 +35,14 @@ def classify(
     ] = False,
     base: Annotated[str, typer.Option(help="Another base model than the adapter names.")] = "",
     csv: Annotated[
-        Path | None, typer.Option(help="Write each row of the set with what was told to this file.")
+        Path | None,
+        typer.Option(
+            help="Write each row of the set with its true and predicted classes to this file."
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Tell the classes of texts, by the base and by a classifier's adapter, or score both on a set.
+    """Classify texts with the base and with a classifier's adapter, or score both on a set.
 
     The adapter's own folder says what it classifies, its classes and its base.
     """
@@ -55,7 +58,7 @@ def classify(
     classifier = engine.classifiers.open(adapter, base)
     for warning in classifier.warnings:
         note(f"warning: {warning}")
-    found = list(classifier.tell(text)) if text else []
+    found = list(classifier.predict(text)) if text else []
     scored = _scored(engine, classifier, rows) if rows or held_out else None
     if csv is not None and scored is not None:
         csv.write_text(scored.as_csv(), encoding="utf-8", newline="")
@@ -63,8 +66,8 @@ def classify(
         print_json(_document(adapter, classifier, found, scored) | _elapsed(started))
         return
     typer.echo(classifier.base_head)
-    for told in found:
-        _print_text(told)
+    for prediction in found:
+        _print_text(prediction)
     if scored is not None:
         _print_set(scored)
 
@@ -76,7 +79,7 @@ def _scored(engine: Engine, classifier: Classifier, source: str) -> SetResult:
         if source
         else engine.classifiers.held_out(classifier)
     )
-    for state in tell_rows(classifier, found.rows):
+    for state in predict_rows(classifier, found.rows):
         if isinstance(state, SetResult):
             return state
     raise AssertionError("the last state is the result")
@@ -87,7 +90,7 @@ def _elapsed(started: float) -> dict[str, Any]:
 
 
 def _document(
-    adapter: str, classifier: Classifier, found: list[Told], scored: SetResult | None
+    adapter: str, classifier: Classifier, found: list[Prediction], scored: SetResult | None
 ) -> dict[str, Any]:
     facts = classifier.facts
     return {
@@ -99,21 +102,21 @@ def _document(
         "base_head": "own" if classifier.base_has_head else "untrained",
         "max_length": classifier.max_length,
         "warnings": list(classifier.warnings),
-        "texts": [told.as_json() for told in found],
+        "texts": [prediction.as_json() for prediction in found],
         "set": None if scored is None else scored.as_json(),
     }
 
 
-def _print_text(told: Told) -> None:
-    typer.echo(f"\n{told.text}")
-    for name, one in told.columns.items():
-        if isinstance(one, ToldText):
+def _print_text(prediction: Prediction) -> None:
+    typer.echo(f"\n{prediction.text}")
+    for name, one in prediction.columns.items():
+        if isinstance(one, PredictedText):
             shares = ", ".join(f"{label} {share:.1%}" for label, share in one.classes[:5])
             typer.echo(f"  {name}: {shares}")
         else:
             spans = [f"{span.name}: {span.text} ({span.probability:.0%})" for span in one.spans]
             typer.echo(f"  {name}: {'; '.join(spans) or 'nothing'}")
-    if told.is_cut:
+    if prediction.is_cut:
         typer.echo("  The end of this text lies beyond the model's limit and was not read.")
 
 

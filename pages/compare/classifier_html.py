@@ -1,4 +1,4 @@
-"""What a classifier and its base tell, as HTML: spans, bars, scores, matrices. Escaped here.
+"""What a classifier and its base predict, as HTML: spans, bars, scores, matrices. Escaped here.
 
 A span and a bar carry their class and their probability as text; colour comes besides.
 """
@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
+from lora_engine.compare.classify import (
+    PredictedText,
+    PredictedWords,
+    Prediction,
+    SetColumn,
+    SetResult,
+)
 from lora_engine.data import type_of
 from pages.shared import class_scores, layout
 from pages.shared.live import Column, table_value
@@ -20,12 +26,14 @@ OUTSIDE = "O"
 TITLES = {"base": "Base", "adapter": "With the adapter"}
 
 
-def told_html(found: Sequence[Told], labels: Sequence[str], base_head: str) -> str:
+def predictions_html(found: Sequence[Prediction], labels: Sequence[str], base_head: str) -> str:
     """Every text under the base and under the adapter, side by side."""
     classes = [_class_of(label) for label in labels] if any(map(_is_words, found)) else labels
     colours = colours_of(classes)
-    rows = "".join(_text(told, colours) for told in found)
-    return f'<p class="rs-compare-words">{escape(base_head)}</p><div class="rs-told">{rows}</div>'
+    rows = "".join(_text(one, colours) for one in found)
+    return (
+        f'<p class="rs-compare-words">{escape(base_head)}</p><div class="rs-predicted">{rows}</div>'
+    )
 
 
 def colours_of(classes: Sequence[str]) -> Mapping[str, int]:
@@ -98,9 +106,9 @@ def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
 def _matrix_line(true: str, counts: Mapping[str, int], names: Sequence[str]) -> str:
     total = max(1, sum(counts.values()))
     cells = "".join(
-        f'<td class="{"rs-right" if told == true else "rs-wrong" if counts[told] else ""}" '
-        f'style="--share: {100 * counts[told] / total:.0f}%">{layout.count(counts[told])}</td>'
-        for told in names
+        f'<td class="{"rs-right" if name == true else "rs-wrong" if counts[name] else ""}" '
+        f'style="--share: {100 * counts[name] / total:.0f}%">{layout.count(counts[name])}</td>'
+        for name in names
     )
     return f'<tr><th scope="row">{escape(true)}</th>{cells}</tr>'
 
@@ -108,36 +116,36 @@ def _matrix_line(true: str, counts: Mapping[str, int], names: Sequence[str]) -> 
 def _summed(
     confusion: Sequence[Sequence[int]], of_label: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """True class → told class → how often, over the labels that count for each."""
+    """True class → predicted class → how often, over the labels that count for each."""
     names = dict.fromkeys(of_label)
     found = {true: dict.fromkeys(names, 0) for true in names}
     for true, line in zip(of_label, confusion, strict=True):
-        for told, count in zip(of_label, line, strict=True):
-            found[true][told] += count
+        for predicted, count in zip(of_label, line, strict=True):
+            found[true][predicted] += count
     return found
 
 
-def _text(told: Told, colours: Mapping[str, int]) -> str:
+def _text(prediction: Prediction, colours: Mapping[str, int]) -> str:
     columns = "".join(
         f'<div role="group" aria-label="{TITLES[name]}"><h4>{TITLES[name]}</h4>'
-        f"{_column(told.text, one, colours)}</div>"
-        for name, one in told.columns.items()
+        f"{_column(prediction.text, one, colours)}</div>"
+        for name, one in prediction.columns.items()
     )
-    text = "" if _is_words(told) else f"<p><q>{escape(told.text)}</q></p>"
+    text = "" if _is_words(prediction) else f"<p><q>{escape(prediction.text)}</q></p>"
     cut = (
         '<p class="rs-compare-words">The end of this text lies beyond the limit and was not '
         "read.</p>"
-        if told.is_cut
+        if prediction.is_cut
         else ""
     )
-    return f"<article>{text}<div class='rs-told-columns'>{columns}</div>{cut}</article>"
+    return f"<article>{text}<div class='rs-predicted-columns'>{columns}</div>{cut}</article>"
 
 
-def _column(text: str, one: ToldText | ToldWords, colours: Mapping[str, int]) -> str:
-    return _bars(one, colours) if isinstance(one, ToldText) else _spans(text, one, colours)
+def _column(text: str, one: PredictedText | PredictedWords, colours: Mapping[str, int]) -> str:
+    return _bars(one, colours) if isinstance(one, PredictedText) else _spans(text, one, colours)
 
 
-def _bars(one: ToldText, colours: Mapping[str, int]) -> str:
+def _bars(one: PredictedText, colours: Mapping[str, int]) -> str:
     bars = "".join(
         f'<dt>{escape(name)}</dt><dd class="rs-class-bar" data-colour="{colours.get(name, 0)}" '
         f'style="--share: {100 * share:.1f}%"></dd><dd>{layout.share(share)}</dd>'
@@ -148,7 +156,7 @@ def _bars(one: ToldText, colours: Mapping[str, int]) -> str:
     return f'<dl class="rs-shares">{bars}</dl>{rest}'
 
 
-def _spans(text: str, one: ToldWords, colours: Mapping[str, int]) -> str:
+def _spans(text: str, one: PredictedWords, colours: Mapping[str, int]) -> str:
     """The text with a mark around each span, the class behind its words."""
     parts, at = [], 0
     for span in one.spans:
@@ -167,8 +175,8 @@ def _spans(text: str, one: ToldWords, colours: Mapping[str, int]) -> str:
     return f'<p class="rs-spans">{"".join(parts)}</p>'
 
 
-def _is_words(told: Told) -> bool:
-    return any(isinstance(one, ToldWords) for one in told.columns.values())
+def _is_words(prediction: Prediction) -> bool:
+    return any(isinstance(one, PredictedWords) for one in prediction.columns.values())
 
 
 def _class_of(label: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 
 import gradio as gr
 
-from lora_engine.compare.classify import SetResult, tell_rows
+from lora_engine.compare.classify import SetResult, predict_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from pages.compare import classifier_html
@@ -33,13 +33,13 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class ClassifierFields:
-    """Texts and a set; what both columns tell of them."""
+    """Texts and a set; what both columns predict for them."""
 
     section: gr.Accordion
     adapter: gr.Dropdown
     texts: gr.Textbox
-    tell: gr.Button
-    told: gr.HTML
+    classify: gr.Button
+    predicted: gr.HTML
     rows: gr.Dropdown
     score: gr.Button
     stop: gr.Button
@@ -52,7 +52,7 @@ class ClassifierFields:
 
     @property
     def results(self) -> list[gr.HTML | gr.DownloadButton]:
-        return [self.told, *self.of_set]
+        return [self.predicted, *self.of_set]
 
     @property
     def of_set(self) -> list[gr.HTML | gr.DownloadButton]:
@@ -73,8 +73,8 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
         fn=None, inputs=[fields.adapter], js=layout.remember_js("adapter"),
         api_visibility="private",
     )  # fmt: skip
-    bind([fields.tell.click], handlers.tell, [fields.adapter, fields.texts], [fields.told],
-         empties=[fields.told])  # fmt: skip
+    bind([fields.classify.click], handlers.predict, [fields.adapter, fields.texts],
+         [fields.predicted], empties=[fields.predicted])  # fmt: skip
     bind([fields.score.click], handlers.score, [fields.adapter, fields.rows], fields.of_set,
          empties=fields.of_set[:3])  # fmt: skip
     handlers.stops.connect(fields.stop)
@@ -82,12 +82,12 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
 
 def classify_endpoint(engine: Engine):
     def classify(adapter: str, texts: list[str], base: str = "") -> dict:
-        """What the base and a classifier's adapter tell of texts."""
+        """What the base and a classifier's adapter predict for texts."""
         classifier = engine.classifiers.open(adapter, base)
         return {
             "labels": list(classifier.facts.classes.labels),
             "base_head": classifier.base_head,
-            "texts": [told.as_json() for told in classifier.tell(texts)],
+            "texts": [one.as_json() for one in classifier.predict(texts)],
         }
 
     return classify
@@ -103,8 +103,8 @@ def _fields(accordion: gr.Accordion) -> ClassifierFields:
     texts = gr.Textbox(
         "", label="Texts", info="One on each line.", lines=3, max_lines=12, elem_id="classify-texts"
     )
-    tell = gr.Button("Classify", variant="primary", elem_id="classify-tell")
-    told = gr.HTML(elem_id="classify-told", js_on_load="")
+    classify = gr.Button("Classify", variant="primary", elem_id="classify-button")
+    predicted = gr.HTML(elem_id="classify-predicted", js_on_load="")
     rows = gr.Dropdown(
         [HELD_OUT],
         value=HELD_OUT,
@@ -119,7 +119,7 @@ def _fields(accordion: gr.Accordion) -> ClassifierFields:
         as_json = gr.DownloadButton("Download JSON", interactive=False, elem_id="classify-json")
         as_csv = gr.DownloadButton("Download CSV", interactive=False, elem_id="classify-csv")
     return ClassifierFields(
-        accordion, adapter, texts, tell, told, rows, score, stop, as_json, as_csv,
+        accordion, adapter, texts, classify, predicted, rows, score, stop, as_json, as_csv,
         summary=gr.HTML(elem_id="classify-summary", js_on_load=""),
         classes=live_table(
             label="Scores by class", file_name="classes.csv", elem_id="classify-classes"
@@ -134,7 +134,7 @@ class _Handlers:
 
     def __init__(self, engine: Engine, fields: ClassifierFields) -> None:
         self.engine, self.fields = engine, fields
-        self.telling, self.stops = Stops(), Stops()
+        self.predicting, self.stops = Stops(), Stops()
 
     def open_section(self, request: gr.Request) -> Update:
         """The classifiers that there are; open where the address names one."""
@@ -159,8 +159,8 @@ class _Handlers:
         }
 
     def choose(self, adapter: str, request: gr.Request) -> Update:
-        """Another classifier: what the one before told goes, and what it is telling ends."""
-        self.telling.stop(request)
+        """Another classifier: what the one before predicted goes, and its work ends."""
+        self.predicting.stop(request)
         self.stops.stop(request)
         nothing = gr.DownloadButton(value=None, interactive=False)
         return {
@@ -169,13 +169,13 @@ class _Handlers:
                for one in self.fields.results},
         }  # fmt: skip
 
-    def tell(self, adapter: str, texts: str, request: gr.Request) -> str:
-        with self.telling.running(request) as stop:
+    def predict(self, adapter: str, texts: str, request: gr.Request) -> str:
+        with self.predicting.running(request) as stop:
             classifier = self.engine.classifiers.open(_named(adapter))
             lines = [line for line in (texts or "").splitlines() if line.strip()]
-            found = list(classifier.tell(lines))
+            found = list(classifier.predict(lines))
             stop.raise_if_set("classifying the texts")
-        return classifier_html.told_html(
+        return classifier_html.predictions_html(
             found, classifier.facts.classes.labels, classifier.base_head
         )
 
@@ -189,7 +189,7 @@ class _Handlers:
                 if rows in ("", None, HELD_OUT)
                 else engine.classifiers.rows(classifier, rows)
             )
-            for state in tell_rows(classifier, dataset.rows):
+            for state in predict_rows(classifier, dataset.rows):
                 stop.raise_if_set("scoring the set")
                 if isinstance(state, SetResult):
                     yield self._scored(state)

@@ -1,4 +1,4 @@
-"""Classifiers tried out: what base and adapter tell of texts, scores on a set, what is refused."""
+"""Classifiers tried out: what base and adapter predict, scores on a set, what is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.base_models import BaseModel
-from lora_engine.compare.classify import ToldText, ToldWords, facts_of
+from lora_engine.compare.classify import PredictedText, PredictedWords, facts_of
 from lora_engine.compare.classify.classifier import MAX_TEXTS
-from lora_engine.compare.classify.labelled_set import SetResult, tell_rows
+from lora_engine.compare.classify.labelled_set import SetResult, predict_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import read_classes
@@ -52,7 +52,7 @@ def engine(settings) -> Engine:
 
 def scored(engine, trained, kind) -> SetResult:
     classifier = engine.classifiers.open(str(trained[kind]))
-    *progress, result = tell_rows(classifier, engine.classifiers.held_out(classifier).rows)
+    *progress, result = predict_rows(classifier, engine.classifiers.held_out(classifier).rows)
     assert progress[-1] == len(result.rows)
     return result
 
@@ -60,13 +60,13 @@ def scored(engine, trained, kind) -> SetResult:
 def test_classes_of_a_text_are_told_by_both_columns(engine, trained):
     classifier = engine.classifiers.open(str(trained["texts"]))
     assert engine.classifiers.open(str(trained["texts"])) is classifier  # kept in memory
-    (fox, oak) = classifier.tell(["the old fox sees a", "one oak near the"])
-    assert isinstance(fox.columns["adapter"], ToldText)
+    (fox, oak) = classifier.predict(["the old fox sees a", "one oak near the"])
+    assert isinstance(fox.columns["adapter"], PredictedText)
     assert (fox.columns["adapter"].label, oak.columns["adapter"].label) == ("animal", "plant")
-    for told in (fox, oak):
-        for column in told.columns.values():
+    for predicted in (fox, oak):
+        for column in predicted.columns.values():
             assert sum(share for _, share in column.classes) == pytest.approx(1.0, abs=1e-6)
-        assert not told.is_cut
+        assert not predicted.is_cut
 
 
 def test_the_base_answers_with_the_head_that_the_run_began_with(engine, trained):
@@ -80,8 +80,8 @@ def test_the_base_answers_with_the_head_that_the_run_began_with(engine, trained)
     text = "the old fox sees a"
     with torch.no_grad():
         known = base.eval()(**classifier.tokenizer(text, return_tensors="pt")).logits.softmax(-1)
-    (told,) = classifier.tell([text])
-    assert dict(told.columns["base"].classes)["animal"] == pytest.approx(float(known[0, 0]))
+    (predicted,) = classifier.predict([text])
+    assert dict(predicted.columns["base"].classes)["animal"] == pytest.approx(float(known[0, 0]))
 
 
 def test_a_base_with_a_head_of_its_own_answers_with_it(engine, trained, tmp_path, settings):
@@ -105,9 +105,9 @@ def test_a_base_with_a_head_of_its_own_answers_with_it(engine, trained, tmp_path
 def test_tagged_words_become_spans_with_their_places(engine, trained):
     classifier = engine.classifiers.open(str(trained["words"]))
     text = "the old fox, near  a rose"
-    (told,) = classifier.tell([text])
-    words = told.columns["adapter"]
-    assert isinstance(words, ToldWords)
+    (predicted,) = classifier.predict([text])
+    words = predicted.columns["adapter"]
+    assert isinstance(words, PredictedWords)
     assert [(span.name, span.text) for span in words.spans] == [
         ("ANIMAL", "fox"),
         ("PLANT", "rose"),
@@ -144,10 +144,10 @@ def test_what_lies_beyond_the_limit_is_said(engine, trained):
     for kind in TASKS:
         classifier = engine.classifiers.open(str(trained[kind]))
         assert classifier.max_length == 64
-        short, told = classifier.tell(["a fox", long])
-        assert told.is_cut
+        short, predicted = classifier.predict(["a fox", long])
+        assert predicted.is_cut
         assert not short.is_cut
-        read = told.columns["adapter"].read_characters
+        read = predicted.columns["adapter"].read_characters
         assert long[:read].split() == long.split()[:62]
 
 
@@ -159,14 +159,14 @@ def test_what_lies_beyond_the_limit_is_said(engine, trained):
 def test_texts_that_cannot_be_told_are_refused(texts, named, engine, trained):
     classifier = engine.classifiers.open(str(trained["texts"]))
     with pytest.raises(EngineError, match=named):
-        next(classifier.tell(texts))
+        next(classifier.predict(texts))
 
 
 def test_sets_that_do_not_fit_are_refused(engine, trained, tmp_path):
     classifier = engine.classifiers.open(str(trained["texts"]))
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "an oak", "label": "tree"}\n{"text": "a fox", "label": "animal"}')
-    with pytest.raises(EngineError, match="does not know: tree. It tells animal, plant"):
+    with pytest.raises(EngineError, match="does not know: tree. Its classes: animal, plant"):
         engine.classifiers.rows(classifier, str(path))
     with pytest.raises(EngineError, match="needs text and label"):
         engine.classifiers.rows(classifier, str(trained["words rows"]))
@@ -174,7 +174,7 @@ def test_sets_that_do_not_fit_are_refused(engine, trained, tmp_path):
     with pytest.raises(EngineError, match="2 tokens and 1 tags"):
         engine.classifiers.rows(classifier, str(path))
     path.write_text('{"text": "a fox", "label": "animal"}')  # one class is enough for a set
-    *_, result = tell_rows(classifier, engine.classifiers.rows(classifier, str(path)).rows)
+    *_, result = predict_rows(classifier, engine.classifiers.rows(classifier, str(path)).rows)
     assert result.columns[1].scores.accuracy == 1.0
 
 
@@ -182,11 +182,12 @@ def test_adapters_that_do_not_classify_or_lost_their_head_are_refused(
     engine, trained, tmp_path, tiny_llama
 ):
     causal = save_adapter(tmp_path / "causal", BaseModel("tiny", tiny_llama))
-    with pytest.raises(EngineError, match="tells no classes") as refused:
+    with pytest.raises(EngineError, match="has no classes") as refused:
         engine.classifiers.open(str(causal))
     assert "Compare" in refused.value.remedy
-    with pytest.raises(EngineError, match="classif"):
+    with pytest.raises(EngineError, match="classifier's adapter") as refused:
         engine.compare.model(str(trained["base"]), [str(trained["texts"])])
+    assert "`classify --adapter`" in refused.value.remedy
     changed = shutil.copytree(trained["texts"], tmp_path / "changed")
     provenance = json.loads((changed / "provenance.json").read_text())
     (changed / "provenance.json").write_text(json.dumps(provenance | {"labels": ["a", "b", "c"]}))
@@ -219,7 +220,7 @@ def test_the_command_prints_one_document_and_writes_the_rows(run_command, traine
     with out_file.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert set(lines[0]) == {"row", "text", "true", "base", "adapter"}
-    assert len(lines) == sum(len(row["true"]) for row in document["set"]["told"])
+    assert len(lines) == sum(len(row["true"]) for row in document["set"]["predictions"])
     code, out, err = run_command("classify", "--adapter", trained["words"], "--json")
     assert (code, out) == (2, "")
     assert err.startswith("error: Nothing to classify")
@@ -234,6 +235,6 @@ def test_the_bundled_example_finds_entities_whose_names_it_never_saw(engine, set
     assert adapter.scores.f1 > 0.9
     assert base.scores.f1 < 0.2
     classifier = engine.classifiers.open(str(directory.adapter_path))
-    (told,) = classifier.tell(["Anna Fox saw a fox near Cape Town."])
-    found = [(span.name, span.text) for span in told.columns["adapter"].spans]
+    (predicted,) = classifier.predict(["Anna Fox saw a fox near Cape Town."])
+    found = [(span.name, span.text) for span in predicted.columns["adapter"].spans]
     assert found == [("PERSON", "Anna Fox"), ("ANIMAL", "fox"), ("PLACE", "Cape Town")]

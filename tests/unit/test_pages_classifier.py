@@ -1,4 +1,4 @@
-"""What a classifier tells, as HTML: escaped, with classes as text, matrices by class."""
+"""What a classifier predicts, as HTML: escaped, with classes as text, matrices by class."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.cancellation import Stopped
-from lora_engine.compare.classify import SetColumn, SetResult, Told, ToldText, ToldWords
-from lora_engine.compare.classify.told import ToldSpan
+from lora_engine.compare.classify import (
+    PredictedText,
+    PredictedWords,
+    Prediction,
+    SetColumn,
+    SetResult,
+)
+from lora_engine.compare.classify.predictions import PredictedSpan
 from lora_engine.data.class_labels import Classes
 from lora_engine.training.forward.classification_scores import (
     LabelledRow,
@@ -26,17 +32,17 @@ ATTACK = "<img src=x onerror=alert(1)>"
 LABELS = ("B-A", "B-B", "I-A", "O")
 
 
-def words(text: str, *spans: tuple[str, int, int], read: int | None = None) -> ToldWords:
-    found = tuple(ToldSpan(name, text[a:b], a, b, 0.875) for name, a, b in spans)
-    return ToldWords((), found, len(text) if read is None else read)
+def words(text: str, *spans: tuple[str, int, int], read: int | None = None) -> PredictedWords:
+    found = tuple(PredictedSpan(name, text[a:b], a, b, 0.875) for name, a, b in spans)
+    return PredictedWords((), found, len(text) if read is None else read)
 
 
 def test_spans_carry_their_class_as_text_and_everything_is_escaped():
     text = f"one {ATTACK} two three"
-    told = Told(
+    predicted = Prediction(
         text, {"base": words(text), "adapter": words(text, ("A", 0, 3), read=text.index(" three"))}
     )
-    shown = classifier_html.told_html([told], LABELS, f"head {ATTACK}")
+    shown = classifier_html.predictions_html([predicted], LABELS, f"head {ATTACK}")
     assert ATTACK not in shown
     assert re.search(r"<mark[^>]*>one<small>A 87.5 %</small></mark>", shown)
     assert "<del> three</del>" in shown
@@ -44,8 +50,10 @@ def test_spans_carry_their_class_as_text_and_everything_is_escaped():
 
 
 def test_bars_say_each_class_and_its_share():
-    told = ToldText((("good", 0.75), (ATTACK, 0.25)), 4)
-    shown = classifier_html.told_html([Told("fine", {"adapter": told})], ("good", ATTACK), "")
+    predicted = PredictedText((("good", 0.75), (ATTACK, 0.25)), 4)
+    shown = classifier_html.predictions_html(
+        [Prediction("fine", {"adapter": predicted})], ("good", ATTACK), ""
+    )
     assert ATTACK not in shown
     assert "<dt>good</dt>" in shown
     assert "75.0 %" in shown
@@ -56,7 +64,7 @@ def test_a_matrix_of_entities_counts_types_and_a_matrix_of_texts_labels():
     result = _result(rows, Classes(LABELS, of_words=True))
     shown = classifier_html.matrices_html(result)
     line = re.search(r'<th scope="row">A</th>(.*?)</tr>', shown)[1]
-    assert re.findall(r">(\d+)</td>", line) == ["1", "0", "1"]  # told A, B, O
+    assert re.findall(r">(\d+)</td>", line) == ["1", "0", "1"]  # predicted A, B, O
     texts = _result([LabelledRow(("B-A",), ("O",))], Classes(LABELS, of_words=False))
     assert '<th scope="row">B-A</th>' in classifier_html.matrices_html(texts)
 
@@ -68,9 +76,11 @@ def _result(rows: list[LabelledRow], classes: Classes) -> SetResult:
 
 
 def test_classes_of_texts_keep_their_own_colours_where_they_look_like_tags():
-    told = ToldText((("C-rated", 0.75), ("A-rated", 0.25)), 4)
+    predicted = PredictedText((("C-rated", 0.75), ("A-rated", 0.25)), 4)
     labels = ("A-rated", "C-rated")
-    shown = classifier_html.told_html([Told("fine", {"adapter": told})], labels, "")
+    shown = classifier_html.predictions_html(
+        [Prediction("fine", {"adapter": predicted})], labels, ""
+    )
     assert re.findall(r'<dt>(.-rated)</dt><dd class="rs-class-bar" data-colour="(\d)"', shown) == [
         ("C-rated", "1"),
         ("A-rated", "0"),
@@ -83,11 +93,11 @@ def test_what_one_classifier_was_telling_is_not_shown_under_another():
         fields = try_classifier._fields(gr.Accordion())
     handlers = try_classifier._Handlers(SimpleNamespace(), fields)
 
-    def tell(texts: list[str]):
+    def predict(texts: list[str]):
         handlers.choose("other", tab)
         yield from texts
 
     handlers.engine.adapters = SimpleNamespace(get=lambda _: SimpleNamespace(dataset=None))
-    handlers.engine.classifiers = SimpleNamespace(open=lambda _: SimpleNamespace(tell=tell))
+    handlers.engine.classifiers = SimpleNamespace(open=lambda _: SimpleNamespace(predict=predict))
     with pytest.raises(Stopped):
-        handlers.tell("first", "a text", tab)
+        handlers.predict("first", "a text", tab)

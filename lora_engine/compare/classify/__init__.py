@@ -1,9 +1,9 @@
-"""Compare a classifier with its base: the classes that both tell of texts, and scores on a set.
+"""Compare a classifier with its base: the classes that both predict for texts, and scores on a set.
 
     adapter_facts   what an adapter's own folder says: its task, its classes, its base
-    told            texts with their classes or tagged words, as values
+    predictions     texts with their classes or tagged words, as values
     words           a text as words with their places
-    classifier      the base with the adapter and its head, and what both tell
+    classifier      the base with the adapter and its head, and what both predict
     labelled_set    both on labelled rows: scores, confusion matrix, each row
     service         what the engine's façade offers: the last classifier kept in memory
 
@@ -21,10 +21,15 @@ from lora_engine.compare.classify.labelled_set import (
     SetColumn,
     SetResult,
     SetRow,
-    tell_rows,
+    predict_rows,
+)
+from lora_engine.compare.classify.predictions import (
+    PredictedText,
+    PredictedWord,
+    PredictedWords,
+    Prediction,
 )
 from lora_engine.compare.classify.service import Classifiers
-from lora_engine.compare.classify.told import Told, ToldText, ToldWord, ToldWords
 
 __all__ = [
     "MAX_ROWS",
@@ -35,11 +40,11 @@ __all__ = [
     "SetColumn",
     "SetResult",
     "SetRow",
-    "Told",
-    "ToldText",
-    "ToldWord",
-    "ToldWords",
+    "Prediction",
+    "PredictedText",
+    "PredictedWord",
+    "PredictedWords",
     "facts_of",
     "is_classifier",
-    "tell_rows",
+    "predict_rows",
 ]

@@ -61,7 +61,7 @@ def facts_of(folder: Path, settings: Settings, base: str = "") -> ClassifierFact
     task = CLASSIFYING.get(config.task_type or "")
     if task is None:
         raise EngineError(
-            f"{folder} is an adapter for {config.task_type or 'no task that it names'}, and tells "
+            f"{folder} is an adapter for {config.task_type or 'no task that it names'}, and has "
             "no classes.",
             "Ask it questions instead: on Compare, or with `compare --adapter`. To be tried out "
             "here, an adapter is trained with the task sequence_classification or "
@@ -130,7 +130,7 @@ def _are_names(value: object) -> bool:
 
 
 def _outputs(folder: Path, config: AdapterConfig) -> int:
-    """How many classes the head tells: the rows of the last matrix of what was trained whole."""
+    """How many classes the head has: the rows of the last matrix of what was trained whole."""
     whole = [
         entry.shape[0]
         for key, entry in scan(folder / WEIGHTS_FILE).tensors.items()
@@ -143,7 +143,7 @@ def _outputs(folder: Path, config: AdapterConfig) -> int:
     if not 2 <= outputs <= MAX_LABELS:
         raise EngineError(
             f"{folder} holds no classification head: what it trained whole has {outputs} outputs, "
-            f"and 2 to {MAX_LABELS:,} classes can be told apart.",
+            f"and 2 to {MAX_LABELS:,} classes can be predicted.",
             "Save the adapter with its head (modules_to_save), or train it again.",
         )
     return outputs

@@ -1,4 +1,4 @@
-"""A base model with a classifier's adapter: what both tell of the same texts.
+"""A base model with a classifier's adapter: what both predict for the same texts.
 
 The base answers with its own head where its checkpoint has one of these classes, else with the new
 head that the run began with, which knows nothing yet. Knows no files of rows and no scores.
@@ -17,7 +17,13 @@ from lora_engine.base_models import load_tokenizer
 from lora_engine.base_models.classifier_heads import stores_head
 from lora_engine.base_models.positions import longest_input
 from lora_engine.compare.classify.adapter_facts import ClassifierFacts
-from lora_engine.compare.classify.told import Told, ToldSpan, ToldText, ToldWord, ToldWords
+from lora_engine.compare.classify.predictions import (
+    PredictedSpan,
+    PredictedText,
+    PredictedWord,
+    PredictedWords,
+    Prediction,
+)
 from lora_engine.compare.classify.words import Word, words_of
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN
 from lora_engine.data import TokenizedRow
@@ -41,7 +47,7 @@ BATCH_ROWS = 32
 
 
 class Classifier:
-    """Loaded, and ready to tell classes. Safe to use from several threads, one after the other.
+    """Loaded, and ready to predict classes. Safe to use from several threads, one after the other.
 
     base_has_head: whether the base's head is its own. max_length: tokens that are read of a text.
     warnings: of the adapter's check and of its facts.
@@ -103,22 +109,24 @@ class Classifier:
                 with self._model.disable_adapter():
                     yield self.adapted
 
-    def tell(self, texts: Sequence[str]) -> Iterator[Told]:
-        """What both columns tell of each text. Raises EngineError for no, too many, or empty
+    def predict(self, texts: Sequence[str]) -> Iterator[Prediction]:
+        """What both columns predict for each text. Raises EngineError for no, too many, or empty
         texts, before anything is computed."""
         refuse_texts(texts)
         for start in range(0, len(texts), BATCH_ROWS):
             some = texts[start : start + BATCH_ROWS]
-            found = {name: self._told(name, some) for name in COLUMNS}
+            found = {name: self._predicted(name, some) for name in COLUMNS}
             for number, text in enumerate(some):
-                yield Told(text, {name: told[number] for name, told in found.items()})
+                yield Prediction(text, {name: column[number] for name, column in found.items()})
 
-    def _told(self, column: str, texts: Sequence[str]) -> Sequence[ToldText | ToldWords]:
+    def _predicted(
+        self, column: str, texts: Sequence[str]
+    ) -> Sequence[PredictedText | PredictedWords]:
         if self.facts.classes.of_words:
             return self._tagged(column, texts)
         return self._classified(column, texts)
 
-    def _classified(self, column: str, texts: Sequence[str]) -> list[ToldText]:
+    def _classified(self, column: str, texts: Sequence[str]) -> list[PredictedText]:
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_length, verbose=False
         )
@@ -129,7 +137,7 @@ class Classifier:
         found = []
         for number, row in enumerate(shares.tolist()):
             ordered = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])
-            found.append(ToldText(tuple(ordered), self._read(texts[number], ids[number])))
+            found.append(PredictedText(tuple(ordered), self._read(texts[number], ids[number])))
         return found
 
     def _read(self, text: str, ids: Sequence[int]) -> int:
@@ -144,7 +152,7 @@ class Classifier:
         )
         return max(end for _, end in kept["offset_mapping"])
 
-    def _tagged(self, column: str, texts: Sequence[str]) -> list[ToldWords]:
+    def _tagged(self, column: str, texts: Sequence[str]) -> list[PredictedWords]:
         words = [words_of(text) for text in texts]
         encoded = self.tokenizer(
             [[word.text for word in row] for row in words],
@@ -165,33 +173,33 @@ class Classifier:
 
     def _tagged_row(
         self, text: str, words: Sequence[Word], of_token: Sequence[int | None], shares: torch.Tensor
-    ) -> ToldWords:
+    ) -> PredictedWords:
         first = {
             word: place for place, word in reversed([*enumerate(of_token)]) if word is not None
         }
-        told: list[ToldWord] = []
+        tagged: list[PredictedWord] = []
         for number, word in enumerate(words):
             if number not in first:
                 break
             best = int(shares[first[number]].argmax())
             share = float(shares[first[number], best])
             tag = self.facts.classes.labels[best]
-            told.append(ToldWord(word.text, word.start, word.end, tag, share))
-        is_whole = len(told) == len(words)
-        read = len(text) if is_whole else told[-1].end if told else 0
-        return ToldWords(tuple(told), tuple(self._spans(text, told)), read)
+            tagged.append(PredictedWord(word.text, word.start, word.end, tag, share))
+        is_whole = len(tagged) == len(words)
+        read = len(text) if is_whole else tagged[-1].end if tagged else 0
+        return PredictedWords(tuple(tagged), tuple(self._spans(text, tagged)), read)
 
-    def _spans(self, text: str, told: Sequence[ToldWord]) -> Iterator[ToldSpan]:
+    def _spans(self, text: str, tagged: Sequence[PredictedWord]) -> Iterator[PredictedSpan]:
         """Entities where the tags mean some, else each word with its class."""
         if self.facts.classes.scheme is None:
-            for word in told:
-                yield ToldSpan(word.tag, word.text, word.start, word.end, word.probability)
+            for word in tagged:
+                yield PredictedSpan(word.tag, word.text, word.start, word.end, word.probability)
             return
-        for span in entity_spans([word.tag for word in told]):
-            inside = told[span.start : span.end]
+        for span in entity_spans([word.tag for word in tagged]):
+            inside = tagged[span.start : span.end]
             start, end = inside[0].start, inside[-1].end
             mean = sum(word.probability for word in inside) / len(inside)
-            yield ToldSpan(span.name, text[start:end], start, end, mean)
+            yield PredictedSpan(span.name, text[start:end], start, end, mean)
 
     def _probabilities(self, column: str, rows: Sequence[TokenizedRow]) -> torch.Tensor:
         """Softmax over the classes, (rows, labels of a row, classes) on the CPU."""
@@ -204,7 +212,7 @@ class Classifier:
 
 
 def refuse_texts(texts: Sequence[str]) -> None:
-    """Raises EngineError for no text, an empty one, or more than can be told at once."""
+    """Raises EngineError for no text, an empty one, or more than can be classified at once."""
     if not texts:
         raise EngineError("There is no text to classify.", "Write or paste some text.")
     for number, text in enumerate(texts, start=1):
@@ -216,6 +224,6 @@ def refuse_texts(texts: Sequence[str]) -> None:
     if len(texts) > MAX_TEXTS or characters > MAX_CHARACTERS:
         raise EngineError(
             f"{len(texts):,} texts of {characters:,} characters; at most {MAX_TEXTS:,} of "
-            f"{MAX_CHARACTERS:,} characters together are told at once.",
+            f"{MAX_CHARACTERS:,} characters together are classified at once.",
             "Give fewer, or put them into a file of rows and try the set.",
         )

@@ -31,7 +31,8 @@ NAMED = 5  # classes that an error names before it only counts
 
 @dataclass(frozen=True)
 class SetColumn:
-    """A column's scores on the set, and how often a true class (row) was told as each (column)."""
+    """A column's scores on the set, and its confusion matrix: true classes in rows, predicted in
+    columns."""
 
     name: str
     scores: ClassificationScores
@@ -54,7 +55,7 @@ class SetColumn:
 
 @dataclass(frozen=True)
 class SetRow:
-    """A row of the set: its true classes and those told by each column, one a word or one in all.
+    """A row of the set: its true classes and each column's predictions, one a word or one in all.
 
     words: that are labelled; the whole text where texts are classified.
     """
@@ -62,7 +63,7 @@ class SetRow:
     number: int
     words: tuple[str, ...]
     true: tuple[str, ...]
-    told: dict[str, tuple[str, ...]]
+    predicted: dict[str, tuple[str, ...]]
 
     @property
     def text(self) -> str:
@@ -86,7 +87,7 @@ class SetResult:
             "cut_rows": list(self.cut),
             "left_out": self.left_out,
             "columns": [one.as_json() for one in self.columns],
-            "told": [{**asdict(row), "text": row.text} for row in self.rows],
+            "predictions": [{**asdict(row), "text": row.text} for row in self.rows],
         }
 
     def as_csv(self) -> str:
@@ -96,14 +97,14 @@ class SetResult:
         writer.writerow(["row", "text", "true", *(column.name for column in self.columns)])
         for row in self.rows:
             for place, true in enumerate(row.true):
-                told = [row.told[column.name][place] for column in self.columns]
-                cells = [row.words[place], true, *told]
+                predicted = [row.predicted[column.name][place] for column in self.columns]
+                cells = [row.words[place], true, *predicted]
                 writer.writerow([row.number, *map(inert, cells)])
         return out.getvalue()
 
 
 def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
-    """Raises EngineError where the rows are not what this classifier tells classes of, or have a
+    """Raises EngineError where the rows are not of this classifier's task, or have a
     class that it does not know, naming both sides."""
     facts = classifier.facts
     if dataset.format != FORMATS[facts.task]:
@@ -120,12 +121,13 @@ def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
         more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
         raise EngineError(
             f"{dataset.source} has classes that the adapter does not know: "
-            f"{', '.join(unknown[:NAMED])}{more}. It tells {', '.join(facts.classes.labels[:40])}.",
+            f"{', '.join(unknown[:NAMED])}{more}. Its classes: "
+            f"{', '.join(facts.classes.labels[:40])}.",
             "Rename them to the adapter's classes, or leave their rows out.",
         )
 
 
-def tell_rows(classifier: Classifier, rows: Sequence[Row]) -> Iterator[int | SetResult]:
+def predict_rows(classifier: Classifier, rows: Sequence[Row]) -> Iterator[int | SetResult]:
     """How many rows are done, batch by batch, and last the result of at most MAX_ROWS rows.
 
     The rows' classes must be the classifier's (`refuse_other_rows`). Raises EngineError where no
@@ -138,23 +140,23 @@ def tell_rows(classifier: Classifier, rows: Sequence[Row]) -> Iterator[int | Set
         raise EngineError(
             f"No row has a label within {classifier.max_length:,} tokens.", "Give shorter rows."
         )
-    told: dict[str, list[LabelledRow]] = {name: [] for name in COLUMNS}
+    found: dict[str, list[LabelledRow]] = {name: [] for name in COLUMNS}
     for start in range(0, len(made.rows), BATCH_ROWS):
         some = made.rows[start : start + BATCH_ROWS]
         for name in COLUMNS:
             with classifier.column(name) as path:
-                told[name] += labelled_rows(path, some, BATCH_ROWS)
+                found[name] += labelled_rows(path, some, BATCH_ROWS)
                 path.model.eval()
         yield start + len(some)
     by_number = {row.number: row for row in given}
     shown = [
-        _set_row(by_number[row.number], {name: told[name][place] for name in COLUMNS})
+        _set_row(by_number[row.number], {name: found[name][place] for name in COLUMNS})
         for place, row in enumerate(made.rows)
     ]
     labels = facts.classes.labels
     yield SetResult(
         labels=labels,
-        columns=tuple(_column(name, told[name], classifier) for name in COLUMNS),
+        columns=tuple(_column(name, found[name], classifier) for name in COLUMNS),
         rows=tuple(shown),
         cut=tuple(made.cut),
         left_out=len(rows) - len(made.rows),

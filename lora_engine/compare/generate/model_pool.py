@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from lora_engine.adapters.check import refuse_other_task
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.shared_base import SharedBase
@@ -32,6 +33,8 @@ class ComparisonPool:
         Bases are told apart by their fingerprint, so a model saved anew is loaded anew.
         Raises EngineError (or a kind of it) for a base or an adapter that cannot be used.
         """
+        for folder in adapters.values():
+            refuse_other_task(folder)  # before its base is, which a classifier's cannot answer with
         model = ComparisonModel(self._base(base), {}, ask_as)
         for column, folder in adapters.items():
             model.add_adapter(column, folder)

@@ -1,4 +1,4 @@
-"""What a classifier tells of a text, as values: classes with probabilities, or tagged words."""
+"""What a classifier predicts for a text, as values: classes with probabilities, or tagged words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class ToldText:
+class PredictedText:
     """The classes of a text with their probabilities, the likeliest first.
 
     read_characters: how much of the text stood within the model's limit.
@@ -30,7 +30,7 @@ class ToldText:
 
 
 @dataclass(frozen=True)
-class ToldWord:
+class PredictedWord:
     """A word from character `start` up to `end`, its likeliest tag and that tag's probability."""
 
     text: str
@@ -41,7 +41,7 @@ class ToldWord:
 
 
 @dataclass(frozen=True)
-class ToldSpan:
+class PredictedSpan:
     """An entity, or a word of a class; probability: the mean of its words'."""
 
     name: str
@@ -52,11 +52,11 @@ class ToldSpan:
 
 
 @dataclass(frozen=True)
-class ToldWords:
+class PredictedWords:
     """The words of a text with their tags, and the spans that these mean, from left to right."""
 
-    words: tuple[ToldWord, ...]
-    spans: tuple[ToldSpan, ...]
+    words: tuple[PredictedWord, ...]
+    spans: tuple[PredictedSpan, ...]
     read_characters: int
 
     def as_json(self) -> dict[str, Any]:
@@ -64,11 +64,11 @@ class ToldWords:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One text, and what each column tells of it."""
+class Prediction:
+    """One text, and what each column predicts for it."""
 
     text: str
-    columns: Mapping[str, ToldText | ToldWords]
+    columns: Mapping[str, PredictedText | PredictedWords]
 
     @property
     def is_cut(self) -> bool:
