@@ -18,7 +18,7 @@ from lora_engine.run_folder import ClassScore, ScoredUnit
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """A row's true classes and those told, one of each for a text, else one a labelled word."""
+    """A row's true classes and the predicted ones, one of each for a text, else one a labelled word."""
 
     true: tuple[str, ...]
     predicted: tuple[str, ...]
@@ -41,15 +41,17 @@ class ClassificationScores:
 
 
 def scores_of(rows: Sequence[LabelledRow], classes: Classes) -> ClassificationScores | None:
-    """The scores of the told classes; None where no row has a label."""
+    """The scores of the predicted classes; None where no row has a label."""
     pairs = [pair for row in rows for pair in zip(row.true, row.predicted, strict=True)]
     if not pairs:
         return None
-    accuracy = sum(true == told for true, told in pairs) / len(pairs)
+    accuracy = sum(true == predicted for true, predicted in pairs) / len(pairs)
     if classes.scheme is not None:
         return _scores_of_entities(rows, accuracy)
-    right = Counter(true for true, told in pairs if true == told)
-    each = _each(right, Counter(true for true, _ in pairs), Counter(told for _, told in pairs))
+    right = Counter(true for true, predicted in pairs if true == predicted)
+    each = _each(
+        right, Counter(true for true, _ in pairs), Counter(predicted for _, predicted in pairs)
+    )
     return ClassificationScores(
         accuracy,
         f1=sum(one.f1 for one in each) / len(each),
@@ -62,26 +64,26 @@ def scores_of(rows: Sequence[LabelledRow], classes: Classes) -> ClassificationSc
 
 def _scores_of_entities(rows: Sequence[LabelledRow], accuracy: float) -> ClassificationScores:
     true = Counter(_entities([row.true for row in rows]))
-    told = Counter(_entities([row.predicted for row in rows]))
-    right = true & told
-    each = _each(_by_type(right), _by_type(true), _by_type(told))
-    together = _score("", right.total(), true.total(), told.total())
+    predicted = Counter(_entities([row.predicted for row in rows]))
+    right = true & predicted
+    each = _each(_by_type(right), _by_type(true), _by_type(predicted))
+    together = _score("", right.total(), true.total(), predicted.total())
     return ClassificationScores(
         accuracy, together.f1, together.precision, together.recall, "entities", tuple(each)
     )
 
 
 def confusion_matrix(rows: Sequence[LabelledRow], labels: Sequence[str]) -> list[list[int]]:
-    """How often a true class (row) was told as each class (column), in the order of `labels`.
+    """How often a true class (row) was predicted as each class (column), in the order of `labels`.
 
     Of words where the rows are tagged. A true class that is not among the labels is left out.
     """
     place = {label: number for number, label in enumerate(labels)}
     counts = [[0] * len(labels) for _ in labels]
     for row in rows:
-        for true, told in zip(row.true, row.predicted, strict=True):
+        for true, predicted in zip(row.true, row.predicted, strict=True):
             if true in place:
-                counts[place[true]][place[told]] += 1
+                counts[place[true]][place[predicted]] += 1
     return counts
 
 
@@ -94,9 +96,11 @@ def _by_type(entities: Counter[tuple[int, Span]]) -> Counter[str]:
     return Counter(span.name for _, span in entities)
 
 
-def _each(right: Counter[str], true: Counter[str], told: Counter[str]) -> list[ClassScore]:
-    """Every class that is true or told somewhere, by name."""
-    return [_score(name, right[name], true[name], told[name]) for name in sorted(true | told)]
+def _each(right: Counter[str], true: Counter[str], predicted: Counter[str]) -> list[ClassScore]:
+    """Every class that is true or predicted somewhere, by name."""
+    return [
+        _score(name, right[name], true[name], predicted[name]) for name in sorted(true | predicted)
+    ]
 
 
 def _score(name: str, right: int, occurring: int, predicted: int) -> ClassScore:

@@ -1,8 +1,8 @@
-"""The forward path of classifiers: their loss, and the classes that they tell.
+"""The forward path of classifiers: their loss, and the classes that they predict.
 
 Padded rows, and a class for each row or for each labelled token. The model is one of
 transformers' classification models; products run in the run's precision through autocast. What the
-told classes are worth is for `classification_scores` to say.
+predicted classes are worth is for `classification_scores` to say.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class ClassifierPath:
         return logits.float().flatten(0, -2)
 
     def log_probabilities(self, batch: PaddedBatch, temperature: float = 1.0) -> torch.Tensor:
-        """Raises EngineError: a classifier has no tokens to tell."""
+        """Raises EngineError: a classifier has no tokens to score."""
         raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
 
     def all_log_probabilities(self, batch: PaddedBatch) -> torch.Tensor:
-        """Raises EngineError: a classifier has no tokens to tell."""
+        """Raises EngineError: a classifier has no tokens to score."""
         raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
@@ -93,13 +93,17 @@ def labelled_rows(
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
             batch = path.collate(rows[start : start + batch_size])
-            told = path.logits(batch).argmax(-1).view_as(batch.labels)
-            for true_row, told_row in zip(batch.labels.tolist(), told.tolist(), strict=True):
-                pairs = [(a, b) for a, b in zip(true_row, told_row, strict=True) if a != IGNORED]
+            predicted = path.logits(batch).argmax(-1).view_as(batch.labels)
+            for true_row, predicted_row in zip(
+                batch.labels.tolist(), predicted.tolist(), strict=True
+            ):
+                pairs = [
+                    (a, b) for a, b in zip(true_row, predicted_row, strict=True) if a != IGNORED
+                ]
                 found.append(
                     LabelledRow(
                         tuple(names[true] for true, _ in pairs),
-                        tuple(names[told] for _, told in pairs),
+                        tuple(names[predicted] for _, predicted in pairs),
                     )
                 )
     path.model.train()
