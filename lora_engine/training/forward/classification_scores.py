@@ -18,7 +18,7 @@ from lora_engine.run_folder import ClassScore, ScoredUnit
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """A row's true classes and its predicted ones: one each for a text, else one a labelled word."""
+    """A row's true classes and the predicted ones: one for a text, else one a labelled word."""
 
     true: tuple[str, ...]
     predicted: tuple[str, ...]
