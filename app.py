@@ -7,18 +7,19 @@ keeps them quiet is set.
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import socket
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from logging.handlers import RotatingFileHandler
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
 from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
 from lora_engine.settings import (
     ADDRESS_HELP,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from lora_engine.engine import Engine
     from lora_engine.serve.routes import Api
+    from pages.shared.building import Later
     from pages.spectrum.matrix_cache import MatrixCache
 
 LOG_BYTES = 10_000_000
@@ -46,7 +48,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     bound_host: the address it is served on, which may then stand in Host. The engine's supervisor
     runs from the app's start to its stop.
     """
-    from pages.shared import security
+    from pages.shared import building, languages, security
 
     security.quiet_environment(settings.data_dir)
 
@@ -57,17 +59,43 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     engine = Engine(settings)
     cache = MatrixCache()
     api = _api(engine)
-    app = _guarded_app(engine, api, bound_host)
+    building.let_threads_build()
+    building.say_language_of_pages()
+    others = {
+        name: building.Later(functools.partial(_dashboard_app, engine, cache, name))
+        for name in LANGUAGES
+        if name != ENGLISH
+    }
+    app = _guarded_app(engine, api, bound_host, list(others.values()))
     _add_static_routes(app)
     if api is not None:
         api.add_routes(app)
     _add_page_routes(app, engine, cache)
     # Gradio warns that an app of several pages has no server-side rendering, asked for or not.
     warnings.filterwarnings("ignore", message="SSR mode is not supported")
-    with one_app_for_all_pages():
-        dashboard = build_dashboard(engine, cache)
-    _mount(app, dashboard, settings)
+    for name, other in others.items():
+        app.mount(languages.prefix_of(name), other)
+    _add_dashboard(app, engine, cache, ENGLISH)
     return app
+
+
+def _dashboard_app(engine: Engine, cache: MatrixCache, name: str) -> FastAPI:
+    """The dashboard in a language as an app of its own."""
+    from fastapi import FastAPI
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    _add_dashboard(app, engine, cache, name)
+    return app
+
+
+def _add_dashboard(app: FastAPI, engine: Engine, cache: MatrixCache, name: str) -> None:
+    """Build the dashboard in a language and put it at the app's root."""
+    from pages.shared import building
+
+    with speaking(name), building.one_app_for_all_pages():
+        dashboard = build_dashboard(engine, cache)
+        _mount(app, dashboard, engine.settings)
+    building.speak(dashboard, name)
 
 
 def _api(engine: Engine) -> Api | None:
@@ -79,11 +107,17 @@ def _api(engine: Engine) -> Api | None:
     return Api(engine.settings, engine.compare, engine.adapters)
 
 
-def _guarded_app(engine: Engine, api: Api | None, bound_host: str) -> FastAPI:
-    """An app that starts and stops with the engine, behind the guard."""
+def _guarded_app(
+    engine: Engine, api: Api | None, bound_host: str, others: Sequence[Later]
+) -> FastAPI:
+    """An app that starts and stops with the engine, behind the guard.
+
+    others: the dashboards in other languages, which stop before it.
+    """
     from fastapi import FastAPI
 
-    from pages.shared import security
+    from pages import PAGES
+    from pages.shared import languages, security
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -91,11 +125,14 @@ def _guarded_app(engine: Engine, api: Api | None, bound_host: str) -> FastAPI:
         try:
             yield
         finally:
+            for other in others:
+                await other.close()
             if api is not None:
                 api.close()
             engine.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(languages.LanguageRedirects, paths=[page.path for page in PAGES])
     app.add_middleware(
         security.Guard,
         allowed_hosts=[*engine.settings.allowed_hosts, bound_host],
@@ -132,23 +169,6 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
     # machine that a request names into its cache, as if it had been uploaded.
     dashboard.has_launched = True
-
-
-@contextmanager
-def one_app_for_all_pages() -> Iterator[None]:
-    """Keep Gradio from making a FastAPI app for each Blocks while pages are built.
-
-    It makes one as a Blocks is made and one each time it is left, 16 for five pages, which took
-    most of the start; only the one that mount_gradio_app makes ever serves.
-    """
-    from gradio import blocks
-
-    gradios_own = blocks.App
-    setattr(blocks, "App", SimpleNamespace(create_app=lambda *_, **__: None))  # noqa: B010
-    try:
-        yield
-    finally:
-        setattr(blocks, "App", gradios_own)  # noqa: B010
 
 
 def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
@@ -188,13 +208,13 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
     ]
     kept_s = security.UPLOADS_KEPT_S
     with gr.Blocks(
-        title=f"{CALCULATOR.title} · Rankscope",
+        title=f"{tr(CALCULATOR.title)} · Rankscope",
         analytics_enabled=False,
         delete_cache=(kept_s, kept_s),
     ) as dashboard:
         first.render()
     for page, blocks in others:
-        with dashboard.route(page.title, page.path):
+        with dashboard.route(tr(page.title), page.path):
             blocks.render()
     _order_bar(dashboard)
     return dashboard
@@ -205,7 +225,7 @@ def _order_bar(dashboard: gr.Blocks) -> None:
     from pages import CALCULATOR, PAGES
 
     order = [page.path.strip("/") for page in PAGES]
-    dashboard.pages[0] = ("", CALCULATOR.title, True)
+    dashboard.pages[0] = ("", tr(CALCULATOR.title), True)
     dashboard.pages.sort(key=lambda listed: order.index(listed[0]))
 
 

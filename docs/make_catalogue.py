@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +23,10 @@ from babel.messages.catalog import Catalog  # noqa: E402
 from babel.messages.pofile import read_po, write_po  # noqa: E402
 
 from lora_engine.language import CATALOGUES, ENGLISH, LANGUAGES  # noqa: E402
+from pages.shared.static_files import JAVASCRIPT_TEXT  # noqa: E402
 
 # How many of a call's first arguments are texts.
 MARKS = {"tr": 1, "tr_count": 2, "translatable": 1}
-JAVASCRIPT_TEXT = re.compile(r'\btr\(\s*("(?:[^"\\\n]|\\.)*")')
 
 
 def texts(package: str) -> list[str]:

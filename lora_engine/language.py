@@ -92,5 +92,5 @@ def _translations(name: str) -> Mapping[str, str]:
     for path in sorted((CATALOGUES / name).glob("*.po")):
         with path.open("rb") as file:
             catalogue = read_po(file, locale=name, abort_invalid=True)
-        texts.update({one.id: one.string for one in catalogue if one.id and one.string})
+        texts.update({str(one.id): str(one.string) for one in catalogue if one.id and one.string})
     return texts

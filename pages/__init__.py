@@ -2,17 +2,22 @@
 
 Every page has a package of its own, which exports `build(engine) -> gr.Blocks`; `app.py` builds
 them and puts them at these paths. What they have in common is in `shared`. This module imports
-nothing, so a page can name any other page.
+no page, so a page can name any other page.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lora_engine.language import translatable
+
 
 @dataclass(frozen=True)
 class Page:
-    """One page: `title` stands in the navigation bar, `purpose` is its one sentence."""
+    """One page: `title` stands in the navigation bar, `purpose` is its one sentence.
+
+    Both are English; they go through `tr` where they are shown.
+    """
 
     title: str
     path: str
@@ -25,40 +30,47 @@ class Page:
 
 
 LEARN = Page(
-    "Learn",
+    translatable("Learn"),
     "/learn",
-    "What low rank is and how to choose it, in short steps. For anyone who can read a table of "
-    "numbers.",
+    translatable(
+        "What low rank is and how to choose it, in short steps. "
+        "For anyone who can read a table of numbers."
+    ),
 )
 CALCULATOR = Page(
-    "Calculator",
+    translatable("Calculator"),
     "/",
-    "See how few numbers a low-rank adapter trains, for one matrix or a whole model.",
+    translatable("See how few numbers a low-rank adapter trains, for one matrix or a whole model."),
 )
 SPECTRUM = Page(
-    "Spectrum",
+    translatable("Spectrum"),
     "/spectrum",
-    "See how much of a matrix its largest singular values hold, and what is lost without the rest.",
+    translatable(
+        "See how much of a matrix its largest singular values hold, "
+        "and what is lost without the rest."
+    ),
 )
 TRAIN = Page(
-    "Train",
+    translatable("Train"),
     "/train",
-    "Train a low-rank adapter on your own rows, in a process that outlives this page.",
+    translatable(
+        "Train a low-rank adapter on your own rows, in a process that outlives this page."
+    ),
 )
 RUNS = Page(
-    "Runs",
+    translatable("Runs"),
     "/runs",
-    "Watch runs learn, stop them, and see how they ended.",
+    translatable("Watch runs learn, stop them, and see how they ended."),
 )
 COMPARE = Page(
-    "Compare",
+    translatable("Compare"),
     "/compare",
-    "Ask the base model and the adapted one the same question, side by side.",
+    translatable("Ask the base model and the adapted one the same question, side by side."),
 )
 ADAPTERS = Page(
-    "Adapters",
+    translatable("Adapters"),
     "/adapters",
-    "Every adapter you have: what it is, what it weighs, and what can be made of it.",
+    translatable("Every adapter you have: what it is, what it weighs, and what can be made of it."),
 )
 
 PAGES = (LEARN, CALCULATOR, SPECTRUM, TRAIN, RUNS, COMPARE, ADAPTERS)

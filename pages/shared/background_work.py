@@ -7,6 +7,7 @@ that Gradio closes ends its work the same way.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
@@ -133,7 +134,8 @@ class BackgroundWork(Generic[T]):
         self._stop = StopSignal(task)  # set as well when nobody waits for the result any more
 
     def __enter__(self) -> BackgroundWork[T]:
-        threading.Thread(target=self._run, daemon=True).start()
+        run = contextvars.copy_context().run  # which has the person's language
+        threading.Thread(target=run, args=[self._run], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

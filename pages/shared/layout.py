@@ -6,6 +6,7 @@ Knows Gradio and how things look; knows no model, no run and no arithmetic beyon
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -16,8 +17,10 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
+from lora_engine.language import LANGUAGES, language, tr
 from pages import CALCULATOR, Page
 from pages.shared import static_files
+from pages.shared.languages import CODES, in_language, prefix_of
 
 STATIC = static_files.ROOT
 
@@ -33,16 +36,28 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
 
     Use it as `with shell(TRAIN) as blocks: ...` and return `blocks` from the page's build().
     """
-    with gr.Blocks(title=f"{page.title} · Rankscope", analytics_enabled=False) as blocks:
-        gr.Navbar(main_page_name=CALCULATOR.title)
+    title = tr(page.title)
+    with gr.Blocks(title=f"{title} · Rankscope", analytics_enabled=False) as blocks:
+        gr.Navbar(main_page_name=tr(CALCULATOR.title))
         gr.HTML(
-            f"<h1>{escape(page.title)}</h1><p>{escape(page.purpose)}</p>",
-            js_on_load=f"document.title = {page.title!r} + ' · Rankscope';"
+            f"<h1>{escape(title)}</h1><p>{escape(tr(page.purpose))}</p>{_language_switch(page)}",
+            js_on_load=f"document.title = {json.dumps(title)} + ' · Rankscope';"
             "document.querySelector('nav a.active')"
-            "?.scrollIntoView({ block: 'nearest', inline: 'center' });",
+            "?.scrollIntoView({ block: 'nearest', inline: 'center' });"
+            + static_files.call_js("shared/language.js", "languageSwitch"),
             elem_classes="rs-header",
         )
         yield blocks
+
+
+def _language_switch(page: Page) -> str:
+    """Links to this page in each other language; in the browser they keep its state."""
+    return "".join(
+        f'<a class="rs-language" data-language="{name}" href="{prefix_of(name)}{page.path}" '
+        f'hreflang="{CODES[name]}" lang="{CODES[name]}">{words}</a>'
+        for name, words in LANGUAGES.items()
+        if name != language()
+    )
 
 
 def how_this_works(markdown: str, title: str = "How this works") -> gr.Accordion:
@@ -102,9 +117,12 @@ def version_of(file: Path) -> str:
 
 
 def link(page: Page, **state: str | int | float | None) -> str:
-    """The address of a page in a given state, as `/runs?run=…`. None leaves a key out."""
+    """The address of a page in a given state and the present language, as `/runs?run=…`.
+
+    None leaves a key out.
+    """
     given = {name: value for name, value in state.items() if value is not None}
-    return page.path + (f"?{urlencode(given)}" if given else "")
+    return in_language(page.path) + (f"?{urlencode(given)}" if given else "")
 
 
 def state_of(request: gr.Request, name: str, default: str = "") -> str:

@@ -3,6 +3,7 @@
 Gradio checks neither Host nor Origin, accepts uploads of any size and can fetch any public URL
 for whoever asks. `Guard` is an ASGI middleware that refuses those before Gradio sees them, and
 puts a Content-Security-Policy on every answer, so the browser too talks to this server only.
+Its rules hold for the dashboard of every language.
 This module knows nothing of pages and does not import gradio: `quiet_environment` must run
 before gradio is imported.
 """
@@ -19,6 +20,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pages.shared.languages import without_prefix
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})
@@ -173,7 +176,7 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_host(headers)
         self._check_origin(headers)
-        _check_path(scope["path"])
+        _check_path(without_prefix(scope["path"]))
         if scope["type"] == "http":
             length = headers.get("content-length", "0")
             limit = self._body_limit(scope)
@@ -213,7 +216,7 @@ class Guard:
             raise Refusal(403, "Another site's page may not load parts of this dashboard.")
 
     def _body_limit(self, scope: Scope) -> int:
-        if scope["path"] in UPLOAD_PATHS:
+        if without_prefix(scope["path"]) in UPLOAD_PATHS:
             return self.max_upload_bytes + MULTIPART_BYTES
         return min(MAX_BODY_BYTES, self.max_upload_bytes)
 

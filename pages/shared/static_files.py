@@ -11,10 +11,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from functools import cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lora_engine.language import tr
+from pages.shared.languages import in_language
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +34,8 @@ PLOTLY = "plotly.min.js"
 CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 # Browsers refuse a module of another type, and Python asks the machine for its idea of one.
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+JAVASCRIPT_TEXT = re.compile(r'\btr\(\s*("(?:[^"\\\n]|\\.)*")')
 
 LINK_STYLES = """
 for (const href of (%s)[location.pathname.replace(/(.)\\/$/, "$1")] ?? []) {
@@ -87,16 +93,35 @@ def head(pages: Iterable[Page]) -> str:
     drawn late. Gradio has one head for all pages: a line of script links the styles of this one.
     """
     shared = [name for name in files() if name.startswith("shared/") and name.endswith(".js")]
-    sheets = {page.path: _stylesheets(page.package) for page in pages}
+    sheets = {
+        in_language(page.path).rstrip("/") or "/": _stylesheets(page.package) for page in pages
+    }
     return "".join(
         [
             f'<link rel="stylesheet" href="{address("shared/rankscope.css")}">',
             '<link rel="icon" type="image/svg+xml" href="/favicon.ico">',
             f"<script>{LINK_STYLES % json.dumps(sheets)}</script>",
+            _messages(),
             *(f'<link rel="modulepreload" href="{address(name)}">' for name in shared),
             f'<script type="module" src="{address("shared/choices.js")}"></script>',
         ]
     )
+
+
+def _messages() -> str:
+    """What the scripts say, by its English, for `language.js`; nothing in English."""
+    texts = {text: tr(text) for text in javascript_texts()}
+    said = {text: other for text, other in texts.items() if other != text}
+    as_json = json.dumps(said, ensure_ascii=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="rs-messages">{as_json}</script>' if said else ""
+
+
+@cache
+def javascript_texts() -> tuple[str, ...]:
+    """The English texts of all scripts: double-quoted literals within `tr(…)`."""
+    scripts = [path for name, path in files().items() if name.endswith(".js")]
+    found = [JAVASCRIPT_TEXT.findall(path.read_text("utf-8")) for path in scripts]
+    return tuple(dict.fromkeys(json.loads(text) for texts in found for text in texts))
 
 
 def add_route(app: FastAPI) -> None:

@@ -2,8 +2,8 @@
 
 `wire` binds a handler to events and shows an EngineError in a box on the page, with each wrong
 field marked; anything else is a bug, logged whole and shown as such. `expose` does the same for
-a named API endpoint, where the caller gets the error. This module knows nothing of what the
-handlers do.
+a named API endpoint, where the caller gets the error. Both speak the language of the dashboard that
+they were bound in. This module knows nothing of what the handlers do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.language import language, speaking, tr
 from pages.shared import late_answers
 from pages.shared.late_answers import LateAnswer
 from pages.shared.static_files import call_js
@@ -63,8 +64,8 @@ def problem_value(error: Exception) -> str:
         document = {"problem": error.problem, "remedy": error.remedy, "fields": []}
     else:
         document = {
-            "problem": "Something went wrong in the dashboard itself.",
-            "remedy": f"What happened is written down in {log_location()}.",
+            "problem": tr("Something went wrong in the dashboard itself."),
+            "remedy": tr("What happened is written down in {place}.", place=log_location()),
             "fields": [],
         }
     return json.dumps(document)
@@ -139,12 +140,15 @@ def expose(function: Callable, api_name: str) -> None:
     gradio_client would take a document with a path for a file, and fail to download it.
     """
 
+    spoken = language()
+
     @functools.wraps(function)
     def endpoint(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return _without_paths(function(*args, **kwargs))
-        except EngineError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        with speaking(spoken):
+            try:
+                return _without_paths(function(*args, **kwargs))
+            except EngineError as error:
+                raise gr.Error(str(error), print_exception=False) from None
 
     gr.api(endpoint, api_name=api_name)
 
@@ -164,7 +168,7 @@ def log_location() -> str:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, RotatingFileHandler):
             return handler.baseFilename
-    return "the terminal that runs the dashboard"
+    return tr("the terminal that runs the dashboard")
 
 
 def _late_answer(
@@ -208,29 +212,49 @@ def _bounded(
     empties: the outputs that an error empties; the others stay.
     """
     gone = late_answers.emptied(empties)
+    spoken = language()  # that of the dashboard that is built
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: Any, **kwargs: Any) -> Iterator[Update]:
             shown: Update = {}
             try:
-                for result in handler(*args, **kwargs):
+                for result in _each_speaking(spoken, handler(*args, **kwargs)):
                     named = _named(result, outputs)
                     shown |= {part: value for part, value in named.items() if _only_shows(value)}
                     yield {**shown, **named, problem: success}
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-                yield {**shown, **gone, problem: _shown(error, handler)}
+                with speaking(spoken):
+                    failed = _shown(error, handler)
+                yield {**shown, **gone, problem: failed}
 
         return stream
 
     @functools.wraps(handler)
     def call(*args: Any, **kwargs: Any) -> Update:
-        try:
-            return {**_named(handler(*args, **kwargs), outputs), problem: success}
-        except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
-            return {**gone, problem: _shown(error, handler)}
+        with speaking(spoken):
+            try:
+                return {**_named(handler(*args, **kwargs), outputs), problem: success}
+            except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
+                return {**gone, problem: _shown(error, handler)}
 
     return call
+
+
+def _each_speaking(spoken: str, results: Iterator[Any]) -> Iterator[Any]:
+    """What a generator yields, each made in this language: Gradio may run every step in another
+    thread. Closed before its end, it closes the generator in this language too."""
+    try:
+        while True:
+            with speaking(spoken):
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            yield result
+    finally:
+        with speaking(spoken):
+            results.close()  # type: ignore[attr-defined]  # a generator's
 
 
 def _only_shows(value: Any) -> bool:

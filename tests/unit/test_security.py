@@ -117,6 +117,7 @@ def test_another_site_may_link_here_but_not_load_parts() -> None:
     assert client.get("/gradio_api/info", headers=loaded).status_code == 403
 
 
+@pytest.mark.parametrize("prefix", ["", "/zh"])
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -134,21 +135,24 @@ def test_another_site_may_link_here_but_not_load_parts() -> None:
         ("/login", 404),
     ],
 )
-def test_what_reaches_outside_or_is_not_used_is_refused(path: str, status: int) -> None:
-    assert _client().get(path).status_code == status
+def test_what_reaches_outside_or_is_not_used_is_refused(
+    prefix: str, path: str, status: int
+) -> None:
+    assert _client().get(prefix + path).status_code == status
 
 
+@pytest.mark.parametrize("prefix", ["", "/zh"])
 @pytest.mark.parametrize(
     "path",
     ["/", "/train", "/gradio_api/file=/tmp/a.csv", "/gradio_api/queue/data", "/assets/x.js"],
 )
-def test_what_the_pages_need_is_let_through(path: str) -> None:
-    assert _client().get(path).status_code == 200
+def test_what_the_pages_need_is_let_through(prefix: str, path: str) -> None:
+    assert _client().get(prefix + path).status_code == 200
 
 
-def test_an_upload_is_refused_by_its_announced_length() -> None:
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/zh/gradio_api/upload"])
+def test_an_upload_is_refused_by_its_announced_length(path: str) -> None:
     client = _client(max_upload_mb=1)
-    path = "/gradio_api/upload"
 
     assert client.post(path, content=b"x" * MEGABYTE).text == f"{path} {MEGABYTE}"
     answer = client.post(path, content=b"x" * (MEGABYTE + MULTIPART_BYTES + 1))
@@ -167,8 +171,11 @@ def test_an_upload_without_a_length_is_counted() -> None:
     assert answer.status_code == 413
 
 
-def test_a_body_that_is_no_upload_is_limited_harder() -> None:
-    answer = _client(max_upload_mb=500).post("/gradio_api/queue/join", content=b"x" * 9_000_000)
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/queue/join", "/zh/gradio_api/queue/join", "/zh/zh/gradio_api/upload"]
+)
+def test_a_body_that_is_no_upload_is_limited_harder(path: str) -> None:
+    answer = _client(max_upload_mb=500).post(path, content=b"x" * 9_000_000)
 
     assert answer.status_code == 413
 
