@@ -76,12 +76,19 @@ class TabTasks:
             self._replace(request, task)
         return task
 
-    def stop_unless_asked(self, request: gr.Request, question: object) -> None:
-        """End the tab's task where it answers another question than this one."""
+    def stop_unless_asked(self, request: gr.Request, question: object) -> bool:
+        """End the tab's task where it answers another question than this one.
+
+        Whether the tab's task, running or over, answers this very question: a field's change may
+        be reported after the question that it led to was asked, and answered.
+        """
         with self._lock:
             now = self._tasks.get(request.session_hash or "")
-        if now is not None and now.question != question:
+        if now is not None and now.question == question:
+            return True
+        if now is not None:
             self.stop(request)
+        return False
 
     def stop(self, request: gr.Request) -> None:
         """End the tab's task."""

@@ -162,7 +162,8 @@ class _Handlers:
 
     def forget(self, values: Mapping[Component, Any], request: gr.Request) -> Update:
         """Findings belong to the rows that were checked."""
-        self.tasks.stop_unless_asked(request, self.form.document(values))
+        if self.tasks.stop_unless_asked(request, self.form.document(values)):
+            return gr.skip()
         return {self.parts.findings: "", self.parts.cleaning: gr.Column(visible="hidden")}
 
     def _begin(

@@ -116,10 +116,11 @@ def test_what_the_work_raises_is_raised_for_the_result() -> None:
 def test_only_a_task_that_answers_another_question_is_ended() -> None:
     tasks, tab = TabTasks(), SimpleNamespace(session_hash="tab")
     task = tasks.start(tab, {"source": "a.jsonl"})
-    tasks.stop_unless_asked(tab, {"source": "a.jsonl"})
+    assert tasks.stop_unless_asked(tab, {"source": "a.jsonl"})
     assert not task.is_set()
-    tasks.stop_unless_asked(SimpleNamespace(session_hash="another tab"), {"source": "b.jsonl"})
+    another = SimpleNamespace(session_hash="another tab")
+    assert not tasks.stop_unless_asked(another, {"source": "b.jsonl"})
     assert not task.is_set()
-    tasks.stop_unless_asked(tab, {"source": "b.jsonl"})
+    assert not tasks.stop_unless_asked(tab, {"source": "b.jsonl"})
     assert task.is_set()
     assert task.stopped_by_person  # so that its row becomes idle
