@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 MAX_NOTE = 4000
 MAX_TAG = 40
@@ -17,7 +18,9 @@ def read_note(text: str) -> str:
     allowed = all(sign.isprintable() or sign in "\n\t" for sign in note)
     if len(note) > MAX_NOTE or not allowed:
         message = f"{len(note):,} characters; at most {MAX_NOTE:,}, all printable, are allowed"
-        raise InvalidInput("The note", [FieldProblem("note", message)], "Shorten or correct it.")
+        raise InvalidInput(
+            tr("The note"), [FieldProblem("note", message)], tr("Shorten or correct it.")
+        )
     return note
 
 
@@ -25,12 +28,24 @@ def read_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """A person's tags, stripped, each once, in their order. Raises InvalidInput."""
     found = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
     problems = [
-        FieldProblem(f"tags.{number}", f"at most {MAX_TAG} printable characters, no comma")
+        FieldProblem(
+            f"tags.{number}",
+            tr("at most {max_tag} printable characters, no comma", max_tag=MAX_TAG),
+        )
         for number, tag in enumerate(found)
         if len(tag) > MAX_TAG or not tag.isprintable() or "," in tag
     ]
     if len(found) > MAX_TAGS:
-        problems.append(FieldProblem("tags", f"{len(found)} tags; at most {MAX_TAGS} are allowed"))
+        problems.append(
+            FieldProblem(
+                "tags",
+                tr(
+                    "{count} tags; at most {max_tags} are allowed",
+                    count=len(found),
+                    max_tags=MAX_TAGS,
+                ),
+            )
+        )
     if problems:
-        raise InvalidInput("The tags", problems, "Shorten or correct them.")
+        raise InvalidInput(tr("The tags"), problems, tr("Shorten or correct them."))
     return found

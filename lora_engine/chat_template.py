@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
 from lora_engine.files import read_bounded, read_json_object
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,9 +62,12 @@ def select_template(templates: Templates) -> str | None:
         return templates
     if DEFAULT not in templates:
         raise EngineError(
-            f"The base model has several chat templates ({', '.join(sorted(templates))}) and none "
-            "is called default.",
-            "Name one of them default in the model's tokenizer files.",
+            tr(
+                "The base model has several chat templates ({templates}) and none is called "
+                "default.",
+                templates=", ".join(sorted(templates)),
+            ),
+            tr("Name one of them default in the model's tokenizer files."),
         )
     return templates[DEFAULT]
 

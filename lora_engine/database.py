@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lora_engine.errors import EngineError, Unreadable
+from lora_engine.language import tr
 
 BUSY_TIMEOUT_S = 15.0
 
@@ -84,9 +85,15 @@ class Database:
                 version = _version(reader)
         if version > known:
             raise Unreadable(
-                f"The {self._title}, {self._path}, has version {version}; this Rankscope knows "
-                f"versions up to {known}.",
-                "Use the Rankscope that wrote it, or a later one. The file was left as it is.",
+                tr(
+                    "The {title}, {path}, has version {version}; this Rankscope knows "
+                    "versions up to {known}.",
+                    title=self._title,
+                    path=self._path,
+                    version=version,
+                    known=known,
+                ),
+                tr("Use the Rankscope that wrote it, or a later one. The file was left as it is."),
             )
 
     def _use_wal(self) -> None:
@@ -125,7 +132,13 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise EngineError(
-                f"The {self._title}, {self._path}, cannot be used: {error}.", self._remedy
+                tr(
+                    "The {title}, {path}, cannot be used: {error}.",
+                    title=self._title,
+                    path=self._path,
+                    error=error,
+                ),
+                self._remedy,
             ) from error
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 CPU = "cpu"
@@ -40,8 +41,8 @@ def pick_device(settings: Settings) -> str:
 
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise EngineError(
-            "LORA_DEVICE is cuda, but torch finds no CUDA device.",
-            "Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch.",
+            tr("LORA_DEVICE is cuda, but torch finds no CUDA device."),
+            tr("Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch."),
         )
     if settings.device == "cpu":
         return "cpu"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lora_engine.language import tr_count
 from lora_engine.scrubbing import scrubbed
 
 
@@ -56,7 +57,13 @@ class InvalidInput(EngineError):
     """Input in which one or more fields are wrong; all of them are reported together."""
 
     def __init__(self, what: str, problems: list[FieldProblem], remedy: str) -> None:
-        count = f"{len(problems)} problem" + ("" if len(problems) == 1 else "s")
         listing = "; ".join(str(problem) for problem in problems)
-        super().__init__(f"{what} has {count}: {listing}.", remedy)
+        problem = tr_count(
+            "{what} has {count} problem: {listing}.",
+            "{what} has {count} problems: {listing}.",
+            len(problems),
+            what=what,
+            listing=listing,
+        )
+        super().__init__(problem, remedy)
         self.problems = [FieldProblem(one.path, scrubbed(one.message)) for one in problems]

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -52,7 +53,10 @@ def given_path(text: str | Path) -> Path:
     if reason is None:
         return path
     shown = f"{str(text)[:100]!r}{' …' if len(str(text)) > 100 else ''}"
-    raise EngineError(f"{shown} cannot be a path here: {reason}.", "Give another name or path.")
+    raise EngineError(
+        tr("{shown} cannot be a path here: {reason}.", shown=shown, reason=reason),
+        tr("Give another name or path."),
+    )
 
 
 def _no_path(path: Path) -> str | None:

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 PDF = b"%PDF-"
 _SIGNATURES = (
@@ -220,12 +221,24 @@ def undecodable(name: str, byte: int, position: int, line: int, is_wide: bool) -
     """
     if is_wide:
         return EngineError(
-            f"{name} is text in UTF-16 that breaks off at byte {position:,}.", "Save it as UTF-8."
+            tr(
+                "{name} is text in UTF-16 that breaks off at byte {position}.",
+                name=name,
+                position=f"{position:,}",
+            ),
+            tr("Save it as UTF-8."),
         )
     return EngineError(
-        f"{name} is not UTF-8 text: byte 0x{byte:02x} at position {position:,}, line "
-        f"{line:,}{_in_windows(byte)}.",
-        "Save the file as UTF-8 (in Excel: CSV UTF-8).",
+        tr(
+            "{name} is not UTF-8 text: byte 0x{byte} at position {position}, line "
+            "{line}{in_windows}.",
+            name=name,
+            byte=f"{byte:02x}",
+            position=f"{position:,}",
+            line=f"{line:,}",
+            in_windows=_in_windows(byte),
+        ),
+        tr("Save the file as UTF-8 (in Excel: CSV UTF-8)."),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
 MAX_PORT = 65_535
@@ -175,11 +176,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         names = environment_names()
         problems = [
-            FieldProblem(names[str(item["loc"][0])], f"{item['msg']}, got {item['input']!r}")
+            FieldProblem(
+                names[str(item["loc"][0])],
+                tr("{item}, got {item_2}", item=item["msg"], item_2=f"{item['input']!r}"),
+            )
             for item in error.errors()
         ]
         remedy = "Correct these environment variables or unset them."
-        raise InvalidInput("The environment", problems, remedy) from None
+        raise InvalidInput(tr("The environment"), problems, remedy) from None
     return settings.model_copy(
         update={
             "data_dir": settings.data_dir.expanduser().resolve(),

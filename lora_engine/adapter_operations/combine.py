@@ -54,6 +54,7 @@ from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.adapters.weights_keys import factor_keys
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import Factors, ReportProgress, WorkMonitor, factor_spectrum, stack
 from lora_engine.spectrum.low_rank_factors import factor_values, norm
 
@@ -131,7 +132,9 @@ def combine(
     if rank is not None:
         check_rank(rank)
     if seed < 0:
-        raise EngineError(f"The seed is {seed}; 0 or more is possible.", "Give another seed.")
+        raise EngineError(
+            tr("The seed is {seed}; 0 or more is possible.", seed=seed), tr("Give another seed.")
+        )
     opened = open_sources(sources)
     check_method(method, density, opened)
     copied = copied_tensors(opened)

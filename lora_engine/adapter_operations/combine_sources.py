@@ -18,13 +18,16 @@ from lora_engine.adapter_operations.source_adapter import SourceAdapter, open_so
 from lora_engine.adapter_operations.written_adapter import COPY_BYTES
 from lora_engine.adapters.weights_keys import WRAPPED
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile
 from lora_engine.weights.stored_matrix import read_exactly
 
 MAX_SOURCES = 64
 MAX_WEIGHT = 1e3
-RESIZE_FIRST = "Combine them exactly, or resize the larger one to the rank of the smaller first."
+RESIZE_FIRST = translatable(
+    "Combine them exactly, or resize the larger one to the rank of the smaller first."
+)
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,24 @@ def open_sources(weighted: Sequence[WeightedAdapter]) -> list[CombineSource]:
     """
     if not 1 <= len(weighted) <= MAX_SOURCES:
         raise EngineError(
-            f"{len(weighted)} adapters are to be combined; 1 to {MAX_SOURCES} are possible.",
-            "Name each with its weight, as in pirate:0.7 json:0.3.",
+            tr(
+                "{count} adapters are to be combined; 1 to {max_sources} are possible.",
+                count=len(weighted),
+                max_sources=MAX_SOURCES,
+            ),
+            tr("Name each with its weight, as in pirate:0.7 json:0.3."),
         )
     for one in weighted:
         if not (math.isfinite(one.weight) and 0 < abs(one.weight) <= MAX_WEIGHT):
             raise EngineError(
-                f"The weight of {one.path} is {one.weight:g}; a number up to {MAX_WEIGHT:g} other "
-                "than 0 is possible, negative to take the adapter away.",
-                "Give another weight, or leave the adapter out.",
+                tr(
+                    "The weight of {path} is {weight}; a number up to {max_weight} other "
+                    "than 0 is possible, negative to take the adapter away.",
+                    path=one.path,
+                    weight=f"{one.weight:g}",
+                    max_weight=f"{MAX_WEIGHT:g}",
+                ),
+                tr("Give another weight, or leave the adapter out."),
             )
     sources = [CombineSource(open_source(Path(one.path)), one.weight) for one in weighted]
     _check_base(sources)
@@ -97,38 +109,56 @@ def check_method(method: Method, density: float | None, sources: Sequence[Combin
     """Raises EngineError where TIES or DARE have no meaning for these sources."""
     if method not in METHODS:
         raise EngineError(
-            f"The method {str(method)[:40]!r} is not known; there are {', '.join(METHODS)}.",
-            "Choose one of these.",
+            tr(
+                "The method {method} is not known; there are {methods}.",
+                method=f"{str(method)[:40]!r}",
+                methods=", ".join(METHODS),
+            ),
+            tr("Choose one of these."),
         )
     if method == "exact":
         if density is not None:
             raise EngineError(
-                "A density is given, and the exact sum keeps every number.",
-                "Leave it out, or choose ties, dare_ties or dare_linear.",
+                tr("A density is given, and the exact sum keeps every number."),
+                tr("Leave it out, or choose ties, dare_ties or dare_linear."),
             )
         return
     if density is None or not 0.0 < density <= 1.0:
         given = "none" if density is None else f"{density:g}"
         raise EngineError(
-            f"{method} keeps a share of the numbers, its density; {given} is given, more than 0 "
-            "and at most 1 is possible.",
-            "Give a density, such as 0.5.",
+            tr(
+                "{method} keeps a share of the numbers, its density; {given} is given, more "
+                "than 0 and at most 1 is possible.",
+                method=method,
+                given=given,
+            ),
+            tr("Give a density, such as 0.5."),
         )
     for one in sources:
         stored = one.adapter.stored
         if stored.keys.parameters or stored.config.lora_bias:
             what = "fused experts" if stored.keys.parameters else "a bias in lora_B"
             raise EngineError(
-                f"{one.name} has {what}, which {method} does not say how to merge.",
-                "Combine them exactly.",
+                tr(
+                    "{name} has {what}, which {method} does not say how to merge.",
+                    name=one.name,
+                    what=what,
+                    method=method,
+                ),
+                tr("Combine them exactly."),
             )
     for holder in holders_of(sources):
         ranks = {one.adapter.stored.ranks[holder]: one.name for one in sources if one.has(holder)}
         if len(ranks) > 1:
             shown = ", ".join(f"{rank} in {name}" for rank, name in sorted(ranks.items()))
             raise EngineError(
-                f"{method} merges factors number by number, and {holder} has rank {shown}.",
-                RESIZE_FIRST,
+                tr(
+                    "{method} merges factors number by number, and {holder} has rank {shown}.",
+                    method=method,
+                    holder=holder,
+                    shown=shown,
+                ),
+                tr(RESIZE_FIRST),
             )
 
 
@@ -151,24 +181,39 @@ def copied_tensors(sources: Sequence[CombineSource]) -> dict[str, CopiedTensor]:
         for name, key in {**keys.whole, **keys.biases}.items():
             if name in found:
                 raise EngineError(
-                    f"{found[name].owner} and {one.name} both replace {name} as a whole "
-                    "(modules_to_save or trained biases); two replacements have no sum.",
-                    "Combine adapters of which one at most trained it.",
+                    tr(
+                        "{owner} and {name} both replace {name_2} as a whole "
+                        "(modules_to_save or trained biases); two replacements have no sum.",
+                        owner=found[name].owner,
+                        name=one.name,
+                        name_2=name,
+                    ),
+                    tr("Combine adapters of which one at most trained it."),
                 )
             if one.weight != 1.0:
                 raise EngineError(
-                    f"{one.name} replaces {name} as a whole (modules_to_save or trained biases), "
-                    f"which has no part of weight {one.weight:g}.",
-                    "Give this adapter the weight 1, or take one trained without it.",
+                    tr(
+                        "{name} replaces {name_2} as a whole (modules_to_save or trained "
+                        "biases), which has no part of weight {weight}.",
+                        name=one.name,
+                        name_2=name,
+                        weight=f"{one.weight:g}",
+                    ),
+                    tr("Give this adapter the weight 1, or take one trained without it."),
                 )
             found[name] = CopiedTensor(file, key, one.name)
         for name, key in keys.embeddings.items():
             tensor = CopiedTensor(file, key, one.name)
             if name in found and _digest(found[name]) != _digest(tensor):
                 raise EngineError(
-                    f"{found[name].owner} and {one.name} hold different {name}: they belong to "
-                    "bases with different embeddings.",
-                    "Take adapters of the same base model.",
+                    tr(
+                        "{owner} and {name} hold different {name_2}: they belong to bases "
+                        "with different embeddings.",
+                        owner=found[name].owner,
+                        name=one.name,
+                        name_2=name,
+                    ),
+                    tr("Take adapters of the same base model."),
                 )
             found.setdefault(name, tensor)
     _refuse_both_ways(sources)
@@ -251,8 +296,10 @@ def _check_base(sources: Sequence[CombineSource]) -> None:
                 for one, found in ((first, ours), (other, theirs))
             ]
             raise EngineError(
-                f"The adapters do not belong to one base model: {', '.join(bases)}.",
-                "Combine adapters of the same base model.",
+                tr(
+                    "The adapters do not belong to one base model: {bases}.", bases=", ".join(bases)
+                ),
+                tr("Combine adapters of the same base model."),
             )
 
 
@@ -272,19 +319,30 @@ def _check_modules(sources: Sequence[CombineSource]) -> None:
             theirs, name = shapes.setdefault(holder, (shape, one.name))
             if theirs != shape:
                 raise EngineError(
-                    f"{holder} is {describe_shape(theirs)} in {name} and {describe_shape(shape)} "
-                    f"in {one.name}.",
-                    "Combine adapters of the same base model.",
+                    tr(
+                        "{holder} is {shape} in {name} and {shape_2} in {name_2}.",
+                        holder=holder,
+                        shape=describe_shape(theirs),
+                        name=name,
+                        shape_2=describe_shape(shape),
+                        name_2=one.name,
+                    ),
+                    tr("Combine adapters of the same base model."),
                 )
     parameters: Mapping[str, str] = {}
     for one in sources:
         own = one.adapter.stored.keys.parameters
         if parameters and own and own != parameters:
             raise EngineError(
-                f"{one.name} adapts other parameters of fused experts ({', '.join(own.values())}) "
-                f"than the adapter before it ({', '.join(parameters.values())}); PEFT stores these "
-                "under names that depend on each other.",
-                "Combine adapters with the same target_parameters.",
+                tr(
+                    "{name} adapts other parameters of fused experts ({own}) than the "
+                    "adapter before it ({parameters}); PEFT stores these under names that "
+                    "depend on each other.",
+                    name=one.name,
+                    own=", ".join(own.values()),
+                    parameters=", ".join(parameters.values()),
+                ),
+                tr("Combine adapters with the same target_parameters."),
             )
         parameters = parameters or own
 
@@ -297,9 +355,14 @@ def _refuse_both_ways(sources: Sequence[CombineSource]) -> None:
             for other in sources:
                 if other is not one and other.has(module):
                     raise EngineError(
-                        f"{one.name} replaces {module} as a whole (modules_to_save), and "
-                        f"{other.name} adapts it.",
-                        "Combine adapters that train it in the same way.",
+                        tr(
+                            "{name} replaces {module} as a whole (modules_to_save), and "
+                            "{name_2} adapts it.",
+                            name=one.name,
+                            module=module,
+                            name_2=other.name,
+                        ),
+                        tr("Combine adapters that train it in the same way."),
                     )
 
 

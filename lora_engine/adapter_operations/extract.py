@@ -38,6 +38,7 @@ from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.spectrum import DifferenceSource, ReportProgress, WorkMonitor, decompose
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.storage_noise import rounding_noise
@@ -98,14 +99,18 @@ def extract(
     target.check()
     folder = local_folder(base)
     if folder is None:
-        raise EngineError(f"{base.name!r} is not on this machine.", "Give the base's folder.")
+        raise EngineError(
+            tr("{name} is not on this machine.", name=f"{base.name!r}"),
+            tr("Give the base's folder."),
+        )
     output = given_path(output).absolute()
     refuse_existing(output, CONFIG_FILE, overwrite)
     first, second = open_checkpoint(folder), open_checkpoint(tuned)
     plan = plan_extraction(base, first, second)
     if not (plan.matrices or plan.biases or plan.whole):
         raise EngineError(
-            f"{tuned} holds the same weights as {base.name!r}.", "Give the tuned model."
+            tr("{tuned} holds the same weights as {name}.", tuned=tuned, name=f"{base.name!r}"),
+            tr("Give the tuned model."),
         )
     monitor = WorkMonitor(progress, stop)
     keys = [*_keys(plan), *(PREFIX + parameter for parameter in plan.stored)]
@@ -113,8 +118,11 @@ def extract(
         done = _write_factors(writer, plan, first, second, target, monitor)
         if not done:
             raise EngineError(
-                "Nothing that changed can be held at low rank, so this would be no LoRA adapter.",
-                "Keep the tuned model as it is, or give a smaller rank.",
+                tr(
+                    "Nothing that changed can be held at low rank, so this would be no LoRA "
+                    "adapter."
+                ),
+                tr("Keep the tuned model as it is, or give a smaller rank."),
             )
         whole = plan.whole_modules()
         for parameter, name in whole.items():

@@ -19,12 +19,15 @@ from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapters.weights_keys import FLOAT_DTYPES
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.weights.checkpoint import Checkpoint
 from lora_engine.weights.matrix import describe_shape
 
 Layer = Literal["linear", "conv1d", "embedding"]
 LAYERS: Mapping[str, Layer] = {"Linear": "linear", "Conv1D": "conv1d", "Embedding": "embedding"}
-SAME_MODEL = "Give the base model that was fine-tuned, and the whole model that came of it."
+SAME_MODEL = translatable(
+    "Give the base model that was fine-tuned, and the whole model that came of it."
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,10 @@ def _stored_names(parameter: str, first: ModelNames, second: ModelNames) -> tupl
         return None
     if found[0] is None or found[1] is None:
         which = "base" if found[0] is None else "tuned"
-        raise EngineError(f"The {which} checkpoint has no {parameter}.", SAME_MODEL)
+        raise EngineError(
+            tr("The {which} checkpoint has no {parameter}.", which=which, parameter=parameter),
+            tr(SAME_MODEL),
+        )
     return found[0], found[1]
 
 
@@ -110,9 +116,14 @@ def _check_shapes(
     module = model.module(parameter.rpartition(".")[0])
     resized = ours[1:] == theirs[1:] and "Embedding" in type(module).__name__
     raise EngineError(
-        f"{parameter} is {describe_shape(ours)} in the base and {describe_shape(theirs)} in the "
-        "tuned checkpoint; an adapter cannot resize it.",
-        "Resize the base's embedding to the tuned vocabulary first (resize_token_embeddings)."
+        tr(
+            "{parameter} is {shape} in the base and {shape_2} in the tuned checkpoint; an "
+            "adapter cannot resize it.",
+            parameter=parameter,
+            shape=describe_shape(ours),
+            shape_2=describe_shape(theirs),
+        ),
+        tr("Resize the base's embedding to the tuned vocabulary first (resize_token_embeddings).")
         if resized
         else SAME_MODEL,
     )
@@ -143,9 +154,12 @@ def _refuse_leftovers(names: Iterable[str], base: Checkpoint, tuned: Checkpoint)
     for name in names:
         if _differs(base, name, tuned, name):
             raise EngineError(
-                f"{name} changed, and the model in memory has no parameter of that form (fused "
-                "experts, for example).",
-                "Compare the two checkpoints on Spectrum; an adapter cannot be extracted here.",
+                tr(
+                    "{name} changed, and the model in memory has no parameter of that form "
+                    "(fused experts, for example).",
+                    name=name,
+                ),
+                tr("Compare the two checkpoints on Spectrum; an adapter cannot be extracted here."),
             )
 
 

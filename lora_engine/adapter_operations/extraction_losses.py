@@ -22,6 +22,7 @@ from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.scoring import row_losses
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -59,11 +60,14 @@ def extraction_losses(
     """
     monitor = WorkMonitor(progress, stop)
     if not rows:
-        raise EngineError("There are no rows to measure on.", "Give a dataset with rows.")
+        raise EngineError(tr("There are no rows to measure on."), tr("Give a dataset with rows."))
     if not tuned.is_dir():
         raise EngineError(
-            f"{tuned} is no model folder, so the tuned model cannot be loaded to be measured.",
-            "Give the folder that holds its config.json.",
+            tr(
+                "{tuned} is no model folder, so the tuned model cannot be loaded to be measured.",
+                tuned=tuned,
+            ),
+            tr("Give the folder that holds its config.json."),
         )
     monitor.step(0.0, "loading the base")
     tokenizer = load_tokenizer(BaseModel(tuned.name, tuned) if _has_tokenizer(tuned) else base)

@@ -20,6 +20,7 @@ from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import PairedDifference
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -94,8 +95,12 @@ def held_out_at_ranks(
     chosen = sorted(set(ranks))
     if not 1 <= len(chosen) <= MOST_RANKS:
         raise EngineError(
-            f"{len(chosen)} ranks are to be measured; 1 to {MOST_RANKS} are possible.",
-            "Choose some of them.",
+            tr(
+                "{count} ranks are to be measured; 1 to {most_ranks} are possible.",
+                count=len(chosen),
+                most_ranks=MOST_RANKS,
+            ),
+            tr("Choose some of them."),
         )
     load_held_out_rows(source, settings)  # refused before anything is written
     monitor = WorkMonitor(progress, stop)
@@ -127,8 +132,12 @@ def _at_ranks(
     by_rows = {one.rows_of: {pair.column: pair for pair in one.pairs} for one in found.measured}
     if AS_IT_IS not in by_rows:
         raise EngineError(
-            f"The held-out rows of {source.name} gave no losses: {' '.join(found.notes)}",
-            "Look at its rows in Compare.",
+            tr(
+                "The held-out rows of {name} gave no losses: {notes}",
+                name=source.name,
+                notes=" ".join(found.notes),
+            ),
+            tr("Look at its rows in Compare."),
         )
     own, general = by_rows[AS_IT_IS], by_rows.get(None, {})
     as_it_is = own[AS_IT_IS]

@@ -17,6 +17,7 @@ from lora_engine.base_models import BaseModel, StoredQuantization, stored_quanti
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.compare.prompts import training_spec_of
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import QuantizationSpec
 
 
@@ -49,10 +50,14 @@ class MergeBases:
         if asked is None or asked in self.possible:
             return asked or self.possible[0]
         raise EngineError(
-            f"The weights {asked!r} are not there; {self.possible[0]!r} can be merged into.",
-            "Give the 16-bit model that the base was made from as the original."
+            tr(
+                "The weights {asked} are not there; {possible} can be merged into.",
+                asked=f"{asked!r}",
+                possible=f"{self.possible[0]!r}",
+            ),
+            tr("Give the 16-bit model that the base was made from as the original.")
             if asked == "original"
-            else "Only an adapter that was trained on quantized weights has such.",
+            else tr("Only an adapter that was trained on quantized weights has such."),
         )
 
     def folder_of(self, weights: Weights) -> Path:
@@ -70,8 +75,8 @@ def merge_bases(adapter: Path, base: BaseModel, original: BaseModel | None = Non
     folder = local_folder(base)
     if folder is None:
         raise EngineError(
-            f"The weights of {base.name!r} are not in the local model cache.",
-            "Load the model once while online.",
+            tr("The weights of {name} are not in the local model cache.", name=f"{base.name!r}"),
+            tr("Load the model once while online."),
         )
     local = BaseModel(base.name, folder)
     stored = stored_quantization(local)
@@ -87,14 +92,14 @@ def merge_bases(adapter: Path, base: BaseModel, original: BaseModel | None = Non
 def _original_folder(original: BaseModel, is_stored: bool) -> Path:
     if not is_stored:
         raise EngineError(
-            "An original model is given, and the base is not stored quantized.",
-            "Leave the original out: the base's own weights are the original ones.",
+            tr("An original model is given, and the base is not stored quantized."),
+            tr("Leave the original out: the base's own weights are the original ones."),
         )
     folder = local_folder(original)
     if folder is None or stored_quantization(BaseModel(original.name, folder)) is not None:
         raise EngineError(
-            f"{original.name!r} is no 16- or 32-bit model here.",
-            "Give the model that the quantized base was made from.",
+            tr("{name} is no 16- or 32-bit model here.", name=f"{original.name!r}"),
+            tr("Give the model that the quantized base was made from."),
         )
     return folder
 

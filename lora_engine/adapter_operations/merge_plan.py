@@ -31,10 +31,11 @@ from lora_engine.adapter_operations.stored_weights import StoredWeights, stored_
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import Adapter, AdapterModule
 from lora_engine.weights.safetensors_file import scan
 
-OTHER_BASE = "Choose the base model that this adapter was trained on."
+OTHER_BASE = translatable("Choose the base model that this adapter was trained on.")
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,12 @@ class _Changes:
         """The experts of a fused weight, in their order, or a weight that is laid out otherwise."""
         if any(module.magnitude is not None or module.bias is not None for module in modules):
             raise EngineError(
-                f"The adapter has DoRA or a bias on {parameter}, which the base model's files hold "
-                "in pieces; its merge is not known.",
-                "Answer with the adapter beside its base instead.",
+                tr(
+                    "The adapter has DoRA or a bias on {parameter}, which the base model's "
+                    "files hold in pieces; its merge is not known.",
+                    parameter=parameter,
+                ),
+                tr("Answer with the adapter beside its base instead."),
             )
         if parameter not in self.names.parameters:
             raise _no_such(parameter)
@@ -182,9 +186,12 @@ class _Changes:
         stored = self.names.stored_name(parameter)
         if stored is None:
             raise EngineError(
-                f"The adapter trained a bias of lora_B on {module.name}, and this layer of the "
-                "base model has no bias that could take it up.",
-                "Answer with the adapter beside its base, or train without lora_bias.",
+                tr(
+                    "The adapter trained a bias of lora_B on {name}, and this layer of the "
+                    "base model has no bias that could take it up.",
+                    name=module.name,
+                ),
+                tr("Answer with the adapter beside its base, or train without lora_bias."),
             )
         assert module.bias is not None
         self._add(stored, AddedVector(module.scaling * module.bias.astype(np.float64)))
@@ -258,9 +265,12 @@ def _parameter_of(
 def _refuse_tied_adapters(adapter: Adapter, changes: _Changes) -> None:
     if changes.untied and adapter.config.switched_on(("ensure_weight_tying",)):
         raise EngineError(
-            f"{adapter.path.name} was trained with ensure_weight_tying: one update for embedding "
-            "and head together, which is not merged here.",
-            "Merge it with PEFT (merge_and_unload).",
+            tr(
+                "{name} was trained with ensure_weight_tying: one update for embedding and "
+                "head together, which is not merged here.",
+                name=adapter.path.name,
+            ),
+            tr("Merge it with PEFT (merge_and_unload)."),
         )
 
 
@@ -274,5 +284,9 @@ def _dtype(weights: StoredWeights, name: str, asked: str | None, default: str) -
 
 def _no_such(parameter: str) -> EngineError:
     return EngineError(
-        f"The adapter changes {parameter}, which the base model does not have.", OTHER_BASE
+        tr(
+            "The adapter changes {parameter}, which the base model does not have.",
+            parameter=parameter,
+        ),
+        tr(OTHER_BASE),
     )

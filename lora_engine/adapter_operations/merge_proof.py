@@ -26,6 +26,7 @@ from lora_engine.compare.scoring.log_probabilities import log_probabilities, nex
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum.progress import WorkMonitor
 
@@ -137,9 +138,11 @@ def measure_merged(
         (after,) = next_token_logits(model, row.input_ids, 1, [AdapterVariant(None)])
         if not after.isfinite().all():
             raise EngineError(
-                "The merged model answers with numbers that are not finite, and the base with the "
-                "adapter does not.",
-                "Merge into float32.",
+                tr(
+                    "The merged model answers with numbers that are not finite, and the base "
+                    "with the adapter does not."
+                ),
+                tr("Merge into float32."),
             )
         losses.append(_token_losses(after, row))
         after = after.cpu()
@@ -152,9 +155,11 @@ def measure_merged(
 def overflow() -> EngineError:
     """What is said of an adapter whose answers cannot be compared with anything's."""
     return EngineError(
-        "The base with the adapter answers with numbers that are not finite: the adapter's factors "
-        "overflow the model.",
-        "No form of it answers; train it again with a lower learning rate.",
+        tr(
+            "The base with the adapter answers with numbers that are not finite: the "
+            "adapter's factors overflow the model."
+        ),
+        tr("No form of it answers; train it again with a lower learning rate."),
     )
 
 

@@ -33,6 +33,7 @@ from lora_engine.adapters.config import read_provenance
 from lora_engine.base_models import load_tokenizer
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import Adapter, WorkMonitor
 
 if TYPE_CHECKING:
@@ -126,7 +127,11 @@ def _refuse_small_disk(folder: Path, plan: MergePlan) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EngineError(
-            f"The merged weights need {needed / 1e9:,.2f} GB, and the disk of {folder.parent} "
-            f"has {free / 1e9:,.2f} GB left.",
-            "Free space on that disk, or choose another folder for the output.",
+            tr(
+                "The merged weights need {needed} GB, and the disk of {parent} has {free} GB left.",
+                needed=f"{needed / 1000000000.0:,.2f}",
+                parent=folder.parent,
+                free=f"{free / 1000000000.0:,.2f}",
+            ),
+            tr("Free space on that disk, or choose another folder for the output."),
         )

@@ -22,6 +22,7 @@ import numpy as np
 from lora_engine.adapter_operations.sharded_weights import ITEM_BYTES
 from lora_engine.adapter_operations.stored_weights import StoredWeights, matrix_shape
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import AdapterModule
 from lora_engine.spectrum.delta_on_base import dora_delta
 from lora_engine.spectrum.dense import blocks
@@ -175,8 +176,13 @@ def _rounded(name: str, values: np.ndarray, dtype: str) -> bytes:
     if not bool(torch.isfinite(narrow).all()):
         largest = float(np.abs(values).max())
         raise EngineError(
-            f"{name} would hold {largest:.4g}, which does not fit into {str(types[dtype])[6:]}.",
-            "Merge into bfloat16 or float32.",
+            tr(
+                "{name} would hold {largest}, which does not fit into {types}.",
+                name=name,
+                largest=f"{largest:.4g}",
+                types=str(types[dtype])[6:],
+            ),
+            tr("Merge into bfloat16 or float32."),
         )
     return narrow.contiguous().view(torch.uint8).numpy().tobytes()
 
@@ -198,7 +204,12 @@ def check_shapes_fit(name: str, ours: Sequence[int], theirs: Sequence[int]) -> N
     """Raises EngineError where a change has another shape than the tensor that it changes."""
     if tuple(ours) != tuple(theirs):
         raise EngineError(
-            f"The adapter changes {name} of the shape {list(ours)}; in the base model it has "
-            f"{list(theirs)}.",
-            "Choose the base model that this adapter was trained on.",
+            tr(
+                "The adapter changes {name} of the shape {ours}; in the base model it has "
+                "{theirs}.",
+                name=name,
+                ours=list(ours),
+                theirs=list(theirs),
+            ),
+            tr("Choose the base model that this adapter was trained on."),
         )

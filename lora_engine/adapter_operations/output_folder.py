@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.files import BeingWritten, atomic_folder, given_path
+from lora_engine.language import tr
 
 
 @contextmanager
@@ -32,8 +33,8 @@ def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
             refuse_existing(output, mark, overwrite)  # it may have come meanwhile
     except BeingWritten:
         raise Conflict(
-            f"{output} is being written by another at this moment.",
-            "Wait until that is done, or choose another name.",
+            tr("{output} is being written by another at this moment.", output=output),
+            tr("Wait until that is done, or choose another name."),
         ) from None
     except OSError as error:
         raise refused(output, error) from error
@@ -44,8 +45,12 @@ def refused(output: Path, error: OSError) -> EngineError:
     # NumPy's own error for a full disk has no number, and says how much of it was written.
     reason = error.strerror or f"the disk took only a part of it ({error})"
     return EngineError(
-        f"{output} could not be written: {reason}. Nothing was left there.",
-        "Free space on that disk, or choose another folder for the output.",
+        tr(
+            "{output} could not be written: {reason}. Nothing was left there.",
+            output=output,
+            reason=reason,
+        ),
+        tr("Free space on that disk, or choose another folder for the output."),
     )
 
 
@@ -55,11 +60,16 @@ def refuse_existing(output: Path, mark: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise Conflict(
-            f"{output} exists already.", "Choose another name, or say that it is to be replaced."
+            tr("{output} exists already.", output=output),
+            tr("Choose another name, or say that it is to be replaced."),
         )
     ours = output.is_dir() and not output.is_symlink()
     if not ours or not ((output / mark).is_file() or not any(output.iterdir())):
         raise Conflict(
-            f"{output} holds something else: no folder with {mark} in it.",
-            "Choose another name; only an earlier output is replaced.",
+            tr(
+                "{output} holds something else: no folder with {mark} in it.",
+                output=output,
+                mark=mark,
+            ),
+            tr("Choose another name; only an earlier output is replaced."),
         )

@@ -36,6 +36,7 @@ from lora_engine.adapter_operations.written_adapter import (
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import Factors, ReportProgress, WorkMonitor, factor_spectrum
 from lora_engine.spectrum.low_rank_factors import FactorSpectrum, norm
 
@@ -62,8 +63,11 @@ class ToEnergy:
     def check(self) -> None:
         if not 0.0 < self.energy <= 1.0:
             raise EngineError(
-                f"The energy to keep is {self.energy:g}; more than 0 and at most 1 is possible.",
-                "Give a share, such as 0.99.",
+                tr(
+                    "The energy to keep is {energy}; more than 0 and at most 1 is possible.",
+                    energy=f"{self.energy:g}",
+                ),
+                tr("Give a share, such as 0.99."),
             )
 
     def rank_for(self, values: Sequence[np.ndarray]) -> int:
@@ -84,8 +88,11 @@ class ToThreshold:
     def check(self) -> None:
         if not (self.sigma >= 0.0 and math.isfinite(self.sigma)):
             raise EngineError(
-                f"The threshold is {self.sigma:g}; a finite number from 0 on is possible.",
-                "Give a singular value; the curve of sizes shows which there are.",
+                tr(
+                    "The threshold is {sigma}; a finite number from 0 on is possible.",
+                    sigma=f"{self.sigma:g}",
+                ),
+                tr("Give a singular value; the curve of sizes shows which there are."),
             )
 
     def rank_for(self, values: Sequence[np.ndarray]) -> int:
@@ -106,8 +113,10 @@ class ToVarianceShare:
         check_rank(self.most)
         if not 0.0 <= self.share <= 1.0:
             raise EngineError(
-                f"The share of variance is {self.share:g}; 0 to 1 is possible.",
-                "Give a share, such as 0.05.",
+                tr(
+                    "The share of variance is {share}; 0 to 1 is possible.", share=f"{self.share:g}"
+                ),
+                tr("Give a share, such as 0.05."),
             )
 
     def rank_for(self, values: Sequence[np.ndarray]) -> int:
@@ -129,8 +138,11 @@ def one_target(rank: int | None, energy: float | None, threshold: float | None) 
     ]
     if len(given) != 1:
         raise EngineError(
-            f"One of rank, energy and threshold is needed, and {len(given)} are given.",
-            "Give one of them, such as a rank of 8.",
+            tr(
+                "One of rank, energy and threshold is needed, and {count} are given.",
+                count=len(given),
+            ),
+            tr("Give one of them, such as a rank of 8."),
         )
     given[0].check()
     return given[0]
@@ -294,7 +306,12 @@ def _check_smaller(source: SourceAdapter, target: ResizeTarget) -> None:
     largest = max(source.stored.ranks.values())
     if isinstance(target, ToRank) and target.rank > largest:
         raise EngineError(
-            f"Rank {target.rank} is asked for; the modules of {source.name} have ranks up to "
-            f"{largest}, and a larger one would add nothing but zeros.",
-            f"Give a rank from 1 to {largest}.",
+            tr(
+                "Rank {rank} is asked for; the modules of {name} have ranks up to {largest}, "
+                "and a larger one would add nothing but zeros.",
+                rank=target.rank,
+                name=source.name,
+                largest=largest,
+            ),
+            tr("Give a rank from 1 to {largest}.", largest=largest),
         )

@@ -39,6 +39,7 @@ from lora_engine.compare.service import Comparisons
 from lora_engine.data import Row, load_dataset
 from lora_engine.errors import EngineError, InvalidInput, NotFound
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, field_problems
 from lora_engine.spectrum import ReportProgress, WorkMonitor
@@ -205,7 +206,7 @@ class AdapterOperations:
             spec = DatasetSpec(source=dataset)
         except ValidationError as error:
             problems = field_problems(error, "rows")
-            raise InvalidInput("The dataset", problems, "Give another name.") from None
+            raise InvalidInput(tr("The dataset"), problems, tr("Give another name.")) from None
         return load_dataset(spec, self._settings).rows
 
     def _tuned(self, name: str | Path) -> Path:
@@ -217,7 +218,10 @@ class AdapterOperations:
         found = self._base(str(name))
         folder = local_folder(found)
         if folder is None:
-            raise NotFound(f"{found.name!r} is not on this machine.", "Give the model's folder.")
+            raise NotFound(
+                tr("{name} is not on this machine.", name=f"{found.name!r}"),
+                tr("Give the model's folder."),
+            )
         return folder
 
     def _base(self, name: str) -> BaseModel:

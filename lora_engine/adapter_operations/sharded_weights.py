@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 from lora_engine.base_models.weight_files import INDEX, SINGLE
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 
 SHARD_BYTES = 5 * 10**9
@@ -65,9 +66,13 @@ def write_shards(
     """
     if shard_bytes < MIN_SHARD_BYTES:
         raise EngineError(
-            f"The size of a shard is {shard_bytes:,} bytes; at least {MIN_SHARD_BYTES:,} are "
-            "allowed.",
-            "Leave it out for shards of 5 GB.",
+            tr(
+                "The size of a shard is {shard_bytes} bytes; at least {min_shard_bytes} are "
+                "allowed.",
+                shard_bytes=f"{shard_bytes:,}",
+                min_shard_bytes=f"{MIN_SHARD_BYTES:,}",
+            ),
+            tr("Leave it out for shards of 5 GB."),
         )
     shards = _shards(tensors, shard_bytes)
     total = sum(tensor.size_bytes for tensor in tensors)

@@ -25,6 +25,7 @@ from lora_engine.adapters.config import CONFIG_FILE, PROVENANCE_VERSION
 from lora_engine.adapters.weights_keys import factor_keys
 from lora_engine.errors import EngineError
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 from lora_engine.spectrum import AdapterFile, Factors, open_adapter
 from lora_engine.weights.safetensors_file import TensorEntry
 
@@ -89,9 +90,12 @@ def open_source(path: Path) -> SourceAdapter:
     config = read_applicable_config(path)
     if config.use_dora:
         raise EngineError(
-            f"{path} uses DoRA: its update depends on the base weight and a magnitude a row, so "
-            "its factors alone can be neither truncated nor added.",
-            "Merge it into its base, then extract an adapter from the merged model.",
+            tr(
+                "{path} uses DoRA: its update depends on the base weight and a magnitude a "
+                "row, so its factors alone can be neither truncated nor added.",
+                path=path,
+            ),
+            tr("Merge it into its base, then extract an adapter from the merged model."),
         )
     stored = open_adapter(path)
     return SourceAdapter(stored, read_json_object(path / CONFIG_FILE), read_provenance(path) or {})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.library_imports import import_transformers
 
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ class ModelNames:
                 model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             raise EngineError(
-                f"The model of {base.name!r} cannot be built from its config.json: "
-                f"{' '.join(str(error).split())[:300]}",
-                "Take the config.json that came with the weights.",
+                tr(
+                    "The model of {name} cannot be built from its config.json: {split}",
+                    name=f"{base.name!r}",
+                    split=" ".join(str(error).split())[:300],
+                ),
+                tr("Take the config.json that came with the weights."),
             ) from error
         model.tie_weights()
         return cls(model, stored)
@@ -109,9 +113,13 @@ class ModelNames:
             stored = self._find(name)
             if stored is None:
                 raise EngineError(
-                    f"{parameter} is made of tensors such as {name}, which the base model's files "
-                    "do not hold.",
-                    "Choose the base model that this adapter was trained on.",
+                    tr(
+                        "{parameter} is made of tensors such as {name}, which the base "
+                        "model's files do not hold.",
+                        parameter=parameter,
+                        name=name,
+                    ),
+                    tr("Choose the base model that this adapter was trained on."),
                 )
             found[stored] = piece
         return found

@@ -17,6 +17,7 @@ import numpy as np
 
 from lora_engine.base_models.weight_files import weight_files
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights import nf4
 from lora_engine.weights.matrix import MatrixSource
 from lora_engine.weights.packed_tensors import packing_method
@@ -98,9 +99,13 @@ class StoredWeights:
         if method in ("bitsandbytes", "fp8"):
             return BaseTensor(name, entry.shape, None)
         raise EngineError(
-            f"{name} is quantized ({method}); weights of bitsandbytes and FP8 with block scales "
-            "can be dequantized here.",
-            "Use the 16-bit checkpoint of this model.",
+            tr(
+                "{name} is quantized ({method}); weights of bitsandbytes and FP8 with block "
+                "scales can be dequantized here.",
+                name=name,
+                method=method,
+            ),
+            tr("Use the 16-bit checkpoint of this model."),
         )
 
     def _only_helps(self, name: str) -> bool:

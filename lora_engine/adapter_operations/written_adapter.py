@@ -23,6 +23,7 @@ import numpy as np
 from lora_engine.adapter_operations.output_folder import output_folder
 from lora_engine.adapters.config import CONFIG_FILE, MAX_RANK, WEIGHTS_FILE
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.limits import MAX_HEADER_BYTES, MIB
 from lora_engine.weights.safetensors_file import SafetensorsFile, number_format
 from lora_engine.weights.stored_matrix import read_exactly
@@ -95,9 +96,12 @@ def _refuse_experts_apart(pairs: Mapping[str, tuple[int, float]]) -> None:
     experts = [name for name in pairs if EXPERT.search(name)]
     if experts and len(set(pairs.values())) > 1:
         raise EngineError(
-            f"{experts[0]} and other experts are stored one by one; PEFT fuses them when it loads "
-            "them, and takes one rank and one alpha for all modules then.",
-            "Resize to a rank that all modules have.",
+            tr(
+                "{experts} and other experts are stored one by one; PEFT fuses them when it "
+                "loads them, and takes one rank and one alpha for all modules then.",
+                experts=experts[0],
+            ),
+            tr("Resize to a rank that all modules have."),
         )
 
 
@@ -119,8 +123,12 @@ class AdapterWriter:
         raw, rounded = rounded_to(values, dtype)
         if not np.isfinite(rounded).all():
             raise EngineError(
-                f"{key} has values beyond what {dtype} holds, or that are no numbers.",
-                "Take the adapter in float32.",
+                tr(
+                    "{key} has values beyond what {dtype} holds, or that are no numbers.",
+                    key=key,
+                    dtype=dtype,
+                ),
+                tr("Take the adapter in float32."),
             )
         self._append(key, dtype, values.shape, [raw.tobytes()])
         return rounded
@@ -187,8 +195,13 @@ def written_adapter(
     room = header_room(keys)
     if room > MAX_HEADER_BYTES:
         raise EngineError(
-            f"{output} would need a header of {room:,} bytes; {MAX_HEADER_BYTES:,} are allowed.",
-            "Work on fewer modules.",
+            tr(
+                "{output} would need a header of {room} bytes; {max_header_bytes} are allowed.",
+                output=output,
+                room=f"{room:,}",
+                max_header_bytes=f"{MAX_HEADER_BYTES:,}",
+            ),
+            tr("Work on fewer modules."),
         )
     with output_folder(output, CONFIG_FILE, overwrite) as staging:
         with (staging / WEIGHTS_FILE).open("wb") as file:
@@ -221,8 +234,12 @@ def _checked_blocks(file: SafetensorsFile, key: str) -> Iterator[bytes]:
         block = read_exactly(file.path, start, min(COPY_BYTES, entry.end - start))
         if not np.isfinite(number.widen(np.frombuffer(block, number.storage))).all():
             raise EngineError(
-                f"{key} of {file.path} holds values that are NaN or infinite.",
-                "Use an earlier checkpoint of this run, or train with a lower learning rate.",
+                tr(
+                    "{key} of {path} holds values that are NaN or infinite.",
+                    key=key,
+                    path=file.path,
+                ),
+                tr("Use an earlier checkpoint of this run, or train with a lower learning rate."),
             )
         yield block
 
@@ -231,6 +248,10 @@ def check_rank(rank: int) -> None:
     """Raises EngineError for a rank that no adapter has."""
     if not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
         raise EngineError(
-            f"Rank {rank:,}; whole numbers from 1 to {MAX_RANK:,} are possible.",
-            "Give another rank.",
+            tr(
+                "Rank {rank}; whole numbers from 1 to {max_rank} are possible.",
+                rank=f"{rank:,}",
+                max_rank=f"{MAX_RANK:,}",
+            ),
+            tr("Give another rank."),
         )

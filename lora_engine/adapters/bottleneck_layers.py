@@ -25,6 +25,7 @@ from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.adapters.whole import refuse_non_finite
 from lora_engine.base_models.layer_list import layers_of
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,9 +67,14 @@ def places_of(model: nn.Module) -> dict[str, nn.Module]:
             if len(at) != 1:
                 have = ", ".join(child for child, _ in layer.named_children())
                 raise EngineError(
-                    f"The layers of {type(model).__name__} do not have one attention and one MLP "
-                    f"to put a bottleneck after: {name} has {have}.",
-                    "Choose another method, such as lora.",
+                    tr(
+                        "The layers of {name__} do not have one attention and one MLP to put "
+                        "a bottleneck after: {name} has {have}.",
+                        name__=type(model).__name__,
+                        name=name,
+                        have=have,
+                    ),
+                    tr("Choose another method, such as lora."),
                 )
             child, module = at[0]
             found[f"{name}.{child}"] = module
@@ -166,9 +172,12 @@ def _checked_places(model: nn.Module, layers: Mapping[str, Layer]) -> dict[str, 
     modules = dict(model.named_modules())
     if missing := [name for name in layers if name not in modules]:
         raise EngineError(
-            f"The adapter has a bottleneck after {missing[0]}, and {type(model).__name__} has no "
-            "such module.",
-            "Choose the base model that this adapter was trained on.",
+            tr(
+                "The adapter has a bottleneck after {missing}, and {name__} has no such module.",
+                missing=missing[0],
+                name__=type(model).__name__,
+            ),
+            tr("Choose the base model that this adapter was trained on."),
         )
     return {name: modules[name] for name in layers}
 

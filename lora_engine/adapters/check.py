@@ -28,6 +28,7 @@ from lora_engine.adapters.weights_keys import FLOAT_DTYPES, AdapterKeys
 from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.spec import Task
 from lora_engine.weights.safetensors_file import (
     SafetensorsFile,
@@ -36,7 +37,7 @@ from lora_engine.weights.safetensors_file import (
     stored_matrix,
 )
 
-OTHER_BASE = "Choose the base model that this adapter was trained on."
+OTHER_BASE = translatable("Choose the base model that this adapter was trained on.")
 HEADS = ("lm_head", "embed_out")  # not stored under their own names where the embedding is tied
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 ROWS = 4_096  # of an embedding, compared at once
@@ -66,8 +67,11 @@ def refuse_other_task(path: Path, task: Task = "causal_lm") -> AdapterConfig:
     config = read_applicable_config(path)
     if config.task_type in CLASSIFIERS and config.task_type != TASK_TYPES[task]:
         raise EngineError(
-            f"{path} is a classifier's adapter; only causal language models answer questions.",
-            "Try it out on Compare, under Classifier, or with `classify --adapter`.",
+            tr(
+                "{path} is a classifier's adapter; only causal language models answer questions.",
+                path=path,
+            ),
+            tr("Try it out on Compare, under Classifier, or with `classify --adapter`."),
         )
     return config
 
@@ -174,16 +178,29 @@ def _check_against_base(
             if module.rsplit(".", 1)[-1] in HEADS:
                 continue
             raise EngineError(
-                f"{file.path} adapts {module}, and base model {base.name!r} has no such weight.",
-                OTHER_BASE,
+                tr(
+                    "{path} adapts {module}, and base model {name} has no such weight.",
+                    path=file.path,
+                    module=module,
+                    name=f"{base.name!r}",
+                ),
+                tr(OTHER_BASE),
             )
         # Conv1D (GPT-2) and embeddings store the weight transposed; packed 4-bit weights differ.
         fits = sorted(entry.shape) == sorted((out_features, in_features))
         if entry.dtype in FLOAT_DTYPES and not fits:
             raise EngineError(
-                f"{file.path}: {module} is made for a weight of {out_features} x {in_features}, "
-                f"and base model {base.name!r} has {' x '.join(map(str, entry.shape))}.",
-                OTHER_BASE,
+                tr(
+                    "{path}: {module} is made for a weight of {out_features} x "
+                    "{in_features}, and base model {name} has {map}.",
+                    path=file.path,
+                    module=module,
+                    out_features=out_features,
+                    in_features=in_features,
+                    name=f"{base.name!r}",
+                    map=" x ".join(map(str, entry.shape)),
+                ),
+                tr(OTHER_BASE),
             )
 
 
@@ -196,18 +213,29 @@ def _check_whole(
         in_base = next((name for name in base.entries if one.is_saved_whole(name)), None)
         if in_base is not None and not any(one.is_saved_whole(name) for name in keys.whole):
             raise EngineError(
-                f"{file.path} is half-written: modules_to_save names {entry}, and it has no "
-                f"weights of it, such as {in_base}.",
-                "Copy the adapter again from where it was saved, or train it again.",
+                tr(
+                    "{path} is half-written: modules_to_save names {entry}, and it has no "
+                    "weights of it, such as {in_base}.",
+                    path=file.path,
+                    entry=entry,
+                    in_base=in_base,
+                ),
+                tr("Copy the adapter again from where it was saved, or train it again."),
             )
     _check_biases(file, keys, config, base)
     for name, key in {**keys.whole, **keys.biases}.items():
         ours, theirs = file.tensors[key], base.find(name)
         if theirs is not None and theirs.dtype in FLOAT_DTYPES and theirs.shape != ours.shape:
             raise EngineError(
-                f"{file.path}: {name} has the shape {list(ours.shape)}, and base model "
-                f"{base.name!r} has {list(theirs.shape)}.",
-                OTHER_BASE,
+                tr(
+                    "{path}: {name} has the shape {shape}, and base model {name_2} has {shape_2}.",
+                    path=file.path,
+                    name=name,
+                    shape=list(ours.shape),
+                    name_2=f"{base.name!r}",
+                    shape_2=list(theirs.shape),
+                ),
+                tr(OTHER_BASE),
             )
 
 
@@ -223,9 +251,14 @@ def _check_biases(
         wanted = next((n for n in keys.factors if base.find(f"{n}.bias") is not None), None)
     if wanted is not None:
         raise EngineError(
-            f"{file.path} is half-written: it says bias {config.bias!r} and holds none of the "
-            f"base's biases, such as that of {wanted.removesuffix('.bias')}.",
-            "Copy the adapter again from where it was saved, or train it again.",
+            tr(
+                "{path} is half-written: it says bias {bias} and holds none of the base's "
+                "biases, such as that of {wanted}.",
+                path=file.path,
+                bias=f"{config.bias!r}",
+                wanted=wanted.removesuffix(".bias"),
+            ),
+            tr("Copy the adapter again from where it was saved, or train it again."),
         )
 
 
@@ -238,17 +271,31 @@ def _check_embeddings(file: SafetensorsFile, keys: AdapterKeys, base: BaseWeight
         if theirs is None or theirs.shape != ours.shape:
             has = "none" if theirs is None else f"{list(theirs.shape)}"
             raise EngineError(
-                f"{file.path} holds {key} of the shape {list(ours.shape)}, which would overwrite "
-                f"the base model's ({has}): the vocabulary was resized in training.",
-                "Merge the adapter into that resized base with PEFT (merge_and_unload) and give "
-                "the merged folder as the base model.",
+                tr(
+                    "{path} holds {key} of the shape {shape}, which would overwrite the base "
+                    "model's ({has}): the vocabulary was resized in training.",
+                    path=file.path,
+                    key=key,
+                    shape=list(ours.shape),
+                    has=has,
+                ),
+                tr(
+                    "Merge the adapter into that resized base with PEFT (merge_and_unload) "
+                    "and give the merged folder as the base model."
+                ),
             )
         if not _same_numbers(file, key, base.files[theirs.name], theirs.name):
             raise EngineError(
-                f"{file.path} holds {key}, which differs from the base model's and would overwrite "
-                "the base model.",
-                "Where it was trained, name it in modules_to_save; else save the adapter with "
-                "save_pretrained(..., save_embedding_layers=False).",
+                tr(
+                    "{path} holds {key}, which differs from the base model's and would "
+                    "overwrite the base model.",
+                    path=file.path,
+                    key=key,
+                ),
+                tr(
+                    "Where it was trained, name it in modules_to_save; else save the adapter "
+                    "with save_pretrained(..., save_embedding_layers=False)."
+                ),
             )
 
 
@@ -280,9 +327,15 @@ def check_provenance(
         ]
     if trained_on != base_fingerprint:
         raise EngineError(
-            f"The adapter {path} was trained on base model "
-            f"{str(provenance.get('base_model'))[:200]!r} with fingerprint "
-            f"{str(trained_on)[:64]}; {base.name!r} has {base_fingerprint}.",
-            OTHER_BASE,
+            tr(
+                "The adapter {path} was trained on base model {get} with fingerprint "
+                "{trained_on}; {name} has {base_fingerprint}.",
+                path=path,
+                get=f"{str(provenance.get('base_model'))[:200]!r}",
+                trained_on=str(trained_on)[:64],
+                name=f"{base.name!r}",
+                base_fingerprint=base_fingerprint,
+            ),
+            tr(OTHER_BASE),
         )
     return []

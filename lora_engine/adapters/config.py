@@ -28,6 +28,7 @@ from lora_engine.adapters.other_forms import (
     refuse_other_tool,
 )
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, Unreadable
+from lora_engine.language import tr, translatable
 from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
 from lora_engine.weights.stored_matrix import read_exactly
@@ -40,8 +41,10 @@ MAX_CONFIG_BYTES = 1_000_000
 MAX_NAMES = 20_000
 MAX_SAVED_NAMES = 1_000
 MAX_RANK = 65_536
-REMEDY = "Correct this in adapter_config.json, or copy the adapter again from where it was saved."
-MERGE = (
+REMEDY = translatable(
+    "Correct this in adapter_config.json, or copy the adapter again from where it was saved."
+)
+MERGE = translatable(
     "Merge it into its base with PEFT (merge_and_unload), save the result, and give that folder as "
     "a model: spectrum --base DIR --tuned DIR, or compare --base DIR."
 )
@@ -214,8 +217,12 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         raise InvalidInput(str(path), problems, remedy) from None
     if forms := config.switched_on(OTHER_FORMS):
         raise EngineError(
-            f"{path} uses {', '.join(forms)}: its factors are not one product B A for each module.",
-            MERGE,
+            tr(
+                "{path} uses {forms}: its factors are not one product B A for each module.",
+                path=path,
+                forms=", ".join(forms),
+            ),
+            tr(MERGE),
         )
     return config
 
@@ -243,17 +250,29 @@ def read_applicable_config(folder: Path) -> AdapterConfig:
     if used := config.switched_on(NOT_APPLIED):
         acts = "alora_invocation_tokens" in used
         raise EngineError(
-            f"{path} uses {', '.join(used)}, which Rankscope cannot apply.",
-            "Answer with PEFT's own generate; Spectrum shows its factors here." if acts else MERGE,
+            tr(
+                "{path} uses {used}, which Rankscope cannot apply.", path=path, used=", ".join(used)
+            ),
+            tr("Answer with PEFT's own generate; Spectrum shows its factors here.")
+            if acts
+            else MERGE,
         )
     if config.initialization.startswith(BASE_CHANGING_INITS):
         raise EngineError(
-            f"{path} was initialized with {config.initialization!r}, which changes the base "
-            "weights, so it does not belong to the unchanged base.",
-            "Give the base that LoftQ saved with it, after merging the adapter into it with PEFT."
+            tr(
+                "{path} was initialized with {initialization}, which changes the base "
+                "weights, so it does not belong to the unchanged base.",
+                path=path,
+                initialization=f"{config.initialization!r}",
+            ),
+            tr(
+                "Give the base that LoftQ saved with it, after merging the adapter into it "
+                "with PEFT."
+            )
             if config.initialization.startswith("loftq")
-            else "Save it with path_initial_model_for_weight_conversion, which makes it plain "
-            "LoRA.",
+            else tr(
+                "Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA."
+            ),
         )
     return config
 
@@ -270,9 +289,14 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     version = document.get("version", 1)
     if not isinstance(version, int) or version > PROVENANCE_VERSION:
         raise Unreadable(
-            f"{path} has version {str(version)[:20]}; this Rankscope knows versions up to "
-            f"{PROVENANCE_VERSION}.",
-            "Use the Rankscope that trained the adapter, or a later one.",
+            tr(
+                "{path} has version {version}; this Rankscope knows versions up to "
+                "{provenance_version}.",
+                path=path,
+                version=str(version)[:20],
+                provenance_version=PROVENANCE_VERSION,
+            ),
+            tr("Use the Rankscope that trained the adapter, or a later one."),
         )
     return document
 
@@ -281,11 +305,20 @@ def _read_json_object(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
         raise EngineError(
-            f"{path} has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are allowed.", REMEDY
+            tr(
+                "{path} has {size} bytes; at most {max_config_bytes} are allowed.",
+                path=path,
+                size=f"{size:,}",
+                max_config_bytes=f"{MAX_CONFIG_BYTES:,}",
+            ),
+            tr(REMEDY),
         )
     document = parse_json(path, read_exactly(path, 0, size))
     if not isinstance(document, dict):
-        raise EngineError(f"{path} is no JSON object but {type(document).__name__}.", REMEDY)
+        raise EngineError(
+            tr("{path} is no JSON object but {name__}.", path=path, name__=type(document).__name__),
+            tr(REMEDY),
+        )
     return document
 
 

@@ -24,6 +24,7 @@ from lora_engine.base_models import HUB_ID
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.files import given_path, new_folder
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ def add_adapter(
     if HUB_ID.match(source):
         return add_from_hub(source, settings, name, stop=stop)
     raise NotFound(
-        f"{source[:200]!r} is no folder, no zip file and no hub id (org/name).",
-        "Give the folder or the zip of a PEFT adapter, or its id on the hub.",
+        tr(
+            "{source} is no folder, no zip file and no hub id (org/name).",
+            source=f"{source[:200]!r}",
+        ),
+        tr("Give the folder or the zip of a PEFT adapter, or its id on the hub."),
     )
 
 
@@ -95,7 +99,9 @@ def add_from_hub(
     adapter that can be applied.
     """
     if not HUB_ID.match(hub_id):
-        raise NotFound(f"{hub_id[:200]!r} is no hub id.", "A hub id is org/name.")
+        raise NotFound(
+            tr("{hub_id} is no hub id.", hub_id=f"{hub_id[:200]!r}"), tr("A hub id is org/name.")
+        )
     target = _target(name or name_from(hub_id.rpartition("/")[2]), settings)
     return _added(target, lambda folder: _fetch(hub_id, folder, api), stop)
 
@@ -104,13 +110,13 @@ def refuse_others(folder: Path, settings: Settings) -> None:
     """Raises Conflict for an adapter that is not in `data_dir/adapters`, such as a run's."""
     if is_bundled(folder):
         raise Conflict(
-            f"{folder.name} comes with Rankscope, so it is not deleted here.",
-            "Leave it: it stands below your own adapters.",
+            tr("{name} comes with Rankscope, so it is not deleted here.", name=folder.name),
+            tr("Leave it: it stands below your own adapters."),
         )
     if not is_added(folder, settings):
         raise Conflict(
-            f"{folder} was not added here, so it is not deleted here.",
-            "Delete its run on the Runs page, or the folder yourself.",
+            tr("{folder} was not added here, so it is not deleted here.", folder=folder),
+            tr("Delete its run on the Runs page, or the folder yourself."),
         )
 
 
@@ -131,8 +137,12 @@ def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path
         raise _taken(target) from None
     except OSError as error:
         raise EngineError(
-            f"The adapter cannot be written to {target}: {error.strerror or error}.",
-            "Free space on the disk, or set LORA_DATA_DIR to another; nothing was kept.",
+            tr(
+                "The adapter cannot be written to {target}: {strerror}.",
+                target=target,
+                strerror=error.strerror or error,
+            ),
+            tr("Free space on the disk, or set LORA_DATA_DIR to another; nothing was kept."),
         ) from error
     return target
 
@@ -167,8 +177,8 @@ def _target(name: str, settings: Settings) -> Path:
 
 def _taken(target: Path) -> Conflict:
     return Conflict(
-        f"An adapter named {target.name!r} is here already.",
-        "Give another name, or delete that one first.",
+        tr("An adapter named {name} is here already.", name=f"{target.name!r}"),
+        tr("Give another name, or delete that one first."),
     )
 
 
@@ -178,8 +188,13 @@ def _own_name(folder: Path) -> str:
 
 def _too_large(what: str, size: int) -> EngineError:
     return EngineError(
-        f"The adapter in {what} has {size:,} bytes; at most {MAX_BYTES:,} are taken.",
-        "Resize it to a smaller rank first.",
+        tr(
+            "The adapter in {what} has {size} bytes; at most {max_bytes} are taken.",
+            what=what,
+            size=f"{size:,}",
+            max_bytes=f"{MAX_BYTES:,}",
+        ),
+        tr("Resize it to a smaller rank first."),
     )
 
 
@@ -218,8 +233,12 @@ def _fetch(hub_id: str, folder: Path, api: HfApi | None) -> None:
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         return
     raise NotFound(
-        f"The adapter {hub_id!r} is not on this machine, and {reason}.",
-        "Check the name and the network, or give the adapter's folder or zip.",
+        tr(
+            "The adapter {hub_id} is not on this machine, and {reason}.",
+            hub_id=f"{hub_id!r}",
+            reason=reason,
+        ),
+        tr("Check the name and the network, or give the adapter's folder or zip."),
     )
 
 
@@ -230,8 +249,12 @@ def _check_listed(hub_id: str, sizes: dict[str, int]) -> None:
         raise pickled_weights(hub_id, WEIGHTS_FILE, "adapter_model.bin")
     if missing:
         raise NotFound(
-            f"{hub_id} is no adapter: its repository has no {' and no '.join(missing)}.",
-            "Give the id of a PEFT adapter; a whole model is given as the base model.",
+            tr(
+                "{hub_id} is no adapter: its repository has no {missing}.",
+                hub_id=hub_id,
+                missing=" and no ".join(missing),
+            ),
+            tr("Give the id of a PEFT adapter; a whole model is given as the base model."),
         )
     total = sum(sizes.get(file, 0) for file in FILES)
     if total > MAX_BYTES:

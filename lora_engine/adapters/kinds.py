@@ -28,6 +28,7 @@ from lora_engine.adapters.config import (
 )
 from lora_engine.adapters.other_forms import BOTTLENECK
 from lora_engine.errors import InvalidInput
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -163,7 +164,7 @@ def read_other_config(folder: Path) -> OtherConfig:
         return OtherConfig.model_validate(read_config_document(folder))
     except ValidationError as error:
         path = folder / CONFIG_FILE
-        raise InvalidInput(str(path), config_problems(error), REMEDY) from None
+        raise InvalidInput(str(path), config_problems(error), tr(REMEDY)) from None
 
 
 def read_any_config(folder: Path) -> AdapterConfig | OtherConfig:

@@ -25,6 +25,7 @@ from lora_engine.adapters.zip_download import file_name, write_zip
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_json_object
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.starter import ADAPTERS_DIR
 
@@ -167,8 +168,11 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
         whole = of_run.with_name("model")
         if (whole / CONFIG_FILE_OF_A_MODEL).is_file():
             raise NotFound(
-                f"Run {name_or_path} trained a whole model, so it has no adapter.",
-                f"Give {whole} as the base model.",
+                tr(
+                    "Run {name_or_path} trained a whole model, so it has no adapter.",
+                    name_or_path=name_or_path,
+                ),
+                tr("Give {whole} as the base model.", whole=whole),
             )
     bundled = ADAPTERS_DIR / name_or_path.removeprefix(BUNDLED)
     if name_or_path.startswith(BUNDLED) and "/" not in name_or_path and bundled.is_dir():
@@ -185,8 +189,11 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
         raise file_instead(folder)
     names = ", ".join(summary.name for summary in known[:20]) or "none yet"
     raise NotFound(
-        f"There is no adapter {name_or_path[:200]!r}: no run, no listed name, no folder.",
-        f"Known here: {names}. Train one, or give the folder of a PEFT adapter.",
+        tr(
+            "There is no adapter {name_or_path}: no run, no listed name, no folder.",
+            name_or_path=f"{name_or_path[:200]!r}",
+        ),
+        tr("Known here: {names}. Train one, or give the folder of a PEFT adapter.", names=names),
     )
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 MAX_KEY_LENGTH = 2_000
 MAX_TARGET_LENGTH = 100_000  # some trainers write every module's name into one pattern
@@ -162,12 +163,20 @@ def _matches(key: str, name: str, deadline: float) -> bool:
         return regex.match(rf"(.*\.)?({key})$", name, timeout=left) is not None
     except TimeoutError:
         raise EngineError(
-            f"Matching the pattern {key[:100]!r} with the adapter's modules takes longer than "
-            f"{MATCH_S:g} s.",
-            "Write the modules' names, or the ends of their names, in place of the pattern.",
+            tr(
+                "Matching the pattern {key} with the adapter's modules takes longer than "
+                "{match_s} s.",
+                key=f"{key[:100]!r}",
+                match_s=f"{MATCH_S:g}",
+            ),
+            tr("Write the modules' names, or the ends of their names, in place of the pattern."),
         ) from None
     except regex.error as error:
         raise EngineError(
-            f"The pattern {key[:100]!r} cannot be matched: {str(error)[:100]}.",
-            "Write the modules' names, or the ends of their names, in place of the pattern.",
+            tr(
+                "The pattern {key} cannot be matched: {error}.",
+                key=f"{key[:100]!r}",
+                error=str(error)[:100],
+            ),
+            tr("Write the modules' names, or the ends of their names, in place of the pattern."),
         ) from None

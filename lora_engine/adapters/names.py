@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 MAX_NAME = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,79}")
@@ -21,7 +22,7 @@ def named_folder(parent: Path, name: str, what: str = "The adapter") -> Path:
             f"got {name[:100]!r}; allowed are letters, digits, _, . and -, at most {MAX_NAME}, the "
             "first a letter or digit"
         )
-        raise InvalidInput(what, [FieldProblem("name", message)], "Give another name.")
+        raise InvalidInput(what, [FieldProblem("name", message)], tr("Give another name."))
     return parent / name
 
 

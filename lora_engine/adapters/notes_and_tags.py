@@ -15,10 +15,13 @@ from pathlib import Path
 from lora_engine.annotations import read_note, read_tags
 from lora_engine.database import Database
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.settings import Settings
 
 MAX_ANNOTATED = 10_000
-REMEDY = "Free space on the disk, or move adapters.db away: it holds notes and tags alone."
+REMEDY = translatable(
+    "Free space on the disk, or move adapters.db away: it holds notes and tags alone."
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,12 @@ class NotesAndTags:
                 count = connection.execute("SELECT COUNT(*) FROM notes").fetchone()[0]
                 if count >= MAX_ANNOTATED:
                     raise EngineError(
-                        f"{count:,} adapters have notes; at most {MAX_ANNOTATED:,} can.",
-                        "Empty the notes of adapters you no longer have.",
+                        tr(
+                            "{count} adapters have notes; at most {max_annotated} can.",
+                            count=f"{count:,}",
+                            max_annotated=f"{MAX_ANNOTATED:,}",
+                        ),
+                        tr("Empty the notes of adapters you no longer have."),
                     )
                 tags_text = json.dumps(list(annotation.tags))
                 row = (key, annotation.note, tags_text)

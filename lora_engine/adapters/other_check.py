@@ -23,6 +23,7 @@ from lora_engine.adapters.weights_keys import FLOAT_DTYPES
 from lora_engine.adapters.whole import refuse_non_finite
 from lora_engine.base_models import BaseModel, fingerprint, read_config
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,13 @@ def check_other_adapter(path: Path, base: BaseModel) -> OtherCheck:
     adapter = read_other(path)
     if adapter.config.task_type in CLASSIFIERS:
         raise EngineError(
-            f"{path} is a classifier's adapter of {KIND_NAMES[adapter.kind]}, and Rankscope reads "
-            "those of language models only.",
-            "Load it with PEFT on the base it was trained on.",
+            tr(
+                "{path} is a classifier's adapter of {kind_names}, and Rankscope reads those "
+                "of language models only.",
+                path=path,
+                kind_names=KIND_NAMES[adapter.kind],
+            ),
+            tr("Load it with PEFT on the base it was trained on."),
         )
     refuse_non_finite(adapter.file)
     warnings = check_other_on_base(adapter, base)
@@ -92,10 +97,16 @@ def _check_module(adapter: OtherAdapter, module: str, base: BaseWeights) -> None
     needed = [size for size in _sides(adapter, module) if size != 1]
     if entry.dtype in FLOAT_DTYPES and not set(needed) <= set(entry.shape):
         raise EngineError(
-            f"{adapter.file.path}: {module} is made for a weight with a side of "
-            f"{' and '.join(map(str, needed))}, and base model {base.name!r} has "
-            f"{' x '.join(map(str, entry.shape))}.",
-            OTHER_BASE,
+            tr(
+                "{path}: {module} is made for a weight with a side of {map}, and base model "
+                "{name} has {map_2}.",
+                path=adapter.file.path,
+                module=module,
+                map=" and ".join(map(str, needed)),
+                name=f"{base.name!r}",
+                map_2=" x ".join(map(str, entry.shape)),
+            ),
+            tr(OTHER_BASE),
         )
 
 
@@ -114,9 +125,15 @@ def _check_width(adapter: OtherAdapter, base: BaseWeights) -> None:
     if embedding is None or width is None or width in embedding.shape:
         return
     raise EngineError(
-        f"{adapter.file.path} is made for a model of the width {width:,}, and the embeddings of "
-        f"base model {base.name!r} are {' x '.join(map(str, embedding.shape))}.",
-        OTHER_BASE,
+        tr(
+            "{path} is made for a model of the width {width}, and the embeddings of base "
+            "model {name} are {map}.",
+            path=adapter.file.path,
+            width=f"{width:,}",
+            name=f"{base.name!r}",
+            map=" x ".join(map(str, embedding.shape)),
+        ),
+        tr(OTHER_BASE),
     )
 
 
@@ -127,13 +144,25 @@ def _check_layers(adapter: OtherAdapter, base: BaseModel) -> None:
     layers = config.get("num_hidden_layers", config.get("n_layer"))
     if isinstance(layers, int) and layers != adapter.config.num_layers:
         raise EngineError(
-            f"{adapter.file.path} has keys and values for {adapter.config.num_layers} layers, and "
-            f"base model {base.name!r} has {layers}.",
-            OTHER_BASE,
+            tr(
+                "{path} has keys and values for {num_layers} layers, and base model {name} "
+                "has {layers}.",
+                path=adapter.file.path,
+                num_layers=adapter.config.num_layers,
+                name=f"{base.name!r}",
+                layers=layers,
+            ),
+            tr(OTHER_BASE),
         )
 
 
 def _not_in(adapter: OtherAdapter, module: str, base: BaseWeights) -> EngineError:
     return EngineError(
-        f"{adapter.file.path} adapts {module}, and base model {base.name!r} has none.", OTHER_BASE
+        tr(
+            "{path} adapts {module}, and base model {name} has none.",
+            path=adapter.file.path,
+            module=module,
+            name=f"{base.name!r}",
+        ),
+        tr(OTHER_BASE),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr, translatable
 
 BOTTLENECK = "RANKSCOPE_BOTTLENECK"
 """The `peft_type` of bottleneck layers, which PEFT does not have and refuses by this name."""
@@ -121,7 +122,9 @@ _FILES = (
         "Give it as a model: compare --base DIR, or spectrum --base DIR --tuned DIR.",
     ),
 )
-_PICKLE = "Load it with PEFT and save it again with save_pretrained(..., safe_serialization=True)."
+_PICKLE = translatable(
+    "Load it with PEFT and save it again with save_pretrained(..., safe_serialization=True)."
+)
 
 
 def method_words(peft_type: object) -> str:
@@ -149,27 +152,41 @@ def refuse_other_tool(path: Path, document: Mapping[str, Any]) -> None:
         return
     if {"lora_parameters", "fine_tune_type"} & set(document):
         raise EngineError(
-            f"{path} was written by MLX (it has no peft_type), whose adapters have another form.",
-            "Convert it to PEFT's form first: lora_A is lora_a transposed, lora_B is lora_b "
-            "transposed.",
+            tr(
+                "{path} was written by MLX (it has no peft_type), whose adapters have "
+                "another form.",
+                path=path,
+            ),
+            tr(
+                "Convert it to PEFT's form first: lora_A is lora_a transposed, lora_B is "
+                "lora_b transposed."
+            ),
         )
     if "architecture" in document or isinstance(document.get("config"), Mapping):
         raise EngineError(
-            f"{path} was written by AdapterHub's adapters library (it has no peft_type).",
-            "Use an adapter that PEFT saved.",
+            tr(
+                "{path} was written by AdapterHub's adapters library (it has no peft_type).",
+                path=path,
+            ),
+            tr("Use an adapter that PEFT saved."),
         )
 
 
 def file_instead(path: Path) -> NotFound:
     """The error for a file where an adapter's folder is asked for."""
     if path.name in ("adapter_model.safetensors", "adapter_config.json"):
-        return NotFound(f"{path} is one file of an adapter.", f"Give its folder, {path.parent}.")
+        return NotFound(
+            tr("{path} is one file of an adapter.", path=path),
+            tr("Give its folder, {parent}.", parent=path.parent),
+        )
     for pattern, meaning, remedy in _FILES:
         if path.match(pattern):
-            return NotFound(f"{path} is a file, and {meaning}.", remedy)
+            return NotFound(
+                tr("{path} is a file, and {meaning}.", path=path, meaning=meaning), remedy
+            )
     return NotFound(
-        f"{path} is a file, not an adapter's folder.",
-        "Give the folder that holds adapter_config.json and adapter_model.safetensors.",
+        tr("{path} is a file, not an adapter's folder.", path=path),
+        tr("Give the folder that holds adapter_config.json and adapter_model.safetensors."),
     )
 
 
@@ -183,24 +200,42 @@ def folder_without(name: str, folder: Path) -> NotFound:
     below = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
     if below and not has_config:
         shown = ", ".join(below[:5])
-        return NotFound(f"{problem}, but its folders have: {shown}.", f"Give {folder / below[-1]}.")
+        return NotFound(
+            tr("{problem}, but its folders have: {shown}.", problem=problem, shown=shown),
+            tr("Give {folder}.", folder=folder / below[-1]),
+        )
     for pattern, meaning, remedy in _FILES:
         other = next(iter(sorted(folder.glob(pattern))), None)
         if other is not None:
-            return NotFound(f"{problem}; {other.name} {meaning}.", remedy)
+            return NotFound(
+                tr(
+                    "{problem}; {name} {meaning}.",
+                    problem=problem,
+                    name=other.name,
+                    meaning=meaning,
+                ),
+                remedy,
+            )
     return NotFound(
-        f"{problem}.",
-        "Copy the adapter again from where it was saved: it has adapter_config.json and "
-        "adapter_model.safetensors.",
+        tr("{problem}.", problem=problem),
+        tr(
+            "Copy the adapter again from where it was saved: it has adapter_config.json and "
+            "adapter_model.safetensors."
+        ),
     )
 
 
 def pickled_weights(where: object, name: str, pickled: str) -> NotFound:
     """The error for an adapter whose weights are a pickle, the file `pickled`, and not `name`."""
     return NotFound(
-        f"{where} has no {name}: its weights are in {pickled}, and {pickled} is not opened, "
-        "because a pickle can run code.",
-        _PICKLE,
+        tr(
+            "{where} has no {name}: its weights are in {pickled}, and {pickled} is not "
+            "opened, because a pickle can run code.",
+            where=where,
+            name=name,
+            pickled=pickled,
+        ),
+        tr(_PICKLE),
     )
 
 
@@ -214,18 +249,34 @@ def foreign_key_error(file: str, key: str) -> EngineError:
     shown = repr(key[:200])
     for form in FORMS:
         if form.keys.search(key):
-            return EngineError(f"{file} {form.what}: {shown}.", form.remedy)
+            return EngineError(
+                tr("{file} {what}: {shown}.", file=file, what=form.what, shown=shown), form.remedy
+            )
     if named := _NAMED.search(key):
         name = named["name"][:100]
         return EngineError(
-            f"{file} still has the adapter's name, {name!r}, in its keys: {shown}. A script saved "
-            "the state dict itself, as with DeepSpeed or FSDP.",
-            f"Save the adapter with PEFT's save_pretrained, which takes the name out, or take "
-            f"'.{name}' out of every key.",
+            tr(
+                "{file} still has the adapter's name, {name}, in its keys: {shown}. A script "
+                "saved the state dict itself, as with DeepSpeed or FSDP.",
+                file=file,
+                name=f"{name!r}",
+                shown=shown,
+            ),
+            tr(
+                "Save the adapter with PEFT's save_pretrained, which takes the name out, or "
+                "take '.{name}' out of every key.",
+                name=name,
+            ),
         )
     return EngineError(
-        f"{file} holds {shown}, which belongs to no LoRA module and would overwrite the base "
-        "model.",
-        "Save the adapter with PEFT's save_pretrained, called on the PeftModel, which leaves the "
-        "base model's weights out.",
+        tr(
+            "{file} holds {shown}, which belongs to no LoRA module and would overwrite the "
+            "base model.",
+            file=file,
+            shown=shown,
+        ),
+        tr(
+            "Save the adapter with PEFT's save_pretrained, called on the PeftModel, which "
+            "leaves the base model's weights out."
+        ),
     )

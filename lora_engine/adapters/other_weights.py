@@ -22,6 +22,7 @@ from lora_engine.adapters.kinds import (
 from lora_engine.adapters.other_forms import folder_without, foreign_key_error
 from lora_engine.adapters.weights_keys import AGAIN, FLOAT_DTYPES, PREFIX
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MAX_RANK
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry, scan
 
@@ -99,7 +100,15 @@ def read_other(path: Path, config: OtherConfig | None = None) -> OtherAdapter:
     file = scan(path / WEIGHTS_FILE)
     for key, entry in file.tensors.items():
         if entry.dtype not in FLOAT_DTYPES:
-            raise EngineError(f"{file.path}: {key} holds {entry.dtype}, no real numbers.", AGAIN)
+            raise EngineError(
+                tr(
+                    "{path}: {key} holds {dtype}, no real numbers.",
+                    path=file.path,
+                    key=key,
+                    dtype=entry.dtype,
+                ),
+                tr(AGAIN),
+            )
     if config.kind in VIRTUAL_TOKEN_KINDS:
         return _virtual_tokens(path, config, file)
     shared = tuple(key for key in file.tensors if key in PROJECTIONS and config.kind == "vera")
@@ -119,9 +128,14 @@ def _check_projections(adapter: OtherAdapter) -> None:
     if not adapter.config.save_projection:
         if rank > MAX_RANK:
             raise EngineError(
-                f"{file.path} leaves out its random factors, and rank {rank:,} is too much to draw "
-                f"them again; at most {MAX_RANK:,} is allowed.",
-                "Save it with save_projection=True.",
+                tr(
+                    "{path} leaves out its random factors, and rank {rank} is too much to "
+                    "draw them again; at most {max_rank} is allowed.",
+                    path=file.path,
+                    rank=f"{rank:,}",
+                    max_rank=f"{MAX_RANK:,}",
+                ),
+                tr("Save it with save_projection=True."),
             )
         return
     if len(adapter.shared) != len(PROJECTIONS):
@@ -203,7 +217,9 @@ def _wanted(
 
 
 def _half_written(file: SafetensorsFile, lacks: str) -> EngineError:
-    return EngineError(f"{file.path} is half-written: it lacks {lacks}.", AGAIN)
+    return EngineError(
+        tr("{path} is half-written: it lacks {lacks}.", path=file.path, lacks=lacks), tr(AGAIN)
+    )
 
 
 def _other_shape(
@@ -211,7 +227,12 @@ def _other_shape(
 ) -> EngineError:
     shown = ["any" if size is None else f"{size}" for size in wanted]
     return EngineError(
-        f"{file.path}: {name} has the shape {list(shape)}, and the configuration asks for "
-        f"[{', '.join(shown)}].",
-        "Check that config and weights belong together, or copy the adapter again.",
+        tr(
+            "{path}: {name} has the shape {shape}, and the configuration asks for [{shown}].",
+            path=file.path,
+            name=name,
+            shape=list(shape),
+            shown=", ".join(shown),
+        ),
+        tr("Check that config and weights belong together, or copy the adapter again."),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 ORDERS: dict[str, tuple[Callable[[AdapterSummary], Any], bool]] = {
     "newest": (lambda one: (not one.bundled, one.created_at), True),
@@ -30,7 +31,9 @@ def find_adapters(
     """
     if order not in ORDERS:
         message = f"got {order[:50]!r}; allowed are {', '.join(ORDERS)}"
-        raise InvalidInput("The search", [FieldProblem("sort", message)], "Choose one of these.")
+        raise InvalidInput(
+            tr("The search"), [FieldProblem("sort", message)], tr("Choose one of these.")
+        )
     words = find.casefold().split()
     found = [
         one

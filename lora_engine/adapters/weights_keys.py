@@ -14,14 +14,15 @@ from typing import Literal
 from lora_engine.adapters.config import AdapterConfig
 from lora_engine.adapters.other_forms import foreign_key_error, is_wrapped
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.weights.matrix import describe_shape
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry, dtype_name
 
 PREFIX = "base_model.model."
 WRAPPED = ".base_layer"  # PEFT's name for what a LoRA layer wraps
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-AGAIN = "Copy the adapter again from where it was saved, or train it again."
-GATHER = (
+AGAIN = translatable("Copy the adapter again from where it was saved, or train it again.")
+GATHER = translatable(
     "Gather the shards before save_pretrained (deepspeed.zero.GatheredParameters, or FSDP's full "
     "state dict), and save the adapter again."
 )
@@ -82,7 +83,9 @@ def read_keys(file: SafetensorsFile, config: AdapterConfig) -> AdapterKeys:
     for key, entry in file.tensors.items():
         found.add(key, entry)
     if not found.factors:
-        raise EngineError(f"{file.path} holds no LoRA factors.", "Check that it is the adapter.")
+        raise EngineError(
+            tr("{path} holds no LoRA factors.", path=file.path), tr("Check that it is the adapter.")
+        )
     for module, parts in found.factors.items():
         _check_complete(file.path, module, parts, config)
     return AdapterKeys(
@@ -112,7 +115,12 @@ def check_shapes(
     shown = f"{describe_shape(shape_a)} and {describe_shape(shape_b)}"
     if min(len(shape_a), len(shape_b)) < 2 or set(shape_b[2:]) > {1}:
         raise EngineError(
-            f"{name} has factors of {shown}; needed are (rank, in) and (out, rank).", GATHER
+            tr(
+                "{name} has factors of {shown}; needed are (rank, in) and (out, rank).",
+                name=name,
+                shown=shown,
+            ),
+            tr(GATHER),
         )
     rows, columns = shape_a[0], shape_b[1]
     empty = 0 in shape_a or 0 in shape_b
@@ -121,14 +129,15 @@ def check_shapes(
         return rows // rank
     problem = f"{name}: the config says rank {rank}, the factors are {shown}"
     if empty:
-        raise EngineError(f"{problem}: they are empty.", GATHER)
+        raise EngineError(tr("{problem}: they are empty.", problem=problem), tr(GATHER))
     if shape_a[1] == shape_b[0] == rank and not of_parameter:
         raise EngineError(
-            f"{problem}: (in, rank) and (rank, out), stored transposed.",
-            "Transpose both, as PEFT stores them: lora_A (rank, in), lora_B (out, rank).",
+            tr("{problem}: (in, rank) and (rank, out), stored transposed.", problem=problem),
+            tr("Transpose both, as PEFT stores them: lora_A (rank, in), lora_B (out, rank)."),
         )
     raise EngineError(
-        f"{problem}.", "Check that config and weights belong together (rank_pattern included)."
+        tr("{problem}.", problem=problem),
+        tr("Check that config and weights belong together (rank_pattern included)."),
     )
 
 
@@ -150,15 +159,23 @@ class _Sorting:
         if part is None:
             self._add_whole(key, name)
         elif part in self.factors.setdefault(name, {}):
-            raise EngineError(f"{name} has its {part} twice in {self._path}.", AGAIN)
+            raise EngineError(
+                tr("{name} has its {part} twice in {path}.", name=name, part=part, path=self._path),
+                tr(AGAIN),
+            )
         else:
             self.factors[name][part] = key
         if entry.dtype not in FLOAT_DTYPES:
             stored = _STORED_AS.get(entry.dtype, dtype_name(entry.dtype))
             raise EngineError(
-                f"{self._path}: {key} is stored as {stored}; float64, float32, float16 and "
-                "bfloat16 are read.",
-                "Save the adapter again in float32 or bfloat16.",
+                tr(
+                    "{path}: {key} is stored as {stored}; float64, float32, float16 and "
+                    "bfloat16 are read.",
+                    path=self._path,
+                    key=key,
+                    stored=stored,
+                ),
+                tr("Save the adapter again in float32 or bfloat16."),
             )
 
     def _add_whole(self, key: str, name: str) -> None:
@@ -216,8 +233,14 @@ def _check_complete(
     ]
     how = "is half-written" if missing else "does not fit its configuration"
     raise EngineError(
-        f"{path} {how}: the module {module} {' and '.join(wrong)}.",
-        "Get the whole adapter: half of one would load with a warning and be wrong.",
+        tr(
+            "{path} {how}: the module {module} {wrong}.",
+            path=path,
+            how=how,
+            module=module,
+            wrong=" and ".join(wrong),
+        ),
+        tr("Get the whole adapter: half of one would load with a warning and be wrong."),
     )
 
 
@@ -247,9 +270,13 @@ def _adapted_parameters(
             found[holder + WRAPPED * depth] = f"{holder}.{name}"
     if not found:
         raise EngineError(
-            f"{path}: target_parameters names {', '.join(config.target_parameters[:5])}, of which "
-            "the file holds nothing.",
-            AGAIN,
+            tr(
+                "{path}: target_parameters names {target_parameters}, of which the file "
+                "holds nothing.",
+                path=path,
+                target_parameters=", ".join(config.target_parameters[:5]),
+            ),
+            tr(AGAIN),
         )
     return found
 
@@ -278,6 +305,12 @@ def _in_order(path: Path, holder: str, names: list[str], wrappers: int) -> list[
     if len(names) == wrappers and (wrappers == 1 or set(names) <= set(_REGISTERED)):
         return sorted(names, key=_REGISTERED.index) if wrappers > 1 else names
     raise EngineError(
-        f"{path} adapts {wrappers} parameters of {holder}; target_parameters does not say which.",
-        "Name them with their module in target_parameters, as in experts.gate_up_proj.",
+        tr(
+            "{path} adapts {wrappers} parameters of {holder}; target_parameters does not say "
+            "which.",
+            path=path,
+            wrappers=wrappers,
+            holder=holder,
+        ),
+        tr("Name them with their module in target_parameters, as in experts.gate_up_proj."),
     )

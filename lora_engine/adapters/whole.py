@@ -15,6 +15,7 @@ from lora_engine.adapters.other_forms import folder_without
 from lora_engine.adapters.weights_keys import AdapterKeys, check_shapes, factor_keys, read_keys
 from lora_engine.base_models.finite_weights import count_non_finite
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.safetensors_file import SafetensorsFile, scan
 
 
@@ -51,8 +52,13 @@ def refuse_non_finite(file: SafetensorsFile) -> None:
     for key, entry in file.tensors.items():
         if wrong := count_non_finite(file, entry):
             raise EngineError(
-                f"{file.path}: {key} holds {wrong:,} values that are NaN or infinite.",
-                "Use an earlier checkpoint of this run, or train with a lower learning rate.",
+                tr(
+                    "{path}: {key} holds {wrong} values that are NaN or infinite.",
+                    path=file.path,
+                    key=key,
+                    wrong=f"{wrong:,}",
+                ),
+                tr("Use an earlier checkpoint of this run, or train with a lower learning rate."),
             )
 
 
@@ -67,9 +73,14 @@ def _shapes(
         check_shapes(module, lora_A, lora_B, ranks[keys.named(module)], of_parameter)
         if len(lora_A.shape) > 2:
             raise EngineError(
-                f"{file.path}: {module} is a convolution (lora_A has the shape "
-                f"{list(lora_A.shape)}); Compare applies adapters of linear layers and embeddings.",
-                "Spectrum shows this adapter; to answer with it, merge it with PEFT first.",
+                tr(
+                    "{path}: {module} is a convolution (lora_A has the shape {shape}); "
+                    "Compare applies adapters of linear layers and embeddings.",
+                    path=file.path,
+                    module=module,
+                    shape=list(lora_A.shape),
+                ),
+                tr("Spectrum shows this adapter; to answer with it, merge it with PEFT first."),
             )
         shapes[module] = lora_B.shape[0], lora_A.shape[1]
     return shapes

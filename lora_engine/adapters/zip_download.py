@@ -15,6 +15,7 @@ from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.adapters.zip_import import FILES
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file
+from lora_engine.language import tr
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold
 BLOCK_BYTES = 2**20
@@ -37,8 +38,12 @@ def write_zip(summary: AdapterSummary, target: Path) -> Path:
                     _add(archive, summary.path / name, f"{_folder(summary)}/{name}")
     except OSError as error:
         raise EngineError(
-            f"{target} cannot be written: {error.strerror or error}.",
-            "Free space there, or give another place; nothing was left.",
+            tr(
+                "{target} cannot be written: {strerror}.",
+                target=target,
+                strerror=error.strerror or error,
+            ),
+            tr("Free space there, or give another place; nothing was left."),
         ) from error
     return target
 

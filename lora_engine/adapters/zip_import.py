@@ -17,6 +17,7 @@ from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE
 from lora_engine.adapters.other_forms import pickled_weights
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import ZIP_ERRORS, zip_complaint
+from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, "provenance.json", "README.md")
@@ -30,7 +31,9 @@ MAX_DIRECTORY_BYTES = 1_000_000
 BLOCK_BYTES = 2**20
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What the disk says while it is written to: no fault of what is read."""
-AGAIN = "Zip the adapter's folder again: adapter_config.json and adapter_model.safetensors."
+AGAIN = translatable(
+    "Zip the adapter's folder again: adapter_config.json and adapter_model.safetensors."
+)
 
 _END = b"PK\x05\x06"
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -58,7 +61,9 @@ def unpack_adapter(path: Path, name: str, folder: Path) -> None:
 
 
 def _bad(name: str, what: str) -> EngineError:
-    return EngineError(f"{name} is no sound zip of an adapter: {what}.", AGAIN)
+    return EngineError(
+        tr("{name} is no sound zip of an adapter: {what}.", name=name, what=what), tr(AGAIN)
+    )
 
 
 def _refuse_long_directory(path: Path, name: str) -> None:
@@ -134,21 +139,37 @@ def _adapter_files(name: str, entries: list[zipfile.ZipInfo]) -> dict[str, zipfi
     ]
     if len(configs) != 1:
         listed = ", ".join(repr(path[:100]) for path in configs[:5]) or "none"
-        raise EngineError(f"{name} holds one adapter at most, and one at least; found: {listed}.",
-                          "Zip one adapter's folder.")  # fmt: skip
+        raise EngineError(
+            tr(
+                "{name} holds one adapter at most, and one at least; found: {listed}.",
+                name=name,
+                listed=listed,
+            ),
+            tr("Zip one adapter's folder."),
+        )
     folder = configs[0].removesuffix(CONFIG_FILE)
     if folder.count("/") > 1:
         raise EngineError(
-            f"{name} holds its adapter in {folder[:100]!r}; it stands at the archive's root or in "
-            "its one top folder.",
-            "Zip the adapter's own folder.",
+            tr(
+                "{name} holds its adapter in {folder}; it stands at the archive's root or in "
+                "its one top folder.",
+                name=name,
+                folder=f"{folder[:100]!r}",
+            ),
+            tr("Zip the adapter's own folder."),
         )
     if f"{folder}{WEIGHTS_FILE}" not in by_name:
         pickled = [path for path in by_name if path.endswith((".bin", ".pt", ".pth", ".pkl"))]
         if pickled:
             raise pickled_weights(name, WEIGHTS_FILE, PurePosixPath(pickled[0]).name[:100])
         raise EngineError(
-            f"{name} is half an adapter: {CONFIG_FILE} without {WEIGHTS_FILE}.", AGAIN
+            tr(
+                "{name} is half an adapter: {config_file} without {weights_file}.",
+                name=name,
+                config_file=CONFIG_FILE,
+                weights_file=WEIGHTS_FILE,
+            ),
+            tr(AGAIN),
         )
     return {file: by_name[folder + file] for file in FILES if folder + file in by_name}
 

@@ -41,6 +41,7 @@ from lora_engine.calculator import (
     read_request,
 )
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec import MAX_RANK, QuantizationSpec, TargetModules, suited_learning_rate
 
 Goal = Literal["quick", "balanced", "full"]
@@ -200,25 +201,49 @@ def _check(request: AdviceRequest) -> None:
     problems = []
     given = (request.task, request.rows, request.tokens)
     if all(one is None for one in given):
-        problems.append(FieldProblem("request", "a task, rows or tokens are needed"))
+        problems.append(FieldProblem("request", tr("a task, rows or tokens are needed")))
     if request.task is not None and request.task not in TASKS:
         allowed = ", ".join(TASKS)
-        problems.append(FieldProblem("task", f"got {str(request.task)[:40]!r}; {allowed}"))
+        problems.append(
+            FieldProblem(
+                "task",
+                tr("got {task}; {allowed}", task=f"{str(request.task)[:40]!r}", allowed=allowed),
+            )
+        )
     if request.goal not in GOALS:
-        problems.append(FieldProblem("goal", f"got {str(request.goal)[:40]!r}; {', '.join(GOALS)}"))
+        problems.append(
+            FieldProblem(
+                "goal",
+                tr(
+                    "got {goal}; {goals}",
+                    goal=f"{str(request.goal)[:40]!r}",
+                    goals=", ".join(GOALS),
+                ),
+            )
+        )
     for name, count in (("rows", request.rows), ("tokens", request.tokens)):
         if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
             allowed = f"whole numbers from 1 to {MOST:,} are allowed"
-            problems.append(FieldProblem(name, f"got {count:,}; {allowed}"))
+            problems.append(
+                FieldProblem(
+                    name, tr("got {count}; {allowed}", count=f"{count:,}", allowed=allowed)
+                )
+            )
     card = request.card_gib
     if card is not None and not 0 < card <= 100_000:
-        problems.append(FieldProblem("card_gib", f"got {card:g}; above 0 up to 100,000 GiB"))
+        problems.append(
+            FieldProblem("card_gib", tr("got {card}; above 0 up to 100,000 GiB", card=f"{card:g}"))
+        )
     if card is not None and request.model is None:
-        problems.append(FieldProblem("card_gib", "memory needs a model; name its base or preset"))
+        problems.append(
+            FieldProblem("card_gib", tr("memory needs a model; name its base or preset"))
+        )
     if request.tokens is not None and request.model is None and given[:2] == (None, None):
-        problems.append(FieldProblem("tokens", "capacity needs a model; name its base or preset"))
+        problems.append(
+            FieldProblem("tokens", tr("capacity needs a model; name its base or preset"))
+        )
     if problems:
-        raise InvalidInput("The request", problems, "Correct the fields named.")
+        raise InvalidInput(tr("The request"), problems, tr("Correct the fields named."))
 
 
 def _count(request: AdviceRequest) -> tuple[ModelCount | None, int, int]:

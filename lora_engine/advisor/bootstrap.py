@@ -23,6 +23,7 @@ import numpy as np
 
 from lora_engine.compare.scoring.held_out_loss import student_quantile
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 DRAWS = 10_000
 CONFIDENCE = 0.95
@@ -59,7 +60,8 @@ def simultaneous_intervals(
     rows, contrasts = differences.shape
     if rows < 2:
         raise EngineError(
-            f"{rows} row gives no interval; at least 2 are needed.", "Give more held-out rows."
+            tr("{rows} row gives no interval; at least 2 are needed.", rows=rows),
+            tr("Give more held-out rows."),
         )
     values, shares = np.asarray(differences, np.float64), np.asarray(weights, np.float64)
     shares = shares / shares.mean()

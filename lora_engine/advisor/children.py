@@ -16,6 +16,7 @@ from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.advisor.curve_signs import CurveSigns, read_signs
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs import RunState, RunView
 from lora_engine.runs.curve import read_curve
@@ -114,8 +115,12 @@ def read_children(
     if not present:
         reasons = "; ".join(f"{one.id}: {one.why}" for one in missing[:5])
         raise EngineError(
-            f"None of {len(missing)} runs can be judged: {reasons or 'none is named'}",
-            "Wait until at least one has finished.",
+            tr(
+                "None of {count} runs can be judged: {reasons}",
+                count=len(missing),
+                reasons=reasons or "none is named",
+            ),
+            tr("Wait until at least one has finished."),
         )
     _refuse_mixed(present)
     return Children(tuple(present), tuple(missing))
@@ -176,7 +181,7 @@ def _why_missing(view: RunView, directory: RunDirectory) -> str:
 
 def _refuse_mixed(children: Sequence[Child]) -> None:
     problems = [
-        FieldProblem(path, f"differs: {', '.join(sorted(values)[:4])}")
+        FieldProblem(path, tr("differs: {values}", values=", ".join(sorted(values)[:4])))
         for path, values in (
             ("base_model", {one.spec.base_model for one in children}),
             ("task", {one.spec.task for one in children}),
@@ -187,4 +192,4 @@ def _refuse_mixed(children: Sequence[Child]) -> None:
     ]
     if problems:
         remedy = "Judge runs of one base model and one dataset."
-        raise InvalidInput("The comparison", problems, remedy)
+        raise InvalidInput(tr("The comparison"), problems, remedy)

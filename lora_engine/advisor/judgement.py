@@ -36,6 +36,7 @@ from lora_engine.advisor.loss_tables import LossTable, MeasuredTables, mean_scor
 from lora_engine.compare.scoring import PairedDifference, classify_forgetting
 from lora_engine.compare.scoring.held_out_loss import ROWS_FOR_INTERVAL
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 MARGIN_SHARE = 0.02
 PARETO_COSTS = ("parameters", "seconds", "peak_memory_bytes", "forgetting")
@@ -67,8 +68,11 @@ def judge(
     Raises InvalidInput for a margin below 0; EngineError for fewer than two rows.
     """
     if not_worse_by is not None and not 0 <= not_worse_by < 1_000:
-        problem = FieldProblem("not_worse_by", f"got {not_worse_by:g}; 0 to 1,000 nats are allowed")
-        raise InvalidInput("The judgement", [problem], "Give a margin in nats a token.")
+        problem = FieldProblem(
+            "not_worse_by",
+            tr("got {not_worse_by}; 0 to 1,000 nats are allowed", not_worse_by=f"{not_worse_by:g}"),
+        )
+        raise InvalidInput(tr("The judgement"), [problem], tr("Give a margin in nats a token."))
     table = tables.held_out
     by_rank = _settings_by_rank(children.present, table)
     chosen = [settings[0] for settings in by_rank.values()]

@@ -18,6 +18,7 @@ from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import general_rows_for, row_losses
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
 from lora_engine.training.forward.classification_scores import ClassificationScores
@@ -176,8 +177,8 @@ def held_out_rows(children: Sequence[Child], settings: Settings) -> HeldOutRows:
         sets = {seed: load_held_out_rows(one.adapter, settings) for seed, one in by_seed.items()}
     except NotFound as error:
         raise NotFound(
-            f"There are no rows to judge on. {error.problem}",
-            "Keep some apart for evaluation (dataset.eval_fraction) and train again.",
+            tr("There are no rows to judge on. {problem}", problem=error.problem),
+            tr("Keep some apart for evaluation (dataset.eval_fraction) and train again."),
         ) from error
     unseen = {seed: frozenset(row.number for row in rows) for seed, rows in sets.items()}
     seeds_of: dict[str, set[int]] = {}
@@ -192,9 +193,15 @@ def held_out_rows(children: Sequence[Child], settings: Settings) -> HeldOutRows:
     if len(rows) < 2:
         seeds = ", ".join(map(str, sorted(by_seed)))
         raise EngineError(
-            f"{len(rows)} rows were held out by a run of every setting (seeds {seeds}).",
-            "Each seed draws its own held-out rows. Keep a larger share apart, or give every "
-            "setting the same seeds.",
+            tr(
+                "{count} rows were held out by a run of every setting (seeds {seeds}).",
+                count=len(rows),
+                seeds=seeds,
+            ),
+            tr(
+                "Each seed draws its own held-out rows. Keep a larger share apart, or give "
+                "every setting the same seeds."
+            ),
         )
     return HeldOutRows(rows, unseen)
 
@@ -241,6 +248,9 @@ def refuse_astray(names: Sequence[str], losses: np.ndarray) -> None:
     broken = [n for n, fine in zip(names, np.isfinite(losses).all(axis=0), strict=True) if not fine]
     if broken:
         raise EngineError(
-            f"The losses of {', '.join(broken)} are not finite: training went astray.",
-            "Leave these runs out.",
+            tr(
+                "The losses of {broken} are not finite: training went astray.",
+                broken=", ".join(broken),
+            ),
+            tr("Leave these runs out."),
         )

@@ -24,6 +24,7 @@ from lora_engine.adapter_operations.resize import kept_rank
 from lora_engine.adapter_operations.source_adapter import SourceAdapter, open_source
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 from lora_engine.spectrum.low_rank_factors import factor_values
@@ -85,7 +86,8 @@ class RankProposals:
         known = method or self.trained
         if known is None:
             raise EngineError(
-                "The adapter does not say how it was trained.", "Give the method to train with."
+                tr("The adapter does not say how it was trained."),
+                tr("Give the method to train with."),
             )
         power = 0.5 if known.use_rslora else 1.0
         changes = {
@@ -135,11 +137,19 @@ def propose_ranks(
     largest = max(opened.stored.ranks.values())
     if not 1 <= rank < largest:
         raise EngineError(
-            f"Rank {rank} is asked for; the modules of {opened.name} have ranks up to {largest}, "
-            "and directions can be chosen only below that.",
-            f"Give a rank from 1 to {largest - 1}, or an adapter of a larger rank."
+            tr(
+                "Rank {rank} is asked for; the modules of {name} have ranks up to {largest}, "
+                "and directions can be chosen only below that.",
+                rank=rank,
+                name=opened.name,
+                largest=largest,
+            ),
+            tr(
+                "Give a rank from 1 to {largest}, or an adapter of a larger rank.",
+                largest=largest - 1,
+            )
             if largest > 1
-            else "Give an adapter of a larger rank.",
+            else tr("Give an adapter of a larger rank."),
         )
     modules = []
     for number, holder in enumerate(opened.stored.holders):

@@ -14,6 +14,7 @@ from typing import Any
 from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import Task
 
 # Encoders that transformers makes causal where config.json has is_decoder.
@@ -51,13 +52,22 @@ def refuse_no_causal_model(base: BaseModel) -> None:
         return
     has_tasks = kind == "an encoder"
     raise EngineError(
-        f"The base model {base.name!r} is {kind} (model_type {config.get('model_type')!r}"
-        f"{_decoder_flag(config)}), not a causal language model: {_why(kind)}.",
+        tr(
+            "The base model {name} is {kind} (model_type {get}{decoder_flag}), not a causal "
+            "language model: {why}.",
+            name=f"{base.name!r}",
+            kind=kind,
+            get=f"{config.get('model_type')!r}",
+            decoder_flag=_decoder_flag(config),
+            why=_why(kind),
+        ),
         (
-            "Choose the task sequence_classification or token_classification for it, or give a "
-            "causal language model such as Llama or Qwen."
+            tr(
+                "Choose the task sequence_classification or token_classification for it, or "
+                "give a causal language model such as Llama or Qwen."
+            )
             if has_tasks
-            else "Give a causal language model such as Llama or Qwen."
+            else tr("Give a causal language model such as Llama or Qwen.")
         ),
     )
 

@@ -9,6 +9,7 @@ from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.model_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from lora_engine.errors import NotFound
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 
 def config_of(base: BaseModel) -> dict[str, Any]:
@@ -44,6 +45,10 @@ def _from_hub(name: str) -> Path:
         else:
             reason = "the hub cannot be reached"
         raise NotFound(
-            f"The base model {name!r} is no folder here and not in the local cache, and {reason}.",
-            "Check the name and the network, or give a folder that holds the model.",
+            tr(
+                "The base model {name} is no folder here and not in the local cache, and {reason}.",
+                name=f"{name!r}",
+                reason=reason,
+            ),
+            tr("Check the name and the network, or give a folder that holds the model."),
         ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_json_object
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.starter import ENCODER_DIR, MODEL_DIR
 
@@ -66,8 +67,15 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
         return BaseModel(name, None)
     known = ", ".join(summary.name for summary in list_base_models(settings))
     raise NotFound(
-        f"There is no base model {name!r}: no such folder, and not a hub id (org/name).",
-        f"Known here: {known}. Put a model folder into {settings.models_dir}, or give a path.",
+        tr(
+            "There is no base model {name}: no such folder, and not a hub id (org/name).",
+            name=f"{name!r}",
+        ),
+        tr(
+            "Known here: {known}. Put a model folder into {models_dir}, or give a path.",
+            known=known,
+            models_dir=settings.models_dir,
+        ),
     )
 
 
@@ -92,13 +100,13 @@ def list_base_models(settings: Settings) -> list[ModelSummary]:
 def _refuse_incomplete(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise EngineError(
-            f"{folder} is not a model folder: it has no config.json.",
-            "Give the folder that holds config.json, the tokenizer and the safetensors files.",
+            tr("{folder} is not a model folder: it has no config.json.", folder=folder),
+            tr("Give the folder that holds config.json, the tokenizer and the safetensors files."),
         )
     if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise EngineError(
-            f"{folder} has no safetensors weights.",
-            "Save the model with save_pretrained(..., safe_serialization=True).",
+            tr("{folder} has no safetensors weights.", folder=folder),
+            tr("Save the model with save_pretrained(..., safe_serialization=True)."),
         )
 
 

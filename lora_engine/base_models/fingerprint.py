@@ -9,6 +9,7 @@ from pathlib import Path
 from lora_engine.base_models.find import BaseModel
 from lora_engine.errors import NotFound
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 SAMPLE_BYTES = 1 << 20
 MAX_CONFIG_BYTES = 20_000_000
@@ -46,5 +47,6 @@ def _cached_snapshot(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, local_files_only=True))
     except LocalEntryNotFoundError as error:
         raise NotFound(
-            f"{hub_id} is not in the local model cache.", "Load the model once while online."
+            tr("{hub_id} is not in the local model cache.", hub_id=hub_id),
+            tr("Load the model once while online."),
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 from lora_engine.base_models.load_report import COMPUTED
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.packed_tensors import STATE
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry
 from lora_engine.weights.stored_matrix import read_exactly
@@ -45,10 +46,18 @@ def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
                     found.append(f"{tensor} ({count:,} of {_numbers(entry):,})")
     if found:
         raise EngineError(
-            f"The base model {name!r} holds numbers that are NaN or infinite, in {len(found):,} "
-            f"tensor{'s' if len(found) > 1 else ''}: {listed(found)}.",
-            "Get the model from its source again, or convert it anew; float16 overflows where "
-            "bfloat16 does not.",
+            tr(
+                "The base model {name} holds numbers that are NaN or infinite, in {count} "
+                "tensor{value}: {listed}.",
+                name=f"{name!r}",
+                count=f"{len(found):,}",
+                value="s" if len(found) > 1 else "",
+                listed=listed(found),
+            ),
+            tr(
+                "Get the model from its source again, or convert it anew; float16 overflows "
+                "where bfloat16 does not."
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.safetensors_file import TensorEntry
 
 BLOCK = [128, 128]  # where the configuration does not say it
@@ -39,11 +40,20 @@ def refuse_other_scales(
     if wrong:
         blocks = "one scale a weight" if block is None else f"a scale for each block of {block}"
         raise EngineError(
-            f"The base model {name!r} is stored with FP8, and {len(wrong):,} of its "
-            f"{len(packed):,} FP8 weights lack what config.json says ({blocks} in "
-            f"weight_scale_inv, blocks that fill the weight): {listed(wrong)}.",
-            "Give the 16-bit model it was made from; FP8 with other scales is read by vllm or "
-            "compressed-tensors, not here.",
+            tr(
+                "The base model {name} is stored with FP8, and {count} of its {count_2} FP8 "
+                "weights lack what config.json says ({blocks} in weight_scale_inv, blocks "
+                "that fill the weight): {listed}.",
+                name=f"{name!r}",
+                count=f"{len(wrong):,}",
+                count_2=f"{len(packed):,}",
+                blocks=blocks,
+                listed=listed(wrong),
+            ),
+            tr(
+                "Give the 16-bit model it was made from; FP8 with other scales is read by "
+                "vllm or compressed-tensors, not here."
+            ),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,11 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     lists = [(name, m) for name, m in model.named_modules() if isinstance(m, ModuleList)]
     if not lists:
         raise EngineError(
-            f"{type(model).__name__} has no list of layers, so it is unknown where they are.",
-            "Choose another method, such as lora.",
+            tr(
+                "{name__} has no list of layers, so it is unknown where they are.",
+                name__=type(model).__name__,
+            ),
+            tr("Choose another method, such as lora."),
         )
     name, largest = max(lists, key=lambda one: sum(p.numel() for p in one[1].parameters()))
     return {f"{name}.{number}": layer for number, layer in enumerate(largest)}

@@ -14,6 +14,7 @@ from lora_engine.base_models.load_report import refuse_incomplete
 from lora_engine.base_models.pretrained import UNFIT, in_one_line, load_pretrained
 from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.library_imports import import_transformers
 
 if TYPE_CHECKING:
@@ -41,9 +42,15 @@ def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
         )
     except (*UNFIT, ImportError, StrictDataclassError) as error:
         raise EngineError(
-            f"The tokenizer of {model.name!r} cannot be loaded: {in_one_line(error)}",
-            "Check that tokenizer.json and tokenizer_config.json lie beside config.json, and that "
-            "all three are of one model.",
+            tr(
+                "The tokenizer of {name} cannot be loaded: {in_one_line}",
+                name=f"{model.name!r}",
+                in_one_line=in_one_line(error),
+            ),
+            tr(
+                "Check that tokenizer.json and tokenizer_config.json lie beside config.json, "
+                "and that all three are of one model."
+            ),
         ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 log = logging.getLogger(__name__)
 # Tensors that models compute themselves: masks, positions, tables of the rotary embedding.
@@ -60,9 +61,11 @@ def refuse_incomplete(name: str, report: Mapping[str, Any], body: str = "") -> N
         found.append(f"holds {_count(left_over)} that its model has not: {listed(left_over)}")
     if found:
         raise EngineError(
-            f"The checkpoint of {name!r} {'; it '.join(found)}.",
-            "Get the whole folder from its source again; config.json and the weights must be of "
-            "one model, and an adapter saved among them must be merged first.",
+            tr("The checkpoint of {name} {found}.", name=f"{name!r}", found="; it ".join(found)),
+            tr(
+                "Get the whole folder from its source again; config.json and the weights "
+                "must be of one model, and an adapter saved among them must be merged first."
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.files import TooLarge, read_json_object
+from lora_engine.language import tr
 
 CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 1 << 20
@@ -73,20 +74,23 @@ def read_config_file(file: Path) -> dict[str, Any]:
         return read_json_object(file, MAX_CONFIG_BYTES)
     except TooLarge:
         raise EngineError(
-            f"{file} is larger than 1 MiB, which no model's config is.",
-            "Name the config.json of a model, not its weights.",
+            tr("{file} is larger than 1 MiB, which no model's config is.", file=file),
+            tr("Name the config.json of a model, not its weights."),
         ) from None
     except UnicodeDecodeError:
         raise EngineError(
-            f"{file} is no text in UTF-8, so it is no JSON.", "Name the config.json of a model."
+            tr("{file} is no text in UTF-8, so it is no JSON.", file=file),
+            tr("Name the config.json of a model."),
         ) from None
     except ValueError as error:
         raise EngineError(
-            f"{file} is no JSON object: {error}.", "Name the config.json of a model."
+            tr("{file} is no JSON object: {error}.", file=file, error=error),
+            tr("Name the config.json of a model."),
         ) from None
     except OSError as error:
         raise EngineError(
-            f"{file} cannot be read: {error.strerror}.", "Check the file and who may read it."
+            tr("{file} cannot be read: {strerror}.", file=file, strerror=error.strerror),
+            tr("Check the file and who may read it."),
         ) from None
 
 
@@ -96,8 +100,10 @@ def check_config(config: Any, label: str) -> tuple[dict[str, Any], tuple[str, ..
     Raises InvalidInput naming every field that is missing, of a wrong kind or out of bounds.
     """
     if not isinstance(config, Mapping):
-        problem = FieldProblem("config.json", f"a JSON object is allowed, got {type(config)}")
-        raise InvalidInput(label, [problem], "Give the config.json of a model.")
+        problem = FieldProblem(
+            "config.json", tr("a JSON object is allowed, got {config}", config=type(config))
+        )
+        raise InvalidInput(label, [problem], tr("Give the config.json of a model."))
     notes: list[str] = []
     problems: list[FieldProblem] = []
     kept = _checked_mapping(config, "", 0, problems, notes)
@@ -106,10 +112,12 @@ def check_config(config: Any, label: str) -> tuple[dict[str, Any], tuple[str, ..
         message = "is an adapter's config; the base model's config.json is needed"
         problems.append(FieldProblem("peft_type", message))
     elif not isinstance(model_type, str) or not model_type:
-        problems.append(FieldProblem("model_type", "is missing; a name such as llama is needed"))
+        problems.append(
+            FieldProblem("model_type", tr("is missing; a name such as llama is needed"))
+        )
     if problems:
         remedy = "Correct these fields, or take the config.json that came with the model."
-        raise InvalidInput(f"The config of {label}", problems, remedy)
+        raise InvalidInput(tr("The config of {label}", label=label), problems, remedy)
     return kept, tuple(notes)
 
 
@@ -122,7 +130,12 @@ def _checked_mapping(
 ) -> dict[str, Any]:
     """`given` without dropped keys; appends every bound crossed to `problems`."""
     if depth > MAX_DEPTH:
-        problems.append(FieldProblem(path.rstrip("."), f"is nested deeper than {MAX_DEPTH} levels"))
+        problems.append(
+            FieldProblem(
+                path.rstrip("."),
+                tr("is nested deeper than {max_depth} levels", max_depth=MAX_DEPTH),
+            )
+        )
         return {}
     kept: dict[str, Any] = {}
     for key, value in given.items():
@@ -134,7 +147,9 @@ def _checked_mapping(
                 )
             continue
         if key in REFUSED_KEYS and value:
-            problems.append(FieldProblem(where, "names another model to load, which is not done"))
+            problems.append(
+                FieldProblem(where, tr("names another model to load, which is not done"))
+            )
         elif isinstance(value, list):
             numbers = [_number(item) for item in value]
             problems.extend(_value_problems(where, str(key), numbers))
@@ -158,7 +173,16 @@ def _value_problems(where: str, key: str, value: Any) -> list[FieldProblem]:
     """Bounds of one plain value or list of plain values."""
     if isinstance(value, list):
         if len(value) > MAX_LIST:
-            return [FieldProblem(where, f"lists {len(value):,} values, {MAX_LIST:,} are allowed")]
+            return [
+                FieldProblem(
+                    where,
+                    tr(
+                        "lists {count} values, {max_list} are allowed",
+                        count=f"{len(value):,}",
+                        max_list=f"{MAX_LIST:,}",
+                    ),
+                )
+            ]
         return [
             found
             for item in value
@@ -166,13 +190,23 @@ def _value_problems(where: str, key: str, value: Any) -> list[FieldProblem]:
             for found in _value_problems(where, key, item)
         ][:1]
     if isinstance(value, float) and not math.isfinite(value) and key not in OPEN_RANGES:
-        return [FieldProblem(where, f"got {value}, a finite number is allowed")]
+        return [FieldProblem(where, tr("got {value}, a finite number is allowed", value=value))]
     if isinstance(value, bool) or not isinstance(value, int):
         return []
     highest = _highest(key.lower())
     lowest = 1 if key in POSITIVE_KEYS else -MAX_LENGTH
     if not lowest <= value <= highest:
-        return [FieldProblem(where, f"got {value:,}, {lowest:,} to {highest:,} is allowed")]
+        return [
+            FieldProblem(
+                where,
+                tr(
+                    "got {value}, {lowest} to {highest} is allowed",
+                    value=f"{value:,}",
+                    lowest=f"{lowest:,}",
+                    highest=f"{highest:,}",
+                ),
+            )
+        ]
     return []
 
 

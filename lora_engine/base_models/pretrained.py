@@ -19,6 +19,7 @@ from lora_engine.base_models.stored_quantization import stored_quantization
 from lora_engine.base_models.weight_files import local_folder, weight_files
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.host_memory import give_back_freed_memory
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -84,8 +85,12 @@ def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
         )
     except (*UNFIT, StrictDataclassError) as error:
         raise EngineError(
-            f"config.json of {base.name!r} describes no model: {in_one_line(error)}",
-            "Take the config.json that came with the weights.",
+            tr(
+                "config.json of {name} describes no model: {in_one_line}",
+                name=f"{base.name!r}",
+                in_one_line=in_one_line(error),
+            ),
+            tr("Take the config.json that came with the weights."),
         ) from error
 
 
@@ -101,9 +106,15 @@ def _refuse_unknown_type(base: BaseModel) -> None:
     if config and model_type not in list(transformers.CONFIG_MAPPING.keys()):
         own = " and brings its own code, which is never run" if config.get("auto_map") else ""
         raise EngineError(
-            f"config.json of {base.name!r} has the model_type {model_type!r}, which transformers "
-            f"{transformers.__version__} does not know{own}.",
-            "Give a model of a type that transformers knows, such as Llama or Qwen.",
+            tr(
+                "config.json of {name} has the model_type {model_type}, which transformers "
+                "{version__} does not know{own}.",
+                name=f"{base.name!r}",
+                model_type=f"{model_type!r}",
+                version__=transformers.__version__,
+                own=own,
+            ),
+            tr("Give a model of a type that transformers knows, such as Llama or Qwen."),
         )
 
 
@@ -113,11 +124,18 @@ def _refuse_other_class(auto: Any, base: BaseModel, config: PretrainedConfig) ->
 
     if type(config) not in auto._model_mapping:
         raise EngineError(
-            f"The base model {base.name!r} is a {config.model_type!r}; transformers "
-            f"{transformers.__version__} has no {auto.__name__.removeprefix('AutoModelFor')} "
-            "model of that type.",
-            "Give a causal language model such as Llama or Qwen; for classification, an encoder "
-            "such as BERT.",
+            tr(
+                "The base model {name} is a {model_type}; transformers {version__} has no "
+                "{name__} model of that type.",
+                name=f"{base.name!r}",
+                model_type=f"{config.model_type!r}",
+                version__=transformers.__version__,
+                name__=auto.__name__.removeprefix("AutoModelFor"),
+            ),
+            tr(
+                "Give a causal language model such as Llama or Qwen; for classification, an "
+                "encoder such as BERT."
+            ),
         )
 
 
@@ -166,9 +184,12 @@ def _from_pretrained(
             raise
         if isinstance(error, OSError) and not base.is_local:
             raise NotFound(
-                f"The safetensors weights of {base.name!r} are not in the local cache, and the "
-                "hub does not give them.",
-                "Check the network and whether the model has safetensors files.",
+                tr(
+                    "The safetensors weights of {name} are not in the local cache, and the "
+                    "hub does not give them.",
+                    name=f"{base.name!r}",
+                ),
+                tr("Check the network and whether the model has safetensors files."),
             ) from error
         raise _cannot_load(base, error) from error
 
@@ -187,8 +208,12 @@ def _quiet(name: str) -> Iterator[None]:
 
 def _cannot_load(base: BaseModel, error: Exception) -> EngineError:
     return EngineError(
-        f"The base model {base.name!r} cannot be loaded: {in_one_line(error)}",
-        "Give a model folder whose config.json and safetensors weights are of one model.",
+        tr(
+            "The base model {name} cannot be loaded: {in_one_line}",
+            name=f"{base.name!r}",
+            in_one_line=in_one_line(error),
+        ),
+        tr("Give a model folder whose config.json and safetensors weights are of one model."),
     )
 
 

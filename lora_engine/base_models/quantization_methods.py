@@ -11,6 +11,7 @@ from typing import Any
 
 from lora_engine.errors import EngineError
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 from lora_engine.weights.packed_tensors import METHODS, Method, method_name
 
 BITS_KEYS = ("bits", "w_bit", "nbits", "num_bits")
@@ -40,9 +41,14 @@ def read_by(method: str) -> str:
 def unreadable(name: str, method: str, bits: float | None, file: str) -> EngineError:
     """The refusal of a base that is stored with a method that is not read here, as `file` says."""
     return EngineError(
-        f"The base model {name!r} is stored with {in_words(method, bits)}, as {file} says, which "
-        "Rankscope does not read.",
-        f"Give the 16-bit model it was made from{read_by(method)}.",
+        tr(
+            "The base model {name} is stored with {in_words}, as {file} says, which "
+            "Rankscope does not read.",
+            name=f"{name!r}",
+            in_words=in_words(method, bits),
+            file=file,
+        ),
+        tr("Give the 16-bit model it was made from{read_by}.", read_by=read_by(method)),
     )
 
 

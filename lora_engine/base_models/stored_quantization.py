@@ -26,6 +26,7 @@ from lora_engine.base_models.quantization_methods import (
 )
 from lora_engine.base_models.weight_files import listed, local_folder, weight_files
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.weights.packed_tensors import STATE, UNKNOWN, packing_method
 from lora_engine.weights.safetensors_file import TensorEntry
@@ -89,15 +90,25 @@ def spec_on_base(spec: RunSpec, base: BaseModel) -> RunSpec:
     if asked is not None and (stored.spec is None or _differ(asked, stored.spec)):
         kind = f" ({asked.type})" if asked.bits == 4 else ""
         raise EngineError(
-            f"The run asks for {asked.bits} bits{kind}, but the base model {base.name!r} is stored "
-            f"with {stored}.",
-            "Leave quantization empty, or give the 16-bit model it was made from.",
+            tr(
+                "The run asks for {bits} bits{kind}, but the base model {name} is stored "
+                "with {stored}.",
+                bits=asked.bits,
+                kind=kind,
+                name=f"{base.name!r}",
+                stored=stored,
+            ),
+            tr("Leave quantization empty, or give the 16-bit model it was made from."),
         )
     if spec.method.init == "loftq":
         raise EngineError(
-            f"LoftQ reads the weights before their quantization, and the base model {base.name!r} "
-            f"is stored with {stored}.",
-            "Choose another init, or give the 16-bit model it was made from.",
+            tr(
+                "LoftQ reads the weights before their quantization, and the base model "
+                "{name} is stored with {stored}.",
+                name=f"{base.name!r}",
+                stored=stored,
+            ),
+            tr("Choose another init, or give the 16-bit model it was made from."),
         )
     return spec.model_copy(update={"quantization": stored.spec})
 
@@ -118,9 +129,16 @@ def _entry(base: BaseModel, folder: Path | None) -> Mapping[str, Any] | None:
         method, bits = method_of(entry), stored_bits(entry)
         if method is None:
             raise EngineError(
-                f"config.json of {base.name!r} has a quantization that cannot be understood: "
-                f"{str(entry)[:100]!r}; an object with quant_method is allowed.",
-                "Give the 16-bit model, or take the entry out where the weights are not quantized.",
+                tr(
+                    "config.json of {name} has a quantization that cannot be understood: "
+                    "{entry}; an object with quant_method is allowed.",
+                    name=f"{base.name!r}",
+                    entry=f"{str(entry)[:100]!r}",
+                ),
+                tr(
+                    "Give the 16-bit model, or take the entry out where the weights are not "
+                    "quantized."
+                ),
             )
         if method == "fp8" or (method == "bitsandbytes" and bits in (4, 8)):
             return entry
@@ -170,9 +188,14 @@ def _spec_of(
         types.append("int8")
     if len(types) != 1 or (said.bits == 8) != (types == ["int8"]):
         raise EngineError(
-            f"config.json of {name!r} says that its weights are stored in {said.bits} bits, and "
-            f"its files hold weights of bitsandbytes in {' and '.join(types)}.",
-            "Get the model folder from its source again, or give the 16-bit model.",
+            tr(
+                "config.json of {name} says that its weights are stored in {bits} bits, and "
+                "its files hold weights of bitsandbytes in {types}.",
+                name=f"{name!r}",
+                bits=said.bits,
+                types=" and ".join(types),
+            ),
+            tr("Get the model folder from its source again, or give the 16-bit model."),
         )
     if said.bits == 8:
         return said
@@ -184,14 +207,23 @@ def _unsaid(name: str, packed: Mapping[str, list[str]]) -> EngineError:
     method, tensors = next(iter(packed.items()))
     if method == UNKNOWN:
         return EngineError(
-            f"The base model {name!r} holds weights that are no floats of 16 bits and more, and "
-            f"nothing says how they become such: {listed(tensors)}.",
-            "Give the 16-bit model it was made from.",
+            tr(
+                "The base model {name} holds weights that are no floats of 16 bits and more, "
+                "and nothing says how they become such: {listed}.",
+                name=f"{name!r}",
+                listed=listed(tensors),
+            ),
+            tr("Give the 16-bit model it was made from."),
         )
     return EngineError(
-        f"The base model {name!r} is stored with {in_words(method)}, as its tensors say "
-        f"({listed(tensors)}), and its config.json has no quantization_config.",
-        f"Give the 16-bit model it was made from{read_by(method)}.",
+        tr(
+            "The base model {name} is stored with {in_words}, as its tensors say ({listed}), "
+            "and its config.json has no quantization_config.",
+            name=f"{name!r}",
+            in_words=in_words(method),
+            listed=listed(tensors),
+        ),
+        tr("Give the 16-bit model it was made from{read_by}.", read_by=read_by(method)),
     )
 
 
@@ -200,8 +232,13 @@ def _contradiction(
 ) -> EngineError:
     found = [f"{in_words(method)} ({listed(tensors)})" for method, tensors in packed.items()]
     return EngineError(
-        f"config.json of {name!r} says that its weights are stored with {said}, and its files "
-        f"hold {'weights of ' + ', '.join(found) if found else 'no quantized weight'}.",
+        tr(
+            "config.json of {name} says that its weights are stored with {said}, and its "
+            "files hold {value}.",
+            name=f"{name!r}",
+            said=said,
+            value="weights of " + ", ".join(found) if found else "no quantized weight",
+        ),
         "Give a folder whose config.json fits its files"
         + (", or take quantization_config out of it." if not found else "."),
     )

@@ -16,6 +16,7 @@ from lora_engine.base_models.model_config import read_config
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.files import read_bounded, read_json_object
+from lora_engine.language import tr
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -48,9 +49,9 @@ def refuse_padding_beyond(base: BaseModel) -> None:
     if rows is not None and type(pad) is int and not -1 <= pad < rows:
         message = f"is {pad:,}, and the embedding has {rows:,} rows (0 to {rows - 1:,})"
         raise InvalidInput(
-            f"config.json of {base.name!r}",
+            tr("config.json of {name}", name=f"{base.name!r}"),
             [FieldProblem("pad_token_id", message)],
-            "Give it an id of the model's tokenizer, or null.",
+            tr("Give it an id of the model's tokenizer, or null."),
         )
 
 
@@ -98,9 +99,12 @@ def _highest_in(path: Path, size: int, changed: int) -> int:
         document = json.loads(read_bounded(path, MAX_TOKENIZER_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise EngineError(
-            f"{path} cannot be read: it is no JSON object of at most "
-            f"{MAX_TOKENIZER_BYTES >> 20} MiB.",
-            "Get the tokenizer's files from the model's source again.",
+            tr(
+                "{path} cannot be read: it is no JSON object of at most {max_tokenizer_bytes} MiB.",
+                path=path,
+                max_tokenizer_bytes=MAX_TOKENIZER_BYTES >> 20,
+            ),
+            tr("Get the tokenizer's files from the model's source again."),
         ) from error
     document = document if _is_map(document) else {}
     model, added = document.get("model"), document.get("added_tokens")

@@ -16,6 +16,7 @@ from typing import Any
 
 from lora_engine.errors import EngineError
 from lora_engine.files import TooLarge, read_json_object
+from lora_engine.language import tr, translatable
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -26,7 +27,7 @@ MAX_ADDED = 100_000
 CHILD_MEMORY_BYTES = 2 << 30
 CHILD_CPU_S = 10  # the largest published ones load in 2 s
 CHILD_TIMEOUT_S = 120  # of a machine that has other work
-REMEDY = "Get the tokenizer's files from the model's source again."
+REMEDY = translatable("Get the tokenizer's files from the model's source again.")
 _CHILD = Path(__file__).with_name("tokenizer_child.py")
 
 
@@ -37,16 +38,23 @@ def check_tokenizer_files(folder: Path) -> None:
     for key, value in found.get(CONFIG_FILE, {}).items():
         if key in SPECIAL and not _is_token(value):
             raise EngineError(
-                f"{folder / CONFIG_FILE} has {str(value)[:60]!r} as {key}; a text, or an object "
-                "with its content, is allowed.",
-                "Correct the token there.",
+                tr(
+                    "{folder} has {value} as {key}; a text, or an object with its content, "
+                    "is allowed.",
+                    folder=folder / CONFIG_FILE,
+                    value=f"{str(value)[:60]!r}",
+                    key=key,
+                ),
+                tr("Correct the token there."),
             )
     if TOKENIZER_FILE in found:
         path = folder / TOKENIZER_FILE
         state = path.stat()
         why = _trial(path.resolve(), state.st_size, state.st_mtime_ns)
         if why:
-            raise EngineError(f"{path} cannot be used as a tokenizer: {why}.", REMEDY)
+            raise EngineError(
+                tr("{path} cannot be used as a tokenizer: {why}.", path=path, why=why), tr(REMEDY)
+            )
 
 
 def _is_there(path: Path) -> bool:
@@ -62,14 +70,19 @@ def _read(path: Path) -> dict[str, Any]:
         why = str(error.strerror).lower()
     except ValueError:
         why = "it is no JSON object"
-    raise EngineError(f"{path} cannot be read: {why}.", REMEDY)
+    raise EngineError(tr("{path} cannot be read: {why}.", path=path, why=why), tr(REMEDY))
 
 
 def _check_added(folder: Path, added: Any) -> None:
     if isinstance(added, list) and len(added) > MAX_ADDED:
         raise EngineError(
-            f"{folder / TOKENIZER_FILE} adds {len(added):,} tokens; {MAX_ADDED:,} are allowed.",
-            REMEDY,
+            tr(
+                "{folder} adds {count} tokens; {max_added} are allowed.",
+                folder=folder / TOKENIZER_FILE,
+                count=f"{len(added):,}",
+                max_added=f"{MAX_ADDED:,}",
+            ),
+            tr(REMEDY),
         )
 
 

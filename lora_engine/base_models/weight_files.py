@@ -12,6 +12,7 @@ from pathlib import Path
 from lora_engine.base_models.find import BaseModel
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 from lora_engine.weights.safetensors_file import SafetensorsFile, scan
 
 SINGLE = "model.safetensors"
@@ -45,8 +46,15 @@ def weight_files(folder: Path) -> list[SafetensorsFile]:
     if (folder / ADAPTER).is_file():
         # transformers would put that adapter on top of the base, and say nothing.
         raise EngineError(
-            f"{folder.name} holds an adapter too: {ADAPTER} beside the model's own files.",
-            "Move the adapter into a folder of its own; merge it first if it belongs to the model.",
+            tr(
+                "{name} holds an adapter too: {adapter} beside the model's own files.",
+                name=folder.name,
+                adapter=ADAPTER,
+            ),
+            tr(
+                "Move the adapter into a folder of its own; merge it first if it belongs to "
+                "the model."
+            ),
         )
     if (folder / SINGLE).is_file():
         return [scan(folder / SINGLE)]
@@ -54,16 +62,25 @@ def weight_files(folder: Path) -> list[SafetensorsFile]:
     missing = sorted(name for name in set(weight_map.values()) if not (folder / name).is_file())
     if missing:
         raise NotFound(
-            f"{INDEX} of {folder.name} names {listed(missing)}, which the folder does not hold.",
-            "Copy the whole model folder, or download the missing files.",
+            tr(
+                "{index} of {name} names {listed}, which the folder does not hold.",
+                index=INDEX,
+                name=folder.name,
+                listed=listed(missing),
+            ),
+            tr("Copy the whole model folder, or download the missing files."),
         )
     files = {name: scan(folder / name) for name in sorted(set(weight_map.values()))}
     lost = [name for name, shard in weight_map.items() if name not in files[shard].tensors]
     if lost:
         raise EngineError(
-            f"{INDEX} of {folder.name} places tensors in files that do not hold them: "
-            f"{listed(lost)}.",
-            "Get the model folder from its source again.",
+            tr(
+                "{index} of {name} places tensors in files that do not hold them: {listed}.",
+                index=INDEX,
+                name=folder.name,
+                listed=listed(lost),
+            ),
+            tr("Get the model folder from its source again."),
         )
     return list(files.values())
 
@@ -73,22 +90,37 @@ def _weight_map(folder: Path) -> Mapping[str, str]:
     if not index.is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))[:NAMED])
         raise NotFound(
-            f"{folder.name} has neither {SINGLE} nor {INDEX}; it holds {found or 'no weights'}.",
-            "Save the model with save_pretrained(), or copy the whole model folder.",
+            tr(
+                "{name} has neither {single} nor {index}; it holds {found}.",
+                name=folder.name,
+                single=SINGLE,
+                index=INDEX,
+                found=found or "no weights",
+            ),
+            tr("Save the model with save_pretrained(), or copy the whole model folder."),
         )
     try:
         weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
     except (OSError, ValueError, RecursionError) as error:
         raise EngineError(
-            f"{INDEX} of {folder.name} cannot be read: it is no JSON object of at most "
-            f"{MAX_INDEX_BYTES >> 20} MiB.",
-            "Get the model folder from its source again.",
+            tr(
+                "{index} of {name} cannot be read: it is no JSON object of at most "
+                "{max_index_bytes} MiB.",
+                index=INDEX,
+                name=folder.name,
+                max_index_bytes=MAX_INDEX_BYTES >> 20,
+            ),
+            tr("Get the model folder from its source again."),
         ) from error
     if not isinstance(weight_map, dict) or not weight_map or not _plain(weight_map):
         raise EngineError(
-            f"{INDEX} of {folder.name} has no weight_map from tensors to safetensors files of "
-            "the same folder.",
-            "Get the model folder from its source again.",
+            tr(
+                "{index} of {name} has no weight_map from tensors to safetensors files of "
+                "the same folder.",
+                index=INDEX,
+                name=folder.name,
+            ),
+            tr("Get the model folder from its source again."),
         )
     return weight_map
 

@@ -16,6 +16,7 @@ from lora_engine.calculator.model_shape import read_shape
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.other_config import other_config
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -79,8 +80,12 @@ def _made_by_peft(
             adapted = get_peft_model(model, config)
     except build_errors() as error:
         raise EngineError(
-            f"PEFT refuses {method.finetuning_type}: {' '.join(str(error).split())[:400]}",
-            "Choose another method, such as lora, or other targets.",
+            tr(
+                "PEFT refuses {finetuning_type}: {split}",
+                finetuning_type=method.finetuning_type,
+                split=" ".join(str(error).split())[:400],
+            ),
+            tr("Choose another method, such as lora, or other targets."),
         ) from error
     shapes: dict[str, list[tuple[int, ...]]] = {}
     for path, parameter in adapted.named_parameters():

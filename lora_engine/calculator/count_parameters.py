@@ -43,6 +43,7 @@ from lora_engine.calculator.targets import (
     targeted_modules,
 )
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.library_imports import import_peft
 from lora_engine.spec import MethodSpec
 
@@ -159,7 +160,8 @@ def add_lora(model: PreTrainedModel, method: MethodSpec, said: list[str]) -> nn.
     except build_errors() as error:
         message = " ".join(str(error).split())[:400]
         raise EngineError(
-            f"PEFT refuses this method: {message}", "Change the targets or the option it names."
+            tr("PEFT refuses this method: {value}", value=message),
+            tr("Change the targets or the option it names."),
         ) from error
     # PEFT also warns of keys it adds itself for fused experts; only the person's own are news.
     own_keys = {*method.rank_pattern, *method.alpha_pattern}
@@ -172,13 +174,15 @@ def _check_saved(model: PreTrainedModel, method: MethodSpec) -> None:
     """Raise InvalidInput for every module to save that the model does not have."""
     paths = [path for path, _ in model.named_modules() if path]
     problems = [
-        FieldProblem("method.modules_to_save", f"{name!r} matches no module")
+        FieldProblem("method.modules_to_save", tr("{name} matches no module", name=f"{name!r}"))
         for name in method.modules_to_save
         if not any(path.endswith(name) for path in paths)  # as PEFT matches them
     ]
     if problems:
         outer = sorted({p for p in paths if "*" not in kind_of(p) and p.count(".") < 3})[:40]
-        raise InvalidInput("The method", problems, f"This model has: {', '.join(outer)}.")
+        raise InvalidInput(
+            tr("The method"), problems, tr("This model has: {outer}.", outer=", ".join(outer))
+        )
 
 
 def _targets_embedding(model: PreTrainedModel, method: MethodSpec) -> int:

@@ -10,6 +10,7 @@ from lora_engine.adapters.lora_config import lora_arguments
 from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_count import ModelCount, SavedModule, TrainedBias
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
 
 PRECISIONS = ("float32", "bfloat16")
@@ -56,13 +57,18 @@ def run_spec(base_model: str, counted: ModelCount, request: MemoryRequest) -> Ru
     other = workload.other_optimizer
     if other is not None and other != request.method.finetuning_type:
         raise EngineError(
-            f"A run of Rankscope has no optimizer {other}; it is counted here only.",
-            "Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor.",
+            tr(
+                "A run of Rankscope has no optimizer {other}; it is counted here only.", other=other
+            ),
+            tr("Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor."),
         )
     if workload.dtype not in PRECISIONS:
         raise EngineError(
-            f"A run of Rankscope has no precision {workload.dtype}; it is counted here only.",
-            "Choose bfloat16 or float32.",
+            tr(
+                "A run of Rankscope has no precision {dtype}; it is counted here only.",
+                dtype=workload.dtype,
+            ),
+            tr("Choose bfloat16 or float32."),
         )
     optimization = request.optimization.model_dump() | {
         "learning_rate": suited_learning_rate(base_model, request.method.finetuning_type),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec import MAX_RANK
 
 MAX_DIMENSION = 100_000_000
@@ -51,7 +52,7 @@ def count_matrix(d: int, k: int, rank: int) -> MatrixCount:
         *integer_problems("rank", rank, 1, MAX_RANK),
     ]
     if problems:
-        raise InvalidInput("The matrix", problems, "Give d, k and rank as whole numbers.")
+        raise InvalidInput(tr("The matrix"), problems, tr("Give d, k and rank as whole numbers."))
     full, lora = d * k, rank * (d + k)
     return MatrixCount(
         d=d,
@@ -70,11 +71,17 @@ def integer_problems(path: str, value: object, lowest: int, highest: int) -> lis
     """The problems of a number that must be an integer in [lowest, highest]; empty if none."""
     allowed = f"a whole number from {lowest:,} to {highest:,} is allowed"
     if value is None:
-        return [FieldProblem(path, f"is empty; {allowed}")]
+        return [FieldProblem(path, tr("is empty; {allowed}", allowed=allowed))]
     if isinstance(value, bool) or not isinstance(value, int):
-        return [FieldProblem(path, f"got {str(value)[:40]!r}, {allowed}")]
+        return [
+            FieldProblem(
+                path, tr("got {value}, {allowed}", value=f"{str(value)[:40]!r}", allowed=allowed)
+            )
+        ]
     if not lowest <= value <= highest:
-        return [FieldProblem(path, f"got {value:,}, {allowed}")]
+        return [
+            FieldProblem(path, tr("got {value}, {allowed}", value=f"{value:,}", allowed=allowed))
+        ]
     return []
 
 

@@ -20,6 +20,7 @@ from lora_engine.calculator.memory_request import (
 )
 from lora_engine.calculator.model_profile import read_profile
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec import QuantizationSpec
 
 MAX_BATCH = 4096
@@ -249,5 +250,5 @@ def _largest(fits: Callable[[int], bool], limit: int) -> int:
 
 def _check_memory(memory_gib: float) -> None:
     if not isinstance(memory_gib, int | float) or not 0 < memory_gib <= 100_000:
-        problem = FieldProblem("memory_gib", "a number above 0 up to 100,000 GiB is allowed")
-        raise InvalidInput("The card", [problem], "Give the card's memory in GiB.")
+        problem = FieldProblem("memory_gib", tr("a number above 0 up to 100,000 GiB is allowed"))
+        raise InvalidInput(tr("The card"), [problem], tr("Give the card's memory in GiB."))

@@ -17,6 +17,7 @@ from lora_engine.calculator.memory_request import (
 )
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, OptimizationSpec
 
 KINDS = get_args(MethodSpec.model_fields["finetuning_type"].annotation)
@@ -49,7 +50,14 @@ class MemoryOptions:
     def request(self, source: ModelSource) -> MemoryRequest:
         """Raises InvalidInput naming every field that is wrong, those of the spec by its paths."""
         problems = [
-            FieldProblem(name, f"got {str(given)[:40]!r}; {', '.join(names)} are allowed")
+            FieldProblem(
+                name,
+                tr(
+                    "got {given}; {names} are allowed",
+                    given=f"{str(given)[:40]!r}",
+                    names=", ".join(names),
+                ),
+            )
             for name, given, names in (
                 ("method", self.method, METHODS),
                 ("dtype", self.dtype, DTYPES),
@@ -62,7 +70,7 @@ class MemoryOptions:
         except InvalidInput as error:
             problems += error.problems
         if problems:
-            raise InvalidInput("The request", problems, "Correct the fields named.")
+            raise InvalidInput(tr("The request"), problems, tr("Correct the fields named."))
         return request
 
     def _document(self) -> dict[str, Any]:

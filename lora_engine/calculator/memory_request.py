@@ -16,6 +16,7 @@ from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.optimizer_state import CountedOptimizer
 from lora_engine.calculator.workload import BYTES, Workload
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr, translatable
 from lora_engine.spec import (
     MethodSpec,
     OptimizationSpec,
@@ -26,7 +27,7 @@ from lora_engine.spec import (
 
 GIB = 1 << 30
 CPU_MULTIPLE = 256
-REMEDY = "Correct the fields named; docs/spec.md lists their bounds."
+REMEDY = translatable("Correct the fields named; docs/spec.md lists their bounds.")
 Part = Literal["weights", "state", "step", "margin", "context"]
 SPEC_PARTS = ("method", "quantization", "optimization")
 Document = Mapping[str, Any]
@@ -67,7 +68,7 @@ class MemoryRequest:
             kind = self.method.finetuning_type
             found = f"{kind} trains the base's own weights, which quantized weights cannot do"
             remedy = "Choose lora, or no quantization."
-            raise InvalidInput("The request", [FieldProblem("quantization", found)], remedy)
+            raise InvalidInput(tr("The request"), [FieldProblem("quantization", found)], remedy)
 
     @property
     def trains(self) -> bool:
@@ -137,7 +138,7 @@ def read_request(source: ModelSource, document: Document) -> MemoryRequest:
     except InvalidInput as error:
         problems = [*error.problems, *problems]
     if problems:
-        raise InvalidInput("The request", problems, REMEDY)
+        raise InvalidInput(tr("The request"), problems, tr(REMEDY))
     return MemoryRequest(source, spec.method, spec.quantization, spec.optimization, workload)
 
 

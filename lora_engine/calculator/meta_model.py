@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.library_imports import import_transformers
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def read_config(source: ModelSource) -> PretrainedConfig:
         problems = _missing_fields(given, config_class, "")
         if problems:
             remedy = "Add them: transformers would silently take another model's numbers."
-            raise InvalidInput(f"The config of {source.label}", problems, remedy)
+            raise InvalidInput(tr("The config of {label}", label=source.label), problems, remedy)
         return config_class.from_dict(given)
     except build_errors() as error:
         raise _not_a_model(source, error) from error
@@ -151,7 +152,7 @@ def _missing_fields(
         ]
     defaults = config_class()
     return [
-        FieldProblem(f"{path}{_spelling(config_class, name)}", "is missing")
+        FieldProblem(f"{path}{_spelling(config_class, name)}", tr("is missing"))
         for name in ("hidden_size", "num_hidden_layers")
         if isinstance(getattr(defaults, name, None), int) and not _has(given, config_class, name)
     ]
@@ -204,8 +205,12 @@ def _bounded_modules(label: str) -> Iterator[None]:
         counted += 1
         if counted > MAX_MODULES:
             raise EngineError(
-                f"{label} would have more than {MAX_MODULES:,} modules.",
-                "Check its numbers of layers and experts.",
+                tr(
+                    "{label} would have more than {max_modules} modules.",
+                    label=label,
+                    max_modules=f"{MAX_MODULES:,}",
+                ),
+                tr("Check its numbers of layers and experts."),
             )
 
     handle = register_module_module_registration_hook(count)
@@ -219,7 +224,13 @@ def _not_a_model(source: ModelSource, error: Exception) -> EngineError:
     model_type = source.config["model_type"]
     said = " ".join(str(error).split())[:300]
     return EngineError(
-        f"transformers cannot build a {model_type} from the config of {source.label}: "
-        f"{type(error).__name__}: {said}.",
-        "Correct the field named there, or take the config.json that came with the model.",
+        tr(
+            "transformers cannot build a {model_type} from the config of {label}: {name__}: "
+            "{said}.",
+            model_type=model_type,
+            label=source.label,
+            name__=type(error).__name__,
+            said=said,
+        ),
+        tr("Correct the field named there, or take the config.json that came with the model."),
     )

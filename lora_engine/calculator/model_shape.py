@@ -19,6 +19,7 @@ from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import find_twins, natural_order
 from lora_engine.calculator.targets import ROLE_NAMES, TargetableModule, targetable_modules
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from torch import nn
@@ -209,7 +210,11 @@ def _read_text_sizes(model: PreTrainedModel, label: str) -> TextSizes:
                 continue
             if isinstance(value, int) and value > 0:
                 return value
-            problems.append(FieldProblem(name, f"got {str(value)[:40]!r}, a size is needed"))
+            problems.append(
+                FieldProblem(
+                    name, tr("got {value}, a size is needed", value=f"{str(value)[:40]!r}")
+                )
+            )
         return default
 
     hidden, heads = size("hidden_size", default=1), size("num_attention_heads", default=1)
@@ -228,7 +233,9 @@ def _read_text_sizes(model: PreTrainedModel, label: str) -> TextSizes:
         activation=str(activation),
     )
     if problems:
-        raise InvalidInput(f"The config of {label}", problems, "Correct these fields.")
+        raise InvalidInput(
+            tr("The config of {label}", label=label), problems, tr("Correct these fields.")
+        )
     return sizes
 
 

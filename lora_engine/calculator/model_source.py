@@ -17,6 +17,7 @@ from lora_engine.base_models.model_config import check_config, read_config_file
 from lora_engine.calculator.presets import PRESETS
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
 from lora_engine.files import given_path
+from lora_engine.language import tr
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 
@@ -44,7 +45,8 @@ def preset_source(name: str) -> ModelSource:
     if name not in PRESETS:
         near = get_close_matches(str(name)[:100], PRESETS, n=3) or sorted(PRESETS)
         raise NotFound(
-            f"There is no preset called {str(name)[:100]!r}.", f"Presets: {', '.join(near)}."
+            tr("There is no preset called {name}.", name=f"{str(name)[:100]!r}"),
+            tr("Presets: {near}.", near=", ".join(near)),
         )
     return config_source(PRESETS[name].config, PRESETS[name].title)
 
@@ -58,7 +60,10 @@ def path_source(path: str | Path) -> ModelSource:
     given = given_path(path)
     file = given / "config.json" if given.is_dir() else given
     if not file.is_file():
-        raise NotFound(f"There is no file {file}.", "Name a model's folder or its config.json.")
+        raise NotFound(
+            tr("There is no file {file}.", file=file),
+            tr("Name a model's folder or its config.json."),
+        )
     config = read_config_file(file)
     return config_source(config, given.name if given.is_dir() else given.parent.name or given.name)
 
@@ -74,14 +79,21 @@ def hub_source(repo_id: str) -> ModelSource:
     if not isinstance(repo_id, str) or not _HUB_ID.match(repo_id) or len(repo_id) > 96:
         found = f"got {str(repo_id)[:100]!r}; organisation/name is allowed"
         problem = FieldProblem("hub id", found)
-        raise InvalidInput("The model", [problem], "Name it as on its page on the hub.")
+        raise InvalidInput(tr("The model"), [problem], tr("Name it as on its page on the hub."))
     try:
         file = hf_hub_download(repo_id, "config.json")
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise EngineError(
-            f"The config of {repo_id} cannot be fetched: {reason}",
-            "Check the name and the network, or give a folder that holds the model's config.json.",
+            tr(
+                "The config of {repo_id} cannot be fetched: {reason}",
+                repo_id=repo_id,
+                reason=reason,
+            ),
+            tr(
+                "Check the name and the network, or give a folder that holds the model's "
+                "config.json."
+            ),
         ) from error
     source = path_source(file)
     return replace(source, label=repo_id)

@@ -19,6 +19,7 @@ from lora_engine.calculator.targets import (
     targetable_modules,
 )
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.library_imports import import_peft
 from lora_engine.spec import MethodSpec
 
@@ -103,7 +104,7 @@ def _refuse_other_layers(
     if wrong:
         found = [f"{name} is of the kind {its}, which {kind} cannot adapt" for name, its in wrong]
         problems = [FieldProblem(TARGETS_PATH, words) for words in found[:10]]
-        raise InvalidInput("The method", problems, "Leave these out, or choose lora.")
+        raise InvalidInput(tr("The method"), problems, tr("Leave these out, or choose lora."))
 
 
 def _ia3_config(method: MethodSpec, model: PreTrainedModel, task_type: str) -> IA3Config:
@@ -126,7 +127,7 @@ def _ia3_config(method: MethodSpec, model: PreTrainedModel, task_type: str) -> I
         if not named or not any(_ends_with(m.path, name) for m in modules for name in named):
             found = "PEFT does not know where IA³ goes in this architecture"
             remedy = "Name the keys, the values and the MLP's last weight as target modules."
-            raise InvalidInput("The method", [FieldProblem(TARGETS_PATH, found)], remedy)
+            raise InvalidInput(tr("The method"), [FieldProblem(TARGETS_PATH, found)], remedy)
     else:
         resolved = resolve_targets(model, method)
         _refuse_other_layers(resolved, method, model)

@@ -22,6 +22,7 @@ from lora_engine.base_models.adaptable import (
 from lora_engine.calculator.meta_model import embeddings_of
 from lora_engine.calculator.repeated_layers import kind_of
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ def resolve_targets(
         return ALL_LINEAR
     if len(targets) > MAX_NAMES:
         found = f"lists {len(targets):,} names, {MAX_NAMES:,} are allowed"
-        raise InvalidInput("The method", [FieldProblem(TARGETS_PATH, found)], "Name fewer modules.")
+        raise InvalidInput(
+            tr("The method"), [FieldProblem(TARGETS_PATH, found)], tr("Name fewer modules.")
+        )
     modules = targetable_modules(model)
     resolved: dict[str, None] = {}
     problems = []
@@ -166,12 +169,19 @@ def resolve_targets(
         names = _meaning(target, modules, model, text_only)
         resolved |= dict.fromkeys(names)
         if not names:
-            problems.append(FieldProblem(TARGETS_PATH, f"{target!r} matches no module"))
+            problems.append(
+                FieldProblem(TARGETS_PATH, tr("{target} matches no module", target=f"{target!r}"))
+            )
         elif _refused(target, modules, model):
             kind = model_type_of(model)
-            problems.append(FieldProblem(TARGETS_PATH, f"PEFT refuses {target!r} in a {kind}"))
+            problems.append(
+                FieldProblem(
+                    TARGETS_PATH,
+                    tr("PEFT refuses {target} in a {kind}", target=f"{target!r}", kind=kind),
+                )
+            )
     if problems:
-        raise InvalidInput("The method", problems, _what_would_match(modules, model))
+        raise InvalidInput(tr("The method"), problems, _what_would_match(modules, model))
     return list(resolved)
 
 

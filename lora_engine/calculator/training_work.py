@@ -16,6 +16,7 @@ from lora_engine.calculator.matrix_count import integer_problems
 from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_profile import ModelProfile, trained_parameters
 from lora_engine.errors import InvalidInput
+from lora_engine.language import tr
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def estimate_work(
         *integer_problems("epochs", epochs, 1, 100_000),
     ]
     if problems:
-        raise InvalidInput("The run", problems, "Correct the fields named.")
+        raise InvalidInput(tr("The run"), problems, tr("Correct the fields named."))
     workload, optimization = request.workload, request.optimization
     per_step = workload.batch_size * optimization.gradient_accumulation
     steps = math.ceil(rows / per_step) * epochs

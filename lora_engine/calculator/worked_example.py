@@ -14,6 +14,7 @@ import numpy as np
 
 from lora_engine.calculator.matrix_count import integer_problems
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 MAX_SIDE = 64
 
@@ -82,19 +83,22 @@ def work_example(W: Any, A: Any, B: Any, alpha: float) -> WorkedExample:
     problems: list[FieldProblem] = []
     W, A, B = (_matrix(name, value, problems) for name, value in (("W", W), ("A", A), ("B", B)))
     if not (isinstance(alpha, int | float) and math.isfinite(alpha) and abs(alpha) <= 1e6):
-        problems.append(FieldProblem("alpha", f"got {alpha!r}, a finite number is allowed"))
+        problems.append(
+            FieldProblem("alpha", tr("got {alpha}, a finite number is allowed", alpha=f"{alpha!r}"))
+        )
     if not problems:
         problems = _shape_problems(W, A, B)
     if problems:
         remedy = "Give W (d, k), A (rank, k) and B (d, rank) as rows of numbers."
-        raise InvalidInput("The worked example", problems, remedy)
+        raise InvalidInput(tr("The worked example"), problems, remedy)
     scaling = alpha / A.shape[0]
     with np.errstate(over="ignore", invalid="ignore"):
         delta_weight = scaling * (B @ A)
         adapted = W + delta_weight
     if not np.isfinite(adapted).all():
         raise EngineError(
-            "The product B A is too large for float64.", "Use smaller numbers in A, B or alpha."
+            tr("The product B A is too large for float64."),
+            tr("Use smaller numbers in A, B or alpha."),
         )
     return WorkedExample(W, A, B, float(alpha), scaling, delta_weight, adapted)
 
@@ -139,7 +143,7 @@ def with_rank(example: WorkedExample, rank: int) -> WorkedExample:
     """
     problems = integer_problems("rank", rank, 1, MAX_SIDE)
     if problems:
-        raise InvalidInput("The worked example", problems, "Correct the field named.")
+        raise InvalidInput(tr("The worked example"), problems, tr("Correct the field named."))
     (d, k), kept = example.W.shape, min(rank, example.A.shape[0])
     fresh = start_example(d, k, rank)
     A = np.concatenate([example.A[:kept], fresh.A[kept:]])
@@ -172,7 +176,7 @@ def descend(example: WorkedExample, target: Any, learning_rate: float = 0.1) -> 
         found = f"got {learning_rate!r}, a number above 0 up to 1000 is allowed"
         problems.append(FieldProblem("learning_rate", found))
     if problems:
-        raise InvalidInput("The step", problems, "Correct the fields named.")
+        raise InvalidInput(tr("The step"), problems, tr("Correct the fields named."))
     with np.errstate(over="ignore", invalid="ignore"):  # work_example refuses what overflows
         error = example.adapted - target
         grad_A = example.scaling * example.B.T @ error
@@ -199,13 +203,15 @@ def _matrix(name: str, value: Any, problems: list[FieldProblem]) -> np.ndarray:
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        problems.append(FieldProblem(name, "rows of numbers, all of one length, are allowed"))
+        problems.append(FieldProblem(name, tr("rows of numbers, all of one length, are allowed")))
         return np.zeros((1, 1))
     if matrix.ndim != 2 or 0 in matrix.shape or max(matrix.shape) > MAX_SIDE:
         found = f"got shape {matrix.shape}, a matrix with sides from 1 to {MAX_SIDE} is allowed"
         problems.append(FieldProblem(name, found))
     elif not np.isfinite(matrix).all():
-        problems.append(FieldProblem(name, "contains NaN or infinity, finite numbers are allowed"))
+        problems.append(
+            FieldProblem(name, tr("contains NaN or infinity, finite numbers are allowed"))
+        )
     return matrix
 
 
@@ -213,7 +219,14 @@ def _shape_problems(W: np.ndarray, A: np.ndarray, B: np.ndarray) -> list[FieldPr
     (d, k), rank = W.shape, A.shape[0]
     problems = []
     if A.shape[1] != k:
-        problems.append(FieldProblem("A", f"got {A.shape[1]} columns, W has {k}"))
+        problems.append(
+            FieldProblem("A", tr("got {shape} columns, W has {k}", shape=A.shape[1], k=k))
+        )
     if B.shape != (d, rank):
-        problems.append(FieldProblem("B", f"got shape {B.shape}, ({d}, {rank}) fits W and A"))
+        problems.append(
+            FieldProblem(
+                "B",
+                tr("got shape {shape}, ({d}, {rank}) fits W and A", shape=B.shape, d=d, rank=rank),
+            )
+        )
     return problems

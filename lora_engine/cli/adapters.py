@@ -10,6 +10,7 @@ import typer
 from lora_engine.adapter_operations import Method
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
@@ -145,7 +146,9 @@ def named_weight(text: str) -> tuple[str, float]:
     if weight is None:
         return text, 1.0
     if not name:
-        raise EngineError(f"{text!r} has a weight and no adapter.", "Write ADAPTER:WEIGHT.")
+        raise EngineError(
+            tr("{text} has a weight and no adapter.", text=f"{text!r}"), tr("Write ADAPTER:WEIGHT.")
+        )
     return name, weight
 
 

@@ -36,6 +36,7 @@ from lora_engine.calculator.training_work import Work
 from lora_engine.cli.field_help import field_help
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, OptimizationSpec, QuantizationSpec
 
 Config = Annotated[Path | None, typer.Option(help="A model folder or a config.json.")]
@@ -194,14 +195,14 @@ def source_of(config: Path | None, preset: str | None) -> ModelSource:
     if preset is not None and config is None:
         return preset_source(preset)
     raise EngineError(
-        "One model is needed: a matrix (--d and --k), --config or --preset.",
-        f"Presets: {', '.join(PRESETS)}.",
+        tr("One model is needed: a matrix (--d and --k), --config or --preset."),
+        tr("Presets: {presets}.", presets=", ".join(PRESETS)),
     )
 
 
 def _matrix(d: int | None, k: int | None, rank: int, as_json: bool) -> None:
     if d is None or k is None:
-        raise EngineError("A matrix needs both --d and --k.", "Give both, or --preset.")
+        raise EngineError(tr("A matrix needs both --d and --k."), tr("Give both, or --preset."))
     counted = count_matrix(d, k, rank)
     for warning in counted.warnings:
         note(warning)
@@ -219,5 +220,6 @@ def _pattern(text: str) -> object:
         return json_module.loads(text)
     except ValueError as error:
         raise EngineError(
-            f"--rank-pattern is not JSON ({error}).", 'Give an object such as {"q_proj": 16}.'
+            tr("--rank-pattern is not JSON ({error}).", error=error),
+            tr('Give an object such as {"q_proj": 16}.'),
         ) from None

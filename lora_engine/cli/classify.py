@@ -15,6 +15,7 @@ from lora_engine.compare.classify.predictions import PredictedText, Prediction
 from lora_engine.data import Dataset
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 
@@ -48,11 +49,13 @@ def classify(
     """
     if (rows and held_out) or not (text or rows or held_out):
         raise EngineError(
-            "Nothing to classify was named, or two sets at once.",
-            "Give --text, and --set FILE or --held-out.",
+            tr("Nothing to classify was named, or two sets at once."),
+            tr("Give --text, and --set FILE or --held-out."),
         )
     if csv is not None and not (rows or held_out):
-        raise EngineError("--csv writes the rows of a set.", "Name one with --set or --held-out.")
+        raise EngineError(
+            tr("--csv writes the rows of a set."), tr("Name one with --set or --held-out.")
+        )
     started = time.perf_counter()
     engine = Engine(load_settings())
     classifier = engine.classifiers.open(adapter, base)

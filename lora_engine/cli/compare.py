@@ -27,6 +27,7 @@ from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.generation.sampling import Sampling
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 MAX_HELD_OUT = 200
@@ -135,7 +136,7 @@ def _sampling(
             FieldProblem(f"--{str(item['loc'][0]).replace('_', '-')}", item["msg"])
             for item in error.errors()
         ]
-        raise InvalidInput("The command", problems, "Correct these options.") from None
+        raise InvalidInput(tr("The command"), problems, tr("Correct these options.")) from None
 
 
 def _adapter_settings(
@@ -144,9 +145,14 @@ def _adapter_settings(
     """How each adapter is used; as trained where nothing is given."""
     if max(len(strengths), len(layers)) > len(adapters):
         raise EngineError(
-            f"--strength is given {len(strengths)} times and --layers-off {len(layers)} times, "
-            f"for {len(adapters)} adapters.",
-            "Give each at most once for an adapter, in the order of the adapters.",
+            tr(
+                "--strength is given {count} times and --layers-off {count_2} times, for "
+                "{count_3} adapters.",
+                count=len(strengths),
+                count_2=len(layers),
+                count_3=len(adapters),
+            ),
+            tr("Give each at most once for an adapter, in the order of the adapters."),
         )
     given = zip_longest(strengths, layers)
     settings = [
@@ -241,7 +247,7 @@ class _Comparison:
         from lora_engine.data.trained_template import tokenizer_as_trained
 
         if not self.adapters:
-            raise EngineError("--held-out needs an adapter.", "Name one with --adapter.")
+            raise EngineError(tr("--held-out needs an adapter."), tr("Name one with --adapter."))
         folder = self.engine.adapters.get(self.adapters[0]).path
         rows = load_held_out_rows(folder, self.engine.settings)[:MAX_HELD_OUT]
         length = training_spec_of(folder).optimization.max_length

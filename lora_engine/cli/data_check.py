@@ -14,6 +14,7 @@ from lora_engine.data.checks import FindingKind, check_dataset, write_cleaned
 from lora_engine.data.checks.findings import kinds_named
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
@@ -41,8 +42,8 @@ def check_data(
     """What is wrong with a dataset, row by row, and on request the dataset without these rows."""
     if (clean is None) != (drop is None):
         raise EngineError(
-            "--clean and --drop belong together.",
-            "Give --clean OUT.jsonl --drop KINDS, or neither.",
+            tr("--clean and --drop belong together."),
+            tr("Give --clean OUT.jsonl --drop KINDS, or neither."),
         )
     settings = load_settings()
     kinds = kinds_named(drop.split(",")) if drop is not None else ()

@@ -16,6 +16,7 @@ from lora_engine.cli import output
 from lora_engine.cli.output import JsonFlag, YesFlag, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ def zip_adapter(
     """Write an adapter as one zip, which `add-adapter` takes."""
     output_file = given_path(output_file)
     if output_file.exists():
-        raise EngineError(f"{output_file} is there already.", "Give another name, or move it away.")
+        raise EngineError(
+            tr("{output_file} is there already.", output_file=output_file),
+            tr("Give another name, or move it away."),
+        )
     written = AdapterLibrary(load_settings()).write_zip_to(adapter, output_file)
     if json:
         print_json({"path": str(written), "bytes": written.stat().st_size})

@@ -12,6 +12,7 @@ from lora_engine.cli.output import JsonFlag, print_json, print_table
 from lora_engine.cli.runs import SpecFile, open_engine
 from lora_engine.cli.sweep import when_over
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.measured_methods import MeasuredMethod, MethodsReport
 from lora_engine.spec import WAYS, Way, read_spec
 
@@ -86,8 +87,10 @@ def _ways(only: str) -> Sequence[Way]:
     unknown = [name for name in named if name not in WAYS]
     if unknown:
         raise EngineError(
-            f"--only got {unknown[0]!r}, which is no method that is tried.",
-            f"Choose among {', '.join(WAYS)}.",
+            tr(
+                "--only got {unknown}, which is no method that is tried.", unknown=f"{unknown[0]!r}"
+            ),
+            tr("Choose among {ways}.", ways=", ".join(WAYS)),
         )
     return cast("Sequence[Way]", [way for way in WAYS if way in named]) or WAYS
 

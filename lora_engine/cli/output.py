@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 YesFlag = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
@@ -45,7 +46,9 @@ def confirm_deletion(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise EngineError(f"This would delete {what} for good.", "Give --yes to do it.")
+        raise EngineError(
+            tr("This would delete {what} for good.", what=what), tr("Give --yes to do it.")
+        )
     typer.confirm(f"Delete {what} for good?", abort=True, err=True)
 
 

@@ -17,6 +17,7 @@ from lora_engine.data.preview_examples import PreviewExample
 from lora_engine.data.preview_rows import Preview
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, RunSpec, read_spec, spec_from
 
@@ -73,7 +74,7 @@ def _asked(spec: Path | None, given: dict[str, Any]) -> RunSpec:
     no dataset is named."""
     document = {} if spec is None else read_spec(spec).model_dump(exclude_unset=True)
     if spec is None and "source" not in given and "mixture" not in given:
-        raise EngineError("No dataset is named.", "Give its name, or a spec with --spec.")
+        raise EngineError(tr("No dataset is named."), tr("Give its name, or a spec with --spec."))
     for path, value in given.items():
         *sections, name = path.split(".")
         node = document.setdefault("dataset", {})
@@ -92,8 +93,8 @@ def _fields(given: Sequence[str]) -> dict[str, Any]:
         path, sign, text = one.partition("=")
         if not sign or not path.strip(".") or ".." in path:
             raise EngineError(
-                f"--field got {one[:200]!r}; it takes a field and its value.",
-                "Write it as --field split=test.",
+                tr("--field got {one}; it takes a field and its value.", one=f"{one[:200]!r}"),
+                tr("Write it as --field split=test."),
             )
         try:
             found[path] = json_module.loads(text)

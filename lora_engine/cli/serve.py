@@ -12,6 +12,7 @@ import typer
 import lora_engine
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr
 from lora_engine.serve.api_key import read_api_key
 from lora_engine.settings import ADDRESS_HELP, MAX_PORT, environment_names, load_settings
 
@@ -45,7 +46,9 @@ def serve(
     becomes that of `app.py`.
     """
     if not APP.is_file():
-        raise NotFound(f"There is no dashboard at {APP}.", "Install the whole of Rankscope.")
+        raise NotFound(
+            tr("There is no dashboard at {app}.", app=APP), tr("Install the whole of Rankscope.")
+        )
     _set_up_api(api, api_key_file, base)
     address = {"--host": host, "--port": port}
     given = [f"{name}={value}" for name, value in address.items() if value is not None]
@@ -57,7 +60,10 @@ def _set_up_api(api: bool, key_file: Path | None, base: str | None) -> None:
     """Hand the API's options on in the environment of the process that follows."""
     if not api and (key_file is not None or base is not None):
         given = "--api-key-file" if key_file is not None else "--base"
-        raise EngineError(f"{given} is of the API, which is off.", "Add --api, or leave it out.")
+        raise EngineError(
+            tr("{given} is of the API, which is off.", given=given),
+            tr("Add --api, or leave it out."),
+        )
     names = environment_names()
     if key_file is not None:
         os.environ[names["api_key_file"]] = str(key_file)
@@ -68,8 +74,8 @@ def _set_up_api(api: bool, key_file: Path | None, base: str | None) -> None:
     settings = load_settings()
     if settings.api_key_file is None:
         raise EngineError(
-            "--api needs a key, and none is given.",
-            f"Add --api-key-file FILE, or set {names['api_key_file']}.",
+            tr("--api needs a key, and none is given."),
+            tr("Add --api-key-file FILE, or set {names}.", names=names["api_key_file"]),
         )
     read_api_key(settings.api_key_file)
     resolve_base_model(settings.api_base, settings)

@@ -9,6 +9,7 @@ import typer
 
 from lora_engine.cli.output import JsonFlag, note, print_json, print_table
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from lora_engine.spectrum.adapter_spectrum import AdapterSpectrum
@@ -79,7 +80,7 @@ def spectrum(
         found = compare_checkpoints(base, tuned, intruders=intruders)
     else:
         raise EngineError(
-            "Either an adapter, or --base and --tuned, is needed.", "Give one of the two."
+            tr("Either an adapter, or --base and --tuned, is needed."), tr("Give one of the two.")
         )
     if json:
         print_json(found.to_json())

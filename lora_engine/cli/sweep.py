@@ -17,6 +17,7 @@ from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, pr
 from lora_engine.cli.runs import SpecFile, open_engine
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.runs import OVER, RunView, SweepView
 from lora_engine.spec import DEFAULT_RANKS, SweepSpec, listed_values, read_spec, sweep_over
 
@@ -146,8 +147,11 @@ def _axes(vary: Sequence[str]) -> dict[str, list[JsonValue]]:
         path, sign, values = given.partition("=")
         if not sign or path in axes:
             raise EngineError(
-                f"--vary got {given!r}; it takes one field and its values, and each field once.",
-                "Write it as --vary method.dropout=0,0.1.",
+                tr(
+                    "--vary got {given}; it takes one field and its values, and each field once.",
+                    given=f"{given!r}",
+                ),
+                tr("Write it as --vary method.dropout=0,0.1."),
             )
         axes[path] = listed_values(values)
     return axes

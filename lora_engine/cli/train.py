@@ -16,6 +16,7 @@ from lora_engine.cli.output import JsonFlag, print_json
 from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
 from lora_engine.devices import list_devices
 from lora_engine.errors import Conflict, EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs.launcher import HeldRun, launch, lock_patiently, signal_worker
 from lora_engine.runs.states import ACTIVE, RunState
@@ -39,7 +40,7 @@ def train(
     """Train in the foreground; Ctrl-C stops after the present step and keeps the adapter."""
     if resume and run_dir is None:
         raise EngineError(
-            "--resume needs to know which run.", "Give --run-dir, or use `resume ID`."
+            tr("--resume needs to know which run."), tr("Give --run-dir, or use `resume ID`.")
         )
     result = _train_listed(spec_file) if run_dir is None else _train_in(run_dir, spec_file, resume)
     if result.error is not None and result.error.is_bug:
@@ -82,7 +83,8 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
     directory = RunDirectory(run_dir.resolve())
     if directory.metrics_path.exists() and not resume:
         raise Conflict(
-            f"{run_dir} already holds a run.", "Give --resume to go on, or another folder."
+            tr("{run_dir} already holds a run.", run_dir=run_dir),
+            tr("Give --resume to go on, or another folder."),
         )
     directory.create(spec)
     device = list_devices(settings)[0]
@@ -105,8 +107,8 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
 
 def _refuse_without_result(directory: RunDirectory, state: str) -> NoReturn:
     raise EngineError(
-        f"The worker ended without a result: {state}.",
-        f"Its log is {directory.log_path}; the run can be resumed.",
+        tr("The worker ended without a result: {state}.", state=state),
+        tr("Its log is {log_path}; the run can be resumed.", log_path=directory.log_path),
     )
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lora_engine.errors import EngineError
 from lora_engine.files import move, read_json_object, write_atomically
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,8 +198,11 @@ class CacheFolder:
         entry = self.open_entry(name)
         if entry is None:
             raise EngineError(
-                f"The set that was just written to {self.folder} is gone or damaged.",
-                "Start the run again; look at the disk if this repeats.",
+                tr(
+                    "The set that was just written to {folder} is gone or damaged.",
+                    folder=self.folder,
+                ),
+                tr("Start the run again; look at the disk if this repeats."),
             )
         if not is_kept or _bytes_of(entry.path) > self.max_bytes:
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -233,9 +237,12 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EngineError(
-            f"This set needs room on the disk, and {path.parent} takes no more: "
-            f"{error.strerror or error}.",
-            "Make room, or set LORA_DATA_DIR to a folder on a larger disk.",
+            tr(
+                "This set needs room on the disk, and {parent} takes no more: {strerror}.",
+                parent=path.parent,
+                strerror=error.strerror or error,
+            ),
+            tr("Make room, or set LORA_DATA_DIR to a folder on a larger disk."),
         ) from error
 
 

@@ -17,6 +17,7 @@ from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, list_rows
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,14 +48,27 @@ def refuse_other_task(task: str, dataset: Dataset) -> None:
     if wanted is None and dataset.format in FORMATS.values():
         fitting = next(name for name, format in FORMATS.items() if format == dataset.format)
         raise EngineError(
-            f"{dataset.source} has rows to classify (format {dataset.format}), and the task is "
-            f"{task}.",
-            f"Choose the task {fitting}, or the format text to continue the texts.",
+            tr(
+                "{source} has rows to classify (format {format}), and the task is {task}.",
+                source=dataset.source,
+                format=dataset.format,
+                task=task,
+            ),
+            tr(
+                "Choose the task {fitting}, or the format text to continue the texts.",
+                fitting=fitting,
+            ),
         )
     if wanted is not None and dataset.format != wanted:
         raise EngineError(
-            f"{dataset.source} is in the format {dataset.format}; the task {task} needs {wanted}.",
-            "Give rows with text and label, or with tokens and tags, or name these columns.",
+            tr(
+                "{source} is in the format {format}; the task {task} needs {wanted}.",
+                source=dataset.source,
+                format=dataset.format,
+                task=task,
+                wanted=wanted,
+            ),
+            tr("Give rows with text and label, or with tokens and tags, or name these columns."),
         )
     if wanted is not None:
         labels_of(dataset.rows)
@@ -66,8 +80,12 @@ def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
     found.update(tag for row in rows for tag in row.tags)
     if not 2 <= len(found) <= MAX_LABELS:
         raise EngineError(
-            f"The rows have {len(found):,} classes; 2 to {MAX_LABELS:,} can be told apart.",
-            "Check which column holds the class.",
+            tr(
+                "The rows have {count} classes; 2 to {max_labels} can be told apart.",
+                count=f"{len(found):,}",
+                max_labels=f"{MAX_LABELS:,}",
+            ),
+            tr("Check which column holds the class."),
         )
     numbers = all(label.lstrip("-").isdecimal() for label in found)
     return tuple(sorted(found, key=(lambda label: (int(label), label)) if numbers else None))
@@ -118,9 +136,11 @@ def _labelled(
 ) -> TokenizedRow:
     if row.words and not tokenizer.is_fast:
         raise EngineError(
-            "The base model's tokenizer has no fast version, which tags need (it tells each "
-            "token's word).",
-            "Use a base model with a tokenizer.json.",
+            tr(
+                "The base model's tokenizer has no fast version, which tags need (it tells "
+                "each token's word)."
+            ),
+            tr("Use a base model with a tokenizer.json."),
         )
     given = list(row.words) if row.words else row.text
     split = {"is_split_into_words": bool(row.words), "verbose": False}

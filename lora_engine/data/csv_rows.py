@@ -25,6 +25,7 @@ from itertools import chain
 from typing import Any
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 
 MAX_CELL_CHARACTERS = 500_000
 MAX_COLUMNS = 10_000
@@ -33,8 +34,10 @@ SEPARATORS = "\t;|,"
 """In this order where a header has as many of one as of another."""
 
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?\r?\n', re.IGNORECASE)
-_REMEDY = "Quote cells that hold separators, quotes or line breaks, and double the quotes inside."
-_NAME_THEM = "Name each column once in the first line."
+_REMEDY = translatable(
+    "Quote cells that hold separators, quotes or line breaks, and double the quotes inside."
+)
+_NAME_THEM = translatable("Name each column once in the first line.")
 
 # The limit of Python's csv module is one for the whole process; 131,072 unless it is set.
 csv.field_size_limit(MAX_CELL_CHARACTERS)
@@ -60,8 +63,13 @@ def csv_rows(lines: Iterator[str], head: str, source: str) -> Iterator[tuple[int
     names = [name.strip() for name in next(records, (0, []))[1]]
     if len(names) > MAX_COLUMNS:
         raise EngineError(
-            f"{source} has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.",
-            "Leave out the columns that are not trained on.",
+            tr(
+                "{source} has {count} columns; at most {max_columns} are read.",
+                source=source,
+                count=f"{len(names):,}",
+                max_columns=f"{MAX_COLUMNS:,}",
+            ),
+            tr("Leave out the columns that are not trained on."),
         )
     _refuse_names_twice(names, source)
     first = next(records, None)
@@ -112,7 +120,9 @@ def _records(reader: Any, source: str) -> Iterator[Numbered]:
             number += bool(cells)
     except csv.Error as error:
         where = f"{source}, row {number}" if number else f"{source}, header"
-        raise EngineError(f"{where} {_complaint(error)}.", _REMEDY) from None
+        raise EngineError(
+            tr("{where} {complaint}.", where=where, complaint=_complaint(error)), tr(_REMEDY)
+        ) from None
 
 
 def _complaint(error: csv.Error) -> str:
@@ -138,16 +148,27 @@ def _refuse_nameless(
         name = names[column - 1] if column <= len(names) else ""
         if not name and _cell(cells, column):
             raise EngineError(
-                f"{source}, row {number} holds {_cell(cells, column)[:40]!r} in column {column}, "
-                "which has no name in the header.",
-                f"{_REMEDY} Or name the column.",
+                tr(
+                    "{source}, row {number} holds {cell} in column {column}, which has no "
+                    "name in the header.",
+                    source=source,
+                    number=number,
+                    cell=f"{_cell(cells, column)[:40]!r}",
+                    column=column,
+                ),
+                tr("{remedy} Or name the column.", remedy=_REMEDY),
             )
 
 
 def _refuse_names_twice(names: list[str], source: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
-        raise EngineError(f"{source} names a column twice: {', '.join(twice[:5])}.", _NAME_THEM)
+        raise EngineError(
+            tr(
+                "{source} names a column twice: {twice}.", source=source, twice=", ".join(twice[:5])
+            ),
+            tr(_NAME_THEM),
+        )
 
 
 def _cell(cells: list[str], column: int) -> str:
@@ -159,8 +180,15 @@ def _fitted(cells: list[str], names: list[str], number: int, source: str) -> lis
     if len(cells) < len(names) or any(cells[len(names) :]):
         shown = ", ".join(name or "(no name)" for name in names[:12])
         raise EngineError(
-            f"{source}, row {number} has {len(cells)} cells where the header has {len(names)} "
-            f"({shown}).",
-            _REMEDY,
+            tr(
+                "{source}, row {number} has {count} cells where the header has {count_2} "
+                "({shown}).",
+                source=source,
+                number=number,
+                count=len(cells),
+                count_2=len(names),
+                shown=shown,
+            ),
+            tr(_REMEDY),
         )
     return cells[: len(names)]

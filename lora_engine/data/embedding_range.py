@@ -20,6 +20,7 @@ from lora_engine.data.bundled_templates import AUTO, choose_template
 from lora_engine.data.rows import Row
 from lora_engine.data.tokenization import TokenizedRow, list_rows, tokenize
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lora_engine.spec import TemplateChoice
 
 OTHER_MODELS = 0.5  # a tokenizer with less than this share of the rows is hardly the model's own
-REMEDY = (
+REMEDY = translatable(
     "Take these tokens out, or give a base model whose embedding was resized to its tokenizer "
     "(resize_token_embeddings)."
 )
@@ -69,7 +70,12 @@ def refuse_tokens_beyond(
     found = _first_beyond(rows, limit)
     if found is not None:
         number, token = found
-        raise EngineError(f"Row {number} has {_beyond(token, tokenizer, limit)}.", REMEDY)
+        raise EngineError(
+            tr(
+                "Row {number} has {beyond}.", number=number, beyond=_beyond(token, tokenizer, limit)
+            ),
+            tr(REMEDY),
+        )
 
 
 def refuse_padding_token(tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
@@ -77,8 +83,8 @@ def refuse_padding_token(tokenizer: PreTrainedTokenizerBase, limit: int) -> None
     pad = tokenizer.pad_token_id
     if pad is not None and pad >= limit:
         raise EngineError(
-            f"The tokenizer fills up rows with {_beyond(pad, tokenizer, limit)}.",
-            "Name another pad_token in tokenizer_config.json, such as its eos_token.",
+            tr("The tokenizer fills up rows with {beyond}.", beyond=_beyond(pad, tokenizer, limit)),
+            tr("Name another pad_token in tokenizer_config.json, such as its eos_token."),
         )
 
 
@@ -92,7 +98,14 @@ def refuse_ids_beyond(
     for number, ids in enumerate(prompts, 1):
         token = next((token for token in ids if token >= limit), None)
         if token is not None:
-            raise EngineError(f"Prompt {number} has {_beyond(token, tokenizer, limit)}.", REMEDY)
+            raise EngineError(
+                tr(
+                    "Prompt {number} has {beyond}.",
+                    number=number,
+                    beyond=_beyond(token, tokenizer, limit),
+                ),
+                tr(REMEDY),
+            )
 
 
 def range_warnings(

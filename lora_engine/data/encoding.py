@@ -20,6 +20,7 @@ from lora_engine.data.plain_text import join_turns, marks_of, with_marks
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,9 +61,11 @@ def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[
     """
     if not tokenizer.is_fast:
         raise EngineError(
-            "The base model's tokenizer has no fast version, which the mask of supervised tokens "
-            "needs (it tells each token's characters).",
-            "Use a base model with a tokenizer.json.",
+            tr(
+                "The base model's tokenizer has no fast version, which the mask of "
+                "supervised tokens needs (it tells each token's characters)."
+            ),
+            tr("Use a base model with a tokenizer.json."),
         )
     joins = chat_template_of(tokenizer).name == NO_TEMPLATE_NAME
     encode_chats = _encode_joined if joins else _encode_chats

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.picked import Picked
 from lora_engine.data.rows import Row, RowsRemoved, row_content
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +67,13 @@ class RowFilters:
             found.append(RowsRemoved("drop_duplicates", "the same as an earlier one", duplicates))
         if not len(kept):
             raise EngineError(
-                f"The filters leave none of the {len(rows):,} rows of {source}: {listed(found)}.",
-                "Loosen dataset.filters.",
+                tr(
+                    "The filters leave none of the {count} rows of {source}: {listed}.",
+                    count=f"{len(rows):,}",
+                    source=source,
+                    listed=listed(found),
+                ),
+                tr("Loosen dataset.filters."),
             )
         return Picked(rows, kept), tuple(found)
 
@@ -127,8 +133,13 @@ class _Clock:
 
     def _too_slow(self, name: str, what: str) -> EngineError:
         return EngineError(
-            f"{self._source}: the pattern of dataset.filters.{name} is too slow: {what}.",
-            "Write it without a repetition inside another, as in (a+)+.",
+            tr(
+                "{source}: the pattern of dataset.filters.{name} is too slow: {what}.",
+                source=self._source,
+                name=name,
+                what=what,
+            ),
+            tr("Write it without a repetition inside another, as in (a+)+."),
         )
 
 

@@ -50,12 +50,15 @@ from lora_engine.data.rows import Row
 from lora_engine.data.table import Table, count_rows
 from lora_engine.data.thoughts import apply_setting
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from lora_engine.spec import ColumnsSpec
 
 MAX_LABEL_CHARACTERS = 200
-REMEDY = "Correct or remove these rows. docs/data.md shows each format with an example."
+REMEDY = translatable(
+    "Correct or remove these rows. docs/data.md shows each format with an example."
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def parse_rows(
                 in_turns.add(chat)
                 yield row
         if problems:
-            raise EngineError(problems.sentence(f"{source} (read as {reading.format})"), REMEDY)
+            raise EngineError(problems.sentence(f"{source} (read as {reading.format})"), tr(REMEDY))
 
     rows = keep(parsed())
     warnings = (*meanings, *unread.warnings(), *in_turns.warnings())

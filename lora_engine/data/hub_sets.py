@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.record_files import MAX_FILE_BYTES, MAX_ROWS
 from lora_engine.data.records import ReadAnew, Record
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from datasets import Dataset as HubTable
@@ -54,9 +55,18 @@ def hub_records(asked: HubSet) -> HubRecords:
         table = datasets.load_dataset(asked.id, asked.config, split=asked.split)
     if len(table) > MAX_ROWS:
         raise EngineError(
-            f"The hub dataset {asked.id} has {len(table):,} rows in {asked.split}; at most "
-            f"{MAX_ROWS:,} are read.",
-            f"Read a part of it: a split such as {asked.split_name}[:{MAX_ROWS}].",
+            tr(
+                "The hub dataset {id} has {count} rows in {split}; at most {max_rows} are read.",
+                id=asked.id,
+                count=f"{len(table):,}",
+                split=asked.split,
+                max_rows=f"{MAX_ROWS:,}",
+            ),
+            tr(
+                "Read a part of it: a split such as {split_name}[:{max_rows}].",
+                split_name=asked.split_name,
+                max_rows=MAX_ROWS,
+            ),
         )
     return HubRecords(table)
 
@@ -93,8 +103,8 @@ def _other_config(asked: HubSet, error: ValueError) -> Exception:
         "has several configurations" if asked.config is None else f"has no {asked.config[:100]!r}"
     )
     return EngineError(
-        f"The hub dataset {asked.id} {what}; it has: {known}.",
-        "Name one of them (dataset.config, or config in the mixture).",
+        tr("The hub dataset {id} {what}; it has: {known}.", id=asked.id, what=what, known=known),
+        tr("Name one of them (dataset.config, or config in the mixture)."),
     )
 
 
@@ -105,16 +115,25 @@ def _refuse_files(asked: HubSet, builder: DatasetBuilder) -> None:
     splits = [str(name) for name in files] or [str(name) for name in builder.info.splits or ()]
     if splits and asked.split_name not in splits:
         raise EngineError(
-            f"The hub dataset {asked.id} has no split {asked.split_name!r}; it has: "
-            f"{', '.join(splits[:LISTED])}.",
-            "Name one of them (dataset.split, eval_split, or split in the mixture).",
+            tr(
+                "The hub dataset {id} has no split {split_name}; it has: {splits}.",
+                id=asked.id,
+                split_name=f"{asked.split_name!r}",
+                splits=", ".join(splits[:LISTED]),
+            ),
+            tr("Name one of them (dataset.split, eval_split, or split in the mixture)."),
         )
     paths = [str(path) for of_split in files.values() for path in of_split]
     size = max(builder.info.dataset_size or 0, _size_of(asked.id, paths))
     if size > MAX_FILE_BYTES:
         raise EngineError(
-            f"The hub dataset {asked.id} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.",
-            "Train on a part of it, saved as a file.",
+            tr(
+                "The hub dataset {id} has {size} bytes; at most {max_file_bytes} are read.",
+                id=asked.id,
+                size=f"{size:,}",
+                max_file_bytes=f"{MAX_FILE_BYTES:,}",
+            ),
+            tr("Train on a part of it, saved as a file."),
         )
 
 
@@ -150,7 +169,9 @@ def _in_words(asked: HubSet) -> Iterator[None]:
 
 def _told(asked: HubSet, error: Exception) -> EngineError:
     reason, remedy = _reason_and_remedy(error)
-    return EngineError(f"The hub dataset {asked.id} cannot be read: {reason}.", remedy)
+    return EngineError(
+        tr("The hub dataset {id} cannot be read: {reason}.", id=asked.id, reason=reason), remedy
+    )
 
 
 def _reason_and_remedy(error: Exception) -> tuple[str, str]:

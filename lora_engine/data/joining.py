@@ -20,6 +20,7 @@ from lora_engine.data.row_store import row_keys, row_numbers
 from lora_engine.data.rows import Dataset, SetPart
 from lora_engine.data.table import count_rows
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,9 +82,13 @@ def _refuse_new_classes(trained: Sequence[Dataset], evaluation: Dataset) -> None
     if unknown := sorted(_classes(evaluation) - known) if known else []:
         more = ", ..." if len(unknown) > LISTED else ""
         raise EngineError(
-            f"{evaluation.source} has classes that no row to train on has: "
-            f"{', '.join(unknown[:LISTED])}{more}.",
-            "Correct the classes, or leave these rows out of the evaluation set.",
+            tr(
+                "{source} has classes that no row to train on has: {unknown}{more}.",
+                source=evaluation.source,
+                unknown=", ".join(unknown[:LISTED]),
+                more=more,
+            ),
+            tr("Correct the classes, or leave these rows out of the evaluation set."),
         )
 
 
@@ -108,9 +113,13 @@ def _without(dataset: Dataset, evaluated: np.ndarray, leaks: list[str]) -> Datas
     )
     if leaked.all():
         raise EngineError(
-            f"All {len(dataset.rows):,} rows of {dataset.source} are in the evaluation set too, so "
-            "none is left to train on.",
-            "Name another evaluation set, or leave it out and raise dataset.eval_fraction.",
+            tr(
+                "All {count} rows of {source} are in the evaluation set too, so none is left "
+                "to train on.",
+                count=f"{len(dataset.rows):,}",
+                source=dataset.source,
+            ),
+            tr("Name another evaluation set, or leave it out and raise dataset.eval_fraction."),
         )
     return replace(dataset, rows=Picked(dataset.rows, np.flatnonzero(~leaked)))
 
@@ -133,9 +142,13 @@ def _format_of(sets: Sequence[Dataset]) -> str:
     if others:
         found = ", ".join(f"{one.source}: {one.format}" for one in sets)
         raise EngineError(
-            f"These sets cannot be mixed or evaluated together, because rows of the format "
-            f"{others[0]} are learned in a way of their own ({found}).",
-            "Give sets of one format, or chats and plain text.",
+            tr(
+                "These sets cannot be mixed or evaluated together, because rows of the "
+                "format {others} are learned in a way of their own ({found}).",
+                others=others[0],
+                found=found,
+            ),
+            tr("Give sets of one format, or chats and plain text."),
         )
     return "messages and text" if CONTINUED in formats else "messages"
 

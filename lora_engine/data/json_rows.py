@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lora_engine.data.problems import Problems
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import json_complaint
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from lora_engine.data.text_file import TextFile
@@ -41,7 +42,7 @@ ROW_COLUMNS = ("messages", "conversations", "tokens", "chosen", "rejected", "his
 MAX_VALUES, MAX_LINE_VALUES = 30_000_000, 1_000_000
 """Of one document and of one line. Three characters of `[],[],` make 70 bytes of memory."""
 _TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_REMEDY = "Give one JSON object on each line, or one JSON array of objects."
+_REMEDY = translatable("Give one JSON object on each line, or one JSON array of objects.")
 Numbered = tuple[int, Any]
 
 
@@ -71,9 +72,13 @@ def _refuse_many_values(text: str, source: str) -> None:
     """Raises EngineError for a document whose values would need far more memory than its text."""
     if _has_more_values(text, MAX_VALUES):
         raise EngineError(
-            f"{source} is one JSON document of more than {MAX_VALUES:,} values; only rows on lines "
-            "of their own are read from a larger file.",
-            "Save the rows as JSON Lines: one object on each line.",
+            tr(
+                "{source} is one JSON document of more than {max_values} values; only rows "
+                "on lines of their own are read from a larger file.",
+                source=source,
+                max_values=f"{MAX_VALUES:,}",
+            ),
+            tr("Save the rows as JSON Lines: one object on each line."),
         )
 
 
@@ -137,8 +142,12 @@ def _array(text: str, source: str) -> list[Any]:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise EngineError(
-            f"{source} starts as a JSON array and is not one: {json_complaint(error)}.",
-            _REMEDY,
+            tr(
+                "{source} starts as a JSON array and is not one: {json_complaint}.",
+                source=source,
+                json_complaint=json_complaint(error),
+            ),
+            tr(_REMEDY),
         ) from None
 
 
@@ -191,14 +200,26 @@ def _documents(text: str, source: str, most: int) -> list[Numbered]:
         counted = place
         if text[place] == "," and found:
             raise EngineError(
-                f"{source}, line {line:,}: a comma stands between objects that no array holds.",
-                "Put [ before the first object and ] behind the last.",
+                tr(
+                    "{source}, line {line}: a comma stands between objects that no array holds.",
+                    source=source,
+                    line=f"{line:,}",
+                ),
+                tr("Put [ before the first object and ] behind the last."),
             )
         try:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             begins = f"the object that begins in line {line:,} is not JSON"
-            raise EngineError(f"{source}: {begins} ({json_complaint(error)}).", _REMEDY) from None
+            raise EngineError(
+                tr(
+                    "{source}: {begins} ({json_complaint}).",
+                    source=source,
+                    begins=begins,
+                    json_complaint=json_complaint(error),
+                ),
+                tr(_REMEDY),
+            ) from None
         found.append((line, value))
         place = _next(text, end)
     return found
@@ -222,8 +243,12 @@ def _rows_inside(value: dict[str, Any], source: str) -> list[Any] | None:
     if len(lists) > 1:
         shown = ", ".join(f"{name} ({len(items):,})" for name, items in list(lists.items())[:5])
         raise EngineError(
-            f"{source} is one object with several lists of rows: {shown}.",
-            "Save the one to train on as a file of its own.",
+            tr(
+                "{source} is one object with several lists of rows: {shown}.",
+                source=source,
+                shown=shown,
+            ),
+            tr("Save the one to train on as a file of its own."),
         )
     if lists and next(iter(lists)).lower() in LISTS_OF_ROWS:
         return next(iter(lists.values()))
@@ -242,7 +267,13 @@ def _is_list_of(value: Any, kind: type) -> bool:
 def _row(names: list[str], cells: list[Any], source: str) -> dict[str, Any]:
     if len(cells) != len(names):
         raise EngineError(
-            f"{source} has a row of {len(cells)} values under {len(names)} column names.", _REMEDY
+            tr(
+                "{source} has a row of {count} values under {count_2} column names.",
+                source=source,
+                count=len(cells),
+                count_2=len(names),
+            ),
+            tr(_REMEDY),
         )
     return dict(zip(names, cells, strict=True))
 
@@ -257,7 +288,11 @@ def _columns(value: dict[str, Any], source: str) -> list[Any] | None:
         if index and all(key.isdecimal() for key in index):
             if any(list(item) != index for item in items):
                 raise EngineError(
-                    f"{source} is a table stored by columns, and they have different rows.", _REMEDY
+                    tr(
+                        "{source} is a table stored by columns, and they have different rows.",
+                        source=source,
+                    ),
+                    tr(_REMEDY),
                 )
             return [{name: value[name][key] for name in value} for key in index]
     if len(items) > 1 and all(isinstance(item, list) for item in items):
@@ -265,7 +300,12 @@ def _columns(value: dict[str, Any], source: str) -> list[Any] | None:
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{name} {length:,}" for name, length in list(lengths.items())[:6])
             raise EngineError(
-                f"{source} is one object of lists, whose lengths differ: {shown}.", _REMEDY
+                tr(
+                    "{source} is one object of lists, whose lengths differ: {shown}.",
+                    source=source,
+                    shown=shown,
+                ),
+                tr(_REMEDY),
             )
         return [dict(zip(value, cells, strict=True)) for cells in zip(*items, strict=True)]
     return None

@@ -48,6 +48,7 @@ from lora_engine.data.turn_regions import (
     regions_from,
 )
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,15 @@ def _left_out(one: _Rendered):
 
 def _cannot_follow(one: _Rendered, index: int) -> EngineError:
     return EngineError(
-        f"The model's chat template rewrites row {one.row.number} so that the text of turn "
-        f"{index + 1} ({one.messages[index].role}) cannot be found in what it writes.",
-        "Change that turn's text (markup inside it is the usual cause), or use another base model.",
+        tr(
+            "The model's chat template rewrites row {number} so that the text of turn "
+            "{index} ({role}) cannot be found in what it writes.",
+            number=one.row.number,
+            index=index + 1,
+            role=one.messages[index].role,
+        ),
+        tr(
+            "Change that turn's text (markup inside it is the usual cause), or use another "
+            "base model."
+        ),
     )

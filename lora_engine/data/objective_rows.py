@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lora_engine.data.rows import Dataset
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import ObjectiveSpec
 
 PAIRS, VERDICTS = "preference", "kto"
@@ -17,16 +18,28 @@ def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:
     if objective.compares_answers and found != PAIRS:
         judged = " Rows that judge one answer each are learned from by kto." * (found == VERDICTS)
         raise EngineError(
-            f"{dataset.source} is in the format {found}, and the objective {kind} compares a "
-            "chosen answer with a rejected one.",
-            f"Give rows with chosen and rejected, or name these columns.{judged}",
+            tr(
+                "{source} is in the format {found}, and the objective {kind} compares a "
+                "chosen answer with a rejected one.",
+                source=dataset.source,
+                found=found,
+                kind=kind,
+            ),
+            tr("Give rows with chosen and rejected, or name these columns.{judged}", judged=judged),
         )
     if kind == "kto" and found not in (PAIRS, VERDICTS):
         raise EngineError(
-            f"{dataset.source} is in the format {found}, and the objective kto learns from answers "
-            "that are said to be good or bad.",
-            "Give rows with prompt, completion and label (true or false), or with chosen and "
-            "rejected; or name these columns. Where every label is true, set the format to kto.",
+            tr(
+                "{source} is in the format {found}, and the objective kto learns from "
+                "answers that are said to be good or bad.",
+                source=dataset.source,
+                found=found,
+            ),
+            tr(
+                "Give rows with prompt, completion and label (true or false), or with chosen "
+                "and rejected; or name these columns. Where every label is true, set the "
+                "format to kto."
+            ),
         )
     if not objective.learns_preferences and found in (PAIRS, VERDICTS):
         raise EngineError(_of_preferences(dataset, kind), _remedy(dataset))

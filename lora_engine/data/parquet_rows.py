@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lora_engine.data.text_file import TextBounds
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -49,14 +50,19 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
                     yield number, value
     except OverflowError:  # a date that Python has no number for
         raise EngineError(
-            f"{source}: after row {number:,} stands a date beyond the years 1 to 9999.",
-            "Write the column of dates as text.",
+            tr(
+                "{source}: after row {number} stands a date beyond the years 1 to 9999.",
+                source=source,
+                number=f"{number:,}",
+            ),
+            tr("Write the column of dates as text."),
         ) from None
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         unknown = isinstance(error, NotImplementedError)
         why = "it is packed or encrypted in a way that is not read" if unknown else "it is damaged"
         raise EngineError(
-            f"{source} is not a readable Parquet file: {why}.", "Write the file again."
+            tr("{source} is not a readable Parquet file: {why}.", source=source, why=why),
+            tr("Write the file again."),
         ) from None
 
 
@@ -116,7 +122,10 @@ def _declared_bytes(file: ParquetFile) -> int:
 
 
 def _too_large(source: str, most: int) -> EngineError:
-    return EngineError(f"{source} unpacks to more than {most:,} bytes.", "Train on a part of it.")
+    return EngineError(
+        tr("{source} unpacks to more than {most} bytes.", source=source, most=f"{most:,}"),
+        tr("Train on a part of it."),
+    )
 
 
 def is_parquet(path: Path) -> bool:
@@ -139,11 +148,11 @@ def _refuse_others(path: Path, source: str) -> None:
         what = what or name_text(head.decode("utf-8", "replace"))
         shown = f"is {what}" if what else f"begins with the bytes {head[:4].hex(' ') or '(none)'}"
         raise EngineError(
-            f"{source} is not a readable Parquet file: it {shown}.",
-            conversion(what, SAVE_ROWS) if what else "Give it the ending of what it holds.",
+            tr("{source} is not a readable Parquet file: it {shown}.", source=source, shown=shown),
+            conversion(what, SAVE_ROWS) if what else tr("Give it the ending of what it holds."),
         )
     if tail != PARQUET:
         raise EngineError(
-            f"{source} is not a readable Parquet file: its end is missing.",
-            "Get it from its source again.",
+            tr("{source} is not a readable Parquet file: its end is missing.", source=source),
+            tr("Get it from its source again."),
         )

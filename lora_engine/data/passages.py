@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lora_engine.data.text_file import CHUNK_BYTES, TextFile
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 PASSAGE_CHARACTERS = 4_000
 MAX_BLANK = 1_000  # passages before the first that says something
@@ -25,9 +26,12 @@ def passages(file: TextFile) -> Iterator[tuple[int, str]]:
             blank.append(passage)
             if len(blank) > MAX_BLANK:
                 raise EngineError(
-                    f"{file.source} begins with more than {MAX_BLANK * PASSAGE_CHARACTERS:,} "
-                    "characters of white space.",
-                    "Remove them.",
+                    tr(
+                        "{source} begins with more than {max_blank} characters of white space.",
+                        source=file.source,
+                        max_blank=f"{MAX_BLANK * PASSAGE_CHARACTERS:,}",
+                    ),
+                    tr("Remove them."),
                 )
             continue
         for one in (*blank, passage):

@@ -17,6 +17,7 @@ from lora_engine.data.rows import Message, Row
 from lora_engine.data.templates import Conversation, chat_template_of, render
 from lora_engine.data.tokenization import IGNORED, TokenizedRow
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import RewardRule
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ def prompt_rows(
     kept = tuple(row for row in made if len(row.input_ids) <= max_length)
     if not kept:
         raise EngineError(
-            f"None of the {len(rows):,} questions is within {max_length:,} tokens.",
-            "Raise the longest row (max_length), or shorten the questions.",
+            tr(
+                "None of the {count} questions is within {max_length} tokens.",
+                count=f"{len(rows):,}",
+                max_length=f"{max_length:,}",
+            ),
+            tr("Raise the longest row (max_length), or shorten the questions."),
         )
     too_long = tuple(row.number for row in made if len(row.input_ids) > max_length)
     name = "" if template.name == NO_TEMPLATE_NAME else template.name
@@ -90,8 +95,11 @@ def refuse_unanswerable(rows: Iterable[Row], rules: Sequence[RewardRule]) -> Non
         _, expected = _question_of(row)
         if compares and expected is None:
             raise EngineError(
-                f"Row {row.number:,} has no answer, and a rule compares with it (equal).",
-                "Give every row the answer that is expected, or choose other rules.",
+                tr(
+                    "Row {number} has no answer, and a rule compares with it (equal).",
+                    number=f"{row.number:,}",
+                ),
+                tr("Give every row the answer that is expected, or choose other rules."),
             )
 
 
@@ -103,7 +111,10 @@ def _question_of(row: Row) -> tuple[tuple[Message, ...], str | None]:
         turns, expected = turns[:-1], turns[-1].content
     if not turns:
         raise EngineError(
-            f"Row {row.number:,} asks nothing: grpo lets the model answer questions.",
-            "Give rows with a question (prompt, or a turn of the user's).",
+            tr(
+                "Row {number} asks nothing: grpo lets the model answer questions.",
+                number=f"{row.number:,}",
+            ),
+            tr("Give rows with a question (prompt, or a turn of the user's)."),
         )
     return turns, expected

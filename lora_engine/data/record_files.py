@@ -24,6 +24,7 @@ from lora_engine.data.records import ReadAnew, Record
 from lora_engine.data.text_file import TextBounds, TextFile
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
+from lora_engine.language import tr
 from lora_engine.starter import DATASET_NAMES
 
 MAX_FILE_BYTES = 64_000_000_000
@@ -113,15 +114,19 @@ class FileRecords(ReadAnew):
     def _refuse_names(self, count: int) -> None:
         if count > MAX_NAMES:
             raise EngineError(
-                f"{self._source} has more than {MAX_NAMES:,} different column names.",
-                "Put what differs from row to row into values, under names that stay.",
+                tr(
+                    "{source} has more than {max_names} different column names.",
+                    source=self._source,
+                    max_names=f"{MAX_NAMES:,}",
+                ),
+                tr("Put what differs from row to row into values, under names that stay."),
             )
 
     def _refuse_change(self) -> None:
         if file_identity(self._path) != self._identity:
             raise EngineError(
-                f"{self._source} changed while it was read.",
-                "Start again when nothing writes to it any more.",
+                tr("{source} changed while it was read.", source=self._source),
+                tr("Start again when nothing writes to it any more."),
             )
 
 
@@ -141,12 +146,19 @@ def check_row_count(records: list[Record], source: str) -> list[Record]:
 
 
 def _no_rows(source: str) -> EngineError:
-    return EngineError(f"{source} has no rows.", "Give a dataset with at least one row.")
+    return EngineError(
+        tr("{source} has no rows.", source=source), tr("Give a dataset with at least one row.")
+    )
 
 
 def _too_many(source: str) -> EngineError:
     return EngineError(
-        f"{source} has more than {MAX_ROWS:,} rows; no more are read.", "Train on a part of it."
+        tr(
+            "{source} has more than {max_rows} rows; no more are read.",
+            source=source,
+            max_rows=f"{MAX_ROWS:,}",
+        ),
+        tr("Train on a part of it."),
     )
 
 
@@ -183,19 +195,26 @@ def has_dataset_ending(path: Path) -> bool:
 
 def _refuse_file(path: Path, source: str) -> None:
     if path.is_dir():
-        raise EngineError(f"{source} is a folder.", "Give the path of one dataset file.")
+        raise EngineError(
+            tr("{source} is a folder.", source=source), tr("Give the path of one dataset file.")
+        )
     if not path.is_file():
         bundled = ", ".join(f"starter:{name}" for name in DATASET_NAMES)
         raise NotFound(
-            f"There is no dataset file {source}.",
-            f"Give {bundled}, the path of a file, or a hub id (org/name).",
+            tr("There is no dataset file {source}.", source=source),
+            tr("Give {bundled}, the path of a file, or a hub id (org/name).", bundled=bundled),
         )
     refuse_ending(path, source)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise EngineError(
-            f"{source} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.",
-            "Train on a part of it.",
+            tr(
+                "{source} has {size} bytes; at most {max_file_bytes} are read.",
+                source=source,
+                size=f"{size:,}",
+                max_file_bytes=f"{MAX_FILE_BYTES:,}",
+            ),
+            tr("Train on a part of it."),
         )
 
 
@@ -204,9 +223,16 @@ def refuse_ending(path: Path, source: str) -> None:
     if not has_dataset_ending(path):
         what = f"ends in {path.suffix or 'no extension'}"
         raise EngineError(
-            f"{source} {what}; {', '.join(EXTENSIONS)} are read.",
-            "Rename the file after what it holds (gzip as in rows.jsonl.gz), or convert it: a "
-            "workbook to CSV, another archive to the file in it.",
+            tr(
+                "{source} {what}; {extensions} are read.",
+                source=source,
+                what=what,
+                extensions=", ".join(EXTENSIONS),
+            ),
+            tr(
+                "Rename the file after what it holds (gzip as in rows.jsonl.gz), or convert "
+                "it: a workbook to CSV, another archive to the file in it."
+            ),
         )
 
 
@@ -243,4 +269,6 @@ def _other_kind(path: Path, source: str, what: str) -> EngineError:
     kinds = {".csv": "CSV", ".tsv": "CSV with tabs", ".txt": "plain text"}
     meant = kinds.get(ending(path), "JSON")
     remedy = "Give it the ending .jsonl." if what == "JSON" else conversion(what, SAVE_ROWS)
-    return EngineError(f"{source} is {what}, not {meant}.", remedy)
+    return EngineError(
+        tr("{source} is {what}, not {meant}.", source=source, what=what, meant=meant), remedy
+    )

@@ -32,6 +32,7 @@ from lora_engine.data.row_store import content_hash_of
 from lora_engine.data.rows import LARGE_ROWS, Dataset, Row
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.starter import dataset_path
 
 if TYPE_CHECKING:
@@ -139,8 +140,12 @@ def _read(named: NamedSet, settings: Settings) -> Dataset:
             )
     except OSError as error:
         raise EngineError(
-            f"{named.source[:200]} cannot be read: {error.strerror or error}.",
-            "Check the path and that you may read the file.",
+            tr(
+                "{source} cannot be read: {strerror}.",
+                source=named.source[:200],
+                strerror=error.strerror or error,
+            ),
+            tr("Check the path and that you may read the file."),
         ) from error
     records = _hub_records(named)
     return row_cache(settings).dataset(
@@ -161,9 +166,13 @@ def _refuse_hub_fields(named: NamedSet) -> None:
     """Raises EngineError where a configuration or a split is asked of a file."""
     if named.config is not None or named.split != "train":
         raise EngineError(
-            f"{named.source[:200]} is no set on the hub, so it has neither configurations nor "
-            f"splits, and {named.config or named.split} was asked for.",
-            "Leave dataset.config, split and eval_split out, or name a hub id (org/name).",
+            tr(
+                "{source} is no set on the hub, so it has neither configurations nor splits, "
+                "and {config} was asked for.",
+                source=named.source[:200],
+                config=named.config or named.split,
+            ),
+            tr("Leave dataset.config, split and eval_split out, or name a hub id (org/name)."),
         )
 
 
@@ -256,11 +265,18 @@ def _from_passages(
 ) -> Dataset:
     """The passages of a text; each but the last goes on in the next."""
     if columns is not None and columns.named:
-        raise EngineError(f"{source} is plain text, which has no columns.", "Name no columns.")
+        raise EngineError(
+            tr("{source} is plain text, which has no columns.", source=source),
+            tr("Name no columns."),
+        )
     if declared not in ("auto", "text"):
         raise EngineError(
-            f"{source} is plain text and cannot be read as {declared}.",
-            "Choose the format auto or text.",
+            tr(
+                "{source} is plain text and cannot be read as {declared}.",
+                source=source,
+                declared=declared,
+            ),
+            tr("Choose the format auto or text."),
         )
     last = len(records)
     rows = keep(

@@ -15,6 +15,7 @@ from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.seeded_order import sampled
 from lora_engine.data.twins import first_twins
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +39,12 @@ def split_rows(
     """
     if not 0.0 <= eval_fraction < 1.0:
         raise EngineError(
-            f"An evaluation share of {eval_fraction} was asked for; it must be at least 0 and "
-            "less than 1.",
-            "Give a share such as 0.1.",
+            tr(
+                "An evaluation share of {eval_fraction} was asked for; it must be at least 0 "
+                "and less than 1.",
+                eval_fraction=eval_fraction,
+            ),
+            tr("Give a share such as 0.1."),
         )
     if dataset.parts:
         return _split_sets(dataset, eval_fraction, seed)
@@ -78,8 +82,12 @@ def _one_row(dataset: Dataset) -> EngineError:
     count = len(dataset.rows)
     what = "has one row" if count == 1 else f"has {count:,} rows that all say the same"
     return EngineError(
-        f"{dataset.source} {what}, so none can be kept apart for evaluation.",
-        "Set the evaluation share to 0 or add rows.",
+        tr(
+            "{source} {what}, so none can be kept apart for evaluation.",
+            source=dataset.source,
+            what=what,
+        ),
+        tr("Set the evaluation share to 0 or add rows."),
     )
 
 

@@ -24,6 +24,7 @@ from lora_engine.data.bundled_templates import (
 )
 from lora_engine.data.rows import Message
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -171,9 +172,15 @@ def _failed(conversation: Conversation, why: str) -> EngineError:
     if lacking:
         name = lacking[1]
         return EngineError(
-            f"The model's chat template writes {name}, and the tokenizer has no {name}.",
-            f'Add "{name}" to tokenizer_config.json in the model\'s folder, with the token that '
-            "the model was trained with, or use another base model.",
+            tr(
+                "The model's chat template writes {name}, and the tokenizer has no {name}.",
+                name=name,
+            ),
+            tr(
+                'Add "{name}" to tokenizer_config.json in the model\'s folder, with the token '
+                "that the model was trained with, or use another base model.",
+                name=name,
+            ),
         )
     roles = ", ".join(message.role for message in conversation.messages)
     problem = (
@@ -183,11 +190,16 @@ def _failed(conversation: Conversation, why: str) -> EngineError:
     if why.startswith(NO_TEMPLATE):
         return EngineError(
             problem,
-            "Mend the chat template in the model's folder (chat_template.jinja, or chat_template "
-            "in tokenizer_config.json), or use another base model.",
+            tr(
+                "Mend the chat template in the model's folder (chat_template.jinja, or "
+                "chat_template in tokenizer_config.json), or use another base model."
+            ),
         )
     return EngineError(
         problem,
-        "Change the row's roles to an order the template accepts (most want user and assistant in "
-        "turn, with at most one system message first), or use another base model.",
+        tr(
+            "Change the row's roles to an order the template accepts (most want user and "
+            "assistant in turn, with at most one system message first), or use another base "
+            "model."
+        ),
     )

@@ -18,6 +18,7 @@ from typing import IO, Any, TextIO
 
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import encoding_of, undecodable
+from lora_engine.language import tr
 
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 65_536
@@ -72,8 +73,13 @@ class TextFile:
             while line := text.readline(most + 1):
                 if len(line) > most:
                     raise EngineError(
-                        f"{self.source}, line {number:,} has more than {most:,} characters.",
-                        "Give one row on each line (JSON Lines), or a CSV file.",
+                        tr(
+                            "{source}, line {number} has more than {most} characters.",
+                            source=self.source,
+                            number=f"{number:,}",
+                            most=f"{most:,}",
+                        ),
+                        tr("Give one row on each line (JSON Lines), or a CSV file."),
                     )
                 yield line
                 number += 1
@@ -86,9 +92,13 @@ class TextFile:
                 size += len(piece)
                 if size > most_bytes:
                     raise EngineError(
-                        f"{self.source} is one JSON document of more than {most_bytes:,} bytes; "
-                        "only rows on lines of their own are read from a larger file.",
-                        "Save the rows as JSON Lines: one object on each line.",
+                        tr(
+                            "{source} is one JSON document of more than {most_bytes} bytes; "
+                            "only rows on lines of their own are read from a larger file.",
+                            source=self.source,
+                            most_bytes=f"{most_bytes:,}",
+                        ),
+                        tr("Save the rows as JSON Lines: one object on each line."),
                     )
                 pieces.append(piece)
         return "".join(pieces)
@@ -158,14 +168,20 @@ class _Counted(io.RawIOBase):
             if not self._is_packed:
                 raise
             raise EngineError(
-                f"{self._source} is a gzip archive that is damaged or cut off.",
-                "Get it from its source again.",
+                tr("{source} is a gzip archive that is damaged or cut off.", source=self._source),
+                tr("Get it from its source again."),
             ) from error
         self._left -= len(data)
         if self._left < 0:
             what = "unpacks to" if self._is_packed else "has"
             raise EngineError(
-                f"{self._source} {what} more than {self._most:,} bytes.", "Train on a part of it."
+                tr(
+                    "{source} {what} more than {most} bytes.",
+                    source=self._source,
+                    what=what,
+                    most=f"{self._most:,}",
+                ),
+                tr("Train on a part of it."),
             )
         view[: len(data)] = data
         return len(data)

@@ -18,6 +18,7 @@ from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -151,10 +152,17 @@ class _Report:
         unlearned = len(self.unlearned)
         told = f" {unlearned:,} none that is to be learned (weight 0)," if unlearned else ""
         raise EngineError(
-            f"None of the {self.count:,} rows has a token to learn: {len(self.without_answer):,} "
-            f"have no assistant turn,{told} {len(self.lost_answer):,} lose their whole answer to "
-            f"truncation at {self.max_length:,} tokens.",
-            "Give rows with answers, or raise the longest row (max_length).",
+            tr(
+                "None of the {count} rows has a token to learn: {count_2} have no assistant "
+                "turn,{told} {count_3} lose their whole answer to truncation at {max_length} "
+                "tokens.",
+                count=f"{self.count:,}",
+                count_2=f"{len(self.without_answer):,}",
+                told=told,
+                count_3=f"{len(self.lost_answer):,}",
+                max_length=f"{self.max_length:,}",
+            ),
+            tr("Give rows with answers, or raise the longest row (max_length)."),
         )
 
 

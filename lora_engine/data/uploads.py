@@ -22,6 +22,7 @@ from lora_engine.data.row_cache import row_cache
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
+from lora_engine.language import tr
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def delete_upload(name: str, settings: Settings) -> None:
     found = next((path for path in _files(settings) if path.name == name), None)
     if found is None:
         raise NotFound(
-            f"The library has no dataset {name[:200]!r}.", "`datasets` lists what can be deleted."
+            tr("The library has no dataset {name}.", name=f"{name[:200]!r}"),
+            tr("`datasets` lists what can be deleted."),
         )
     found.unlink()
     _summary_path(found).unlink(missing_ok=True)
@@ -109,15 +111,26 @@ def _files(settings: Settings) -> list[Path]:
 def _refuse_size(size: int, name: str, settings: Settings) -> None:
     if size > settings.max_upload_mb * 1_000_000:
         raise EngineError(
-            f"{name} has {size:,} bytes; uploads have at most {settings.max_upload_mb} MB.",
-            "Upload a part of it, or set LORA_MAX_UPLOAD_MB.",
+            tr(
+                "{name} has {size} bytes; uploads have at most {max_upload_mb} MB.",
+                name=name,
+                size=f"{size:,}",
+                max_upload_mb=settings.max_upload_mb,
+            ),
+            tr("Upload a part of it, or set LORA_MAX_UPLOAD_MB."),
         )
     there = sum(path.stat().st_size for path in _files(settings))
     if there + size > settings.max_datasets_mb * 1_000_000:
         raise EngineError(
-            f"{name} has {size:,} bytes and the library {there:,}; together they may have "
-            f"{settings.max_datasets_mb:,} MB.",
-            "Delete uploaded datasets you no longer need, or set LORA_MAX_DATASETS_MB.",
+            tr(
+                "{name} has {size} bytes and the library {there}; together they may have "
+                "{max_datasets_mb} MB.",
+                name=name,
+                size=f"{size:,}",
+                there=f"{there:,}",
+                max_datasets_mb=f"{settings.max_datasets_mb:,}",
+            ),
+            tr("Delete uploaded datasets you no longer need, or set LORA_MAX_DATASETS_MB."),
         )
 
 

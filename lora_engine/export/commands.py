@@ -24,6 +24,7 @@ from lora_engine.export.gguf_adapter import ADAPTER_FILE
 from lora_engine.export.gguf_export import BASE_FILE, MERGED_FILE
 from lora_engine.export.llama_cpp import CONVERT_ADAPTER, CONVERT_MODEL
 from lora_engine.export.load_rules import LoadRule, Program, vllm_rank
+from lora_engine.language import tr
 
 CONVERTERS = '"$LLAMA_CPP_DIR"'  # a checkout of llama.cpp; the one word the shell fills in
 
@@ -72,7 +73,9 @@ def vllm_command(base: str, adapters: Mapping[str, Path], rank: int) -> str:
     """
     allowed = vllm_rank(rank)
     if allowed is None:
-        raise EngineError(f"vLLM takes no adapter of rank {rank}.", "Resize it first.")
+        raise EngineError(
+            tr("vLLM takes no adapter of rank {rank}.", rank=rank), tr("Resize it first.")
+        )
     modules = [_vllm_module(name, path) for name, path in adapters.items()]
     words = ["vllm", "serve", base, "--enable-lora", "--lora-modules", *modules]
     return shlex.join([*words, "--max-lora-rank", str(allowed)])

@@ -29,6 +29,7 @@ from lora_engine.export.load_rules import LoadRule, where_gguf_loads, where_it_l
 from lora_engine.export.model_card import readme_of
 from lora_engine.export.ollama import ADAPTER_FOLDER, write_ollama
 from lora_engine.export.portable import PortableReport, portable, write_readme
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -85,7 +86,9 @@ class ExportRequest:
     def needed_base(self) -> BaseModel:
         """The base. Raises EngineError where none is given."""
         if self.base is None:
-            raise EngineError("This form is made with the base.", "Give the base's name or folder.")
+            raise EngineError(
+                tr("This form is made with the base."), tr("Give the base's name or folder.")
+            )
         return self.base
 
     def own_readme(self) -> str:
@@ -127,13 +130,19 @@ def _refuse_without_place(request: ExportRequest) -> None:
     """Raises EngineError for what only another form has a place for."""
     if request.system and request.form != "ollama":
         raise EngineError(
-            f"A system text is given, and the form {request.form!r} has no place for one.",
-            "Only the form ollama writes one, into its Modelfile; leave it out.",
+            tr(
+                "A system text is given, and the form {form} has no place for one.",
+                form=f"{request.form!r}",
+            ),
+            tr("Only the form ollama writes one, into its Modelfile; leave it out."),
         )
     if request.with_base and request.form != "gguf":
         raise EngineError(
-            f"The base is asked for too, and the form {request.form!r} has no place for it.",
-            "Only the form gguf writes one beside the adapter; leave it out.",
+            tr(
+                "The base is asked for too, and the form {form} has no place for it.",
+                form=f"{request.form!r}",
+            ),
+            tr("Only the form gguf writes one beside the adapter; leave it out."),
         )
 
 

@@ -25,6 +25,7 @@ from lora_engine.data import Message, Row, TokenizedRow, tokenize_rows
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
 from lora_engine.export.forms import Requantization
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -139,13 +140,15 @@ class _Sums:
     def check(self) -> None:
         """Raises EngineError where there is nothing to measure, or no number."""
         if not self.positions:
-            raise EngineError("No row has a supervised token.", "Leave the measurement out.")
+            raise EngineError(
+                tr("No row has a supervised token."), tr("Leave the measurement out.")
+            )
         if not math.isfinite(self.before):
             raise overflow()
         if not (math.isfinite(self.after) and math.isfinite(self.kl)):
             raise EngineError(
-                "The export gives no finite loss, and the adapter on its base does.",
-                "Do not use it; export it in another form or in a wider dtype.",
+                tr("The export gives no finite loss, and the adapter on its base does."),
+                tr("Do not use it; export it in another form or in a wider dtype."),
             )
 
 

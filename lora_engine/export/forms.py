@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 Form = Literal["adapter", "portable", "merged", "ollama", "gguf", "merged-gguf"]
 Requantization = Literal["nf4", "int8"]
@@ -58,7 +59,9 @@ def requantizations_named(names: str) -> tuple[Requantization, ...]:
 
 def _unknown(field: str, name: str, allowed: tuple[str, ...]) -> InvalidInput:
     message = f"got {name[:100]!r}; allowed are {', '.join(allowed)}"
-    return InvalidInput("The export", [FieldProblem(field, message)], "Give one that is allowed.")
+    return InvalidInput(
+        tr("The export"), [FieldProblem(field, message)], tr("Give one that is allowed.")
+    )
 
 
 def forms_help() -> str:

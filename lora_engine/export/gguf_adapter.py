@@ -32,6 +32,7 @@ from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.export.gguf_names import GgufBase
 from lora_engine.export.portable import plain_fields
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
 if TYPE_CHECKING:
@@ -95,8 +96,13 @@ def read_adapter_gguf(file: Path, source: Path, base: GgufBase, output: Path) ->
     if set(tensors) != wanted:
         other = sorted(set(tensors) ^ wanted)[0]
         raise EngineError(
-            f"{file} and {opened.name} do not adapt the same weights: {other} is in one of them.",
-            "Export the adapter again.",
+            tr(
+                "{file} and {name} do not adapt the same weights: {other} is in one of them.",
+                file=file,
+                name=opened.name,
+                other=other,
+            ),
+            tr("Export the adapter again."),
         )
     ranks = {holder: tensors[names[holder] + PARTS[0]].shape[0] for holder in holders}
     scales = {holder: ModuleScale(rank, alpha / rank) for holder, rank in ranks.items()}
@@ -145,17 +151,26 @@ def _contents(file: Path) -> tuple[float, Mapping[str, np.ndarray]]:
         reader = GGUFReader(file)
     except (ValueError, IndexError, KeyError) as error:
         raise EngineError(
-            f"{file} cannot be read as GGUF: {error}.", "Export the adapter again."
+            tr("{file} cannot be read as GGUF: {error}.", file=file, error=error),
+            tr("Export the adapter again."),
         ) from error
     kind = _value(reader, Keys.General.TYPE), _value(reader, Keys.Adapter.TYPE)
     alpha = _value(reader, Keys.Adapter.LORA_ALPHA)
     if kind != ("adapter", "lora") or not isinstance(alpha, float):
-        raise EngineError(f"{file} is no LoRA adapter but {kind}.", "Export the adapter again.")
+        raise EngineError(
+            tr("{file} is no LoRA adapter but {kind}.", file=file, kind=kind),
+            tr("Export the adapter again."),
+        )
     for one in reader.tensors:
         if one.tensor_type not in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
             raise EngineError(
-                f"{file} stores {one.name} as {one.tensor_type.name}; F32 and F16 are read back.",
-                "Export the adapter again.",
+                tr(
+                    "{file} stores {name} as {name_2}; F32 and F16 are read back.",
+                    file=file,
+                    name=one.name,
+                    name_2=one.tensor_type.name,
+                ),
+                tr("Export the adapter again."),
             )
     tensors = {one.name: np.asarray(one.data, np.float32) for one in reader.tensors}
     return alpha, tensors

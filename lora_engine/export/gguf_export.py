@@ -34,12 +34,13 @@ from lora_engine.export.llama_cpp import (
     convert_model,
 )
 from lora_engine.export.portable import PortableReport, portable, write_readme
+from lora_engine.language import tr, translatable
 from lora_engine.library_imports import import_transformers
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress
 
 BASE_FILE, MERGED_FILE = "base.gguf", "merged.gguf"
-AS_CONVERTED = "The file stands as it was written."
+AS_CONVERTED = translatable("The file stands as it was written.")
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,12 @@ def read_back_whole(file: Path, base: BaseModel, output: Path) -> None:
         )
     except UNFIT as error:
         raise EngineError(
-            f"{file.name} cannot be read back by transformers: {in_one_line(error)}", AS_CONVERTED
+            tr(
+                "{name} cannot be read back by transformers: {in_one_line}",
+                name=file.name,
+                in_one_line=in_one_line(error),
+            ),
+            tr(AS_CONVERTED),
         ) from error
     model.hf_quantizer.remove_quantization_config(model)  # as plain numbers, which they are
     model.save_pretrained(output)
@@ -185,8 +191,11 @@ def _folder(base: BaseModel) -> Path:
     folder = local_folder(base)
     if folder is None:
         raise EngineError(
-            f"The files of {base.name!r} are not on this machine; the names in GGUF follow from "
-            f"the base's config.json.",
-            "Load the model once while online, or give the base as a folder.",
+            tr(
+                "The files of {name} are not on this machine; the names in GGUF follow from "
+                "the base's config.json.",
+                name=f"{base.name!r}",
+            ),
+            tr("Load the model once while online, or give the base as a folder."),
         )
     return folder

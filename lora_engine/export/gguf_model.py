@@ -25,6 +25,7 @@ from lora_engine.errors import EngineError
 from lora_engine.export.gguf_adapter import gguf_file, write_header
 from lora_engine.export.gguf_names import USE_THE_CONVERTER, GgufBase, gguf_base
 from lora_engine.export.gguf_tokenizer import write_tokenizer
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 from lora_engine.weights.safetensors_file import SafetensorsFile, number_format, read_bytes
 
@@ -97,8 +98,11 @@ def write_model_gguf(
     base = gguf_base(model.name, read_config(folder))
     if stored_quantization(BaseModel(model.name, folder)) is not None:
         raise EngineError(
-            f"The weights of {model.name!r} are quantized; 16- and 32-bit weights are converted.",
-            "Merge the adapter into the original weights, and convert that.",
+            tr(
+                "The weights of {name} are quantized; 16- and 32-bit weights are converted.",
+                name=f"{model.name!r}",
+            ),
+            tr("Merge the adapter into the original weights, and convert that."),
         )
     refuse_non_finite(model.name, weight_files(folder))
     weights = list(_weights(base, folder))
@@ -132,24 +136,38 @@ def _parameters(name: str, folder: Path) -> _Parameters:
     model_type = given.pop("model_type", None)
     if model_type != MODEL_TYPE:
         raise EngineError(
-            f"{name!r} is a model of the kind {model_type!r}; whole models of the kind "
-            f"{MODEL_TYPE!r} are converted here.",
-            USE_THE_CONVERTER,
+            tr(
+                "{name} is a model of the kind {model_type}; whole models of the kind "
+                "{model_type_2} are converted here.",
+                name=f"{name!r}",
+                model_type=f"{model_type!r}",
+                model_type_2=f"{MODEL_TYPE!r}",
+            ),
+            tr(USE_THE_CONVERTER),
         )
     try:
         config = LlamaConfig(**given)
     except (*UNFIT, StrictDataclassError) as error:
         raise EngineError(
-            f"config.json of {name!r} describes no model: {in_one_line(error)}",
-            "Take the config.json that came with the weights.",
+            tr(
+                "config.json of {name} describes no model: {in_one_line}",
+                name=f"{name!r}",
+                in_one_line=in_one_line(error),
+            ),
+            tr("Take the config.json that came with the weights."),
         ) from error
     rope = dict(config.rope_parameters or {})
     rotation = rope.get("rope_type", "default")
     if config.hidden_act != "silu" or rotation != "default":
         raise EngineError(
-            f"{name!r} has the activation {config.hidden_act!r} and the rotation {rotation!r}; "
-            "silu and default are converted here.",
-            USE_THE_CONVERTER,
+            tr(
+                "{name} has the activation {hidden_act} and the rotation {rotation}; silu "
+                "and default are converted here.",
+                name=f"{name!r}",
+                hidden_act=f"{config.hidden_act!r}",
+                rotation=f"{rotation!r}",
+            ),
+            tr(USE_THE_CONVERTER),
         )
     heads = config.num_attention_heads
     return _Parameters(
@@ -175,9 +193,13 @@ def _weights(base: GgufBase, folder: Path) -> Iterator[_Weight]:
             name = table.get_name(stored, try_suffixes=(".weight", ".bias"))
             if name is None or entry.dtype not in STORED:
                 raise EngineError(
-                    f"{stored} of {base.name!r}, stored as {entry.dtype}, has no place in "
-                    "llama.cpp's model.",
-                    USE_THE_CONVERTER,
+                    tr(
+                        "{stored} of {name}, stored as {dtype}, has no place in llama.cpp's model.",
+                        stored=stored,
+                        name=f"{base.name!r}",
+                        dtype=entry.dtype,
+                    ),
+                    tr(USE_THE_CONVERTER),
                 )
             widened = len(entry.shape) < 2 or name.endswith("_norm.weight")
             yield _Weight(file, stored, name, widened)

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from gguf import TensorNameMap
 
 HEAD = "lm_head"
-USE_THE_CONVERTER = (
+USE_THE_CONVERTER = translatable(
     "Set LLAMA_CPP_DIR to a folder with llama.cpp's source: its own converter is used then."
 )
 
@@ -76,8 +77,13 @@ class GgufBase:
             if name is None or (module == HEAD and not self.has_head):
                 why = "its output layer is the embedding" if name else "it has no name for it"
                 raise EngineError(
-                    f"llama.cpp cannot adapt {module} of {self.name!r}: {why}.",
-                    "Export it as merged, or train an adapter without that module.",
+                    tr(
+                        "llama.cpp cannot adapt {module} of {name}: {why}.",
+                        module=module,
+                        name=f"{self.name!r}",
+                        why=why,
+                    ),
+                    tr("Export it as merged, or train an adapter without that module."),
                 )
         return {module: f"{name}.weight" for module, name in found.items()}
 
@@ -107,9 +113,15 @@ class GgufBase:
         heads = self.heads if module.endswith(".q_proj") else self.key_value_heads
         if rows.shape[0] % (2 * heads):
             raise EngineError(
-                f"{module} has {rows.shape[0]} rows, which {heads} heads of {self.name!r} do not "
-                "share in pairs.",
-                "Check that the adapter belongs to this base.",
+                tr(
+                    "{module} has {shape} rows, which {heads} heads of {name} do not share "
+                    "in pairs.",
+                    module=module,
+                    shape=rows.shape[0],
+                    heads=heads,
+                    name=f"{self.name!r}",
+                ),
+                tr("Check that the adapter belongs to this base."),
             )
         return heads
 
@@ -124,8 +136,13 @@ def gguf_base(name: str, config: Mapping[str, Any], remedy: str = USE_THE_CONVER
     kind = KINDS.get(model_type) if isinstance(model_type, str) else None
     if kind is None:
         raise EngineError(
-            f"{name!r} is a base of the kind {model_type!r}; its names in GGUF are not known here, "
-            f"only those of {', '.join(KINDS)}.",
+            tr(
+                "{name} is a base of the kind {model_type}; its names in GGUF are not known "
+                "here, only those of {kinds}.",
+                name=f"{name!r}",
+                model_type=f"{model_type!r}",
+                kinds=", ".join(KINDS),
+            ),
             remedy,
         )
     heads = _count(name, config, "num_attention_heads")
@@ -144,7 +161,12 @@ def _count(name: str, config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise EngineError(
-            f"config.json of {name!r} has {str(value)[:60]} as {key}; a whole number is needed.",
-            "Get the file from the model's source again.",
+            tr(
+                "config.json of {name} has {value} as {key}; a whole number is needed.",
+                name=f"{name!r}",
+                value=str(value)[:60],
+                key=key,
+            ),
+            tr("Get the file from the model's source again."),
         )
     return value

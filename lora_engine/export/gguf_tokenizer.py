@@ -18,6 +18,7 @@ from lora_engine.data import chat_template_of, stop_tokens
 from lora_engine.errors import EngineError
 from lora_engine.export.gguf_names import USE_THE_CONVERTER
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -49,8 +50,13 @@ def write_tokenizer(
     tokens |= {number: one["content"] for number, one in added.items()}
     if max(tokens) >= rows:
         raise EngineError(
-            f"{path} numbers its tokens up to {max(tokens)}, and the embedding has {rows} rows.",
-            "Get the model's files from their source again.",
+            tr(
+                "{path} numbers its tokens up to {tokens}, and the embedding has {rows} rows.",
+                path=path,
+                tokens=max(tokens),
+                rows=rows,
+            ),
+            tr("Get the model's files from their source again."),
         )
 
     def kind(number: int) -> TokenType:
@@ -72,7 +78,7 @@ def write_tokenizer(
 def _document(path: Path) -> dict[str, Any]:
     """tokenizer.json, where llama.cpp's byte-level BPE does all that it asks for."""
     if not path.is_file():
-        raise EngineError(f"There is no {path}.", USE_THE_CONVERTER)
+        raise EngineError(tr("There is no {path}.", path=path), tr(USE_THE_CONVERTER))
     document = read_json_object(path, MAX_BYTES)
     model = document.get("model") or {}
     asked = {
@@ -87,8 +93,12 @@ def _document(path: Path) -> dict[str, Any]:
     wrong = [what for what, holds in asked.items() if holds]
     if wrong:
         raise EngineError(
-            f"{path} has {', '.join(wrong)}; only a plain byte-level BPE is converted here.",
-            USE_THE_CONVERTER,
+            tr(
+                "{path} has {wrong}; only a plain byte-level BPE is converted here.",
+                path=path,
+                wrong=", ".join(wrong),
+            ),
+            tr(USE_THE_CONVERTER),
         )
     return document
 
@@ -101,9 +111,13 @@ def _pre_tokenizer(path: Path, rule: Any) -> str:
         if plain == known:
             return name
     raise EngineError(
-        f"{path} splits texts by {', '.join(str(one.get('type')) for one in plain)}; which of "
-        "llama.cpp's rules that is, is not known here.",
-        USE_THE_CONVERTER,
+        tr(
+            "{path} splits texts by {plain}; which of llama.cpp's rules that is, is not "
+            "known here.",
+            path=path,
+            plain=", ".join(str(one.get("type")) for one in plain),
+        ),
+        tr(USE_THE_CONVERTER),
     )
 
 

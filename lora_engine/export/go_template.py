@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from lora_engine.data import ChatTemplate, Message
 from lora_engine.data.templates import Conversation, render
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 
 QUESTION, ANSWER, AGAIN, SYSTEM = (f"MARKED{number}CONTENT" for number in range(4))
 SAMPLES: tuple[tuple[tuple[str, str], ...], ...] = (
@@ -33,7 +34,9 @@ SAMPLES: tuple[tuple[tuple[str, str], ...], ...] = (
         ("user", "f"),
     ),
 )
-REMEDY = "Write the TEMPLATE by hand, or serve the model with its own Jinja template (vLLM)."
+REMEDY = translatable(
+    "Write the TEMPLATE by hand, or serve the model with its own Jinja template (vLLM)."
+)
 
 
 @dataclass(frozen=True)
@@ -176,5 +179,9 @@ def _literal(text: str) -> str:
 
 def _other_kind(why: str) -> EngineError:
     return EngineError(
-        f"The chat template cannot be written in Go's template language faithfully: {why}.", REMEDY
+        tr(
+            "The chat template cannot be written in Go's template language faithfully: {why}.",
+            why=why,
+        ),
+        tr(REMEDY),
     )

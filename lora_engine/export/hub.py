@@ -20,6 +20,7 @@ from lora_engine.base_models import HUB_ID
 from lora_engine.errors import Conflict, EngineError, NotFound
 from lora_engine.export.public_names import public_document, public_text
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo
@@ -68,9 +69,11 @@ def check_target(target: HubTarget, overwrite: bool) -> None:
 
     if not HUB_ID.match(target.id):
         raise EngineError(
-            f"{target.id[:200]!r} is no name of a repository.",
-            "Give OWNER/NAME: your name on the hub or an organization's, and a name of letters, "
-            "digits, -, _ and dots.",
+            tr("{id} is no name of a repository.", id=f"{target.id[:200]!r}"),
+            tr(
+                "Give OWNER/NAME: your name on the hub or an organization's, and a name of "
+                "letters, digits, -, _ and dots."
+            ),
         )
     api = HfApi()
     with _in_words(target):
@@ -79,8 +82,12 @@ def check_target(target: HubTarget, overwrite: bool) -> None:
     owners = [who.get("name"), *(one.get("name") for one in who.get("orgs") or [])]
     if owner.lower() not in (one.lower() for one in owners if one):
         raise EngineError(
-            f"The token is of {', '.join(filter(None, owners))}, who is not {owner!r}.",
-            f"Push to one of them, or take a token of {owner}'s.",
+            tr(
+                "The token is of {filter}, who is not {owner}.",
+                filter=", ".join(filter(None, owners)),
+                owner=f"{owner!r}",
+            ),
+            tr("Push to one of them, or take a token of {owner}'s.", owner=owner),
         )
     found = _repository(api, target)
     if found is not None:
@@ -102,8 +109,8 @@ def push(folder: Path, target: HubTarget, overwrite: bool = False) -> Pushed:
     before = _repository(api, target)
     if before is None:
         raise NotFound(
-            f"The hub made {target.id} and does not show it to this token.",
-            "Take a token that may read and write it.",
+            tr("The hub made {id} and does not show it to this token.", id=target.id),
+            tr("Take a token that may read and write it."),
         )
     _refuse_other(before, target, overwrite)
     files = dict(_files(folder))
@@ -119,8 +126,13 @@ def push(folder: Path, target: HubTarget, overwrite: bool = False) -> Pushed:
     missing = [name for name, content in files.items() if sizes.get(name) != _size(content)]
     if missing:
         raise EngineError(
-            f"{target.id} holds {missing[0]} in another size than was pushed, at {commit.oid}.",
-            "Push it again; do not load that revision.",
+            tr(
+                "{id} holds {missing} in another size than was pushed, at {oid}.",
+                id=target.id,
+                missing=missing[0],
+                oid=commit.oid,
+            ),
+            tr("Push it again; do not load that revision."),
         )
     return Pushed(
         id=target.id,
@@ -147,13 +159,21 @@ def _refuse_other(found: ModelInfo, target: HubTarget, overwrite: bool) -> None:
     names = [one.rfilename for one in found.siblings or [] if one.rfilename not in HUB_OWN]
     if names and not overwrite:
         raise Conflict(
-            f"{target.id} is on the hub already, with {names[0]} and {len(names) - 1} other files.",
-            "Choose another name, or say that it is to be replaced.",
+            tr(
+                "{id} is on the hub already, with {names} and {count} other files.",
+                id=target.id,
+                names=names[0],
+                count=len(names) - 1,
+            ),
+            tr("Choose another name, or say that it is to be replaced."),
         )
     if target.private and not found.private:
         raise Conflict(
-            f"{target.id} is public on the hub, and a private repository was asked for.",
-            "Make it private in its settings, choose another name, or say that it is to be public.",
+            tr("{id} is public on the hub, and a private repository was asked for.", id=target.id),
+            tr(
+                "Make it private in its settings, choose another name, or say that it is to "
+                "be public."
+            ),
         )
 
 
@@ -207,17 +227,22 @@ def _in_words(target: HubTarget) -> Iterator[None]:
     try:
         yield
     except LocalTokenNotFoundError:
-        raise EngineError("No token of the hub is known here.", f"{LOG_IN}.") from None
+        raise EngineError(
+            tr("No token of the hub is known here."), tr("{log_in}.", log_in=LOG_IN)
+        ) from None
     except OfflineModeIsEnabled:
         raise EngineError(
-            "HF_HUB_OFFLINE is set, so nothing can be pushed.", "Unset it and push again."
+            tr("HF_HUB_OFFLINE is set, so nothing can be pushed."), tr("Unset it and push again.")
         ) from None
     except HfHubHTTPError as error:
         raise _refusal(error, target) from None
     except (HTTPError, OSError) as error:
         raise EngineError(
-            f"The hub cannot be reached: {public_text(str(error))[:200]}.",
-            "Check the network, and HF_ENDPOINT where it is set; then push again.",
+            tr(
+                "The hub cannot be reached: {public_text}.",
+                public_text=public_text(str(error))[:200],
+            ),
+            tr("Check the network, and HF_ENDPOINT where it is set; then push again."),
         ) from None
     except (ValueError, RuntimeError) as error:  # its client, of a card or an upload that failed
         cause = error.__cause__
@@ -225,7 +250,8 @@ def _in_words(target: HubTarget) -> Iterator[None]:
             raise _refusal(cause, target) from None
         said = public_text(str(cause or error))[:300]
         raise EngineError(
-            f"The hub did not take the push to {target.id}: {said}", "Mend that and push again."
+            tr("The hub did not take the push to {id}: {said}", id=target.id, said=said),
+            tr("Mend that and push again."),
         ) from None
 
 
@@ -234,14 +260,28 @@ def _refusal(error: HfHubHTTPError, target: HubTarget) -> EngineError:
     said = public_text(error.server_message or "")[:200].strip()
     words = f" It says: {said}" if said else ""
     if status == 401:
-        return EngineError(f"The hub does not know the token.{words}", f"{LOG_IN}.")
+        return EngineError(
+            tr("The hub does not know the token.{words}", words=words),
+            tr("{log_in}.", log_in=LOG_IN),
+        )
     if status == 403:
-        return EngineError(f"The token may not write to {target.id}.{words}", f"{LOG_IN}.")
+        return EngineError(
+            tr("The token may not write to {id}.{words}", id=target.id, words=words),
+            tr("{log_in}.", log_in=LOG_IN),
+        )
     if status in (409, 412):
         return Conflict(
-            f"{target.id} was changed by somebody else meanwhile.{words}", "Push again."
+            tr("{id} was changed by somebody else meanwhile.{words}", id=target.id, words=words),
+            tr("Push again."),
         )
     return EngineError(
-        f"The hub refused the push to {target.id} with status {status}.{words}",
-        "Try again later." if status >= 500 or status == 429 else "Mend that and push again.",
+        tr(
+            "The hub refused the push to {id} with status {status}.{words}",
+            id=target.id,
+            status=status,
+            words=words,
+        ),
+        tr("Try again later.")
+        if status >= 500 or status == 429
+        else tr("Mend that and push again."),
     )

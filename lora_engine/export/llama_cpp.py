@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 CONVERT_ADAPTER = "convert_lora_to_gguf.py"
 CONVERT_MODEL = "convert_hf_to_gguf.py"
@@ -53,8 +54,12 @@ def _run(
     program = llama_cpp / script
     if not program.is_file():
         raise EngineError(
-            f"LLAMA_CPP_DIR is {llama_cpp}, and there is no {script} in it.",
-            "Set it to a folder with llama.cpp's source, or unset it.",
+            tr(
+                "LLAMA_CPP_DIR is {llama_cpp}, and there is no {script} in it.",
+                llama_cpp=llama_cpp,
+                script=script,
+            ),
+            tr("Set it to a folder with llama.cpp's source, or unset it."),
         )
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(
@@ -74,14 +79,20 @@ def _run(
                 child.wait()
         if child.returncode != 0:
             raise EngineError(
-                f"llama.cpp's {script} failed:\n{_tail(said)}",
-                "Read its last lines. Without LLAMA_CPP_DIR the bases listed in docs/export.md are "
-                "converted here.",
+                tr("llama.cpp's {script} failed:\n{tail}", script=script, tail=_tail(said)),
+                tr(
+                    "Read its last lines. Without LLAMA_CPP_DIR the bases listed in "
+                    "docs/export.md are converted here."
+                ),
             )
     if not file.is_file():
         raise EngineError(
-            f"llama.cpp's {script} ended well and wrote no {file.name}.",
-            "Check that LLAMA_CPP_DIR holds an unchanged copy of llama.cpp.",
+            tr(
+                "llama.cpp's {script} ended well and wrote no {name}.",
+                script=script,
+                name=file.name,
+            ),
+            tr("Check that LLAMA_CPP_DIR holds an unchanged copy of llama.cpp."),
         )
 
 
@@ -95,8 +106,12 @@ def _wait(child: subprocess.Popen, script: str, stop: StopSignal) -> None:
             stop.raise_if_set(f"llama.cpp's {script} ran")
         if time.monotonic() > until:
             raise EngineError(
-                f"llama.cpp's {script} took over {LIMIT_S:g} s and was ended.",
-                "Convert by hand where it takes longer.",
+                tr(
+                    "llama.cpp's {script} took over {limit_s} s and was ended.",
+                    script=script,
+                    limit_s=f"{LIMIT_S:g}",
+                ),
+                tr("Convert by hand where it takes longer."),
             )
 
 

@@ -25,6 +25,7 @@ from lora_engine.export.go_template import TurnTemplate, derive
 from lora_engine.export.load_rules import where_it_loads
 from lora_engine.export.portable import PortableReport, portable
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,15 +64,20 @@ def write_ollama(
     folder = local_folder(base)
     if folder is None:
         raise EngineError(
-            f"The files of {base.name!r} are not on this machine, and FROM names their folder.",
-            "Load the model once while online, or give the base as a folder.",
+            tr(
+                "The files of {name} are not on this machine, and FROM names their folder.",
+                name=f"{base.name!r}",
+            ),
+            tr("Load the model once while online, or give the base as a folder."),
         )
     tokenizer = tokenizer_as_trained(load_tokenizer(BaseModel(base.name, folder)), source)
     template = derive(chat_template_of(tokenizer))
     if system and template.system is None:
         raise EngineError(
-            "The base's chat template takes no system turn, so SYSTEM would be written nowhere.",
-            "Leave the system text out, or put it into the questions.",
+            tr(
+                "The base's chat template takes no system turn, so SYSTEM would be written nowhere."
+            ),
+            tr("Leave the system text out, or put it into the questions."),
         )
     notes = list(_template_notes(template))
     if template.start and _adds_start(tokenizer):
@@ -104,17 +110,23 @@ def _quoted(text: str) -> str:
     lost = [one for one in text if not (one.isprintable() or one in "\t\r\n")]
     if lost:
         raise EngineError(
-            f"A text for the Modelfile has {lost[0]!r}; Ollama drops characters that do not print.",
-            "Write the text without them.",
+            tr(
+                "A text for the Modelfile has {lost}; Ollama drops characters that do not print.",
+                lost=f"{lost[0]!r}",
+            ),
+            tr("Write the text without them."),
         )
     quoted = f'"""{text}'
     early = ENDS_A_TEXT.search(quoted, 3)
     if early is not None:
         line = quoted[3 : early.end()].splitlines()[-1]
         raise EngineError(
-            f"A Modelfile cannot hold the line {line[-60:]!r}: three quotes that end a line end "
-            "the text.",
-            "Put a word after the quotes, or take other quotes.",
+            tr(
+                "A Modelfile cannot hold the line {line}: three quotes that end a line end "
+                "the text.",
+                line=f"{line[-60:]!r}",
+            ),
+            tr("Put a word after the quotes, or take other quotes."),
         )
     return f'{quoted}"""'
 
@@ -148,5 +160,6 @@ def _refuse_what_ollama_does_not_load(adapter: Path, model_type: str | None) -> 
     (rule,) = [one for one in where_it_loads(adapter, model_type) if one.program == "Ollama"]
     if not rule.loads:
         raise EngineError(
-            f"Ollama would not compute what was trained. {rule.reason}", f"Source: {rule.source}."
+            tr("Ollama would not compute what was trained. {reason}", reason=rule.reason),
+            tr("Source: {source}.", source=rule.source),
         )

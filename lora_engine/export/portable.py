@@ -29,11 +29,12 @@ from lora_engine.adapter_operations.written_adapter import item_bytes, rounded_t
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import Factors, ReportProgress, WorkMonitor
 from lora_engine.spectrum.low_rank_factors import norm
 
-MERGE_INSTEAD = "Export it as merged instead: a merged model holds everything."
-MERGE_OR_KEEP = (
+MERGE_INSTEAD = translatable("Export it as merged instead: a merged model holds everything.")
+MERGE_OR_KEEP = translatable(
     "Export it as merged where the adapted layers of the base have biases that take these up; "
     "where they have none, as adapter, which PEFT reads."
 )
@@ -121,7 +122,11 @@ def _refuse_what_is_not_plain(source: SourceAdapter) -> None:
     if found:
         said = "; ".join(f"{what} ({names[0]})" for what, names in found.items())
         raise EngineError(
-            f"{source.name} has more than plain factors: {said}. Other readers drop or refuse it.",
+            tr(
+                "{name} has more than plain factors: {said}. Other readers drop or refuse it.",
+                name=source.name,
+                said=said,
+            ),
             MERGE_OR_KEEP if biased else MERGE_INSTEAD,
         )
 

@@ -46,6 +46,7 @@ from lora_engine.export.voices import (
 )
 from lora_engine.export.written import WrittenExports
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
 from lora_engine.spectrum import ReportProgress, WorkMonitor
@@ -261,13 +262,16 @@ def _measured_on(quantization: QuantizationSpec | None) -> Sequence[str]:
 def _refuse_to_push(form: Form) -> None:
     if form == "ollama":
         raise EngineError(
-            "A Modelfile names the base's folder on this machine, so it is not pushed to the hub.",
-            "Push the form adapter, portable or merged.",
+            tr(
+                "A Modelfile names the base's folder on this machine, so it is not pushed to "
+                "the hub."
+            ),
+            tr("Push the form adapter, portable or merged."),
         )
     if form in GGUF_FORMS:
         raise EngineError(
-            "An export as GGUF has no model card, and none is pushed to the hub without one.",
-            "Push the form adapter, portable or merged.",
+            tr("An export as GGUF has no model card, and none is pushed to the hub without one."),
+            tr("Push the form adapter, portable or merged."),
         )
 
 

@@ -22,6 +22,7 @@ from lora_engine.errors import EngineError
 from lora_engine.export.export_adapter import ExportReport
 from lora_engine.export.fidelity import EXPORTED, TRAINED, Voice
 from lora_engine.export.forms import Requantization
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
 
@@ -80,8 +81,12 @@ def requantized_voice(
     stored = stored_quantization(base)
     if stored is not None:
         raise EngineError(
-            f"{base.name!r} is stored as {stored}, so it is not requantized.",
-            "Give the 16-bit model that it was made from as the base.",
+            tr(
+                "{name} is stored as {stored}, so it is not requantized.",
+                name=f"{base.name!r}",
+                stored=stored,
+            ),
+            tr("Give the 16-bit model that it was made from as the base."),
         )
     shared = SharedBase.load(base, settings, SPECS[kind])
     model = ComparisonModel(shared, {}, trained.model.form.mode)

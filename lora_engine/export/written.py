@@ -14,6 +14,7 @@ from pathlib import Path
 from lora_engine.adapters.names import named_folder
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.zip_download import zip_blocks
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 
@@ -50,8 +51,12 @@ class WrittenExports:
             shutil.rmtree(folder)
         except OSError as error:
             raise EngineError(
-                f"{folder} could not be deleted: {error.strerror or error}.",
-                "Delete the folder by hand.",
+                tr(
+                    "{folder} could not be deleted: {strerror}.",
+                    folder=folder,
+                    strerror=error.strerror or error,
+                ),
+                tr("Delete the folder by hand."),
             ) from error
 
     def zip_blocks(self, name: str) -> Iterator[bytes]:
@@ -61,7 +66,10 @@ class WrittenExports:
     def _there(self, name: str) -> Path:
         folder = self.folder(name)
         if not folder.is_dir():
-            raise NotFound(f"There is no export {name!r}.", "Export the adapter under this name.")
+            raise NotFound(
+                tr("There is no export {name}.", name=f"{name!r}"),
+                tr("Export the adapter under this name."),
+            )
         return folder
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from lora_engine.errors import EngineError
 from lora_engine.generation.kv_cache import growing_cache
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -51,9 +52,13 @@ class VirtualTokens:
         width = _embedding(model).shape[-1]
         if embeddings.ndim != 2 or embeddings.shape[-1] != width:
             raise EngineError(
-                f"The virtual tokens have the shape {list(embeddings.shape)}; this model's "
-                f"embeddings have {width:,} numbers each.",
-                "Choose the base model that they were trained on.",
+                tr(
+                    "The virtual tokens have the shape {shape}; this model's embeddings have "
+                    "{width} numbers each.",
+                    shape=list(embeddings.shape),
+                    width=f"{width:,}",
+                ),
+                tr("Choose the base model that they were trained on."),
             )
         cache = growing_cache(config.num_hidden_layers)
         given = embeddings.to(device=model.device, dtype=model.dtype)[None]
@@ -80,9 +85,15 @@ class VirtualTokens:
         fits = len(expected) == layers and all(want in (None, have) for want, have in pairs)
         if not fits:
             raise EngineError(
-                f"The prefix is made for {layers} layers of {heads} heads with "
-                f"{parts.shape[-1]} numbers each; this model has {_in_words(expected)}.",
-                "Choose the base model that it was trained on.",
+                tr(
+                    "The prefix is made for {layers} layers of {heads} heads with {shape} "
+                    "numbers each; this model has {in_words}.",
+                    layers=layers,
+                    heads=heads,
+                    shape=parts.shape[-1],
+                    in_words=_in_words(expected),
+                ),
+                tr("Choose the base model that it was trained on."),
             )
         kept = zip(expected, found, strict=True)
         return cls(count, [pair if want is not None else None for want, pair in kept])

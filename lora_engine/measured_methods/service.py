@@ -12,6 +12,7 @@ from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import Conflict, EngineError, NotFound
 from lora_engine.files import read_bounded, write_atomically
+from lora_engine.language import tr
 from lora_engine.measured_methods.measuring import Latencies, Measuring, Report
 from lora_engine.measured_methods.report import MethodsReport, report_of
 from lora_engine.run_folder import RunDirectory
@@ -81,8 +82,11 @@ class MeasuredMethods:
         view = self._view(group)
         if not view.is_over:
             raise Conflict(
-                f"Runs of the group {group} are not over, and would take from the measuring.",
-                "Wait until they have ended.",
+                tr(
+                    "Runs of the group {group} are not over, and would take from the measuring.",
+                    group=group,
+                ),
+                tr("Wait until they have ended."),
             )
         found = Measuring(self._settings, self._comparisons, view, told, stop).run()
         if not stop.is_set():
@@ -100,8 +104,11 @@ class MeasuredMethods:
         view = self._sweeps.get(group)
         if not _ways(view):
             raise NotFound(
-                f"{group!r} is a sweep over other fields than the whole method.",
-                "`sweeps` shows it; `methods` starts a run for each method.",
+                tr(
+                    "{group} is a sweep over other fields than the whole method.",
+                    group=f"{group!r}",
+                ),
+                tr("`sweeps` shows it; `methods` starts a run for each method."),
             )
         return view
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from lora_engine.errors import InvalidInput, Unreadable
 from lora_engine.files import read_bounded, read_tail, write_atomically
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder.metrics import MetricsRow, last_metrics, read_metrics
 from lora_engine.run_folder.result import RunResult
 from lora_engine.spec import RunSpec, read_spec
@@ -22,7 +23,7 @@ from lora_engine.spec import RunSpec, read_spec
 LOG_TAIL_BYTES = 64_000
 RESERVE_BYTES = 64 * 1024  # a result and the folder's own blocks fit in easily
 MAX_RESULT_BYTES = 1_000_000
-NEWER = (
+NEWER = translatable(
     "It was changed by hand or written by a newer Rankscope; open it with that one. It is left as "
     "it is."
 )
@@ -81,7 +82,7 @@ class RunDirectory:
             return read_spec(self.spec_path)
         except InvalidInput as error:
             what = f"The spec of run {self.path.name}"
-            raise InvalidInput(what, error.problems, NEWER) from None
+            raise InvalidInput(what, error.problems, tr(NEWER)) from None
 
     def result(self) -> RunResult | None:
         """The worker's word, or None where it left none. Raises Unreadable."""
@@ -92,7 +93,7 @@ class RunDirectory:
             return None
         except (OSError, ValueError) as error:
             problem = f"{self.result_path} cannot be read: {_reason(error)}."
-            raise Unreadable(problem, NEWER) from error
+            raise Unreadable(problem, tr(NEWER)) from error
 
     def write_result(self, result: RunResult) -> None:
         """Write the worker's last word; on a full disk into the room that was kept for it."""

@@ -9,6 +9,7 @@ import shutil
 
 from lora_engine.errors import Conflict
 from lora_engine.files import move
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, try_lock
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
@@ -45,6 +46,6 @@ def _remove_folder(settings: Settings, run_id: str) -> None:
 
 def _not_over(run_id: str, why: str) -> Conflict:
     return Conflict(
-        f"Run {run_id} {why}; only a run that is over can be deleted.",
-        "Cancel it first, then delete it.",
+        tr("Run {run_id} {why}; only a run that is over can be deleted.", run_id=run_id, why=why),
+        tr("Cancel it first, then delete it."),
     )

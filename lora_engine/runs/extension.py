@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_engine.errors import Conflict, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.run_folder import MetricsRow
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord
@@ -89,7 +90,7 @@ def plan_extension(
             FieldProblem(item.path.rpartition(".")[2], item.message.removeprefix("Value error, "))
             for item in field_problems(error, "extension")
         ]
-        raise InvalidInput("The extension", problems, "Give steps or epochs.") from None
+        raise InvalidInput(tr("The extension"), problems, tr("Give steps or epochs.")) from None
     spec = record.readable_spec()
     added = f"{steps:,} steps" if steps else f"{epochs:g} epochs"
     name = f"{record.name[: MAX_NAME - 30]} + {added}"
@@ -114,6 +115,10 @@ def refuse_unfinished(record: RunRecord) -> None:
     if record.state is not RunState.FINISHED:
         resume = f"Resume it (`resume {record.id}`); once it has finished, extend it."
         raise Conflict(
-            f"Run {record.id} is {record.state}; only a finished run can be extended.",
+            tr(
+                "Run {id} is {state}; only a finished run can be extended.",
+                id=record.id,
+                state=record.state,
+            ),
             FINISH_FIRST.get(record.state, resume),
         )

@@ -23,6 +23,7 @@ from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import names_the_hub
 from lora_engine.devices import CPU
 from lora_engine.errors import Conflict, EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.scrubbing import SECRET_VARIABLES
 from lora_engine.settings import Settings, environment_names
@@ -121,8 +122,8 @@ def lock_patiently(directory: RunDirectory) -> RunLock:
             return lock
         if time.monotonic() > deadline:
             raise Conflict(
-                f"A worker is already training in {directory.path}.",
-                "Wait for it, or cancel that run.",
+                tr("A worker is already training in {path}.", path=directory.path),
+                tr("Wait for it, or cancel that run."),
             )
         time.sleep(0.02)
 

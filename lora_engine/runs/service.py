@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lora_engine.annotations import read_note, read_tags
 from lora_engine.errors import Conflict
+from lora_engine.language import tr
 from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
@@ -100,9 +101,12 @@ class Runs:
         view = self.get(run_id)
         if view.record.state not in (RunState.PAUSING, RunState.PAUSED):
             raise Conflict(
-                f"Run {run_id} is {view.record.state}; only a run that waits or goes on can be "
-                "paused.",
-                "`runs` lists the states.",
+                tr(
+                    "Run {run_id} is {state}; only a run that waits or goes on can be paused.",
+                    run_id=run_id,
+                    state=view.record.state,
+                ),
+                tr("`runs` lists the states."),
             )
         return view
 
@@ -116,9 +120,13 @@ class Runs:
             check_run(record.readable_spec(), self._settings)
             if not self._store.requeue([run_id]):
                 raise Conflict(
-                    f"Run {run_id} is {self._store.get(run_id).state}; only a run that was "
-                    "paused, interrupted, failed or was cancelled can be resumed.",
-                    "Wait until it has stopped, or submit it again as a new run.",
+                    tr(
+                        "Run {run_id} is {state}; only a run that was paused, interrupted, "
+                        "failed or was cancelled can be resumed.",
+                        run_id=run_id,
+                        state=self._store.get(run_id).state,
+                    ),
+                    tr("Wait until it has stopped, or submit it again as a new run."),
                 )
         self.refresh()
         return self.get(run_id)

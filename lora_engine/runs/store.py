@@ -18,12 +18,13 @@ from pydantic import ValidationError
 
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
 from lora_engine.errors import NotFound, Unreadable
+from lora_engine.language import tr, translatable
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.spec import RunSpec
 
 __all__ = ["ACTIVE", "OVER", "RESUMABLE", "RunRecord", "RunState", "RunStore"]
 
-REMEDY = (
+REMEDY = translatable(
     "Runs that are going go on. Look whether the disk is full or another program holds the file, "
     "then try again."
 )
@@ -94,8 +95,8 @@ class RunRecord:
         """The spec. Raises Unreadable."""
         if self.spec is None:
             raise Unreadable(
-                f"Run {self.id}: {self.problem}",
-                "Use the Rankscope that made the run, or a later one.",
+                tr("Run {id}: {problem}", id=self.id, problem=self.problem),
+                tr("Use the Rankscope that made the run, or a later one."),
             )
         return self.spec
 
@@ -135,7 +136,10 @@ class RunStore:
         with self._database.connect() as connection:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise NotFound(f"There is no run {run_id!r}.", "`runs` lists the runs there are.")
+            raise NotFound(
+                tr("There is no run {run_id}.", run_id=f"{run_id!r}"),
+                tr("`runs` lists the runs there are."),
+            )
         return _record(row)
 
     def queue(self) -> list[RunRecord]:

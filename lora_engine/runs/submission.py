@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
@@ -49,6 +50,10 @@ def undone_on_failure(folders: Sequence[Path]) -> Iterator[None]:
         if isinstance(error, EngineError):
             raise
         raise EngineError(
-            f"The run cannot be written to {folders[0].parent}: {error.strerror}.",
-            "Free some space there, or see that it can be written to; then start it again.",
+            tr(
+                "The run cannot be written to {parent}: {strerror}.",
+                parent=folders[0].parent,
+                strerror=error.strerror,
+            ),
+            tr("Free some space there, or see that it can be written to; then start it again."),
         ) from error

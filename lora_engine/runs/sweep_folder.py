@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from lora_engine.errors import Unreadable
 from lora_engine.files import read_bounded, write_atomically
+from lora_engine.language import tr, translatable
 from lora_engine.spec import SweepSpec
 
 MAX_BYTES = 4_000_000  # a spec of the largest size with every value, and 200 runs
-REMEDY = (
+REMEDY = translatable(
     "It was changed by hand or written by a newer Rankscope; open it with that one. Its runs can "
     "be used one by one."
 )
@@ -85,4 +86,7 @@ class SweepFolder:
             reason = f"{where}: {first['msg']}"
         except (OSError, ValueError) as error:
             reason = str(error)
-        raise Unreadable(f"{self.file_path} cannot be read: {reason}.", REMEDY)
+        raise Unreadable(
+            tr("{file_path} cannot be read: {reason}.", file_path=self.file_path, reason=reason),
+            tr(REMEDY),
+        )

@@ -22,6 +22,7 @@ from lora_engine.errors import (
     NotFound,
     Unreadable,
 )
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState
@@ -128,7 +129,8 @@ class Sweeps:
     def get(self, sweep_id: str) -> SweepView:
         if sweep_id not in self._ids():
             raise NotFound(
-                f"There is no sweep {sweep_id!r}.", "`sweeps` lists the sweeps there are."
+                tr("There is no sweep {sweep_id}.", sweep_id=f"{sweep_id!r}"),
+                tr("`sweeps` lists the sweeps there are."),
             )
         return self._view(sweep_id)
 
@@ -157,13 +159,21 @@ class Sweeps:
         stopped = [run.record for run in view.runs if _is_to_be_resumed(run)]
         if any(run.record.state in STOPPING for run in view.runs):
             raise Conflict(
-                f"Runs of the sweep {sweep_id} are still stopping: {_states(view)}.",
-                "Wait until they have stopped, then resume it.",
+                tr(
+                    "Runs of the sweep {sweep_id} are still stopping: {states}.",
+                    sweep_id=sweep_id,
+                    states=_states(view),
+                ),
+                tr("Wait until they have stopped, then resume it."),
             )
         if not stopped and view.is_over:
             raise Conflict(
-                f"No run of the sweep {sweep_id} can be resumed with it: {_states(view)}.",
-                "Resume a run that was stopped as worse by itself, or submit a new sweep.",
+                tr(
+                    "No run of the sweep {sweep_id} can be resumed with it: {states}.",
+                    sweep_id=sweep_id,
+                    states=_states(view),
+                ),
+                tr("Resume a run that was stopped as worse by itself, or submit a new sweep."),
             )
         _checked([record.readable_spec() for record in stopped], self._settings)
         self._store.requeue([record.id for record in stopped])
@@ -176,8 +186,12 @@ class Sweeps:
         view = self.get(sweep_id)
         if not view.is_over:
             raise Conflict(
-                f"Runs of the sweep {sweep_id} are not over: {_states(view)}.",
-                "Cancel the sweep first, then delete it.",
+                tr(
+                    "Runs of the sweep {sweep_id} are not over: {states}.",
+                    sweep_id=sweep_id,
+                    states=_states(view),
+                ),
+                tr("Cancel the sweep first, then delete it."),
             )
         for run in view.runs:
             delete_run(run.id, self._store, self._settings)
@@ -291,7 +305,7 @@ def _together(errors: dict[str, EngineError], all_failed: bool) -> EngineError:
         of_fields = error.problems if isinstance(error, InvalidInput) else []
         problems |= dict.fromkeys(of_fields or [FieldProblem(name, error.problem)])
     remedies = dict.fromkeys(error.remedy for error in found)
-    return InvalidInput("The sweep", list(problems), " ".join(remedies))
+    return InvalidInput(tr("The sweep"), list(problems), " ".join(remedies))
 
 
 def _is_to_be_resumed(view: RunView) -> bool:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from lora_engine.errors import EngineError
 from lora_engine.files import read_bounded
+from lora_engine.language import tr, translatable
 
 MIN_CHARACTERS = 16
 MAX_CHARACTERS = 512
 _KEY = re.compile(rb"[\x21-\x7e]{%d,%d}" % (MIN_CHARACTERS, MAX_CHARACTERS))
-REMEDY = "Write one with: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE"
+REMEDY = translatable(
+    "Write one with: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE"
+)
 
 
 class ApiKey:
@@ -37,11 +40,19 @@ def read_api_key(path: Path) -> ApiKey:
     try:
         content = read_bounded(path, MAX_CHARACTERS + 2).strip()
     except (OSError, ValueError) as error:
-        raise EngineError(f"The API's key cannot be read from {path} ({error}).", REMEDY) from None
+        raise EngineError(
+            tr("The API's key cannot be read from {path} ({error}).", path=path, error=error),
+            tr(REMEDY),
+        ) from None
     if not _KEY.fullmatch(content):
         raise EngineError(
-            f"{path} holds no key: one line of {MIN_CHARACTERS} to {MAX_CHARACTERS} visible ASCII "
-            "characters without spaces.",
-            REMEDY,
+            tr(
+                "{path} holds no key: one line of {min_characters} to {max_characters} "
+                "visible ASCII characters without spaces.",
+                path=path,
+                min_characters=MIN_CHARACTERS,
+                max_characters=MAX_CHARACTERS,
+            ),
+            tr(REMEDY),
         )
     return ApiKey(content)

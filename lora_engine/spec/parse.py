@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_engine.errors import FieldProblem, InvalidInput, NotFound
+from lora_engine.language import tr, translatable
 from lora_engine.spec.run import RunSpec
 
 MAX_SPEC_BYTES = 1_000_000
-REMEDY = "Correct these fields; docs/spec.md lists every field with its bounds."
+REMEDY = translatable("Correct these fields; docs/spec.md lists every field with its bounds.")
 
 
 def parse_spec(text: str | bytes) -> RunSpec:
@@ -26,13 +27,20 @@ def parse_spec(text: str | bytes) -> RunSpec:
 def json_document(text: str | bytes, what: str) -> Any:
     """What JSON text holds; `what` is its name in an error. Raises InvalidInput."""
     if len(text) > MAX_SPEC_BYTES:
-        problem = FieldProblem("spec", f"{len(text):,} bytes, at most {MAX_SPEC_BYTES:,} allowed")
-        raise InvalidInput(what, [problem], REMEDY)
+        problem = FieldProblem(
+            "spec",
+            tr(
+                "{count} bytes, at most {max_spec_bytes} allowed",
+                count=f"{len(text):,}",
+                max_spec_bytes=f"{MAX_SPEC_BYTES:,}",
+            ),
+        )
+        raise InvalidInput(what, [problem], tr(REMEDY))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        problem = FieldProblem("spec", f"not JSON ({error})")
-        raise InvalidInput(what, [problem], REMEDY) from None
+        problem = FieldProblem("spec", tr("not JSON ({error})", error=error))
+        raise InvalidInput(what, [problem], tr(REMEDY)) from None
 
 
 def spec_from(document: Any) -> RunSpec:
@@ -40,13 +48,15 @@ def spec_from(document: Any) -> RunSpec:
     try:
         return RunSpec.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput("The spec", field_problems(error), REMEDY) from None
+        raise InvalidInput(tr("The spec"), field_problems(error), tr(REMEDY)) from None
 
 
 def read_spec(path: Path) -> RunSpec:
     """The spec in a file. Raises NotFound, or InvalidInput as `parse_spec` does."""
     if not path.is_file():
-        raise NotFound(f"There is no spec file {path}.", "Give the path of a JSON file.")
+        raise NotFound(
+            tr("There is no spec file {path}.", path=path), tr("Give the path of a JSON file.")
+        )
     with path.open("rb") as file:
         return parse_spec(file.read(MAX_SPEC_BYTES + 1))
 

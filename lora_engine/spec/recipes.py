@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.spec.method import WHOLE_MODEL_TYPES, FinetuningType
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.parse import spec_from
@@ -53,7 +54,10 @@ OPTIMIZATIONS: dict[str, dict[str, Any]] = {
 def recipe_spec(name: str) -> RunSpec:
     """The spec of an example. Raises NotFound, listing the examples."""
     if name not in RECIPES:
-        raise NotFound(f"There is no example {name!r}.", f"Choose one of {', '.join(RECIPES)}.")
+        raise NotFound(
+            tr("There is no example {name}.", name=f"{name!r}"),
+            tr("Choose one of {recipes}.", recipes=", ".join(RECIPES)),
+        )
     return spec_from(
         {
             "name": f"{name} r8",

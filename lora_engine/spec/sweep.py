@@ -18,6 +18,7 @@ from typing import Any, cast, get_args, get_origin
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.spec.method import MAX_RANK, USED_BY
 from lora_engine.spec.parse import REMEDY, field_problems, json_document, spec_from
 from lora_engine.spec.run import RunSpec
@@ -170,7 +171,7 @@ class SweepSpec(Section):
         errors = [spec for spec in found if isinstance(spec, InvalidInput)]
         if errors:
             problems = dict.fromkeys(one for error in errors for one in error.problems)
-            raise InvalidInput("The sweep", list(problems), REMEDY)
+            raise InvalidInput(tr("The sweep"), list(problems), tr(REMEDY))
         return tuple(spec for spec in found if isinstance(spec, RunSpec))
 
     def each_child(self) -> list[SweepChild]:
@@ -188,7 +189,7 @@ class SweepSpec(Section):
         except InvalidInput as error:
             return error
         problems = list(self._without_effect(child))
-        return InvalidInput(child.name, problems, REMEDY) if problems else child
+        return InvalidInput(child.name, problems, tr(REMEDY)) if problems else child
 
     def _child_document(self, values: Sequence[JsonValue]) -> dict[str, Any]:
         chosen = {axis.path: value for axis, value in zip(self.axes, values, strict=True)}
@@ -219,7 +220,7 @@ class SweepSpec(Section):
             section, _, field = axis.path.partition(".")
             used = ("finetuning_type", *USED_BY.get(kind, (field,)))
             if section == "method" and field not in used:
-                yield FieldProblem(axis.path, f"the method {kind} does not use it")
+                yield FieldProblem(axis.path, tr("the method {kind} does not use it", kind=kind))
 
 
 def sweep_over(
@@ -277,7 +278,7 @@ def sweep_from(document: Any) -> SweepSpec:
     try:
         return SweepSpec.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput("The sweep", field_problems(error), REMEDY) from None
+        raise InvalidInput(tr("The sweep"), field_problems(error), tr(REMEDY)) from None
 
 
 def _label(path: str, value: JsonValue) -> str:

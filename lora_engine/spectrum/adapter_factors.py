@@ -33,6 +33,7 @@ from lora_engine.adapters.weights_keys import (
     read_keys,
 )
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr
 from lora_engine.spectrum.low_rank_factors import Factors
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights import limits
@@ -87,7 +88,10 @@ class Adapter:
             if module.name == name:
                 return module
         names = ", ".join(module.name for module in self.modules[:6])
-        raise NotFound(f"The adapter has no module {name[:200]!r}.", f"Choose one of: {names}, ...")
+        raise NotFound(
+            tr("The adapter has no module {name}.", name=f"{name[:200]!r}"),
+            tr("Choose one of: {names}, ...", names=names),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,9 @@ def open_adapter(path: str | Path) -> AdapterFile:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise NotFound(f"There is no adapter folder {folder}.", "Check the path.")
+        raise NotFound(
+            tr("There is no adapter folder {folder}.", folder=folder), tr("Check the path.")
+        )
     config = read_adapter_config(folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
@@ -161,8 +167,12 @@ def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
         modules += stored.read(holder)
         if len(modules) > MAX_MODULES:
             raise EngineError(
-                f"{stored.path.name} adapts more than {MAX_MODULES:,} experts.",
-                "Compare it in parts, with fewer layers.",
+                tr(
+                    "{name} adapts more than {max_modules} experts.",
+                    name=stored.path.name,
+                    max_modules=f"{MAX_MODULES:,}",
+                ),
+                tr("Compare it in parts, with fewer layers."),
             )
     config, keys = stored.config, stored.keys
     whole = (*keys.whole, *keys.embeddings, *keys.biases)
@@ -184,8 +194,13 @@ def _check_total(file: SafetensorsFile) -> None:
     bound = 8 * limits.MAX_MEMORY_ELEMENTS
     if file.size_bytes > bound:
         raise EngineError(
-            f"{file.path.name} has {file.size_bytes:,} bytes; adapters up to {bound:,} are read.",
-            "Resize the adapter to a smaller rank first.",
+            tr(
+                "{name} has {size_bytes} bytes; adapters up to {bound} are read.",
+                name=file.path.name,
+                size_bytes=f"{file.size_bytes:,}",
+                bound=f"{bound:,}",
+            ),
+            tr("Resize the adapter to a smaller rank first."),
         )
 
 
@@ -239,8 +254,13 @@ def _vector(
     values = read_tensor(file, keys[part]).reshape(-1)
     if values.size != length:
         raise EngineError(
-            f"{keys[part]} has {values.size:,} numbers; the module has {length:,} outputs.",
-            "Check that it belongs to this adapter.",
+            tr(
+                "{keys} has {size} numbers; the module has {length} outputs.",
+                keys=keys[part],
+                size=f"{values.size:,}",
+                length=f"{length:,}",
+            ),
+            tr("Check that it belongs to this adapter."),
         )
     return values
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.decomposition import GRAM_SIDE, Decomposition
 from lora_engine.spectrum.dense import blocks, gram_matrix, symmetric_eigen
@@ -184,8 +185,8 @@ def compare_checkpoints(
     common = [info for name, info in ours.items() if name in theirs]
     if not common:
         raise EngineError(
-            "The two checkpoints have no tensor name in common.",
-            "Give two checkpoints of the same model; for an adapter use its own spectrum.",
+            tr("The two checkpoints have no tensor name in common."),
+            tr("Give two checkpoints of the same model; for an adapter use its own spectrum."),
         )
     _check_shapes(common, theirs)
     monitor = WorkMonitor(progress, stop)
@@ -212,9 +213,13 @@ def _check_shapes(common: list[TensorInfo], theirs: dict[str, TensorInfo]) -> No
         other = theirs[info.name]
         if info.shape != other.shape:
             raise EngineError(
-                f"{info.name} is {describe_shape(info.shape)} in the base and "
-                f"{describe_shape(other.shape)} in the tuned checkpoint.",
-                "Give two checkpoints of the same model.",
+                tr(
+                    "{name} is {shape} in the base and {shape_2} in the tuned checkpoint.",
+                    name=info.name,
+                    shape=describe_shape(info.shape),
+                    shape_2=describe_shape(other.shape),
+                ),
+                tr("Give two checkpoints of the same model."),
             )
 
 

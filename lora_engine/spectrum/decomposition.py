@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.metrics import NoiseView, StorageNoise
 
@@ -232,11 +233,18 @@ class Decomposition:
         """
         values, held = self.singular_values, self.left.shape[1]
         if not 1 <= k <= values.size:
-            raise EngineError(f"k is {k}; 1 to {values.size:,} is allowed.", "Choose one of these.")
+            raise EngineError(
+                tr("k is {k}; 1 to {size} is allowed.", k=k, size=f"{values.size:,}"),
+                tr("Choose one of these."),
+            )
         if k > held and values[held] > self.value_floor:
             raise EngineError(
-                f"Of this matrix {held:,} singular vectors are kept; k is {k:,}.",
-                f"Choose a k up to {held:,}.",
+                tr(
+                    "Of this matrix {held} singular vectors are kept; k is {k}.",
+                    held=f"{held:,}",
+                    k=f"{k:,}",
+                ),
+                tr("Choose a k up to {held}.", held=f"{held:,}"),
             )
         return min(k, held)
 
@@ -281,8 +289,14 @@ class Decomposition:
 def check_k(k: int, available: int, shape: tuple[int, int]) -> None:
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= available:
         raise EngineError(
-            f"k is {k}; for this {shape[0]:,} x {shape[1]:,} matrix 1 to {available:,} is allowed.",
-            "Choose a k in this range.",
+            tr(
+                "k is {k}; for this {shape} x {shape_2} matrix 1 to {available} is allowed.",
+                k=k,
+                shape=f"{shape[0]:,}",
+                shape_2=f"{shape[1]:,}",
+                available=f"{available:,}",
+            ),
+            tr("Choose a k in this range."),
         )
 
 

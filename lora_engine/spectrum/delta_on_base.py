@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.adapter_factors import AdapterModule
 from lora_engine.spectrum.dense import blocks
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
@@ -41,9 +42,13 @@ def find_base_weight(base: Checkpoint, module: AdapterModule) -> MatrixSource | 
     if source.shape == module.shape[::-1]:
         return Transposed(source)
     raise EngineError(
-        f"{name} of the base is {describe_shape(source.shape)}; the adapter's module is "
-        f"{describe_shape(module.shape)}.",
-        "Choose the base model that this adapter was trained on.",
+        tr(
+            "{name} of the base is {shape}; the adapter's module is {shape_2}.",
+            name=name,
+            shape=describe_shape(source.shape),
+            shape_2=describe_shape(module.shape),
+        ),
+        tr("Choose the base model that this adapter was trained on."),
     )
 
 
@@ -105,12 +110,17 @@ def dora_delta(
 ) -> DoraDelta:
     """Open the true update of a DoRA module; one pass over the base weight for row norms."""
     if module.magnitude is None:
-        raise EngineError(f"{module.name} has no DoRA magnitude.", "Use its factors.")
+        raise EngineError(
+            tr("{name} has no DoRA magnitude.", name=module.name), tr("Use its factors.")
+        )
     if base.shape != module.shape:
         raise EngineError(
-            f"The base weight is {describe_shape(base.shape)}, the module "
-            f"{describe_shape(module.shape)}.",
-            "Choose the base model that this adapter was trained on.",
+            tr(
+                "The base weight is {shape}, the module {shape_2}.",
+                shape=describe_shape(base.shape),
+                shape_2=describe_shape(module.shape),
+            ),
+            tr("Choose the base model that this adapter was trained on."),
         )
     left = module.factors.left
     norms = np.empty(module.shape[0])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.adapter_factors import AdapterModule
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64
@@ -49,7 +50,8 @@ def decompose_factors(matrix: FactorMatrix) -> Decomposition:
     spectrum = factor_spectrum(matrix.factors)
     if spectrum.rank == 0:
         raise EngineError(
-            f"{matrix.name} is zero: nothing was learned there.", "Choose another module."
+            tr("{name} is zero: nothing was learned there.", name=matrix.name),
+            tr("Choose another module."),
         )
     values = spectrum.singular_values
     return Decomposition(

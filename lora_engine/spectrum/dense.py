@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
@@ -56,9 +57,15 @@ def widen(source: MatrixSource, block: np.ndarray) -> np.ndarray:
     largest = float(size.max(initial=0.0))
     if largest > LARGEST or 0 < largest < SMALLEST:
         raise EngineError(
-            f"{source.name} holds {largest:.3g} as its largest number in a block; between "
-            f"{SMALLEST:g} and {LARGEST:g} is allowed, because the numbers are squared.",
-            "Scale the matrix to numbers near 1 first.",
+            tr(
+                "{name} holds {largest} as its largest number in a block; between {smallest} "
+                "and {largest_2} is allowed, because the numbers are squared.",
+                name=source.name,
+                largest=f"{largest:.3g}",
+                smallest=f"{SMALLEST:g}",
+                largest_2=f"{LARGEST:g}",
+            ),
+            tr("Scale the matrix to numbers near 1 first."),
         )
     return block
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.orthonormal import orthonormal, triangle
 
@@ -32,9 +33,12 @@ class Factors:
     def __post_init__(self) -> None:
         if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
             raise EngineError(
-                f"Factors of {self.left.shape} and {self.right.shape} do not fit; needed are "
-                "(m, r) and (r, n).",
-                "Check that both belong to the same module.",
+                tr(
+                    "Factors of {shape} and {shape_2} do not fit; needed are (m, r) and (r, n).",
+                    shape=self.left.shape,
+                    shape_2=self.right.shape,
+                ),
+                tr("Check that both belong to the same module."),
             )
 
     @property
@@ -88,8 +92,8 @@ def stack(parts: Iterable[tuple[Factors, float]]) -> Factors:
     shapes = {factors.shape for factors in scaled}
     if len(shapes) != 1:
         raise EngineError(
-            f"Updates of different shapes cannot be added: {sorted(shapes)}.",
-            "Take adapters of the same base model.",
+            tr("Updates of different shapes cannot be added: {shapes}.", shapes=sorted(shapes)),
+            tr("Take adapters of the same base model."),
         )
     left = np.concatenate([factors.left for factors in scaled], axis=1)
     return Factors(left, np.concatenate([factors.right for factors in scaled], axis=0))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import blocks
 from lora_engine.weights.matrix import MatrixSource
@@ -108,9 +109,17 @@ def window(
     rows, columns = source.shape
     if not (0 <= row < rows and 0 <= column < columns and 1 <= size <= MAX_WINDOW):
         raise EngineError(
-            f"The window at row {row}, column {column} of size {size} does not fit a matrix of "
-            f"{rows:,} x {columns:,}; a window has 1 to {MAX_WINDOW} rows.",
-            "Choose a place inside.",
+            tr(
+                "The window at row {row}, column {column} of size {size} does not fit a "
+                "matrix of {rows} x {columns}; a window has 1 to {max_window} rows.",
+                row=row,
+                column=column,
+                size=size,
+                rows=f"{rows:,}",
+                columns=f"{columns:,}",
+                max_window=MAX_WINDOW,
+            ),
+            tr("Choose a place inside."),
         )
     bottom, right = min(row + size, rows), min(column + size, columns)
     original = source.rows(row, bottom)[:, column:right].astype(np.float64)
@@ -140,8 +149,13 @@ def tile_rms(
 def _edges(shape: tuple[int, int], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     if not (1 <= height <= MAX_SCREEN and 1 <= width <= MAX_SCREEN):
         raise EngineError(
-            f"A picture of {height} x {width} was asked for; 1 to {MAX_SCREEN} are allowed.",
-            "Choose a smaller one.",
+            tr(
+                "A picture of {height} x {width} was asked for; 1 to {max_screen} are allowed.",
+                height=height,
+                width=width,
+                max_screen=MAX_SCREEN,
+            ),
+            tr("Choose a smaller one."),
         )
     rows, columns = shape
     return _borders(rows, min(height, rows)), _borders(columns, min(width, columns))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.weights.matrix import ArrayMatrix
 
 TEACHING = (
@@ -85,4 +86,7 @@ def sample(name: str) -> Sample:
         if candidate.name == name:
             return candidate
     names = ", ".join(candidate.name for candidate in SAMPLES)
-    raise NotFound(f"There is no sample {name[:60]!r}.", f"Choose one of: {names}.")
+    raise NotFound(
+        tr("There is no sample {name}.", name=f"{name[:60]!r}"),
+        tr("Choose one of: {names}.", names=names),
+    )

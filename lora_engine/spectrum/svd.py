@@ -13,6 +13,7 @@ import numpy as np
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file, write_atomically
+from lora_engine.language import tr
 from lora_engine.spectrum.decomposition import (
     GRAM_SIDE,
     LARGEST_PLAIN_SIDE,
@@ -66,8 +67,11 @@ def decompose(
         found = randomized_sketch(source, max(1, vectors), seed, monitor)
     else:
         raise EngineError(
-            f"The method is {str(method)[:40]!r}; allowed are auto, svd, gram and randomized.",
-            "Choose one of these.",
+            tr(
+                "The method is {method}; allowed are auto, svd, gram and randomized.",
+                method=f"{str(method)[:40]!r}",
+            ),
+            tr("Choose one of these."),
         )
     if isinstance(source, PackedMatrix):
         found = replace(found, noise=quantization_noise(source))
@@ -79,9 +83,15 @@ def _check_side(source: MatrixSource, method: str) -> None:
     largest = {"svd": LARGEST_PLAIN_SIDE, "gram": GRAM_SIDE}.get(method)
     if largest is not None and min(source.shape) > largest:
         raise EngineError(
-            f"{source.name} is {describe_shape(source.shape)}; the method {method} is allowed up "
-            f"to a smaller side of {largest:,}.",
-            "Leave the method to auto.",
+            tr(
+                "{name} is {shape}; the method {method} is allowed up to a smaller side of "
+                "{largest}.",
+                name=source.name,
+                shape=describe_shape(source.shape),
+                method=method,
+                largest=f"{largest:,}",
+            ),
+            tr("Leave the method to auto."),
         )
 
 
@@ -253,12 +263,18 @@ def _zeros(decomposition: Decomposition, count: int) -> np.ndarray:
 def _check_output(path: Path, suffix: str = ".npy") -> None:
     if path.suffix != suffix:
         raise EngineError(
-            f"The output is named {path.name}; it is written as {suffix}.",
-            f"Name it with {suffix}.",
+            tr(
+                "The output is named {name}; it is written as {suffix}.",
+                name=path.name,
+                suffix=suffix,
+            ),
+            tr("Name it with {suffix}.", suffix=suffix),
         )
     if path.exists() or not path.parent.is_dir():
         what = "exists already" if path.exists() else "has no folder to lie in"
-        raise EngineError(f"The output {path} {what}.", "Choose another name.")
+        raise EngineError(
+            tr("The output {path} {what}.", path=path, what=what), tr("Choose another name.")
+        )
 
 
 def takes_a_while(source: MatrixSource) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
 from lora_engine.spectrum.low_rank_factors import (
     Factors,
@@ -127,9 +128,12 @@ def similarity(
     """
     if on not in ("delta", "A") or side not in ("left", "right"):
         raise EngineError(
-            f"Similarity on {str(on)[:20]!r}, side {str(side)[:20]!r}; allowed are delta or A, "
-            "left or right.",
-            "Choose one of these.",
+            tr(
+                "Similarity on {on}, side {side}; allowed are delta or A, left or right.",
+                on=f"{str(on)[:20]!r}",
+                side=f"{str(side)[:20]!r}",
+            ),
+            tr("Choose one of these."),
         )
     monitor = WorkMonitor(progress, stop)
     first = _opened(path_a, monitor.part(0.0, 0.2))
@@ -139,9 +143,12 @@ def similarity(
     common = [name for name in ours if name in theirs]
     if not common:
         raise EngineError(
-            "The two adapters have no module in common: "
-            f"{first.modules[0].name} ... and {second.modules[0].name} ...",
-            "Give two adapters of the same base model that adapt the same modules.",
+            tr(
+                "The two adapters have no module in common: {name} ... and {name_2} ...",
+                name=first.modules[0].name,
+                name_2=second.modules[0].name,
+            ),
+            tr("Give two adapters of the same base model that adapt the same modules."),
         )
     comparing, modules = monitor.part(0.4, 1.0), []
     for number, name in enumerate(common):
@@ -184,9 +191,13 @@ def _cosine(a: Factors, b: Factors, of_a: FactorSpectrum, of_b: FactorSpectrum) 
 def _compare(a: AdapterModule, b: AdapterModule, on: On, side: Side) -> ModuleSimilarity:
     if a.shape != b.shape:
         raise EngineError(
-            f"{a.name} is {describe_shape(a.shape)} in the first adapter and "
-            f"{describe_shape(b.shape)} in the second.",
-            "Give two adapters of the same base model.",
+            tr(
+                "{name} is {shape} in the first adapter and {shape_2} in the second.",
+                name=a.name,
+                shape=describe_shape(a.shape),
+                shape_2=describe_shape(b.shape),
+            ),
+            tr("Give two adapters of the same base model."),
         )
     spectra = factor_spectrum(a.factors), factor_spectrum(b.factors)
     if on == "A":

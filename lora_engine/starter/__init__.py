@@ -24,6 +24,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
 from pathlib import Path
 
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 
 _HERE = Path(__file__).resolve().parent
 
@@ -56,7 +57,7 @@ def heldout_path(name: str) -> Path:
 def _dataset_file(name: str, ending: str) -> Path:
     if name not in DATASET_NAMES:
         raise NotFound(
-            f"There is no starter dataset named {name!r}.",
-            f"Choose one of: {', '.join(DATASET_NAMES)}.",
+            tr("There is no starter dataset named {name}.", name=f"{name!r}"),
+            tr("Choose one of: {dataset_names}.", dataset_names=", ".join(DATASET_NAMES)),
         )
     return DATASETS_DIR / f"{name}{ending}"

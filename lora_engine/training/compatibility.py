@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lora_engine.devices import CPU, list_devices
 from lora_engine.errors import FieldProblem
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 
@@ -81,7 +82,14 @@ def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
     for path, reasons in unavailable_choices(machine).items():
         for choice in chosen[path]:
             if choice in reasons:
-                yield FieldProblem(path, f"{choice} cannot run here: {reasons[choice]}")
+                yield FieldProblem(
+                    path,
+                    tr(
+                        "{choice} cannot run here: {reasons}",
+                        choice=choice,
+                        reasons=reasons[choice],
+                    ),
+                )
 
 
 def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
@@ -90,31 +98,37 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if spec.task != "causal_lm":
         yield from _classifier_conflicts(spec)
     elif spec.objective.class_weights != "equal":
-        yield FieldProblem("objective.class_weights", "is about classes; causal_lm has none")
+        yield FieldProblem("objective.class_weights", tr("is about classes; causal_lm has none"))
     if method.is_lora:
         yield from _init_conflicts(spec)
         if method.init_from is not None and method.init != "default":
             yield FieldProblem(
                 "method.init",
-                f"{method.init} starts a new adapter, and the run goes on from "
-                f"{method.init_from}; choose default, or leave out init_from",
+                tr(
+                    "{init} starts a new adapter, and the run goes on from {init_from}; "
+                    "choose default, or leave out init_from",
+                    init=method.init,
+                    init_from=method.init_from,
+                ),
             )
         if method.lora_bias and method.use_dora:
-            yield FieldProblem("method.lora_bias", "DoRA has none; leave out one of the two")
+            yield FieldProblem("method.lora_bias", tr("DoRA has none; leave out one of the two"))
     elif method.has_adapter:
         yield from _other_method_conflicts(spec)
     else:
         yield from _full_finetuning_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
         yield FieldProblem(
-            "optimization.optimizer", "galore projects the gradients of adamw; choose adamw"
+            "optimization.optimizer", tr("galore projects the gradients of adamw; choose adamw")
         )
     for name in ("save_best", "early_stopping"):
         if getattr(optimization, name) and not spec.dataset.is_evaluated:
             yield FieldProblem(
                 f"optimization.{name}",
-                "needs rows to evaluate on; raise dataset.eval_fraction above 0 or name a "
-                "dataset.eval_source",
+                tr(
+                    "needs rows to evaluate on; raise dataset.eval_fraction above 0 or name "
+                    "a dataset.eval_source"
+                ),
             )
 
 
@@ -123,43 +137,59 @@ def _objective_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if kind == "grpo":
         yield from _grpo_conflicts(spec)
     elif kind != "sft" and spec.task != "causal_lm":
-        yield FieldProblem("objective.kind", f"{kind} compares texts, and {spec.task} writes none")
+        yield FieldProblem(
+            "objective.kind",
+            tr("{kind} compares texts, and {task} writes none", kind=kind, task=spec.task),
+        )
     if kind == "kto" and spec.optimization.batch_size < 2:
         yield FieldProblem(
             "optimization.batch_size",
-            "kto estimates the KL from the answers to other questions of a batch; choose 2 or more",
+            tr(
+                "kto estimates the KL from the answers to other questions of a batch; choose "
+                "2 or more"
+            ),
         )
 
 
 def _grpo_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     objective, method = spec.objective, spec.method
     if spec.task != "causal_lm":
-        yield FieldProblem("objective.kind", f"grpo lets the model answer; {spec.task} does not")
+        yield FieldProblem(
+            "objective.kind", tr("grpo lets the model answer; {task} does not", task=spec.task)
+        )
     if not objective.rules:
         yield FieldProblem(
-            "objective.rules", "grpo learns from rules alone; give one at the least, such as equal"
+            "objective.rules",
+            tr("grpo learns from rules alone; give one at the least, such as equal"),
         )
     if not objective.has_reference:
         return
     if not method.is_lora:
         yield FieldProblem(
             "objective.beta",
-            "the KL is to the base with the adapter off, which only lora offers here; set it to 0",
+            tr(
+                "the KL is to the base with the adapter off, which only lora offers here; "
+                "set it to 0"
+            ),
         )
     if method.bias != "none" or method.init in ("pissa", "olora"):
         yield FieldProblem(
             "objective.beta",
-            "the KL is to the base as it was loaded, and this run changes the base's weights; set "
-            "it to 0, or choose bias none and init default",
+            tr(
+                "the KL is to the base as it was loaded, and this run changes the base's "
+                "weights; set it to 0, or choose bias none and init default"
+            ),
         )
 
 
 def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     what = f"with the task {spec.task}"
     if spec.method.finetuning_type not in ("lora", "full"):
-        yield FieldProblem("method.finetuning_type", f"{what}, choose lora or full")
+        yield FieldProblem("method.finetuning_type", tr("{what}, choose lora or full", what=what))
     if spec.method.init not in ("default", "gaussian", "orthogonal"):
-        yield FieldProblem("method.init", f"{what}, choose default, gaussian or orthogonal")
+        yield FieldProblem(
+            "method.init", tr("{what}, choose default, gaussian or orthogonal", what=what)
+        )
 
 
 def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
@@ -167,17 +197,22 @@ def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if init in ("pissa", "olora") and bits:
         yield FieldProblem(
             "method.init",
-            f"{init} subtracts a part of the base weight, and the rest in {bits} bits is not the "
-            "base that the adapter would be loaded on; choose loftq, or no quantization",
+            tr(
+                "{init} subtracts a part of the base weight, and the rest in {bits} bits is "
+                "not the base that the adapter would be loaded on; choose loftq, or no "
+                "quantization",
+                init=init,
+                bits=bits,
+            ),
         )
     if init == "loftq" and bits != 4:
         yield FieldProblem(
             "method.init",
-            "loftq corrects the error of 4-bit quantization, so it needs 4-bit quantization",
+            tr("loftq corrects the error of 4-bit quantization, so it needs 4-bit quantization"),
         )
     ranks = [spec.method.rank, *spec.method.rank_pattern.values()]
     if init == "orthogonal" and any(rank % 2 for rank in ranks):
-        yield FieldProblem("method.rank", "the orthogonal init needs an even rank")
+        yield FieldProblem("method.rank", tr("the orthogonal init needs an even rank"))
 
 
 def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
@@ -185,19 +220,23 @@ def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     kind, default = spec.method.finetuning_type, MethodSpec()
     for name in LORA_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
-            yield FieldProblem(f"method.{name}", f"is about LoRA; {kind} has none")
+            yield FieldProblem(f"method.{name}", tr("is about LoRA; {kind} has none", kind=kind))
     if spec.objective.kind == "grpo":
-        yield FieldProblem("objective.kind", f"{kind} samples no answers; choose lora")
+        yield FieldProblem(
+            "objective.kind", tr("{kind} samples no answers; choose lora", kind=kind)
+        )
     if kind == "loha" and spec.quantization is not None:
         yield FieldProblem(
             "quantization",
-            "PEFT's LoHa adapts weights in 16 or 32 bits; choose another method, or none",
+            tr("PEFT's LoHa adapts weights in 16 or 32 bits; choose another method, or none"),
         )
     if kind == "prefix" and spec.optimization.gradient_checkpointing:
         yield FieldProblem(
             "optimization.gradient_checkpointing",
-            "the keys and values of prefix go around the layers that it computes again; leave it "
-            "out, or choose prompt or p_tuning",
+            tr(
+                "the keys and values of prefix go around the layers that it computes again; "
+                "leave it out, or choose prompt or p_tuning"
+            ),
         )
 
 
@@ -206,9 +245,15 @@ def _full_finetuning_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     if spec.quantization is not None:
         yield FieldProblem(
             "quantization",
-            f"{kind} trains the base's own weights, which {spec.quantization.bits}-bit weights "
-            "cannot do; choose lora, or no quantization",
+            tr(
+                "{kind} trains the base's own weights, which {bits}-bit weights cannot do; "
+                "choose lora, or no quantization",
+                kind=kind,
+                bits=spec.quantization.bits,
+            ),
         )
     for name in LORA_ONLY_FIELDS:
         if getattr(spec.method, name) != getattr(default, name):
-            yield FieldProblem(f"method.{name}", f"is about adapters; {kind} has none")
+            yield FieldProblem(
+                f"method.{name}", tr("is about adapters; {kind} has none", kind=kind)
+            )

@@ -34,6 +34,7 @@ from lora_engine.data.objective_rows import refuse_other_objective
 from lora_engine.data.prompt_rows import refuse_unanswerable
 from lora_engine.data.template_check import refuse_role_orders
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from lora_engine.scrubbing import has_token
 from lora_engine.settings import Settings
 from lora_engine.spec import USED_BY, MethodSpec, RunSpec
@@ -116,7 +117,7 @@ def _raise_together(errors: dict[str, EngineError], problems: list[FieldProblem]
         problems = [*problems, *(of_fields or [FieldProblem(path, error.problem.rstrip("."))])]
     if problems:
         remedies = " ".join(error.remedy for error in errors.values())
-        raise InvalidInput("The run", problems, remedies or "Change these fields.")
+        raise InvalidInput(tr("The run"), problems, remedies or "Change these fields.")
 
 
 def _refuse_without_answers(dataset: Dataset) -> None:
@@ -129,14 +130,21 @@ def _refuse_without_answers(dataset: Dataset) -> None:
         has_answer = has_answer or bool(answers)
     if not has_answer:
         raise EngineError(
-            f"None of the {len(dataset.rows):,} rows of {dataset.source} has a turn of the "
-            "assistant's, so there is nothing to learn.",
-            "Give rows with answers, or check which column holds them.",
+            tr(
+                "None of the {count} rows of {source} has a turn of the assistant's, so "
+                "there is nothing to learn.",
+                count=f"{len(dataset.rows):,}",
+                source=dataset.source,
+            ),
+            tr("Give rows with answers, or check which column holds them."),
         )
     raise EngineError(
-        f"The rows of {dataset.source} say of every answer that it is not to be learned "
-        "(weight 0, train false), so there is nothing to learn.",
-        "Give the answers to learn a weight of 1, or leave the weight out.",
+        tr(
+            "The rows of {source} say of every answer that it is not to be learned (weight "
+            "0, train false), so there is nothing to learn.",
+            source=dataset.source,
+        ),
+        tr("Give the answers to learn a weight of 1, or leave the weight out."),
     )
 
 
@@ -146,16 +154,20 @@ def _refuse_equal_answers(dataset: Dataset) -> None:
         return
     if all(row.messages == row.rejected for row in dataset.rows):
         raise EngineError(
-            f"In each of the {len(dataset.rows):,} rows of {dataset.source} the chosen answer is "
-            "the rejected one, so there is nothing to learn.",
-            "Give pairs whose answers differ, or check which columns hold them.",
+            tr(
+                "In each of the {count} rows of {source} the chosen answer is the rejected "
+                "one, so there is nothing to learn.",
+                count=f"{len(dataset.rows):,}",
+                source=dataset.source,
+            ),
+            tr("Give pairs whose answers differ, or check which columns hold them."),
         )
 
 
 def _tokens_in(node: Any, path: str) -> Iterator[FieldProblem]:
     """A field for each access token: a spec is shown, copied and saved with the adapter."""
     if isinstance(node, str) and has_token(node):
-        yield FieldProblem(path, "holds an access token; take it out and set HF_TOKEN instead")
+        yield FieldProblem(path, tr("holds an access token; take it out and set HF_TOKEN instead"))
     named = node.items() if isinstance(node, dict) else ()
     listed = enumerate(node) if isinstance(node, list) else ()
     for name, value in (*named, *listed):
@@ -184,8 +196,12 @@ def _target_problems(base: BaseModel, method: MethodSpec) -> list[FieldProblem]:
     keys = dict.fromkeys([*method.rank_pattern, *method.alpha_pattern])
     if missing := [key for key in keys if not any(is_named(name, [key]) for name in modules)]:
         raise EngineError(
-            f"A pattern names {', '.join(missing)}, and no module of {base.name!r} is called so.",
-            f"It has: {', '.join(target_suffixes(modules))}.",
+            tr(
+                "A pattern names {missing}, and no module of {name} is called so.",
+                missing=", ".join(missing),
+                name=f"{base.name!r}",
+            ),
+            tr("It has: {target_suffixes}.", target_suffixes=", ".join(target_suffixes(modules))),
         )
     return rank_problems(sides, method) if method.finetuning_type in ("lora", "loha") else []
 

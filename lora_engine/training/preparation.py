@@ -45,6 +45,7 @@ from lora_engine.data.trained_template import form_changes
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -164,10 +165,18 @@ def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> N
     longest = max(len(row.input_ids) for row in data.answers())
     if isinstance(limit, int) and longest + added > limit:
         raise EngineError(
-            f"The longest row has {longest:,} tokens and stands behind {added:,} virtual ones; "
-            f"{base.name} has {limit:,} positions.",
-            f"Set the longest row to {max(1, limit - added):,} tokens or fewer, or train fewer "
-            "virtual tokens.",
+            tr(
+                "The longest row has {longest} tokens and stands behind {added} virtual "
+                "ones; {name} has {limit} positions.",
+                longest=f"{longest:,}",
+                added=f"{added:,}",
+                name=base.name,
+                limit=f"{limit:,}",
+            ),
+            tr(
+                "Set the longest row to {value} tokens or fewer, or train fewer virtual tokens.",
+                value=f"{max(1, limit - added):,}",
+            ),
         )
 
 
@@ -217,8 +226,11 @@ def _prepare_data(
     )
     if not prepared.training:
         raise EngineError(
-            f"No row to train on keeps an answer within {spec.optimization.max_length} tokens.",
-            "Raise the longest row, or shorten the questions.",
+            tr(
+                "No row to train on keeps an answer within {max_length} tokens.",
+                max_length=spec.optimization.max_length,
+            ),
+            tr("Raise the longest row, or shorten the questions."),
         )
     return prepared
 
@@ -239,8 +251,8 @@ def _prepare_prompts(
     )
     if not training:
         raise EngineError(
-            "Every question within the longest row is held out for evaluation.",
-            "Add rows, raise the longest row, or lower dataset.eval_fraction.",
+            tr("Every question within the longest row is held out for evaluation."),
+            tr("Add rows, raise the longest row, or lower dataset.eval_fraction."),
         )
     return PreparedData(
         training,

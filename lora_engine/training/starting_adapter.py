@@ -19,12 +19,13 @@ from lora_engine.adapters.lora_config import HEAD_PARTS, HEADS, TASK_TYPES
 from lora_engine.adapters.weights_keys import AdapterKeys, read_keys
 from lora_engine.base_models import BaseModel
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr, translatable
 from lora_engine.settings import Settings
 from lora_engine.spec import MODULE_NAME, MethodSpec, RunSpec, Task, spec_from
 from lora_engine.weights.safetensors_file import scan
 
 INIT_FROM = "method.init_from"
-AGREE = (
+AGREE = translatable(
     "Leave these fields out: what trains is the adapter's own shape. To change its rank, use "
     "`resize`."
 )
@@ -59,7 +60,7 @@ def with_adapter_shape(spec: RunSpec, base: BaseModel, settings: Settings) -> Ru
     shape = shape_of(path, spec.task)
     problems = list(_contradictions(spec.method, shape, base))
     if problems:
-        raise InvalidInput("The run", problems, AGREE)
+        raise InvalidInput(tr("The run"), problems, tr(AGREE))
     document = spec.model_dump(mode="json")
     given = spec.method.model_fields_set
     kept = {"target_modules"} & given  # it means the same modules, perhaps in other words
@@ -79,9 +80,12 @@ def shape_of(path: Path, task: Task) -> AdapterShape:
     keys = read_keys(scan(path / WEIGHTS_FILE), config)
     if keys.parameters:
         raise EngineError(
-            f"{path} adapts fused experts ({next(iter(keys.parameters.values()))}), and a run "
-            "cannot go on from those.",
-            "Train a new adapter, or go on from one of attention and MLP weights.",
+            tr(
+                "{path} adapts fused experts ({next}), and a run cannot go on from those.",
+                path=path,
+                next=next(iter(keys.parameters.values())),
+            ),
+            tr("Train a new adapter, or go on from one of attention and MLP weights."),
         )
     saved = config.modules_to_save or []
     fields: dict[str, Any] = {
@@ -129,9 +133,13 @@ def refuse_other_labels(adapter: Path, labels: Sequence[str]) -> None:
     if known != list(labels):
         said = ", ".join(map(str, known)) if isinstance(known, list) else "none that it names"
         raise EngineError(
-            f"The adapter {adapter} was trained for the classes {said}; the rows have "
-            f"{', '.join(labels)}.",
-            "Give rows of the same classes, or start a new adapter.",
+            tr(
+                "The adapter {adapter} was trained for the classes {said}; the rows have {labels}.",
+                adapter=adapter,
+                said=said,
+                labels=", ".join(labels),
+            ),
+            tr("Give rows of the same classes, or start a new adapter."),
         )
 
 
@@ -140,9 +148,13 @@ def _refuse_other_task(path: Path, config: AdapterConfig, task: Task) -> None:
     fits = is_causal if task == "causal_lm" else config.task_type == TASK_TYPES[task]
     if not fits:
         raise EngineError(
-            f"{path} is an adapter for {config.task_type or 'no task that it names'}, and the "
-            f"run's task is {task}.",
-            "Choose the task that the adapter was trained for, or another adapter.",
+            tr(
+                "{path} is an adapter for {task_type}, and the run's task is {task}.",
+                path=path,
+                task_type=config.task_type or "no task that it names",
+                task=task,
+            ),
+            tr("Choose the task that the adapter was trained for, or another adapter."),
         )
 
 
@@ -197,8 +209,12 @@ def _contradictions(
         if not agrees:
             yield FieldProblem(
                 f"method.{name}",
-                f"{_shown(value)} here, and the adapter {shape.name} that the run goes on from "
-                f"has {_shown(own)}",
+                tr(
+                    "{shown} here, and the adapter {name} that the run goes on from has {shown_2}",
+                    shown=_shown(value),
+                    name=shape.name,
+                    shown_2=_shown(own),
+                ),
             )
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr
 from lora_engine.weights import limits, nf4
 from lora_engine.weights.matrix import Flatten, MatrixSource, TensorInfo, to_array
 from lora_engine.weights.packed_tensors import UNKNOWN, method_name, packing_method
@@ -106,7 +107,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             return _open_sharded(path)
         return _open_single(path)
     if not path.is_dir():
-        raise NotFound(f"There is no file or folder {path}.", "Check the path.")
+        raise NotFound(tr("There is no file or folder {path}.", path=path), tr("Check the path."))
     if (path / INDEX_FILE).is_file():
         return _open_sharded(path / INDEX_FILE)
     for name in SINGLE_FILES:
@@ -117,9 +118,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_single(_inside(path, found[0]))
     if found:
         raise EngineError(
-            f"{path.name} holds {len(found)} safetensors files and no index: "
-            f"{', '.join(found[:5])}.",
-            "Name one of these files.",
+            tr(
+                "{name} holds {count} safetensors files and no index: {found}.",
+                name=path.name,
+                count=len(found),
+                found=", ".join(found[:5]),
+            ),
+            tr("Name one of these files."),
         )
     pickled = sorted(file.name for file in path.glob("*.bin"))
     remedy = (
@@ -127,7 +132,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         if pickled
         else f"Give a folder with {SINGLE_FILES[0]} or {INDEX_FILE}."
     )
-    raise NotFound(f"{path} holds no safetensors file.", remedy)
+    raise NotFound(tr("{path} holds no safetensors file.", path=path), remedy)
 
 
 def _open_single(path: Path) -> Checkpoint:
@@ -184,14 +189,21 @@ def _inside(folder: Path, name: str) -> Path:
     """The file `name` of a folder; a link may only lead into the same model-hub cache entry."""
     path = folder / name
     if not path.is_file():
-        raise NotFound(f"{folder.name} lacks the file {name}.", "Copy the whole model folder.")
+        raise NotFound(
+            tr("{name} lacks the file {name_2}.", name=folder.name, name_2=name),
+            tr("Copy the whole model folder."),
+        )
     real, home = path.resolve(), folder.resolve()
     # A hub cache keeps models--x/snapshots/<revision>/file as a link into models--x/blobs.
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
     if real.parent != home and real.parent != blobs:
         raise EngineError(
-            f"{name} is a link that leads out of {folder.name}; only files inside are allowed.",
-            "Put the file itself into the folder.",
+            tr(
+                "{name} is a link that leads out of {name_2}; only files inside are allowed.",
+                name=name,
+                name_2=folder.name,
+            ),
+            tr("Put the file itself into the folder."),
         )
     return path
 
@@ -210,13 +222,19 @@ def _refuse_packed(file: SafetensorsFile, name: str) -> None:
     if method is None or method == UNKNOWN:  # a matrix of whole numbers by itself is one
         return
     raise EngineError(
-        f"{name} is quantized ({dtype_name(file.entry(name).dtype)}, {method_name(method)}); of "
-        "quantized weights only bitsandbytes 4-bit ones can be read.",
-        "Use the 16-bit checkpoint of this model.",
+        tr(
+            "{name} is quantized ({dtype_name}, {method_name}); of quantized weights only "
+            "bitsandbytes 4-bit ones can be read.",
+            name=name,
+            dtype_name=dtype_name(file.entry(name).dtype),
+            method_name=method_name(method),
+        ),
+        tr("Use the 16-bit checkpoint of this model."),
     )
 
 
 def _bad(index: Path, what: str) -> EngineError:
     return EngineError(
-        f"The index {index.name} is not sound: {what}.", "Get the model folder from its source."
+        tr("The index {name} is not sound: {what}.", name=index.name, what=what),
+        tr("Get the model folder from its source."),
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import decode_text, name_text
+from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix
 from lora_engine.weights.text_brackets import rows_in_brackets
@@ -34,7 +35,9 @@ SAMPLE_CHARACTERS = 65_536
 _PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
-_HOW = "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
+_HOW = translatable(
+    "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
+)
 
 
 def open_csv(path: Path) -> ArrayMatrix:
@@ -42,8 +45,13 @@ def open_csv(path: Path) -> ArrayMatrix:
     size = path.stat().st_size
     if size > limits.MAX_CSV_BYTES:
         raise EngineError(
-            f"{path.name} has {size:,} bytes; text may have {limits.MAX_CSV_BYTES:,}.",
-            "Save the matrix as .npy or safetensors.",
+            tr(
+                "{name} has {size} bytes; text may have {max_csv_bytes}.",
+                name=path.name,
+                size=f"{size:,}",
+                max_csv_bytes=f"{limits.MAX_CSV_BYTES:,}",
+            ),
+            tr("Save the matrix as .npy or safetensors."),
         )
     return parse_csv(decode_text(path.read_bytes(), path.name), path.name)
 
@@ -55,7 +63,7 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     in_brackets = rows_in_brackets(text, name)
     lines, declared, left_out = _lines(text if in_brackets is None else in_brackets, name)
     if not lines:
-        raise EngineError(f"{name} holds no numbers.", _HOW)
+        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
     _refuse_open_quote(lines, name)
     try:
         reading = (
@@ -64,8 +72,12 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
         rows = split_lines(lines, reading.delimiter)
     except csv.Error:
         raise EngineError(
-            f"{name} has a cell of over {csv.field_size_limit():,} characters.",
-            "Close every quote, or save the matrix as .npy or safetensors.",
+            tr(
+                "{name} has a cell of over {field_size_limit} characters.",
+                name=name,
+                field_size_limit=f"{csv.field_size_limit():,}",
+            ),
+            tr("Close every quote, or save the matrix as .npy or safetensors."),
         ) from None
     values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     if reading.header:
@@ -96,7 +108,9 @@ def _refuse_other_text(text: str, name: str) -> None:
     start = text[:4096].lstrip(" \t\r\n")
     what = "a Matrix Market file" if start.startswith("%%MatrixMarket") else name_text(start)
     if what is not None:
-        raise EngineError(f"{name} is {what}, not a table of numbers.", _HOW)
+        raise EngineError(
+            tr("{name} is {what}, not a table of numbers.", name=name, what=what), tr(_HOW)
+        )
 
 
 def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int]:
@@ -116,9 +130,15 @@ def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int
         else:
             if len(line) > limits.MAX_CSV_LINE_BYTES:
                 raise EngineError(
-                    f"{name}, line {place}: {len(line):,} characters; at most "
-                    f"{limits.MAX_CSV_LINE_BYTES:,} are allowed.",
-                    "Save the matrix as .npy or safetensors.",
+                    tr(
+                        "{name}, line {place}: {count} characters; at most "
+                        "{max_csv_line_bytes} are allowed.",
+                        name=name,
+                        place=place,
+                        count=f"{len(line):,}",
+                        max_csv_line_bytes=f"{limits.MAX_CSV_LINE_BYTES:,}",
+                    ),
+                    tr("Save the matrix as .npy or safetensors."),
                 )
             found.append((place, line))
         if len(found) > limits.MAX_CSV_ROWS + 2:
@@ -130,8 +150,12 @@ def _refuse_open_quote(lines: Sequence[tuple[int, str]], name: str) -> None:
     odd = [place for place, line in lines if line.count('"') % 2]
     if len(odd) % 2:
         raise EngineError(
-            f"{name}, line {odd[-1]}: a quote stands there that has no partner.",
-            "Close the quote, or leave it out.",
+            tr(
+                "{name}, line {odd}: a quote stands there that has no partner.",
+                name=name,
+                odd=odd[-1],
+            ),
+            tr("Close the quote, or leave it out."),
         )
 
 
@@ -162,9 +186,14 @@ def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -
             continue
         if first.delimiter != other.delimiter or ("," in cell and first.delimiter != ";"):
             raise EngineError(
-                f"{name}, line {place} can be read in two ways: {cell[:60]!r} holds decimal "
-                "commas, or commas between numbers or thousands.",
-                "Write numbers with a decimal point and without marks of thousands.",
+                tr(
+                    "{name}, line {place} can be read in two ways: {cell} holds decimal "
+                    "commas, or commas between numbers or thousands.",
+                    name=name,
+                    place=place,
+                    cell=f"{cell[:60]!r}",
+                ),
+                tr("Write numbers with a decimal point and without marks of thousands."),
             )
         if first.delimiter == ";":
             return _with_semicolons(first, other, cell)
@@ -209,7 +238,13 @@ def _refuse_prose(lines: Sequence[tuple[int, str]], found: Sequence[Reading], na
         shares.append(like / max(1, len(cells)))
     if max(shares) < 0.5:
         raise EngineError(
-            f"{name} is no table of numbers; line {lines[0][0]} reads {lines[0][1][:60]!r}.", _HOW
+            tr(
+                "{name} is no table of numbers; line {lines} reads {lines_2}.",
+                name=name,
+                lines=lines[0][0],
+                lines_2=f"{lines[0][1][:60]!r}",
+            ),
+            tr(_HOW),
         )
 
 
@@ -242,9 +277,15 @@ def _check_names(names: Row, reading: Reading, name: str) -> None:
     found, columns = filled_length(cells), reading.index + reading.width
     if found > columns or found < columns - reading.index:
         raise EngineError(
-            f"{name}, line {place} has {found} names in its header, where the lines below have "
-            f"{columns} columns.",
-            "Give each column one name, or delete the header.",
+            tr(
+                "{name}, line {place} has {found} names in its header, where the lines below "
+                "have {columns} columns.",
+                name=name,
+                place=place,
+                found=found,
+                columns=columns,
+            ),
+            tr("Give each column one name, or delete the header."),
         )
 
 
@@ -253,8 +294,13 @@ def _check_length(cells: list[str], total: int, reading: Reading, where: str) ->
     if len(cells) < total or filled_length(cells) > total:
         wrong = len(cells) if len(cells) < total else filled_length(cells)
         raise EngineError(
-            f"{where}: {wrong} columns, where the others have {total}.",
-            "Give every row the same number of columns.",
+            tr(
+                "{where}: {wrong} columns, where the others have {total}.",
+                where=where,
+                wrong=wrong,
+                total=total,
+            ),
+            tr("Give every row the same number of columns."),
         )
 
 
@@ -271,7 +317,16 @@ def _row(cells: list[str], reading: Reading, name: str, place: int) -> tuple[lis
         value = number(cell, decimal)
         if value is None or math.isinf(value):
             what, remedy = explain(cell) if value is None else _beyond(cell)
-            raise EngineError(f"{name}, line {place}, column {column} {what}.", remedy)
+            raise EngineError(
+                tr(
+                    "{name}, line {place}, column {column} {what}.",
+                    name=name,
+                    place=place,
+                    column=column,
+                    what=what,
+                ),
+                remedy,
+            )
         if not thousands and has_thousands(cell, decimal):
             thousands = cell
         found.append(value)
@@ -287,7 +342,7 @@ def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> Non
     """One row or one column is no matrix; the notes say what was taken as names."""
     rows, columns = values.shape if values.ndim == 2 else (0, 0)
     if rows == 0:
-        raise EngineError(f"{name} holds no numbers.", _HOW)
+        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
     if (rows == 1) == (columns == 1):
         return
     count, side = max(rows, columns), "one column" if columns == 1 else "one line"
@@ -301,4 +356,7 @@ def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> Non
 
 
 def _too_many(name: str, what: str) -> EngineError:
-    return EngineError(f"{name} has {what} as text.", "Save the matrix as .npy or safetensors.")
+    return EngineError(
+        tr("{name} has {what} as text.", name=name, what=what),
+        tr("Save the matrix as .npy or safetensors."),
+    )

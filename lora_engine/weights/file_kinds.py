@@ -15,6 +15,7 @@ from lora_engine.foreign_files import (
     name_binary,
     name_text,
 )
+from lora_engine.language import tr
 
 
 class Kind(Enum):
@@ -59,11 +60,14 @@ def detect(path: Path) -> Kind:
     not read, and a name whose ending says another kind.
     """
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.", "Check the path.")
+        raise NotFound(tr("There is no file {path}.", path=path), tr("Check the path."))
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
-        raise EngineError(f"{path.name} is empty (0 bytes).", f"Give a {ALLOWED} file.")
+        raise EngineError(
+            tr("{name} is empty (0 bytes).", name=path.name),
+            tr("Give a {allowed} file.", allowed=ALLOWED),
+        )
     kind = _by_content(path, head)
     if kind is None:
         raise _not_read(path, _name_other(path, head))
@@ -73,15 +77,25 @@ def detect(path: Path) -> Kind:
     expected = SUFFIXES.get(path.suffix.lower(), kind)
     if kind is not expected:
         raise EngineError(
-            f"{path.name} is named as {expected.value}, but by its content it is {kind.value}.",
-            "Give it its right ending, or check that it is the file you mean.",
+            tr(
+                "{name} is named as {value}, but by its content it is {value_2}.",
+                name=path.name,
+                value=expected.value,
+                value_2=kind.value,
+            ),
+            tr("Give it its right ending, or check that it is the file you mean."),
         )
     return kind
 
 
 def _not_read(path: Path, what: str) -> EngineError:
     return EngineError(
-        f"{path.name} is {what}, which is not read; allowed are {ALLOWED}.",
+        tr(
+            "{name} is {what}, which is not read; allowed are {allowed}.",
+            name=path.name,
+            what=what,
+            allowed=ALLOWED,
+        ),
         conversion(what, "Convert it to one of these first."),
     )
 

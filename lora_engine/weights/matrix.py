@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights import limits
 
 EXACT_INTEGER = 2**53
@@ -77,8 +78,11 @@ class Flatten:
         if all(part.strip().isdecimal() and len(part) < 10 for part in parts):
             return Flatten("slice", tuple(int(part) for part in parts))
         raise EngineError(
-            f"The way to flatten is {text[:40]!r}; allowed are first, last, or a slice as in 3.",
-            "Choose one of these.",
+            tr(
+                "The way to flatten is {text}; allowed are first, last, or a slice as in 3.",
+                text=f"{text[:40]!r}",
+            ),
+            tr("Choose one of these."),
         )
 
 
@@ -107,21 +111,34 @@ def layout(
     if len(shape) < 2:
         kind = "a single number" if not shape else f"a vector of {shape[0]} numbers"
         raise EngineError(
-            f"{name} is {kind}; a matrix with rows and columns is needed.",
-            "Choose a tensor with two dimensions, or save the numbers as an m x n matrix.",
+            tr("{name} is {kind}; a matrix with rows and columns is needed.", name=name, kind=kind),
+            tr("Choose a tensor with two dimensions, or save the numbers as an m x n matrix."),
         )
     if math.prod(shape) == 0:
-        raise EngineError(f"{name} is empty ({text}).", "Choose a matrix with at least 1 x 1.")
+        raise EngineError(
+            tr("{name} is empty ({text}).", name=name, text=text),
+            tr("Choose a matrix with at least 1 x 1."),
+        )
     if len(shape) > limits.MAX_DIMENSIONS:
         raise EngineError(
-            f"{name} has {len(shape)} dimensions; at most {limits.MAX_DIMENSIONS} are allowed.",
-            "Choose a smaller tensor.",
+            tr(
+                "{name} has {count} dimensions; at most {max_dimensions} are allowed.",
+                name=name,
+                count=len(shape),
+                max_dimensions=limits.MAX_DIMENSIONS,
+            ),
+            tr("Choose a smaller tensor."),
         )
     if len(shape) == 2:
         return check_size(name, shape), 0, ()
     if flatten is None:
         raise EngineError(
-            f"{name} has {len(shape)} dimensions ({text}); a matrix has two.",
+            tr(
+                "{name} has {count} dimensions ({text}); a matrix has two.",
+                name=name,
+                count=len(shape),
+                text=text,
+            ),
             "Choose how to flatten it: " + "; ".join(flattenings(shape)) + ".",
         )
     note = (f"A tensor of {text}, flattened: {flatten}.",)
@@ -134,9 +151,13 @@ def layout(
         i >= size for i, size in zip(flatten.index, lead, strict=True)
     ):
         raise EngineError(
-            f"The slice {flatten} does not lie in {name}, whose leading dimensions are "
-            f"{describe_shape(lead)}.",
-            "Count from 0 and give one number for each leading dimension.",
+            tr(
+                "The slice {flatten} does not lie in {name}, whose leading dimensions are {shape}.",
+                flatten=flatten,
+                name=name,
+                shape=describe_shape(lead),
+            ),
+            tr("Count from 0 and give one number for each leading dimension."),
         )
     place = 0
     for i, size in zip(flatten.index, lead, strict=True):
@@ -153,15 +174,23 @@ def check_size(name: str, shape: Sequence[int]) -> tuple[int, int]:
     rows, columns = shape
     if max(rows, columns) > limits.MAX_SIDE:
         raise EngineError(
-            f"{name} is {describe_shape(shape)}; at most {limits.MAX_SIDE:,} rows and as many "
-            "columns are allowed.",
-            "Choose a smaller matrix or a part of this one.",
+            tr(
+                "{name} is {shape}; at most {max_side} rows and as many columns are allowed.",
+                name=name,
+                shape=describe_shape(shape),
+                max_side=f"{limits.MAX_SIDE:,}",
+            ),
+            tr("Choose a smaller matrix or a part of this one."),
         )
     if rows * columns > limits.MAX_STREAMED_ELEMENTS:
         raise EngineError(
-            f"{name} holds {rows * columns:,} numbers; at most "
-            f"{limits.MAX_STREAMED_ELEMENTS:,} are allowed.",
-            "Choose a smaller matrix or a part of this one.",
+            tr(
+                "{name} holds {rows} numbers; at most {max_streamed_elements} are allowed.",
+                name=name,
+                rows=f"{rows * columns:,}",
+                max_streamed_elements=f"{limits.MAX_STREAMED_ELEMENTS:,}",
+            ),
+            tr("Choose a smaller matrix or a part of this one."),
         )
     return int(rows), int(columns)
 
@@ -170,9 +199,16 @@ def check_memory(name: str, elements: int) -> None:
     """Refuse a tensor that would have to be held whole and is too large for it."""
     if elements > limits.MAX_MEMORY_ELEMENTS:
         raise EngineError(
-            f"{name} holds {elements:,} numbers; at most {limits.MAX_MEMORY_ELEMENTS:,} are "
-            "allowed where they must be held in memory at once.",
-            "Choose a smaller one, or save it as safetensors or .npy, which are read in blocks.",
+            tr(
+                "{name} holds {elements} numbers; at most {max_memory_elements} are allowed "
+                "where they must be held in memory at once.",
+                name=name,
+                elements=f"{elements:,}",
+                max_memory_elements=f"{limits.MAX_MEMORY_ELEMENTS:,}",
+            ),
+            tr(
+                "Choose a smaller one, or save it as safetensors or .npy, which are read in blocks."
+            ),
         )
 
 
@@ -186,9 +222,14 @@ def check_number_kind(name: str, dtype: np.dtype) -> None:
         return
     found = kinds.get(dtype.kind, "values")
     raise EngineError(
-        f"{name} holds {found} ({dtype}); real numbers are needed (float16, float32, float64 or "
-        "integers).",
-        "Convert it first, for instance with matrix.astype('float32').",
+        tr(
+            "{name} holds {found} ({dtype}); real numbers are needed (float16, float32, "
+            "float64 or integers).",
+            name=name,
+            found=found,
+            dtype=dtype,
+        ),
+        tr("Convert it first, for instance with matrix.astype('float32')."),
     )
 
 
@@ -203,8 +244,12 @@ def as_real(name: str, values: np.ndarray) -> np.ndarray:
         extreme = max(int(values.max()), -int(values.min())) if values.size else 0
         if extreme > EXACT_INTEGER:
             raise EngineError(
-                f"{name} holds the integer {extreme}, beyond 2^53; a float64 cannot hold it.",
-                "Scale the matrix down first.",
+                tr(
+                    "{name} holds the integer {extreme}, beyond 2^53; a float64 cannot hold it.",
+                    name=name,
+                    extreme=extreme,
+                ),
+                tr("Scale the matrix down first."),
             )
         return values.astype(np.float64)
     wide = np.float64 if values.dtype.itemsize == 8 else np.float32
@@ -224,8 +269,13 @@ def check_finite(name: str, values: np.ndarray, first: tuple[int, int] = (0, 0))
     else:
         where = f"place {tuple(int(i) for i in place)}"
     raise EngineError(
-        f"{name} holds {value} at {where}; only finite numbers are allowed.",
-        "Replace or remove such values first.",
+        tr(
+            "{name} holds {value} at {where}; only finite numbers are allowed.",
+            name=name,
+            value=value,
+            where=where,
+        ),
+        tr("Replace or remove such values first."),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.matrix import as_real, check_finite, check_size
 from lora_engine.weights.safetensors_file import SafetensorsFile, parse_json, read_bytes
 
@@ -147,6 +148,6 @@ def _part(file: SafetensorsFile, name: str, suffix: str, size: int) -> np.ndarra
 
 def _bad(name: str, what: str) -> EngineError:
     return EngineError(
-        f"The 4-bit weight {name} cannot be read: {what}.",
-        "Save the model again with bitsandbytes, or use the 16-bit checkpoint.",
+        tr("The 4-bit weight {name} cannot be read: {what}.", name=name, what=what),
+        tr("Save the model again with bitsandbytes, or use the 16-bit checkpoint."),
     )

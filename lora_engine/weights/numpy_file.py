@@ -18,6 +18,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import ZIP_ERRORS, zip_complaint
+from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import (
     Flatten,
@@ -34,7 +35,7 @@ from lora_engine.weights.safetensors_file import no_such_tensor
 from lora_engine.weights.stored_matrix import NumberFormat, StoredMatrix, read_exactly
 
 MAX_HEADER_TEXT = 10_000
-_REMEDY = "Save the array again with numpy.save or numpy.savez."
+_REMEDY = translatable("Save the array again with numpy.save or numpy.savez.")
 
 
 @dataclass(frozen=True)
@@ -235,4 +236,6 @@ def _array_name(entry: zipfile.ZipInfo) -> str:
 
 
 def _bad(name: str, what: str) -> EngineError:
-    return EngineError(f"{name[:200]} is not a sound NumPy file: {what}.", _REMEDY)
+    return EngineError(
+        tr("{name} is not a sound NumPy file: {what}.", name=name[:200], what=what), tr(_REMEDY)
+    )

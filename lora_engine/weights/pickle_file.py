@@ -16,13 +16,16 @@ import zipfile
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix, Flatten, TensorInfo, to_array
 from lora_engine.weights.numpy_file import open_npy
 
 _CHILD = Path(__file__).with_name("pickle_child.py")
-_REMEDY = "Save the tensors as safetensors (safetensors.torch.save_file) and try again."
-_SAVE_TENSORS = (
+_REMEDY = translatable(
+    "Save the tensors as safetensors (safetensors.torch.save_file) and try again."
+)
+_SAVE_TENSORS = translatable(
     "In the program that made it, save the tensors alone: safetensors.torch.save_file("
     "model.state_dict(), ...) or torch.save(model.state_dict(), ...)."
 )
@@ -54,29 +57,37 @@ def _check_before(path: Path) -> None:
     """What can be refused without unpickling anything."""
     if path.name == "training_args.bin":
         raise EngineError(
-            "training_args.bin holds Python objects, not weights; it is never opened.",
-            "Choose a file with weights.",
+            tr("training_args.bin holds Python objects, not weights; it is never opened."),
+            tr("Choose a file with weights."),
         )
     size = path.stat().st_size
     if size > limits.MAX_PICKLE_BYTES:
         raise EngineError(
-            f"{path.name} has {size:,} bytes; pickled files up to {limits.MAX_PICKLE_BYTES:,} are "
-            "opened.",
-            _REMEDY,
+            tr(
+                "{name} has {size} bytes; pickled files up to {max_pickle_bytes} are opened.",
+                name=path.name,
+                size=f"{size:,}",
+                max_pickle_bytes=f"{limits.MAX_PICKLE_BYTES:,}",
+            ),
+            tr(_REMEDY),
         )
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         if any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()):
             raise EngineError(
-                f"{path.name} is a TorchScript program (torch.jit.save), not a file of tensors; "
-                "no code that a file asks for is ever run.",
-                _SAVE_TENSORS,
+                tr(
+                    "{name} is a TorchScript program (torch.jit.save), not a file of "
+                    "tensors; no code that a file asks for is ever run.",
+                    name=path.name,
+                ),
+                tr(_SAVE_TENSORS),
             )
         packed = [e for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED]
         if packed or sum(e.file_size for e in archive.infolist()) > size:
             raise EngineError(
-                f"{path.name} is compressed inside; torch never writes such files.", _REMEDY
+                tr("{name} is compressed inside; torch never writes such files.", name=path.name),
+                tr(_REMEDY),
             )
 
 
@@ -117,8 +128,13 @@ def _in_words(path: Path, kind: object, detail: object) -> EngineError:
             what = "pickled NumPy arrays"
             remedy = "Save the arrays with numpy.save or numpy.savez, or as torch tensors."
         return EngineError(
-            f"{path.name} holds {what} ({shown}), not tensors alone; no code that a file asks for "
-            "is ever run.",
+            tr(
+                "{name} holds {what} ({shown}), not tensors alone; no code that a file asks "
+                "for is ever run.",
+                name=path.name,
+                what=what,
+                shown=shown,
+            ),
             remedy,
         )
     if kind == "memory":
@@ -130,4 +146,7 @@ def _in_words(path: Path, kind: object, detail: object) -> EngineError:
 
 
 def _refused(path: Path, why: str) -> EngineError:
-    return EngineError(f"{path.name} cannot be opened as a pickled torch file: {why}.", _REMEDY)
+    return EngineError(
+        tr("{name} cannot be opened as a pickled torch file: {why}.", name=path.name, why=why),
+        tr(_REMEDY),
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix, TensorInfo
 from lora_engine.weights.safetensors_file import no_such_tensor
@@ -62,13 +63,18 @@ def _opened(path: Path) -> Iterator[Image]:
         cut = "truncated" in str(error).lower()
         why = "it breaks off before its end" if cut else "its content is damaged"
         raise EngineError(
-            f"The picture {path.name} cannot be decoded: {why}.",
-            "Get it again from its source, or save it again as PNG or JPEG.",
+            tr("The picture {name} cannot be decoded: {why}.", name=path.name, why=why),
+            tr("Get it again from its source, or save it again as PNG or JPEG."),
         ) from None
 
 
 def _too_large(path: Path, found: str) -> EngineError:
     return EngineError(
-        f"The picture {path.name} has {found} pixels; at most {limits.MAX_PIXELS:,} are allowed.",
-        "Make it smaller first.",
+        tr(
+            "The picture {name} has {found} pixels; at most {max_pixels} are allowed.",
+            name=path.name,
+            found=found,
+            max_pixels=f"{limits.MAX_PIXELS:,}",
+        ),
+        tr("Make it smaller first."),
     )

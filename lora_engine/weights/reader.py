@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.checkpoint import open_checkpoint
 from lora_engine.weights.csv_file import open_csv, parse_csv
 from lora_engine.weights.file_kinds import Kind, detect
@@ -59,8 +60,12 @@ def open_matrix(
     if kind in (Kind.NPY, Kind.TEXT):
         if tensor not in (None, path.stem):
             raise EngineError(
-                f"{path.name} holds one matrix; it has none called {tensor[:100]!r}.",
-                "Leave the tensor's name out.",
+                tr(
+                    "{name} holds one matrix; it has none called {tensor}.",
+                    name=path.name,
+                    tensor=f"{tensor[:100]!r}",
+                ),
+                tr("Leave the tensor's name out."),
             )
         return open_npy(path, flatten) if kind is Kind.NPY else open_csv(path)
     name = _choose(path, tensor)
@@ -86,17 +91,19 @@ def _choose(path: Path, tensor: str | None) -> str:
         return matrices[0]
     if not matrices and {"data", "indices", "indptr"} <= {info.name for info in found}:
         raise EngineError(
-            f"{path.name} holds a sparse matrix (scipy.sparse.save_npz).",
-            "Save it dense, with numpy.save(matrix.toarray()).",
+            tr("{name} holds a sparse matrix (scipy.sparse.save_npz).", name=path.name),
+            tr("Save it dense, with numpy.save(matrix.toarray())."),
         )
     if not matrices:
         shapes = ", ".join(f"{i.name} {list(i.shape)}" for i in found[:5]) or "nothing"
         raise EngineError(
-            f"{path.name} holds no matrix; it holds {shapes}.",
-            "Give a file with a tensor of two or more dimensions.",
+            tr("{name} holds no matrix; it holds {shapes}.", name=path.name, shapes=shapes),
+            tr("Give a file with a tensor of two or more dimensions."),
         )
     shown = ", ".join(matrices[:8]) + (" ..." if len(matrices) > 8 else "")
     raise EngineError(
-        f"{path.name} holds {len(matrices)} matrices and none was named.",
-        f"Name the tensor: {shown}.",
+        tr(
+            "{name} holds {count} matrices and none was named.", name=path.name, count=len(matrices)
+        ),
+        tr("Name the tensor: {shown}.", shown=shown),
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import conversion, json_complaint, name_binary, name_text
+from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import (
     Flatten,
@@ -54,7 +55,9 @@ _FORMATS = {
     "U16": NumberFormat("uint16", np.dtype("<u2")),
     "U8": NumberFormat("uint8", np.dtype("u1")),
 }
-_REMEDY = "Save the file again with the safetensors library, or get it from its source again."
+_REMEDY = translatable(
+    "Save the file again with the safetensors library, or get it from its source again."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ class SafetensorsFile:
 
 def no_such_tensor(where: str, name: str, names: tuple[str, ...]) -> EngineError:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return EngineError(f"{where} has no tensor {name[:200]!r}.", f"Choose one of: {shown}.")
+    return EngineError(
+        tr("{where} has no tensor {name}.", where=where, name=f"{name[:200]!r}"),
+        tr("Choose one of: {shown}.", shown=shown),
+    )
 
 
 def scan(path: str | Path) -> SafetensorsFile:
@@ -96,7 +102,7 @@ def scan(path: str | Path) -> SafetensorsFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise EngineError(f"{path} is not a file.", "Check the path.")
+        raise EngineError(tr("{path} is not a file.", path=path), tr("Check the path."))
     size = path.stat().st_size
     length = int.from_bytes(read_exactly(path, 0, 8), "little") if size >= 8 else 0
     if not 2 <= length <= size - 8:
@@ -104,7 +110,8 @@ def scan(path: str | Path) -> SafetensorsFile:
         what = name_binary(head) or name_text(head.decode("utf-8", "replace"))
         if what is not None:
             raise EngineError(
-                f"{path.name} is {what}, no safetensors file.", conversion(what, _REMEDY)
+                tr("{name} is {what}, no safetensors file.", name=path.name, what=what),
+                conversion(what, tr(_REMEDY)),
             )
         raise _bad(
             path,
@@ -164,8 +171,13 @@ def number_format(entry: TensorEntry) -> NumberFormat:
         check_number_kind(entry.name, np.dtype(np.complex64))
     if entry.dtype not in _FORMATS:
         raise EngineError(
-            f"{entry.name} is stored as {entry.dtype}; readable are {', '.join(_FORMATS)}.",
-            "Save the weight in 16 or 32 bit first.",
+            tr(
+                "{name} is stored as {dtype}; readable are {formats}.",
+                name=entry.name,
+                dtype=entry.dtype,
+                formats=", ".join(_FORMATS),
+            ),
+            tr("Save the weight in 16 or 32 bit first."),
         )
     return _FORMATS[entry.dtype]
 
@@ -176,7 +188,10 @@ def dtype_name(code: str) -> str:
 
 
 def _bad(path: Path, what: str) -> EngineError:
-    return EngineError(f"{path.name} is not a sound safetensors file: {what}.", _REMEDY)
+    return EngineError(
+        tr("{name} is not a sound safetensors file: {what}.", name=path.name, what=what),
+        tr(_REMEDY),
+    )
 
 
 def parse_json(path: Path, data: bytes) -> object:
@@ -194,8 +209,12 @@ def parse_json(path: Path, data: bytes) -> object:
         return json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise EngineError(
-            f"{path.name} holds no sound JSON: {json_complaint(error)}.",
-            "Get the file from its source again.",
+            tr(
+                "{name} holds no sound JSON: {json_complaint}.",
+                name=path.name,
+                json_complaint=json_complaint(error),
+            ),
+            tr("Get the file from its source again."),
         ) from None
 
 

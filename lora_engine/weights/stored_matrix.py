@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.weights.matrix import as_real, check_finite
 
 Widening = Literal["none", "bfloat16", "float8_e4m3", "float8_e5m2"]
@@ -77,8 +78,12 @@ def read_exactly(path: Path, offset: int, size: int) -> bytes:
 
 def shorter(path: Path, needed: int) -> EngineError:
     return EngineError(
-        f"{path.name} became shorter while it was read: {needed:,} bytes are needed.",
-        "Wait until the file is complete, then try again.",
+        tr(
+            "{name} became shorter while it was read: {needed} bytes are needed.",
+            name=path.name,
+            needed=f"{needed:,}",
+        ),
+        tr("Wait until the file is complete, then try again."),
     )
 
 

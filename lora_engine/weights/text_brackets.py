@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 _WHOLE = re.compile(
     r"(?:\w+\s*=\s*)?(?:(?:np|numpy|torch)\.)?(?:array|asarray|tensor|matrix)?\s*\(?\s*(\[.*\])"
@@ -33,17 +34,20 @@ def rows_in_brackets(text: str, name: str) -> str | None:
         return None
     if "..." in text:
         raise EngineError(
-            f"{name} is a printout that leaves numbers out (...).",
-            "Save the array itself, with numpy.save or numpy.savetxt.",
+            tr("{name} is a printout that leaves numbers out (...).", name=name),
+            tr("Save the array itself, with numpy.save or numpy.savetxt."),
         )
     inside = whole[1][1:-1]
     if "[" not in inside:
         return "\n".join(_line(row) for row in re.split(r"[;\n]", inside) if row.strip())
     if re.sub(r"\[[^\[\]]*\]", "", inside).strip(", ;\t\r\n"):
         raise EngineError(
-            f"{name} has brackets that are not those of a matrix: one pair for each row, and one "
-            "around them.",
-            "Give a matrix of two dimensions, as in [[1, 2], [3, 4]].",
+            tr(
+                "{name} has brackets that are not those of a matrix: one pair for each row, "
+                "and one around them.",
+                name=name,
+            ),
+            tr("Give a matrix of two dimensions, as in [[1, 2], [3, 4]]."),
         )
     return "\n".join(_line(row) for row in re.findall(r"\[([^\[\]]*)\]", inside))
 

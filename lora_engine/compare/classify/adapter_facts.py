@@ -17,6 +17,7 @@ from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.base_models.config_file import config_of
 from lora_engine.data.class_labels import MAX_LABELS, Classes
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import OptimizationSpec, QuantizationSpec, RunSpec, Task, spec_from
 from lora_engine.weights.safetensors_file import scan
@@ -61,17 +62,22 @@ def facts_of(folder: Path, settings: Settings, base: str = "") -> ClassifierFact
     task = CLASSIFYING.get(config.task_type or "")
     if task is None:
         raise EngineError(
-            f"{folder} is an adapter for {config.task_type or 'no task that it names'}, and has "
-            "no classes.",
-            "Ask it questions instead: on Compare, or with `compare --adapter`. To be tried out "
-            "here, an adapter is trained with the task sequence_classification or "
-            "token_classification.",
+            tr(
+                "{folder} is an adapter for {task_type}, and has no classes.",
+                folder=folder,
+                task_type=config.task_type or "no task that it names",
+            ),
+            tr(
+                "Ask it questions instead: on Compare, or with `compare --adapter`. To be "
+                "tried out here, an adapter is trained with the task sequence_classification "
+                "or token_classification."
+            ),
         )
     named = base or describe_adapter(folder).base_model
     if not named:
         raise EngineError(
-            f"{folder} does not say which base model it was trained on.",
-            "Choose the base model too.",
+            tr("{folder} does not say which base model it was trained on.", folder=folder),
+            tr("Choose the base model too."),
         )
     found = resolve_base_model(named, settings)
     spec, notes = _spec_of(folder)
@@ -108,9 +114,13 @@ def _labels(
     if listed is not None:
         if not _are_names(listed) or len(listed) != outputs:
             raise EngineError(
-                f"provenance.json of {folder} lists labels that its head of {outputs:,} outputs "
-                "does not have.",
-                "Copy the adapter again from where it was saved.",
+                tr(
+                    "provenance.json of {folder} lists labels that its head of {outputs} "
+                    "outputs does not have.",
+                    folder=folder,
+                    outputs=f"{outputs:,}",
+                ),
+                tr("Copy the adapter again from where it was saved."),
             )
         return tuple(listed), ()
     known = config_of(base).get("id2label")
@@ -142,8 +152,13 @@ def _outputs(folder: Path, config: AdapterConfig) -> int:
     outputs = whole[-1] if whole else 0
     if not 2 <= outputs <= MAX_LABELS:
         raise EngineError(
-            f"{folder} holds no classification head: what it trained whole has {outputs} outputs, "
-            f"and 2 to {MAX_LABELS:,} classes can be predicted.",
-            "Save the adapter with its head (modules_to_save), or train it again.",
+            tr(
+                "{folder} holds no classification head: what it trained whole has {outputs} "
+                "outputs, and 2 to {max_labels} classes can be predicted.",
+                folder=folder,
+                outputs=outputs,
+                max_labels=f"{MAX_LABELS:,}",
+            ),
+            tr("Save the adapter with its head (modules_to_save), or train it again."),
         )
     return outputs

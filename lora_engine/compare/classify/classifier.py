@@ -30,6 +30,7 @@ from lora_engine.data import TokenizedRow
 from lora_engine.data.entity_spans import entity_spans
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.training.forward.classifier_path import ClassifierPath
 from lora_engine.training.models.classifier import load_classifier, load_trained_classifier
@@ -64,8 +65,11 @@ class Classifier:
         self.tokenizer = load_tokenizer(facts.base)
         if facts.classes.of_words and not self.tokenizer.is_fast:
             raise EngineError(
-                f"The tokenizer of {facts.base.name!r} has no fast version, which tags need.",
-                "Put its tokenizer.json beside the model.",
+                tr(
+                    "The tokenizer of {name} has no fast version, which tags need.",
+                    name=f"{facts.base.name!r}",
+                ),
+                tr("Put its tokenizer.json beside the model."),
             )
         self.max_length = longest_input(facts.base, self.tokenizer, facts.max_length)
         device = pick_device(settings)
@@ -214,16 +218,23 @@ class Classifier:
 def refuse_texts(texts: Sequence[str]) -> None:
     """Raises EngineError for no text, an empty one, or more than can be classified at once."""
     if not texts:
-        raise EngineError("There is no text to classify.", "Write or paste some text.")
+        raise EngineError(tr("There is no text to classify."), tr("Write or paste some text."))
     for number, text in enumerate(texts, start=1):
         if not words_of(text):
             raise EngineError(
-                f"Text {number} has no word in it.", "Write some text, or leave it out."
+                tr("Text {number} has no word in it.", number=number),
+                tr("Write some text, or leave it out."),
             )
     characters = sum(map(len, texts))
     if len(texts) > MAX_TEXTS or characters > MAX_CHARACTERS:
         raise EngineError(
-            f"{len(texts):,} texts of {characters:,} characters; at most {MAX_TEXTS:,} of "
-            f"{MAX_CHARACTERS:,} characters together are classified at once.",
-            "Give fewer, or put them into a file of rows and try the set.",
+            tr(
+                "{count} texts of {characters} characters; at most {max_texts} of "
+                "{max_characters} characters together are classified at once.",
+                count=f"{len(texts):,}",
+                characters=f"{characters:,}",
+                max_texts=f"{MAX_TEXTS:,}",
+                max_characters=f"{MAX_CHARACTERS:,}",
+            ),
+            tr("Give fewer, or put them into a file of rows and try the set."),
         )

@@ -16,6 +16,7 @@ from lora_engine.compare.classify.classifier import BATCH_ROWS, COLUMNS, Classif
 from lora_engine.data import Dataset, Row
 from lora_engine.data.class_labels import FORMATS, label_rows
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import ClassScore, ScoredUnit
 from lora_engine.training.forward.classification_scores import (
     ClassificationScores,
@@ -110,9 +111,15 @@ def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
     if dataset.format != FORMATS[facts.task]:
         needed = "tokens and tags" if facts.classes.of_words else "text and label"
         raise EngineError(
-            f"{dataset.source} is in the format {dataset.format}; the adapter was trained for "
-            f"{facts.task}, which needs {needed}.",
-            "Give rows of that format, or an adapter for these.",
+            tr(
+                "{source} is in the format {format}; the adapter was trained for {task}, "
+                "which needs {needed}.",
+                source=dataset.source,
+                format=dataset.format,
+                task=facts.task,
+                needed=needed,
+            ),
+            tr("Give rows of that format, or an adapter for these."),
         )
     known = set(facts.classes.labels)
     there = {one for row in dataset.rows for one in _classes(row)}
@@ -120,10 +127,15 @@ def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
     if unknown:
         more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
         raise EngineError(
-            f"{dataset.source} has classes that the adapter does not know: "
-            f"{', '.join(unknown[:NAMED])}{more}. Its classes: "
-            f"{', '.join(facts.classes.labels[:40])}.",
-            "Rename them to the adapter's classes, or leave their rows out.",
+            tr(
+                "{source} has classes that the adapter does not know: {unknown}{more}. Its "
+                "classes: {labels}.",
+                source=dataset.source,
+                unknown=", ".join(unknown[:NAMED]),
+                more=more,
+                labels=", ".join(facts.classes.labels[:40]),
+            ),
+            tr("Rename them to the adapter's classes, or leave their rows out."),
         )
 
 
@@ -138,7 +150,11 @@ def predict_rows(classifier: Classifier, rows: Sequence[Row]) -> Iterator[int | 
     made = label_rows(given, classifier.tokenizer, classifier.max_length, facts.classes.labels)
     if not made.rows:
         raise EngineError(
-            f"No row has a label within {classifier.max_length:,} tokens.", "Give shorter rows."
+            tr(
+                "No row has a label within {max_length} tokens.",
+                max_length=f"{classifier.max_length:,}",
+            ),
+            tr("Give shorter rows."),
         )
     found: dict[str, list[LabelledRow]] = {name: [] for name in COLUMNS}
     for start in range(0, len(made.rows), BATCH_ROWS):

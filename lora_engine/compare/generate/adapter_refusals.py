@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.other_check import OtherCheck
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 
 def refuse_untargeted(check: AdapterCheck, modules: Sequence[str]) -> None:
     """Raises EngineError for modules of the file that its configuration leaves out."""
     if modules:
         raise EngineError(
-            f"The adapter in {check.path} holds factors of {modules[0]}, which target_modules, "
-            "exclude_modules, layers_to_transform or modules_to_save of its adapter_config.json "
-            "leave out: PEFT would not load them.",
-            "Check that adapter_config.json and the weights belong together.",
+            tr(
+                "The adapter in {path} holds factors of {modules}, which target_modules, "
+                "exclude_modules, layers_to_transform or modules_to_save of its "
+                "adapter_config.json leave out: PEFT would not load them.",
+                path=check.path,
+                modules=modules[0],
+            ),
+            tr("Check that adapter_config.json and the weights belong together."),
         )
 
 
@@ -25,9 +30,12 @@ def does_not_fit(check: AdapterCheck | OtherCheck, words: str) -> EngineError:
     if "fused" in words and isinstance(check, AdapterCheck):
         return _single_experts(check)
     return EngineError(
-        f"The adapter in {check.path} does not fit the base model: its factors have other names or "
-        "shapes than the model's layers.",
-        "Choose the base model that this adapter was trained on.",
+        tr(
+            "The adapter in {path} does not fit the base model: its factors have other names "
+            "or shapes than the model's layers.",
+            path=check.path,
+        ),
+        tr("Choose the base model that this adapter was trained on."),
     )
 
 
@@ -38,16 +46,26 @@ def not_whole(check: AdapterCheck | OtherCheck, left_out: Sequence[str]) -> Engi
     ):
         return _single_experts(check)
     return EngineError(
-        f"The adapter in {check.path} is not whole on this base model: {len(left_out)} weights "
-        f"have no counterpart, such as {left_out[0]}.",
-        "Copy the adapter again from where it was saved, or train it again.",
+        tr(
+            "The adapter in {path} is not whole on this base model: {count} weights have no "
+            "counterpart, such as {left_out}.",
+            path=check.path,
+            count=len(left_out),
+            left_out=left_out[0],
+        ),
+        tr("Copy the adapter again from where it was saved, or train it again."),
     )
 
 
 def _single_experts(check: AdapterCheck) -> EngineError:
     return EngineError(
-        f"The adapter in {check.path} adapts experts one by one, as transformers 4 had them, and "
-        "PEFT cannot put it on the fused experts of this base model.",
-        "Merge it into its base with the transformers 4 that trained it (merge_and_unload), and "
-        "give the merged folder as the base model.",
+        tr(
+            "The adapter in {path} adapts experts one by one, as transformers 4 had them, "
+            "and PEFT cannot put it on the fused experts of this base model.",
+            path=check.path,
+        ),
+        tr(
+            "Merge it into its base with the transformers 4 that trained it "
+            "(merge_and_unload), and give the merged folder as the base model."
+        ),
     )

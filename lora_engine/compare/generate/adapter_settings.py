@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 MAX_STRENGTH = 4.0
 MAX_LAYER = 9_999
@@ -55,9 +56,13 @@ def parse_layers(text: str) -> frozenset[int]:
     """
     if len(text) > MAX_LAYERS_TEXT:
         raise EngineError(
-            f"The layers to switch off are {len(text):,} characters long; at most "
-            f"{MAX_LAYERS_TEXT:,} are read.",
-            "Write neighbours as a range, such as 0-3.",
+            tr(
+                "The layers to switch off are {count} characters long; at most "
+                "{max_layers_text} are read.",
+                count=f"{len(text):,}",
+                max_layers_text=f"{MAX_LAYERS_TEXT:,}",
+            ),
+            tr("Write neighbours as a range, such as 0-3."),
         )
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     return frozenset(layer for part in parts for layer in _layers_of(part))
@@ -78,12 +83,17 @@ def _layers_of(part: str) -> Iterator[int]:
     found = _PART.fullmatch(part)
     if found is None:
         raise EngineError(
-            f"{part[:40]!r} names no layer.", "Write numbers and ranges, such as 0-3, 7."
+            tr("{part} names no layer.", part=f"{part[:40]!r}"),
+            tr("Write numbers and ranges, such as 0-3, 7."),
         )
     first, last = int(found[1]), int(found[2] or found[1])
     if not first <= last <= MAX_LAYER:
         raise EngineError(
-            f"The layers {part!r} do not run upwards from 0 to at most {MAX_LAYER:,}.",
-            "Write the smaller number first, such as 0-3.",
+            tr(
+                "The layers {part} do not run upwards from 0 to at most {max_layer}.",
+                part=f"{part!r}",
+                max_layer=f"{MAX_LAYER:,}",
+            ),
+            tr("Write the smaller number first, such as 0-3."),
         )
     yield from range(first, last + 1)

@@ -32,6 +32,7 @@ from lora_engine.compare.generate.other_methods import (
 )
 from lora_engine.errors import EngineError
 from lora_engine.generation.virtual_tokens import VirtualTokens
+from lora_engine.language import tr
 from lora_engine.library_imports import import_peft
 
 if TYPE_CHECKING:
@@ -200,9 +201,12 @@ class AdapterSwitch:
         missing = [name for name in check.keys.biases if name not in own]
         if missing:
             raise EngineError(
-                f"The adapter in {check.path} trained {missing[0]}, which this base model does not "
-                "have.",
-                "Choose the base model that this adapter was trained on.",
+                tr(
+                    "The adapter in {path} trained {missing}, which this base model does not have.",
+                    path=check.path,
+                    missing=missing[0],
+                ),
+                tr("Choose the base model that this adapter was trained on."),
             )
         return {name: tensors[key].to(own[name].dtype) for name, key in check.keys.biases.items()}
 
@@ -245,10 +249,14 @@ class AdapterSwitch:
         for theirs in self._parameters.values():
             if ours and theirs and ours != theirs:
                 raise EngineError(
-                    f"The adapter in {check.path} adapts the experts' {', '.join(sorted(ours))}, "
-                    f"and one that is loaded adapts their {', '.join(sorted(theirs))}; PEFT takes "
-                    "the same parameters only.",
-                    "Compare these two one at a time.",
+                    tr(
+                        "The adapter in {path} adapts the experts' {ours}, and one that is "
+                        "loaded adapts their {theirs}; PEFT takes the same parameters only.",
+                        path=check.path,
+                        ours=", ".join(sorted(ours)),
+                        theirs=", ".join(sorted(theirs)),
+                    ),
+                    tr("Compare these two one at a time."),
                 )
 
     @contextmanager

@@ -35,6 +35,7 @@ from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.generation.decode import DecodeRow
 from lora_engine.generation.sampling import Sampling
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -202,8 +203,11 @@ class ComparisonModel:
         """
         if self.columns.get(column) is None:
             raise EngineError(
-                f"{column!r} is no adapter's column, so it has no strength and no layers.",
-                "Name the column of an adapter.",
+                tr(
+                    "{column} is no adapter's column, so it has no strength and no layers.",
+                    column=f"{column!r}",
+                ),
+                tr("Name the column of an adapter."),
             )
         check = self._check_of(column)
         assert check is not None  # the column has an adapter
@@ -215,21 +219,37 @@ class ComparisonModel:
         """Raises NotFound for an unknown column, EngineError for settings it cannot have."""
         if column not in self.columns:
             raise NotFound(
-                f"There is no column {column!r}; there are {', '.join(self.columns)}.",
-                "Add the adapter first, or name one of these columns.",
+                tr(
+                    "There is no column {column}; there are {columns}.",
+                    column=f"{column!r}",
+                    columns=", ".join(self.columns),
+                ),
+                tr("Add the adapter first, or name one of these columns."),
             )
         if settings == AS_TRAINED:
             return
         if not 0.0 <= settings.strength <= MAX_STRENGTH:
             raise EngineError(
-                f"The strength of {column!r} is {settings.strength}; 0 to {MAX_STRENGTH:g} works.",
-                "0 is the base, 1 the adapter as it was trained.",
+                tr(
+                    "The strength of {column} is {strength}; 0 to {max_strength} works.",
+                    column=f"{column!r}",
+                    strength=settings.strength,
+                    max_strength=f"{MAX_STRENGTH:g}",
+                ),
+                tr("0 is the base, 1 the adapter as it was trained."),
             )
         unknown = settings.layers_off.difference(self.check_adjustable(column))
         if unknown:
             raise EngineError(
-                f"{column!r} does not act on layer {format_layers(unknown)[:100]}.",
-                f"It acts on {format_layers(self.adapter_layers(column)) or 'no numbered layer'}.",
+                tr(
+                    "{column} does not act on layer {format_layers}.",
+                    column=f"{column!r}",
+                    format_layers=format_layers(unknown)[:100],
+                ),
+                tr(
+                    "It acts on {format_layers}.",
+                    format_layers=format_layers(self.adapter_layers(column)) or "no numbered layer",
+                ),
             )
 
     def check_adjustable(self, column: str) -> list[int]:
@@ -243,16 +263,23 @@ class ComparisonModel:
             check = self._check_of(column)
             assert isinstance(check, OtherCheck)  # no adapter of LoRA has virtual tokens
             raise EngineError(
-                f"{column!r} is an adapter of {KIND_NAMES[check.config.kind]}: its trained tokens "
-                "stand before every answer or they do not, so there is no strength to change and "
-                "no layer to leave out.",
-                "Compare it with the base, or choose an adapter that changes layers.",
+                tr(
+                    "{column} is an adapter of {kind_names}: its trained tokens stand before "
+                    "every answer or they do not, so there is no strength to change and no "
+                    "layer to leave out.",
+                    column=f"{column!r}",
+                    kind_names=KIND_NAMES[check.config.kind],
+                ),
+                tr("Compare it with the base, or choose an adapter that changes layers."),
             )
         if not self.shared.switch.is_adjustable(key):
             raise EngineError(
-                f"{column!r} uses DoRA, an embedding, experts, biases or modules trained whole; "
-                "its strength and layers cannot be changed.",
-                "Choose a plain LoRA adapter for this.",
+                tr(
+                    "{column} uses DoRA, an embedding, experts, biases or modules trained "
+                    "whole; its strength and layers cannot be changed.",
+                    column=f"{column!r}",
+                ),
+                tr("Choose a plain LoRA adapter for this."),
             )
         return layers
 
@@ -269,9 +296,15 @@ class ComparisonModel:
         room = sampling.max_new_tokens if limit is None else limit - virtual - len(prompt)
         if room <= 0 and virtual:
             raise EngineError(
-                f"This prompt has {len(prompt):,} tokens, and {column!r} puts {virtual:,} before "
-                f"it; the model reads {limit:,}.",
-                "Shorten the conversation, or take this column out.",
+                tr(
+                    "This prompt has {count} tokens, and {column} puts {virtual} before it; "
+                    "the model reads {limit}.",
+                    count=f"{len(prompt):,}",
+                    column=f"{column!r}",
+                    virtual=f"{virtual:,}",
+                    limit=f"{limit:,}",
+                ),
+                tr("Shorten the conversation, or take this column out."),
             )
         if room < sampling.max_new_tokens:
             return DecodeRow(prompt, room, "context full", sampling, ends)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.compare.generate.adapter_settings import AdapterVariant
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -106,9 +107,13 @@ class MixedLoraLayer:
         positions, over = divmod(x.shape[0], self._rows)
         if over or not positions:
             raise EngineError(
-                f"A layer of this model is given {x.shape[0]} positions of {self._rows} rows, so "
-                "it cannot be told which belong to which adapter.",
-                "Compare one adapter at a time.",
+                tr(
+                    "A layer of this model is given {shape} positions of {rows} rows, so it "
+                    "cannot be told which belong to which adapter.",
+                    shape=x.shape[0],
+                    rows=self._rows,
+                ),
+                tr("Compare one adapter at a time."),
             )
         return positions
 

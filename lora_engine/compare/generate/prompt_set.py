@@ -24,6 +24,7 @@ from lora_engine.compare.prompts.prompt_form import Mode
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
 from lora_engine.generation.sampling import Sampling
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 BATCH_ROWS = 16
@@ -173,12 +174,18 @@ def _conversation(prompt: str, system: str | None) -> list[Message]:
 
 def _check_prompts(prompts: Sequence[str]) -> None:
     if not prompts:
-        raise EngineError("There are no prompts.", "Give at least one prompt.")
+        raise EngineError(tr("There are no prompts."), tr("Give at least one prompt."))
     if len(prompts) > MAX_PROMPTS:
         raise EngineError(
-            f"There are {len(prompts):,} prompts; at most {MAX_PROMPTS:,} are allowed.",
-            "Give a smaller set.",
+            tr(
+                "There are {count} prompts; at most {max_prompts} are allowed.",
+                count=f"{len(prompts):,}",
+                max_prompts=f"{MAX_PROMPTS:,}",
+            ),
+            tr("Give a smaller set."),
         )
     for number, prompt in enumerate(prompts, 1):
         if not prompt.strip():
-            raise EngineError(f"Prompt {number} is empty.", "Write it, or leave it out.")
+            raise EngineError(
+                tr("Prompt {number} is empty.", number=number), tr("Write it, or leave it out.")
+            )

@@ -26,6 +26,7 @@ from lora_engine.compare.prompts.prompt_tokens import text_of
 from lora_engine.data import Message
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.generation.sampling import Sampling
+from lora_engine.language import tr
 
 MAX_URL, MAX_MODEL, MAX_KEY = 500, 300, 1000
 MAX_ANSWER_BYTES = 4_000_000
@@ -60,17 +61,17 @@ def parse_remote_server(url: str, model: str, key: str = "") -> RemoteServer:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises ValueError for a port that is no number
     except ValueError:
-        raise EngineError(f"{url[:80]!r} is no address.", remedy) from None
+        raise EngineError(tr("{url} is no address.", url=f"{url[:80]!r}"), remedy) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > MAX_URL:
-        raise EngineError("The server's address must begin with http:// or https://.", remedy)
+        raise EngineError(tr("The server's address must begin with http:// or https://."), remedy)
     if parts.username is not None or parts.query or parts.fragment:
-        raise EngineError("The server's address holds more than a host and a path.", remedy)
+        raise EngineError(tr("The server's address holds more than a host and a path."), remedy)
     if not model or len(model) > MAX_MODEL:
         raise EngineError(
-            "The server's model has no name.", "Name the model as the server calls it."
+            tr("The server's model has no name."), tr("Name the model as the server calls it.")
         )
     if len(key) > MAX_KEY or not key.isascii() or any(sign.isspace() for sign in key):
-        raise EngineError("The key is no key.", "Paste the key alone, without spaces.")
+        raise EngineError(tr("The key is no key."), tr("Paste the key alone, without spaces."))
     return RemoteServer(url, model, key)
 
 
@@ -95,8 +96,10 @@ class RemoteServers:
         server = self.find(server_id)
         if server is None:
             raise NotFound(
-                "The other server is not connected.",
-                "Give its key again under “A column from another server”, or remove the column.",
+                tr("The other server is not connected."),
+                tr(
+                    "Give its key again under “A column from another server”, or remove the column."
+                ),
             )
         return server
 
@@ -266,8 +269,8 @@ def _failure(server: RemoteServer, what: str) -> EngineError:
     if server.key:
         said = said.replace(server.key, "[key]")
     return EngineError(
-        f"The server {urlsplit(server.url).netloc} {said}.",
-        "Check its address, the model's name and the key, and that it is running.",
+        tr("The server {netloc} {said}.", netloc=urlsplit(server.url).netloc, said=said),
+        tr("Check its address, the model's name and the key, and that it is running."),
     )
 
 

@@ -32,6 +32,7 @@ from lora_engine.data import stop_tokens
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.generation.decode import context_length
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,9 +126,13 @@ class SharedBase:
         model = load_base_model(base, device, dtype, quantization).eval()
         if getattr(model, "_is_stateful", False):
             raise EngineError(
-                f"{base.name!r} ({model.config.model_type}) keeps a state that is no key-value "
-                "cache; Compare cannot run it.",
-                "Choose a transformer with attention in every layer.",
+                tr(
+                    "{name} ({model_type}) keeps a state that is no key-value cache; Compare "
+                    "cannot run it.",
+                    name=f"{base.name!r}",
+                    model_type=model.config.model_type,
+                ),
+                tr("Choose a transformer with attention in every layer."),
             )
         model.requires_grad_(False)
         return cls(base, model, tokenizer)

@@ -15,6 +15,7 @@ from lora_engine.data import Row, load_dataset
 from lora_engine.data.objective_rows import VERDICTS
 from lora_engine.data.split import rows_never_seen
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, RunSpec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
@@ -44,7 +45,7 @@ def load_held_out_rows(adapter: Path, settings: Settings) -> Sequence[Row]:
         held_out = tuple(row for row in held_out if row.is_desirable)
     if not held_out:
         raise NotFound(
-            "The run kept no rows apart for evaluation.", "Paste or upload prompts instead."
+            tr("The run kept no rows apart for evaluation."), tr("Paste or upload prompts instead.")
         )
     return held_out
 
@@ -58,6 +59,7 @@ def _provenance_of(adapter: Path) -> dict[str, Any]:
     provenance = read_provenance(adapter) or {}
     if "spec" not in provenance:
         raise NotFound(
-            "The adapter does not say what it was trained on.", "Paste or upload prompts instead."
+            tr("The adapter does not say what it was trained on."),
+            tr("Paste or upload prompts instead."),
         )
     return provenance

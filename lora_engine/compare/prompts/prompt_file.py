@@ -16,6 +16,7 @@ from lora_engine.data import Row
 from lora_engine.data.record_files import read_records
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.foreign_files import decode_text, json_complaint
+from lora_engine.language import tr
 
 MAX_BYTES = 20_000_000
 MAX_BEGINNING = 200  # characters of a text that is given to be continued
@@ -49,10 +50,15 @@ def read_cases(path: Path) -> list[PromptCase]:
     Raises NotFound, or EngineError naming the line that holds no prompt.
     """
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.", "Give the path of a prompt file.")
+        raise NotFound(
+            tr("There is no file {path}.", path=path), tr("Give the path of a prompt file.")
+        )
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise EngineError(f"{path.name} has {size:,} bytes.", f"At most {MAX_BYTES:,} are allowed.")
+        raise EngineError(
+            tr("{name} has {size} bytes.", name=path.name, size=f"{size:,}"),
+            tr("At most {max_bytes} are allowed.", max_bytes=f"{MAX_BYTES:,}"),
+        )
     if path.suffix.lower() in (".csv", ".tsv"):
         records = read_records(path, path.name)
         return [_case(record.value, f"Row {record.number}") for record in records]
@@ -102,8 +108,12 @@ def _json(line: str, number: int) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise EngineError(
-            f"Line {number} is not JSON ({json_complaint(error, one_line=True)}).",
-            "Correct that line.",
+            tr(
+                "Line {number} is not JSON ({json_complaint}).",
+                number=number,
+                json_complaint=json_complaint(error, one_line=True),
+            ),
+            tr("Correct that line."),
         ) from None
 
 
@@ -131,6 +141,6 @@ def _text(value: Any, where: str) -> str:
     if isinstance(value, str) and value.strip():
         return value
     raise EngineError(
-        f"{where} holds no prompt.",
-        f"Give a string, or an object with one of {', '.join(KEYS)} or messages.",
+        tr("{where} holds no prompt.", where=where),
+        tr("Give a string, or an object with one of {keys} or messages.", keys=", ".join(KEYS)),
     )

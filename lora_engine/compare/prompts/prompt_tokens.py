@@ -14,6 +14,7 @@ from lora_engine.data.bundled_templates import DEFAULT_TEMPLATE_NAME
 from lora_engine.data.plain_text import continuation_tokens
 from lora_engine.data.templates import Conversation, chat_template_of, render
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,7 +54,9 @@ def encode_texts(
     """
     for text in texts:
         if not text.strip():
-            raise EngineError("The text is empty.", "Write something for the models to continue.")
+            raise EngineError(
+                tr("The text is empty."), tr("Write something for the models to continue.")
+            )
         _check_characters(len(text))
     prompts = continuation_tokens(texts, tokenizer)
     _check_lengths(prompts, limit)
@@ -69,18 +72,26 @@ def _check_lengths(prompts: Sequence[Sequence[int]], limit: int | None) -> None:
     for tokens in prompts:
         if limit is not None and len(tokens) >= limit:
             raise EngineError(
-                f"The conversation has {len(tokens):,} tokens; this model reads at most "
-                f"{limit:,}, answer included.",
-                "Shorten the prompt, or begin a new conversation.",
+                tr(
+                    "The conversation has {count} tokens; this model reads at most {limit}, "
+                    "answer included.",
+                    count=f"{len(tokens):,}",
+                    limit=f"{limit:,}",
+                ),
+                tr("Shorten the prompt, or begin a new conversation."),
             )
 
 
 def _check_characters(characters: int) -> None:
     if characters > MAX_CHARACTERS:
         raise EngineError(
-            f"The conversation has {characters:,} characters; at most {MAX_CHARACTERS:,} are "
-            "allowed.",
-            "Shorten the prompt, or begin a new conversation.",
+            tr(
+                "The conversation has {characters} characters; at most {max_characters} are "
+                "allowed.",
+                characters=f"{characters:,}",
+                max_characters=f"{MAX_CHARACTERS:,}",
+            ),
+            tr("Shorten the prompt, or begin a new conversation."),
         )
 
 
@@ -111,24 +122,36 @@ def _rendered(
 
 def _check_messages(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> None:
     if not messages or not messages[-1].content.strip():
-        raise EngineError("The prompt is empty.", "Write something for the models to answer.")
+        raise EngineError(
+            tr("The prompt is empty."), tr("Write something for the models to answer.")
+        )
     if messages[-1].role != "user":
         raise EngineError(
-            f"The last message is by {messages[-1].role!r}; an answer follows one by 'user'.",
-            "End the conversation with a message of the user.",
+            tr(
+                "The last message is by {role}; an answer follows one by 'user'.",
+                role=f"{messages[-1].role!r}",
+            ),
+            tr("End the conversation with a message of the user."),
         )
     _check_characters(sum(len(message.content) for message in messages))
     special = tokenizer.all_special_tokens
     for message in messages:
         if message.role not in ROLES:
             raise EngineError(
-                f"A message has the role {message.role[:40]!r}; allowed are {', '.join(ROLES)}.",
-                "Use one of these roles.",
+                tr(
+                    "A message has the role {role}; allowed are {roles}.",
+                    role=f"{message.role[:40]!r}",
+                    roles=", ".join(ROLES),
+                ),
+                tr("Use one of these roles."),
             )
         found = next((token for token in special if token in message.content), None)
         if found is not None:
             raise EngineError(
-                f"A message contains {found!r}, which this model reads as a mark of its own, "
-                "not as text.",
-                "Take it out, or put a space into it.",
+                tr(
+                    "A message contains {found}, which this model reads as a mark of its "
+                    "own, not as text.",
+                    found=f"{found!r}",
+                ),
+                tr("Take it out, or put a space into it."),
             )

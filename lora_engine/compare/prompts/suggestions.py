@@ -14,6 +14,7 @@ from lora_engine.compare.prompts.general_questions import general_rows
 from lora_engine.compare.prompts.held_out_rows import load_held_out_rows
 from lora_engine.compare.prompts.prompt_file import case_from_row
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.starter import DATASET_NAMES, heldout_path
 
@@ -48,7 +49,8 @@ def draw_question(wanted: QuestionSet, adapter: Path, settings: Settings) -> str
     """
     if wanted is QuestionSet.OWN:
         raise EngineError(
-            "Your own questions are not drawn.", "Write one, or choose another set of prompts."
+            tr("Your own questions are not drawn."),
+            tr("Write one, or choose another set of prompts."),
         )
     rows = (
         general_rows() if wanted is QuestionSet.GENERAL else load_held_out_rows(adapter, settings)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 Check = Literal["exact", "contains", "json", "regex"]
 MAX_PATTERN = 1000
@@ -57,14 +58,23 @@ def _is_json(text: str) -> bool:
 def _found(pattern: str, answers: Sequence[str]) -> list[bool]:
     if len(pattern) > MAX_PATTERN:
         raise EngineError(
-            f"The pattern has {len(pattern):,} characters; at most {MAX_PATTERN:,} are allowed.",
-            "Use a shorter regular expression.",
+            tr(
+                "The pattern has {count} characters; at most {max_pattern} are allowed.",
+                count=f"{len(pattern):,}",
+                max_pattern=f"{MAX_PATTERN:,}",
+            ),
+            tr("Use a shorter regular expression."),
         )
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise EngineError(
-            f"{pattern[:80]!r} is no regular expression: {error}.", "Correct the pattern."
+            tr(
+                "{pattern} is no regular expression: {error}.",
+                pattern=f"{pattern[:80]!r}",
+                error=error,
+            ),
+            tr("Correct the pattern."),
         ) from None
     try:
         done = subprocess.run(
@@ -77,7 +87,11 @@ def _found(pattern: str, answers: Sequence[str]) -> list[bool]:
         )
     except subprocess.TimeoutExpired:
         raise EngineError(
-            f"The pattern {pattern[:80]!r} takes more than {REGEX_TIMEOUT_S:g} s on these answers.",
-            "Use a pattern without nested repetition.",
+            tr(
+                "The pattern {pattern} takes more than {regex_timeout_s} s on these answers.",
+                pattern=f"{pattern[:80]!r}",
+                regex_timeout_s=f"{REGEX_TIMEOUT_S:g}",
+            ),
+            tr("Use a pattern without nested repetition."),
         ) from None
     return json.loads(done.stdout)

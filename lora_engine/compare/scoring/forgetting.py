@@ -15,6 +15,7 @@ from lora_engine.compare.prompts.general_questions import general_rows
 from lora_engine.compare.scoring.held_out_loss import PairedDifference
 from lora_engine.data import Row, load_dataset
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
 
@@ -51,8 +52,10 @@ def general_rows_for(base: BaseModel, upload: Path | None, settings: Settings) -
     starter = resolve_base_model(STARTER, settings)
     if fingerprint(base) != fingerprint(starter):
         raise NotFound(
-            f"There are no general questions for {base.name!r}; the bundled ones are for the "
-            "starter.",
-            "Upload rows with questions and answers that this base is good at.",
+            tr(
+                "There are no general questions for {name}; the bundled ones are for the starter.",
+                name=f"{base.name!r}",
+            ),
+            tr("Upload rows with questions and answers that this base is good at."),
         )
     return general_rows()

@@ -24,6 +24,7 @@ from lora_engine.compare.scoring.log_probabilities import log_probabilities, nex
 from lora_engine.data import TokenizedRow
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 ROWS_FOR_INTERVAL = 30
 
@@ -111,7 +112,8 @@ def paired_difference(
     count = len(losses)
     if count < 2:
         raise EngineError(
-            f"{count} row gives no interval; at least 2 are needed.", "Give more held-out rows."
+            tr("{count} row gives no interval; at least 2 are needed.", count=count),
+            tr("Give more held-out rows."),
         )
     tokens = math.fsum(row.tokens for row in losses)
     base = math.fsum(row.tokens * row.loss[base_column] for row in losses) / tokens
@@ -160,13 +162,20 @@ def _row_loss(
     limit = model.shared.context_length
     if limit is not None and len(row.input_ids) > limit:
         raise EngineError(
-            f"Row {row.number} has {len(row.input_ids):,} tokens; this model reads {limit:,}.",
-            "Cut the rows to the model's length first.",
+            tr(
+                "Row {number} has {count} tokens; this model reads {limit}.",
+                number=row.number,
+                count=f"{len(row.input_ids):,}",
+                limit=f"{limit:,}",
+            ),
+            tr("Cut the rows to the model's length first."),
         )
     supervised = [index for index, label in enumerate(row.labels) if label != IGNORED]
     supervised = [index for index in supervised if index > 0]
     if not supervised:
-        raise EngineError(f"Row {row.number} has no supervised token.", "Leave it out.")
+        raise EngineError(
+            tr("Row {number} has no supervised token.", number=row.number), tr("Leave it out.")
+        )
     logits = next_token_logits(model, row.input_ids, 1, variants)
     loss = {}
     for column, one in zip(columns, logits, strict=True):

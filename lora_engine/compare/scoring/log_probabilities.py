@@ -14,6 +14,7 @@ from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.mixed_lora_layer import AdapterRows
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -32,13 +33,19 @@ def answer_tokens(
     (prompt,) = model.tokens_of([messages])
     answered = _answered(model, messages, prompt, answer)
     if not answered:
-        raise EngineError("The answer is empty.", "Choose an answer with at least one token.")
+        raise EngineError(
+            tr("The answer is empty."), tr("Choose an answer with at least one token.")
+        )
     limit = model.shared.context_length
     room = min(MAX_ANSWER_TOKENS, MAX_ANSWER_TOKENS if limit is None else limit - len(prompt))
     if len(answered) > room:
         raise EngineError(
-            f"The answer has {len(answered):,} tokens; after this prompt at most {room:,} fit.",
-            "Choose a shorter answer.",
+            tr(
+                "The answer has {count} tokens; after this prompt at most {room} fit.",
+                count=f"{len(answered):,}",
+                room=f"{room:,}",
+            ),
+            tr("Choose a shorter answer."),
         )
     return prompt, answered
 
@@ -95,9 +102,14 @@ def _begun(model: ComparisonModel, variant: AdapterVariant, tokens: int) -> dict
     limit = model.shared.context_length
     if limit is not None and virtual.length + tokens > limit:
         raise EngineError(
-            f"{tokens:,} tokens and the adapter's {virtual.length:,} virtual ones are more than "
-            f"the {limit:,} that this model reads.",
-            "Choose a shorter text, or leave this adapter out.",
+            tr(
+                "{tokens} tokens and the adapter's {length} virtual ones are more than the "
+                "{limit} that this model reads.",
+                tokens=f"{tokens:,}",
+                length=f"{virtual.length:,}",
+                limit=f"{limit:,}",
+            ),
+            tr("Choose a shorter text, or leave this adapter out."),
         )
     return {"past_key_values": virtual.cache(1), "use_cache": True}
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from lora_engine.compare.sessions.session import VERSION, Session
 from lora_engine.errors import EngineError, NotFound, Unreadable
 from lora_engine.files import write_atomically
+from lora_engine.language import tr
 
 MAX_BYTES = 5_000_000
 MAX_SESSIONS = 500
@@ -78,15 +79,26 @@ class SessionStore:
             version = _version_in(content)
             if version > VERSION:
                 raise Unreadable(
-                    f"The comparison {session_id} has version {version}; this Rankscope knows "
-                    f"versions up to {VERSION}.",
-                    "Open it with the Rankscope that saved it, or a later one. The file was left "
-                    "as it is.",
+                    tr(
+                        "The comparison {session_id} has version {version}; this Rankscope "
+                        "knows versions up to {version_2}.",
+                        session_id=session_id,
+                        version=version,
+                        version_2=VERSION,
+                    ),
+                    tr(
+                        "Open it with the Rankscope that saved it, or a later one. The file "
+                        "was left as it is."
+                    ),
                 ) from None
             raise Unreadable(
-                f"The comparison {session_id} cannot be read: {error.error_count()} things in "
-                "its file are wrong.",
-                "Begin a new comparison.",
+                tr(
+                    "The comparison {session_id} cannot be read: {error_count} things in its "
+                    "file are wrong.",
+                    session_id=session_id,
+                    error_count=error.error_count(),
+                ),
+                tr("Begin a new comparison."),
             ) from None
 
     def _may_replace(self, replaced: SessionRevision) -> bool:
@@ -102,8 +114,12 @@ class SessionStore:
         document = session.as_json().encode()
         if len(document) > MAX_BYTES:
             raise EngineError(
-                f"The comparison has {len(document):,} bytes; at most {MAX_BYTES:,} are kept.",
-                "Clear the columns and begin anew.",
+                tr(
+                    "The comparison has {count} bytes; at most {max_bytes} are kept.",
+                    count=f"{len(document):,}",
+                    max_bytes=f"{MAX_BYTES:,}",
+                ),
+                tr("Clear the columns and begin anew."),
             )
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(self._path(session_id), document)
@@ -131,6 +147,6 @@ def _version_in(content: bytes) -> int:
 
 def _unknown(session_id: str) -> NotFound:
     return NotFound(
-        f"There is no kept comparison {session_id[:40]!r}.",
-        "Check the link; only the newest 500 are kept.",
+        tr("There is no kept comparison {session_id}.", session_id=f"{session_id[:40]!r}"),
+        tr("Check the link; only the newest 500 are kept."),
     )

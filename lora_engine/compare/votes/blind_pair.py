@@ -21,6 +21,7 @@ from lora_engine.compare.votes.vote_store import Contestant
 from lora_engine.data import Message
 from lora_engine.errors import EngineError
 from lora_engine.generation.sampling import Sampling
+from lora_engine.language import tr
 
 LEFT, RIGHT = "left", "right"
 
@@ -37,7 +38,7 @@ def draw_pair(model: ComparisonModel) -> BlindPair:
     """Two different columns at random, on random sides. Raises EngineError for a base alone."""
     columns = list(model.columns)
     if len(columns) < 2:
-        raise EngineError("There is only the base to vote on.", "Choose an adapter above.")
+        raise EngineError(tr("There is only the base to vote on."), tr("Choose an adapter above."))
     return BlindPair(*secrets.SystemRandom().sample(columns, 2))
 
 

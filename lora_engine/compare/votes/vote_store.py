@@ -16,8 +16,9 @@ from pathlib import Path
 
 from lora_engine.database import Database
 from lora_engine.errors import Conflict, NotFound
+from lora_engine.language import tr, translatable
 
-REMEDY = (
+REMEDY = translatable(
     "Look whether the disk is full or another program holds the file, then try again. Answers and "
     "runs go on without it."
 )
@@ -122,9 +123,11 @@ class VoteStore:
             )
             row = connection.execute("SELECT * FROM ballots WHERE id = ?", (ballot_id,)).fetchone()
         if row is None:
-            raise NotFound("There is no such ballot.", "Ask for two answers first.")
+            raise NotFound(tr("There is no such ballot."), tr("Ask for two answers first."))
         if changed.rowcount == 0:
-            raise Conflict("This pair was voted on already.", "Ask for the next two answers.")
+            raise Conflict(
+                tr("This pair was voted on already."), tr("Ask for the next two answers.")
+            )
         return _ballot(row)
 
     def voted(self, base: str, prompt_set: str | None = None) -> list[Ballot]:

@@ -21,6 +21,7 @@ from lora_engine.data.rows import Dataset, Message, Row
 from lora_engine.data.uploads import save_upload
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
@@ -62,8 +63,10 @@ def write_cleaned(
                 file.write(line.encode("utf-8", "surrogatepass"))
     except OSError as error:
         raise EngineError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            "Give another path, or make room.",
+            tr(
+                "{path} cannot be written: {strerror}.", path=path, strerror=error.strerror or error
+            ),
+            tr("Give another path, or make room."),
         ) from error
     return CleanedSet(str(path), rows, dict(Counter(removed.values())))
 
@@ -104,22 +107,30 @@ def _refuse(
     """rows: how many would be left."""
     if dataset.content_hash != check.content_hash:
         raise EngineError(
-            f"{dataset.source} has changed since it was checked.", "Check it again first."
+            tr("{source} has changed since it was checked.", source=dataset.source),
+            tr("Check it again first."),
         )
     if not drop:
-        raise EngineError("Nothing to drop.", "Choose the findings whose rows are to be dropped.")
+        raise EngineError(
+            tr("Nothing to drop."), tr("Choose the findings whose rows are to be dropped.")
+        )
     if path.exists():
-        raise EngineError(f"{path} exists already.", "Give a name that is not taken.")
+        raise EngineError(
+            tr("{path} exists already.", path=path), tr("Give a name that is not taken.")
+        )
     if path.suffix != suffix_of(dataset):
         raise EngineError(
-            f"{path.name} ends in {path.suffix or 'nothing'}.",
-            f"Give a name that ends in {suffix_of(dataset)}.",
+            tr("{name} ends in {suffix}.", name=path.name, suffix=path.suffix or "nothing"),
+            tr("Give a name that ends in {suffix_of}.", suffix_of=suffix_of(dataset)),
         )
     if not rows:
         raise EngineError(
-            f"Every one of the {dataset.trainable_rows:,} rows of {dataset.source} would be "
-            "dropped.",
-            "Choose fewer findings.",
+            tr(
+                "Every one of the {trainable_rows} rows of {source} would be dropped.",
+                trainable_rows=f"{dataset.trainable_rows:,}",
+                source=dataset.source,
+            ),
+            tr("Choose fewer findings."),
         )
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 Severity = Literal["serious", "look", "note"]
 SHOWN_ROWS = 5
@@ -208,7 +209,7 @@ def kinds_named(names: Sequence[str]) -> tuple[FindingKind, ...]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise EngineError(
-            f"There is no finding called {', '.join(map(repr, unknown))}.",
-            f"Choose from {', '.join(known)}.",
+            tr("There is no finding called {map}.", map=", ".join(map(repr, unknown))),
+            tr("Choose from {known}.", known=", ".join(known)),
         )
     return tuple(dict.fromkeys(known[name] for name in names))

@@ -9,6 +9,7 @@ from lora_engine.base_models import resolve_base_model, spec_on_base
 from lora_engine.data import load_dataset
 from lora_engine.data.split import split_hash
 from lora_engine.errors import Conflict
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -32,18 +33,33 @@ def refuse_unextendable(extended: RunDirectory, step: int, identity: RunIdentity
     was = identity_of_step(extended.checkpoints_path, step)
     if was is None:
         raise Conflict(
-            f"Run {extended.path.name} has no whole checkpoint of its last step, {step}, so its "
-            "optimizer's state is gone.",
-            f"Go on from its adapter with a new optimizer: start a run with method.init_from "
-            f"{extended.path.name}.",
+            tr(
+                "Run {name} has no whole checkpoint of its last step, {step}, so its "
+                "optimizer's state is gone.",
+                name=extended.path.name,
+                step=step,
+            ),
+            tr(
+                "Go on from its adapter with a new optimizer: start a run with "
+                "method.init_from {name}.",
+                name=extended.path.name,
+            ),
         )
     changes = identity_changes(_without_extension(was), _without_extension(identity))
     if changes:
         what = " and ".join(changes)
         raise Conflict(
-            f"{what[0].upper()}{what[1:]} changed since run {extended.path.name} finished.",
-            "Put back what changed, or go on from its adapter: start a run with method.init_from "
-            f"{extended.path.name}.",
+            tr(
+                "{upper}{what} changed since run {name} finished.",
+                upper=what[0].upper(),
+                what=what[1:],
+                name=extended.path.name,
+            ),
+            tr(
+                "Put back what changed, or go on from its adapter: start a run with "
+                "method.init_from {name}.",
+                name=extended.path.name,
+            ),
         )
 
 

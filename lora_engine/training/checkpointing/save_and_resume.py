@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import Conflict
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import (
     Checkpoint,
@@ -49,9 +50,13 @@ class RunSaver:
         if changes:
             what = " and ".join(changes)
             raise Conflict(
-                f"{what[0].upper()}{what[1:]} changed since the checkpoint at step "
-                f"{checkpoint.progress.step}.",
-                "Put back what changed, or start a new run.",
+                tr(
+                    "{upper}{what} changed since the checkpoint at step {step}.",
+                    upper=what[0].upper(),
+                    what=what[1:],
+                    step=checkpoint.progress.step,
+                ),
+                tr("Put back what changed, or start a new run."),
             )
         return checkpoint
 

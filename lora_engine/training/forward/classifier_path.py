@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data import TokenizedRow
 from lora_engine.data.class_labels import Classes
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 from lora_engine.training.forward.classification_scores import (
     ClassificationScores,
@@ -61,15 +62,21 @@ class ClassifierPath:
 
     def log_probabilities(self, batch: PaddedBatch, temperature: float = 1.0) -> torch.Tensor:
         """Raises EngineError: a classifier has no tokens to score."""
-        raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
+        raise EngineError(
+            tr("A classifier gives no text a probability."), tr("Choose the objective sft.")
+        )
 
     def all_log_probabilities(self, batch: PaddedBatch) -> torch.Tensor:
         """Raises EngineError: a classifier has no tokens to score."""
-        raise EngineError("A classifier gives no text a probability.", "Choose the objective sft.")
+        raise EngineError(
+            tr("A classifier gives no text a probability."), tr("Choose the objective sft.")
+        )
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
         """Raises EngineError: a classifier has no next token."""
-        raise EngineError("A classifier does not generate text.", "Ask for no sample answers.")
+        raise EngineError(
+            tr("A classifier does not generate text."), tr("Ask for no sample answers.")
+        )
 
 
 def classification_scores(

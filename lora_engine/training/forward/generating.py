@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.packed import PackedPath
@@ -27,9 +28,12 @@ def generating(path: ForwardPath) -> Iterator[PreTrainedModel]:
     causal_lm = causal_lm_of(path.model)  # type: ignore[arg-type]  # a path's model is one of these
     if getattr(causal_lm, "_is_stateful", False):
         raise EngineError(
-            f"{causal_lm.config.model_type} keeps a state that is no key-value cache, so it cannot "
-            "answer while it trains.",
-            "Choose a transformer with attention in every layer, or another objective.",
+            tr(
+                "{model_type} keeps a state that is no key-value cache, so it cannot answer "
+                "while it trains.",
+                model_type=causal_lm.config.model_type,
+            ),
+            tr("Choose a transformer with attention in every layer, or another objective."),
         )
     packed = inner if isinstance(inner, PackedPath) else None
     for_training = causal_lm.config._attn_implementation

@@ -23,6 +23,7 @@ from lora_engine.calculator.targets import (
 )
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.files import atomic_folder
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, Task
 from lora_engine.training.models import fused_experts
 from lora_engine.training.models.lora_init import (
@@ -157,9 +158,11 @@ def add_adapter(
         if refused := fused_experts.refusal(error):
             raise refused from error
         raise EngineError(
-            "PEFT does not take the method on this base model: "
-            f"{' '.join(str(error).split())[:300]}",
-            "Change the target modules, the modules to save or the option that it names.",
+            tr(
+                "PEFT does not take the method on this base model: {split}",
+                split=" ".join(str(error).split())[:300],
+            ),
+            tr("Change the target modules, the modules to save or the option that it names."),
         ) from error
     sides = sides_of(model)
     for sentence in without_gradient_in_words(base, sides):
@@ -167,7 +170,7 @@ def add_adapter(
     # An adapter to go on from keeps its rank, such as the doubled one that pissa leaves.
     problems = rank_problems(sides, method) if method.init_from is None else []
     if problems:
-        raise InvalidInput("The run", problems, "Choose a smaller rank for these modules.")
+        raise InvalidInput(tr("The run"), problems, tr("Choose a smaller rank for these modules."))
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -178,14 +181,18 @@ def _refuse_unknown_saved(base: PreTrainedModel, method: MethodSpec) -> None:
     """Raises InvalidInput for modules to save that PEFT would leave out without a word."""
     names = [name for name, _ in base.named_modules() if name]
     problems = [
-        FieldProblem("method.modules_to_save", f"no module's name ends with {entry!r}")
+        FieldProblem(
+            "method.modules_to_save", tr("no module's name ends with {entry}", entry=f"{entry!r}")
+        )
         for entry in method.modules_to_save
         if not any(name.endswith(entry) for name in names)
     ]
     if problems:
         endings = dict.fromkeys(name.rpartition(".")[2] for name in names)
         known = [ending for ending in endings if not ending.isdecimal()]
-        raise InvalidInput("The run", problems, f"The base has: {', '.join(known[:40])}.")
+        raise InvalidInput(
+            tr("The run"), problems, tr("The base has: {known}.", known=", ".join(known[:40]))
+        )
 
 
 def _minus_initial(a: torch.Tensor, b: torch.Tensor, initial: Factors) -> Factors:

@@ -13,6 +13,7 @@ from lora_engine.data.class_labels import Classes
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.host_memory import return_large_blocks, share_one_heap
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
@@ -111,8 +112,10 @@ def _adapted(run: PreparedRun, base: PreTrainedModel, fresh: bool) -> AdaptedMod
     elif method.init == "loftq":
         if run.base.path is None:
             raise EngineError(
-                "LoftQ reads the base model's weights before their quantization, from a folder.",
-                "Download the model into a folder first, or choose another init.",
+                tr(
+                    "LoftQ reads the base model's weights before their quantization, from a folder."
+                ),
+                tr("Download the model into a folder first, or choose another init."),
             )
         lora_init.init_from_quantization(model, run.base.path)
     elif method.init == "eva":

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -61,10 +62,16 @@ def refusal(error: ValueError) -> EngineError | None:
     options = {"use_dora": "DoRA", "lora_dropout": "LoRA dropout", "lora_bias": "a bias on B"}
     option = next((said for name, said in options.items() if name in words), "this option")
     return EngineError(
-        f"This base keeps the weights of its experts fused, and PEFT cannot adapt them with "
-        f"{option}.",
-        f"Train without {option}, or choose target modules of attention only, such as q_proj and "
-        "v_proj.",
+        tr(
+            "This base keeps the weights of its experts fused, and PEFT cannot adapt them "
+            "with {option}.",
+            option=option,
+        ),
+        tr(
+            "Train without {option}, or choose target modules of attention only, such as "
+            "q_proj and v_proj.",
+            option=option,
+        ),
     )
 
 

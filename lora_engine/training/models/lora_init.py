@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +66,8 @@ def subtract_from_base(model: PeftModel, initial: Mapping[str, Factors]) -> None
     modules = dict(adapted_linears(model))
     if set(modules) != set(initial):
         raise EngineError(
-            "The checkpoint's initial factors belong to other modules than this run adapts.",
-            "Start a new run; a resumed run must have the same method.",
+            tr("The checkpoint's initial factors belong to other modules than this run adapts."),
+            tr("Start a new run; a resumed run must have the same method."),
         )
     with torch.no_grad():
         for name, (a, b) in initial.items():
@@ -118,13 +119,15 @@ def init_from_rows(model: PeftModel, batches: Sequence[PaddedBatch]) -> None:
     except ValueError as error:
         if "unpack" in str(error):  # PEFT expects (rows, positions, in_features)
             raise EngineError(
-                "EVA cannot be computed on this base: one of the adapted modules, such as a "
-                "mixture's experts, is given the positions of all rows in one list.",
-                "Choose target modules of attention only, or another init.",
+                tr(
+                    "EVA cannot be computed on this base: one of the adapted modules, such "
+                    "as a mixture's experts, is given the positions of all rows in one list."
+                ),
+                tr("Choose target modules of attention only, or another init."),
             ) from error
         raise EngineError(
-            f"EVA cannot be computed from these rows: {error}",
-            "Choose a larger batch, a lower rank, or another init.",
+            tr("EVA cannot be computed from these rows: {error}", error=error),
+            tr("Choose a larger batch, a lower rank, or another init."),
         ) from error
     finally:
         config.eva_config = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lora_engine.calculator.other_config import other_config
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_folder
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 from lora_engine.training.models.trained_model import (
     CHAT_TEMPLATE,
@@ -112,9 +113,12 @@ def _by_peft(base: PreTrainedModel, method: MethodSpec) -> PeftModel:
         return get_peft_model(base, config)
     except (ValueError, TypeError, RuntimeError) as error:
         raise EngineError(
-            f"PEFT does not take {method.finetuning_type} on this base model: "
-            f"{' '.join(str(error).split())[:300]}",
-            "Change what it names, or choose another method, such as lora.",
+            tr(
+                "PEFT does not take {finetuning_type} on this base model: {split}",
+                finetuning_type=method.finetuning_type,
+                split=" ".join(str(error).split())[:300],
+            ),
+            tr("Change what it names, or choose another method, such as lora."),
         ) from error
 
 
@@ -130,8 +134,8 @@ def start_from_text(model: PeftModel, text: str, tokenizer: PreTrainedTokenizerB
     ids = list(tokenizer(text).input_ids)
     if not ids:
         raise EngineError(
-            f"The prompt to start from, {text[:80]!r}, has no tokens.",
-            "Write some words, or leave it out.",
+            tr("The prompt to start from, {text}, has no tokens.", text=f"{text[:80]!r}"),
+            tr("Write some words, or leave it out."),
         )
     base: Any = model.get_base_model()
     words = base.get_input_embeddings()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import FieldProblem
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -70,8 +71,14 @@ def _problem(key: str | None, found: Mapping[str, int], method: MethodSpec) -> F
     rank = f"{method.rank:,}" if key is None else f"{method.rank_pattern[key]:,} for {key}"
     return FieldProblem(
         path,
-        f"{rank} is over the dimension: the smaller side of {named[0]}{more} is {allowed:,}, and "
-        f"ΔW can have no higher rank; at most {allowed:,} is allowed",
+        tr(
+            "{rank} is over the dimension: the smaller side of {named}{more} is {allowed}, "
+            "and ΔW can have no higher rank; at most {allowed} is allowed",
+            rank=rank,
+            named=named[0],
+            more=more,
+            allowed=f"{allowed:,}",
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from lora_engine.adapters import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
 from lora_engine.adapters.weights_keys import PREFIX
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -58,5 +59,8 @@ def _refuse(adapter: AdapterCheck, unexpected: list[str], missing: list[str]) ->
             if found
         )
         + ".",
-        "Go on from an adapter that adapts what this version of the libraries adapts in this base.",
+        tr(
+            "Go on from an adapter that adapts what this version of the libraries adapts in "
+            "this base."
+        ),
     )

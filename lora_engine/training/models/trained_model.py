@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.training.optimizers.factory import trained_parameters
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def restore_trained(model: nn.Module, saved: Mapping[str, torch.Tensor]) -> None
     parameters = trained_parameters(model)
     if set(parameters) != set(saved):
         raise EngineError(
-            "The checkpoint holds other weights than this run trains.",
-            "Start a new run; a resumed run must have the same method.",
+            tr("The checkpoint holds other weights than this run trains."),
+            tr("Start a new run; a resumed run must have the same method."),
         )
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from lora_engine.base_models.layer_list import layers_of
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_folder
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec
 from lora_engine.training.models.trained_model import (
     CHAT_TEMPLATE,
@@ -71,9 +72,13 @@ def make_trainable(base: PreTrainedModel, method: MethodSpec) -> PreTrainedModel
         layers = list(layers_of(base).values())
         if method.freeze_layers > len(layers):
             raise EngineError(
-                f"The base model has {len(layers)} layers, fewer than the last "
-                f"{method.freeze_layers} that freeze should train.",
-                f"Set the layers that freeze trains to {len(layers)} or fewer.",
+                tr(
+                    "The base model has {count} layers, fewer than the last {freeze_layers} "
+                    "that freeze should train.",
+                    count=len(layers),
+                    freeze_layers=method.freeze_layers,
+                ),
+                tr("Set the layers that freeze trains to {count} or fewer.", count=len(layers)),
             )
         for layer in layers[-method.freeze_layers :]:
             layer.requires_grad_(True)

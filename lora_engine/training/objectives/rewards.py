@@ -15,6 +15,7 @@ from decimal import Decimal
 import regex
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import RewardRule, RuleKind
 
 PATTERN_SECONDS = 2.0
@@ -81,9 +82,14 @@ def _matches(rule: RewardRule, answer: JudgedAnswer) -> bool:
         return regex.search(rule.pattern, answer.text, timeout=PATTERN_SECONDS) is not None
     except TimeoutError:
         raise EngineError(
-            f"The pattern {rule.pattern[:80]!r} took longer than {PATTERN_SECONDS:g} s on an "
-            f"answer of {len(answer.text):,} characters.",
-            "Write the pattern without repeats inside repeats, such as (a+)+.",
+            tr(
+                "The pattern {pattern} took longer than {pattern_seconds} s on an answer of "
+                "{count} characters.",
+                pattern=f"{rule.pattern[:80]!r}",
+                pattern_seconds=f"{PATTERN_SECONDS:g}",
+                count=f"{len(answer.text):,}",
+            ),
+            tr("Write the pattern without repeats inside repeats, such as (a+)+."),
         ) from None
 
 

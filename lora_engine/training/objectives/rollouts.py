@@ -18,6 +18,7 @@ from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
 from lora_engine.generation import DecodeBatch, DecodeRow, Sampling
 from lora_engine.generation.decode import context_length
+from lora_engine.language import tr
 from lora_engine.spec import ObjectiveSpec
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.generating import generating
@@ -115,9 +116,14 @@ def _row(prompt: PromptRow, sampling: Sampling, context: int | None) -> DecodeRo
     room = sampling.max_new_tokens if context is None else context - len(prompt.input_ids)
     if room < 1:
         raise EngineError(
-            f"The question in row {prompt.number:,} has {len(prompt.input_ids):,} tokens; the "
-            f"model reads {context:,}, answer included.",
-            "Lower the longest row (max_length), so that longer questions are left out.",
+            tr(
+                "The question in row {number} has {count} tokens; the model reads {context}, "
+                "answer included.",
+                number=f"{prompt.number:,}",
+                count=f"{len(prompt.input_ids):,}",
+                context=f"{context:,}",
+            ),
+            tr("Lower the longest row (max_length), so that longer questions are left out."),
         )
     return DecodeRow(prompt.input_ids, min(room, sampling.max_new_tokens), "token limit", sampling)
 

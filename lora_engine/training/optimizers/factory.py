@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, OptimizationSpec
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, torc
             continue
         if int(index) >= len(parameters):
             raise EngineError(
-                "The checkpoint's optimizer has more weights than this run trains.",
-                "Start a new run; a resumed run must have the same method.",
+                tr("The checkpoint's optimizer has more weights than this run trains."),
+                tr("Start a new run; a resumed run must have the same method."),
             )
         parameter = parameters[int(index)]
         state = optimizer.state[parameter]

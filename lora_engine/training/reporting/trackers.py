@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import CURVES, METRICS, MetricsRow, RunDirectory
 from lora_engine.spec import RunSpec, TrackerName
 
@@ -77,9 +78,11 @@ class WeightsAndBiases:
             )
         except wandb.Error as error:
             raise EngineError(
-                f"Weights & Biases cannot be reported to: {error}",
-                "Run `wandb login` once, or start the dashboard with WANDB_MODE=offline, which "
-                "keeps the curves in the run's folder for `wandb sync`.",
+                tr("Weights & Biases cannot be reported to: {error}", error=error),
+                tr(
+                    "Run `wandb login` once, or start the dashboard with WANDB_MODE=offline, "
+                    "which keeps the curves in the run's folder for `wandb sync`."
+                ),
             ) from error
 
     def log(self, row: MetricsRow) -> None:
@@ -122,6 +125,10 @@ def _imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise EngineError(
-            f"The run reports to {name}, which cannot be imported here: {error}.",
-            f"pip install {name}, or leave it out of report_to.",
+            tr(
+                "The run reports to {name}, which cannot be imported here: {error}.",
+                name=name,
+                error=error,
+            ),
+            tr("pip install {name}, or leave it out of report_to.", name=name),
         ) from error

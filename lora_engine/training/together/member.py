@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunLock
 from lora_engine.settings import Settings
 from lora_engine.training.evaluation import row_losses
@@ -82,9 +83,11 @@ class Member:
             key = sharing_key(spec)
             if key is None or any(sharing_key(other.spec) != key for other in beside):
                 raise EngineError(
-                    "The run cannot share a worker with the others: its base, its data or what it "
-                    "trains is another.",
-                    "Train it alone.",
+                    tr(
+                        "The run cannot share a worker with the others: its base, its data "
+                        "or what it trains is another."
+                    ),
+                    tr("Train it alone."),
                 )
             self._prepared = prepare(self.directory, self._settings, beside)
 
