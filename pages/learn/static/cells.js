@@ -13,8 +13,9 @@ function read(text) {
 }
 
 /* `name` stands in the caption and in what a screen reader hears. `changed(i, j, value)` makes the
-   cells editable; `wrong(text)` is told what is no number, and "" once all are. */
-export function cells(name, rows, { words, changed, wrong, digits = 2 } = {}) {
+   cells editable; `wrong(text)` is told what is no number, and "" once all are. `picked(i, j)` is
+   told which cell one points at, or moves to with the arrow keys. */
+export function cells(name, rows, { words, changed, wrong, picked, digits = 2 } = {}) {
 	const figure = make("figure", "rs-cells");
 	const table = make("table");
 	const size = `${rows.length} × ${rows[0].length}`;
@@ -31,7 +32,8 @@ export function cells(name, rows, { words, changed, wrong, digits = 2 } = {}) {
 		return made;
 	});
 	const caption = make("figcaption");
-	caption.append(make("b", "", name), ` ${size}`);
+	const title = make("b", "", name);
+	caption.append(title, ` ${size}`);
 	figure.append(table, caption);
 
 	function field(i, j) {
@@ -66,6 +68,44 @@ export function cells(name, rows, { words, changed, wrong, digits = 2 } = {}) {
 		});
 	}
 
+	function rename(next) {
+		title.textContent = next;
+		table.setAttribute("aria-label", `${next}, ${size}`);
+		for (const [i, row] of boxes.entries())
+			for (const [j, cell] of row.entries()) {
+				const label = say(words.cell, { name: next, row: i + 1, column: j + 1 });
+				cell.firstElementChild?.setAttribute("aria-label", label);
+			}
+	}
+
 	set(rows);
-	return { figure, set, boxes };
+	if (picked) letPick(table, boxes, picked);
+	return { figure, set, boxes, rename };
+}
+
+/* A class on those cells of a matrix for which `isOn(i, j)` holds. */
+export function markCells({ boxes }, name, isOn) {
+	for (const [i, row] of boxes.entries())
+		for (const [j, cell] of row.entries()) cell.classList.toggle(name, isOn(i, j));
+}
+
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+function letPick(table, boxes, picked) {
+	let [i, j] = [0, 0];
+	const pick = (nextI, nextJ) => {
+		i = Math.min(boxes.length - 1, Math.max(0, nextI));
+		j = Math.min(boxes[0].length - 1, Math.max(0, nextJ));
+		picked(i, j);
+	};
+	table.tabIndex = 0;
+	table.dataset.arrows = "";
+	table.addEventListener("keydown", (event) => {
+		const way = ARROWS[event.key];
+		if (!way) return;
+		event.preventDefault();
+		pick(i + way[0], j + way[1]);
+	});
+	for (const [y, row] of boxes.entries())
+		for (const [x, cell] of row.entries()) cell.addEventListener("pointerover", () => pick(y, x));
 }

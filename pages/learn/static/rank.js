@@ -86,7 +86,7 @@ function results(words) {
 		return { row, fill, value };
 	});
 	const counted = make("p", "rs-learn-note");
-	const sentence = make("p", "rs-learn-words");
+	const sentence = make("p", "rs-learn-words rs-rank-meaning");
 	sentence.setAttribute("role", "status");
 	node.append(figure, sentence, make("p", "rs-learn-note", words.values));
 	node.append(...bars.map(({ row }) => row), counted);

@@ -24,3 +24,9 @@ export function significant(value) {
 		.replace(/[-\d]/g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));
 	return `${digits.replace("-", "−")}·10${raised}`;
 }
+
+/* 0.9997914 -> "99.979": cut, so that what is not whole never reads 100. */
+export function percent(share, digits = 1) {
+	const power = 10 ** digits;
+	return (Math.floor(share * 100 * power + 1e-7) / power).toFixed(digits);
+}
