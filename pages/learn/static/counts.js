@@ -5,7 +5,7 @@ import { make, parsed } from "../shared/elements.js";
 import { slider } from "./controls.js";
 import { say, significant } from "./words.js";
 
-const SIDE_PX = 190;
+const SIDE_PX = 108;
 
 export function counts(box, props) {
 	const content = parsed(props.value);

@@ -127,7 +127,7 @@ function lineOf(...figures) {
 const WIDTH = 300;
 const HEIGHT = 150;
 
-/* The loss for every learning rate, cut at twice the loss before, with a point that moves. */
+/* The loss for every learning rate, up to twice the loss before, with a point that moves. */
 function curve(words, moved) {
 	const space = "http://www.w3.org/2000/svg";
 	const svg = document.createElementNS(space, "svg");
@@ -151,7 +151,7 @@ function curve(words, moved) {
 	function draw(next) {
 		losses = next.map((one) => one.loss);
 		const most = Math.max(2 * losses[0], 1e-12);
-		const y = (loss) => HEIGHT - 4 - ((HEIGHT - 12) * Math.min(loss, most)) / most;
+		const y = (loss) => HEIGHT - 4 - ((HEIGHT - 12) * loss) / most;
 		places = losses.map((loss, i) => [8 + ((WIDTH - 16) * i) / (losses.length - 1), y(loss)]);
 		line.setAttribute(
 			"points",
@@ -170,7 +170,7 @@ function curve(words, moved) {
 
 	function mark(index) {
 		point.setAttribute("cx", places[index][0]);
-		point.setAttribute("cy", places[index][1]);
+		point.setAttribute("cy", Math.max(8, places[index][1]));
 		after.textContent = significant(losses[index]);
 		svg.setAttribute("aria-label", `${words.curve}. ${words.after} ${after.textContent}`);
 	}

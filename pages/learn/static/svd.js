@@ -56,9 +56,9 @@ export function svdPicture(box, props) {
 
 	function draw(k) {
 		for (const [i, part] of sum.parts.entries()) part.classList.toggle("rs-faded", i >= k);
-		markCells(left, "rs-faded", (_, j) => j >= k);
-		markCells(middle, "rs-faded", (i, j) => i >= k || j >= k);
-		markCells(right, "rs-faded", (i) => i >= k);
+		markCells(left, "rs-left-out", (_, j) => j >= k);
+		markCells(middle, "rs-left-out", (i, j) => i >= k || j >= k);
+		markCells(right, "rs-left-out", (i) => i >= k);
 		rebuilt.set(sums[k - 1], most);
 		rest.set(
 			matrix.map((row, i) => row.map((x, j) => x - sums[k - 1][i][j])),

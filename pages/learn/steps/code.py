@@ -22,7 +22,13 @@ def build(lesson: Lesson) -> None:
         apply_default_css=False,
     )
     with gr.Row(elem_classes="rs-actions"):
-        run = gr.Button(tr("Run it beside PEFT’s"), variant="primary", elem_id="lesson-run")
+        run = gr.Button(
+            tr("Run it beside PEFT’s"),
+            variant="primary",
+            elem_id="lesson-run",
+            scale=0,
+            min_width=220,
+        )
     problem = problem_box()
     result = gr.HTML(_waiting(), elem_id="lesson-result", elem_classes="rs-source-result")
     wire([run.click], ran, [], [result], problem=problem, show_progress="minimal")

@@ -14,7 +14,7 @@ OPENING = (4096, 8)
 
 
 def build(lesson: Lesson) -> None:
-    parts.picture("learn/counts.js", "counts", _content(), height=560, elem_id="counts-picture")
+    parts.picture("learn/counts.js", "counts", _content(), height=470, elem_id="counts-picture")
 
 
 def _content() -> dict:

@@ -26,7 +26,7 @@ MOST_CHARACTERS = 100_000
 
 def build(lesson: Lesson) -> None:
     picture = parts.picture(
-        "learn/gradient.js", "gradient", _content(START), height=760, elem_id="gradient-picture"
+        "learn/gradient.js", "gradient", _content(START), height=600, elem_id="gradient-picture"
     )
     problem = problem_box()
     wire([picture.input], edited, [picture], [picture], problem=problem, queue=False)
@@ -78,7 +78,7 @@ STEP = Step(
     key="gradient",
     title=translatable("A gradient step by hand"),
     claim=translatable(
-        "Only A and B have gradients, and each one's gradient is a product with the other; W stays."
+        "Only A and B move, and the gradient of each has the other as a factor; W stays as it is."
     ),
     formula=r"$$L = \tfrac12 \lVert W x + s B A x - y \rVert^2, \qquad "
     r"\frac{\partial L}{\partial B} = s\, e\, (A x)^\top, \qquad "
