@@ -39,8 +39,9 @@ class Step:
     """One step of the lesson.
 
     key: its name in element ids. title and claim: made `translatable`; the claim is one sentence.
-    formula: LaTeX between $$, without words. build: adds the picture and its controls to the
-    page; it is called inside the step's column, once for each language.
+    formula: LaTeX between $$, without words; several stand in a row as long as they fit. build:
+    adds the picture and its controls to the page; it is called inside the step's column, once for
+    each language.
     """
 
     key: str

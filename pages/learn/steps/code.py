@@ -83,8 +83,8 @@ STEP = Step(
     claim=translatable(
         "LoRA is one layer of some twenty lines, and it computes what PEFT computes."
     ),
-    formula=r"$$h = W x + \frac{\alpha}{r}\, B\,(A x), \qquad B_0 = 0, \qquad "
-    r"A_0 \sim \mathcal{U}\!\left(-\tfrac{1}{\sqrt{k}}, \tfrac{1}{\sqrt{k}}\right)$$",
+    formula=r"$$h = W x + \frac{\alpha}{r}\, B\,(A x)$$ $$B_0 = 0$$ "
+    r"$$A_0 \sim \mathcal{U}\!\left(-\tfrac{1}{\sqrt{k}}, \tfrac{1}{\sqrt{k}}\right)$$",
     build=build,
     try_it=(TryIt(translatable("Train an adapter"), TRAIN, {}),),
 )

@@ -45,8 +45,9 @@ STEP = Step(
         "An update of rank r has r (d + k) numbers instead of d · k: the larger the matrix, the "
         "smaller the share."
     ),
-    formula=r"$$\frac{r\,(d+k)}{d\,k} = \frac{2r}{d} \;\;(d = k), \qquad "
-    r"\frac{8 \cdot (4096 + 4096)}{4096 \cdot 4096} = \frac{65{,}536}{16{,}777{,}216} = 0.39\,\%$$",
+    formula=r"$$\frac{r\,(d+k)}{d\,k} = \frac{2r}{d} \;\;(d = k)$$ "
+    r"$$\frac{8 \cdot (4096 + 4096)}{4096 \cdot 4096} = "
+    r"\frac{65{,}536}{16{,}777{,}216} = 0.39\,\%$$",
     build=build,
     try_it=(
         TryIt(

@@ -80,9 +80,9 @@ STEP = Step(
     claim=translatable(
         "Only A and B move, and the gradient of each has the other as a factor; W stays as it is."
     ),
-    formula=r"$$L = \tfrac12 \lVert W x + s B A x - y \rVert^2, \qquad "
-    r"\frac{\partial L}{\partial B} = s\, e\, (A x)^\top, \qquad "
-    r"\frac{\partial L}{\partial A} = s\, B^\top e\, x^\top, \qquad e = W'x - y$$",
+    formula=r"$$L = \tfrac12 \lVert W x + s B A x - y \rVert^2$$ "
+    r"$$\frac{\partial L}{\partial B} = s\, e\, (A x)^\top$$ "
+    r"$$\frac{\partial L}{\partial A} = s\, B^\top e\, x^\top$$ $$e = W'x - y$$",
     build=build,
     try_it=(
         TryIt(translatable("Many steps, in the Calculator"), CALCULATOR, {}),

@@ -61,8 +61,8 @@ STEP = Step(
         "Every matrix is a sum of directions of rank 1, sorted by weight; the first few may be "
         "nearly all of it."
     ),
-    formula=r"$$S = U \Sigma V^\top = \sum_{i=1}^{5} \sigma_i\, u_i v_i^\top, \qquad "
-    r"\frac{\sigma_1^2+\sigma_2^2+\sigma_3^2}{\sum_i \sigma_i^2} = 0.99979$$",
+    formula=r"$$S = U \Sigma V^\top = \sum_{i=1}^{5} \sigma_i\, u_i v_i^\top$$ "
+    r"$$\frac{\sigma_1^2+\sigma_2^2+\sigma_3^2}{\sum_i \sigma_i^2} = 0.99979$$",
     build=build,
     try_it=(
         TryIt(

@@ -54,8 +54,8 @@ STEP = Step(
         "LoRA leaves W as it is and learns a small product beside it; the product has the shape "
         "of W, but only rank r."
     ),
-    formula=r"$$W' = W + \Delta W, \qquad \Delta W = \frac{\alpha}{r}\, B A, \qquad "
-    r"B \in \mathbb{R}^{5 \times 2},\; A \in \mathbb{R}^{2 \times 4}$$",
+    formula=r"$$W' = W + \Delta W$$ $$\Delta W = \frac{\alpha}{r}\, B A$$ "
+    r"$$B \in \mathbb{R}^{5 \times 2},\; A \in \mathbb{R}^{2 \times 4}$$",
     build=build,
     try_it=(
         TryIt(translatable("Any d, k and r in the Calculator"), CALCULATOR, {}),
