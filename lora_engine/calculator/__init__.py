@@ -24,7 +24,7 @@ The method, the quantization and the optimization are the spec's own (`lora_engi
 Importing this package loads neither torch nor transformers: they load when a model is counted.
 """
 
-from lora_engine.calculator.cards import CARDS, Card
+from lora_engine.calculator.cards import CARDS, Card, card_of
 from lora_engine.calculator.count_parameters import available_modules, count_model
 from lora_engine.calculator.counts_by_rank import RankCount, counts_at_ranks
 from lora_engine.calculator.export import lora_config_snippet, modules_csv, run_spec
@@ -59,7 +59,7 @@ from lora_engine.calculator.speed_probe import (
     seconds_here,
 )
 from lora_engine.calculator.targets import SHORTCUTS, AvailableModule
-from lora_engine.calculator.training_work import estimate_work
+from lora_engine.calculator.training_work import Work, estimate_work
 from lora_engine.calculator.worked_example import (
     WorkedExample,
     descend,
@@ -92,9 +92,11 @@ __all__ = [
     "ModelSource",
     "Preset",
     "RankCount",
+    "Work",
     "WorkedExample",
     "Workload",
     "available_modules",
+    "card_of",
     "compare_methods",
     "config_source",
     "count_matrix",

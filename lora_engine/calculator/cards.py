@@ -6,7 +6,11 @@ the box for cards with error correction. Sources: the vendors' data sheets.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,24 @@ CARDS: tuple[Card, ...] = (
     Card("H200 141 GB", 140.4),
     Card("B200 192 GB", 179.0),
 )
+MOST_GIB = 100_000
+_SIZE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:g|gb|gib)?", re.IGNORECASE)
+
+
+def card_of(text: str | None) -> Card:
+    """The card of a name, or one with so much memory: "RTX 3090 24 GB", "12 GB", "12".
+
+    Raises InvalidInput for the field `card`.
+    """
+    given = (text or "").strip()
+    known = next((card for card in CARDS if card.name.lower() == given.lower()), None)
+    if known is not None:
+        return known
+    size = _SIZE.fullmatch(given)
+    gib = float(size[1].replace(",", ".")) if size else 0.0
+    if 0 < gib <= MOST_GIB:
+        return Card(f"{gib:g} GB", gib)
+    said = tr("got {given}", given=repr(given[:100])) if given else tr("is empty")
+    allowed = tr("a card of the list or an amount of memory such as 12 GB is allowed")
+    problem = FieldProblem("card", f"{said}; {allowed}")
+    raise InvalidInput(tr("The card"), [problem], tr("Choose a card, or type its memory in GB."))

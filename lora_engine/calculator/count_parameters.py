@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.adapters.lora_config import lora_config
 from lora_engine.base_models.adaptable import left_out_in_words, left_out_of_runs_in_words
+from lora_engine.calculator import prepared
 from lora_engine.calculator.matrix_count import rank_warnings
 from lora_engine.calculator.meta_model import (
     build_errors,
@@ -135,6 +136,9 @@ def available_modules(
     With a method, the lines it adapts are marked `chosen`. Raises InvalidInput for a target that
     matches nothing, naming what would.
     """
+    known = prepared.modules_of(source, method)
+    if known is not None:
+        return known
     model = build_meta_model(source)
     chosen = targeted_modules(model, method, text_only=False) if method is not None else []
     return group_modules(targetable_modules(model), head_path(model), chosen)

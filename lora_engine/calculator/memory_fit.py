@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_engine.calculator.cards import CARDS, Card
+from lora_engine.calculator.counts_by_rank import profile_at_rank
 from lora_engine.calculator.memory import estimate_from
 from lora_engine.calculator.memory_request import (
     Margins,
@@ -21,7 +22,7 @@ from lora_engine.calculator.memory_request import (
 from lora_engine.calculator.model_profile import read_profile
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.language import tr
-from lora_engine.spec import QuantizationSpec
+from lora_engine.spec import MAX_RANK, QuantizationSpec
 
 MAX_BATCH = 4096
 MAX_ACCUMULATION = 4096  # as the spec has it
@@ -46,13 +47,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class LargestFit:
-    """The largest batch at the asked row length, and the longest row at the asked batch.
+    """The largest batch, the longest row and the largest rank, each with the rest as asked.
 
-    0 where not even 1 fits.
+    0 where not even 1 fits. rank: at most the smaller side of the widest adapted matrix, which no
+    update's rank passes; None where the method has no rank that can be told this way.
     """
 
     batch_size: int
     seq_length: int
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def verdicts(estimate: MemoryEstimate, cards: tuple[Card, ...] = CARDS) -> tuple
 def largest_that_fits(
     request: MemoryRequest, memory_gib: float, margins: Margins = Margins()
 ) -> LargestFit:
-    """The largest batch size and row length that fit `memory_gib`, each with the other as asked."""
+    """What is the most that fits `memory_gib`, of one thing at a time."""
     _check_memory(memory_gib)
     profile = read_profile(request.source, request.method)
 
@@ -100,9 +103,17 @@ def largest_that_fits(
         asked = with_changes(request, {path: value})
         return estimate_from(profile, asked, margins).total_gib <= memory_gib
 
+    def fits_at_rank(rank: int) -> bool:
+        at_rank = profile_at_rank(request.source, request.method, rank)
+        return estimate_from(at_rank, request, margins).total_gib <= memory_gib
+
+    modules = profile.count.modules
+    most = max((min(m.in_features, m.out_features) for m in modules), default=0)
+    has_rank = request.trains and request.has_adapter and request.method.is_lora and most > 0
     return LargestFit(
         batch_size=_largest(lambda n: fits(BATCH, n), MAX_BATCH),
         seq_length=_largest(lambda n: fits(LENGTH, n), MAX_SEQUENCE),
+        rank=_largest(fits_at_rank, min(most, MAX_RANK)) if has_rank else None,
     )
 
 

@@ -251,11 +251,16 @@ def _layers_with_gradient(profile: ModelProfile, q: MemoryRequest) -> tuple[Laye
 def _bytes_by_layer(
     profile: ModelProfile, layers: tuple[LayerShape, ...], q: MemoryRequest, rule: ActivationRule
 ) -> list[int]:
-    adapted = profile.adapted if q.has_adapter else {}
-    return [
-        layer_bytes(layer, profile.shape, adapted.get(layer.path, ()), q.workload.seq_length, rule)
-        for layer in layers
-    ]
+    """One number a layer; layers that are alike are looked at once."""
+    adapted, first_alike = profile.adapted if q.has_adapter else {}, profile.first_alike
+    found: dict[str, int] = {}
+    for layer in layers:
+        if first_alike[layer.path] not in found:
+            inside = adapted.get(layer.path, ())
+            found[first_alike[layer.path]] = layer_bytes(
+                layer, profile.shape, inside, q.workload.seq_length, rule
+            )
+    return [found[first_alike[layer.path]] for layer in layers]
 
 
 def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:

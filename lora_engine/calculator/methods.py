@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from lora_engine.calculator import prepared
 from lora_engine.calculator.count_other import count_other
 from lora_engine.calculator.count_parameters import count_model
 from lora_engine.calculator.memory_request import GIB, MemoryRequest
@@ -113,6 +114,9 @@ def _trained(source: ModelSource, asked: str) -> int:
     """
     method = MethodSpec.model_validate_json(asked)
     kind = method.finetuning_type
+    known = prepared.trained_of(source, method)
+    if known is not None:
+        return known
     if kind == "lora":
         return count_model(source, method).trainable_parameters
     if kind in WHOLE_MODEL_TYPES:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+from lora_engine.calculator import prepared
 from lora_engine.calculator.count_other import count_other
 from lora_engine.calculator.count_parameters import count_model, count_without_adapter
 from lora_engine.calculator.memory_request import MemoryRequest
@@ -39,6 +40,23 @@ class ModelProfile:
         return {*self.adapted, *(self._layer_of(bias.name) for bias in self.count.biases)}
 
     @cached_property
+    def first_alike(self) -> dict[str, str]:
+        """Layer path -> that of the first layer of the same shape that is adapted alike."""
+        first: dict[object, str] = {}
+        return {
+            layer.path: first.setdefault(self._kind_of(layer), layer.path)
+            for layer in self.shape.layers
+        }
+
+    def _kind_of(self, layer: LayerShape) -> object:
+        adapted = self.adapted.get(layer.path, ())
+        inside = tuple(
+            (m.name[len(layer.path) :], m.in_features, m.out_features, m.rank, m.experts)
+            for m in adapted
+        )
+        return replace(layer, path=""), inside
+
+    @cached_property
     def _layer_paths(self) -> set[str]:
         return {layer.path for layer in self.shape.layers}
 
@@ -67,14 +85,14 @@ def _profile_of(source: ModelSource, method: str) -> ModelProfile:
 
 def _count_of(source: ModelSource, method: MethodSpec) -> ModelCount:
     if method.is_lora:
-        return count_model(source, method)
+        return prepared.count_of(source, method) or count_model(source, method)
     counted = count_other if method.has_adapter else count_without_adapter
     return counted(source, method)
 
 
 @lru_cache(maxsize=16)
 def _shape_of(source: ModelSource) -> ModelShape:
-    return read_shape(source)
+    return prepared.shape_of(source) or read_shape(source)
 
 
 def trained_shapes(

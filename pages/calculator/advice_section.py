@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lora_engine.advisor import AdviceRequest, advise
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.training.memory import SPEC_PATHS
 from pages.calculator.form import CalculatorForm, Selection, Values
@@ -17,8 +18,8 @@ OWN_PATHS = {of_spec: own for own, of_spec in SPEC_PATHS.items()}
 
 def lay_out() -> AdvicePanel:
     """Lay the panel out; `connect` makes it answer."""
-    hint = "The model, the training rows and the card are those chosen on this page."
-    return AdvicePanel("Which rank? Advice for a task", has_data=False, hint=hint)
+    hint = tr("The model, the training rows and the card are those chosen on this page.")
+    return AdvicePanel(tr("Which rank? Advice for a task"), has_data=False, hint=hint)
 
 
 def connect(panel: AdvicePanel, form: CalculatorForm, settings: Settings) -> Any:
@@ -27,9 +28,7 @@ def connect(panel: AdvicePanel, form: CalculatorForm, settings: Settings) -> Any
     def advise_here(values: Values) -> Update:
         selection, wishes = form.read(values, settings), panel.wishes(values)
         found = advise(request_of(selection, wishes))
-        known = "" if selection.rows is None else f"{layout.count(selection.rows)} training rows, "
-        about = f"For {known}the model {selection.name} and the card {selection.card.name}."
-        return panel.shown(found, about)
+        return panel.shown(found, _about(selection))
 
     inputs, clicked = form.inputs | panel.inputs, [panel.advise.click]
     wire(clicked, advise_here, inputs, panel.outputs, problem=panel.problem, **WORKING)
@@ -51,4 +50,16 @@ def request_of(selection: Selection, wishes: Wishes) -> AdviceRequest:
         goal=wishes.goal,
         batch_size=asked.workload.batch_size,
         seq_length=asked.workload.seq_length,
+    )
+
+
+def _about(selection: Selection) -> str:
+    """What the advice is for, in one sentence."""
+    names = {"model": selection.name, "card": selection.card.name}
+    if selection.rows is None:
+        return tr("For the model {model} and the card {card}.", **names)
+    return tr(
+        "For {rows} training rows, the model {model} and the card {card}.",
+        rows=layout.count(selection.rows),
+        **names,
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import gradio as gr
 
 from lora_engine.calculator import AvailableModule, LayerMatrix
+from lora_engine.language import tr
 from pages.shared.static_files import call_js, event_js
 
 SCRIPT = "calculator/calculator.js"
@@ -62,8 +63,10 @@ def targets_ticked_js() -> str:
 
 
 def _tick_label(item: AvailableModule) -> str:
-    layers = f" in {item.layers} layers" if item.layers > 1 else ""
-    return f"{item.name} · {item.out_features:,} × {item.in_features:,}{layers}"
+    size = f"{item.out_features:,} × {item.in_features:,}"
+    if item.layers <= 1:
+        return f"{item.name} · {size}"
+    return tr("{name} · {size} in {count} layers", name=item.name, size=size, count=item.layers)
 
 
 def layer_map(*, elem_id: str) -> gr.HTML:

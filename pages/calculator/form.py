@@ -19,12 +19,13 @@ from pydantic import Field as SpecField
 from lora_engine import calculator
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 from pages.calculator.components import module_ticks
 from pages.shared import layout, live
-from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
-from pages.shared.forms import Field, SpecForm
+from pages.shared.alpha_note import alpha_note
+from pages.shared.forms import NONE, Field, SpecForm
 from pages.shared.wiring import problem_box
 
 START_PRESET, START_TARGETS = "llama-2-7b", "q,v"
@@ -33,13 +34,17 @@ START_CARD = "RTX 4090 24 GB"
 START_ROWS, START_EPOCHS = 1000, 3
 UPLOADED = "uploaded config.json"
 TARGETS = [
-    ("query and value", "q,v"),
-    ("attention", "attention"),
-    ("feed-forward (mlp)", "mlp"),
-    ("all linear layers", "all-linear"),
+    (translatable("query and value"), "q,v"),
+    (translatable("attention"), "attention"),
+    (translatable("feed-forward (mlp)"), "mlp"),
+    (translatable("all linear layers"), "all-linear"),
+]
+STORED = [
+    (translatable("not quantized"), NONE),
+    (translatable("4 bit (QLoRA)"), 4),
+    (translatable("8 bit"), 8),
 ]
 NARROW: dict[str, Any] = {"min_width": 140}
-WIDE: dict[str, Any] = {"min_width": 220}
 
 Values = Mapping[Block, Any]  # what a handler receives: the fields' values by component
 
@@ -70,7 +75,7 @@ class Selection:
 
 
 class CalculatorForm:
-    """The fields, made where the page calls `model_fields`, `memory_fields` and `length_fields`.
+    """The fields, made where the page calls `lay_out`.
 
     upload and uploaded: a config of the person's own; ticks: the modules of the model, which the
     answer draws; address_problem: what the page's address says wrongly of these fields.
@@ -97,6 +102,15 @@ class CalculatorForm:
     @property
     def targets(self) -> gr.Dropdown:
         return self.spec.component("method.target_modules", gr.Dropdown)
+
+    @property
+    def stored(self) -> gr.Dropdown:
+        """How the base's weights are stored."""
+        return self.spec.component("quantization.bits", gr.Dropdown)
+
+    @property
+    def checkpointing(self) -> gr.Checkbox:
+        return self.spec.component("optimization.gradient_checkpointing", gr.Checkbox)
 
     @property
     def inputs(self) -> set[Component]:
@@ -127,70 +141,78 @@ class CalculatorForm:
             named[ADDRESS_NAMES.get(path, path.rpartition(".")[2])] = self.spec.component(path)
         return named | {"card": self.card, "rows": self.rows, "epochs": self.epochs}
 
-    def model_fields(self, engine: Engine) -> None:
-        """Which model, and what of it is adapted."""
-        with gr.Row():
-            with gr.Column(scale=1, min_width=220):
-                self.model = gr.Dropdown(
-                    model_choices(engine),
-                    value=START_PRESET,
-                    label="Model",
-                    info="Or type a folder, a config.json or a hub id (org/name).",
-                    allow_custom_value=True,
-                    elem_id="preset",
-                )
-                self.upload = gr.UploadButton(
-                    "Upload a config.json", file_types=[".json"], size="sm", elem_id="upload-config"
-                )
-                self.uploaded = gr.Textbox(visible=False)
-            self.spec.field("method.rank", **WIDE)
-            live.number_range(self.rank, 1, MOST_RANKS)
-            self.spec.field("method.alpha", value=None, info=EMPTY_ALPHA, **WIDE)
-            self.spec.field(
-                "method.target_modules",
-                choices=TARGETS,
-                value=START_TARGETS,
-                info="A shortcut, or module names with commas.",
-                **WIDE,
-            )
-        self.scaling = alpha_note()
-        self.ticks = module_ticks(elem_id="model-ticks")
-        self._method_fields()
+    def lay_out(self, engine: Engine) -> None:
+        """All fields, in one column: the model, its adapter, the training, and the rest."""
+        self._model_fields(engine)
+        self._adapter_fields()
+        self._training_fields()
+        self._further_fields()
         self.address_problem = problem_box()
 
-    def _method_fields(self) -> None:
-        # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
-        with gr.Accordion("More of LoRA: dropout, DoRA, ranks by module", open=False):
-            with gr.Row():
-                for name in ("dropout", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"):
-                    self.spec.field(f"method.{name}", **NARROW)
-            with gr.Row():
-                for name in ("use_dora", "use_rslora", "lora_bias"):
-                    self.spec.field(f"method.{name}", **NARROW)
+    def _model_fields(self, engine: Engine) -> None:
+        self.model = gr.Dropdown(
+            model_choices(engine),
+            value=START_PRESET,
+            label=tr("Model"),
+            info=tr("Or type a folder, a config.json or a hub id (org/name)."),
+            allow_custom_value=True,
+            elem_id="preset",
+        )
+        self.upload = gr.UploadButton(
+            tr("Upload a config.json"), file_types=[".json"], size="sm", elem_id="upload-config"
+        )
+        self.uploaded = gr.Textbox(visible=False)
 
-    def memory_fields(self) -> None:
-        """How the model is trained, and on which card."""
-        for row in MEMORY_ROWS:
-            with gr.Row():
-                for path in row:
-                    self.spec.field(path, **NARROW)
+    def _adapter_fields(self) -> None:
+        with gr.Row(elem_classes="rs-pair"):
+            self.spec.field("method.rank", info=tr("Inner size of B · A."), **NARROW)
+            empty = tr("Empty: twice the rank.")
+            self.spec.field("method.alpha", value=None, info=empty, **NARROW)
+        live.number_range(self.rank, 1, MOST_RANKS)
+        self.scaling = alpha_note()
+        self.spec.field(
+            "method.target_modules",
+            choices=_named(TARGETS),
+            value=START_TARGETS,
+            info=tr("A shortcut, or module names with commas."),
+        )
+        self.ticks = module_ticks(elem_id="model-ticks")
+
+    def _training_fields(self) -> None:
+        """How the model is trained, on which card, and for how long."""
+        with gr.Row(elem_classes="rs-pair"):
+            self.spec.field(FINETUNING_TYPE, info="", **NARROW)
+            self.spec.field(
+                "quantization.bits",
+                choices=_named(STORED),
+                label=tr("Base weights"),
+                info="",
+                **NARROW,
+            )
+        self.spec.field("optimization.gradient_checkpointing", info=tr(CHECKPOINTING))
+        with gr.Row(elem_classes="rs-pair"):
+            self.spec.field("workload.batch_size", info="", **NARROW)
+            self.spec.field("workload.seq_length", info="", **NARROW)
         self.card = gr.Dropdown(
             [card.name for card in calculator.CARDS],
             value=START_CARD,
-            label="Your card",
+            label=tr("Your card"),
+            info=tr("Or type its memory, such as 12 GB."),
+            allow_custom_value=True,
             elem_id="field-card",
-            **WIDE,
         )
+        with gr.Row(elem_classes="rs-pair"):
+            self.rows = _number(START_ROWS, tr("Training rows"), "field-rows")
+            self.epochs = _number(START_EPOCHS, tr("Epochs"), "field-epochs")
 
-    def length_fields(self) -> None:
-        """How long the run is."""
-        with gr.Row():
-            self.rows = gr.Number(
-                START_ROWS, label="Training rows", elem_id="field-rows", min_width=140
-            )
-            self.epochs = gr.Number(
-                START_EPOCHS, label="Epochs", elem_id="field-epochs", min_width=140
-            )
+    def _further_fields(self) -> None:
+        # Not layout.folded: drawn with the page, Gradio's number without a value would read 0.
+        with gr.Accordion(tr("More: optimizer, number formats, DoRA, ranks by module"), open=False):
+            for row in FURTHER_ROWS:
+                with gr.Row(elem_classes="rs-pair"):
+                    for path in row:
+                        changes = {"info": ""} if path in SAID_BY_THEIR_NAME else {}
+                        self.spec.field(path, **changes, **NARROW)
 
     def source(self, values: Values, settings: Settings) -> calculator.ModelSource:
         """Raises EngineError where no model has that name."""
@@ -207,7 +229,7 @@ class CalculatorForm:
         """Raises EngineError naming every field that is wrong by its path in the spec."""
         source = self.source(values, settings)
         request = calculator.read_request(source, self.spec.document(values))
-        card = next(card for card in calculator.CARDS if card.name == values[self.card])
+        card = calculator.card_of(values[self.card])
         rows, epochs = layout.whole(values[self.rows]), layout.whole(values[self.epochs])
         return Selection(values[self.model], request, card, rows, epochs)
 
@@ -220,17 +242,35 @@ ADDRESS_NAMES = {
     "quantization.type": "quantization",
     "quantization.double": "double_quantization",
 }
-MEMORY_ROWS = (
-    (FINETUNING_TYPE, "optimization.optimizer", "workload.batch_size", "workload.seq_length"),
-    ("workload.dtype", "quantization.bits", "quantization.type", "quantization.double"),
-    ("optimization.gradient_checkpointing", "optimization.gradient_accumulation"),
+CHECKPOINTING = translatable(
+    "Computes each layer again in the backward pass: far less memory, a third more time."
 )
+FURTHER_ROWS = (
+    ("optimization.optimizer", "optimization.gradient_accumulation"),
+    ("workload.dtype", "quantization.type"),
+    ("quantization.double", "method.lora_bias"),
+    ("method.use_dora", "method.use_rslora"),
+    ("method.dropout", "method.bias"),
+    ("method.rank_pattern", "method.alpha_pattern"),
+    ("method.modules_to_save",),
+)
+SAID_BY_THEIR_NAME = ("optimization.optimizer", "optimization.gradient_accumulation")
 
 
 def model_choices(engine: Engine) -> list[tuple[str, str]]:
     """The known architectures, and the base models that are here."""
     presets = [(preset.title, name) for name, preset in calculator.PRESETS.items()]
-    return [*presets, *((f"{name} (here)", name) for name in engine.base_models.names())]
+    here = [(tr("{name} (here)", name=name), name) for name in engine.base_models.names()]
+    return [*presets, *here]
+
+
+def _named(choices: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Choices whose labels are in the present language."""
+    return [(tr(label), value) for label, value in choices]
+
+
+def _number(value: int, label: str, elem_id: str) -> gr.Number:
+    return gr.Number(value, label=label, elem_id=elem_id, **NARROW)
 
 
 def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelSource:
@@ -238,8 +278,8 @@ def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelS
     if name == UPLOADED:
         if not uploaded:
             raise EngineError(
-                "The config that was uploaded is not here any more.",
-                "Upload it again, or choose a model.",
+                tr("The config that was uploaded is not here any more."),
+                tr("Upload it again, or choose a model."),
             )
         return calculator.config_source(json.loads(uploaded), UPLOADED)
     return calculator.named_source(name, settings)

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from lora_engine.measured_methods import MeasuredMethod, MethodsReport, task_spec
 from pages import COMPARE, RUNS
 from pages.shared import layout, live
@@ -23,24 +24,9 @@ from pages.shared.wiring import Update, problem_box, wire
 
 REFRESH_S = 3.0  # a redraw costs the training
 STARTER, DATA, STEPS = "starter", "starter:pirate", 60
-NO_GROUP = ("none", "")
+NO_GROUP = (translatable("none"), "")
 MIB = 2**20
-NOTHING = "No method was trained yet: choose data and steps above, and start."
-COLUMNS = (
-    live.Column("method"),
-    live.Column("trained (counted)", layout.count, numeric=True),
-    live.Column("trained", layout.count, numeric=True),
-    live.Column("MiB (expected)", layout.number, numeric=True),
-    live.Column("MiB", layout.number, numeric=True),
-    live.Column("seconds", layout.number, numeric=True),
-    live.Column("tokens/s", layout.count, numeric=True),
-    live.Column("held-out loss", layout.number, numeric=True),
-    live.Column("ms a token", layout.number, numeric=True),
-    live.Column("× base", layout.number, numeric=True),
-    live.Column("learning rate", layout.number, numeric=True),
-    live.Column("state"),
-    live.Column("what went wrong"),
-)
+NOTHING = translatable("No method was trained yet: choose data and steps above, and start.")
 
 
 @dataclass(frozen=True)
@@ -88,25 +74,27 @@ def section(engine: Engine, blocks: gr.Blocks) -> None:
 
 def _lay_out() -> MeasuredParts:
     layout.section(
-        "The same task by every method",
-        "One run each on the same rows, with the learning rate that suits the method. When all "
-        "have ended, their answers are timed beside the base's.",
+        tr("The same task by every method"),
+        tr(
+            "One run each on the same rows, with the learning rate that suits the method. When "
+            "all have ended, their answers are timed beside the base's."
+        ),
     )
     with gr.Row(elem_classes="rs-fields"):
-        base = _choice([STARTER], "Base model", "field-methods-base")
-        data = _choice([DATA], "Data", "field-methods-data")
+        base = _choice([STARTER], tr("Base model"), "field-methods-base")
+        data = _choice([DATA], tr("Data"), "field-methods-data")
         steps = gr.Number(
-            STEPS, label="Steps", precision=0, minimum=1, elem_id="field-methods-steps",
+            STEPS, label=tr("Steps"), precision=0, minimum=1, elem_id="field-methods-steps",
             min_width=120,
         )  # fmt: skip
-        group = _choice([NO_GROUP], "Measured so far", "field-methods-group", min_width=220)
+        group = _choice([_no_group()], tr("Measured so far"), "field-methods-group", 220)
     with gr.Row(elem_classes="rs-actions"):
-        start = gr.Button("Train every method", elem_id="start-methods", min_width=260, scale=0)
+        start = gr.Button(tr("Train every method"), elem_id="start-methods", min_width=260, scale=0)
     problem = problem_box()
     heading = gr.HTML(js_on_load="", elem_id="methods-heading")
     table = live.live_table(
         empty_table(),
-        label="Methods, counted and measured",
+        label=tr("Methods, counted and measured"),
         file_name="measured-methods.csv",
         elem_id="measured-methods",
     )
@@ -179,27 +167,58 @@ def _wire(engine: Engine, parts: MeasuredParts, blocks: gr.Blocks) -> None:
 def heading_html(report: MethodsReport) -> str:
     """What was tried on what, how far it is, and where the answers can be compared."""
     finished = [row for row in report.rows if row.state == "finished"]
-    told = [f"{report.dataset} on {report.base_model}: {len(finished)} of {len(report.rows)} done."]
+    told = [
+        tr(
+            "{data} on {model}: {done} of {all} done.",
+            data=report.dataset,
+            model=report.base_model,
+            done=len(finished),
+            all=len(report.rows),
+        )
+    ]
     if report.base_ms_per_token is not None:
-        told.append(f"The base answers in {layout.number(report.base_ms_per_token)} ms a token.")
+        time = layout.number(report.base_ms_per_token)
+        told.append(tr("The base answers in {time} ms a token.", time=time))
     elif report.is_over and finished:
-        told.append("The answers are being timed; Compare and other answers wait meanwhile.")
-    links = [f'<a href="{layout.link(RUNS, tab="sweeps", sweep=report.id)}">The runs’ curves</a>']
+        told.append(tr("The answers are being timed; Compare and other answers wait meanwhile."))
+    links = [_link(layout.link(RUNS, tab="sweeps", sweep=report.id), tr("The runs’ curves"))]
     adapters = [row.run for row in finished if row.way not in ("full", "freeze") and row.run][:3]
     if adapters:
-        asked = escape(layout.link(COMPARE, adapter=",".join(adapters)), quote=True)
-        links.append(f'<a href="{asked}">Ask the first of them</a>')
+        asked = layout.link(COMPARE, adapter=",".join(adapters))
+        links.append(_link(asked, tr("Ask the first of them")))
     notes = layout.notes_html(report.notes)
     return f'<p class="rs-run-note">{escape(" ".join(told))} {" · ".join(links)}</p>{notes}'
 
 
+def _link(address: str, words: str) -> str:
+    return f'<a href="{escape(address, quote=True)}">{escape(words)}</a>'
+
+
 def table_value(report: MethodsReport) -> str:
     links = [None if row.run is None else layout.link(RUNS, run=row.run) for row in report.rows]
-    return live.table_value(COLUMNS, [_cells(row) for row in report.rows], links=links)
+    return live.table_value(_columns(), [_cells(row) for row in report.rows], links=links)
 
 
 def empty_table() -> str:
-    return live.table_value(COLUMNS, [], empty=NOTHING)
+    return live.table_value(_columns(), [], empty=tr(NOTHING))
+
+
+def _columns() -> tuple[live.Column, ...]:
+    return (
+        live.Column(tr("method")),
+        live.Column(tr("trained (counted)"), layout.count, numeric=True),
+        live.Column(tr("trained"), layout.count, numeric=True),
+        live.Column(tr("MiB (expected)"), layout.number, numeric=True),
+        live.Column("MiB", layout.number, numeric=True),
+        live.Column(tr("seconds"), layout.number, numeric=True),
+        live.Column(tr("tokens/s"), layout.count, numeric=True),
+        live.Column(tr("held-out loss"), layout.number, numeric=True),
+        live.Column(tr("ms a token"), layout.number, numeric=True),
+        live.Column(tr("× base"), layout.number, numeric=True),
+        live.Column(tr("learning rate"), layout.number, numeric=True),
+        live.Column(tr("state")),
+        live.Column(tr("what went wrong")),
+    )
 
 
 def _cells(row: MeasuredMethod) -> tuple[live.Cell, ...]:
@@ -219,8 +238,8 @@ def _cells(row: MeasuredMethod) -> tuple[live.Cell, ...]:
             None if answers is None else answers.ms_per_token,
             None if answers is None else answers.times_base,
         )
-    what = row.learning_rate, row.state, row.why
-    return row.name, trained, after[0], peak, *after[1:], *what
+    what = row.learning_rate, tr(row.state), row.why
+    return tr(row.name), trained, after[0], peak, *after[1:], *what
 
 
 def _mib(size: int | None) -> float | None:
@@ -229,4 +248,9 @@ def _mib(size: int | None) -> float | None:
 
 def _group_choices(engine: Engine) -> Sequence[tuple[str, str]]:
     groups = [(f"{view.name} ({view.id})", view.id) for view in engine.methods.list()]
-    return [NO_GROUP, *groups]
+    return [_no_group(), *groups]
+
+
+def _no_group() -> tuple[str, str]:
+    label, value = NO_GROUP
+    return tr(label), value

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from html import escape
 
 import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from lora_engine.spec import MAX_RANK
 from pages import CALCULATOR
 from pages.calculator import (
     calibration,
+    measured_section,
     memory_estimate,
     whole_model,
     worked_example,
@@ -23,7 +26,7 @@ from pages.shared.wiring import expose, problem_box, wire
 START_RANK = 8
 START_SIZE = 4096  # of Llama-2-7B's query projection
 MOST_FRAMES = 512  # ranks that the browser shows without asking
-HELP = r"""
+HELP = translatable(r"""
 A weight matrix $W$ has $d \cdot k$ numbers. LoRA leaves $W$ as it is and trains an update of
 rank $r$ beside it, written as a product of two thin matrices:
 
@@ -39,31 +42,43 @@ numbers. At $r = 8$ the update has $8 \cdot (4096 + 4096) = 65{,}536$, which is 
 For a whole model, transformers builds the shapes from the model's published configuration without
 its weights, PEFT adds its adapters, and what PEFT made is counted. Source: Hu et al. 2021,
 [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), section 4.1.
-"""
+""")
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(CALCULATOR) as blocks:
+        gr.HTML(_introduction_html(), js_on_load="", elem_id="introduction")
         _one_matrix(blocks)
-        worked_example.section()
         whole_model.section(engine, blocks)
+        worked_example.section()
+        measured_section.section(engine, blocks)
         calibration.section(engine, blocks)
-        layout.how_this_works(HELP)
+        layout.how_this_works(tr(HELP))
         expose(params, "params")
         expose(memory_estimate.memory, "memory")
     return blocks
 
 
+def _introduction_html() -> str:
+    """What the program is, in one sentence."""
+    said = tr(
+        "Rankscope trains and explains low-rank adapters: a language model keeps its weights W, "
+        "and two thin matrices learn beside them, W′ = W + (α/r) · B · A."
+    )
+    return f'<p class="rs-introduction">{escape(said)}</p>'
+
+
 def _one_matrix(blocks: gr.Blocks) -> None:
-    layout.section("One weight matrix", "Move the rank and watch the update shrink.")
-    with gr.Row(elem_classes="rs-split"):
-        with gr.Column(scale=1, min_width=260):
-            d = gr.Number(START_SIZE, label="d, out features", elem_id="field-d")
-            k = gr.Number(START_SIZE, label="k, in features", elem_id="field-k")
-            rank = gr.Number(START_RANK, label="Rank r", elem_id="field-rank")
+    layout.section(tr("One weight matrix"), tr("Move the rank and watch the update shrink."))
+    with gr.Row(elem_classes="rs-workbench"):
+        with gr.Column(elem_classes="rs-inputs", min_width=300):
+            rank = gr.Number(START_RANK, label=tr("Rank r"), elem_id="field-rank")
             live.number_range(rank, 1, _range_end(START_SIZE, START_SIZE))
+            with gr.Row(elem_classes="rs-pair"):
+                d = _size(tr("d, out features"), "field-d")
+                k = _size(tr("k, in features"), "field-k")
             address_problem, problem = problem_box(), problem_box()
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(elem_classes="rs-results", min_width=300):
             start = matrix_frames(START_SIZE, START_SIZE, START_RANK)
             picture = live.rank_picture(start, elem_id="matrix")
     sizes = [d, k, rank]
@@ -81,6 +96,10 @@ def _one_matrix(blocks: gr.Blocks) -> None:
     recalled = address.recall(blocks, address_problem, "page_recall_matrix")
     for triggers in ([d.input, k.input, picture.input], recalled.then):
         wire(triggers, matrix_frames, sizes, [picture], problem=problem, follows=True, queue=False)
+
+
+def _size(label: str, elem_id: str) -> gr.Number:
+    return gr.Number(START_SIZE, label=label, elem_id=elem_id, min_width=120)
 
 
 def matrix_frames(d: float, k: float, rank: float) -> str:
@@ -101,6 +120,11 @@ def matrix_frames(d: float, k: float, rank: float) -> str:
             "chosen": _frame(chosen),
             "frames": frames,
             "range": {"field": "field-rank", "most": _range_end(chosen.d, chosen.k)},
+            "bars": [tr("whole matrix"), tr("low rank")],
+            "under": tr(
+                "Full fine-tuning changes every number of W by a ΔW of its own. LoRA takes "
+                "ΔW ≈ (α/r) · B · A."
+            ),
         }
     )
 
@@ -117,17 +141,22 @@ def _frame(found: calculator.MatrixCount) -> dict:
         "full": found.full_parameters,
         "low_rank": found.lora_parameters,
         "tiles": [
-            ("whole matrix", full, "d · k"),
-            ("low-rank update", low_rank, "r (d + k)"),
-            ("share of the matrix", _share(found.ratio), layout.times(found.ratio)),
-            ("break-even rank", layout.number(found.break_even_rank), "d k / (d + k)"),
+            (tr("whole matrix"), full, "d · k"),
+            (tr("low-rank update"), low_rank, "r (d + k)"),
+            (tr("share of the matrix"), _share(found.ratio), layout.times(found.ratio)),
+            (tr("break-even rank"), layout.number(found.break_even_rank), "d k / (d + k)"),
         ],
         "sizes": [
             f"{found.d:,} × {found.k:,}",
             f"{found.d:,} × {found.rank:,}",
             f"{found.rank:,} × {found.k:,}",
         ],
-        "words": f"W has {full} numbers, B and A together {low_rank}, drawn to one scale.",
+        "words": tr(
+            "W′ = W + (α/r) · B · A, drawn to one scale: W has {full} numbers, B and A together "
+            "{low_rank}.",
+            full=full,
+            low_rank=low_rank,
+        ),
         "warnings": found.warnings,
     }
 

@@ -13,6 +13,7 @@ import gradio as gr
 
 from lora_engine import calculator
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import tr
 from pages.calculator.components import worked_example
 from pages.shared import layout, live
 from pages.shared.wiring import Update, problem_box, wire
@@ -28,25 +29,26 @@ Change = Callable[[calculator.WorkedExample], calculator.WorkedExample]
 
 def section() -> None:
     layout.section(
-        "Worked by hand", "Change any number in W, A or B; a step moves A and B, never W."
+        tr("Worked by hand"),
+        tr("Change any number in W, A or B; a step moves A and B, never W."),
     )
     start = calculator.filled_example()
-    with gr.Row(elem_classes="rs-split"):
-        with gr.Column(scale=1, min_width=260):
-            alpha = gr.Number(start.alpha, label="Alpha", elem_id="field-alpha")
+    with gr.Row(elem_classes="rs-workbench"):
+        with gr.Column(elem_classes="rs-inputs", min_width=300):
+            alpha = gr.Number(start.alpha, label=tr("Alpha"), elem_id="field-alpha")
             live.number_range(alpha, 0, 16, 0.5)
-            rank = gr.Number(start.A.shape[0], label="Rank", elem_id="field-example-rank")
+            rank = gr.Number(start.A.shape[0], label=tr("Rank"), elem_id="field-example-rank")
             live.number_range(rank, 1, MOST_RANK)
-            rate = gr.Number(START_RATE, label="Learning rate", elem_id="field-learning-rate")
+            rate = gr.Number(START_RATE, label=tr("Learning rate"), elem_id="field-learning-rate")
             live.number_range(rate, 0.01, 0.5, 0.01)
             with gr.Row():
-                zero = gr.Button("B = 0, as training starts", elem_id="example-zero")
-                again = gr.Button("Start again", elem_id="example-again")
+                zero = gr.Button(tr("B = 0, as training starts"), elem_id="example-zero")
+                again = gr.Button(tr("Start again"), elem_id="example-again")
             with gr.Row():
-                step = gr.Button("One step", variant="primary", elem_id="example-step")
-                steps = gr.Button("Ten steps", elem_id="example-steps")
+                step = gr.Button(tr("One step"), variant="primary", elem_id="example-step")
+                steps = gr.Button(tr("Ten steps"), elem_id="example-steps")
             problem = problem_box()
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(elem_classes="rs-results", min_width=300):
             picture = worked_example(document(start, []))
     for trigger, handler, inputs in (
         (picture.input, edited, [picture]),
@@ -95,11 +97,12 @@ def scaled(state: str, alpha: float) -> str:
 def ranked(state: str, rank: float) -> str:
     whole = layout.whole(rank)
     if not isinstance(whole, int) or not 1 <= whole <= MOST_RANK:
-        said = "is empty" if whole is None else f"got {whole:g}"
-        allowed = f"a whole number from 1 to {MOST_RANK} is allowed"
-        problem = FieldProblem("example_rank", f"{said}; {allowed}")
+        said = tr("is empty") if whole is None else tr("got {value}", value=f"{whole:g}")
+        allowed = tr("a whole number from 1 to {most} is allowed", most=MOST_RANK)
         raise InvalidInput(
-            "The worked example", [problem], "W has 4 columns: no product B · A has a higher rank."
+            tr("The worked example"),
+            [FieldProblem("example_rank", f"{said}; {allowed}")],
+            tr("W has 4 columns: no product B · A has a higher rank."),
         )
     return _changed(state, lambda example: calculator.with_rank(example, whole))
 
@@ -117,10 +120,15 @@ def stepped(state: str, rate: float, times: int) -> str:
         losses = [*(losses or [taken.loss_before]), taken.loss_after][-MOST_LOSSES:]
         if not taken.loss_after <= DIVERGED * max(losses[0], 1.0):
             raise EngineError(
-                f"The steps diverged at learning rate {learning_rate:g}: the loss rose from "
-                f"{layout.number(losses[0])} to {layout.number(taken.loss_after)} by step "
-                f"{number}. The matrices stay as they were.",
-                "Choose a smaller learning rate, or press Start again.",
+                tr(
+                    "The steps diverged at learning rate {rate}: the loss rose from {first} to "
+                    "{last} by step {step}. The matrices stay as they were.",
+                    rate=f"{learning_rate:g}",
+                    first=layout.number(losses[0]),
+                    last=layout.number(taken.loss_after),
+                    step=number,
+                ),
+                tr("Choose a smaller learning rate, or press Start again."),
             )
         example = taken.after
     return document(example, losses)
@@ -129,9 +137,10 @@ def stepped(state: str, rate: float, times: int) -> str:
 def _number(path: str, value: float | None, least: float) -> float:
     """The number in a field. Raises InvalidInput where there is none or it is too small."""
     if value is None or not value >= least:
-        said = "is empty" if value is None else f"got {value:g}"
-        problem = FieldProblem(path, f"{said}; a number from {least:g} is allowed")
-        raise InvalidInput("The worked example", [problem], "Type a number.")
+        said = tr("is empty") if value is None else tr("got {value}", value=f"{value:g}")
+        allowed = tr("a number from {least} is allowed", least=f"{least:g}")
+        problem = FieldProblem(path, f"{said}; {allowed}")
+        raise InvalidInput(tr("The worked example"), [problem], tr("Type a number."))
     return float(value)
 
 
@@ -149,7 +158,8 @@ def read_document(state: str) -> tuple[calculator.WorkedExample, list[float]]:
         return example, [float(loss) for loss in given["losses"]][-MOST_LOSSES:]
     except (ValueError, TypeError, KeyError):
         raise EngineError(
-            "The numbers of the worked example did not arrive whole.", "Press Start again."
+            tr("The numbers of the worked example did not arrive whole."),
+            tr("Press Start again."),
         ) from None
 
 
@@ -161,10 +171,26 @@ def document(example: calculator.WorkedExample, losses: list[float]) -> str:
     rank = example.A.shape[0]
     trained = example.A.size + example.B.size
     tiles = [
-        ("scaling", layout.number(example.scaling), f"alpha / rank = {example.alpha:g} / {rank}"),
-        ("trained", f"{trained} numbers", f"W has {example.W.size}"),
-        ("loss", layout.number(here.loss_before), "½ ‖W′ − target‖², all entries squared"),
-        ("lowest at this rank", layout.number(floor), "what no update of this rank gets below"),
+        (
+            tr("scaling"),
+            layout.number(example.scaling),
+            tr("alpha / rank = {alpha} / {rank}", alpha=f"{example.alpha:g}", rank=rank),
+        ),
+        (
+            tr("trained"),
+            tr("{count} numbers", count=trained),
+            tr("W has {count}", count=example.W.size),
+        ),
+        (
+            tr("loss"),
+            layout.number(here.loss_before),
+            tr("½ ‖W′ − target‖², all entries squared"),
+        ),
+        (
+            tr("lowest at this rank"),
+            layout.number(floor),
+            tr("what no update of this rank gets below"),
+        ),
     ]
     return json.dumps(
         {
@@ -181,14 +207,25 @@ def document(example: calculator.WorkedExample, losses: list[float]) -> str:
 
 def _words(example: calculator.WorkedExample, losses: list[float]) -> str:
     if not example.B.any():
-        return (
+        return tr(
             "B is zero, so ΔW is zero and W′ is W: training starts at the base model itself, "
             "whatever A is. The gradient of A is zero too; the first step moves B alone."
         )
     if len(losses) > 1:
-        change = "fell" if losses[-1] < losses[0] else "rose (the steps are too long)"
-        return (
-            f"After {len(losses) - 1} steps the loss {change} from {layout.number(losses[0])} "
-            f"to {layout.number(losses[-1])}. A and B moved; W did not."
+        values = {
+            "steps": len(losses) - 1,
+            "first": layout.number(losses[0]),
+            "last": layout.number(losses[-1]),
+        }
+        if losses[-1] < losses[0]:
+            return tr(
+                "After {steps} steps the loss fell from {first} to {last}. A and B moved; W did "
+                "not.",
+                **values,
+            )
+        return tr(
+            "After {steps} steps the loss rose from {first} to {last}: the steps are too long. A "
+            "and B moved; W did not.",
+            **values,
         )
-    return "ΔW = scaling · B · A has as many numbers as W, but at most rank directions."
+    return tr("ΔW = scaling · B · A has as many numbers as W, but at most rank directions.")

@@ -121,7 +121,7 @@ def memory_bar(items: Sequence[tuple[str, float]], card: str, card_gib: float) -
     """The parts of the peak memory end to end, in GiB, and where the card's memory ends."""
     total = sum(gib for _, gib in items)
     parts = [(name, gib) for name, gib in items if gib > 0]
-    colours = (*SERIES, ACCENT_SOFT, FAINT)
+    colours = (*SERIES, ACCENT_SOFT, FAINT, "var(--rs-sixth)", "var(--rs-seventh)", TEXT, GRID)
     data = [
         {
             "type": "bar",

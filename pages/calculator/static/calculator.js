@@ -214,3 +214,8 @@ export function layerMap(element, props, watch) {
 	draw();
 	watch("value", draw);
 }
+
+/* QLoRA's recipe recomputes activations: what is stored in 4 bits turns it on, nothing turns it off. */
+export function checkpointingFor(bits, isOn) {
+	return [Number(bits) === 4 || isOn];
+}

@@ -38,18 +38,19 @@ export function rankPicture(element, props, watch, trigger) {
 		blocks.setAttribute("aria-label", frame.words);
 		const [w, b, a] = frame.sizes;
 		blocks.append(
+			make("span", "rs-sum-sign", "W′ ="),
 			block("W", w, content.k / side, content.d / side),
-			make("span", "rs-sum-sign", "+"),
+			make("span", "rs-sum-sign", "+ (α/r) ·"),
 			block("B", b, frame.rank / side, content.d / side),
 			make("span", "rs-sum-sign", "×"),
 			block("A", a, content.k / side, frame.rank / side),
 		);
 		const most = Math.max(frame.full, frame.low_rank);
-		const whole = sizeBar("whole matrix", false);
-		const lowRank = sizeBar("low rank", true);
+		const whole = sizeBar(content.bars[0], false);
+		const lowRank = sizeBar(content.bars[1], true);
 		whole.show(frame.full, most, frame.tiles[0][1]);
 		lowRank.show(frame.low_rank, most, frame.tiles[1][1]);
-		box.append(tiles, blocks, whole.row, lowRank.row);
+		box.append(tiles, blocks, make("p", "rs-under", content.under), whole.row, lowRank.row);
 		box.append(...frame.warnings.map((text) => make("p", "rs-note", text)));
 	};
 	const drawOwn = () => {
