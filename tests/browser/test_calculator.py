@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Server
 from tests.browser.late_answers import assert_the_last_choice_wins
@@ -33,6 +33,41 @@ def spec_of(page: Page) -> dict:
 
 def wait_for_count(page: Page) -> None:
     expect(page.locator("#methods tbody tr")).to_have_count(12, timeout=COUNTING_MS)
+
+
+def test_the_first_view_is_an_answer(server: Server, browser: Browser) -> None:
+    """The values stand in the page as it is sent: here nothing is asked of the server."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.route("**/gradio_api/**", lambda route: route.abort())
+    page.goto(server.url)
+    expect(page.locator("#model-tiles")).to_contain_text("4,194,304")
+    expect(page.locator("#memory-tiles")).to_contain_text("21.5 GiB")
+    expect(page.locator("#methods tbody tr")).to_have_count(12)
+    expect(page.get_by_role("link", name="Train this")).to_be_visible()
+    assert spec_of(page)["method"]["rank"] == 8
+    shown = page.locator("body").inner_text()
+    assert not [sign for sign in ("…", "•••") if sign in shown]
+    page.close()
+
+
+def test_a_card_is_its_memory_and_qlora_brings_checkpointing(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url)
+    tiles = page.locator("#memory-tiles .rs-tile")
+    page.locator("#field-card input").fill("11 GB")
+    page.keyboard.press("Enter")
+    expect(tiles.nth(1)).to_contain_text("missing on 11 GB")
+    expect(page).to_have_url(re.compile("card=11"))
+    choose(page, "#field-quantization-bits", "4 bit (QLoRA)")
+    expect(page.get_by_label("Gradient checkpointing")).to_be_checked()
+    expect(tiles.nth(1)).to_contain_text("left on 11 GB")
+    expect(page).to_have_url(re.compile("gradient_checkpointing=true"))
+    expect(tiles.nth(4)).to_contain_text("largest rank")
+
+    page.locator("#field-card input").fill("a big one")
+    page.keyboard.press("Enter")
+    expect(page.locator("#field-card .rs-wrong-text")).to_contain_text("12 GB")
 
 
 def test_the_worked_example_starts_at_the_base_and_learns(
@@ -229,7 +264,7 @@ def test_a_link_gives_back_every_field(server: Server, open_page: OpenPage) -> N
 def test_an_address_that_is_wrong_is_told(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/?d=abc&card=nope&k=512")
     expect(page.locator("#field-d .rs-wrong-text")).to_contain_text("d=abc")
-    expect(page.locator("#field-card .rs-wrong-text")).to_contain_text("card=nope")
+    expect(page.locator("#field-card .rs-wrong-text")).to_contain_text("nope")
     expect(page.locator("#matrix .rs-tile dd").first).to_have_text(f"{4096 * 512:,}")
 
 
