@@ -267,8 +267,9 @@ def test_the_longest_unused_adapter_makes_room(folder, base, settings, monkeypat
     for number, path in enumerate(paths):
         model.add_adapter(str(number), path)
     assert len(model.shared._checks) == 2
-    answers = texts(final(model.answer(dict.fromkeys("012", ASK), Sampling(max_new_tokens=9))))
-    assert len(set(answers.values())) == 3
+    asked = dict.fromkeys(("base", "0", "1", "2"), ASK)
+    answers = texts(final(model.answer(asked, Sampling(max_new_tokens=9))))
+    assert len(set(answers.values())) == 4  # none of the adapters answers as the base
 
 
 def test_an_adapter_that_fails_to_load_leaves_the_base_usable(folder, base, settings, monkeypatch):

@@ -177,14 +177,15 @@ class SharedBase:
 
         A column without a folder is the base, whose key is None.
         """
-        with self._adapter_guard:
-            keys = {
-                column: None if folder is None else self._load(folder)
-                for column, folder in folders.items()
-            }
-            taken = {key for key in keys.values() if key is not None}
-            self._borrowers.update(taken)
+        keys: dict[str, str | None] = {}
+        taken: set[str] = set()
         try:
+            with self._adapter_guard:
+                for column, folder in folders.items():
+                    key = keys[column] = None if folder is None else self._load(folder)
+                    if key is not None and key not in taken:
+                        taken.add(key)
+                        self._borrowers[key] += 1  # at once: the next one makes room for itself
             yield keys
         finally:
             with self._adapter_guard:
