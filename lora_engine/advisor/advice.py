@@ -154,8 +154,14 @@ def advise(request: AdviceRequest) -> Advice:
     likely = max(likely, 2 ** (least - 1).bit_length())
     if likely > largest:
         remarks.append(
-            f"Rank {likely} is called for; the smallest adapted matrix allows {largest}."
-            + (" Full fine-tuning could learn more." if least > largest else "")
+            tr(
+                "Rank {likely} is called for; the smallest adapted matrix allows {largest}. Full "
+                "fine-tuning could learn more."
+                if least > largest
+                else "Rank {likely} is called for; the smallest adapted matrix allows {largest}.",
+                likely=likely,
+                largest=largest,
+            )
         )
         likely = largest
     low = min(max(likely // 2, least, 1), likely)
@@ -177,8 +183,10 @@ def advise(request: AdviceRequest) -> Advice:
         *loraplus_rules(),
     ]
     remarks.append(
-        "These are starting points. A sweep over the range, judged on held-out rows, says which "
-        "rank your data needs; a spectrum alone does not."
+        tr(
+            "These are starting points. A sweep over the range, judged on held-out rows, says "
+            "which rank your data needs; a spectrum alone does not."
+        )
     )
     return Advice(
         suggested_rank=suggested,

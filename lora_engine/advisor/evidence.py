@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from lora_engine.language import tr, translatable
+
 AdvisedTask = Literal["faq", "style", "classification", "entities", "verse", "reasoning", "code"]
 Field = Literal[
     "rank",
@@ -53,8 +55,10 @@ RATE_AND_RANK = _arxiv("Learning Rate Scaling across LoRA Ranks", 2026, "2602.06
 WITHOUT_REGRET = Source(
     "LoRA Without Regret (Thinking Machines)", 2025, "https://thinkingmachines.ai/blog/lora/"
 )
-PRACTICE = Source("common practice; no study", None)
-MEASURED_HERE = Source("measured here on the starter (benchmarks/starter_adapters.py)", 2026)
+PRACTICE = Source(translatable("common practice; no study"), None)
+MEASURED_HERE = Source(
+    translatable("measured here on the starter (benchmarks/starter_adapters.py)"), 2026
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Rule:
     """What one source would choose for `field`.
 
     value: its choice; None where it names none. disagreement: rules with the same name here
-    contradict each other, and each stands as its source has it.
+    contradict each other, and each stands as its source has it. rule: in the language of the
+    present work.
     """
 
     field: Field
@@ -82,7 +87,7 @@ class Rule:
             "rule": self.rule,
             "value": self.value,
             "rank": self.rank,
-            "source": self.source.name,
+            "source": tr(self.source.name),
             "year": self.source.year,
             "url": self.source.url,
             "disagreement": self.disagreement,
@@ -106,23 +111,27 @@ class TaskRanks:
 
 TASKS: Mapping[AdvisedTask, TaskRanks] = MappingProxyType(
     {
-        "faq": TaskRanks("Answers to known questions are a simple task", 4, 16, PRACTICE),
-        "style": TaskRanks("A tone or a format is a simple task", 4, 16, PRACTICE),
-        "classification": TaskRanks("A class for each text is a simple task", 4, 16, PRACTICE),
+        "faq": TaskRanks(
+            translatable("Answers to known questions are a simple task"), 4, 16, PRACTICE
+        ),
+        "style": TaskRanks(translatable("A tone or a format is a simple task"), 4, 16, PRACTICE),
+        "classification": TaskRanks(
+            translatable("A class for each text is a simple task"), 4, 16, PRACTICE
+        ),
         "verse": TaskRanks(
-            "Verse and prose of a kind lie between simple and medium", 8, 32, PRACTICE
+            translatable("Verse and prose of a kind lie between simple and medium"), 8, 32, PRACTICE
         ),
         "entities": TaskRanks(
-            "A class for each word is a task of medium difficulty", 16, 64, PRACTICE
+            translatable("A class for each word is a task of medium difficulty"), 16, 64, PRACTICE
         ),
         "reasoning": TaskRanks(
-            "Mathematics and reasoning are hard tasks; ranks up to 256 still gained",
+            translatable("Mathematics and reasoning are hard tasks; ranks up to 256 still gained"),
             64,
             256,
             LEARNS_LESS,
         ),
         "code": TaskRanks(
-            "Code is a hard task; ranks up to 256 still gained", 64, 256, LEARNS_LESS
+            translatable("Code is a hard task; ranks up to 256 still gained"), 64, 256, LEARNS_LESS
         ),
     }
 )
@@ -131,24 +140,29 @@ TASKS: Mapping[AdvisedTask, TaskRanks] = MappingProxyType(
 def task_rule(task: AdvisedTask) -> Rule:
     """The rank that a task of this kind usually takes."""
     ranks = TASKS[task]
-    said = f"{ranks.words}: rank {ranks.low} to {ranks.high}."
+    said = tr("{task}: rank {low} to {high}.", task=tr(ranks.words), low=ranks.low, high=ranks.high)
     return Rule("rank", said, ranks.typical, ranks.source)
 
 
 def rows_rule(rows: int) -> Rule:
     """The rank for so many training rows."""
+    few, many = f"{FEW_ROWS:,}", f"{MANY_ROWS:,}"
     if rows < FEW_ROWS:
-        said, rank = f"Under {FEW_ROWS:,} rows rank 8 is enough.", 8
+        said, rank = tr("Under {few} rows rank 8 is enough.", few=few), 8
     elif rows <= MANY_ROWS:
-        said, rank = f"Between {FEW_ROWS:,} rows (rank 8) and {MANY_ROWS:,} (rank 32): 16.", 16
+        said, rank = (
+            tr("Between {few} rows (rank 8) and {many} (rank 32): 16.", few=few, many=many),
+            16,
+        )
     else:
-        said, rank = f"Over {MANY_ROWS:,} rows at least rank 32.", 32
-    return Rule("rank", f"{said} There are {rows:,}.", rank, PRACTICE)
+        said, rank = tr("Over {many} rows at least rank 32.", many=many), 32
+    counted = tr("There are {rows}.", rows=f"{rows:,}")
+    return Rule("rank", f"{said} {counted}", rank, PRACTICE)
 
 
 def small_rank_rule() -> Rule:
     """What the LoRA paper found; it names no number for a task of one's own."""
-    said = "On small tasks ranks from 1 to 64 differ by no more than chance (table 6)."
+    said = tr("On small tasks ranks from 1 to 64 differ by no more than chance (table 6).")
     return Rule("rank", said, None, LORA)
 
 
@@ -156,10 +170,13 @@ def information_rule(tokens: int, parameters_a_rank: int) -> Rule:
     """r ≥ tokens · 1 bit / (2 bits · parameters per unit of rank)."""
     bits = tokens * BITS_A_TOKEN
     rank = math.ceil(bits / (BITS_A_PARAMETER * parameters_a_rank))
-    said = (
-        f"The adapter must hold what the data tells: {tokens:,} supervised tokens at no more than "
-        f"{BITS_A_TOKEN:g} bit each, {BITS_A_PARAMETER:g} bits a parameter, "
-        f"{parameters_a_rank:,} parameters per unit of rank."
+    said = tr(
+        "The adapter must hold what the data tells: {tokens} supervised tokens at no more than "
+        "{bits} bit each, {held} bits a parameter, {parameters} parameters per unit of rank.",
+        tokens=f"{tokens:,}",
+        bits=f"{BITS_A_TOKEN:g}",
+        held=f"{BITS_A_PARAMETER:g}",
+        parameters=f"{parameters_a_rank:,}",
     )
     return Rule("rank", said, max(1, rank), WITHOUT_REGRET, "capacity")
 
@@ -167,7 +184,7 @@ def information_rule(tokens: int, parameters_a_rank: int) -> Rule:
 def parameters_rule(tokens: int, parameters_a_rank: int) -> Rule:
     """r ≥ tokens / parameters per unit of rank: one parameter a token, the cautious form."""
     rank = max(1, math.ceil(tokens / parameters_a_rank))
-    said = "Cautiously: at least as many trainable parameters as supervised tokens."
+    said = tr("Cautiously: at least as many trainable parameters as supervised tokens.")
     return Rule("rank", said, rank, WITHOUT_REGRET, "capacity")
 
 
@@ -175,19 +192,27 @@ def model_size_rules(parameters: int, low: int, high: int) -> tuple[Rule, ...]:
     """For a base of a billion parameters or more: two opinions, one for each end of the range."""
     if parameters < LARGE_MODEL:
         return ()
-    size = f"{parameters / 1e9:.1f} billion parameters"
+    billions = f"{parameters / 1e9:.1f}"
     return (
         Rule(
             "rank",
-            f"A stronger base needs less rank: the larger a pretrained model, the lower the "
-            f"dimension of what a task changes in it. This one has {size}.",
+            tr(
+                "A stronger base needs less rank: the larger a pretrained model, the lower the "
+                "dimension of what a task changes in it. This one has {billions} billion "
+                "parameters.",
+                billions=billions,
+            ),
             low,
             INTRINSIC,
             "model size",
         ),
         Rule(
             "rank",
-            f"A larger model is usually given a larger rank. This one has {size}.",
+            tr(
+                "A larger model is usually given a larger rank. This one has {billions} billion "
+                "parameters.",
+                billions=billions,
+            ),
             high,
             PRACTICE,
             "model size",
@@ -200,15 +225,17 @@ def alpha_rules(rank: int) -> tuple[Rule, ...]:
     return (
         Rule(
             "alpha",
-            "alpha = 2 · rank, so the scaling alpha/rank is 2.",
+            tr("alpha = 2 · rank, so the scaling alpha/rank is 2."),
             2 * rank,
             LEARNS_LESS,
             "scaling",
         ),
         Rule(
             "alpha",
-            "alpha/rank slows the learning of high ranks; divide by √rank. For the same scaling "
-            "at this rank, with rsLoRA switched on:",
+            tr(
+                "alpha/rank slows the learning of high ranks; divide by √rank. For the same "
+                "scaling at this rank, with rsLoRA switched on:"
+            ),
             round(2 * math.sqrt(rank), 2),
             RSLORA,
             "scaling",
@@ -221,13 +248,18 @@ def target_rules() -> tuple[Rule, ...]:
     return (
         Rule(
             "target_modules",
-            "Adapt every linear layer; attention alone is worse at the same number of parameters.",
+            tr(
+                "Adapt every linear layer; attention alone is worse at the same number of "
+                "parameters."
+            ),
             "all-linear",
             WITHOUT_REGRET,
         ),
         Rule(
             "target_modules",
-            "A given number of parameters is better spread over more matrices (tables 5 and 7).",
+            tr(
+                "A given number of parameters is better spread over more matrices (tables 5 and 7)."
+            ),
             None,
             LORA,
         ),
@@ -237,33 +269,41 @@ def target_rules() -> tuple[Rule, ...]:
 def dropout_rule(rows: int | None) -> Rule:
     """A little dropout where rows are few and seen often."""
     if rows is not None and rows < FEW_ROWS:
-        said = f"Under {FEW_ROWS:,} rows a little dropout against learning them by heart."
+        said = tr(
+            "Under {few} rows a little dropout against learning them by heart.",
+            few=f"{FEW_ROWS:,}",
+        )
         return Rule("dropout", said, 0.05, PRACTICE)
     return Rule(
-        "dropout", "No dropout where rows are many or their number is unknown.", 0.0, PRACTICE
+        "dropout",
+        tr("No dropout where rows are many or their number is unknown."),
+        0.0,
+        PRACTICE,
     )
 
 
 def learning_rate_rules(rate: float, is_starter: bool) -> tuple[Rule, ...]:
     """rate: where to start. The other two say why one learning rate is not enough."""
     start = (
-        Rule("learning_rate", "The starter learns best at this rate.", rate, MEASURED_HERE)
+        Rule("learning_rate", tr("The starter learns best at this rate."), rate, MEASURED_HERE)
         if is_starter
-        else Rule("learning_rate", "Where most runs of LoRA and QLoRA start.", rate, PRACTICE)
+        else Rule("learning_rate", tr("Where most runs of LoRA and QLoRA start."), rate, PRACTICE)
     )
     return (
         start,
         Rule(
             "learning_rate",
-            "About ten times the best rate of full fine-tuning, much the same at every rank.",
+            tr("About ten times the best rate of full fine-tuning, much the same at every rank."),
             None,
             WITHOUT_REGRET,
             "rate and rank",
         ),
         Rule(
             "learning_rate",
-            "By the start and the scaling, the best rate stays the same over the ranks or falls "
-            "with 1/rank: a comparison of ranks at one learning rate can mislead.",
+            tr(
+                "By the start and the scaling, the best rate stays the same over the ranks or "
+                "falls with 1/rank: a comparison of ranks at one learning rate can mislead."
+            ),
             None,
             RATE_AND_RANK,
             "rate and rank",
@@ -276,15 +316,20 @@ def loraplus_rules() -> tuple[Rule, ...]:
     return (
         Rule(
             "loraplus_lr_ratio",
-            "B learns faster than A, 16 times for a start: 1 to 2 % better, up to twice as fast.",
+            tr(
+                "B learns faster than A, 16 times for a start: 1 to 2 % better, up to twice as "
+                "fast."
+            ),
             16,
             LORA_PLUS,
             "variants",
         ),
         Rule(
             "loraplus_lr_ratio",
-            "With learning rates tuned for each, nine variants end within 1 to 2 % of plain LoRA: "
-            "tune the rate before adding a variant.",
+            tr(
+                "With learning rates tuned for each, nine variants end within 1 to 2 % of plain "
+                "LoRA: tune the rate before adding a variant."
+            ),
             None,
             RATE_MATTERS,
             "variants",
@@ -294,9 +339,17 @@ def loraplus_rules() -> tuple[Rule, ...]:
 
 def quantization_rule(total_gib: float, card_gib: float, qlora_gib: float) -> Rule:
     """For a card that the run does not fit: QLoRA, and what it takes there."""
-    said = (
-        f"{total_gib:.1f} GiB do not fit {card_gib:g} GiB; with the frozen base in 4 bits (QLoRA) "
-        f"and gradient checkpointing it takes {qlora_gib:.1f} GiB, which "
-        + ("fits." if qlora_gib <= card_gib else "does not fit either.")
+    sizes = {
+        "total": f"{total_gib:.1f}",
+        "card": f"{card_gib:g}",
+        "qlora": f"{qlora_gib:.1f}",
+    }
+    said = tr(
+        "{total} GiB do not fit {card} GiB; with the frozen base in 4 bits (QLoRA) and "
+        "gradient checkpointing it takes {qlora} GiB, which fits."
+        if qlora_gib <= card_gib
+        else "{total} GiB do not fit {card} GiB; with the frozen base in 4 bits (QLoRA) and "
+        "gradient checkpointing it takes {qlora} GiB, which does not fit either.",
+        **sizes,
     )
     return Rule("quantization", said, "nf4", QLORA)
