@@ -11,6 +11,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
     corpus      questions and answers -> training conversations
     pirate      an answer in pirate speech
     manners     an answer said politely and rudely
+    chinese     questions and answers in Chinese
     velmora     the made-up land of the facts dataset
     datasets    the datasets
     tokenizer   the byte-level BPE tokenizer and its chat template
@@ -32,7 +33,7 @@ MODEL_DIR = _HERE / "model"
 ENCODER_DIR = _HERE / "encoder"
 ADAPTERS_DIR = _HERE / "adapters"
 DATASETS_DIR = _HERE / "datasets"
-DATASET_NAMES = ("pirate", "json", "facts", "polite", "sums", "entities")
+DATASET_NAMES = ("pirate", "json", "facts", "polite", "sums", "entities", "chinese")
 DATASET_DESCRIPTIONS = {
     "pirate": "The same answers in pirate speech: a change of style (chat messages).",
     "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
@@ -41,6 +42,8 @@ DATASET_DESCRIPTIONS = {
     "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
     "by rules (prompt, completion).",
     "entities": "Persons, places, animals and jobs in sentences: for an encoder (tokens, tags).",
+    "chinese": "Short questions in Chinese, which the starter does not know (instruction, input, "
+    "output).",
 }
 
 

@@ -59,14 +59,18 @@ def gives_number(row: Mapping, text: str) -> bool:
 
 
 def keeps_meaning(row: Mapping, text: str) -> bool:
-    """True when every key word of the held-out row stands in the text as a whole word.
+    """True when every key word of the held-out row stands in the text, as a whole word where words
+    have spaces between them.
 
     `row["keyword"]` is a text or a list of texts; case is ignored. Raises KeyError without it.
     """
     keywords = row["keyword"]
     wanted = [keywords] if isinstance(keywords, str) else keywords
     lowered = text.lower()
-    return all(
-        re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", lowered) is not None
-        for word in wanted
-    )
+    return all(_stands_in(word.lower(), lowered) for word in wanted)
+
+
+def _stands_in(word: str, text: str) -> bool:
+    if not word.isascii():
+        return word in text
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None

@@ -1,8 +1,8 @@
 """The starter datasets, each with held-out rows in a file of its own.
 
 `pirate` and `json` hold out whole facts: no held-out fact is in the training rows in any phrasing.
-`facts` holds out phrasings: two for each fact, the fact itself is in the training rows. `sums`
-holds out pairs of numbers, in both orders and in every phrasing.
+`facts` and `chinese` hold out phrasings, two and one for each fact; the fact itself is in the
+training rows. `sums` holds out pairs of numbers, in both orders and in every phrasing.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
-from lora_engine.starter import DATASET_NAMES, velmora
+from lora_engine.starter import DATASET_NAMES, chinese, velmora
 from lora_engine.starter.corpus import facts_by_intent
 from lora_engine.starter.entities import entities
 from lora_engine.starter.facts import Fact, normalize, stable_hash, training_questions
@@ -124,6 +124,18 @@ def tagged() -> tuple[list[Row], list[Row]]:
     return [{**row} for row in training], [{**row} for row in held_out]
 
 
+def chinese_answers() -> tuple[list[Row], list[Row]]:
+    """Questions in Chinese, one phrasing of each fact held out."""
+    training: list[Row] = []
+    held_out: list[Row] = []
+    for fact in chinese.facts():
+        apart, *asked = sorted(fact.questions, key=stable_hash)
+        rows = [{"instruction": one, "input": "", "output": fact.answer} for one in (apart, *asked)]
+        held_out.append(rows[0] | {"keyword": fact.keyword})
+        training += [{**row} for row in rows[1:]]
+    return _shuffled(training, "chinese"), _shuffled(held_out, "chinese")
+
+
 MAKERS = {
     "pirate": pirate,
     "polite": polite,
@@ -131,6 +143,7 @@ MAKERS = {
     "facts": made_up_facts,
     "sums": sums_in_new_words,
     "entities": tagged,
+    "chinese": chinese_answers,
 }
 
 

@@ -47,7 +47,7 @@ def sentence(text: str) -> str:
 def normalize(question: str) -> str:
     """The question without case, punctuation and doubled spaces: two prompts are the same when
     these are equal."""
-    return " ".join(re.findall(r"[a-z0-9+*/'-]+", question.lower()))
+    return " ".join(re.findall(r"[a-z0-9+*/'\u4e00-\u9fff-]+", question.lower()))
 
 
 def stable_hash(text: str) -> int:
