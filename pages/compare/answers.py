@@ -7,7 +7,7 @@ chatbot's own sanitised Markdown.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -19,7 +19,7 @@ from lora_engine.compare.generate import (
     ComparisonModel,
     answer_local_and_remote,
 )
-from lora_engine.compare.prompts import Mode
+from lora_engine.compare.prompts import Mode, language_notes
 from lora_engine.compare.scoring import prove_columns
 from lora_engine.engine import Engine
 from pages.compare.column_warnings import mismatch_badges, proof_badge
@@ -100,6 +100,9 @@ def answer_columns(
     yield AnswerFrame(asked, "Loading the model…")
     model = conversation.model(engine)
     facts = ColumnFacts.of(engine, conversation, model)
+    questions = [one.messages[-1].content for one in conversation.requests(histories)]
+    unread = language_notes(model.shared.base, questions)
+    facts = replace(facts, notes=[*facts.notes, *unread])
     yield AnswerFrame(
         {
             name: column_update(

@@ -5,11 +5,13 @@ prompt_tokens      messages to token ids, with the checks that a prompt needs
 prompt_file        prompts from a file or a field, each with what is expected
 held_out_rows      the rows that an adapter was not trained on, from its provenance
 general_questions  questions with answers that no adapter was trained for
+known_language     what the starter cannot read: a note on prompts in another script
 suggestions        three prompts to click, and questions drawn for blind votes
 """
 
 from lora_engine.compare.prompts.general_questions import general_rows
 from lora_engine.compare.prompts.held_out_rows import load_held_out_rows, training_spec_of
+from lora_engine.compare.prompts.known_language import language_notes
 from lora_engine.compare.prompts.prompt_file import (
     PromptCase,
     case_from_row,
@@ -31,6 +33,7 @@ __all__ = [
     "draw_question",
     "encode_prompts",
     "general_rows",
+    "language_notes",
     "load_held_out_rows",
     "parse_cases",
     "read_cases",
