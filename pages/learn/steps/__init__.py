@@ -1,7 +1,21 @@
 """The steps of the lesson in their order. A step's number is its place here."""
 
 from pages.learn.step import Step
-from pages.learn.steps import code, counts, gradient, rank, svd, update
+from pages.learn.steps import (
+    choose,
+    code,
+    counts,
+    energy,
+    gradient,
+    memory,
+    qlora,
+    rank,
+    scaling,
+    starts,
+    svd,
+    update,
+    where,
+)
 
 STEPS: tuple[Step, ...] = (
     rank.STEP,
@@ -10,4 +24,11 @@ STEPS: tuple[Step, ...] = (
     counts.STEP,
     gradient.STEP,
     code.STEP,
+    starts.STEP,
+    scaling.STEP,
+    where.STEP,
+    energy.STEP,
+    qlora.STEP,
+    memory.STEP,
+    choose.STEP,
 )
