@@ -117,7 +117,7 @@ def _guarded_app(
     from fastapi import FastAPI
 
     from pages import PAGES
-    from pages.shared import languages, security
+    from pages.shared import languages, not_found, security
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -132,6 +132,7 @@ def _guarded_app(
             engine.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(not_found.NotFoundPages)
     app.add_middleware(languages.LanguageRedirects, paths=[page.path for page in PAGES])
     app.add_middleware(
         security.Guard,

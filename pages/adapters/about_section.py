@@ -9,6 +9,7 @@ import gradio as gr
 from lora_engine.adapters import AdapterDetails
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from pages import ADAPTERS
 from pages.adapters import about_html
 from pages.adapters.parts import AdapterParts, opened_adapter
@@ -65,7 +66,7 @@ class Deletion:
 
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
-    shown = _lay_out()
+    shown = _lay_out(parts.heading)
     note = _note()
     deletion = _deletion()
 
@@ -85,51 +86,63 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     _wire_deletion(engine, parts, deletion)
 
 
-def _lay_out() -> Shown:
+def lay_out_heading() -> gr.HTML:
+    """The opened adapter's name and where to go with it; it stands over the tabs."""
+    return gr.HTML(_reserved("heading"), js_on_load="", elem_id="adapter-heading")
+
+
+def _lay_out(heading: gr.HTML) -> Shown:
     problem = problem_box()
-    heading = gr.HTML(js_on_load="", elem_id="adapter-heading")
-    tiles = gr.HTML(js_on_load="", elem_id="adapter-tiles")
-    checks = gr.HTML(js_on_load="", elem_id="adapter-checks")
-    layout.section("Full model against adapter", "Bytes of their weights, drawn to one scale.")
-    sizes = gr.HTML(js_on_load="", elem_id="adapter-sizes")
-    layout.section("Where it comes from")
-    facts = gr.HTML(js_on_load="", elem_id="adapter-facts")
-    layout.section("Every module", "Shapes, scaling and Frobenius norms of what was trained.")
-    words = gr.HTML(js_on_load="", elem_id="adapter-modules-words")
-    table = live.live_table(
-        label="Modules", file_name="adapter-modules.csv", elem_id="adapter-modules"
-    )
-    layout.section("Load it in Python", "With PEFT, as it lies in its folder.")
-    code = gr.Code(
-        "", language="python", show_label=False, label="Python", interactive=False,
-        elem_id="adapter-code", show_line_numbers=False, buttons=["copy"],
-    )  # fmt: skip
+    tiles = gr.HTML(_reserved("tiles"), js_on_load="", elem_id="adapter-tiles")
+    with gr.Row(elem_classes="rs-about-pair"):
+        checks = gr.HTML(_reserved("checks"), js_on_load="", elem_id="adapter-checks")
+        sizes = gr.HTML(js_on_load="", elem_id="adapter-sizes")
+    with gr.Tabs(elem_id="about-tabs"):
+        with gr.Tab(tr("Where it comes from")):
+            facts = gr.HTML(_reserved("facts"), js_on_load="", elem_id="adapter-facts")
+        with gr.Tab(tr("Every module")):
+            words = gr.HTML(js_on_load="", elem_id="adapter-modules-words")
+            table = live.live_table(
+                label=tr("Modules"), file_name="adapter-modules.csv", elem_id="adapter-modules"
+            )
+        with gr.Tab(tr("Load it in Python")):
+            code = gr.Code(
+                "", language="python", show_label=False, label=tr("Python"), interactive=False,
+                elem_id="adapter-code", show_line_numbers=False, buttons=["copy"],
+            )  # fmt: skip
     return Shown(problem, heading, tiles, sizes, checks, facts, words, table, code)
 
 
+def _reserved(part: str) -> str:
+    """The room that a part takes, until it is there: nothing moves when it comes."""
+    return f'<div class="rs-reserved-{part}"></div>'
+
+
 def _note() -> Note:
-    with layout.folded("Note and tags"):
+    with layout.folded(tr("Note and tags")):
         problem = problem_box()
-        text = gr.Textbox(label="Note", lines=3, max_lines=8, elem_id="field-note")
+        text = gr.Textbox(label=tr("Note"), lines=3, max_lines=8, elem_id="field-note")
         tags = gr.Textbox(
-            label="Tags", info="Words to find it by, separated by commas.", elem_id="field-tags"
+            label=tr("Tags"),
+            info=tr("Words to find it by, separated by commas."),
+            elem_id="field-tags",
         )
-        save = gr.Button("Keep note and tags", size="sm", elem_id="save-note")
+        save = gr.Button(tr("Keep note and tags"), size="sm", elem_id="save-note")
     return Note(text, tags, save, problem)
 
 
 def _deletion() -> Deletion:
     with gr.Row(elem_classes="rs-actions"):
         ask = gr.Button(
-            "Delete this adapter…", size="sm", visible=False, elem_id="delete-adapter", scale=0,
+            tr("Delete this adapter…"), size="sm", visible=False, elem_id="delete-adapter", scale=0,
             min_width=180,
         )  # fmt: skip
     problem = problem_box()
     with gr.Column(visible=False, elem_id="delete-adapter-question") as group:
         question = gr.HTML(js_on_load="")
         with gr.Row():
-            sure = gr.Button("Delete for good", variant="stop", size="sm")
-            keep = gr.Button("Keep it", size="sm")
+            sure = gr.Button(tr("Delete for good"), variant="stop", size="sm")
+            keep = gr.Button(tr("Keep it"), size="sm")
     return Deletion(ask, group, question, sure, keep, problem)
 
 
@@ -171,12 +184,15 @@ def _wire_deletion(engine: Engine, parts: AdapterParts, deletion: Deletion) -> N
 
     def ask_to_delete(adapter: str) -> Update:
         name = engine.adapters.get(adapter).name
-        words = layout.notes_html([f"Delete {name} for good? Nothing brings it back."])
-        return {deletion.group: gr.Column(visible=True), deletion.question: words}
+        words = tr("Delete {name} for good? Nothing brings it back.", name=name)
+        return {
+            deletion.group: gr.Column(visible=True),
+            deletion.question: layout.notes_html([words]),
+        }
 
     def delete_adapter(adapter: str) -> Update:
         engine.adapters.delete(adapter)
-        return {deletion.group: gr.Column(visible=False), address: ADAPTERS.path}
+        return {deletion.group: gr.Column(visible=False), address: layout.link(ADAPTERS)}
 
     problem = deletion.problem
     question = [deletion.group, deletion.question]

@@ -1,4 +1,4 @@
-"""The adapters page: every adapter, one of them opened, and what can be done with it.
+"""The adapters page: every adapter at the left, the opened one at the right, in tabs.
 
 Each tab is a section in a module of its own (`SECTIONS`). The address says which adapter is open
 and which tab: `/adapters?adapter=…&tab=…`.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages import ADAPTERS
 from pages.adapters import (
     about_section,
@@ -29,7 +30,7 @@ from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
-HELP = r"""
+HELP = translatable(r"""
 An adapter is two thin matrices $A$ and $B$ for each weight it was trained on, and nothing of the
 base model: it is small, and it works only with the base it was trained on. It is kept as PEFT
 writes it (`adapter_model.safetensors`, `adapter_config.json`), so `PeftModel.from_pretrained`
@@ -46,8 +47,7 @@ $16 / \sqrt 8 = 5.66$), and 8 · (256 + 256) = 4,096 numbers instead of 65,536.
 
 Adapters are found in finished runs and in the folder `adapters` of the data folder. One that you
 add is copied there after it has been checked: whole, finite, and of a form that is applied here.
-"""
-LIBRARY = "library"
+""")
 
 
 @dataclass(frozen=True)
@@ -60,34 +60,37 @@ class Section:
 
 
 SECTIONS = (
-    Section("about", "About", about_section.build_section),
-    Section("resize", "Resize", resize_section.build_section),
-    Section("combine", "Combine", combine_section.build_section),
-    Section("merge", "Merge", merge_section.build_section),
-    Section("extract", "Extract", extract_section.build_section),
-    Section("take-away", "Take away", take_away_section.build_section),
+    Section("about", translatable("About"), about_section.build_section),
+    Section("resize", translatable("Resize"), resize_section.build_section),
+    Section("combine", translatable("Combine"), combine_section.build_section),
+    Section("merge", translatable("Merge"), merge_section.build_section),
+    Section("extract", translatable("Extract"), extract_section.build_section),
+    Section("take-away", translatable("Export"), take_away_section.build_section),
 )
-"""The tabs beside the library, in their order."""
+"""The tabs of the opened adapter, in their order; the page opens on the first."""
+LIBRARY = "library"
+"""The tab beside them: every adapter in one table."""
 
 
 def build(engine: Engine) -> gr.Blocks:
-    with layout.shell(ADAPTERS) as blocks:
-        problem = problem_box()
-        adapter = gr.Dropdown(
-            [], value=None, label="Adapter", allow_custom_value=True, elem_id="opened-adapter",
-            info="One known here, or the folder of a PEFT adapter.",
-        )  # fmt: skip
-        with gr.Tabs(elem_id="adapter-tabs") as tabs:
-            with gr.Tab("Library", id=LIBRARY) as tab:
-                library = library_section.lay_out()
-                list_again = library_section.connect(engine, library, adapter, blocks)
-                add_section.build_section(engine)
-                _remember(tab, LIBRARY)
+    with layout.shell(ADAPTERS) as blocks, gr.Row(elem_classes="rs-library"):
+        with gr.Column(elem_classes="rs-library-side", min_width=0):
+            adapter, found = library_section.lay_out_side()
+            add_section.build_section(engine)
+        with gr.Column(elem_classes="rs-library-main", min_width=0):
+            problem = problem_box()
+            heading = about_section.lay_out_heading()
+            with gr.Tabs(elem_id="adapter-tabs") as tabs:
+                drawn = {one.id: gr.Tab(tr(one.title), id=one.id) for one in SECTIONS}
+                with gr.Tab(tr("All in a table"), id=LIBRARY) as last:
+                    table = library_section.lay_out_table()
+            list_again = library_section.connect(engine, found, table, adapter, blocks)
             for section in SECTIONS:
-                with gr.Tab(section.title, id=section.id) as tab:
-                    section.build(engine, AdapterParts(adapter, tab, list_again), blocks)
-                    _remember(tab, section.id)
-        layout.how_this_works(HELP)
+                with drawn[section.id] as tab:
+                    section.build(engine, AdapterParts(adapter, tab, heading, list_again), blocks)
+                _remember(tab, section.id)
+            _remember(last, LIBRARY)
+            layout.how_this_works(tr(HELP))
         _wire_opening(engine, blocks, tabs, adapter, problem)
     return blocks
 
@@ -128,7 +131,7 @@ def _remember(tab: gr.Tab, name: str) -> None:
     """Write the tab into the address when it is chosen."""
     tab.select(
         fn=None,
-        js=event_js("shared/address.js", "rememberTab", name, LIBRARY),
+        js=event_js("shared/address.js", "rememberTab", name, SECTIONS[0].id),
         api_name="page_remember_tab",
         api_visibility="private",
     )
@@ -136,6 +139,5 @@ def _remember(tab: gr.Tab, name: str) -> None:
 
 def _tab_in_address(request: gr.Request) -> str:
     named = layout.state_of(request, "tab")
-    if named in (LIBRARY, *(section.id for section in SECTIONS)):
-        return named
-    return "about" if layout.state_of(request, "adapter") else LIBRARY
+    known = (LIBRARY, *(section.id for section in SECTIONS))
+    return named if named in known else SECTIONS[0].id

@@ -24,12 +24,14 @@ class AdapterParts:
     """adapter: a field with what the opened adapter is called (`adapter_key`), which
     `engine.adapters.get` takes; None until the page is there.
 
-    tab: the section's own. list_again: give it `event.then` of an event that wrote, changed or
-    deleted an adapter, and the list and the choices know it.
+    tab: the section's own. heading: what stands over the tabs, the adapter's name first.
+    list_again: give it `event.then` of an event that wrote, changed or deleted an adapter, and the
+    list and the choices know it.
     """
 
     adapter: gr.Dropdown
     tab: gr.Tab
+    heading: gr.HTML
     list_again: Callable[[Callable[..., Any]], Any]
 
 

@@ -19,6 +19,8 @@
     collisions    what two updates do to each other, in words
     advice_panel  which rank to start with: asked, answered (advice_html), used
     alpha_note    what alpha means at the rank
+    introduction  what the program is, in one sentence, and where to begin
+    not_found     the page at an address where nothing is
     no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
     questions     a question that is taken back: hidden in the browser, at once

@@ -40,6 +40,15 @@ def without_prefix(path: str) -> str:
     return path
 
 
+def of_request(scope: Scope) -> str:
+    """The language of an address, or else that of who asks."""
+    path = f"{scope['path']}/"
+    for name in LANGUAGES:
+        if name != ENGLISH and path.startswith(f"{prefix_of(name)}/"):
+            return name
+    return _wanted(Headers(scope=scope))
+
+
 class LanguageRedirects:
     """ASGI middleware: a browser that opens a page is led to its language, and to `/zh/`.
 
