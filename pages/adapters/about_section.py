@@ -96,9 +96,9 @@ def _lay_out(heading: gr.HTML) -> Shown:
     tiles = gr.HTML(_reserved("tiles"), js_on_load="", elem_id="adapter-tiles")
     with gr.Row(elem_classes="rs-about-pair"):
         checks = gr.HTML(_reserved("checks"), js_on_load="", elem_id="adapter-checks")
-        sizes = gr.HTML(js_on_load="", elem_id="adapter-sizes")
+        sizes = gr.HTML(_reserved("sizes"), js_on_load="", elem_id="adapter-sizes")
     with gr.Tabs(elem_id="about-tabs"):
-        with gr.Tab(tr("Where it comes from")):
+        with gr.Tab(tr("Origin")):
             facts = gr.HTML(_reserved("facts"), js_on_load="", elem_id="adapter-facts")
         with gr.Tab(tr("Every module")):
             words = gr.HTML(js_on_load="", elem_id="adapter-modules-words")

@@ -82,7 +82,7 @@ def build(engine: Engine) -> gr.Blocks:
             heading = about_section.lay_out_heading()
             with gr.Tabs(elem_id="adapter-tabs") as tabs:
                 drawn = {one.id: gr.Tab(tr(one.title), id=one.id) for one in SECTIONS}
-                with gr.Tab(tr("All in a table"), id=LIBRARY) as last:
+                with gr.Tab(tr("Table"), id=LIBRARY) as last:
                     table = library_section.lay_out_table()
             list_again = library_section.connect(engine, found, table, adapter, blocks)
             for section in SECTIONS:

@@ -1,4 +1,4 @@
-"""The tab "Take away": the opened adapter written for another program, and what that kept."""
+"""The tab "Export": the opened adapter written for another program, and what that kept."""
 
 from __future__ import annotations
 

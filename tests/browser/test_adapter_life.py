@@ -146,7 +146,6 @@ def exported(page: Page, adapters: Server, screenshot: Callable, tmp_path: Path)
 
 
 def added_again(page: Page, adapters: Server, file: Path) -> None:
-    page.get_by_role("tab", name="Library").click()
     page.get_by_role("button", name="Add an adapter").click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a zip").click()

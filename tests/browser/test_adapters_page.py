@@ -48,8 +48,9 @@ def elsewhere(tmp_path_factory) -> Path:
     return save_adapter(tmp_path_factory.mktemp("elsewhere") / "brought", base, r=2, lora_alpha=2)
 
 
-def rows(page: Page) -> Locator:
-    return page.locator("#all-adapters tbody tr")
+def items(page: Page) -> Locator:
+    """The list at the side: the person's own adapters, then the one that comes with the program."""
+    return page.get_by_role("list", name="Adapters").get_by_role("link")
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -70,25 +71,30 @@ def test_adapters_are_found_and_one_is_opened_from_the_list(
     library: Server, open_page: OpenPage
 ) -> None:
     page = open_page(f"{library.url}{ADAPTERS.path}")
-    expect(rows(page)).to_have_count(2)
+    expect(items(page)).to_have_count(3)
+    expect(items(page).last).to_contain_text("comes with Rankscope")
     expect(page.locator("#unreadable-adapters")).to_contain_text("broken")
     page.get_by_role("textbox", name=re.compile("^Find")).fill("pirate")
-    expect(rows(page)).to_have_count(1)
+    expect(items(page)).to_have_count(2)
     page.wait_for_url(re.compile("find=pirate"))
     page.reload()
-    expect(rows(page)).to_have_count(1)
-    rows(page).get_by_role("link", name="pirate").click()
+    expect(items(page)).to_have_count(2)
+    items(page).first.click()
     expect(page.get_by_role("tab", name="About")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#adapter-heading h2")).to_have_text("pirate")
     expect(page.get_by_label("Checks").get_by_role("listitem")).to_have_text(
         [re.compile("✓ Whole"), re.compile("✓ Finite"), re.compile("✓ On the right base.*starter")]
     )
+    expect(items(page).and_(page.locator("[aria-current=page]"))).to_contain_text("pirate")
+    open_tab(page, "Every module")
     expect(page.locator("#adapter-modules tbody tr")).to_have_count(8)
     expect(page.locator("#adapter-modules tbody tr").first).to_contain_text("4 × 256")
     full, own = page.get_by_role("meter", name="Full model"), page.get_by_role("meter")
     expect(full).to_have_attribute("aria-valuetext", "7.51 MiB")
     expect(own).to_have_count(2)
+    open_tab(page, "Load it in Python")
     expect(page.locator("#adapter-code")).to_contain_text("PeftModel.from_pretrained")
+    open_tab(page, "Every module")
     with page.expect_download() as download:
         page.locator("#adapter-modules").get_by_role("button", name="Download CSV").click()
     table = list(csv.reader(Path(download.value.path()).read_text().splitlines()))
@@ -116,14 +122,21 @@ def test_another_adapter_is_chosen_in_the_field_and_the_tab_stays(
     library: Server, open_page: OpenPage
 ) -> None:
     page = open_page(f"{library.url}{ADAPTERS.path}?adapter=json&tab=about")
+    page.get_by_role("button", name="Open a folder").click()
     field = page.get_by_label("Adapter", exact=True)
     field.click()
     page.get_by_role("option", name="pirate (rank 4)").click()
     expect(page.locator("#adapter-heading h2")).to_have_text("pirate")
-    open_tab(page, "Library")
+    open_tab(page, "Resize")
+    page.wait_for_url(re.compile("tab=resize"))
+    items(page).first.click()
+    expect(page.locator("#adapter-heading h2")).to_have_text("json")
+    expect(page.get_by_role("tab", name="Resize")).to_have_attribute("aria-selected", "true")
+    open_tab(page, "Table")
     page.wait_for_url(re.compile("tab=library"))
     page.reload()
-    expect(page.get_by_role("tab", name="Library")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#all-adapters tbody tr")).to_have_count(3)
 
 
 def test_a_note_and_tags_are_kept_as_text_and_found(library: Server, open_page: OpenPage) -> None:
@@ -135,11 +148,10 @@ def test_a_note_and_tags_are_kept_as_text_and_found(library: Server, open_page: 
     heading = page.locator("#adapter-heading")
     expect(heading).to_contain_text("<b onclick=alert(1)>bold</b>")
     expect(heading.locator(".rs-tag")).to_have_text(["keep", "neat"])
-    open_tab(page, "Library")
     page.get_by_label("Tag", exact=True).click()
     page.get_by_role("option", name="neat").click()
-    expect(rows(page)).to_have_count(1)
-    expect(rows(page)).to_contain_text("json")
+    expect(items(page)).to_have_count(1)
+    expect(items(page)).to_contain_text("json")
 
 
 def test_a_folder_is_added_opened_and_deleted_after_a_question(
@@ -155,7 +167,8 @@ def test_a_folder_is_added_opened_and_deleted_after_a_question(
     page.get_by_role("button", name="Keep it").click()
     page.get_by_role("button", name="Delete this adapter…").click()
     page.get_by_role("button", name="Delete for good").click()
-    expect(rows(page)).to_have_count(2)
+    expect(page.get_by_role("button", name="Delete this adapter…")).to_be_visible()
+    expect(items(page)).to_have_count(3)
     assert not (library.data_dir / "adapters" / "brought").exists()
     assert elsewhere.exists()
 
@@ -184,13 +197,12 @@ def test_a_zip_is_uploaded_and_a_bad_one_is_refused_beside_the_button(
 def test_an_adapter_that_is_not_here_is_said(library: Server, open_page: OpenPage) -> None:
     page = open_page(f"{library.url}{ADAPTERS.path}?adapter=nothing")
     expect(page.get_by_role("alert").filter(has_text="no adapter 'nothing'").first).to_be_visible()
-    open_tab(page, "Library")
-    expect(rows(page).first).to_be_visible()
+    expect(items(page)).to_have_count(3)
 
 
 def test_the_page_fits_a_phone(library: Server, open_page: OpenPage, screenshot) -> None:
     page = open_page(f"{library.url}{ADAPTERS.path}?adapter=json", width=390, dark=True)
     expect(page.locator("#adapter-heading h2")).to_have_text(re.compile("json"))
-    expect(page.locator("#adapter-modules tbody tr").first).to_be_visible()
+    expect(page.locator("#adapter-facts")).to_contain_text("json")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     screenshot(page, "adapters-390")
