@@ -36,10 +36,10 @@ base model: it is small, and it works only with the base it was trained on. It i
 writes it (`adapter_model.safetensors`, `adapter_config.json`), so `PeftModel.from_pretrained`
 loads it, beside a `provenance.json` that says which run, base and rows it came from.
 
-$$\Delta W = s\, B A, \qquad s = \alpha / r \ \text{ or, with rsLoRA, } \ \alpha / \sqrt r$$
+$$\Delta W = s\, B A, \qquad s = \alpha / r$$
 
-with $B$ of (out, rank) and $A$ of (rank, in). Its size is $r\,(\text{in} + \text{out})$ numbers a
-weight. The norm $\lVert \Delta W \rVert_F = s \sqrt{\sum (B^T B) \circ (A A^T)}$ is read from the
+with $B$ of (out, rank) and $A$ of (rank, in); with rsLoRA, $s = \alpha / \sqrt r$. Its size is
+$r\,(\text{in} + \text{out})$ numbers a weight. The norm $\lVert \Delta W \rVert_F = s \sqrt{\sum (B^T B) \circ (A A^T)}$ is read from the
 factors; $\Delta W$ itself is never made.
 
 **Example.** Rank 8 and $\alpha$ 16 on a weight of 256 × 256: $s = 16 / 8 = 2$ (with rsLoRA
