@@ -39,8 +39,9 @@ loads it, beside a `provenance.json` that says which run, base and rows it came 
 $$\Delta W = s\, B A, \qquad s = \alpha / r$$
 
 with $B$ of (out, rank) and $A$ of (rank, in); with rsLoRA, $s = \alpha / \sqrt r$. Its size is
-$r\,(\text{in} + \text{out})$ numbers a weight. The norm $\lVert \Delta W \rVert_F = s \sqrt{\sum (B^T B) \circ (A A^T)}$ is read from the
-factors; $\Delta W$ itself is never made.
+$r\,(\text{in} + \text{out})$ numbers a weight. The norm
+$\lVert \Delta W \rVert_F = s \sqrt{\sum (B^T B) \circ (A A^T)}$ is read from the factors;
+$\Delta W$ itself is never made.
 
 **Example.** Rank 8 and $\alpha$ 16 on a weight of 256 × 256: $s = 16 / 8 = 2$ (with rsLoRA
 $16 / \sqrt 8 = 5.66$), and 8 · (256 + 256) = 4,096 numbers instead of 65,536.
