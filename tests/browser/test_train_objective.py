@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -34,6 +35,7 @@ def test_the_sums_example_starts_a_run_with_its_rule(server, train, screenshot):
     page.get_by_label("At most", exact=True).fill("12")
     expect(page.get_by_label("Rule", exact=True)).to_have_count(3)
     screenshot(page, "train-rules")
+    page.wait_for_url(re.compile(r"maximum=12"))
     page.reload()
     page.get_by_role("button", name="What is learned").click()
     expect(page.get_by_label("At most", exact=True)).to_have_value("12")
