@@ -1,7 +1,7 @@
 """Brings the catalogues of translations up to date: `python docs/make_catalogue.py [PACKAGE …]`.
 
-Finds the texts of every package (`tr`, `tr_count` and `translatable` in Python, `tr` in
-JavaScript), and writes `lora_engine/locale/<language>/<package>.po`:
+Finds the texts of every package (`tr`, `tr_count`, `translatable` and what a `Field` is called in
+Python, `tr` in JavaScript), and writes `lora_engine/locale/<language>/<package>.po`:
 translations are kept, new texts come with an empty one, texts that are gone go. A test compares the
 files with what this makes, and no translation may be empty there. With packages named, as
 `pages.train`, only their files are written.
@@ -27,6 +27,7 @@ from pages.shared.static_files import JAVASCRIPT_TEXT  # noqa: E402
 
 # How many of a call's first arguments are texts.
 MARKS = {"tr": 1, "tr_count": 2, "translatable": 1}
+FIELD_TEXTS = ("title", "description")
 
 
 def texts(package: str) -> list[str]:
@@ -44,6 +45,9 @@ def python_texts(source: str) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             for argument in node.args[: MARKS.get(node.func.id, 0)]:
                 yield from _literals(argument)
+            if node.func.id == "Field":  # pydantic's: what a form shows
+                shown = [one.value for one in node.keywords if one.arg in FIELD_TEXTS]
+                yield from (text for one in shown for text in _literals(one))
 
 
 def _literals(node: ast.expr) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.filters import FiltersSpec
 from lora_engine.spec.section import Section
 
@@ -101,9 +102,11 @@ class ColumnsSpec(Section):
     def _fit_together(self) -> ColumnsSpec:
         if self.named and self.format is None:
             raise ValueError(
-                "name messages alone, or prompt and answer (and system), or text, or text and "
-                "label, or tokens and tags, or chosen and rejected (and prompt, system), or "
-                "prompt, answer and label"
+                tr(
+                    "name messages alone, or prompt and answer (and system), or text, or "
+                    "text and label, or tokens and tags, or chosen and rejected (and prompt, "
+                    "system), or prompt, answer and label"
+                )
             )
         return self
 
@@ -130,15 +133,17 @@ def _config() -> Any:
 
 def _config_name(name: str | None) -> str | None:
     if name is not None and not _CONFIG.fullmatch(name):
-        raise ValueError("a configuration's name is needed, without any of < > : / \\ | ? *")
+        raise ValueError(tr("a configuration's name is needed, without any of < > : / \\ | ? *"))
     return name
 
 
 def _split_name(name: str | None) -> str | None:
     if name is not None and not _SPLIT.fullmatch(name):
         raise ValueError(
-            "one split's name is needed, such as train, or a part of it: train[:10%], "
-            "train[1000:2000]"
+            tr(
+                "one split's name is needed, such as train, or a part of it: train[:10%], "
+                "train[1000:2000]"
+            )
         )
     return name
 
@@ -314,11 +319,14 @@ class DatasetSpec(Section):
         named = [part.source for part in self.mixture]
         if named and self.source not in named:
             raise ValueError(
-                f"the source {self.source[:100]} is not among the sets of the mixture; list it "
-                "there with a weight, or leave it out"
+                tr(
+                    "the source {source} is not among the sets of the mixture; list it there "
+                    "with a weight, or leave it out",
+                    source=self.source[:100],
+                )
             )
         if named and self.has_own_evaluation and self.eval_source is None:
-            raise ValueError("with a mixture, eval_config and eval_split need an eval_source")
+            raise ValueError(tr("with a mixture, eval_config and eval_split need an eval_source"))
         return self
 
 
@@ -326,6 +334,10 @@ def _refuse_two_formats(columns: ColumnsSpec, format: str) -> None:
     """Raises ValueError where the named columns make another format than the one given."""
     if columns.format is not None and format not in ("auto", columns.format):
         raise ValueError(
-            f"the columns named make the format {columns.format}, and the format is "
-            f"{format}; set the format to auto"
+            tr(
+                "the columns named make the format {format}, and the format is {format_2}; "
+                "set the format to auto",
+                format=columns.format,
+                format_2=format,
+            )
         )

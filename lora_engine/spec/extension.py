@@ -6,6 +6,7 @@ import math
 
 from pydantic import Field, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.section import Section
 
 
@@ -47,7 +48,7 @@ class ExtensionSpec(Section):
     @model_validator(mode="after")
     def _one_length(self) -> ExtensionSpec:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, one of the two")
+            raise ValueError(tr("give steps or epochs, one of the two"))
         return self
 
     def total_steps(self, steps_per_epoch: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.section import Section
 
 MAX_PATTERN_CHARACTERS = 1_000
@@ -56,12 +57,20 @@ class FiltersSpec(Section):
             try:
                 regex.compile(pattern)
             except (regex.error, RecursionError, OverflowError) as error:
-                raise ValueError(f"no sound regular expression ({str(error)[:100]})") from None
+                raise ValueError(
+                    tr("no sound regular expression ({error})", error=str(error)[:100])
+                ) from None
         return pattern
 
     @model_validator(mode="after")
     def _leave_room(self) -> FiltersSpec:
         fewest, most = self.min_characters, self.max_characters
         if fewest is not None and most is not None and fewest > most:
-            raise ValueError(f"no row has at least {fewest:,} and at most {most:,} characters")
+            raise ValueError(
+                tr(
+                    "no row has at least {fewest} and at most {most} characters",
+                    fewest=f"{fewest:,}",
+                    most=f"{most:,}",
+                )
+            )
         return self

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.section import ModuleName, Section
 
 MAX_RANK = 4096
@@ -271,7 +272,7 @@ class MethodSpec(Section):
     @classmethod
     def _some_target(cls, value: str | list[str]) -> str | list[str]:
         if value == []:
-            raise ValueError("at least one module name is needed, or all-linear")
+            raise ValueError(tr("at least one module name is needed, or all-linear"))
         return value
 
     def consistent_alpha_pattern(self) -> dict[str, float]:

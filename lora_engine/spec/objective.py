@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.reward_rules import MAX_RULES, RewardRule
 from lora_engine.spec.section import Section
 
@@ -204,19 +205,25 @@ class ObjectiveSpec(Section):
             return value
         if value != cls.model_fields[name].get_default(call_default_factory=True):
             kinds = [other for other, fields in OBJECTIVE_FIELDS.items() if name in fields]
-            raise ValueError(f"belongs to {' and '.join(kinds)}, and the objective is {kind}")
+            raise ValueError(
+                tr(
+                    "belongs to {kinds}, and the objective is {kind}",
+                    kinds=" and ".join(kinds),
+                    kind=kind,
+                )
+            )
         return value
 
     @field_validator("beta")
     @classmethod
     def _some_beta(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value == 0 and info.data.get("kind") != "grpo":
-            raise ValueError("above 0 is needed: with 0 no answer is better than another")
+            raise ValueError(tr("above 0 is needed: with 0 no answer is better than another"))
         return value
 
     @field_validator("label_smoothing")
     @classmethod
     def _smooth_sigmoid(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("loss") == "hinge":
-            raise ValueError("belongs to the loss sigmoid, and the loss is hinge")
+            raise ValueError(tr("belongs to the loss sigmoid, and the loss is hinge"))
         return value

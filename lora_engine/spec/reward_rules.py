@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from lora_engine.language import tr
 from lora_engine.spec.section import Section
 
 MAX_RULES = 6
@@ -81,7 +82,9 @@ class RewardRule(Section):
         if owner == kind or kind is None:
             return value
         if value != cls.model_fields[name].get_default(call_default_factory=True):
-            raise ValueError(f"belongs to {owner}, and the rule is {kind}")
+            raise ValueError(
+                tr("belongs to {owner}, and the rule is {kind}", owner=owner, kind=kind)
+            )
         return value
 
     @field_validator("pattern")
@@ -92,22 +95,24 @@ class RewardRule(Section):
         try:
             regex.compile(pattern)
         except (regex.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"no sound regular expression ({str(error)[:100]})") from None
+            raise ValueError(
+                tr("no sound regular expression ({error})", error=str(error)[:100])
+            ) from None
         return pattern
 
     @field_validator("weight")
     @classmethod
     def _counts(cls, weight: float) -> float:
         if weight == 0:
-            raise ValueError("a rule that weighs nothing says nothing; leave it out")
+            raise ValueError(tr("a rule that weighs nothing says nothing; leave it out"))
         return weight
 
     @model_validator(mode="after")
     def _is_whole(self) -> RewardRule:
         if self.kind == "regex" and not self.pattern:
-            raise ValueError("the rule regex needs a pattern")
+            raise ValueError(tr("the rule regex needs a pattern"))
         if self.kind == "length" and self.minimum is None and self.maximum is None:
-            raise ValueError("the rule length needs a minimum or a maximum")
+            raise ValueError(tr("the rule length needs a minimum or a maximum"))
         if self.maximum is not None and (self.minimum or 0) > self.maximum:
-            raise ValueError("the minimum is above the maximum")
+            raise ValueError(tr("the minimum is above the maximum"))
         return self

@@ -10,13 +10,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from lora_engine.language import tr
+
 MODULE_NAME = r"^[A-Za-z0-9_.\-]{1,200}$"
 ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME)]
 
 
 def _printable(value: str) -> str:
     if not value.isprintable() or not value.strip():
-        raise ValueError("only printable characters, and not only spaces")
+        raise ValueError(tr("only printable characters, and not only spaces"))
     return value.strip()
 
 

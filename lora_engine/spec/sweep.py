@@ -86,7 +86,9 @@ class SweepAxis(Section):
             return path
         fixed = path.partition(".")[0]
         if fixed in FIXED:
-            raise ValueError(f"{fixed} is the same for all runs of a sweep and cannot vary")
+            raise ValueError(
+                tr("{fixed} is the same for all runs of a sweep and cannot vary", fixed=fixed)
+            )
         raise ValueError("a field of the run's spec is needed, such as " + _like(path))
 
     @field_validator("values")
@@ -94,14 +96,22 @@ class SweepAxis(Section):
     def _each_once(cls, values: list[JsonValue]) -> list[JsonValue]:
         twice = [value for at, value in enumerate(values) if _same_as_any(value, values[:at])]
         if twice:
-            raise ValueError(f"{json.dumps(twice[0])} stands twice among the values")
+            raise ValueError(
+                tr("{dumps} stands twice among the values", dumps=json.dumps(twice[0]))
+            )
         return values
 
     @model_validator(mode="after")
     def _known_ways(self) -> SweepAxis:
         unknown = [one for one in self.values if self.path == METHOD and one not in WAYS]
         if unknown:
-            raise ValueError(f"{value_text(unknown[0])} is none of {', '.join(WAYS)}")
+            raise ValueError(
+                tr(
+                    "{value_text} is none of {ways}",
+                    value_text=value_text(unknown[0]),
+                    ways=", ".join(WAYS),
+                )
+            )
         return self
 
 
@@ -149,16 +159,24 @@ class SweepSpec(Section):
     def _bounded_grid(cls, axes: list[SweepAxis]) -> list[SweepAxis]:
         paths = [axis.path for axis in axes]
         if twice := [path for at, path in enumerate(paths) if path in paths[:at]]:
-            raise ValueError(f"{twice[0]} stands on two axes; give it one, with all its values")
+            raise ValueError(
+                tr("{twice} stands on two axes; give it one, with all its values", twice=twice[0])
+            )
         count = math.prod(len(axis.values) for axis in axes)
         if count > MAX_CHILDREN:
-            raise ValueError(f"{count:,} runs, and at most {MAX_CHILDREN} are allowed")
+            raise ValueError(
+                tr(
+                    "{count} runs, and at most {max_children} are allowed",
+                    count=f"{count:,}",
+                    max_children=MAX_CHILDREN,
+                )
+            )
         return axes
 
     @model_validator(mode="after")
     def _starts_anew(self) -> SweepSpec:
         if self.run.extended_from is not None:
-            raise ValueError("run.extended_from must be null: the runs of a sweep start anew")
+            raise ValueError(tr("run.extended_from must be null: the runs of a sweep start anew"))
         return self
 
     def children(self) -> tuple[RunSpec, ...]:
