@@ -25,8 +25,14 @@ from babel.messages.pofile import read_po, write_po  # noqa: E402
 from lora_engine.language import CATALOGUES, ENGLISH, LANGUAGES  # noqa: E402
 from pages.shared.static_files import JAVASCRIPT_TEXT  # noqa: E402
 
-# How many of a call's first arguments are texts.
-MARKS = {"tr": 1, "tr_count": 2, "translatable": 1}
+# Which of a call's arguments are texts.
+MARKS = {
+    "tr": (0,),
+    "tr_count": (0, 1),
+    "translatable": (0,),
+    "Label": (0, 2),  # of a run's metrics
+    "_column": (0, 1),  # of the spec
+}
 FIELD_TEXTS = ("title", "description")
 
 
@@ -43,8 +49,8 @@ def python_texts(source: str) -> Iterator[str]:
     """The texts that Python code marks. Of `tr("a" if x else "b")` both, of `tr(text)` none."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            for argument in node.args[: MARKS.get(node.func.id, 0)]:
-                yield from _literals(argument)
+            for place in MARKS.get(node.func.id, ()):
+                yield from _literals(node.args[place]) if place < len(node.args) else ()
             if node.func.id == "Field":  # pydantic's: what a form shows
                 shown = [one.value for one in node.keywords if one.arg in FIELD_TEXTS]
                 yield from (text for one in shown for text in _literals(one))

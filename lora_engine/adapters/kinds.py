@@ -28,7 +28,7 @@ from lora_engine.adapters.config import (
 )
 from lora_engine.adapters.other_forms import BOTTLENECK
 from lora_engine.errors import InvalidInput
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -38,13 +38,13 @@ AdapterKind = Literal["lora", "prefix", "prompt", "p_tuning", "ia3", "vera", "lo
 
 KIND_NAMES: dict[AdapterKind, str] = {
     "lora": "LoRA",
-    "prefix": "prefix tuning",
-    "prompt": "prompt tuning",
+    "prefix": translatable("prefix tuning"),
+    "prompt": translatable("prompt tuning"),
     "p_tuning": "P-tuning",
     "ia3": "IA³",
     "vera": "VeRA",
     "loha": "LoHa",
-    "bottleneck": "bottleneck layers",
+    "bottleneck": translatable("bottleneck layers"),
 }
 KIND_OF: dict[str, AdapterKind] = {
     "PREFIX_TUNING": "prefix",

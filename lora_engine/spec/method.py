@@ -145,7 +145,7 @@ class MethodSpec(Section):
         8,
         title="Rank",
         description="Inner size r of the update ΔW = scaling · B·A. More rank, more capacity. Left "
-        f"out with vera: {VERA_RANK}.",
+        "out with vera: 256.",
         ge=1,
         le=MAX_RANK,
     )

@@ -7,12 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from lora_engine.errors import FieldProblem, InvalidInput, NotFound
-from lora_engine.language import tr, translatable
+from lora_engine.language import ENGLISH, language, tr, translatable
 from lora_engine.spec.run import RunSpec
 
 MAX_SPEC_BYTES = 1_000_000
+# What pydantic says, by the type of its finding, with the names of its own values. It is English
+# itself, and has the plurals right.
+WORDS = {
+    "missing": translatable("Field required"),
+    "greater_than": translatable("Input should be greater than {gt}"),
+    "greater_than_equal": translatable("Input should be greater than or equal to {ge}"),
+    "less_than": translatable("Input should be less than {lt}"),
+    "less_than_equal": translatable("Input should be less than or equal to {le}"),
+    "literal_error": translatable("Input should be {expected}"),
+    "int_type": translatable("Input should be a valid integer"),
+    "int_from_float": translatable(
+        "Input should be a valid integer, got a number with a fractional part"
+    ),
+    "float_type": translatable("Input should be a valid number"),
+    "finite_number": translatable("Input should be a finite number"),
+    "bool_type": translatable("Input should be a valid boolean"),
+    "string_type": translatable("Input should be a valid string"),
+    "string_too_short": translatable("String should have at least {min_length} characters"),
+    "string_too_long": translatable("String should have at most {max_length} characters"),
+    "string_pattern_mismatch": translatable("String should match pattern '{pattern}'"),
+    "too_short": translatable("List should have at least {min_length} items, not {actual_length}"),
+    "too_long": translatable("List should have at most {max_length} items, not {actual_length}"),
+    "list_type": translatable("Input should be a valid list"),
+    "dict_type": translatable("Input should be a valid dictionary"),
+    "model_type": translatable("Input should be a valid dictionary"),
+    "model_attributes_type": translatable("Input should be a valid dictionary"),
+}
 REMEDY = translatable("Correct these fields; docs/spec.md lists every field with its bounds.")
 
 
@@ -71,9 +99,28 @@ def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProble
         received = repr(item["input"])
         if len(received) > 80:
             received = received[:77] + "..."
-        said = item["msg"].removeprefix("Value error, ")  # pydantic's name for our own words
-        is_unknown = item["type"] == "extra_forbidden"
-        message = "unknown key" if is_unknown else f"{said}, got {received}"
+        message = _in_words(item, received)
         whole = f"{prefix}.{path}".strip(".") if prefix else path
         problems.append(FieldProblem(whole or "spec", message))
     return problems
+
+
+def _in_words(item: ErrorDetails, received: str) -> str:
+    """One of pydantic's findings in the present language; what we do not know stays English."""
+    if item["type"] == "extra_forbidden":
+        return tr("unknown key")
+    if item["type"] == "value_error":  # a validator of ours
+        said = item["msg"].removeprefix("Value error, ")
+    elif item["type"] in WORDS and language() != ENGLISH:
+        said = tr(WORDS[item["type"]], **_rounded(item.get("ctx", {})))
+    else:
+        said = item["msg"]
+    return tr("{said}, got {received}", said=said, received=received)
+
+
+def _rounded(bounds: dict[str, Any]) -> dict[str, Any]:
+    """1.0 as 1, as pydantic itself says it."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in bounds.items()
+    }

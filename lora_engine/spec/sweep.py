@@ -68,7 +68,8 @@ class SweepAxis(Section):
     path: str = Field(
         title="Field",
         description="The field that differs, by its path in the run's spec, such as method.rank; "
-        f"or {METHOD}, whose values are ways to fine-tune: {', '.join(WAYS)}.",
+        "or method, whose values are ways to fine-tune: lora, qlora, dora, full, freeze, prefix, "
+        "prompt, p_tuning, ia3, bottleneck, vera, loha.",
         min_length=1,
         max_length=200,
     )
@@ -89,7 +90,9 @@ class SweepAxis(Section):
             raise ValueError(
                 tr("{fixed} is the same for all runs of a sweep and cannot vary", fixed=fixed)
             )
-        raise ValueError("a field of the run's spec is needed, such as " + _like(path))
+        raise ValueError(
+            tr("a field of the run's spec is needed, such as {like}", like=_like(path))
+        )
 
     @field_validator("values")
     @classmethod
@@ -144,7 +147,7 @@ class SweepSpec(Section):
         default_factory=lambda: [SweepAxis(path=RANK, values=list(DEFAULT_RANKS))],
         title="Fields that vary",
         description="A run is made for each combination of their values; the first varies "
-        f"slowest. At most {MAX_CHILDREN} runs.",
+        "slowest. At most 200 runs.",
         min_length=1,
     )
     stop_worse: bool = Field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lora_engine.advisor import AdviceRequest, AdvisedTask
 from lora_engine.calculator import ModelSource, config_source, preset_source
+from lora_engine.language import tr, translatable
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,12 @@ class ClassicCase:
         return AdviceRequest(task=self.task, rows=self.rows, model=self.model())
 
     def about(self) -> str:
-        return f"{self.title}: {self.rows:,} rows, {self.model_words}."
+        return tr(
+            "{title}: {rows} rows, {model}.",
+            title=tr(self.title),
+            rows=f"{self.rows:,}",
+            model=self.model_words,
+        )
 
 
 def _gpt2_medium() -> ModelSource:
@@ -33,21 +39,21 @@ def _gpt2_medium() -> ModelSource:
 
 CASES = (
     ClassicCase(
-        "A few hundred questions and answers, 7B chatbot",
+        translatable("A few hundred questions and answers, 7B chatbot"),
         "faq",
         500,
         "Llama 2 7B",
         lambda: preset_source("llama-2-7b"),
     ),
     ClassicCase(
-        "Hundreds of thousands of sentences with entities, BERT base",
+        translatable("Hundreds of thousands of sentences with entities, BERT base"),
         "entities",
         300_000,
         "BERT base",
         lambda: preset_source("bert-base"),
     ),
     ClassicCase(
-        "Tens of thousands of lines of verse, GPT-2 medium",
+        translatable("Tens of thousands of lines of verse, GPT-2 medium"),
         "verse",
         30_000,
         "GPT-2 medium",

@@ -10,25 +10,26 @@ from html import escape
 from itertools import groupby
 
 from lora_engine.advisor import Advice, AdviceForSpec, AdvisedTask, Rule
+from lora_engine.language import tr, translatable
 from pages.shared import layout
 
 TASK_NAMES: Mapping[AdvisedTask, str] = {
-    "faq": "answers to known questions",
-    "style": "a tone or a format",
-    "classification": "a class for each text",
-    "entities": "a class for each word (entities)",
-    "verse": "verse, or prose of a kind",
-    "reasoning": "mathematics and reasoning",
-    "code": "code",
+    "faq": translatable("answers to known questions"),
+    "style": translatable("a tone or a format"),
+    "classification": translatable("a class for each text"),
+    "entities": translatable("a class for each word (entities)"),
+    "verse": translatable("verse, or prose of a kind"),
+    "reasoning": translatable("mathematics and reasoning"),
+    "code": translatable("code"),
 }
 FIELD_NAMES = {
-    "rank": "Rank",
-    "alpha": "Alpha",
-    "dropout": "Dropout",
-    "target_modules": "Target modules",
-    "loraplus_lr_ratio": "LoRA+ ratio",
-    "learning_rate": "Learning rate",
-    "quantization": "Quantization",
+    "rank": translatable("Rank"),
+    "alpha": translatable("Alpha"),
+    "dropout": translatable("Dropout"),
+    "target_modules": translatable("Target modules"),
+    "loraplus_lr_ratio": translatable("LoRA+ ratio"),
+    "learning_rate": translatable("Learning rate"),
+    "quantization": translatable("Quantization"),
 }
 
 
@@ -42,14 +43,22 @@ def as_html(advice: Advice, about: str) -> str:
 
 def about_spec(found: AdviceForSpec, source: str, base_model: str) -> str:
     """What was read from the data, and what was only guessed."""
-    said = (
-        f"For {layout.count(found.rows)} training rows of {source} with about "
-        f"{layout.count(found.tokens)} supervised tokens, and the base {base_model}."
+    said = tr(
+        "For {rows} training rows of {source} with about {tokens} supervised tokens, and the base "
+        "{base_model}.",
+        rows=layout.count(found.rows),
+        source=source,
+        tokens=layout.count(found.tokens),
+        base_model=base_model,
     )
     if found.guess is None:
         return said
-    guessed = TASK_NAMES[found.guess.task]
-    return f"{said} The task is a guess: {guessed}, because {found.guess.why}."
+    guess = tr(
+        "The task is a guess: {task}, because {why}.",
+        task=tr(TASK_NAMES[found.guess.task]),
+        why=found.guess.why,
+    )
+    return f"{said} {guess}"
 
 
 def _tiles(advice: Advice) -> list[tuple[str, str, str]]:
@@ -59,13 +68,21 @@ def _tiles(advice: Advice) -> list[tuple[str, str, str]]:
     ratio = advice.loraplus_lr_ratio
     rates = ", ".join(f"{rate:g}" for rate in advice.learning_rates)
     return [
-        ("rank to start with", str(advice.suggested_rank), f"try {low} to {high}"),
-        ("likely best", str(advice.likely_best), "where the rules meet"),
-        ("alpha", f"{advice.alpha:g}", f"α/r = {advice.alpha / advice.suggested_rank:g}"),
-        ("dropout", f"{advice.dropout:g}", "of the adapter's inputs"),
-        ("target modules", names, "that get an adapter"),
-        ("LoRA+ ratio", "none" if ratio is None else f"{ratio:g}", "rate of B by that of A"),
-        ("learning rate", f"{advice.learning_rate:g}", f"try {rates}"),
+        (
+            tr("rank to start with"),
+            str(advice.suggested_rank),
+            tr("try {low} to {high}", low=low, high=high),
+        ),
+        (tr("likely best"), str(advice.likely_best), tr("where the rules meet")),
+        (tr("alpha"), f"{advice.alpha:g}", f"α/r = {advice.alpha / advice.suggested_rank:g}"),
+        (tr("dropout"), f"{advice.dropout:g}", tr("of the adapter's inputs")),
+        (tr("target modules"), names, tr("that get an adapter")),
+        (
+            tr("LoRA+ ratio"),
+            tr("none") if ratio is None else f"{ratio:g}",
+            tr("rate of B by that of A"),
+        ),
+        (tr("learning rate"), f"{advice.learning_rate:g}", tr("try {rates}", rates=rates)),
         *_memory(advice),
     ]
 
@@ -74,9 +91,14 @@ def _memory(advice: Advice) -> list[tuple[str, str, str]]:
     memory = advice.memory
     if memory is None:
         return []
-    fits = "fits" if memory.fits else "does not fit"
     peak = f"{layout.number(memory.total_gib)} GiB"
-    return [("peak memory", peak, f"{fits} {memory.card_gib:g} GiB")]
+    room = f"{memory.card_gib:g}"
+    fits = (
+        tr("fits {room} GiB", room=room)
+        if memory.fits
+        else tr("does not fit {room} GiB", room=room)
+    )
+    return [(tr("peak memory"), peak, fits)]
 
 
 def _rules(rules: Sequence[Rule]) -> str:
@@ -85,7 +107,7 @@ def _rules(rules: Sequence[Rule]) -> str:
     for field in FIELD_NAMES:
         of_field = [rule for rule in rules if rule.field == field]
         if of_field:
-            parts.append(f"<h4>{FIELD_NAMES[field]}</h4>{_of_field(of_field)}")
+            parts.append(f"<h4>{tr(FIELD_NAMES[field])}</h4>{_of_field(of_field)}")
     return f'<div class="rs-rules">{"".join(parts)}</div>'
 
 
@@ -95,10 +117,8 @@ def _of_field(rules: Iterable[Rule]) -> str:
     for subject, same in groupby(ordered, key=lambda rule: rule.disagreement):
         listed = "".join(map(_rule, same))
         if subject:
-            listed = (
-                f'<div class="rs-disagree"><p>Sources differ: {escape(subject)}</p>'
-                f"<div>{listed}</div></div>"
-            )
+            differ = tr("Sources differ: {subject}", subject=subject)
+            listed = f'<div class="rs-disagree"><p>{escape(differ)}</p><div>{listed}</div></div>'
         cells.append(listed)
     return "".join(cells)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from lora_engine.advisor import GOALS, TASKS, Advice, AdviceRequest, AdvisedTask, Goal, advise
 from lora_engine.calculator import CARDS
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from pages.shared import advice_html, layout
 from pages.shared.advice_cases import CASES, ClassicCase
 from pages.shared.alpha_note import ALPHA, RANK
@@ -24,12 +25,12 @@ from pages.shared.forms import SpecForm
 from pages.shared.wiring import EventOptions, Update, problem_box, wire
 
 GOAL_NAMES: Mapping[Goal, str] = {
-    "quick": "quick",
-    "balanced": "balanced",
-    "full": "as good as full fine-tuning",
+    "quick": translatable("quick"),
+    "balanced": translatable("balanced"),
+    "full": translatable("as good as full fine-tuning"),
 }
 WORKING: EventOptions = {"show_progress": "minimal"}
-NO_CARD = "not checked"
+NO_CARD = "none"
 GUESS = "guess"  # the task that is guessed from the data
 
 
@@ -70,7 +71,9 @@ def advised(taken: str) -> Advised:
     try:
         return Advised.model_validate_json(taken)
     except ValidationError:
-        raise EngineError("The advice did not arrive whole.", "Press Advise again.") from None
+        raise EngineError(
+            tr("The advice did not arrive whole."), tr("Press Advise again.")
+        ) from None
 
 
 class AdvicePanel:
@@ -83,49 +86,55 @@ class AdvicePanel:
     def __init__(self, title: str, *, has_data: bool, hint: str) -> None:
         with layout.folded(title, elem_id="advice"):
             with gr.Row(elem_classes="rs-fields"):
-                tasks = [(advice_html.TASK_NAMES[task], task) for task in TASKS]
+                tasks = [(tr(advice_html.TASK_NAMES[task]), task) for task in TASKS]
                 self.task = gr.Dropdown(
-                    [("guess it from the data", GUESS), *tasks] if has_data else tasks,
+                    [(tr("guess it from the data"), GUESS), *tasks] if has_data else tasks,
                     value=GUESS if has_data else "faq",
-                    label="Kind of task",
+                    label=tr("Kind of task"),
                     info=hint,
                     elem_id="field-advised-task",
                     min_width=220,
                 )
                 self.card = gr.Dropdown(
-                    [NO_CARD, *(card.name for card in CARDS)],
+                    [(tr("not checked"), NO_CARD), *((card.name, card.name) for card in CARDS)],
                     value=NO_CARD,
-                    label="Card",
-                    info="Whether the run fits its memory.",
+                    label=tr("Card"),
+                    info=tr("Whether the run fits its memory."),
                     elem_id="field-card-gib",
                     visible=has_data,
                     min_width=140,
                 )
                 self.tokens = gr.Number(
                     0,  # Gradio's number cannot open empty
-                    label="Supervised tokens",
-                    info="0: not known.",
+                    label=tr("Supervised tokens"),
+                    info=tr("0: not known."),
                     elem_id="field-tokens",
                     visible=not has_data,
                     min_width=140,
                 )
             self.goal = gr.Radio(
-                [(GOAL_NAMES[goal], goal) for goal in GOALS],
+                [(tr(GOAL_NAMES[goal]), goal) for goal in GOALS],
                 value="balanced",
-                label="Goal",
+                label=tr("Goal"),
                 elem_id="field-goal",
             )
             with gr.Row():
-                self.advise = gr.Button("Advise", size="sm", elem_id="advise")
+                self.advise = gr.Button(tr("Advise"), size="sm", elem_id="advise")
                 self.use = gr.Button(
-                    "Use this", variant="primary", size="sm", elem_id="use-advice", visible=False
+                    tr("Use this"),
+                    variant="primary",
+                    size="sm",
+                    elem_id="use-advice",
+                    visible=False,
                 )
             self.problem = problem_box()
             self.result = gr.HTML(js_on_load="", elem_id="advice-result")
             self.case = gr.Radio(
                 [(_title(case), number) for number, case in enumerate(CASES)],
-                label="Classic cases",
-                info="The answer, and in brackets the range to try. Choose one to see its reasons.",
+                label=tr("Classic cases"),
+                info=tr(
+                    "The answer, and in brackets the range to try. Choose one to see its reasons."
+                ),
                 elem_id="advice-cases",
             )
             self.taken = gr.Textbox(visible=False)
@@ -193,4 +202,4 @@ def _title(case: ClassicCase) -> str:
     """The case with its answer, which needs no model: none of these is near its limits."""
     found = advise(AdviceRequest(task=case.task, rows=case.rows))
     low, high = found.range
-    return f"{case.title}: {found.suggested_rank} ({low}–{high})"
+    return f"{tr(case.title)}: {found.suggested_rank} ({low}–{high})"

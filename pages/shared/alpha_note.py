@@ -10,12 +10,13 @@ import math
 import gradio as gr
 
 from lora_engine.advisor import alpha_remark
+from lora_engine.language import tr, translatable
 from lora_engine.spec import RunSpec
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 from pages.shared.wiring import problem_box, wire
 
-EMPTY_ALPHA = "Numerator of the scaling. Empty: twice the rank."
+EMPTY_ALPHA = translatable("Numerator of the scaling. Empty: twice the rank.")
 RANK, ALPHA, RSLORA = "method.rank", "method.alpha", "method.use_rslora"
 
 
@@ -45,7 +46,7 @@ def as_html(rank: float | None, alpha: float | None, use_rslora: bool) -> str:
     whole = int(rank or 0)
     chosen = 2.0 * whole if alpha is None else float(alpha)
     found = alpha_remark(whole, chosen, use_rslora)
-    plain, stable = "α/r", "α/√r with rsLoRA"
+    plain, stable = tr("α/r"), tr("α/√r with rsLoRA")
     here, other = (stable, plain) if use_rslora else (plain, stable)
     return (
         f'<p class="rs-scaling">alpha {chosen:g}: '

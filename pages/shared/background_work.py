@@ -19,6 +19,7 @@ import gradio as gr
 
 from lora_engine.cancellation import Stopped, StopSignal
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress
 from pages.shared.wiring import Update, problem_box, wire
 
@@ -118,8 +119,9 @@ class WorkProgress:
 
     def html(self) -> str:
         """A progress bar with its words, for the value of a gr.HTML."""
+        name = escape(tr("Progress"))
         return (
-            f'<progress max="1" value="{self.share:.3f}" aria-label="Progress"></progress>'
+            f'<progress max="1" value="{self.share:.3f}" aria-label="{name}"></progress>'
             f'<p class="rs-doing">{escape(self.doing)}</p>'
         )
 
@@ -135,7 +137,7 @@ class BackgroundWork(Generic[T]):
         self._work = work
         self._task = task
         self._done = threading.Event()
-        self._progress = WorkProgress(0.0, "waiting for other work to be finished")
+        self._progress = WorkProgress(0.0, tr("waiting for other work to be finished"))
         self._value: T | None = None
         self._error: BaseException | None = None
         self._stop = StopSignal(task)  # set as well when nobody waits for the result any more
@@ -233,7 +235,7 @@ def progress_row(name: str) -> ProgressRow:
     with gr.Row(elem_classes="rs-progress-row"):
         progress = gr.HTML(elem_id=f"{name}-doing", elem_classes="rs-doing-box", js_on_load="")
         stop = gr.Button(
-            "Stop",
+            tr("Stop"),
             variant="stop",
             size="sm",
             visible=HIDDEN,

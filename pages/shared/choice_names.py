@@ -1,27 +1,31 @@
-"""What a person reads for a choice of the spec, where its own word is a code."""
+"""What a person reads for a choice of the spec, where its own word is a code.
+
+The names are English; `name_of_choice` says one in the present language.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lora_engine.adapters import KIND_NAMES
+from lora_engine.language import tr, translatable
 
 CHOICE_NAMES: dict[Any, str] = {
     **KIND_NAMES,
-    "full": "full fine-tuning",
-    "freeze": "freeze (the last layers train)",
+    "full": translatable("full fine-tuning"),
+    "freeze": translatable("freeze (the last layers train)"),
     "galore": "GaLore",
     "adamw": "AdamW",
-    "adamw_8bit": "AdamW, 8 bit",
-    "paged_adamw": "AdamW, paged",
-    "paged_adamw_8bit": "AdamW, paged, 8 bit",
+    "adamw_8bit": translatable("AdamW, 8 bit"),
+    "paged_adamw": translatable("AdamW, paged"),
+    "paged_adamw_8bit": translatable("AdamW, paged, 8 bit"),
     "adafactor": "Adafactor",
-    4: "4 bit",
-    8: "8 bit",
+    4: translatable("4 bit"),
+    8: translatable("8 bit"),
     "nf4": "NF4",
     "fp4": "FP4",
-    "lora_only": "of the adapted modules",
-    "sft": "supervised answers",
+    "lora_only": translatable("of the adapted modules"),
+    "sft": translatable("supervised answers"),
     "dpo": "DPO",
     "ipo": "IPO",
     "orpo": "ORPO",
@@ -29,9 +33,14 @@ CHOICE_NAMES: dict[Any, str] = {
     "simpo": "SimPO",
     "grpo": "GRPO",
     "dr_grpo": "Dr. GRPO",
-    "last_number": "last number",
-    "json_valid": "is JSON",
-    "regex": "matches a pattern",
-    "equal": "equals the row's answer",
-    "length": "has a length",
+    "last_number": translatable("last number"),
+    "json_valid": translatable("is JSON"),
+    "regex": translatable("matches a pattern"),
+    "equal": translatable("equals the row's answer"),
+    "length": translatable("has a length"),
 }
+
+
+def name_of_choice(choice: Any) -> str:
+    """The choice in words, in the present language."""
+    return tr(CHOICE_NAMES.get(choice, str(choice)))

@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder import ClassScore, ScoredUnit
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 
 COLUMNS = (
-    Column("Class"),
-    Column("Precision", numeric=True, show=layout.number),
-    Column("Recall", numeric=True, show=layout.number),
+    Column(translatable("Class")),
+    Column(translatable("Precision"), numeric=True, show=layout.number),
+    Column(translatable("Recall"), numeric=True, show=layout.number),
     Column("F1", numeric=True, show=layout.number),
-    Column("Support", numeric=True, show=layout.count),
+    Column(translatable("Support"), numeric=True, show=layout.count),
 )
-MEANT = {
-    "entities": "of entities, where type and all words must be right (micro)",
-    "words": "the mean over the classes of words (macro)",
-    "texts": "the mean over the classes (macro)",
+SAID = {
+    "entities": translatable(
+        "F1 {f1} of entities, where type and all words must be right (micro); "
+        "precision {precision}, recall {recall}; accuracy of words {accuracy}."
+    ),
+    "words": translatable(
+        "F1 {f1} the mean over the classes of words (macro); "
+        "precision {precision}, recall {recall}; accuracy of words {accuracy}."
+    ),
+    "texts": translatable(
+        "F1 {f1} the mean over the classes (macro); "
+        "precision {precision}, recall {recall}; accuracy of texts {accuracy}."
+    ),
 }
 
 
@@ -50,9 +60,10 @@ def table(classes: Sequence[ClassScore]) -> str:
 
 def in_words(scored: Scored) -> str:
     """F1 with what it counts, precision, recall and accuracy."""
-    counted = "texts" if scored.unit == "texts" else "words"
-    return (
-        f"F1 {layout.number(scored.f1)} {MEANT[scored.unit]}; "
-        f"precision {layout.number(scored.precision)}, recall {layout.number(scored.recall)}; "
-        f"accuracy of {counted} {layout.number(scored.accuracy)}."
+    return tr(
+        SAID[scored.unit],
+        f1=layout.number(scored.f1),
+        precision=layout.number(scored.precision),
+        recall=layout.number(scored.recall),
+        accuracy=layout.number(scored.accuracy),
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import Verdict
 
 TOGETHER_THEY: Mapping[Verdict, str] = {
-    "apart": "keep apart",
-    "reinforce": "pull the same way",
-    "oppose": "pull against each other",
-    "mixed": "share directions, each for its own",
+    "apart": translatable("keep apart"),
+    "reinforce": translatable("pull the same way"),
+    "oppose": translatable("pull against each other"),
+    "mixed": translatable("share directions, each for its own"),
 }
 
 
@@ -21,14 +22,16 @@ def collisions_in_words(verdicts: Counter[Verdict], what: str) -> str:
     what: that which is counted, as in `Of 28 modules`.
     """
     parts = [
-        f"in {count:,} they {TOGETHER_THEY[verdict]}" for verdict, count in verdicts.most_common()
+        tr("in {count} they {do}", count=f"{count:,}", do=tr(TOGETHER_THEY[verdict]))
+        for verdict, count in verdicts.most_common()
     ]
     clash = verdicts["oppose"] + verdicts["mixed"]
     advice = (
-        "Added, each would keep what it does."
+        tr("Added, each would keep what it does.")
         if not clash and not verdicts["reinforce"]
-        else "Added, they would disturb each other there: compare the result with each alone."
+        else tr("Added, they would disturb each other there: compare the result with each alone.")
         if clash
-        else "Added, they would overshoot there: weights below 1 each."
+        else tr("Added, they would overshoot there: weights below 1 each.")
     )
-    return f"Of {what}, {'; '.join(parts) or 'all are zero'}. {advice}"
+    listed = tr("; ").join(parts) or tr("all are zero")
+    return tr("Of {what}, {listed}. {advice}", what=what, listed=listed, advice=advice)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lora_engine.language import tr, translatable
+
 Figure = dict[str, Any]
 
 ACCENT = "var(--rs-accent)"
@@ -72,11 +74,11 @@ def to_json(figure: Figure) -> str:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the large curve of a run shows, in words: on rows it trains on, held out, its axis."""
+    """What the large curve of a run shows: on rows it trains on, held out, its axis; in English."""
 
-    training: str = "training loss"
-    held_out: str = "evaluation loss"
-    axis: str = "loss (nats a token)"
+    training: str = translatable("training loss")
+    held_out: str = translatable("evaluation loss")
+    axis: str = translatable("loss (nats a token)")
 
 
 LOSS = Drawn()
@@ -93,26 +95,28 @@ def loss_curve(
 
     drawn: what stands in the place of the losses.
     """
+    training, smooth = tr(drawn.training), tr("{curve}, smoothed", curve=tr(drawn.training))
     data = [
-        {**line(drawn.training, steps, losses, FAINT, width=1), "opacity": 0.75},
-        line(f"{drawn.training}, smoothed", steps, smoothed(losses), ACCENT, width=2.5),
+        {**line(training, steps, losses, FAINT, width=1), "opacity": 0.75},
+        line(smooth, steps, smoothed(losses), ACCENT, width=2.5),
     ]
     if len(eval_steps):
         data.append(
             {
-                **line(drawn.held_out, eval_steps, eval_losses, SECOND, width=2),
+                **line(tr(drawn.held_out), eval_steps, eval_losses, SECOND, width=2),
                 "mode": "lines+markers",
                 "marker": {"color": SECOND, "size": 7, "symbol": "diamond"},
             }
         )
+    waiting = in_the_middle(tr("waiting for the first logged step"))
     return {
         "data": data,
         "layout": layout(
             description=_loss_in_words(steps, losses, eval_losses, drawn),
-            x_title="step",
-            y_title=drawn.axis,
+            x_title=tr("step"),
+            y_title=tr(drawn.axis),
             yaxis={"rangemode": "tozero"},
-            annotations=[] if len(losses) else [in_the_middle("waiting for the first logged step")],
+            annotations=[] if len(losses) else [waiting],
         ),
     }
 
@@ -156,7 +160,12 @@ def memory_bar(items: Sequence[tuple[str, float]], card: str, card_gib: float) -
     return {
         "data": data,
         "layout": layout(
-            description=f"{total:.3g} GiB in all; {card} has {card_gib:.3g} GiB.",
+            description=tr(
+                "{total} GiB in all; {card} has {room} GiB.",
+                total=f"{total:.3g}",
+                card=card,
+                room=f"{card_gib:.3g}",
+            ),
             barmode="stack",
             bargap=0.1,
             hovermode="closest",
@@ -236,12 +245,23 @@ def _loss_in_words(
     steps: Sequence[float], losses: Sequence[float], eval_losses: Sequence[float], drawn: Drawn
 ) -> str:
     if not len(losses):
-        return "No step has been logged yet."
-    words = f"{drawn.training.capitalize()} {losses[0]:.3g} at step {steps[0]}, "
-    words += f"{losses[-1]:.3g} at {steps[-1]}."
-    if len(eval_losses):
-        words += f" {drawn.held_out.capitalize()} at the end {eval_losses[-1]:.3g}."
-    return words
+        return tr("No step has been logged yet.")
+    words = tr(
+        "{curve} {first} at step {start}, {last} at {end}.",
+        curve=tr(drawn.training).capitalize(),
+        first=f"{losses[0]:.3g}",
+        start=steps[0],
+        last=f"{losses[-1]:.3g}",
+        end=steps[-1],
+    )
+    if not len(eval_losses):
+        return words
+    at_the_end = tr(
+        "{curve} at the end {last}.",
+        curve=tr(drawn.held_out).capitalize(),
+        last=f"{eval_losses[-1]:.3g}",
+    )
+    return f"{words} {at_the_end}"
 
 
 def _finite(node: Any) -> Any:

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr, translatable
 from lora_engine.spec import RunSpec, field_problems
-from pages.shared.choice_names import CHOICE_NAMES
+from pages.shared.choice_names import name_of_choice
 from pages.shared.mixture_lines import mixture_read, mixture_text
 from pages.shared.spec_fields import (
     decides,
@@ -38,7 +39,7 @@ from pages.shared.wiring import field_id
 Model = TypeVar("Model", bound=BaseModel)
 Kind = TypeVar("Kind", bound=Component)
 Field = gr.Textbox | gr.Number | gr.Slider | gr.Dropdown | gr.Checkbox
-NONE = "none"  # the choice that leaves an optional field empty
+NONE = translatable("none")  # the choice that leaves an optional field empty
 
 
 class SpecForm:
@@ -139,7 +140,9 @@ class SpecForm:
         try:
             filled = self.filled(self._root.model_validate(document))
         except ValidationError as error:
-            raise InvalidInput("The form", field_problems(error), "Correct these fields.") from None
+            raise InvalidInput(
+                tr("The form"), field_problems(error), tr("Correct these fields.")
+            ) from None
         named = [
             path for path in self._fields if path in fields or path.partition(".")[0] in fields
         ]
@@ -150,7 +153,7 @@ def number_fields(model: type[BaseModel]) -> list[Component]:
     """A Number for each field of a model that has numbers only, in their order."""
     return [
         gr.Number(
-            label=info.title,
+            label=tr(info.title or name),
             info=help_text(info),
             value=info.default,
             elem_id=field_id(f"{model.__name__.lower()}.{name}"),
@@ -167,10 +170,10 @@ def numbers_read(model: type[Model], values: Sequence[Any]) -> Model:
     except ValidationError as error:
         where = model.__name__.lower()
         problems = [
-            FieldProblem(f"{where}.{item['loc'][0]}", f"{item['msg']}, got {item['input']!r}")
-            for item in error.errors()
+            FieldProblem(f"{where}.{problem.path}", problem.message)
+            for problem in field_problems(error)
         ]
-        raise InvalidInput("The form", problems, "Correct these fields.") from None
+        raise InvalidInput(tr("The form"), problems, tr("Correct these fields.")) from None
 
 
 def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -194,7 +197,7 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
     info = info_of(root, path)
     kind, optional = kind_of(info.annotation)
     common = {
-        "label": info.title or path,
+        "label": tr(info.title or path),
         "info": help_text(info),
         "value": _shown(root, root(), path),
         "elem_id": field_id(path),
@@ -203,12 +206,12 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
     if kind is bool:
         return gr.Checkbox(**common)
     if get_origin(kind) is Literal:
-        choices = [(CHOICE_NAMES.get(choice, str(choice)), choice) for choice in get_args(kind)]
+        choices = [(name_of_choice(choice), choice) for choice in get_args(kind)]
         if optional or decides(root, path):
-            choices.insert(0, (NONE, NONE))
+            choices.insert(0, (tr(NONE), NONE))
         return gr.Dropdown(**{"choices": choices, **common})
     if listed_choices(kind):
-        choices = list(listed_choices(kind))
+        choices = [(name_of_choice(choice), choice) for choice in listed_choices(kind)]
         return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -23,6 +23,12 @@ from pages.shared import static_files
 from pages.shared.languages import CODES, in_language, prefix_of
 
 STATIC = static_files.ROOT
+
+COUNT_WORDS: Mapping[str, Sequence[tuple[float, float, str]]] = {
+    "en": ((1e12, 1e12, "trillion"), (1e9, 1e9, "billion"), (1e6, 1e6, "million")),
+    "zh": ((1e12, 1e12, "万亿"), (1e8, 1e8, "亿"), (1e6, 1e4, "万")),
+}
+"""From which count on, in which unit, and its word, by language."""
 
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
@@ -60,9 +66,11 @@ def _language_switch(page: Page) -> str:
     )
 
 
-def how_this_works(markdown: str, title: str = "How this works") -> gr.Accordion:
+def how_this_works(markdown: str, title: str = "") -> gr.Accordion:
     """A closed accordion with the formula (LaTeX between $ or $$) and a worked example."""
-    with gr.Accordion(title, open=False, elem_classes="rs-how") as accordion:
+    with gr.Accordion(
+        title or tr("How this works"), open=False, elem_classes="rs-how"
+    ) as accordion:
         gr.Markdown(markdown, latex_delimiters=LATEX)
     return accordion
 
@@ -157,7 +165,7 @@ def count(value: int) -> str:
 def number(value: float) -> str:
     """Three significant digits with thousands separators: 0.012346 -> '0.0123'."""
     if value != value or value in (float("inf"), float("-inf")):
-        return "not finite"
+        return tr("not finite")
     if value == 0:
         return "0"
     if abs(value) >= 1e15 or abs(value) < 1e-4:
@@ -184,13 +192,15 @@ def share(value: float) -> str:
 
 def times(ratio: float) -> str:
     """A count beside another: 1/256 -> '256 times fewer', 3.3 -> '3.30 times more'."""
-    return f"{number(1 / ratio)} times fewer" if ratio <= 1 else f"{number(ratio)} times more"
+    if ratio <= 1:
+        return tr("{ratio} times fewer", ratio=number(1 / ratio))
+    return tr("{ratio} times more", ratio=number(ratio))
 
 
 def short_count(value: float) -> str:
-    """6738415616 -> '6.74 billion'; below ten thousand the number itself."""
-    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if abs(value) >= size:
+    """6738415616 -> '6.74 billion', '67.4 亿'; below a million the number itself."""
+    for least, size, word in COUNT_WORDS[language()]:
+        if abs(value) >= least:
             return f"{number(value / size)} {word}"
     return f"{value:,.0f}"
 
@@ -206,9 +216,10 @@ def byte_size(value: float) -> str:
 def duration(seconds: float) -> str:
     """75 -> '1 min 15 s'."""
     if seconds < 60:
-        return f"{number(seconds)} s" if seconds < 10 else f"{seconds:.0f} s"
+        short = number(seconds) if seconds < 10 else f"{seconds:.0f}"
+        return tr("{seconds} s", seconds=short)
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return tr("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
+    return tr("{hours} h {minutes} min", hours=f"{hours:,}", minutes=minutes)

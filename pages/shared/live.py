@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_engine.language import tr
 from pages.shared.static_files import call_js, event_js
 
 Cell = str | int | float | bool | None
@@ -154,13 +155,14 @@ def table_value(
     rows: Sequence[Sequence[Cell]],
     *,
     links: Sequence[str | None] = (),
-    empty: str = "Nothing here yet.",
+    empty: str = "",
     ticks: Ticks | None = None,
 ) -> str:
     """The JSON for a live table: one tuple of values a row, in the order of `columns`.
 
     links: one address on this server a row (see `layout.link`), put on the row's first cell.
-    None in a cell is shown as a dash and left empty in the download.
+    None in a cell is shown as a dash and left empty in the download. Labels of columns are
+    said in the present language. empty: what stands there without rows.
     """
     shown = [
         [
@@ -170,13 +172,13 @@ def table_value(
         for row in rows
     ]
     document = {
-        "columns": [{"label": column.label, "numeric": column.numeric} for column in columns],
+        "columns": [{"label": tr(column.label), "numeric": column.numeric} for column in columns],
         "rows": [
             {"raw": [_finite(cell) for cell in row], "shown": texts}
             for row, texts in zip(rows, shown, strict=True)
         ],
         "links": list(links),
-        "empty": empty,
+        "empty": empty or tr("Nothing here yet."),
         "ticks": None if ticks is None else asdict(ticks),
     }
     return json.dumps(document)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lora_engine.language import tr
 from lora_engine.runs import OVER
 from pages import RUNS, TRAIN
 from pages.shared import layout
@@ -17,11 +18,17 @@ def no_adapter_html(engine: Engine, how: str) -> str:
     records = (run.record for run in engine.runs.list())
     coming = [r for r in records if r.state not in OVER and r.spec and r.spec.method.has_adapter]
     if not coming:
-        return layout.empty_state_html("No adapter yet", how, "Train the example", TRAIN.path)
+        return layout.empty_state_html(
+            tr("No adapter yet"), how, tr("Train the example"), layout.link(TRAIN)
+        )
     run = coming[0]
     return layout.empty_state_html(
-        "No adapter yet",
-        f"“{run.name}” is {run.state}; its adapter will be here when it has finished.",
-        "See the run",
+        tr("No adapter yet"),
+        tr(
+            "“{run}” is {state}; its adapter will be here when it has finished.",
+            run=run.name,
+            state=tr(run.state),
+        ),
+        tr("See the run"),
         layout.link(RUNS, run=run.id),
     )

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lora_engine.language import tr
 from lora_engine.spec import MixturePart, RunSpec
 
 
@@ -32,12 +33,18 @@ def help_text(info: FieldInfo) -> str:
     """The field's description followed by its bounds in words."""
     low, high = bounds(info)
     if low is None or high is None:
-        return info.description or ""
+        return tr(info.description or "")
     above = any(isinstance(mark, Gt) for mark in info.metadata)
-    words = f"above {low:,}, at most {high:,}" if above else f"{low:,} to {high:,}"
-    return (
-        f"{info.description} ({words.replace('.0 ', ' ').replace('.0,', ',').removesuffix('.0')})"
-    )
+    ends = {"low": _shortest(low), "high": _shortest(high)}
+    said = tr(info.description or "")
+    if above:
+        return tr("{said} (above {low}, at most {high})", said=said, **ends)
+    return tr("{said} ({low} to {high})", said=said, **ends)
+
+
+def _shortest(bound: float) -> str:
+    """1000.0 -> '1,000'."""
+    return f"{bound:,}".removesuffix(".0")
 
 
 def info_of(root: type[RunSpec], path: str) -> FieldInfo:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
@@ -94,7 +95,7 @@ def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
     """Rank and alpha, how fast and how long; returns the line that says what alpha means."""
     with gr.Row(elem_classes="rs-fields"):
         form.field("method.rank", min_width=HALF)
-        form.field("method.alpha", value=None, info=EMPTY_ALPHA, min_width=HALF)
+        form.field("method.alpha", value=None, info=tr(EMPTY_ALPHA), min_width=HALF)
     scaling = alpha_note()
     _row(form, engine, "optimization", ("learning_rate", "epochs"), HALF)
     return scaling

@@ -11,7 +11,7 @@ from html import escape
 import gradio as gr
 
 from lora_engine.spec import USED_BY, FinetuningType, suited_learning_rate
-from pages.shared.choice_names import CHOICE_NAMES
+from pages.shared.choice_names import name_of_choice
 from pages.shared.forms import SpecForm
 from pages.shared.wiring import Update, wire
 
@@ -64,7 +64,7 @@ def as_html(method: FinetuningType, base_model: str) -> str:
     of_lora = ", ".join(read) or "none"
     rate = suited_learning_rate(base_model or "", method)
     words = (
-        f"{CHOICE_NAMES.get(method, method)}: start with a learning rate of {rate:g}. "
+        f"{name_of_choice(method)}: start with a learning rate of {rate:g}. "
         f"Fields of LoRA that this method reads: {of_lora}."
     )
     return f'<p class="rs-scaling">{escape(words)}</p>'

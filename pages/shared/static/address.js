@@ -1,5 +1,7 @@
 /* The state of a page in its address, so that reload, share and back work. */
 
+import { tr } from "./language.js";
+
 /* Write values into the address; an empty one removes its name. */
 export function remember(names, ...values) {
 	const url = new URL(window.location.href);
@@ -84,13 +86,14 @@ export function recallFields(fields) {
 		if (text === null) return isEmptyNumber(field) ? null : { __type__: "update" };
 		const value = readField(field, text);
 		if (value !== undefined) return value;
-		const opening = written(field.opening) || "nothing";
-		const message = `the address says ${field.name}=${text.slice(0, 60)}; ${opening} stands here`;
+		const opening = written(field.opening) || tr("nothing");
+		const said = `${field.name}=${text.slice(0, 60)}`;
+		const message = tr("the address says {said}; {opening} stands here", { said, opening });
 		wrong.push({ id: field.id, path: field.name, message });
 		return { __type__: "update" };
 	});
 	if (!wrong.length) return [...values, ""];
-	const remedy = "Correct the address, or choose here.";
+	const remedy = tr("Correct the address, or choose here.");
 	return [...values, JSON.stringify({ problem: "", remedy, fields: wrong })];
 }
 

@@ -2,6 +2,7 @@
    What stands at a field that is seen is not said again in the box. */
 
 import { make, parsed } from "./elements.js";
+import { tr } from "./language.js";
 
 const labelOf = (field) =>
 	field?.querySelector("[data-testid='block-info'], label > span")?.textContent.trim();
@@ -74,4 +75,5 @@ export function problem(element, props, watch) {
 	watch("value", draw);
 }
 
-const sentence = (message) => (/[.!?]$/.test(message) ? message : `${message}.`);
+const sentence = (message) =>
+	/[.!?。！？]$/.test(message) ? message : tr("{message}.", { message });

@@ -2,6 +2,7 @@
 
 import { csv, download } from "./csv.js";
 import { make, parsed } from "./elements.js";
+import { tr } from "./language.js";
 
 /* A tick triggers "input"; the value then holds the ticked rows. */
 export function table(element, props, watch, trigger) {
@@ -135,14 +136,19 @@ class Table {
 	footer() {
 		const count = this.content.rows.length;
 		const bar = make("div", "rs-table-foot");
-		bar.append(make("span", "", count.toLocaleString("en") + (count === 1 ? " row" : " rows")));
-		const button = make("button", "rs-button rs-small", "Download CSV");
+		bar.append(make("span", "", rowsInWords(count)));
+		const button = make("button", "rs-button rs-small", tr("Download CSV"));
 		button.type = "button";
 		button.dataset.key = "download";
 		button.addEventListener("click", () => download(csv(this.content), this.box.dataset.file));
 		bar.append(button);
 		return bar;
 	}
+}
+
+function rowsInWords(rows) {
+	const count = rows.toLocaleString("en");
+	return rows === 1 ? tr("{count} row", { count }) : tr("{count} rows", { count });
 }
 
 function headCell(className) {
