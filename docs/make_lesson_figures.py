@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -57,7 +58,14 @@ def main() -> None:
         engine = Engine(load_settings({"LORA_DATA_DIR": folder}))
         for section in options.sections:
             found = {**found, section: SECTIONS[section](engine), "how": how()}
-            options.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+            options.output.write_text(_text(found), "utf-8")
+
+
+def _text(found: dict[str, Any]) -> str:
+    """JSON in which a curve stands on one line."""
+    curve = re.compile(r"\[\s+([-\d.,\se]+?)\s+\]")
+    text = curve.sub(lambda one: f"[{' '.join(one[1].split())}]", json.dumps(found, indent=1))
+    return text + "\n"
 
 
 def where(engine: Engine) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from lora_engine.lesson import RANKS, bits_a_weight, product_norms, read_measured, scalings
 from lora_engine.lesson.left_out import PARTS, trials, write_without
 from lora_engine.lesson.memory_notes import NOTES, computed_memory
+from lora_engine.spec import WAYS
 
 MODULES = {f"{layer}.{part}" for layer in range(4) for part in PARTS}
 
@@ -37,6 +38,13 @@ def test_the_numbers_of_values_for_90_percent_are_read_off_their_curves():
                 assert needed == 1 or curve[needed - 2] < 0.9
             else:
                 assert curve[-1] < 0.9
+
+
+def test_every_method_has_a_row():
+    rows = {one.way: one for one in read_measured().methods}
+    assert set(rows) <= set(WAYS)
+    assert {"lora", "qlora", "dora", "full"} <= set(rows)
+    assert rows["lora"].trained_parameters == 163_840
 
 
 @pytest.mark.slow

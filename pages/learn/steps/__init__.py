@@ -8,6 +8,7 @@ from pages.learn.steps import (
     energy,
     gradient,
     memory,
+    methods,
     qlora,
     rank,
     scaling,
@@ -30,5 +31,6 @@ STEPS: tuple[Step, ...] = (
     energy.STEP,
     qlora.STEP,
     memory.STEP,
+    methods.STEP,
     choose.STEP,
 )
