@@ -20,6 +20,7 @@ from lora_engine.compare.generate.compatibility import (
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
 from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm
+from lora_engine.compare.prompts.sampled_answers import SampledAnswers, sampled_answers
 from lora_engine.compare.sessions.session_store import SessionStore
 from lora_engine.compare.votes.vote_store import VoteStore
 from lora_engine.errors import EngineError
@@ -93,6 +94,13 @@ class Comparisons:
             with suppress(EngineError):
                 found[name] = fixed_because(resolve_adapter(name, self._settings))
         return {name: why for name, why in found.items() if why}
+
+    def sampled(self, adapters: Sequence[str]) -> SampledAnswers | None:
+        """A question that the runs of these adapters answered as they trained, if there is one.
+
+        Raises EngineError for an unknown adapter.
+        """
+        return sampled_answers([resolve_adapter(name, self._settings) for name in adapters])
 
     def answer_prompts(
         self,

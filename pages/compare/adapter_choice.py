@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import islice
 
 import gradio as gr
 
 from lora_engine.base_models import STARTER
-from lora_engine.compare.generate import AS_TRAINED, RemoteServer
-from lora_engine.compare.prompts import AskAs, suggested_prompts
+from lora_engine.compare.generate import AS_TRAINED, BASE_COLUMN, RemoteServer
+from lora_engine.compare.prompts import AskAs, SampledAnswers, suggested_prompts
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from pages.compare.column_warnings import mismatch_badges
-from pages.compare.conversation import column_names, column_title
+from pages.compare.conversation import History, column_names, column_title, sampled_message
 from pages.compare.conversation_fields import (
     ConversationFields,
     ShownSettings,
@@ -30,11 +32,11 @@ def adapter_field(engine: Engine) -> gr.Dropdown:
         adapter_choices(engine),
         multiselect=True,
         max_choices=MAX_COMPARED,
-        label="Adapters",
-        info="Up to three, each in a column beside the base.",
+        label=tr("Adapters"),
+        info=tr("Up to three, each in a column beside the base."),
         elem_id="adapters",
         scale=2,
-        min_width=300,
+        min_width=260,
     )
 
 
@@ -43,11 +45,11 @@ def base_field(engine: Engine) -> gr.Dropdown:
         engine.base_models.names(),
         value=STARTER,
         allow_custom_value=True,
-        label="Base model",
-        info="Must be the one the adapters were trained on.",
+        label=tr("Base model"),
+        info=tr("The one they were trained on."),
         elem_id="base-model",
         scale=1,
-        min_width=240,
+        min_width=220,
     )
 
 
@@ -95,22 +97,74 @@ class Asked:
     server: RemoteServer | None = None
 
 
-def begin_anew(engine: Engine, fields: ConversationFields, asked: Asked) -> Update:
-    """Every column emptied and named, nothing saved, and what does not fit under the columns."""
+def begin_anew(
+    engine: Engine, fields: ConversationFields, asked: Asked, noted: SampledAnswers | None = None
+) -> Update:
+    """Every column emptied and named, nothing saved, and what does not fit under the columns.
+
+    noted: a question that the runs of the adapters answered; the columns show it.
+    """
     who = asked.base, asked.adapters, asked.ask_as
     wrong = engine.compare.check_compatibility(*who).other_template
     mode = engine.compare.form(*who).mode
+    histories = {} if noted is None else _noted_histories(asked.adapters, noted)
     columns = [
-        column_update([], column_title(engine, name), name in wrong, mode)
+        column_update(
+            histories.get(name, []),
+            column_title(engine, name),
+            name in wrong,
+            mode,
+            _about(engine, name, asked.base),
+        )
         for name in column_names(asked.adapters)
     ]
-    columns += [column_update([], asked.server.title, mode=mode)] if asked.server else []
+    if asked.server:
+        columns.append(column_update([], asked.server.title, mode=mode, about=asked.server.title))
+    whence = "" if noted is None else _noted_html(engine, asked.adapters, noted)
     return {
         **fields.show_columns(columns),
-        fields.status: mismatch_html(engine, *who),
+        fields.status: mismatch_html(engine, *who) + whence,
         fields.session: "",
         fields.links: "",
     }
+
+
+def open_answered(engine: Engine, fields: ConversationFields, asked: Asked) -> Update:
+    """As `begin_anew`, on a question that the adapters' runs have answered, where there is one."""
+    is_theirs = asked.base == base_of(engine, asked.adapters)
+    noted = engine.compare.sampled(asked.adapters) if is_theirs else None
+    return begin_anew(engine, fields, asked, noted)
+
+
+def _noted_histories(adapters: Sequence[str], noted: SampledAnswers) -> dict[str, History]:
+    answers = zip(column_names(adapters), [noted.base, *noted.adapters], strict=True)
+    return {
+        name: [sampled_message("user", noted.prompt), sampled_message("assistant", text)]
+        for name, text in answers
+    }
+
+
+def _noted_html(engine: Engine, adapters: Sequence[str], noted: SampledAnswers) -> str:
+    """Where the answers that the page opens on come from."""
+    whens = [tr("before the first step")]
+    whens += [tr("after step {step}", step=f"{step:,}") for step in noted.steps]
+    lines = "".join(
+        f"<li><strong>{escape(column_title(engine, name))}</strong> {escape(when)}</li>"
+        for name, when in zip(column_names(adapters), whens, strict=True)
+    )
+    words = tr(
+        "The run noted these answers as it trained. Retry answers the question here; your own "
+        "question begins anew."
+    )
+    return f'<ul class="rs-status">{lines}</ul><p class="rs-noted">{escape(words)}</p>'
+
+
+def _about(engine: Engine, column: str, base: str) -> str:
+    """What a column is, while nothing was asked."""
+    if column == BASE_COLUMN:
+        return tr("{base} without any adapter", base=base)
+    one = engine.adapters.get(column)
+    return tr("{base} with {adapter}: {size}", base=base, adapter=one.name, size=one.size)
 
 
 def mismatch_html(engine: Engine, base: str, adapters: Sequence[str], ask_as: AskAs) -> str:
@@ -150,5 +204,5 @@ def note_html(engine: Engine) -> str:
         return ""
     return no_adapter_html(
         engine,
-        "The base answers alone until one is trained. The pirate example takes about a minute.",
+        tr("The base answers alone until one is trained. The pirate example takes about a minute."),
     )

@@ -17,14 +17,19 @@ from lora_engine.compare.scoring import (
 )
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import answer_analysis_html
+from lora_engine.language import tr, translatable
+from pages.compare import answer_analysis_html, tools
 from pages.compare.chat import ChatHandlers
 from pages.compare.conversation import ADAPTER, BASE, Conversation
-from pages.compare.conversation_fields import ConversationFields, Values
+from pages.compare.conversation_fields import ConversationFields, Values, in_words
+from pages.shared import layout
 from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, problem_box, wire
 
-ANSWERS = [("the base's answer", BASE), ("the first adapter's answer", ADAPTER)]
+ANSWERS = [
+    (translatable("the base's answer"), BASE),
+    (translatable("the first adapter's answer"), ADAPTER),
+]
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class AnalysisFields:
 
 
 def section(engine: Engine, fields: ConversationFields, chat: ChatHandlers) -> None:
-    """The last answer token by token, and which strength and which layers make it."""
-    with gr.Accordion("The last answer, token by token", open=False, elem_id="detail"):
+    """A tab: the last answer token by token, and which strength and which layers make it."""
+    with tools.inside(fields.tabs, tools.TOKENS):
         parts = _analysis_fields()
 
     handlers = _Handlers(engine, fields, parts, chat)
@@ -62,28 +67,36 @@ def section(engine: Engine, fields: ConversationFields, chat: ChatHandlers) -> N
 
 
 def _analysis_fields() -> AnalysisFields:
+    layout.section(
+        tr("The last answer, token by token"),
+        tr("How much the adapter raised or lowered each token, and what makes it do so."),
+    )
     with gr.Row(elem_classes="rs-actions"):
-        whose = gr.Radio(ANSWERS, value=ADAPTER, label="Look at", elem_id="whose", scale=3)
-        analyse = gr.Button("Look closely", elem_id="look", scale=1)
+        whose = gr.Radio(
+            in_words(ANSWERS), value=ADAPTER, label=tr("Look at"), elem_id="whose", scale=3
+        )
+        analyse = gr.Button(tr("Look closely"), variant="primary", elem_id="look", scale=1)
     problem = problem_box()
     tokens = gr.HTML(elem_id="tokens")
     with gr.Row():
         with gr.Column(min_width=320):
-            curve = live_plot(label="Answer against strength", height=260, elem_id="strength-curve")
+            curve = live_plot(
+                label=tr("Answer against strength"), height=260, elem_id="strength-curve"
+            )
         with gr.Column(min_width=320):
             layers = gr.HTML(elem_id="layers")
             layers_on = gr.CheckboxGroup(
                 [],
-                label="Layers with the adapter",
+                label=tr("Layers with the adapter"),
                 visible=False,
                 elem_id="layers-on",
-                info="Take ticks away to switch the adapter off there.",
+                info=tr("Take ticks away to switch the adapter off there."),
             )
             without_layers = gr.HTML(elem_id="layers-switched")
             use_layers = gr.Button(
-                "Use these layers in the chat", size="sm", visible=False, elem_id="layers-use"
+                tr("Use these layers in the chat"), size="sm", visible=False, elem_id="layers-use"
             )
-    table = live_table(label="Tokens", file_name="tokens.csv", elem_id="token-table")
+    table = live_table(label=tr("Tokens"), file_name="tokens.csv", elem_id="token-table")
     return AnalysisFields(
         whose, analyse, problem, tokens, curve, layers, layers_on, without_layers, use_layers, table
     )
@@ -149,7 +162,9 @@ class _Handlers:
         """The base with the first adapter, and the conversation."""
         conversation = self.fields.read(values)
         if not conversation.adapters:
-            raise EngineError("No adapter is chosen.", "Choose one above, then ask something.")
+            raise EngineError(
+                tr("No adapter is chosen."), tr("Choose one above, then ask something.")
+            )
         model = conversation.model(self.engine)
         return model.with_adapters(conversation.adapters[:1]), conversation
 

@@ -17,6 +17,7 @@ from lora_engine.compare.scoring import (
     TokenComparison,
     TokenDetail,
 )
+from lora_engine.language import tr
 from pages.shared import figures, layout
 from pages.shared.live import Column, table_value
 
@@ -24,44 +25,51 @@ FULL_SHIFT = 4.0  # nats at which a token has the full colour
 
 Title = Callable[[str], str]
 
-TOKEN_COLUMNS = (
-    Column("Place", layout.count, numeric=True),
-    Column("Token"),
-    Column("p base", layout.number, numeric=True),
-    Column("p adapted", layout.number, numeric=True),
-    Column("Shift (nats)", layout.number, numeric=True),
-    Column("KL (nats)", layout.number, numeric=True),
-    Column("Base would say"),
-    Column("Adapted would say"),
-)
+
+def token_columns() -> tuple[Column, ...]:
+    return (
+        Column(tr("Place"), layout.count, numeric=True),
+        Column(tr("Token")),
+        Column(tr("p base"), layout.number, numeric=True),
+        Column(tr("p adapted"), layout.number, numeric=True),
+        Column(tr("Shift (nats)"), layout.number, numeric=True),
+        Column(tr("KL (nats)"), layout.number, numeric=True),
+        Column(tr("Base would say")),
+        Column(tr("Adapted would say")),
+    )
 
 
 def tokens_html(found: TokenComparison, column: str, title: Title) -> str:
     """The answer with each token coloured by how much the adapter raised or lowered it."""
     tokens = "".join(_token(token, column) for token in found.tokens)
     perplexities = "; ".join(
-        f"{escape(title(name))}: {layout.number(value)}" for name, value in found.perplexity.items()
+        f"{title(name)}: {layout.number(value)}" for name, value in found.perplexity.items()
     )
     first = found.first_divergence[column]
     parting = (
-        "Both would choose the same token everywhere."
+        tr("Both would choose the same token everywhere.")
         if first is None
-        else f"They first part at token {first + 1}."
+        else tr("They first part at token {place}.", place=first + 1)
     )
+    words = tr("Perplexity of this answer: {perplexities}.", perplexities=perplexities)
     return (
         f'<p class="rs-tokens">{tokens}</p>'
-        f"<p>Perplexity of this answer: {perplexities}. {parting} "
-        '<span class="rs-up">Raised</span> and <span class="rs-down">lowered</span> by the '
-        "adapter; hover over a token for what each would have said.</p>"
+        f'<p class="rs-compare-words">{escape(words)} {escape(parting)}</p>'
+        f'<p class="rs-compare-words"><span class="rs-up">{tr("Raised")}</span> '
+        f'<span class="rs-down">{tr("Lowered")}</span> '
+        f"{tr('by the adapter. Point at a token to see what each would have said there.')}</p>"
     )
 
 
 def _token(token: TokenDetail, column: str) -> str:
     shift = token.log_probability[column] - token.log_probability[BASE_COLUMN]
     strength = min(1.0, abs(shift) / FULL_SHIFT)
-    hint = (
-        f"base: {_probabilities(token.alternatives[BASE_COLUMN])}\n"
-        f"adapted: {_probabilities(token.alternatives[column])}\nshift {layout.number(shift)} nats"
+    hint = "\n".join(
+        (
+            tr("base: {options}", options=_probabilities(token.alternatives[BASE_COLUMN])),
+            tr("adapted: {options}", options=_probabilities(token.alternatives[column])),
+            tr("shift {shift} nats", shift=layout.number(shift)),
+        )
     )
     direction = "up" if shift >= 0 else "down"
     return (
@@ -89,7 +97,7 @@ def tokens_table(found: TokenComparison, column: str) -> str:
         )
         for place, token in enumerate(found.tokens, 1)
     ]
-    return table_value(TOKEN_COLUMNS, rows)
+    return table_value(token_columns(), rows)
 
 
 def strength_figure(points: Sequence[CurvePoint]) -> str:
@@ -98,9 +106,9 @@ def strength_figure(points: Sequence[CurvePoint]) -> str:
         figures.curve(
             [point.x for point in points],
             [point.log_probability for point in points],
-            x_title="strength of the adapter (0 base, 1 as trained)",
-            y_title="ln p of the answer",
-            description="Log-probability of the chosen answer against the adapter's strength.",
+            x_title=tr("strength of the adapter (0 base, 1 as trained)"),
+            y_title=tr("ln p of the answer"),
+            description=tr("Log-probability of the chosen answer against the adapter's strength."),
         )
     )
 
@@ -110,28 +118,41 @@ def layers_html(points: Sequence[CurvePoint], whole: LayersOffScores) -> str:
     lost = [(int(point.x), whole.full - point.log_probability) for point in points]
     most = max((abs(nats) for _, nats in lost), default=0.0) or 1.0
     rows = "".join(
-        f"<dt>layer {layer}</dt>"
+        f"<dt>{tr('layer {layer}', layer=layer)}</dt>"
         f'<dd class="rs-layer-bar{"" if nats >= 0 else " rs-layer-against"}" '
         f'style="--share:{100 * abs(nats) / most:.0f}%"></dd>'
-        f"<dd>{layout.number(nats)} nats</dd>"
+        f"<dd>{tr('{value} nats', value=layout.number(nats))}</dd>"
         for layer, nats in lost
     )
-    return (
-        '<p class="rs-compare-words">What the answer loses in ln p when the adapter is switched '
-        f'off in one layer:</p><dl class="rs-layers">{rows}</dl>'
-    )
+    words = tr("What the answer loses in ln p when the adapter is switched off in one layer:")
+    return f'<p class="rs-compare-words">{escape(words)}</p><dl class="rs-layers">{rows}</dl>'
 
 
 def layers_off_html(found: LayersOffScores, off: frozenset[int]) -> str:
     """ln p of the answer with these layers off, beside the base's and the whole adapter's."""
-    without = (
-        f"without layer{'s' if len(off) > 1 else ''} {', '.join(map(str, sorted(off)))} "
-        f"<strong>{layout.number(found.without)}</strong> "
-        f"({layout.number(found.without - found.full)})"
-        if off
-        else "all layers on"
-    )
-    return (
-        f'<p class="rs-compare-words" role="status">ln p of the answer: base '
-        f"{layout.number(found.base)}, whole adapter {layout.number(found.full)}, {without}.</p>"
-    )
+    values = {
+        "base": layout.number(found.base),
+        "whole": layout.number(found.full),
+        "without": layout.number(found.without),
+        "lost": layout.number(found.without - found.full),
+    }
+    layers = ", ".join(map(str, sorted(off)))
+    if not off:
+        words = tr(
+            "ln p of the answer: base {base}, whole adapter {whole}, all layers on.", **values
+        )
+    elif len(off) == 1:
+        words = tr(
+            "ln p of the answer: base {base}, whole adapter {whole}, without layer {layers} "
+            "{without} ({lost}).",
+            layers=layers,
+            **values,
+        )
+    else:
+        words = tr(
+            "ln p of the answer: base {base}, whole adapter {whole}, without layers {layers} "
+            "{without} ({lost}).",
+            layers=layers,
+            **values,
+        )
+    return f'<p class="rs-compare-words" role="status">{escape(words)}</p>'

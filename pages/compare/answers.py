@@ -22,6 +22,7 @@ from lora_engine.compare.generate import (
 from lora_engine.compare.prompts import Mode, language_notes
 from lora_engine.compare.scoring import prove_columns
 from lora_engine.engine import Engine
+from lora_engine.language import tr, tr_count, translatable
 from pages.compare.column_warnings import mismatch_badges, proof_badge
 from pages.compare.conversation import (
     ChatMessage,
@@ -36,9 +37,9 @@ from pages.shared import layout
 
 NEARLY_FULL = 0.8  # share of the context at which the page warns
 ENDINGS = {
-    "token limit": ", cut at the token limit",
-    "context full": ", the context is full",
-    "stopped": ", stopped",
+    "token limit": translatable("cut at the token limit"),
+    "context full": translatable("the context is full"),
+    "stopped": translatable("stopped"),
 }
 
 
@@ -97,7 +98,7 @@ def answer_columns(
     The last frame carries the proof of which column is what, unless the person stopped.
     """
     asked = {name: list(history) for name, history in histories.items() if only in (None, name)}
-    yield AnswerFrame(asked, "Loading the model…")
+    yield AnswerFrame(asked, f'<p class="rs-noted">{tr("Loading the model…")}</p>')
     model = conversation.model(engine)
     facts = ColumnFacts.of(engine, conversation, model)
     questions = [one.messages[-1].content for one in conversation.requests(histories)]
@@ -167,19 +168,25 @@ def status_html(
     if fullest >= NEARLY_FULL:
         warning = layout.notes_html(
             [
-                f"{fullest:.0%} of the {limit:,} tokens that this model reads are used: "
-                "the next question may not fit. Clear begins anew."
+                tr(
+                    "{share} of the {limit} tokens that this model reads are used: the next "
+                    "question may not fit. Clear begins anew.",
+                    share=f"{fullest:.0%}",
+                    limit=f"{limit:,}",
+                )
             ]
         )
     return f'<ul class="rs-status">{"".join(lines)}</ul>{warning}'
 
 
 def _column_status(column: ColumnProgress) -> str:
-    words = f"{column.tokens} tokens"
+    parts = [tr_count("{count} token", "{count} tokens", column.tokens)]
     if column.tokens_per_s:
-        words += f", {layout.number(column.tokens_per_s)} a second"
+        parts.append(tr("{speed} a second", speed=layout.number(column.tokens_per_s)))
     if column.first_token_s is not None:
-        words += f", the first after {layout.duration(column.first_token_s)}"
+        parts.append(tr("the first after {time}", time=layout.duration(column.first_token_s)))
+    if column.finished in ENDINGS:
+        parts.append(tr(ENDINGS[column.finished]))
     if column.problem is not None:
-        words += f". {escape(column.problem)}"
-    return words + ENDINGS.get(column.finished or "", "")
+        parts.append(column.problem)
+    return escape(", ".join(parts))

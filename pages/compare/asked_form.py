@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from lora_engine.compare.prompts import AskAs
 from lora_engine.engine import Engine
-from pages.compare.chat import ChatFields
+from lora_engine.language import tr
+from pages.compare.chat import QUESTION, QUESTION_EXAMPLE, ChatFields
 from pages.compare.conversation import column_title
 from pages.compare.conversation_fields import ConversationFields
 from pages.shared.wiring import Update, wire
@@ -28,23 +31,30 @@ def show_form(
     ask_as: AskAs,
     opens: bool = False,
 ) -> Update:
-    """The reason under the switch, and the question's field and button named after what they do.
+    """The reason under the switch and above a text; field and button named after what they do.
 
     opens: with the switch set, and field and button live.
     """
     form = engine.compare.form(base, adapters, ask_as)
     continues = form.mode == "completion"
+    reason = form.reason(partial(column_title, engine))
     live: dict[str, Any] = {"interactive": True} if opens else {}
     chosen: dict[str, Any] = {"value": ask_as} if opens else {}
     return {
-        fields.ask_as: gr.Radio(info=form.reason(partial(column_title, engine)), **chosen),
+        fields.ask_as: gr.Radio(info=reason, **chosen),
+        chat.reason: f"<p>{escape(reason)}</p>" if continues else "",
         chat.question: gr.Textbox(
-            label="Text to continue" if continues else "Your question",
-            placeholder="Once upon a time" if continues else "Ask both the same thing",
+            label=tr("Text to continue") if continues else tr(QUESTION),
+            placeholder=tr("Once upon a time") if continues else tr(QUESTION_EXAMPLE),
             **live,
         ),
-        chat.send: gr.Button("Continue" if continues else "Ask", **live),
+        chat.send: gr.Button(tr("Continue") if continues else tr("Ask"), **live),
     }
+
+
+def form_parts(fields: ConversationFields, chat: ChatFields) -> list[Block]:
+    """What `show_form` changes."""
+    return [fields.ask_as, chat.reason, chat.question, chat.send]
 
 
 def connect(engine: Engine, fields: ConversationFields, chat: ChatFields) -> None:
@@ -57,6 +67,6 @@ def connect(engine: Engine, fields: ConversationFields, chat: ChatFields) -> Non
         [fields.ask_as.input],
         switch,
         [fields.ask_as, fields.base, fields.adapters],
-        [fields.ask_as, chat.question, chat.send],
+        form_parts(fields, chat),
         problem=chat.problem,
     )

@@ -29,31 +29,31 @@ from lora_engine.compare.votes import (
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
+from pages.compare import tools
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import chat_message, column_title
-from pages.compare.conversation_fields import ConversationFields, Values
+from pages.compare.conversation_fields import ConversationFields, Values, in_words
 from pages.shared import layout
 from pages.shared.live import Column, live_table, table_value
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
 
 CHOICES = [
-    ("Left is better", Choice.LEFT),
-    ("Right is better", Choice.RIGHT),
-    ("A tie", Choice.TIE),
-    ("Both are bad", Choice.BOTH_BAD),
+    (translatable("Left is better"), Choice.LEFT),
+    (translatable("Right is better"), Choice.RIGHT),
+    (translatable("A tie"), Choice.TIE),
+    (translatable("Both are bad"), Choice.BOTH_BAD),
 ]
-ALL_SETS = "all votes"
-STANDING_COLUMNS = (
-    Column("Who"),
-    Column("Votes", layout.count, numeric=True),
-    Column("Won", layout.count, numeric=True),
-    Column("Ties", layout.count, numeric=True),
-    Column("Both bad", layout.count, numeric=True),
-    Column("Win rate", layout.share, numeric=True),
-    Column("95 % interval"),
-    Column("Beats the base (Bradley–Terry)"),
-)
+ALL_SETS = translatable("all votes")
+SETS = [
+    (translatable("my own questions"), str(QuestionSet.OWN)),
+    (translatable("held-out rows of the first adapter"), str(QuestionSet.HELD_OUT)),
+    (translatable("general questions"), str(QuestionSet.GENERAL)),
+]
+SIDES = {LEFT: translatable("Left"), RIGHT: translatable("Right")}
+NAMED = {LEFT: translatable("Left: {name}"), RIGHT: translatable("Right: {name}")}
+REVEALED = {LEFT: translatable("Left was {name}."), RIGHT: translatable("Right was {name}.")}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class VoteFields:
 
 
 def section(engine: Engine, fields: ConversationFields) -> None:
-    """An accordion: ask, vote, see who wins and how sure that is."""
-    with layout.folded("Vote blind", "vote"):
+    """A tab: ask, vote, see who wins and how sure that is."""
+    with tools.inside(fields.tabs, tools.VOTE):
         parts = _vote_fields()
 
     handlers = _Handlers(engine, fields, parts)
@@ -98,35 +98,48 @@ def section(engine: Engine, fields: ConversationFields) -> None:
 
 
 def _vote_fields() -> VoteFields:
-    sets = [str(one) for one in QuestionSet]
-    with gr.Row(elem_classes="rs-actions"):
+    layout.section(
+        tr("Vote blind"),
+        tr("Two answers without names: choose the better one, and see who wins over many votes."),
+    )
+    with gr.Row(elem_classes="rs-vote-question"):
         question_set = gr.Dropdown(
-            sets,
+            in_words(SETS),
             value=str(QuestionSet.OWN),
-            label="Set of prompts",
-            info="Votes are counted by set.",
+            label=tr("Set of prompts"),
+            info=tr("Votes are counted by set."),
             scale=1,
             elem_id="vote-set",
         )
         question = gr.Textbox(
-            "", label="Question to vote on", scale=2, lines=1, elem_id="vote-question"
+            "",
+            label=tr("Question to vote on"),
+            info=tr("Write one, or draw one from the set."),
+            scale=2,
+            lines=1,
+            elem_id="vote-question",
         )
     with gr.Row(elem_classes="rs-actions"):
-        draw = gr.Button("Draw a question", size="sm", elem_id="vote-draw")
-        ask = gr.Button("Answer blind", variant="primary", size="sm", elem_id="vote-ask")
-        stop = gr.Button("Stop", variant="stop", size="sm", elem_id="vote-stop")
+        draw = gr.Button(tr("Draw a question"), size="sm", elem_id="vote-draw")
+        ask = gr.Button(tr("Answer blind"), variant="primary", size="sm", elem_id="vote-ask")
+        stop = gr.Button(tr("Stop"), variant="stop", size="sm", elem_id="vote-stop")
     problem = problem_box()
-    with gr.Row(elem_classes="rs-columns"):
+    with gr.Row(elem_classes="rs-sides"):
         sides = {name: _side(name) for name in (LEFT, RIGHT)}
     with gr.Row(elem_classes="rs-actions"):
         choices = {
-            choice: gr.Button(words, interactive=False, elem_id=f"vote-{index}", min_width=120)
+            choice: gr.Button(tr(words), interactive=False, elem_id=f"vote-{index}", min_width=120)
             for index, (words, choice) in enumerate(CHOICES)
         }
     ballot = gr.Textbox("", visible=False)
     result = gr.HTML(elem_id="vote-result")
-    counted = gr.Dropdown([ALL_SETS, *sets], value=ALL_SETS, label="Count", elem_id="vote-counted")
-    table = live_table(label="Votes", file_name="votes.csv", elem_id="vote-table")
+    counted = gr.Dropdown(
+        in_words([(ALL_SETS, ALL_SETS), *SETS]),
+        value=ALL_SETS,
+        label=tr("Count"),
+        elem_id="vote-counted",
+    )
+    table = live_table(label=tr("Votes"), file_name="votes.csv", elem_id="vote-table")
     return VoteFields(
         question_set, question, draw, ask, stop, problem, sides, choices, ballot, result, counted,
         table,
@@ -144,7 +157,7 @@ class _Handlers:
 
     def draw(self, question_set: str, adapters: list[str]) -> str:
         if not adapters:
-            raise EngineError("No adapter is chosen.", "Choose one above.")
+            raise EngineError(tr("No adapter is chosen."), tr("Choose one above."))
         folder = self.engine.adapters.get(adapters[0]).path
         return draw_question(QuestionSet(question_set), folder, self.engine.settings)
 
@@ -154,7 +167,7 @@ class _Handlers:
         question = values[parts.question]
         conversation = self.fields.read(values)
         if not question.strip():
-            raise EngineError("The question is empty.", "Write one, or draw one.")
+            raise EngineError(tr("The question is empty."), tr("Write one, or draw one."))
         model = conversation.model(self.engine)
         pair = draw_pair(model)
         messages = [*conversation.system_messages, Message("user", question)]
@@ -177,7 +190,7 @@ class _Handlers:
         yield {
             **self._sides(question, texts),
             parts.ballot: ballot,
-            parts.result: "<p>Which answer is better?</p>",
+            parts.result: f"<p>{tr('Which answer is better?')}</p>",
             **parts.locked(False),
         }
 
@@ -194,18 +207,15 @@ class _Handlers:
             parts = self.parts
             ballot = self.engine.compare.votes.vote(ballot_id, choice)
             names = {LEFT: ballot.left.contestant.name, RIGHT: ballot.right.contestant.name}
-            revealed = ", ".join(
-                f"{side.title()} was <strong>{escape(name)}</strong>"
-                for side, name in names.items()
-            )
+            revealed = " ".join(tr(REVEALED[side], name=name) for side, name in names.items())
             mismatches = self._mismatches(set(names.values()), base, adapters, ask_as)
             return {
                 **{
-                    parts.sides[side]: gr.Chatbot(label=f"{side.title()}: {name}")
+                    parts.sides[side]: gr.Chatbot(label=tr(NAMED[side], name=name))
                     for side, name in names.items()
                 },
                 parts.ballot: "",
-                parts.result: f'<p role="status">{revealed}.</p>{mismatches}',
+                parts.result: f'<p role="status">{escape(revealed)}</p>{mismatches}',
                 **parts.locked(True),
                 parts.table: self._standings(ballot.base, counted),
             }
@@ -223,7 +233,7 @@ class _Handlers:
                 chat_message("user", question),
                 chat_message("assistant", texts[side]),
             ]
-            update[box] = gr.Chatbot(value=messages, label=side.title())
+            update[box] = gr.Chatbot(value=messages, label=tr(SIDES[side]))
         return update
 
     def _mismatches(
@@ -237,33 +247,50 @@ class _Handlers:
         question_set = None if counted == ALL_SETS else counted
         voted = self.engine.compare.votes.voted(base, question_set)
         rows = [_row(one) for one in standings(voted)]
-        return table_value(STANDING_COLUMNS, rows, empty="No votes on this base yet.")
+        return table_value(standing_columns(), rows, empty=tr("No votes on this base yet."))
 
 
 def _side(name: str) -> gr.Chatbot:
     return gr.Chatbot(
-        label=name.title(),
-        height=240,
+        label=tr(SIDES[name]),
+        height="100%",
         elem_id=f"vote-{name}",
         buttons=[],
         layout="bubble",
         feedback_options=None,
         allow_tags=False,
         latex_delimiters=layout.LATEX,
-        min_width=280,
+        min_width=0,
+        placeholder=f'<p class="rs-about">{tr("An answer, and no name until you have voted")}</p>',
+    )
+
+
+def standing_columns() -> tuple[Column, ...]:
+    return (
+        Column(tr("Who")),
+        Column(tr("Votes"), layout.count, numeric=True),
+        Column(tr("Won"), layout.count, numeric=True),
+        Column(tr("Ties"), layout.count, numeric=True),
+        Column(tr("Both bad"), layout.count, numeric=True),
+        Column(tr("Win rate"), layout.share, numeric=True),
+        Column(tr("95 % interval")),
+        Column(tr("Beats the base (Bradley–Terry)")),
     )
 
 
 def _row(one: Standing) -> tuple:
     strength = one.strength
-    chance = (
-        "more votes are needed"
-        if strength is None
-        else f"{win_chance(strength.value):.0%} "
-        f"({win_chance(strength.low):.0%} to {win_chance(strength.high):.0%})"
-    )
-    if strength is not None and strength.low == strength.high:
-        chance = "is what the others are measured against"
+    if strength is None:
+        chance = tr("more votes are needed")
+    elif strength.low == strength.high:
+        chance = tr("is what the others are measured against")
+    else:
+        chance = tr(
+            "{chance} ({low} to {high})",
+            chance=f"{win_chance(strength.value):.0%}",
+            low=f"{win_chance(strength.low):.0%}",
+            high=f"{win_chance(strength.high):.0%}",
+        )
     counts = (one.votes, one.wins, one.ties, one.both_bad)
-    interval = f"{one.low:.0%} to {one.high:.0%}"
+    interval = tr("{low} to {high}", low=f"{one.low:.0%}", high=f"{one.high:.0%}")
     return (one.contestant.name, *counts, one.win_rate, interval, chance)

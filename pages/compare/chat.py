@@ -5,37 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from lora_engine.compare.prompts import AskAs
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import adapter_choice, saved_session
+from lora_engine.language import tr, translatable
+from pages.compare import adapter_choice, saved_session, tools
 from pages.compare.answers import AnswerFrame, ColumnFacts, answer_columns
 from pages.compare.conversation import (
     Conversation,
     Histories,
     chat_message,
+    is_sampled,
     up_to_last_question,
+    without_sampled,
 )
-from pages.compare.conversation_fields import ConversationFields, Values, ask_as_field
+from pages.compare.conversation_fields import ConversationFields, Values
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
 
 SUGGESTIONS = 3
 SEEDS = 2**32
+QUESTION, QUESTION_EXAMPLE = translatable("Your question"), translatable("Ask both the same thing")
+BUTTONS: tuple[tuple[str, str, Literal["stop", "secondary"]], ...] = (
+    ("stop", translatable("Stop"), "stop"),
+    ("retry", translatable("Retry"), "secondary"),
+    ("undo", translatable("Undo"), "secondary"),
+    ("clear", translatable("Clear"), "secondary"),
+)
 
 
 @dataclass(frozen=True)
 class ChatFields:
-    """The components under the columns: question, suggestions, buttons, what was measured."""
+    """What was measured of the columns, and below them all that asks: the composer.
+
+    reason: why a text is continued, where it is.
+    """
 
     status: gr.HTML
+    links: gr.HTML
     problem: gr.HTML
-    ask_as: gr.Radio
+    reason: gr.HTML
     suggestions: Sequence[gr.Button]
     question: gr.Textbox
     send: gr.Button
@@ -43,38 +57,43 @@ class ChatFields:
     retry: gr.Button
     undo: gr.Button
     clear: gr.Button
-    links: gr.HTML
 
 
 def chat_fields() -> ChatFields:
-    status = gr.HTML(elem_id="compare-status")
-    problem = problem_box()
-    ask_as = ask_as_field()
-    with gr.Row(elem_classes="rs-suggestions"):
-        suggestions = [
-            gr.Button(visible=False, size="sm", elem_id=f"suggestion-{index}")
-            for index in range(SUGGESTIONS)
-        ]
-    # Nothing can be asked before the page knows whom: its opening makes question and Ask live.
-    question = gr.Textbox(
-        value="",
-        label="Your question",
-        placeholder="Ask both the same thing",
-        lines=1,
-        max_lines=6,
-        elem_id="prompt",
-        autofocus=True,
-        interactive=False,
-    )
-    with gr.Row(elem_classes="rs-actions"):
-        send = gr.Button("Ask", variant="primary", elem_id="send", interactive=False, min_width=80)
-        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80)
-        retry = gr.Button("Retry", elem_id="retry", min_width=80)
-        undo = gr.Button("Undo", elem_id="undo", min_width=80)
-        clear = gr.Button("Clear", elem_id="clear", min_width=80)
-    links = gr.HTML(elem_id="compare-kept")
+    """The lines under the columns, and the composer, which stays at the foot of the window."""
+    status = gr.HTML(elem_id="compare-status", js_on_load="")
+    links = gr.HTML(elem_id="compare-kept", js_on_load="")
+    with gr.Column(elem_id="composer"):
+        problem = problem_box()
+        reason = gr.HTML(elem_id="asked-reason", js_on_load="")
+        with gr.Row(elem_classes="rs-suggestions"):
+            suggestions = [
+                gr.Button(visible=False, size="sm", elem_id=f"suggestion-{index}", min_width=0)
+                for index in range(SUGGESTIONS)
+            ]
+        with gr.Row(elem_classes="rs-composer"):
+            # Nothing can be asked before the page knows whom: its opening makes both live.
+            question = gr.Textbox(
+                value="",
+                label=tr(QUESTION),
+                show_label=False,
+                container=False,
+                placeholder=tr(QUESTION_EXAMPLE),
+                lines=1,
+                max_lines=6,
+                elem_id="prompt",
+                autofocus=True,
+                interactive=False,
+                min_width=0,
+            )
+            send = gr.Button(tr("Ask"), variant="primary", elem_id="send", interactive=False,
+                             min_width=0)  # fmt: skip
+            stop, retry, undo, clear = (
+                gr.Button(tr(words), variant=variant, elem_id=name, min_width=0)
+                for name, words, variant in BUTTONS
+            )
     return ChatFields(
-        status, problem, ask_as, suggestions, question, send, stop, retry, undo, clear, links
+        status, links, problem, reason, suggestions, question, send, stop, retry, undo, clear
     )
 
 
@@ -88,9 +107,10 @@ class ChatHandlers:
         self.stops = Stops()
 
     @property
-    def outputs(self) -> list[Component]:
+    def outputs(self) -> list[Block]:
         """What the updates of an answer name."""
-        return [self.chat.question, self.fields.sampling["seed"], *self.fields.answers]
+        fields = self.fields
+        return [self.chat.question, fields.sampling["seed"], fields.tabs, *fields.answers]
 
     def ask(self, source: gr.Textbox | gr.Button) -> Callable[..., Iterator[Update]]:
         """The handler that asks the question which stands in `source`."""
@@ -100,11 +120,11 @@ class ChatHandlers:
             question = values[source]
             if not question.strip():
                 raise EngineError(
-                    "The question is empty.", "Write one, or click one of the examples."
+                    tr("The question is empty."), tr("Write one, or click one of the examples.")
                 )
             asked = {
                 name: [*history, chat_message("user", question)]
-                for name, history in conversation.histories.items()
+                for name, history in without_sampled(conversation.histories).items()
             }
             yield from self._answer(request, conversation, asked, question=question)
 
@@ -124,7 +144,9 @@ class ChatHandlers:
         place = event.index[0] if isinstance(event.index, Sequence) else event.index
         question = str(event.value)
         if not question.strip():
-            raise EngineError("The question is empty.", "Write one, or use Undo to take it back.")
+            raise EngineError(
+                tr("The question is empty."), tr("Write one, or use Undo to take it back.")
+            )
         asked = {
             name: [*history[:place], chat_message("user", question)]
             for name, history in conversation.histories.items()
@@ -146,13 +168,18 @@ class ChatHandlers:
     def adjust(
         self, index: int, request: gr.Request, conversation: Conversation
     ) -> Iterator[Update]:
-        """The last question again for the adapter whose settings changed, if one was asked."""
+        """The last question again for the adapter whose settings changed, if one was asked.
+
+        For every column where a run noted the answers: these are not of the same making.
+        """
         adapters, histories = conversation.adapters, conversation.histories
         if index >= len(adapters) or not histories[adapters[index]]:
             yield {}
             return
         asked = up_to_last_question(histories)
-        yield from self._answer(request, conversation, asked, only=adapters[index])
+        is_noted = any(map(is_sampled, histories[adapters[index]]))
+        only = None if is_noted else adapters[index]
+        yield from self._answer(request, conversation, asked, only=only)
 
     def start_over(self, base: str, adapters: list[str], ask_as: AskAs, server: str) -> Update:
         """Empty columns; a server that is not connected loses its own."""
@@ -184,6 +211,7 @@ class ChatHandlers:
             self.fields.sampling["seed"]: conversation.sampling.seed,
             self.fields.session: str(conversation.session or ""),
             self.fields.links: saved_session.links_html(conversation.session),
+            **tools.shown(self.fields.tabs, tools.ANSWERS),
         }
         frame = None
         try:
@@ -191,7 +219,10 @@ class ChatHandlers:
                 for frame in answer_columns(self.engine, conversation, asked, stop, only):
                     yield {**begun, **self._shown(conversation, frame)}
                     begun = {}
-        except Exception:  # whatever it was: what was answered is kept, and it is raised again
+        except Exception:
+            # Of any kind, for none may cost what was answered; it is raised again. A `finally`
+            # could not do this: it also runs as a closed tab ends the handler, which then may not
+            # yield.
             if frame is not None and frame.facts is not None:
                 yield self._save(conversation, frame, frame.facts)
             elif frame is not None:
@@ -212,7 +243,7 @@ class ChatHandlers:
         return {boxes[name]: value for name, value in values.items()}
 
     def _save(self, conversation: Conversation, frame: AnswerFrame, facts: ColumnFacts) -> Update:
-        histories = frame.histories(conversation.histories)
+        histories = frame.histories(without_sampled(conversation.histories))
         session = saved_session.make_session(conversation, facts, histories)
         saved = self.engine.compare.sessions.save(session, conversation.session)
         return {

@@ -16,6 +16,7 @@ from lora_engine.compare.classify import (
     SetResult,
 )
 from lora_engine.data import type_of
+from lora_engine.language import tr, tr_count, translatable
 from pages.shared import class_scores, layout
 from pages.shared.live import Column, table_value
 
@@ -23,7 +24,8 @@ MOST_BARS = 6
 MOST_CLASSES = 40  # of a matrix on the page; the files have all
 COLOURS = 5
 OUTSIDE = "O"
-TITLES = {"base": "Base", "adapter": "With the adapter"}
+CUT = translatable("The end of this text lies beyond the limit and was not read.")
+TITLES = {"base": translatable("Base"), "adapter": translatable("With the adapter")}
 
 
 def predictions_html(found: Sequence[Prediction], labels: Sequence[str], base_head: str) -> str:
@@ -45,14 +47,27 @@ def colours_of(classes: Sequence[str]) -> Mapping[str, int]:
 def summary_html(result: SetResult) -> str:
     """Both columns' scores in a sentence each, and what was not read."""
     lines = "".join(
-        f"<li><strong>{TITLES[one.name]}:</strong> {escape(class_scores.in_words(one.scores))}</li>"
+        f"<li><strong>{tr(TITLES[one.name])}</strong> "
+        f"{escape(class_scores.in_words(one.scores))}</li>"
         for one in result.columns
     )
-    notes = [f"{layout.count(len(result.rows))} rows."]
+    notes = [tr_count("{count} row.", "{count} rows.", len(result.rows))]
     if result.left_out:
-        notes.append(f"{layout.count(result.left_out)} more rows were left out.")
+        notes.append(
+            tr_count(
+                "{count} more row was left out.",
+                "{count} more rows were left out.",
+                result.left_out,
+            )
+        )
     if result.cut:
-        notes.append(f"The end of {layout.count(len(result.cut))} rows lies beyond the limit.")
+        notes.append(
+            tr_count(
+                "The end of {count} row lies beyond the limit.",
+                "The end of {count} rows lies beyond the limit.",
+                len(result.cut),
+            )
+        )
     return (
         f'<ul class="rs-compare-words" role="status">{lines}</ul>'
         f'<p class="rs-compare-words">{" ".join(notes)}</p>'
@@ -64,8 +79,8 @@ def classes_table(result: SetResult) -> str:
     base, adapter = result.columns
     before = {one.name: one for one in base.classes}
     columns = (
-        Column("Class"),
-        Column("Base F1", numeric=True, show=layout.number),
+        Column(tr("Class")),
+        Column(tr("Base F1"), numeric=True, show=layout.number),
         *class_scores.COLUMNS[1:],
     )
     rows = [
@@ -85,8 +100,8 @@ def matrices_html(result: SetResult) -> str:
     names = [_class_of(label) if is_entities else label for label in result.labels]
     shown = "".join(_matrix(one, names) for one in result.columns)
     more = len(dict.fromkeys(names)) - MOST_CLASSES
-    rest = f"<p>{layout.count(more)} more classes are in the files.</p>" if more > 0 else ""
-    return f'<div class="rs-confusions">{shown}</div>{rest}'
+    rest = tr("{count} more classes are in the files.", count=layout.count(more))
+    return f'<div class="rs-confusions">{shown}</div>' + (f"<p>{rest}</p>" if more > 0 else "")
 
 
 def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
@@ -95,11 +110,12 @@ def _matrix(column: SetColumn, of_label: Sequence[str]) -> str:
     names = list(counts)[:MOST_CLASSES]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     lines = "".join(_matrix_line(name, counts[name], names) for name in names)
+    of = tr(TITLES[column.name])
+    label = escape(tr("Confusion matrix: {name}", name=of))
+    caption = escape(tr("{name}: rows are the true class, columns the predicted class", name=of))
     return (
-        f'<div class="rs-confusion" tabindex="0" role="group" '
-        f'aria-label="Confusion matrix: {TITLES[column.name]}"><table>'
-        f"<caption>{TITLES[column.name]}: true classes in rows, predicted ones in columns"
-        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f'<div class="rs-confusion" tabindex="0" role="group" aria-label="{label}"><table>'
+        f"<caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 
@@ -127,17 +143,12 @@ def _summed(
 
 def _text(prediction: Prediction, colours: Mapping[str, int]) -> str:
     columns = "".join(
-        f'<div role="group" aria-label="{TITLES[name]}"><h4>{TITLES[name]}</h4>'
+        f'<div role="group" aria-label="{tr(TITLES[name])}"><h4>{tr(TITLES[name])}</h4>'
         f"{_column(prediction.text, one, colours)}</div>"
         for name, one in prediction.columns.items()
     )
     text = "" if _is_words(prediction) else f"<p><q>{escape(prediction.text)}</q></p>"
-    cut = (
-        '<p class="rs-compare-words">The end of this text lies beyond the limit and was not '
-        "read.</p>"
-        if prediction.is_cut
-        else ""
-    )
+    cut = f'<p class="rs-compare-words">{tr(CUT)}</p>' if prediction.is_cut else ""
     return f"<article>{text}<div class='rs-predicted-columns'>{columns}</div>{cut}</article>"
 
 
@@ -152,8 +163,8 @@ def _bars(one: PredictedText, colours: Mapping[str, int]) -> str:
         for name, share in one.classes[:MOST_BARS]
     )
     more = len(one.classes) - MOST_BARS
-    rest = f"<p>and {layout.count(more)} less likely classes</p>" if more > 0 else ""
-    return f'<dl class="rs-shares">{bars}</dl>{rest}'
+    rest = tr("and {count} less likely classes", count=layout.count(more))
+    return f'<dl class="rs-shares">{bars}</dl>' + (f"<p>{rest}</p>" if more > 0 else "")
 
 
 def _spans(text: str, one: PredictedWords, colours: Mapping[str, int]) -> str:

@@ -24,10 +24,12 @@ from lora_engine.compare.sessions import SessionRevision
 from lora_engine.data import Message
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 OWN, BASE, ADAPTER = "own", "base", "adapter"  # whose answers a column goes on from
 
 FAILED = {"log": "failed"}  # marks a bubble that says why there is no answer
+SAMPLED = {"log": "sampled"}  # marks a question and answers that a run noted, and nobody asked here
 ChatMessage = dict[str, Any]  # as gr.Chatbot holds it
 History = Sequence[ChatMessage]
 Histories = Mapping[str, History]  # by column, those that are shown
@@ -109,7 +111,7 @@ class Conversation:
         """
         history = self.histories[column]
         if len(history) < 2 or history[-1]["role"] != "assistant" or not history[-1]["content"]:
-            raise EngineError("There is no answer yet.", "Ask something first.")
+            raise EngineError(tr("There is no answer yet."), tr("Ask something first."))
         return [*self.system_messages, *model_messages(history[:-1])], history[-1]["content"]
 
     def _messages(self, histories: Histories, column: str) -> list[Message]:
@@ -127,7 +129,7 @@ def column_names(adapters: Sequence[str], with_server: bool = False) -> list[str
 
 def column_title(engine: Engine, column: str) -> str:
     """What the base's or an adapter's column is called on the page."""
-    return "Base" if column == BASE_COLUMN else engine.adapters.get(column).name
+    return tr("Base") if column == BASE_COLUMN else engine.adapters.get(column).name
 
 
 def chat_message(role: str, content: str) -> ChatMessage:
@@ -139,19 +141,36 @@ def failed_message(text: str, problem: str) -> ChatMessage:
     return {**chat_message("assistant", f"{text}\n\n{problem}".strip()), "metadata": FAILED}
 
 
+def sampled_message(role: str, content: str) -> ChatMessage:
+    """A question or an answer that a run noted; what is asked next does not go on from it."""
+    return {**chat_message(role, content), "metadata": SAMPLED}
+
+
 def is_failed(message: ChatMessage) -> bool:
     """Whether a message says why there is no answer; no model is given it to go on from."""
-    return (message.get("metadata") or {}).get("log") == FAILED["log"]
+    return _mark(message) == FAILED
+
+
+def is_sampled(message: ChatMessage) -> bool:
+    """Whether a message is a run's, and was not asked here."""
+    return _mark(message) == SAMPLED
+
+
+def _mark(message: ChatMessage) -> dict[str, str]:
+    """FAILED, SAMPLED, or nothing."""
+    log = (message.get("metadata") or {}).get("log")
+    return {"log": log} if log else {}
 
 
 def plain_messages(history: Sequence[Any] | None) -> list[ChatMessage]:
-    """A chatbot's value as plain roles and texts, with the mark of `failed_message` kept."""
+    """A chatbot's value as plain roles and texts, with its marks kept."""
     messages = []
     for message in history or []:
         content = message["content"]
         if not isinstance(content, str):
             content = "".join(part.get("text", "") for part in content)
-        marked = {"metadata": FAILED} if is_failed(message) else {}
+        mark = _mark(message)
+        marked = {"metadata": mark} if mark in (FAILED, SAMPLED) else {}
         messages.append({**chat_message(message["role"], content), **marked})
     return messages
 
@@ -161,12 +180,25 @@ def model_messages(history: History) -> list[Message]:
     return [Message(item["role"], "" if is_failed(item) else item["content"]) for item in history]
 
 
+def without_sampled(histories: Histories) -> dict[str, History]:
+    """The histories without what a run noted: what is asked next does not go on from that."""
+    return {
+        column: [item for item in history if not is_sampled(item)]
+        for column, history in histories.items()
+    }
+
+
 def up_to_last_question(histories: Histories) -> dict[str, History]:
-    """Every history up to and with its last question. Raises EngineError where there is none."""
+    """Every history up to and with its last question, which then is asked here also where a run
+    noted it. Raises EngineError where there is none."""
     cut: dict[str, History] = {}
     for column, history in histories.items():
         places = [place for place, item in enumerate(history) if item["role"] == "user"]
-        cut[column] = history[: places[-1] + 1] if places else []
+        asked = history[: places[-1] + 1] if places else []
+        cut[column] = [
+            chat_message(item["role"], item["content"]) if is_sampled(item) else item
+            for item in asked
+        ]
     if not any(cut.values()):
-        raise EngineError("Nothing was asked yet.", "Ask something first.")
+        raise EngineError(tr("Nothing was asked yet."), tr("Ask something first."))
     return cut

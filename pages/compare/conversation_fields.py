@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,7 @@ from lora_engine.compare.generate import (
 )
 from lora_engine.compare.prompts import Mode
 from lora_engine.compare.sessions import SessionRevision
+from lora_engine.language import tr, translatable
 from pages.compare.conversation import (
     ADAPTER,
     BASE,
@@ -34,20 +36,17 @@ from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import Update
 
 ASK_AS = [
-    ("as the adapters were trained", "auto"),
-    ("as a chat", "chat"),
-    ("continue the text", "completion"),
+    (translatable("as the adapters were trained"), "auto"),
+    (translatable("as a chat"), "chat"),
+    (translatable("continue the text"), "completion"),
 ]
 COLUMNS = MAX_COMPARED + 2  # the base, the adapters, another server
 MEMORIES = [
-    ("its own answers", OWN),
-    ("the base's answers", BASE),
-    ("the first adapter's answers", ADAPTER),
+    (translatable("its own answers"), OWN),
+    (translatable("the base's answers"), BASE),
+    (translatable("the first adapter's answers"), ADAPTER),
 ]
 Values = Mapping[Component, Any]  # what the components of an event's inputs hold
-
-
-STRENGTH_INFO = "0 is the base, 1 as trained."
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class SettingsFields:
 class ConversationFields:
     """Who is asked and how, every column's messages, and what stands under the columns.
 
+    tabs: the answers and the tools.
+
     ask_as: the person's choice of how every column is asked. settings: one for each adapter there
     can be. servers: where the other server is by the id in
     `server`, with its key. session: the revision under which the conversation is saved; links:
@@ -87,6 +88,7 @@ class ConversationFields:
     servers: RemoteServers
     server: gr.Textbox
     session: gr.Textbox
+    tabs: gr.Tabs
     columns: Sequence[gr.Chatbot]
     status: gr.HTML
     links: gr.HTML
@@ -152,14 +154,14 @@ class ConversationFields:
             update |= {
                 one.strength: gr.Slider(
                     value=shown.settings.strength,
-                    label=f"Strength of {shown.title}",
-                    info=shown.fixed or STRENGTH_INFO,
+                    label=tr("Strength of {name}", name=shown.title),
+                    info=shown.fixed or tr("0 is the base, 1 as trained."),
                     interactive=not shown.fixed,
                     visible=True,
                 ),
                 one.layers_off: gr.Textbox(
                     format_layers(shown.settings.layers_off),
-                    label=f"Layers off in {shown.title}",
+                    label=tr("Layers off in {name}", name=shown.title),
                     interactive=not shown.fixed,
                     visible=True,
                 ),
@@ -177,59 +179,69 @@ def column_box(index: int) -> gr.Chatbot:
     return gr.Chatbot(
         label=BASE_COLUMN,
         visible=index < 2,
-        height=380,
+        height="100%",
         elem_id=f"column-{index}",
         buttons=["copy"],
         feedback_options=None,
         layout="bubble",
         allow_tags=False,
         latex_delimiters=layout.LATEX,
-        min_width=256,
+        min_width=0,
         editable="user",
     )
 
 
 def column_update(
-    history: History, label: str, asked_otherwise: bool = False, mode: Mode = "chat"
+    history: History,
+    label: str,
+    asked_otherwise: bool = False,
+    mode: Mode = "chat",
+    about: str = "",
 ) -> gr.Chatbot:
     """A column that is shown; its label is red for an adapter asked otherwise than it was trained.
 
-    mode: a text that is continued stands as it is, without Markdown.
+    mode: a text that is continued stands as it is, without Markdown. about: what stands in the
+    column while nothing was asked; escaped here.
     """
     messages: list[Any] = list(history)
+    red = tr("{title}: asked otherwise than trained", title=label) if asked_otherwise else label
     return gr.Chatbot(
         value=messages,
-        label=f"{label}: asked otherwise than trained" if asked_otherwise else label,
+        label=red,
         visible=True,
         elem_classes=["rs-other-template"] if asked_otherwise else [],
         render_markdown=mode == "chat",
+        placeholder=f'<p class="rs-about">{escape(" ".join(about.split()))}</p>',
     )
 
 
-def settings_fields(index: int) -> SettingsFields:
-    """The settings of one adapter; its column answers the last question again when they change."""
-    strength = gr.Slider(
+def strength_field(index: int) -> gr.Slider:
+    """An adapter's strength; its column answers the last question again when it changes."""
+    return gr.Slider(
         0.0,
         2.0,
         value=1.0,
         step=0.05,
-        label="Strength",
+        label=tr("Strength"),
         visible=False,
-        min_width=200,
-        info=STRENGTH_INFO,
+        min_width=0,
         elem_id=f"strength-{index}",
+        elem_classes="rs-strength",
     )
-    layers_off = gr.Textbox(
+
+
+def layers_off_field(index: int) -> gr.Textbox:
+    """The layers where an adapter is switched off; the same happens when they change."""
+    return gr.Textbox(
         "",
-        label="Layers off",
+        label=tr("Layers off"),
         visible=False,
         min_width=200,
-        placeholder="none",
-        info="Such as 0-3, 7. Enter answers the last question again.",
+        placeholder=tr("none"),
+        info=tr("Such as 0-3, 7. Enter answers the last question again."),
         max_lines=1,
         elem_id=f"layers-off-{index}",
     )
-    return SettingsFields(strength, layers_off)
 
 
 def sampling_fields() -> dict[str, Component]:
@@ -239,24 +251,33 @@ def sampling_fields() -> dict[str, Component]:
 
 def ask_as_field() -> gr.Radio:
     return gr.Radio(
-        ASK_AS,
+        in_words(ASK_AS),
         value="auto",
-        label="How every column is asked",
+        label=tr("How every column is asked"),
         elem_id="ask-as",
-        info="As a chat in its template, or with a text to continue.",
+        info=tr("As a chat in its template, or with a text to continue."),
     )
 
 
 def memory_field() -> gr.Dropdown:
     return gr.Dropdown(
-        MEMORIES,
+        in_words(MEMORIES),
         value=OWN,
-        label="Each column goes on from",
+        label=tr("Each column goes on from"),
         elem_id="memory",
-        info="What a column takes for its own earlier answers when it is asked again.",
+        info=tr("What a column takes for its own earlier answers when it is asked again."),
     )
+
+
+def system_field() -> gr.Textbox:
+    return gr.Textbox("", label=tr("System prompt"), lines=2, elem_id="system-prompt")
 
 
 def hidden_field(name: str) -> gr.Textbox:
     """An id that the page carries along without showing it."""
     return gr.Textbox("", visible="hidden", elem_id=name, label=name)
+
+
+def in_words(choices: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The choices of a field, each label in the present language."""
+    return [(tr(label), value) for label, value in choices]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -17,48 +18,53 @@ from lora_engine.compare.scoring import (
 from lora_engine.data import tokenize_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from pages.compare import held_out_losses
 from pages.compare.conversation import column_title
 from pages.compare.conversation_fields import ConversationFields
+from pages.shared import layout
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import problem_box, wire
 
 MAX_ROWS = 500
 DEFAULT_LENGTH = 2048
-EXPLANATION = (
-    '<p class="rs-compare-words">The loss on questions that the adapter was not trained for, '
-    "before and after. For the starter 120 general questions are bundled; for another base upload "
-    "rows of your own, in any format that Train reads.</p>"
-)
-VERDICTS = (
-    f"<p>Kept: the difference is surely below {KEPT_NATS:g} nats a token. Slightly forgotten: "
-    f"surely above 0. Forgotten: surely above {FORGOTTEN_NATS:g}. An adapter that answers in "
-    "another style on purpose counts as having forgotten the old one.</p>"
+VERDICTS = translatable(
+    "Kept: the difference is surely below {kept} nats a token. Slightly forgotten: surely above 0. "
+    "Forgotten: surely above {forgotten}. An adapter that answers in another style on purpose "
+    "counts as having forgotten the old one."
 )
 
 
 def section(engine: Engine, fields: ConversationFields) -> None:
-    """An accordion: general rows, the loss before and after, and a word for it."""
-    with gr.Accordion("What was forgotten", open=False, elem_id="forgetting"):
-        gr.HTML(EXPLANATION, js_on_load="")
-        upload = gr.File(
-            label="Rows of your own",
-            height=130,
-            file_types=[".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz"],
-            elem_id="general-rows",
+    """General rows, the loss before and after, and a word for it."""
+    layout.section(
+        tr("What was forgotten"),
+        tr(
+            "The loss on questions that the adapter was not trained for, before and after. For the "
+            "starter 120 general questions are bundled; for another base upload rows of your own, "
+            "in any format that Train reads."
+        ),
+    )
+    upload = gr.File(
+        label=tr("Rows of your own"),
+        height=110,
+        file_types=[".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz"],
+        elem_id="general-rows",
+    )
+    with gr.Row(elem_classes="rs-actions"):
+        measure = gr.Button(
+            tr("Measure what was forgotten"), variant="primary", elem_id="measure-forgetting"
         )
-        with gr.Row(elem_classes="rs-actions"):
-            measure = gr.Button("Measure", variant="primary", elem_id="measure-forgetting")
-            stop = gr.Button("Stop", variant="stop", elem_id="stop-forgetting")
-        problem = problem_box()
-        result = gr.HTML(elem_id="forgetting-result")
+        stop = gr.Button(tr("Stop"), variant="stop", elem_id="stop-forgetting")
+    problem = problem_box()
+    result = gr.HTML(elem_id="forgetting-result", js_on_load="")
     stops = Stops()
 
     def measure_forgetting(
         path: str | None, adapters: list[str], base: str, request: gr.Request
     ) -> Iterator[str]:
         if not adapters:
-            raise EngineError("No adapter is chosen.", "Choose one above.")
+            raise EngineError(tr("No adapter is chosen."), tr("Choose one above."))
         model = engine.compare.model(base, adapters)
         own_rows = Path(path) if path else None
         rows = general_rows_for(model.shared.base, own_rows, engine.settings)[:MAX_ROWS]
@@ -68,7 +74,8 @@ def section(engine: Engine, fields: ConversationFields) -> None:
             found = yield from held_out_losses.losses(model, tokenized, stop_signal)
         title = partial(column_title, engine)
         lines = held_out_losses.differences_html(found, adapters, title, classify_forgetting)
-        yield lines + VERDICTS
+        words = tr(VERDICTS, kept=f"{KEPT_NATS:g}", forgotten=f"{FORGOTTEN_NATS:g}")
+        yield f'{lines}<p class="rs-compare-words">{escape(words)}</p>'
 
     wire([measure.click], measure_forgetting, [upload, fields.adapters, fields.base], [result],
          problem=problem)  # fmt: skip

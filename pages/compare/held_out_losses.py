@@ -9,6 +9,7 @@ from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.scoring import PairedDifference, RowLoss, paired_difference, row_losses
 from lora_engine.data import TokenizedRow
+from lora_engine.language import tr
 from pages.shared import layout
 
 PROGRESS_ROWS = 10
@@ -22,14 +23,16 @@ def losses(
     for loss in row_losses(model, tokenized, stop):
         found.append(loss)
         if len(found) % PROGRESS_ROWS == 0:
-            yield progress_html(len(found), len(tokenized), "rows")
+            yield progress_html(len(found), len(tokenized), tr("{done} of {total} rows."))
     return found
 
 
-def progress_html(done: int, total: int, what: str) -> str:
+def progress_html(done: int, total: int, words: str) -> str:
+    """words: a sentence in the present language, with `{done}` and `{total}`."""
+    said = words.format(done=layout.count(done), total=layout.count(total))
     return (
-        f'<p role="status">{layout.count(done)} of {layout.count(total)} {what}.</p>'
-        f'<progress value="{done}" max="{total}"></progress>'
+        f'<p role="status">{escape(said)}</p>'
+        f'<progress value="{done}" max="{total}" aria-label="{escape(tr("Progress"))}"></progress>'
     )
 
 
@@ -43,12 +46,17 @@ def differences_html(
     lines = []
     pairs = [paired_difference(found, column) for column in columns]
     for column, pair in zip(columns, pairs, strict=True):
-        lines.append(
-            f"<li><strong>{escape(title(column))}: {word(pair)}.</strong> "
-            f"{layout.number(pair.loss)} nats a token against the base's "
-            f"{layout.number(pair.base_loss)}; difference {layout.number(pair.difference)} "
-            f"(95 % between {layout.number(pair.low)} and {layout.number(pair.high)}, "
-            f"{pair.rows} rows).</li>"
+        head = tr("{name}: {verdict}.", name=title(column), verdict=tr(word(pair)))
+        words = tr(
+            "{loss} nats a token against the base's {base}; difference {difference} (95 % between "
+            "{low} and {high}, {rows} rows).",
+            loss=layout.number(pair.loss),
+            base=layout.number(pair.base_loss),
+            difference=layout.number(pair.difference),
+            low=layout.number(pair.low),
+            high=layout.number(pair.high),
+            rows=pair.rows,
         )
-    warning = f"<p>{escape(pairs[0].warning)}</p>" if pairs and pairs[0].warning else ""
+        lines.append(f"<li><strong>{escape(head)}</strong> {escape(words)}</li>")
+    warning = f"<p>{escape(tr(pairs[0].warning))}</p>" if pairs and pairs[0].warning else ""
     return f'<ul class="rs-compare-words" role="status">{"".join(lines)}</ul>{warning}'

@@ -13,7 +13,7 @@ from lora_engine.compare.prompts import AskAs
 from lora_engine.compare.sessions import SessionRevision
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import adapter_choice, asked_form, saved_session
+from pages.compare import adapter_choice, asked_form, saved_session, tools
 from pages.compare.adapter_choice import Asked
 from pages.compare.chat import ChatFields
 from pages.compare.conversation_fields import ConversationFields
@@ -49,6 +49,11 @@ class Opening:
             yield self._fresh(adapter_choice.newest_adapter(self.engine))
             raise
 
+    def open_tab(self, request: gr.Request) -> Update:
+        """The tab that the address names; the answers come first by themselves."""
+        named = tools.tab_in_address(request)
+        return {} if named == tools.ANSWERS else tools.shown(self.fields.tabs, named)
+
     def choose_adapters(self, adapters: list[str], ask_as: AskAs, server: str) -> Update:
         """Other adapters: the columns begin anew."""
         engine, fields = self.engine, self.fields
@@ -60,7 +65,7 @@ class Opening:
             fields.server: server if connected else "",
             **adapter_choice.show_suggestions(engine, self.chat.suggestions, base, adapters),
             **adapter_choice.show_as_trained(engine, fields, adapters),
-            **adapter_choice.begin_anew(engine, fields, who),
+            **adapter_choice.open_answered(engine, fields, who),
             **self._form(who),
         }
 
@@ -77,7 +82,7 @@ class Opening:
         return {
             **self._asked(who),
             **adapter_choice.show_as_trained(self.engine, self.fields, adapters),
-            **adapter_choice.begin_anew(self.engine, self.fields, who),
+            **adapter_choice.open_answered(self.engine, self.fields, who),
         }
 
     def _saved(self, session_id: str) -> Update:
@@ -115,16 +120,18 @@ def connect(opening: Opening, blocks: gr.Blocks) -> None:
     """Fill the page as it opens; follow another choice of adapters; keep the address right."""
     fields, chat, server = opening.fields, opening.chat, opening.server
     chosen = [fields.base, fields.server, *chat.suggestions, *fields.settings_components]
+    form = asked_form.form_parts(fields, chat)
     whole: list[Block] = [
         *chosen,
         *fields.answers,
-        *[fields.adapters, fields.ask_as, opening.note, chat.question, chat.send],
-        *[fields.system, fields.memory, *fields.sampling.values()],
-        *[server.section, server.url, server.model],
+        *form,
+        *[fields.adapters, opening.note, fields.system, fields.memory],
+        *fields.sampling.values(),
+        *[server.url, server.model],
     ]
     problem = chat.problem
     wire([blocks.load], opening.open_page, [], whole, problem=problem)
-    form = [fields.ask_as, chat.question, chat.send]
+    wire([blocks.load], opening.open_tab, [], [fields.tabs], problem=problem)
     wire([fields.adapters.input], opening.choose_adapters,
          [fields.adapters, fields.ask_as, fields.server],
          [*chosen, *fields.answers, *form], problem=problem)  # fmt: skip

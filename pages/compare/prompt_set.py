@@ -1,11 +1,11 @@
-"""Many prompts at once: every column's answers in a table, checked, and the loss on held-out rows.
+"""Many prompts at once: every column's answers in a table, checked.
 
-Knows where prompts come from on the page; answering, checking and scoring are the engine's.
+Knows where prompts come from on the page; answering and checking are the engine's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,34 +13,28 @@ from pathlib import Path
 import gradio as gr
 
 from lora_engine.compare.generate import ComparisonModel, PromptAnswers, answer_prompts_with_ticks
-from lora_engine.compare.prompts import (
-    case_from_row,
-    load_held_out_rows,
-    parse_cases,
-    read_cases,
-    training_spec_of,
-)
+from lora_engine.compare.prompts import case_from_row, parse_cases, read_cases
 from lora_engine.compare.scoring import check_answers
-from lora_engine.data import Row, tokenize_rows, tokenizer_as_trained
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
-from pages.compare import held_out_losses, prompt_set_report
+from lora_engine.language import tr, translatable
+from pages.compare import held_out_losses, prompt_set_report, tools
 from pages.compare.column_warnings import mismatch_badges
 from pages.compare.conversation import column_title
-from pages.compare.conversation_fields import ConversationFields, Values
+from pages.compare.conversation_fields import ConversationFields, Values, in_words
+from pages.compare.held_out import held_out_rows
 from pages.shared import layout
 from pages.shared.live import live_table
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
 
-MAX_HELD_OUT = 200
 NOTHING = "none"
+ANSWERED = translatable("{done} of {total} prompts answered.")
 CHECKS = [
-    ("nothing", NOTHING),
-    ("equals the expected text", "exact"),
-    ("contains the expected text", "contains"),
-    ("is JSON", "json"),
-    ("matches the expected pattern", "regex"),
+    (translatable("nothing"), NOTHING),
+    (translatable("equals the expected text"), "exact"),
+    (translatable("contains the expected text"), "contains"),
+    (translatable("is JSON"), "json"),
+    (translatable("matches the expected pattern"), "regex"),
 ]
 
 
@@ -51,7 +45,6 @@ class PromptSetFields:
     prompts: gr.Textbox
     upload: gr.UploadButton
     held_out: gr.Button
-    losses: gr.Button
     check: gr.Dropdown
     expected: gr.Textbox
     run: gr.Button
@@ -64,16 +57,14 @@ class PromptSetFields:
 
 
 def section(engine: Engine, fields: ConversationFields) -> None:
-    """An accordion: prompts in, a table of answers side by side out."""
-    with layout.folded("Many prompts at once", "prompt-set"):
+    """A tab: prompts in, a table of answers side by side out."""
+    with tools.inside(fields.tabs, tools.SET), gr.Column(elem_id="prompt-set"):
         parts = _prompt_set_fields()
 
     handlers = _Handlers(engine, fields, parts)
     bind = partial(wire, problem=parts.problem)
     bind([parts.upload.upload], handlers.take_file, [parts.upload], [parts.prompts])
     bind([parts.held_out.click], handlers.take_held_out, [fields.adapters], [parts.prompts])
-    bind([parts.losses.click], handlers.compare_losses, [fields.adapters, fields.base],
-         [parts.summary])  # fmt: skip
     bind([parts.run.click], handlers.answer_all,
          {parts.prompts, parts.check, parts.expected, *fields.inputs},
          [parts.summary, parts.table, parts.differences, parts.download])  # fmt: skip
@@ -81,37 +72,46 @@ def section(engine: Engine, fields: ConversationFields) -> None:
 
 
 def _prompt_set_fields() -> PromptSetFields:
-    prompts = gr.Textbox(
-        value="",
-        label="Prompts",
-        lines=5,
-        max_lines=12,
-        elem_id="prompts",
-        info="One a line; a JSON object may bring the expected answer along.",
+    layout.section(
+        tr("Many prompts at once"),
+        tr("Every column answers them all; the answers stand side by side, and can be checked."),
     )
-    with gr.Row(elem_classes="rs-actions"):
-        upload = gr.UploadButton(
-            "Upload prompts (JSONL, CSV, TXT)",
-            file_types=[".jsonl", ".txt", ".csv", ".tsv"],
-            size="sm",
-            elem_id="upload-prompts",
-        )
-        held_out = gr.Button("Take the adapter's held-out rows", size="sm")
-        losses = gr.Button("Loss on the held-out rows", size="sm")
     with gr.Row():
-        check = gr.Dropdown(CHECKS, value=NOTHING, label="Check that an answer")
-        expected = gr.Textbox(
-            value="", label="Expected", info="For every prompt that has no answer of its own."
-        )
+        with gr.Column(scale=3, min_width=320):
+            prompts = gr.Textbox(
+                value="",
+                label=tr("Prompts"),
+                lines=5,
+                max_lines=12,
+                elem_id="prompts",
+                info=tr("One a line; a JSON object may bring the expected answer along."),
+            )
+            with gr.Row(elem_classes="rs-actions"):
+                upload = gr.UploadButton(
+                    tr("Upload prompts (JSONL, CSV, TXT)"),
+                    file_types=[".jsonl", ".txt", ".csv", ".tsv"],
+                    size="sm",
+                    elem_id="upload-prompts",
+                )
+                held_out = gr.Button(
+                    tr("Take the adapter's held-out rows"), size="sm", elem_id="take-held-out"
+                )
+        with gr.Column(scale=2, min_width=280):
+            check = gr.Dropdown(in_words(CHECKS), value=NOTHING, label=tr("Check that an answer"))
+            expected = gr.Textbox(
+                value="",
+                label=tr("Expected"),
+                info=tr("For every prompt that has no answer of its own."),
+            )
     with gr.Row(elem_classes="rs-actions"):
-        run = gr.Button("Answer all", variant="primary", elem_id="answer-all")
-        stop = gr.Button("Stop", variant="stop", elem_id="stop-set")
-        download = gr.DownloadButton("Download JSONL", interactive=False, elem_id="set-jsonl")
+        run = gr.Button(tr("Answer all"), variant="primary", elem_id="answer-all")
+        stop = gr.Button(tr("Stop"), variant="stop", elem_id="stop-set")
+        download = gr.DownloadButton(tr("Download JSONL"), interactive=False, elem_id="set-jsonl")
     return PromptSetFields(
-        prompts, upload, held_out, losses, check, expected, run, stop, download,
+        prompts, upload, held_out, check, expected, run, stop, download,
         problem=problem_box(),
         summary=gr.HTML(elem_id="set-summary"),
-        table=live_table(label="Answers", file_name="answers.csv", elem_id="set-table"),
+        table=live_table(label=tr("Answers"), file_name="answers.csv", elem_id="set-table"),
         differences=gr.HTML(elem_id="set-differences"),
     )  # fmt: skip
 
@@ -129,7 +129,8 @@ class _Handlers:
         return "\n".join(case.as_line() for case in read_cases(Path(path)))
 
     def take_held_out(self, adapters: list[str]) -> str:
-        return "\n".join(case_from_row(row).as_line() for row in self._held_out(adapters))
+        rows = held_out_rows(self.engine, adapters)
+        return "\n".join(case_from_row(row).as_line() for row in rows)
 
     def answer_all(self, values: Values, request: gr.Request) -> Iterator[Update]:
         conversation = self.fields.read(values)
@@ -153,7 +154,7 @@ class _Handlers:
                 so_far = check_answers(cases, done, None, "")
                 yield {
                     self.parts.summary: held_out_losses.progress_html(
-                        len(done), len(cases), "prompts answered"
+                        len(done), len(cases), tr(ANSWERED)
                     ),
                     self.parts.table: prompt_set_report.answers_table(so_far, label, False),
                     self.parts.differences: "",
@@ -171,25 +172,6 @@ class _Handlers:
                 value=prompt_set_report.jsonl_file(rows), interactive=bool(rows)
             ),
         }
-
-    def compare_losses(self, adapters: list[str], base: str, request: gr.Request) -> Iterator[str]:
-        """The mean loss of base and adapters on the first adapter's held-out rows."""
-        rows = self._held_out(adapters)
-        folder = self.engine.adapters.get(adapters[0]).path
-        length = training_spec_of(folder).optimization.max_length
-        model = self.engine.compare.model(base, adapters)
-        tokenizer = tokenizer_as_trained(model.shared.tokenizer, folder)
-        tokenized = tokenize_rows(rows, tokenizer, length)
-        with self.stops.running(request) as stop:
-            found = yield from held_out_losses.losses(model, tokenized, stop)
-        title = partial(column_title, self.engine)
-        yield held_out_losses.differences_html(found, adapters, title, lambda pair: pair.verdict)
-
-    def _held_out(self, adapters: list[str]) -> Sequence[Row]:
-        if not adapters:
-            raise EngineError("No adapter is chosen.", "Choose one above.")
-        folder = self.engine.adapters.get(adapters[0]).path
-        return load_held_out_rows(folder, self.engine.settings)[:MAX_HELD_OUT]
 
     def _mismatches(self, model: ComparisonModel) -> str:
         found = model.template_mismatches().items()

@@ -7,12 +7,13 @@ from html import escape
 
 from lora_engine.compare.generate import BASE_COLUMN
 from lora_engine.compare.scoring import ReportRow, as_jsonl, diff_words
+from lora_engine.language import tr, tr_count, translatable
 from pages.shared import layout
 from pages.shared.downloads import new_file
 from pages.shared.live import Column, table_value
 
 MAX_DIFFERENCES = 100
-VERDICTS = {True: "yes", False: "no", None: None}
+VERDICTS = {True: translatable("yes"), False: translatable("no")}
 TAGS = {"gone": "del", "new": "ins"}
 
 Title = Callable[[str], str]
@@ -21,18 +22,21 @@ Title = Callable[[str], str]
 def answers_table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
     """The answers side by side, for a live table."""
     if not rows:
-        return table_value([Column("Prompt")], [], empty="No answer yet.")
-    columns = [Column("Prompt")]
+        return table_value([Column(tr("Prompt"))], [], empty=tr("No answer yet."))
+    columns = [Column(tr("Prompt"))]
     for answer in rows[0].answers:
         name = title(answer.name)
-        columns += [Column(name), Column(f"{name}: tokens", layout.count, numeric=True)]
-        columns += [Column(f"{name}: passes")] if checks else []
+        columns += [
+            Column(name),
+            Column(tr("{name}: tokens", name=name), layout.count, numeric=True),
+        ]
+        columns += [Column(tr("{name}: passes", name=name))] if checks else []
     cells = []
     for row in rows:
         line: list[str | int | None] = [row.prompt]
         for answer in row.answers:
             line += [answer.text, answer.tokens]
-            line += [VERDICTS[answer.passes]] if checks else []
+            line += [_verdict(answer.passes)] if checks else []
         cells.append(tuple(line))
     return table_value(columns, cells)
 
@@ -40,23 +44,22 @@ def answers_table(rows: Sequence[ReportRow], title: Title, checks: bool) -> str:
 def summary_html(rows: Sequence[ReportRow], title: Title) -> str:
     """Per column: how many answers pass, how long they are, how many equal the base's."""
     if not rows:
-        return '<p role="status">Stopped before the first answer.</p>'
+        return f'<p role="status">{tr("Stopped before the first answer.")}</p>'
     lines = []
     for place, first in enumerate(rows[0].answers):
         answers = [row.answers[place] for row in rows]
         length = sum(answer.tokens for answer in answers) / len(answers)
-        words = f"{layout.number(length)} tokens on average"
+        parts = [tr("{length} tokens on average", length=layout.number(length))]
         verdicts = [answer.passes for answer in answers if answer.passes is not None]
         if verdicts:
-            words += f", {sum(verdicts)} of {len(verdicts)} pass"
+            parts.append(tr("{passed} of {total} pass", passed=sum(verdicts), total=len(verdicts)))
         if first.name != BASE_COLUMN:
             same = sum(row.answers[place].text == row.answers[0].text for row in rows)
-            words += f", {same} the same as the base's"
+            parts.append(tr("{count} the same as the base's", count=same))
+        words = escape(", ".join(parts))
         lines.append(f"<li><strong>{escape(title(first.name))}</strong>: {words}.</li>")
-    return (
-        f'<p role="status">{len(rows)} prompts answered.</p>'
-        f'<ul class="rs-compare-words">{"".join(lines)}</ul>'
-    )
+    answered = tr_count("{count} prompt answered.", "{count} prompts answered.", len(rows))
+    return f'<p role="status">{answered}</p><ul class="rs-compare-words">{"".join(lines)}</ul>'
 
 
 def differences_html(rows: Sequence[ReportRow], title: Title) -> str:
@@ -65,11 +68,18 @@ def differences_html(rows: Sequence[ReportRow], title: Title) -> str:
     if not shown or len(rows[0].answers) < 2:
         return ""
     more = len(rows) - MAX_DIFFERENCES
-    rest = f"<p>{layout.count(more)} more prompts are in the table.</p>" if more > 0 else ""
-    return (
-        '<p class="rs-compare-words">Word by word against the base: <del>only the base</del>, '
-        f'<ins>only the adapter</ins>.</p><div class="rs-differences">{shown}</div>{rest}'
+    rest = (
+        tr("{count} more prompts are in the table.", count=layout.count(more)) if more > 0 else ""
     )
+    return (
+        f'<p class="rs-compare-words">{tr("Word by word against the base:")} '
+        f"<del>{tr('only the base')}</del> <ins>{tr('only the adapter')}</ins></p>"
+        f'<div class="rs-differences">{shown}</div><p>{rest}</p>'
+    )
+
+
+def _verdict(passes: bool | None) -> str | None:
+    return None if passes is None else tr(VERDICTS[passes])
 
 
 def jsonl_file(rows: Sequence[ReportRow]) -> str:

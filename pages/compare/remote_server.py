@@ -10,7 +10,8 @@ from gradio.components import Component
 from lora_engine.compare.generate import RemoteServer, parse_remote_server
 from lora_engine.compare.sessions import SessionServer
 from lora_engine.engine import Engine
-from pages.compare import adapter_choice
+from lora_engine.language import tr
+from pages.compare import adapter_choice, tools
 from pages.compare.conversation_fields import ConversationFields, Values
 from pages.shared import layout
 from pages.shared.wiring import Update, problem_box, wire
@@ -22,7 +23,6 @@ LOST = "lost"  # the id of no server: a saved comparison's, until its key is giv
 class ServerFields:
     """Where the server is, what its model is called, and the key."""
 
-    section: gr.Accordion
     url: gr.Textbox
     model: gr.Textbox
     key: gr.Textbox
@@ -31,39 +31,42 @@ class ServerFields:
     problem: gr.HTML
 
     def reopened(self, fields: ConversationFields, server: SessionServer | None) -> Update:
-        """A saved comparison's server, open for its key; nothing where it has none."""
+        """A saved comparison's server, waiting for its key; nothing where it has none."""
         if server is None:
             return {fields.server: ""}
         return {
             fields.server: LOST,
-            self.section: gr.Accordion(open=True),
             self.url: server.url,
             self.model: server.model,
         }
 
 
-def server_fields() -> ServerFields:
-    section = layout.folded("A column from another server", "other-server")
-    with section:
-        gr.HTML(
-            '<p class="rs-compare-words">Any server with OpenAI\'s chat API: vLLM with LoRA '
-            "modules, Ollama, <code>transformers serve</code>. It gets the conversation (or the "
-            "text to continue), the temperature, top-p, seed and token limit. The key is kept in "
-            "memory only: it is in no log, no link and no export, and is asked for again after a "
-            "restart.</p>",
-            js_on_load="",
+def server_fields(tabs: gr.Tabs) -> ServerFields:
+    """A tab: where the server is, and the buttons that add its column and take it away."""
+    with tools.inside(tabs, tools.SERVER):
+        layout.section(
+            tr("A column from another server"),
+            tr(
+                "Any server with OpenAI's chat API: vLLM with LoRA modules, Ollama, transformers "
+                "serve. It gets the conversation (or the text to continue), the temperature, "
+                "top-p, seed and token limit. The key is kept in memory only: it is in no log, no "
+                "link and no export, and is asked for again after a restart."
+            ),
         )
         with gr.Row():
             url = gr.Textbox(
-                "", label="Address", placeholder="http://127.0.0.1:8000/v1", elem_id="server-url"
+                "",
+                label=tr("Address"),
+                placeholder="http://127.0.0.1:8000/v1",
+                elem_id="server-url",
             )
-            model = gr.Textbox("", label="Model's name there", elem_id="server-model")
-            key = gr.Textbox("", label="Key", type="password", elem_id="server-key")
+            model = gr.Textbox("", label=tr("Model's name there"), elem_id="server-model")
+            key = gr.Textbox("", label=tr("Key"), type="password", elem_id="server-key")
         with gr.Row(elem_classes="rs-actions"):
-            add = gr.Button("Add the column", size="sm", elem_id="server-connect")
-            remove = gr.Button("Remove it", size="sm", elem_id="server-remove")
+            add = gr.Button(tr("Add the column"), variant="primary", elem_id="server-connect")
+            remove = gr.Button(tr("Remove it"), elem_id="server-remove")
         problem = problem_box()
-    return ServerFields(section, url, model, key, add, remove, problem)
+    return ServerFields(url, model, key, add, remove, problem)
 
 
 def connect(engine: Engine, fields: ConversationFields, server: ServerFields) -> None:
@@ -72,7 +75,11 @@ def connect(engine: Engine, fields: ConversationFields, server: ServerFields) ->
     def add_server(values: Values) -> Update:
         url, model, key = (values[one] for one in (server.url, server.model, server.key))
         found = parse_remote_server(url, model, key)
-        connected: Update = {fields.server: fields.servers.add(found), server.key: ""}
+        connected: Update = {
+            fields.server: fields.servers.add(found),
+            server.key: "",
+            **tools.shown(fields.tabs, tools.ANSWERS),
+        }
         if values[fields.server] != LOST:
             return {**connected, **begin_anew(values, found)}
         # A reopened comparison goes on: its columns keep what they hold.
@@ -89,7 +96,7 @@ def connect(engine: Engine, fields: ConversationFields, server: ServerFields) ->
         asked = adapter_choice.Asked(base, adapters, ask_as, found)
         return adapter_choice.begin_anew(engine, fields, asked)
 
-    outputs = [fields.server, server.key, *fields.answers]
+    outputs = [fields.server, server.key, fields.tabs, *fields.answers]
     who: set[Component] = {fields.base, fields.adapters, fields.ask_as}
     given = {server.url, server.model, server.key, fields.server, *who}
     wire([server.add.click], add_server, given, outputs, problem=server.problem)

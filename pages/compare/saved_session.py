@@ -17,6 +17,7 @@ from lora_engine.compare.sessions import (
     SessionServer,
 )
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages import ADAPTERS, COMPARE, SPECTRUM
 from pages.compare import routes
 from pages.compare.answers import ColumnFacts
@@ -37,9 +38,9 @@ from pages.compare.conversation_fields import (
 from pages.shared import layout
 from pages.shared.wiring import Update
 
-DISCONNECTED = (
-    "is not connected: its key is not kept. Give it again below, under "
-    "“A column from another server”, and click “Add the column”; or remove the column there."
+DISCONNECTED = translatable(
+    "{server} is not connected: its key is not kept. Give it again under “Another server”, and "
+    "click “Add the column”; or remove the column there."
 )
 
 
@@ -86,31 +87,37 @@ def links_html(saved: SessionRevision | None, before: SessionRevision | None = N
     if saved is None:
         return ""
     address = escape(layout.link(COMPARE, session=saved.id))
-    exports = " · ".join(
+    exports = " ".join(
         f'<a href="{escape(routes.export_address(saved.id, ending))}" download>{words}</a>'
         for ending, words in (("md", "Markdown"), ("json", "JSON"))
     )
-    own = f'<p class="rs-kept">Kept: <a href="{address}">link to it</a> · {exports}</p>'
+    own = (
+        f'<p class="rs-kept-line"><strong>{tr("Kept")}</strong> '
+        f'<a href="{address}">{tr("link to it")}</a> {exports}</p>'
+    )
     if before is None or before.id == saved.id:
         return own
     other = escape(layout.link(COMPARE, session=before.id))
+    words = tr(
+        "Another tab went on with this comparison meanwhile. Both are kept: this one under a link "
+        "of its own, and the other tab's."
+    )
     return (
-        '<p class="rs-note" role="status">Another tab went on with this comparison meanwhile. Both '
-        f'are kept: <a href="{other}">the other tab\'s</a>, and this one under a link of its own.'
-        f"</p>{own}"
+        f'<p class="rs-note" role="status">{escape(words)} '
+        f'<a href="{other}">{tr("Open the other one")}</a></p>{own}'
     )
 
 
 def next_steps_html(adapters: Sequence[str], titles: Mapping[str, str]) -> str:
     """A line for each adapter that answered, to what can be done with it."""
     return "".join(
-        f'<p class="rs-kept">{escape(titles[name])}: '
-        + " · ".join(
+        f'<p class="rs-kept-line"><strong>{escape(titles[name])}</strong> '
+        + " ".join(
             f'<a href="{escape(address)}">{words}</a>'
             for address, words in (
-                (layout.link(SPECTRUM, adapter=name), "Spectrum"),
-                (layout.link(ADAPTERS, adapter=name, tab="resize"), "Resize"),
-                (layout.link(ADAPTERS, adapter=name, tab="take-away"), "Take away"),
+                (layout.link(SPECTRUM, adapter=name), tr("Spectrum")),
+                (layout.link(ADAPTERS, adapter=name, tab="resize"), tr("Resize")),
+                (layout.link(ADAPTERS, adapter=name, tab="take-away"), tr("Take away")),
             )
         )
         + "</p>"
@@ -145,13 +152,18 @@ def _reopened(column: SessionColumn, mode: Mode) -> gr.Chatbot:
         for item in column.turns
     ]
     is_server = column.name == SERVER_COLUMN
-    label = f"{column.title}: not connected" if is_server else column.use.label(column.title)
+    label = (
+        tr("{server}: not connected", server=column.title)
+        if is_server
+        else column.use.label(column.title)
+    )
     return column_update(messages, label, bool(column.template_mismatch), mode)
 
 
 def _status_html(session: Session) -> str:
     """What stands under the columns: a server to connect again, templates that do not fit."""
-    lost = [f"{one.title} {DISCONNECTED}" for one in session.columns if one.name == SERVER_COLUMN]
+    servers = [one.title for one in session.columns if one.name == SERVER_COLUMN]
+    lost = [tr(DISCONNECTED, server=title) for title in servers]
     return layout.notes_html(lost) + mismatch_badges(
         {one.title: one.template_mismatch for one in session.columns if one.template_mismatch}
     )

@@ -1,7 +1,7 @@
 """A classifier tried out: pasted texts or a labelled set, under its base and under its adapter.
 
-What it classifies, its classes and its base stand in the adapter's own folder. The section is on
-the page where there is a classifier, and open where the page's address names one.
+What it classifies, its classes and its base stand in the adapter's own folder. The tab is there
+where there is a classifier, and shown first where the page's address names one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import gradio as gr
 from lora_engine.compare.classify import SetResult, predict_rows
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from pages.compare import classifier_html
+from lora_engine.language import tr, translatable
+from pages.compare import classifier_html, tools
+from pages.compare.conversation_fields import in_words
 from pages.compare.held_out_losses import progress_html
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_key
@@ -25,7 +27,8 @@ from pages.shared.live import live_table
 from pages.shared.stop_button import Stops
 from pages.shared.wiring import Update, problem_box, wire
 
-HELD_OUT = "the rows it never saw"
+HELD_OUT = translatable("the rows it never saw")
+SCORED = translatable("{done} of {total} rows scored.")
 EXAMPLES = {
     "starter:entities": "Anna Fox saw a fox near Cape Town.\nThe bus driver from Peru met Jordan.",
 }
@@ -35,7 +38,7 @@ EXAMPLES = {
 class ClassifierFields:
     """Texts and a set; what both columns predict for them."""
 
-    section: gr.Accordion
+    tab: gr.Tab
     adapter: gr.Dropdown
     texts: gr.Textbox
     classify: gr.Button
@@ -59,14 +62,14 @@ class ClassifierFields:
         return [self.summary, self.classes, self.matrices, self.as_json, self.as_csv]
 
 
-def section(engine: Engine, blocks: gr.Blocks) -> None:
-    """An accordion that the page opens on where its address names a classifier."""
-    with layout.folded("Try a classifier", "classify", visible=False) as accordion:
-        fields = _fields(accordion)
-    handlers = _Handlers(engine, fields)
+def section(engine: Engine, blocks: gr.Blocks, tabs: gr.Tabs) -> None:
+    """A tab that the page opens on where its address names a classifier."""
+    with tools.inside(tabs, tools.CLASSIFY) as tab, gr.Column(elem_id="classify"):
+        fields = _fields(tab)
+    handlers = _Handlers(engine, fields, tabs)
     bind = partial(wire, problem=fields.problem)
     bind([blocks.load], handlers.open_section, [],
-         [fields.section, fields.adapter, fields.texts, fields.rows])  # fmt: skip
+         [tabs, fields.tab, fields.adapter, fields.texts, fields.rows])  # fmt: skip
     bind([fields.adapter.input], handlers.choose, [fields.adapter],
          [fields.texts, *fields.results])  # fmt: skip
     fields.adapter.input(
@@ -93,36 +96,43 @@ def classify_endpoint(engine: Engine):
     return classify
 
 
-def _fields(accordion: gr.Accordion) -> ClassifierFields:
-    gr.HTML(
-        '<p class="rs-compare-words">The classes of a text, or of its words, by the base and by '
-        "the base with the adapter. Rows whose classes are known give both a score.</p>",
-        js_on_load="",
+def _fields(tab: gr.Tab) -> ClassifierFields:
+    layout.section(
+        tr("Try a classifier"),
+        tr(
+            "The classes of a text, or of its words, by the base and by the base with the adapter. "
+            "Rows whose classes are known give both a score."
+        ),
     )
-    adapter = gr.Dropdown([], label="Classifier", elem_id="classifier")
+    adapter = gr.Dropdown([], label=tr("Classifier"), elem_id="classifier")
     texts = gr.Textbox(
-        "", label="Texts", info="One on each line.", lines=3, max_lines=12, elem_id="classify-texts"
+        "",
+        label=tr("Texts"),
+        info=tr("One on each line."),
+        lines=3,
+        max_lines=12,
+        elem_id="classify-texts",
     )
-    classify = gr.Button("Classify", variant="primary", elem_id="classify-button")
+    classify = gr.Button(tr("Classify"), variant="primary", elem_id="classify-button")
     predicted = gr.HTML(elem_id="classify-predicted", js_on_load="")
     rows = gr.Dropdown(
-        [HELD_OUT],
+        in_words([(HELD_OUT, HELD_OUT)]),
         value=HELD_OUT,
-        label="Rows to score",
-        info="Labelled rows: those the adapter never saw, a dataset's name, or a file's path.",
+        label=tr("Rows to score"),
+        info=tr("Labelled rows: those the adapter never saw, a dataset's name, or a file's path."),
         allow_custom_value=True,
         elem_id="classify-rows",
     )
     with gr.Row(elem_classes="rs-actions"):
-        score = gr.Button("Score the set", variant="primary", elem_id="classify-score")
-        stop = gr.Button("Stop", variant="stop", elem_id="classify-stop")
-        as_json = gr.DownloadButton("Download JSON", interactive=False, elem_id="classify-json")
-        as_csv = gr.DownloadButton("Download CSV", interactive=False, elem_id="classify-csv")
+        score = gr.Button(tr("Score the set"), variant="primary", elem_id="classify-score")
+        stop = gr.Button(tr("Stop"), variant="stop", elem_id="classify-stop")
+        as_json = gr.DownloadButton(tr("Download JSON"), interactive=False, elem_id="classify-json")
+        as_csv = gr.DownloadButton(tr("Download CSV"), interactive=False, elem_id="classify-csv")
     return ClassifierFields(
-        accordion, adapter, texts, classify, predicted, rows, score, stop, as_json, as_csv,
+        tab, adapter, texts, classify, predicted, rows, score, stop, as_json, as_csv,
         summary=gr.HTML(elem_id="classify-summary", js_on_load=""),
         classes=live_table(
-            label="Scores by class", file_name="classes.csv", elem_id="classify-classes"
+            label=tr("Scores by class"), file_name="classes.csv", elem_id="classify-classes"
         ),
         matrices=gr.HTML(elem_id="classify-matrices", js_on_load=""),
         problem=problem_box(),
@@ -132,12 +142,12 @@ def _fields(accordion: gr.Accordion) -> ClassifierFields:
 class _Handlers:
     """What the section's events do."""
 
-    def __init__(self, engine: Engine, fields: ClassifierFields) -> None:
-        self.engine, self.fields = engine, fields
+    def __init__(self, engine: Engine, fields: ClassifierFields, tabs: gr.Tabs) -> None:
+        self.engine, self.fields, self.tabs = engine, fields, tabs
         self.predicting, self.stops = Stops(), Stops()
 
     def open_section(self, request: gr.Request) -> Update:
-        """The classifiers that there are; open where the address names one."""
+        """The classifiers that there are; the tab is shown where the address names one."""
         found = [one for one in self.engine.adapters.list() if one.classifies]
         named = layout.state_of(request, "adapter").split(",")[0]
         chosen = self.engine.adapters.get(named) if named else None
@@ -149,13 +159,17 @@ class _Handlers:
         value = adapter_key(chosen if chosen is not None and is_named else found[0])
         datasets = [one.name for one in self.engine.datasets.list()]
         return {
-            self.fields.section: gr.Accordion(visible=True, open=is_named),
+            **(tools.shown(self.tabs, tools.CLASSIFY) if is_named else {}),
+            self.fields.tab: gr.Tab(visible=True),
             self.fields.adapter: gr.Dropdown(
                 choices=[(f"{one.name} ({one.base_model})", adapter_key(one)) for one in found],
                 value=value,
             ),
             self.fields.texts: self._example(value),
-            self.fields.rows: gr.Dropdown(choices=[HELD_OUT, *datasets], value=HELD_OUT),
+            self.fields.rows: gr.Dropdown(
+                choices=[(tr(HELD_OUT), HELD_OUT), *((name, name) for name in datasets)],
+                value=HELD_OUT,
+            ),
         }
 
     def choose(self, adapter: str, request: gr.Request) -> Update:
@@ -195,7 +209,7 @@ class _Handlers:
                     yield self._scored(state)
                 else:
                     yield {
-                        fields.summary: progress_html(state, len(dataset.rows), "rows scored"),
+                        fields.summary: progress_html(state, len(dataset.rows), tr(SCORED)),
                         fields.classes: "",
                         fields.matrices: "",
                     }
@@ -218,7 +232,7 @@ class _Handlers:
 
 def _named(adapter: str | None) -> str:
     if not adapter:
-        raise EngineError("No classifier is chosen.", "Choose one above.")
+        raise EngineError(tr("No classifier is chosen."), tr("Choose one above."))
     return adapter
 
 

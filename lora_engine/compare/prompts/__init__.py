@@ -6,6 +6,7 @@ prompt_file        prompts from a file or a field, each with what is expected
 held_out_rows      the rows that an adapter was not trained on, from its provenance
 general_questions  questions with answers that no adapter was trained for
 known_language     what the starter cannot read: a note on prompts in another script
+sampled_answers    a question that the runs of adapters have answered already
 suggestions        three prompts to click, and questions drawn for blind votes
 """
 
@@ -21,6 +22,7 @@ from lora_engine.compare.prompts.prompt_file import (
 )
 from lora_engine.compare.prompts.prompt_form import AskAs, Mode, PromptForm
 from lora_engine.compare.prompts.prompt_tokens import encode_prompts
+from lora_engine.compare.prompts.sampled_answers import SampledAnswers, sampled_answers
 from lora_engine.compare.prompts.suggestions import QuestionSet, draw_question, suggested_prompts
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "PromptCase",
     "PromptForm",
     "QuestionSet",
+    "SampledAnswers",
     "case_from_row",
     "draw_question",
     "encode_prompts",
@@ -38,6 +41,7 @@ __all__ = [
     "parse_cases",
     "read_cases",
     "read_prompts",
+    "sampled_answers",
     "suggested_prompts",
     "training_spec_of",
 ]
