@@ -47,7 +47,7 @@ def section(engine: Engine, fields: ConversationFields) -> None:
     )
     upload = gr.File(
         label=tr("Rows of your own"),
-        height=110,
+        height=130,
         file_types=[".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz"],
         elem_id="general-rows",
     )

@@ -94,5 +94,5 @@ def test_without_an_address_the_section_is_there_and_closed(
     server: Server, open_page: OpenPage
 ) -> None:
     page = open_page(server.url + COMPARE.path)
-    expect(page.get_by_text("Try a classifier")).to_be_visible()
+    expect(page.get_by_role("tab", name="Classifier")).to_be_visible()
     expect(page.locator("#classify").get_by_label("Texts")).not_to_be_visible()

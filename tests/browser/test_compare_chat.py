@@ -44,6 +44,10 @@ def answers(page: Page, column: int) -> Locator:
     return page.locator(f"#column-{column}").get_by_test_id("bot")
 
 
+def tool(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
 def ask(page: Page, question: str = QUESTION) -> None:
     page.get_by_label("Your question").fill(question)
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -64,12 +68,13 @@ def test_both_columns_answer_and_the_proof_is_shown(page: Page) -> None:
 
 
 def test_stop_ends_a_long_answer_where_it_is(page: Page) -> None:
-    page.get_by_text("Sampling, system prompt and memory").click()
+    tool(page, "Settings")
     page.get_by_label("Token limit").fill("240")
     page.get_by_label("Temperature").fill("3")
+    tool(page, "Answers")
     ask(page, "Count.")
     expect(answers(page, 0)).to_be_visible()
-    page.get_by_role("button", name="Stop", exact=True).first.click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator("#compare-status")).to_contain_text("stopped")
     said = answers(page, 0).inner_text()
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
@@ -112,7 +117,7 @@ def test_the_strength_acts_at_once_and_0_is_the_base(page: Page) -> None:
 def test_a_layer_switched_off_changes_the_answers_probability(page: Page) -> None:
     ask(page)
     finished(page)
-    page.get_by_text("The last answer, token by token").click()
+    tool(page, "Token by token")
     page.get_by_role("button", name="Look closely").click()
     said = page.locator("#layers-switched").get_by_role("status")
     expect(said).to_contain_text("all layers on")
@@ -123,16 +128,20 @@ def test_a_layer_switched_off_changes_the_answers_probability(page: Page) -> Non
 
 
 def test_layers_switched_off_in_the_chat_are_said_and_all_off_is_the_base(page: Page) -> None:
-    page.get_by_text("Sampling, system prompt and memory").click()
+    tool(page, "Settings")
     page.get_by_label("Temperature").fill("1")
+    tool(page, "Answers")
     ask(page)
     finished(page)
     base, adapted = answers(page, 0).inner_text(), answers(page, 1).inner_text()
     assert base != adapted
     field = page.get_by_label("Layers off in noisy")
+    tool(page, "Settings")
     field.fill("3-0")
     field.press("Enter")
+    tool(page, "Answers")
     expect(page.get_by_role("alert").first).to_contain_text("do not run upwards")
+    tool(page, "Settings")
     field.fill("0-3")
     field.press("Enter")
     heading = page.locator("#column-1").get_by_text("noisy, layers 0–3 off")
@@ -148,18 +157,20 @@ def test_layers_switched_off_in_the_chat_are_said_and_all_off_is_the_base(page: 
 def test_the_layers_looked_at_are_used_in_the_chat(page: Page) -> None:
     ask(page)
     finished(page)
-    page.get_by_text("The last answer, token by token").click()
+    tool(page, "Token by token")
     page.get_by_role("button", name="Look closely").click()
     for layer in ("1", "2"):
         page.locator("#layers-on").get_by_label(layer, exact=True).uncheck()
     page.get_by_role("button", name="Use these layers in the chat").click()
+    expect(page.locator("#column-1").get_by_text("noisy, layers 1–2 off")).to_be_visible()
     expect(page.get_by_label("Layers off in noisy")).to_have_value("1-2")
     expect(page.locator("#compare-status")).to_contain_text("noisy, layers 1–2 off")
 
 
 def test_a_comparison_is_kept_reopened_and_exported(server: Server, page: Page) -> None:
-    page.get_by_text("Sampling, system prompt and memory").click()
+    tool(page, "Settings")
     page.get_by_label("System prompt").fill("Be brief.")
+    tool(page, "Answers")
     page.get_by_label("number input for Strength of noisy").fill("0.5")
     ask(page)
     finished(page)
@@ -174,7 +185,6 @@ def test_a_comparison_is_kept_reopened_and_exported(server: Server, page: Page) 
     page.reload()
     expect(answers(page, 0)).to_have_text(said[0])
     expect(answers(page, 1)).to_have_text(said[1])
-    page.get_by_text("Sampling, system prompt and memory").click()
     expect(page.get_by_label("System prompt")).to_have_value("Be brief.")
     expect(page.get_by_label("number input for Strength of noisy")).to_have_value("0.5")
     page.locator("#column-1").get_by_role("button", name="Clear").click()  # clears all columns
@@ -252,7 +262,7 @@ def test_what_is_said_is_shown_as_text_code_and_formulas_never_as_markup(page: P
 
 
 TYPED_AT_ONCE = """async () => {
-    document.querySelector("#other-server button").click();
+    document.querySelector("#tool-server-button").click();
     const field = () => document.querySelector("#server-url input, #server-url textarea");
     while (!field()) await new Promise(requestAnimationFrame);
     const value = Object.getOwnPropertyDescriptor(field().constructor.prototype, "value");
@@ -270,7 +280,7 @@ def test_what_is_typed_as_a_section_opens_stays(page: Page) -> None:
 
 def test_another_servers_key_stays_out_of_page_log_and_export(server: Server, page: Page) -> None:
     key = "sk-do-not-show-me"
-    page.get_by_text("A column from another server").click()
+    tool(page, "Another server")
     page.get_by_label("Address").fill("http://127.0.0.1:1/v1")
     page.get_by_label("Model's name there").fill("some-model")
     page.get_by_label("Key", exact=True).fill(key)
@@ -289,8 +299,7 @@ def test_another_servers_key_stays_out_of_page_log_and_export(server: Server, pa
 
 
 def test_a_reopened_servers_column_says_in_place_what_it_needs(page: Page) -> None:
-    fields = page.locator("#other-server")
-    fields.get_by_text("A column from another server").click()
+    tool(page, "Another server")
     page.get_by_label("Address").fill("http://127.0.0.1:1/v1")
     page.get_by_label("Model's name there").fill("some-model")
     page.get_by_role("button", name="Add the column").click()
@@ -302,10 +311,11 @@ def test_a_reopened_servers_column_says_in_place_what_it_needs(page: Page) -> No
     page.reload()
     expect(column).to_contain_text("some-model at 127.0.0.1:1: not connected")
     expect(page.locator("#compare-status")).to_contain_text("its key is not kept")
-    expect(page.get_by_role("textbox", name="Address")).to_have_value("http://127.0.0.1:1/v1")
-    expect(page.get_by_label("Model's name there")).to_have_value("some-model")
     ask(page, "And grass?")
     expect(page.get_by_role("alert").first).to_contain_text("Give its key again")
+    tool(page, "Another server")
+    expect(page.get_by_role("textbox", name="Address")).to_have_value("http://127.0.0.1:1/v1")
+    expect(page.get_by_label("Model's name there")).to_have_value("some-model")
     page.get_by_role("button", name="Add the column").click()
     expect(page.locator("#compare-status")).to_have_text("")
     ask(page, "And grass?")

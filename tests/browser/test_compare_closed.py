@@ -56,9 +56,10 @@ def server(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
 
 def long_answer(page: Page) -> None:
     expect(page.get_by_label("Your question")).to_be_enabled()
-    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_role("tab", name="Settings").click()
     page.get_by_label("Token limit").fill(str(TOKENS))
     page.get_by_label("Temperature").fill("3")
+    page.get_by_role("tab", name="Answers").click()
     page.get_by_label("Your question").fill("Count.")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator("#compare-status")).to_contain_text("tokens, ")
@@ -67,10 +68,10 @@ def long_answer(page: Page) -> None:
 def prompt_set(page: Page) -> None:
     """One batch, which is answered whole before its first row is shown."""
     expect(page.get_by_label("Your question")).to_be_enabled()
-    page.get_by_text("Sampling, system prompt and memory").click()
+    page.get_by_role("tab", name="Settings").click()
     page.get_by_label("Token limit").fill(str(TOKENS))
     page.get_by_label("Temperature").fill("3")
-    page.get_by_text("Many prompts at once").click()
+    page.get_by_role("tab", name="Prompt set").click()
     page.locator("#prompts textarea").fill("Count.\nCount again.")
     page.get_by_role("button", name="Answer all").click()
 

@@ -51,7 +51,7 @@ def finished(page: Page) -> None:
 
 
 def test_a_text_adapter_is_given_a_text_to_continue(server: Server, page: Page) -> None:
-    expect(page.locator("#ask-as")).to_contain_text("story learned text without a chat template")
+    expect(page.locator("#asked-reason")).to_contain_text("story learned text without a chat")
     continue_text(page)
     expect(page.locator("#column-1").get_by_test_id("bot")).to_have_count(1)
     expect(page.locator("#compare-status")).to_contain_text("no template")
@@ -64,16 +64,19 @@ def test_a_text_adapter_is_given_a_text_to_continue(server: Server, page: Page) 
     )
     page.reload()
     expect(page.get_by_label("Text to continue")).to_be_enabled()
-    expect(page.get_by_role("radio", name="continue the text")).to_be_checked()
     expect(page.locator("#column-1").get_by_test_id("bot")).to_have_count(1)
-    page.get_by_role("button", name="The last answer, token by token").click()
+    page.get_by_role("tab", name="Settings").click()
+    expect(page.get_by_role("radio", name="continue the text")).to_be_checked()
+    page.get_by_role("tab", name="Token by token").click()
     page.get_by_role("button", name="Look closely").click()
     expect(page.locator("#tokens")).to_contain_text("Perplexity")
 
 
 def test_the_switch_asks_it_as_a_chat_and_says_that_it_was_not_trained_so(page: Page) -> None:
     continue_text(page)
+    page.get_by_role("tab", name="Settings").click()
     page.get_by_role("radio", name="as a chat").check()
+    page.get_by_role("tab", name="Answers").click()
     expect(page.get_by_label("Your question")).to_be_enabled()
     page.get_by_role("button", name="Retry").click()
     expect(page.locator("#column-1")).to_contain_text("story: asked otherwise than trained")
@@ -90,7 +93,7 @@ def test_beside_a_chat_adapter_the_text_wins_and_both_are_named(
     (noisy / "provenance.json").write_text(json.dumps(template))
     page = open_page(f"{server.url}{COMPARE.path}?adapter=noisy,story")
     expect(page.get_by_label("Text to continue")).to_be_enabled()
-    expect(page.locator("#ask-as")).to_contain_text("whose marks it never saw")
+    expect(page.locator("#asked-reason")).to_contain_text("whose marks it never saw")
     expect(page.locator("#compare-status")).to_contain_text(
         "noisy was trained with a chat template, and is asked without one here"
     )

@@ -30,7 +30,7 @@ def server(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPat
 def page(server: Server, open_page: OpenPage) -> Page:
     page = open_page(server.url + COMPARE.path)
     expect(page.get_by_label("Your question")).to_be_enabled()
-    page.get_by_text("Many prompts at once").click()
+    page.get_by_role("tab", name="Prompt set").click()
     return page
 
 
@@ -81,15 +81,16 @@ def test_the_held_out_rows_by_one_click_and_a_stop(page: Page) -> None:
 
 
 def test_the_loss_on_held_out_rows_has_an_interval(page: Page) -> None:
-    page.get_by_role("button", name="Loss on the held-out rows").click()
-    summary = page.locator("#set-summary")
+    page.get_by_role("tab", name="Forgetting and loss").click()
+    page.get_by_role("button", name="Measure", exact=True).click()
+    summary = page.locator("#held-out-result")
     expect(summary).to_contain_text("95 % between", timeout=60_000)
     expect(summary).to_contain_text("60 rows")
 
 
 def test_forgetting_has_a_word(page: Page) -> None:
-    page.get_by_text("What was forgotten").click()
-    page.get_by_role("button", name="Measure").click()
+    page.get_by_role("tab", name="Forgetting and loss").click()
+    page.get_by_role("button", name="Measure what was forgotten").click()
     result = page.locator("#forgetting-result")
     expect(result).to_contain_text("noisy: slightly forgotten.", timeout=60_000)
     expect(result).to_contain_text("120 rows")

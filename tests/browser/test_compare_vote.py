@@ -26,7 +26,7 @@ def test_a_blind_vote_shows_names_only_after_the_choice(
 ) -> None:
     page = open_page(server.url + COMPARE.path)
     expect(page.get_by_label("Your question")).to_be_enabled()
-    page.get_by_text("Vote blind", exact=True).click()
+    page.get_by_role("tab", name="Blind vote").click()
     left = page.get_by_role("button", name="Left is better")
     expect(left).to_be_disabled()
 
@@ -63,12 +63,12 @@ def test_another_chat_template_is_said_with_the_names_and_not_before(
     provenance = server.data_dir / "adapters" / "noisy" / "provenance.json"
     provenance.write_text(json.dumps({"chat_template_hash": "0" * 16}))
     page = open_page(server.url + COMPARE.path)
-    page.get_by_text("Vote blind").click()
+    page.get_by_role("tab", name="Blind vote").click()
     page.get_by_label("Question to vote on").fill("What colour is the sky?")
     page.get_by_role("button", name="Answer blind").click()
     tie = page.get_by_role("button", name="A tie")
     expect(tie).to_be_enabled()
-    assert "template" not in page.locator("#vote").inner_text()
+    assert "template" not in page.locator("#tool-vote").inner_text()
     tie.click()
     said = page.locator("#vote-result .rs-badge-bad")
     expect(said).to_contain_text("noisy was trained with another chat template (0000000000000000)")

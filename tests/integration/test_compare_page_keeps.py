@@ -24,13 +24,18 @@ from pages.compare.conversation import OWN, chat_message, model_messages, plain_
 from pages.compare.conversation_fields import (
     COLUMNS,
     ConversationFields,
+    SettingsFields,
+    ask_as_field,
     column_box,
     hidden_field,
+    layers_off_field,
     memory_field,
     sampling_fields,
-    settings_fields,
+    strength_field,
+    system_field,
 )
 from pages.compare.saved_session import show_session
+from pages.compare.tools import tool_tabs
 from pages.shared.adapter_choices import MAX_COMPARED
 from pages.shared.wiring import Update
 from tests.compare_models import save_adapter
@@ -50,14 +55,18 @@ class Chatting:
             self.fields = ConversationFields(
                 adapters=gr.Dropdown(),
                 base=gr.Dropdown(),
-                ask_as=self.chat.ask_as,
-                system=gr.Textbox(),
+                ask_as=ask_as_field(),
+                system=system_field(),
                 memory=memory_field(),
                 sampling=sampling_fields(),
-                settings=[settings_fields(n) for n in range(MAX_COMPARED)],
+                settings=[
+                    SettingsFields(strength_field(n), layers_off_field(n))
+                    for n in range(MAX_COMPARED)
+                ],
                 servers=RemoteServers(),
                 server=hidden_field("server"),
                 session=hidden_field("session"),
+                tabs=tool_tabs(),
                 columns=[column_box(n) for n in range(COLUMNS)],
                 status=self.chat.status,
                 links=self.chat.links,

@@ -87,11 +87,11 @@ def test_classes_of_texts_keep_their_own_colours_where_they_look_like_tags():
     ]
 
 
-def test_what_one_classifier_was_telling_is_not_shown_under_another():
+def test_what_one_classifier_predicts_is_not_shown_under_another():
     tab = SimpleNamespace(session_hash="tab")
     with gr.Blocks():
-        fields = try_classifier._fields(gr.Accordion())
-    handlers = try_classifier._Handlers(SimpleNamespace(), fields)
+        fields = try_classifier._fields(gr.Tab())
+    handlers = try_classifier._Handlers(SimpleNamespace(), fields, gr.Tabs())
 
     def predict(texts: list[str]):
         handlers.choose("other", tab)

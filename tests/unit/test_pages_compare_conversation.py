@@ -11,7 +11,11 @@ from pages.compare.conversation import (
     OWN,
     Conversation,
     chat_message,
+    is_sampled,
+    plain_messages,
+    sampled_message,
     up_to_last_question,
+    without_sampled,
 )
 
 SETTINGS = [AdapterSettings(0.5), AdapterSettings(layers_off=frozenset({1}))]
@@ -64,3 +68,11 @@ def test_the_last_question_is_found_behind_its_answer():
     assert up_to_last_question(answered) == HISTORIES
     with pytest.raises(EngineError, match="Nothing was asked"):
         up_to_last_question({"base": [], "x": []})
+
+
+def test_what_a_run_noted_is_asked_here_by_retry_and_forgotten_by_the_next_question():
+    noted = [sampled_message("user", "a"), sampled_message("assistant", "b")]
+    kept = plain_messages([*noted, chat_message("user", "c")])
+    assert [is_sampled(item) for item in kept] == [True, True, False]
+    assert without_sampled({"base": kept}) == {"base": [chat_message("user", "c")]}
+    assert up_to_last_question({"base": noted}) == {"base": [chat_message("user", "a")]}
