@@ -12,6 +12,7 @@ import gradio as gr
 from lora_engine.compare.scoring import (
     FORGOTTEN_NATS,
     KEPT_NATS,
+    Forgetting,
     classify_forgetting,
     general_rows_for,
 )
@@ -28,6 +29,12 @@ from pages.shared.wiring import problem_box, wire
 
 MAX_ROWS = 500
 DEFAULT_LENGTH = 2048
+WORDS = {
+    Forgetting.KEPT: translatable("kept"),
+    Forgetting.SLIGHTLY: translatable("slightly forgotten"),
+    Forgetting.FORGOTTEN: translatable("forgotten"),
+    Forgetting.UNCLEAR: translatable("unclear, more rows are needed"),
+}
 VERDICTS = translatable(
     "Kept: the difference is surely below {kept} nats a token. Slightly forgotten: surely above 0. "
     "Forgotten: surely above {forgotten}. An adapter that answers in another style on purpose "
@@ -73,7 +80,9 @@ def section(engine: Engine, fields: ConversationFields) -> None:
             tokenized = tokenize_rows(rows, model.shared.tokenizer, length)
             found = yield from held_out_losses.losses(model, tokenized, stop_signal)
         title = partial(column_title, engine)
-        lines = held_out_losses.differences_html(found, adapters, title, classify_forgetting)
+        lines = held_out_losses.differences_html(
+            found, adapters, title, lambda pair: tr(WORDS[classify_forgetting(pair)])
+        )
         words = tr(VERDICTS, kept=f"{KEPT_NATS:g}", forgotten=f"{FORGOTTEN_NATS:g}")
         yield f'{lines}<p class="rs-compare-words">{escape(words)}</p>'
 

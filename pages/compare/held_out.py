@@ -11,7 +11,7 @@ from lora_engine.compare.prompts import load_held_out_rows, training_spec_of
 from lora_engine.data import Row, tokenize_rows, tokenizer_as_trained
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from pages.compare import held_out_losses
 from pages.compare.conversation import column_title
 from pages.compare.conversation_fields import ConversationFields
@@ -20,6 +20,11 @@ from pages.shared.stop_button import Stops
 from pages.shared.wiring import problem_box, wire
 
 MAX_HELD_OUT = 200
+VERDICTS = {
+    "better": translatable("better"),
+    "worse": translatable("worse"),
+    "no clear difference": translatable("no clear difference"),
+}
 
 
 def section(engine: Engine, fields: ConversationFields) -> None:
@@ -45,7 +50,9 @@ def section(engine: Engine, fields: ConversationFields) -> None:
         with stops.running(request) as stop_signal:
             found = yield from held_out_losses.losses(model, tokenized, stop_signal)
         title = partial(column_title, engine)
-        yield held_out_losses.differences_html(found, adapters, title, lambda pair: pair.verdict)
+        yield held_out_losses.differences_html(
+            found, adapters, title, lambda pair: tr(VERDICTS[pair.verdict])
+        )
 
     wire([measure.click], compare_losses, [fields.adapters, fields.base], [result],
          problem=problem)  # fmt: skip

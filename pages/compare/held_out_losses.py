@@ -42,11 +42,14 @@ def differences_html(
     title: Callable[[str], str],
     word: Callable[[PairedDifference], str],
 ) -> str:
-    """A line for each column: both losses, the difference with its interval, and a word for it."""
+    """A line for each column: both losses, the difference with its interval, and a word for it.
+
+    word: in the present language.
+    """
     lines = []
     pairs = [paired_difference(found, column) for column in columns]
     for column, pair in zip(columns, pairs, strict=True):
-        head = tr("{name}: {verdict}.", name=title(column), verdict=tr(word(pair)))
+        head = tr("{name}: {verdict}.", name=title(column), verdict=word(pair))
         words = tr(
             "{loss} nats a token against the base's {base}; difference {difference} (95 % between "
             "{low} and {high}, {rows} rows).",
@@ -58,5 +61,5 @@ def differences_html(
             rows=pair.rows,
         )
         lines.append(f"<li><strong>{escape(head)}</strong> {escape(words)}</li>")
-    warning = f"<p>{escape(tr(pairs[0].warning))}</p>" if pairs and pairs[0].warning else ""
+    warning = f"<p>{escape(pairs[0].warning)}</p>" if pairs and pairs[0].warning else ""
     return f'<ul class="rs-compare-words" role="status">{"".join(lines)}</ul>{warning}'

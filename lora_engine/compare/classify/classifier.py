@@ -95,10 +95,11 @@ class Classifier:
     def base_head(self) -> str:
         """Which head the base answers with, in words."""
         if self.base_has_head:
-            return "The base answers with the head that its own checkpoint holds."
-        return (
+            return tr("The base answers with the head that its own checkpoint holds.")
+        return tr(
             "The base has no head for these classes: it answers with the untrained head that the "
-            f"run began with (seed {self.facts.seed})."
+            "run began with (seed {seed}).",
+            seed=self.facts.seed,
         )
 
     @contextmanager

@@ -29,11 +29,13 @@ class AdapterSettings:
 
     def label(self, title: str) -> str:
         """`pirate at strength 0.5, layers 0–3 off`; the title alone where it is as trained."""
-        at = "" if self.strength == 1.0 else f" at strength {self.strength:g}"
-        if not self.layers_off:
-            return f"{title}{at}"
-        layers = "layer" if len(self.layers_off) == 1 else "layers"
-        return f"{title}{at}, {layers} {format_layers(self.layers_off).replace('-', '–')} off"
+        used = title
+        if self.strength != 1.0:
+            used = tr("{name} at strength {strength}", name=title, strength=f"{self.strength:g}")
+        layers = format_layers(self.layers_off).replace("-", "–")
+        if len(self.layers_off) > 1:
+            return tr("{name}, layers {layers} off", name=used, layers=layers)
+        return tr("{name}, layer {layers} off", name=used, layers=layers) if layers else used
 
 
 AS_TRAINED = AdapterSettings()

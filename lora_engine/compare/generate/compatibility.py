@@ -17,6 +17,7 @@ from lora_engine.chat_template import UnreadableTemplate, templates_in
 from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm, choose_form
 from lora_engine.data.trained_template import trained_template
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def find_mismatches(
         trained_on = provenance.get("base_fingerprint")
         if isinstance(trained_on, str) and trained_on != base_fingerprint:
             named = str(provenance.get("base_model"))[:200]
-            found.other_base[column] = (
-                f"was trained on another base model ({named}): it will not be loaded on this one."
+            found.other_base[column] = tr(
+                "was trained on another base model ({named}): it will not be loaded on this one.",
+                named=named,
             )
     fitting = {name: path for name, path in adapters.items() if name not in found.other_base}
     return AdapterMismatches(
@@ -87,8 +89,9 @@ def fixed_because(folder: Path) -> str:
     except EngineError:
         return ""  # whoever asks this adapter is told what is wrong with it
     if isinstance(config, OtherConfig):
-        tokens = f"{KIND_NAMES[config.kind]}: its trained tokens are there or they are not."
+        kind = KIND_NAMES[config.kind]
+        tokens = tr("{kind}: its trained tokens are there or they are not.", kind=kind)
         return tokens if config.virtual_tokens else ""
-    whole = "Fixed: this adapter uses DoRA, biases or modules trained whole."
+    whole = tr("Fixed: this adapter uses DoRA, biases or modules trained whole.")
     has_parts = config.use_dora or config.lora_bias or config.modules_to_save
     return whole if has_parts or config.bias != "none" else ""

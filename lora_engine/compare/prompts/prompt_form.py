@@ -19,6 +19,7 @@ from lora_engine.data.bundled_templates import (
     bundled_name_of,
 )
 from lora_engine.data.trained_template import TrainedTemplate
+from lora_engine.language import tr
 
 Mode = Literal["chat", "completion"]
 AskAs = Literal["auto", "chat", "completion"]
@@ -56,21 +57,35 @@ class PromptForm:
 
     def reason(self, title: Callable[[str], str] = str) -> str:
         """How and why it is asked, as a sentence. title: what a column is called."""
-        names = " and ".join(map(title, self.without))
+        names = ", ".join(map(title, self.without))
+        if self.mode == "chat" and names:
+            return tr(
+                "Every column is asked as a chat (template: {template}). {names} learned text "
+                "without one.",
+                template=self.template,
+                names=names,
+            )
         if self.mode == "chat":
-            words = f"Every column is asked as a chat (template: {self.template})."
-            return f"{words} {names} learned text without one." if names else words
+            return tr(
+                "Every column is asked as a chat (template: {template}).", template=self.template
+            )
         if self.cause is Cause.CHOICE:
-            return "Every column continues the text as it stands, because you chose it."
+            return tr("Every column continues the text as it stands, because you chose it.")
         if self.cause is Cause.BARE_BASE:
-            return (
+            return tr(
                 "Every column continues the text as it stands: the base model has no chat template."
             )
-        words = (
-            f"Every column continues the text as it stands: {names} learned text without a chat "
-            "template"
+        if self.mixed:
+            return tr(
+                "Every column continues the text as it stands: {names} learned text without a chat "
+                "template, whose marks it never saw.",
+                names=names,
+            )
+        return tr(
+            "Every column continues the text as it stands: {names} learned text without a chat "
+            "template.",
+            names=names,
         )
-        return f"{words}, whose marks it never saw." if self.mixed else f"{words}."
 
 
 def choose_form(
@@ -115,10 +130,18 @@ def template_mismatch(theirs: str, used: str, ours: str | None) -> str:
 
     used: the hash of the template that it is asked in; ours: of the base's.
     """
-    whose = "this base model has" if used == ours else "it is asked in here"
-    return (
-        f"was trained with another chat template ({theirs[:64]}) than {whose} ({used}): it reads "
-        "the questions otherwise than in training."
+    if used == ours:
+        return tr(
+            "was trained with another chat template ({theirs}) than this base model has ({used}): "
+            "it reads the questions otherwise than in training.",
+            theirs=theirs[:64],
+            used=used,
+        )
+    return tr(
+        "was trained with another chat template ({theirs}) than it is asked in here ({used}): it "
+        "reads the questions otherwise than in training.",
+        theirs=theirs[:64],
+        used=used,
     )
 
 
@@ -141,16 +164,16 @@ def _default_of(base: Templates) -> str | None:
 
 def _name_of(base: Templates, source: str | None, base_is_known: bool) -> str:
     if source is not None:
-        return bundled_name_of(source) or "the one that the adapter brought"
+        return bundled_name_of(source) or tr("the one that the adapter brought")
     own = _default_of(base)
     if not base and base_is_known:
-        return f"{DEFAULT_TEMPLATE_NAME}, for the base model has none"
-    return (bundled_name_of(own) if own else None) or "the base model's own"
+        return tr("{name}, for the base model has none", name=DEFAULT_TEMPLATE_NAME)
+    return (bundled_name_of(own) if own else None) or tr("the base model's own")
 
 
 def _without_template(trained: Mapping[str, TrainedTemplate]) -> dict[str, str]:
     return {
-        column: "was trained with a chat template, and is asked without one here."
+        column: tr("was trained with a chat template, and is asked without one here.")
         for column, one in trained.items()
         if one.is_completion is False
     }
@@ -162,7 +185,7 @@ def _with_template(
     words = {}
     for column, one in trained.items():
         if one.is_completion:
-            words[column] = "was trained without a chat template, and is asked in one here."
+            words[column] = tr("was trained without a chat template, and is asked in one here.")
         elif one.hash is not None and used is not None and one.hash != used:
             words[column] = template_mismatch(one.hash, used, ours)
     return words

@@ -29,8 +29,10 @@ class SampledAnswers:
 
 
 def sampled_answers(adapters: Sequence[Path]) -> SampledAnswers | None:
-    """The first question that the runs of all these adapters answered, the first that was answered in
-    another way if there is one; None where there is none."""
+    """A question that the runs of all these adapters answered; None where there is none.
+
+    The first that the first adapter answers otherwise than the base does, else the first.
+    """
     samples = [_samples_of(folder) for folder in adapters]
     if not samples:
         return None

@@ -67,9 +67,11 @@ class PairedDifference:
         """What to think of an interval from few rows; empty from `ROWS_FOR_INTERVAL` on."""
         if self.rows >= ROWS_FOR_INTERVAL:
             return ""
-        return (
-            f"The interval comes from {self.rows} rows. Below {ROWS_FOR_INTERVAL} it is too narrow "
-            "where the differences are skewed: at 5 rows 95 % means 81 %, at 20 rows 87 %."
+        return tr(
+            "The interval comes from {rows} rows. Below {enough} it is too narrow where the "
+            "differences are skewed: at 5 rows 95 % means 81 %, at 20 rows 87 %.",
+            rows=self.rows,
+            enough=ROWS_FOR_INTERVAL,
         )
 
 
