@@ -62,6 +62,7 @@ def build(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copyfile(trained / "chat_template.jinja", folder / "chat_template.jinja")
+        shutil.copyfile(run / "samples.jsonl", folder / "samples.jsonl")  # Compare opens on them
         modules = _write_float16(trained / "adapter_model.safetensors", folder)
         _write_json(_config(trained), folder / "adapter_config.json")
         provenance = _provenance(trained)
