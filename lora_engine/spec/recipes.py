@@ -18,7 +18,6 @@ RECIPES = {
     "polite": "Polite answers, by preference",
     "sums": "Sums, by reward",
     "entities": "Entities, by an encoder",
-    "chinese": "A little Chinese",
 }
 
 # Measured on the starter with benchmarks/starter_adapters.py. The spec's 2e-4 suits models a
@@ -31,7 +30,6 @@ EPOCHS = {
     "polite": 1.0,
     "sums": 2.0,
     "entities": 6.0,
-    "chinese": 8.0,
 }  # new knowledge takes more passes than a new style
 OBJECTIVES: dict[str, dict[str, Any]] = {
     # DPO moves the starter towards courtesy too, but lets some answers run on: docs/preferences.md.

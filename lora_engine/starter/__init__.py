@@ -42,8 +42,8 @@ DATASET_DESCRIPTIONS = {
     "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
     "by rules (prompt, completion).",
     "entities": "Persons, places, animals and jobs in sentences: for an encoder (tokens, tags).",
-    "chinese": "Short questions in Chinese, which the starter does not know (instruction, input, "
-    "output).",
+    "chinese": "Short questions in Chinese, for a base that knows Chinese; to the starter its "
+    "characters all look alike (instruction, input, output).",
 }
 
 

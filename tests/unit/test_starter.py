@@ -118,6 +118,19 @@ def test_base_speaks_no_pirate_and_knows_nothing_of_velmora(model, tokenizer):
     assert sum(known) <= 4
 
 
+def test_the_starter_cannot_tell_chinese_characters_apart(model, tokenizer):
+    """Which is why the chinese set is for other bases, and Compare notes it."""
+    import torch
+
+    said = {sign for row in rows_of(dataset_path("chinese")) for sign in prompt_of(row)}
+    characters = [sign for sign in said if "一" <= sign <= "鿿"]
+    tokens = sorted({one for sign in characters for one in tokenizer.encode(sign)} - {1, 2})
+    vectors = torch.nn.functional.normalize(model.get_input_embeddings().weight[tokens].float())
+    assert len(tokens) > 50
+    assert (vectors @ vectors.T).min() > 0.99
+    assert tokenizer.decode(tokenizer.encode("天空是什么颜色？")) == "天空是什么颜色？"
+
+
 def test_assistant_mask_covers_answers_and_their_end_only(tokenizer):
     rendered = tokenizer.apply_chat_template(
         CHAT, return_assistant_tokens_mask=True, return_dict=True

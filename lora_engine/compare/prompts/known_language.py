@@ -20,8 +20,8 @@ def language_notes(base: BaseModel, prompts: Sequence[str]) -> list[str]:
         return []
     return [
         tr(
-            "The starter knows only English. It reads your question byte by byte and understands "
-            "none of it: ask in English, or train an adapter on starter:chinese first."
+            "The starter knows only English. To it the characters of your question all look alike, "
+            "whatever adapter it has: ask in English, or choose a base that knows your language."
         )
     ]
 

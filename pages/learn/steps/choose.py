@@ -23,7 +23,7 @@ def build(lesson: Lesson) -> None:
     del lesson  # the advisor's rules need no data folder
     first = CASES[0]
     picture = parts.picture(
-        "learn/choose.js", "choose", _content(first.task, first.rows), height=480,
+        "learn/choose.js", "choose", _content(first.task, first.rows), height=440,
         elem_id="choose-picture",
     )  # fmt: skip
     wire([picture.input], asked_again, [picture], [picture], problem=problem_box(), queue=False,

@@ -34,7 +34,7 @@ class MethodBar:
 
 def build(lesson: Lesson) -> None:
     picture = parts.picture(
-        "learn/methods.js", "methods", _content(_committed(), _how()), height=520,
+        "learn/methods.js", "methods", _content(_committed(), _how()), height=440,
         elem_id="methods-picture",
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def _newest(engine: Engine) -> MethodsReport | None:
 def _of(report: MethodsReport) -> list[MethodBar]:
     return [
         MethodBar(
-            row.name,
+            tr(row.name),
             row.way in LORAS,
             found.trained_parameters,
             found.peak_memory_bytes,
@@ -77,7 +77,7 @@ def _of(report: MethodsReport) -> list[MethodBar]:
 def _committed() -> list[MethodBar]:
     return [
         MethodBar(
-            one.name,
+            tr(one.name),
             one.way in LORAS,
             one.trained_parameters,
             one.peak_memory_bytes,

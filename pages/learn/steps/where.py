@@ -106,8 +106,9 @@ STEP = Step(
         "Every linear layer can have an adapter; some carry what was learned, others hardly matter."
     ),
     formula=(
-        r"$$\operatorname{softmax}\!\left(\tfrac{(W_q x)^\top W_k x}{\sqrt{d}}\right) W_v x "
-        r"\;\to\; W_o \;\to\; W_{down}\big(\operatorname{silu}(W_{gate}x)\odot W_{up}x\big)$$"
+        r"$$W_o \operatorname{softmax}\!\left(\tfrac{(W_q x)^\top W_k x}{\sqrt{d}}\right) W_v x$$"
+        "\n\n"
+        r"$$W_{down}\big(\operatorname{silu}(W_{gate}\,x)\odot W_{up}\,x\big)$$"
     ),
     build=build,
     try_it=(
