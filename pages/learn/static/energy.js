@@ -69,10 +69,12 @@ export function energy(box, props) {
 		),
 	);
 
+	const mids = updates.map((update) => Array.from({ length: MOST }, (_, i) => mid(update, i + 1)));
+
 	function show(k) {
 		curves.mark(
 			k,
-			updates.map((update) => [mid(update, k), KINDS[update.trained]]),
+			updates.map((update, i) => [mids[i][k - 1], KINDS[update.trained]]),
 		);
 		updates.forEach((update, i) => {
 			lines[i].textContent = say(words.result, {
@@ -80,7 +82,7 @@ export function energy(box, props) {
 				k,
 				count: holding(update, k),
 				all: Object.keys(update.curves).length,
-				share: `${(100 * mid(update, k)).toFixed(1)} %`,
+				share: `${(100 * mids[i][k - 1]).toFixed(1)} %`,
 				median: median(Object.values(update.values_for_90)),
 				most: Math.max(...Object.values(update.values_for_90)),
 			});
