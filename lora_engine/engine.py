@@ -3,7 +3,7 @@
 One object, made once in a process and handed to whoever needs it. Each attribute is what one
 package offers to a caller: `engine.runs`, `engine.sweeps`, `engine.compare`, `engine.classifiers`,
 `engine.adapters`, `engine.adapter_operations`, `engine.advisor`, `engine.methods`,
-`engine.exports`, `engine.base_models`, `engine.datasets`.
+`engine.exports`, `engine.base_models`, `engine.datasets`, `engine.machine`.
 It knows no screen.
 """
 
@@ -17,6 +17,7 @@ from lora_engine.compare.classify.service import Classifiers
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
 from lora_engine.export.service import Exports
+from lora_engine.machine import Machine
 from lora_engine.measured_methods.service import MeasuredMethods
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
@@ -44,6 +45,7 @@ class Engine:
         self.exports = Exports(settings, self.compare)
         self.base_models = BaseModels(settings)
         self.datasets = Datasets(settings)
+        self.machine = Machine(settings.data_dir)
 
     def start(self) -> None:
         """Supervise the runs from a thread of this process."""

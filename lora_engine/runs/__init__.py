@@ -12,11 +12,13 @@ shared_worker.py     which waiting runs the next worker trains
 launcher.py          starts a worker on this machine, and signals it
 stall_detection.py   does a living worker get anywhere?
 extension.py         a finished run extended: the spec that goes on, its steps and learning rate
+run_files.py         what lies in a run's folder
 curve.py             a run's metrics, thinned for a figure
 deletion.py          removes a run with all that it made
 """
 
 from lora_engine.runs.extension import ExtensionPlan
+from lora_engine.runs.run_files import RunFile
 from lora_engine.runs.states import OVER, RESUMABLE, RunState
 from lora_engine.runs.sweeps import SweepView
 from lora_engine.runs.view import RunView
@@ -25,6 +27,7 @@ __all__ = [
     "OVER",
     "RESUMABLE",
     "ExtensionPlan",
+    "RunFile",
     "RunState",
     "RunView",
     "SweepView",

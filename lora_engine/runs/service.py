@@ -16,6 +16,7 @@ from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
+from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunRecord, RunStore
@@ -80,6 +81,10 @@ class Runs:
         """How long a running worker has logged no step; None where nothing is amiss."""
         view = self.get(run_id)
         return find_stall(view.record, self.directory(run_id), view.newest)
+
+    def files(self, run_id: str) -> list[RunFile]:
+        """What lies in the run's folder, with sizes."""
+        return run_files(self.directory(run_id).path)
 
     def directory(self, run_id: str) -> RunDirectory:
         """The run's directory, whether there is such a run or not."""

@@ -1,10 +1,11 @@
-"""The components of the runs page, and how a selection of runs becomes their values.
+"""The components of the runs page by the names of their parts, and how a selection fills them.
 
 Knows nothing of events; `page` binds them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from gradio.blocks import Block
 
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
-from pages.runs import controls, samples_and_updates
-from pages.runs.content import content_of
+from pages.runs import controls
+from pages.runs.content import Content, content_of
 from pages.runs.selection import Selection, SelectionFields
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_value
@@ -23,41 +24,38 @@ from pages.shared.wiring import Update, problem_value
 
 @dataclass(frozen=True)
 class Shown:
-    """The components that show a selection; `fingerprint` is hidden."""
+    """The components that show a selection, by the names that `content` gives its parts.
+
+    fingerprint: hidden; what the page has. news: hidden; what the refresh found. actions: by the
+    names in `controls.ACTIONS`. more: the parts that no event begins at.
+    """
 
     fingerprint: gr.Textbox
-    heading: gr.HTML
+    news: gr.Textbox
+    runs: gr.HTML
     start: gr.Button
     actions: Mapping[str, gr.Button]
-    plots: Mapping[str, gr.HTML]
-    facts: gr.HTML
-    table: gr.HTML
-    log: gr.Textbox
-    command: gr.Textbox
+    more: Mapping[str, Block]
+
+    @property
+    def parts(self) -> dict[str, Block]:
+        return {"runs": self.runs, "start": self.start, **self.actions, **self.more}
 
     @property
     def outputs(self) -> list[Block]:
-        texts = (self.fingerprint, self.heading, self.facts, self.table, self.log, self.command)
-        return [*texts, self.start, *self.actions.values(), *self.plots.values()]
+        return [self.fingerprint, *self.parts.values()]
 
-    def showing(self, engine: Engine, selection: Selection) -> Update:
-        """The components' values for a selection."""
-        content = content_of(engine, selection)
-        buttons: Update = {
-            button: gr.Button(visible=name in content.actions)
-            for name, button in self.actions.items()
-        }
+    def showing(self, content: Content) -> Update:
+        """The components' values for what is new."""
+        parts = self.parts
         return {
             self.fingerprint: content.fingerprint,
-            self.heading: content.heading,
-            self.start: gr.Button(visible=content.offers_example),
-            **buttons,
-            **{plot: content.plots[key] for key, plot in self.plots.items()},
-            self.facts: content.facts,
-            self.table: content.table,
-            self.log: content.log,
-            self.command: content.command,
+            **{parts[name]: _value(value) for name, value in content.parts.items()},
         }
+
+
+def _value(value: str | bool) -> Any:
+    return gr.update(visible=value) if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ class RunsPage:
     note: controls.Note
     deletion: controls.Deletion
     extension: controls.Extension
-    reports: samples_and_updates.ReportParts
     problem: gr.HTML
 
     @property
@@ -78,15 +75,12 @@ class RunsPage:
         """What changes when another run is shown, beside `shown`."""
         return [self.fields.run_id, self.note.text, self.note.tags]
 
-    def show(self, selection: Selection) -> Update:
-        return self.shown.showing(self.engine, selection)
+    def show(self, selection: Selection, known: str = "") -> Update:
+        return self.shown.showing(content_of(self.engine, selection, known))
 
     def show_run(self, selection: Selection) -> Update:
         """Another run, with its note and tags as the person wrote them."""
-        note, tags = "", ""
-        if selection.run_id:
-            record = self.engine.runs.get(selection.run_id).record
-            note, tags = record.note, ", ".join(record.tags)
+        note, tags = self.note_of(selection.run_id)
         return {
             self.fields.run_id: selection.run_id,
             self.note.text: note,
@@ -94,8 +88,49 @@ class RunsPage:
             **self.show(selection),
         }
 
+    def note_of(self, run_id: str) -> tuple[str, str]:
+        """The note of a run and its tags; empty where there is no run."""
+        if not run_id:
+            return "", ""
+        record = self.engine.runs.get(run_id).record
+        return record.note, ", ".join(record.tags)
+
     def told(self, missing: NotFound | None) -> Update:
         return {} if missing is None else {self.problem: problem_value(missing)}
+
+    def news(self, known: str, content: Content, missing: NotFound | None, is_other: bool) -> str:
+        """What a refresh found, for `apply_news`; empty where nothing is new.
+
+        known: the fingerprint that it went by. is_other: the page's run is gone, and another one is
+        shown, with its own note.
+        """
+        values: dict[str, Any] = dict(content.parts)
+        if is_other:
+            note, tags = self.note_of(content.run_id)
+            values |= {"run_id": content.run_id, "note": note, "tags": tags}
+        if missing is not None:
+            values["problem"] = problem_value(missing)
+        if not values:
+            return ""
+        return json.dumps({"known": known, "fingerprint": content.fingerprint, "values": values})
+
+    @property
+    def apply_news(self) -> dict[str, Any]:
+        """For `.then(**…)`: the browser sets what is new, unless the page has moved on."""
+        named: dict[str, Block] = {
+            **self.shown.parts,
+            "run_id": self.fields.run_id,
+            "note": self.note.text,
+            "tags": self.note.tags,
+            "problem": self.problem,
+        }
+        return {
+            "fn": None,
+            "inputs": [self.shown.news, self.shown.fingerprint],
+            "outputs": [self.shown.fingerprint, *named.values()],
+            "js": event_js("runs/news.js", "apply", list(named)),
+            "api_visibility": "private",
+        }
 
     @property
     def correct_address(self) -> dict[str, Any]:

@@ -1,76 +1,196 @@
-"""What the runs page shows for a selection, by name; knows no component."""
+"""What the runs page shows for a selection, by the names of its parts; knows no component.
+
+The parts come in groups that change together. A page that says what it has of each group gets
+only the groups that have changed since: what is not sent is not drawn, and a page that watches a
+run takes little of the processor that the run needs.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lora_engine.engine import Engine
-from pages.runs import controls, curves, run_summary, run_table
+from lora_engine.runs import RunView
+from pages.runs import (
+    controls,
+    curves,
+    machine_strip,
+    reports,
+    run_details,
+    run_list,
+    run_summary,
+    run_table,
+)
 from pages.runs.selection import Selection, existing_runs
 
 LOG_LINES = 200
 
+Parts = Mapping[str, str | bool]
+"""Values by the parts' names: a text, or whether the part is there."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A selection with the runs that it is about. view: the one shown, None where there is none."""
+
+    engine: Engine
+    selection: Selection
+    views: Sequence[RunView]
+    view: RunView | None
+    others: Sequence[RunView]
+
+    @property
+    def run_id(self) -> str:
+        return self.view.id if self.view else ""
+
+    @cached_property
+    def queue(self) -> list[str]:
+        return self.engine.runs.queue()
+
 
 @dataclass(frozen=True)
 class Content:
-    """The values of the page's parts.
+    """The parts that are new. fingerprint: says of each group what the page then has."""
 
-    fingerprint: changes whenever another part would. plots: JSON by the measure's key, "loss"
-    first. actions: the names of the buttons that can do something; `start` offers the example.
-    """
-
+    run_id: str
     fingerprint: str
-    heading: str
-    table: str
-    plots: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(curves.KEYS, ""))
-    facts: str = ""
-    log: str = ""
-    command: str = ""
-    actions: frozenset[str] = frozenset()
-    offers_example: bool = False
+    parts: dict[str, str | bool] = field(default_factory=dict)
 
 
-def content_of(engine: Engine, selection: Selection) -> Content:
-    """Everything that the page shows for a selection."""
-    fingerprint = fingerprint_of(engine, selection)
-    run_id = selection.shown_run(engine)
-    others = existing_runs(engine, selection.others)
-    found = run_table.matching(engine.runs.list(), selection.find, selection.states)
-    table = run_table.value(found, selection.columns, run_id, [view.id for view in others])
-    if not run_id:
-        return Content(fingerprint, run_summary.empty(), table, offers_example=True)
-    view = engine.runs.get(run_id)
-    drawn = [view, *(other for other in others if other.id != run_id)]
-    return Content(
-        fingerprint=fingerprint,
-        heading=run_summary.heading(engine, view),
-        table=table,
-        plots=curves.values(engine, drawn, selection.axis),
-        facts=run_summary.facts(engine, view),
-        log=engine.runs.log_tail(run_id, LOG_LINES),
-        command=engine.runs.shell_command(run_id),
-        actions=controls.possible_actions(view.record.state, engine.runs.queue(), run_id),
-    )
+def content_of(engine: Engine, selection: Selection, known: str = "") -> Content:
+    """What the page shows for a selection. known: the fingerprint of what it has already."""
+    scene = _scene(engine, selection)
+    had, now = _read(known), {name: _digest(key(scene)) for name, (key, _) in GROUPS.items()}
+    parts: dict[str, str | bool] = {}
+    for name, (_, parts_of) in GROUPS.items():
+        if had.get(name) != now[name]:
+            parts |= parts_of(scene)
+    return Content(scene.run_id, json.dumps(now), parts)
 
 
-def fingerprint_of(engine: Engine, selection: Selection) -> str:
-    """Changes whenever something on the page would; cheaper than the content itself."""
-    run_id = selection.shown_run(engine)
-    rows = [
-        (
-            view.id,
-            view.record.state,
-            view.newest.seq if view.newest else 0,
-            view.record.note,
-            view.record.tags,
-        )
-        for view in engine.runs.list()
-    ]
-    stall = engine.runs.stall(run_id) if run_id else None
+def _scene(engine: Engine, selection: Selection) -> Scene:
+    views = engine.runs.list()
+    wanted = selection.run_id or (views[0].id if views else "")
+    view = engine.runs.get(wanted) if wanted else None
+    others = [one for one in existing_runs(views, selection.others) if one.id != wanted]
+    return Scene(engine, selection, views, view, others)
+
+
+def _list_key(scene: Scene) -> object:
+    chosen = scene.selection
+    rows = [_row(view) for view in scene.views]
+    others = [view.id for view in scene.others]
+    return rows, scene.run_id, others, chosen.find, chosen.states, chosen.columns
+
+
+def _list_parts(scene: Scene) -> Parts:
+    chosen = scene.selection
+    found = run_table.matching(scene.views, chosen.find, chosen.states)
+    others = [view.id for view in scene.others]
+    return {
+        "runs": run_list.value(found, scene.run_id, others),
+        "table": run_table.value(found, chosen.columns),
+    }
+
+
+def _run_key(scene: Scene) -> object:
+    if scene.view is None:
+        return None
+    stall = scene.engine.runs.stall(scene.run_id)
     quiet = (stall.is_stopped, int(stall.seconds / 5)) if stall else None
-    log = engine.runs.directory(run_id).log_path if run_id else None
-    log_bytes = log.stat().st_size if log is not None and log.exists() else 0
-    state = (run_id, rows, engine.runs.queue(), quiet, log_bytes)
-    return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+    drawn = [_row(view) for view in (scene.view, *scene.others)]
+    return drawn, scene.selection.axis, scene.queue, quiet
+
+
+def _run_parts(scene: Scene) -> Parts:
+    engine, view = scene.engine, scene.view
+    if view is None:
+        nothing: Parts = {
+            **dict.fromkeys(curves.KEYS, ""),
+            **dict.fromkeys(controls.ACTIONS, False),
+        }
+        return {**nothing, "heading": run_summary.empty(), "facts": "", "start": True}
+    actions = controls.possible_actions(view.record.state, scene.queue, view.id)
+    return {
+        "heading": run_summary.heading(engine, view),
+        "facts": run_summary.facts(engine, view),
+        "start": False,
+        **{name: name in actions for name in controls.ACTIONS},
+        **curves.values(engine, [view, *scene.others], scene.selection.axis),
+    }
+
+
+def _reports_key(scene: Scene) -> object:
+    return scene.run_id and (scene.run_id, reports.key_of(scene.engine, scene.run_id))
+
+
+def _reports_parts(scene: Scene) -> Parts:
+    return reports.parts_of(scene.engine, scene.view) if scene.view else {}
+
+
+def _about_key(scene: Scene) -> object:
+    if scene.view is None:
+        return None
+    names = [file.name for file in scene.engine.runs.files(scene.run_id)]
+    return scene.run_id, scene.view.record.state, names
+
+
+def _about_parts(scene: Scene) -> Parts:
+    engine, view = scene.engine, scene.view
+    if view is None:
+        return {}
+    return {
+        "spec": run_details.spec_html(view),
+        "command": engine.runs.shell_command(view.id),
+        "folder": run_details.folder_html(str(engine.runs.directory(view.id).path)),
+        "files": run_details.files_value(engine.runs.files(view.id)),
+    }
+
+
+def _log_key(scene: Scene) -> object:
+    if scene.view is None:
+        return None
+    log = scene.engine.runs.directory(scene.run_id).log_path
+    return scene.run_id, log.stat().st_size if log.exists() else 0
+
+
+def _log_parts(scene: Scene) -> Parts:
+    return {"log": scene.engine.runs.log_tail(scene.run_id, LOG_LINES)} if scene.view else {}
+
+
+def _machine_parts(scene: Scene) -> Parts:
+    return {"machine": machine_strip.html(scene.engine.machine.reading())}
+
+
+GROUPS: Mapping[str, tuple[Callable[[Scene], object], Callable[[Scene], Parts]]] = {
+    "list": (_list_key, _list_parts),
+    "run": (_run_key, _run_parts),
+    "reports": (_reports_key, _reports_parts),
+    "about": (_about_key, _about_parts),
+    "log": (_log_key, _log_parts),
+    "machine": (_machine_parts, _machine_parts),
+}
+"""By name: what a group depends on, and its parts."""
+
+
+def _row(view: RunView) -> tuple[object, ...]:
+    """What of a run changes while it is watched."""
+    record = view.record
+    newest = view.newest.seq if view.newest else 0
+    return view.id, record.state, newest, view.result is not None, record.note, record.tags
+
+
+def _digest(key: object) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:12]
+
+
+def _read(known: str) -> dict[str, str]:
+    try:
+        found = json.loads(known)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import gradio as gr
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.run_folder import CURVES, METRICS, Metric, MetricsRow
 from lora_engine.runs import RunView
 from pages.runs import run_figures
@@ -51,15 +52,17 @@ MEASURES = tuple(
 KEYS = (LOSS, *(what.key for what in MEASURES))
 
 
-def plots() -> dict[str, gr.HTML]:
-    """By key: the large plot of the loss and a small one for each measure."""
-    large = live_plot(label="Loss of the run", elem_id="loss-curve")
+def large_plot() -> gr.HTML:
+    return live_plot(label=tr("Loss of the run"), elem_id="loss-curve", height=300)
+
+
+def small_plots() -> dict[str, gr.HTML]:
+    """A small plot for each other measure, by its key."""
     with gr.Row(elem_classes="rs-small-plots"):
-        small = {
-            what.key: live_plot(label=what.title, height=200, elem_id=f"curve-{what.key}")
+        return {
+            what.key: live_plot(label=tr(what.title), height=170, elem_id=f"curve-{what.key}")
             for what in MEASURES
         }
-    return {LOSS: large, **small}
 
 
 def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The runs page: every run in a table, and one of them live, with others drawn beside it; sweeps.
+"""The runs page: every run in a list, one of them live, with others drawn beside it; sweeps.
 
-The selection stands in the address (`/runs?run=…&with=…&find=…`), so a link or a reload shows the
-same. This module lays the page out and binds its events; `content` says what it shows.
+The selection stands in the address (`/runs?run=…&with=…&find=…`), so a link, a reload and Back
+show the same. This module binds the events; `workbench` lays out, `content` says what is shown.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import gradio as gr
 from gradio.components import Component
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.spec import recipe_spec
 from pages import RUNS
-from pages.runs import controls, curves, run_table, samples_and_updates, sweep_section
-from pages.runs.components import RunsPage, Shown
-from pages.runs.content import fingerprint_of
+from pages.runs import controls, run_list, run_table, sweep_section, workbench
+from pages.runs.components import RunsPage
+from pages.runs.content import content_of
 from pages.runs.extending import wire_extension
-from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.runs.selection import (
-    SelectionFields,
     existing_runs,
     newest_run,
     selection_in_address,
@@ -30,42 +29,20 @@ from pages.runs.selection import (
 )
 from pages.runs.tabs import TABS, wire_tabs
 from pages.shared import layout
-from pages.shared.live import live_table, ticked_in
 from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, expose, problem_box, wire
 
-REFRESH_S = 1.0
+REFRESH_S = 2.0  # a redraw costs the training
 EXAMPLE = "pirate"
-
-HELP = r"""
-**Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
-perplexity is $e^{\text{loss}}$, so a loss of 0.69 is the uncertainty of a fair coin at every
-token. **Evaluation loss** is the same over rows that are never trained on: while both fall the
-run learns; when evaluation turns up while training falls, it memorizes. The thin line is the loss
-as it came, the thick one its exponential moving average, weight 0.9.
-
-Tokens a second counts every token read, padding left out. Time left is the mean time a step so
-far, times the steps to go. Memory is the worker's own: resident memory on a processor, the
-largest allocation on a GPU.
-
-**Pause** finishes the step, saves a checkpoint and stops; **resume** goes on from there with the
-very numbers that the uninterrupted run would have had. **Cancel** saves too, but is not waited
-for longer than eight seconds. A run that is over can be deleted, with its checkpoints and its
-adapter.
-
-**Extend** trains a finished run further: a new run starts from its last checkpoint, optimizer and
-all, and numbers its steps on. The schedule is planned over the new total, so each further step has
-the learning rate of a run that was that long from the start.
-"""
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(RUNS) as blocks:
         with gr.Tabs(elem_id="runs-tabs") as tabs:
-            with gr.Tab("Runs", id=TABS[0]) as runs_tab:
-                page = _lay_out(engine)
+            with gr.Tab(tr("Runs"), id=TABS[0]) as runs_tab:
+                page = workbench.lay_out(engine)
                 runs_timer = gr.Timer(REFRESH_S)
-            with gr.Tab("Sweeps", id=TABS[1]) as sweeps_tab:
+            with gr.Tab(tr("Sweeps"), id=TABS[1]) as sweeps_tab:
                 sweeps_timer = sweep_section.build_section(engine, sweeps_tab)
         _wire_opening(page, blocks)
         _wire_refresh(page, runs_timer)
@@ -76,32 +53,6 @@ def build(engine: Engine) -> gr.Blocks:
         wire_tabs(blocks, tabs, {runs_tab: runs_timer, sweeps_tab: sweeps_timer})
         expose(run_table.runs_endpoint(engine), api_name="runs")
     return blocks
-
-
-def _lay_out(engine: Engine) -> RunsPage:
-    heading = gr.HTML(elem_id="run-heading")
-    start = gr.Button("Start the example", variant="primary", visible=False, elem_id="start")
-    actions = controls.actions()
-    problem = problem_box()
-    deletion = controls.deletion("delete")
-    extension = controls.extension()
-    plots = curves.plots()
-    axis = gr.Radio([STEP, TOKENS, TIME], value=STEP, label="Draw over", elem_id="axis")
-    facts = gr.HTML(elem_id="run-facts")
-    reports = samples_and_updates.lay_out()
-    note = controls.note()
-    command = controls.command()
-    log = controls.log()
-    layout.section("All runs", f"Tick up to {curves.MOST_RUNS - 1} to draw them with this one.")
-    search = controls.search()
-    table = live_table(label="All runs", file_name="runs.csv", elem_id="all-runs")
-    layout.how_this_works(HELP)
-    run_id = gr.Textbox(visible=False, elem_id="selected-run-id")
-    others = gr.Textbox(visible=False, elem_id="ticked-run-ids")
-    fingerprint = gr.Textbox(visible=False, elem_id="fingerprint")
-    fields = SelectionFields(run_id, others, search, axis)
-    shown = Shown(fingerprint, heading, start, actions, plots, facts, table, log, command)
-    return RunsPage(engine, fields, shown, note, deletion, extension, reports, problem)
 
 
 def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:
@@ -121,68 +72,55 @@ def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:
 
 def _wire_refresh(page: RunsPage, timer: gr.Timer) -> None:
     """The page follows what happens to its runs."""
-    fields, shown, reports, deletion = page.fields, page.shown, page.reports, page.deletion
+    fields, shown, deletion = page.fields, page.shown, page.deletion
 
     def refresh(values: Mapping[Component, Any]) -> Update:
-        last = values[shown.fingerprint]
-        if not last:  # the page has not opened yet, so its address is not read
+        known = values[shown.fingerprint]
+        if not known:  # the page has not opened yet, so its address is not read
             return {}
         before = fields.read(values)
         selection, missing = with_existing_run(page.engine, before)
-        if missing is not None:
-            is_deleted_here = before.run_id == values[deletion.asked_id]
-            return {**page.show_run(selection), **page.told(None if is_deleted_here else missing)}
-        if last == fingerprint_of(page.engine, selection):
-            return {}
-        return page.show(selection)
+        content = content_of(page.engine, selection, known)
+        is_deleted_here = before.run_id == values[deletion.asked_id]
+        told = None if is_deleted_here else missing
+        return {shown.news: page.news(known, content, told, is_other=missing is not None)}
 
-    def refresh_reports(values: Mapping[Component, Any]) -> Update:
-        run_id, last = values[fields.run_id], values[reports.fingerprint]
-        if not run_id or samples_and_updates.fingerprint_of(page.engine, run_id) == last:
-            return {}
-        return reports.showing(samples_and_updates.reports_of(page.engine, run_id))
-
-    problem = problem_box()
-    refreshed = wire(
-        [timer.tick],
-        refresh,
-        {shown.fingerprint, deletion.asked_id, *fields.inputs},
-        [*page.run_fields, *shown.outputs, page.problem],
-        problem=problem,
-        queue=False,
-    )
-    refreshed.then(**page.correct_address)
-    inputs: set[Component] = {reports.fingerprint, fields.run_id}
-    wire([timer.tick], refresh_reports, inputs, reports.outputs, problem=problem, queue=False)
+    given: set[Component] = {shown.fingerprint, deletion.asked_id, *fields.inputs}
+    refreshed = wire([timer.tick], refresh, given, [shown.news], problem=problem_box(), queue=False)
+    refreshed.then(**page.apply_news).then(**page.correct_address)
 
 
 def _wire_selection(page: RunsPage) -> None:
-    """Other runs, rows or columns are selected; the address remembers it."""
+    """Another run, others beside it, other rows or columns; the address remembers them."""
     fields, shown = page.fields, page.shown
-    search = fields.search
+    search, runs = fields.search, page.shown.runs
 
-    def tick_row(values: Mapping[Component, Any]) -> Update:
-        others = existing_runs(page.engine, ticked_in(values[shown.table]))
-        ids = tuple(view.id for view in others)
-        selection = replace(fields.read(values), others=ids)
-        return {fields.others: ",".join(ids), **page.show(selection)}
+    def choose(values: Mapping[Component, Any]) -> Update:
+        before, given = fields.read(values), values[runs]
+        chosen = page.engine.runs.get(run_list.chosen_in(given)).id
+        views = existing_runs(page.engine.runs.list(), run_list.ticked_in(given))
+        ids = tuple(view.id for view in views)
+        selection = replace(before, run_id=chosen, others=ids)
+        is_same = chosen == before.shown_run(page.engine)
+        shown_now = page.show(selection) if is_same else page.show_run(selection)
+        return {fields.run_id: chosen, fields.others: ",".join(ids), **shown_now}
 
     def select(values: Mapping[Component, Any]) -> Update:
-        return page.show(fields.read(values))
+        return page.show(fields.read(values), values[shown.fingerprint])
 
-    ticked = wire(
-        [shown.table.input],
-        tick_row,
-        {shown.table, *fields.inputs},
-        [fields.others, *shown.outputs],
+    chosen = wire(
+        [runs.input],
+        choose,
+        {runs, *fields.inputs},
+        [fields.others, *page.run_fields, *shown.outputs],
         problem=page.problem,
         trigger_mode="always_last",
     )
-    ticked.then(**fields.remember)
+    chosen.then(**fields.remember)
     selected = wire(
         [search.find.change, search.states.input, search.columns.input, fields.axis.input],
         select,
-        fields.inputs,
+        {shown.fingerprint, *fields.inputs},
         shown.outputs,
         problem=search.problem,
         trigger_mode="always_last",
@@ -221,15 +159,10 @@ def _wire_actions(page: RunsPage) -> None:
     def change(action: Callable[[str], object], values: Mapping[Component, Any]) -> Update:
         selection = fields.read(values)
         action(selection.shown_run(page.engine))
-        return page.show(selection)
+        return page.show(selection, values[shown.fingerprint])
 
-    started = wire(
-        [shown.start.click],
-        start_example,
-        fields.inputs,
-        [fields.run_id, *shown.outputs],
-        problem=page.problem,
-    )
+    given, outputs = {shown.fingerprint, *fields.inputs}, [fields.run_id, *shown.outputs]
+    started = wire([shown.start.click], start_example, fields.inputs, outputs, problem=page.problem)
     started.then(**fields.remember)
     handlers = {
         "pause": pause_run,
@@ -239,9 +172,8 @@ def _wire_actions(page: RunsPage) -> None:
         "later": start_later,
     }
     for name, handler in handlers.items():
-        clicked = shown.actions[name].click
-        wire([clicked], handler, fields.inputs, shown.outputs, problem=page.problem)
-    inputs = {note.text, note.tags, *fields.inputs}
+        wire([shown.actions[name].click], handler, given, shown.outputs, problem=page.problem)
+    inputs = {note.text, note.tags, *given}
     wire([note.save.click], write_note, inputs, shown.outputs, problem=note.problem)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lora_engine.language import tr
 from pages.shared import figures
 from pages.shared.figures import ACCENT, FAINT, LOSS, MUTED, SECOND, SERIES, Drawn, Figure
 
@@ -58,8 +59,9 @@ def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Fi
     data = []
     for number, curve in enumerate(curves):
         colour, dash = _look(number)
-        raw = figures.line(curve.name, curve.x, curve.y, colour, width=1)
-        smooth = figures.line(curve.name, curve.x, figures.smoothed(curve.y), colour, width=2.5)
+        name = curve.name if len(curve.x) else tr("{run} (no step yet)", run=curve.name)
+        raw = figures.line(name, curve.x, curve.y, colour, width=1)
+        smooth = figures.line(name, curve.x, figures.smoothed(curve.y), colour, width=2.5)
         smooth["line"]["dash"] = dash
         group = {"legendgroup": str(number)}
         data += [
@@ -83,10 +85,15 @@ def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Fi
         "layout": figures.layout(
             description=f"{drawn.training.capitalize()} of {len(curves)} runs: {_ends(curves)}",
             x_title=AXES[axis],
-            y_title=drawn.axis,
+            y_title=tr(drawn.axis),
             yaxis={"rangemode": "tozero"},
+            annotations=[] if any(len(curve.x) for curve in curves) else [_waiting()],
         ),
     }
+
+
+def _waiting() -> dict[str, Any]:
+    return figures.in_the_middle(tr("none of these runs has logged a step yet"))
 
 
 def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
@@ -128,7 +135,8 @@ def together(what: Measure, curves: Sequence[Curve]) -> Figure:
 def _range(what: Measure) -> dict[str, Any]:
     if what.is_share:
         return {"range": [0, 1.02]}
-    return {"rangemode": "tozero" if what.from_zero else "normal"}
+    plain = {"tickformat": ",.4~g"}  # 0.0002, where Plotly would write 200µ
+    return {**plain, "rangemode": "tozero" if what.from_zero else "normal"}
 
 
 def growth(

@@ -15,17 +15,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.run_folder import METRICS
 from lora_engine.runs import RunView
 from lora_engine.spec import RunSpec
 from pages import RUNS
-from pages.runs.curves import MOST_RUNS
 from pages.shared import layout
-from pages.shared.live import Cell, Column, Ticks, table_value
+from pages.shared.live import Cell, Column, table_value
 
 DEFAULT = (
-    "state", "step", "loss", "eval_loss", "method.rank", "optimization.learning_rate",
-    "tokens_per_s", "elapsed_s", "tags", "id",
+    "state", "step", "loss", "eval_loss", "method.rank", "optimization.learning_rate", "elapsed_s",
+    "tags", "id",
 )  # fmt: skip
 
 
@@ -48,17 +48,15 @@ def choices() -> list[tuple[str, str]]:
     return [(found.column.label, key) for key, found in columns().items()]
 
 
-def value(views: Sequence[RunView], keys: Sequence[str], chosen: str, ticked: Sequence[str]) -> str:
+def value(views: Sequence[RunView], keys: Sequence[str]) -> str:
     """The live table's value for these runs."""
     shown = [columns()[key] for key in keys if key in columns()]
     rows = [(view.record.name, *(found.cell(view) for found in shown)) for view in views]
-    ticks = Ticks([view.id for view in views], list(ticked), chosen, MOST_RUNS - 1, "Draw")
     return table_value(
-        (Column("Run"), *(found.column for found in shown)),
+        (Column(tr("Run")), *(found.column for found in shown)),
         rows,
         links=[layout.link(RUNS, run=view.id) for view in views],
-        empty="No run matches." if chosen else "No run yet.",
-        ticks=ticks,
+        empty=tr("No run matches."),
     )
 
 

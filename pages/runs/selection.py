@@ -11,6 +11,7 @@ from gradio.components import Component
 
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.runs import RunState, RunView
 from pages.runs import controls, run_table
 from pages.runs.curves import MOST_RUNS
@@ -88,7 +89,7 @@ def selection_in_address(engine: Engine, request: gr.Request) -> Selection:
     """The selection that the address names; its run may be one that there is not."""
     states = layout.state_of(request, "state").split(",")
     axis = layout.state_of(request, "over", STEP)
-    others = existing_runs(engine, layout.state_of(request, "with").split(","))
+    others = existing_runs(engine.runs.list(), layout.state_of(request, "with").split(","))
     return Selection(
         run_id=layout.state_of(request, "run") or newest_run(engine),
         others=tuple(view.id for view in others),
@@ -98,9 +99,9 @@ def selection_in_address(engine: Engine, request: gr.Request) -> Selection:
     )
 
 
-def existing_runs(engine: Engine, run_ids: Sequence[str]) -> list[RunView]:
-    """Those of the ticked runs that still exist, in order, as many as may be drawn."""
-    known = {view.id: view for view in engine.runs.list()}
+def existing_runs(views: Sequence[RunView], run_ids: Sequence[str]) -> list[RunView]:
+    """Those of the ticked runs that are among `views`, in order, as many as may be drawn."""
+    known = {view.id: view for view in views}
     found = [known[run_id] for run_id in dict.fromkeys(run_ids) if run_id in known]
     return found[: MOST_RUNS - 1]
 
@@ -112,8 +113,10 @@ def with_existing_run(engine: Engine, selection: Selection) -> tuple[Selection, 
             engine.runs.get(selection.run_id)
     except NotFound as missing:
         left = replace(selection, run_id=newest_run(engine))
-        words = f"{missing.problem} The newest run is shown." if left.run_id else missing.problem
-        return left, NotFound(words, "The table below has every run there is.")
+        if not left.run_id:
+            return left, NotFound(missing.problem, tr("There is no run yet."))
+        words = tr("{problem} The newest run is shown.", problem=missing.problem)
+        return left, NotFound(words, tr("The list has every run there is."))
     return selection, None
 
 

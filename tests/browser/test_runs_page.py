@@ -1,4 +1,4 @@
-"""The runs page in a browser: pause and resume, drawing runs together, finding, noting, deleting.
+"""The runs page in a browser: choosing, drawing together, finding, noting, pausing, deleting.
 
 The runs that are only looked at are made by hand on the disk; one run is real, on the starter.
 """
@@ -38,7 +38,15 @@ def state(page: Page) -> Locator:
 
 
 def rows(page: Page) -> Locator:
-    return page.locator("#all-runs tbody tr")
+    return page.get_by_role("list", name="Runs").get_by_role("listitem")
+
+
+def link(page: Page, name: str) -> Locator:
+    return rows(page).get_by_role("link").filter(has_text=name)
+
+
+def title(page: Page) -> Locator:
+    return page.locator("#run-heading h2")
 
 
 def add_run(data_dir: Path, run_id: str, state: RunState, **spec) -> None:
@@ -106,17 +114,53 @@ def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
     page.locator("#find textarea").fill("")
     expect(rows(page)).to_have_count(3)
     page.get_by_role("button", name="Rank").click()
-    expect(rows(page).first).to_contain_text("third")
+    expect(page.locator("#all-runs tbody tr").first).to_contain_text("third")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     table = list(csv.reader(Path(download.value.path()).read_text().splitlines()))
     assert sorted(line[0] for line in table[1:]) == ["'=1+1", "first", "third"]
 
 
+def test_runs_are_walked_with_arrows_and_back_returns(library: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{library.url}{RUNS.path}?run=third")
+    expect(title(page)).to_contain_text("third")
+    page.wait_for_function(f"{TRACES} > 0")
+    scroll = "document.querySelector('#all-runs .rs-scroll')"
+    assert page.evaluate(f"{scroll}.scrollWidth - {scroll}.clientWidth") <= 0  # nothing is cut
+    link(page, "third").focus()
+    page.keyboard.press("End")
+    expect(link(page, "first")).to_be_focused()
+    expect(title(page)).to_contain_text("first")
+    page.wait_for_url(re.compile("run=first"))
+    page.keyboard.press("ArrowUp")
+    expect(title(page)).to_contain_text("=1+1")
+    expect(link(page, "=1+1")).to_be_focused()
+    expect(link(page, "=1+1")).to_have_attribute("aria-current", "true")
+
+    page.get_by_role("tab", name="Details").click()
+    expect(page.locator("#run-spec")).to_contain_text("all-linear")
+    page.get_by_role("tab", name="Files").click()
+    expect(page.locator("#run-files tbody tr").first).to_contain_text("metrics.jsonl")
+    page.go_back()
+    expect(title(page)).to_contain_text("third")
+
+
+def test_on_a_phone_the_list_and_the_run_take_turns(library: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{library.url}{RUNS.path}", width=390)
+    expect(title(page)).to_be_hidden()
+    link(page, "first").click()
+    expect(title(page)).to_contain_text("first")
+    expect(rows(page).first).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("link", name="All runs").click()
+    expect(rows(page)).to_have_count(3)
+    expect(title(page)).to_be_hidden()
+
+
 def test_a_note_is_kept_as_text_and_found(library: Server, open_page: OpenPage) -> None:
     page = open_page(f"{library.url}{RUNS.path}?run=first")
     expect(state(page)).to_have_text("finished")
-    page.get_by_role("button", name="Note and tags").click()
+    page.get_by_role("tab", name="Details").click()
     page.get_by_label("Note", exact=True).fill("<b onclick=alert(1)>bold</b>")
     page.locator("#tags").get_by_role("textbox").fill("good, =2+2")
     page.get_by_role("button", name="Keep note and tags").click()
@@ -144,7 +188,7 @@ def test_a_run_is_deleted_only_after_the_question(library: Server, open_page: Op
     delete.click()
     sure.click()
     expect(rows(page)).to_have_count(2)
-    expect(page.locator("#run-heading h2")).to_contain_text("third")
+    expect(title(page)).to_contain_text("third")
     page.wait_for_url(re.compile("run=third"))
     assert not (library.data_dir / "runs" / "=1+1").exists()
 
@@ -156,9 +200,9 @@ def test_the_address_names_the_run_that_is_shown_when_its_own_is_gone(
         add_run(tmp_path, run_id, RunState.FINISHED)
     server = start_server(tmp_path)
     page = open_page(f"{server.url}{RUNS.path}?run=old&over=tokens")
-    expect(page.locator("#run-heading h2")).to_contain_text("old")
+    expect(title(page)).to_contain_text("old")
     Engine(Settings(data_dir=tmp_path, device="cpu")).runs.delete("old")
-    expect(page.locator("#run-heading h2")).to_contain_text("new")
+    expect(title(page)).to_contain_text("new")
     page.wait_for_url(re.compile(r"run=new&over=tokens"))
 
     page = open_page(f"{server.url}{RUNS.path}?run=never")
@@ -190,8 +234,10 @@ def test_paused_resumed_and_finished_on_the_starter(
     expect(state(page)).to_have_text(re.compile("running|finished"))
     expect(state(page)).to_have_text("finished", timeout=RUN_MS)
     page.wait_for_function(f"{POINTS} === 60")
+    expect(page.locator("#run-now dd").last).not_to_be_empty()
+    page.get_by_role("tab", name="Evaluation").click()
     expect(page.locator("#run-samples tr").last).to_contain_text("step 60")
-    page.get_by_role("button", name="The same run from a terminal").click()
+    page.get_by_role("tab", name="Details").click()
     expect(page.locator("#run-command textarea")).to_have_value(
         re.compile("lora_engine train .*spec.json")
     )

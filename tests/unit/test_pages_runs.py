@@ -31,10 +31,10 @@ from lora_engine.runs.stall_detection import Stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import spec_from
-from pages.runs import curves, run_figures, run_summary, run_table, samples_and_updates
+from pages.runs import controls, curves, run_figures, run_list, run_summary, run_table
+from pages.runs import reports as shown_reports
 from pages.runs.content import Content, content_of
 from pages.runs.selection import Selection
-from pages.shared import live
 from pages.shared.no_adapter import no_adapter_html
 from pages.shared.train_link import spec_in_address
 from tests.unit.test_pages_figures import _coloured
@@ -102,11 +102,11 @@ def shown(engine: Engine, run_id: str = "", **selected) -> Content:
 
 def plot(content: Content, key: str = "loss") -> dict:
     """The figure of the measure of that key."""
-    return json.loads(content.plots[key])
+    return json.loads(content.parts[key])
 
 
 def table(content: Content) -> dict:
-    return json.loads(content.table)
+    return json.loads(content.parts["table"])
 
 
 def test_several_runs_are_drawn_on_shared_axes_and_plotly_knows_every_property(engine, add):
@@ -137,7 +137,7 @@ def test_the_large_plot_is_the_reward_where_all_runs_learn_from_one(engine, add)
         assert plot(content)["layout"]["yaxis"]["title"]["text"] == "reward"
     mixed = shown(engine, "rewarded", others=("model",))
     assert plot(mixed)["data"][0]["y"][0] == 3.0
-    assert shown(engine, "model").plots["reward"] == ""
+    assert shown(engine, "model").parts["reward"] == ""
 
 
 def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(engine, add):
@@ -153,7 +153,7 @@ def test_a_classifiers_scores_stand_beside_its_evaluation_loss_and_nowhere_else(
         assert other["y"] == []
         assert plot(values, key)["layout"]["yaxis"]["range"] == [0, 1.02]
     values = shown(engine, "model")
-    assert [values.plots[key] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
+    assert [values.parts[key] for key in ("eval_accuracy", "eval_f1")] == ["", ""]
 
 
 @pytest.mark.parametrize(("axis", "last"), [("steps", 12), ("tokens", 1200), ("time", 24.0)])
@@ -203,16 +203,64 @@ def test_what_a_person_wrote_is_text_and_never_markup(engine, add):
     page = run_summary.heading(engine, engine.runs.get("a"))
     assert "<img" not in page
     assert page.count("&lt;img") == 5
+    listed = json.loads(shown(engine, "a").parts["runs"])["items"][0]
+    assert listed["name"] == ATTACK  # set as text by list.js
     assert run_summary.facts(engine, engine.runs.get("a")).count("<img") == 0
 
 
-def test_a_table_says_which_rows_are_ticked_and_a_browser_may_say_anything():
-    ticks = live.Ticks(["a", "b"], ["b"], "a", 7, "Draw")
-    value = live.table_value([live.Column("Run")], [("x",), ("y",)], ticks=ticks)
-    assert live.ticked_in(value) == ["b"]
-    for wrong in ("", "no json", "[]", '{"ticks": null}', '{"ticks": {"ticked": 3}}'):
-        assert live.ticked_in(wrong) == []
-    assert live.ticked_in('{"ticks": {"ticked": [1, "a", null]}}') == ["a"]
+def test_the_list_says_what_is_chosen_and_ticked_and_a_browser_may_say_anything(engine, add):
+    for name in "abc":
+        add(name)
+    value = shown(engine, "b", others=("a", "gone", "b")).parts["runs"]
+    assert run_list.chosen_in(value) == "b"
+    assert run_list.ticked_in(value) == ["a"]
+    for wrong in ("", "no json", "[]", "3", '{"chosen": 3, "ticked": 3}'):
+        assert (run_list.chosen_in(wrong), run_list.ticked_in(wrong)) == ("", [])
+    assert run_list.ticked_in('{"ticked": [1, "a", null]}') == ["a"]
+
+
+def test_the_list_says_how_far_each_run_is_and_ends_somewhere(engine, add, monkeypatch):
+    add("half", steps=6, state="running")
+    add("over")
+    monkeypatch.setattr(run_list, "MOST_ITEMS", 2)
+    add("waiting", steps=0, state="queued")
+    document = json.loads(shown(engine, "half").parts["runs"])
+    waiting, over = document["items"]
+    assert (waiting["state"], waiting["share"]) == ("queued", None)
+    assert "0.500" in over["detail"]
+    assert "1 older run" in document["foot"]
+    (half,) = json.loads(shown(engine, find="half").parts["runs"])["items"]
+    assert half["share"] == 0.5
+
+
+def test_only_what_changed_is_sent_again(engine, add):
+    add("a", steps=4, state="running")
+    selection = Selection("a")
+    first = content_of(engine, selection)
+    again = content_of(engine, selection, first.fingerprint)
+    assert set(again.parts) <= {"machine"}
+    directory = engine.runs.directory("a")
+    writer = MetricsWriter(directory.metrics_path)
+    writer.write(directory.last_metrics().model_copy(update={"step": 5}))
+    writer.close()
+    later = content_of(engine, selection, first.fingerprint)
+    assert {"runs", "heading", "loss"} <= set(later.parts)
+    assert not {"spec", "log", "answers", "files"} & set(later.parts)
+    other = content_of(engine, Selection("a", axis="time"), later.fingerprint)
+    assert "loss" in other.parts
+    assert "table" not in other.parts
+
+
+def test_a_run_without_a_step_is_named_where_it_is_drawn_with_others(engine, add):
+    add("a")
+    add("waiting", steps=0, state="queued")
+    figure = plot(shown(engine, "a", others=("waiting",)))
+    named = [trace["name"] for trace in figure["data"] if trace.get("showlegend", True)]
+    assert [name for name in named if "no step yet" in name] == [named[-1]]
+    assert "waiting" in named[-1]
+    add("also", steps=0, state="queued")
+    both = plot(shown(engine, "waiting", others=("also",)))
+    assert len(both["layout"]["annotations"]) == 1
 
 
 def test_every_state_shows_what_can_be_done(engine, add):
@@ -307,7 +355,7 @@ def test_want_of_memory_shows_the_figures_and_the_nearest_change_as_a_button(eng
 
 def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engine, add):
     run_id = add("a")
-    assert "No sample answers" in samples_and_updates.reports_of(engine, run_id).samples
+    assert "No sample answers" in shown(engine, run_id).parts["answers"]
     path = engine.runs.directory(run_id).path
     for step in range(0, 100, 10):
         append_rows(
@@ -318,16 +366,17 @@ def test_sample_answers_and_the_growth_of_the_update_are_shown_and_escaped(engin
             name="model.layers.0.q_proj", frobenius_norm=step / 10, effective_rank=2.0
         )
         append_rows(path / reports.UPDATES, [reports.UpdateRow(step=step, modules=(module,))])
-    found = samples_and_updates.reports_of(engine, run_id)
-    assert found.fingerprint != samples_and_updates.fingerprint_of(engine, "")
-    assert "<img" not in found.samples
-    assert found.samples.count("<tr>") == samples_and_updates.SHOWN_ANSWERS
-    assert "before" in found.samples
-    assert "step 90" in found.samples
-    for figure in (found.norms, found.ranks):
-        go.Figure(_coloured(json.loads(figure)))
-    assert json.loads(found.norms)["data"][0]["y"] == ["0.q_proj"]
-    assert json.loads(found.norms)["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
+    found = shown(engine, run_id).parts
+    assert "<img" not in found["answers"] + found["now"]
+    assert found["answers"].count("<tr>") == shown_reports.SHOWN_ANSWERS
+    assert "before" in found["answers"]
+    assert "step 90" in found["answers"]
+    in_short = [f"alert(1)&gt; {step}</dd>" in found["now"] for step in (0, 50, 90)]
+    assert in_short == [True, False, True]
+    for key in ("norms", "ranks"):
+        go.Figure(_coloured(json.loads(found[key])))
+    assert json.loads(found["norms"])["data"][0]["y"] == ["0.q_proj"]
+    assert json.loads(found["norms"])["data"][0]["z"] == [[step / 10 for step in range(0, 100, 10)]]
 
 
 def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
@@ -337,8 +386,9 @@ def test_a_queue_is_moved_within_its_ends_and_its_buttons_follow(engine, add):
     assert engine.runs.move_in_queue("c", -5) == ["c", "a", "b"]
     assert engine.runs.move_in_queue("c", 1) == ["a", "c", "b"]
     content = shown(engine, "c")
-    assert content.actions == {"pause", "cancel", "earlier", "later"}
-    assert "One other run waits before it" in content.heading
+    possible = {name for name in controls.ACTIONS if content.parts[name]}
+    assert possible == {"pause", "cancel", "earlier", "later"}
+    assert "One other run waits before it" in content.parts["heading"]
     engine.runs.cancel("a")
     assert engine.runs.move_in_queue("a", 1) == ["c", "b"]
 
@@ -370,19 +420,35 @@ def test_a_classifier_shows_its_newest_accuracy_and_f1_and_other_runs_none(engin
 def test_a_classifiers_classes_stand_in_a_table_of_their_own(engine, add):
     add("classifier")
     directory = engine.runs.directory("classifier")
-    before = samples_and_updates.fingerprint_of(engine, "classifier")
+    before = shown(engine, "classifier").fingerprint
     together = {"accuracy": 0.9, "precision": 0.5, "recall": 1.0, "f1": 2 / 3}
     each = ClassScore(name="PER", precision=0.5, recall=1.0, f1=2 / 3, support=4)
     for step in (5, 10):
         row = ClassesRow(step=step, unit="entities", classes=(each,), **together)
         append_rows(directory.path / CLASSES, [row])
-    found = samples_and_updates.reports_of(engine, "classifier")
-    assert found.fingerprint != before
-    assert json.loads(found.classes)["rows"][0]["raw"] == ["PER", 0.5, 1.0, 2 / 3, 4]
-    assert "step 10" in found.samples
-    assert "0.667 of entities" in found.samples
+    found = content_of(engine, Selection("classifier"), before).parts
+    assert json.loads(found["classes"])["rows"][0]["raw"] == ["PER", 0.5, 1.0, 2 / 3, 4]
+    for part in ("answers", "now"):
+        assert "step 10" in found[part]
+        assert "0.667 of entities" in found[part]
+        assert "answers" not in found[part].lower()
     add("plain")
-    assert samples_and_updates.reports_of(engine, "plain").classes == ""
+    assert shown(engine, "plain").parts["classes"] == ""
+
+
+def test_a_run_is_told_by_what_it_was_asked_and_by_what_lies_in_its_folder(engine, add, settings):
+    add("a", name=ATTACK, method={"rank": 32}, dataset={"source": ATTACK})
+    (settings.runs_dir / "a" / "checkpoints" / "step-4").mkdir(parents=True)
+    (settings.runs_dir / "a" / "checkpoints" / "step-4" / "x").write_bytes(b"12345")
+    (settings.runs_dir / "a" / ".reserve").write_bytes(b"1")
+    parts = shown(engine, "a").parts
+    assert "<img" not in parts["spec"]
+    assert "<div class=rs-differs><dt>Rank</dt><dd>32</dd></div>" in parts["spec"]
+    assert "<div><dt>Learning rate</dt><dd>0.0002</dd></div>" in parts["spec"]
+    files = {row["raw"][0]: row["raw"][1] for row in json.loads(parts["files"])["rows"]}
+    assert files["checkpoints/step-4/"] == 5
+    assert {"spec.json", "metrics.jsonl", "result.json"} <= set(files)
+    assert ".reserve" not in files
 
 
 @pytest.mark.parametrize(

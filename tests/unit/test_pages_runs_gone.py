@@ -17,7 +17,7 @@ from lora_engine.runs.store import RunStore
 from lora_engine.spec import spec_from
 from pages import runs
 from pages.runs import run_table
-from pages.runs.content import fingerprint_of
+from pages.runs.content import content_of
 from pages.runs.selection import Selection
 from tests.page_events import answered
 
@@ -57,6 +57,15 @@ class Shown:
         ]
 
 
+class News:
+    """What a refresh found, as the browser is told it."""
+
+    def __init__(self, text: str) -> None:
+        self.values = json.loads(text)["values"] if text else {}
+        problem = self.values.pop("problem", "")
+        self.problems = [json.loads(problem)["problem"]] if problem else []
+
+
 def event_of(page: gr.Blocks, name: str):
     (event,) = [event for event in page.fns.values() if event.api_name == f"page_{name}"]
     return event
@@ -70,7 +79,7 @@ def opened(page: gr.Blocks, **address: str) -> Shown:
     return Shown(page, "open_page", SimpleNamespace(query_params=address))
 
 
-def refreshed(page: gr.Blocks, run_id: str, asked_to_delete: str = "", last: str = "f") -> Shown:
+def refreshed(page: gr.Blocks, run_id: str, asked_to_delete: str = "", last: str = "f") -> News:
     given = {
         "selected-run-id": run_id,
         "delete-asked-id": asked_to_delete,
@@ -79,7 +88,8 @@ def refreshed(page: gr.Blocks, run_id: str, asked_to_delete: str = "", last: str
         "axis": "steps",
     }
     inputs = event_of(page, "refresh").inputs
-    return Shown(page, "refresh", {part: given.get(part.elem_id) for part in inputs})
+    shown = Shown(page, "refresh", {part: given.get(part.elem_id) for part in inputs})
+    return News(shown.values.get("news", ""))
 
 
 def test_an_unknown_run_in_the_address_is_named_and_the_newest_is_shown(page):
@@ -117,31 +127,31 @@ def test_an_unknown_run_where_there_is_none_shows_the_empty_page(page, engine):
     assert "'gone'" in problem
     assert "newest" not in problem
     assert "No run yet" in shown.values["run-heading"]
-    assert shown.values["start"].visible
+    assert shown.values["start-example"]["visible"]
 
 
 def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, engine):
     shown = refreshed(page, "old")
-    assert "<h2>old " in shown.values["run-heading"]
+    assert "<h2>old " in shown.values["heading"]
     assert "note" not in shown.values  # what the person writes there is theirs
     engine.runs.delete("old")
 
     shown = refreshed(page, "old")
     (problem,) = shown.problems
     assert "'old'" in problem
-    assert "<h2>new " in shown.values["run-heading"]
+    assert "<h2>new " in shown.values["heading"]
     assert shown.values["note"] == "about new"
-    assert shown.values["selected-run-id"] == "new"
+    assert shown.values["run_id"] == "new"
 
-    shown = refreshed(page, "new", last=fingerprint_of(engine, Selection("new")))
-    assert (shown.values, shown.problems) == ({}, [])
+    shown = refreshed(page, "new", last=content_of(engine, Selection("new")).fingerprint)
+    assert (set(shown.values) - {"machine"}, shown.problems) == (set(), [])
 
 
 def test_a_run_deleted_in_this_tab_is_no_news(page, engine):
     engine.runs.delete("old")
     shown = refreshed(page, "old", asked_to_delete="old")
     assert shown.problems == []
-    assert "<h2>new " in shown.values["run-heading"]
+    assert "<h2>new " in shown.values["heading"]
 
 
 def test_before_the_page_has_opened_nothing_is_refreshed(page):

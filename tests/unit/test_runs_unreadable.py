@@ -58,7 +58,7 @@ def test_the_list_shows_them_all_and_says_what_cannot_be_read(engine):
 def test_the_pages_draw_them(engine):
     views = engine.runs.list()
     assert [view.id for view in run_table.matching(views, "the", [])] == [v.id for v in views]
-    assert "spec" in run_table.value(views, list(run_table.DEFAULT), "spec", [])
+    assert "spec" in run_table.value(views, list(run_table.DEFAULT))
     assert "of_later" in run_summary.heading(engine, engine.runs.get("spec"))
     assert "No adapter yet" in no_adapter_html(engine, "")
 
