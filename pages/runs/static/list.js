@@ -27,6 +27,7 @@ class RunList {
 		this.tell = tell;
 		this.awaited = null; // a choice that no answer has confirmed: one on its way must not undo it
 		this.ticked = null;
+		this.isWalking = false;
 		this.list = make("ul", "rs-run-list");
 		this.list.addEventListener("keydown", (event) => this.walk(event));
 		this.foot = make("p", "rs-run-foot");
@@ -89,6 +90,7 @@ class RunList {
 		link.addEventListener("click", (event) => {
 			if (event.ctrlKey || event.metaKey || event.shiftKey) return;
 			event.preventDefault();
+			this.isWalking = false;
 			this.choose(item.id, true);
 		});
 		return link;
@@ -105,16 +107,14 @@ class RunList {
 		links[next].focus();
 		const id = links[next].dataset.key.slice("run-".length);
 		clearTimeout(this.settling);
-		this.settling = setTimeout(() => this.choose(id, !this.isWalking), SETTLE_MS);
+		this.settling = setTimeout(() => {
+			this.choose(id, !this.isWalking);
+			this.isWalking = true;
+		}, SETTLE_MS);
 	}
 
 	/* isNewStep: Back returns to the run before. A walk with the arrows is one step. */
 	choose(id, isNewStep) {
-		this.isWalking = true;
-		clearTimeout(this.walked);
-		this.walked = setTimeout(() => {
-			this.isWalking = false;
-		}, 2000);
 		if (id !== this.chosen || document.body.dataset.runsView === "list") rememberRun(id, isNewStep);
 		this.awaited = id;
 		setTimeout(() => {

@@ -2,12 +2,14 @@
 
 import { tr } from "./language.js";
 
+const isNothing = (value) => value === null || value === undefined || String(value) === "";
+
 /* Write values into the address; an empty one removes its name. */
 export function remember(names, ...values) {
 	const url = new URL(window.location.href);
 	names.forEach((name, index) => {
 		const value = values[index];
-		if (value === null || value === undefined || value === "") url.searchParams.delete(name);
+		if (isNothing(value)) url.searchParams.delete(name);
 		else url.searchParams.set(name, value);
 	});
 	history.replaceState(history.state, "", url);
