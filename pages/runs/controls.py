@@ -194,7 +194,7 @@ def how_this_works() -> gr.Accordion:
 
 HELP = translatable(r"""
 **Loss** is the mean of $-\log p$ over the supervised tokens of a step, in nats a token; the
-perplexity is $e^{\text{loss}}$, so a loss of 0.69 is the uncertainty of a fair coin at every
+perplexity is $e^L$ for a loss of $L$, so a loss of 0.69 is the uncertainty of a fair coin at every
 token. **Evaluation loss** is the same over rows that are never trained on: while both fall the
 run learns; when evaluation turns up while training falls, it memorizes. The thin line is the loss
 as it came, the thick one its exponential moving average, weight 0.9.
