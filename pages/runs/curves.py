@@ -8,7 +8,7 @@ from dataclasses import replace
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder import CURVES, METRICS, Metric, MetricsRow
 from lora_engine.runs import RunView
 from pages.runs import run_figures
@@ -20,8 +20,12 @@ MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
 
 LOSS, HELD_OUT = "loss", "eval_loss"
-REWARD = figures.Drawn("reward", "reward of held-out prompts", "reward")
-OBJECTIVE = figures.Drawn(axis="loss of the objective")  # a pair or an answer, not a token
+REWARD = figures.Drawn(
+    translatable("reward"), translatable("reward of held-out prompts"), translatable("reward")
+)
+OBJECTIVE = figures.Drawn(
+    axis=translatable("loss of the objective")
+)  # a pair or an answer, not a token
 GIB = 2**30
 
 X: dict[str, Callable[[MetricsRow], float]] = {

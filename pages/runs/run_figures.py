@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from pages.shared import figures
 from pages.shared.figures import ACCENT, FAINT, LOSS, MUTED, SECOND, SERIES, Drawn, Figure
 
 STEP, TOKENS, TIME = "steps", "tokens", "time"
-AXES = {STEP: "step", TOKENS: "tokens read", TIME: "seconds in training"}
+AXES = {
+    STEP: translatable("step"),
+    TOKENS: translatable("tokens read"),
+    TIME: translatable("seconds in training"),
+}
 COLOURS = SERIES[:5]  # then again, dashed
 
 
@@ -54,7 +58,7 @@ def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Fi
     if len(curves) == 1:
         curve = curves[0]
         figure = figures.loss_curve(curve.x, curve.y, curve.eval_x, curve.eval_y, drawn)
-        figure["layout"]["xaxis"]["title"]["text"] = AXES[axis]
+        figure["layout"]["xaxis"]["title"]["text"] = tr(AXES[axis])
         return figure
     data = []
     for number, curve in enumerate(curves):
@@ -72,7 +76,11 @@ def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Fi
             data.append(
                 {
                     **figures.line(
-                        f"{curve.name}, evaluation", curve.eval_x, curve.eval_y, colour, width=1
+                        tr("{run}, evaluation", run=curve.name),
+                        curve.eval_x,
+                        curve.eval_y,
+                        colour,
+                        width=1,
                     ),
                     **group,
                     "mode": "lines+markers",
@@ -83,8 +91,13 @@ def losses(curves: Sequence[Curve], axis: str = STEP, drawn: Drawn = LOSS) -> Fi
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"{drawn.training.capitalize()} of {len(curves)} runs: {_ends(curves)}",
-            x_title=AXES[axis],
+            description=tr(
+                "{measure} of {count} runs: {ends}",
+                measure=tr(drawn.training).capitalize(),
+                count=len(curves),
+                ends=_ends(curves),
+            ),
+            x_title=tr(AXES[axis]),
             y_title=tr(drawn.axis),
             yaxis={"rangemode": "tozero"},
             annotations=[] if any(len(curve.x) for curve in curves) else [_waiting()],
@@ -107,16 +120,17 @@ def measure(what: Measure, curves: Sequence[Curve], axis: str = STEP) -> Figure:
             drawn |= {"mode": "lines+markers", "marker": {"color": colour, "size": 5}}
         data.append({**drawn, "showlegend": False})
     empty = not any(len(curve.x) for curve in curves)
-    unit = f" ({what.unit})" if what.unit else ""
+    unit = f" ({tr(what.unit)})" if what.unit else ""
+    title = f"{tr(what.title)}{unit}"
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"{what.title}{unit}: {_ends(curves)}",
-            x_title=AXES[axis],
-            title=figures.small_title(f"{what.title}{unit}"),
+            description=f"{title}: {_ends(curves)}",
+            x_title=tr(AXES[axis]),
+            title=figures.small_title(title),
             yaxis=_range(what),
             margin={"t": 34},
-            annotations=[figures.in_the_middle("nothing yet")] if empty else [],
+            annotations=[figures.in_the_middle(tr("nothing yet"))] if empty else [],
         ),
     }
 
@@ -127,7 +141,8 @@ def together(what: Measure, curves: Sequence[Curve]) -> Figure:
     for drawn in figure["data"]:
         drawn |= {"showlegend": True, "mode": "lines+markers", "marker": {"size": 5}}
     figure["layout"] |= {"hovermode": "closest", "legend": {"orientation": "h", "y": -0.12}}
-    figure["layout"]["title"]["text"] += " over the steps"
+    title = figure["layout"]["title"]["text"]
+    figure["layout"]["title"]["text"] = tr("{measure} over the steps", measure=title)
     figure["layout"]["xaxis"]["title"]["text"] = ""  # the legend stands there
     return figure
 
@@ -153,17 +168,26 @@ def growth(
             "y": list(modules),
             "z": [list(row) for row in rows],
             "colorscale": [[0, FAINT], [0.5, ACCENT], [1, SECOND]],
-            "hovertemplate": "%{y}<br>step %{x}: %{z:.4g}<extra></extra>",
+            "hovertemplate": "%{y}<br>" + tr("step") + " %{x}: %{z:.4g}<extra></extra>",
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
         }
     ]
     last = [value for row in rows if len(row) and (value := row[-1]) is not None]
-    words = f"from {min(last):.3g} to {max(last):.3g} at the end" if last else "nothing yet"
+    words = tr("nothing yet")
+    if last:
+        words = tr(
+            "from {least} to {most} at the end", least=f"{min(last):.3g}", most=f"{max(last):.3g}"
+        )
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"{title} of {len(modules)} modules over the steps: {words}.",
-            x_title="step",
+            description=tr(
+                "{measure}, {count} of them, over the steps: {words}.",
+                measure=title,
+                count=len(modules),
+                words=words,
+            ),
+            x_title=tr("step"),
             hovermode="closest",
             title={"text": title, "x": 0, "xref": "paper", "font": {"size": 13, "color": MUTED}},
             margin={"t": 34},
@@ -180,7 +204,9 @@ def _look(number: int) -> tuple[str, str]:
 def _ends(curves: Sequence[Curve]) -> str:
     """Where each curve stands, in words."""
     ends = [
-        f"{curve.name} {curve.y[-1]:.3g}" if len(curve.y) else f"{curve.name} nothing yet"
+        f"{curve.name} {curve.y[-1]:.3g}"
+        if len(curve.y)
+        else tr("{run} nothing yet", run=curve.name)
         for curve in curves
     ]
     return "; ".join(ends) + "."

@@ -15,11 +15,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from lora_engine.engine import Engine
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder import METRICS
 from lora_engine.runs import RunView
 from lora_engine.spec import RunSpec
 from pages import RUNS
+from pages.runs import states
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
 
@@ -45,7 +46,7 @@ def columns() -> dict[str, RunColumn]:
 
 def choices() -> list[tuple[str, str]]:
     """(label, key) of each column but the run's name, which is always there."""
-    return [(found.column.label, key) for key, found in columns().items()]
+    return [(tr(found.column.label), key) for key, found in columns().items()]
 
 
 def value(views: Sequence[RunView], keys: Sequence[str]) -> str:
@@ -53,7 +54,7 @@ def value(views: Sequence[RunView], keys: Sequence[str]) -> str:
     shown = [columns()[key] for key in keys if key in columns()]
     rows = [(view.record.name, *(found.cell(view) for found in shown)) for view in views]
     return table_value(
-        (Column(tr("Run")), *(found.column for found in shown)),
+        (Column(translatable("Run")), *(found.column for found in shown)),
         rows,
         links=[layout.link(RUNS, run=view.id) for view in views],
         empty=tr("No run matches."),
@@ -112,27 +113,35 @@ def _result_columns() -> dict[str, RunColumn]:
         return RunColumn(Column(label, show, numeric=True), cell)
 
     return {
-        "state": RunColumn(Column("State"), lambda view: str(view.record.state)),
-        "step": number("Steps", of_newest("step"), layout.count),
-        "loss": number("Loss", of_newest("loss")),
+        "state": RunColumn(
+            Column(translatable("State")), lambda view: states.name(view.record.state)
+        ),
+        "step": number(translatable("Steps"), of_newest("step"), layout.count),
+        "loss": number(translatable("Loss"), of_newest("loss")),
         **{
             metric.name: number(metric.label, of_result(metric.name))
             for metric in METRICS.values()
             if metric.is_evaluated
         },
-        "best_eval_loss": number("Best evaluation loss", of_result("best_eval_loss")),
-        "train_loss": number("Mean training loss", of_result("train_loss")),
-        "tokens": number("Tokens read", of_newest("tokens"), layout.count),
-        "tokens_per_s": number("Tokens/s", of_newest("tokens_per_s")),
-        "elapsed_s": number("Seconds", of_newest("elapsed_s")),
+        "best_eval_loss": number(translatable("Best evaluation loss"), of_result("best_eval_loss")),
+        "train_loss": number(translatable("Mean training loss"), of_result("train_loss")),
+        "tokens": number(translatable("Tokens read"), of_newest("tokens"), layout.count),
+        "tokens_per_s": number(translatable("Tokens/s"), of_newest("tokens_per_s")),
+        "elapsed_s": number(translatable("Seconds"), of_newest("elapsed_s")),
         "peak_memory_bytes": number(
-            "Peak memory", of_result("peak_memory_bytes"), layout.byte_size
+            translatable("Peak memory"), of_result("peak_memory_bytes"), layout.byte_size
         ),
-        "device": RunColumn(Column("Device"), lambda view: view.record.device),
-        "created_at": RunColumn(Column("Made"), lambda view: moment(view.record.created_at)),
-        "tags": RunColumn(Column("Tags"), lambda view: ", ".join(view.record.tags) or None),
-        "note": RunColumn(Column("Note", _first_line), lambda view: view.record.note or None),
-        "id": RunColumn(Column("Id"), lambda view: view.id),
+        "device": RunColumn(Column(translatable("Device")), lambda view: view.record.device),
+        "created_at": RunColumn(
+            Column(translatable("Made")), lambda view: moment(view.record.created_at)
+        ),
+        "tags": RunColumn(
+            Column(translatable("Tags")), lambda view: ", ".join(view.record.tags) or None
+        ),
+        "note": RunColumn(
+            Column(translatable("Note"), _first_line), lambda view: view.record.note or None
+        ),
+        "id": RunColumn(Column(translatable("Id")), lambda view: view.id),
     }
 
 

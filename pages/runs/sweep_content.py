@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from html import escape
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from lora_engine.runs import RESUMABLE, RunState, RunView, SweepView
 from pages import RUNS, TRAIN
 from pages.runs import curves, run_table
+from pages.runs import states as states_of_runs
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
 
@@ -24,12 +26,12 @@ RESULTS = ("state", "step", "loss", "eval_loss", "elapsed_s")
 GOING = (RunState.QUEUED, RunState.RUNNING)
 
 LIST_COLUMNS = (
-    Column("Sweep"),
-    Column("Runs", layout.count, numeric=True),
-    Column("States"),
-    Column("What varies"),
-    Column("Made"),
-    Column("Id"),
+    Column(translatable("Sweep")),
+    Column(translatable("Runs"), layout.count, numeric=True),
+    Column(translatable("States")),
+    Column(translatable("What varies")),
+    Column(translatable("Made")),
+    Column(translatable("Id")),
 )
 
 
@@ -74,12 +76,25 @@ def possible_actions(view: SweepView) -> frozenset[str]:
 
 def heading(view: SweepView) -> str:
     """Name and states, what varies, and what of it is missing; escaped here."""
-    told = [f"{varied(view)}. Made {moment(view)}."]
+    told = [tr("{varied}. Made {moment}.", varied=varied(view), moment=moment(view))]
     if len(view.runs) > MOST_CURVES:
-        told.append(f"The first {MOST_CURVES} of {len(view.runs)} runs are drawn.")
+        told.append(
+            tr(
+                "The first {shown} of {count} runs are drawn.",
+                shown=MOST_CURVES,
+                count=len(view.runs),
+            )
+        )
     if view.deleted:
-        told.append(f"Deleted since: {', '.join(view.deleted)}.")
-    refused = [f"{one.name} could not begin: {one.problem} {one.remedy}" for one in view.refused]
+        told.append(tr("Deleted since: {names}.", names=", ".join(view.deleted)))
+    refused = [
+        tr(
+            "{run} could not begin: {problem}",
+            run=one.name,
+            problem=f"{one.problem} {one.remedy}",
+        )
+        for one in view.refused
+    ]
     problem = layout.notes_html([*refused, *([view.problem] if view.problem else [])])
     state = view.runs[0].record.state if len(_counts(view)) == 1 else "mixed"
     return (
@@ -90,20 +105,25 @@ def heading(view: SweepView) -> str:
 
 
 def deletion_question(view: SweepView) -> str:
-    return (
-        f'<p class="rs-run-error">Delete <strong>{escape(view.name)}</strong> ({escape(view.id)}) '
-        f"with all its runs ({len(view.runs)}), their curves, checkpoints and adapters? "
-        "Nothing brings them back.</p>"
+    words = tr(
+        "Delete {name} ({id}) with all its runs ({count}), their curves, checkpoints and adapters? "
+        "Nothing brings them back.",
+        name=f"“{view.name}”",
+        id=view.id,
+        count=len(view.runs),
     )
+    return f'<p class="rs-run-error">{escape(words)}</p>'
 
 
 def empty() -> str:
     return layout.empty_state_html(
-        "No sweep yet",
-        "A sweep trains the same rows at several ranks, so that you can see which rank is enough. "
-        "Start one on the Train page, or with `python -m lora_engine sweep SPEC.json`.",
-        "To the Train page",
-        TRAIN.path,
+        tr("No sweep yet"),
+        tr(
+            "A sweep trains the same rows at several ranks, so that you can see which rank is "
+            "enough. Start one on the Train page, or with `python -m lora_engine sweep SPEC.json`."
+        ),
+        tr("To the Train page"),
+        layout.link(TRAIN),
     )
 
 
@@ -117,7 +137,7 @@ def list_value(views: Sequence[SweepView]) -> str:
         LIST_COLUMNS,
         rows,
         links=[layout.link(RUNS, tab="sweeps", sweep=view.id) for view in views],
-        empty="No sweep yet.",
+        empty=tr("No sweep yet."),
     )
 
 
@@ -127,12 +147,16 @@ def runs_value(view: SweepView) -> str:
     wanted = (*AXES, *axes, *RESULTS, *_scores(view))
     keys = [key for key in dict.fromkeys(wanted) if key in run_table.columns()]
     shown = [run_table.columns()[key] for key in keys]
-    columns = (Column("Run"), *(one.column for one in shown), Column("Why it stopped"))
+    columns = (
+        Column(translatable("Run")),
+        *(one.column for one in shown),
+        Column(translatable("Why it stopped")),
+    )
     rows = [
         (run.record.name, *(one.cell(run) for one in shown), why_stopped(run)) for run in view.runs
     ]
     links = [layout.link(RUNS, run=run.id) for run in view.runs]
-    return table_value(columns, rows, links=links, empty="No run of this sweep is left.")
+    return table_value(columns, rows, links=links, empty=tr("No run of this sweep is left."))
 
 
 def why_stopped(view: RunView) -> Cell:
@@ -145,14 +169,18 @@ def why_stopped(view: RunView) -> Cell:
 
 def states(view: SweepView) -> str:
     """How many runs are in which state: '3 finished, 1 running'."""
-    return ", ".join(f"{count} {state}" for state, count in _counts(view).items()) or "no run left"
+    counts = [
+        tr("{count} {state}", count=count, state=states_of_runs.name(state))
+        for state, count in _counts(view).items()
+    ]
+    return tr(", ").join(counts) or tr("no run left")
 
 
 def varied(view: SweepView) -> str:
     """The fields that vary, with their values."""
     if view.spec is None:
-        return "What varies is not known"
-    labels = {key: one.column.label for key, one in run_table.columns().items()}
+        return tr("What varies is not known")
+    labels = {key: tr(one.column.label) for key, one in run_table.columns().items()}
     return "; ".join(
         f"{labels.get(axis.path, axis.path)} {', '.join(map(_plain, axis.values))}"
         for axis in view.spec.axes
@@ -169,8 +197,8 @@ def _scores(view: SweepView) -> tuple[str, ...]:
     return ("eval_accuracy", "eval_f1") if has_scores else ()
 
 
-def _counts(view: SweepView) -> Counter[str]:
-    return Counter(str(run.record.state) for run in view.runs)
+def _counts(view: SweepView) -> Counter[RunState]:
+    return Counter(run.record.state for run in view.runs)
 
 
 def _plain(value: object) -> str:

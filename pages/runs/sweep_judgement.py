@@ -14,6 +14,7 @@ from lora_engine.advisor import Judgement
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.runs import SweepView
 from lora_engine.spectrum import ReportProgress
 from pages.runs import sweep_judgement_figures as drawn
@@ -31,7 +32,7 @@ from pages.shared.background_work import (
 from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, wire
 
-HELP = r"""
+HELP = translatable(r"""
 Every run is asked for its loss on the same held-out rows. A seed draws its own split, so a run
 counts only on rows that it never saw, and ranks are compared seed by seed. Each rank stands by its
 best setting (mostly: its best learning rate), and a setting by the mean over its seeds.
@@ -52,7 +53,7 @@ is not simply better. A run that **stalls** (its loss falls by less than 1 % fro
 of the steps to the third) asks for a higher rank or learning rate; one whose evaluation **turns up
 early** (lowest before 60 % of the steps, more than 2 % above that at the end) for a lower rank,
 dropout or fewer epochs.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,18 @@ class JudgementParts:
 
 def lay_out() -> JudgementParts:
     layout.section(
-        "Which rank is enough?",
-        "Judged on held-out rows, each run on those that it was not trained on.",
+        tr("Which rank is enough?"),
+        tr("Judged on held-out rows, each run on those that it was not trained on."),
     )
     with gr.Row(elem_classes="rs-actions"):
         margin = gr.Textbox(
-            label="Margin", elem_id="judge-margin", min_width=260, scale=0,
-            placeholder="2 % of the best loss",
-            info="In nats a token: how much worse still counts as not worse.",
+            label=tr("Margin"), elem_id="judge-margin", min_width=260, scale=0,
+            placeholder=tr("2 % of the best loss"),
+            info=tr("In nats a token: how much worse still counts as not worse."),
         )  # fmt: skip
-        judge = gr.Button("Judge", variant="primary", elem_id="judge", min_width=110, scale=0)
+        judge = gr.Button(tr("Judge"), variant="primary", elem_id="judge", min_width=110, scale=0)
     row, view = progress_row("judge"), _lay_out_view()
-    layout.how_this_works(HELP, "How a sweep is judged")
+    layout.how_this_works(tr(HELP), tr("How a sweep is judged"))
     return JudgementParts(margin, judge, row, view)
 
 
@@ -132,15 +133,21 @@ def _lay_out_view() -> JudgementView:
     tiles = gr.HTML(elem_id="judgement-tiles", js_on_load="")
     words = gr.HTML(elem_id="judgement", js_on_load="")
     with gr.Row(elem_classes="rs-sweep-plots"):
-        losses = live_plot(label="Held-out loss by rank", elem_id="judged-losses", height=330)
-        forgetting = live_plot(label="Forgetting by rank", elem_id="judged-forgetting", height=330)
+        losses = live_plot(label=tr("Held-out loss by rank"), elem_id="judged-losses", height=330)
+        forgetting = live_plot(
+            label=tr("Forgetting by rank"), elem_id="judged-forgetting", height=330
+        )
     with gr.Row(elem_classes="rs-pareto-plots"):
         pareto = [
-            live_plot(label=f"Loss against {cost.title}", elem_id=f"pareto-{number}", height=230)
+            live_plot(
+                label=tr("Loss against {cost}", cost=tr(cost.title)),
+                elem_id=f"pareto-{number}",
+                height=230,
+            )
             for number, cost in enumerate(drawn.COSTS)
         ]
-    ranks = live_table(label="Ranks judged", file_name="ranks.csv", elem_id="judged-ranks")
-    missing = live_table(label="Not judged", file_name="missing.csv", elem_id="judged-missing")
+    ranks = live_table(label=tr("Ranks judged"), file_name="ranks.csv", elem_id="judged-ranks")
+    missing = live_table(label=tr("Not judged"), file_name="missing.csv", elem_id="judged-missing")
     return JudgementView(tiles, words, losses, forgetting, pareto, ranks, missing)
 
 
@@ -177,8 +184,8 @@ def margin_in(text: str) -> float | None:
         return float(text.replace(",", "."))
     except ValueError:
         raise EngineError(
-            f"The margin is {text.strip()[:40]!r}, which is no number.",
-            "Give nats a token, such as 0.02, or leave it empty.",
+            tr("The margin is {text}, which is no number.", text=repr(text.strip()[:40])),
+            tr("Give nats a token, such as 0.02, or leave it empty."),
         ) from None
 
 

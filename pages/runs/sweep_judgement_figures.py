@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_engine.advisor import Interval, Judgement, RankJudgement
+from lora_engine.language import tr, translatable
+from pages.runs.sweep_judgement_values import FORGETTING
 from pages.shared import figures, layout
 from pages.shared.figures import ACCENT, FAINT, MUTED, SECOND, TEXT, Figure
 
@@ -26,10 +28,14 @@ class Cost:
 
 
 COSTS = (
-    Cost("parameters", "parameters", lambda one: one.parameters),
-    Cost("parameters", "size of the adapter (MiB)", lambda one: one.bytes / MIB),
-    Cost("seconds", "seconds in training", lambda one: one.seconds),
-    Cost("peak_memory_bytes", "peak memory (MiB)", lambda one: one.peak_memory_bytes / MIB),
+    Cost("parameters", translatable("parameters"), lambda one: one.parameters),
+    Cost("parameters", translatable("size of the adapter (MiB)"), lambda one: one.bytes / MIB),
+    Cost("seconds", translatable("seconds in training"), lambda one: one.seconds),
+    Cost(
+        "peak_memory_bytes",
+        translatable("peak memory (MiB)"),
+        lambda one: one.peak_memory_bytes / MIB,
+    ),
 )
 
 
@@ -43,7 +49,7 @@ def losses_figure(judgement: Judgement) -> Figure:
     best = next(one for one in ranks if one.rank == judgement.best_rank)
     limit = best.eval_loss + judgement.not_worse_by
     ends = [ranks[0].rank / 1.3, ranks[-1].rank * 1.3]
-    allowed = figures.line("best + margin", ends, [limit, limit], MUTED, width=1.5)
+    allowed = figures.line(tr("best + margin"), ends, [limit, limit], MUTED, width=1.5)
     seeds = [
         (one.rank, seed.difference)
         for one in ranks
@@ -54,16 +60,16 @@ def losses_figure(judgement: Judgement) -> Figure:
     data = [
         {**allowed, "line": {**allowed["line"], "dash": "dash"}, "hoverinfo": "skip"},
         _with_intervals(
-            "mean over the seeds", ranks, [best.eval_loss + one.interval.mean for one in ranks],
+            tr("mean over the seeds"), ranks, [best.eval_loss + one.interval.mean for one in ranks],
             [one.interval for one in ranks], ACCENT,
         ),
         _points(
-            "a seed, beside the best of that seed", [rank for rank, _ in seeds],
+            tr("a seed, beside the best of that seed"), [rank for rank, _ in seeds],
             [best.eval_loss + difference for _, difference in seeds],
             {"color": SECOND, "size": 7, "symbol": "circle-open", "line": {"width": 2}},
         ),
         _points(
-            "recommended", [chosen.rank], [best.eval_loss + chosen.interval.mean],
+            tr("recommended"), [chosen.rank], [best.eval_loss + chosen.interval.mean],
             {"color": TEXT, "size": 17, "symbol": "circle-open", "line": {"width": 2.5}},
         ),
     ]  # fmt: skip
@@ -72,7 +78,7 @@ def losses_figure(judgement: Judgement) -> Figure:
         "layout": _by_rank(
             ranks,
             description=judgement.sentence(),
-            title="Held-out loss (nats a token) over rank",
+            title=tr("Held-out loss (nats a token) over rank"),
         ),
     }
 
@@ -85,19 +91,22 @@ def forgetting_figure(judgement: Judgement) -> Figure | None:
     ranks = [one for one, _ in measured]
     intervals = [forgot.interval for _, forgot in measured]
     ends = [ranks[0].rank / 1.3, ranks[-1].rank * 1.3]
-    base = figures.line("the base", ends, [0.0, 0.0], MUTED, width=1.5)
-    said = "; ".join(f"rank {one.rank}: {forgot.word}" for one, forgot in measured)
+    base = figures.line(tr("the base"), ends, [0.0, 0.0], MUTED, width=1.5)
+    said = "; ".join(
+        tr("rank {rank}: {word}", rank=one.rank, word=tr(FORGETTING[forgot.word]))
+        for one, forgot in measured
+    )
     return {
         "data": [
             {**base, "line": {**base["line"], "dash": "dash"}, "hoverinfo": "skip"},
             _with_intervals(
-                "forgetting", ranks, [one.mean for one in intervals], intervals, SECOND
+                tr("forgetting"), ranks, [one.mean for one in intervals], intervals, SECOND
             ),
         ],
         "layout": _by_rank(
             ranks,
-            description=f"Loss on general questions minus the base's. {said}.",
-            title="Forgetting (nats a token) over rank",
+            description=tr("Loss on general questions minus the base's. {said}.", said=said),
+            title=tr("Forgetting (nats a token) over rank"),
             showlegend=False,
         ),
     }
@@ -134,12 +143,15 @@ def pareto_figure(judgement: Judgement, cost: Cost) -> Figure:
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"Held-out loss against {cost.title}. No other rank has less of both than "
-            f"rank {names}.",
-            x_title=cost.title,
+            description=tr(
+                "Held-out loss against {cost}. No other rank has less of both than rank {ranks}.",
+                cost=tr(cost.title),
+                ranks=names,
+            ),
+            x_title=tr(cost.title),
             hovermode="closest",
             showlegend=False,
-            title=figures.small_title("Held-out loss against"),
+            title=figures.small_title(tr("Held-out loss against")),
             margin={"t": 34, "r": 30},
         ),
     }

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from html import escape
 
 from lora_engine.advisor import Judgement, MissingChild, RankJudgement
+from lora_engine.language import tr, translatable
+from lora_engine.runs import RunState
 from pages import COMPARE, RUNS, SPECTRUM
+from pages.runs import states
 from pages.runs.run_summary import button
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
@@ -23,45 +26,70 @@ def plain(value: float) -> str:
 
 
 RANK_COLUMNS = (
-    Column("Rank", layout.count, numeric=True),
-    Column("Learning rate", plain, numeric=True),
-    Column("Seeds", layout.count, numeric=True),
-    Column("Held-out loss", layout.number, numeric=True),
-    Column("Minus the best", signed, numeric=True),
-    Column("from", signed, numeric=True),
-    Column("to", signed, numeric=True),
-    Column("Not worse"),
-    Column("Forgetting", signed, numeric=True),
-    Column("in a word"),
-    Column("Parameters", layout.count, numeric=True),
-    Column("Size", layout.byte_size, numeric=True),
-    Column("Seconds", layout.number, numeric=True),
-    Column("Peak memory", layout.byte_size, numeric=True),
+    Column(translatable("Rank"), layout.count, numeric=True),
+    Column(translatable("Learning rate"), plain, numeric=True),
+    Column(translatable("Seeds"), layout.count, numeric=True),
+    Column(translatable("Held-out loss"), layout.number, numeric=True),
+    Column(translatable("Minus the best"), signed, numeric=True),
+    Column(translatable("from"), signed, numeric=True),
+    Column(translatable("to"), signed, numeric=True),
+    Column(translatable("Not worse")),
+    Column(translatable("Forgetting"), signed, numeric=True),
+    Column(translatable("in a word")),
+    Column(translatable("Parameters"), layout.count, numeric=True),
+    Column(translatable("Size"), layout.byte_size, numeric=True),
+    Column(translatable("Seconds"), layout.number, numeric=True),
+    Column(translatable("Peak memory"), layout.byte_size, numeric=True),
 )
 SCORES: tuple[tuple[Column, Callable[[RankJudgement], float | None]], ...] = (
-    (Column("Accuracy", layout.number, numeric=True), lambda one: one.accuracy),
+    (Column(translatable("Accuracy"), layout.number, numeric=True), lambda one: one.accuracy),
     (Column("F1", layout.number, numeric=True), lambda one: one.f1),
-    (Column("Answers equal", layout.share, numeric=True), lambda one: one.answers_equal),
+    (
+        Column(translatable("Answers equal"), layout.share, numeric=True),
+        lambda one: one.answers_equal,
+    ),
 )
 """The columns that are there where a rank has such a score."""
+FORGETTING = {
+    "kept": translatable("kept"),
+    "slightly forgotten": translatable("slightly forgotten"),
+    "forgotten": translatable("forgotten"),
+    "unclear, more rows are needed": translatable("unclear, more rows are needed"),
+}
+"""What `RankForgetting.word` says."""
 MISSING_COLUMNS = (
-    Column("Run"),
-    Column("Why it is missing"),
-    Column("State"),
-    Column("Rank", layout.count, numeric=True),
-    Column("Learning rate", plain, numeric=True),
-    Column("Seed", layout.count, numeric=True),
+    Column(translatable("Run")),
+    Column(translatable("Why it is missing")),
+    Column(translatable("State")),
+    Column(translatable("Rank"), layout.count, numeric=True),
+    Column(translatable("Learning rate"), plain, numeric=True),
+    Column(translatable("Seed"), layout.count, numeric=True),
+)
+
+
+HOW = translatable(
+    "Losses in nats a token on {rows} held-out rows, each run on those that it never saw; the base "
+    "alone has {base}. Intervals: {correction}."
+)
+HOW_CLASSIFIERS = translatable(
+    "Losses in nats a labelled row or word on {rows} held-out rows, each run on those that it "
+    "never saw; an even guess has {base}. Intervals: {correction}."
 )
 
 
 def words_html(judgement: Judgement) -> str:
     """The finding with its evidence, how it was found, and what one should know besides."""
-    how = (
-        f"Losses in nats {_unit(judgement)} on {judgement.rows:,} held-out rows, each run on those "
-        f"that it never saw; {_base(judgement)} has {layout.number(judgement.base_loss)}. "
-        f"Intervals: {judgement.correction}."
+    how = tr(
+        HOW_CLASSIFIERS if _classifies(judgement) else HOW,
+        rows=f"{judgement.rows:,}",
+        base=layout.number(judgement.base_loss),
+        correction=judgement.correction,
     )
-    signs = [f"Rank {one.rank}: {words}" for one in judgement.ranks for words in one.signs]
+    signs = [
+        tr("Rank {rank}: {words}", rank=one.rank, words=words)
+        for one in judgement.ranks
+        for words in one.signs
+    ]
     return (
         f'<p class="rs-verdict" role="status">{escape(judgement.sentence())}</p>'
         f'<p class="rs-run-note">{escape(how)}</p>'
@@ -77,16 +105,26 @@ def tiles_html(judgement: Judgement) -> str:
     fewer = chosen.parameters / best.parameters
     return layout.tiles_html(
         [
-            ("Recommended rank", layout.count(chosen.rank), "the smallest that is not worse"),
             (
-                "Held-out loss",
-                layout.number(chosen.eval_loss),
-                f"best: {layout.number(best.eval_loss)} at rank {best.rank}",
+                tr("Recommended rank"),
+                layout.count(chosen.rank),
+                tr("the smallest that is not worse"),
             ),
             (
-                "Parameters",
+                tr("Held-out loss"),
+                layout.number(chosen.eval_loss),
+                tr(
+                    "best: {loss} at rank {rank}",
+                    loss=layout.number(best.eval_loss),
+                    rank=best.rank,
+                ),
+            ),
+            (
+                tr("Parameters"),
                 layout.short_count(chosen.parameters),
-                "of the best rank itself" if fewer == 1 else f"{layout.share(fewer)} of the best's",
+                tr("of the best rank itself")
+                if fewer == 1
+                else tr("{share} of the best's", share=layout.share(fewer)),
             ),
             _besides(chosen),
         ]
@@ -96,27 +134,24 @@ def tiles_html(judgement: Judgement) -> str:
 def _besides(chosen: RankJudgement) -> tuple[str, str, str]:
     """The tile beside the loss: F1 of a classifier, else what was forgotten."""
     if chosen.f1 is not None and chosen.accuracy is not None:
-        return "F1", layout.number(chosen.f1), f"accuracy {layout.number(chosen.accuracy)}"
+        accuracy = layout.number(chosen.accuracy)
+        return "F1", layout.number(chosen.f1), tr("accuracy {accuracy}", accuracy=accuracy)
     forgot = chosen.forgetting
     if forgot is None:
-        return "Forgetting", "not measured", ""
+        return tr("Forgetting"), tr("not measured"), ""
     return (
-        "Forgetting",
+        tr("Forgetting"),
         signed(forgot.interval.mean),
-        f"{forgot.word}, on {forgot.rows} general questions",
+        tr(
+            "{word}, on {count} general questions",
+            word=tr(FORGETTING[forgot.word]),
+            count=forgot.rows,
+        ),
     )
 
 
 def _classifies(judgement: Judgement) -> bool:
     return any(one.f1 is not None for one in judgement.ranks)
-
-
-def _unit(judgement: Judgement) -> str:
-    return "a labelled row or word" if _classifies(judgement) else "a token"
-
-
-def _base(judgement: Judgement) -> str:
-    return "an even guess" if _classifies(judgement) else "the base alone"
 
 
 def ranks_value(judgement: Judgement) -> str:
@@ -142,9 +177,9 @@ def _next_steps(judgement: Judgement) -> str:
     chosen = next(one for one in judgement.ranks if one.rank == judgement.recommended_rank)
     run = min(chosen.seeds, key=lambda one: one.eval_loss).run
     links = [
-        (layout.link(RUNS, run=run), f"Open the run of rank {chosen.rank}"),
-        (layout.link(COMPARE, adapter=run), "Compare with the base"),
-        (layout.link(SPECTRUM, adapter=run), "See its spectrum"),
+        (layout.link(RUNS, run=run), tr("Open the run of rank {rank}", rank=chosen.rank)),
+        (layout.link(COMPARE, adapter=run), tr("Compare with the base")),
+        (layout.link(SPECTRUM, adapter=run), tr("See its spectrum")),
     ]
     return '<p class="rs-next">' + " ".join(map(button, links)) + "</p>"
 
@@ -159,9 +194,9 @@ def _rank_row(one: RankJudgement) -> tuple[Cell, ...]:
         one.interval.mean,
         one.interval.low,
         one.interval.high,
-        "yes" if one.not_worse else "not shown",
+        tr("yes") if one.not_worse else tr("not shown"),
         None if forgot is None else forgot.interval.mean,
-        None if forgot is None else str(forgot.word),
+        None if forgot is None else tr(FORGETTING[forgot.word]),
         one.parameters,
         one.bytes,
         one.seconds,
@@ -170,4 +205,6 @@ def _rank_row(one: RankJudgement) -> tuple[Cell, ...]:
 
 
 def _missing_row(one: MissingChild) -> tuple[Cell, ...]:
-    return one.id, one.why, one.state, one.rank, one.learning_rate, one.seed
+    deleted = one.state == "deleted"
+    named = tr("deleted") if deleted else states.name(RunState(one.state))
+    return one.id, one.why, named, one.rank, one.learning_rate, one.seed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from lora_engine.advisor import ProposalLosses, RankProposal, RankProposals
+from lora_engine.language import tr, translatable
 from lora_engine.spec import RunSpec
 from lora_engine.spectrum import module_place
 from pages.runs.sweep_judgement_values import signed
@@ -15,25 +16,25 @@ from pages.shared.live import Cell, Column, table_value
 from pages.shared.train_link import copy_address_of
 
 KINDS = {
-    "uniform": "One rank everywhere",
-    "threshold": "Global threshold on σ",
-    "explained variance": "Explained variance, as EVA",
+    "uniform": translatable("One rank everywhere"),
+    "threshold": translatable("Global threshold on σ"),
+    "explained variance": translatable("Explained variance, as EVA"),
 }
 COLUMNS = (
-    Column("Ranks"),
-    Column("Smallest", layout.count, numeric=True),
-    Column("Largest", layout.count, numeric=True),
-    Column("Parameters", layout.count, numeric=True),
-    Column("Energy kept", layout.share, numeric=True),
+    Column(translatable("Ranks")),
+    Column(translatable("Smallest"), layout.count, numeric=True),
+    Column(translatable("Largest"), layout.count, numeric=True),
+    Column(translatable("Parameters"), layout.count, numeric=True),
+    Column(translatable("Energy kept"), layout.share, numeric=True),
 )
 MEASURED_COLUMNS = (
     *COLUMNS,
-    Column("Size", layout.byte_size, numeric=True),
-    Column("Held-out loss", layout.number, numeric=True),
-    Column("Minus one rank's", signed, numeric=True),
-    Column("from", signed, numeric=True),
-    Column("to", signed, numeric=True),
-    Column("Forgetting", signed, numeric=True),
+    Column(translatable("Size"), layout.byte_size, numeric=True),
+    Column(translatable("Held-out loss"), layout.number, numeric=True),
+    Column(translatable("Minus one rank's"), signed, numeric=True),
+    Column(translatable("from"), signed, numeric=True),
+    Column(translatable("to"), signed, numeric=True),
+    Column(translatable("Forgetting"), signed, numeric=True),
 )
 
 
@@ -42,7 +43,7 @@ def figure(proposals: RankProposals, proposal: RankProposal) -> Figure:
     most = max(max(one.ranks.values()) for one in proposals.proposals)
     return layers_figure(
         {module_place(name): rank for name, rank in proposal.ranks.items()},
-        title=f"{KINDS[proposal.kind]}: proposed ranks",
+        title=tr("{kind}: proposed ranks", kind=tr(KINDS[proposal.kind])),
         most=most,
     )
 
@@ -72,9 +73,12 @@ def measured_value(found: RankProposals, losses: ProposalLosses) -> str:
 
 def words_html(found: RankProposals, source: str) -> str:
     """What the proposals are."""
-    words = (
-        f"Each keeps at most the {layout.count(found.budget)} parameters that rank {found.rank} "
-        f"has in every module, and goes where the spectrum of {source} is. Nothing is measured yet."
+    words = tr(
+        "Each keeps at most the {parameters} parameters that rank {rank} has in every module, and "
+        "goes where the spectrum of {adapter} is. Nothing is measured yet.",
+        parameters=layout.count(found.budget),
+        rank=found.rank,
+        adapter=source,
     )
     return f'<p class="rs-verdict" role="status">{escape(words)}</p>'
 
@@ -82,12 +86,17 @@ def words_html(found: RankProposals, source: str) -> str:
 def measured_html(losses: ProposalLosses, source: str) -> str:
     """What was measured, in a sentence, and what it is not."""
     best = min(losses.proposals, key=lambda one: one.eval_loss)
-    words = (
-        f"On {losses.rows:,} held-out rows {source} as it is has a loss of "
-        f"{layout.number(losses.loss)}, the base {layout.number(losses.base_loss)}. Cut to the "
-        f"budget, “{KINDS[best.kind]}” loses least: {layout.number(best.eval_loss)}."
+    words = tr(
+        "On {rows} held-out rows {adapter} as it is has a loss of {loss}, the base {base}. Cut to "
+        "the budget, “{kind}” loses least: {best}.",
+        rows=f"{losses.rows:,}",
+        adapter=source,
+        loss=layout.number(losses.loss),
+        base=layout.number(losses.base_loss),
+        kind=tr(KINDS[best.kind]),
+        best=layout.number(best.eval_loss),
     )
-    note = "Measured is the adapter cut to these ranks. One trained with them may do better."
+    note = tr("Measured is the adapter cut to these ranks. One trained with them may do better.")
     return (
         f'<p class="rs-verdict" role="status">{escape(words)}</p>'
         f'<p class="rs-run-note">{escape(note)}</p>' + layout.notes_html(losses.notes)
@@ -102,12 +111,11 @@ def train_links_html(found: RankProposals, run_id: str, spec: RunSpec) -> str:
         name = f"{spec.name} · {proposal.kind} at r{found.rank}"[:100]
         wanted = spec.model_copy(update={"method": method, "name": name})
         address = escape(copy_address_of(run_id, spec, wanted))
-        kind = KINDS[proposal.kind]
-        text = escape(f"Train with it: {kind[0].lower()}{kind[1:]}")
+        text = escape(tr("Train with it: {kind}", kind=tr(KINDS[proposal.kind])))
         links.append(f'<a class="rs-button" href="{address}">{text}</a>')
     return f'<p class="rs-next">{" ".join(links)}</p>'
 
 
 def _row(one: RankProposal) -> tuple[Cell, ...]:
     ranks = one.ranks.values()
-    return KINDS[one.kind], min(ranks), max(ranks), one.parameters, one.energy
+    return tr(KINDS[one.kind]), min(ranks), max(ranks), one.parameters, one.energy

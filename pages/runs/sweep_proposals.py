@@ -15,6 +15,7 @@ from lora_engine.advisor import ProposalLosses, RankProposals
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.runs import RunState, RunView, SweepView
 from lora_engine.spectrum import ReportProgress
 from pages.runs import sweep_proposal_values as told
@@ -30,7 +31,7 @@ from pages.shared.background_work import (
 from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, wire
 
-HELP = r"""
+HELP = translatable(r"""
 One rank for every module spends as much on a module that uses 2 directions as on one that uses 20.
 Two proposals spend the same number of parameters where the spectrum of a trained adapter is:
 
@@ -45,7 +46,7 @@ $\alpha / r$ stays the same in every module.
 
 **Example.** Two equal modules and rank 4: $4 + 4 = 8$. If one has $\sigma = 5, 4, 3, 2, 1$ and the
 other $1, 0.1, 0.1, \dots$, a threshold just below 1 gives ranks 5 and 1, with more of the energy.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -111,29 +112,29 @@ class ProposalView:
 def build_proposals(engine: Engine) -> ProposalFields:
     """Lay the section out and wire it. Returns its fields, for the tab to fill."""
     layout.section(
-        "The same budget, where it is used",
-        "Ranks by module, from the spectrum of one adapter: proposed, measured, and trained with.",
+        tr("The same budget, where it is used"),
+        tr("Ranks by module, from the spectrum of one adapter: proposed, measured, trained with."),
     )
     with gr.Row():
         run = gr.Dropdown(
-            [], label="Adapter", elem_id="propose-run", min_width=220,
-            info="Whose spectrum decides. A larger rank leaves more to choose.",
+            [], label=tr("Adapter"), elem_id="propose-run", min_width=220,
+            info=tr("Whose spectrum decides. A larger rank leaves more to choose."),
         )  # fmt: skip
         rank = gr.Number(
-            None, label="Budget", elem_id="propose-rank", min_width=220,
-            info="As many parameters as this rank has in every module.",
+            None, label=tr("Budget"), elem_id="propose-rank", min_width=220,
+            info=tr("As many parameters as this rank has in every module."),
         )  # fmt: skip
     with gr.Row(elem_classes="rs-actions"):
         propose = gr.Button(
-            "Propose ranks", variant="primary", elem_id="propose", min_width=190, scale=0
+            tr("Propose ranks"), variant="primary", elem_id="propose", min_width=190, scale=0
         )
         measure = gr.Button(
-            "Propose and measure", elem_id="propose-measure", min_width=260, scale=0
+            tr("Propose and measure"), elem_id="propose-measure", min_width=260, scale=0
         )
     fields = ProposalFields(run, rank)
     tasks, row = TabTasks(), progress_row("propose")
     view = _lay_out_view()
-    layout.how_this_works(HELP, "How ranks are proposed")
+    layout.how_this_works(tr(HELP), tr("How ranks are proposed"))
     handlers = _Handlers(engine, tasks, row, view)
     outputs = [*view.outputs, *row.outputs]
     for button, handler in ((propose, handlers.propose), (measure, handlers.measure)):
@@ -147,10 +148,14 @@ def _lay_out_view() -> ProposalView:
     words = gr.HTML(elem_id="proposed-words", js_on_load="")
     with gr.Row(elem_classes="rs-sweep-plots"):
         plots = [
-            live_plot(label=f"Proposed ranks: {name}", elem_id=f"proposed-{name}", height=300)
-            for name in ("threshold", "variance")
+            live_plot(
+                label=tr("Proposed ranks: {kind}", kind=tr(told.KINDS[kind])),
+                elem_id=f"proposed-{name}",
+                height=300,
+            )
+            for name, kind in (("threshold", "threshold"), ("variance", "explained variance"))
         ]
-    table = live_table(label="Proposals", file_name="proposals.csv", elem_id="proposed-table")
+    table = live_table(label=tr("Proposals"), file_name="proposals.csv", elem_id="proposed-table")
     train = gr.HTML(elem_id="proposed-train", js_on_load="")
     return ProposalView(words, plots, table, train)
 
@@ -182,7 +187,10 @@ class _Handlers:
 
     def _measured(self, task: TabTask, run: RunView, rank: int) -> Iterator[Update]:
         found = yield from self.row.watch(task, proposing(self.engine, run.id, rank))
-        yield {**self.view.showing(found, run), **self.row.working(0.0, "measuring the proposals")}
+        yield {
+            **self.view.showing(found, run),
+            **self.row.working(0.0, tr("measuring the proposals")),
+        }
         losses = yield from self.row.watch(task, measuring(self.engine, run.id, found))
         yield {
             self.view.words: told.measured_html(losses, run.record.name),
@@ -193,7 +201,8 @@ class _Handlers:
     def _chosen(self, run: str | None) -> RunView:
         if not run:
             raise EngineError(
-                "No adapter is chosen.", "Choose a finished run of the sweep, or wait for one."
+                tr("No adapter is chosen."),
+                tr("Choose a finished run of the sweep, or wait for one."),
             )
         return self.engine.runs.get(run)
 
@@ -218,8 +227,10 @@ def budget_in(rank: float | None) -> int:
     whole = layout.whole(rank)
     if not isinstance(whole, int):
         raise EngineError(
-            f"The budget is {'empty' if rank is None else rank}; a whole rank is needed.",
-            "Give one that is smaller than the adapter's rank.",
+            tr("The budget is empty; a whole rank is needed.")
+            if rank is None
+            else tr("The budget is {rank}; a whole rank is needed.", rank=rank),
+            tr("Give one that is smaller than the adapter's rank."),
         )
     return whole
 

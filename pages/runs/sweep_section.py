@@ -14,6 +14,7 @@ from gradio.blocks import Block
 
 from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
+from lora_engine.language import tr, translatable
 from lora_engine.runs import SweepView
 from pages.runs import controls, sweep_content, sweep_deletion, sweep_judgement
 from pages.runs.sweep_content import SweepContent, content_of
@@ -25,19 +26,19 @@ from pages.shared.wiring import Update, problem_box, problem_value, wire
 
 REFRESH_S = 3.0  # a redraw costs the training
 ACTIONS = {
-    "pause": "Pause all",
-    "resume": "Resume all",
-    "cancel": "Cancel all",
-    "delete": "Delete the sweep…",
+    "pause": translatable("Pause all"),
+    "resume": translatable("Resume all"),
+    "cancel": translatable("Cancel all"),
+    "delete": translatable("Delete the sweep…"),
 }
 
-HELP = r"""
+HELP = translatable(r"""
 A **sweep** trains the same rows with one field or a few set to several values, mostly the rank.
 Each run is an ordinary one: open it to pause, resume or cancel it alone.
 
 Where a sweep stops what is clearly worse, a run ends early when a paired test on the same
 evaluation rows says that another is better. It keeps its checkpoint and can be resumed by itself.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class SweepParts:
 def build_section(engine: Engine, tab: gr.Tab) -> gr.Timer:
     """Lay out and wire the tab. Returns the timer, to be active while the tab is shown."""
     parts = _lay_out(engine)
-    layout.how_this_works(HELP, "How sweeps work")
+    layout.how_this_works(tr(HELP), tr("How sweeps work"))
     timer = gr.Timer(REFRESH_S, active=False)
     _wire(engine, parts, tab, timer)
     return timer
@@ -88,20 +89,22 @@ def _lay_out(engine: Engine) -> SweepParts:
     heading = gr.HTML(elem_id="sweep-heading", js_on_load="")
     with gr.Row(elem_classes="rs-actions"):
         actions = {
-            name: gr.Button(text, visible=False, elem_id=f"sweep-{name}", min_width=110, scale=0)
+            name: gr.Button(
+                tr(text), visible=False, elem_id=f"sweep-{name}", min_width=110, scale=0
+            )
             for name, text in ACTIONS.items()
         }
     problem = problem_box()
     deletion = controls.deletion("delete-sweep")
     sweep_deletion.connect(engine, deletion, sweep_id, actions["delete"], problem)
-    curves = live_plot(label="Evaluation losses", elem_id="sweep-curves", height=340)
-    runs = live_table(label="Runs of the sweep", file_name="sweep.csv", elem_id="sweep-runs")
+    curves = live_plot(label=tr("Evaluation losses"), elem_id="sweep-curves", height=340)
+    runs = live_table(label=tr("Runs of the sweep"), file_name="sweep.csv", elem_id="sweep-runs")
     judgement = sweep_judgement.lay_out()
     build_used(engine, sweep_id)
     fields = build_proposals(engine)
     sweep_judgement.connect(engine, judgement, sweep_id, fields)
-    layout.section("All sweeps")
-    all_sweeps = live_table(label="All sweeps", file_name="sweeps.csv", elem_id="all-sweeps")
+    layout.section(tr("All sweeps"))
+    all_sweeps = live_table(label=tr("All sweeps"), file_name="sweeps.csv", elem_id="all-sweeps")
     return SweepParts(
         sweep_id, fingerprint, heading, actions, curves, runs, all_sweeps, fields, problem
     )
@@ -171,5 +174,7 @@ def _view_in_address(
     found = next((view for view in views if view.id == named), None)
     if found is not None:
         return found, None
-    words = f"There is no sweep {named!r}." + (" The newest is shown." if newest else "")
-    return newest, NotFound(words, "The table below has every sweep there is.")
+    words = tr("There is no sweep {name}.", name=repr(named))
+    if newest:
+        words = tr("{problem} The newest is shown.", problem=words)
+    return newest, NotFound(words, tr("The table below has every sweep there is."))

@@ -14,6 +14,7 @@ from lora_engine.advisor import UsedRank
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.runs import RunState, SweepView
 from lora_engine.spectrum import ReportProgress
 from pages.runs import sweep_used_values as told
@@ -29,7 +30,7 @@ from pages.shared.background_work import (
 from pages.shared.live import live_plot, live_table
 from pages.shared.wiring import Update, wire
 
-HELP = r"""
+HELP = translatable(r"""
 The singular values $\sigma_i$ of each module's update $\Delta W$ are read from the factors. With
 $p_i = \sigma_i^2 / \sum_j \sigma_j^2$, the **effective rank** is $e^{-\sum p_i \ln p_i}$: how many
 equal directions would spread the energy as much. **k90** is the smallest $k$ whose first $k$
@@ -44,7 +45,7 @@ is how much of the first $i$ directions of one run lies in the first $j$ of anot
 random directions give about $\max(i, j) / n$ (Hu et al. 2021, figures 3 and 4). Directions that
 two ranks or two seeds share were found by both; what lies at the random level is noise. What one
 training used is no proof of what the task needs.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,14 @@ class UsedView:
 
 
 def build_used(engine: Engine, sweep_id: gr.Textbox) -> None:
-    layout.section("What was used", "The spectrum of every adapter, and what the runs share.")
+    layout.section(
+        tr("What was used"), tr("The spectrum of every adapter, and what the runs share.")
+    )
     with gr.Row(elem_classes="rs-actions"):
-        show = gr.Button("Show what was used", elem_id="used-show", min_width=250, scale=0)
+        show = gr.Button(tr("Show what was used"), elem_id="used-show", min_width=250, scale=0)
     tasks, row = TabTasks(), progress_row("used")
     view = _lay_out()
-    layout.how_this_works(HELP, "Effective rank, k90 and φ")
+    layout.how_this_works(tr(HELP), tr("Effective rank, k90 and φ"))
     handlers = _Handlers(engine, tasks, row, view)
     outputs = [view.run, *view.outputs, *row.outputs]
     wire([show.click], handlers.show_used, [sweep_id, view.use], outputs,
@@ -84,22 +87,22 @@ def build_used(engine: Engine, sweep_id: gr.Textbox) -> None:
 
 def _lay_out() -> UsedView:
     words = gr.HTML(elem_id="used-words", js_on_load="")
-    runs = live_table(label="What each run used", file_name="used.csv", elem_id="used-runs")
+    runs = live_table(label=tr("What each run used"), file_name="used.csv", elem_id="used-runs")
     with gr.Row():
         run = gr.Dropdown(
-            [], label="Run", elem_id="used-run", min_width=220,
-            info="Whose modules are shown.",
+            [], label=tr("Run"), elem_id="used-run", min_width=220,
+            info=tr("Whose modules are shown."),
         )  # fmt: skip
         use = gr.Radio(
-            list(told.USES), value=told.EFFECTIVE_RANK,
-            label="By layer and weight", elem_id="used-use", min_width=300,
+            [(tr(title), use) for use, (title, _) in told.USES.items()], value=told.EFFECTIVE_RANK,
+            label=tr("By layer and weight"), elem_id="used-use", min_width=300,
         )  # fmt: skip
     with gr.Row(elem_classes="rs-sweep-plots"):
-        heat = live_plot(label="Used by layer and weight", elem_id="used-heat", height=360)
-        phi = live_plot(label="Directions that runs share", elem_id="used-phi", height=420)
-    pairs = live_table(label="Shared directions", file_name="shared.csv", elem_id="used-pairs")
-    with gr.Accordion("Module by module", open=False):
-        modules = live_table(label="Modules", file_name="modules.csv", elem_id="used-modules")
+        heat = live_plot(label=tr("Used by layer and weight"), elem_id="used-heat", height=360)
+        phi = live_plot(label=tr("Directions that runs share"), elem_id="used-phi", height=420)
+    pairs = live_table(label=tr("Shared directions"), file_name="shared.csv", elem_id="used-pairs")
+    with gr.Accordion(tr("Module by module"), open=False):
+        modules = live_table(label=tr("Modules"), file_name="modules.csv", elem_id="used-modules")
     return UsedView(words, runs, run, use, heat, phi, pairs, modules)
 
 
@@ -159,7 +162,8 @@ def finished_in(sweep: SweepView) -> list[str]:
     found = [run.id for run in sweep.runs if run.record.state is RunState.FINISHED]
     if not found:
         raise EngineError(
-            "No run of this sweep has finished.", "Wait until at least one has its adapter."
+            tr("No run of this sweep has finished."),
+            tr("Wait until at least one has its adapter."),
         )
     return found
 

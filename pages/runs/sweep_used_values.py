@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from lora_engine.advisor import ModuleUse, RunUse, SharedDirections, UsedRank
+from lora_engine.language import tr, translatable
 from pages import RUNS
 from pages.runs.sweep_judgement_values import plain
 from pages.shared import figures, layout
@@ -14,34 +15,35 @@ from pages.shared.live import Cell, Column, table_value
 
 EFFECTIVE_RANK = "effective rank"
 USES: Mapping[str, tuple[str, Callable[[ModuleUse], float]]] = {
-    EFFECTIVE_RANK: ("Effective rank", lambda one: one.effective_rank),
-    "k90": ("Directions with 90 % of the energy", lambda one: one.k90),
-    "k95": ("Directions with 95 % of the energy", lambda one: one.k95),
-    "k99": ("Directions with 99 % of the energy", lambda one: one.k99),
+    EFFECTIVE_RANK: (translatable("Effective rank"), lambda one: one.effective_rank),
+    "k90": (translatable("Directions with 90 % of the energy"), lambda one: one.k90),
+    "k95": (translatable("Directions with 95 % of the energy"), lambda one: one.k95),
+    "k99": (translatable("Directions with 99 % of the energy"), lambda one: one.k99),
 }
 """What a heat map can show of a module: its title and its number, by what it is called."""
 
 RUN_COLUMNS = (
-    Column("Run"),
-    Column("Rank", layout.count, numeric=True),
-    Column("Seed", layout.count, numeric=True),
-    Column("Effective rank", layout.number, numeric=True),
+    Column(translatable("Run")),
+    Column(translatable("Rank"), layout.count, numeric=True),
+    Column(translatable("Seed"), layout.count, numeric=True),
+    Column(translatable("Effective rank"), layout.number, numeric=True),
     Column("k90", plain, numeric=True),
     Column("k95", plain, numeric=True),
     Column("k99", plain, numeric=True),
 )
 MODULE_COLUMNS = (
-    Column("Run"),
-    Column("Module"),
-    Column("Layer", layout.count, numeric=True),
-    Column("Rank", layout.count, numeric=True),
-    Column("Effective rank", layout.number, numeric=True),
+    Column(translatable("Run")),
+    Column(translatable("Module")),
+    Column(translatable("Layer"), layout.count, numeric=True),
+    Column(translatable("Rank"), layout.count, numeric=True),
+    Column(translatable("Effective rank"), layout.number, numeric=True),
     Column("k90", layout.count, numeric=True),
     Column("k95", layout.count, numeric=True),
     Column("k99", layout.count, numeric=True),
-    Column("Energy in 10", layout.share, numeric=True),
-    Column("Energy in 20", layout.share, numeric=True),
+    Column(translatable("Energy in 10"), layout.share, numeric=True),
+    Column(translatable("Energy in 20"), layout.share, numeric=True),
 )
+DIFFER_IN = {"rank": translatable("rank"), "seed": translatable("seed")}
 SHOWN_K = (1, 2, 4, 8, 16, 32, 64)
 COLOURS = SERIES[:5]
 
@@ -51,8 +53,10 @@ Names = Mapping[str, str]
 
 def words_html(used: UsedRank) -> str:
     """The claim on these updates, and what the numbers are."""
-    medians = "The table has the medians over a run's modules; k90 is how many directions hold "
-    medians += "90 % of the energy Σσ² of a module's update."
+    medians = tr(
+        "The table has the medians over a run's modules; k90 is how many directions hold 90 % of "
+        "the energy Σσ² of a module's update."
+    )
     return (
         f'<p class="rs-verdict" role="status">{escape(used.claim.sentence())}</p>'
         f'<p class="rs-run-note">{escape(medians)}</p>'
@@ -99,19 +103,19 @@ def modules_value(used: UsedRank, names: Names) -> str:
 def pairs_value(used: UsedRank, names: Names) -> str:
     """φ(k, k) of each pair of runs, with its random level in the column beside."""
     ks = [k for k in SHOWN_K if any(pair.mean_phi(k) for pair in used.pairs)]
-    columns = [Column("Runs"), Column("They differ in")]
+    columns = [Column(translatable("Runs")), Column(translatable("They differ in"))]
     for k in ks:
         columns += [
             Column(f"φ({k})", layout.number, numeric=True),
-            Column(f"random {k}", layout.number, numeric=True),
+            Column(tr("random {k}", k=k), layout.number, numeric=True),
         ]
     rows = []
     for pair in used.pairs:
-        row: list[Cell] = [_pair_name(pair, names), pair.differ_in]
+        row: list[Cell] = [_pair_name(pair, names), tr(DIFFER_IN[pair.differ_in])]
         for k in ks:
             row += pair.mean_phi(k) or (None, None)
         rows.append(row)
-    return table_value(columns, rows, empty="There is one run: nothing to compare it with.")
+    return table_value(columns, rows, empty=tr("There is one run: nothing to compare it with."))
 
 
 def pairs_figure(used: UsedRank) -> Figure:
@@ -129,20 +133,29 @@ def pairs_figure(used: UsedRank) -> Figure:
         dash = "dot" if pair.differ_in == "seed" else "solid"
         data.append({**drawn, "line": {**drawn["line"], "dash": dash}, "mode": "lines+markers"})
     level = figures.line(
-        "random directions", [k for k, _ in longest], [one for _, one in longest], MUTED, width=1.5
+        tr("random directions"),
+        [k for k, _ in longest],
+        [one for _, one in longest],
+        MUTED,
+        width=1.5,
     )
     data.append({**level, "line": {**level["line"], "dash": "dash"}})
     said = "; ".join(
-        f"{_pair_in_short(pair, runs)}: {first[0]:.2f} at k = 1, random {first[1]:.2f}"
+        tr(
+            "{pair}: {phi} at k = 1, random {level}",
+            pair=_pair_in_short(pair, runs),
+            phi=f"{first[0]:.2f}",
+            level=f"{first[1]:.2f}",
+        )
         for pair in used.pairs
         if (first := pair.mean_phi(1)) is not None
     )
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"Shared directions φ(k, k) of pairs of runs. {said}.",
+            description=tr("Shared directions φ(k, k) of pairs of runs. {said}.", said=said),
             hovermode="closest",
-            title=figures.small_title("φ(k, k) over k: what two runs share"),
+            title=figures.small_title(tr("φ(k, k) over k: what two runs share")),
             margin={"t": 34},
             yaxis={"range": [0, 1.02]},
             legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"},
@@ -155,7 +168,7 @@ def heat_map(run: RunUse, name: str, use: str) -> Figure:
     title, of = USES[use]
     return layers_figure(
         {(one.layer, one.part): of(one) for one in run.modules},
-        title=f"{title} of {name}",
+        title=tr("{measure} of {run}", measure=tr(title), run=name),
         most=run.rank,
     )
 
@@ -176,7 +189,7 @@ def layers_figure(
     data = [
         {
             "type": "heatmap",
-            "x": ["other" if layer is None else str(layer) for layer in layers],
+            "x": [tr("other") if layer is None else str(layer) for layer in layers],
             "y": parts,
             "z": rows,
             "zmin": 0,
@@ -188,16 +201,21 @@ def layers_figure(
             "textfont": {"color": TEXT},
             "opacity": 0.6,  # so that the text stands out from the strongest colour too
             "colorscale": [[0, ACCENT_SOFT], [1, ACCENT]],
-            "hovertemplate": "layer %{x}, %{y}: %{z:.3g}<extra></extra>",
+            "hovertemplate": tr("layer") + " %{x}, %{y}: %{z:.3g}<extra></extra>",
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": MUTED}},
         }
     ]
     return {
         "data": data,
         "layout": figures.layout(
-            description=f"{title}: from {min(found):.3g} to {max(found):.3g} over {len(found)} "
-            "modules.",
-            x_title="layer",
+            description=tr(
+                "{title}: from {least} to {most} over {count} modules.",
+                title=title,
+                least=f"{min(found):.3g}",
+                most=f"{max(found):.3g}",
+                count=len(found),
+            ),
+            x_title=tr("layer"),
             hovermode="closest",
             title=figures.small_title(title),
             margin={"t": 34},
@@ -215,11 +233,17 @@ def _phi_by_k(pair: SharedDirections) -> Sequence[tuple[int, float, float]]:
 
 
 def _pair_name(pair: SharedDirections, names: Names) -> str:
-    return f"{names.get(pair.first, pair.first)} and {names.get(pair.second, pair.second)}"
+    first, second = (names.get(run, run) for run in (pair.first, pair.second))
+    return tr("{first} and {second}", first=first, second=second)
 
 
 def _pair_in_short(pair: SharedDirections, runs: Mapping[str, RunUse]) -> str:
     first, second = runs[pair.first], runs[pair.second]
     if pair.differ_in == "seed":
-        return f"rank {first.rank}, seeds {first.seed} and {second.seed}"
-    return f"ranks {first.rank} and {second.rank}"
+        return tr(
+            "rank {rank}, seeds {first} and {second}",
+            rank=first.rank,
+            first=first.seed,
+            second=second.seed,
+        )
+    return tr("ranks {first} and {second}", first=first.rank, second=second.rank)

@@ -51,7 +51,7 @@ def _lay_out_head() -> tuple[
 ]:
     """Which run it is, how far, how well, and what can be done to it."""
     back = escape(tr("All runs"))
-    gr.HTML(f'<a class="rs-back" href="{RUNS.path}">‹ {back}</a>', js_on_load="")
+    gr.HTML(f'<a class="rs-back" href="{layout.link(RUNS)}">‹ {back}</a>', js_on_load="")
     heading = gr.HTML(elem_id="run-heading", js_on_load="")
     start = gr.Button(
         tr("Start the example"), variant="primary", visible=False, elem_id="start-example", scale=0
