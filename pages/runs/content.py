@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from lora_engine.engine import Engine
-from lora_engine.runs import RunView
+from lora_engine.runs import RunState, RunView
 from pages.runs import (
     controls,
     curves,
@@ -28,6 +29,7 @@ from pages.runs import (
 from pages.runs.selection import Selection, existing_runs
 
 LOG_LINES = 200
+TABLE_S = 10
 
 Parts = Mapping[str, str | bool]
 """Values by the parts' names: a text, or whether the part is there."""
@@ -46,6 +48,11 @@ class Scene:
     @property
     def run_id(self) -> str:
         return self.view.id if self.view else ""
+
+    @cached_property
+    def found(self) -> list[RunView]:
+        """The runs that the search finds."""
+        return run_table.matching(self.views, self.selection.find, self.selection.states)
 
     @cached_property
     def queue(self) -> list[str]:
@@ -84,17 +91,27 @@ def _list_key(scene: Scene) -> object:
     chosen = scene.selection
     rows = [_row(view) for view in scene.views]
     others = [view.id for view in scene.others]
-    return rows, scene.run_id, others, chosen.find, chosen.states, chosen.columns
+    return rows, scene.run_id, others, chosen.find, chosen.states
 
 
 def _list_parts(scene: Scene) -> Parts:
-    chosen = scene.selection
-    found = run_table.matching(scene.views, chosen.find, chosen.states)
     others = [view.id for view in scene.others]
-    return {
-        "runs": run_list.value(found, scene.run_id, others),
-        "table": run_table.value(found, chosen.columns),
-    }
+    return {"runs": run_list.value(scene.found, scene.run_id, others)}
+
+
+def _table_key(scene: Scene) -> object:
+    """Beneath the list, which is live, the table need not follow every step."""
+    chosen = scene.selection
+    rows = [
+        (view.id, view.record.state, view.record.note, view.record.tags) for view in scene.views
+    ]
+    is_going = any(view.record.state is RunState.RUNNING for view in scene.views)
+    now = int(time.time() / TABLE_S) if is_going else None
+    return rows, now, chosen.find, chosen.states, chosen.columns
+
+
+def _table_parts(scene: Scene) -> Parts:
+    return {"table": run_table.value(scene.found, scene.selection.columns)}
 
 
 def _run_key(scene: Scene) -> object:
@@ -168,6 +185,7 @@ def _machine_parts(scene: Scene) -> Parts:
 
 GROUPS: Mapping[str, tuple[Callable[[Scene], object], Callable[[Scene], Parts]]] = {
     "list": (_list_key, _list_parts),
+    "table": (_table_key, _table_parts),
     "run": (_run_key, _run_parts),
     "reports": (_reports_key, _reports_parts),
     "about": (_about_key, _about_parts),

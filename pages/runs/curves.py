@@ -64,7 +64,9 @@ def small_plots() -> dict[str, gr.HTML]:
     """A small plot for each other measure, by its key."""
     with gr.Row(elem_classes="rs-small-plots"):
         return {
-            what.key: live_plot(label=tr(what.title), height=170, elem_id=f"curve-{what.key}")
+            what.key: live_plot(
+                label=tr(what.title), height=170, elem_id=f"curve-{what.key}", only_in_sight=True
+            )
             for what in MEASURES
         }
 

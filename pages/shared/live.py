@@ -23,7 +23,12 @@ Cell = str | int | float | bool | None
 
 
 def live_plot(
-    value: str = "", *, label: str, height: int = 320, elem_id: str | None = None
+    value: str = "",
+    *,
+    label: str,
+    height: int = 320,
+    elem_id: str | None = None,
+    only_in_sight: bool = False,
 ) -> gr.HTML:
     """A Plotly plot that is an output like any other: give it `figures.to_json(figure)`.
 
@@ -36,7 +41,7 @@ def live_plot(
         value=value,
         html_template=f'<div class="rs-plot" role="img" tabindex="0" style="height:{height}px" '
         f'aria-label="{_literal(label)}" data-label="{_literal(label)}" hidden></div>',
-        js_on_load=call_js("shared/plot.js", "plot"),
+        js_on_load=call_js("shared/plot.js", "plot", only_in_sight),
         elem_classes="rs-plot-holder",
         elem_id=elem_id,
         apply_default_css=False,

@@ -97,6 +97,7 @@ def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
     page.wait_for_function(f"{TRACES} === 6")
     page.wait_for_url(re.compile("with=first"))
     page.get_by_role("radio", name="tokens").check()
+    page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
     page.wait_for_function(
         "document.querySelector('#curve-memory_bytes .rs-plot').data[1].x[29] === 3000"
     )

@@ -18,14 +18,29 @@ function loadPlotly() {
 }
 
 /* Draw now, and again whenever the value or the page's light or dark mode changes. */
-function follow(element, watch, draw) {
+function follow(element, watch, draw, onlyInSight) {
 	draw();
-	watch("value", draw);
+	watch("value", onlyInSight ? inSight(element, draw) : draw);
 	const mode = new MutationObserver(() => {
 		if (element.isConnected) draw();
 		else mode.disconnect();
 	});
 	mode.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}
+
+/* `draw`, which waits while the element is out of sight until it comes into it. */
+function inSight(element, draw) {
+	let isSeen = true;
+	let isLate = false;
+	new IntersectionObserver((entries) => {
+		isSeen = entries.at(-1).isIntersecting;
+		if (isSeen && isLate) draw();
+		if (isSeen) isLate = false;
+	}).observe(element);
+	return () => {
+		if (isSeen) draw();
+		else isLate = true;
+	};
 }
 
 /* Every string var(--name) in a figure becomes that token's colour in the present mode. */
@@ -53,7 +68,7 @@ const PLOT_CONFIG = {
 	toImageButtonOptions: { format: "svg", filename: "rankscope" },
 };
 
-export function plot(element, props, watch) {
+export function plot(element, props, watch, _trigger, onlyInSight) {
 	const box = element.querySelector(".rs-plot");
 	let drawing = Promise.resolve();
 	loadPlotly();
@@ -70,7 +85,7 @@ export function plot(element, props, watch) {
 			.then((Plotly) => Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG))
 			.catch((error) => console.error("The plot could not be drawn:", error));
 	};
-	follow(element, watch, draw);
+	follow(element, watch, draw, onlyInSight);
 	new ResizeObserver(() => {
 		if (box.data && box.clientWidth > 0) window.Plotly.Plots.resize(box);
 	}).observe(box);
