@@ -270,11 +270,12 @@ def _check_output(path: Path, suffix: str = ".npy") -> None:
             ),
             tr("Name it with {suffix}.", suffix=suffix),
         )
-    if path.exists() or not path.parent.is_dir():
-        what = "exists already" if path.exists() else "has no folder to lie in"
-        raise EngineError(
-            tr("The output {path} {what}.", path=path, what=what), tr("Choose another name.")
-        )
+    if path.exists():
+        problem = tr("The output {path} exists already.", path=path)
+        raise EngineError(problem, tr("Choose another name."))
+    if not path.parent.is_dir():
+        problem = tr("The output {path} has no folder to lie in.", path=path)
+        raise EngineError(problem, tr("Choose another name."))
 
 
 def takes_a_while(source: MatrixSource) -> bool:
