@@ -271,7 +271,8 @@ class _Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise EngineError(
-            f"{message[:1].upper()}{message[1:]}.", "`python app.py --help` lists what is allowed."
+            tr("{upper}{value}.", upper=message[:1].upper(), value=message[1:]),
+            tr("`python app.py --help` lists what is allowed."),
         )
 
 
@@ -299,8 +300,12 @@ def _port(source: str, text: str) -> int:
     """source: where it was given, for the error."""
     if text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= MAX_PORT:
         return int(text)
-    problem = FieldProblem(source, f"got {text[:100]!r}, a number from 0 to 65,535 is allowed")
-    raise InvalidInput("The address", [problem], f"Correct {source} or leave it out.")
+    problem = FieldProblem(
+        source, tr("got {text}, a number from 0 to 65,535 is allowed", text=f"{text[:100]!r}")
+    )
+    raise InvalidInput(
+        tr("The address"), [problem], tr("Correct {source} or leave it out.", source=source)
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -310,8 +315,13 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise EngineError(
-            f"Nothing can be served on {host}:{port} ({error.strerror or error}).",
-            "Stop what is using it, or choose another with --port or --host.",
+            tr(
+                "Nothing can be served on {host}:{port} ({strerror}).",
+                host=host,
+                port=port,
+                strerror=error.strerror or error,
+            ),
+            tr("Stop what is using it, or choose another with --port or --host."),
         ) from None
 
 

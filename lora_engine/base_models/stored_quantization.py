@@ -239,6 +239,9 @@ def _contradiction(
             said=said,
             value="weights of " + ", ".join(found) if found else "no quantized weight",
         ),
-        "Give a folder whose config.json fits its files"
-        + (", or take quantization_config out of it." if not found else "."),
+        tr("Give a folder whose config.json fits its files.")
+        if found
+        else tr(
+            "Give a folder whose config.json fits its files, or take quantization_config out of it."
+        ),
     )

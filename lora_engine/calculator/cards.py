@@ -60,5 +60,5 @@ def card_of(text: str | None) -> Card:
         return Card(f"{gib:g} GB", gib)
     said = tr("got {given}", given=repr(given[:100])) if given else tr("is empty")
     allowed = tr("a card of the list or an amount of memory such as 12 GB is allowed")
-    problem = FieldProblem("card", f"{said}; {allowed}")
+    problem = FieldProblem("card", tr("{said}; {allowed}", said=said, allowed=allowed))
     raise InvalidInput(tr("The card"), [problem], tr("Choose a card, or type its memory in GB."))

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 OUT, IN, RANK, INPUTS = 16, 12, 4, 64
 ALPHA = 4.0  # so that the scaling is 1
@@ -139,4 +140,4 @@ def _check(learning_rate: float, seed: int) -> None:
         found = f"got {seed!r}, a whole number from 0 to {MOST_SEED:,} is allowed"
         problems.append(FieldProblem("seed", found))
     if problems:
-        raise InvalidInput("The four starts", problems, "Correct the fields named.")
+        raise InvalidInput(tr("The four starts"), problems, tr("Correct the fields named."))

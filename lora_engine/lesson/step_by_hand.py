@@ -14,6 +14,7 @@ import numpy as np
 
 from lora_engine.calculator import WorkedExample, work_example
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr
 
 LEARNING_RATES = tuple(round(0.02 * number, 2) for number in range(51))  # 0 to 1
 
@@ -76,7 +77,7 @@ def hand_step(
     problems: list[FieldProblem] = []
     x, y = _vector("x", x, k, problems), _vector("y", y, d, problems)
     if problems:
-        raise InvalidInput("The step", problems, "Give x and y as rows of numbers.")
+        raise InvalidInput(tr("The step"), problems, tr("Give x and y as rows of numbers."))
     inner, output = example.A @ x, example.adapted @ x
     error = output - y
     grad_A = example.scaling * np.outer(example.B.T @ error, x)
@@ -102,5 +103,7 @@ def _vector(name: str, value: Any, length: int, problems: list[FieldProblem]) ->
     except (TypeError, ValueError):
         vector = np.array(np.nan)
     if vector.shape != (length,) or not np.isfinite(vector).all():
-        problems.append(FieldProblem(name, f"{length} finite numbers are allowed"))
+        problems.append(
+            FieldProblem(name, tr("{length} finite numbers are allowed", length=length))
+        )
     return vector

@@ -139,7 +139,7 @@ def layout(
                 count=len(shape),
                 text=text,
             ),
-            "Choose how to flatten it: " + "; ".join(flattenings(shape)) + ".",
+            tr("Choose how to flatten it: {ways}.", ways="; ".join(flattenings(shape))),
         )
     note = (f"A tensor of {text}, flattened: {flatten}.",)
     if flatten.how == "first":

@@ -51,16 +51,23 @@ def _same(own: torch.Tensor, given: torch.Tensor) -> bool:
 
 
 def _refuse(adapter: AdapterCheck, unexpected: list[str], missing: list[str]) -> None:
+    differ = (
+        unexpected and tr("not trained here {names}", names=_some(unexpected)),
+        missing and tr("not in it {names}", names=_some(missing)),
+    )
     raise EngineError(
-        f"The run trains other weights than {adapter.path} holds: "
-        + "; ".join(
-            f"{words} {', '.join(found[:3])}{' and more' if len(found) > 3 else ''}"
-            for words, found in (("not trained here", unexpected), ("not in it", missing))
-            if found
-        )
-        + ".",
+        tr(
+            "The run trains other weights than {path} holds: {differ}.",
+            path=adapter.path,
+            differ="; ".join(filter(None, differ)),
+        ),
         tr(
             "Go on from an adapter that adapts what this version of the libraries adapts in "
             "this base."
         ),
     )
+
+
+def _some(names: list[str]) -> str:
+    listed = ", ".join(names[:3])
+    return tr("{names} and more", names=listed) if len(names) > 3 else listed
