@@ -271,7 +271,7 @@ class _Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise EngineError(
-            tr("{upper}{value}.", upper=message[:1].upper(), value=message[1:]),
+            f"{message[:1].upper()}{message[1:]}.",
             tr("`python app.py --help` lists what is allowed."),
         )
 

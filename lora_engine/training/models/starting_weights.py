@@ -51,15 +51,16 @@ def _same(own: torch.Tensor, given: torch.Tensor) -> bool:
 
 
 def _refuse(adapter: AdapterCheck, unexpected: list[str], missing: list[str]) -> None:
-    differ = (
-        unexpected and tr("not trained here {names}", names=_some(unexpected)),
-        missing and tr("not in it {names}", names=_some(missing)),
-    )
+    differ = []
+    if unexpected:
+        differ.append(tr("not trained here {names}", names=_some(unexpected)))
+    if missing:
+        differ.append(tr("not in it {names}", names=_some(missing)))
     raise EngineError(
         tr(
             "The run trains other weights than {path} holds: {differ}.",
             path=adapter.path,
-            differ="; ".join(filter(None, differ)),
+            differ="; ".join(differ),
         ),
         tr(
             "Go on from an adapter that adapts what this version of the libraries adapts in "
