@@ -2,6 +2,9 @@
 
 service            Advisor: what the engine offers
 early_warnings     what the data alone says against a run before it starts
+forecast           what a run will take: rows, steps, memory, time, by every method
+sampled_lengths    how long the rows are in tokens, for a forecast
+earlier_runs       what earlier runs tell of memory and speed
 evidence           the rules, each with its source
 alpha              what alpha means at a rank
 memory_advice      whether it fits a card, and what to change
@@ -36,6 +39,7 @@ from lora_engine.advisor.evidence import (
     Rule,
     Source,
 )
+from lora_engine.advisor.forecast import METHODS, MethodForecast, RunForecast
 from lora_engine.advisor.guess_task import TaskGuess
 from lora_engine.advisor.judgement_report import Judgement, RankForgetting, RankJudgement
 from lora_engine.advisor.memory_advice import MemoryAdvice
@@ -53,6 +57,7 @@ from lora_engine.advisor.used_rank import (
 
 __all__ = [
     "GOALS",
+    "METHODS",
     "TASKS",
     "Advice",
     "AdviceAfter",
@@ -66,6 +71,7 @@ __all__ = [
     "Interval",
     "Judgement",
     "MemoryAdvice",
+    "MethodForecast",
     "MissingChild",
     "ModuleUse",
     "ProposalLoss",
@@ -75,6 +81,7 @@ __all__ = [
     "RankProposal",
     "RankProposals",
     "Rule",
+    "RunForecast",
     "RunUse",
     "SharedDirections",
     "Source",

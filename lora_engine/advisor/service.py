@@ -15,13 +15,16 @@ from lora_engine.advisor.answers import with_answers
 from lora_engine.advisor.bootstrap import DRAWS
 from lora_engine.advisor.children import Children, read_children
 from lora_engine.advisor.classifier_losses import measure_classifiers
+from lora_engine.advisor.earlier_runs import EarlierRuns
 from lora_engine.advisor.early_warnings import EarlyWarning, early_warnings
+from lora_engine.advisor.forecast import RunForecast, forecast
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
 from lora_engine.advisor.proposal_losses import ProposalLosses, measure_proposals
 from lora_engine.advisor.rank_proposal import RankProposals, propose_ranks
 from lora_engine.advisor.reading import AdviceForSpec, advise_for
+from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.advisor.used_rank import UsedRank, used_rank
 from lora_engine.base_models import STARTER, resolve_base_model, stored_quantization
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
@@ -49,6 +52,8 @@ class Advisor:
         self._settings = settings
         self._runs = runs
         self._comparisons = comparisons
+        self._earlier = EarlierRuns(settings.runs_dir)
+        self._lengths = SampledLengths()
 
     def advise(self, request: AdviceRequest) -> Advice:
         """As `advice.advise`."""
@@ -61,6 +66,10 @@ class Advisor:
     def early_warnings(self, spec: RunSpec) -> tuple[EarlyWarning, ...]:
         """As `early_warnings.early_warnings`: what the data alone says against this run."""
         return early_warnings(spec, self._settings)
+
+    def forecast(self, spec: RunSpec) -> RunForecast:
+        """As `forecast.forecast`: what this run will take, and by every other method."""
+        return forecast(spec, self._settings, self._earlier.now(), self._lengths)
 
     def judge(
         self,

@@ -48,7 +48,14 @@ from lora_engine.spec.objective import (
     ObjectiveSpec,
 )
 from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
-from lora_engine.spec.parse import MAX_SPEC_BYTES, field_problems, parse_spec, read_spec, spec_from
+from lora_engine.spec.parse import (
+    MAX_SPEC_BYTES,
+    field_problems,
+    json_document,
+    parse_spec,
+    read_spec,
+    spec_from,
+)
 from lora_engine.spec.quantization import FourBitType, QuantizationBits, QuantizationSpec
 from lora_engine.spec.recipes import (
     RECIPES,
@@ -143,6 +150,7 @@ __all__ = [
     "Way",
     "added_steps",
     "field_problems",
+    "json_document",
     "listed_values",
     "method_of_way",
     "parse_spec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -17,10 +17,13 @@ from pages.shared.train_link import whole_address_of
 from pages.shared.wiring import Update, problem_box, wire
 
 
-def connect(form: SpecForm, recipe: gr.Radio, address: gr.Textbox, used: Any) -> None:
+def connect(
+    form: SpecForm, recipe: gr.Radio, address: gr.Textbox, filled: Sequence[Any], used: Any
+) -> None:
     """The address holds what differs from the opening form, so a reload gives it back.
 
-    address: the hidden field that carries it. used: Gradio's event that fills in advice.
+    address: the hidden field that carries it. filled: Gradio's events that fill fields in for the
+    person; used: the one that fills in advice, a rank among it.
     """
 
     def remember(values: Mapping[Component, Any]) -> Update:
@@ -31,7 +34,8 @@ def connect(form: SpecForm, recipe: gr.Radio, address: gr.Textbox, used: Any) ->
         return {address: whole_address_of(spec)}
 
     changes = [component.input for component in (*form.components, recipe)]
-    for triggers in (changes, used.then(**name_after_rank(form)).then):
+    after = [used.then(**name_after_rank(form)), *filled]
+    for triggers in (changes, *(event.then for event in after)):
         remembered = wire(
             triggers,
             remember,
@@ -45,6 +49,7 @@ def connect(form: SpecForm, recipe: gr.Radio, address: gr.Textbox, used: Any) ->
             inputs=[address],
             js=event_js("shared/address.js", "replace"),
             api_visibility="private",
+            show_progress="hidden",
         )
 
 
@@ -57,4 +62,5 @@ def name_after_rank(form: SpecForm) -> dict[str, Any]:
         "outputs": [name],
         "js": event_js("train/follow.js", "nameAfterRank"),
         "api_visibility": "private",
+        "show_progress": "hidden",
     }

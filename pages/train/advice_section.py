@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
+import gradio as gr
 from gradio.components import Component
 
 from lora_engine.engine import Engine
+from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import spec_from
 from pages.shared import advice_html
 from pages.shared.advice_panel import WORKING, AdvicePanel
-from pages.shared.forms import SpecForm
-from pages.shared.wiring import Update, wire
+from pages.shared.forms import Field, SpecForm
+from pages.shared.wiring import Update, problem_box, wire
 
 
 def lay_out() -> AdvicePanel:
     """Lay the panel out; `connect` makes it answer."""
-    hint = "Rows, tokens and the base are read from what is chosen here."
-    return AdvicePanel("Which rank? Advice for this data and base", has_data=True, hint=hint)
+    hint = tr("Rows, tokens and the base are read from what is chosen here.")
+    title = tr("Which rank? Advice for this data and base")
+    return AdvicePanel(title, has_data=True, hint=hint)
+
+
+def line() -> gr.HTML:
+    """The advice in one line, beside the rank; `connect_line` fills it."""
+    return gr.HTML(js_on_load="", elem_id="advice-line")
 
 
 def connect(panel: AdvicePanel, form: SpecForm, engine: Engine) -> None:
@@ -32,3 +42,30 @@ def connect(panel: AdvicePanel, form: SpecForm, engine: Engine) -> None:
 
     inputs, clicked = form.inputs | panel.inputs, [panel.advise.click]
     wire(clicked, advise, inputs, panel.outputs, problem=panel.problem, **WORKING)
+
+
+def connect_line(
+    line: gr.HTML,
+    form: SpecForm,
+    deciding: Sequence[Field],
+    blocks: gr.Blocks,
+    engine: Engine,
+) -> None:
+    """The line follows the base and what decides the rows."""
+
+    def suggest(values: Mapping[Component, Any]) -> Update:
+        try:
+            advice = engine.advisor.advise_for(spec_from(form.document(values))).advice
+        except EngineError:  # the viewer of the rows says what is wrong with the fields
+            return {line: ""}
+        low, high = advice.range
+        text = tr(
+            "For this data and base: start with rank {rank}, try {low} to {high}.",
+            rank=advice.suggested_rank,
+            low=low,
+            high=high,
+        )
+        return {line: f'<p class="rs-scaling">{escape(text)}</p>'}
+
+    changes = [blocks.load, *(field.change for field in deciding)]
+    wire(changes, suggest, {*deciding}, [line], problem=problem_box(), follows=True)

@@ -16,6 +16,7 @@ from gradio.components import Component
 from lora_engine.data import CleanedSet, DataCheck, kinds_named
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spec import RunSpec, spec_from
 from pages.shared import layout
 from pages.shared.background_work import (
@@ -73,22 +74,22 @@ class FilledFields:
 
 def lay_out() -> DataCheckParts:
     """Lay the section out; `connect` makes it work."""
-    with layout.folded("Check the data, row by row", "data-check"):
+    with layout.folded(tr("Check the data, row by row"), "data-check"):
         layout.section(
-            "What is wrong with these rows?",
-            "Every row is looked at, and counted in the base model's tokens.",
+            tr("What is wrong with these rows?"),
+            tr("Every row is looked at, and counted in the base model's tokens."),
         )
-        check = gr.Button("Check every row", size="sm", elem_id="check-data")
+        check = gr.Button(tr("Check every row"), size="sm", elem_id="check-data")
         row = progress_row("data-check")
         findings = gr.HTML(elem_id="data-findings", js_on_load="")
         with gr.Column(visible="hidden", elem_id="data-cleaning") as cleaning:
             drop = gr.CheckboxGroup(
                 [],
-                label="Leave out rows with",
-                info="The cleaned set is a new file in your library; this one stays as it is.",
+                label=tr("Leave out rows with"),
+                info=tr("The cleaned set is a new file in your library; this one stays as it is."),
                 elem_id="data-drop",
             )
-            clean = gr.Button("Write the cleaned set", size="sm", elem_id="clean-data")
+            clean = gr.Button(tr("Write the cleaned set"), size="sm", elem_id="clean-data")
         written = gr.HTML(elem_id="data-cleaned", js_on_load="")
     return DataCheckParts(check, row, findings, cleaning, drop, clean, written)
 
@@ -178,7 +179,7 @@ class _Handlers:
             task, lambda report, stop: self.engine.datasets.check(spec, report, stop)
         )
         choices = [
-            (f"{one.kind.title} ({layout.count(len(one.places))})", one.kind.label)
+            (f"{tr(one.kind.title)} ({layout.count(len(one.places))})", one.kind.label)
             for one in check.findings
         ]
         yield {

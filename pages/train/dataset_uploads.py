@@ -12,6 +12,7 @@ import gradio as gr
 from lora_engine.data import EXTENSIONS, delete_upload, list_uploads, save_upload
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, tr_count
 from lora_engine.spec import RECIPES, recipe_spec
 from pages.shared import layout
 from pages.shared.questions import wire_taking_back
@@ -47,26 +48,34 @@ class DatasetFields:
 
 def upload_button() -> gr.UploadButton:
     return gr.UploadButton(
-        "Upload a dataset", file_types=[*EXTENSIONS, ".gz"], size="sm", elem_id="upload"
+        tr("Upload a dataset"),
+        file_types=[*EXTENSIONS, ".gz"],
+        size="sm",
+        elem_id="upload",
+        scale=0,
+        min_width=180,
     )
 
 
 def lay_out(engine: Engine, upload: gr.UploadButton) -> UploadParts:
     """Lay the section out; `connect` makes it work."""
-    with gr.Accordion("Uploaded datasets", open=False, elem_id="library"):
+    with gr.Accordion(tr("Uploaded datasets"), open=False, elem_id="library"):
         uploads = gr.Dropdown(
             choices=library_choices(engine),
             value=None,
-            label="In your library",
-            info=f"Files you uploaded, at most {engine.settings.max_upload_mb:,} MB each.",
+            label=tr("In your library"),
+            info=tr(
+                "Files you uploaded, at most {size} MB each.",
+                size=f"{engine.settings.max_upload_mb:,}",
+            ),
             elem_id="uploads",
         )
-        delete = gr.Button("Delete…", size="sm", elem_id="delete-dataset")
+        delete = gr.Button(tr("Delete…"), size="sm", elem_id="delete-dataset")
         with gr.Column(visible=False, elem_id="delete-dataset-question") as group:
             question = gr.HTML(js_on_load="")
             with gr.Row():
-                sure = gr.Button("Delete for good", variant="stop", size="sm")
-                keep = gr.Button("Keep it", size="sm")
+                sure = gr.Button(tr("Delete for good"), variant="stop", size="sm")
+                keep = gr.Button(tr("Keep it"), size="sm")
         problem = problem_box()
     return UploadParts(upload, uploads, delete, group, question, sure, keep, problem)
 
@@ -89,12 +98,15 @@ def connect(
 
     def ask(dataset: str | None) -> Update:
         if not dataset:
-            raise EngineError("No uploaded dataset is chosen.", "Choose one of the library.")
-        words = (
-            f"<p>Delete <strong>{escape(dataset)}</strong> for good? Runs trained on it keep what "
-            "they made, but cannot be resumed.</p>"
+            raise EngineError(
+                tr("No uploaded dataset is chosen."), tr("Choose one of the library.")
+            )
+        words = tr(
+            "Delete {name} for good? Runs trained on it keep what they made, but cannot be "
+            "resumed.",
+            name=f"<strong>{escape(dataset)}</strong>",
         )
-        return {parts.group: gr.Column(visible=True), parts.question: words}
+        return {parts.group: gr.Column(visible=True), parts.question: f"<p>{words}</p>"}
 
     def delete(dataset: str | None) -> Update:
         delete_upload(dataset or "", engine.settings)
@@ -126,8 +138,14 @@ def run_name_for(dataset: str | None, name: str) -> str:
 def library_choices(engine: Engine) -> list[tuple[str, str]]:
     return [
         (
-            f"{item.name} — {item.format}, {layout.count(item.rows)} rows, "
-            f"{layout.byte_size(item.size)}",
+            tr_count(
+                "{name} — {format}, {count} row, {size}",
+                "{name} — {format}, {count} rows, {size}",
+                item.rows,
+                name=item.name,
+                format=item.format,
+                size=layout.byte_size(item.size),
+            ),
             item.name,
         )
         for item in list_uploads(engine.settings)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from lora_engine.language import tr, tr_count
+
 MOST_COLUMNS = 40
 MOST_CHARACTERS = 120
 
@@ -17,13 +19,18 @@ def as_html(records: Sequence[Any]) -> str:
     if not objects:
         return ""
     columns = list(dict.fromkeys(str(name) for record in objects for name in record))
-    heads = "".join(f'<th scope="col">row {place}</th>' for place in range(1, len(objects) + 1))
+    names = [tr("column"), *(tr("row {number}", number=1 + place) for place in range(len(objects)))]
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     rows = "".join(_row(column, objects) for column in columns[:MOST_COLUMNS])
     more = len(columns) - MOST_COLUMNS
-    rest = f'<p class="rs-row-note">{more:,} more columns</p>' if more > 0 else ""
+    rest = ""
+    if more > 0:
+        note = tr_count("{count} more column", "{count} more columns", more)
+        rest = f'<p class="rs-row-note">{escape(note)}</p>'
+    region = escape(tr("The file's own columns"))
     return (
         '<div class="rs-columns-table rs-first-records" tabindex="0" role="region" '
-        'aria-label="The file\'s own columns"><table><thead><tr><th scope="col">column</th>'
+        f'aria-label="{region}"><table><thead><tr>'
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>{rest}"
     )
 

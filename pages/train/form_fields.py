@@ -9,14 +9,13 @@ import gradio as gr
 
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_choices
 from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
 from pages.shared.forms import Field, SpecForm
-from pages.train import method_fields
 
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
@@ -40,7 +39,7 @@ SET_ROWS = (
     ("filters.drop_duplicates",),
 )
 MIXTURE_EXAMPLE = "2 starter:pirate\n1 starter:json"
-MIXTURE_HELP = (
+MIXTURE_HELP = translatable(
     "In place of the dataset above: a set on each line, its weight before its name. An epoch has "
     "as many rows as all sets together; a set's share of it is its weight. A line may be JSON with "
     "source, weight, config, split, format and columns."
@@ -58,7 +57,7 @@ class DataFields:
 
 SECTIONS = (
     Section(
-        "The adapter",
+        translatable("The adapter"),
         "method",
         (
             ("dropout", "target_modules"),
@@ -68,27 +67,35 @@ SECTIONS = (
         ),
     ),
     Section(
-        "The steps",
+        translatable("Training steps"),
         "optimization",
         (
             ("batch_size", "gradient_accumulation", "max_length", "max_steps"),
             ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
             ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
-            ("eval_every", "save_every", "early_stopping"),
-            ("gradient_checkpointing", "save_best"),
+            ("gradient_checkpointing",),
         ),
     ),
-    Section("Quantization (QLoRA)", "quantization", (("bits", "type", "double"),)),
-    Section("What is shown meanwhile", "report", (("samples", "sample_tokens", "report_to"),)),
+    Section(
+        translatable("Evaluation and saving"),
+        "optimization",
+        (("eval_every", "save_every", "early_stopping"), ("save_best",)),
+    ),
+    Section(translatable("Quantization (QLoRA)"), "quantization", (("bits", "type", "double"),)),
+    Section(
+        translatable("What is shown meanwhile"),
+        "report",
+        (("samples", "sample_tokens", "report_to"), ("own_worker",)),
+    ),
 )
 
 
 def first_fields(form: SpecForm, engine: Engine) -> None:
-    """What a run is called, its base and its data."""
-    form.field("name")
-    form.field("base_model", choices=engine.base_models.names())
-    form.field("dataset.source", choices=dataset_choices(engine))
-    form.field("method.init_from", choices=starting_choices(engine))
+    """The base, the data, and what the run is called."""
+    with gr.Row(elem_classes="rs-fields"):
+        form.field("base_model", choices=engine.base_models.names(), min_width=NARROW)
+        form.field("dataset.source", choices=dataset_choices(engine), min_width=NARROW)
+        form.field("name", min_width=NARROW)
 
 
 def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
@@ -96,28 +103,26 @@ def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
     with gr.Row(elem_classes="rs-fields"):
         form.field("method.rank", min_width=HALF)
         form.field("method.alpha", value=None, info=tr(EMPTY_ALPHA), min_width=HALF)
-    scaling = alpha_note()
-    _row(form, engine, "optimization", ("learning_rate", "epochs"), HALF)
-    return scaling
+        form.field("optimization.learning_rate", min_width=HALF)
+        form.field("optimization.epochs", min_width=HALF)
+    return alpha_note()
 
 
-def more_fields(form: SpecForm, engine: Engine) -> gr.HTML:
-    """Everything else, closed; returns the line about the method."""
-    with layout.folded("The method"):
-        _row(form, engine, "", ("task", "method.finetuning_type", "seed"))
-        method = method_fields.lay_out(form, NARROW)
+def more_fields(form: SpecForm, engine: Engine) -> None:
+    """Everything else, closed."""
     for section in SECTIONS:
         _section(form, engine, section)
-    return method
 
 
 def data_fields(form: SpecForm) -> DataFields:
     """How the rows are read."""
-    with layout.folded("Columns and format", "columns"):
+    with layout.folded(tr("Columns and format"), "columns"):
         gr.Markdown(
-            "Leave these empty where the format is found by itself. Else say which column holds "
-            "what: prompt and answer; or messages; or text alone; or text and label; or tokens "
-            "and tags."
+            tr(
+                "Leave these empty where the format is found by itself. Else say which column "
+                "holds what: prompt and answer; or messages; or text alone; or text and label; or "
+                "tokens and tags."
+            )
         )
         with gr.Row(elem_classes="rs-fields"):
             form.field("dataset.format", min_width=NARROW)
@@ -136,8 +141,8 @@ def data_fields(form: SpecForm) -> DataFields:
 
 def set_fields(form: SpecForm, engine: Engine) -> None:
     """Which sets are read, which rows stay, and which are evaluated."""
-    with layout.folded("Several sets, filters, a set to evaluate on", "sets"):
-        form.field("dataset.mixture", placeholder=MIXTURE_EXAMPLE, info=MIXTURE_HELP)
+    with layout.folded(tr("Several sets, filters, a set to evaluate on"), "sets"):
+        form.field("dataset.mixture", placeholder=MIXTURE_EXAMPLE, info=tr(MIXTURE_HELP))
         for names in SET_ROWS:
             with gr.Row(elem_classes="rs-fields"):
                 for name in names:
@@ -154,15 +159,19 @@ def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
 
 def starting_choices(engine: Engine) -> list[tuple[str, str]]:
     """The adapters that a run can go on from, newest first, after the choice of none."""
-    return [("a new adapter", ""), *adapter_choices(engine, lora_alone=True)]
+    return [(tr("a new adapter"), ""), *adapter_choices(engine, lora_alone=True)]
 
 
 def _section(form: SpecForm, engine: Engine, section: Section) -> None:
-    with layout.folded(section.title):
+    with layout.folded(tr(section.title)):
+        if section.name == "method":
+            form.field("method.init_from", choices=starting_choices(engine))
         for names in section.rows:
             _row(form, engine, section.name, names)
         if section.name == "report":
             form.field("report.sample_prompts")
+        if "batch_size" in section.rows[0]:
+            _row(form, engine, "", ("seed",))
 
 
 def _row(
@@ -182,5 +191,5 @@ def _say_reasons(field: Field, reasons: dict[str, str]) -> None:
     for choice, reason in reasons.items():
         by_reason.setdefault(reason, []).append(choice)
     if reasons:
-        words = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
-        field.info = f"{field.info} Not on this machine: {words}."
+        listed = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+        field.info = f"{field.info} {tr('Not on this machine: {choices}.', choices=listed)}"

@@ -1,4 +1,4 @@
-"""Which way to fine-tune: the fields that the chosen method reads, and the rate that suits it.
+"""What the chosen method reads: its own fields, and which of LoRA's.
 
 A field of another method stays in the form with its value, hidden.
 """
@@ -10,12 +10,13 @@ from html import escape
 
 import gradio as gr
 
-from lora_engine.spec import USED_BY, FinetuningType, suited_learning_rate
-from pages.shared.choice_names import name_of_choice
+from lora_engine.language import tr
+from lora_engine.spec import USED_BY, FinetuningType, RunSpec, suited_learning_rate
 from pages.shared.forms import SpecForm
+from pages.shared.spec_fields import info_of
 from pages.shared.wiring import Update, wire
+from pages.train.method_cards import BASE, KIND, NAMES
 
-KIND, BASE = "method.finetuning_type", "base_model"
 FIELDS = (
     "freeze_layers",
     "galore_every",
@@ -35,6 +36,7 @@ OF_LORA_TOO = ("rank", "alpha", "dropout", "target_modules")  # these stand with
 def lay_out(form: SpecForm, width: int) -> gr.HTML:
     """The fields that methods other than LoRA read; returns the line about the chosen one."""
     note = gr.HTML(elem_id="method-note", js_on_load="")
+    form.field(KIND, visible="hidden")  # the cards choose it
     with gr.Row(elem_classes="rs-fields"):
         for name in FIELDS:
             form.field(f"method.{name}", min_width=width, visible=False)
@@ -60,11 +62,14 @@ def as_html(method: FinetuningType, base_model: str) -> str:
     """Which of LoRA's fields the method reads, and the learning rate to start from."""
     if method == "lora":
         return ""
-    read = [name.replace("_", " ") for name in OF_LORA_TOO if name in USED_BY[method]]
-    of_lora = ", ".join(read) or "none"
+    read = [info_of(RunSpec, f"method.{name}").title or name for name in OF_LORA_TOO
+            if name in USED_BY[method]]  # fmt: skip
+    of_lora = ", ".join(tr(name) for name in read) or tr("none")
     rate = suited_learning_rate(base_model or "", method)
-    words = (
-        f"{name_of_choice(method)}: start with a learning rate of {rate:g}. "
-        f"Fields of LoRA that this method reads: {of_lora}."
+    words = tr(
+        "{method}: start with a learning rate of {rate}. Fields of LoRA that it reads: {fields}.",
+        method=tr(NAMES[method]),
+        rate=f"{rate:g}",
+        fields=of_lora,
     )
     return f'<p class="rs-scaling">{escape(words)}</p>'

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from lora_engine.language import tr
 from lora_engine.spec import OBJECTIVE_FIELDS
 from pages.shared.forms import SpecForm
 from pages.shared.wiring import Update, wire
@@ -34,11 +35,15 @@ class ObjectiveParts:
 
 
 def lay_out(form: SpecForm, width: int) -> ObjectiveParts:
-    form.field(KIND, min_width=width)
+    with gr.Row(elem_classes="rs-fields"):
+        form.field(KIND, min_width=width)
+        form.field("task", min_width=width)
     with gr.Column(visible=False) as rules:
         gr.Markdown(
-            "An answer that meets a rule earns the rule's weight, and its reward is the sum. "
-            "Answers with a higher reward than the others to the same question become likelier."
+            tr(
+                "An answer that meets a rule earns the rule's weight, and its reward is the sum. "
+                "Answers with a higher reward than the others to the same question become likelier."
+            )
         )
         of_rules = rule_rows.lay_out(form)
     rows = []

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from lora_engine.spec import RECIPES, RunSpec, recipe_spec, spec_from
 from lora_engine.training import method_of_adapter
 from pages import RUNS, TRAIN
@@ -26,19 +28,24 @@ from pages.shared.wiring import Update, problem_box, wire
 from pages.train import (
     address,
     advice_section,
+    changed_marks,
     chosen_dataset,
     data_check_section,
     dataset_uploads,
     endpoints,
     form_fields,
+    method_cards,
     method_fields,
     objective_fields,
     rows_view,
+    run_summary,
+    spec_file,
     sweep_section,
 )
 from pages.train.data_form import TrainForm
 
-HELP = r"""
+HELP = translatable(
+    r"""
 LoRA leaves the base weight $W$ (d × k) as it is and trains a low-rank update beside it:
 
 $$W' = W + \tfrac{\alpha}{r}\, B A, \qquad B: d \times r,\quad A: r \times k$$
@@ -55,6 +62,7 @@ small world and trains in about a minute on a laptop. For real work, give a fold
 (config.json, tokenizer, safetensors), put it into LORA_MODELS_DIR to choose it by name, or type a
 hub id such as `org/name`, which is then downloaded.
 """
+)
 
 
 @dataclass(frozen=True)
@@ -65,40 +73,69 @@ class TrainPage:
     """
 
     form: SpecForm
+    cards: gr.HTML
     scaling: gr.HTML
     objective: objective_fields.ObjectiveParts
     method: gr.HTML
     advice: AdvicePanel
+    advice_line: gr.HTML
     recipe: gr.Radio
-    start: gr.Button
+    side: Side
     sweep: sweep_section.SweepParts
-    problem: gr.HTML
     data: form_fields.DataFields
     uploads: dataset_uploads.UploadParts
-    show_rows: gr.Button
-    rows: gr.HTML
-    warnings: gr.HTML
+    rows: RowsParts
     data_check: data_check_section.DataCheckParts
-    rows_problem: gr.HTML
     run_address: gr.Textbox
     address: gr.Textbox
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands at the side: the summary, Start and its problem, sharing."""
+
+    summary: run_summary.SummaryParts
+    start: gr.Button
+    problem: gr.HTML
+    sharing: spec_file.SharingParts
+
+
+@dataclass(frozen=True)
+class RowsParts:
+    """The viewer of the rows."""
+
+    show: gr.Button
+    problem: gr.HTML
+    warnings: gr.HTML
+    rows: gr.HTML
 
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(TRAIN) as blocks:
         page = _lay_out(engine)
+        form, side = page.form, page.side
+        chosen = method_cards.connect(page.cards, form, blocks)
+        filled = _wire_filling(page, engine, blocks)
+        set_back = changed_marks.connect(form, filled)
         _wire_start(page, engine)
-        _wire_filling(page, engine, blocks)
         _wire_rank(page, blocks)
-        objective_fields.connect(page.objective, page.form, blocks, page.problem)
-        method_fields.connect(page.method, page.form, blocks, page.problem)
+        objective_fields.connect(page.objective, form, blocks, side.problem)
+        method_fields.connect(page.method, form, blocks, side.problem)
         _wire_going_on(page, engine)
-        advice_section.connect(page.advice, page.form, engine)
-        sweep_section.connect(page.sweep, page.form, page.advice, engine)
-        address.connect(page.form, page.recipe, page.address, page.advice.wire_use(page.form))
+        advice_section.connect(page.advice, form, engine)
+        sweep_section.connect(page.sweep, form, page.advice, engine)
+        opened = spec_file.connect(side.sharing, form, partial(_shown, form))
+        address.connect(
+            form,
+            page.recipe,
+            page.address,
+            [chosen, set_back, opened],
+            page.advice.wire_use(form),
+        )
         _wire_rows(page, engine, blocks)
+        run_summary.connect(side.summary, page.cards, form, filled, engine)
         chosen_dataset.connect(
-            page.form, page.data, page.uploads, page.recipe, page.rows_problem, engine
+            form, page.data, page.uploads, page.recipe, page.rows.problem, engine
         )
         endpoints.offer(engine)
     return blocks
@@ -106,91 +143,113 @@ def build(engine: Engine) -> gr.Blocks:
 
 def _lay_out(engine: Engine) -> TrainPage:
     form = TrainForm()
-    with gr.Row(elem_classes="rs-actions"):
-        recipe = gr.Radio(
-            [(title, name) for name, title in RECIPES.items()],
-            value=next(iter(RECIPES)),
-            label="Start from an example",
-            elem_id="recipe",
-            scale=3,
-        )
-        # Live once the form shows what the address asks for, or has said why it cannot.
-        start = gr.Button(
-            "Start training", variant="primary", scale=1, elem_id="start", interactive=False
-        )
-    problem = problem_box()
-    sweep = sweep_section.lay_out()
-    with gr.Row():
-        with gr.Column(scale=1, min_width=320):
+    with gr.Row(elem_classes="rs-train"):
+        with gr.Column(scale=3, min_width=320, elem_classes="rs-train-form"):
+            recipe = gr.Radio(
+                [(tr(title), name) for name, title in RECIPES.items()],
+                value=next(iter(RECIPES)),
+                label=tr("Start from an example"),
+                elem_id="recipe",
+            )
+            layout.section(tr("Base and data"))
             form_fields.first_fields(form, engine)
-            advice = advice_section.lay_out()
+            with gr.Row(elem_classes="rs-upload"):
+                upload = dataset_uploads.upload_button()
+            layout.section(tr("Method"))
+            cards = method_cards.lay_out()
+            method = method_fields.lay_out(form, form_fields.NARROW)
+            layout.section(tr("Rank"))
             scaling = form_fields.rank_fields(form, engine)
+            advice_line = advice_section.line()
+            advice = advice_section.lay_out()
+            rows = _lay_out_rows()
             data = form_fields.data_fields(form)
             form_fields.set_fields(form, engine)
-            with gr.Row():
-                upload = dataset_uploads.upload_button()
-            uploads = dataset_uploads.lay_out(engine, upload)
-        with gr.Column(scale=1, min_width=320):
-            layout.section(
-                "The rows as the model sees them",
-                "The loss counts the marked tokens and no others.",
-            )
-            show_rows = gr.Button("Show again", size="sm", elem_id="preview")
-            rows_problem = problem_box()
-            warnings = gr.HTML(elem_id="early-warnings", js_on_load="")
-            rows = gr.HTML("Reading the rows…", elem_id="rows")
             data_check = data_check_section.lay_out()
-    with layout.folded("What is learned", "objective"):
-        objective = objective_fields.lay_out(form, form_fields.NARROW)
-    method = form_fields.more_fields(form, engine)
-    layout.how_this_works(HELP)
+            uploads = dataset_uploads.lay_out(engine, upload)
+            layout.section(tr("More settings"))
+            with layout.folded(tr("What is learned"), "objective"):
+                objective = objective_fields.lay_out(form, form_fields.NARROW)
+            form_fields.more_fields(form, engine)
+            layout.section(tr("Several runs"))
+            sweep = sweep_section.lay_out()
+            layout.how_this_works(tr(HELP))
+        with gr.Column(scale=0, min_width=286, elem_id="train-side"):
+            side = _lay_out_side()
     run_address, state = (gr.Textbox(visible=False) for _ in range(2))
     return TrainPage(
         form=form,
+        cards=cards,
         scaling=scaling,
         objective=objective,
         method=method,
         advice=advice,
+        advice_line=advice_line,
         recipe=recipe,
-        start=start,
+        side=side,
         sweep=sweep,
-        problem=problem,
         data=data,
         uploads=uploads,
-        show_rows=show_rows,
         rows=rows,
-        warnings=warnings,
         data_check=data_check,
-        rows_problem=rows_problem,
         run_address=run_address,
         address=state,
     )
 
 
+def _lay_out_rows() -> RowsParts:
+    layout.section(
+        tr("The rows as the model sees them"),
+        tr("The loss counts the marked tokens and no others."),
+    )
+    problem = problem_box()
+    warnings = gr.HTML(elem_id="early-warnings", js_on_load="")
+    rows = gr.HTML(tr("Reading the rows…"), elem_id="rows")
+    show = gr.Button(tr("Show again"), size="sm", elem_id="preview")
+    return RowsParts(show, problem, warnings, rows)
+
+
+def _lay_out_side() -> Side:
+    layout.section(tr("This run"))
+    figures = run_summary.figures()
+    with gr.Column(elem_id="run-bar"):
+        line = run_summary.line()
+        problem = problem_box()
+        start = gr.Button(tr("Start training"), variant="primary", elem_id="start")
+    sharing = spec_file.lay_out()
+    return Side(run_summary.SummaryParts(figures, line), start, problem, sharing)
+
+
 def _wire_start(page: TrainPage, engine: Engine) -> None:
+    """A press waits until the form shows what the address asks for, or has said why it cannot."""
     form = page.form
 
     def submit(values: Mapping[Component, Any]) -> Update:
         run = engine.runs.submit(spec_from(form.document(values)))
         return {page.run_address: layout.link(RUNS, run=run.id)}
 
-    clicked, inputs = [page.start.click], form.inputs
-    started = wire(clicked, submit, inputs, [page.run_address], problem=page.problem)
+    waited = page.side.start.click(
+        fn=None, js=event_js("train/follow.js", "whenFilled"), api_visibility="private"
+    )
+    inputs, outputs = form.inputs, [page.run_address]
+    started = wire(waited.then, submit, inputs, outputs, problem=page.side.problem)
     started.then(
         fn=None,
         inputs=[page.run_address],
         js=event_js("shared/address.js", "go"),
         api_visibility="private",
+        show_progress="hidden",
     )
 
 
-def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
-    """The form shows what the address asks for, and then the example that is chosen."""
-    form, problem = page.form, page.problem
+def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> Any:
+    """The form shows what the address asks for, and then the example that is chosen. Returns the
+    event after which the page has opened, for `.then`."""
+    form, problem = page.form, page.side.problem
     filled = form.components
 
     def fill(recipe: str) -> Update:
-        return shown(recipe_spec(recipe))
+        return _shown(form, recipe_spec(recipe))
 
     def open_page(request: gr.Request) -> Update:
         spec = spec_in_address(engine, request)
@@ -200,20 +259,23 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
         )
         bases = gr.Dropdown(choices=engine.base_models.names(), value=spec.base_model)
         return {
-            **shown(spec),
+            **_shown(form, spec),
             form.component("method.init_from"): adapters,
             form.component("base_model"): bases,
         }
 
-    def shown(spec: RunSpec) -> Update:
-        return {**form.filled(spec), form.component(alpha_note.ALPHA): shown_alpha(spec)}
-
-    def enable() -> Update:
-        return {page.start: gr.Button(interactive=True)}
-
     wire([page.recipe.input], fill, [page.recipe], filled, problem=problem)
     opened = wire([blocks.load], open_page, [], filled, problem=problem)
-    opened.then(enable, outputs=[page.start], api_visibility="private")
+    return opened.then(
+        fn=None,
+        js=event_js("train/follow.js", "filled"),
+        api_visibility="private",
+        show_progress="hidden",
+    )
+
+
+def _shown(form: SpecForm, spec: RunSpec) -> Update:
+    return {**form.filled(spec), form.component(alpha_note.ALPHA): shown_alpha(spec)}
 
 
 def _wire_rank(page: TrainPage, blocks: gr.Blocks) -> None:
@@ -238,28 +300,29 @@ def _wire_going_on(page: TrainPage, engine: Engine) -> None:
         own = {form.component(f"method.{name}") for name in kept}
         return {field: filled[field] for field in shaped if field not in own}
 
-    wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.problem)
+    wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.side.problem)
 
 
 def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
     """The viewer follows the fields that decide how a row becomes tokens."""
-    form = page.form
+    form, parts = page.form, page.rows
     deciding = [form.component(path) for path in form.paths if decides_rows(path)]
 
     def show(values: Mapping[Component, Any]) -> Update:
         spec = spec_from(form.document(values))
-        return {page.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
+        return {parts.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
 
     wire(
-        [blocks.load, page.show_rows.click, *(field.change for field in deciding)],
+        [blocks.load, parts.show.click, *(field.change for field in deciding)],
         show,
         set(deciding),
-        [page.rows],
-        problem=page.rows_problem,
+        [parts.rows],
+        problem=parts.problem,
         follows=True,
         show_progress="minimal",
     )
-    data_check_section.connect_warnings(page.warnings, form, deciding, blocks, engine)
+    data_check_section.connect_warnings(parts.warnings, form, deciding, blocks, engine)
+    advice_section.connect_line(page.advice_line, form, deciding, blocks, engine)
     filled = data_check_section.FilledFields.of(form, page.uploads.uploads)
     data_check_section.connect(page.data_check, form, deciding, filled, engine)
 

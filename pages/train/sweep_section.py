@@ -11,9 +11,11 @@ from gradio.components import Component
 
 from lora_engine.engine import Engine
 from lora_engine.errors import FieldProblem, InvalidInput
+from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spec import (
     DEFAULT_RANKS,
     RunSpec,
+    SweepAxis,
     SweepSpec,
     listed_values,
     spec_from,
@@ -34,10 +36,14 @@ AXES = {
     "seed": "sweep.seeds",
 }
 AXIS_NAMES = {
-    "method.rank": ("rank", "ranks"),
-    "optimization.learning_rate": ("learning rate", "learning rates"),
-    "seed": ("seed", "seeds"),
+    "method.rank": (translatable("{count} rank"), translatable("{count} ranks")),
+    "optimization.learning_rate": (
+        translatable("{count} learning rate"),
+        translatable("{count} learning rates"),
+    ),
+    "seed": (translatable("{count} seed"), translatable("{count} seeds")),
 }
+NOTHING_DELETED = translatable("Nothing is deleted, and a stopped run can be resumed.")
 
 
 @dataclass(frozen=True)
@@ -62,32 +68,34 @@ class SweepParts:
 
 def lay_out() -> SweepParts:
     """Lay the section out; `connect` makes it work."""
-    with layout.folded("Try several ranks, or every method", "sweep"):
+    with layout.folded(tr("Try several ranks, or every method"), "sweep"):
         layout.section(
-            "Which rank does this data need?",
-            "One run for each combination, otherwise as the form says; alpha follows the rank.",
+            tr("Which rank does this data need?"),
+            tr("One run for each combination, otherwise as the form says; alpha follows the rank."),
         )
         with gr.Row(elem_classes="rs-fields"):
-            ranks = _values("Ranks", "sweep.ranks", ", ".join(map(str, DEFAULT_RANKS)))
-            rates = _values("Learning rates", "sweep.learning_rates")
-            seeds = _values("Seeds", "sweep.seeds")
+            ranks = _values(tr("Ranks"), "sweep.ranks", ", ".join(map(str, DEFAULT_RANKS)))
+            rates = _values(tr("Learning rates"), "sweep.learning_rates")
+            seeds = _values(tr("Seeds"), "sweep.seeds")
         stop_worse = gr.Checkbox(
             False,
-            label=SweepSpec.model_fields["stop_worse"].title,
-            info=f"{rule_in_words()} Nothing is deleted, and a stopped run can be resumed.",
+            label=tr(SweepSpec.model_fields["stop_worse"].title or ""),
+            info=f"{rule_in_words()} {tr(NOTHING_DELETED)}",
             elem_id=field_id("sweep.stop_worse"),
         )
         with gr.Row(elem_classes="rs-actions"):
             count = gr.HTML(_count(ranks.value, "", ""), js_on_load="", elem_id="sweep-count")
-            start = gr.Button("Start the sweep", elem_id="start-sweep", min_width=220, scale=0)
+            start = gr.Button(tr("Start the sweep"), elem_id="start-sweep", min_width=220, scale=0)
         layout.section(
-            "Which method?",
-            "One run for each method, from LoRA to prompt tuning and full fine-tuning, with the "
-            "learning rate that suits it. The calculator page then shows side by side what each "
-            "took and what it reached.",
+            tr("Which method?"),
+            tr(
+                "One run for each method, from LoRA to prompt tuning and full fine-tuning, with "
+                "the learning rate that suits it. The calculator page then shows side by side what "
+                "each took and what it reached."
+            ),
         )
         every_method = gr.Button(
-            "Train it by every method", elem_id="start-every-method", min_width=260, scale=0
+            tr("Train it by every method"), elem_id="start-every-method", min_width=260, scale=0
         )
         problem = problem_box()
         address = gr.Textbox(visible=False)
@@ -141,15 +149,15 @@ def grid(run: RunSpec, ranks: str, rates: str, seeds: str, *, stop_worse: bool) 
     """The sweep over what was typed. Raises InvalidInput naming these fields."""
     listed = [listed_values(text or "") for text in (ranks, rates, seeds)]
     if not any(listed):
-        found = FieldProblem(AXES["method.rank"], "nothing varies: there are no values here")
-        raise InvalidInput("The sweep", [found], "Give ranks, learning rates or seeds.")
+        found = FieldProblem(AXES["method.rank"], tr("nothing varies: there are no values here"))
+        raise InvalidInput(tr("The sweep"), [found], tr("Give ranks, learning rates or seeds."))
     try:
         sweep = sweep_over(run, listed[0], listed[1], listed[2], stop_worse=stop_worse)
         sweep.children()
     except InvalidInput as error:
         varied = [path for path, values in zip(AXES, listed, strict=True) if values]
         raise InvalidInput(
-            "The sweep", _at_the_grid(error.problems, varied), error.remedy
+            tr("The sweep"), _at_the_grid(error.problems, varied), error.remedy
         ) from None
     return sweep
 
@@ -165,20 +173,22 @@ def _at_the_grid(problems: Sequence[FieldProblem], varied: Sequence[str]) -> lis
 def _count(ranks: str, rates: str, seeds: str) -> str:
     """How many runs the grid makes, in words."""
     sweep = grid(opening_spec(), ranks, rates, seeds, stop_worse=False)
-    axes = [_so_many(len(axis.values), *AXIS_NAMES[axis.path]) for axis in sweep.axes]
-    runs = _so_many(len(sweep.children()), "run", "runs")
+    axes = [_so_many(axis) for axis in sweep.axes]
+    runs = tr_count("{count} run", "{count} runs", len(sweep.children()))
     return f'<p class="rs-doing"><strong>{runs}</strong>: {" × ".join(axes)}</p>'
 
 
-def _so_many(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+def _so_many(axis: SweepAxis) -> str:
+    one, several = AXIS_NAMES[axis.path]
+    count = len(axis.values)
+    return tr(one if count == 1 else several, count=count)
 
 
 def _values(label: str, path: str, value: str = "") -> gr.Textbox:
     return gr.Textbox(
         value,
         label=label,
-        info="With commas. Empty: the form's own.",
+        info=tr("With commas. Empty: the form's own."),
         elem_id=field_id(path),
         min_width=220,
     )

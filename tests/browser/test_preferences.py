@@ -28,7 +28,7 @@ def test_the_polite_example_shows_both_answers_trains_and_draws_its_margins(
         re.compile("^ORPO")
     )
 
-    page.get_by_role("button", name="The steps").click()
+    page.get_by_role("button", name="Training steps").click()
     page.locator("#field-optimization-max-steps").locator("input").fill("4")
     page.get_by_role("button", name="Start training").click()
 

@@ -110,7 +110,7 @@ def test_upload_name_the_columns_see_the_rows_delete(
     expect(rows.locator("pre s").first).to_be_attached()
     screenshot(page, "train-columns")
 
-    page.get_by_role("button", name="The steps").click()
+    page.get_by_role("button", name="Training steps").click()
     longest = page.get_by_label("Longest row")
     longest.fill("8")
     longest.press("Enter")
@@ -184,7 +184,7 @@ def test_the_calculators_choices_arrive_on_the_form(server: Server, open_page: O
     way.click()
     page.wait_for_url(re.compile(TRAIN.path))
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
-    page.get_by_role("button", name="The steps").click()
+    page.get_by_role("button", name="Training steps").click()
     expect(page.get_by_label("Batch size")).to_have_value(state["optimization.batch_size"])
     precision = json.loads(state["optimization.precision"])
     expect(page.get_by_label("Precision")).to_have_value(precision)

@@ -131,7 +131,7 @@ def test_the_line_about_a_method_says_its_rate_and_what_it_reads_of_lora_s():
     assert method_fields.as_html("lora", "starter") == ""
     words = method_fields.as_html("vera", "starter")
     assert f"{suited_learning_rate('starter', 'vera'):g}" in words
-    assert "rank, dropout, target modules" in words
+    assert "Rank, LoRA dropout, Target modules" in words
     assert "none" in method_fields.as_html("prompt", "elsewhere")
 
 

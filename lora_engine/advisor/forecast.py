@@ -1,0 +1,289 @@
+"""What a run will take, before it starts: rows, steps, memory and time, by every method.
+
+Rows and steps follow from the spec. Memory is the calculator's answer with the margins of earlier
+runs, as the worker predicts it. Time is arithmetic divided by a speed: that of earlier runs on the
+same base, else that of this machine's matrix products. What cannot be told is None, with why.
+Nothing is downloaded for a forecast.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_engine.advisor.earlier_runs import Earlier
+from lora_engine.advisor.sampled_lengths import SampledLengths
+from lora_engine.base_models import BaseModel, resolve_base_model, spec_on_base
+from lora_engine.calculator import estimate_work, make_it_fit, read_profile, with_changes
+from lora_engine.calculator.memory_request import GIB, MemoryRequest
+from lora_engine.calculator.model_profile import trained_parameters
+from lora_engine.calculator.speed_probe import SHARE_REACHED, matmul_flops_per_second
+from lora_engine.data import load_dataset, split_rows
+from lora_engine.devices import pick_device
+from lora_engine.errors import EngineError
+from lora_engine.language import tr
+from lora_engine.settings import Settings
+from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
+from lora_engine.training.compatibility import compatibility_problems, this_machine
+from lora_engine.training.memory.out_of_memory import available_bytes
+from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
+from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.starting_adapter import with_adapter_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+METHODS: tuple[str, ...] = (*WAYS, "galore")
+REFERENCE_PASS = 1 / 3  # of a step's work: a forward pass without a backward one
+REFUSING = ("method.finetuning_type", "quantization", "quantization.bits", "objective.kind")
+
+
+@dataclass(frozen=True)
+class MethodForecast:
+    """One method on this base and data. why: what is not known or not possible, in words.
+
+    memory_gib: at the peak, the worker's own memory included. seconds: of training, without
+    loading. trained: how many numbers train.
+    """
+
+    memory_gib: float | None = None
+    seconds: float | None = None
+    trained: int | None = None
+    fits: bool | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class RunForecast:
+    """A run, and the same run by every method of METHODS.
+
+    name: its own method. rows: trained on in an epoch. device_gib: all memory of the device.
+    measured_on: how many earlier runs told the speed; 0 where matrix products did. changes: what
+    makes it fit, in words, where it does not.
+    """
+
+    name: str
+    rows: int
+    evaluated: int
+    steps: int
+    tokens: int | None
+    device: str
+    device_gib: float
+    measured_on: int
+    methods: Mapping[str, MethodForecast]
+    changes: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> MethodForecast:
+        return self.methods[self.name]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the data says. lengths: tokens of a sample of the training rows, None where a
+    tokenizer would have to be downloaded or the task is another. supervised: their share with a
+    loss."""
+
+    training: int
+    evaluated: int
+    lengths: np.ndarray | None
+    supervised: float
+
+
+def forecast(
+    spec: RunSpec, settings: Settings, earlier: Earlier, known: SampledLengths
+) -> RunForecast:
+    """What `spec` will take. Raises EngineError where its data or its base cannot be read."""
+    base = resolve_base_model(spec.base_model, settings)
+    rows = _rows(spec, base, settings, known)
+    device = pick_device(settings)
+    device_bytes = available_bytes(device)
+    plan = _plan(spec, rows)
+    asking = _Asking(base, settings, earlier, rows, plan, device, device_bytes)
+    name = method_name(spec)
+    methods = {
+        one: asking.of_method(spec if one == name else by_method(spec, one)) for one in METHODS
+    }
+    mean = None if rows.lengths is None else float(rows.lengths.mean())
+    return RunForecast(
+        name=name,
+        rows=rows.training,
+        evaluated=rows.evaluated,
+        steps=plan.total_steps,
+        tokens=None if mean is None else round(mean * _passed(plan)),
+        device=device,
+        device_gib=device_bytes / GIB,
+        measured_on=len(earlier.like(spec)),
+        methods=methods,
+        changes=asking.changes(spec) if methods[name].fits is False else (),
+    )
+
+
+def method_name(spec: RunSpec) -> str:
+    """Which of METHODS a spec is."""
+    return way_of(spec) or "galore"
+
+
+def by_method(spec: RunSpec, name: str) -> RunSpec:
+    """The spec by another method, all else as it is."""
+    kind = "lora" if name in ("lora", "qlora", "dora") else name
+    method = spec.method.model_copy(update={"finetuning_type": kind, "use_dora": name == "dora"})
+    quantization = (spec.quantization or QuantizationSpec()) if name == "qlora" else None
+    return spec.model_copy(update={"method": method, "quantization": quantization})
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What is the same for every method."""
+
+    base: BaseModel
+    settings: Settings
+    earlier: Earlier
+    rows: Rows
+    plan: Plan
+    device: str
+    device_bytes: int
+
+    def of_method(self, spec: RunSpec) -> MethodForecast:
+        machine = this_machine(self.settings)
+        refused = [one for one in compatibility_problems(spec, machine) if one.path in REFUSING]
+        if refused:
+            return MethodForecast(why=refused[0].message)
+        if self.base.path is None:
+            return MethodForecast(
+                seconds=self._seconds_by_rows(spec),
+                why=tr("The base is on the hub; its size is known once it is here."),
+            )
+        if self.rows.lengths is None:
+            return MethodForecast(
+                seconds=self._seconds_by_rows(spec),
+                why=tr("Memory is predicted for models that write text."),
+            )
+        try:
+            return self._counted(spec, self.base.path)
+        except EngineError as error:
+            return MethodForecast(why=error.problem)
+
+    def _counted(self, spec: RunSpec, folder: Path) -> MethodForecast:
+        request = self._request(spec, folder)
+        profile = read_profile(request.source, request.method)
+        assert self.rows.lengths is not None, "asked only where rows have lengths"
+        tokens = float(self.rows.lengths.mean()) * _passed(self.plan)
+        flops = self._flops_a_token(spec, request) * tokens
+        trained = trained_parameters(profile, request)
+        if spec.objective.kind == "grpo":
+            return MethodForecast(
+                seconds=self._seconds_by_rows(spec),
+                trained=trained,
+                why=tr("How long the sampled answers get is not known before."),
+            )
+        peak = self._peak_bytes(request)
+        return MethodForecast(
+            memory_gib=peak / GIB,
+            seconds=flops / self._flops_per_second(spec),
+            trained=trained,
+            fits=peak <= self.device_bytes,
+        )
+
+    def changes(self, spec: RunSpec) -> tuple[str, ...]:
+        """The least harmful changes after which it fits; none where nothing helps."""
+        assert self.base.path is not None, "only what was counted is known not to fit"
+        request = self._request(spec, self.base.path)
+        batch = min(spec.optimization.batch_size, request.tokens)
+        length = -(-request.workload.seq_length // batch)
+        shaped = {"workload.batch_size": batch, "workload.seq_length": length}
+        room = (self.device_bytes - self.earlier.worker_bytes(self.device)) / GIB
+        found = make_it_fit(with_changes(request, shaped), max(0.001, room))
+        return tuple(one.what for one in found.changes) if found.fits else ()
+
+    def _request(self, spec: RunSpec, folder: Path) -> MemoryRequest:
+        """As the worker asks (`training.preparation.write_memory_prediction`)."""
+        spec = spec_on_base(with_adapter_shape(spec, self.base, self.settings), self.base)
+        assert self.rows.lengths is not None, "asked only where rows have lengths"
+        added = spec.method.added_tokens
+        lengths = self.rows.lengths + added
+        if self.plan.fixed_batches is not None:
+            tokens = self.plan.fixed_batches.heaviest(_repeated(lengths, self.rows.training))
+        elif added:
+            tokens = self.plan.batch_size * int(lengths.max())
+        else:
+            tokens = heaviest_batch(lengths, self.plan.batch_size, self.plan.total_steps)
+        return request_of(
+            spec, folder, self.device, self._dtype(spec), tokens, self.rows.supervised
+        )
+
+    def _dtype(self, spec: RunSpec) -> str:
+        chosen = spec.optimization.precision
+        if chosen != "auto":
+            return chosen
+        return "bfloat16" if self.device == "cuda" else "float32"
+
+    def _peak_bytes(self, request: MemoryRequest) -> int:
+        margins = self.earlier.margins(self.device)
+        return predict(request, self.earlier.worker_bytes(self.device), margins).peak_bytes
+
+    def _flops_a_token(self, spec: RunSpec, request: MemoryRequest) -> float:
+        """Of a row of the mean length; the request's own row is a whole batch."""
+        assert self.rows.lengths is not None, "asked only where rows have lengths"
+        row = {"seq_length": max(1, round(float(self.rows.lengths.mean())))}
+        of_row = replace(request, workload=request.workload.model_copy(update=row))
+        profile = read_profile(request.source, request.method)
+        return estimate_work(profile, of_row, 1).flops_per_token * _passes(spec)
+
+    def _flops_per_second(self, spec: RunSpec) -> float:
+        """What earlier runs on this base reached, else a share of a matrix product's speed."""
+        reached = []
+        for run in self.earlier.like(spec):
+            if run.spec.method.added_tokens or self.base.path is None:
+                continue
+            request = self._request(run.spec, self.base.path)
+            reached.append(self._flops_a_token(run.spec, request) * run.tokens_per_s)
+        if reached:
+            return statistics.median(reached)
+        return SHARE_REACHED * matmul_flops_per_second(self.device)
+
+    def _seconds_by_rows(self, spec: RunSpec) -> float | None:
+        """From earlier runs alone: for what has no count of tokens."""
+        name = method_name(spec)
+        alike = [one for one in self.earlier.like(spec) if method_name(one.spec) == name]
+        if not alike:
+            return None
+        return statistics.median(one.seconds_a_row for one in alike) * _passed(self.plan)
+
+
+def _rows(spec: RunSpec, base: BaseModel, settings: Settings, known: SampledLengths) -> Rows:
+    dataset = load_dataset(spec.dataset, settings)
+    training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
+    counts = len(training), len(evaluation)
+    if spec.task != "causal_lm" or not base.is_local:
+        return Rows(*counts, None, 1.0)
+    found = known.of(spec, base, dataset.content_hash, training)
+    return Rows(*counts, found.tokens, found.supervised)
+
+
+def _plan(spec: RunSpec, rows: Rows) -> Plan:
+    import numpy as np
+
+    lengths = np.ones(1, np.int64) if rows.lengths is None else rows.lengths
+    keeps_batches = spec.objective.kind == "kto"
+    of_all = _repeated(lengths, rows.training)
+    return make_plan(of_all, spec.optimization, spec.seed, keeps_batches=keeps_batches)
+
+
+def _repeated(lengths: np.ndarray, rows: int) -> np.ndarray:
+    """The sample's lengths for so many rows."""
+    import numpy as np
+
+    return np.resize(lengths, max(1, rows))
+
+
+def _passed(plan: Plan) -> float:
+    """How many rows the run passes, repeats counted."""
+    return plan.total_steps * plan.rows / max(1, plan.steps_per_epoch)
+
+
+def _passes(spec: RunSpec) -> float:
+    return 1 + REFERENCE_PASS if spec.objective.has_reference else 1.0

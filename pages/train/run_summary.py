@@ -1,0 +1,197 @@
+"""What the run on the form will take, at the side: rows, steps, time, memory, following the form.
+
+On a phone it is one line above Start. The numbers are the engine's; the cards of the methods are
+filled from the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from lora_engine.advisor import RunForecast
+from lora_engine.engine import Engine
+from lora_engine.errors import EngineError, InvalidInput
+from lora_engine.language import tr, tr_count
+from lora_engine.spec import RunSpec, spec_from
+from pages.shared import layout
+from pages.shared.forms import SpecForm
+from pages.shared.wiring import Update, problem_box, wire
+from pages.train import method_cards, words
+from pages.train.method_cards import BASE
+
+NOT_ASKED = ("name", "report.", "dataset.columns.")  # fields that change no figure
+
+
+@dataclass(frozen=True)
+class SummaryParts:
+    """figures: the list at the side. line: the same in a line, for a phone."""
+
+    figures: gr.HTML
+    line: gr.HTML
+
+
+def figures() -> gr.HTML:
+    return gr.HTML(waiting_html(), js_on_load="", elem_id="run-figures")
+
+
+def line() -> gr.HTML:
+    return gr.HTML(
+        f'<p class="rs-run-line">{tr("Counting…")}</p>', js_on_load="", elem_id="run-line"
+    )
+
+
+def connect(
+    parts: SummaryParts, cards: gr.HTML, form: SpecForm, filled: Any, engine: Engine
+) -> None:
+    """The figures and the cards follow every field that changes one.
+
+    filled: the event after which the page has opened. Before it Gradio draws empty numbers as 0.
+    """
+    asked = [form.component(path) for path in form.paths if not path.startswith(NOT_ASKED)]
+    named = [form.component(path) for path in form.paths if path.startswith("dataset.columns.")]
+
+    def foresee(values: Mapping[Component, Any]) -> Update:
+        try:
+            spec = spec_from(form.document(values))
+            found = engine.advisor.forecast(spec)
+        except EngineError as error:
+            base = values[form.component(BASE)] or ""
+            return {
+                parts.figures: unknown_html(error),
+                parts.line: line_html(None),
+                cards: method_cards.as_json(None, base),
+            }
+        return {
+            parts.figures: figures_html(found, spec),
+            parts.line: line_html(found),
+            cards: method_cards.as_json(found, spec.base_model),
+        }
+
+    for triggers in ([field.change for field in (*asked, *named)], filled.then):
+        wire(
+            triggers,
+            foresee,
+            {*asked, *named},
+            [parts.figures, parts.line, cards],
+            problem=problem_box(),
+            follows=True,
+        )
+
+
+def waiting_html() -> str:
+    """The list before the first answer, in its later size."""
+    names = (tr("Rows"), tr("Steps"), tr("Time"), tr("Peak memory"))
+    return _figures([(name, "…", "") for name in names])
+
+
+def unknown_html(error: EngineError) -> str:
+    """Why nothing can be told while a field says something wrong."""
+    if isinstance(error, InvalidInput):
+        what = "; ".join(f"{one.path}: {one.message}" for one in error.problems[:3])
+    else:
+        what = error.problem
+    return (
+        f"{waiting_html()}<p class='rs-run-why'>"
+        f"{escape(tr('No figures while this is wrong: {what}', what=what[:300]))}</p>"
+    )
+
+
+def figures_html(found: RunForecast, spec: RunSpec) -> str:
+    chosen = found.chosen
+    memory_note = chosen.why if chosen.memory_gib is None else tr(
+        "of {total} GiB on {device}",
+        total=words.gib_number(found.device_gib),
+        device=tr("the GPU") if found.device == "cuda" else tr("this machine"),
+    )  # fmt: skip
+    rows = [
+        (tr("Rows"), layout.count(found.rows), _evaluated(found)),
+        (tr("Steps"), layout.count(found.steps), _steps_note(spec)),
+        (tr("Time"), words.about(chosen.seconds), _time_note(found)),
+        (tr("Peak memory"), words.memory(chosen.memory_gib), memory_note),
+    ]
+    return f"{_figures(rows)}{_meter(found)}{_over(found)}"
+
+
+def line_html(found: RunForecast | None) -> str:
+    """763 rows · 258 steps · about 25 s · 0.49 GiB of 22"""
+    if found is None:
+        return f'<p class="rs-run-line">{escape(tr("No figures: a field is wrong."))}</p>'
+    gib = found.chosen.memory_gib
+    memory = words.memory(None) if gib is None else tr(
+        "{used} GiB of {total}",
+        used=words.gib_number(gib),
+        total=f"{found.device_gib:,.0f}",
+    )  # fmt: skip
+    parts = [
+        tr_count("{count} row", "{count} rows", found.rows),
+        tr_count("{count} step", "{count} steps", found.steps),
+        words.about(found.chosen.seconds),
+        memory,
+    ]
+    over = " rs-over-memory" if found.chosen.fits is False else ""
+    return f'<p class="rs-run-line{over}">{escape(" · ".join(parts))}</p>'
+
+
+def _figures(rows: list[tuple[str, str, str]]) -> str:
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
+        for name, value, note in rows
+    )
+    return f'<dl class="rs-run-figures">{cells}</dl>'
+
+
+def _evaluated(found: RunForecast) -> str:
+    if not found.evaluated:
+        return tr("to train on; none kept apart")
+    return tr("to train on; {count} kept apart", count=layout.count(found.evaluated))
+
+
+def _steps_note(spec: RunSpec) -> str:
+    optimization = spec.optimization
+    rows = optimization.batch_size * optimization.gradient_accumulation
+    of_rows = tr_count("of {count} row", "of {count} rows", rows)
+    if optimization.max_steps is not None or optimization.max_tokens_per_batch is not None:
+        return of_rows
+    passes = tr("{epochs} passes", epochs=f"{optimization.epochs:g}")
+    return f"{of_rows} · {passes}"
+
+
+def _time_note(found: RunForecast) -> str:
+    if found.chosen.seconds is None:
+        return tr("A run on this base will tell.")
+    if found.measured_on:
+        return tr_count(
+            "by {count} earlier run on this base",
+            "by {count} earlier runs on this base",
+            found.measured_on,
+        )
+    return tr("by this machine's matrix products; loading comes first")
+
+
+def _meter(found: RunForecast) -> str:
+    """The memory as a part of the device's."""
+    gib = found.chosen.memory_gib
+    share = 0.0 if gib is None else min(1.0, gib / found.device_gib)
+    over = " rs-over-memory" if found.chosen.fits is False else ""
+    return (
+        f'<div class="rs-run-meter{over}" aria-hidden="true">'
+        f'<div style="width:{100 * share:.1f}%"></div></div>'
+    )
+
+
+def _over(found: RunForecast) -> str:
+    """What to change where it does not fit."""
+    if found.chosen.fits is not False:
+        return ""
+    text = tr("It does not fit.")
+    if found.changes:
+        text = tr(
+            "It does not fit. The least harmful way: {changes}.", changes=", ".join(found.changes)
+        )
+    return f'<p class="rs-run-why rs-over-memory">{escape(text)}</p>'

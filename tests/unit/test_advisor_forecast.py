@@ -1,0 +1,142 @@
+"""What a run will take, before it starts: rows, steps, memory and time, by every method."""
+
+import json
+import math
+
+import pytest
+
+from lora_engine.advisor import METHODS
+from lora_engine.advisor.earlier_runs import WORKER_BYTES, EarlierRuns
+from lora_engine.advisor.forecast import by_method, forecast, method_name
+from lora_engine.advisor.sampled_lengths import SampledLengths
+from lora_engine.run_folder import RunResult
+from lora_engine.spec import recipe_spec, spec_from
+from lora_engine.training.memory.prediction import FILE, Prediction
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def known():
+    return SampledLengths()
+
+
+@pytest.fixture
+def foreseen(settings, known):
+    def of(spec, **changes):
+        document = spec.model_dump(mode="json")
+        for path, value in changes.items():
+            section, _, name = path.partition("__")
+            document[section] = {**(document[section] or {}), name: value} if name else value
+        return forecast(spec_from(document), settings, EarlierRuns(settings.runs_dir).now(), known)
+
+    return of
+
+
+def finished_run(settings, run_id, spec, tokens_per_s=1000.0, baseline=1 << 29):
+    """A folder as a worker leaves it."""
+    folder = settings.runs_dir / run_id
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(spec.model_dump_json(), "utf-8")
+    result = RunResult(
+        state="finished", steps=100, train_loss=1.0, eval_loss=1.0, tokens=20_000,
+        tokens_per_s=tokens_per_s, peak_memory_bytes=baseline + (1 << 27), elapsed_s=40.0,
+    )  # fmt: skip
+    (folder / "result.json").write_text(result.model_dump_json(), "utf-8")
+    prediction = Prediction(
+        device="cpu", baseline_bytes=baseline, staying_bytes=1 << 25, moving_bytes=1 << 26,
+        margin_bytes=0, batch_tokens=200,
+    )  # fmt: skip
+    (folder / FILE).write_text(prediction.model_dump_json(), "utf-8")
+
+
+def test_rows_and_steps_are_those_of_the_run(foreseen):
+    found = foreseen(recipe_spec("pirate"))
+    assert (found.rows, found.evaluated, found.steps) == (688, 76, 258)
+    halved = foreseen(recipe_spec("pirate"), optimization__batch_size=16)
+    assert halved.steps == 3 * math.ceil(688 / 16)
+    assert foreseen(recipe_spec("pirate"), optimization__max_steps=7).steps == 7
+
+
+def test_time_grows_with_the_epochs_and_memory_with_the_batch(foreseen):
+    once = foreseen(recipe_spec("pirate")).chosen
+    longer = foreseen(recipe_spec("pirate"), optimization__epochs=6.0).chosen
+    assert longer.seconds == pytest.approx(2 * once.seconds, rel=1e-6)
+    larger = foreseen(recipe_spec("pirate"), optimization__batch_size=64).chosen
+    assert larger.memory_gib > once.memory_gib > WORKER_BYTES / GIB
+
+
+def test_every_method_has_its_own_figures(foreseen):
+    found = foreseen(recipe_spec("pirate")).methods
+    assert tuple(found) == METHODS
+    assert found["full"].trained > found["dora"].trained > found["lora"].trained == 163_840
+    assert found["full"].memory_gib > found["lora"].memory_gib
+    assert found["full"].seconds > found["lora"].seconds
+    assert all(one.fits for one in found.values())
+
+
+def test_earlier_runs_on_the_base_tell_the_speed_and_the_workers_memory(foreseen, settings):
+    spec = recipe_spec("pirate")
+    finished_run(settings, "one", spec, tokens_per_s=1000.0, baseline=2 * GIB)
+    found = foreseen(spec)
+    assert found.measured_on == 1
+    assert found.chosen.seconds == pytest.approx(found.tokens / 1000.0, rel=1e-3)
+    assert found.chosen.memory_gib > 2
+    assert foreseen(spec, base_model="starter-encoder", task="token_classification",
+                    dataset__source="starter:entities").measured_on == 0  # fmt: skip
+
+
+@pytest.mark.parametrize("example", ["sums", "entities"])
+def test_what_cannot_be_told_is_none_with_a_reason(foreseen, example):
+    chosen = foreseen(recipe_spec(example)).chosen
+    assert chosen.memory_gib is None
+    assert chosen.seconds is None
+    assert chosen.why
+
+
+def test_runs_alone_tell_how_long_sampled_answers_take(foreseen, settings):
+    spec = recipe_spec("sums")
+    finished_run(settings, "one", spec)
+    found = foreseen(spec)
+    a_row = 40.0 / (100 * spec.optimization.batch_size)
+    assert found.chosen.seconds == pytest.approx(a_row * found.rows * 2, rel=0.05)
+
+
+def test_a_method_that_the_choices_exclude_says_why(foreseen):
+    found = foreseen(recipe_spec("sums")).methods
+    assert "lora" in found["prefix"].why
+    assert found["prefix"].trained is None
+
+
+def test_what_does_not_fit_says_what_would(foreseen, monkeypatch):
+    most, least = (
+        foreseen(recipe_spec("pirate"), optimization__batch_size=size).chosen.memory_gib
+        for size in (64, 1)
+    )
+    few = round((most + least) / 2 * GIB)
+    monkeypatch.setattr("lora_engine.advisor.forecast.available_bytes", lambda device: few)
+    found = foreseen(recipe_spec("pirate"), optimization__batch_size=64)
+    assert found.chosen.fits is False
+    assert any("batch" in change or "checkpoint" in change for change in found.changes)
+
+
+def test_a_base_on_the_hub_is_not_fetched(foreseen):
+    found = foreseen(recipe_spec("pirate"), base_model="org/name")
+    assert found.rows == 688
+    assert found.chosen.memory_gib is None
+    assert "hub" in found.chosen.why
+
+
+def test_a_set_is_tokenized_once(settings, known, monkeypatch):
+    spec, earlier = recipe_spec("pirate"), EarlierRuns(settings.runs_dir).now()
+    forecast(spec, settings, earlier, known)
+    monkeypatch.setattr("lora_engine.advisor.sampled_lengths._measured", None)
+    faster = spec.optimization.model_copy(update={"learning_rate": 0.5})
+    forecast(spec.model_copy(update={"optimization": faster}), settings, earlier, known)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_spec_by_another_method_is_that_method(name):
+    spec = by_method(recipe_spec("pirate"), name)
+    assert method_name(spec) == name
+    assert method_name(spec_from(json.loads(spec.model_dump_json()))) == name
