@@ -78,7 +78,7 @@ function count() {
 		}
 		if (!badge) {
 			badge = make("span", "rs-changed-count");
-			heading.append(badge);
+			heading.lastElementChild.before(badge);
 		}
 		const { one, several } = page.texts;
 		badge.textContent = many === 1 ? one : several.replace("{count}", many);
