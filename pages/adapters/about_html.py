@@ -10,23 +10,42 @@ from lora_engine.adapters import (
     AdapterConfig,
     AdapterDetails,
     AdapterKind,
+    AdapterSummary,
     Check,
     PartFacts,
 )
+from lora_engine.language import tr, translatable
 from pages import COMPARE, RUNS, SPECTRUM, TRAIN
+from pages.adapters.writing import rank_span
 from pages.shared import layout, live
 from pages.shared.adapter_choices import adapter_key
 
 CHECK_WORDS = {
-    "whole": {True: "Whole", False: "Not whole", None: "Whole?"},
-    "finite": {True: "Finite", False: "Not finite", None: "Finite?"},
-    "right base": {True: "On the right base", False: "On another base", None: "Right base?"},
+    "whole": {
+        True: translatable("Whole"),
+        False: translatable("Not whole"),
+        None: translatable("Whole?"),
+    },
+    "finite": {
+        True: translatable("Finite"),
+        False: translatable("Not finite"),
+        None: translatable("Finite?"),
+    },
+    "right base": {
+        True: translatable("On the right base"),
+        False: translatable("On another base"),
+        None: translatable("Right base?"),
+    },
 }
 MARKS = {True: ("✓", "rs-ok"), False: ("✗", "rs-bad"), None: ("?", "rs-unknown")}
-STARTS = {"true": "default: B is zero", "none": "default: B is zero", "false": "random A and B"}
+STARTS = {
+    "true": translatable("default: B is zero"),
+    "none": translatable("default: B is zero"),
+    "false": translatable("random A and B"),
+}
 KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
-_VIRTUAL = (
+_VIRTUAL = translatable(
     "These numbers stand before every row: as embeddings, or as keys and values in each layer. "
     "“Moved” is the norm of all of them."
 )
@@ -34,31 +53,39 @@ OTHER_WORDS: dict[AdapterKind, str] = {
     "prefix": _VIRTUAL,
     "prompt": _VIRTUAL,
     "p_tuning": _VIRTUAL,
-    "ia3": "Each factor multiplies one output or input of its weight. “Moved” is the distance from "
-    "1, at which it changes nothing.",
-    "vera": "ΔW = Λ_b B Λ_d A with random A and B that all modules share. “Moved” is the norm of "
-    "λ_b, which starts at 0.",
-    "loha": "ΔW = scaling · (B₁A₁) ∘ (B₂A₂), element by element. “Moved” is the norm of A₂, which "
-    "starts at 0.",
-    "bottleneck": "Each layer adds up(activation(down(x))) to what its module gave. “Moved” is the "
-    "norm of up, which starts at 0.",
+    "ia3": translatable(
+        "Each factor multiplies one output or input of its weight. “Moved” is the distance from "
+        "1, at which it changes nothing."
+    ),
+    "vera": translatable(
+        "ΔW = Λ_b B Λ_d A with random A and B that all modules share. “Moved” is the norm of "
+        "λ_b, which starts at 0."
+    ),
+    "loha": translatable(
+        "ΔW = scaling · (B₁A₁) ∘ (B₂A₂), element by element. “Moved” is the norm of A₂, which "
+        "starts at 0."
+    ),
+    "bottleneck": translatable(
+        "Each layer adds up(activation(down(x))) to what its module gave. “Moved” is the "
+        "norm of up, which starts at 0."
+    ),
 }
 MODULES = (
-    live.Column("module"),
-    live.Column("rank", layout.count, numeric=True),
-    live.Column("A (rank × in)"),
-    live.Column("B (out × rank)"),
-    live.Column("scaling", layout.number, numeric=True),
-    live.Column("‖A‖", layout.number, numeric=True),
-    live.Column("‖B‖", layout.number, numeric=True),
-    live.Column("‖ΔW‖", layout.number, numeric=True),
-    live.Column("parameters", layout.count, numeric=True),
+    live.Column(translatable("module")),
+    live.Column(translatable("rank"), layout.count, numeric=True),
+    live.Column(translatable("A (rank × in)")),
+    live.Column(translatable("B (out × rank)")),
+    live.Column(translatable("scaling"), layout.number, numeric=True),
+    live.Column(translatable("‖A‖"), layout.number, numeric=True),
+    live.Column(translatable("‖B‖"), layout.number, numeric=True),
+    live.Column(translatable("‖ΔW‖"), layout.number, numeric=True),
+    live.Column(translatable("parameters"), layout.count, numeric=True),
 )
 OTHER_MODULES = (
-    live.Column("module"),
-    live.Column("tensors"),
-    live.Column("moved", layout.number, numeric=True),
-    live.Column("parameters", layout.count, numeric=True),
+    live.Column(translatable("module")),
+    live.Column(translatable("tensors")),
+    live.Column(translatable("moved"), layout.number, numeric=True),
+    live.Column(translatable("parameters"), layout.count, numeric=True),
 )
 
 
@@ -68,20 +95,21 @@ def heading(found: AdapterDetails, zip_address: str, has_run: bool) -> str:
     key = adapter_key(summary)
     tags = "".join(f'<span class="rs-tag">{escape(tag)}</span>' for tag in summary.tags)
     note = f'<p class="rs-adapter-note">{escape(summary.note)}</p>' if summary.note else ""
-    links = [("Compare", layout.link(COMPARE, adapter=key))]
+    links = [(tr("Compare"), layout.link(COMPARE, adapter=key))]
     if summary.kind == "lora":
-        links.append(("Spectrum", layout.link(SPECTRUM, adapter=key)))
-        links.append(("Go on from it", layout.link(TRAIN, init_from=key)))
+        links.append((tr("Spectrum"), layout.link(SPECTRUM, adapter=key)))
+        links.append((tr("Go on from it"), layout.link(TRAIN, init_from=key)))
     if summary.run_id and has_run:
-        links.append(("Its run", layout.link(RUNS, run=summary.run_id)))
-    links.append(("Download zip", zip_address))
+        links.append((tr("Its run"), layout.link(RUNS, run=summary.run_id)))
+    links.append((tr("Download zip"), zip_address))
     buttons = "".join(
         f'<a class="rs-button rs-small" href="{escape(href)}">{escape(text)}</a>'
         for text, href in links
     )
+    label = escape(tr("What to do with it"))
     return (
         f"<h2>{escape(summary.name)} {tags}</h2>{note}"
-        f'<nav class="rs-adapter-links" aria-label="What to do with it">{buttons}</nav>'
+        f'<nav class="rs-adapter-links" aria-label="{label}">{buttons}</nav>'
     )
 
 
@@ -90,15 +118,19 @@ def tiles(found: AdapterDetails) -> str:
     shown = [
         *_form_tiles(found),
         (
-            "Parameters",
+            tr("Parameters"),
             layout.short_count(found.parameters),
-            f"{_places(found)}, {_kinds(found)}",
+            tr("{places}, {numbers}", places=_places(found), numbers=_kinds(found)),
         ),
-        ("Size", layout.byte_size(summary.bytes), "of its weights file"),
+        (tr("Size"), layout.byte_size(summary.bytes), tr("of its weights file")),
     ]
     if summary.eval_loss is not None:
         shown.append(
-            ("Evaluation loss", layout.number(summary.eval_loss), "nats a token, by its run")
+            (
+                tr("Evaluation loss"),
+                layout.number(summary.eval_loss),
+                tr("nats a token, by its run"),
+            )
         )
     return layout.tiles_html(shown)
 
@@ -107,16 +139,19 @@ def sizes(found: AdapterDetails) -> str:
     """The full model against the adapter, drawn to scale."""
     base, own = found.base_bytes, found.summary.bytes
     if base is None:
-        named = found.summary.base_model or "its base"
-        return (
-            f'<p class="rs-adapter-words">The weights of {escape(named)} are not on this machine, '
-            "so their size is not known here.</p>"
+        words = tr(
+            "The weights of {base} are not on this machine, so their size is not known here.",
+            base=found.summary.base_model or tr("its base"),
         )
-    bars = _bar("Full model", base, max(base, own), False) + _bar(
-        "This adapter", own, max(base, own), True
-    )
-    ratio = base / own if own else 0.0
-    words = f"The adapter has {layout.times(1 / ratio)} bytes than the model." if ratio > 1 else ""
+        return f'<p class="rs-adapter-words">{escape(words)}</p>'
+    most = max(base, own)
+    bars = _bar(tr("Full model"), base, most, False) + _bar(tr("This adapter"), own, most, True)
+    words = ""
+    if base > own > 0:
+        words = tr(
+            "The adapter has {ratio} times fewer bytes than the model.",
+            ratio=layout.number(base / own),
+        )
     return f'{bars}<p class="rs-adapter-words">{escape(words)}</p>'
 
 
@@ -125,32 +160,32 @@ def checks(found: Sequence[Check]) -> str:
     rows = []
     for check in found:
         mark, name = MARKS[check.ok]
-        word = CHECK_WORDS[check.name][check.ok]
+        word = tr(CHECK_WORDS[check.name][check.ok])
         rows.append(
             f'<li class="{name}"><span aria-hidden="true">{mark}</span> '
             f"<strong>{escape(word)}.</strong> {escape(check.words)}</li>"
         )
-    return f'<ul class="rs-checks" aria-label="Checks">{"".join(rows)}</ul>'
+    return f'<ul class="rs-checks" aria-label="{escape(tr("Checks"))}">{"".join(rows)}</ul>'
 
 
 def facts(found: AdapterDetails) -> str:
     """Where it comes from, as names and values."""
     summary, config = found.summary, found.config
     shown = [
-        ("Base model", summary.base_model),
-        ("Base fingerprint", summary.base_fingerprint),
-        ("Targets", summary.targets),
-        ("Saved whole", ", ".join(found.whole_tensors[:5]) or None),
-        ("Start", _start(config.initialization) if isinstance(config, AdapterConfig) else None),
-        ("Trained on", summary.dataset),
-        ("Hash of the rows", found.data_hash and found.data_hash[:16]),
-        ("Chat template", found.template),
-        ("Hash of the template", found.template_hash and found.template_hash[:16]),
-        ("Evaluation", _evaluation(found)),
-        ("Run", summary.run_id),
-        ("Made by", _operation(found)),
-        ("Made", summary.created_at[:16].replace("T", " ") + " UTC"),
-        ("Folder", str(summary.path)),
+        (tr("Base model"), summary.base_model),
+        (tr("Base fingerprint"), summary.base_fingerprint),
+        (tr("Targets"), summary.targets),
+        (tr("Saved whole"), ", ".join(found.whole_tensors[:5]) or None),
+        (tr("Start"), _start(config.initialization) if isinstance(config, AdapterConfig) else None),
+        (tr("Trained on"), summary.dataset),
+        (tr("Hash of the rows"), found.data_hash and found.data_hash[:16]),
+        (tr("Chat template"), found.template),
+        (tr("Hash of the template"), found.template_hash and found.template_hash[:16]),
+        (tr("Evaluation"), _evaluation(found)),
+        (tr("Run"), summary.run_id),
+        (tr("Made by"), _operation(found)),
+        (tr("Made"), _made(summary)),
+        (tr("Folder"), str(summary.path)),
     ]
     cells = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
@@ -185,20 +220,21 @@ def modules_value(found: AdapterDetails) -> str:
 def modules_words(found: AdapterDetails) -> str:
     """What the table shows, in a sentence or two."""
     if found.parts:
-        moved = OTHER_WORDS[found.summary.kind]
+        moved = tr(OTHER_WORDS[found.summary.kind])
         return f'<p class="rs-adapter-words">{escape(moved)}</p>'
     known = [one for one in found.modules if one.norm is not None]
     if not known:
         return ""
     largest = max(known, key=lambda one: one.norm or 0.0)
     smallest = min(known, key=lambda one: one.norm or 0.0)
-    words = (
-        f"Each module adds ΔW = scaling · B·A to its weight. The largest ‖ΔW‖ is "
-        f"{layout.number(largest.norm or 0.0)} in {largest.name}, the smallest "
-        f"{layout.number(smallest.norm or 0.0)} in {smallest.name}."
-    )
+    words = tr(
+        "Each module adds ΔW = scaling · B·A to its weight. The largest ‖ΔW‖ is {largest} in "
+        "{where}, the smallest {smallest} in {there}.",
+        largest=layout.number(largest.norm or 0.0), where=largest.name,
+        smallest=layout.number(smallest.norm or 0.0), there=smallest.name,
+    )  # fmt: skip
     if isinstance(found.config, AdapterConfig) and found.config.use_dora:
-        words += " With DoRA this is the direction's part; Spectrum shows the true update."
+        words += " " + tr("With DoRA this is the direction's part; Spectrum shows the true update.")
     return f'<p class="rs-adapter-words">{escape(words)}</p>'
 
 
@@ -218,24 +254,24 @@ def _form_tiles(found: AdapterDetails) -> list[tuple[str, str, str]]:
     config = found.config
     if isinstance(config, AdapterConfig):
         return [
-            ("Rank", _ranks(found, config), f"α {config.lora_alpha:g}, {_form(config)}"),
-            ("Scaling", _span(found.scalings), _scaling_words(found, config)),
+            (tr("Rank"), _ranks(found, config), f"α {config.lora_alpha:g}, {_form(config)}"),
+            (tr("Scaling"), _span(found.scalings), _scaling_words(found, config)),
         ]
     name = KIND_NAMES[config.kind]
     size = found.summary.size.removeprefix(name).removeprefix(", ")
-    return [("Method", name, size or "one factor a row or column")]
+    return [(tr("Method"), tr(name), size or tr("one factor a row or column"))]
 
 
 def _places(found: AdapterDetails) -> str:
     if not found.parts:
-        return f"in {layout.count(len(found.modules))} modules"
+        return tr("in {count} modules", count=layout.count(len(found.modules)))
     if not isinstance(found.config, AdapterConfig) and found.config.virtual_tokens:
-        return f"in {layout.count(found.config.virtual_tokens)} virtual tokens"
-    return f"in {layout.count(len(found.parts))} modules"
+        return tr("in {count} virtual tokens", count=layout.count(found.config.virtual_tokens))
+    return tr("in {count} modules", count=layout.count(len(found.parts)))
 
 
 def _start(initialization: str) -> str:
-    return STARTS.get(initialization, initialization)
+    return tr(STARTS.get(initialization, initialization))
 
 
 def _tensors(part: PartFacts) -> str:
@@ -244,7 +280,7 @@ def _tensors(part: PartFacts) -> str:
 
 def _ranks(found: AdapterDetails, config: AdapterConfig) -> str:
     ranks = sorted({one.rank for one in found.modules}) or [config.r]
-    return layout.count(ranks[0]) if len(ranks) == 1 else f"{ranks[0]:,} to {ranks[-1]:,}"
+    return rank_span(ranks[0], ranks[-1])
 
 
 def _span(values: Sequence[float]) -> str:
@@ -252,26 +288,27 @@ def _span(values: Sequence[float]) -> str:
         return "–"
     if len(values) == 1:
         return layout.number(values[0])
-    return f"{layout.number(values[0])} to {layout.number(values[-1])}"
+    return tr("{low} to {high}", low=layout.number(values[0]), high=layout.number(values[-1]))
 
 
 def _scaling_words(found: AdapterDetails, config: AdapterConfig) -> str:
     formula = "α/√r (rsLoRA)" if config.use_rslora else "α/r"
-    own = " of each module's own" if len(found.scalings) > 1 else ""
-    return f"{formula}{own}"
+    if len(found.scalings) > 1:
+        return tr("{formula} of each module's own", formula=formula)
+    return formula
 
 
 def _form(config: AdapterConfig) -> str:
     forms = [
         *(["rsLoRA"] if config.use_rslora else []),
         *(["DoRA"] if config.use_dora else []),
-        *(["biases"] if config.lora_bias else []),
+        *([tr("biases")] if config.lora_bias else []),
     ]
-    return " with ".join(["LoRA", ", ".join(forms)]) if forms else "LoRA"
+    return tr("LoRA with {forms}", forms=", ".join(forms)) if forms else "LoRA"
 
 
 def _kinds(found: AdapterDetails) -> str:
-    return ", ".join(KINDS.get(kind, kind) for kind in found.dtypes) or "unread"
+    return ", ".join(KINDS.get(kind, kind) for kind in found.dtypes) or tr("unread")
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -283,17 +320,24 @@ def _evaluation(found: AdapterDetails) -> str | None:
     said = [
         f"{words} {layout.number(result[key])}"
         for key, words in (
-            ("eval_loss", "evaluation loss"),
-            ("train_loss", "training loss"),
-            ("eval_accuracy", "accuracy"),
+            ("eval_loss", tr("evaluation loss")),
+            ("train_loss", tr("training loss")),
+            ("eval_accuracy", tr("accuracy")),
             ("eval_f1", "F1"),
         )
         if isinstance(result.get(key), int | float)
     ]
     steps = result.get("steps")
     if isinstance(steps, int):
-        said.append(f"{steps:,} steps")
+        said.append(tr("{count} steps", count=f"{steps:,}"))
     return ", ".join(said) or None
+
+
+def _made(summary: AdapterSummary) -> str:
+    """When, in UTC; a bundled one's files are as old as the installation."""
+    if summary.bundled:
+        return tr("comes with Rankscope")
+    return tr("{time} UTC", time=summary.created_at[:16].replace("T", " "))
 
 
 def _operation(found: AdapterDetails) -> str | None:
@@ -307,5 +351,7 @@ def _operation(found: AdapterDetails) -> str | None:
         if isinstance(one, dict) and one.get("name")
     ]
     error = found.operation.get("error")
-    measured = f", error {layout.number(error)}" if isinstance(error, int | float) else ""
-    return f"{kind[:40]} of {', '.join(names[:8]) or 'others'}{measured}"
+    what = tr("{kind} of {names}", kind=kind[:40], names=", ".join(names[:8]) or tr("others"))
+    if not isinstance(error, int | float):
+        return what
+    return tr("{what}, error {error}", what=what, error=layout.number(error))

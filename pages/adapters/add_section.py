@@ -11,6 +11,7 @@ import gradio as gr
 from lora_engine.adapters import AdapterSummary
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from pages import ADAPTERS
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_key
@@ -37,18 +38,18 @@ class AddFields:
 def _fields() -> AddFields:
     with gr.Row():
         source = gr.Textbox(
-            label="Folder, zip or hub id", placeholder="/home/me/my-adapter or org/name",
-            info="On the machine that serves this page; only a hub id asks the network.",
+            label=tr("Folder, zip or hub id"), placeholder="/home/me/my-adapter or org/name",
+            info=tr("On the machine that serves this page; only a hub id asks the network."),
             elem_id="field-source", scale=2, min_width=280,
         )  # fmt: skip
         name = gr.Textbox(
-            label="Name", info="Empty: as its source is called.", elem_id="field-name", scale=1,
-            min_width=220,
+            label=tr("Name"), info=tr("Empty: as its source is called."), elem_id="field-name",
+            scale=1, min_width=220,
         )  # fmt: skip
     with gr.Row(elem_classes="rs-actions"):
-        add = gr.Button("Add", variant="primary", scale=0, min_width=120, elem_id="add")
+        add = gr.Button(tr("Add"), variant="primary", scale=0, min_width=120, elem_id="add")
         upload = gr.UploadButton(
-            "Upload a zip", file_types=[".zip"], scale=0, min_width=160, elem_id="upload-zip"
+            tr("Upload a zip"), file_types=[".zip"], scale=0, min_width=160, elem_id="upload-zip"
         )
     return AddFields(source, name, add, upload)
 
@@ -56,20 +57,22 @@ def _fields() -> AddFields:
 def build_section(engine: Engine) -> None:
     """The fields and their wiring; the page opens at what was added."""
     tasks = TabTasks()
-    with layout.folded("Add an adapter", elem_id="add-adapter"):
+    with layout.folded(tr("Add an adapter"), elem_id="add-adapter"):
         fields, row = _fields(), progress_row("add")
         address = gr.Textbox(visible=False)
 
     def add_source(source: str, name: str, request: gr.Request) -> Iterator[Update]:
         text = source.strip()
         yield from adding(
-            f"reading {text}", lambda stop: engine.adapters.add(text, name, stop), request
+            tr("reading {source}", source=text),
+            lambda stop: engine.adapters.add(text, name, stop),
+            request,
         )
 
     def add_upload(path: str, name: str, request: gr.Request) -> Iterator[Update]:
         file = Path(path)
         yield from adding(
-            f"unpacking {file.name}",
+            tr("unpacking {file}", file=file.name),
             lambda stop: engine.adapters.add_upload(file, file.name, name, stop),
             request,
         )

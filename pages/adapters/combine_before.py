@@ -12,6 +12,7 @@ from gradio.components import Component
 
 from lora_engine.adapter_operations import WeightedAdapter
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from pages.adapters.combine_fields import CombineFields
 from pages.adapters.combine_view import collisions_html, meetings_value, trial_html
 from pages.adapters.combine_work import (
@@ -51,13 +52,13 @@ class BeforeView:
 
 def before_view() -> BeforeView:
     with gr.Row(elem_classes="rs-actions"):
-        predict = gr.Button("Will they collide?", elem_id="combine-predict")
-        hear = gr.Button("Hear it before it is written", elem_id="combine-hear")
+        predict = gr.Button(tr("Will they collide?"), elem_id="combine-predict")
+        hear = gr.Button(tr("Hear it before it is written"), elem_id="combine-hear")
     row = progress_row("combine-before")
     trial = gr.HTML(elem_id="combine-trial", js_on_load="")
     collisions = gr.HTML(elem_id="combine-collisions", js_on_load="")
     meetings = live_table(
-        label="Predicted interference", file_name="interference.csv", elem_id="combine-meetings"
+        label=tr("Predicted interference"), file_name="interference.csv", elem_id="combine-meetings"
     )
     return BeforeView(predict, hear, row, collisions, meetings, trial)
 

@@ -14,6 +14,7 @@ from gradio.components import Component
 
 from lora_engine.adapter_operations import METHODS, Method, WeightedAdapter
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages.adapters.combine_work import (
     MOST_SOURCES,
     Mixture,
@@ -29,12 +30,12 @@ from pages.shared.address_fields import AddressFields
 from pages.shared.wiring import Update, wire
 
 WORDS: Mapping[Method, str] = {
-    "exact": "exact: the weighted sum",
+    "exact": translatable("exact: the weighted sum"),
     "ties": "TIES",
-    "dare_ties": "DARE, then TIES",
-    "dare_linear": "DARE, then the sum",
+    "dare_ties": translatable("DARE, then TIES"),
+    "dare_linear": translatable("DARE, then the sum"),
 }
-NO_OTHER = "There is no other adapter here. Train or add one of the same base model."
+NO_OTHER = translatable("There is no other adapter here. Train or add one of the same base model.")
 
 
 @dataclass(frozen=True)
@@ -109,28 +110,30 @@ class CombineFields:
 def combine_fields(opened: gr.Dropdown) -> CombineFields:
     others = gr.Dropdown(
         [], value=[], multiselect=True, max_choices=MOST_SOURCES - 1, allow_custom_value=True,
-        label="Combine it with", elem_id="combine-with",
-        info="Up to three, of the same base model: known here, or the folder of a PEFT adapter.",
+        label=tr("Combine it with"), elem_id="combine-with",
+        info=tr(
+            "Up to three, of the same base model: known here, or the folder of a PEFT adapter."
+        ),
     )  # fmt: skip
     note = gr.HTML(js_on_load="")
     with gr.Row():
         weights = tuple(_weight(number) for number in range(1, MOST_SOURCES + 1))
     with gr.Row():
         method = gr.Dropdown(
-            [(WORDS[one], one) for one in METHODS], value="exact", label="Method", scale=2,
-            elem_id="combine-method", min_width=280, info="How their updates become one.",
+            [(tr(WORDS[one]), one) for one in METHODS], value="exact", label=tr("Method"), scale=2,
+            elem_id="combine-method", min_width=280, info=tr("How their updates become one."),
         )  # fmt: skip
         density = gr.Number(
-            0.5, label="Density", step=0.1, visible=False, elem_id="combine-density",
-            info="The share of numbers kept.", min_width=120,
+            0.5, label=tr("Density"), step=0.1, visible=False, elem_id="combine-density",
+            info=tr("The share of numbers kept."), min_width=120,
         )  # fmt: skip
         seed = gr.Number(
-            0, label="Seed", precision=0, visible=False, elem_id="combine-seed", min_width=120,
-            info="Of the choice by chance.",
+            0, label=tr("Seed"), precision=0, visible=False, elem_id="combine-seed", min_width=120,
+            info=tr("Of the choice by chance."),
         )  # fmt: skip
         rank = gr.Number(
-            0, label="Reduce to rank", elem_id="combine-rank", min_width=160,
-            info="0 keeps the sum of the ranks.",
+            0, label=tr("Reduce to rank"), elem_id="combine-rank", min_width=160,
+            info=tr("0 keeps the sum of the ranks."),
         )  # fmt: skip
     return CombineFields(opened, others, weights, method, density, seed, rank, note)
 
@@ -143,7 +146,9 @@ def _weight(number: int) -> gr.Number:
 
 
 def _weight_label(number: int, name: str | None) -> str:
-    return f"Weight of {name or ('this adapter' if number == 1 else f'adapter {number}')}"
+    if name:
+        return tr("Weight of {name}", name=name)
+    return tr("Weight of this adapter") if number == 1 else tr("Weight of adapter {n}", n=number)
 
 
 @dataclass(frozen=True)
@@ -156,14 +161,11 @@ class _Handlers:
     def open_page(self, request: gr.Request) -> Iterator[Update]:
         """The adapters to choose from, and those that the address names. Raises NotFound."""
         opened = opened_adapter(self.engine, request)
-        if opened is None:
-            yield {}
-            return
         choices = other_choices(self.engine, opened)
         fields, key = self.fields, adapter_key(opened)
         yield {
             fields.others: gr.Dropdown(choices=choices),
-            fields.note: layout.notes_html([] if choices else [NO_OTHER]),
+            fields.note: layout.notes_html([] if choices else [tr(NO_OTHER)]),
             **self.show_weights(key, []),
         }
         named = [name for name in layout.state_of(request, "with").split(",") if name]

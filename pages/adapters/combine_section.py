@@ -12,6 +12,7 @@ from gradio.components import Component
 
 from lora_engine.adapters import name_from
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages.adapters.combine_before import before_view, connect_before
 from pages.adapters.combine_fields import CombineFields, combine_fields
 from pages.adapters.combine_view import effects_value, effects_words, modules_value, summary_html
@@ -29,6 +30,7 @@ from pages.adapters.resize_work import measuring
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
+    doing_html,
     losses_or_why,
     losses_table,
     losses_value,
@@ -46,7 +48,7 @@ from pages.shared.background_work import (
 from pages.shared.live import live_table
 from pages.shared.wiring import Update, expose, wire
 
-HELP = r"""
+HELP = translatable(r"""
 **Exact** is the sum of the updates with weights, written without forming it:
 
 $$\sum_i w_i s_i B_i A_i = \big[\,w_1 s_1 B_1 \;|\; w_2 s_2 B_2 \;|\; \dots\big]
@@ -69,7 +71,7 @@ its own held-out rows, alone and combined.
 
 **Example.** Entries $(3, -1)$ and $(1, 1)$: one of two has opposite signs, so 50 %, and
 $1 - (4 + 0) / (4 + 2) = 33.3\,\%$ cancels.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,24 @@ class CombineView:
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
     gr.HTML(
-        '<p class="rs-doing">Add adapters of one base with weights, see where they collide, and '
-        "hear the result before it is written.</p>",
+        doing_html(
+            tr(
+                "Add adapters of one base with weights, see where they collide, and hear the "
+                "result before it is written."
+            )
+        ),
         js_on_load="",
     )
     fields = combine_fields(parts.adapter)
     before = before_view()
-    output = output_fields("combine", "Combine", "The combined adapter")
+    output = output_fields(
+        "combine",
+        tr("Combine"),
+        tr("The combined adapter is listed under it: letters, digits, _, . and -."),
+    )
     tasks, row = TabTasks(), progress_row("combine")
     view = _result_view()
-    layout.how_this_works(HELP, "How combining works")
+    layout.how_this_works(tr(HELP), tr("How combining works"))
 
     fields.connect(engine, blocks, before.row.problem, before.answers)
     connect_before(engine, fields, before)
@@ -124,7 +134,7 @@ def _result_view() -> CombineView:
     next_steps = gr.HTML(elem_id="combine-next", js_on_load="")
     effects_words = gr.HTML(js_on_load="")
     effects = live_table(
-        label="Predicted and measured", file_name="effects.csv", elem_id="combine-effects"
+        label=tr("Predicted and measured"), file_name="effects.csv", elem_id="combine-effects"
     )
     losses = losses_table("combine-losses")
     modules = modules_table("combine-modules", "combined.csv")
@@ -174,9 +184,11 @@ class _Handlers:
         yield {
             view.summary: summary_html(done),
             view.modules: modules_value(done),
-            view.next_steps: compare_steps_html(beside(asked.sources, done.path), "Compare them"),
+            view.next_steps: compare_steps_html(
+                beside(asked.sources, done.path), tr("Compare them")
+            ),
             self.fields.others: gr.Dropdown(choices=other_choices(engine, opened)),
-            **row.working(0.0, "predicting where they collide"),
+            **row.working(0.0, tr("predicting where they collide")),
         }
         met = yield from row.watch(task, predicting(engine, asked.sources))
         combined = str(done.path)

@@ -19,6 +19,7 @@ from lora_engine.adapter_operations import (
     WeightedAdapter,
 )
 from lora_engine.compare.scoring import PairedDifference
+from lora_engine.language import tr, translatable
 from pages import COMPARE
 from pages.adapters.writing import next_steps_html
 from pages.shared import layout
@@ -26,40 +27,40 @@ from pages.shared.collisions import TOGETHER_THEY, collisions_in_words
 from pages.shared.live import Cell, Column, table_value
 
 MET_COLUMNS = (
-    Column("module"),
-    Column("first"),
-    Column("second"),
-    Column("together they"),
-    Column("first in second", layout.share, numeric=True),
-    Column("second in first", layout.share, numeric=True),
-    Column("if unrelated", layout.share, numeric=True),
-    Column("opposite signs", layout.share, numeric=True),
-    Column("cancels", layout.share, numeric=True),
-    Column("cosine", layout.number, numeric=True),
+    Column(translatable("module")),
+    Column(translatable("first")),
+    Column(translatable("second")),
+    Column(translatable("together they")),
+    Column(translatable("first in second"), layout.share, numeric=True),
+    Column(translatable("second in first"), layout.share, numeric=True),
+    Column(translatable("if unrelated"), layout.share, numeric=True),
+    Column(translatable("opposite signs"), layout.share, numeric=True),
+    Column(translatable("cancels"), layout.share, numeric=True),
+    Column(translatable("cosine"), layout.number, numeric=True),
 )
 MODULE_COLUMNS = (
-    Column("module"),
-    Column("of"),
-    Column("rank", layout.count, numeric=True),
-    Column("energy kept", layout.share, numeric=True),
-    Column("error", layout.number, numeric=True),
-    Column("from the sum", layout.number, numeric=True),
+    Column(translatable("module")),
+    Column(translatable("sources")),
+    Column(translatable("rank"), layout.count, numeric=True),
+    Column(translatable("energy kept"), layout.share, numeric=True),
+    Column(translatable("error"), layout.number, numeric=True),
+    Column(translatable("from the sum"), layout.number, numeric=True),
 )
 EFFECT_COLUMNS = (
-    Column("adapter"),
-    Column("weight", "{:g}".format, numeric=True),
-    Column("overlap", layout.share, numeric=True),
-    Column("opposite signs", layout.share, numeric=True),
-    Column("its loss changes by", layout.number, numeric=True),
-    Column("95 % from", layout.number, numeric=True),
-    Column("to", layout.number, numeric=True),
-    Column("in a word"),
-    Column("alone", layout.number, numeric=True),
-    Column("combined", layout.number, numeric=True),
-    Column("general loss changes by", layout.number, numeric=True),
-    Column("general, in a word"),
+    Column(translatable("adapter")),
+    Column(translatable("weight"), "{:g}".format, numeric=True),
+    Column(translatable("overlap"), layout.share, numeric=True),
+    Column(translatable("opposite signs"), layout.share, numeric=True),
+    Column(translatable("its loss changes by"), layout.number, numeric=True),
+    Column(translatable("95 % from"), layout.number, numeric=True),
+    Column(translatable("95 % to"), layout.number, numeric=True),
+    Column(translatable("in a word")),
+    Column(translatable("alone"), layout.number, numeric=True),
+    Column(translatable("combined"), layout.number, numeric=True),
+    Column(translatable("general loss changes by"), layout.number, numeric=True),
+    Column(translatable("general, in a word")),
 )
-EFFECTS_IN_WORDS = (
+EFFECTS_IN_WORDS = translatable(
     "Predicted, and measured: overlap is the share of the adapter's energy in the others' "
     "directions. Its loss is that on its own held-out rows, combined against this adapter alone "
     "as it was trained, in nats a token; below 0 the combination is better."
@@ -69,21 +70,30 @@ EFFECTS_IN_WORDS = (
 def collisions_html(met: PredictedInterference, what: str) -> str:
     """Whether the adapters will collide, in a sentence and in numbers. what: was asked about."""
     verdicts = Counter(one.verdict for one in met.modules)
-    meetings = f"{len(met.modules):,} meetings of two adapters in a module"
+    meetings = tr("{count} meetings of two adapters in a module", count=f"{len(met.modules):,}")
     sentence = (
         collisions_in_words(verdicts, meetings)
         if met.modules
-        else "They change different modules, so nothing can collide."
+        else tr("They change different modules, so nothing can collide.")
     )
     tiles = layout.tiles_html(
         [
-            ("Overlap", layout.share(met.overlap), "of one's energy in the other's directions"),
-            ("Opposite signs", layout.share(met.sign_conflict), "of the entries; 50 % by chance"),
-            ("Cancels", layout.share(met.cancelled), "of the entries' sizes, added"),
-            ("Changed by one alone", layout.count(met.alone), "modules"),
+            (
+                tr("Overlap"),
+                layout.share(met.overlap),
+                tr("of one's energy in the other's directions"),
+            ),
+            (
+                tr("Opposite signs"),
+                layout.share(met.sign_conflict),
+                tr("of the entries; 50 % by chance"),
+            ),
+            (tr("Cancels"), layout.share(met.cancelled), tr("of the entries' sizes, added")),
+            (tr("Changed by one alone"), layout.count(met.alone), tr("modules")),
         ]
     )
-    words = f'<p class="rs-adapter-words">{escape(what)}: {escape(sentence)}</p>'
+    said = tr("{what}: {sentence}", what=what, sentence=sentence)
+    words = f'<p class="rs-adapter-words">{escape(said)}</p>'
     return words + (tiles if met.modules else "")
 
 
@@ -102,7 +112,7 @@ def _meeting(one: ModuleInterference, names: Mapping[str, str]) -> tuple[Cell, .
         one.name,
         names[one.first],
         names[one.second],
-        TOGETHER_THEY[one.verdict],
+        tr(TOGETHER_THEY[one.verdict]),
         one.overlap_first,
         one.overlap_second,
         one.random_level,
@@ -115,14 +125,16 @@ def _meeting(one: ModuleInterference, names: Mapping[str, str]) -> tuple[Cell, .
 def summary_html(done: CombineReport) -> str:
     """Size, rank and errors, as tiles."""
     tiles = [
-        ("Size", layout.byte_size(done.bytes), str(done.path)),
-        ("Rank", f"{done.rank:,}", "the largest of a module"),
-        ("Energy kept", layout.share(done.energy), "of Σσ² over all modules"),
-        ("Error", layout.number(done.error), "‖ΔW − ΔW_k‖, by reducing and rounding"),
+        (tr("Size"), layout.byte_size(done.bytes), str(done.path)),
+        (tr("Rank"), f"{done.rank:,}", tr("the largest of a module")),
+        (tr("Energy kept"), layout.share(done.energy), tr("of Σσ² over all modules")),
+        (tr("Error"), layout.number(done.error), tr("‖ΔW − ΔW_k‖, by reducing and rounding")),
     ]
     if done.method != "exact":
         distance = layout.number(done.distance_from_sum)
-        tiles.append(("From the weighted sum", distance, f"what {done.method} changed"))
+        tiles.append(
+            (tr("From the weighted sum"), distance, tr("what {method} changed", method=done.method))
+        )
     return layout.tiles_html(tiles) + layout.notes_html(done.notes)
 
 
@@ -138,7 +150,7 @@ def _module(one: CombinedModule) -> tuple[Cell, ...]:
 
 def effects_words() -> str:
     """What the table of `effects_value` says."""
-    return f'<p class="rs-adapter-words">{escape(EFFECTS_IN_WORDS)}</p>'
+    return f'<p class="rs-adapter-words">{escape(tr(EFFECTS_IN_WORDS))}</p>'
 
 
 def effects_value(
@@ -168,17 +180,20 @@ def _effect(
     predicted: SourceInterference, own: PairedDifference | None, general: PairedDifference | None
 ) -> tuple[Cell, ...]:
     of_own = (
-        (own.difference, own.low, own.high, own.verdict, own.base_loss, own.loss)
+        (own.difference, own.low, own.high, tr(own.verdict), own.base_loss, own.loss)
         if own
-        else (None, None, None, "its held-out rows are not known", None, None)
+        else (None, None, None, tr("its held-out rows are not known"), None, None)
     )
-    of_general = (general.difference, general.verdict) if general else (None, None)
+    of_general = (general.difference, tr(general.verdict)) if general else (None, None)
     return (predicted.overlap, predicted.sign_conflict, *of_own, *of_general)
 
 
 def trial_html(done: CombineReport, words: str, columns: Sequence[str]) -> str:
     """What the trial is, and the way to Compare. columns: of Compare, the trial last."""
-    shown = f"{words}: a trial of rank {done.rank:,}, kept until a few newer ones are there."
+    shown = tr(
+        "{what}: a trial of rank {rank}, kept until a few newer ones are there.",
+        what=words, rank=f"{done.rank:,}",
+    )  # fmt: skip
     return f'<p class="rs-adapter-words">{escape(shown)}</p>' + next_steps_html(
-        [(COMPARE, "Hear it in Compare", {"adapter": ",".join(columns)})]
+        [(COMPARE, tr("Hear it in Compare"), {"adapter": ",".join(columns)})]
     )

@@ -20,6 +20,7 @@ from lora_engine.adapters import AdapterSummary, name_from
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress
 from pages.shared import layout
 from pages.shared.adapter_choices import MAX_COMPARED, adapter_key
@@ -60,14 +61,19 @@ def weighted(keys: Sequence[str], weights: Sequence[float | None]) -> tuple[Weig
     """Adapters with their weights. Raises EngineError for one alone, too many, an empty weight."""
     if not 2 <= len(keys) <= MOST_SOURCES:
         raise EngineError(
-            f"The number of chosen adapters is {len(keys)}; 2 to {MOST_SOURCES} can be combined.",
-            "Choose others of the same base model beside the opened one.",
+            tr(
+                "The number of chosen adapters is {count}; 2 to {most} can be combined.",
+                count=len(keys),
+                most=MOST_SOURCES,
+            ),
+            tr("Choose others of the same base model beside the opened one."),
         )
     sources = []
     for key, weight in zip(keys, weights, strict=False):
         if weight is None:
             raise EngineError(
-                f"The weight of {Path(key).name} is empty.", "Give a number, such as 1."
+                tr("The weight of {name} is empty.", name=Path(key).name),
+                tr("Give a number, such as 1."),
             )
         sources.append(WeightedAdapter(Path(key), float(weight)))
     return tuple(sources)
@@ -84,9 +90,13 @@ def mixture(
 
     Raises EngineError for a rank or a seed that is no whole number.
     """
-    for what, value in (("rank", rank), ("seed", seed)):
+    for what, value in ((tr("rank"), rank), (tr("seed"), seed)):
         if value is not None and not isinstance(layout.whole(value), int):
-            raise EngineError(f"The {what} is {value:g}; whole numbers are possible.", "Give one.")
+            raise EngineError(
+                tr("The {what} is {value}; whole numbers are possible.", what=what,
+                   value=f"{value:g}"),
+                tr("Give one."),
+            )  # fmt: skip
     return Mixture(
         sources,
         method,
@@ -107,7 +117,11 @@ def other_choices(engine: Engine, opened: AdapterSummary) -> list[tuple[str, str
 
 
 def _choice(adapter: AdapterSummary, opened: AdapterSummary) -> str:
-    other_base = "" if adapter.base_model == opened.base_model else f", of {adapter.base_model}"
+    other_base = (
+        ""
+        if adapter.base_model == opened.base_model
+        else tr(", of {base}", base=adapter.base_model)
+    )
     return f"{adapter.name} ({adapter.size}{other_base})"
 
 
@@ -188,8 +202,12 @@ def combine_endpoint(engine: Engine) -> Callable[..., dict]:
         given = [1.0] * len(adapters) if weights is None else weights
         if len(given) != len(adapters):
             raise EngineError(
-                f"{len(given)} weights are given for {len(adapters)} adapters.",
-                "Give one for each adapter, in their order.",
+                tr(
+                    "{weights} weights are given for {adapters} adapters.",
+                    weights=len(given),
+                    adapters=len(adapters),
+                ),
+                tr("Give one for each adapter, in their order."),
             )
         sources = [
             WeightedAdapter(Path(key), weight) for key, weight in zip(adapters, given, strict=True)

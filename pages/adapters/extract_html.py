@@ -8,18 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_engine.adapter_operations import ExtractionLosses, ExtractReport
+from lora_engine.language import tr, translatable
 from pages import ADAPTERS, COMPARE, SPECTRUM
-from pages.adapters.writing import next_steps_html
+from pages.adapters.writing import next_steps_html, rank_span
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 
 COLUMNS = (
-    Column("module"),
-    Column("held as"),
-    Column("rank", layout.count, numeric=True),
-    Column("energy kept", layout.share, numeric=True),
-    Column("error", layout.number, numeric=True),
-    Column("rounding below", layout.number, numeric=True),
+    Column(translatable("module")),
+    Column(translatable("held as")),
+    Column(translatable("rank"), layout.count, numeric=True),
+    Column(translatable("energy kept"), layout.share, numeric=True),
+    Column(translatable("error"), layout.number, numeric=True),
+    Column(translatable("rounding below"), layout.number, numeric=True),
 )
 
 
@@ -29,11 +30,19 @@ def summary_html(done: ExtractReport) -> str:
     low, high = min(ranks), max(ranks)
     return layout.tiles_html(
         [
-            ("Size", layout.byte_size(done.bytes), f"modules as factors: {len(done.modules):,}"),
-            ("Energy kept", layout.share(done.energy), "of Σσ² over all factored modules"),
-            ("Error", layout.number(done.error), "‖ΔW − ΔW_k‖ over all of them"),
-            ("Rank", f"{low}" if low == high else f"{low} to {high}", "of the changed matrices"),
-            ("Saved whole", layout.count(len(done.whole)), "what low rank cannot hold"),
+            (
+                tr("Size"),
+                layout.byte_size(done.bytes),
+                tr("modules as factors: {count}", count=f"{len(done.modules):,}"),
+            ),
+            (tr("Energy kept"), layout.share(done.energy), tr("of Σσ² over all factored modules")),
+            (tr("Error"), layout.number(done.error), tr("‖ΔW − ΔW_k‖ over all of them")),
+            (
+                tr("Rank"),
+                rank_span(low, high),
+                tr("of the changed matrices"),
+            ),
+            (tr("Saved whole"), layout.count(len(done.whole)), tr("what low rank cannot hold")),
         ]
     )
 
@@ -41,24 +50,24 @@ def summary_html(done: ExtractReport) -> str:
 def modules_value(done: ExtractReport) -> str:
     """Every factored matrix, then every parameter that is saved whole."""
     factored = [
-        (one.name, "factors", one.rank, one.energy, one.error, one.noise_edge)
+        (one.name, tr("factors"), one.rank, one.energy, one.error, one.noise_edge)
         for one in done.modules
     ]
-    whole = [(name, "whole", None, None, None, None) for name in done.whole]
+    whole = [(name, tr("whole"), None, None, None, None) for name in done.whole]
     return table_value(COLUMNS, [*factored, *whole])
 
 
 def losses_html(found: ExtractionLosses) -> str:
     """The three losses side by side, and how much of the way from base to tuned is kept."""
-    on = f"nats a token, on {found.rows:,} rows"
+    on = tr("nats a token, on {count} rows", count=f"{found.rows:,}")
     way = found.base - found.tuned
-    kept = layout.share((found.base - found.extracted) / way) if way else "nothing"
+    kept = layout.share((found.base - found.extracted) / way) if way else tr("nothing")
     return layout.tiles_html(
         [
-            ("Loss, base", layout.number(found.base), on),
-            ("Loss, tuned", layout.number(found.tuned), on),
-            ("Loss, base with adapter", layout.number(found.extracted), on),
-            ("Of what tuning changed", kept, "(base − with adapter) / (base − tuned)"),
+            (tr("Loss, base"), layout.number(found.base), on),
+            (tr("Loss, tuned"), layout.number(found.tuned), on),
+            (tr("Loss, base with adapter"), layout.number(found.extracted), on),
+            (tr("Of what tuning changed"), kept, tr("(base − with adapter) / (base − tuned)")),
         ]
     )
 
@@ -68,8 +77,8 @@ def next_html(adapter: Path) -> str:
     state = {"adapter": str(adapter)}
     return next_steps_html(
         [
-            (ADAPTERS, "Open it", {**state, "tab": "about"}),
-            (SPECTRUM, "See its spectrum", state),
-            (COMPARE, "Compare it with its base", state),
+            (ADAPTERS, tr("Open it"), {**state, "tab": "about"}),
+            (SPECTRUM, tr("See its spectrum"), state),
+            (COMPARE, tr("Compare it with its base"), state),
         ]
     )

@@ -15,12 +15,19 @@ from lora_engine.adapters import name_from
 from lora_engine.base_models import STARTER
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from pages.adapters.extract_html import losses_html, modules_value, next_html, summary_html
 from pages.adapters.extract_work import ExtractRequest, extract_endpoint, extracting, measuring
 from pages.adapters.parts import AdapterParts
 from pages.adapters.resize_work import ENERGY, resize_target
 from pages.adapters.size_fields import SizeFields, size_fields
-from pages.adapters.writing import OutputFields, losses_or_why, modules_table, output_fields
+from pages.adapters.writing import (
+    OutputFields,
+    doing_html,
+    losses_or_why,
+    modules_table,
+    output_fields,
+)
 from pages.shared import layout
 from pages.shared.background_work import (
     ProgressRow,
@@ -32,7 +39,7 @@ from pages.shared.background_work import (
 from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.wiring import Update, expose, wire
 
-HELP = r"""
+HELP = translatable(r"""
 For every matrix that the two models do not have in common
 
 $$\Delta W = W_{\text{tuned}} - W_{\text{base}} = U \Sigma V^T, \qquad
@@ -51,7 +58,7 @@ noise: directions below its Marchenko–Pastur edge are not counted for the last
 A full fine-tuning often has many small directions, so little energy may be kept at a rank that
 keeps most of what was learned. The losses on rows say which it is: base, tuned model, and base with
 the adapter, on the same tokens.
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class ExtractFields:
         """Raises EngineError for a model that is not chosen, and a size that is none."""
         base, tuned = values[self.base], values[self.tuned]
         if not base or not tuned:
-            raise EngineError("Two models are needed.", "Choose a base and a tuned model.")
+            raise EngineError(tr("Two models are needed."), tr("Choose a base and a tuned model."))
         return ExtractRequest(
             base=base,
             tuned=tuned,
@@ -99,8 +106,12 @@ class ExtractView:
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
     gr.HTML(
-        '<p class="rs-doing">Take what a full fine-tuning changed out of the tuned model, as a '
-        "small adapter on its base.</p>",
+        doing_html(
+            tr(
+                "Take what a full fine-tuning changed out of the tuned model, as a small adapter "
+                "on its base."
+            )
+        ),
         js_on_load="",
     )
     fields = _fields()
@@ -110,7 +121,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     next_steps = gr.HTML(elem_id="extract-next", js_on_load="")
     modules = modules_table("extract-modules", "extracted.csv")
     view = ExtractView(summary, losses, modules, next_steps)
-    layout.how_this_works(HELP, "How extracting works")
+    layout.how_this_works(tr(HELP), tr("How extracting works"))
 
     handlers = _Handlers(engine, tasks, fields, view, row)
     list_bases_at_opening(engine, blocks, [fields.base, fields.tuned], row.problem)
@@ -133,14 +144,23 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
 def _fields() -> ExtractFields:
     with gr.Row():
-        base = _choice("Base", "The model before: its name or its folder.", "extract-base", STARTER)
+        base = _choice(
+            tr("Base"), tr("The model before: its name or its folder."), "extract-base", STARTER
+        )
         tuned = _choice(
-            "Tuned", "The same model after it was trained as a whole: name, folder or file.",
+            tr("Tuned"),
+            tr("The same model after it was trained as a whole: name, folder or file."),
             "extract-tuned",
         )  # fmt: skip
-    size = size_fields("extract", "Extract to", ENERGY, rank=16)
-    rows = _choice("Measure on", "Rows for the three losses; may stay empty.", "extract-rows")
-    output = output_fields("extract", "Extract", "The extracted adapter")
+    size = size_fields("extract", tr("Extract to"), ENERGY, rank=16)
+    rows = _choice(
+        tr("Measure on"), tr("Rows for the three losses; may stay empty."), "extract-rows"
+    )
+    output = output_fields(
+        "extract",
+        tr("Extract"),
+        tr("The extracted adapter is listed under it: letters, digits, _, . and -."),
+    )
     return ExtractFields(base, tuned, size, rows, output)
 
 
@@ -202,7 +222,7 @@ class _Handlers:
         self, task: TabTask, asked: ExtractRequest, adapter: Path, rows: str
     ) -> Iterator[Update]:
         """The three losses, or why there are none."""
-        yield self.row.working(0.0, "measuring the losses")
+        yield self.row.working(0.0, tr("measuring the losses"))
         work = measuring(self.engine, asked, adapter, rows)
         found = yield from losses_or_why(self.row, task, work)
         if found is not None:

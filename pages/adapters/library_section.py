@@ -122,7 +122,7 @@ def table_value(adapters: Sequence[AdapterSummary]) -> str:
         (
             adapter.name,
             adapter.base_model,
-            KIND_NAMES[adapter.kind],
+            tr(KIND_NAMES[adapter.kind]),
             adapter.rank,
             adapter.alpha,
             adapter.bytes,

@@ -9,30 +9,31 @@ from html import escape
 from pathlib import Path
 
 from lora_engine.adapter_operations import MergeReport
+from lora_engine.language import tr, tr_count, translatable
 from pages import COMPARE, TRAIN
 from pages.adapters.writing import next_steps_html
 from pages.shared import layout
 from pages.shared.live import Column, table_value
 
 WEIGHTS = {
-    "original": "the original 16- or 32-bit weights",
-    "dequantized": "the quantized weights, widened",
+    "original": translatable("the original 16- or 32-bit weights"),
+    "dequantized": translatable("the quantized weights, widened"),
 }
 VARIANT_COLUMNS = (
-    Column("merged into", lambda weights: WEIGHTS[weights]),
-    Column("kept", lambda kept: "yes" if kept else "no"),
-    Column("largest logit difference", layout.number, numeric=True),
-    Column("KL, nats a token", layout.number, numeric=True),
-    Column("loss, nats a token", layout.number, numeric=True),
+    Column(translatable("merged into"), lambda weights: tr(WEIGHTS[weights])),
+    Column(translatable("kept"), lambda kept: tr("yes") if kept else tr("no")),
+    Column(translatable("largest logit difference"), layout.number, numeric=True),
+    Column(translatable("KL, nats a token"), layout.number, numeric=True),
+    Column(translatable("loss, nats a token"), layout.number, numeric=True),
 )
 
 
 def summary_html(done: MergeReport) -> str:
     """Size and changed tensors; with a proof, the differences and the three losses."""
-    files = f"{len(done.files)} file{'s' if len(done.files) != 1 else ''}"
+    files = tr_count("{count} file", "{count} files", len(done.files))
     tiles = [
-        ("Size", layout.byte_size(done.bytes), f"{done.dtype}, {files}"),
-        ("Tensors changed", layout.count(len(done.changed)), "all others are the base's"),
+        (tr("Size"), layout.byte_size(done.bytes), f"{done.dtype}, {files}"),
+        (tr("Tensors changed"), layout.count(len(done.changed)), tr("all others are the base's")),
     ]
     return layout.tiles_html([*tiles, *_proof_tiles(done)])
 
@@ -43,15 +44,20 @@ def _proof_tiles(done: MergeReport) -> list[tuple[str, str, str]]:
     before, after = done.unmerged_loss, done.merged_loss
     if apart is None or kl is None or base is None or before is None or after is None:
         return []
-    rows = f"{done.positions:,} positions of {done.rows:,} {done.rows_from} rows"
+    rows = tr(
+        "{positions} positions of {rows} {origin} rows",
+        positions=f"{done.positions:,}", rows=f"{done.rows:,}", origin=tr(done.rows_from or ""),
+    )  # fmt: skip
     sign = "−" if after < before else "+"
-    difference = f"{sign}{layout.number(abs(after - before))} from base with adapter"
+    difference = tr(
+        "{change} from base with adapter", change=f"{sign}{layout.number(abs(after - before))}"
+    )
     return [
-        ("Largest logit difference", layout.number(apart), rows),
-        ("KL", layout.number(kl), "nats a token, unmerged against merged"),
-        ("Loss, base", layout.number(base), "nats a token"),
-        ("Loss, base with adapter", layout.number(before), "nats a token"),
-        ("Loss, merged", layout.number(after), difference),
+        (tr("Largest logit difference"), layout.number(apart), rows),
+        (tr("KL"), layout.number(kl), tr("nats a token, unmerged against merged")),
+        (tr("Loss, base"), layout.number(base), tr("nats a token")),
+        (tr("Loss, base with adapter"), layout.number(before), tr("nats a token")),
+        (tr("Loss, merged"), layout.number(after), difference),
     ]
 
 
@@ -66,11 +72,11 @@ def variants_value(done: MergeReport) -> str:
 
 def next_html(name: str, folder: Path) -> str:
     """Where it is, and the way to Train and Compare with the merged model as their base."""
-    words = f"A base model called {name}, in {folder}."
+    words = tr("A base model called {name}, in {folder}.", name=name, folder=folder)
     links = next_steps_html(
         [
-            (TRAIN, "Use it as a base", {"base_model": name}),
-            (COMPARE, "Compare with it", {"base": name}),
+            (TRAIN, tr("Use it as a base"), {"base_model": name}),
+            (COMPARE, tr("Compare with it"), {"base": name}),
         ]
     )
     return f'<p class="rs-adapter-words">{escape(words)}</p>{links}'

@@ -13,10 +13,11 @@ from gradio.components import Component
 from lora_engine.adapters import name_from
 from lora_engine.base_models import STARTER
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages.adapters.merge_html import WEIGHTS, next_html, summary_html, variants_value
 from pages.adapters.merge_work import MergeRequest, merge_endpoint, merging
 from pages.adapters.parts import AdapterParts, opened_adapter
-from pages.adapters.writing import OutputFields, output_fields
+from pages.adapters.writing import OutputFields, doing_html, output_fields
 from pages.shared import layout
 from pages.shared.background_work import (
     ProgressRow,
@@ -28,19 +29,19 @@ from pages.shared.background_work import (
 from pages.shared.live import live_table
 from pages.shared.wiring import Update, expose, wire
 
-HELP = r"""
+HELP = translatable(r"""
 Every weight that the adapter was trained on becomes
 
-$$W' = W + s\,B A \qquad \text{(DoRA: } W' = \frac{m}{\lVert W + s\,B A\rVert}\,(W + s\,B A)
-\text{ row by row)}$$
+$$W' = W + s\,B A, \qquad W' = \frac{m}{\lVert W + s\,B A\rVert}\,(W + s\,B A)$$
 
-in float64, rounded once to its type; everything else is copied. The model that comes out needs no
-PEFT: transformers, vLLM and the rest load it as any other, and here it is a base model.
+(the second with DoRA, row by row) in float64, rounded once to its type; everything else is
+copied. The model that comes out needs no PEFT: transformers, vLLM and the rest load it as any
+other, and here it is a base model.
 
 **The proof.** The written files are loaded again and asked on rows the adapter never saw, beside
 the base with the adapter. The largest difference of two logits $\max |z' - z|$ and
 
-$$\mathrm{KL} = \frac{1}{N} \sum_{\text{positions}} \sum_i p_i \ln \frac{p_i}{q_i}$$
+$$\mathrm{KL} = \frac{1}{N} \sum_{n=1}^{N} \sum_i p_i \ln \frac{p_i}{q_i}$$
 
 ($p$ unmerged, $q$ merged) say how far the two are apart. Nothing but rounding keeps them from
 being 0.
@@ -52,9 +53,9 @@ this update is lost. In float16 it is 1.00293.
 bits, it answers as it was trained; merged into the original weights it does not answer quite so,
 and may be better or worse. Where both are there both are measured, and the one you choose is kept.
 The output is never quantized: rounding it again would cost about as much as the adapter changed.
-"""
+""")
 DTYPES = [
-    ("as the base stores them", ""),
+    (translatable("as the base stores them"), ""),
     ("bfloat16", "bfloat16"),
     ("float16", "float16"),
     ("float32", "float32"),
@@ -107,8 +108,12 @@ class MergeView:
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
     gr.HTML(
-        '<p class="rs-doing">Write the adapter into the weights of its base: one model, which '
-        "every program loads, with no adapter beside it.</p>",
+        doing_html(
+            tr(
+                "Write the adapter into the weights of its base: one model, which every program "
+                "loads, with no adapter beside it."
+            )
+        ),
         js_on_load="",
     )
     fields = _fields()
@@ -116,11 +121,11 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     view = MergeView(
         summary=gr.HTML(elem_id="merge-summary", js_on_load=""),
         variants=live_table(
-            label="Merged into either base", file_name="merged.csv", elem_id="merge-variants"
+            label=tr("Merged into either base"), file_name="merged.csv", elem_id="merge-variants"
         ),
         next_steps=gr.HTML(elem_id="merge-next", js_on_load=""),
     )
-    layout.how_this_works(HELP, "How merging works")
+    layout.how_this_works(tr(HELP), tr("How merging works"))
 
     handlers = _Handlers(engine, tasks, fields, parts.adapter, view, row)
     wire([blocks.load], handlers.open_page, [],
@@ -144,27 +149,32 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
 def _fields() -> MergeFields:
     with gr.Row():
-        base = _model_field("Base", "The model it was trained on.", "merge-base")
+        base = _model_field(tr("Base"), tr("The model it was trained on."), "merge-base")
         dtype = gr.Dropdown(
-            DTYPES, value="", label="Numbers", elem_id="merge-dtype",
-            info="The type of all weights that are written.",
+            [(tr(words), name) for words, name in DTYPES], value="", label=tr("Numbers"),
+            elem_id="merge-dtype", info=tr("The type of all weights that are written."),
         )  # fmt: skip
     with gr.Column(visible=False, elem_id="merge-quantized") as quantized:
         weights = gr.Radio(
-            [(words, weights) for weights, words in WEIGHTS.items()],
-            value=None, label="Merge into", elem_id="merge-weights",
-            info="The adapter was trained on quantized weights. Where both are there, both are "
-            "measured, and the ones chosen here are kept.",
+            [(tr(words), weights) for weights, words in WEIGHTS.items()],
+            value=None, label=tr("Merge into"), elem_id="merge-weights",
+            info=tr("The adapter was trained on quantized weights. Where both are there, both are "
+            "measured, and the ones chosen here are kept."),
         )  # fmt: skip
         original = _model_field(
-            "Original model", "The 16-bit model that this base was made from, if it is here.",
+            tr("Original model"),
+            tr("The 16-bit model that this base was made from, if it is here."),
             "merge-original",
         )  # fmt: skip
     prove = gr.Checkbox(
-        True, label="Prove it: load the merged model and measure it", elem_id="merge-prove",
-        info="Needs memory for the model.",
+        True, label=tr("Prove it: load the merged model and measure it"), elem_id="merge-prove",
+        info=tr("Needs memory for the model."),
     )  # fmt: skip
-    output = output_fields("merge", "Merge", "The merged model")
+    output = output_fields(
+        "merge",
+        tr("Merge"),
+        tr("The merged model is listed under it: letters, digits, _, . and -."),
+    )
     return MergeFields(base, dtype, quantized, weights, original, prove, output)
 
 

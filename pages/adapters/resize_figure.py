@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.adapter_operations import HeldOutAtRanks, ResizeCurve, ResizePoint
+from lora_engine.language import tr
 from pages.shared import figures, layout
 
 
@@ -14,16 +15,16 @@ def curve_figure(curve: ResizeCurve) -> figures.Figure:
     `layout.meta.points` has every point with its words, for `static/resize_curve.js`.
     """
     kinds = {
-        "rank": ("one rank", curve.ranks, figures.ACCENT),
-        "energy": ("energy in each module", curve.energies, figures.THIRD),
-        "threshold": ("one threshold", curve.thresholds, figures.SECOND),
+        "rank": (tr("one rank"), curve.ranks, figures.ACCENT),
+        "energy": (tr("energy in each module"), curve.energies, figures.THIRD),
+        "threshold": (tr("one threshold"), curve.thresholds, figures.SECOND),
     }
     data = []
     for name, points, colour in kinds.values():
         x, y = [one.bytes for one in points], [one.energy for one in points]
         data.append(figures.line(name, x, y, colour, width=2))
     chosen = {
-        "type": "scatter", "mode": "markers", "name": "chosen", "x": [], "y": [],
+        "type": "scatter", "mode": "markers", "name": tr("chosen"), "x": [], "y": [],
         "marker": {
             "color": figures.TEXT, "size": 11, "symbol": "circle-open", "line": {"width": 3},
         },
@@ -31,10 +32,14 @@ def curve_figure(curve: ResizeCurve) -> figures.Figure:
     }  # fmt: skip
     half = curve.ranks[(len(curve.ranks) - 1) // 2]
     drawn = figures.layout(
-        description=f"At rank {half.rank:,} {layout.share(half.energy)} of the energy is kept in "
-        f"{layout.byte_size(half.bytes)}.",
-        x_title="size of the weights",
-        y_title="energy kept",
+        description=tr(
+            "At rank {rank} {share} of the energy is kept in {size}.",
+            rank=f"{half.rank:,}",
+            share=layout.share(half.energy),
+            size=layout.byte_size(half.bytes),
+        ),
+        x_title=tr("size of the weights"),
+        y_title=tr("energy kept"),
         xaxis={"ticksuffix": "B", "tickformat": ".3s"},
         yaxis={"tickformat": ".0%"},
         hovermode="closest",
@@ -49,22 +54,27 @@ def losses_figure(losses: HeldOutAtRanks) -> figures.Figure:
     least, best = ranks[0], min(losses.ranks, key=lambda one: one.loss)
     ends = [least / 1.2, ranks[-1] * 1.2]
     measured = figures.line(
-        "at this rank", ranks, [one.loss for one in losses.ranks], figures.ACCENT, width=2.5
+        tr("at this rank"), ranks, [one.loss for one in losses.ranks], figures.ACCENT, width=2.5
     )
     lines = [
-        ("the base alone", losses.base_loss, figures.MUTED),
-        ("the adapter as it is", losses.loss, figures.SECOND),
+        (tr("the base alone"), losses.base_loss, figures.MUTED),
+        (tr("the adapter as it is"), losses.loss, figures.SECOND),
     ]
     data = [{**measured, "mode": "lines+markers", "marker": {"size": 8}}]
     for name, loss, colour in lines:
         level = figures.line(name, ends, [loss, loss], colour, width=1.5)
         data.append({**level, "line": {**level["line"], "dash": "dash"}})
     drawn = figures.layout(
-        description=f"The lowest loss is {layout.number(best.loss)}, at rank {best.rank:,}; the "
-        f"base's is {layout.number(losses.base_loss)}, that of the adapter as it is "
-        f"{layout.number(losses.loss)}.",
-        x_title="rank",
-        y_title="held-out loss (nats a token)",
+        description=tr(
+            "The lowest loss is {least}, at rank {rank}; the base's is {base}, that of the "
+            "adapter as it is {own}.",
+            least=layout.number(best.loss),
+            rank=f"{best.rank:,}",
+            base=layout.number(losses.base_loss),
+            own=layout.number(losses.loss),
+        ),
+        x_title=tr("rank"),
+        y_title=tr("held-out loss (nats a token)"),
         xaxis={"type": "log", "tickvals": ranks, "ticktext": [f"{rank:,}" for rank in ranks]},
         hovermode="closest",
     )
@@ -78,9 +88,9 @@ def _points(points: Sequence[ResizePoint]) -> list[dict]:
             "bytes": one.bytes,
             "energy": one.energy,
             "tiles": [
-                ["Size", layout.byte_size(one.bytes), "of the weights file"],
-                ["Energy kept", layout.share(one.energy), "of Σσ² over all modules"],
-                ["Rank", f"{one.rank:,}", "the largest of a module"],
+                [tr("Size"), layout.byte_size(one.bytes), tr("of the weights file")],
+                [tr("Energy kept"), layout.share(one.energy), tr("of Σσ² over all modules")],
+                [tr("Rank"), f"{one.rank:,}", tr("the largest of a module")],
             ],
         }
         for one in points

@@ -11,6 +11,7 @@ import gradio as gr
 from lora_engine.adapter_operations import HeldOutAtRanks, RankLoss
 from lora_engine.adapters import AdapterSummary
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages.adapters.parts import AdapterParts
 from pages.adapters.resize_figure import losses_figure
 from pages.adapters.resize_work import measuring_ranks
@@ -27,12 +28,12 @@ from pages.shared.live import Cell, Column, live_plot, live_table, table_value
 from pages.shared.wiring import Update, wire
 
 COLUMNS = (
-    Column("rank", layout.count, numeric=True),
-    Column("size", layout.byte_size, numeric=True),
-    Column("energy kept", layout.share, numeric=True),
-    Column("held-out loss", layout.number, numeric=True),
-    Column("change", layout.number, numeric=True),
-    Column("loss on general questions", layout.number, numeric=True),
+    Column(translatable("rank"), layout.count, numeric=True),
+    Column(translatable("size"), layout.byte_size, numeric=True),
+    Column(translatable("energy kept"), layout.share, numeric=True),
+    Column(translatable("held-out loss"), layout.number, numeric=True),
+    Column(translatable("change"), layout.number, numeric=True),
+    Column(translatable("loss on general questions"), layout.number, numeric=True),
 )
 
 
@@ -53,12 +54,12 @@ class HeldOutView:
 
 def held_out_view() -> HeldOutView:
     with gr.Row(elem_classes="rs-actions"):
-        measure = gr.Button("Measure the held-out loss at each size", elem_id="resize-measure")
+        measure = gr.Button(tr("Measure the held-out loss at each size"), elem_id="resize-measure")
     row = progress_row("resize-measuring")
     words = gr.HTML(elem_id="resize-measured", js_on_load="")
-    plot = live_plot(label="Held-out loss at each rank", elem_id="resize-loss-plot", height=280)
+    plot = live_plot(label=tr("Held-out loss at each rank"), elem_id="resize-loss-plot", height=280)
     table = live_table(
-        label="Held-out loss at each rank", file_name="loss-at-ranks.csv",
+        label=tr("Held-out loss at each rank"), file_name="loss-at-ranks.csv",
         elem_id="resize-loss-table",
     )  # fmt: skip
     return HeldOutView(measure, row, words, plot, table)
@@ -100,11 +101,12 @@ class _Handlers:
 
 def losses_html(losses: HeldOutAtRanks, name: str) -> str:
     """What was measured, in a sentence."""
-    sentence = (
-        f"On {losses.rows:,} of {name}'s held-out rows, in nats a token: the base "
-        f"{layout.number(losses.base_loss)}, the adapter as it is {layout.number(losses.loss)}. "
-        "The change at each rank is from the adapter as it is; below 0 is better."
-    )
+    sentence = tr(
+        "On {rows} of {name}'s held-out rows, in nats a token: the base {base}, the adapter as it "
+        "is {own}. The change at each rank is from the adapter as it is; below 0 is better.",
+        rows=f"{losses.rows:,}", name=name, base=layout.number(losses.base_loss),
+        own=layout.number(losses.loss),
+    )  # fmt: skip
     words = f'<p class="rs-adapter-words">{escape(sentence)}</p>'
     return words + layout.notes_html(losses.notes)
 

@@ -14,6 +14,7 @@ from lora_engine.adapter_operations import (
 )
 from lora_engine.adapters import name_from
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.resize_figure import curve_figure
 from pages.adapters.resize_held_out import connect_held_out, held_out_view
@@ -28,11 +29,13 @@ from pages.adapters.size_fields import SizeFields, size_fields
 from pages.adapters.writing import (
     OutputFields,
     compare_steps_html,
+    doing_html,
     losses_or_why,
     losses_table,
     losses_value,
     modules_table,
     output_fields,
+    rank_span,
 )
 from pages.shared import figures, layout
 from pages.shared.adapter_choices import adapter_key
@@ -47,13 +50,15 @@ from pages.shared.live import Column, live_plot, table_value
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, expose, wire
 
-HELP = r"""
+HELP = translatable(r"""
 Each module's update $\Delta W = s\,B A$ is taken apart into $\sum_i \sigma_i u_i v_i^T$ from the
 factors alone, and its first $k$ directions are kept. No update of rank $k$ is nearer to it (Eckart
 and Young 1936), and what is lost is known:
 
 $$\|\Delta W - \Delta W_k\|_F = \sqrt{\sum_{i>k} \sigma_i^2}, \qquad
-\text{energy kept} = \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2$$
+E_k = \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2$$
+
+where $E_k$ is the share of the energy that is kept.
 
 **Rank** cuts every module alike. **Energy** keeps that share in every module, so ranks differ.
 **Threshold** keeps every direction of at least $\sigma$, wherever it is: the ranks go where the
@@ -66,13 +71,13 @@ is $\sqrt{1 + 0.25} = 1.118$.
 Energy is not loss: small directions may matter. So the loss on the adapter's held-out rows, and on
 general questions (what was forgotten), is measured before and after, and at each size where you ask
 for it.
-"""
+""")
 COLUMNS = (
-    Column("module"),
-    Column("rank before", layout.count, numeric=True),
-    Column("rank after", layout.count, numeric=True),
-    Column("energy kept", layout.share, numeric=True),
-    Column("error", layout.number, numeric=True),
+    Column(translatable("module")),
+    Column(translatable("rank before"), layout.count, numeric=True),
+    Column(translatable("rank after"), layout.count, numeric=True),
+    Column(translatable("energy kept"), layout.share, numeric=True),
+    Column(translatable("error"), layout.number, numeric=True),
 )
 
 
@@ -108,12 +113,13 @@ class ResizeView:
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
     gr.HTML(
-        '<p class="rs-doing">Keep the directions that carry the update, and see what the others '
-        "were worth.</p>",
+        doing_html(
+            tr("Keep the directions that carry the update, and see what the others were worth.")
+        ),
         js_on_load="",
     )
     before = SizesView(
-        curve=live_plot(label="Size against energy", elem_id="resize-curve", height=300),
+        curve=live_plot(label=tr("Size against energy"), elem_id="resize-curve", height=300),
         chosen=gr.HTML(
             html_template='<dl class="rs-tiles"></dl>', elem_id="resize-chosen", js_on_load=""
         ),
@@ -126,7 +132,7 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
     next_steps = gr.HTML(elem_id="resize-next", js_on_load="")
     modules = modules_table("resize-modules", "resized.csv")
     view = ResizeView(summary, losses, modules, next_steps)
-    layout.how_this_works(HELP, "How resizing works")
+    layout.how_this_works(tr(HELP), tr("How resizing works"))
 
     handlers = _Handlers(engine, tasks, fields, before, view, row)
     replace = fields.output.replace
@@ -158,8 +164,15 @@ def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> Non
 
 
 def _resize_fields() -> ResizeFields:
-    size = size_fields("resize", "Resize to")
-    return ResizeFields(size, output_fields("resize", "Resize", "The resized adapter"))
+    size = size_fields("resize", tr("Resize to"))
+    return ResizeFields(
+        size,
+        output_fields(
+            "resize",
+            tr("Resize"),
+            tr("The resized adapter is listed under it: letters, digits, _, . and -."),
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -232,8 +245,8 @@ class _Handlers:
         yield {
             self.view.summary: summary_html(done),
             self.view.modules: table_value(COLUMNS, [_row(one) for one in done.modules]),
-            self.view.next_steps: compare_steps_html(pair, "Compare the two"),
-            **self.row.working(0.0, "measuring the losses before and after"),
+            self.view.next_steps: compare_steps_html(pair, tr("Compare the two")),
+            **self.row.working(0.0, tr("measuring the losses before and after")),
         }
         found = yield from losses_or_why(self.row, task, measuring(self.engine, pair, [before]))
         if found is None:
@@ -252,10 +265,10 @@ def summary_html(done: ResizeReport) -> str:
     old, new = layout.byte_size(done.old_bytes), layout.byte_size(done.new_bytes)
     return layout.tiles_html(
         [
-            ("Size", new, f"before {old}"),
-            ("Energy kept", layout.share(done.energy), "of Σσ² over all modules"),
-            ("Error", layout.number(done.error), "‖ΔW − ΔW_k‖ over all modules"),
-            ("Rank", f"{low}" if low == high else f"{low} to {high}", str(done.path)),
+            (tr("Size"), new, tr("before {size}", size=old)),
+            (tr("Energy kept"), layout.share(done.energy), tr("of Σσ² over all modules")),
+            (tr("Error"), layout.number(done.error), tr("‖ΔW − ΔW_k‖ over all modules")),
+            (tr("Rank"), rank_span(low, high), str(done.path)),
         ]
     )
 

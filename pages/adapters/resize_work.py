@@ -19,6 +19,7 @@ from lora_engine.adapter_operations import (
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress
 from pages.shared import layout
 from pages.shared.background_work import Work
@@ -29,7 +30,12 @@ RANK, ENERGY, THRESHOLD = "rank", "energy", "threshold"
 def resize_target(kind: str, rank: float, energy: float, threshold: float) -> ResizeTarget:
     """What the fields ask for. Raises EngineError for an empty field, and as `one_target`."""
     if {RANK: rank, ENERGY: energy, THRESHOLD: threshold}.get(kind) is None:
-        raise EngineError(f"No {kind} is given.", "Give a number.")
+        missing = {
+            RANK: tr("No rank is given."),
+            ENERGY: tr("No energy is given."),
+            THRESHOLD: tr("No threshold is given."),
+        }
+        raise EngineError(missing.get(kind, tr("No size is given.")), tr("Give a number."))
     return one_target(
         layout.whole(rank) if kind == RANK else None,
         energy if kind == ENERGY else None,

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from lora_engine.language import tr, translatable
 from pages.adapters.resize_work import ENERGY, RANK, THRESHOLD
 from pages.shared.live import number_range
 from pages.shared.wiring import Update, wire
 
 KINDS = [
-    ("one rank", RANK),
-    ("a share of each module's energy", ENERGY),
-    ("one threshold for σ", THRESHOLD),
+    (translatable("one rank"), RANK),
+    (translatable("a share of each module's energy"), ENERGY),
+    (translatable("one threshold for σ"), THRESHOLD),
 ]
 
 
@@ -50,19 +51,24 @@ class SizeFields:
 
 def size_fields(prefix: str, label: str, kind: str = RANK, rank: int = 8) -> SizeFields:
     """prefix: begins the element ids; kind, rank: what stands there first."""
-    chosen = gr.Radio(KINDS, value=kind, label=label, elem_id=f"{prefix}-kind")
+    chosen = gr.Radio(
+        [(tr(words), one) for words, one in KINDS],
+        value=kind,
+        label=label,
+        elem_id=f"{prefix}-kind",
+    )
     fields = SizeFields(
         kind=chosen,
         rank=gr.Number(
-            rank, label="Rank", precision=0, visible=kind == RANK, elem_id=f"{prefix}-rank"
+            rank, label=tr("Rank"), precision=0, visible=kind == RANK, elem_id=f"{prefix}-rank"
         ),
         energy=gr.Number(
-            0.99, label="Energy kept", step=0.01, visible=kind == ENERGY,
-            elem_id=f"{prefix}-energy", info="In every module, from above 0 to 1.",
+            0.99, label=tr("Energy kept"), step=0.01, visible=kind == ENERGY,
+            elem_id=f"{prefix}-energy", info=tr("In every module, from above 0 to 1."),
         ),
         threshold=gr.Number(
-            None, label="Threshold", step=0.01, visible=kind == THRESHOLD,
-            elem_id=f"{prefix}-threshold", info="Directions with a smaller singular value go.",
+            None, label=tr("Threshold"), step=0.01, visible=kind == THRESHOLD,
+            elem_id=f"{prefix}-threshold", info=tr("Directions with a smaller singular value go."),
         ),
     )  # fmt: skip
     number_range(fields.rank, 1, 64)

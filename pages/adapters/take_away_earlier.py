@@ -10,6 +10,7 @@ import gradio as gr
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from pages.adapters.routes import export_zip_address
 from pages.shared import layout
 from pages.shared.live import Column, live_table, table_value
@@ -17,10 +18,10 @@ from pages.shared.questions import wire_taking_back
 from pages.shared.wiring import Update, problem_box, wire
 
 COLUMNS = (
-    Column("export"),
-    Column("size", layout.byte_size, numeric=True),
-    Column("written (UTC)", lambda text: text[:16].replace("T", " ")),
-    Column("folder"),
+    Column(translatable("export")),
+    Column(translatable("size"), layout.byte_size, numeric=True),
+    Column(translatable("written (UTC)"), lambda text: text[:16].replace("T", " ")),
+    Column(translatable("folder")),
 )
 
 
@@ -39,17 +40,17 @@ class EarlierExports:
 
 
 def earlier_exports() -> EarlierExports:
-    with layout.folded("Exports in the data folder", elem_id="earlier-exports"):
-        table = live_table(label="Exports", file_name="exports.csv", elem_id="exports-table")
+    with layout.folded(tr("Exports in the data folder"), elem_id="earlier-exports"):
+        table = live_table(label=tr("Exports"), file_name="exports.csv", elem_id="exports-table")
         with gr.Row(elem_classes="rs-actions"):
-            name = gr.Dropdown([], label="Export", elem_id="exports-name", min_width=260)
-            ask = gr.Button("Delete this export…", size="sm", elem_id="exports-delete")
+            name = gr.Dropdown([], label=tr("Export"), elem_id="exports-name", min_width=260)
+            ask = gr.Button(tr("Delete this export…"), size="sm", elem_id="exports-delete")
         problem = problem_box()
         with gr.Column(visible=False) as group:
             question = gr.HTML(js_on_load="")
             with gr.Row():
-                sure = gr.Button("Delete for good", variant="stop", size="sm")
-                keep = gr.Button("Keep it", size="sm")
+                sure = gr.Button(tr("Delete for good"), variant="stop", size="sm")
+                keep = gr.Button(tr("Keep it"), size="sm")
     return EarlierExports(table, name, ask, group, question, sure, keep, problem)
 
 
@@ -63,7 +64,7 @@ def connect(
         found = written.list()
         rows = [(one.name, one.bytes, one.written_at, str(one.path)) for one in found]
         links = [export_zip_address(one.name) for one in found]
-        empty = "Nothing is exported yet."
+        empty = tr("Nothing is exported yet.")
         return {
             earlier.table: table_value(COLUMNS, rows, links=links, empty=empty),
             earlier.name: gr.Dropdown(choices=[one.name for one in found], value=None),
@@ -71,8 +72,8 @@ def connect(
 
     def ask_to_delete(name: str | None) -> Update:
         if not name:
-            raise EngineError("No export is chosen.", "Choose one beside the button.")
-        words = f"Delete {name} for good? Nothing brings it back."
+            raise EngineError(tr("No export is chosen."), tr("Choose one beside the button."))
+        words = tr("Delete {name} for good? Nothing brings it back.", name=name)
         return {
             earlier.group: gr.Column(visible=True),
             earlier.question: layout.notes_html([words]),

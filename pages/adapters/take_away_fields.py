@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, get_args
 
 import gradio as gr
@@ -22,14 +23,16 @@ from lora_engine.export import (
     DType,
     HubTarget,
 )
+from lora_engine.language import tr, translatable
 from pages.adapters.take_away_work import ExportChoice, export_choice
 from pages.adapters.writing import OutputFields, output_fields
 from pages.shared import layout
 from pages.shared.live import live_table
 
-AS_THE_BASE = ("as the base stores them", "")
-TOKEN_HELP = (
-    "The token is the server's own: HF_TOKEN in its environment, else its login to the hub."
+AS_THE_BASE = translatable("as the base stores them")
+TOKEN_HELP = translatable(
+    "The token is the server's own: HF_TOKEN in its environment, else its login to the hub. "
+    "It is never shown."
 )
 
 
@@ -116,63 +119,70 @@ def rules_table(elem_id: str, label: str) -> gr.HTML:
 
 def export_fields() -> ExportFields:
     form = gr.Radio(
-        [(f"{name}: {words}", name) for name, words in FORM_WORDS.items()],
-        value="portable", label="Form", elem_id="take-away-form", elem_classes="rs-lines",
+        [(f"{name}: {tr(words)}", name) for name, words in FORM_WORDS.items()],
+        value="portable", label=tr("Form"), elem_id="take-away-form", elem_classes="rs-lines",
     )  # fmt: skip
     dtype = gr.Dropdown(
-        [AS_THE_BASE, *((name, name) for name in get_args(DType))], value="", visible=False,
-        label="Numbers of the weights", info=DTYPE_HELP, elem_id="take-away-dtype",
+        [(tr(AS_THE_BASE), ""), *((name, name) for name in get_args(DType))], value="",
+        visible=False, label=tr("Numbers of the weights"), info=tr(DTYPE_HELP),
+        elem_id="take-away-dtype",
     )  # fmt: skip
     system = gr.Textbox(
-        "", visible=False, label="System text", info=SYSTEM_HELP, lines=2, max_lines=8,
+        "", visible=False, label=tr("System text"), info=tr(SYSTEM_HELP), lines=2, max_lines=8,
         elem_id="take-away-system",
     )  # fmt: skip
     with_base = gr.Checkbox(
-        False, visible=False, label="The base too", info=WITH_BASE_HELP,
+        False, visible=False, label=tr("The base too"), info=tr(WITH_BASE_HELP),
         elem_id="take-away-with-base",
     )  # fmt: skip
-    with layout.folded("Base and measurement"):
+    with layout.folded(tr("Base and measurement")):
         base = gr.Textbox(
-            "", label="Base model", placeholder="the one it was trained on",
-            info="Another name or folder of the same base.", elem_id="take-away-base",
+            "", label=tr("Base model"), placeholder=tr("the one it was trained on"),
+            info=tr("Another name or folder of the same base."), elem_id="take-away-base",
         )  # fmt: skip
         measure = gr.Checkbox(
-            True, label="Measure what the export kept", info=MEASURE_HELP,
+            True, label=tr("Measure what the export kept"), info=tr(MEASURE_HELP),
             elem_id="take-away-measure",
         )  # fmt: skip
         requantized = gr.CheckboxGroup(
-            [*REQUANTIZATIONS], value=[], label="On a requantized base", info=REQUANTIZED_HELP,
-            elem_id="take-away-requantized",
+            [*REQUANTIZATIONS], value=[], label=tr("On a requantized base"),
+            info=tr(REQUANTIZED_HELP), elem_id="take-away-requantized",
         )  # fmt: skip
     output = output_fields(
-        "take-away", "Export", "The export", "goes into exports/NAME of the data folder"
+        "take-away",
+        tr("Export"),
+        tr("It goes into exports/NAME of the data folder: letters, digits, _, . and -."),
     )
     return ExportFields(form, dtype, system, with_base, base, measure, requantized, output)
 
 
 def push_fields() -> PushFields:
-    with layout.folded("Push to the model hub", elem_id="take-away-push"):
+    with layout.folded(tr("Push to the model hub"), elem_id="take-away-push"):
         with gr.Row():
             repository = gr.Textbox(
-                "", label="Repository", placeholder="OWNER/NAME", info=PUSH_HELP, scale=2,
+                "", label=tr("Repository"), placeholder="OWNER/NAME", info=tr(PUSH_HELP), scale=2,
                 min_width=260, elem_id="push-repository",
             )  # fmt: skip
             seen_by = gr.Radio(
-                [("me and my organization (private)", "private"), ("everybody (public)", "public")],
-                value="private", label="Seen by", info=PRIVATE_HELP, scale=2, min_width=260,
+                [
+                    (tr("me and my organization (private)"), "private"),
+                    (tr("everybody (public)"), "public"),
+                ],
+                value="private", label=tr("Seen by"), info=tr(PRIVATE_HELP), scale=2, min_width=260,
                 elem_id="push-seen-by",
             )  # fmt: skip
-        gr.HTML(f'<p class="rs-doing">{TOKEN_HELP} It is never shown.</p>', js_on_load="")
-        ask = gr.Button("Push…", elem_id="push-ask")
+        gr.HTML(f'<p class="rs-doing">{escape(tr(TOKEN_HELP))}</p>', js_on_load="")
+        ask = gr.Button(tr("Push…"), elem_id="push-ask")
         with gr.Column(visible=False, elem_id="push-group") as group:
             question = gr.HTML(js_on_load="", elem_id="push-question")
             with gr.Row():
-                push = gr.Button("Push it", variant="primary", size="sm", elem_id="push-sure")
+                push = gr.Button(tr("Push it"), variant="primary", size="sm", elem_id="push-sure")
                 replace = gr.Button(
-                    "Replace what the repository holds", variant="stop", size="sm", visible=False,
+                    tr("Replace what the repository holds"), variant="stop", size="sm",
+                    visible=False,
                     elem_id="push-replace",
                 )  # fmt: skip
-                leave = gr.Button("Do not push", size="sm", elem_id="push-leave")
+                leave = gr.Button(tr("Do not push"), size="sm", elem_id="push-leave")
     return PushFields(repository, seen_by, ask, group, question, push, replace, leave)
 
 
@@ -181,9 +191,9 @@ def export_view() -> ExportView:
         written=gr.HTML(elem_id="take-away-written", js_on_load=""),
         fidelity=gr.HTML(elem_id="take-away-fidelity", js_on_load=""),
         loads_heading=gr.HTML(elem_classes="rs-section", js_on_load=""),
-        loads=rules_table("take-away-loads", "Where the export loads"),
+        loads=rules_table("take-away-loads", tr("Where the export loads")),
         commands=gr.Code(
-            "", language="shell", label="Commands that serve it", interactive=False,
+            "", language="shell", label=tr("Commands that serve it"), interactive=False,
             elem_id="take-away-commands", show_line_numbers=False, buttons=["copy"],
             wrap_lines=True,
         ),

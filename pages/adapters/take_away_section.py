@@ -13,6 +13,7 @@ from gradio.components import Component
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict
 from lora_engine.export import ExportReport
+from lora_engine.language import tr, translatable
 from pages.adapters import take_away_html
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import export_zip_address
@@ -53,7 +54,7 @@ from pages.shared.wiring import Update, expose, problem_box, wire
 
 Values = Mapping[Component, Any]
 
-HELP = r"""
+HELP = translatable(r"""
 Programs read different parts of an adapter's configuration. llama.cpp scales by `lora_alpha` over
 each tensor's own rank: an rsLoRA adapter comes out too weak by $\sqrt r$ there, and nothing says
 so. A **portable** adapter says the same update in the numbers that every reader knows:
@@ -74,19 +75,22 @@ over the $n$ answer tokens, $p$ of what was trained and $q$ of the export.
 $16 / 16 = 1$, a quarter of the update. In the portable one $B' = 4B$ and $16 / 16 = 1$ is right.
 
 The rules of the other programs were read in their sources; the table says where and when.
-"""
+""")
 
 
 def build_section(engine: Engine, parts: AdapterParts, blocks: gr.Blocks) -> None:
-    layout.section("Does it load there?", "The adapter as it is now, by the rules of each program.")
+    layout.section(
+        tr("Does it load there?"),
+        tr("The adapter as it is now, by the rules of each program."),
+    )
     problem = problem_box()
-    loads_now = rules_table("take-away-now", "Where the adapter loads now")
-    layout.section("Write it for another program", "The original stays as it is.")
+    loads_now = rules_table("take-away-now", tr("Where the adapter loads now"))
+    layout.section(tr("Write it for another program"), tr("The original stays as it is."))
     fields, push = export_fields(), push_fields()
     tasks, row = TabTasks(), progress_row("take-away")
     view = export_view()
     earlier = earlier_exports()
-    layout.how_this_works(HELP, "How taking away works")
+    layout.how_this_works(tr(HELP), tr("How exporting works"))
 
     handlers = _Handlers(engine, tasks, parts, fields, push, view, row)
 
@@ -193,7 +197,7 @@ class _Handlers:
         if not choice.is_measured:
             yield {**self._shown(done, source, choice), **self._idle(done)}
             return
-        working = self.row.working(0.0, "measuring what the export kept")
+        working = self.row.working(0.0, tr("measuring what the export kept"))
         yield {**self._shown(done, source, choice), **working}
         measuring = measuring_fidelity(self.engine, source, done, choice)
         found = yield from self.row.watch(task, measuring)

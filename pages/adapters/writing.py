@@ -17,6 +17,7 @@ from lora_engine.adapter_operations import LossesBeside, not_measured
 from lora_engine.cancellation import Stopped
 from lora_engine.compare.scoring import classify_forgetting
 from lora_engine.errors import Conflict, EngineError
+from lora_engine.language import tr, translatable
 from pages import COMPARE, SPECTRUM, Page
 from pages.shared import layout
 from pages.shared.background_work import ProgressRow, TabTask, Work
@@ -25,15 +26,15 @@ from pages.shared.wiring import Update
 
 T = TypeVar("T")
 LOSS_COLUMNS = (
-    Column("Loss on"),
-    Column("under"),
-    Column("nats a token", layout.number, numeric=True),
-    Column("base alone", layout.number, numeric=True),
-    Column("difference", layout.number, numeric=True),
-    Column("95 % from", layout.number, numeric=True),
-    Column("to", layout.number, numeric=True),
-    Column("in a word"),
-    Column("rows", layout.count, numeric=True),
+    Column(translatable("Loss on")),
+    Column(translatable("under")),
+    Column(translatable("nats a token"), layout.number, numeric=True),
+    Column(translatable("base alone"), layout.number, numeric=True),
+    Column(translatable("difference"), layout.number, numeric=True),
+    Column(translatable("95 % from"), layout.number, numeric=True),
+    Column(translatable("95 % to"), layout.number, numeric=True),
+    Column(translatable("in a word")),
+    Column(translatable("rows"), layout.count, numeric=True),
 )
 
 
@@ -55,57 +56,62 @@ class OutputFields:
         yield {self.replace: gr.Button(visible=False)}
 
 
-def output_fields(
-    prefix: str, verb: str, what: str, where: str = "is listed under it"
-) -> OutputFields:
-    """prefix: begins the element ids; what: the name is of, as in `The resized adapter`.
-
-    where: what the name does for it.
-    """
+def output_fields(prefix: str, verb: str, what: str) -> OutputFields:
+    """prefix: begins the element ids; what: a sentence on what gets the name, and where."""
     name = gr.Textbox(
-        "", label="Name", elem_id=f"{prefix}-name", max_length=80,
-        info=f"{what} {where}: letters, digits, _, . and -.",
+        "", label=tr("Name"), elem_id=f"{prefix}-name", max_length=80,
+        info=what,
     )  # fmt: skip
     with gr.Row(elem_classes="rs-actions"):
         write = gr.Button(verb, variant="primary", elem_id=f"{prefix}-write")
         replace = gr.Button(
-            "Replace the one of that name", variant="stop", visible=False,
+            tr("Replace the one of that name"), variant="stop", visible=False,
             elem_id=f"{prefix}-replace",
         )  # fmt: skip
     return OutputFields(name, write, replace)
 
 
+def doing_html(sentence: str) -> str:
+    """What a tab does, over its fields; escaped here."""
+    return f'<p class="rs-doing">{escape(sentence)}</p>'
+
+
+def rank_span(low: int, high: int) -> str:
+    """One rank, or from which to which."""
+    return f"{low:,}" if low == high else tr("{low} to {high}", low=f"{low:,}", high=f"{high:,}")
+
+
 def modules_table(elem_id: str, file_name: str) -> gr.HTML:
     """An empty table of modules, folded away: there may be hundreds."""
-    with gr.Accordion("Module by module", open=False):
-        return live_table(label="Modules", file_name=file_name, elem_id=elem_id)
+    with gr.Accordion(tr("Module by module"), open=False):
+        return live_table(label=tr("Modules"), file_name=file_name, elem_id=elem_id)
 
 
 def losses_table(elem_id: str) -> gr.HTML:
     """An empty table for `losses_value`."""
-    return live_table(label="Losses beside each other", file_name="losses.csv", elem_id=elem_id)
+    return live_table(label=tr("Losses beside each other"), file_name="losses.csv", elem_id=elem_id)
 
 
 def losses_value(found: LossesBeside, called: Mapping[str, str]) -> str:
     """Every measured loss as a row. called: what the page calls each adapter."""
     rows = [
         (
-            f"{called.get(one.rows_of, one.rows_of)}'s held-out rows"
+            tr("{name}'s held-out rows", name=called.get(one.rows_of, one.rows_of))
             if one.rows_of is not None
-            else "general questions",
+            else tr("general questions"),
             called.get(pair.column, pair.column),
             pair.loss,
             pair.base_loss,
             pair.difference,
             pair.low,
             pair.high,
-            pair.verdict if one.rows_of is not None else classify_forgetting(pair).value,
+            tr(pair.verdict if one.rows_of is not None else classify_forgetting(pair).value),
             pair.rows,
         )
         for one in found.measured
         for pair in one.pairs
     ]
-    return table_value(LOSS_COLUMNS, rows, empty="Nothing could be measured.") if rows else ""
+    return table_value(LOSS_COLUMNS, rows, empty=tr("Nothing could be measured.")) if rows else ""
 
 
 def losses_or_why(
@@ -138,6 +144,6 @@ def compare_steps_html(adapters: list[str], words: str) -> str:
     return next_steps_html(
         [
             (COMPARE, words, {"adapter": ",".join(adapters)}),
-            (SPECTRUM, "See its spectrum", {"adapter": adapters[-1]}),
+            (SPECTRUM, tr("See its spectrum"), {"adapter": adapters[-1]}),
         ]
     )
