@@ -164,7 +164,7 @@ def test_each_adapter_has_its_prediction_beside_its_measure() -> None:
     assert (first["adapter"], first["weight"], first["overlap"]) == ("a", 1.0, 0.25)
     assert (first["alone"], first["combined"]) == (1.0, 2.0)
     assert first["its loss changes by"] == 1.0
-    assert first["95 % from"] < 1.0 < first["to"]
+    assert first["95 % from"] < 1.0 < first["95 % to"]
     assert first["general loss changes by"] == 1.0
     assert (second["overlap"], second["alone"], second["combined"]) == (0.75, None, None)
     assert second["general loss changes by"] == 0.0
