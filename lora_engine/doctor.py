@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from lora_engine.library_imports import import_bitsandbytes
 from lora_engine.settings import Settings, environment_names
 
 PACKAGES = (
@@ -72,6 +73,7 @@ def _cuda() -> Check:
 def _bitsandbytes() -> Check:
     """Quantizes one small matrix to NF4 and back, on the device that would train."""
     try:
+        import_bitsandbytes()
         import bitsandbytes.functional as quantization
         import torch
 

@@ -4,8 +4,8 @@ transformers fills its namespace lazily and is not safe against two threads that
 it at once: one of them can meet a half-filled module. Whoever may be the first to need it calls
 these before importing from it. In a worker, with one thread, they cost nothing extra.
 
-bitsandbytes, which both load, is told to keep its hints to itself: that a kernel of the hub is not
-installed, and that 8-bit products cast their inputs, is nothing a person can act on here.
+bitsandbytes, which the others load, is told to keep its hints to itself: that a kernel of the hub
+is not installed, and that 8-bit products cast their inputs, is nothing a person can act on here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ import threading
 _ONE_AT_A_TIME = threading.RLock()
 
 
+def import_bitsandbytes() -> None:
+    """Make bitsandbytes importable by any thread from now on, without its hints."""
+    with _ONE_AT_A_TIME:
+        _silence_hints()
+        import bitsandbytes  # noqa: F401
+
+
 def import_transformers() -> None:
     """Make transformers' automatic classes importable by any thread from now on."""
     with _ONE_AT_A_TIME:
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        _silence_hints()
         from transformers import (  # noqa: F401
             CONFIG_MAPPING,
             AutoConfig,
@@ -33,3 +40,7 @@ def import_peft() -> None:
     with _ONE_AT_A_TIME:
         import_transformers()
         import peft  # noqa: F401
+
+
+def _silence_hints() -> None:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -64,7 +64,7 @@ def parse_layers(text: str) -> frozenset[int]:
                 count=f"{len(text):,}",
                 max_layers_text=f"{MAX_LAYERS_TEXT:,}",
             ),
-            tr("Write neighbours as a range, such as 0-3."),
+            tr("Write neighbors as a range, such as 0-3."),
         )
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     return frozenset(layer for part in parts for layer in _layers_of(part))

@@ -64,7 +64,7 @@ def _content() -> dict[str, Any]:
             "layer": tr("layer {layer}"),
             "allLayers": tr("all layers"),
             "allParts": tr("whole layer"),
-            "measure": tr("What the colours show"),
+            "measure": tr("What the colors show"),
             "cost": tr("Loss without it"),
             "norm": tr("Size of ΔW"),
             "costCaption": tr(
