@@ -83,12 +83,13 @@ def curl(api: ServedApi, path: str, body: object = None, key: str = KEY) -> tupl
 
 def test_the_models_are_the_base_and_the_adapters_trained_on_it(client, api):
     models = {model.id: model.model_dump() for model in client.models.list()}
-    assert set(models) == {STARTER, "first", "second", "third", "dora"}
+    bundled = "starter:pirate-adapter"
+    assert set(models) == {STARTER, "first", "second", "third", "dora", bundled}
     assert models[STARTER]["parent"] is None
     assert models["first"]["parent"] == STARTER
     assert client.models.retrieve("first").id == "first"
     status, body, _ = curl(api, "/models")
-    assert (status, len(body["data"])) == (200, 5)
+    assert (status, len(body["data"])) == (200, 6)
 
 
 @pytest.mark.parametrize("name", [STARTER, "first", "dora"])
