@@ -71,7 +71,7 @@ def _take_pictures(url: str) -> None:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-US")
         for name, address in ADDRESSES.items():
-            page.goto(url + address)
+            page.goto(url + address, wait_until="networkidle", timeout=120_000)
             page.wait_for_timeout(SETTLE_MS)
             page.screenshot(path=PICTURES / f"{name}.png")
 
