@@ -8,7 +8,8 @@ export function slider({ label, least, most, step = 1, value, text, moved }) {
 	const row = make("label", "rs-slide");
 	const input = make("input", "rs-range");
 	Object.assign(input, { type: "range", min: least, max: most, step });
-	const said = make("output");
+	input.setAttribute("aria-label", label);
+	const said = make("b");
 	const show = () => {
 		const now = input.valueAsNumber;
 		said.textContent = text(now);

@@ -10,7 +10,7 @@ from pages.learn.step import Lesson, Step, TryIt
 
 
 def build(lesson: Lesson) -> None:
-    parts.picture("learn/rank.js", "rank", _content(), height=420, elem_id="rank-picture")
+    parts.picture("learn/rank.js", "rank", _content(), height=380, elem_id="rank-picture")
     parts.remark(
         tr(
             "The last column is zero, and that is the same fact seen from the side: a matrix has "
