@@ -3,10 +3,10 @@
     python benchmarks/learn_repaint.py [--json] [--moves 60] [--path /learn]
 
 A server of its own on a free port and a fresh data folder. Every slider of a step is dragged from
-one end to the other and back, one with few places several times. A move is timed from the browser's own time stamp of the slider's
-event to the end of the task after the next animation frame, in which the frame was handed to be
-painted; `work_ms` is the part of it that the page's own scripts took. The target is for the median
-of a step's moves. A step without a slider is named.
+one end to the other and back, one with few places several times. A move is timed from the browser's
+own time stamp of the slider's event to the end of the task after the next animation frame, in which
+the frame was handed to be painted; `work_ms` is the part of it that the page's own scripts took.
+The target is for the median of a step's moves. A step without a slider is named.
 """
 
 from __future__ import annotations

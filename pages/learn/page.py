@@ -14,6 +14,7 @@ from pages.learn import parts
 from pages.learn.step import Lesson
 from pages.learn.steps import STEPS
 from pages.shared import layout
+from pages.shared.introduction import introduction
 
 
 def build(engine: Engine) -> gr.Blocks:
@@ -24,10 +25,10 @@ def build(engine: Engine) -> gr.Blocks:
         with gr.Column(elem_classes="rs-lesson-main", min_width=0):
             for number, step in enumerate(STEPS, 1):
                 with gr.Column(elem_id=f"step-{step.key}", elem_classes="rs-step"):
+                    if number == 1:
+                        introduction(LEARN)
                     parts.head(STEPS, number)
                     step.build(lesson)
-                    gr.Markdown(
-                        step.formula, latex_delimiters=layout.LATEX, elem_classes="rs-formula"
-                    )
+                    parts.formula(step)
                     parts.foot(STEPS, number)
     return blocks

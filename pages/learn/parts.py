@@ -80,6 +80,12 @@ def head(steps: Sequence[Step], number: int) -> None:
     )
 
 
+def formula(step: Step) -> None:
+    """The step's formula; the parts that `\\qquad` divides stand in a row as long as they fit."""
+    parts = step.formula.replace(r", \qquad ", "$$ $$")
+    gr.Markdown(parts, latex_delimiters=layout.LATEX, elem_classes="rs-formula")
+
+
 def foot(steps: Sequence[Step], number: int) -> None:
     """Where a step leads: to the workbench, to the step before and to the next one."""
     tries = "".join(
