@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.errors import NotFound
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.weights.matrix import ArrayMatrix
 
 TEACHING = (
@@ -30,7 +30,7 @@ class Sample:
     make: Callable[[], np.ndarray]
 
     def matrix(self) -> ArrayMatrix:
-        return ArrayMatrix(self.make().astype(np.float64), self.title)
+        return ArrayMatrix(self.make().astype(np.float64), tr(self.title))
 
 
 def teaching_matrix() -> np.ndarray:
@@ -69,15 +69,31 @@ def picture(size: int = 384) -> np.ndarray:
 
 
 SAMPLES = (
-    Sample("teaching", "Teaching matrix, 5 x 5", "Rank 4: one row follows from the others.",
-           teaching_matrix),
-    Sample("low-rank-plus-noise", "Low rank plus noise, 256 x 256",
-           "Eight directions stand out of the noise; the rest is its bulk.", low_rank_plus_noise),
-    Sample("hilbert", "Hilbert matrix, 128 x 128",
-           "Singular values that fall so fast that few of 128 remain.", hilbert),
-    Sample("picture", "Drawn picture, 384 x 384",
-           "A picture you can recognize at a tenth of its rank.", picture),
-)  # fmt: skip
+    Sample(
+        "teaching",
+        translatable("Teaching matrix, 5 × 5"),
+        translatable("Rank 4: one row follows from the others."),
+        teaching_matrix,
+    ),
+    Sample(
+        "low-rank-plus-noise",
+        translatable("Low rank plus noise, 256 × 256"),
+        translatable("Eight directions stand out of the noise; the rest is its bulk."),
+        low_rank_plus_noise,
+    ),
+    Sample(
+        "hilbert",
+        translatable("Hilbert matrix, 128 × 128"),
+        translatable("Singular values that fall so fast that few of 128 remain."),
+        hilbert,
+    ),
+    Sample(
+        "picture",
+        translatable("Drawn picture, 384 × 384"),
+        translatable("A picture you can recognize at a tenth of its rank."),
+        picture,
+    ),
+)
 
 
 def sample(name: str) -> Sample:

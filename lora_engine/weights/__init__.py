@@ -4,6 +4,7 @@
     matrix             a 2-D matrix given out in blocks of rows or columns, always finite
     safetensors_file   our own scan of a safetensors header, and reading from it (no torch)
     checkpoint         one safetensors file or a model folder, shards and 4-bit weights included
+    without_mean       a matrix whose mean is subtracted
     numpy_file  csv_file  picture  pickle_file   the other kinds of file
     kinds              what a file is, by its content; a name that lies is refused
     reader             list_tensors(path) and open_matrix(path, tensor): what everybody calls
@@ -22,6 +23,7 @@ from lora_engine.weights.matrix import (
     flattenings,
 )
 from lora_engine.weights.reader import list_tensors, open_matrix, parse_matrix
+from lora_engine.weights.without_mean import WithoutMean
 
 __all__ = [
     "ArrayMatrix",
@@ -29,6 +31,7 @@ __all__ = [
     "Flatten",
     "MatrixSource",
     "TensorInfo",
+    "WithoutMean",
     "array_matrix",
     "describe_shape",
     "flattenings",

@@ -14,6 +14,7 @@ import numpy as np
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.spectrum import (
     Decomposition,
     PooledFactors,
@@ -26,7 +27,7 @@ from lora_engine.spectrum import (
     sample,
     takes_a_while,
 )
-from lora_engine.weights import MatrixSource
+from lora_engine.weights import MatrixSource, WithoutMean
 from pages.shared.background_work import ProgressRow, TabTask, TabTasks, Work
 from pages.shared.wiring import Update
 from pages.spectrum.matrix_cache import MatrixCache
@@ -55,7 +56,7 @@ class MatrixOpener:
         without a word where the person chose something else meanwhile. Raises EngineError.
         """
         task = self.tasks.start(request)
-        if choice.kind == "opened":
+        if choice.kind == "opened" and not choice.without_mean:
             matrix = self.cache.get(choice.name)
             value = view_value(matrix, k or start_k(matrix.decomposition), choice.state(matrix.id))
             yield {self.view: value, **self.row.idle()}
@@ -64,23 +65,30 @@ class MatrixOpener:
         yield from self.row.until_stopped(task, self._steps(task, choice, k), if_stopped)
 
     def _steps(self, task: TabTask, choice: MatrixChoice, k: int) -> Iterator[Update]:
-        source, picture = yield from self.row.watch(task, _reading(self.engine, choice))
+        opened = self.cache.get(choice.name).source if choice.kind == "opened" else None
+        source, picture = yield from self.row.watch(task, _reading(self.engine, choice, opened))
         if picture is not None:
             working = self.row.working(0.0, describe_method(source.shape))
             yield {self.view: preview_value(source, picture), **working}
         decomposition, pooled = yield from self.row.watch(task, _decomposing(source))
         matrix = self.cache.put(source, decomposition, pooled)
-        opens_at = START_K.get(choice.name) if choice.kind == "sample" else None
+        is_sample = choice.kind == "sample" and not choice.without_mean
+        opens_at = START_K.get(choice.name) if is_sample else None
         value = view_value(matrix, k or opens_at or start_k(decomposition), choice.state(matrix.id))
         yield {self.view: value, **self.row.idle(_sample_html(choice))}
 
 
-def _reading(engine: Engine, choice: MatrixChoice) -> Work[tuple[MatrixSource, np.ndarray | None]]:
-    """Work: the matrix, and its picture alone where decomposing it will take a while."""
+def _reading(
+    engine: Engine, choice: MatrixChoice, opened: MatrixSource | None
+) -> Work[tuple[MatrixSource, np.ndarray | None]]:
+    """Work: the matrix, and its picture alone where decomposing it will take a while.
+
+    opened: the matrix of which the mean is to go, where it is open already.
+    """
 
     def read(progress: ReportProgress, stop: StopSignal) -> tuple[MatrixSource, np.ndarray | None]:
-        progress(0.0, "opening the matrix")
-        source = open_choice(engine, choice)
+        progress(0.0, tr("opening the matrix"))
+        source = open_choice(engine, choice) if opened is None else WithoutMean(opened)
         return source, pool_picture(source, SCREEN, SCREEN) if takes_a_while(source) else None
 
     return read
@@ -103,4 +111,4 @@ def _sample_html(choice: MatrixChoice) -> str:
     """What a sample shows, in one sentence that takes the place of the progress."""
     if choice.kind != "sample":
         return ""
-    return f'<p class="rs-doing">{escape(sample(choice.name).shows)}</p>'
+    return f'<p class="rs-doing">{escape(tr(sample(choice.name).shows))}</p>'

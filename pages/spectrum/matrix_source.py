@@ -7,7 +7,8 @@ id of the opened matrix, which cannot be guessed and lives as long as the server
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import gradio as gr
@@ -15,12 +16,14 @@ import gradio as gr
 from lora_engine.base_models import STARTER, resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import SAMPLES, read_adapter, sample, update_matrix
 from lora_engine.starter import MODEL_DIR
 from lora_engine.weights import (
     Flatten,
     MatrixSource,
     TensorInfo,
+    WithoutMean,
     describe_shape,
     flattenings,
     list_tensors,
@@ -36,6 +39,7 @@ MAX_TENSORS_LISTED = 2000
 MOST_IN_ADDRESS = 400  # characters of typed numbers
 MatrixKind = Literal["sample", "text", "file", "model", "update", "opened"]
 IN_ADDRESS: dict[MatrixKind, str] = {"text": "numbers", "opened": "opened"}
+STATE = ("update", "module", "model", "tensor", "flatten", "numbers", "opened", "sample", "mean")
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,23 @@ class MatrixChoice:
     sample: `name` is one of the samples. text: `name` is the numbers. file: `name` is the path
     of an upload. model: `name` is a base model. update: `name` is an adapter, `tensor` one of its
     modules. opened: `name` is the id of a matrix in the cache. tensor and flatten: which part of
-    a file or model, and how a tensor of three or more dimensions is laid out.
+    a file or model, and how a tensor of three or more dimensions is laid out. without_mean: the
+    mean of its entries is subtracted.
     """
 
     kind: MatrixKind
     name: str
     tensor: str = ""
     flatten: str = ""
+    without_mean: bool = False
 
     def state(self, opened: str) -> dict[str, str]:
         """What the page's address says for this matrix, besides k. opened: its id in the cache."""
+        if self.kind in ("file", "opened") and self.without_mean:
+            return {"opened": opened}
+        return self._named(opened) | ({"mean": "without"} if self.without_mean else {})
+
+    def _named(self, opened: str) -> dict[str, str]:
         if self.kind == "sample":
             return {"sample": self.name}
         if self.kind == "model":
@@ -76,22 +87,31 @@ def tab_in_address(request: gr.Request) -> str:
 
 def choice_in_address(request: gr.Request) -> MatrixChoice:
     """The matrix that the page's address names, else the one the page opens on."""
-    update = layout.state_of(request, "update")
-    if update:
-        return MatrixChoice("update", update, layout.state_of(request, "module"))
-    model = layout.state_of(request, "model")
-    if model:
-        tensor = layout.state_of(request, "tensor")
-        return MatrixChoice("model", model, tensor, layout.state_of(request, "flatten"))
+    return choice_of({name: layout.state_of(request, name) for name in STATE})
+
+
+def choice_of(state: Mapping[str, str]) -> MatrixChoice:
+    """The matrix of a state as an address or the view has it; the opening one where it is empty."""
+    chosen = _named_in(state)
+    return replace(chosen, without_mean=state.get("mean") == "without")
+
+
+def _named_in(state: Mapping[str, str]) -> MatrixChoice:
+    if state.get("update"):
+        return MatrixChoice("update", state["update"], state.get("module", ""))
+    if state.get("model"):
+        tensor, flatten = state.get("tensor", ""), state.get("flatten", "")
+        return MatrixChoice("model", state["model"], tensor, flatten)
     for kind, key in IN_ADDRESS.items():
-        if layout.state_of(request, key):
-            return MatrixChoice(kind, layout.state_of(request, key))
-    return MatrixChoice("sample", layout.state_of(request, "sample", START_SAMPLE))
+        if state.get(key):
+            return MatrixChoice(kind, state[key])
+    return MatrixChoice("sample", state.get("sample") or START_SAMPLE)
 
 
 def sample_choices() -> list[tuple[str, str]]:
     """Title and name of each sample, for a choice; the last is a weight of the starter."""
-    return [*((item.title, item.name) for item in SAMPLES), ("Starter weight", STARTER_WEIGHT)]
+    samples = [(tr(item.title), item.name) for item in SAMPLES]
+    return [*samples, (tr("Starter weight"), STARTER_WEIGHT)]
 
 
 def sample_by_name(name: str) -> MatrixChoice:
@@ -104,6 +124,11 @@ def sample_by_name(name: str) -> MatrixChoice:
 
 def open_choice(engine: Engine, choice: MatrixChoice) -> MatrixSource:
     """Open the matrix. Raises EngineError where it is missing or is no matrix."""
+    opened = _open_whole(engine, choice)
+    return WithoutMean(opened) if choice.without_mean else opened
+
+
+def _open_whole(engine: Engine, choice: MatrixChoice) -> MatrixSource:
     if choice.kind == "sample":
         return sample(choice.name).matrix()
     if choice.kind == "text":
@@ -121,8 +146,8 @@ def model_folder(engine: Engine, name: str) -> str:
     model = resolve_base_model(name, engine.settings)
     if model.path is None:
         raise EngineError(
-            f"The weights of {name!r} are not on this machine.",
-            "Choose a model that is, or give its folder.",
+            tr("The weights of {name} are not on this machine.", name=repr(name)),
+            tr("Choose a model that is, or give its folder."),
         )
     return str(model.path)
 

@@ -12,7 +12,8 @@ from functools import partial
 import gradio as gr
 
 from lora_engine.engine import Engine
-from lora_engine.errors import EngineError
+from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import tr
 from lora_engine.spectrum import TEACHING
 from lora_engine.weights import TensorInfo
 from pages.shared import layout
@@ -27,6 +28,7 @@ from pages.spectrum.matrix_source import (
     MatrixChoice,
     MatrixKind,
     choice_in_address,
+    choice_of,
     flatten_choices,
     matrices_of,
     model_folder,
@@ -35,7 +37,7 @@ from pages.spectrum.matrix_source import (
     tab_in_address,
     tensor_choices,
 )
-from pages.spectrum.matrix_view import matrix_view
+from pages.spectrum.matrix_view import matrix_view, state_in
 
 FILE_TYPES = [
     *(".npy", ".npz", ".csv", ".tsv", ".txt", ".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
@@ -116,7 +118,8 @@ def build_tab(
     )
 
     named = [fields.ways, fields.sample, fields.text, fields.model, model.tensor, model.flatten]
-    bind([blocks.load], handlers.open_page, outputs=[*named, *shown])
+    bind([blocks.load], handlers.open_page, outputs=[*named, *shown], empties=[row.progress])
+    bind([view.input], handlers.open_wanted, [view], shown)
     list_bases_at_opening(engine, blocks, [fields.model], row.problem)
     is_open = event_js("spectrum/tabs.js", "matrixIsOpen")
     bind([tab.select], handlers.open_first, [opened], shown, js=is_open, keeps_problem=True)
@@ -146,8 +149,18 @@ class _Handlers:
             yield {}
             return
         choice = choice_in_address(request)
-        yield self._named(choice)
-        yield from self.opener.open(request, choice, layout.whole_state_of(request, "k", 0))
+        try:
+            yield self._named(choice)
+            yield from self.opener.open(request, choice, layout.whole_state_of(request, "k", 0))
+        except NotFound:
+            opening = MatrixChoice("sample", START_SAMPLE)
+            yield self._named(opening)
+            yield from self.opener.open(request, opening)
+            raise
+
+    def open_wanted(self, value: str, request: gr.Request) -> Iterator[Update]:
+        """The matrix that is shown, without its mean or with it again."""
+        yield from self.opener.open(request, choice_of(state_in(value)))
 
     def open_first(self, opened: str, request: gr.Request) -> Iterator[Update]:
         """The same, where the page opened on another tab."""
@@ -190,7 +203,7 @@ class _Handlers:
             name: str | None, tensor: str | None, flatten: str | None, request: gr.Request
         ) -> Iterator[Update]:
             if not name or not tensor:
-                raise EngineError("No tensor is chosen.", "Choose one from the list.")
+                raise EngineError(tr("No tensor is chosen."), tr("Choose one from the list."))
             path = model_folder(self.opener.engine, name) if part.kind == "model" else name
             info = next((item for item in matrices_of(path) if item.name == tensor), None)
             way = _flatten_for(info, flatten or "") if info else flatten or ""
@@ -226,7 +239,7 @@ class _Handlers:
 
 def _source_fields(engine: Engine) -> SourceFields:
     with gr.Tabs(elem_id="matrix-source") as ways:
-        with gr.Tab("Sample", id="sample"):
+        with gr.Tab(tr("Sample"), id="sample"):
             sample = gr.Radio(
                 sample_choices(),
                 value=START_SAMPLE,
@@ -234,34 +247,34 @@ def _source_fields(engine: Engine) -> SourceFields:
                 container=False,
                 elem_id="sample",
             )
-        with gr.Tab("Type or paste", id="text"):
+        with gr.Tab(tr("Type"), id="text"):
             text = gr.Textbox(
                 START_TEXT,
                 lines=5,
                 max_lines=12,
-                label="One row a line",
-                info="Numbers separated by spaces, commas, semicolons or tabs.",
+                label=tr("One row a line"),
+                info=tr("Numbers separated by spaces, commas, semicolons or tabs."),
                 elem_id="matrix-text",
             )
-            take_apart = gr.Button("Take it apart", variant="primary", elem_id="take-apart")
-        with gr.Tab("Upload", id="upload"):
+            take_apart = gr.Button(tr("Take it apart"), variant="primary", elem_id="take-apart")
+        with gr.Tab(tr("Upload"), id="upload"):
             file = gr.File(
-                label=".npy, .npz, .csv, .safetensors, .pt, .png or .jpg",
+                label=tr(".npy, .npz, .csv, .safetensors, .pt, .png or .jpg"),
                 file_types=FILE_TYPES,
                 height=120,
                 elem_id="matrix-file",
             )
-            file_tensor = _tensor_fields("file", file, "Matrix in the file")
-        with gr.Tab("Weight of a model", id="model"):
+            file_tensor = _tensor_fields("file", file, tr("Matrix in the file"))
+        with gr.Tab(tr("Weight"), id="model"):
             model = gr.Dropdown(
                 engine.base_models.names(),
                 value=None,
                 allow_custom_value=True,
-                label="Model",
-                info="One in the models folder, or the path of one.",
+                label=tr("Model"),
+                info=tr("One in the models folder, or the path of one."),
                 elem_id="matrix-model",
             )
-            model_tensor = _tensor_fields("model", model, "Weight")
+            model_tensor = _tensor_fields("model", model, tr("Weight"))
     return SourceFields(ways, sample, text, take_apart, file, file_tensor, model, model_tensor)
 
 
@@ -270,8 +283,8 @@ def _tensor_fields(kind: MatrixKind, holder: gr.File | gr.Dropdown, label: str) 
         tensor = gr.Dropdown([], label=label, visible=False, elem_id=f"{kind}-tensor", scale=2)
         flatten = gr.Dropdown(
             [],
-            label="Flatten",
-            info="A tensor of three or more dimensions, laid out as a matrix.",
+            label=tr("Flatten"),
+            info=tr("A tensor of three or more dimensions, laid out as a matrix."),
             visible=False,
             allow_custom_value=True,
             elem_id=f"{kind}-flatten",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import gradio as gr
 import numpy as np
 
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import SHARES, Decomposition, NoiseView, Summary
 from lora_engine.weights import MatrixSource
 from pages.shared import layout
@@ -21,20 +22,28 @@ from pages.spectrum import routes
 from pages.spectrum.matrix_cache import OpenMatrix
 
 METHODS = {
-    "svd": "Plain SVD in float64.",
-    "gram": "Gram route: eigenvalues of W Wᵀ in float64, added up over blocks.",
-    "randomized": "Randomized sketch (Halko, Martinsson, Tropp 2011).",
-    "factors": "From the factors: QR of B and of Aᵀ, SVD of the small core between them.",
+    "svd": translatable("Plain SVD in float64."),
+    "gram": translatable("Gram route: eigenvalues of W Wᵀ in float64, added up over blocks."),
+    "randomized": translatable("Randomized sketch (Halko, Martinsson, Tropp 2011)."),
+    "factors": translatable(
+        "From the factors: QR of B and of Aᵀ, SVD of the small core between them."
+    ),
 }
 FORMULAS = {
     "rank": "σ > σ₁ · max(m, n) · ε",
     "stable": "‖W‖² / σ₁²",
     "effective": "exp(−Σ p ln p), p = σ / Σσ",
 }
+MOST_ABOVE_NOISE = 0.25  # of the values: beyond, their median says nothing of noise
+MEAN_HOLDS = 0.95  # of the energy in one direction, where a matrix is offered without its mean
 
 
 def matrix_view(*, elem_id: str) -> gr.HTML:
-    """An output whose value is `view_value(…)` or `preview_value(…)`."""
+    """An output whose value is `view_value(…)` or `preview_value(…)`.
+
+    `.input(handler)` comes when the person wants the matrix without its mean, or with it again;
+    `state_in(value)` then says which.
+    """
     return gr.HTML(
         value="",
         html_template='<div class="rs-spectrum" aria-busy="true"></div>',
@@ -61,6 +70,16 @@ def preview_value(source: MatrixSource, picture: np.ndarray) -> str:
     return json.dumps(document)
 
 
+def state_in(value: str) -> dict[str, str]:
+    """What a browser says is the state of the matrix it wants; untrusted."""
+    try:
+        state = json.loads(value)["wanted"]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    given = state.items() if isinstance(state, dict) else ()
+    return {name: text[:500] for name, text in given if isinstance(text, str)}
+
+
 def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
     """Everything the view shows of a decomposed matrix.
 
@@ -76,13 +95,14 @@ def view_value(matrix: OpenMatrix, k: int, state: Mapping[str, str]) -> str:
         "dtype": source.dtype,
         "state": dict(state),
         "k": min(max(1, k), found.singular_values.size),
-        "method": METHODS[found.method],
+        "method": tr(METHODS[found.method]),
+        "mean": _mean(found, state),
         "certificate": found.truncate(1).certificate.statement,
         "curves": _curves(found),
         "norm": found.frobenius_norm,
         "ranks": _ranks(summary),
         "marks": _marks(summary),
-        "noise": _noise(summary.noise),
+        "noise": _noise(_noise_that_is_one(summary, found)),
         "noise_words": _noise_words(summary, found),
         "notes": list(source.notes),
         "pooled": {
@@ -116,15 +136,29 @@ def _curves(found: Decomposition) -> dict[str, object]:
 
 def _ranks(summary: Summary) -> list[tuple[str, str, str]]:
     rank, effective = layout.count(summary.rank), summary.effective_rank
+    known = rank if summary.complete else tr("at least {rank}", rank=rank)
+    told = tr("not known") if effective is None else layout.number(effective)
     return [
-        ("numerical rank", rank if summary.complete else f"at least {rank}", FORMULAS["rank"]),
-        ("stable rank", layout.number(summary.stable_rank), FORMULAS["stable"]),
-        (
-            "effective rank",
-            "not known" if effective is None else layout.number(effective),
-            FORMULAS["effective"],
-        ),
+        (tr("numerical rank"), known, FORMULAS["rank"]),
+        (tr("stable rank"), layout.number(summary.stable_rank), FORMULAS["stable"]),
+        (tr("effective rank"), told, FORMULAS["effective"]),
     ]
+
+
+def _mean(found: Decomposition, state: Mapping[str, str]) -> dict[str, str]:
+    """What is offered for a matrix of which one direction holds nearly everything: words, what to
+    press, and "without" or "" for the mean."""
+    if state.get("mean") == "without":
+        words = tr("Its mean is subtracted.")
+        return {"words": words, "press": tr("With the mean again"), "mean": ""}
+    if float(found.energy[0]) < MEAN_HOLDS or min(found.shape) < 3 or "update" in state:
+        return {}
+    words = tr(
+        "One direction holds {share} of the energy. In a picture that is little but its mean "
+        "brightness: without the mean the numbers tell more.",
+        share=layout.share(float(found.energy[0])),
+    )
+    return {"words": words, "press": tr("Without the mean"), "mean": "without"}
 
 
 def _marks(summary: Summary) -> list[dict[str, object]]:
@@ -132,28 +166,50 @@ def _marks(summary: Summary) -> list[dict[str, object]]:
     return [{"share": share, "k": k} for share, k in found]
 
 
+def _noise_that_is_one(summary: Summary, found: Decomposition) -> NoiseView | None:
+    """The noise view, where few enough values stand out of it for it to be noise."""
+    noise = summary.noise
+    if noise is None or noise.above_edge > MOST_ABOVE_NOISE * found.singular_values.size:
+        return None
+    return noise
+
+
 def _noise(noise: NoiseView | None) -> dict[str, object] | None:
     return None if noise is None else {"edge": noise.edge, "threshold": noise.threshold}
 
 
 def _noise_words(summary: Summary, found: Decomposition) -> str:
-    noise = summary.noise
+    noise, many = summary.noise, f"{found.singular_values.size:,}"
     if noise is None and found.method == "randomized":
-        return (
-            f"No noise edge is drawn: it needs every singular value, and a sketch knows "
-            f"{found.singular_values.size:,} of {min(found.shape):,}."
+        return tr(
+            "No noise edge is drawn: it needs every singular value, and a sketch knows {known} of "
+            "{all}.",
+            known=many,
+            all=f"{min(found.shape):,}",
         )
     if noise is None:
-        return (
-            "No noise edge is drawn: it means something only for a matrix of at least 16 × 16 "
-            "of which more than half of the singular values are not zero."
+        return tr(
+            "No noise edge is drawn: it means something only for a matrix of at least 16 × 16 of "
+            "which more than half of the singular values are not zero."
         )
-    return (
-        f"If this were a few directions plus even noise (standard deviation "
-        f"{layout.number(noise.noise_std)}, from the {noise.source}): {noise.above_edge:,} of "
-        f"{found.singular_values.size:,} values lie above the Marchenko–Pastur edge "
-        f"{layout.number(noise.edge)}, {noise.above_threshold:,} above the Gavish–Donoho "
-        f"threshold {layout.number(noise.threshold)}."
+    if _noise_that_is_one(summary, found) is None:
+        return tr(
+            "No noise edge is drawn: this is not a few directions plus even noise, for {above} of "
+            "{all} values would lie above it.",
+            above=f"{noise.above_edge:,}",
+            all=many,
+        )
+    return tr(
+        "If this were a few directions plus even noise (standard deviation {std}, from the "
+        "{source}): {above} of {all} values lie above the Marchenko–Pastur edge {edge}, {kept} "
+        "above the Gavish–Donoho threshold {threshold}.",
+        std=layout.number(noise.noise_std),
+        source=tr(noise.source),
+        above=f"{noise.above_edge:,}",
+        all=many,
+        edge=layout.number(noise.edge),
+        kept=f"{noise.above_threshold:,}",
+        threshold=layout.number(noise.threshold),
     )
 
 

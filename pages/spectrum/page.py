@@ -8,6 +8,7 @@ from __future__ import annotations
 import gradio as gr
 
 from lora_engine.engine import Engine
+from lora_engine.language import tr, translatable
 from pages import SPECTRUM
 from pages.shared import layout
 from pages.shared.background_work import TabTasks
@@ -17,7 +18,7 @@ from pages.spectrum.api import spectrum_endpoint, svd_endpoint
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_source import tab_in_address
 
-HELP = r"""
+HELP = translatable(r"""
 Every matrix $W$ with $m$ rows and $n$ columns is a sum of rank-one matrices, one for each of its
 singular values $\sigma_1 \ge \sigma_2 \ge \dots \ge 0$:
 
@@ -48,22 +49,22 @@ switch to root mean squares.
 **Methods.** Up to a smaller side of 1,024 a plain SVD; up to 8,192 the eigenvalues of $W W^T$,
 added up over blocks, exact above the floor it states; beyond, a randomized sketch with bounds on
 the energy that hold with a probability above $1 - 10^{-10}$.
-"""
+""")
 
 
 def build(engine: Engine, cache: MatrixCache) -> gr.Blocks:
     tasks = TabTasks()
     with layout.shell(SPECTRUM) as blocks:
         with gr.Tabs(elem_id="spectrum-tabs") as tabs:
-            with gr.Tab("A matrix", id="matrix") as tab:
+            with gr.Tab(tr("Matrix"), id="matrix") as tab:
                 matrix_tab.build_tab(engine, cache, tasks, blocks, tab)
-            with gr.Tab("An adapter", id="adapter") as tab:
+            with gr.Tab(tr("Adapter"), id="adapter") as tab:
                 adapter_tab.build_tab(engine, tasks, blocks, tab)
-            with gr.Tab("Two adapters", id="pair") as tab:
+            with gr.Tab(tr("Two adapters"), id="pair") as tab:
                 two_adapters_tab.build_tab(engine, tasks, blocks, tab)
-            with gr.Tab("Two checkpoints", id="checkpoints"):
+            with gr.Tab(tr("Checkpoints"), id="checkpoints"):
                 checkpoints_tab.build_tab(engine, tasks, blocks)
-        layout.how_this_works(HELP)
+        layout.how_this_works(tr(HELP))
         expose(svd_endpoint(engine), "svd")
         expose(spectrum_endpoint(engine), "spectrum")
         blocks.load(_selected_tab, outputs=[tabs], api_visibility="private", api_name="page_tab")

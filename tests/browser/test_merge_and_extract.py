@@ -122,7 +122,7 @@ def test_an_adapter_is_merged_with_its_proof_and_is_a_base_from_then_on(
     page.locator("#preset input").click()
     expect(page.get_by_role("option", name="pirate-merged (here)")).to_be_visible()
     page = open_page(f"{server.url}/spectrum")
-    page.get_by_role("tab", name="Two checkpoints").click()
+    page.get_by_role("tab", name="Checkpoints").click()
     page.locator("#checkpoint-tuned input").click()
     expect(page.get_by_role("option", name="pirate-merged")).to_be_visible()
     page = open_page(f"{server.url}/compare?base=pirate-merged")

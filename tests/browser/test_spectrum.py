@@ -71,13 +71,13 @@ def test_a_link_shows_the_same_and_so_does_a_reload(server: Server, open_page: O
     page.reload()
     opened(page, "Hilbert")
     expect(page.locator(f"{VIEW} .rs-k-number")).to_have_value("3")
-    expect(page.get_by_label("Hilbert matrix, 128 x 128")).to_be_checked()
+    expect(page.get_by_label("Hilbert matrix, 128 × 128")).to_be_checked()
 
 
 def test_typed_numbers_stand_in_the_link(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/spectrum?sample=teaching")
     opened(page, "Teaching matrix")
-    page.get_by_role("tab", name="Type or paste").click()
+    page.get_by_role("tab", name="Type").click()
     page.locator("#matrix-text textarea").fill("3 0\n0 2\n0 1")
     page.locator("#take-apart").click()
     expect(page.locator(f"{VIEW} .rs-shape")).to_have_text("3 × 2", timeout=DRAWN_MS)
@@ -121,7 +121,7 @@ def test_a_refused_file_takes_the_earlier_picture_away(
     expect(page.locator(VIEW)).to_be_hidden()
 
     page.get_by_role("tab", name="Sample").click()
-    page.get_by_label("Hilbert matrix, 128 x 128").check()
+    page.get_by_label("Hilbert matrix, 128 × 128").check()
     opened(page, "Hilbert")
 
 
@@ -188,7 +188,7 @@ def test_a_bad_file_says_what_is_wrong_and_the_matrix_before_stays(
 
 def test_typed_numbers_are_taken_apart(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/spectrum")
-    page.get_by_role("tab", name="Type or paste").click()
+    page.get_by_role("tab", name="Type").click()
     page.locator("#matrix-text textarea").fill("3 0\n0 4")
     page.get_by_role("button", name="Take it apart").click()
     opened(page, "The text")

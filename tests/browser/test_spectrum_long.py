@@ -35,7 +35,7 @@ def test_a_long_decomposition_stops_when_asked(
     expect(page.locator(VIEW)).to_have_attribute("aria-busy", "false")
     expect(page.locator("#matrix-doing progress")).to_have_count(0)
     # Nothing waits behind the stopped one: the next matrix opens.
-    page.get_by_role("tab", name="Type or paste").click()
+    page.get_by_role("tab", name="Type").click()
     page.locator("#matrix-text textarea").fill("3 0\n0 4")
     page.get_by_role("button", name="Take it apart").click()
     opened(page, "The text")

@@ -3,6 +3,31 @@
 import { tr } from "./language.js";
 
 const isNothing = (value) => value === null || value === undefined || String(value) === "";
+let last = { names: "", at: 0 };
+const GOING_ON_MS = 1500;
+
+const differing = (one, other) =>
+	[...new Set([...one.keys(), ...other.keys()])].filter(
+		(name) => one.get(name) !== other.get(name),
+	);
+
+/* The page's new address. A choice of the person's is a step, which Back undoes. Going on with the
+   same choice, as a drag does, makes no new one, nor does what a page says by itself before anyone
+   has touched it. isChoice: it is known to be the person's. */
+export function visit(url, isChoice = navigator.userActivation?.hasBeenActive ?? true) {
+	const names = differing(new URL(window.location.href).searchParams, url.searchParams).join();
+	if (!names) return;
+	const now = performance.now();
+	const goesOn = names === last.names && now - last.at < GOING_ON_MS;
+	last = { names, at: now };
+	const marked = { ...history.state, rankscope: true };
+	if (goesOn || !isChoice) {
+		history.replaceState(marked, "", url);
+		return;
+	}
+	history.replaceState(marked, "");
+	history.pushState(marked, "", url);
+}
 
 /* Write values into the address; an empty one removes its name. */
 export function remember(names, ...values) {
@@ -12,7 +37,7 @@ export function remember(names, ...values) {
 		if (isNothing(value)) url.searchParams.delete(name);
 		else url.searchParams.set(name, value);
 	});
-	history.replaceState(history.state, "", url);
+	visit(url);
 	return [];
 }
 
@@ -24,13 +49,13 @@ export function rememberTab(tab, first) {
 	if (!chosen) return [];
 	const url = new URL(window.location.href);
 	url.searchParams.set("tab", tab);
-	history.replaceState(history.state, "", url);
+	visit(url);
 	return [];
 }
 
 /* Another address of this page, in place of the one it has. */
 export function replace(address) {
-	if (address) history.replaceState(history.state, "", address);
+	if (address) visit(new URL(address, window.location.href));
 	return [];
 }
 
@@ -52,26 +77,15 @@ function readField(field, text) {
 	return field.choices.find((choice) => written(choice) === text);
 }
 
-let lastChanged = "";
-
-/* Back goes to the choice before. Going on with the same field makes no new step. */
+/* One that says what it opens with is left out. */
 export function rememberFields(fields, ...values) {
 	const url = new URL(window.location.href);
-	const changed = [];
 	fields.forEach((field, index) => {
 		const now = written(values[index]);
-		const isOpening = now === written(field.opening);
-		if ((url.searchParams.get(field.name) ?? written(field.opening)) !== now) {
-			changed.push(field.name);
-		}
-		if (isOpening) url.searchParams.delete(field.name);
+		if (now === written(field.opening)) url.searchParams.delete(field.name);
 		else url.searchParams.set(field.name, now);
 	});
-	if (!changed.length) return [];
-	const isNewStep = changed.join() !== lastChanged;
-	lastChanged = changed.join();
-	if (isNewStep) history.pushState({ ...history.state, rankscope: true }, "", url);
-	else history.replaceState(history.state, "", url);
+	visit(url, true);
 	return [];
 }
 
@@ -80,7 +94,6 @@ const isEmptyNumber = ({ kind, opening }) => kind === "number" && opening === nu
 
 /* What the address says for each field, and for a problem box what it says wrongly. */
 export function recallFields(fields) {
-	history.replaceState({ ...history.state, rankscope: true }, "");
 	const state = new URL(window.location.href).searchParams;
 	const wrong = [];
 	const values = fields.map((field) => {

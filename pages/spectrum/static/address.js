@@ -1,10 +1,12 @@
 /* The state of the spectrum page in its address, so that reload, share and back work. */
 
+import { visit } from "../shared/address.js";
+
 /* What the address says of this page, replaced as a whole. */
 export function rememberState(state) {
 	const url = new URL(window.location.href);
 	url.search = new URLSearchParams(state).toString();
-	history.replaceState(history.state, "", url);
+	visit(url);
 }
 
 /* The two adapters that are compared, and the module that is drawn; for an event of the page. */

@@ -64,7 +64,10 @@ export class Canvas {
 		node.height = cell * this.height;
 		context.textAlign = "center";
 		context.textBaseline = "middle";
-		context.font = `${Math.min(cell * 0.28, 34)}px system-ui, sans-serif`;
+		const texts = Array.from(values, (value, i) => brief(minus ? value - minus[i] : value));
+		const longest = Math.max(...texts.map((text) => text.length));
+		const size = Math.min(cell * 0.28, (0.9 * cell) / (0.62 * longest), 34);
+		context.font = `${size}px system-ui, sans-serif`;
 		for (let i = 0; i < this.height; i++) {
 			for (let j = 0; j < this.width; j++) {
 				const at = i * this.width + j;
@@ -73,8 +76,7 @@ export class Canvas {
 				context.fillStyle = `rgb(${r} ${g} ${b})`;
 				context.fillRect(j * cell, i * cell, cell, cell);
 				context.fillStyle = r * 0.3 + g * 0.59 + b * 0.11 > 130 ? "#101828" : "#ffffff";
-				const value = minus ? values[at] - minus[at] : values[at];
-				context.fillText(brief(value), (j + 0.5) * cell, (i + 0.5) * cell);
+				context.fillText(texts[at], (j + 0.5) * cell, (i + 0.5) * cell);
 			}
 		}
 	}

@@ -5,13 +5,14 @@ const ORANGE = [217, 103, 6];
 const mix = (from, to, share) => from.map((value, i) => value + (to[i] - value) * share);
 const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
 
-/* 256 colours: blue for negative, orange for positive, the page's own ground for zero. */
-function diverging(ground, far) {
+/* 256 colours: blue for negative, orange for positive, the page's own ground for zero. lift, below
+   1, brings out small values, which sink into a dark ground. */
+function diverging(ground, far, lift = 1) {
 	const map = new Uint32Array(256);
 	for (let i = 0; i < 256; i++) {
 		const t = (i - 127.5) / 127.5;
 		const side = t < 0 ? BLUE : ORANGE;
-		const share = Math.abs(t);
+		const share = Math.abs(t) ** lift;
 		const colour =
 			share < 0.7 ? mix(ground, side, share / 0.7) : mix(side, far, ((share - 0.7) / 0.3) * 0.45);
 		map[i] = pixel(colour.map(Math.round)) >>> 0;
@@ -29,7 +30,7 @@ export const colourMaps = () => {
 	const dark = document.body.classList.contains("dark");
 	return {
 		signed: dark
-			? diverging([20, 29, 46], [255, 255, 255])
+			? diverging([38, 50, 72], [255, 255, 255], 0.7)
 			: diverging([255, 255, 255], [10, 16, 40]),
 		grey: grey(),
 	};

@@ -1,6 +1,7 @@
 /* The first directions of a matrix: σ u vᵀ, with u at its left and v above it. */
 
 import { make } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { Canvas } from "./canvas.js";
 import { button } from "./controls.js";
 import { rounded } from "./numbers.js";
@@ -58,7 +59,7 @@ export class Directions {
 			this.painted("rs-layer-product", product, height, width, map),
 		);
 		const node = button("", () => this.choose(i + 1), "rs-layer");
-		node.setAttribute("aria-label", `Direction ${i + 1}: keep the first ${i + 1}`);
+		node.setAttribute("aria-label", tr("Direction {i}: keep the first {i}", { i: i + 1 }));
 		const name = "₁₂₃₄₅₆"[i];
 		node.append(frame, make("span", "", `σ${name} = ${rounded(sigma)}`));
 		return node;

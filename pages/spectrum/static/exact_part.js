@@ -1,6 +1,7 @@
 /* A part of a matrix at full resolution, read from the server. */
 
 import { make } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { Canvas } from "./canvas.js";
 import { rangeOf } from "./colours.js";
 import { button, numberField } from "./controls.js";
@@ -48,10 +49,10 @@ export class ExactPart {
 		const map = this.colours[range.map];
 		const pictures = make("div", "rs-pictures");
 		pictures.append(
-			this.figure("Original W", original, found, range, map, ""),
-			this.figure("Rank k", floats(found.rank_k), found, range, map, `k = ${grouped(this.k)}`),
+			this.figure(tr("Original W"), original, found, range, map, ""),
+			this.figure(tr("Rank k"), floats(found.rank_k), found, range, map, `k = ${grouped(this.k)}`),
 			this.figure(
-				"Difference",
+				tr("Difference"),
 				floats(found.difference),
 				found,
 				around,
@@ -64,7 +65,7 @@ export class ExactPart {
 	}
 
 	figure(title, values, { height, width }, range, map, note) {
-		const canvas = new Canvas(`${title}, exact part`);
+		const canvas = new Canvas(tr("{title}, exact part", { title }));
 		canvas.size(height, width);
 		canvas.draw(values, null, range, map);
 		const caption = make("figcaption");
@@ -76,20 +77,24 @@ export class ExactPart {
 
 	head({ row, column, height, width }) {
 		const [rows, columns] = this.content.shape;
-		const span = (first, count) => `${grouped(first + 1)} to ${grouped(first + count)}`;
-		const words = `Exactly: rows ${span(row, height)}, columns ${span(column, width)}`;
+		const span = (first, count) =>
+			tr("{low} to {high}", { low: grouped(first + 1), high: grouped(first + count) });
+		const words = tr("Exactly: rows {rows}, columns {columns}", {
+			rows: span(row, height),
+			columns: span(column, width),
+		});
 		const inside = (value, most) => Math.min(most, Math.max(1, Math.round(value || 1))) - 1;
 		const open = (at, across) => this.open(this.content, this.colours, this.k, at, across);
 		const head = make("div", "rs-panel-head");
 		head.append(
 			make("h3", "", words),
-			numberField("from row", { min: 1, max: rows, value: row + 1 }, (value) =>
+			numberField(tr("from row"), { min: 1, max: rows, value: row + 1 }, (value) =>
 				open(inside(value, rows), column),
 			),
-			numberField("from column", { min: 1, max: columns, value: column + 1 }, (value) =>
+			numberField(tr("from column"), { min: 1, max: columns, value: column + 1 }, (value) =>
 				open(row, inside(value, columns)),
 			),
-			button("Close", () => this.close(), "rs-textbutton"),
+			button(tr("Close"), () => this.close(), "rs-textbutton"),
 		);
 		return head;
 	}

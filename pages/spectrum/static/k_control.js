@@ -1,6 +1,7 @@
 /* Where k is chosen: a number, a slider, and buttons for the shares of the energy. */
 
 import { make } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { button, numberField } from "./controls.js";
 import { grouped } from "./numbers.js";
 
@@ -15,11 +16,11 @@ export class KControl {
 		this.note.hidden = true;
 		this.slider = make("input", "rs-k-slider");
 		Object.assign(this.slider, { type: "range", min: 1 });
-		this.slider.setAttribute("aria-label", "k, directions kept");
+		this.slider.setAttribute("aria-label", tr("k, directions kept"));
 		this.slider.addEventListener("input", () => choose(Number(this.slider.value)));
 		this.shortcuts = make("div", "rs-shortcuts");
 		const label = make("label", "rs-k-label");
-		label.append(make("span", "", "Directions kept, k"), this.typed);
+		label.append(make("span", "", tr("Directions kept, k")), this.typed);
 		this.node = make("div", "rs-k");
 		this.node.append(label, this.note, this.slider, this.shortcuts);
 	}
@@ -32,7 +33,10 @@ export class KControl {
 			return;
 		}
 		this.refuse(
-			`k is a whole number from 1 to ${grouped(most)}; still shown is k = ${grouped(this.k)}.`,
+			tr("k is a whole number from 1 to {most}; still shown is k = {k}.", {
+				most: grouped(most),
+				k: grouped(this.k),
+			}),
 		);
 		this.typed.setAttribute("aria-invalid", "true");
 	}
@@ -47,13 +51,19 @@ export class KControl {
 		this.slider.max = this.typed.max = energy.length;
 		const known = marks.filter(({ k }) => k !== null && k > 0);
 		const chips = known.map(({ share, k }) =>
-			button(`${100 * share} % at k = ${grouped(k)}`, () => this.choose(k), "rs-chip"),
+			button(
+				tr("{share} % at k = {k}", { share: 100 * share, k: grouped(k) }),
+				() => this.choose(k),
+				"rs-chip",
+			),
 		);
 		const field = { min: 1, max: 100, step: "any", value: 98 };
 		const chooseShare = (percent) => {
 			if (!(percent > 0 && percent <= 100)) {
 				this.refuse(
-					`A share of the energy is above 0 and at most 100 %; still shown is k = ${grouped(this.k)}.`,
+					tr("A share of the energy is above 0 and at most 100 %; still shown is k = {k}.", {
+						k: grouped(this.k),
+					}),
 				);
 				return;
 			}
@@ -61,7 +71,7 @@ export class KControl {
 			const k = energy.findIndex((kept) => kept >= share) + 1;
 			this.choose(k || energy.length);
 		};
-		const wish = numberField("k for", field, chooseShare, "% energy");
+		const wish = numberField(tr("k for"), field, chooseShare, tr("% energy"));
 		this.shortcuts.replaceChildren(...chips, wish);
 	}
 

@@ -2,6 +2,7 @@
    Values are JSON from pages/spectrum/matrix_view.py; text is set as text, never as markup. */
 
 import { make, parsed } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { rememberState } from "./address.js";
 import { button, panel, whenShown } from "./controls.js";
 import { Directions } from "./directions.js";
@@ -9,7 +10,7 @@ import { ExactPart } from "./exact_part.js";
 import { KControl } from "./k_control.js";
 import { KPlot } from "./k_plot.js";
 import { grouped, inPercent, rounded, shareOrBand } from "./numbers.js";
-import { NumbersAtK, readCurves, saveTable } from "./numbers_at_k.js";
+import { leadAt, NumbersAtK, readCurves, saveTable } from "./numbers_at_k.js";
 import { Pictures } from "./pictures.js";
 import { energyOptions, screeOptions } from "./plot_options.js";
 import { Product } from "./product.js";
@@ -18,8 +19,10 @@ const SETTLED_MS = 200;
 const FRAME_MS = 16;
 
 class MatrixView {
-	constructor(box) {
+	/* want(mean): the same matrix with its mean ("") or "without" it. */
+	constructor(box, want) {
 		this.box = box;
+		this.want = want;
 		this.logarithmic = true;
 		this.build();
 		whenShown(box, () => this.settle());
@@ -44,34 +47,37 @@ class MatrixView {
 			this.pictures.note.textContent = words;
 		});
 		this.numbers = new NumbersAtK();
-		this.scree = new KPlot("Singular values", choose);
-		this.energy = new KPlot("Cumulative energy", choose);
+		this.scree = new KPlot(tr("Singular values"), choose);
+		this.energy = new KPlot(tr("Cumulative energy"), choose);
 		this.product = new Product();
 		this.directions = new Directions(choose);
 		this.noise = make("p", "rs-noise");
 		this.downloads = make("div", "rs-downloads");
 		const plots = make("div", "rs-two");
 		plots.append(
-			panel("Singular values", this.scree.node, this.scaleSwitch()),
-			panel("Energy kept by the first k", this.energy.node, this.bandWords()),
+			panel(tr("Singular values"), this.scree.node, this.scaleSwitch()),
+			panel(tr("Energy kept by the first k"), this.energy.node, this.bandWords()),
 		);
 		const shapes = make("div", "rs-two");
 		shapes.append(
-			panel("W ≈ U Σ Vᵀ, drawn to scale", this.product.node),
-			panel("The first directions, each σ u vᵀ", this.directions.node),
+			panel(tr("W ≈ U Σ Vᵀ, drawn to scale"), this.product.node),
+			panel(tr("The first directions, each σ u vᵀ"), this.directions.node),
 		);
 		const rest = make("div", "rs-matrix-rest");
 		rest.append(this.numbers.node, plots, this.noise, shapes, this.downloads);
+		this.lead = make("p", "rs-k-lead");
 		const { control, pictures, exact } = this;
-		this.box.replaceChildren(this.head, control.node, pictures.node, exact.node, rest);
+		this.box.replaceChildren(
+			...[this.head, control.node, this.lead, pictures.node, exact.node, rest],
+		);
 	}
 
 	scaleSwitch() {
 		const node = button(
-			"linear scale",
+			tr("linear scale"),
 			() => {
 				this.logarithmic = !this.logarithmic;
-				node.textContent = this.logarithmic ? "linear scale" : "logarithmic scale";
+				node.textContent = this.logarithmic ? tr("linear scale") : tr("logarithmic scale");
 				this.drawScree();
 			},
 			"rs-textbutton",
@@ -80,7 +86,7 @@ class MatrixView {
 	}
 
 	bandWords() {
-		this.band = make("span", "rs-band-words", "band: between what is certain");
+		this.band = make("span", "rs-band-words", tr("band: between what is certain"));
 		this.band.prepend(make("i"));
 		this.band.hidden = true;
 		return this.band;
@@ -128,8 +134,9 @@ class MatrixView {
 	stopped() {
 		this.setBusy(false);
 		if (!this.content || this.content.id) return;
-		this.head.querySelector(".rs-method").textContent =
-			"Stopped before the singular values were there.";
+		this.head.querySelector(".rs-method").textContent = tr(
+			"Stopped before the singular values were there.",
+		);
 		this.pictures.stopped();
 	}
 
@@ -156,6 +163,7 @@ class MatrixView {
 		this.drawnAt = performance.now();
 		this.pictures.moveTo(this.k);
 		this.numbers.show(this.content, this.curves, this.k);
+		this.lead.textContent = leadAt(this.content, this.curves, this.k);
 		this.drawCertificate();
 		// The curves follow when this frame is painted: the pictures need not wait for them.
 		this.following ||= requestAnimationFrame(() => setTimeout(() => this.drawCurves()));
@@ -178,10 +186,12 @@ class MatrixView {
 		if (!content?.id) return;
 		if (this.box.offsetParent !== null) rememberState({ ...content.state, k });
 		const energy = shareOrBand(curves.energy[k - 1], curves.upper?.[k - 1]);
-		this.control.describe(`k = ${k}, ${energy} of the energy`);
+		this.control.describe(tr("k = {k}, {energy} of the energy", { k, energy }));
 		const from = rounded(curves.sigma[0]);
-		this.scree.describe(`Singular values from ${from} down; the first ${k} are kept.`);
-		this.energy.describe(`Cumulative energy; the first ${k} keep ${energy}.`);
+		this.scree.describe(
+			tr("Singular values from {from} down; the first {k} are kept.", { from, k }),
+		);
+		this.energy.describe(tr("Cumulative energy; the first {k} keep {energy}.", { k, energy }));
 		for (const { node, name } of this.links) node.href = `${content.address}/${name}?k=${k}`;
 		this.pictures.settle();
 		this.exact.moveTo(k);
@@ -201,12 +211,25 @@ class MatrixView {
 		this.certificate = make("span", "", content.certificate);
 		const method = make("p", "rs-method");
 		if (content.id) {
-			method.append(make("b", "", "Method"), make("span", "", content.method), this.certificate);
+			method.append(
+				make("b", "", tr("Method")),
+				make("span", "", content.method),
+				this.certificate,
+			);
 		} else {
-			method.textContent = "Computing the singular values …";
+			method.textContent = tr("Computing the singular values …");
 		}
 		const notes = (content.notes || []).map((note) => make("p", "rs-note", note));
-		this.head.replaceChildren(title, method, ...notes);
+		this.head.replaceChildren(title, method, ...notes, ...this.meanOffer());
+	}
+
+	/* Where one direction holds nearly everything: the same matrix without its mean. */
+	meanOffer() {
+		const { words, press, mean } = this.content.mean || {};
+		if (!press) return [];
+		const offer = make("p", "rs-mean", `${words} `);
+		offer.append(button(press, () => this.want({ ...this.content.state, mean })));
+		return [offer];
 	}
 
 	/* A sketch knows the energy at k only between two bounds. */
@@ -214,9 +237,10 @@ class MatrixView {
 		const { energy, upper } = this.curves;
 		if (!upper) return;
 		const [low, high] = [energy[this.k - 1], upper[this.k - 1]].map(inPercent);
-		this.certificate.textContent =
-			`The energy at k = ${grouped(this.k)} lies between ${low} and ` +
-			`${high} (probability above 1 − 10⁻¹⁰).`;
+		this.certificate.textContent = tr(
+			"The energy at k = {k} lies between {low} and {high} (probability above 1 − 10⁻¹⁰).",
+			{ k: grouped(this.k), low, high },
+		);
 	}
 
 	drawScree() {
@@ -237,17 +261,21 @@ class MatrixView {
 			return { node, name };
 		};
 		this.links = [
-			link("factors.npz", "Factors U, σ, V (.npz)"),
-			link("rank-k.npy", "Rank-k matrix (.npy)"),
+			link("factors.npz", tr("Factors U, σ, V (.npz)")),
+			link("rank-k.npy", tr("Rank-k matrix (.npy)")),
 		];
 		const { content, curves } = this;
-		const table = button("Table for every k (.csv)", () => saveTable(content, curves));
+		const table = button(tr("Table for every k (.csv)"), () => saveTable(content, curves));
 		this.downloads.replaceChildren(...this.links.map(({ node }) => node), table);
 	}
 }
 
-export function matrixView(element, props, watch) {
-	const view = new MatrixView(element.querySelector(".rs-spectrum"));
+export function matrixView(element, props, watch, trigger) {
+	const want = (wanted) => {
+		props.value = JSON.stringify({ ...parsed(props.value), wanted });
+		trigger("input");
+	};
+	const view = new MatrixView(element.querySelector(".rs-spectrum"), want);
 	const draw = () => {
 		const content = parsed(props.value);
 		if (content) view.show(content);

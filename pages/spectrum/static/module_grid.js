@@ -2,6 +2,7 @@
    Values are JSON from pages/spectrum/module_grid.py; text is set as text, never as markup. */
 
 import { make } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { rememberState } from "./address.js";
 import { button, whenShown } from "./controls.js";
 import { grouped, rounded } from "./numbers.js";
@@ -33,7 +34,7 @@ class ModuleGrid {
 		this.sentence = make("p", "rs-grid-sentence");
 		this.measures = make("div", "rs-grid-measures");
 		this.measures.setAttribute("role", "radiogroup");
-		this.measures.setAttribute("aria-label", "Coloured by");
+		this.measures.setAttribute("aria-label", tr("Coloured by"));
 		this.help = make("p", "rs-grid-help");
 		this.frame = make("div", "rs-grid-frame");
 		this.notes = make("div");
@@ -181,7 +182,10 @@ class ModuleGrid {
 		node.dataset.module = module;
 		node.style.setProperty("--share", `${Math.round(8 + 92 * share)}%`);
 		node.classList.toggle("rs-grid-strong", share > 0.77);
-		const words = `${module}: ${title} ${written(value, kind)}. ${sentence}`;
+		const words = tr("{module}: {title} {value}. {sentence}", {
+			...{ module, title, sentence },
+			value: written(value, kind),
+		});
 		node.setAttribute("aria-label", words);
 		node.title = words;
 		return node;

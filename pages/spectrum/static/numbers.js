@@ -1,10 +1,12 @@
 /* Numbers in words, as pages/shared/layout.py writes them. */
 
+import { tr } from "../shared/language.js";
+
 export const grouped = (value) => value.toLocaleString("en");
 
 export function rounded(value) {
 	const size = Math.abs(value);
-	if (!Number.isFinite(value)) return "not finite";
+	if (!Number.isFinite(value)) return tr("not finite");
 	if (size === 0) return "0";
 	if (size >= 1e15 || size < 1e-4) return value.toExponential(2);
 	if (size >= 100) return Math.round(value).toLocaleString("en");
@@ -25,4 +27,6 @@ export function inPercent(value) {
 
 /* A share of the energy in words, or the two that it certainly lies between. */
 export const shareOrBand = (low, high) =>
-	high === undefined ? inPercent(low) : `${inPercent(low)} to ${inPercent(high)}`;
+	high === undefined
+		? inPercent(low)
+		: tr("{low} to {high}", { low: inPercent(low), high: inPercent(high) });

@@ -2,7 +2,8 @@
 
 import { csv, download } from "../shared/csv.js";
 import { make } from "../shared/elements.js";
-import { grouped, inPercent, rounded } from "./numbers.js";
+import { tr } from "../shared/language.js";
+import { grouped, inPercent, rounded, shareOrBand } from "./numbers.js";
 import { doubles } from "./server.js";
 
 /* The curves as they are sent, one value for each k from 1 on; upper: the upper bound of a sketch's
@@ -23,27 +24,44 @@ function spectralError({ sigma, residual }, k) {
 	return Math.sqrt(next * next + residual);
 }
 
+/* What k keeps and what it saves, in one sentence. */
+export function leadAt(content, curves, k) {
+	const [rows, columns] = content.shape;
+	const values = {
+		k: grouped(k),
+		all: grouped(Math.min(rows, columns)),
+		energy: shareOrBand(curves.energy[k - 1], curves.upper?.[k - 1]),
+	};
+	const times = (rows * columns) / (k * (rows + columns));
+	return times > 1
+		? tr("{k} of {all} directions keep {energy} of the energy in {times} times fewer numbers.", {
+				...values,
+				times: rounded(times),
+			})
+		: tr("{k} of {all} directions keep {energy} of the energy, in {times} times as many numbers.", {
+				...values,
+				times: rounded(1 / times),
+			});
+}
+
 function tilesAt(content, curves, k) {
 	const [rows, columns] = content.shape;
 	const error = curves.error[k];
 	const stored = k * (rows + columns);
 	const full = rows * columns;
-	const atMost = curves.upper ? "at most " : "";
-	const atLeast = curves.upper ? "at least " : "";
+	const atMost = (value) => (curves.upper ? tr("at most {value}", { value }) : value);
+	const atLeast = (value) => (curves.upper ? tr("at least {value}", { value }) : value);
 	const relative = content.norm ? error / content.norm : 0;
+	const spectral = rounded(spectralError(curves, k));
 	return [
-		["energy kept", atLeast + inPercent(curves.energy[k - 1]), "Σᵢ≤ₖ σᵢ² / ‖W‖²"],
-		["relative error", atMost + inPercent(relative), "‖W − Wₖ‖ / ‖W‖"],
-		["Frobenius error", atMost + rounded(error), "√ Σᵢ>ₖ σᵢ²"],
+		[tr("energy kept"), atLeast(inPercent(curves.energy[k - 1])), "Σᵢ≤ₖ σᵢ² / ‖W‖²"],
+		[tr("relative error"), atMost(inPercent(relative)), "‖W − Wₖ‖ / ‖W‖"],
+		[tr("Frobenius error"), atMost(rounded(error)), "√ Σᵢ>ₖ σᵢ²"],
+		[tr("spectral error"), atMost(spectral), tr("σ at k + 1 = {next}", { next: grouped(k + 1) })],
 		[
-			"spectral error",
-			atMost + rounded(spectralError(curves, k)),
-			`σ at k + 1 = ${grouped(k + 1)}`,
-		],
-		[
-			"numbers to store",
+			tr("numbers to store"),
 			grouped(stored),
-			`k (m + n), ${inPercent(stored / full)} of ${grouped(full)}`,
+			tr("k (m + n), {share} of {all}", { share: inPercent(stored / full), all: grouped(full) }),
 		],
 		...content.ranks,
 	];

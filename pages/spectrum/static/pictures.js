@@ -2,6 +2,7 @@
    k in the browser, from the pooled factors; the server is asked for root mean squares alone. */
 
 import { make } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 import { Canvas } from "./canvas.js";
 import { colourMaps, rangeOf } from "./colours.js";
 import { check } from "./controls.js";
@@ -10,9 +11,9 @@ import { PooledPicture } from "./pooled_picture.js";
 import { fetched, floats } from "./server.js";
 
 const VIEWS = [
-	["original", "Original W"],
-	["near", "Rank k"],
-	["difference", "Difference"],
+	["original", () => tr("Original W")],
+	["near", () => tr("Rank k")],
+	["difference", () => tr("Difference")],
 ];
 const EXACT_SIDE = 64; // rows and columns of the exact part around a press
 
@@ -31,15 +32,15 @@ export class Pictures {
 		this.canvases = {};
 		this.captions = {};
 		const row = make("div", "rs-pictures");
-		for (const [name, title] of VIEWS) row.append(this.figure(name, title));
+		for (const [name, title] of VIEWS) row.append(this.figure(name, title()));
 		const switches = make("div", "rs-switches");
 		switches.append(
-			check("Root mean square of each tile", (on) => {
+			check(tr("Root mean square of each tile"), (on) => {
 				this.asTiles = on;
 				this.draw();
 				if (on) this.loadTiles();
 			}),
-			check("Amplify the difference", (on) => {
+			check(tr("Amplify the difference"), (on) => {
 				this.amplified = on;
 				this.draw();
 			}),
@@ -98,13 +99,13 @@ export class Pictures {
 		this.captions.original.textContent = "";
 		for (const name of ["near", "difference"]) {
 			this.canvases[name].draw(nothing, null, { low: -1, high: 1 }, this.colours.signed);
-			this.captions[name].textContent = "being computed";
+			this.captions[name].textContent = tr("being computed");
 		}
 	}
 
 	/* The computation was given up; the picture of the matrix stays. */
 	stopped() {
-		this.captions.near.textContent = this.captions.difference.textContent = "stopped";
+		this.captions.near.textContent = this.captions.difference.textContent = tr("stopped");
 	}
 
 	/* A decomposed matrix, first at k. */
@@ -166,7 +167,7 @@ export class Pictures {
 	async loadTiles() {
 		const { content, generation, k } = this;
 		if (!content?.id) return;
-		this.note.textContent = "Computing the root mean squares …";
+		this.note.textContent = tr("Computing the root mean squares …");
 		try {
 			const answer = await fetched(`${content.address}/tiles?k=${k}`);
 			const { height, width, original, rank_k: near, difference } = await answer.json();
@@ -221,7 +222,7 @@ export class Pictures {
 		canvases.difference.draw(picture.original, picture.near, around, colours.signed);
 		captions.original.textContent =
 			range.map === "grey"
-				? `${rounded(range.low)} to ${rounded(range.high)}`
+				? tr("{low} to {high}", { low: rounded(range.low), high: rounded(range.high) })
 				: `± ${rounded(range.high)}`;
 		captions.near.textContent = `k = ${grouped(at)}`;
 		captions.difference.textContent = `± ${rounded(reach)}`;
@@ -246,13 +247,17 @@ export class Pictures {
 		const words = [];
 		if (rows > height || columns > width) {
 			words.push(
-				`Each of the ${grouped(height)} × ${grouped(width)} points is the mean of a tile, ` +
-					"in which opposite signs cancel. Click for an exact part, or switch to root mean squares.",
+				tr(
+					"Each of the {height} × {width} points is the mean of a tile, in which opposite signs cancel. Click for an exact part, or switch to root mean squares.",
+					{ height: grouped(height), width: grouped(width) },
+				),
 			);
 		}
 		if (at < this.k && at === ranks && ranks > 0) {
 			words.push(
-				`The pictures follow k up to ${grouped(ranks)}; all numbers follow it to the end.`,
+				tr("The pictures follow k up to {ranks}; all numbers follow it to the end.", {
+					ranks: grouped(ranks),
+				}),
 			);
 		}
 		return words.join(" ");
@@ -264,10 +269,13 @@ export class Pictures {
 		this.resize(height, width);
 		for (const [name] of VIEWS) {
 			this.canvases[name].draw(values[name], null, range, this.colours.grey);
-			this.captions[name].textContent = `root mean square, 0 to ${rounded(range.high)}`;
+			this.captions[name].textContent = tr("root mean square, 0 to {high}", {
+				high: rounded(range.high),
+			});
 		}
 		this.painted = null;
-		this.note.textContent =
-			"Each point is the root mean square of a tile, which cancelling signs cannot hide.";
+		this.note.textContent = tr(
+			"Each point is the root mean square of a tile, which cancelling signs cannot hide.",
+		);
 	}
 }

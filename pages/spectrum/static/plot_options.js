@@ -1,5 +1,6 @@
 /* What the two plots of a matrix show: the scree plot, and the cumulative energy. */
 
+import { tr } from "../shared/language.js";
 import { grouped, rounded, shareOrBand } from "./numbers.js";
 
 export function screeOptions(content, sigma, log) {
@@ -11,8 +12,8 @@ export function screeOptions(content, sigma, log) {
 	const low = log ? Math.max(smallest * 0.8, most * 1e-17) : 0;
 	const lines = content.noise
 		? [
-				{ value: content.noise.threshold, text: "Gavish–Donoho" },
-				{ value: content.noise.edge, text: "Marchenko–Pastur edge", below: true },
+				{ value: content.noise.threshold, text: tr("Gavish–Donoho") },
+				{ value: content.noise.edge, text: tr("Marchenko–Pastur edge"), below: true },
 			]
 		: [];
 	return {

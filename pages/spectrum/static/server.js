@@ -1,10 +1,12 @@
 /* What the page fetches about a matrix, and arrays of numbers as they are sent. */
 
+import { tr } from "../shared/language.js";
+
 /* An answer of pages/spectrum/routes.py. Throws an Error with its problem and remedy. */
 export async function fetched(address) {
 	const answer = await fetch(address);
 	if (answer.ok) return answer;
-	const silent = { problem: "The server did not answer.", remedy: "Reload the page." };
+	const silent = { problem: tr("The server did not answer."), remedy: tr("Reload the page.") };
 	const error = await answer.json().catch(() => silent);
 	throw new Error(`${error.problem} ${error.remedy}`);
 }
