@@ -17,6 +17,7 @@ from lora_engine.adapters import AdapterSummary
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import (
     Adapter,
     AdapterModule,
@@ -49,7 +50,7 @@ from pages.spectrum.adapter_view import adapter_grid_value, module_html, stronge
 from pages.spectrum.matrix_source import model_folder
 from pages.spectrum.module_grid import module_grid, pressed_module
 
-HOW_TO_GET_ONE = (
+HOW_TO_GET_ONE = translatable(
     "Train one (the example takes about a minute), or give the folder of a PEFT adapter below."
 )
 
@@ -106,18 +107,18 @@ def _adapter_fields(engine: Engine) -> AdapterFields:
         adapter = gr.Dropdown(
             adapter_choices(engine, lora_alone=True),
             value=None,
-            label="Adapter",
+            label=tr("Adapter"),
             allow_custom_value=True,
-            info="One trained here, or the folder of a PEFT adapter.",
+            info=tr("One trained here, or the folder of a PEFT adapter."),
             scale=2,
             elem_id="spectrum-adapter",
         )
         base = gr.Dropdown(
             ["", *engine.base_models.names()],
             value="",
-            label="Base model",
+            label=tr("Base model"),
             allow_custom_value=True,
-            info="For shares of the base weight, and for DoRA's true update.",
+            info=tr("For shares of the base weight, and for DoRA's true update."),
             scale=1,
             elem_id="spectrum-base",
         )
@@ -127,10 +128,10 @@ def _adapter_fields(engine: Engine) -> AdapterFields:
 def _adapter_view(empty: gr.HTML) -> AdapterView:
     return AdapterView(
         empty,
-        grid=module_grid("Modules of the adapter", elem_id="adapter-grid"),
+        grid=module_grid(tr("Modules of the adapter"), elem_id="adapter-grid"),
         detail=gr.HTML(elem_id="adapter-module", js_on_load=""),
         plot=live_plot(
-            label="Singular values of the module", elem_id="adapter-spectrum", height=340
+            label=tr("Singular values of the module"), elem_id="adapter-spectrum", height=340
         ),
     )
 
@@ -161,7 +162,7 @@ class _Handlers:
         elif name:
             yield {self.view.empty: ""}
         else:
-            yield {self.view.empty: no_adapter_html(self.engine, HOW_TO_GET_ONE)}
+            yield {self.view.empty: no_adapter_html(self.engine, tr(HOW_TO_GET_ONE))}
 
     def open_adapter(self, name: str | None, request: gr.Request) -> Iterator[Update]:
         yield from self._with_fields(request, name or "")

@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.spectrum import (
     compare_checkpoints,
     decompose,
@@ -59,7 +60,7 @@ def spectrum_endpoint(engine: Engine) -> Callable:
             return compare_checkpoints(before, after).to_json()
         if not adapter or tuned:
             raise EngineError(
-                "Either an adapter, or base and tuned, is needed.", "Give one of the two."
+                tr("Either an adapter, or base and tuned, is needed."), tr("Give one of the two.")
             )
         weights = model_folder(engine, base) if base else None
         return describe_adapter(engine.adapters.get(adapter).path, weights).to_json()
@@ -83,7 +84,10 @@ class _Given:
         ways = {"matrix": self.matrix, "file": self.file, "sample": self.sample}
         given = [name for name, value in {**ways, "model": self.model}.items() if value]
         if len(given) > 1:
-            raise EngineError(f"Both {' and '.join(given)} are given.", "Give one of them.")
+            raise EngineError(
+                tr("More than one is given: {names}.", names=", ".join(given)),
+                tr("Give one of them."),
+            )
         if self.file:
             path = _uploaded(self.file)
             return open_choice(engine, MatrixChoice("file", path, self.tensor, self.flatten))
@@ -105,8 +109,8 @@ def _typed(rows: list[list[float]]) -> ArrayMatrix:
     )
     if len(lengths) != 1 or -1 in lengths or not numbers:
         raise EngineError(
-            "The matrix is not a list of rows of numbers, all of one length.",
-            "Send it as in [[1, 2], [3, 4]].",
+            tr("The matrix is not a list of rows of numbers, all of one length."),
+            tr("Send it as in [[1, 2], [3, 4]]."),
         )
     return array_matrix(np.array(rows, dtype=np.float64), "matrix")
 
@@ -115,5 +119,7 @@ def _uploaded(file: dict) -> str:
     """The path of an upload; no other file of this machine can be named."""
     path, folder = Path(str(file.get("path", ""))).resolve(), Path(get_upload_folder()).resolve()
     if folder not in path.parents or not path.is_file():
-        raise EngineError("The file is not an upload.", "Send it with gradio_client's handle_file.")
+        raise EngineError(
+            tr("The file is not an upload."), tr("Send it with gradio_client's handle_file.")
+        )
     return str(path)

@@ -13,6 +13,7 @@ from lora_engine.base_models import STARTER
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spectrum import (
     CheckpointComparison,
     Decomposition,
@@ -39,15 +40,38 @@ from pages.spectrum.matrix_source import model_folder
 from pages.spectrum.module_grid import Cell, Measure, grid_value, module_grid, pressed_module
 
 MEASURES = (
-    Measure("share", "relative change", "‖tuned − base‖ / ‖base‖.", "share", log=True),
-    Measure("norm", "norm", "‖tuned − base‖, the Frobenius norm of the change.", log=True),
-    Measure("effective", "effective rank",
-            "Of the change above the rounding of stored numbers: exp(−Σ p ln p), p = σ / Σσ."),
-    Measure("k90", "directions for 90 %", "Directions that carry 90 % of the change.", "count"),
-    Measure("intruders", "intruder dimensions",
-            "Of the tuned weight's first 10 directions, those with |cos| below 0.5 to every one "
-            "of the base's (arXiv 2410.21228).", "count"),
-)  # fmt: skip
+    Measure(
+        "share", translatable("relative change"), "‖tuned − base‖ / ‖base‖.", "share", log=True
+    ),
+    Measure(
+        "norm",
+        translatable("norm"),
+        translatable("‖tuned − base‖, the Frobenius norm of the change."),
+        log=True,
+    ),
+    Measure(
+        "effective",
+        translatable("effective rank"),
+        translatable(
+            "Of the change above the rounding of stored numbers: exp(−Σ p ln p), p = σ / Σσ."
+        ),
+    ),
+    Measure(
+        "k90",
+        translatable("directions for 90 %"),
+        translatable("Directions that carry 90 % of the change."),
+        "count",
+    ),
+    Measure(
+        "intruders",
+        translatable("intruder dimensions"),
+        translatable(
+            "Of the tuned weight's first 10 directions, those with |cos| below 0.5 to every one of "
+            "the base's (arXiv 2410.21228)."
+        ),
+        "count",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +98,9 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks) -> None:
     fields = _checkpoint_fields(engine)
     row = progress_row("checkpoint")
     view = CheckpointView(
-        grid=module_grid("Modules of the two checkpoints", elem_id="checkpoint-grid"),
+        grid=module_grid(tr("Modules of the two checkpoints"), elem_id="checkpoint-grid"),
         detail=gr.HTML(elem_id="checkpoint-module", js_on_load=""),
-        plot=live_plot(label="Singular values of the change", height=340),
+        plot=live_plot(label=tr("Singular values of the change"), height=340),
     )
 
     handlers = _Handlers(engine, tasks, fields, view, row)
@@ -101,22 +125,22 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks) -> None:
 
 
 def _checkpoint_fields(engine: Engine) -> CheckpointFields:
-    gr.HTML(
-        '<p class="rs-doing">The same model before and after it was trained as a whole. Both are '
-        "read from their files block by block; neither is loaded.</p>",
-        js_on_load="",
+    said = tr(
+        "The same model before and after it was trained as a whole. Both are read from their files "
+        "block by block; neither is loaded."
     )
+    gr.HTML(f'<p class="rs-doing">{escape(said)}</p>', js_on_load="")
     with gr.Row():
-        base = _model_field(engine, "Base", STARTER, "checkpoint-base")
-        tuned = _model_field(engine, "Tuned", None, "checkpoint-tuned")
+        base = _model_field(engine, tr("Base"), STARTER, "checkpoint-base")
+        tuned = _model_field(engine, tr("Tuned"), None, "checkpoint-tuned")
     with gr.Row(elem_classes="rs-actions"):
         intruders = gr.Checkbox(
-            label="Look for intruder dimensions (slower)",
+            label=tr("Look for intruder dimensions (slower)"),
             value=False,
             container=False,
             elem_id="checkpoint-intruders",
         )
-        compare = gr.Button("Compare", variant="primary", elem_id="compare-checkpoints")
+        compare = gr.Button(tr("Compare"), variant="primary", elem_id="compare-checkpoints")
     return CheckpointFields(base, tuned, intruders, compare)
 
 
@@ -126,7 +150,7 @@ def _model_field(engine: Engine, label: str, value: str | None, elem_id: str) ->
         value=value,
         label=label,
         allow_custom_value=True,
-        info="A model here, or the folder of one.",
+        info=tr("A model here, or the folder of one."),
         elem_id=elem_id,
     )
 
@@ -163,7 +187,7 @@ class _Handlers:
         self, base: str | None, tuned: str | None, intruders: bool, request: gr.Request
     ) -> Iterator[Update]:
         if not base or not tuned:
-            raise EngineError("Two models are needed.", "Choose a base and a tuned model.")
+            raise EngineError(tr("Two models are needed."), tr("Choose a base and a tuned model."))
         task = self.tasks.start(request)
         updates = self._compare(task, base, tuned, intruders)
         yield from self.row.until_stopped(task, updates)
@@ -223,37 +247,56 @@ class _Handlers:
 
 
 def _grid_value(found: CheckpointComparison, state: dict[str, str], picked: str) -> str:
-    notes = []
-    if found.changed_vectors:
-        names = ", ".join(found.changed_vectors[:5])
-        notes.append(f"{len(found.changed_vectors):,} vectors changed too: {names}.")
-    for where, extra in (("base", found.only_in_base), ("tuned model", found.only_in_tuned)):
-        if extra:
-            notes.append(f"Only the {where} has {', '.join(extra[:5])}.")
     return grid_value(
         [Cell(module.name, _numbers(module)) for module in found.modules],
         MEASURES,
         sentence=_in_words(found),
-        notes=notes,
+        notes=_notes(found),
         state=state,
         chosen=picked,
     )
 
 
+def _notes(found: CheckpointComparison) -> list[str]:
+    notes = []
+    if found.changed_vectors:
+        names = ", ".join(found.changed_vectors[:5])
+        count = len(found.changed_vectors)
+        notes.append(
+            tr_count(
+                "{count} vector changed too: {names}.",
+                "{count} vectors changed too: {names}.",
+                count,
+                names=names,
+            )
+        )
+    if found.only_in_base:
+        names = ", ".join(found.only_in_base[:5])
+        notes.append(tr("Only the base has {names}.", names=names))
+    if found.only_in_tuned:
+        names = ", ".join(found.only_in_tuned[:5])
+        notes.append(tr("Only the tuned model has {names}.", names=names))
+    return notes
+
+
 def _in_words(found: CheckpointComparison) -> str:
     changed = [module for module in found.modules if module.changed]
+    every = f"{len(found.modules):,}"
     if not changed:
-        return f"None of the {len(found.modules):,} matrices changed."
+        return tr("None of the {all} matrices changed.", all=every)
     most = max(changed, key=lambda module: module.relative_change)
-    sentence = (
-        f"{len(changed):,} of {len(found.modules):,} matrices changed, {most.name} the most "
-        f"(by {layout.share(most.relative_change)} of its norm)."
+    sentence = tr(
+        "{count} of {all} matrices changed, {name} the most (by {share} of its norm).",
+        count=f"{len(changed):,}",
+        all=every,
+        name=most.name,
+        share=layout.share(most.relative_change),
     )
     searched = [module.intruders for module in changed if module.intruders is not None]
-    if searched:
-        count = sum(len(intruders) for intruders in searched)
-        sentence += f" Intruder dimensions found: {count:,}."
-    return sentence
+    if not searched:
+        return sentence
+    count = f"{sum(len(intruders) for intruders in searched):,}"
+    return f"{sentence} {tr('Intruder dimensions found: {count}.', count=count)}"
 
 
 def _numbers(module: ModuleChange) -> dict[str, float | None]:
@@ -270,14 +313,27 @@ def _numbers(module: ModuleChange) -> dict[str, float | None]:
 
 def _module_html(name: str, change: Decomposition) -> str:
     shape, k95 = change.shape, change.summary().k95
-    count = f"More than {change.singular_values.size:,}" if k95 is None else f"{k95:,}"
-    words = f"{count} of {min(shape):,} directions carry 95 % of the change."
+    every = f"{min(shape):,}"
+    if k95 is None:
+        known = f"{change.singular_values.size:,}"
+        words = tr(
+            "More than {count} of {all} directions carry 95 % of the change.",
+            count=known,
+            all=every,
+        )
+    else:
+        words = tr(
+            "{count} of {all} directions carry 95 % of the change.", count=f"{k95:,}", all=every
+        )
     if change.noise is not None:
         above = int((change.singular_values > change.noise.edge).sum())
-        words += (
-            f" {above:,} stand above {layout.number(change.noise.edge)}, the edge of the "
-            f"{change.noise.source}."
+        beyond = tr(
+            "{count} stand above {edge}, the edge of the {source}.",
+            count=f"{above:,}",
+            edge=layout.number(change.noise.edge),
+            source=tr(change.noise.source),
         )
+        words = f"{words} {beyond}"
     return (
         f'<div class="rs-module"><h3>{escape(name)} <span>{shape[0]:,} × {shape[1]:,}</span></h3>'
         f"<p>{escape(words)}</p></div>"

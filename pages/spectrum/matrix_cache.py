@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from lora_engine.errors import NotFound
+from lora_engine.language import tr
 from lora_engine.spectrum import Decomposition, PooledFactors
 from lora_engine.weights import ArrayMatrix, MatrixSource
 
@@ -66,9 +67,11 @@ class MatrixCache:
                 self._open.move_to_end(matrix_id)
                 return self._open[matrix_id]
         raise NotFound(
-            "This matrix is no longer in the server's memory: others were opened since, or the "
-            "server was started anew.",
-            "Open it again: choose it, type it or upload it.",
+            tr(
+                "This matrix is no longer in the server's memory: others were opened since, or the "
+                "server was started anew."
+            ),
+            tr("Open it again: choose it, type it or upload it."),
         )
 
     def _is_full(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from lora_engine.language import tr
 from pages.shared.static_files import call_js
 
 OUTSIDE = "outside"
@@ -74,7 +75,9 @@ def grid_value(
         "notes": list(notes),
         "state": dict(state),
         "chosen": chosen,
-        "measures": [vars(measure) for measure in measures],
+        "measures": [
+            {**vars(one), "title": tr(one.title), "help": tr(one.help)} for one in measures
+        ],
         "cells": [
             {
                 "module": cell.module,
@@ -105,4 +108,4 @@ def _row_title(where: tuple[str, str, str], several: bool) -> str:
     before, layer, _ = where
     if layer == OUTSIDE:
         return OUTSIDE
-    return f"{before} {layer}" if several else f"layer {layer}"
+    return f"{before} {layer}" if several else tr("layer {number}", number=layer)

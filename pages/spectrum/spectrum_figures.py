@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lora_engine.language import tr
 from pages.shared.figures import ACCENT, MUTED, SECOND, Figure, layout
 
 SMALL = {"color": MUTED, "size": 12}
@@ -21,18 +22,29 @@ def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
 
     delta and base are descending; values of zero have no place on the axis and are left out.
     """
-    data = [_spectrum("update ΔW", delta, ACCENT, "lines+markers")]
+    data = [_spectrum(tr("update ΔW"), delta, ACCENT, "lines+markers")]
     if base is not None:
-        data.append(_spectrum("base weight W", base, SECOND, "lines"))
+        data.append(_spectrum(tr("base weight W"), base, SECOND, "lines"))
     most = max(delta.size, 0 if base is None else base.size)
-    words = f"Singular values of {title}: the update's fall from {_first(delta):.3g}"
-    words += f", the base weight's from {_first(base):.3g}." if base is not None else "."
+    first = f"{_first(delta):.3g}"
+    if base is None:
+        words = tr(
+            "Singular values of {title}: the update's fall from {first}.", title=title, first=first
+        )
+    else:
+        words = tr(
+            "Singular values of {title}: the update's fall from {first}, the base weight's from "
+            "{base}.",
+            title=title,
+            first=first,
+            base=f"{_first(base):.3g}",
+        )
     return {
         "data": data,
         "layout": layout(
             description=words,
             x_title="i",
-            y_title="singular value σᵢ",
+            y_title=tr("singular value σᵢ"),
             xaxis={"type": "log", "dtick": "D2" if most <= FEW else 1},
             yaxis={"type": "log", "exponentformat": "e", "dtick": 1, "tickfont": SMALL},
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
@@ -58,9 +70,11 @@ def similarity_map(phi: np.ndarray, name_a: str, name_b: str) -> Figure:
             }
         ],
         "layout": layout(
-            description=f"Subspace similarity of the two updates, {_first_phi(phi)}.",
-            x_title=f"j, directions of {_short(name_b)}",
-            y_title=f"i, directions of {_short(name_a)}",
+            description=tr(
+                "Subspace similarity of the two updates: {first}.", first=_first_phi(phi)
+            ),
+            x_title=tr("j, directions of {name}", name=_short(name_b)),
+            y_title=tr("i, directions of {name}", name=_short(name_a)),
             hovermode="closest",
         ),
     }
@@ -73,10 +87,10 @@ def similarity_diagonal(phi: np.ndarray, random_level: np.ndarray) -> Figure:
     return {
         "data": [
             _line("φ(i, i)", i, found, ACCENT, {"width": 2.5}),
-            _line("random directions", i, random, MUTED, {"width": 1.5, "dash": "dot"}),
+            _line(tr("random directions"), i, random, MUTED, {"width": 1.5, "dash": "dot"}),
         ],
         "layout": layout(
-            description=f"Similarity of the first i directions, {_first_phi(phi)}.",
+            description=tr("Similarity of the first i directions: {first}.", first=_first_phi(phi)),
             x_title="i",
             y_title="φ(i, i)",
             yaxis={"range": [0, 1.02]},
@@ -123,7 +137,9 @@ def _first(values: np.ndarray) -> float:
 
 
 def _first_phi(phi: np.ndarray) -> str:
-    return f"{phi[0, 0]:.2f} for the first direction of each" if phi.size else "none: one is zero"
+    if not phi.size:
+        return tr("none, one is zero")
+    return tr("{value} for the first direction of each", value=f"{phi[0, 0]:.2f}")
 
 
 def _short(name: str) -> str:

@@ -13,6 +13,7 @@ import gradio as gr
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
+from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spectrum import (
     Adapter,
     ModuleSimilarity,
@@ -41,22 +42,10 @@ from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
 
 COMPARED = [
-    ("the updates ΔW: outputs", "delta-left"),
-    ("the updates ΔW: inputs", "delta-right"),
-    ("lora_A, as the LoRA paper draws it", "A-right"),
+    (translatable("the updates ΔW: outputs"), "delta-left"),
+    (translatable("the updates ΔW: inputs"), "delta-right"),
+    (translatable("lora_A, as the LoRA paper draws it"), "A-right"),
 ]
-COLUMNS = (
-    Column("Module"),
-    Column("Together they"),
-    Column("Cosine", layout.number, numeric=True),
-    Column("Distance", layout.number, numeric=True),
-    Column("Norm of A", layout.number, numeric=True),
-    Column("Norm of B", layout.number, numeric=True),
-    Column("φ(1, 1)", layout.number, numeric=True),
-    Column("φ(r, r)", layout.number, numeric=True),
-    Column("A inside B", layout.share, numeric=True),
-    Column("B inside A", layout.share, numeric=True),
-)
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -
     first, second, compared = _pair_choices(engine)
     row = progress_row("pair")
     sentence = gr.HTML(elem_id="pair-sentence", js_on_load="")
-    module = gr.Dropdown([], label="Module", visible=False, elem_id="pair-module")
+    module = gr.Dropdown([], label=tr("Module"), visible=False, elem_id="pair-module")
     fields = PairFields(first, second, compared, module)
     view = _pair_view(sentence)
 
@@ -141,17 +130,24 @@ def _pair_choices(engine: Engine) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown
         )  # fmt: skip
 
     with gr.Row():
-        first = adapter_field("Adapter A", "pair-first")
-        second = adapter_field("Adapter B", "pair-second")
-        compared = gr.Dropdown(COMPARED, value=COMPARED[0][1], label="Compare", elem_id="pair-on")
+        first = adapter_field(tr("Adapter A"), "pair-first")
+        second = adapter_field(tr("Adapter B"), "pair-second")
+        compared = gr.Dropdown(
+            [(tr(label), value) for label, value in COMPARED],
+            value=COMPARED[0][1],
+            label=tr("Compare"),
+            elem_id="pair-on",
+        )
     return first, second, compared
 
 
 def _pair_view(sentence: gr.HTML) -> PairView:
     with gr.Row():
-        phi = live_plot(label="Subspace similarity", elem_id="pair-phi", height=380)
-        diagonal = live_plot(label="Similarity by rank", elem_id="pair-diagonal", height=380)
-    table = live_table(label="Modules of both", file_name="similarity.csv", elem_id="pair-table")
+        phi = live_plot(label=tr("Subspace similarity"), elem_id="pair-phi", height=380)
+        diagonal = live_plot(label=tr("Similarity by rank"), elem_id="pair-diagonal", height=380)
+    table = live_table(
+        label=tr("Modules of both"), file_name="similarity.csv", elem_id="pair-table"
+    )
     return PairView(sentence, phi, diagonal, table)
 
 
@@ -199,8 +195,8 @@ class _Handlers:
             yield from self._compare(request, Pair(first, second, compared))
             return
         self.tasks.start(request)  # ends the comparison of a pair that is not chosen any more
-        missing = "A" if second else "B"
-        yield {**self._nothing_drawn(f"Choose adapter {missing} too."), **self.row.idle()}
+        missing = tr("Choose adapter {which} too.", which="A" if second else "B")
+        yield {**self._nothing_drawn(missing), **self.row.idle()}
 
     def draw_module(self, first: str, second: str, compared: str, module: str) -> Update:
         """The two plots of one module, compared alone."""
@@ -219,7 +215,7 @@ class _Handlers:
     def _compare_all(self, task: TabTask, pair: Pair, module: str) -> Iterator[Update]:
         """The module's choices and every output, while the two are compared and then."""
         fields, view = self.fields, self.view
-        yield self.row.working(0.0, "comparing")
+        yield self.row.working(0.0, tr("comparing"))
         paths = [self.engine.adapters.get(name).path for name in (pair.first, pair.second)]
         found = yield from self.row.watch(task, comparing(pair, *paths))
         names = [item.name for item in found.modules]
@@ -228,7 +224,7 @@ class _Handlers:
         yield {
             fields.module: gr.Dropdown(choices=names, value=module, visible=True),
             view.sentence: _summary_html(found) + _combine_html(pair),
-            view.table: table_value(COLUMNS, [_row(item) for item in found.modules]),
+            view.table: table_value(_columns(), [_row(item) for item in found.modules]),
             **self._plots(pair, drawn),
             **self.row.idle(),
         }
@@ -275,11 +271,26 @@ def comparing(pair: Pair, first: Path, second: Path) -> Work[Similarity]:
     return compare
 
 
+def _columns() -> tuple[Column, ...]:
+    return (
+        Column(tr("Module")),
+        Column(tr("Together they")),
+        Column(tr("Cosine"), layout.number, numeric=True),
+        Column(tr("Distance"), layout.number, numeric=True),
+        Column(tr("Norm of A"), layout.number, numeric=True),
+        Column(tr("Norm of B"), layout.number, numeric=True),
+        Column("φ(1, 1)", layout.number, numeric=True),
+        Column("φ(r, r)", layout.number, numeric=True),
+        Column(tr("A inside B"), layout.share, numeric=True),
+        Column(tr("B inside A"), layout.share, numeric=True),
+    )
+
+
 def _row(item: ModuleSimilarity) -> tuple:
     shared, phi = item.interference, item.phi
     return (
         item.name,
-        TOGETHER_THEY[shared.verdict] if shared else "are zero",
+        tr(TOGETHER_THEY[shared.verdict]) if shared else tr("are zero"),
         item.cosine,
         item.distance,
         item.norm_a,
@@ -303,31 +314,40 @@ def _most_alike(found: Similarity) -> str:
 def _summary_html(found: Similarity) -> str:
     """How many modules do what, if both adapters are added; and what is in one only."""
     verdicts = Counter(item.interference.verdict for item in found.modules if item.interference)
-    sentence = collisions_in_words(verdicts, f"{len(found.modules):,} modules")
+    modules = tr_count("{count} module", "{count} modules", len(found.modules))
+    sentence = collisions_in_words(verdicts, modules)
     notes = list(found.notes)
     for which, names in (("A", found.only_in_a), ("B", found.only_in_b)):
         if names:
-            notes.append(f"Only {which} adapts {len(names):,} modules, such as {names[0]}.")
-    help_text = (
-        '<p class="rs-doing">"A inside B" is the share of A\'s energy that lies in B\'s '
-        "directions, ‖U_Bᵀ ΔA V_B‖² / ‖ΔA‖². φ(i, j) is 1 where the first i directions of one lie "
-        "within the first j of the other, and about max(i, j)/n for random directions.</p>"
+            notes.append(
+                tr_count(
+                    "Only {which} adapts {count} module, such as {name}.",
+                    "Only {which} adapts {count} modules, such as {name}.",
+                    len(names),
+                    which=which,
+                    name=names[0],
+                )
+            )
+    help_text = tr(
+        "\"A inside B\" is the share of A's energy that lies in B's directions, "
+        "‖U_Bᵀ ΔA V_B‖² / ‖ΔA‖². φ(i, j) is 1 where the first i directions of one lie within the "
+        "first j of the other, and about max(i, j)/n for random directions."
     )
     lead = f'<p class="rs-lead">{escape(sentence)}</p>'
-    return lead + help_text + layout.notes_html(notes)
+    return f'{lead}<p class="rs-doing">{escape(help_text)}</p>{layout.notes_html(notes)}'
 
 
 def _combine_html(pair: Pair) -> str:
     """The way to their sum."""
     href = layout.link(ADAPTERS, adapter=pair.first, tab="combine", **{"with": pair.second})
-    link = f'<a class="rs-button rs-small" href="{escape(href)}">Combine them</a>'
+    link = f'<a class="rs-button rs-small" href="{escape(href)}">{escape(tr("Combine them"))}</a>'
     return f'<p class="rs-next">{link}</p>'
 
 
 def _too_few_html() -> str:
     return layout.empty_state_html(
-        "Two adapters are needed",
-        "Train a second one, or give the folders of two PEFT adapters above.",
-        "Train one",
-        TRAIN.path,
+        tr("Two adapters are needed"),
+        tr("Train a second one, or give the folders of two PEFT adapters above."),
+        tr("Train one"),
+        layout.link(TRAIN),
     )

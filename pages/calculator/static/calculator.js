@@ -2,8 +2,9 @@
    value, three of them to edit) and the map of layers. Every derived number is the server's. */
 
 import { make, parsed, tile } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 
-const NAMES = { B: "B", A: "A", delta_weight: "ΔW", W: "W", adapted: "W′", target: "target" };
+const NAMES = { B: "B", A: "A", delta_weight: "ΔW", W: "W", adapted: "W′" };
 const SUMS = [
 	["delta_weight", "=", "scaling", "·", "B", "·", "A"],
 	["adapted", "=", "W", "+", "delta_weight"],
@@ -25,7 +26,8 @@ function paint(cell, value, most) {
 function matrix(name, title, rows, most, changed) {
 	const figure = make("figure", "rs-matrix");
 	const grid = make("table");
-	grid.setAttribute("aria-label", `${title}, ${rows.length} rows, ${rows[0].length} columns`);
+	const size = { title, rows: rows.length, columns: rows[0].length };
+	grid.setAttribute("aria-label", tr("{title}, {rows} rows, {columns} columns", size));
 	rows.forEach((row, i) => {
 		const line = make("tr");
 		row.forEach((value, j) => {
@@ -49,7 +51,8 @@ function field(name, value, i, j, changed) {
 	input.inputMode = "decimal";
 	input.value = shown(value);
 	input.dataset.key = `${name}-${i}-${j}`;
-	input.setAttribute("aria-label", `${name}, row ${i + 1}, column ${j + 1}`);
+	const place = { name, row: i + 1, column: j + 1 };
+	input.setAttribute("aria-label", tr("{name}, row {row}, column {column}", place));
 	input.addEventListener("focus", () => input.select());
 	input.addEventListener("change", () => {
 		const number = Number(input.value.trim().replace(",", ".").replace("−", "-"));
@@ -64,7 +67,10 @@ function field(name, value, i, j, changed) {
 /* The matrix stays as it was; what is wrong stands in the words below it. */
 function wrong(input) {
 	const words = input.closest(".rs-example").querySelector(".rs-words");
-	words.textContent = `“${input.value}” in ${input.getAttribute("aria-label")}, is no number; type one such as 0.5.`;
+	words.textContent = tr("“{value}” in {place} is no number; type one such as 0.5.", {
+		value: input.value,
+		place: input.getAttribute("aria-label"),
+	});
 }
 
 function sum(parts, content, changed) {
@@ -86,7 +92,7 @@ function curve(losses) {
 	const drawing = document.createElementNS(space, "svg");
 	drawing.setAttribute("viewBox", "0 0 200 60");
 	drawing.setAttribute("role", "img");
-	drawing.setAttribute("aria-label", `Loss over ${losses.length - 1} steps`);
+	drawing.setAttribute("aria-label", tr("Loss over {steps} steps", { steps: losses.length - 1 }));
 	const most = Math.max(...losses, 1e-12);
 	const points = losses.map(
 		(loss, i) =>
@@ -96,7 +102,7 @@ function curve(losses) {
 	line.setAttribute("points", points.join(" "));
 	drawing.append(line);
 	const figure = make("figure", "rs-losses");
-	figure.append(drawing, make("figcaption", "", "loss, step by step, from zero"));
+	figure.append(drawing, make("figcaption", "", tr("loss, step by step, from zero")));
 	return figure;
 }
 
@@ -116,7 +122,7 @@ export function example(element, props, watch, trigger) {
 		tiles.append(...content.tiles.map(tile));
 		const steps = make("div", "rs-sum");
 		steps.append(
-			matrix("target", "target", content.target, content.most),
+			matrix("target", tr("target"), content.target, content.most),
 			matrix("grad_B", "∂L/∂B", content.grad_B, largest(content.grad_B)),
 			matrix("grad_A", "∂L/∂A", content.grad_A, largest(content.grad_A)),
 		);
@@ -146,7 +152,7 @@ export function ticks(element, props, watch, trigger) {
 		const content = parsed(props.value);
 		if (!content) return;
 		const set = make("fieldset");
-		set.append(make("legend", "", "What this model has"));
+		set.append(make("legend", "", tr("What this model has")));
 		content.modules.forEach(({ label }, index) => {
 			const input = make("input");
 			const checked = content.ticked.includes(index);
@@ -183,7 +189,10 @@ export function layerMap(element, props, watch) {
 		const kinds = content.rows.map((row) => row.module).join(", ");
 		frame.setAttribute(
 			"aria-label",
-			`Trained parameters in ${content.layers.length} layers, by module: ${kinds}`,
+			tr("Trained parameters in {count} layers, by module: {kinds}", {
+				count: content.layers.length,
+				kinds,
+			}),
 		);
 		const grid = make("table");
 		content.rows.forEach((row) => {
@@ -194,7 +203,11 @@ export function layerMap(element, props, watch) {
 			row.parameters.forEach((number, i) => {
 				const cell = make("td");
 				cell.style.setProperty("--part", `${Math.round((100 * number) / most)}%`);
-				cell.title = `${row.module}, layer ${content.layers[i]}: ${number.toLocaleString("en")}`;
+				cell.title = tr("{module}, layer {layer}: {number}", {
+					module: row.module,
+					layer: content.layers[i],
+					number: number.toLocaleString("en"),
+				});
 				line.append(cell);
 			});
 			grid.append(line);
@@ -206,8 +219,10 @@ export function layerMap(element, props, watch) {
 			make(
 				"p",
 				"rs-map-words",
-				`Layers ${content.layers[0]} to ${last} from left to right; full colour is ` +
-					`${most.toLocaleString("en")} trained parameters.`,
+				tr(
+					"Layers {first} to {last} from left to right; full color is {most} trained parameters.",
+					{ first: content.layers[0], last, most: most.toLocaleString("en") },
+				),
 			),
 		);
 	};

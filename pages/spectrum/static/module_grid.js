@@ -34,7 +34,7 @@ class ModuleGrid {
 		this.sentence = make("p", "rs-grid-sentence");
 		this.measures = make("div", "rs-grid-measures");
 		this.measures.setAttribute("role", "radiogroup");
-		this.measures.setAttribute("aria-label", tr("Coloured by"));
+		this.measures.setAttribute("aria-label", tr("Colored by"));
 		this.help = make("p", "rs-grid-help");
 		this.frame = make("div", "rs-grid-frame");
 		this.notes = make("div");
