@@ -184,7 +184,7 @@ def test_the_svd_endpoint_answers_and_refuses(settings: Settings) -> None:
             svd(wrong, 1)
     with pytest.raises(EngineError, match="not an upload"):
         svd(file={"path": "/etc/passwd"})
-    with pytest.raises(EngineError, match="are given"):
+    with pytest.raises(EngineError, match="More than one"):
         svd([[1.0]], 1, sample="teaching")
 
 
