@@ -182,16 +182,24 @@ def _options(q: MemoryRequest) -> list[Option]:
     found = [*_same_result_options(q), *_optimizer_options(q)]
     quantization = q.quantization
     if quantization is not None and quantization.bits == 4 and not quantization.double:
-        found.append(("double quantization", "hardly any", {"quantization.double": True}))
+        found.append((tr("double quantization"), tr("hardly any"), {"quantization.double": True}))
     if q.weight_bytes == 4:
-        found.append(("bf16 weights", "less precise arithmetic", {"workload.dtype": "bfloat16"}))
+        found.append(
+            (tr("bf16 weights"), tr("less precise arithmetic"), {"workload.dtype": "bfloat16"})
+        )
     if not q.has_adapter:
-        found.append(("LoRA", "fewer parameters learn", {KIND: "lora"}))
+        found.append(("LoRA", tr("fewer parameters learn"), {KIND: "lora"}))
     if quantization is None or quantization.bits == 8:
-        harm = "the base is rounded to 4 bits; slower steps"
-        found.append(("QLoRA (NF4 base)", harm, {KIND: "lora", **NF4}))
+        harm = tr("the base is rounded to 4 bits; slower steps")
+        found.append((tr("QLoRA (NF4 base)"), harm, {KIND: "lora", **NF4}))
     for length in _halvings(q.workload.seq_length, 128):
-        found.append((f"rows of {length} tokens", "longer rows are cut off", {LENGTH: length}))
+        found.append(
+            (
+                tr("rows of {length} tokens", length=length),
+                tr("longer rows are cut off"),
+                {LENGTH: length},
+            )
+        )
     return found
 
 
@@ -202,17 +210,17 @@ def _same_result_options(q: MemoryRequest) -> list[Option]:
         steps = accumulation * -(-batch_size // size)
         if steps > MAX_ACCUMULATION:
             break
-        what = f"batch of {size} with {steps} steps of accumulation"
+        what = tr("batch of {size} with {steps} steps of accumulation", size=size, steps=steps)
         change: dict[str, Any] = {BATCH: size, ACCUMULATION: steps}
-        found.append((what, "the same result, a little slower", change))
+        found.append((what, tr("the same result, a little slower"), change))
     checkpoints = q.method.finetuning_type != "prefix"  # which it cannot be trained with
     if checkpoints and not q.optimization.gradient_checkpointing:
-        harm = "the same result, about a third more time"
+        harm = tr("the same result, about a third more time")
         change = {"optimization.gradient_checkpointing": True}
-        found.append(("gradient checkpointing", harm, change))
+        found.append((tr("gradient checkpointing"), harm, change))
     if q.workload.attention == "eager":
         change = {"workload.attention": "sdpa"}
-        found.append(("scaled-dot-product attention", "the same result", change))
+        found.append((tr("scaled-dot-product attention"), tr("the same result"), change))
     return found
 
 
@@ -220,22 +228,30 @@ def _optimizer_options(q: MemoryRequest) -> list[Option]:
     if q.optimizer != "adamw":
         return []
     name = "optimization.optimizer"
-    rounded = "nearly the same result (bitsandbytes, CUDA only)"
-    paged = "the same state, slower when pages move to the host"
+    rounded = tr("nearly the same result (bitsandbytes, CUDA only)")
+    paged = tr("the same state, slower when pages move to the host")
     return [
-        ("8-bit AdamW", rounded, {name: "adamw_8bit"}),
-        ("paged 8-bit AdamW", paged, {name: "paged_adamw_8bit"}),
+        (tr("8-bit AdamW"), rounded, {name: "adamw_8bit"}),
+        (tr("paged 8-bit AdamW"), paged, {name: "paged_adamw_8bit"}),
     ]
 
 
 def _chat_options(q: MemoryRequest) -> list[Option]:
     found: list[Option] = []
     if q.weight_bytes == 4:
-        found.append(("bf16 weights", "less precise arithmetic", {"workload.dtype": "bfloat16"}))
+        found.append(
+            (tr("bf16 weights"), tr("less precise arithmetic"), {"workload.dtype": "bfloat16"})
+        )
     if q.quantization is None or q.quantization.bits == 8:
-        found.append(("NF4 weights", "the base is rounded to 4 bits", NF4))
+        found.append((tr("NF4 weights"), tr("the base is rounded to 4 bits"), NF4))
     for length in _halvings(q.workload.seq_length, 128):
-        found.append((f"{length} tokens of context", "a shorter chat", {LENGTH: length}))
+        found.append(
+            (
+                tr("{length} tokens of context", length=length),
+                tr("a shorter chat"),
+                {LENGTH: length},
+            )
+        )
     return found
 
 

@@ -19,6 +19,7 @@ from lora_engine.calculator.model_profile import (
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.optimizer_state import FORMULAS
+from lora_engine.language import translatable
 from lora_engine.spec import QuantizationSpec
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
@@ -37,13 +38,13 @@ def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     elif q.has_adapter or not q.trains:
         total, b = _frozen(profile), q.weight_bytes
         formula = f"{total:,} weights x {b} bytes ({q.workload.dtype})"
-        items = [_item("weights", total * b, formula, "weights")]
+        items = [_item(translatable("weights"), total * b, formula, "weights")]
     else:
         items = [_trained_weights(profile, q)]
     if q.has_adapter:
         trained = profile.count.trainable_parameters
         formula = f"{trained:,} weights x {TRAINED_BYTES} bytes (float32)"
-        items.append(_item("adapter", trained * TRAINED_BYTES, formula, "state"))
+        items.append(_item(translatable("adapter"), trained * TRAINED_BYTES, formula, "state"))
     return items
 
 
@@ -62,16 +63,23 @@ def _quantized_items(
     rest_bytes = 4 if q.trains else q.weight_bytes
     why = "float32, by PEFT's preparation" if q.trains else q.workload.dtype
     items = _int8_items(shape) if quantization.bits == 8 else _4bit_items(packed, quantization)
-    formula = f"{rest:,} (embeddings, head, norms, fused experts) x {rest_bytes} bytes ({why})"
-    return [*items, _item("weights not quantized", rest * rest_bytes, formula, "weights")]
+    has_experts = any(many > 1 for layer in shape.layers for *_, many in layer.matrices)
+    what = "embeddings, head, norms" + (", fused experts" if has_experts else "")
+    formula = f"{rest:,} ({what}) x {rest_bytes} bytes ({why})"
+    return [
+        *items,
+        _item(translatable("weights not quantized"), rest * rest_bytes, formula, "weights"),
+    ]
 
 
 def _int8_items(shape: ModelShape) -> list[MemoryItem]:
     """LLM.int8(): a byte a weight, and a float32 scale a row (arXiv 2208.07339, section 2)."""
     packed, rows = shape.quantizable_parameters, shape.quantizable_rows
     return [
-        _item("weights in int8", packed, f"{packed:,} weights x 1 byte", "weights"),
-        _item("int8 scales", 4 * rows, f"{rows:,} rows x 4 bytes (float32)", "weights"),
+        _item(translatable("weights in int8"), packed, f"{packed:,} weights x 1 byte", "weights"),
+        _item(
+            translatable("int8 scales"), 4 * rows, f"{rows:,} rows x 4 bytes (float32)", "weights"
+        ),
     ]
 
 
@@ -98,30 +106,32 @@ def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
         f"{frozen:,} frozen x {b} bytes ({q.workload.dtype}) + {trained:,} trained x "
         f"{TRAINED_BYTES} bytes (float32)"
     )
-    return _item("weights", frozen * b + trained * TRAINED_BYTES, formula, "weights")
+    return _item(translatable("weights"), frozen * b + trained * TRAINED_BYTES, formula, "weights")
 
 
 def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
     trained, held = trained_parameters(profile, q), TRAINED_BYTES
-    gradients = _item("gradients", trained * held, f"{trained:,} trained x {held} bytes")
+    gradients = _item(
+        translatable("gradients"), trained * held, f"{trained:,} trained x {held} bytes"
+    )
     state = optimizer_state(profile, q)
     paged = state.pageable if q.workload.device == "cuda" else 0
     formula = f"{q.optimizer}: {FORMULAS[q.optimizer]}"
     if paged:
         formula += f"; {paged / GIB:.2f} GiB of it in pages that may sit in host memory"
-    state_item = _item("optimizer state", state.held - paged, formula, "state")
+    state_item = _item(translatable("optimizer state"), state.held - paged, formula, "state")
     activations = _activation_items(profile, q) + _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
     passing = sum(item.gib for item in activations)
     if q.optimization.gradient_accumulation == 1:
         shared = min(gradients.gib, passing)
         formula = "- min(gradients, activations): the ones are made while the others are freed"
-        items.append(MemoryItem("overlap", -shared, formula))
+        items.append(MemoryItem(translatable("overlap"), -shared, formula))
     freed = max(0.0, passing - gradients.gib)
     if state.step / GIB > freed:
         formula = "2 or 3 float32 copies of the largest trained tensor, beyond the memory freed"
-        items.append(MemoryItem("optimizer step", state.step / GIB - freed, formula))
+        items.append(MemoryItem(translatable("optimizer step"), state.step / GIB - freed, formula))
     return items, paged / GIB
 
 
@@ -146,10 +156,10 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
         formula += "backward pass: norms, attention, MLP, adapter inputs"
     spare = max(0.0, working - loss.gib * GIB)
     return [
-        _item("activations", kept, formula),
+        _item(translatable("activations"), kept, formula),
         loss,
         _item(
-            "working set",
+            translatable("working set"),
             spare,
             "one layer's backward pass, as far as it exceeds the logits, which are gone by then",
         ),
@@ -168,13 +178,13 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         each = 4 if b == 4 else b + 4  # 16-bit logits are copied into float32
         size = each * rows * shape.vocab_size + 2 * b * supervised * shape.hidden_size
         return _item(
-            "logits and loss",
+            translatable("logits and loss"),
             size,
             f"{rows:,.0f} tokens at a time x {shape.vocab_size:,} vocabulary x {each} bytes, and "
             f"{supervised:,.0f} supervised tokens x {shape.hidden_size:,} x {2 * b} bytes",
         )
     return _item(
-        "logits and loss",
+        translatable("logits and loss"),
         LOGIT_BYTES * supervised * shape.vocab_size,
         f"{q.tokens:,} tokens x {share:g} supervised x {shape.vocab_size:,} "
         f"vocabulary x {LOGIT_BYTES} bytes (log-softmax and two gradients in float32)",
@@ -203,7 +213,7 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[Memory
         return []
     where = "one layer" if q.optimization.gradient_checkpointing else f"{len(by_layer)} layers"
     formula = f"{kept:,} expert weights of {where} x {q.weight_bytes} bytes: merged copies"
-    return [_item("merged experts", kept * q.weight_bytes, formula)]
+    return [_item(translatable("merged experts"), kept * q.weight_bytes, formula)]
 
 
 def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
@@ -212,7 +222,11 @@ def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
     # 8-bit layers unpack into their input's dtype, 4-bit ones into the one they were given.
     b = q.compute_bytes if q.quantization.bits == 8 else q.weight_bytes
     size = min(shape.largest_matrix, shape.quantizable_parameters) * b
-    return [_item("dequantized weight", size, "the largest matrix, unpacked for its product")]
+    return [
+        _item(
+            translatable("dequantized weight"), size, "the largest matrix, unpacked for its product"
+        )
+    ]
 
 
 def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
@@ -269,9 +283,11 @@ def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     widest = max((layer.mlp_inner for layer in shape.layers), default=0)
     return [
         _cache_item(shape, q),
-        _item("working set", 3 * b * widest * q.tokens, "3 tensors of the widest layer"),
         _item(
-            "logits and loss",
+            translatable("working set"), 3 * b * widest * q.tokens, "3 tensors of the widest layer"
+        ),
+        _item(
+            translatable("logits and loss"),
             4 * q.workload.batch_size * shape.vocab_size,
             "one token's, in float32",
         ),
@@ -285,12 +301,16 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         layers = len(shape.layers)
         size = 2 * layers * shape.kv_width * q.tokens * b
         formula = f"2 x {layers} layers x {shape.kv_width:,} x {q.tokens:,} tokens x {b} bytes; "
-        return _item("KV cache", size, formula + "not read off the model, which needs its weights")
+        return _item(
+            translatable("KV cache"),
+            size,
+            formula + "not read off the model, which needs its weights",
+        )
     kinds = Counter(found)
     parts = [f"{many} layers x {kind.in_words(length)}" for kind, many in kinds.items()]
     size = rows * b * sum(many * kind.numbers(length) for kind, many in kinds.items())
     formula = f"{rows} rows x ({' + '.join(parts) or 'no cache'}) x {b} bytes"
-    return _item("KV cache", size, formula)
+    return _item(translatable("KV cache"), size, formula)
 
 
 def _item(name: str, size: float, formula: str, part: Part = "step") -> MemoryItem:

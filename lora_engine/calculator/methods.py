@@ -17,6 +17,7 @@ from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.model_profile import read_profile, trained_parameters
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
 from lora_engine.spec import (
     VIRTUAL_TOKEN_TYPES,
     WAY_NAMES,
@@ -28,34 +29,35 @@ from lora_engine.spec import (
 )
 
 FORMULAS: dict[Way, str] = {
-    "lora": "sum of r (in + out) over the targets",
-    "qlora": "as LoRA, on a base in 4 bits",
-    "dora": "as LoRA, and one magnitude a row of each target",
-    "full": "every weight",
-    "freeze": "every weight of the last layers",
-    "prefix": "virtual tokens x layers x 2 x key width",
-    "prompt": "virtual tokens x d",
-    "p_tuning": "virtual tokens x d, and a network of three layers that makes them",
-    "ia3": "one factor a key, a value and an inner MLP width",
-    "bottleneck": "layers x 2 x (2 m d + d + m), arXiv 1902.00751",
-    "vera": "sum of r + out over the targets; the random factors are shared",
-    "loha": "sum of 2 r (in + out) over the targets",
+    "lora": translatable("sum of r (in + out) over the targets"),
+    "qlora": translatable("as LoRA, on a base in 4 bits"),
+    "dora": translatable("as LoRA, and one magnitude a row of each target"),
+    "full": translatable("every weight"),
+    "freeze": translatable("every weight of the last layers"),
+    "prefix": translatable("virtual tokens x layers x 2 x key width"),
+    "prompt": translatable("virtual tokens x d"),
+    "p_tuning": translatable("virtual tokens x d, and a network of three layers that makes them"),
+    "ia3": translatable("one factor a key, a value and an inner MLP width"),
+    "bottleneck": translatable("layers x 2 x (2 m d + d + m), arXiv 1902.00751"),
+    "vera": translatable("sum of r + out over the targets; the random factors are shared"),
+    "loha": translatable("sum of 2 r (in + out) over the targets"),
 }
-MERGED = "none once merged"
+MERGED = translatable("none once merged")
 LATENCIES: dict[Way, str] = {
     "lora": MERGED,
-    "qlora": "4-bit weights are unpacked at every step",
+    "qlora": translatable("4-bit weights are unpacked at every step"),
     "dora": MERGED,
-    "full": "none",
-    "freeze": "none",
-    "prefix": "longer keys and values in every layer",
-    "prompt": "a longer input",
-    "p_tuning": "a longer input",
+    "full": translatable("none"),
+    "freeze": translatable("none"),
+    "prefix": translatable("longer keys and values in every layer"),
+    "prompt": translatable("a longer input"),
+    "p_tuning": translatable("a longer input"),
     "ia3": MERGED,
-    "bottleneck": "two more layers in sequence in every layer; cannot be merged",
+    "bottleneck": translatable("two more layers in sequence in every layer; cannot be merged"),
     "vera": MERGED,
     "loha": MERGED,
 }
+BY_FORMULA: tuple[Way, ...] = ("full", "freeze", "bottleneck")
 ADDS_LATENCY: tuple[Way, ...] = ("qlora", "prefix", "prompt", "p_tuning", "bottleneck")
 KEPT = 256  # counts in memory: on a page most fields change none of the other methods
 ADAM_BYTES = 8  # two float32 moments a trained weight
@@ -136,7 +138,7 @@ def _row(
         optimizer_state_gib=None if trained is None else ADAM_BYTES * trained / GIB,
         adds_latency=way in ADDS_LATENCY,
         latency=LATENCIES[way],
-        counted_by="the formula" if way in ("full", "freeze", "bottleneck") else "PEFT",
+        counted_by=translatable("the formula") if way in BY_FORMULA else "PEFT",
         formula=FORMULAS[way],
         note=problem or _note(way, method),
     )
@@ -145,12 +147,14 @@ def _row(
 def _note(way: Way, method: MethodSpec) -> str:
     """The sizes that were counted."""
     if way in VIRTUAL_TOKEN_TYPES:
-        return f"{method.virtual_tokens:,} virtual tokens"
+        return tr("{count} virtual tokens", count=f"{method.virtual_tokens:,}")
     if way == "freeze":
-        return f"the last {method.freeze_layers:,} layers"
+        return tr("the last {count} layers", count=f"{method.freeze_layers:,}")
     if way == "bottleneck":
-        what = f"m = {method.bottleneck_size:,}"
-        return f"{what}; layer norms, which the paper trains too, are not counted"
+        return tr(
+            "m = {size}; layer norms, which the paper trains too, are not counted",
+            size=f"{method.bottleneck_size:,}",
+        )
     if way == "ia3":
-        return "the keys, the values and the MLP's last weight"
-    return f"rank {method.rank:,}" if way != "full" else ""
+        return tr("the keys, the values and the MLP's last weight")
+    return tr("rank {rank}", rank=f"{method.rank:,}") if way != "full" else ""

@@ -22,7 +22,7 @@ class MemoryPart:
 
     def __init__(self) -> None:
         self.tiles = gr.HTML(js_on_load="", elem_id="memory-tiles")
-        self.bar = live.live_plot(label=tr("Peak memory by item"), height=190, elem_id="memory-bar")
+        self.bar = live.live_plot(label=tr("Peak memory by item"), height=226, elem_id="memory-bar")
         self.advice = gr.HTML(js_on_load="", elem_id="memory-advice")
 
     def items_table(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html import escape
 
 import gradio as gr
 
@@ -21,6 +20,7 @@ from pages.calculator import (
 )
 from pages.shared import layout, live
 from pages.shared.address_fields import AddressFields
+from pages.shared.introduction import introduction
 from pages.shared.wiring import expose, problem_box, wire
 
 START_RANK = 8
@@ -47,7 +47,7 @@ its weights, PEFT adds its adapters, and what PEFT made is counted. Source: Hu e
 
 def build(engine: Engine) -> gr.Blocks:
     with layout.shell(CALCULATOR) as blocks:
-        gr.HTML(_introduction_html(), js_on_load="", elem_id="introduction")
+        introduction(CALCULATOR)
         _one_matrix(blocks)
         whole_model.section(engine, blocks)
         worked_example.section()
@@ -57,15 +57,6 @@ def build(engine: Engine) -> gr.Blocks:
         expose(params, "params")
         expose(memory_estimate.memory, "memory")
     return blocks
-
-
-def _introduction_html() -> str:
-    """What the program is, in one sentence."""
-    said = tr(
-        "Rankscope trains and explains low-rank adapters: a language model keeps its weights W, "
-        "and two thin matrices learn beside them, W′ = W + (α/r) · B · A."
-    )
-    return f'<p class="rs-introduction">{escape(said)}</p>'
 
 
 def _one_matrix(blocks: gr.Blocks) -> None:

@@ -207,7 +207,8 @@ class MatrixView {
 	drawHead() {
 		const { content } = this;
 		const title = make("h2", "", content.name);
-		title.append(make("span", "rs-shape", content.shape.map(grouped).join(" × ")));
+		const size = content.shape.map(grouped).join(" × ");
+		if (!content.name.endsWith(size)) title.append(make("span", "rs-shape", size));
 		this.certificate = make("span", "", content.certificate);
 		const method = make("p", "rs-method");
 		if (content.id) {
