@@ -3,7 +3,8 @@
 import { tr } from "./language.js";
 
 const isNothing = (value) => value === null || value === undefined || String(value) === "";
-let last = { names: "", at: 0 };
+
+let last = { name: "", at: 0 };
 const GOING_ON_MS = 1500;
 
 const differing = (one, other) =>
@@ -11,15 +12,25 @@ const differing = (one, other) =>
 		(name) => one.get(name) !== other.get(name),
 	);
 
+const isNumber = (text) => text !== "" && Number.isFinite(Number(text));
+
+/* Whether a value goes on from the one before, as in a drag or in typing. */
+const continues = (before, now) =>
+	(isNumber(before) && isNumber(now)) || now.startsWith(before) || before.startsWith(now);
+
 /* The page's new address. A choice of the person's is a step, which Back undoes. Going on with the
    same choice, as a drag does, makes no new one, nor does what a page says by itself before anyone
    has touched it. isChoice: it is known to be the person's. */
 export function visit(url, isChoice = navigator.userActivation?.hasBeenActive ?? true) {
-	const names = differing(new URL(window.location.href).searchParams, url.searchParams).join();
-	if (!names) return;
+	const before = new URL(window.location.href).searchParams;
+	const [name, ...others] = differing(before, url.searchParams);
+	if (name === undefined) return;
 	const now = performance.now();
-	const goesOn = names === last.names && now - last.at < GOING_ON_MS;
-	last = { names, at: now };
+	const goesOn =
+		name === last.name &&
+		now - last.at < GOING_ON_MS &&
+		continues(before.get(name) ?? "", url.searchParams.get(name) ?? "");
+	last = { name: others.length ? "" : name, at: now };
 	const marked = { ...history.state, rankscope: true };
 	if (goesOn || !isChoice) {
 		history.replaceState(marked, "", url);
