@@ -40,11 +40,13 @@ export function energy(box, props) {
 		},
 	});
 	const names = legend(updates.map(({ trained }) => [words.trained[trained], KINDS[trained]]));
-	const told = make("ul", "rs-learn-list");
+	const told = make("div");
 	told.setAttribute("role", "status");
+	const list = make("ul", "rs-learn-list");
+	told.append(list);
 	const lines = updates.map(() => {
 		const line = make("li");
-		told.append(line);
+		list.append(line);
 		return line;
 	});
 	const control = slider({

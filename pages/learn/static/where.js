@@ -94,7 +94,7 @@ export function where(box, props) {
 			const now = value(name);
 			const share = Math.max(0, Math.min(1, now / (isSum(name) ? sums : most)));
 			node.textContent = measure === "cost" ? signed(now) : significant(now);
-			node.style.setProperty("--part", `${Math.round(62 * share)}%`);
+			node.style.setProperty("--part", `${Math.round(44 * share)}%`);
 			node.setAttribute("aria-pressed", String(name === chosen));
 		}
 		told.textContent = sentence();

@@ -13,7 +13,7 @@ from pages.learn.step import Lesson, Step, TryIt
 
 def build(lesson: Lesson) -> None:
     del lesson
-    parts.picture("learn/energy.js", "energy", _content(), height=480, elem_id="energy-picture")
+    parts.picture("learn/energy.js", "energy", _content(), height=568, elem_id="energy-picture")
     parts.remark(_verdict())
 
 

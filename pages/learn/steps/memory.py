@@ -45,7 +45,7 @@ REASONS = {
 
 def build(lesson: Lesson) -> None:
     del lesson
-    parts.picture("learn/memory.js", "memory", _content(), height=760, elem_id="memory-picture")
+    parts.picture("learn/memory.js", "memory", _content(), height=800, elem_id="memory-picture")
     parts.remark(
         tr(
             "The formula counts bytes for N weights of the base and N_AB numbers in A and B. What "

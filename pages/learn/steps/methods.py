@@ -34,7 +34,7 @@ class MethodBar:
 
 def build(lesson: Lesson) -> None:
     picture = parts.picture(
-        "learn/methods.js", "methods", _content(_committed(), _how()), height=440,
+        "learn/methods.js", "methods", _content(_committed(), _how()), height=448,
         elem_id="methods-picture",
     )  # fmt: skip
 

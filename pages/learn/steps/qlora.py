@@ -17,7 +17,7 @@ GB = 10**9
 
 def build(lesson: Lesson) -> None:
     del lesson
-    parts.picture("learn/qlora.js", "qlora", _content(), height=560, elem_id="qlora-picture")
+    parts.picture("learn/qlora.js", "qlora", _content(), height=618, elem_id="qlora-picture")
     found = rounded_weight()
     parts.remark(
         tr(
@@ -96,8 +96,9 @@ STEP = Step(
         "learn around it."
     ),
     formula=(
-        r"$$\hat w = \text{absmax} \cdot q_i, \qquad "
-        r"i = \arg\min_j \left| \tfrac{w}{\text{absmax}} - q_j \right|, \quad q_1 \dots q_{16}$$"
+        r"$$\hat w = \text{absmax} \cdot q_i$$"
+        "\n\n"
+        r"$$i = \arg\min_{1 \le j \le 16} \left| \tfrac{w}{\text{absmax}} - q_j \right|$$"
     ),
     build=build,
     try_it=(

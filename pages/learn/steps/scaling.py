@@ -15,7 +15,7 @@ FIRST_ALPHA, FIRST_RANK = 16, 8
 
 def build(lesson: Lesson) -> None:
     del lesson
-    parts.picture("learn/scaling.js", "scaling", _content(), height=440, elem_id="scaling-picture")
+    parts.picture("learn/scaling.js", "scaling", _content(), height=490, elem_id="scaling-picture")
     parts.remark(
         tr(
             "The literature disagrees: the LoRA paper divides by r, rsLoRA (2023) by √r, and "
@@ -57,8 +57,9 @@ STEP = Step(
         "makes each step smaller."
     ),
     formula=(
-        r"$$\Delta W = \frac{\alpha}{r}\, B A \quad\text{(LoRA)}, \qquad "
-        r"\Delta W = \frac{\alpha}{\sqrt r}\, B A \quad\text{(rsLoRA)}$$"
+        r"$$\Delta W = \frac{\alpha}{r}\, B A \quad\text{(LoRA)}$$"
+        "\n\n"
+        r"$$\Delta W = \frac{\alpha}{\sqrt r}\, B A \quad\text{(rsLoRA)}$$"
     ),
     build=build,
     try_it=(

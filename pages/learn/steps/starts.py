@@ -21,7 +21,7 @@ MOST_CHARACTERS = 100_000
 def build(lesson: Lesson) -> None:
     del lesson  # the engine's package trains without a data folder
     picture = parts.picture(
-        "learn/starts.js", "starts", _content(_first()), height=720, elem_id="starts-picture"
+        "learn/starts.js", "starts", _content(_first()), height=752, elem_id="starts-picture"
     )
     problem = problem_box()
     wire([picture.input], train_again, [picture], [picture], problem=problem, queue=False,

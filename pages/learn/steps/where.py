@@ -24,7 +24,7 @@ PARTS = {
 
 def build(lesson: Lesson) -> None:
     del lesson
-    parts.picture("learn/where.js", "where", _content(), height=480, elem_id="where-picture")
+    parts.picture("learn/where.js", "where", _content(), height=530, elem_id="where-picture")
     parts.remark(_remark(read_measured().where))
 
 
