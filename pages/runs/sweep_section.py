@@ -90,7 +90,7 @@ def _lay_out(engine: Engine) -> SweepParts:
     with gr.Row(elem_classes="rs-actions"):
         actions = {
             name: gr.Button(
-                tr(text), visible=False, elem_id=f"sweep-{name}", min_width=110, scale=0
+                tr(text), visible=False, elem_id=f"sweep-{name}", min_width=90, scale=0, size="sm"
             )
             for name, text in ACTIONS.items()
         }

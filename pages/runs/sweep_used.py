@@ -94,7 +94,7 @@ def _lay_out() -> UsedView:
             info=tr("Whose modules are shown."),
         )  # fmt: skip
         use = gr.Radio(
-            [(tr(title), use) for use, (title, _) in told.USES.items()], value=told.EFFECTIVE_RANK,
+            [(tr(use), use) for use in told.USES], value=told.EFFECTIVE_RANK,
             label=tr("By layer and weight"), elem_id="used-use", min_width=300,
         )  # fmt: skip
     with gr.Row(elem_classes="rs-sweep-plots"):

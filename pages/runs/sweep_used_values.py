@@ -13,7 +13,7 @@ from pages.shared import figures, layout
 from pages.shared.figures import ACCENT, ACCENT_SOFT, MUTED, SERIES, TEXT, Figure
 from pages.shared.live import Cell, Column, table_value
 
-EFFECTIVE_RANK = "effective rank"
+EFFECTIVE_RANK = translatable("effective rank")  # k90 and the like are called so everywhere
 USES: Mapping[str, tuple[str, Callable[[ModuleUse], float]]] = {
     EFFECTIVE_RANK: (translatable("Effective rank"), lambda one: one.effective_rank),
     "k90": (translatable("Directions with 90 % of the energy"), lambda one: one.k90),
