@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -26,6 +27,7 @@ from lora_engine.cli import (
     train,
 )
 from lora_engine.errors import EngineError
+from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
 from lora_engine.scrubbing import scrub_output
 
 
@@ -58,10 +60,26 @@ def build() -> typer.Typer:
     return app
 
 
+def _language() -> str:
+    """The language that LORA_LANGUAGE names. Raises EngineError for one that is not spoken."""
+    name = os.environ.get("LORA_LANGUAGE") or ENGLISH
+    if name not in LANGUAGES:
+        raise EngineError(
+            tr(
+                "LORA_LANGUAGE is {name}; {languages} are spoken.",
+                name=f"{name[:40]!r}",
+                languages=", ".join(LANGUAGES),
+            ),
+            tr("Choose one of these, or unset it."),
+        )
+    return name
+
+
 def main() -> int:
     scrub_output()
     try:
-        build()()
+        with speaking(_language()):
+            build()()
     except EngineError as error:
         print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
         return 2

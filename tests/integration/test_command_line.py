@@ -225,3 +225,20 @@ def test_a_dataset_is_checked_and_cleaned(run, tmp_path):
     assert "exists already" in refused(run(*command))
     assert "belong together" in refused(run("check-data", path, "--clean", tmp_path / "b.jsonl"))
     assert "'nothing'" in refused(run("check-data", path, "--clean", out, "--drop", "nothing"))
+
+
+def test_the_command_line_speaks_the_language_it_is_told(tmp_path):
+    def asked(language: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lora_engine", "resume", "none"],
+            env={**os.environ, "LORA_DATA_DIR": str(tmp_path), "LORA_LANGUAGE": language},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    chinese, unknown = asked("zh"), asked("xx")
+
+    assert (chinese.returncode, unknown.returncode) == (2, 2)
+    assert "没有任务" in chinese.stderr
+    assert "LORA_LANGUAGE" in unknown.stderr

@@ -11,7 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTED = re.compile(r"<!-- tested: readme -->\n```\n(.*?)```", re.DOTALL)
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = dict.fromkeys(
+    command
+    for page in PAGES
+    for block in TESTED.findall(page.read_text("utf-8"))
+    for command in block.strip().splitlines()
+)
 
 
 def test_the_spec_page_is_made_from_the_fields_as_they_are():
@@ -32,7 +38,7 @@ def test_every_module_opens_with_what_it_is(package):
     assert silent == []
 
 
-@pytest.mark.parametrize("command", TESTED.search(README)[1].strip().splitlines())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_readmes_commands_run(command, tmp_path, monkeypatch):
     monkeypatch.setenv("LORA_DATA_DIR", str(tmp_path))
     words = shlex.split(command)
@@ -44,7 +50,7 @@ def test_the_readmes_commands_run(command, tmp_path, monkeypatch):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if "://" not in target:
