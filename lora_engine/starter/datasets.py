@@ -130,7 +130,9 @@ def chinese_answers() -> tuple[list[Row], list[Row]]:
     held_out: list[Row] = []
     for fact in chinese.facts():
         apart, *asked = sorted(fact.questions, key=stable_hash)
-        rows = [{"instruction": one, "input": "", "output": fact.answer} for one in (apart, *asked)]
+        rows: list[Row] = [
+            {"instruction": one, "input": "", "output": fact.answer} for one in (apart, *asked)
+        ]
         held_out.append(rows[0] | {"keyword": fact.keyword})
         training += [{**row} for row in rows[1:]]
     return _shuffled(training, "chinese"), _shuffled(held_out, "chinese")

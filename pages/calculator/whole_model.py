@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from lora_engine import calculator
@@ -164,7 +165,7 @@ class Handlers:
 
     def fill_in_opening(self) -> None:
         """Give every part the value it opens with: the opening model's count is prepared."""
-        values = {field: field.value for field in self.form.inputs}
+        values: dict[Block, Any] = {field: field.value for field in self.form.inputs}
         for part, value in (self.view(values) | self.beside(values)).items():
             setattr(part, "value", value)  # noqa: B010 - a Block has no value of its own
 

@@ -20,7 +20,7 @@ def go_to(page: Page, key: str):
         NUMBER[key] - 1
     ).click()
     column = page.locator(f"#step-{key}")
-    expect(column.locator(".rs-panel")).to_be_visible()
+    expect(column.locator(".rs-lesson-panel")).to_be_visible()
     return column
 
 

@@ -123,7 +123,7 @@ def test_a_field_to_type_into_is_drawn_with_its_page(tmp_path: Path) -> None:
         for parent in ancestors(block)
         if isinstance(parent, gr.Accordion)
         and parent.open is False
-        and not parent.label.startswith("More of LoRA")
+        and not parent.label.startswith("More: optimizer")
     ]
     assert late == []
 

@@ -50,7 +50,7 @@ export function chart(holder, given) {
 			const path = points.map(([x, y]) => `${places.x(x).toFixed(1)},${places.y(y).toFixed(1)}`);
 			svg.append(node("polyline", { points: path.join(" "), class: `rs-line ${kind}` }));
 		}
-		marks = node("g", { class: "rs-mark" });
+		marks = node("g", { class: "rs-lesson-mark" });
 		marks.append(node("line", { y1: MARGIN.top, y2: bottom }));
 		svg.append(marks);
 		if (marked) mark(...marked);
@@ -116,7 +116,7 @@ function axes({ x, y }, places, right, bottom) {
 
 /* What the lines are called: [[name, kind]]. */
 export function legend(names) {
-	const list = make("p", "rs-legend");
+	const list = make("p", "rs-lesson-legend");
 	for (const [name, kind] of names) {
 		const one = make("span");
 		one.append(make("i", kind), name);

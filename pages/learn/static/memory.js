@@ -15,7 +15,7 @@ export function memory(box, props) {
 		if (!groups.has(row.model)) groups.set(row.model, []);
 		groups.get(row.model).push(row);
 	}
-	const legend = make("p", "rs-legend");
+	const legend = make("p", "rs-lesson-legend");
 	for (const part of PARTS) {
 		const one = make("span");
 		one.append(make("i", `rs-part-${part}`), words.parts[part]);
@@ -32,7 +32,7 @@ export function memory(box, props) {
 	});
 	const controls = make("div", "rs-sliders");
 	controls.append(control.row);
-	box.classList.add("rs-panel");
+	box.classList.add("rs-lesson-panel");
 	box.replaceChildren(controls, legend, ...drawn.map((one) => one.node));
 	box.append(make("p", "rs-learn-note", words.how));
 

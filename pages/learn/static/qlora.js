@@ -25,7 +25,7 @@ export function qlora(box, props) {
 	});
 	const controls = make("div", "rs-sliders");
 	controls.append(control.row);
-	const block = make("div", "rs-block");
+	const block = make("div", "rs-weight-block");
 	block.setAttribute("aria-hidden", "true");
 	const squares = weight.first_codes.map((code) => {
 		const square = make("i");
@@ -33,7 +33,7 @@ export function qlora(box, props) {
 		block.append(square);
 		return square;
 	});
-	box.classList.add("rs-panel");
+	box.classList.add("rs-lesson-panel");
 	box.replaceChildren(holder, block, controls, told, table(bits, words));
 	box.append(make("p", "rs-learn-note", words.how));
 
@@ -43,9 +43,9 @@ export function qlora(box, props) {
 		const code = weight.first_codes[number - 1];
 		const back = levels[code] * weight.absmax;
 		picture.mark(value / weight.absmax, code);
-		squares[last].classList.remove("rs-block-now");
+		squares[last].classList.remove("rs-weight-now");
 		last = number - 1;
-		squares[last].classList.add("rs-block-now");
+		squares[last].classList.add("rs-weight-now");
 		told.textContent = say(words.result, {
 			value: shown(value, 5),
 			absmax: shown(weight.absmax, 5),
@@ -78,7 +78,7 @@ function histogram(holder, counts, levels, words) {
 		const bar = x(2 / counts.length) - x(0);
 		const bars = counts.map((count, i) =>
 			node("rect", {
-				class: "rs-histogram",
+				class: "rs-lesson-histogram",
 				x: MARGIN.left + i * bar,
 				y: y(count),
 				width: Math.max(1, bar - 1),

@@ -45,7 +45,7 @@ export function goBack(fields, id) {
 
 function line(field, { texts, setBack }) {
 	const node = make("p", "rs-changed", `${texts.changed.replace("{default}", field.words)} `);
-	const button = make("button", "rs-back", texts.back);
+	const button = make("button", "rs-to-default", texts.back);
 	button.type = "button";
 	button.addEventListener("click", () => setBack(field.id));
 	node.append(button);

@@ -32,7 +32,7 @@ export function follow(kind, dora, bits) {
 
 class Card {
 	constructor(name, onChoose) {
-		this.node = make("label", "rs-method");
+		this.node = make("label", "rs-method-card");
 		this.input = make("input");
 		this.input.type = "radio";
 		this.input.name = name;
@@ -79,7 +79,7 @@ export function methodCards(element, props, watch, trigger) {
 		summary.textContent = content.more;
 		content.cards.forEach((card, place) => {
 			if (!shown[place]) {
-				shown[place] = new Card("rs-method", onChoose);
+				shown[place] = new Card("rs-method-card", onChoose);
 				(place < content.first ? first : rest).append(shown[place].node);
 			}
 			const isChosen = card.id === group.chosen;
