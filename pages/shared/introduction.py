@@ -24,7 +24,7 @@ def introduction_html(here: Page) -> str:
         "Rankscope shows, trains and compares low-rank adapters of language models: "
         "the weights W stay as they are, and two thin matrices B and A learn what is added to them."
     )
-    ways = [(LEARN, tr("Learn low rank in ten steps")), (TRAIN, tr("Train the sample"))]
+    ways = [(LEARN, tr("Learn low rank step by step")), (TRAIN, tr("Train the sample"))]
     links = "".join(
         f'<a class="rs-button rs-small" href="{escape(layout.link(page))}">{escape(words)}</a>'
         for page, words in ways
@@ -33,5 +33,5 @@ def introduction_html(here: Page) -> str:
     return (
         f'<div class="rs-intro"><p>{escape(sentence)}</p><p class="rs-intro-formula">'
         f"W′ = W + (α/<i>r</i>) · "
-        f'<b class="rs-b">B</b> · <b class="rs-a">A</b></p><nav>{links}</nav></div>'
+        f'<b class="rs-b">B</b> · <b class="rs-a">A</b></p><p class="rs-intro-ways">{links}</p></div>'
     )

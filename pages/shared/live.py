@@ -39,7 +39,7 @@ def live_plot(
     """
     return gr.HTML(
         value=value,
-        html_template=f'<div class="rs-plot" role="img" tabindex="0" style="height:{height}px" '
+        html_template=f'<div class="rs-plot" role="group" tabindex="0" style="height:{height}px" '
         f'aria-label="{_literal(label)}" data-label="{_literal(label)}" hidden></div>',
         js_on_load=call_js("shared/plot.js", "plot", only_in_sight),
         elem_classes="rs-plot-holder",

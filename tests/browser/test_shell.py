@@ -20,7 +20,7 @@ from tests.browser.conftest import Server, Traffic
 from tests.browser.late_answers import held_questions
 
 OpenPage = Callable[..., Page]
-KINDS = '.rs-table[data-label="Adapted modules by kind"]'
+KINDS = '.rs-table[data-label="Adapted modules"]'
 COUNTING_MS = 60_000  # the first count loads torch, transformers and PEFT
 
 

@@ -59,9 +59,10 @@ export class Directions {
 			this.painted("rs-layer-product", product, height, width, map),
 		);
 		const node = button("", () => this.choose(i + 1), "rs-layer");
-		node.setAttribute("aria-label", tr("Direction {i}: keep the first {i}", { i: i + 1 }));
-		const name = "₁₂₃₄₅₆"[i];
-		node.append(frame, make("span", "", `σ${name} = ${rounded(sigma)}`));
+		const size = `σ${"₁₂₃₄₅₆"[i]} = ${rounded(sigma)}`;
+		const does = tr("Direction {i}: keep the first {i}", { i: i + 1 });
+		node.setAttribute("aria-label", `${does}, ${size}`);
+		node.append(frame, make("span", "", size));
 		return node;
 	}
 
