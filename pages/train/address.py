@@ -17,9 +17,7 @@ from pages.shared.train_link import whole_address_of
 from pages.shared.wiring import Update, problem_box, wire
 
 
-def connect(
-    form: SpecForm, recipe: gr.Radio, address: gr.Textbox, filled: Sequence[Any], used: Any
-) -> None:
+def connect(form: SpecForm, address: gr.Textbox, filled: Sequence[Any], used: Any) -> None:
     """The address holds what differs from the opening form, so a reload gives it back.
 
     address: the hidden field that carries it. filled: Gradio's events that fill fields in for the
@@ -33,7 +31,7 @@ def connect(
             return {}
         return {address: whole_address_of(spec)}
 
-    changes = [component.input for component in (*form.components, recipe)]
+    changes = [component.input for component in form.components]
     after = [used.then(**name_after_rank(form)), *filled]
     for triggers in (changes, *(event.then for event in after)):
         remembered = wire(

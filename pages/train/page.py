@@ -115,7 +115,7 @@ def build(engine: Engine) -> gr.Blocks:
         page = _lay_out(engine)
         form, side = page.form, page.side
         chosen = method_cards.connect(page.cards, form, blocks)
-        filled = _wire_filling(page, engine, blocks)
+        filled, taken = _wire_filling(page, engine, blocks)
         set_back = changed_marks.connect(form, filled)
         _wire_start(page, engine)
         _wire_rank(page, blocks)
@@ -127,9 +127,8 @@ def build(engine: Engine) -> gr.Blocks:
         opened = spec_file.connect(side.sharing, form, partial(_shown, form))
         address.connect(
             form,
-            page.recipe,
             page.address,
-            [chosen, set_back, opened],
+            [chosen, set_back, opened, taken],
             page.advice.wire_use(form),
         )
         _wire_rows(page, engine, blocks)
@@ -242,9 +241,9 @@ def _wire_start(page: TrainPage, engine: Engine) -> None:
     )
 
 
-def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> Any:
+def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> tuple[Any, Any]:
     """The form shows what the address asks for, and then the example that is chosen. Returns the
-    event after which the page has opened, for `.then`."""
+    event after which the page has opened, and that after which it shows an example, for `.then`."""
     form, problem = page.form, page.side.problem
     filled = form.components
 
@@ -264,14 +263,15 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> Any:
             form.component("base_model"): bases,
         }
 
-    wire([page.recipe.input], fill, [page.recipe], filled, problem=problem)
+    taken = wire([page.recipe.input], fill, [page.recipe], filled, problem=problem)
     opened = wire([blocks.load], open_page, [], filled, problem=problem)
-    return opened.then(
+    is_open = opened.then(
         fn=None,
         js=event_js("train/follow.js", "filled"),
         api_visibility="private",
         show_progress="hidden",
     )
+    return is_open, taken
 
 
 def _shown(form: SpecForm, spec: RunSpec) -> Update:

@@ -27,6 +27,7 @@ def train(server, open_page):
 def test_the_sums_example_starts_a_run_with_its_rule(server, train, screenshot):
     page = train()
     page.get_by_label("Sums, by reward").check()
+    page.wait_for_url("**dataset.source=*sums*")
     expect(page.get_by_label("Compare", exact=True).first).to_have_value("last number")
     expect(page.get_by_label("GRPO: answers a prompt")).to_have_value("8")
     expect(page.get_by_role("textbox", name="Pattern")).to_have_count(0)
@@ -35,7 +36,7 @@ def test_the_sums_example_starts_a_run_with_its_rule(server, train, screenshot):
     page.get_by_label("At most", exact=True).fill("12")
     expect(page.get_by_label("Rule", exact=True)).to_have_count(3)
     screenshot(page, "train-rules")
-    page.wait_for_url(re.compile(r"maximum=12"))
+    page.wait_for_url(re.compile(r"maximum%22%3A\+12"))
     page.reload()
     page.get_by_role("button", name="What is learned").click()
     expect(page.get_by_label("At most", exact=True)).to_have_value("12")
