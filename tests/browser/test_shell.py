@@ -61,6 +61,7 @@ def test_the_rank_moves_by_key_and_repaints_without_the_server(
     shown = open_page(server.url)
     low_rank = shown.locator("#matrix .rs-tile").nth(1).locator("dd").first
     expect(low_rank).to_have_text("65,536")
+    shown.get_by_role("tab", name="Modules").click()
     expect(shown.locator(f"{KINDS} tbody tr")).to_have_count(2, timeout=COUNTING_MS)
     asked = len(traffic.requests)
 
@@ -128,6 +129,7 @@ def test_the_table_sorts_by_key_and_downloads_whole_numbers(
     server: Server, open_page: OpenPage, tmp_path: Path
 ) -> None:
     shown = open_page(f"{server.url}/?preset=llama-2-7b&targets=all-linear&rank=16")
+    shown.get_by_role("tab", name="Modules").click()
     table = shown.locator(KINDS)
     expect(table.locator("tbody tr")).to_have_count(7, timeout=COUNTING_MS)
 
@@ -149,6 +151,7 @@ def test_the_table_sorts_by_key_and_downloads_whole_numbers(
 
 def test_a_download_runs_nothing_in_a_spreadsheet(server: Server, open_page: OpenPage) -> None:
     shown = open_page(server.url)
+    shown.get_by_role("tab", name="Modules").click()
     expect(shown.locator(f"{KINDS} tbody tr")).to_have_count(2, timeout=COUNTING_MS)
     content = {
         "columns": [{"label": "name"}, {"label": "loss"}],
