@@ -154,7 +154,7 @@ def _refuse_without_answer(turns: Sequence[Message], what: str) -> None:
     if not turns[-1].is_learned:
         raise InvalidRow(
             f"{what} has no answer of its own after the question, or one that is not to be learned "
-            "(weight 0)"
+            "(weight, loss_weight or loss 0, train false, masked)"
         )
     if not any(turn.role == "user" for turn in turns[:-1]):
         raise InvalidRow(f"{what} answers nothing: no turn of a user stands before it")
