@@ -99,7 +99,7 @@ def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
     page.get_by_role("radio", name="tokens").check()
     page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
     page.wait_for_function(
-        "document.querySelector('#curve-memory_bytes .rs-plot').data[1].x[29] === 3000"
+        "document.querySelector('#curve-memory_bytes .rs-plot').data?.[1]?.x[29] === 3000"
     )
     page.wait_for_url(re.compile("over=tokens"))
 
@@ -138,12 +138,12 @@ def test_runs_are_walked_with_arrows_and_back_returns(library: Server, open_page
     expect(link(page, "=1+1")).to_be_focused()
     expect(link(page, "=1+1")).to_have_attribute("aria-current", "true")
 
+    page.go_back()
+    expect(title(page)).to_contain_text("third")
     page.get_by_role("tab", name="Details").click()
     expect(page.locator("#run-spec")).to_contain_text("all-linear")
     page.get_by_role("tab", name="Files").click()
     expect(page.locator("#run-files tbody tr").first).to_contain_text("metrics.jsonl")
-    page.go_back()
-    expect(title(page)).to_contain_text("third")
 
 
 def test_on_a_phone_the_list_and_the_run_take_turns(library: Server, open_page: OpenPage) -> None:

@@ -85,6 +85,8 @@ export function plot(element, props, watch, _trigger, onlyInSight) {
 			.then((Plotly) => Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG))
 			.catch((error) => console.error("The plot could not be drawn:", error));
 	};
+	// One that waits to be seen takes its room at once: what has none never comes into sight.
+	if (onlyInSight) watch("value", () => (box.hidden = !props.value));
 	follow(element, watch, draw, onlyInSight);
 	new ResizeObserver(() => {
 		if (box.data && box.clientWidth > 0) window.Plotly.Plots.resize(box);
