@@ -33,5 +33,6 @@ def introduction_html(here: Page) -> str:
     return (
         f'<div class="rs-intro"><p>{escape(sentence)}</p><p class="rs-intro-formula">'
         f"W′ = W + (α/<i>r</i>) · "
-        f'<b class="rs-b">B</b> · <b class="rs-a">A</b></p><p class="rs-intro-ways">{links}</p></div>'
+        f'<b class="rs-b">B</b> · <b class="rs-a">A</b></p>'
+        f'<p class="rs-intro-ways">{links}</p></div>'
     )
