@@ -240,7 +240,9 @@ CHOSEN = (
 
 def test_a_link_gives_back_every_field(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/?{CHOSEN}")
-    wait_for_count(page)
+    # The page opens on the count of its opening model, so the model of the address is waited for.
+    said = page.locator("#run-spec textarea")
+    expect(said).to_have_value(re.compile('"batch_size": 3'), timeout=COUNTING_MS)
     spec = spec_of(page)
     assert spec["quantization"] == {"bits": 4, "type": "fp4", "double": True}
     assert (spec["method"]["rank"], spec["method"]["alpha"]) == (4, 7.0)
@@ -253,8 +255,6 @@ def test_a_link_gives_back_every_field(server: Server, open_page: OpenPage) -> N
     page.get_by_label("Gradient checkpointing").uncheck()
     expect(page).not_to_have_url(re.compile("gradient_checkpointing"))
     page.reload()
-    # The page opens on the count of its opening model, so the model of the address is waited for.
-    said = page.locator("#run-spec textarea")
     expect(said).to_have_value(re.compile('"batch_size": 3'), timeout=COUNTING_MS)
     assert not spec_of(page)["optimization"]["gradient_checkpointing"]
     assert spec_of(page)["optimization"]["batch_size"] == 3
