@@ -38,7 +38,8 @@ def test_the_sums_example_starts_a_run_with_its_rule(server, train, screenshot):
     screenshot(page, "train-rules")
     page.wait_for_url(re.compile(r"maximum%22%3A\+12"))
     page.reload()
-    page.get_by_role("button", name="What is learned").click()
+    # The form fills its fields as it opens, and a busy machine draws it late.
+    page.get_by_role("button", name="What is learned").click(timeout=120_000)
     expect(page.get_by_label("At most", exact=True)).to_have_value("12")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/runs**")
