@@ -15,21 +15,16 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import _path  # noqa: F401
+from _server import served
 from playwright.sync_api import Locator, Page, sync_playwright
 
 from pages.learn.steps import STEPS
 
-ROOT = Path(__file__).resolve().parents[1]
 MOST_DRAGS = 5  # of a slider with few places
 TARGETS = {"move_ms": 16.0}
 LISTEN = """() => {
@@ -56,17 +51,12 @@ def main() -> None:
     parser.add_argument("--path", default="/learn", help="/zh/learn is the Chinese page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        server, url = served(Path(name))
-        try:
-            with sync_playwright() as playwright:
-                found = shutil.which("chromium") or shutil.which("google-chrome")
-                browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1280, "height": 800})
-                steps = measured(page, url + options.path, options.moves)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait()
+        with served(Path(name) / "data") as url, sync_playwright() as playwright:
+            found = shutil.which("chromium") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            steps = measured(page, url + options.path, options.moves)
+            browser.close()
     report = {
         "steps": steps,
         "move_ms": max(step["move_ms"] for step in steps.values() if "move_ms" in step),
@@ -123,31 +113,6 @@ def drag(page: Page, slider: Locator, moves: int) -> None:
         page.mouse.move(left + share * width, y)
         page.wait_for_timeout(20)
     page.mouse.up()
-
-
-def served(folder: Path) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = {"HOST": "127.0.0.1", "PORT": str(port), "LORA_DATA_DIR": str(folder / "data")}
-    server = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=2).close()
-            return server, url
-        except OSError:
-            if server.poll() is not None:
-                break
-            time.sleep(0.2)
-    server.terminate()
-    raise SystemExit("the server did not start")
 
 
 def as_table(report: dict) -> str:

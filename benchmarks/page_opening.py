@@ -13,25 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import _path  # noqa: F401
+from _server import served
 from playwright.sync_api import Browser, sync_playwright
 
 from pages import PAGES
 
-ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"first_content_ratio": 1.5, "shift": 0.1}
 SETTLE_MS = 3_000
 BARE = """
@@ -61,11 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         found = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        bare = [sys.executable, "-c", BARE]
-        with (
-            served([sys.executable, "app.py"], Path(name)) as ours,
-            served(bare, Path(name)) as theirs,
-        ):
+        with served(Path(name)) as ours, served(Path(name), ("-c", BARE)) as theirs:
             rows = [
                 measured(browser, f"{ours}{prefix}{page.path}", theirs, options)
                 | {"page": prefix + page.path}
@@ -88,7 +76,8 @@ def measured(
     browser: Browser, url: str, bare: str, options: argparse.Namespace
 ) -> dict[str, float]:
     """Both pages in turn, after one opening of each that is not counted."""
-    opened(browser, url, options.width), opened(browser, bare, options.width)
+    for warmed in (url, bare):
+        opened(browser, warmed, options.width)
     ours, theirs = [], []
     for _ in range(options.rounds):
         ours.append(opened(browser, url, options.width))
@@ -115,38 +104,6 @@ def opened(browser: Browser, url: str, width: int) -> dict[str, float]:
         return page.evaluate(MEASURE)
     finally:
         context.close()
-
-
-@contextmanager
-def served(command: list[str], data_dir: Path) -> Iterator[str]:
-    """The address of a server that runs until the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "LORA_DATA_DIR": str(data_dir), "PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_served(url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_until_served(url: str) -> None:
-    """Raises TimeoutError where nothing answers in two minutes."""
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(url, timeout=30).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise TimeoutError(f"nothing answers at {url}")
 
 
 if __name__ == "__main__":

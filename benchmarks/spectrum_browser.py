@@ -15,20 +15,15 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import _path  # noqa: F401
 import numpy as np
+from _server import served
 from playwright.sync_api import Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"move_ms": 16.0, "first_picture_s": 3.0}
 SLIDER = "#matrix-view .rs-k-slider"
 LISTEN = """() => {
@@ -52,17 +47,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server, url = served(folder)
-        try:
-            with sync_playwright() as playwright:
-                found = shutil.which("chromium") or shutil.which("google-chrome")
-                browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1280, "height": 800})
-                report = measured(page, url, folder, options.moves, options.uploads)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait()
+        with served(folder / "data") as url, sync_playwright() as playwright:
+            found = shutil.which("chromium") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            report = measured(page, url, folder, options.moves, options.uploads)
+            browser.close()
     report |= {"targets": TARGETS, "load_average": os.getloadavg()[0]}
     print(json.dumps(report) if options.json else as_table(report))
 
@@ -119,31 +109,6 @@ def upload(page: Page, path: Path) -> tuple[float, float]:
     )
     first, last = marks
     return ((first if first is not None else last) - began) / 1000, (last - began) / 1000
-
-
-def served(folder: Path) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = {"HOST": "127.0.0.1", "PORT": str(port), "LORA_DATA_DIR": str(folder / "data")}
-    server = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=2).close()
-            return server, url
-        except OSError:
-            if server.poll() is not None:
-                break
-            time.sleep(0.2)
-    server.terminate()
-    raise SystemExit("the server did not start")
 
 
 def as_table(report: dict) -> str:
