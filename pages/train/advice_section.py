@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -15,7 +15,8 @@ from lora_engine.language import tr
 from lora_engine.spec import spec_from
 from pages.shared import advice_html
 from pages.shared.advice_panel import WORKING, AdvicePanel
-from pages.shared.forms import Field, SpecForm
+from pages.shared.forms import SpecForm
+from pages.shared.settled_changes import SettledChanges
 from pages.shared.wiring import Update, problem_box, wire
 
 
@@ -47,8 +48,7 @@ def connect(panel: AdvicePanel, form: SpecForm, engine: Engine) -> None:
 def connect_line(
     line: gr.HTML,
     form: SpecForm,
-    deciding: Sequence[Field],
-    blocks: gr.Blocks,
+    deciding: SettledChanges,
     engine: Engine,
 ) -> None:
     """The line follows the base and what decides the rows."""
@@ -67,5 +67,11 @@ def connect_line(
         )
         return {line: f'<p class="rs-scaling">{escape(text)}</p>'}
 
-    changes = [blocks.load, *(field.change for field in deciding)]
-    wire(changes, suggest, {*deciding}, [line], problem=problem_box(), follows=True)
+    wire(
+        [deciding.trigger],
+        suggest,
+        set(deciding.fields),
+        [line],
+        problem=problem_box(),
+        follows=True,
+    )

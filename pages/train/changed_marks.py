@@ -6,7 +6,6 @@ browser (`static/changed_marks.js`); this module says what each default is, in w
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import gradio as gr
 
 from lora_engine.language import tr
 from pages.shared.forms import Field, SpecForm
+from pages.shared.settled_changes import SettledChanges
 from pages.shared.static_files import call_js, event_js
 
 SCRIPT = "train/changed_marks.js"
@@ -31,9 +31,8 @@ ALWAYS_CHOSEN = (
 MOST_CHARACTERS = 40
 
 
-def connect(form: SpecForm, filled: Any) -> Any:
-    """Mark the fields as they change. filled: the event after which the page has opened. Returns
-    the one that sets a field back, for `.then`."""
+def connect(form: SpecForm, changes: SettledChanges) -> Any:
+    """Mark the fields as they change. Returns the event that sets a field back, for `.then`."""
     paths = [path for path in form.paths if path not in ALWAYS_CHOSEN]
     fields = [form.component(path) for path in paths]
     marks = gr.HTML(
@@ -47,16 +46,16 @@ def connect(form: SpecForm, filled: Any) -> Any:
         {"id": field.elem_id, "value": field.value, "words": default_in_words(field)}
         for field in fields
     ]
-    changes = functools.partial(gr.on, [field.change for field in fields])
-    for bind in (changes, filled.then):
-        bind(
-            fn=None,
-            inputs=fields,
-            js=event_js(SCRIPT, "mark", described),
-            api_name="page_mark_changed",
-            api_visibility="private",
-            show_progress="hidden",
-        )
+    others = [field.change for field in fields if field not in changes.fields]
+    gr.on(
+        [changes.trigger, *others],
+        fn=None,
+        inputs=fields,
+        js=event_js(SCRIPT, "mark", described),
+        api_name="page_mark_changed",
+        api_visibility="private",
+        show_progress="hidden",
+    )
     return marks.input(
         fn=None,
         inputs=[marks],

@@ -27,6 +27,7 @@ from pages.shared.background_work import (
     progress_row,
 )
 from pages.shared.forms import Field, SpecForm
+from pages.shared.settled_changes import SettledChanges
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train import data_check_html
 from pages.train.dataset_uploads import library_choices
@@ -95,37 +96,34 @@ def lay_out() -> DataCheckParts:
 
 
 def connect(
-    parts: DataCheckParts, form: SpecForm, deciding: Sequence[Field], filled: FilledFields,
+    parts: DataCheckParts, form: SpecForm, deciding: SettledChanges, filled: FilledFields,
     engine: Engine,
 ) -> None:  # fmt: skip
     """deciding: the form's fields that say what the rows are. A change takes the findings away, and
     ends a check of the rows before."""
     tasks = TabTasks()
-    handlers = _Handlers(engine, tasks, form, deciding, parts, filled)
+    handlers = _Handlers(engine, tasks, form, deciding.fields, parts, filled)
     results = [parts.findings, parts.cleaning, parts.drop, parts.written]
     problem = parts.row.problem
-    inputs: set[Component] = set(deciding)
+    inputs: set[Component] = set(deciding.fields)
     wire([parts.check.click], handlers.check, inputs, [*results, *parts.row.outputs],
          problem=problem, empties=[parts.findings, parts.written, parts.row.progress])  # fmt: skip
     wire([parts.clean.click], handlers.clean, inputs | {parts.drop},
          [*results, *filled.outputs, *parts.row.outputs],
          problem=problem, empties=[parts.written, parts.row.progress])  # fmt: skip
-    changes = [field.change for field in deciding]
-    wire(changes, handlers.forget, inputs, [parts.findings, parts.cleaning], problem=problem,
-         queue=False)  # fmt: skip
+    wire([deciding.trigger], handlers.forget, inputs, [parts.findings, parts.cleaning],
+         problem=problem, queue=False)  # fmt: skip
     connect_stop(tasks, parts.row)
 
 
 def connect_warnings(
     warnings: gr.HTML,
     form: SpecForm,
-    deciding: Sequence[Field],
-    blocks: gr.Blocks,
+    deciding: SettledChanges,
     engine: Engine,
 ) -> None:
     """What the data alone says against the run, as the form stands."""
     of_method = [form.component(f"method.{name}") for name in ("finetuning_type", "rank")]
-    fields = [*deciding, *of_method]
 
     def warn(values: Mapping[Component, Any]) -> Update:
         try:
@@ -134,9 +132,9 @@ def connect_warnings(
             found = ()
         return {warnings: data_check_html.warnings_html(found)}
 
-    changes = [blocks.load, *(field.change for field in fields)]
-    wire(changes, warn, set(fields), [warnings], problem=problem_box(), follows=True,
-         show_progress="hidden")  # fmt: skip
+    triggers = [deciding.trigger, *(field.change for field in of_method)]
+    wire(triggers, warn, {*deciding.fields, *of_method}, [warnings], problem=problem_box(),
+         follows=True)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pages.shared import alpha_note, layout
 from pages.shared.advice_panel import AdvicePanel
 from pages.shared.alpha_note import shown_alpha
 from pages.shared.forms import SpecForm
+from pages.shared.settled_changes import SettledChanges
 from pages.shared.static_files import event_js
 from pages.shared.train_link import opening_spec, spec_in_address
 from pages.shared.wiring import Update, problem_box, wire
@@ -116,7 +117,9 @@ def build(engine: Engine) -> gr.Blocks:
         form, side = page.form, page.side
         chosen = method_cards.connect(page.cards, form, blocks)
         filled, taken = _wire_filling(page, engine, blocks)
-        set_back = changed_marks.connect(form, filled)
+        changes = SettledChanges(run_summary.asked_of(form))
+        changes.begin_after(filled)
+        set_back = changed_marks.connect(form, changes)
         _wire_start(page, engine)
         _wire_rank(page, blocks)
         objective_fields.connect(page.objective, form, blocks, side.problem)
@@ -131,8 +134,8 @@ def build(engine: Engine) -> gr.Blocks:
             [chosen, set_back, opened, taken],
             page.advice.wire_use(form),
         )
-        _wire_rows(page, engine, blocks)
-        run_summary.connect(side.summary, page.cards, form, filled, engine)
+        _wire_rows(page, engine, filled)
+        run_summary.connect(side.summary, page.cards, form, changes, engine)
         chosen_dataset.connect(
             form, page.data, page.uploads, page.recipe, page.rows.problem, engine
         )
@@ -303,28 +306,29 @@ def _wire_going_on(page: TrainPage, engine: Engine) -> None:
     wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.side.problem)
 
 
-def _wire_rows(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> None:
+def _wire_rows(page: TrainPage, engine: Engine, filled: Any) -> None:
     """The viewer follows the fields that decide how a row becomes tokens."""
     form, parts = page.form, page.rows
-    deciding = [form.component(path) for path in form.paths if decides_rows(path)]
+    deciding = SettledChanges([form.component(path) for path in form.paths if decides_rows(path)])
+    deciding.begin_after(filled)
 
     def show(values: Mapping[Component, Any]) -> Update:
         spec = spec_from(form.document(values))
         return {parts.rows: rows_view.as_html(engine.datasets.preview(spec, rows_view.ROWS))}
 
     wire(
-        [blocks.load, parts.show.click, *(field.change for field in deciding)],
+        [deciding.trigger, parts.show.click],
         show,
-        set(deciding),
+        set(deciding.fields),
         [parts.rows],
         problem=parts.problem,
         follows=True,
         show_progress="minimal",
     )
-    data_check_section.connect_warnings(parts.warnings, form, deciding, blocks, engine)
-    advice_section.connect_line(page.advice_line, form, deciding, blocks, engine)
-    filled = data_check_section.FilledFields.of(form, page.uploads.uploads)
-    data_check_section.connect(page.data_check, form, deciding, filled, engine)
+    data_check_section.connect_warnings(parts.warnings, form, deciding, engine)
+    advice_section.connect_line(page.advice_line, form, deciding, engine)
+    cleaned = data_check_section.FilledFields.of(form, page.uploads.uploads)
+    data_check_section.connect(page.data_check, form, deciding, cleaned, engine)
 
 
 def decides_rows(path: str) -> bool:

@@ -20,12 +20,13 @@ from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.language import tr, tr_count
 from lora_engine.spec import RunSpec, spec_from
 from pages.shared import layout
-from pages.shared.forms import SpecForm
+from pages.shared.forms import Field, SpecForm
+from pages.shared.settled_changes import SettledChanges
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train import method_cards, words
 from pages.train.method_cards import BASE
 
-NOT_ASKED = ("name", "report.", "dataset.columns.")  # fields that change no figure
+NOT_ASKED = ("name", "report.")  # fields that change no figure
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,9 @@ def line() -> gr.HTML:
 
 
 def connect(
-    parts: SummaryParts, cards: gr.HTML, form: SpecForm, filled: Any, engine: Engine
+    parts: SummaryParts, cards: gr.HTML, form: SpecForm, changes: SettledChanges, engine: Engine
 ) -> None:
-    """The figures and the cards follow every field that changes one.
-
-    filled: the event after which the page has opened. Before it Gradio draws empty numbers as 0.
-    """
-    asked = [form.component(path) for path in form.paths if not path.startswith(NOT_ASKED)]
-    named = [form.component(path) for path in form.paths if path.startswith("dataset.columns.")]
+    """The figures and the cards follow every field that changes one (`asked_of`)."""
 
     def foresee(values: Mapping[Component, Any]) -> Update:
         try:
@@ -73,15 +69,19 @@ def connect(
             cards: method_cards.as_json(found, spec.base_model),
         }
 
-    for triggers in ([field.change for field in (*asked, *named)], filled.then):
-        wire(
-            triggers,
-            foresee,
-            {*asked, *named},
-            [parts.figures, parts.line, cards],
-            problem=problem_box(),
-            follows=True,
-        )
+    wire(
+        [changes.trigger],
+        foresee,
+        set(changes.fields),
+        [parts.figures, parts.line, cards],
+        problem=problem_box(),
+        follows=True,
+    )
+
+
+def asked_of(form: SpecForm) -> list[Field]:
+    """The fields that change a figure."""
+    return [form.component(path) for path in form.paths if not path.startswith(NOT_ASKED)]
 
 
 def waiting_html() -> str:
