@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from pages import LEARN
 from pages.learn.step import Step
@@ -20,6 +21,7 @@ from pages.shared import layout
 from pages.shared.static_files import address, call_js
 
 FRAME = "learn/lesson.js"
+MOST_CHARACTERS = 100_000  # of what a picture sends
 
 
 def picture(module: str, function: str, value: Any, *, height: int, elem_id: str) -> gr.HTML:
@@ -118,3 +120,19 @@ def _move(steps: Sequence[Step], number: int, forward: bool = False) -> str:
 
 def _address(number: int) -> str:
     return layout.link(LEARN, step=number)
+
+
+def sent(state: str, *names: str, inside: str = "") -> list[Any]:
+    """What a picture sent to the server under these names, in order; untrusted.
+
+    state: JSON. inside: the name under which they stand, if they do not stand at the top. Raises
+    EngineError where they are not all there.
+    """
+    try:
+        given = json.loads(state if len(state) <= MOST_CHARACTERS else "{}")
+        values = given[inside] if inside else given
+        return [values[name] for name in names]
+    except (ValueError, TypeError, KeyError):
+        raise EngineError(
+            tr("What the picture asks for did not arrive whole."), tr("Reload the page.")
+        ) from None

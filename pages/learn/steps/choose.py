@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from lora_engine.advisor import TASKS, AdviceRequest, Rule, advise
-from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from pages import CALCULATOR, TRAIN
 from pages.learn import parts
@@ -15,8 +14,6 @@ from pages.shared import layout
 from pages.shared.advice_cases import CASES
 from pages.shared.advice_html import TASK_NAMES
 from pages.shared.wiring import problem_box, wire
-
-MOST_CHARACTERS = 100_000
 
 
 def build(lesson: Lesson) -> None:
@@ -40,13 +37,7 @@ def build(lesson: Lesson) -> None:
 
 def asked_again(state: str) -> str:
     """The advisor's answer to the task and the rows that the picture asks about."""
-    try:
-        asked = json.loads(state if len(state) <= MOST_CHARACTERS else "{}")["asked"]
-        task, rows = asked["task"], asked["rows"]
-    except (ValueError, TypeError, KeyError):
-        raise EngineError(
-            tr("What the picture asks for did not arrive whole."), tr("Reload the page.")
-        ) from None
+    task, rows = parts.sent(state, "task", "rows", inside="asked")
     return json.dumps(_content(task, rows))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from lora_engine.lesson import hand_step
 from pages import CALCULATOR, TRAIN
@@ -21,7 +20,6 @@ START = {
 }
 ALPHA = 1  # at rank 1: the scaling is 1
 OPENING_RATE = 0.1
-MOST_CHARACTERS = 100_000
 
 
 def build(lesson: Lesson) -> None:
@@ -41,14 +39,7 @@ def build(lesson: Lesson) -> None:
 
 def edited(state: str) -> str:
     """The step with the numbers that stand in the browser."""
-    try:
-        given = json.loads(state if len(state) <= MOST_CHARACTERS else "{}")
-        numbers = {name: given[name] for name in START}
-    except (ValueError, TypeError, KeyError):
-        raise EngineError(
-            tr("The numbers of the step did not arrive whole."), tr("Press “Start again”.")
-        ) from None
-    return json.dumps(_content(numbers))
+    return json.dumps(_content(dict(zip(START, parts.sent(state, *START), strict=True))))
 
 
 def _content(numbers: dict) -> dict:

@@ -6,7 +6,6 @@ import json
 from functools import cache
 from typing import Any
 
-from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from lora_engine.lesson import FourStarts, train_four_starts
 from pages import CALCULATOR, TRAIN
@@ -15,7 +14,6 @@ from pages.learn.step import Lesson, Step, TryIt
 from pages.shared.wiring import problem_box, wire
 
 FIRST_RATE, FIRST_SEED = 0.5, 0
-MOST_CHARACTERS = 100_000
 
 
 def build(lesson: Lesson) -> None:
@@ -36,13 +34,7 @@ def build(lesson: Lesson) -> None:
 
 def train_again(state: str) -> str:
     """The four starts with the learning rate and the random numbers that the picture asks for."""
-    try:
-        asked = json.loads(state if len(state) <= MOST_CHARACTERS else "{}")["asked"]
-        rate, seed = asked["learning_rate"], asked["seed"]
-    except (ValueError, TypeError, KeyError):
-        raise EngineError(
-            tr("What the picture asks for did not arrive whole."), tr("Reload the page.")
-        ) from None
+    rate, seed = parts.sent(state, "learning_rate", "seed", inside="asked")
     return json.dumps(_content(train_four_starts(rate, seed)))
 
 
