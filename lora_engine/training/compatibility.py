@@ -223,7 +223,7 @@ def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
             yield FieldProblem(f"method.{name}", tr("is about LoRA; {kind} has none", kind=kind))
     if spec.objective.kind == "grpo":
         yield FieldProblem(
-            "objective.kind", tr("{kind} samples no answers; choose lora", kind=kind)
+            "method.finetuning_type", tr("{kind} samples no answers; choose lora", kind=kind)
         )
     if kind == "loha" and spec.quantization is not None:
         yield FieldProblem(

@@ -116,7 +116,7 @@ def _wire_selection(page: RunsPage) -> None:
         problem=page.problem,
         trigger_mode="always_last",
     )
-    chosen.then(**fields.remember)
+    chosen.then(**fields.remember_choices)
     selected = wire(
         [search.find.change, search.states.input, search.columns.input, fields.axis.input],
         select,
@@ -125,7 +125,7 @@ def _wire_selection(page: RunsPage) -> None:
         problem=search.problem,
         trigger_mode="always_last",
     )
-    selected.then(**fields.remember)
+    selected.then(**fields.remember_choices)
 
 
 def _wire_actions(page: RunsPage) -> None:

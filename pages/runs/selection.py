@@ -19,7 +19,7 @@ from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.shared import layout
 from pages.shared.wiring import Update
 
-IN_ADDRESS = ("run", "with", "find", "state", "over")  # the names that `remember` writes
+CHOICES = ("with", "find", "state", "over")  # in the address, beside `run`
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,21 @@ class SelectionFields:
     @property
     def remember(self) -> dict[str, Any]:
         """For `.then(**…)`: writes the selection into the address."""
-        inputs = [self.run_id, self.others, self.search.find, self.search.states, self.axis]
-        js = layout.remember_js(*IN_ADDRESS)
+        inputs = [self.run_id, *self._choices]
+        js = layout.remember_js("run", *CHOICES)
         return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
+
+    @property
+    def remember_choices(self) -> dict[str, Any]:
+        """As `remember`, without the run: a choice in the list is in the address before its
+        answer comes, and by then there may be a newer one.
+        """
+        js = layout.remember_js(*CHOICES)
+        return {"fn": None, "inputs": self._choices, "js": js, "api_visibility": "private"}
+
+    @property
+    def _choices(self) -> list[Component]:
+        return [self.others, self.search.find, self.search.states, self.axis]
 
 
 def selection_in_address(engine: Engine, request: gr.Request) -> Selection:

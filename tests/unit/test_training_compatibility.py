@@ -87,7 +87,7 @@ def test_a_tracker_that_is_not_installed_is_named():
         ),
         (
             {"method": {"finetuning_type": "bottleneck"}, "objective": {"kind": "grpo"}},
-            "objective.kind",
+            "method.finetuning_type",
             "bottleneck",
         ),
         (
