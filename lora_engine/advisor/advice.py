@@ -231,7 +231,7 @@ def _check(request: AdviceRequest) -> None:
         )
     for name, count in (("rows", request.rows), ("tokens", request.tokens)):
         if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
-            allowed = f"whole numbers from 1 to {MOST:,} are allowed"
+            allowed = tr("whole numbers from 1 to {most} are allowed", most=f"{MOST:,}")
             problems.append(
                 FieldProblem(
                     name, tr("got {count}; {allowed}", count=f"{count:,}", allowed=allowed)

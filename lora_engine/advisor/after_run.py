@@ -17,6 +17,7 @@ from lora_engine.advisor.advice import Advice
 from lora_engine.advisor.children import Child
 from lora_engine.advisor.evidence import Rule, Source, alpha_rules
 from lora_engine.advisor.used_rank import ModuleUse, module_use
+from lora_engine.language import tr
 from lora_engine.spec import MAX_RANK
 from lora_engine.spectrum import describe_adapter
 
@@ -64,7 +65,7 @@ def advise_after(child: Child) -> AdviceAfter:
     dropout = method.dropout
     if child.signs.turned_early:
         dropout = max(dropout, min(MOST_DROPOUT, round(dropout + MORE_DROPOUT, 3)))
-        said = "Evaluation turned up early: a little more dropout."
+        said = tr("Evaluation turned up early: a little more dropout.")
         rules.append(Rule("dropout", said, dropout, _this_run(child)))
     power = 0.5 if method.use_rslora else 1.0
     advice = Advice(
@@ -82,8 +83,10 @@ def advise_after(child: Child) -> AdviceAfter:
         rules=(*rules, *alpha_rules(rank)),
         remarks=(
             *child.signs.words,
-            "What a spectrum used is no proof of what the task needs; a sweep over the range, "
-            "judged on held-out rows, is.",
+            tr(
+                "What a spectrum used is no proof of what the task needs; a sweep over the range, "
+                "judged on held-out rows, is."
+            ),
         ),
     )
     return AdviceAfter(child.id, method.rank, used, advice)
@@ -106,26 +109,31 @@ def next_rank(child: Child, used: UsedDirections) -> tuple[int, list[Rule]]:
     rank, source = child.rank, _this_run(child)
     rules = []
     if child.signs.turned_early:
-        said = "Evaluation turned up early: half the rank."
+        said = tr("Evaluation turned up early: half the rank.")
         rules.append(Rule("rank", said, max(1, rank // 2), source))
     if child.signs.stalled:
-        said = "The training loss stalled: double the rank."
+        said = tr("The training loss stalled: double the rank.")
         rules.append(Rule("rank", said, min(MAX_RANK, 2 * rank), source))
     holding = 2 ** (max(1, used.k95_most) - 1).bit_length()
     if holding <= rank / 2:
-        said = (
-            f"Nine in ten modules have 95 % of their update in at most {used.k95_most} of {rank} "
-            f"directions: rank {holding} holds them."
+        said = tr(
+            "Nine in ten modules have 95 % of their update in at most {most} of {rank} "
+            "directions: rank {holding} holds them.",
+            most=used.k95_most,
+            rank=rank,
+            holding=holding,
         )
         rules.append(Rule("rank", said, holding, source))
     else:
-        said = (
-            f"Nine in ten modules have 95 % of their update in at most {used.k95_most} of {rank} "
-            "directions: the rank is used."
+        said = tr(
+            "Nine in ten modules have 95 % of their update in at most {most} of {rank} "
+            "directions: the rank is used.",
+            most=used.k95_most,
+            rank=rank,
         )
         rules.append(Rule("rank", said, rank, source))
     return rules[0].rank or rank, rules
 
 
 def _this_run(child: Child) -> Source:
-    return Source(f"run {child.id}", None)
+    return Source(tr("run {run}", run=child.id), None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lora_engine.language import tr
+
 LOWEST_SCALING, HIGHEST_SCALING = 0.5, 4.0
 
 
@@ -26,12 +28,15 @@ class AlphaRemark:
     remark: str
 
     def sentence(self, use_rslora: bool) -> str:
-        """`alpha/rank = 2; with rsLoRA alpha/√rank = 5.66`, then the remark."""
-        names = ("alpha/rank", "with rsLoRA alpha/√rank")
-        if use_rslora:
-            names = ("alpha/√rank", "without rsLoRA alpha/rank")
-        said = f"{names[0]} = {self.scaling:.3g}; {names[1]} = {self.other_scaling:.3g}"
-        return f"{said}. {self.remark}" if self.remark else said
+        """`alpha/rank = 2; with rsLoRA alpha/√rank = 5.66.`, then the remark."""
+        said = tr(
+            "alpha/√rank = {scaling}; without rsLoRA alpha/rank = {other}."
+            if use_rslora
+            else "alpha/rank = {scaling}; with rsLoRA alpha/√rank = {other}.",
+            scaling=f"{self.scaling:.3g}",
+            other=f"{self.other_scaling:.3g}",
+        )
+        return f"{said} {self.remark}" if self.remark else said
 
 
 def alpha_remark(rank: int, alpha: float, use_rslora: bool) -> AlphaRemark:
@@ -41,13 +46,15 @@ def alpha_remark(rank: int, alpha: float, use_rslora: bool) -> AlphaRemark:
     same_alpha = scaling * (rank if use_rslora else math.sqrt(rank))
     remark = ""
     if scaling < LOWEST_SCALING:
-        remark = (
-            f"A scaling below {LOWEST_SCALING:g} mutes the adapter: it learns slowly unless the "
-            "learning rate is raised."
+        remark = tr(
+            "A scaling below {lowest} mutes the adapter: it learns slowly unless the learning rate "
+            "is raised.",
+            lowest=f"{LOWEST_SCALING:g}",
         )
     elif scaling > HIGHEST_SCALING:
-        remark = (
-            f"A scaling above {HIGHEST_SCALING:g} acts like a much higher learning rate: training "
-            "may become unstable."
+        remark = tr(
+            "A scaling above {highest} acts like a much higher learning rate: training may become "
+            "unstable.",
+            highest=f"{HIGHEST_SCALING:g}",
         )
     return AlphaRemark(scaling, other, same_alpha, remark)

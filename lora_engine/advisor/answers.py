@@ -25,6 +25,7 @@ from lora_engine.compare.scoring import passes
 from lora_engine.data import Row, tokenize_rows
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
 
@@ -52,12 +53,12 @@ def with_answers(
     length = children[0].spec.optimization.max_length
     rows = short_rows(spread(held_out.rows, most_rows), model, length)
     if not rows:
-        monitor.step(1.0, "no short answers to check")
+        monitor.step(1.0, tr("no short answers to check"))
         return judgement
     try:
         model.tokens_of([row.messages[:-1] for row in rows])
     except EngineError as error:
-        note = f"Answers are not checked. {error.problem}"
+        note = tr("Answers are not checked. {problem}", problem=error.problem)
         return replace(judgement, notes=(*judgement.notes, note))
     equal: dict[str, dict[int, bool]] = {}
     for start in range(0, len(shown), COLUMNS_AT_ONCE):
@@ -67,9 +68,11 @@ def with_answers(
             part = monitor.part(place / len(shown), (place + 1) / len(shown))
             asked = _unseen(rows, held_out, name, children)
             equal[name] = dict(_equal_answers(model, name, asked, part))
-    note = (
-        f"Equal answers: the share of greedy answers that equal the reference, on up to "
-        f"{len(rows)} held-out rows with an answer of at most {SHORT} tokens."
+    note = tr(
+        "Equal answers: the share of greedy answers that equal the reference, on up to {rows} "
+        "held-out rows with an answer of at most {tokens} tokens.",
+        rows=len(rows),
+        tokens=SHORT,
     )
     return replace(
         judgement,
@@ -113,11 +116,12 @@ def _equal_answers(
     """Each row's number, and whether the column's greedy answer is the reference but for space."""
     sampling = Sampling(max_new_tokens=SHORT)
     for start in range(0, len(rows), BATCH_ANSWERS):
-        monitor.step(start / len(rows), f"answers of {column}")
+        monitor.step(start / len(rows), tr("answers of {column}", column=column))
         batch = rows[start : start + BATCH_ANSWERS]
         requests = [AnswerRequest(str(row.number), column, row.messages[:-1]) for row in batch]
         *_, last = model.answer_all(requests, sampling, monitor.stop)
-        monitor.step((start + len(batch)) / len(rows), f"answers of {column}")
+        done = (start + len(batch)) / len(rows)
+        monitor.step(done, tr("answers of {column}", column=column))
         for row in batch:
             answer = last.columns[str(row.number)].text
             yield row.number, passes("exact", [answer], row.messages[-1].content)[0]

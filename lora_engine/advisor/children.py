@@ -110,7 +110,7 @@ def read_children(
         else:
             missing.append(found)
     missing += [
-        MissingChild(one, None, None, None, "deleted", "It was deleted.") for one in deleted
+        MissingChild(one, None, None, None, "deleted", tr("It was deleted.")) for one in deleted
     ]
     if not present:
         reasons = "; ".join(f"{one.id}: {one.why}" for one in missing[:5])
@@ -118,7 +118,7 @@ def read_children(
             tr(
                 "None of {count} runs can be judged: {reasons}",
                 count=len(missing),
-                reasons=reasons or "none is named",
+                reasons=reasons or tr("none is named"),
             ),
             tr("Wait until at least one has finished."),
         )
@@ -160,22 +160,23 @@ def _why_missing(view: RunView, directory: RunDirectory) -> str:
     """In words; empty for a run that can be judged."""
     state, error = view.record.state, view.result and view.result.error
     if view.record.spec is None:
-        return view.problem or "Its spec cannot be read."
+        return view.problem or tr("Its spec cannot be read.")
     if view.result is not None and view.result.stopped_because:
         return view.result.stopped_because
     if state is RunState.PAUSED:
-        return "It was paused before its end; resume it to have it judged."
+        return tr("It was paused before its end; resume it to have it judged.")
     if state is not RunState.FINISHED:
-        return error.problem if error else f"It is {state}."
+        return error.problem if error else tr("It is {state}.", state=state)
     if view.result is None:
-        return view.problem or "It left no result."
+        return view.problem or tr("It left no result.")
     method = view.record.spec.method
+    kind = method.finetuning_type
     if not method.has_adapter:
-        return f"It trained by {method.finetuning_type} and has no adapter."
+        return tr("It trained by {method} and has no adapter.", method=kind)
     if not method.is_lora:
-        return f"It trained by {method.finetuning_type}, which has no rank to judge."
+        return tr("It trained by {method}, which has no rank to judge.", method=kind)
     if not (directory.adapter_path / WEIGHTS_FILE).is_file():
-        return "Its adapter is gone."
+        return tr("Its adapter is gone.")
     return ""
 
 
@@ -191,5 +192,5 @@ def _refuse_mixed(children: Sequence[Child]) -> None:
         if len(values) > 1
     ]
     if problems:
-        remedy = "Judge runs of one base model and one dataset."
+        remedy = tr("Judge runs of one base model and one dataset.")
         raise InvalidInput(tr("The comparison"), problems, remedy)

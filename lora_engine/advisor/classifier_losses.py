@@ -26,6 +26,7 @@ from lora_engine.data import TokenizedRow, load_dataset
 from lora_engine.data.class_labels import Classes, label_rows, labels_of
 from lora_engine.data.tokenization import IGNORED
 from lora_engine.devices import pick_device
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
 from lora_engine.training.evaluation import row_losses
@@ -62,21 +63,24 @@ def measure_classifiers(
     rows = label_rows(chosen, tokenizer, spec.optimization.max_length, labels).rows
     columns, scores = [], {}
     for place, one in enumerate(children):
-        monitor.step(place / len(children), f"classifying with {one.id}")
+        monitor.step(place / len(children), tr("classifying with {run}", run=one.id))
         path = _path(one, labels, tokenizer.pad_token_id, settings)
         columns.append(row_losses(path, rows))
         unseen = [row for row in rows if row.number in held_out.unseen[one.spec.seed]]
         found = classification_scores(path, unseen, BATCH_ROWS)
         if found is not None:
             scores[one.id] = found
-    monitor.step(1.0, "classified")
+    monitor.step(1.0, tr("classified"))
     table = _table([one.id for one in children], rows, columns, len(labels))
     return MeasuredTables(
         held_out=held_out.without_seen(table, children),
         general=None,
         notes=(
-            "Forgetting does not apply to classifiers. The base has no head: the loss that stands "
-            f"for it is that of an even guess, ln {len(labels)}.",
+            tr(
+                "Forgetting does not apply to classifiers. The base has no head: the loss that "
+                "stands for it is that of an even guess, ln {classes}.",
+                classes=len(labels),
+            ),
         ),
         scores=scores,
     )

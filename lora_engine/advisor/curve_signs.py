@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_engine.language import tr
 from lora_engine.run_folder import MetricsRow
 
 FEWEST_LOGGED = 8
@@ -50,9 +51,11 @@ def _stall(rows: Sequence[MetricsRow]) -> str:
     before, after = sum(second) / len(second), sum(third) / len(third)
     if after <= LEARNED or after <= before * (1 - STALL_FALL):
         return ""
-    return (
-        f"Training stalled: its loss went from {before:.4g} to {after:.4g} between the second and "
-        "the third quarter of the steps. Raise the rank, or the learning rate."
+    return tr(
+        "Training stalled: its loss went from {before} to {after} between the second and the third "
+        "quarter of the steps. Raise the rank, or the learning rate.",
+        before=f"{before:.4g}",
+        after=f"{after:.4g}",
     )
 
 
@@ -64,7 +67,10 @@ def _turn(rows: Sequence[MetricsRow]) -> str:
     last = evaluated[-1][1]
     if step >= EARLY * rows[-1].step or last <= best + TURNED_UP * abs(best):
         return ""
-    return (
-        f"Evaluation turned up early: {best:.4g} at step {step:,}, {last:.4g} at the end. Lower "
-        "the rank, add dropout, or train for fewer epochs."
+    return tr(
+        "Evaluation turned up early: {best} at step {step}, {last} at the end. Lower the rank, add "
+        "dropout, or train for fewer epochs.",
+        best=f"{best:.4g}",
+        step=f"{step:,}",
+        last=f"{last:.4g}",
     )

@@ -16,6 +16,7 @@ from lora_engine.data import Row, load_dataset, split_rows
 from lora_engine.data.bundled_templates import choose_template
 from lora_engine.data.checks import DataCheck, FindingKind, check_dataset
 from lora_engine.data.checks.findings import Finding
+from lora_engine.language import tr, tr_count
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 
@@ -76,26 +77,42 @@ def _warnings(spec: RunSpec, check: DataCheck, training: Sequence[Row]) -> Itera
             yield _of_finding(finding, check.rows)
         elif finding.kind is FindingKind.CONTRADICTION and share >= CONTRADICTED:
             yield EarlyWarning(
-                f"{share:.0%} of the questions stand there before with another answer, so the "
-                "loss cannot fall far.",
-                "Keep one answer a question, or put into the question what tells them apart.",
+                tr(
+                    "{share} of the questions stand there before with another answer, so the loss "
+                    "cannot fall far.",
+                    share=f"{share:.0%}",
+                ),
+                tr("Keep one answer a question, or put into the question what tells them apart."),
             )
     if len(training) < FEW_ROWS:
         yield EarlyWarning(
-            f"There are {len(training)} rows to train on.",
-            "A run can learn them by heart and little else. Add rows, or train a few epochs only.",
+            tr_count(
+                "There is {count} row to train on.",
+                "There are {count} rows to train on.",
+                len(training),
+            ),
+            tr(
+                "A run can learn them by heart and little else. Add rows, or train a few epochs "
+                "only."
+            ),
         )
     if len(classes := _classes(training[:LOOKED_AT])) == 1:
         yield EarlyWarning(
-            f"All rows have the class {classes.pop()!r}.",
-            "The loss falls to zero and nothing is learned. Add rows of other classes.",
+            tr("All rows have the class {name}.", name=f"{classes.pop()!r}"),
+            tr("The loss falls to zero and nothing is learned. Add rows of other classes."),
         )
     yield from _rank_warning(spec, len(training))
 
 
 def _of_finding(finding: Finding, rows: int) -> EarlyWarning:
-    count = f"{len(finding.places):,} of {rows:,} training rows ({finding.numbers})"
-    return EarlyWarning(f"{finding.kind.title}: {count}.", finding.kind.remedy)
+    said = tr(
+        "{finding}: {count} of {rows} training rows ({numbers}).",
+        finding=tr(finding.kind.title),
+        count=f"{len(finding.places):,}",
+        rows=f"{rows:,}",
+        numbers=finding.numbers,
+    )
+    return EarlyWarning(said, tr(finding.kind.remedy))
 
 
 def _classes(rows: Sequence[Row]) -> set[str]:
@@ -110,6 +127,14 @@ def _rank_warning(spec: RunSpec, rows: int) -> Iterator[EarlyWarning]:
     is_far = rule.rank is not None and spec.method.rank > RANK_FACTOR * rule.rank
     if spec.method.finetuning_type == "lora" and is_far:
         yield EarlyWarning(
-            f"Rank {spec.method.rank} is much for these rows. {rule.rule} ({rule.source.name})",
-            f"Start with rank {rule.rank}; a sweep over ranks tells whether more is better.",
+            tr(
+                "Rank {rank} is much for these rows. {rule} ({source})",
+                rank=spec.method.rank,
+                rule=rule.rule,
+                source=tr(rule.source.name),
+            ),
+            tr(
+                "Start with rank {rank}; a sweep over ranks tells whether more is better.",
+                rank=rule.rank,
+            ),
         )

@@ -178,14 +178,14 @@ def information_rule(tokens: int, parameters_a_rank: int) -> Rule:
         held=f"{BITS_A_PARAMETER:g}",
         parameters=f"{parameters_a_rank:,}",
     )
-    return Rule("rank", said, max(1, rank), WITHOUT_REGRET, "capacity")
+    return Rule("rank", said, max(1, rank), WITHOUT_REGRET, translatable("capacity"))
 
 
 def parameters_rule(tokens: int, parameters_a_rank: int) -> Rule:
     """r ≥ tokens / parameters per unit of rank: one parameter a token, the cautious form."""
     rank = max(1, math.ceil(tokens / parameters_a_rank))
     said = tr("Cautiously: at least as many trainable parameters as supervised tokens.")
-    return Rule("rank", said, rank, WITHOUT_REGRET, "capacity")
+    return Rule("rank", said, rank, WITHOUT_REGRET, translatable("capacity"))
 
 
 def model_size_rules(parameters: int, low: int, high: int) -> tuple[Rule, ...]:
@@ -204,7 +204,7 @@ def model_size_rules(parameters: int, low: int, high: int) -> tuple[Rule, ...]:
             ),
             low,
             INTRINSIC,
-            "model size",
+            translatable("model size"),
         ),
         Rule(
             "rank",
@@ -215,7 +215,7 @@ def model_size_rules(parameters: int, low: int, high: int) -> tuple[Rule, ...]:
             ),
             high,
             PRACTICE,
-            "model size",
+            translatable("model size"),
         ),
     )
 
@@ -228,7 +228,7 @@ def alpha_rules(rank: int) -> tuple[Rule, ...]:
             tr("alpha = 2 · rank, so the scaling alpha/rank is 2."),
             2 * rank,
             LEARNS_LESS,
-            "scaling",
+            translatable("scaling"),
         ),
         Rule(
             "alpha",
@@ -238,7 +238,7 @@ def alpha_rules(rank: int) -> tuple[Rule, ...]:
             ),
             round(2 * math.sqrt(rank), 2),
             RSLORA,
-            "scaling",
+            translatable("scaling"),
         ),
     )
 
@@ -296,7 +296,7 @@ def learning_rate_rules(rate: float, is_starter: bool) -> tuple[Rule, ...]:
             tr("About ten times the best rate of full fine-tuning, much the same at every rank."),
             None,
             WITHOUT_REGRET,
-            "rate and rank",
+            translatable("rate and rank"),
         ),
         Rule(
             "learning_rate",
@@ -306,7 +306,7 @@ def learning_rate_rules(rate: float, is_starter: bool) -> tuple[Rule, ...]:
             ),
             None,
             RATE_AND_RANK,
-            "rate and rank",
+            translatable("rate and rank"),
         ),
     )
 
@@ -322,7 +322,7 @@ def loraplus_rules() -> tuple[Rule, ...]:
             ),
             16,
             LORA_PLUS,
-            "variants",
+            translatable("variants"),
         ),
         Rule(
             "loraplus_lr_ratio",
@@ -332,7 +332,7 @@ def loraplus_rules() -> tuple[Rule, ...]:
             ),
             None,
             RATE_MATTERS,
-            "variants",
+            translatable("variants"),
         ),
     )
 

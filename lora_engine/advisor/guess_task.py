@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lora_engine.advisor.evidence import AdvisedTask
 from lora_engine.data import Row
 from lora_engine.data.thoughts import split_thoughts
+from lora_engine.language import tr, translatable
 from lora_engine.spec import Task
 
 MANY = 0.3  # share of the rows that makes a trait the dataset's own
@@ -33,18 +34,18 @@ class TaskGuess:
 def guess_task(rows: Sequence[Row], task: Task) -> TaskGuess:
     """The kind of task of these rows. task: the spec's, which settles it for classifiers."""
     if task == "token_classification":
-        return TaskGuess("entities", "each word has a class")
+        return TaskGuess("entities", tr("each word has a class"))
     if task == "sequence_classification":
-        return TaskGuess("classification", "each text has a class")
+        return TaskGuess("classification", tr("each text has a class"))
     answers = [_answer(row) for row in rows]
     if any(row.messages for row in rows) and _are_classes(answers):
-        return TaskGuess("classification", "the answers are few and short")
+        return TaskGuess("classification", tr("the answers are few and short"))
     for guessed, trait, why in TRAITS:
         if sum(map(trait, answers)) >= MANY * len(answers):
-            return TaskGuess(guessed, why)
+            return TaskGuess(guessed, tr(why))
     if not any(row.messages for row in rows):
-        return TaskGuess("style", "the rows are plain text")
-    return TaskGuess("faq", "the rows are questions with answers")
+        return TaskGuess("style", tr("the rows are plain text"))
+    return TaskGuess("faq", tr("the rows are questions with answers"))
 
 
 def _answer(row: Row) -> str:
@@ -82,8 +83,8 @@ def _is_verse(answer: str) -> bool:
 
 
 TRAITS: tuple[tuple[AdvisedTask, Callable[[str], bool], str], ...] = (
-    ("reasoning", _has_thoughts, "answers come with thoughts or steps"),
-    ("code", lambda answer: bool(CODE.search(answer)), "answers contain code"),
-    ("style", _is_json, "answers are JSON, a format to learn"),
-    ("verse", _is_verse, "the text is in short lines"),
+    ("reasoning", _has_thoughts, translatable("answers come with thoughts or steps")),
+    ("code", lambda answer: bool(CODE.search(answer)), translatable("answers contain code")),
+    ("style", _is_json, translatable("answers are JSON, a format to learn")),
+    ("verse", _is_verse, translatable("the text is in short lines")),
 )

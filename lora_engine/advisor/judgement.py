@@ -99,7 +99,7 @@ def judge(
         ranks=ranks,
         missing=children.missing,
         confidence=CONFIDENCE,
-        correction=CORRECTION,
+        correction=tr(CORRECTION),
         notes=(
             *_objective_notes(children.present),
             *_notes(ranks, recommended, margin, table, children.missing),
@@ -239,9 +239,12 @@ def _objective_notes(present: Sequence[Child]) -> list[str]:
     if not kinds:
         return []
     return [
-        f"These runs learned by {', '.join(kinds)}, and are judged by the loss on good answers: a "
-        "run may tell good answers from bad ones better and lose here. Their own held-out losses "
-        "and margins stand on Runs."
+        tr(
+            "These runs learned by {kinds}, and are judged by the loss on good answers: a run may "
+            "tell good answers from bad ones better and lose here. Their own held-out losses and "
+            "margins stand on Runs.",
+            kinds=", ".join(kinds),
+        )
     ]
 
 
@@ -255,35 +258,51 @@ def _notes(
     notes = []
     if table.rows < ROWS_FOR_INTERVAL:
         notes.append(
-            f"The intervals come from {table.rows} rows. Below {ROWS_FOR_INTERVAL} they may be too "
-            "narrow where the differences are skewed."
+            tr(
+                "The intervals come from {rows} rows. Below {enough} they may be too narrow where "
+                "the differences are skewed.",
+                rows=table.rows,
+                enough=ROWS_FOR_INTERVAL,
+            )
         )
     if any(one.other_settings for one in ranks):
         notes.append(
-            "Each rank is represented by its best setting on these rows. Its loss is a little too "
-            "good for that, and the more so the more settings were tried."
+            tr(
+                "Each rank is represented by its best setting on these rows. Its loss is a little "
+                "too good for that, and the more so the more settings were tried."
+            )
         )
     elif len(ranks) > 1:
         notes.append(
-            "Every rank was trained at one learning rate. The best rate may differ by rank "
-            "(arXiv 2602.06204); try two or three rates before you trust the order."
+            tr(
+                "Every rank was trained at one learning rate. The best rate may differ by rank "
+                "(arXiv 2602.06204); try two or three rates before you trust the order."
+            )
         )
     spread = max((one.spread for one in ranks), default=0.0)
     if spread > margin:
         notes.append(
-            f"A rank's difference to the best varies by up to {spread:.4f} nats between seeds, "
-            "more than the margin: another seed could change the choice."
+            tr(
+                "A rank's difference to the best varies by up to {spread} nats between seeds, more "
+                "than the margin: another seed could change the choice.",
+                spread=f"{spread:.4f}",
+            )
         )
     elif all(len(one.seeds) == 1 for one in ranks):
-        notes.append("One seed each: how much chance of training adds is not known.")
+        notes.append(tr("One seed each: how much chance of training adds is not known."))
     worse = [one for one in ranks if not one.not_worse and one.interval.low <= 0.0]
     if worse and len(ranks) > 1:
         named = ", ".join(str(one.rank) for one in worse)
-        notes.append(f"Undecided: rank {named}. More held-out rows would narrow the intervals.")
+        notes.append(
+            tr(
+                "Undecided: rank {ranks}. More held-out rows would narrow the intervals.",
+                ranks=named,
+            )
+        )
     if recommended.rank == ranks[-1].rank and len(ranks) > 1:
-        notes.append("The largest rank was needed: a larger one may be better still.")
+        notes.append(tr("The largest rank was needed: a larger one may be better still."))
     if missing:
-        notes.append(f"Runs missing from this judgement: {len(missing)}.")
+        notes.append(tr("Runs missing from this judgement: {count}.", count=len(missing)))
     return notes
 
 
@@ -309,6 +328,10 @@ def _forgets_less(
     if not less:
         return []
     return [
-        f"Rank {recommended.rank} forgets clearly more than rank {', '.join(less)}, which is not "
-        "worse on the held-out rows: it is not simply better."
+        tr(
+            "Rank {rank} forgets clearly more than rank {others}, which is not worse on the "
+            "held-out rows: it is not simply better.",
+            rank=recommended.rank,
+            others=", ".join(less),
+        )
     ]

@@ -8,8 +8,9 @@ from typing import Any
 from lora_engine.advisor.bootstrap import Interval
 from lora_engine.advisor.children import MissingChild
 from lora_engine.compare.scoring import Forgetting
+from lora_engine.language import tr, translatable
 
-CORRECTION = (
+CORRECTION = translatable(
     "bootstrap-t over the rows, 95 % for all pairs of ranks together (single-step max-t), no end "
     "nearer than Student's"
 )
@@ -136,16 +137,24 @@ class Judgement:
     def sentence(self) -> str:
         """The finding with its evidence."""
         if len(self.ranks) == 1:
-            return f"Only rank {self.recommended_rank} was judged."
+            return tr("Only rank {rank} was judged.", rank=self.recommended_rank)
         if self.recommended_rank == self.best_rank:
-            return (
-                f"Rank {self.best_rank} has the lowest loss, and no smaller one is shown to be "
-                f"within {self.not_worse_by:.4f} nats of it on {self.rows} rows."
+            return tr(
+                "Rank {rank} has the lowest loss, and no smaller one is shown to be within "
+                "{margin} nats of it on {rows} rows.",
+                rank=self.best_rank,
+                margin=f"{self.not_worse_by:.4f}",
+                rows=self.rows,
             )
-        return (
-            f"Rank {self.recommended_rank} is the smallest that is not worse than the best (rank "
-            f"{self.best_rank}) by more than {self.not_worse_by:.4f} nats: the difference lies "
-            f"between {self.interval.low:+.4f} and {self.interval.high:+.4f} on {self.rows} rows."
+        return tr(
+            "Rank {rank} is the smallest that is not worse than the best (rank {best}) by more "
+            "than {margin} nats: the difference lies between {low} and {high} on {rows} rows.",
+            rank=self.recommended_rank,
+            best=self.best_rank,
+            margin=f"{self.not_worse_by:.4f}",
+            low=f"{self.interval.low:+.4f}",
+            high=f"{self.interval.high:+.4f}",
+            rows=self.rows,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lora_engine.compare.prompts import load_held_out_rows
 from lora_engine.compare.scoring import general_rows_for, row_losses
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.settings import Settings
 from lora_engine.spectrum import WorkMonitor
 from lora_engine.training.forward.classification_scores import ClassificationScores
@@ -27,7 +27,7 @@ MOST_ROWS = 200
 COLUMNS_AT_ONCE = 8
 LONGEST = 2048  # tokens of a general row
 
-MIXED_BASES = (
+MIXED_BASES = translatable(
     "The runs quantized their base differently. All are measured on the base without quantization, "
     "so that they have one base in common."
 )
@@ -111,7 +111,7 @@ def measure(
     first = children[0].spec.quantization
     if all(one.spec.quantization == first for one in children):
         return found
-    return replace(found, notes=(*found.notes, MIXED_BASES))
+    return replace(found, notes=(*found.notes, tr(MIXED_BASES)))
 
 
 def measure_on(
@@ -132,7 +132,7 @@ def measure_on(
         others = spread(general_rows_for(shared.base, None, settings), most_rows)
     except EngineError as error:
         others = ()
-        notes.append(f"Forgetting is not measured. {error.problem}")
+        notes.append(tr("Forgetting is not measured. {problem}", problem=error.problem))
     end = len(tokenized) / (len(tokenized) + len(others))
     held_out = table_of(columns, tokenized, load, monitor.part(0.0, end))
     if others:
@@ -226,8 +226,9 @@ def table_of(
         found = []
         for place, row in enumerate(row_losses(model, rows, part.stop), 1):
             found.append(row)
-            part.step(place / len(rows), f"loss of row {place:,} of {len(rows):,}")
-        part.stop.raise_if_set("measuring losses")
+            at = {"number": f"{place:,}", "rows": f"{len(rows):,}"}
+            part.step(place / len(rows), tr("loss of row {number} of {rows}", **at))
+        part.stop.raise_if_set(tr("measuring losses"))
         losses.append([[row.loss[name] for name in together] for row in found])
         base = [row.loss[BASE_COLUMN] for row in found]
         tokens = [row.tokens for row in found]

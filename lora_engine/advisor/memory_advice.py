@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lora_engine.calculator import MemoryRequest, estimate_memory, make_it_fit, with_changes
+from lora_engine.language import tr
 from lora_engine.spec import QuantizationSpec
 from lora_engine.training.memory.out_of_memory import SPEC_PATHS
 
@@ -37,8 +38,11 @@ class MemoryAdvice:
         if self.fits:
             return ()
         if not self.changes:
-            return ("No change makes it fit this card; choose a smaller base or a larger card.",)
-        return (f"The least harmful way to fit the card: {', '.join(self.changes)}.",)
+            return (
+                tr("No change makes it fit this card; choose a smaller base or a larger card."),
+            )
+        changes = tr("; ").join(self.changes)
+        return (tr("The least harmful way to fit the card: {changes}.", changes=changes),)
 
 
 def advise_on_memory(asked: MemoryRequest, card_gib: float) -> MemoryAdvice:
@@ -53,7 +57,7 @@ def advise_on_memory(asked: MemoryRequest, card_gib: float) -> MemoryAdvice:
         card_gib=card_gib,
         fits=False,
         qlora_gib=estimate_memory(with_changes(asked, QLORA)).total_gib,
-        changes=tuple(f"{one.what} ({one.harm})" for one in changes),
+        changes=tuple(tr("{what} ({harm})", what=one.what, harm=one.harm) for one in changes),
         fields={
             SPEC_PATHS.get(path, path): value
             for one in changes

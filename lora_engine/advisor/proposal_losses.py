@@ -19,6 +19,7 @@ from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, LossTable, m
 from lora_engine.advisor.rank_proposal import ProposalKind, RankProposals
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.prompts import load_held_out_rows, training_spec_of
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -89,7 +90,8 @@ def measure_proposals(
     columns, sizes = {AS_IT_IS: source}, []
     with tempfile.TemporaryDirectory(prefix="rankscope-proposals-") as temporary:
         for number, one in enumerate(proposals.proposals):
-            monitor.step(WRITING * number / len(proposals.proposals), f"writing {one.kind}")
+            said = tr("writing {proposal}", proposal=one.kind)
+            monitor.step(WRITING * number / len(proposals.proposals), said)
             report = resize(source, Path(temporary) / str(number), one.target, stop=stop)
             columns[one.kind] = report.path
             sizes.append(report.new_bytes)

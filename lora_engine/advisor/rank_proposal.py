@@ -153,9 +153,10 @@ def propose_ranks(
         )
     modules = []
     for number, holder in enumerate(opened.stored.holders):
-        monitor.step(number / len(opened.stored.holders), f"decomposing {holder}")
+        done = number / len(opened.stored.holders)
+        monitor.step(done, tr("decomposing {module}", module=holder))
         modules.append(_module(opened, holder))
-    monitor.step(1.0, "proposing ranks")
+    monitor.step(1.0, tr("proposing ranks"))
     uniform = proposal_for("uniform", ToRank(rank), modules)
     return RankProposals(
         adapter=opened.name,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lora_engine.advisor.children import Child
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.language import tr
 from lora_engine.spectrum import (
     ModuleSimilarity,
     ReportProgress,
@@ -75,13 +76,16 @@ class ClaimTest:
 
     def sentence(self) -> str:
         if not self.testable:
-            return (
+            return tr(
                 "No module was trained with more than 20 directions, so the claim that 10 to 20 "
                 "singular values hold 90 % of the energy cannot fail here."
             )
-        return (
-            f"In {self.holding_20} of {self.testable} modules 20 singular values hold 90 % of the "
-            f"energy, in {self.holding_10} already 10."
+        return tr(
+            "In {holding_20} of {testable} modules 20 singular values hold 90 % of the energy, in "
+            "{holding_10} already 10.",
+            holding_20=self.holding_20,
+            testable=self.testable,
+            holding_10=self.holding_10,
         )
 
 
@@ -148,14 +152,15 @@ def used_rank(
     steps = len(children) + len(pairs)
     runs = []
     for number, child in enumerate(children):
-        monitor.step(number / steps, f"spectrum of {child.id}")
+        monitor.step(number / steps, tr("spectrum of {run}", run=child.id))
         runs.append(_use(child, describe_adapter(child.adapter, stop=stop).modules))
     shared = []
     for number, (first, second, differ_in) in enumerate(pairs, len(children)):
-        monitor.step(number / steps, f"directions of {first.id} and {second.id}")
+        said = tr("directions of {first} and {second}", first=first.id, second=second.id)
+        monitor.step(number / steps, said)
         found = similarity(first.adapter, second.adapter, stop=stop)
         shared.append(SharedDirections(first.id, second.id, differ_in, found.modules))
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return UsedRank(
         tuple(runs), tuple(shared), claim_test([m for run in runs for m in run.modules])
     )

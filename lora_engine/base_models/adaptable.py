@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lora_engine.language import tr, tr_count
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
@@ -77,13 +79,23 @@ def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]
     said = []
     if outside:
         said.append(
-            f"all-linear leaves out {_counted(outside)} outside the language model "
-            f"({_parts(outside)}): rows of text never reach them."
+            tr_count(
+                "all-linear leaves out {count} module outside the language model ({parts}): rows "
+                "of text never reach it.",
+                "all-linear leaves out {count} modules outside the language model ({parts}): rows "
+                "of text never reach them.",
+                len(outside),
+                parts=_parts(outside),
+            )
         )
     if refused:
         said.append(
-            f"all-linear leaves out {', '.join(refused)}: PEFT takes no adapter on these modules "
-            f"of a {model_type_of(model)}, whose kernel reads their weights itself."
+            tr(
+                "all-linear leaves out {modules}: PEFT takes no adapter on these modules of a "
+                "{model_type}, whose kernel reads their weights itself.",
+                modules=", ".join(refused),
+                model_type=model_type_of(model),
+            )
         )
     return said
 
@@ -94,8 +106,14 @@ def left_out_of_runs_in_words(model: PreTrainedModel, paths: Iterable[str]) -> l
     if not outside:
         return []
     return [
-        f"Counted as PEFT's all-linear. A run on rows of text leaves out {_counted(outside)} "
-        f"outside the language model ({_parts(outside)}), which such rows never reach."
+        tr_count(
+            "Counted as PEFT's all-linear. A run on rows of text leaves out {count} module outside "
+            "the language model ({parts}), which such rows never reach.",
+            "Counted as PEFT's all-linear. A run on rows of text leaves out {count} modules "
+            "outside the language model ({parts}), which such rows never reach.",
+            len(outside),
+            parts=_parts(outside),
+        )
     ]
 
 
@@ -105,13 +123,15 @@ def without_gradient_in_words(model: PreTrainedModel, paths: Iterable[str]) -> l
     if not outside:
         return []
     return [
-        f"{_counted(outside)} outside the language model ({_parts(outside)}) will get no gradient "
-        "from rows of text, so the adapter does nothing there."
+        tr_count(
+            "{count} module outside the language model ({parts}) will get no gradient from rows of "
+            "text, so the adapter does nothing there.",
+            "{count} modules outside the language model ({parts}) will get no gradient from rows "
+            "of text, so the adapter does nothing there.",
+            len(outside),
+            parts=_parts(outside),
+        )
     ]
-
-
-def _counted(paths: list[str]) -> str:
-    return f"{len(paths):,} module{'' if len(paths) == 1 else 's'}"
 
 
 def _parts(paths: list[str]) -> str:

@@ -40,6 +40,9 @@ ENCODER_DECODERS = frozenset(
 )
 
 
+ENCODER, ENCODER_DECODER = "encoder", "encoder-decoder"  # what a base may be instead
+
+
 def refuse_no_causal_model(base: BaseModel) -> None:
     """Raises EngineError where the base is no causal language model, naming what it is.
 
@@ -50,25 +53,30 @@ def refuse_no_causal_model(base: BaseModel) -> None:
     kind = other_kind(config)
     if kind is None:
         return
-    has_tasks = kind == "an encoder"
-    raise EngineError(
-        tr(
-            "The base model {name} is {kind} (model_type {get}{decoder_flag}), not a causal "
-            "language model: {why}.",
-            name=f"{base.name!r}",
-            kind=kind,
-            get=f"{config.get('model_type')!r}",
-            decoder_flag=_decoder_flag(config),
-            why=_why(kind),
-        ),
-        (
+    named = {
+        "name": f"{base.name!r}",
+        "model_type": f"{config.get('model_type')!r}{_decoder_flag(config)}",
+    }
+    if kind == ENCODER:
+        raise EngineError(
+            tr(
+                "The base model {name} is an encoder (model_type {model_type}), not a causal "
+                "language model: each token sees the tokens after it.",
+                **named,
+            ),
             tr(
                 "Choose the task sequence_classification or token_classification for it, or "
                 "give a causal language model such as Llama or Qwen."
-            )
-            if has_tasks
-            else tr("Give a causal language model such as Llama or Qwen.")
+            ),
+        )
+    raise EngineError(
+        tr(
+            "The base model {name} is an encoder-decoder (model_type {model_type}), not a causal "
+            "language model: its answers come from an encoder's output, which this task does not "
+            "give it.",
+            **named,
         ),
+        tr("Give a causal language model such as Llama or Qwen."),
     )
 
 
@@ -79,17 +87,17 @@ def refuse_other_task_of(base: BaseModel, task: Task) -> None:
 
 
 def other_kind(config: Mapping[str, Any]) -> str | None:
-    """`an encoder` or `an encoder-decoder` by a config.json; None where it may be causal."""
+    """ENCODER or ENCODER_DECODER by a config.json; None where it may be causal."""
     model_type = str(config.get("model_type", "")).lower()
     is_decoder = config.get("is_decoder") is True
     if model_type in ENCODER_DECODERS or config.get("is_encoder_decoder") is True:
         # A decoder saved by itself says so: BartForCausalLM, TrOCR's half of a pair.
         alone = is_decoder and config.get("is_encoder_decoder") is False
-        return None if alone else "an encoder-decoder"
+        return None if alone else ENCODER_DECODER
     if model_type in ENCODERS or (model_type in SWITCHED and not is_decoder):
-        return "an encoder"
+        return ENCODER
     if model_type == "xlm" and config.get("causal") is not True:
-        return "an encoder"
+        return ENCODER
     return None
 
 
@@ -97,9 +105,3 @@ def _decoder_flag(config: Mapping[str, Any]) -> str:
     if config.get("model_type") not in SWITCHED:
         return ""
     return f", is_decoder {json.dumps(config.get('is_decoder', False))}"
-
-
-def _why(kind: str) -> str:
-    if kind == "an encoder":
-        return "each token sees the tokens after it"
-    return "its answers come from an encoder's output, which this task does not give it"

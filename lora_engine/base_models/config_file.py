@@ -37,16 +37,16 @@ def _from_hub(name: str) -> Path:
         return Path(hf_hub_download(name, CONFIG_FILE))
     except (EntryNotFoundError, OSError) as error:
         if isinstance(error, GatedRepoError):
-            reason = "the hub gives it only to those who accepted its terms"
+            reason = tr("The hub gives it only to those who accepted its terms.")
         elif isinstance(error, RepositoryNotFoundError):
-            reason = "the hub knows no such model"
+            reason = tr("The hub knows no such model.")
         elif isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
-            reason = "the hub's model has no config.json"
+            reason = tr("The hub's model has no config.json.")
         else:
-            reason = "the hub cannot be reached"
+            reason = tr("The hub cannot be reached.")
         raise NotFound(
             tr(
-                "The base model {name} is no folder here and not in the local cache, and {reason}.",
+                "The base model {name} is no folder here and not in the local cache. {reason}",
                 name=f"{name!r}",
                 reason=reason,
             ),

@@ -116,7 +116,7 @@ def _summary(name: str, folder: Path) -> ModelSummary:
         config = read_json_object(config_path)
         architecture = str((config.get("architectures") or [config.get("model_type")])[0])
     except (OSError, ValueError, TypeError, KeyError, IndexError):  # one bad file, not the list
-        architecture = "unreadable config.json"
+        architecture = tr("unreadable config.json")
     weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return ModelSummary(name, str(folder), architecture, weights_bytes)
 

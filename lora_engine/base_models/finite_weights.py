@@ -14,7 +14,7 @@ import numpy as np
 from lora_engine.base_models.load_report import COMPUTED
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, tr_count
 from lora_engine.weights.packed_tensors import STATE
 from lora_engine.weights.safetensors_file import SafetensorsFile, TensorEntry
 from lora_engine.weights.stored_matrix import read_exactly
@@ -43,15 +43,17 @@ def refuse_non_finite(name: str, files: Sequence[SafetensorsFile]) -> None:
             if entry.dtype in NOT_A_NUMBER and not is_code and not COMPUTED.search(tensor):
                 count = count_non_finite(file, entry)
                 if count:
-                    found.append(f"{tensor} ({count:,} of {_numbers(entry):,})")
+                    numbers = {"count": f"{count:,}", "all": f"{_numbers(entry):,}"}
+                    found.append(tr("{tensor} ({count} of {all})", tensor=tensor, **numbers))
     if found:
         raise EngineError(
-            tr(
-                "The base model {name} holds numbers that are NaN or infinite, in {count} "
-                "tensor{value}: {listed}.",
+            tr_count(
+                "The base model {name} holds numbers that are NaN or infinite, in {count} tensor: "
+                "{listed}.",
+                "The base model {name} holds numbers that are NaN or infinite, in {count} tensors: "
+                "{listed}.",
+                len(found),
                 name=f"{name!r}",
-                count=f"{len(found):,}",
-                value="s" if len(found) > 1 else "",
                 listed=listed(found),
             ),
             tr(

@@ -38,7 +38,11 @@ def refuse_other_scales(
         if not _fits(tensors[weight], tensors.get(f"{weight}_scale_inv"), block)
     ]
     if wrong:
-        blocks = "one scale a weight" if block is None else f"a scale for each block of {block}"
+        blocks = (
+            tr("one scale a weight")
+            if block is None
+            else tr("a scale for each block of {block}", block=block)
+        )
         raise EngineError(
             tr(
                 "The base model {name} is stored with FP8, and {count} of its {count_2} FP8 "

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lora_engine.base_models.weight_files import listed
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, tr_count
 
 log = logging.getLogger(__name__)
 # Tensors that models compute themselves: masks, positions, tables of the rotary embedding.
@@ -53,21 +53,45 @@ def refuse_incomplete(name: str, report: Mapping[str, Any], body: str = "") -> N
         )
     found = []
     if missing:
-        found.append(f"lacks {_count(missing)} that its model has: {listed(missing)}")
+        found.append(
+            tr_count(
+                "It lacks {count} tensor that its model has: {tensors}.",
+                "It lacks {count} tensors that its model has: {tensors}.",
+                len(missing),
+                tensors=listed(missing),
+            )
+        )
     if other_shape:
-        shapes = [f"{key} {list(here)}, not {list(due)}" for key, here, due in other_shape]
-        found.append(f"holds {_count(shapes)} of another shape: {listed(shapes)}")
+        shapes = [
+            tr("{tensor} {here}, not {due}", tensor=key, here=list(here), due=list(due))
+            for key, here, due in other_shape
+        ]
+        found.append(
+            tr_count(
+                "It holds {count} tensor of another shape: {tensors}.",
+                "It holds {count} tensors of another shape: {tensors}.",
+                len(shapes),
+                tensors=listed(shapes),
+            )
+        )
     if left_over:
-        found.append(f"holds {_count(left_over)} that its model has not: {listed(left_over)}")
+        found.append(
+            tr_count(
+                "It holds {count} tensor that its model has not: {tensors}.",
+                "It holds {count} tensors that its model has not: {tensors}.",
+                len(left_over),
+                tensors=listed(left_over),
+            )
+        )
     if found:
         raise EngineError(
-            tr("The checkpoint of {name} {found}.", name=f"{name!r}", found="; it ".join(found)),
+            tr(
+                "The checkpoint of {name} does not fit its model. {found}",
+                name=f"{name!r}",
+                found=" ".join(found),
+            ),
             tr(
                 "Get the whole folder from its source again; config.json and the weights "
                 "must be of one model, and an adapter saved among them must be merged first."
             ),
         )
-
-
-def _count(names: Collection[str]) -> str:
-    return f"{len(names):,} tensor" + ("" if len(names) == 1 else "s")

@@ -109,14 +109,14 @@ def check_config(config: Any, label: str) -> tuple[dict[str, Any], tuple[str, ..
     kept = _checked_mapping(config, "", 0, problems, notes)
     model_type = kept.get("model_type")
     if "peft_type" in config:
-        message = "is an adapter's config; the base model's config.json is needed"
+        message = tr("is an adapter's config; the base model's config.json is needed")
         problems.append(FieldProblem("peft_type", message))
     elif not isinstance(model_type, str) or not model_type:
         problems.append(
             FieldProblem("model_type", tr("is missing; a name such as llama is needed"))
         )
     if problems:
-        remedy = "Correct these fields, or take the config.json that came with the model."
+        remedy = tr("Correct these fields, or take the config.json that came with the model.")
         raise InvalidInput(tr("The config of {label}", label=label), problems, remedy)
     return kept, tuple(notes)
 
@@ -143,7 +143,10 @@ def _checked_mapping(
         if key in DROPPED_KEYS:
             if key in ("quantization_config", "auto_map") and value:
                 notes.append(
-                    f"{where} is ignored: shapes are counted as not quantized, without it."
+                    tr(
+                        "{field} is ignored: shapes are counted as not quantized, without it.",
+                        field=where,
+                    )
                 )
             continue
         if key in REFUSED_KEYS and value:

@@ -104,16 +104,17 @@ def _refuse_unknown_type(base: BaseModel) -> None:
     config = config_of(base)
     model_type = config.get("model_type")
     if config and model_type not in list(transformers.CONFIG_MAPPING.keys()):
-        own = " and brings its own code, which is never run" if config.get("auto_map") else ""
+        problem = tr(
+            "config.json of {name} has the model_type {model_type}, which transformers "
+            "{version__} does not know.",
+            name=f"{base.name!r}",
+            model_type=f"{model_type!r}",
+            version__=transformers.__version__,
+        )
+        if config.get("auto_map"):
+            problem = f"{problem} {tr('The model brings its own code, which is never run.')}"
         raise EngineError(
-            tr(
-                "config.json of {name} has the model_type {model_type}, which transformers "
-                "{version__} does not know{own}.",
-                name=f"{base.name!r}",
-                model_type=f"{model_type!r}",
-                version__=transformers.__version__,
-                own=own,
-            ),
+            problem,
             tr("Give a model of a type that transformers knows, such as Llama or Qwen."),
         )
 
@@ -296,6 +297,6 @@ def _bitsandbytes_config(
 def in_one_line(error: Exception) -> str:
     """The start of an error's text, or its kind."""
     if isinstance(error, KeyError):
-        return f"it names {str(error)[:100]}, which transformers does not know"
+        return tr("it names {name}, which transformers does not know", name=str(error)[:100])
     words = " ".join(str(error).split())[:300]
     return words or type(error).__name__

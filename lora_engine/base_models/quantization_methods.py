@@ -27,15 +27,28 @@ def in_words(method: str, bits: float | None = None, kind: str = "") -> str:
     """A method's name, with its bits and their kind where they are known: `GPTQ (4 bit)`."""
     name = method_name(method)
     bits = bits or BITS.get(method)
-    return f"{name} ({bits:g} bit{kind and f' {kind}'})" if bits else name
+    if not bits:
+        return name
+    with_kind = f" {kind}" if kind else ""
+    return tr("{method} ({bits} bit{kind})", method=name, bits=f"{bits:g}", kind=with_kind)
 
 
-def read_by(method: str) -> str:
-    """Who reads the method, as the end of a remedy; empty where nobody is known to."""
+def give_the_original(method: str) -> str:
+    """The remedy for a base stored with the method: what to give, and who reads it as it is."""
     name, package = METHODS.get(method, Method(method, ""))
     if package == "transformers":
-        return f"; {name} is read by transformers on some GPUs, not here"
-    return f"; {name} is read by {package}, not here" if package else ""
+        return tr(
+            "Give the 16-bit model it was made from; {method} is read by transformers on some "
+            "GPUs, not here.",
+            method=name,
+        )
+    if package:
+        return tr(
+            "Give the 16-bit model it was made from; {method} is read by {package}, not here.",
+            method=name,
+            package=package,
+        )
+    return tr("Give the 16-bit model it was made from.")
 
 
 def unreadable(name: str, method: str, bits: float | None, file: str) -> EngineError:
@@ -48,7 +61,7 @@ def unreadable(name: str, method: str, bits: float | None, file: str) -> EngineE
             in_words=in_words(method, bits),
             file=file,
         ),
-        tr("Give the 16-bit model it was made from{read_by}.", read_by=read_by(method)),
+        give_the_original(method),
     )
 
 

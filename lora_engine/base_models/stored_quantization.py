@@ -17,9 +17,9 @@ from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.fp8_scales import refuse_other_scales
 from lora_engine.base_models.quantization_methods import (
+    give_the_original,
     in_words,
     method_of,
-    read_by,
     side_file,
     stored_bits,
     unreadable,
@@ -223,7 +223,7 @@ def _unsaid(name: str, packed: Mapping[str, list[str]]) -> EngineError:
             in_words=in_words(method),
             listed=listed(tensors),
         ),
-        tr("Give the 16-bit model it was made from{read_by}.", read_by=read_by(method)),
+        give_the_original(method),
     )
 
 
@@ -231,17 +231,25 @@ def _contradiction(
     name: str, said: StoredQuantization, packed: Mapping[str, list[str]]
 ) -> EngineError:
     found = [f"{in_words(method)} ({listed(tensors)})" for method, tensors in packed.items()]
+    if found:
+        return EngineError(
+            tr(
+                "config.json of {name} says that its weights are stored with {said}, and its "
+                "files hold weights of {found}.",
+                name=f"{name!r}",
+                said=said,
+                found=", ".join(found),
+            ),
+            tr("Give a folder whose config.json fits its files."),
+        )
     return EngineError(
         tr(
-            "config.json of {name} says that its weights are stored with {said}, and its "
-            "files hold {value}.",
+            "config.json of {name} says that its weights are stored with {said}, and its files "
+            "hold no quantized weight.",
             name=f"{name!r}",
             said=said,
-            value="weights of " + ", ".join(found) if found else "no quantized weight",
         ),
-        tr("Give a folder whose config.json fits its files.")
-        if found
-        else tr(
+        tr(
             "Give a folder whose config.json fits its files, or take quantization_config out of it."
         ),
     )

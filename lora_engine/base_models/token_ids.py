@@ -47,7 +47,12 @@ def refuse_padding_beyond(base: BaseModel) -> None:
     config = read_config(folder)
     rows, pad = _rows(config), config.get("pad_token_id")
     if rows is not None and type(pad) is int and not -1 <= pad < rows:
-        message = f"is {pad:,}, and the embedding has {rows:,} rows (0 to {rows - 1:,})"
+        message = tr(
+            "is {pad}, and the embedding has {rows} rows (0 to {last})",
+            pad=f"{pad:,}",
+            rows=f"{rows:,}",
+            last=f"{rows - 1:,}",
+        )
         raise InvalidInput(
             tr("config.json of {name}", name=f"{base.name!r}"),
             [FieldProblem("pad_token_id", message)],
@@ -66,8 +71,14 @@ def special_ids_beyond(base: BaseModel) -> list[str]:
             beyond = [number for number in ids if not -1 <= number < rows]
             if beyond:
                 said.append(
-                    f"{name} names {key} {beyond[0]:,}, and the model's embedding has {rows:,} "
-                    "rows: that token can neither be read nor written."
+                    tr(
+                        "{file} names {key} {number}, and the model's embedding has {rows} rows: "
+                        "that token can neither be read nor written.",
+                        file=name,
+                        key=key,
+                        number=f"{beyond[0]:,}",
+                        rows=f"{rows:,}",
+                    )
                 )
     return said
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lora_engine.errors import EngineError
 from lora_engine.files import TooLarge, read_json_object
-from lora_engine.language import tr, translatable
+from lora_engine.language import language, tr, translatable
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -50,7 +50,7 @@ def check_tokenizer_files(folder: Path) -> None:
     if TOKENIZER_FILE in found:
         path = folder / TOKENIZER_FILE
         state = path.stat()
-        why = _trial(path.resolve(), state.st_size, state.st_mtime_ns)
+        why = _trial(path.resolve(), state.st_size, state.st_mtime_ns, language())
         if why:
             raise EngineError(
                 tr("{path} cannot be used as a tokenizer: {why}.", path=path, why=why), tr(REMEDY)
@@ -65,11 +65,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path, MAX_BYTES)
     except TooLarge:
-        why = f"it has more than {MAX_BYTES >> 20} MiB, which no tokenizer's file has"
+        why = tr("it has more than {size} MiB, which no tokenizer's file has", size=MAX_BYTES >> 20)
     except OSError as error:
         why = str(error.strerror).lower()
     except ValueError:
-        why = "it is no JSON object"
+        why = tr("it is no JSON object")
     raise EngineError(tr("{path} cannot be read: {why}.", path=path, why=why), tr(REMEDY))
 
 
@@ -92,8 +92,11 @@ def _is_token(value: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _trial(path: Path, size: int, changed: int) -> str:
-    """Why the file cannot be used, empty where it can. size and changed are of the cache's key."""
+def _trial(path: Path, size: int, changed: int, _language: str) -> str:
+    """Why the file cannot be used, empty where it can.
+
+    size, changed and the language of the words are of the cache's key.
+    """
     limits = [str(CHILD_MEMORY_BYTES), str(CHILD_CPU_S)]
     environment = {
         "PATH": os.environ.get("PATH", ""),
@@ -110,12 +113,14 @@ def _trial(path: Path, size: int, changed: int) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"it takes over {CHILD_TIMEOUT_S} s"
+        return tr("it takes over {seconds} s", seconds=CHILD_TIMEOUT_S)
     if done.returncode == 0:
         return ""
     if done.returncode == 3:
-        return f"it is no tokenizer ({json.loads(done.stdout)['error']})"
-    return (
-        f"loading and trying it takes over {CHILD_CPU_S} s of processor time or "
-        f"{CHILD_MEMORY_BYTES >> 30} GiB, as a pattern that never ends does"
+        return tr("it is no tokenizer ({error})", error=json.loads(done.stdout)["error"])
+    return tr(
+        "loading and trying it takes over {seconds} s of processor time or {size} GiB, as a "
+        "pattern that never ends does",
+        seconds=CHILD_CPU_S,
+        size=CHILD_MEMORY_BYTES >> 30,
     )

@@ -95,7 +95,7 @@ def _weight_map(folder: Path) -> Mapping[str, str]:
                 name=folder.name,
                 single=SINGLE,
                 index=INDEX,
-                found=found or "no weights",
+                found=found or tr("no weights"),
             ),
             tr("Save the model with save_pretrained(), or copy the whole model folder."),
         )
@@ -136,4 +136,5 @@ def _plain(weight_map: Mapping[str, object]) -> bool:
 def listed(names: list[str]) -> str:
     """The first names, and how many more there are."""
     shown = ", ".join(name[:200] for name in names[:NAMED])
-    return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
+    more = len(names) - NAMED
+    return tr("{shown} and {count} more", shown=shown, count=f"{more:,}") if more > 0 else shown

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_engine.calculator.meta_model import build_errors, build_meta_model
 from lora_engine.calculator.model_source import ModelSource
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +39,13 @@ class CachedLayer:
 
     def in_words(self, tokens: int) -> str:
         seen = tokens if self.window is None else min(tokens, self.window)
-        grown = f"{self.a_token:,} numbers x {seen:,} tokens" if self.a_token else ""
-        constant = f"{self.fixed:,} numbers of constant state" if self.fixed else ""
-        return " + ".join(part for part in (grown, constant) if part) or "nothing"
+        parts = []
+        if self.a_token:
+            numbers = {"count": f"{self.a_token:,}", "tokens": f"{seen:,}"}
+            parts.append(tr("{count} numbers x {tokens} tokens", **numbers))
+        if self.fixed:
+            parts.append(tr("{count} numbers of constant state", count=f"{self.fixed:,}"))
+        return " + ".join(parts) or tr("nothing")
 
 
 @lru_cache(maxsize=32)

@@ -286,9 +286,11 @@ def _warnings(
     found: dict[str, None] = {}
     for name in targets if {"q", "k", "v"} & set(target_names(method)) else ():
         if name.rpartition(".")[2] in FUSED_QKV:
-            found[f"Query, key and value are one weight here ({name}): all three are adapted."] = (
-                None
+            fused = tr(
+                "Query, key and value are one weight here ({name}): all three are adapted.",
+                name=name,
             )
+            found[fused] = None
     for m in modules:
         if m.experts == 1 and m.in_features and m.out_features:
             warned = rank_warnings(kind_of(m.name), m.out_features, m.in_features, m.rank)

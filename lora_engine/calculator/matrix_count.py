@@ -69,7 +69,11 @@ def count_matrix(d: int, k: int, rank: int) -> MatrixCount:
 
 def integer_problems(path: str, value: object, lowest: int, highest: int) -> list[FieldProblem]:
     """The problems of a number that must be an integer in [lowest, highest]; empty if none."""
-    allowed = f"a whole number from {lowest:,} to {highest:,} is allowed"
+    allowed = tr(
+        "a whole number from {lowest} to {highest} is allowed",
+        lowest=f"{lowest:,}",
+        highest=f"{highest:,}",
+    )
     if value is None:
         return [FieldProblem(path, tr("is empty; {allowed}", allowed=allowed))]
     if isinstance(value, bool) or not isinstance(value, int):
@@ -89,13 +93,21 @@ def rank_warnings(name: str, d: int, k: int, rank: int) -> tuple[str, ...]:
     """What to tell a person whose rank is so large that low rank has no point any more."""
     break_even = d * k / (d + k)
     if rank > min(d, k):
-        return (
-            f"Rank {rank:,} is above min(d, k) = {min(d, k):,} of {name}: no product B A "
-            f"has a higher rank than that, and LoRA no longer saves anything here.",
+        above = tr(
+            "Rank {rank} is above min(d, k) = {smaller} of {name}: no product B A has a higher "
+            "rank than that, and LoRA no longer saves anything here.",
+            rank=f"{rank:,}",
+            smaller=f"{min(d, k):,}",
+            name=name,
         )
+        return (above,)
     if rank >= break_even:
-        return (
-            f"Rank {rank:,} is at or above the break-even rank {break_even:,.1f} of {name}: "
-            f"the two factors hold at least as many parameters as the weight itself.",
+        at_least = tr(
+            "Rank {rank} is at or above the break-even rank {break_even} of {name}: the two "
+            "factors hold at least as many parameters as the weight itself.",
+            rank=f"{rank:,}",
+            break_even=f"{break_even:,.1f}",
+            name=name,
         )
+        return (at_least,)
     return ()

@@ -16,6 +16,7 @@ from lora_engine.calculator.memory_request import (
     MemoryRequest,
 )
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
+from lora_engine.language import tr, translatable
 
 MARGINS = Margins()
 ACT_IN_LAYERS = ("prefix", "ia3", "bottleneck", "vera", "loha")
@@ -41,16 +42,18 @@ def estimate_from(
     moving = sum(item.gib for item in items if not item.stays)
     on_gpu = request.workload.device == "cuda"
     share = margins.fragmentation if on_gpu else margins.cpu_fragmentation
-    formula = f"margin: {share:.0%} of what comes and goes in every step"
-    items.append(MemoryItem("fragmentation", share * moving, formula, "margin"))
+    formula = tr("margin: {share} of what comes and goes in every step", share=f"{share:.0%}")
+    items.append(MemoryItem(translatable("fragmentation"), share * moving, formula, "margin"))
     loading = _loading_item(items, request)
     if loading is not None:
         items.append(loading)
-    once = "margin: once a process"
+    once = tr("margin: once a process")
     if on_gpu:
-        items.append(MemoryItem("CUDA context", margins.cuda_context_gib, once, "context"))
+        name = translatable("CUDA context")
+        items.append(MemoryItem(name, margins.cuda_context_gib, once, "context"))
     else:
-        items.append(MemoryItem("CPU overhead", margins.cpu_overhead_gib, once, "margin"))
+        name = translatable("CPU overhead")
+        items.append(MemoryItem(name, margins.cpu_overhead_gib, once, "margin"))
     return MemoryEstimate(request, tuple(items), host, _memory_warnings(profile, request))
 
 
@@ -66,40 +69,49 @@ def _loading_item(items: list[MemoryItem], q: MemoryRequest) -> MemoryItem | Non
     beyond = file + weights - sum(item.gib for item in items)
     if beyond <= 0:
         return None
-    return MemoryItem(
-        "loading", beyond, "the checkpoint's files beside the converted weights", "margin"
-    )
+    formula = tr("the checkpoint's files beside the converted weights")
+    return MemoryItem(translatable("loading"), beyond, formula, "margin")
 
 
 def _memory_warnings(profile: ModelProfile, q: MemoryRequest) -> tuple[str, ...]:
     warnings = list(profile.count.warnings) if q.has_adapter else []
     if q.quantization is not None and q.quantization.bits == 4 and q.workload.device == "cpu":
-        warnings.append("On the CPU QLoRA's peak was measured higher than LoRA's.")
-    missing = list(profile.shape.unmodelled)
+        warnings.append(tr("On the CPU QLoRA's peak was measured higher than LoRA's."))
+    missing = [tr(name) for name in profile.shape.unmodelled]
     if q.method.finetuning_type in ACT_IN_LAYERS:
-        missing.append(f"what {q.method.finetuning_type} adds to a layer")
+        missing.append(tr("what {method} adds to a layer", method=q.method.finetuning_type))
     if profile.shape.softcap and not q.packed:
-        missing.append("soft-capped attention in this trainer")
+        missing.append(tr("soft-capped attention in this trainer"))
     if q.trains and missing:
         warnings.append(
-            f"Activations of {' and of '.join(missing)} are not modelled: the figure for "
-            "activations leaves out what they keep and may be several times too low. Measure them "
-            "in a run of a few steps (its peak stands in result.json)."
+            tr(
+                "The activations of these are not modelled: {parts}. The figure for activations "
+                "leaves out what they keep and may be several times too low. Measure them in a run "
+                "of a few steps (its peak stands in result.json).",
+                parts=tr("; ").join(missing),
+            )
         )
     if q.trains and not missing and not profile.shape.held_to_autograd:
         warnings.append(
-            "Activations follow the rule of kindred models and were not compared with autograd for "
-            "this one. Where such were tried, the rule was up to 25 % off."
+            tr(
+                "Activations follow the rule of kindred models and were not compared with autograd "
+                "for this one. Where such were tried, the rule was up to 25 % off."
+            )
         )
     packed = profile.shape.quantizable_parameters / profile.shape.parameters
     if q.quantization is not None and packed < 0.5:
         warnings.append(
-            f"bitsandbytes quantizes only {packed:.0%} of this model: transformers hands it plain "
-            "Linear and Conv1D layers, not fused experts or a model's own Linear classes."
+            tr(
+                "bitsandbytes quantizes only {share} of this model: transformers hands it plain "
+                "Linear and Conv1D layers, not fused experts or a model's own Linear classes.",
+                share=f"{packed:.0%}",
+            )
         )
     if q.has_adapter and any(m.experts > 1 for m in profile.count.modules):
         warnings.append(
-            "An adapter on fused experts makes PEFT keep a merged copy of the experts' weights in "
-            "every layer until its backward pass."
+            tr(
+                "An adapter on fused experts makes PEFT keep a merged copy of the experts' weights "
+                "in every layer until its backward pass."
+            )
         )
     return tuple(warnings)

@@ -19,7 +19,7 @@ from lora_engine.calculator.model_profile import (
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.optimizer_state import FORMULAS
-from lora_engine.language import translatable
+from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spec import QuantizationSpec
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
@@ -29,6 +29,8 @@ LEAST_ROWS = 128
 BLOCK_4BIT = 64  # weights that share one constant (QLoRA, arXiv 2305.14314, section 3)
 DOUBLE_BLOCK = 256  # constants that share one constant of their own
 TRAINED_BYTES = 4  # of a weight that trains: always float32
+IN_4_BITS = {"nf4": translatable("weights in NF4"), "fp4": translatable("weights in FP4")}
+CONSTANTS = {"nf4": translatable("NF4 constants"), "fp4": translatable("FP4 constants")}
 
 
 def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
@@ -37,15 +39,21 @@ def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
         items = _quantized_items(profile, q, q.quantization)
     elif q.has_adapter or not q.trains:
         total, b = _frozen(profile), q.weight_bytes
-        formula = f"{total:,} weights x {b} bytes ({q.workload.dtype})"
+        formula = _weights_formula(total, b, q.workload.dtype)
         items = [_item(translatable("weights"), total * b, formula, "weights")]
     else:
         items = [_trained_weights(profile, q)]
     if q.has_adapter:
         trained = profile.count.trainable_parameters
-        formula = f"{trained:,} weights x {TRAINED_BYTES} bytes (float32)"
+        formula = _weights_formula(trained, TRAINED_BYTES, "float32")
         items.append(_item(translatable("adapter"), trained * TRAINED_BYTES, formula, "state"))
     return items
+
+
+def _weights_formula(count: int, size: int, dtype: str) -> str:
+    return tr(
+        "{count} weights x {size} bytes ({dtype})", count=f"{count:,}", size=size, dtype=dtype
+    )
 
 
 def _frozen(profile: ModelProfile) -> int:
@@ -61,11 +69,21 @@ def _quantized_items(
     packed = shape.quantizable_parameters
     rest = _frozen(profile) - packed
     rest_bytes = 4 if q.trains else q.weight_bytes
-    why = "float32, by PEFT's preparation" if q.trains else q.workload.dtype
+    why = tr("float32, by PEFT's preparation") if q.trains else q.workload.dtype
     items = _int8_items(shape) if quantization.bits == 8 else _4bit_items(packed, quantization)
     has_experts = any(many > 1 for layer in shape.layers for *_, many in layer.matrices)
-    what = "embeddings, head, norms" + (", fused experts" if has_experts else "")
-    formula = f"{rest:,} ({what}) x {rest_bytes} bytes ({why})"
+    what = (
+        tr("embeddings, head, norms, fused experts")
+        if has_experts
+        else tr("embeddings, head, norms")
+    )
+    formula = tr(
+        "{count} ({what}) x {size} bytes ({why})",
+        count=f"{rest:,}",
+        what=what,
+        size=rest_bytes,
+        why=why,
+    )
     return [
         *items,
         _item(translatable("weights not quantized"), rest * rest_bytes, formula, "weights"),
@@ -76,9 +94,17 @@ def _int8_items(shape: ModelShape) -> list[MemoryItem]:
     """LLM.int8(): a byte a weight, and a float32 scale a row (arXiv 2208.07339, section 2)."""
     packed, rows = shape.quantizable_parameters, shape.quantizable_rows
     return [
-        _item(translatable("weights in int8"), packed, f"{packed:,} weights x 1 byte", "weights"),
         _item(
-            translatable("int8 scales"), 4 * rows, f"{rows:,} rows x 4 bytes (float32)", "weights"
+            translatable("weights in int8"),
+            packed,
+            tr("{count} weights x 1 byte", count=f"{packed:,}"),
+            "weights",
+        ),
+        _item(
+            translatable("int8 scales"),
+            4 * rows,
+            tr("{count} rows x 4 bytes (float32)", count=f"{rows:,}"),
+            "weights",
         ),
     ]
 
@@ -88,13 +114,16 @@ def _4bit_items(packed: int, quantization: QuantizationSpec) -> list[MemoryItem]
     blocks = packed / BLOCK_4BIT
     if quantization.double:
         constants = blocks + 4 * blocks / DOUBLE_BLOCK
-        formula = f"{packed:,} / 64 x (1 + 4/256) bytes: constants quantized again"
+        formula = tr(
+            "{count} / 64 x (1 + 4/256) bytes: constants quantized again", count=f"{packed:,}"
+        )
     else:
-        constants, formula = 4 * blocks, f"{packed:,} / 64 x 4 bytes (float32)"
-    kind = quantization.type.upper()
+        constants = 4 * blocks
+        formula = tr("{count} / 64 x 4 bytes (float32)", count=f"{packed:,}")
+    halves = tr("{count} weights x 0.5 bytes", count=f"{packed:,}")
     return [
-        _item(f"weights in {kind}", packed / 2, f"{packed:,} weights x 0.5 bytes", "weights"),
-        _item(f"{kind} constants", constants, formula, "weights"),
+        _item(IN_4_BITS[quantization.type], packed / 2, halves, "weights"),
+        _item(CONSTANTS[quantization.type], constants, formula, "weights"),
     ]
 
 
@@ -102,9 +131,13 @@ def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
     """Full, freeze, GaLore: trained weights in float32, frozen ones in the workload's dtype."""
     trained, b = trained_parameters(profile, q), q.weight_bytes
     frozen = profile.shape.parameters - trained
-    formula = (
-        f"{frozen:,} frozen x {b} bytes ({q.workload.dtype}) + {trained:,} trained x "
-        f"{TRAINED_BYTES} bytes (float32)"
+    formula = tr(
+        "{frozen} frozen x {size} bytes ({dtype}) + {trained} trained x {held} bytes (float32)",
+        frozen=f"{frozen:,}",
+        size=b,
+        dtype=q.workload.dtype,
+        trained=f"{trained:,}",
+        held=TRAINED_BYTES,
     )
     return _item(translatable("weights"), frozen * b + trained * TRAINED_BYTES, formula, "weights")
 
@@ -112,25 +145,28 @@ def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
 def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
     trained, held = trained_parameters(profile, q), TRAINED_BYTES
-    gradients = _item(
-        translatable("gradients"), trained * held, f"{trained:,} trained x {held} bytes"
-    )
+    formula = tr("{count} trained x {size} bytes", count=f"{trained:,}", size=held)
+    gradients = _item(translatable("gradients"), trained * held, formula)
     state = optimizer_state(profile, q)
     paged = state.pageable if q.workload.device == "cuda" else 0
-    formula = f"{q.optimizer}: {FORMULAS[q.optimizer]}"
+    formula = f"{q.optimizer}: {tr(FORMULAS[q.optimizer])}"
     if paged:
-        formula += f"; {paged / GIB:.2f} GiB of it in pages that may sit in host memory"
+        formula = tr(
+            "{formula}; {size} GiB of it in pages that may sit in host memory",
+            formula=formula,
+            size=f"{paged / GIB:.2f}",
+        )
     state_item = _item(translatable("optimizer state"), state.held - paged, formula, "state")
     activations = _activation_items(profile, q) + _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
     passing = sum(item.gib for item in activations)
     if q.optimization.gradient_accumulation == 1:
         shared = min(gradients.gib, passing)
-        formula = "- min(gradients, activations): the ones are made while the others are freed"
+        formula = tr("- min(gradients, activations): the ones are made while the others are freed")
         items.append(MemoryItem(translatable("overlap"), -shared, formula))
     freed = max(0.0, passing - gradients.gib)
     if state.step / GIB > freed:
-        formula = "2 or 3 float32 copies of the largest trained tensor, beyond the memory freed"
+        formula = tr("2 or 3 float32 copies of the largest trained tensor, beyond the memory freed")
         items.append(MemoryItem(translatable("optimizer step"), state.step / GIB - freed, formula))
     return items, paged / GIB
 
@@ -147,22 +183,32 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
     if q.optimization.gradient_checkpointing:
         kept = checkpoint_bytes(shape, rule) * len(layers) * tokens
         working += max(each, default=0) * tokens
-        formula = f"{tokens:,} tokens x {len(layers)} layers x {shape.hidden_size:,} x "
-        formula += f"{rule.compute_bytes} bytes: each layer's input alone (checkpointing)"
+        formula = tr(
+            "{tokens} tokens x {layers} layers x {width} x {size} bytes: each layer's input alone "
+            "(checkpointing)",
+            tokens=f"{tokens:,}",
+            layers=len(layers),
+            width=f"{shape.hidden_size:,}",
+            size=rule.compute_bytes,
+        )
     else:
         kept = sum(each) * tokens
         a_layer = sum(each) / max(1, len(each))
-        formula = f"{tokens:,} tokens x {len(layers)} layers x {a_layer:,.0f} bytes kept for the "
-        formula += "backward pass: norms, attention, MLP, adapter inputs"
+        formula = tr(
+            "{tokens} tokens x {layers} layers x {size} bytes kept for the backward pass: norms, "
+            "attention, MLP, adapter inputs",
+            tokens=f"{tokens:,}",
+            layers=len(layers),
+            size=f"{a_layer:,.0f}",
+        )
     spare = max(0.0, working - loss.gib * GIB)
+    beyond = tr(
+        "one layer's backward pass, as far as it exceeds the logits, which are gone by then"
+    )
     return [
         _item(translatable("activations"), kept, formula),
         loss,
-        _item(
-            translatable("working set"),
-            spare,
-            "one layer's backward pass, as far as it exceeds the logits, which are gone by then",
-        ),
+        _item(translatable("working set"), spare, beyond),
         *_dequantized_item(shape, q),
         *_merged_expert_items(profile, q),
     ]
@@ -180,14 +226,28 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         return _item(
             translatable("logits and loss"),
             size,
-            f"{rows:,.0f} tokens at a time x {shape.vocab_size:,} vocabulary x {each} bytes, and "
-            f"{supervised:,.0f} supervised tokens x {shape.hidden_size:,} x {2 * b} bytes",
+            tr(
+                "{rows} tokens at a time x {vocabulary} vocabulary x {each} bytes, and "
+                "{supervised} supervised tokens x {width} x {size} bytes",
+                rows=f"{rows:,.0f}",
+                vocabulary=f"{shape.vocab_size:,}",
+                each=each,
+                supervised=f"{supervised:,.0f}",
+                width=f"{shape.hidden_size:,}",
+                size=2 * b,
+            ),
         )
     return _item(
         translatable("logits and loss"),
         LOGIT_BYTES * supervised * shape.vocab_size,
-        f"{q.tokens:,} tokens x {share:g} supervised x {shape.vocab_size:,} "
-        f"vocabulary x {LOGIT_BYTES} bytes (log-softmax and two gradients in float32)",
+        tr(
+            "{tokens} tokens x {share} supervised x {vocabulary} vocabulary x {size} bytes "
+            "(log-softmax and two gradients in float32)",
+            tokens=f"{q.tokens:,}",
+            share=f"{share:g}",
+            vocabulary=f"{shape.vocab_size:,}",
+            size=LOGIT_BYTES,
+        ),
     )
 
 
@@ -196,8 +256,13 @@ def _autocast_items(trained: int, q: MemoryRequest) -> list[MemoryItem]:
     b, dtype = q.weight_bytes, q.workload.dtype
     if q.has_adapter or b >= TRAINED_BYTES:
         return []
-    formula = f"{trained:,} trained x {b} bytes: autocast's copies in {dtype} during the pass"
-    return [_item("autocast copies", trained * b, formula)]
+    formula = tr(
+        "{count} trained x {size} bytes: autocast's copies in {dtype} during the pass",
+        count=f"{trained:,}",
+        size=b,
+        dtype=dtype,
+    )
+    return [_item(translatable("autocast copies"), trained * b, formula)]
 
 
 def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
@@ -211,8 +276,14 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[Memory
     kept = max(by_layer, default=0) if q.optimization.gradient_checkpointing else sum(by_layer)
     if not kept:
         return []
-    where = "one layer" if q.optimization.gradient_checkpointing else f"{len(by_layer)} layers"
-    formula = f"{kept:,} expert weights of {where} x {q.weight_bytes} bytes: merged copies"
+    layers = 1 if q.optimization.gradient_checkpointing else len(by_layer)
+    formula = tr_count(
+        "{weights} expert weights of one layer x {size} bytes: merged copies",
+        "{weights} expert weights of {count} layers x {size} bytes: merged copies",
+        layers,
+        weights=f"{kept:,}",
+        size=q.weight_bytes,
+    )
     return [_item(translatable("merged experts"), kept * q.weight_bytes, formula)]
 
 
@@ -222,11 +293,8 @@ def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
     # 8-bit layers unpack into their input's dtype, 4-bit ones into the one they were given.
     b = q.compute_bytes if q.quantization.bits == 8 else q.weight_bytes
     size = min(shape.largest_matrix, shape.quantizable_parameters) * b
-    return [
-        _item(
-            translatable("dequantized weight"), size, "the largest matrix, unpacked for its product"
-        )
-    ]
+    formula = tr("the largest matrix, unpacked for its product")
+    return [_item(translatable("dequantized weight"), size, formula)]
 
 
 def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
@@ -284,12 +352,14 @@ def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     return [
         _cache_item(shape, q),
         _item(
-            translatable("working set"), 3 * b * widest * q.tokens, "3 tensors of the widest layer"
+            translatable("working set"),
+            3 * b * widest * q.tokens,
+            tr("3 tensors of the widest layer"),
         ),
         _item(
             translatable("logits and loss"),
             4 * q.workload.batch_size * shape.vocab_size,
-            "one token's, in float32",
+            tr("one token's, in float32"),
         ),
     ]
 
@@ -300,16 +370,27 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
     if found is None:
         layers = len(shape.layers)
         size = 2 * layers * shape.kv_width * q.tokens * b
-        formula = f"2 x {layers} layers x {shape.kv_width:,} x {q.tokens:,} tokens x {b} bytes; "
-        return _item(
-            translatable("KV cache"),
-            size,
-            formula + "not read off the model, which needs its weights",
+        formula = tr(
+            "2 x {layers} layers x {width} x {tokens} tokens x {size} bytes; not read off the "
+            "model, which needs its weights",
+            layers=layers,
+            width=f"{shape.kv_width:,}",
+            tokens=f"{q.tokens:,}",
+            size=b,
         )
+        return _item(translatable("KV cache"), size, formula)
     kinds = Counter(found)
-    parts = [f"{many} layers x {kind.in_words(length)}" for kind, many in kinds.items()]
+    parts = [
+        tr("{count} layers x {numbers}", count=many, numbers=kind.in_words(length))
+        for kind, many in kinds.items()
+    ]
     size = rows * b * sum(many * kind.numbers(length) for kind, many in kinds.items())
-    formula = f"{rows} rows x ({' + '.join(parts) or 'no cache'}) x {b} bytes"
+    formula = tr(
+        "{rows} rows x ({layers}) x {size} bytes",
+        rows=rows,
+        layers=" + ".join(parts) or tr("no cache"),
+        size=b,
+    )
     return _item(translatable("KV cache"), size, formula)
 
 

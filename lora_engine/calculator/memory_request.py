@@ -66,8 +66,11 @@ class MemoryRequest:
     def __post_init__(self) -> None:
         if self.trains and self.quantization is not None and not self.has_adapter:
             kind = self.method.finetuning_type
-            found = f"{kind} trains the base's own weights, which quantized weights cannot do"
-            remedy = "Choose lora, or no quantization."
+            found = tr(
+                "{method} trains the base's own weights, which quantized weights cannot do",
+                method=kind,
+            )
+            remedy = tr("Choose lora, or no quantization.")
             raise InvalidInput(tr("The request"), [FieldProblem("quantization", found)], remedy)
 
     @property

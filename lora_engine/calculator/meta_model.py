@@ -105,15 +105,23 @@ def read_config(source: ModelSource) -> PretrainedConfig:
     model_type = given["model_type"]
     if model_type not in CONFIG_MAPPING:
         near = get_close_matches(model_type[:100], list(CONFIG_MAPPING.keys()), n=3)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        message = f"got {model_type[:100]!r}, which this transformers does not know{hint}"
-        remedy = "Use a model_type that transformers has without code from the hub."
+        given_type = f"{model_type[:100]!r}"
+        message = (
+            tr(
+                "got {name}, which this transformers does not know; near it are {near}",
+                name=given_type,
+                near=", ".join(near),
+            )
+            if near
+            else tr("got {name}, which this transformers does not know", name=given_type)
+        )
+        remedy = tr("Use a model_type that transformers has without code from the hub.")
         raise InvalidInput(source.label, [FieldProblem("model_type", message)], remedy)
     try:
         config_class = CONFIG_MAPPING[model_type]
         problems = _missing_fields(given, config_class, "")
         if problems:
-            remedy = "Add them: transformers would silently take another model's numbers."
+            remedy = tr("Add them: transformers would silently take another model's numbers.")
             raise InvalidInput(tr("The config of {label}", label=source.label), problems, remedy)
         return config_class.from_dict(given)
     except build_errors() as error:
@@ -134,7 +142,13 @@ def defaulted_fields(source: ModelSource) -> tuple[str, ...]:
     for name in ("vocab_size", "num_attention_heads", "intermediate_size", "num_key_value_heads"):
         default = getattr(config, name, None)
         if default is not None and not _has(given, config_class, name):
-            warnings.append(f"{name} is not in the config; transformers takes {default:,}.")
+            warnings.append(
+                tr(
+                    "{name} is not in the config; transformers takes {default}.",
+                    name=name,
+                    default=f"{default:,}",
+                )
+            )
     return tuple(warnings)
 
 
@@ -182,8 +196,12 @@ def _model_class(source: ModelSource, config: PretrainedConfig) -> type[PreTrain
     if isinstance(first, str) and first in known:
         return known[first]
     if asked or not known:
-        message = f"got {str(asked)[:100]}, {', '.join(known) or 'none'} can be built"
-        remedy = "Name one of these classes first in architectures."
+        message = tr(
+            "got {asked}, {known} can be built",
+            asked=str(asked)[:100],
+            known=", ".join(known) or tr("none"),
+        )
+        remedy = tr("Name one of these classes first in architectures.")
         raise InvalidInput(source.label, [FieldProblem("architectures", message)], remedy)
     return next(iter(known.values()))
 

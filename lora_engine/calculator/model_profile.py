@@ -14,6 +14,7 @@ from lora_engine.calculator.model_count import ModelCount, ModuleCount
 from lora_engine.calculator.model_shape import LayerShape, ModelShape, read_shape
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.optimizer_state import NOT_PROJECTED, OptimizerState, state_of
+from lora_engine.language import language
 from lora_engine.spec import MethodSpec
 
 
@@ -71,13 +72,14 @@ def read_profile(source: ModelSource, method: MethodSpec) -> ModelProfile:
     """Build the model on the meta device: its shapes, and PEFT's counts.
 
     Both follow from the arguments alone; the last ones are kept, so that a question about the
-    same model with other batches, methods or cards builds nothing.
+    same model with other batches, methods or cards builds nothing. The count's warnings are words,
+    so each language has its own.
     """
-    return _profile_of(source, method.model_dump_json())
+    return _profile_of(source, method.model_dump_json(), language())
 
 
 @lru_cache(maxsize=64)
-def _profile_of(source: ModelSource, method: str) -> ModelProfile:
+def _profile_of(source: ModelSource, method: str, _language: str) -> ModelProfile:
     """By the method's JSON, as a spec with lists in it cannot be a key."""
     asked = MethodSpec.model_validate_json(method)
     return ModelProfile(_shape_of(source), _count_of(source, asked))

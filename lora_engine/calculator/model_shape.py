@@ -19,7 +19,7 @@ from lora_engine.calculator.model_source import ModelSource
 from lora_engine.calculator.repeated_layers import find_twins, natural_order
 from lora_engine.calculator.targets import ROLE_NAMES, TargetableModule, targetable_modules
 from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,13 +171,15 @@ def _unmodelled(
     attending = [m.path for m in modules if m.in_attention]
     first_of_a_kind = {(layer.tensors, layer.matrices): layer.path for layer in layers}.values()
     found = {
-        "state-space, recurrent or convolution layers": any(
+        translatable("state-space, recurrent or convolution layers"): any(
             not any(path.startswith(f"{layer}.") for path in attending) for layer in first_of_a_kind
         )
         or any(_MIXER.search(type(module).__name__) for module in model.modules()),
-        "multi-head latent attention": _in_text_config(model, "kv_lora_rank") is not None,
-        "mixtures of experts": any(m.experts > 1 for m in modules),
-        "attention that is not torch's scaled-dot-product attention": not (
+        translatable("multi-head latent attention"): (
+            _in_text_config(model, "kv_lora_rank") is not None
+        ),
+        translatable("mixtures of experts"): any(m.experts > 1 for m in modules),
+        translatable("attention that is not torch's scaled-dot-product attention"): not (
             model._supports_sdpa or _in_text_config(model, "attn_logit_softcapping")
         ),
     }

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lora_engine.language import translatable
 from lora_engine.spec import Optimizer
 
 CountedOptimizer = Optimizer | Literal["galore", "sgd"]
@@ -26,14 +27,21 @@ BLOCK_8BIT = 256
 MIN_8BIT = 4096
 MIN_PAGED = 100_000  # bitsandbytes' GlobalOptimManager pages no smaller tensor
 
+TWO_MOMENTS = translatable("2 moments x trained weights x 4 bytes")
 FORMULAS = {
-    "adamw": "2 moments x trained weights x 4 bytes",
-    "adamw_8bit": "2 x (1 byte + 4/256 bytes of scale) a weight; 8 bytes in tensors under 4,096",
-    "paged_adamw": "2 moments x trained weights x 4 bytes",
-    "paged_adamw_8bit": "2 x (1 + 4/256) bytes a weight; 8 bytes in tensors under 4,096",
-    "adafactor": "4 bytes x (rows + columns) a matrix, 4 bytes a weight of a vector",
-    "galore": "4 bytes x (2 r max(m, n) + r min(m, n)) a layer matrix, 8 bytes a weight elsewhere",
-    "sgd": "none without momentum",
+    "adamw": TWO_MOMENTS,
+    "adamw_8bit": translatable(
+        "2 x (1 byte + 4/256 bytes of scale) a weight; 8 bytes in tensors under 4,096"
+    ),
+    "paged_adamw": TWO_MOMENTS,
+    "paged_adamw_8bit": translatable(
+        "2 x (1 + 4/256) bytes a weight; 8 bytes in tensors under 4,096"
+    ),
+    "adafactor": translatable("4 bytes x (rows + columns) a matrix, 4 bytes a weight of a vector"),
+    "galore": translatable(
+        "4 bytes x (2 r max(m, n) + r min(m, n)) a layer matrix, 8 bytes a weight elsewhere"
+    ),
+    "sgd": translatable("none without momentum"),
 }
 NOT_PROJECTED = 1 << 31  # a GaLore rank that no matrix has room for
 

@@ -102,7 +102,15 @@ def _refuse_other_layers(
         if _ends_with(module.path, name) and module.type not in allowed
     }
     if wrong:
-        found = [f"{name} is of the kind {its}, which {kind} cannot adapt" for name, its in wrong]
+        found = [
+            tr(
+                "{name} is of the kind {its}, which {method} cannot adapt",
+                name=name,
+                its=its,
+                method=kind,
+            )
+            for name, its in wrong
+        ]
         problems = [FieldProblem(TARGETS_PATH, words) for words in found[:10]]
         raise InvalidInput(tr("The method"), problems, tr("Leave these out, or choose lora."))
 
@@ -125,8 +133,8 @@ def _ia3_config(method: MethodSpec, model: PreTrainedModel, task_type: str) -> I
     if target_names(method) == [ALL_LINEAR]:
         named = list(TARGETS.get(model_type, ())) or [*_keys_and_values(modules), *last]
         if not named or not any(_ends_with(m.path, name) for m in modules for name in named):
-            found = "PEFT does not know where IA³ goes in this architecture"
-            remedy = "Name the keys, the values and the MLP's last weight as target modules."
+            found = tr("PEFT does not know where IA³ goes in this architecture")
+            remedy = tr("Name the keys, the values and the MLP's last weight as target modules.")
             raise InvalidInput(tr("The method"), [FieldProblem(TARGETS_PATH, found)], remedy)
     else:
         resolved = resolve_targets(model, method)

@@ -158,7 +158,11 @@ def resolve_targets(
     if targets == [ALL_LINEAR] and not paths_all_linear_leaves_out(model, text_only):
         return ALL_LINEAR
     if len(targets) > MAX_NAMES:
-        found = f"lists {len(targets):,} names, {MAX_NAMES:,} are allowed"
+        found = tr(
+            "lists {count} names, {most} are allowed",
+            count=f"{len(targets):,}",
+            most=f"{MAX_NAMES:,}",
+        )
         raise InvalidInput(
             tr("The method"), [FieldProblem(TARGETS_PATH, found)], tr("Name fewer modules.")
         )
@@ -260,7 +264,10 @@ def _what_would_match(modules: list[TargetableModule], model: PreTrainedModel) -
     taken = [m for m in modules if not is_refused(model, m.path)]
     names = [group.name for group in group_modules(taken, head_path(model))]
     listed = ", ".join(dict.fromkeys(names[:40]))
-    return f"This model has: {listed}; or use all-linear, attention, mlp, embeddings, q, k, v, o."
+    return tr(
+        "This model has: {listed}; or use all-linear, attention, mlp, embeddings, q, k, v, o.",
+        listed=listed,
+    )
 
 
 def _part(module: TargetableModule) -> str:

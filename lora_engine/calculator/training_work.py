@@ -63,9 +63,23 @@ def estimate_work(
     passes = 4 if optimization.gradient_checkpointing else 3
     through = 2 * (passes - 1) * multiplied + passes * attention
     per_token = through + 2 * min(trained, multiplied)
-    recompute = ", forward once more (checkpointing)" if passes == 4 else ""
+    numbers = {
+        "N": f"{multiplied:,}",
+        "trained": f"{trained:,}",
+        "passes": passes,
+        "attention": f"{attention:,}",
+    }
     formula = (
-        f"2 N forward + 2 N backward through{recompute} + 2 x trained, N = {multiplied:,}, "
-        f"trained = {trained:,}; attention {passes} x {attention:,} a token"
+        tr(
+            "2 N forward + 2 N backward through, forward once more (checkpointing) + 2 x trained, "
+            "N = {N}, trained = {trained}; attention {passes} x {attention} a token",
+            **numbers,
+        )
+        if optimization.gradient_checkpointing
+        else tr(
+            "2 N forward + 2 N backward through + 2 x trained, N = {N}, trained = {trained}; "
+            "attention {passes} x {attention} a token",
+            **numbers,
+        )
     )
     return Work(steps, tokens, per_token, per_token * tokens, formula)

@@ -89,7 +89,7 @@ def work_example(W: Any, A: Any, B: Any, alpha: float) -> WorkedExample:
     if not problems:
         problems = _shape_problems(W, A, B)
     if problems:
-        remedy = "Give W (d, k), A (rank, k) and B (d, rank) as rows of numbers."
+        remedy = tr("Give W (d, k), A (rank, k) and B (d, rank) as rows of numbers.")
         raise InvalidInput(tr("The worked example"), problems, remedy)
     scaling = alpha / A.shape[0]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -170,10 +170,16 @@ def descend(example: WorkedExample, target: Any, learning_rate: float = 0.1) -> 
     problems: list[FieldProblem] = []
     target = _matrix("target", target, problems)
     if not problems and target.shape != example.W.shape:
-        found = f"shape {target.shape}, the shape of W, {example.W.shape}, is allowed"
+        found = tr(
+            "shape {shape}, the shape of W, {allowed}, is allowed",
+            shape=target.shape,
+            allowed=example.W.shape,
+        )
         problems.append(FieldProblem("target", found))
     if not (isinstance(learning_rate, int | float) and 0 < learning_rate <= 1000):
-        found = f"got {learning_rate!r}, a number above 0 up to 1000 is allowed"
+        found = tr(
+            "got {value}, a number above 0 up to 1000 is allowed", value=f"{learning_rate!r}"
+        )
         problems.append(FieldProblem("learning_rate", found))
     if problems:
         raise InvalidInput(tr("The step"), problems, tr("Correct the fields named."))
@@ -206,7 +212,11 @@ def _matrix(name: str, value: Any, problems: list[FieldProblem]) -> np.ndarray:
         problems.append(FieldProblem(name, tr("rows of numbers, all of one length, are allowed")))
         return np.zeros((1, 1))
     if matrix.ndim != 2 or 0 in matrix.shape or max(matrix.shape) > MAX_SIDE:
-        found = f"got shape {matrix.shape}, a matrix with sides from 1 to {MAX_SIDE} is allowed"
+        found = tr(
+            "got shape {shape}, a matrix with sides from 1 to {most} is allowed",
+            shape=matrix.shape,
+            most=MAX_SIDE,
+        )
         problems.append(FieldProblem(name, found))
     elif not np.isfinite(matrix).all():
         problems.append(

@@ -33,7 +33,7 @@ from lora_engine.adapters.weights_keys import (
     read_keys,
 )
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum.low_rank_factors import Factors
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights import limits
@@ -163,7 +163,7 @@ def read_adapter(path: str | Path, monitor: WorkMonitor = SILENT) -> Adapter:
     _check_total(stored.file)
     modules: list[AdapterModule] = []
     for number, holder in enumerate(stored.holders):
-        monitor.step(number / len(stored.holders), f"reading {holder}")
+        monitor.step(number / len(stored.holders), tr("reading {module}", module=holder))
         modules += stored.read(holder)
         if len(modules) > MAX_MODULES:
             raise EngineError(
@@ -270,16 +270,21 @@ def _start_notes(config: AdapterConfig) -> tuple[str, ...]:
     notes = []
     if config.initialization.startswith(BASE_CHANGING_INITS):
         notes.append(
-            f"Initialized by {config.initialization}: the factors hold a part of the base weight "
-            "from the start, so they are not the training's update alone."
+            tr(
+                "Initialized by {init}: the factors hold a part of the base weight from the start, "
+                "so they are not the training's update alone.",
+                init=config.initialization,
+            )
         )
     if config.initialization.startswith("orthogonal"):
         notes.append(
-            "Initialized as orthogonal: B A is not zero at the start, so the factors are not the "
-            "training's update alone."
+            tr(
+                "Initialized as orthogonal: B A is not zero at the start, so the factors are not "
+                "the training's update alone."
+            )
         )
     if config.switched_on(("alora_invocation_tokens",)):
-        notes.append("An activated LoRA: the update acts only after its invocation tokens.")
+        notes.append(tr("An activated LoRA: the update acts only after its invocation tokens."))
     return tuple(notes)
 
 
@@ -297,7 +302,7 @@ def _missing_targets(config: AdapterConfig, keys: AdapterKeys) -> tuple[str, ...
     if not missing:
         return ()
     shown = ", ".join(missing[:10])
-    return (f"The config targets {shown}, of which the file holds nothing.",)
+    return (tr("The config targets {names}, of which the file holds nothing.", names=shown),)
 
 
 def _whole_notes(keys: AdapterKeys) -> tuple[str, ...]:
@@ -305,8 +310,13 @@ def _whole_notes(keys: AdapterKeys) -> tuple[str, ...]:
     tokens = [name for name in keys.embeddings if name.endswith(TOKENS)]
     copies = [name for name in keys.embeddings if name not in tokens]
     kinds = {
-        "The adapter also replaces whole tensors": [*keys.whole, *keys.biases],
-        "The adapter also replaces the rows of single tokens": tokens,
-        "The file also holds the base model's embeddings, saved along": copies,
+        translatable("The adapter also replaces whole tensors: {names}."): [
+            *keys.whole,
+            *keys.biases,
+        ],
+        translatable("The adapter also replaces the rows of single tokens: {names}."): tokens,
+        translatable(
+            "The file also holds the base model's embeddings, saved along: {names}."
+        ): copies,
     }
-    return tuple(f"{what}: {', '.join(names[:5])}." for what, names in kinds.items() if names)
+    return tuple(tr(said, names=", ".join(its[:5])) for said, its in kinds.items() if its)

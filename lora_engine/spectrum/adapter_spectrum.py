@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.language import tr, tr_count
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.adapter_factors import Adapter, AdapterModule, read_adapter
 from lora_engine.spectrum.decomposition import SHARES
@@ -83,10 +84,13 @@ class ModuleSpectrum:
     def sentence(self) -> str:
         """The finding in words."""
         if not np.any(self.singular_values):
-            return f"Rank {self.rank} was trained; the update is zero."
-        count = self.directions(0.95)
-        carry = "1 direction carries" if count == 1 else f"{count} directions carry"
-        return f"Rank {self.rank} was trained; {carry} 95 % of the update."
+            return tr("Rank {rank} was trained; the update is zero.", rank=self.rank)
+        return tr_count(
+            "Rank {rank} was trained; {count} direction carries 95 % of the update.",
+            "Rank {rank} was trained; {count} directions carry 95 % of the update.",
+            self.directions(0.95),
+            rank=self.rank,
+        )
 
     def to_json(self) -> dict[str, Any]:
         k90, k95, k99 = (self.directions(share) for share in SHARES)
@@ -125,10 +129,15 @@ class AdapterSpectrum:
         """The adapter in words: what was trained and how much of it is used (the median)."""
         used = sorted(module.directions(0.95) for module in self.modules)
         ranks = sorted({module.rank for module in self.modules})
-        trained = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
-        middle = used[len(used) // 2]
-        many = "direction carries" if middle == 1 else "directions carry"
-        return f"Rank {trained} was trained; {middle} {many} 95 % of the update (median module)."
+        several = {"low": ranks[0], "high": ranks[-1]}
+        trained = str(ranks[0]) if len(ranks) == 1 else tr("{low} to {high}", **several)
+        return tr_count(
+            "Rank {rank} was trained; {count} direction carries 95 % of the update (median "
+            "module).",
+            "Rank {rank} was trained; {count} directions carry 95 % of the update (median module).",
+            used[len(used) // 2],
+            rank=trained,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -159,7 +168,7 @@ def describe_adapter(
         if weights is not None and weight is None:
             missing.append(module.name)
         modules.append(describe_module(module, weight, monitor))
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return AdapterSpectrum(
         adapter.path, tuple(modules), (*adapter.notes, *_notes(modules, missing))
     )
@@ -204,11 +213,16 @@ def _notes(modules: list[ModuleSpectrum], missing: list[str]) -> tuple[str, ...]
     notes = []
     if any(not module.complete for module in modules):
         notes.append(
-            "DoRA without the base model: these are the spectra of scaling * B A; the true "
-            "update, magnitude included, needs the base weight."
+            tr(
+                "DoRA without the base model: these are the spectra of scaling * B A; the true "
+                "update, magnitude included, needs the base weight."
+            )
         )
     if any(module.bias_norm is not None for module in modules):
-        notes.append("lora_bias: each module also adds a trained bias, outside of delta_weight.")
+        notes.append(
+            tr("lora_bias: each module also adds a trained bias, outside of delta_weight.")
+        )
     if missing:
-        notes.append(f"The base has no weight of its own for: {', '.join(missing[:5])}.")
+        names = ", ".join(missing[:5])
+        notes.append(tr("The base has no weight of its own for: {names}.", names=names))
     return tuple(notes)

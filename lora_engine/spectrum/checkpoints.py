@@ -199,7 +199,7 @@ def compare_checkpoints(
             modules.append(_compare_module(*pair, spectra, intruders, part))
         elif not _equal(first, second, info.name):
             vectors.append(info.name)
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return CheckpointComparison(
         modules=tuple(modules),
         changed_vectors=tuple(vectors),

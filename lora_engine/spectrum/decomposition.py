@@ -263,17 +263,27 @@ class Decomposition:
             error_low = self._least_error(k)
         exact = self.method != "randomized" and error_low == error_high
         if exact:
-            statement = f"Exact; values below {self.value_floor:.3g} are not resolved."
+            statement = tr(
+                "Exact; values below {floor} are not resolved.", floor=f"{self.value_floor:.3g}"
+            )
         elif self.method == "gram":
             unresolved = int(self._unresolved.sum())
-            statement = (
-                f"{unresolved:,} values lie below {self.value_floor:.3g} and are not resolved: the "
-                f"error at k = {k} lies between {error_low:.3g} and {error_high:.3g}."
+            statement = tr(
+                "{count} values lie below {floor} and are not resolved: the error at k = {k} lies "
+                "between {low} and {high}.",
+                count=f"{unresolved:,}",
+                floor=f"{self.value_floor:.3g}",
+                k=k,
+                low=f"{error_low:.3g}",
+                high=f"{error_high:.3g}",
             )
         else:
-            statement = (
-                f"Randomized: the energy at k = {k} lies between {low:.4%} and {high:.4%} "
-                "(with probability above 1 - 1e-10)."
+            statement = tr(
+                "Randomized: the energy at k = {k} lies between {low} and {high} (with probability "
+                "above 1 - 1e-10).",
+                k=k,
+                low=f"{low:.4%}",
+                high=f"{high:.4%}",
             )
         return Certificate(
             kind="exact" if exact else "interval",

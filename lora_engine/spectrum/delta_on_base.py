@@ -7,7 +7,7 @@ base's safetensors in blocks; the model is never loaded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,8 +82,11 @@ class DoraDelta:
     module: AdapterModule
     base: MatrixSource
     gain: np.ndarray  # (out_features,)
-    notes: tuple[str, ...] = field(default=("DoRA: the true update, magnitude included.",))
     dtype: str = "float32"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (tr("DoRA: the true update, magnitude included."),)
 
     @property
     def name(self) -> str:
@@ -125,7 +128,8 @@ def dora_delta(
     left = module.factors.left
     norms = np.empty(module.shape[0])
     for start, stop in blocks(*module.shape):
-        monitor.step(start / module.shape[0], f"row norms of {module.name}")
+        said = tr("row norms of {module}", module=module.name)
+        monitor.step(start / module.shape[0], said)
         moved = base.rows(start, stop).astype(np.float64) + left[start:stop] @ module.lora_A
         norms[start:stop] = np.linalg.norm(moved, axis=1)
     safe = np.where(norms > 0, norms, 1.0)

@@ -41,8 +41,9 @@ def update_matrix(adapter_name: str, module: AdapterModule) -> FactorMatrix:
     """scaling * B A of a module. For DoRA without its magnitude, and it says so."""
     notes: tuple[str, ...] = ()
     if module.magnitude is not None:
-        notes = ("DoRA: this is scaling * B A, without the magnitude.",)
-    return FactorMatrix(f"ΔW of {module.name} in {adapter_name}", module.factors, notes=notes)
+        notes = (tr("DoRA: this is scaling * B A, without the magnitude."),)
+    name = tr("ΔW of {module} in {adapter}", module=module.name, adapter=adapter_name)
+    return FactorMatrix(name, module.factors, notes=notes)
 
 
 def decompose_factors(matrix: FactorMatrix) -> Decomposition:

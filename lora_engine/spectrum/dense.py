@@ -72,11 +72,11 @@ def widen(source: MatrixSource, block: np.ndarray) -> np.ndarray:
 
 def plain_svd(source: MatrixSource, monitor: WorkMonitor = SILENT) -> Decomposition:
     """LAPACK's SVD in float64 of the whole matrix, all vectors kept."""
-    monitor.step(0.0, "reading the matrix")
+    monitor.step(0.0, tr("reading the matrix"))
     values = widen(source, to_array(source))
-    monitor.step(0.1, "decomposing")
+    monitor.step(0.1, tr("decomposing"))
     left, singular_values, right = _svd(values)
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return Decomposition(
         shape=source.shape,
         singular_values=singular_values,
@@ -99,7 +99,7 @@ def gram_route(
     wide = source.shape[0] <= source.shape[1]
     small = source if wide else Transposed(source)  # (n, large), n the smaller side
     gram, total = gram_matrix(small, monitor.part(0.0, 0.4))
-    monitor.step(0.4, f"eigenvalues of {gram.shape[0]:,} x {gram.shape[0]:,}")
+    monitor.step(0.4, tr("eigenvalues of {side} x {side}", side=f"{gram.shape[0]:,}"))
     eigenvalues, basis = symmetric_eigen(gram, vectors > 0)
     singular_values = np.sqrt(np.maximum(eigenvalues, 0.0))
     floor = math.sqrt(EPS64 * small.shape[0]) * float(singular_values[0])
@@ -109,9 +109,9 @@ def gram_route(
     far = np.empty((small.shape[1], kept))
     if kept:
         for start, stop in blocks(small.shape[1], small.shape[0]):
-            monitor.step(0.8 + 0.2 * start / small.shape[1], "singular vectors")
+            monitor.step(0.8 + 0.2 * start / small.shape[1], tr("singular vectors"))
             far[start:stop] = small.columns(start, stop).T @ near / singular_values[:kept]
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return Decomposition(
         shape=source.shape,
         singular_values=singular_values,
@@ -132,7 +132,7 @@ def gram_matrix(small: MatrixSource, monitor: WorkMonitor = SILENT) -> tuple[np.
     n, large = small.shape
     gram = np.zeros((n, n))
     for start, stop in blocks(large, n):
-        monitor.step(start / large, "reading the matrix in blocks")
+        monitor.step(start / large, tr("reading the matrix in blocks"))
         block = widen(small, small.columns(start, stop))  # (n, stop - start)
         _add_product(gram, block)
     return gram, float(np.trace(gram))

@@ -13,6 +13,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from lora_engine.language import translatable
+
+MEDIAN_VALUE = translatable("median singular value")
 SMALLEST_SIDE_FOR_NOISE = 16
 """Below this, the laws for large random matrices say nothing."""
 
@@ -169,7 +172,7 @@ def noise_view(
         median = float(np.median(singular_values))
         std = median / math.sqrt(large * marchenko_pastur_median(beta))
         edge = std * (math.sqrt(small) + math.sqrt(large))
-        threshold, source = hard_threshold_unknown(beta) * median, "median singular value"
+        threshold, source = hard_threshold_unknown(beta) * median, MEDIAN_VALUE
     else:
         std, edge, source = stored.std, stored.edge, stored.source
         threshold = hard_threshold_known(beta) * math.sqrt(large) * std

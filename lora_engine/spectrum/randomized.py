@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from lora_engine.language import tr
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64, blocks, stored_eps, widen
 from lora_engine.spectrum.orthonormal import orthonormal
@@ -95,7 +96,7 @@ def _times(
     product = np.empty((rows, right.shape[1]))
     total = 0.0
     for start, stop in blocks(rows, columns):
-        monitor.step(start / rows, "sketching the matrix in blocks")
+        monitor.step(start / rows, tr("sketching the matrix in blocks"))
         block = widen(source, source.rows(start, stop))
         product[start:stop] = block @ right
         total += float(np.square(block).sum())
@@ -107,6 +108,6 @@ def _transposed_times(source: MatrixSource, left: np.ndarray, monitor: WorkMonit
     rows, columns = source.shape
     product = np.zeros((columns, left.shape[1]))
     for start, stop in blocks(rows, columns):
-        monitor.step(start / rows, "sketching the matrix in blocks")
+        monitor.step(start / rows, tr("sketching the matrix in blocks"))
         product += widen(source, source.rows(start, stop)).T @ left[start:stop]
     return product

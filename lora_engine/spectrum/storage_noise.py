@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum.dense import blocks
 from lora_engine.spectrum.metrics import StorageNoise
 from lora_engine.weights.matrix import MatrixSource
@@ -46,7 +47,13 @@ def quantization_noise(packed: PackedMatrix) -> StorageNoise:
     """What rounding to 4 bits left: its edge is Marchenko and Pastur's, s (sqrt(m) + sqrt(n))."""
     std = packed.noise_std()
     edge = std * sum(math.sqrt(side) for side in packed.shape)
-    return StorageNoise(std, edge, "known rounding error")
+    return StorageNoise(std, edge, translatable("known rounding error"))
+
+
+def _rounding_to(dtypes: list[str]) -> str:
+    if len(dtypes) == 1:
+        return tr("rounding to {dtype}", dtype=dtypes[0])
+    return tr("rounding to {first} and {others}", first=dtypes[0], others=", ".join(dtypes[1:]))
 
 
 def rounding_noise(sources: Sequence[MatrixSource]) -> StorageNoise | None:
@@ -70,5 +77,5 @@ def rounding_noise(sources: Sequence[MatrixSource]) -> StorageNoise | None:
     return StorageNoise(
         std=math.sqrt(float(of_rows.sum()) / (rows * columns)),
         edge=math.sqrt(float(of_rows.max())) + math.sqrt(float(of_columns.max())),
-        source=f"rounding to {' and '.join(sorted({source.dtype for source, _ in rounded}))}",
+        source=_rounding_to(sorted({source.dtype for source, _ in rounded})),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file, write_atomically
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum.decomposition import (
     GRAM_SIDE,
     LARGEST_PLAIN_SIDE,
@@ -154,10 +154,15 @@ def _rounding_note(source: MatrixSource, decomposition: Decomposition) -> tuple[
     above = int(np.count_nonzero(values > noise.edge)) if noise else rank
     if noise is None or above >= rank:
         return ()
-    return (
-        f"Stored in {source.dtype}: rounding alone makes singular values up to {noise.edge:.3g}; "
-        f"{above:,} of the {rank:,} counted as rank lie above that.",
+    said = tr(
+        "Stored in {dtype}: rounding alone makes singular values up to {edge}; {above} of the "
+        "{rank} counted as rank lie above that.",
+        dtype=source.dtype,
+        edge=f"{noise.edge:.3g}",
+        above=f"{above:,}",
+        rank=f"{rank:,}",
     )
+    return (said,)
 
 
 def decompose_file(
@@ -286,8 +291,8 @@ def takes_a_while(source: MatrixSource) -> bool:
 def describe_method(shape: tuple[int, int]) -> str:
     """Which route a matrix of this shape will take, in words."""
     words = {
-        "svd": "a plain SVD, exact",
-        "gram": "the Gram route over blocks, exact above a floor",
-        "randomized": "a randomized sketch with its certificate",
+        "svd": translatable("{shape}: a plain SVD, exact."),
+        "gram": translatable("{shape}: the Gram route over blocks, exact above a floor."),
+        "randomized": translatable("{shape}: a randomized sketch with its certificate."),
     }
-    return f"{describe_shape(shape)}: {words[choose_method(shape)]}."
+    return tr(words[choose_method(shape)], shape=describe_shape(shape))

@@ -152,7 +152,7 @@ def similarity(
         )
     comparing, modules = monitor.part(0.4, 1.0), []
     for number, name in enumerate(common):
-        comparing.step(number / len(common), f"comparing {name}")
+        comparing.step(number / len(common), tr("comparing {module}", module=name))
         modules.append(_compare(ours[name], theirs[name], on, side))
     return Similarity(
         on=on,
@@ -256,5 +256,5 @@ def _overlap(update: Factors, own: FactorSpectrum, other: FactorSpectrum) -> flo
 def _notes(first: Adapter, second: Adapter) -> tuple[str, ...]:
     notes = [*first.notes, *second.notes]
     if any(adapter.config.use_dora for adapter in (first, second)):
-        notes.append("DoRA: compared by scaling * B A, without the magnitude.")
+        notes.append(tr("DoRA: compared by scaling * B A, without the magnitude."))
     return tuple(notes)

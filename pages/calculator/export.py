@@ -31,7 +31,7 @@ class ExportPart:
 
     def update(self, selection: Selection, counted: calculator.ModelCount) -> Update:
         snippet = calculator.lora_config_snippet(counted)
-        is_uploaded = selection.name == UPLOADED
+        is_uploaded = selection.name == tr(UPLOADED)
         base = "path/to/the/model" if is_uploaded else selection.name
         try:
             spec = calculator.run_spec(calculator.trainable_name(base), counted, selection.request)

@@ -32,7 +32,7 @@ START_PRESET, START_TARGETS = "llama-2-7b", "q,v"
 MOST_RANKS = 256  # of the range, and of the ranks that the browser shows without asking
 START_CARD = "RTX 4090 24 GB"
 START_ROWS, START_EPOCHS = 1000, 3
-UPLOADED = "uploaded config.json"
+UPLOADED = translatable("uploaded config.json")
 TARGETS = [
     (translatable("query and value"), "q,v"),
     (translatable("attention"), "attention"),
@@ -275,11 +275,11 @@ def _number(value: int, label: str, elem_id: str) -> gr.Number:
 
 def source_of(name: str, uploaded: str, settings: Settings) -> calculator.ModelSource:
     """The model of that name, or the config the person uploaded."""
-    if name == UPLOADED:
+    if name == tr(UPLOADED):
         if not uploaded:
             raise EngineError(
                 tr("The config that was uploaded is not here any more."),
                 tr("Upload it again, or choose a model."),
             )
-        return calculator.config_source(json.loads(uploaded), UPLOADED)
+        return calculator.config_source(json.loads(uploaded), tr(UPLOADED))
     return calculator.named_source(name, settings)

@@ -172,7 +172,7 @@ class Handlers:
     def take_config(self, values: Values) -> Update:
         """The uploaded config in place of the model."""
         config = calculator.path_source(values[self.form.upload]).config_json
-        return {self.form.model: UPLOADED, self.form.uploaded: config}
+        return {self.form.model: tr(UPLOADED), self.form.uploaded: config}
 
 
 def _wire(blocks: gr.Blocks, act: Handlers, problem: gr.HTML, advice: AdvicePanel) -> None:

@@ -117,7 +117,7 @@ def _of_field(rules: Iterable[Rule]) -> str:
     for subject, same in groupby(ordered, key=lambda rule: rule.disagreement):
         listed = "".join(map(_rule, same))
         if subject:
-            differ = tr("Sources differ: {subject}", subject=subject)
+            differ = tr("Sources differ: {subject}", subject=tr(subject))
             listed = f'<div class="rs-disagree"><p>{escape(differ)}</p><div>{listed}</div></div>'
         cells.append(listed)
     return "".join(cells)
@@ -125,9 +125,10 @@ def _of_field(rules: Iterable[Rule]) -> str:
 
 def _rule(rule: Rule) -> str:
     value = "" if rule.value is None else _value(rule.value)
-    source = escape(rule.source.name)
+    source = escape(tr(rule.source.name))
     if rule.source.url:
-        source = f'<a href="{escape(rule.source.url)}" target="_blank" rel="noopener">{source}</a>'
+        address = escape(rule.source.url)
+        source = f'<a href="{address}" target="_blank" rel="noopener" lang="en">{source}</a>'
     year = "" if rule.source.year is None else f", {rule.source.year}"
     return (
         f'<div class="rs-rule"><b>{escape(value)}</b><p>{escape(rule.rule)} '

@@ -83,7 +83,7 @@ def module_html(name: str, module: ModuleSpectrum) -> str:
     base = module.base
     counts = ", ".join(f"{module.directions(share):,}" for share in SHARES)
     tiles = [
-        (tr("norm ‖ΔW‖"), layout.number(module.frobenius_norm), "Frobenius"),
+        (tr("norm ‖ΔW‖"), layout.number(module.frobenius_norm), tr("Frobenius")),
         (tr("effective rank"), layout.number(effective_rank(module.singular_values)),
          tr("of the {rank} trained", rank=f"{module.rank:,}")),
         (tr("directions for 90, 95, 99 %"), counts, tr("of the energy")),

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.language import speaking
 from lora_engine.spectrum import tile_rms, window, write_rank_k
+from pages.shared.languages import of_request
 from pages.shared.static_files import ROOT
 from pages.spectrum.matrix_cache import MatrixCache, OpenMatrix
 
@@ -32,29 +34,33 @@ def add_routes(app: FastAPI, cache: MatrixCache) -> None:
     """Add the routes by matrix id."""
 
     @app.get(ADDRESS + "/{matrix_id}/factors")
-    def factors(matrix_id: str, first: int = 0) -> Response:
-        return _answered(lambda: _factors(cache.get(matrix_id), first))
+    def factors(request: Request, matrix_id: str, first: int = 0) -> Response:
+        return _answered(request, lambda: _factors(cache.get(matrix_id), first))
 
     @app.get(ADDRESS + "/{matrix_id}/window")
-    def exact(matrix_id: str, k: int, row: int, column: int, size: int = 64) -> Response:
-        return _answered(lambda: _window(cache.get(matrix_id), k, row, column, size))
+    def exact(
+        request: Request, matrix_id: str, k: int, row: int, column: int, size: int = 64
+    ) -> Response:
+        return _answered(request, lambda: _window(cache.get(matrix_id), k, row, column, size))
 
     @app.get(ADDRESS + "/{matrix_id}/tiles")
-    def tiles(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _tiles(cache.get(matrix_id), k))
+    def tiles(request: Request, matrix_id: str, k: int) -> Response:
+        return _answered(request, lambda: _tiles(cache.get(matrix_id), k))
 
     @app.get(ADDRESS + "/{matrix_id}/factors.npz")
-    def factors_file(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _factors_file(cache.get(matrix_id), k))
+    def factors_file(request: Request, matrix_id: str, k: int) -> Response:
+        return _answered(request, lambda: _factors_file(cache.get(matrix_id), k))
 
     @app.get(ADDRESS + "/{matrix_id}/rank-k.npy")
-    def rank_k_file(matrix_id: str, k: int) -> Response:
-        return _answered(lambda: _rank_k_file(cache.get(matrix_id), k))
+    def rank_k_file(request: Request, matrix_id: str, k: int) -> Response:
+        return _answered(request, lambda: _rank_k_file(cache.get(matrix_id), k))
 
 
-def _answered(make: Callable[[], Response]) -> Response:
+def _answered(request: Request, make: Callable[[], Response]) -> Response:
+    """What `make` answers, or the error in the language of who asks."""
     try:
-        return make()
+        with speaking(of_request(request.scope)):
+            return make()
     except EngineError as error:
         status = 404 if isinstance(error, NotFound) else 400
         document = {"problem": error.problem, "remedy": error.remedy}
