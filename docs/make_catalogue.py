@@ -30,6 +30,9 @@ MARKS = {
     "tr": (0,),
     "tr_count": (0, 1),
     "translatable": (0,),
+    "said": (0,),
+    "said_count": (0, 1),
+    "_About": (1, 3),  # of a finding
     "Label": (0, 2),  # of a run's metrics
     "_column": (0, 1),  # of the spec
 }

@@ -1,6 +1,7 @@
 """Files of any kind by their first bytes, and text of any encoding: what readers name or decode.
 
-Every reader of a person's file refuses what it does not read by the same names.
+Every reader of a person's file refuses what it does not read by the same names. A name is English
+and in the catalogue; `tr` says it where it is shown.
 """
 
 from __future__ import annotations
@@ -13,54 +14,57 @@ import zlib
 from pathlib import Path
 
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 PDF = b"%PDF-"
 _SIGNATURES = (
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (b"\x04\x22\x4d\x18", "an lz4 archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"PAR1", "a Parquet file"),
-    (b"ARROW1", "an Arrow file"),
-    (b"FEA1", "a Feather file"),
-    (b"GGUF", "a GGUF model"),
-    (b"\x89HDF", "an HDF5 file (.h5, Keras, MATLAB 7.3)"),
-    (b"MATLAB 5.0", "a MATLAB file (.mat)"),
-    (b"\x93NUMPY", "a NumPy array (.npy)"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-    (b"\xd0\xcf\x11\xe0", "an old Office document (.xls, .doc)"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"II*\x00", "a TIFF picture"),
-    (b"MM\x00*", "a TIFF picture"),
-    (b"RIFF", "a RIFF file (WebP, WAV)"),
-    (PDF, "a PDF"),
-    (b"\x7fELF", "a program"),
-    (b"Obj\x01", "an Avro file"),
-    (b"RDX", "R's own format (.RData)"),
-    (b"\x08\x00\x00\x00TFL3", "a TensorFlow Lite model"),
+    (b"\x1f\x8b", translatable("a gzip archive")),
+    (b"BZh", translatable("a bzip2 archive")),
+    (b"\xfd7zXZ\x00", translatable("an xz archive")),
+    (b"\x28\xb5\x2f\xfd", translatable("a zstandard archive")),
+    (b"\x04\x22\x4d\x18", translatable("an lz4 archive")),
+    (b"7z\xbc\xaf", translatable("a 7z archive")),
+    (b"Rar!", translatable("a RAR archive")),
+    (b"PAR1", translatable("a Parquet file")),
+    (b"ARROW1", translatable("an Arrow file")),
+    (b"FEA1", translatable("a Feather file")),
+    (b"GGUF", translatable("a GGUF model")),
+    (b"\x89HDF", translatable("an HDF5 file (.h5, Keras, MATLAB 7.3)")),
+    (b"MATLAB 5.0", translatable("a MATLAB file (.mat)")),
+    (b"\x93NUMPY", translatable("a NumPy array (.npy)")),
+    (b"SQLite format 3\x00", translatable("an SQLite database")),
+    (b"\xd0\xcf\x11\xe0", translatable("an old Office document (.xls, .doc)")),
+    (b"\x89PNG\r\n\x1a\n", translatable("a PNG picture")),
+    (b"\xff\xd8\xff", translatable("a JPEG picture")),
+    (b"GIF8", translatable("a GIF picture")),
+    (b"II*\x00", translatable("a TIFF picture")),
+    (b"MM\x00*", translatable("a TIFF picture")),
+    (b"RIFF", translatable("a RIFF file (WebP, WAV)")),
+    (PDF, translatable("a PDF")),
+    (b"\x7fELF", translatable("a program")),
+    (b"Obj\x01", translatable("an Avro file")),
+    (b"RDX", translatable("R's own format (.RData)")),
+    (b"\x08\x00\x00\x00TFL3", translatable("a TensorFlow Lite model")),
 )
 _ZIP_PARTS = (
-    ("xl/", "an Excel workbook (.xlsx)"),
-    ("word/", "a Word document (.docx)"),
-    ("ppt/", "a PowerPoint file (.pptx)"),
-    ("content.xml", "an OpenDocument file (.ods, .odt)"),
-    ("model.weights.h5", "a Keras model (.keras)"),
+    ("xl/", translatable("an Excel workbook (.xlsx)")),
+    ("word/", translatable("a Word document (.docx)")),
+    ("ppt/", translatable("a PowerPoint file (.pptx)")),
+    ("content.xml", translatable("an OpenDocument file (.ods, .odt)")),
+    ("model.weights.h5", translatable("a Keras model (.keras)")),
 )
 _CONVERSIONS = (
-    ("damaged", "Get the file from its source again."),
-    ("archive", "Unpack it first, and give one of the files in it."),
-    ("Excel", "Save the sheet as CSV UTF-8."),
-    ("OpenDocument", "Save the sheet as CSV."),
-    ("Office", "Save the sheet as CSV UTF-8."),
-    ("LFS", "Run `git lfs pull` where it was cloned, or download the file itself."),
-    ("web page", "Download the file itself, signed in where that is needed."),
-    ("MATLAB", "Save the matrix as text (writematrix) or from Python with numpy.save."),
+    ("damaged", translatable("Get the file from its source again.")),
+    ("archive", translatable("Unpack it first, and give one of the files in it.")),
+    ("Excel", translatable("Save the sheet as CSV UTF-8.")),
+    ("OpenDocument", translatable("Save the sheet as CSV.")),
+    ("Office", translatable("Save the sheet as CSV UTF-8.")),
+    ("LFS", translatable("Run `git lfs pull` where it was cloned, or download the file itself.")),
+    ("web page", translatable("Download the file itself, signed in where that is needed.")),
+    (
+        "MATLAB",
+        translatable("Save the matrix as text (writematrix) or from Python with numpy.save."),
+    ),
 )
 ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -73,6 +77,8 @@ ZIP_ERRORS = (
     RuntimeError,  # encrypted, and NotImplementedError for unknown compression
 )
 """All that zipfile raises on damaged archives."""
+ZIP_ARCHIVE = translatable("a zip archive")
+SINGLE_QUOTES = translatable("a text stands in single quotes; JSON has double quotes")
 
 
 def name_binary(head: bytes) -> str | None:
@@ -83,13 +89,13 @@ def name_binary(head: bytes) -> str | None:
         if head.startswith(signature) and (binary or not signature.isascii() or signature == PDF):
             return what
     if head[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif", b"ftypmp42", b"ftypisom"):
-        return "a picture or film (HEIC, AVIF, MP4)"
+        return translatable("a picture or film (HEIC, AVIF, MP4)")
     if head[257:262] == b"ustar":
-        return "a tar archive"
+        return translatable("a tar archive")
     if re.match(rb"\x08[\x01-\x20]\x12[\x00-\x7f]", head):
-        return "an ONNX model"
+        return translatable("an ONNX model")
     if head.startswith(b"BM") and head[6:10] == bytes(4):
-        return "a BMP picture"
+        return translatable("a BMP picture")
     return None
 
 
@@ -99,34 +105,40 @@ def name_archive(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[:2000]
     except ZIP_ERRORS:
-        return "a damaged zip archive"
+        return translatable("a damaged zip archive")
     for part, what in _ZIP_PARTS:
         if any(name.startswith(part) for name in names):
             return what
-    inside = f", with {names[0][:80]!r} in it" if names else ""
-    return f"a zip archive{inside}"
+    return f"{ZIP_ARCHIVE}, with {names[0][:80]!r} in it" if names else ZIP_ARCHIVE
 
 
 def zip_complaint(error: Exception) -> str:
     """What is wrong with an archive, in our own words."""
     text = str(error)
     if "encrypted" in text or "password" in text:
-        return "it is encrypted"
+        return tr("it is encrypted")
     if isinstance(error, NotImplementedError):
-        return "it is packed by a method that is not read"
-    return "a checksum in it is wrong" if "CRC" in text else "it is damaged or cut off"
+        return tr("it is packed by a method that is not read")
+    return tr("a checksum in it is wrong" if "CRC" in text else "it is damaged or cut off")
 
 
 def json_complaint(error: Exception, one_line: bool = False) -> str:
     """Why a text is no JSON, in our own words, with the place; a ValueError of ours as it is."""
     if isinstance(error, json.JSONDecodeError):
-        line = "" if one_line else f"line {error.lineno:,}, "
-        return f"{_json_problem(error)} at {line}column {error.colno:,}"
+        return tr(
+            "{problem} at column {column}"
+            if one_line
+            else "{problem} at line {line}, column {column}",
+            problem=_json_problem(error),
+            line=f"{error.lineno:,}",
+            column=f"{error.colno:,}",
+        )
     if isinstance(error, UnicodeDecodeError):
-        return f"byte 0x{error.object[error.start]:02x} at position {error.start:,} is not UTF-8"
+        byte, place = f"0x{error.object[error.start]:02x}", f"{error.start:,}"
+        return tr("byte {byte} at position {place} is not UTF-8", byte=byte, place=place)
     if isinstance(error, RecursionError):
-        return "it nests too deeply"
-    return "a number in it has too many digits" if "digits" in str(error) else str(error)[:200]
+        return tr("it nests too deeply")
+    return tr("a number in it has too many digits") if "digits" in str(error) else str(error)[:200]
 
 
 def _json_problem(error: json.JSONDecodeError) -> str:
@@ -134,30 +146,30 @@ def _json_problem(error: json.JSONDecodeError) -> str:
     rest = error.doc[error.pos :]
     before = error.doc[: error.pos].rstrip()[-1:]
     if error.msg.startswith("Extra data"):
-        return f"something more follows its end ({rest.strip()[:20]!r})"
+        return tr("something more follows its end ({text})", text=f"{rest.strip()[:20]!r}")
     if error.msg.startswith("Unterminated string"):
-        return "a text begins that is not closed"
+        return tr("a text begins that is not closed")
     if error.msg.startswith("Invalid control character"):
-        return "a line break or tab stands inside a text (write \\n or \\t)"
+        return tr("a line break or tab stands inside a text (write \\n or \\t)")
     if error.msg.startswith("Invalid \\"):
-        return "a backslash stands alone (write it twice)"
+        return tr("a backslash stands alone (write it twice)")
     if not rest.strip():
-        return "it breaks off"
+        return tr("it breaks off")
     if rest[0] in "]}" and before == "," or (rest[0] == "," and rest[1:].lstrip()[:1] in "]}"):
-        return "a comma stands before a closing bracket"
+        return tr("a comma stands before a closing bracket")
     if rest[0] == "'":
-        return "a text stands in single quotes; JSON has double quotes"
+        return tr(SINGLE_QUOTES)
     word = re.match(r"\w+", rest)
     if word and word[0] in ("None", "True", "False", "undefined"):
-        return f"{word[0]} stands there; JSON has null, true and false"
+        return tr("{word} stands there; JSON has null, true and false", word=word[0])
     if rest.startswith(("//", "/*", "#")):
-        return "a comment stands there; JSON has none"
-    return f"{rest.splitlines()[0][:20]!r} is not what JSON allows there"
+        return tr("a comment stands there; JSON has none")
+    return tr("{text} is not what JSON allows there", text=f"{rest.splitlines()[0][:20]!r}")
 
 
 def conversion(what: str, otherwise: str) -> str:
     """What to do with a file that is named so and not read; `otherwise` where that says nothing."""
-    return next((remedy for word, remedy in _CONVERSIONS if word in what), otherwise)
+    return next((tr(remedy) for word, remedy in _CONVERSIONS if word in what), otherwise)
 
 
 def looks_like_text(head: bytes) -> bool:
@@ -181,13 +193,15 @@ def name_text(start: str) -> str | None:
     """What a text is by how it begins, where it is no table, rows or prose of a person's own."""
     head = start[:4096].lstrip("\ufeff \t\r\n")
     if head.startswith("version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself (`git lfs pull` gets it)"
+        return translatable("a Git LFS pointer, not the file itself (`git lfs pull` gets it)")
     if re.match(r"(<!doctype html|<html|<head|<body|<!-- )", head, re.IGNORECASE):
-        return "a web page (HTML), such as a login or error page saved in place of the file"
+        return translatable(
+            "a web page (HTML), such as a login or error page saved in place of the file"
+        )
     if head.startswith(("<?xml", "<svg")):
         return "XML"
     if head.startswith("{\\rtf"):
-        return "a rich text document (.rtf)"
+        return translatable("a rich text document (.rtf)")
     if re.match(r'\{\s*["}]|\[\s*["{]', head):
         return "JSON"
     return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lora_engine.chat_template import templates_of
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -102,16 +103,26 @@ def choice_warnings(tokenizer: PreTrainedTokenizerBase, choice: TemplateChoice) 
     found = []
     chosen, own = bundled_templates()[choice], templates_of(tokenizer)
     if own and own != chosen.source:
-        place = "no template is used" if choice == NO_TEMPLATE_NAME else f"{choice} takes its place"
         found.append(
-            f"The base model has a chat template of its own, and {place}: it was trained with "
-            "its own, so it needs more rows to learn another."
+            tr(
+                "The base model has a chat template of its own, and no template is used: it was "
+                "trained with its own, so it needs more rows to learn another."
+                if choice == NO_TEMPLATE_NAME
+                else "The base model has a chat template of its own, and {choice} takes its place: "
+                "it was trained with its own, so it needs more rows to learn another.",
+                choice=choice,
+            )
         )
     known = tokenizer.get_added_vocab().keys() | set(tokenizer.all_special_tokens)
     if lacking := [mark for mark in chosen.marks if mark not in known]:
         found.append(
-            f"The base model's tokenizer has no token for {', '.join(lacking)} of the template "
-            f"{choice}: plain text of several tokens takes its place, and answers end with it. "
-            "The marks of vicuna, alpaca, zephyr and rankscope-default are plain text anyway."
+            tr(
+                "The base model's tokenizer has no token for {lacking} of the template "
+                "{choice}: plain text of several tokens takes its place, and answers end "
+                "with it. The marks of vicuna, alpaca, zephyr and rankscope-default are "
+                "plain text anyway.",
+                lacking=", ".join(lacking),
+                choice=choice,
+            )
         )
     return tuple(found)

@@ -20,6 +20,7 @@ from lora_engine.data.rows import Message, Row
 from lora_engine.data.tool_calls import tools_in
 from lora_engine.data.turn_content import content_of, thoughts_of
 from lora_engine.data.turns import Turns, is_turn, turns_in
+from lora_engine.language import tr
 
 SYSTEMS = ("system", "system_prompt", "system_message")
 TOOLS = ("tools", "functions")
@@ -111,11 +112,11 @@ def _side(value: Any, column: str, role: str) -> Turns:
 
 def _with_thoughts(turns: Turns, fields: dict[str, Any]) -> Turns:
     """The turns with thoughts that stand in a column of their own before the last answer."""
-    thoughts = thoughts_of(fields, "the row")
+    thoughts = thoughts_of(fields, tr("the row"))
     last = turns.messages[-1]
     if thoughts and last.role == "assistant":
         if last.reasoning and last.reasoning != thoughts:
-            raise InvalidRow("the row has different thoughts in its answer and beside it")
+            raise InvalidRow(tr("the row has different thoughts in its answer and beside it"))
         turns.messages[-1] = replace(last, reasoning=thoughts)
     return turns
 
@@ -128,7 +129,7 @@ def _system(fields: dict[str, Any]) -> str:
         if not is_empty(fields.get(column))
     }
     if len(set(found.values())) > 1:
-        raise InvalidRow(f"different system texts in {' and '.join(found)}")
+        raise InvalidRow(tr("different system texts in {found}", found=" and ".join(found)))
     return next(iter(found.values()), "")
 
 
@@ -141,7 +142,10 @@ def _with_system(messages: list[Message], system: str) -> list[Message]:
         return [Message("system", system), *(messages[1:] if first.role == "system" else messages)]
     if first.content.strip() != system.strip():
         raise InvalidRow(
-            "a system text in its own column and a different one in the first turn; one is needed"
+            tr(
+                "a system text in its own column and a different one in the first turn; one "
+                "is needed"
+            )
         )
     return messages
 
@@ -151,12 +155,20 @@ def _history(value: Any) -> list[Message]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise InvalidRow(f"column 'history' is {kind_of(value)}, a list of pairs is needed")
+        raise InvalidRow(
+            tr("column 'history' is {kind_of}, a list of pairs is needed", kind_of=kind_of(value))
+        )
     messages = []
     for position, pair in enumerate(value, start=1):
         where = f"history[{position}]"
         if not isinstance(pair, list) or len(pair) != 2:
-            raise InvalidRow(f"{where} is {kind_of(pair)}, a pair of texts is needed")
+            raise InvalidRow(
+                tr(
+                    "{where} is {kind_of}, a pair of texts is needed",
+                    where=where,
+                    kind_of=kind_of(pair),
+                )
+            )
         messages += [
             Message("user", text_of(pair[0], where)),
             Message("assistant", text_of(pair[1], where)),

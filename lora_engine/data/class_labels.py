@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lora_engine.data.entity_spans import tag_scheme
 from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Dataset, Row
+from lora_engine.data.said import said
 from lora_engine.data.tokenization import IGNORED, Tokenization, TokenizedRow, list_rows
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
@@ -124,7 +125,13 @@ def label_rows(
         lost_answer=(),
         cut=cut,
         warnings=(
-            (f"Cut off at {max_length:,} tokens, the beginning kept: {list_rows(cut)}.",)
+            (
+                said(
+                    "Cut off at {max_length} tokens, the beginning kept: {list_rows}.",
+                    max_length=f"{max_length:,}",
+                    list_rows=list_rows(cut),
+                ),
+            )
             if cut
             else ()
         ),

@@ -20,6 +20,7 @@ from lora_engine.data.preferences import (
     plain_name,
     score_warnings,
 )
+from lora_engine.data.said import said
 from lora_engine.data.table import Finding, Table, count_rows, is_number, number_in
 
 WEIGHTS = re.compile(
@@ -61,12 +62,18 @@ def check_meanings(
         findings += _weights(table, read)
     if findings and not is_mapped:
         problems = " ".join(finding.problem for finding in findings)
-        raise UnknownFormat(f"{source}: {problems}", " ".join(f.remedy for f in findings))
+        raise UnknownFormat(
+            f"{source}: {problems}",
+            " ".join(f.remedy for f in findings),
+        )
     better, worse = compared_columns(table)
     compared = find_comparison(table) if not read.intersection([*better, *worse]) else None
     if compared is not None:
         findings.append(compared)
-    set_aside = [f"Other columns are named, but {finding.problem}" for finding in findings]
+    set_aside = [
+        said("Other columns are named, but {problem}", problem=finding.problem)
+        for finding in findings
+    ]
     return set_aside + [*(() if format in PREFERENCES else score_warnings(table, read))]
 
 
@@ -98,13 +105,24 @@ class UnreadColumns:
 
     def warnings(self) -> list[str]:
         missed = self._missed
-        return [f"Column {name!r} is not read: {count_rows(missed[name])}." for name in missed]
+        return [
+            said(
+                "Column {name} is not read: {count_rows}.",
+                name=f"{name!r}",
+                count_rows=count_rows(missed[name]),
+            )
+            for name in missed
+        ]
 
     def notes(self) -> list[str]:
         unread = [name for name in self._others if name in self._unread.difference(self._missed)]
         quiet = [shortened(name) for name in unread]
-        more = f" and {len(quiet) - MAX_NAMED:,} more" if len(quiet) > MAX_NAMED else ""
-        return [f"Columns not read: {', '.join(quiet[:MAX_NAMED])}{more}."] if quiet else []
+        if not quiet:
+            return []
+        names, more = ", ".join(quiet[:MAX_NAMED]), len(quiet) - MAX_NAMED
+        if more <= 0:
+            return [said("Columns not read: {names}.", names=names)]
+        return [said("Columns not read: {names} and {more} more.", names=names, more=f"{more:,}")]
 
 
 def _is_said(value: Any, said: str) -> bool:
@@ -124,10 +142,17 @@ def _weights(table: Table, read: set[str]) -> Iterator[Finding]:
         others = table.rows_where(name, lambda value: number_in(value) not in (None, 1.0))
         if others:
             yield Finding(
-                f"column {name!r} gives {count_rows(others)} another weight than 1; rows here all "
-                "weigh the same.",
-                f"Remove the rows of {name} 0, repeat heavier ones, and remove the column; or name "
-                "the columns to read (dataset.columns).",
+                said(
+                    "column {name} gives {count_rows} another weight than 1; rows here all "
+                    "weigh the same.",
+                    name=f"{name!r}",
+                    count_rows=count_rows(others),
+                ),
+                said(
+                    "Remove the rows of {name} 0, repeat heavier ones, and remove the "
+                    "column; or name the columns to read (dataset.columns).",
+                    name=name,
+                ),
             )
 
 
@@ -140,10 +165,17 @@ def _media(table: Table, read: set[str]) -> Iterator[Finding]:
     for name, rows in table.rows_where_each(tests).items():
         if rows:
             yield Finding(
-                f"column {name!r} holds pictures, sound or video in {count_rows(rows)}, which "
-                "are not read: the model would learn answers to what it never sees.",
-                f"Keep rows of text alone. If the texts do not need {name!r}, name the columns to "
-                "read (dataset.columns) or remove it.",
+                said(
+                    "column {name} holds pictures, sound or video in {count_rows}, which are "
+                    "not read: the model would learn answers to what it never sees.",
+                    name=f"{name!r}",
+                    count_rows=count_rows(rows),
+                ),
+                said(
+                    "Keep rows of text alone. If the texts do not need {name}, name the "
+                    "columns to read (dataset.columns) or remove it.",
+                    name=f"{name!r}",
+                ),
             )
 
 

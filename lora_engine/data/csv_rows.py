@@ -119,7 +119,11 @@ def _records(reader: Any, source: str) -> Iterator[Numbered]:
                 yield number, cells
             number += bool(cells)
     except csv.Error as error:
-        where = f"{source}, row {number}" if number else f"{source}, header"
+        where = (
+            tr("{source}, row {number}", source=source, number=number)
+            if number
+            else tr("{source}, header", source=source)
+        )
         raise EngineError(
             tr("{where} {complaint}.", where=where, complaint=_complaint(error)), tr(_REMEDY)
         ) from None
@@ -128,15 +132,16 @@ def _records(reader: Any, source: str) -> Iterator[Numbered]:
 def _complaint(error: csv.Error) -> str:
     text = str(error)
     if "field larger" in text:
-        return (
-            f"has a cell of more than {MAX_CELL_CHARACTERS:,} characters, or a quote that is never "
-            "closed"
+        return tr(
+            "has a cell of more than {max_cell_characters} characters, or a quote that "
+            "is never closed",
+            max_cell_characters=f"{MAX_CELL_CHARACTERS:,}",
         )
     if "unexpected end" in text:
-        return "is not CSV: a quote is opened in it and never closed"
+        return tr("is not CSV: a quote is opened in it and never closed")
     if "expected after" in text:
-        return "is not CSV: something stands between a closing quote and the next separator"
-    return "is not CSV"
+        return tr("is not CSV: something stands between a closing quote and the next separator")
+    return tr("is not CSV")
 
 
 def _refuse_nameless(
@@ -156,7 +161,7 @@ def _refuse_nameless(
                     cell=f"{_cell(cells, column)[:40]!r}",
                     column=column,
                 ),
-                tr("{remedy} Or name the column.", remedy=_REMEDY),
+                tr("{remedy} Or name the column.", remedy=tr(_REMEDY)),
             )
 
 
@@ -178,7 +183,7 @@ def _cell(cells: list[str], column: int) -> str:
 def _fitted(cells: list[str], names: list[str], number: int, source: str) -> list[str]:
     """A record's cells, as many as there are names; only empty ones may be too many."""
     if len(cells) < len(names) or any(cells[len(names) :]):
-        shown = ", ".join(name or "(no name)" for name in names[:12])
+        shown = ", ".join(name or tr("(no name)") for name in names[:12])
         raise EngineError(
             tr(
                 "{source}, row {number} has {count} cells where the header has {count_2} "

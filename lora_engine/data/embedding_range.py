@@ -121,18 +121,30 @@ def range_warnings(
     if found is not None:
         numbers = list(dict.fromkeys(r.number for r in rows if max(r.input_ids) >= limit))
         said.append(
-            f"Cannot be trained: row {found[0]} has {_beyond(found[1], tokenizer, limit)}; in all "
-            f"{list_rows(numbers)}."
+            tr(
+                "Cannot be trained: row {found} has {beyond}; in all {list_rows}.",
+                found=found[0],
+                beyond=_beyond(found[1], tokenizer, limit),
+                list_rows=list_rows(numbers),
+            )
         )
     elif highest >= limit:
         said.append(
-            f"The tokenizer knows ids up to {highest:,}, and the model's embedding has {limit:,} "
-            "rows. No row here has one of those tokens."
+            tr(
+                "The tokenizer knows ids up to {highest}, and the model's embedding has "
+                "{limit} rows. No row here has one of those tokens.",
+                highest=f"{highest:,}",
+                limit=f"{limit:,}",
+            )
         )
     if highest < OTHER_MODELS * limit:
         said.append(
-            f"The tokenizer knows {highest + 1:,} tokens, and the model's embedding has {limit:,} "
-            "rows: is it the tokenizer of this model?"
+            tr(
+                "The tokenizer knows {highest} tokens, and the model's embedding has {limit} "
+                "rows: is it the tokenizer of this model?",
+                highest=f"{highest + 1:,}",
+                limit=f"{limit:,}",
+            )
         )
     return tuple(said)
 
@@ -152,7 +164,11 @@ def _first_beyond(rows: Iterable[TokenizedRow], limit: int) -> tuple[int, int] |
 
 def _beyond(token: int, tokenizer: PreTrainedTokenizerBase, limit: int) -> str:
     text = tokenizer.convert_ids_to_tokens(token)
-    return (
-        f"the token {text!r} (id {token:,}), and the model's embedding has {limit:,} rows "
-        f"(ids 0 to {limit - 1:,})"
+    return tr(
+        "the token {text} (id {token}), and the model's embedding has {limit} rows (ids "
+        "0 to {limit_2})",
+        text=f"{text!r}",
+        token=f"{token:,}",
+        limit=f"{limit:,}",
+        limit_2=f"{limit - 1:,}",
     )

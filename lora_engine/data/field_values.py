@@ -9,6 +9,14 @@ import json
 from typing import Any
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr, translatable
+
+_KINDS = {
+    "str": translatable("text"),
+    "list": translatable("a list"),
+    "dict": translatable("an object"),
+    "bytes": translatable("binary data"),
+}
 
 
 class InvalidRow(Exception):
@@ -35,11 +43,15 @@ def is_empty(value: Any) -> bool:
 def text_of(value: Any, where: str) -> str:
     """The text that stands there. Raises InvalidRow for anything else."""
     if not isinstance(value, str):
-        raise InvalidRow(f"{where} is {kind_of(value)}, text is needed")
+        raise InvalidRow(
+            tr("{where} is {kind_of}, text is needed", where=where, kind_of=kind_of(value))
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidRow(f"{where} holds half a surrogate pair at {error.start}") from None
+        raise InvalidRow(
+            tr("{where} holds half a surrogate pair at {start}", where=where, start=error.start)
+        ) from None
     return value
 
 
@@ -64,7 +76,7 @@ def json_of(value: Any, where: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidRow(f"{where} is not JSON ({error})") from None
+        raise InvalidRow(tr("{where} is not JSON ({error})", where=where, error=error)) from None
 
 
 def as_json(value: Any, where: str) -> str:
@@ -72,30 +84,35 @@ def as_json(value: Any, where: str) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRow(f"{where} cannot be written as JSON ({error})") from None
+        raise InvalidRow(
+            tr("{where} cannot be written as JSON ({error})", where=where, error=error)
+        ) from None
 
 
 def kind_of(value: Any) -> str:
     """A value's kind as the file's author would call it."""
     if value is None:
-        return "empty (null)"
+        return tr("empty (null)")
     if isinstance(value, bool):
-        return f"true/false ({value})"
+        return tr("true/false ({value})", value=value)
     if isinstance(value, int | float):
-        return "NaN" if value != value else f"a number ({shortened(value)})"  # noqa: PLR0124
-    names = {"str": "text", "list": "a list", "dict": "an object", "bytes": "binary data"}
+        is_number = value == value  # noqa: PLR0124 (only NaN differs from itself)
+        return tr("a number ({value})", value=shortened(value)) if is_number else "NaN"
     kind = type(value).__name__
-    return names.get(kind, kind)
+    return tr(_KINDS.get(kind, kind))
 
 
 def keys_of(value: Any) -> str:
     """What a value has instead of what was looked for: its first keys, or its kind."""
     if not isinstance(value, dict):
-        return f"is {kind_of(value)}"
+        return tr("is {kind}", kind=kind_of(value))
     if not value:
-        return "has no columns"
+        return tr("has no columns")
     names = [shortened(name) for name in value]
-    return f"has {', '.join(names[:12])}{' and more' if len(names) > 12 else ''}"
+    listed = ", ".join(names[:12])
+    if len(names) > 12:
+        return tr("has {names} and more", names=listed)
+    return tr("has {names}", names=listed)
 
 
 def shortened(value: Any) -> str:
@@ -103,5 +120,5 @@ def shortened(value: Any) -> str:
     try:
         text = value if isinstance(value, str) else repr(value)
     except ValueError:  # an integer with more digits than Python prints
-        text = "a very long number"
+        text = tr("a very long number")
     return text if len(text) <= 40 else text[:37] + "..."

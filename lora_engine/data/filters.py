@@ -64,7 +64,9 @@ class RowFilters:
         if self._drops_duplicates:
             kept = kept[self._first_of_each(digests)]
             duplicates = len(places) - len(kept)
-            found.append(RowsRemoved("drop_duplicates", "the same as an earlier one", duplicates))
+            found.append(
+                RowsRemoved("drop_duplicates", tr("the same as an earlier one"), duplicates)
+            )
         if not len(kept):
             raise EngineError(
                 tr(
@@ -125,10 +127,19 @@ class _Clock:
         try:
             found = passes(row)
         except TimeoutError:
-            raise self._too_slow(name, f"row {row.number} takes longer than {ROW_S:g} s") from None
+            raise self._too_slow(
+                name,
+                tr(
+                    "row {number} takes longer than {row_s} s",
+                    number=row.number,
+                    row_s=f"{ROW_S:g}",
+                ),
+            ) from None
         self._left -= time.perf_counter() - started
         if self._left < 0:
-            raise self._too_slow(name, f"the time for all rows was over at row {row.number}")
+            raise self._too_slow(
+                name, tr("the time for all rows was over at row {number}", number=row.number)
+            )
         return found
 
     def _too_slow(self, name: str, what: str) -> EngineError:
@@ -151,7 +162,7 @@ def _tests(spec: FiltersSpec) -> list[Test]:
         tests.append(
             (
                 "min_characters",
-                f"with fewer than {fewest:,} characters",
+                tr("with fewer than {fewest} characters", fewest=f"{fewest:,}"),
                 lambda row: row.characters >= fewest,
             )
         )
@@ -159,16 +170,16 @@ def _tests(spec: FiltersSpec) -> list[Test]:
         tests.append(
             (
                 "max_characters",
-                f"with more than {most:,} characters",
+                tr("with more than {most} characters", most=f"{most:,}"),
                 lambda row: row.characters <= most,
             )
         )
     if spec.keep_matching is not None:
         search = _search(spec.keep_matching)
-        tests.append(("keep_matching", "that do not match", search))
+        tests.append(("keep_matching", tr("that do not match"), search))
     if spec.drop_matching is not None:
         found = _search(spec.drop_matching)
-        tests.append(("drop_matching", "that match", lambda row: not found(row)))
+        tests.append(("drop_matching", tr("that match"), lambda row: not found(row)))
     return tests
 
 

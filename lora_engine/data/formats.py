@@ -47,6 +47,7 @@ from lora_engine.data.reading import NEEDED_COLUMNS, Reading, reading_of
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS
 from lora_engine.data.records import Record
 from lora_engine.data.rows import Row
+from lora_engine.data.said import said
 from lora_engine.data.table import Table, count_rows
 from lora_engine.data.thoughts import apply_setting
 from lora_engine.errors import EngineError
@@ -114,7 +115,12 @@ def parse_rows(
                 in_turns.add(chat)
                 yield row
         if problems:
-            raise EngineError(problems.sentence(f"{source} (read as {reading.format})"), tr(REMEDY))
+            raise EngineError(
+                problems.sentence(
+                    tr("{source} (read as {format})", source=source, format=reading.format)
+                ),
+                tr(REMEDY),
+            )
 
     rows = keep(parsed())
     warnings = (*meanings, *unread.warnings(), *in_turns.warnings())
@@ -140,8 +146,10 @@ def _parse(original: Record, reading: Reading) -> ParsedChat:
     fields = original.value
     missing = [name for name in own if not isinstance(fields, dict) or name not in fields]
     if missing:
-        names = " and ".join(repr(shortened(column)) for column in missing)
-        raise InvalidRow(f"no column {names}; it {keys_of(fields)}")
+        names = ", ".join(repr(shortened(column)) for column in missing)
+        raise InvalidRow(
+            tr("no column {names}; it {keys_of}", names=names, keys_of=keys_of(fields))
+        )
     record = reading.record(original)
     if reading.format in CHATS:
         chat = parse_chat(record.number, record.value, reading.format)
@@ -153,7 +161,11 @@ def _parse(original: Record, reading: Reading) -> ParsedChat:
         chat = ParsedChat(_parse_text(record, reading.format))
     if chat.row.characters > MAX_ROW_CHARACTERS:
         raise InvalidRow(
-            f"{chat.row.characters:,} characters; at most {MAX_ROW_CHARACTERS:,} are read"
+            tr(
+                "{characters} characters; at most {max_row_characters} are read",
+                characters=f"{chat.row.characters:,}",
+                max_row_characters=f"{MAX_ROW_CHARACTERS:,}",
+            )
         )
     return chat
 
@@ -165,7 +177,7 @@ def _parse_text(record: Record, format: str) -> Row:
     label = _label(record.value["label"], "label") if format == "classification" else None
     text = text_of(record.value["text"], "text")
     if not text.strip():
-        raise InvalidRow("column 'text' is empty")
+        raise InvalidRow(tr("column 'text' is empty"))
     return Row(record.number, (), text, label=label)
 
 
@@ -174,10 +186,22 @@ def _parse_tags(record: Record) -> Row:
     tokens, tags = record.value["tokens"], record.value["tags"]
     for column, value in (("tokens", tokens), ("tags", tags)):
         if not isinstance(value, list) or not value:
-            found = "an empty list" if isinstance(value, list) else kind_of(value)
-            raise InvalidRow(f"column {column!r} is {found}, a list of words is needed")
+            found = tr("an empty list") if isinstance(value, list) else kind_of(value)
+            raise InvalidRow(
+                tr(
+                    "column {column} is {found}, a list of words is needed",
+                    column=f"{column!r}",
+                    found=found,
+                )
+            )
     if len(tokens) != len(tags):
-        raise InvalidRow(f"{len(tokens)} tokens and {len(tags)} tags; one tag a token is needed")
+        raise InvalidRow(
+            tr(
+                "{count} tokens and {count_2} tags; one tag a token is needed",
+                count=len(tokens),
+                count_2=len(tags),
+            )
+        )
     words = tuple(text_of(word, f"tokens[{place}]") for place, word in enumerate(tokens, start=1))
     labels = tuple(_label(tag, f"tags[{place}]") for place, tag in enumerate(tags, start=1))
     return Row(record.number, (), None, words=words, tags=labels)
@@ -188,11 +212,22 @@ def _label(value: Any, where: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = shortened(value)
     if isinstance(value, float):
-        raise InvalidRow(f"{where} is {kind_of(value)}; a class is a text or a whole number")
+        raise InvalidRow(
+            tr(
+                "{where} is {kind_of}; a class is a text or a whole number",
+                where=where,
+                kind_of=kind_of(value),
+            )
+        )
     text = text_of(value, where).strip()
     if not text or len(text) > MAX_LABEL_CHARACTERS:
         raise InvalidRow(
-            f"{where} has {len(text):,} characters; 1 to {MAX_LABEL_CHARACTERS} allowed"
+            tr(
+                "{where} has {count} characters; 1 to {max_label_characters} allowed",
+                where=where,
+                count=f"{len(text):,}",
+                max_label_characters=MAX_LABEL_CHARACTERS,
+            )
         )
     return text
 
@@ -206,8 +241,10 @@ def _said(row: Row) -> str:
 def _names_note(reading: Reading) -> list[str]:
     if reading.is_mapped or not reading.names:
         return []
-    read = ", ".join(f"{name} as {role}" for role, name in reading.names.items())
-    return [f"Columns found by their usual names: {read}."]
+    read = ", ".join(
+        said("{name} as {role}", name=name, role=role) for role, name in reading.names.items()
+    )
+    return [said("Columns found by their usual names: {read}.", read=read)]
 
 
 class _TurnWarnings:
@@ -223,12 +260,20 @@ class _TurnWarnings:
         for key in sorted(chat.unlearned):
             self._asking.setdefault(key, array("q")).append(chat.row.number)
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Sequence[str]:
         return [
-            f"Key {shortened(key)!r} of turns is not read: {count_rows(rows)}."
+            said(
+                "Key {shortened} of turns is not read: {count_rows}.",
+                shortened=f"{shortened(key)!r}",
+                count_rows=count_rows(rows),
+            )
             for key, rows in self._unread.items()
         ] + [
-            f"{key} asks to learn turns that are not the assistant's, which are never learned: "
-            f"{count_rows(rows)}."
+            said(
+                "{key} asks to learn turns that are not the assistant's, which are never "
+                "learned: {count_rows}.",
+                key=key,
+                count_rows=count_rows(rows),
+            )
             for key, rows in self._asking.items()
         ]

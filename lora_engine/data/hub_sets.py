@@ -99,11 +99,15 @@ def _other_config(asked: HubSet, error: ValueError) -> Exception:
     if "Config name is missing" not in text and "BuilderConfig" not in text:
         return error
     known = ", ".join(datasets.get_dataset_config_names(asked.id)[:LISTED])
-    what = (
-        "has several configurations" if asked.config is None else f"has no {asked.config[:100]!r}"
-    )
     return EngineError(
-        tr("The hub dataset {id} {what}; it has: {known}.", id=asked.id, what=what, known=known),
+        tr(
+            "The hub dataset {id} has several configurations: {known}."
+            if asked.config is None
+            else "The hub dataset {id} has no configuration {config}; it has: {known}.",
+            id=asked.id,
+            config=repr((asked.config or "")[:100]),
+            known=known,
+        ),
         tr("Name one of them (dataset.config, or config in the mixture)."),
     )
 
@@ -179,35 +183,37 @@ def _reason_and_remedy(error: Exception) -> tuple[str, str]:
     from huggingface_hub import get_token
 
     text, kind = str(error), type(error).__name__
-    network = "Check the network, or give a file."
+    network = tr("Check the network, or give a file.")
     if "Offline" in kind or "offline" in text:
-        return "the network is switched off (HF_HUB_OFFLINE)", network
+        return tr("the network is switched off (HF_HUB_OFFLINE)"), network
     if isinstance(error, ConnectionError | TimeoutError | TransportError) or any(
         sign in text for sign in ("reach the Hub", "check your connection", "Couldn't reach")
     ):
-        return "the hub cannot be reached", network
+        return tr("the hub cannot be reached"), network
     if "Data files don't belong" in text or "Unable to find" in text:
         return (
-            "its card names files that are not its own, or of a kind that is not read",
-            "Download what you trust of it and give it as a file.",
+            tr("its card names files that are not its own, or of a kind that is not read"),
+            tr("Download what you trust of it and give it as a file."),
         )
     if "gated" in text.lower() or "NotFound" in kind or "doesn't exist" in text:
         if get_token() is None:
             return (
-                "there is none of this name, or it is private",
-                "Check its name; for a private one, set HF_TOKEN to a token that may read it.",
+                tr("there is none of this name, or it is private"),
+                tr("Check its name; for a private one, set HF_TOKEN to a token that may read it."),
             )
         return (
-            "there is none of this name, or the token that is set (HF_TOKEN or the login) may not "
-            "read it",
-            "Check its name, and that the token is valid and may read it.",
+            tr(
+                "there is none of this name, or the token that is set (HF_TOKEN or the "
+                "login) may not read it"
+            ),
+            tr("Check its name, and that the token is valid and may read it."),
         )
     if "scripts are no longer supported" in text:
         return (
-            "it is made by a program of its own, which is never run",
-            "Download its rows and give them as a file.",
+            tr("it is made by a program of its own, which is never run"),
+            tr("Download its rows and give them as a file."),
         )
     return (
-        f"its files are damaged or of a kind that is not read ({kind})",
-        "Look at its files on the hub; give a file of your own.",
+        tr("its files are damaged or of a kind that is not read ({kind})", kind=kind),
+        tr("Look at its files on the hub; give a file of your own."),
     )

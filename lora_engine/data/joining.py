@@ -108,8 +108,11 @@ def _without(dataset: Dataset, evaluated: np.ndarray, leaks: list[str]) -> Datas
         return dataset
     numbers = row_numbers(dataset.rows)[leaked].tolist()
     leaks.append(
-        f"In the evaluation set too, and so not trained on: {count_rows(numbers)} of "
-        f"{dataset.source}."
+        tr(
+            "In the evaluation set too, and so not trained on: {count_rows} of {source}.",
+            count_rows=count_rows(numbers),
+            source=dataset.source,
+        )
     )
     if leaked.all():
         raise EngineError(
@@ -168,10 +171,22 @@ def _named(sets: Sequence[Dataset], what: str) -> list[str]:
 
 def _filtered(sets: Sequence[Dataset]) -> list[str]:
     """What the filters left out of each, where there are several."""
-    told = [f"{one.source}: left out are {listed(one.removed)}." for one in sets if one.removed]
+    told = [
+        tr("{source}: left out are {listed}.", source=one.source, listed=listed(one.removed))
+        for one in sets
+        if one.removed
+    ]
     return told if len(sets) > 1 else []
 
 
 def _numbering(parts: Sequence[SetPart]) -> list[str]:
-    later = [f"row 1 of {part.source} is row {part.added + 1:,}" for part in parts if part.added]
-    return [f"Rows are numbered through all sets: {', '.join(later)}."] if later else []
+    later = [
+        tr("row 1 of {source} is row {added}", source=part.source, added=f"{part.added + 1:,}")
+        for part in parts
+        if part.added
+    ]
+    return (
+        [tr("Rows are numbered through all sets: {later}.", later=", ".join(later))]
+        if later
+        else []
+    )

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lora_engine.data.problems import Problems
 from lora_engine.errors import EngineError
-from lora_engine.foreign_files import json_complaint
+from lora_engine.foreign_files import SINGLE_QUOTES, json_complaint
 from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
@@ -119,11 +119,14 @@ def _next_line(text: TextIO, most: int) -> str:
 
 
 def _remedy(text: str, problem: str) -> str:
-    if "single quotes" in problem or "None" in problem or "True" in problem:
-        return "Write the rows with Python's json.dumps, one object on each line."
+    if tr(SINGLE_QUOTES) in problem or "None" in problem or "True" in problem:
+        return tr("Write the rows with Python's json.dumps, one object on each line.")
     if text.lstrip()[:1] not in ("{", "[", '"'):
-        return f"Give the file the ending of what it holds (.csv, .tsv, .txt). Or: {_REMEDY}"
-    return _REMEDY
+        return tr(
+            "Give the file the ending of what it holds (.csv, .tsv, .txt). Or: {remedy}",
+            remedy=tr(_REMEDY),
+        )
+    return tr(_REMEDY)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,12 +166,24 @@ def _values(
             continue
         first = first or line
         if _has_more_values(line, MAX_LINE_VALUES):
-            problems.add(f"line {number}: more than {MAX_LINE_VALUES:,} values")
+            problems.add(
+                tr(
+                    "line {number}: more than {max_line_values} values",
+                    number=number,
+                    max_line_values=f"{MAX_LINE_VALUES:,}",
+                )
+            )
             continue
         try:
             value = decode(line)
         except (ValueError, RecursionError) as error:
-            problems.add(f"line {number}: not JSON ({json_complaint(error, one_line=True)})")
+            problems.add(
+                tr(
+                    "line {number}: not JSON ({json_complaint})",
+                    number=number,
+                    json_complaint=json_complaint(error, one_line=True),
+                )
+            )
             continue
         if not problems:  # nothing more is kept of a set that is refused
             yield number, value
@@ -210,12 +225,12 @@ def _documents(text: str, source: str, most: int) -> list[Numbered]:
         try:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            begins = f"the object that begins in line {line:,} is not JSON"
             raise EngineError(
                 tr(
-                    "{source}: {begins} ({json_complaint}).",
+                    "{source}: the object that begins in line {line} is not JSON "
+                    "({json_complaint}).",
                     source=source,
-                    begins=begins,
+                    line=f"{line:,}",
                     json_complaint=json_complaint(error),
                 ),
                 tr(_REMEDY),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lora_engine.data.rows import Message
+from lora_engine.data.said import said
 from lora_engine.data.thoughts import MARKS
 
 _THOUGHT_MARK = re.compile("|".join(re.escape(mark) for pair in MARKS for mark in pair))
@@ -36,14 +37,18 @@ def left_out_of(message: Message, written: str, header: str = "") -> Iterator[Le
     lost = _missing_text(message.content, written)
     if lost:
         is_answer = message.role == "assistant"
-        part = "a part of the answer" if is_answer else f"a part of the {message.role} turn"
+        part = (
+            said("a part of the answer")
+            if is_answer
+            else said("a part of the {role} turn", role=message.role)
+        )
         yield LeftOut(part, _shown(lost), is_answer)
     if message.reasoning and _squeezed(message.reasoning) not in _squeezed(header + written):
-        yield LeftOut("the thoughts (reasoning_content)", _shown(message.reasoning))
+        yield LeftOut(said("the thoughts (reasoning_content)"), _shown(message.reasoning))
     for call in parsed(message.tool_calls, []):
         name = called_name(call)
         if name not in header + written:
-            yield LeftOut("the tool_calls", _shown(name))
+            yield LeftOut(said("the tool_calls"), _shown(name))
 
 
 def is_shortened(content: str, written: str) -> bool:

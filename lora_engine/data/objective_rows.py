@@ -8,7 +8,7 @@ from lora_engine.language import tr
 from lora_engine.spec import ObjectiveSpec
 
 PAIRS, VERDICTS = "preference", "kto"
-LEARNED_BY = {PAIRS: "dpo, ipo, orpo, simpo or kto", VERDICTS: "kto"}
+LEARNED_BY = {PAIRS: "dpo, ipo, orpo, simpo, kto", VERDICTS: "kto"}
 
 
 def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:
@@ -16,7 +16,6 @@ def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:
     answers alone, or the other way round."""
     found, kind = dataset.format, objective.kind
     if objective.compares_answers and found != PAIRS:
-        judged = " Rows that judge one answer each are learned from by kto." * (found == VERDICTS)
         raise EngineError(
             tr(
                 "{source} is in the format {found}, and the objective {kind} compares a "
@@ -25,7 +24,12 @@ def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:
                 found=found,
                 kind=kind,
             ),
-            tr("Give rows with chosen and rejected, or name these columns.{judged}", judged=judged),
+            tr(
+                "Give rows with chosen and rejected, or name these columns. Rows that judge one "
+                "answer each are learned from by kto."
+                if found == VERDICTS
+                else "Give rows with chosen and rejected, or name these columns."
+            ),
         )
     if kind == "kto" and found not in (PAIRS, VERDICTS):
         raise EngineError(
@@ -46,25 +50,29 @@ def refuse_other_objective(objective: ObjectiveSpec, dataset: Dataset) -> None:
 
 
 def _of_preferences(dataset: Dataset, kind: str) -> str:
-    of = f"The {len(dataset.rows):,} rows of {dataset.source} are preference data"
-    if dataset.format == PAIRS:
-        return (
-            f"{of} (format {PAIRS}): each compares a chosen answer with a rejected one, and the "
-            f"objective {kind} would learn nothing of the rejected ones."
-        )
-    return (
-        f"{of} (format {VERDICTS}): they say of answers whether they are good, and the objective "
-        f"{kind} would learn the bad ones as good ones."
+    return tr(
+        "The {count} rows of {source} are preference data (format {format}): each compares a "
+        "chosen answer with a rejected one, and the objective {kind} would learn nothing of the "
+        "rejected ones."
+        if dataset.format == PAIRS
+        else "The {count} rows of {source} are preference data (format {format}): they say of "
+        "answers whether they are good, and the objective {kind} would learn the bad ones as good "
+        "ones.",
+        count=f"{len(dataset.rows):,}",
+        source=dataset.source,
+        format=dataset.format,
+        kind=kind,
     )
 
 
 def _remedy(dataset: Dataset) -> str:
     if dataset.format == PAIRS:
-        return (
-            "Choose the objective dpo (or ipo, orpo, simpo, kto) to learn from both answers. "
-            + dataset.supervised
+        return tr(
+            "Choose the objective dpo (or ipo, orpo, simpo, kto) to learn from both answers. {how}",
+            how=dataset.supervised,
         ).strip()
-    return (
-        "Choose the objective kto to learn from both kinds. To learn the good answers alone, keep "
-        "their rows and name the columns to read (dataset.columns with prompt and answer)."
+    return tr(
+        "Choose the objective kto to learn from both kinds. To learn the good answers "
+        "alone, keep their rows and name the columns to read (dataset.columns with "
+        "prompt and answer)."
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lora_engine.data.text_file import TextBounds
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -23,7 +23,7 @@ BATCH_BYTES = 64_000_000
 """Of a batch where each of its rows is as long as a whole column is in the file."""
 READ_BYTES = 1 << 20
 PARQUET, ZIP = b"PAR1", b"PK\x03\x04"
-SAVE_ROWS = "Save the rows as JSON Lines, CSV or Parquet."
+SAVE_ROWS = translatable("Save the rows as JSON Lines, CSV or Parquet.")
 
 
 def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[int, Any]]:
@@ -59,7 +59,11 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
         ) from None
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         unknown = isinstance(error, NotImplementedError)
-        why = "it is packed or encrypted in a way that is not read" if unknown else "it is damaged"
+        why = (
+            tr("it is packed or encrypted in a way that is not read")
+            if unknown
+            else tr("it is damaged")
+        )
         raise EngineError(
             tr("{source} is not a readable Parquet file: {why}.", source=source, why=why),
             tr("Write the file again."),
@@ -146,10 +150,16 @@ def _refuse_others(path: Path, source: str) -> None:
     if not head.startswith(PARQUET):
         what = name_archive(path) if head.startswith(ZIP) else name_binary(head)
         what = what or name_text(head.decode("utf-8", "replace"))
-        shown = f"is {what}" if what else f"begins with the bytes {head[:4].hex(' ') or '(none)'}"
         raise EngineError(
-            tr("{source} is not a readable Parquet file: it {shown}.", source=source, shown=shown),
-            conversion(what, SAVE_ROWS) if what else tr("Give it the ending of what it holds."),
+            tr(
+                "{source} is not a readable Parquet file: it is {what}."
+                if what
+                else "{source} is not a readable Parquet file: it begins with the bytes {bytes}.",
+                source=source,
+                what=tr(what or ""),
+                bytes=head[:4].hex(" ") or "-",
+            ),
+            conversion(what, tr(SAVE_ROWS)) if what else tr("Give it the ending of what it holds."),
         )
     if tail != PARQUET:
         raise EngineError(

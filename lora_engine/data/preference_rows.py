@@ -19,6 +19,7 @@ from lora_engine.data.chat_rows import ParsedChat, parse_chat
 from lora_engine.data.field_values import InvalidRow, is_empty, kind_of, optional_text, shortened
 from lora_engine.data.preferences import verdict_of
 from lora_engine.data.rows import Message, Row
+from lora_engine.language import tr
 
 SIDES = ("chosen", "rejected")
 _MARK = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]?")
@@ -56,7 +57,11 @@ def parse_judged(number: int, fields: dict[str, Any], format: str, verdict: str)
     said = verdict_of(fields[verdict])
     if said is None:
         raise InvalidRow(
-            f"column {verdict!r} is {kind_of(fields[verdict])}; true or false is needed"
+            tr(
+                "column {verdict} is {kind_of}; true or false is needed",
+                verdict=f"{verdict!r}",
+                kind_of=kind_of(fields[verdict]),
+            )
         )
     chat = parse_chat(number, fields, format)
     turns = chat.row.messages
@@ -89,12 +94,16 @@ def _side(number: int, fields: dict[str, Any], side: str, prompt: Any) -> Parsed
         turns = _dialogue(answer)
         if isinstance(turns, str):
             raise InvalidRow(
-                "the question is missing: no column holds it, and the answer is one text without "
-                "'Human:' and 'Assistant:'"
+                tr(
+                    "the question is missing: no column holds it, and the answer is one text "
+                    "without 'Human:' and 'Assistant:'"
+                )
             )
         return parse_chat(number, {**rest, "messages": turns}, "messages")
     except InvalidRow as problem:
-        raise InvalidRow(f"column {side!r}: {problem}") from None
+        raise InvalidRow(
+            tr("column {side}: {problem}", side=f"{side!r}", problem=problem)
+        ) from None
 
 
 def _question(fields: dict[str, Any]) -> Any:
@@ -134,8 +143,12 @@ def _refuse_two_questions(*sides: Sequence[Message]) -> None:
     asked = [[turn.content.strip() for turn in turns if turn.role == "user"][:1] for turns in sides]
     if all(asked) and asked[0] != asked[1]:
         raise InvalidRow(
-            "chosen and rejected answer different questions "
-            f"({shortened(asked[0][0])!r}, {shortened(asked[1][0])!r}); one question is needed"
+            tr(
+                "chosen and rejected answer different questions ({shortened}, "
+                "{shortened_2}); one question is needed",
+                shortened=f"{shortened(asked[0][0])!r}",
+                shortened_2=f"{shortened(asked[1][0])!r}",
+            )
         )
 
 
@@ -150,11 +163,22 @@ def _only_after(place: int, turns: Sequence[Message]) -> tuple[Message, ...]:
 def _refuse_without_answer(turns: Sequence[Message], what: str) -> None:
     if not turns or turns[-1].role != "assistant":
         last = turns[-1].role if turns else "nothing"
-        raise InvalidRow(f"{what} ends with {last}; an answer of the assistant's is needed")
+        raise InvalidRow(
+            tr(
+                "{what} ends with {last}; an answer of the assistant's is needed",
+                what=what,
+                last=last,
+            )
+        )
     if not turns[-1].is_learned:
         raise InvalidRow(
-            f"{what} has no answer of its own after the question, or one that is not to be learned "
-            "(weight, loss_weight or loss 0, train false, masked)"
+            tr(
+                "{what} has no answer of its own after the question, or one that is not to "
+                "be learned (weight, loss_weight or loss 0, train false, masked)",
+                what=what,
+            )
         )
     if not any(turn.role == "user" for turn in turns[:-1]):
-        raise InvalidRow(f"{what} answers nothing: no turn of a user stands before it")
+        raise InvalidRow(
+            tr("{what} answers nothing: no turn of a user stands before it", what=what)
+        )

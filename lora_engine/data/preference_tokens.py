@@ -17,6 +17,7 @@ from lora_engine.data.row_store import row_numbers
 from lora_engine.data.rows import Row
 from lora_engine.data.token_store import learned_of, lengths_of, numbers_of
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, list_rows
+from lora_engine.language import tr
 from lora_engine.spec import ObjectiveSpec
 
 if TYPE_CHECKING:
@@ -145,11 +146,17 @@ def join_sides(chosen: Tokenization, rejected: Tokenization) -> Tokenization:
     """
     pairs = _pairs_in_common(chosen.rows, rejected.rows)
     of_rejected = [line for line in rejected.warnings if line not in chosen.warnings]
-    warnings = [*chosen.warnings, *(f"Rejected answers: {line}" for line in of_rejected)]
+    warnings = [
+        *chosen.warnings,
+        *(tr("Rejected answers: {line}", line=line) for line in of_rejected),
+    ]
     equal = [pair.number for pair in pairs if pair.input_ids == pair.rejected.input_ids]
     if equal:
         warnings.append(
-            f"The chosen answer is the rejected one, which teaches nothing: {list_rows(equal)}."
+            tr(
+                "The chosen answer is the rejected one, which teaches nothing: {list_rows}.",
+                list_rows=list_rows(equal),
+            )
         )
     return Tokenization(
         rows=pairs,

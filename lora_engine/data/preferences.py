@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lora_engine.data.field_values import flag_of, is_empty
+from lora_engine.data.said import said
 from lora_engine.data.table import Finding, Table, count_rows, is_number, number_in
 
 _SIDE = r"(response|answer|completion|output|text)s?"
@@ -133,18 +134,29 @@ def find_comparison(table: Table) -> Finding | None:
         rows = table.rows_where(name, lambda value: value is True)
         if rows:
             return Finding(
-                f"column {name!r} says of {count_rows(rows)} that the answer is rejected.",
-                "Remove these rows: supervised training learns every answer as a good one.",
+                said(
+                    "column {name} says of {count_rows} that the answer is rejected.",
+                    name=f"{name!r}",
+                    count_rows=count_rows(rows),
+                ),
+                said("Remove these rows: supervised training learns every answer as a good one."),
             )
     is_open = any("chosen" in plain_name(name) for name in better) and len(table.names) > 1
     if not worse and not is_open:
         return None
     rows = table.rows_where((worse or better)[0], lambda value: True)
     return Finding(
-        f"this is preference data (columns {', '.join([*better, *worse])}; {count_rows(rows)}): it "
-        "compares answers, and supervised training would learn every answer as a good one.",
-        "To learn from both answers, name their columns (dataset.columns with prompt, chosen and "
-        f"rejected) and choose the objective dpo. {_how_to_learn(table, better)}",
+        said(
+            "this is preference data (columns {value}; {count_rows}): it compares answers, "
+            "and supervised training would learn every answer as a good one.",
+            value=", ".join([*better, *worse]),
+            count_rows=count_rows(rows),
+        ),
+        said(
+            "To learn from both answers, name their columns (dataset.columns with prompt, "
+            "chosen and rejected) and choose the objective dpo. {how_to_learn}",
+            how_to_learn=_how_to_learn(table, better),
+        ),
     )
 
 
@@ -158,12 +170,20 @@ def find_verdicts(table: Table, read: set[str]) -> Iterator[Finding]:
         against = table.rows_where(name, lambda value: verdict_of(value) is False)
         if against:
             yield Finding(
-                f"column {name!r} is false in {count_rows(against)}: answers labelled true or "
-                "false are preference data (KTO), and supervised training would learn the false "
-                "ones as good ones.",
-                "Read them in the format kto with the objective kto, or keep the rows where "
-                f"{name} is true. If {name!r} means something else, name the columns to read "
-                "(dataset.columns) or remove it.",
+                said(
+                    "column {name} is false in {count_rows}: answers labelled true or false "
+                    "are preference data (KTO), and supervised training would learn the "
+                    "false ones as good ones.",
+                    name=f"{name!r}",
+                    count_rows=count_rows(against),
+                ),
+                said(
+                    "Read them in the format kto with the objective kto, or keep the rows "
+                    "where {name} is true. If {name_2} means something else, name the "
+                    "columns to read (dataset.columns) or remove it.",
+                    name=name,
+                    name_2=f"{name!r}",
+                ),
             )
 
 
@@ -175,8 +195,12 @@ def score_warnings(table: Table, read: set[str]) -> Iterator[str]:
         rows = table.rows_where(name, lambda v: number_in(v) is not None and flag_of(v) is not True)
         if rows:
             yield (
-                f"Column {name!r} judges the answers and is not read: {count_rows(rows)}. Every "
-                "row is learned alike."
+                said(
+                    "Column {name} judges the answers and is not read: {count_rows}. Every "
+                    "row is learned alike.",
+                    name=f"{name!r}",
+                    count_rows=count_rows(rows),
+                )
             )
 
 
@@ -192,7 +216,7 @@ def _holds_answers(table: Table, name: str) -> bool:
 def _how_to_learn(table: Table, better: Sequence[str]) -> str:
     """The mapping of columns that learns the better answers, for the remedy."""
     if not better:
-        return "To learn the other answers, name their columns (dataset.columns)."
+        return said("To learn the other answers, name their columns (dataset.columns).")
     chosen = better[0]
     fields = _first_with(table, chosen)
     assert fields is not None, "a column of answers holds some"
@@ -204,4 +228,8 @@ def _how_to_learn(table: Table, better: Sequence[str]) -> str:
         mapping = f'"prompt": "{prompt}", "answer": "{chosen}"'
     else:
         mapping = f'"text": "{chosen}"'
-    return f"To learn {chosen} alone, name the columns: dataset.columns {{{mapping}}}."
+    return said(
+        "To learn {chosen} alone, name the columns: dataset.columns {{{mapping}}}.",
+        chosen=chosen,
+        mapping=mapping,
+    )

@@ -18,6 +18,7 @@ from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.tokenization import list_rows
 from lora_engine.data.twins import content_key
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,32 +56,48 @@ def warnings_about(dataset: Dataset, measured_rows: int, found: RowProblems) -> 
 def notes_about(dataset: Dataset) -> tuple[str, ...]:
     """What the rows are for, where that is no matter of course."""
     kinds = LEARNED_BY.get(dataset.format)
-    return (f"Preference data: the objective {kinds} learns from it, not sft.",) if kinds else ()
+    return (
+        (tr("Preference data: the objective {kinds} learns from it, not sft.", kinds=kinds),)
+        if kinds
+        else ()
+    )
 
 
 def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Iterator[str]:
     task = next((task for task, format in FORMATS.items() if format == dataset.format), None)
     if task is not None:
-        yield f"Rows to classify: they train an encoder, with the task {task}."
+        yield tr("Rows to classify: they train an encoder, with the task {task}.", task=task)
     if measured_rows < len(dataset.rows):
-        yield f"Measured on the first {measured_rows:,} of {len(dataset.rows):,} rows."
+        yield tr(
+            "Measured on the first {measured_rows} of {count} rows.",
+            measured_rows=f"{measured_rows:,}",
+            count=f"{len(dataset.rows):,}",
+        )
     if found.duplicates:
         yield (
-            f"The same as an earlier row: {list_rows(found.duplicates)}. The evaluation split "
-            "keeps rows that are the same on one side."
+            tr(
+                "The same as an earlier row: {list_rows}. The evaluation split keeps rows "
+                "that are the same on one side.",
+                list_rows=list_rows(found.duplicates),
+            )
         )
     if found.empty_answers:
         empty = list_rows(found.empty_answers)
-        yield f"With an empty answer, which teaches to say nothing: {empty}."
+        yield tr("With an empty answer, which teaches to say nothing: {empty}.", empty=empty)
     if found.control_tokens:
         yield (
-            "With the model's control tokens in the text, which the model takes for structure: "
-            f"{list_rows(found.control_tokens)}."
+            tr(
+                "With the model's control tokens in the text, which the model takes for "
+                "structure: {list_rows}.",
+                list_rows=list_rows(found.control_tokens),
+            )
         )
     if found.writes_date:
         yield (
-            "The model's chat template writes today's date into the rows: the same run on "
-            "another day sees other tokens."
+            tr(
+                "The model's chat template writes today's date into the rows: the same run "
+                "on another day sees other tokens."
+            )
         )
 
 

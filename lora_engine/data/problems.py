@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lora_engine.language import tr
+
 SHOWN = 5
 
 
@@ -22,5 +24,8 @@ class Problems:
 
     def sentence(self, source: str) -> str:
         """The first few problems and how many more there are."""
-        more = f"; and {self._count - SHOWN:,} more" if self._count > SHOWN else ""
-        return f"{source}: {'; '.join(self.first)}{more}."
+        problems, more = "; ".join(self.first), self._count - SHOWN
+        if more <= 0:
+            return tr("{source}: {problems}.", source=source, problems=problems)
+        return tr("{source}: {problems}; and {more} more.",
+                  source=source, problems=problems, more=f"{more:,}")  # fmt: skip

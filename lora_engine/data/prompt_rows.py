@@ -46,7 +46,12 @@ class Prompts:
     def warnings(self) -> tuple[str, ...]:
         if not self.too_long:
             return ()
-        return (f"{len(self.too_long):,} questions are over the longest row and left out",)
+        return (
+            tr(
+                "{count} questions are over the longest row and left out",
+                count=f"{len(self.too_long):,}",
+            ),
+        )
 
 
 def prompt_rows(

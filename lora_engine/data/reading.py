@@ -18,6 +18,7 @@ from lora_engine.data.records import Record
 from lora_engine.data.table import Table
 from lora_engine.data.turn_content import THOUGHT_KEYS
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from lora_engine.spec import ColumnsSpec
@@ -103,9 +104,12 @@ def reading_of(table: Table, declared: str, source: str, columns: ColumnsSpec | 
         return Reading("kto", found.names, is_mapped=False, chat=found.format, verdict=judged)
     if declared == "kto":
         raise UnknownFormat(
-            f"{source} was to be read as kto, and no column says of each answer whether it is "
-            "good.",
-            "Name the columns (dataset.columns with prompt, answer and label).",
+            tr(
+                "{source} was to be read as kto, and no column says of each answer whether "
+                "it is good.",
+                source=source,
+            ),
+            tr("Name the columns (dataset.columns with prompt, answer and label)."),
         )
     return found
 

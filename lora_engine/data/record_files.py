@@ -24,7 +24,7 @@ from lora_engine.data.records import ReadAnew, Record
 from lora_engine.data.text_file import TextBounds, TextFile
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.starter import DATASET_NAMES
 
 MAX_FILE_BYTES = 64_000_000_000
@@ -45,7 +45,7 @@ SMALL_ROWS = 1_000_000
 PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
 JSON_ENDINGS = (".jsonl", ".json")
-SAVE_ROWS = "Save the rows as JSON Lines, CSV or Parquet."
+SAVE_ROWS = translatable("Save the rows as JSON Lines, CSV or Parquet.")
 ZIP = b"PK\x03\x04"
 
 Numbered = tuple[int, Any]
@@ -221,12 +221,13 @@ def _refuse_file(path: Path, source: str) -> None:
 def refuse_ending(path: Path, source: str) -> None:
     """Raises EngineError where a file's name does not end as a dataset's does."""
     if not has_dataset_ending(path):
-        what = f"ends in {path.suffix or 'no extension'}"
         raise EngineError(
             tr(
-                "{source} {what}; {extensions} are read.",
+                "{source} ends in {ending}; {extensions} are read."
+                if path.suffix
+                else "{source} has no extension; {extensions} are read.",
                 source=source,
-                what=what,
+                ending=path.suffix,
                 extensions=", ".join(EXTENSIONS),
             ),
             tr(
@@ -266,9 +267,9 @@ def _is_meant(path: Path, what: str, file: TextFile) -> bool:
 
 
 def _other_kind(path: Path, source: str, what: str) -> EngineError:
-    kinds = {".csv": "CSV", ".tsv": "CSV with tabs", ".txt": "plain text"}
+    kinds = {".csv": "CSV", ".tsv": tr("CSV with tabs"), ".txt": tr("plain text")}
     meant = kinds.get(ending(path), "JSON")
-    remedy = "Give it the ending .jsonl." if what == "JSON" else conversion(what, SAVE_ROWS)
+    remedy = tr("Give it the ending .jsonl.") if what == "JSON" else conversion(what, tr(SAVE_ROWS))
     return EngineError(
-        tr("{source} is {what}, not {meant}.", source=source, what=what, meant=meant), remedy
+        tr("{source} is {what}, not {meant}.", source=source, what=tr(what), meant=meant), remedy
     )

@@ -23,13 +23,13 @@ from lora_engine.data.picked import Keep
 from lora_engine.data.record_files import file_identity
 from lora_engine.data.row_store import LAYOUT, StoredRows, write_rows
 from lora_engine.data.rows import LARGE_CHARACTERS, LARGE_ROWS, Dataset, Row
+from lora_engine.data.said import kept, to_keep
 
 if TYPE_CHECKING:
     from lora_engine.settings import Settings
 
 FRESH_S = 1.0
-VERSION = 1  # of what parsing makes of a record
-FACTS = ("source", "format", "warnings", "notes", "supervised")
+VERSION = 2  # of what parsing makes of a record, and of how it is kept
 
 
 def set_key(path: Path, reading: Sequence[Any]) -> str | None:
@@ -76,7 +76,13 @@ class RowCache:
 
             made = make(keep)
             for written in new:
-                written.report["facts"] = {fact: getattr(made, fact) for fact in FACTS}
+                written.report["facts"] = {
+                    "source": made.source,
+                    "format": made.format,
+                    "warnings": [to_keep(one) for one in made.warnings],
+                    "notes": [to_keep(one) for one in made.notes],
+                    "supervised": to_keep(made.supervised),
+                }
         return _dataset_in(self.folder.take_entry(name, is_kept=key is not None)) if new else made
 
 
@@ -104,7 +110,7 @@ def _dataset_in(entry: Entry) -> Dataset:
         format=facts["format"],
         rows=StoredRows(entry, content_hash),
         content_hash=content_hash,
-        warnings=tuple(facts["warnings"]),
-        notes=tuple(facts["notes"]),
-        supervised=facts["supervised"],
+        warnings=tuple(map(kept, facts["warnings"])),
+        notes=tuple(map(kept, facts["notes"])),
+        supervised=kept(facts["supervised"]),
     )

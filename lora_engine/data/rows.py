@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lora_engine.language import tr
+
 LARGE_ROWS = 100_000
 LARGE_CHARACTERS = 50_000_000
 """A set of more rows, or of more characters in all, lies on disk, and so do its tokens."""
@@ -136,7 +138,11 @@ class Dataset:
     def named_row(self, number: int) -> str:
         """A row as a person finds it: `row 7`, or `row 7 of starter:json` in one of several."""
         part = next((one for one in reversed(self.parts) if number > one.added), None)
-        return f"row {number}" if part is None else f"row {number - part.added} of {part.source}"
+        return (
+            tr("row {number}", number=number)
+            if part is None
+            else tr("row {number} of {source}", number=number - part.added, source=part.source)
+        )
 
 
 def hash_rows(rows: Iterable[Row]) -> str:

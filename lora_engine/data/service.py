@@ -19,10 +19,11 @@ from lora_engine.data.checks.check import ReportProgress
 from lora_engine.data.preview_rows import Preview, preview
 from lora_engine.data.sources import load_dataset
 from lora_engine.data.uploads import DatasetSummary, list_datasets
+from lora_engine.language import tr, translatable
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 
-ANSWERS_BY_ITSELF = (
+ANSWERS_BY_ITSELF = translatable(
     "With grpo the model answers by itself, and nothing of a row's own answer is learned: the "
     "marked tokens are what the rule equal compares with."
 )
@@ -49,7 +50,7 @@ class Datasets:
         settings = self._settings
         shown = preview(spec.dataset, tokenizer, length, rows, settings, base, seed=spec.seed)
         if spec.objective.kind == "grpo":
-            return replace(shown, notes=(ANSWERS_BY_ITSELF, *shown.notes))
+            return replace(shown, notes=(tr(ANSWERS_BY_ITSELF), *shown.notes))
         return shown
 
     def check(

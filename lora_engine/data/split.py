@@ -15,7 +15,7 @@ from lora_engine.data.rows import Dataset, Row
 from lora_engine.data.seeded_order import sampled
 from lora_engine.data.twins import first_twins
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, tr_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,12 +80,13 @@ def _split_sets(
 
 def _one_row(dataset: Dataset) -> EngineError:
     count = len(dataset.rows)
-    what = "has one row" if count == 1 else f"has {count:,} rows that all say the same"
     return EngineError(
-        tr(
-            "{source} {what}, so none can be kept apart for evaluation.",
+        tr_count(
+            "{source} has one row, so none can be kept apart for evaluation.",
+            "{source} has {count} rows that all say the same, so none can be kept apart for "
+            "evaluation.",
+            count,
             source=dataset.source,
-            what=what,
         ),
         tr("Set the evaluation share to 0 or add rows."),
     )

@@ -14,6 +14,7 @@ from typing import Any
 from lora_engine.data.field_values import is_empty
 from lora_engine.data.record_files import FileRecords
 from lora_engine.data.records import Record
+from lora_engine.data.said import Said, said_count
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def number_in(value: Any) -> float | None:
         return None
 
 
-def count_rows(numbers: Sequence[int], shown: int = 5) -> str:
+def count_rows(numbers: Sequence[int], shown: int = 5) -> Said:
     """The number of rows and the first ones: `7 rows (1, 4, 9, 12, 13, ...)`."""
     listed = ", ".join(str(number) for number in numbers[:shown])
     more = ", ..." if len(numbers) > shown else ""
-    return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
+    return said_count("{count} row ({listed})", "{count} rows ({listed})", len(numbers),
+                      listed=listed + more)  # fmt: skip

@@ -24,7 +24,7 @@ from lora_engine.data.bundled_templates import (
 )
 from lora_engine.data.rows import Message
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,7 +34,8 @@ RENDER_MEMORY_BYTES = 256 * 1024**2
 RENDER_CHARACTERS = 1_000_000
 RENDER_BATCH = 5_000
 RENDER_TIMEOUT_S = 600
-OWN_TEMPLATE_NAME = "the model's own"
+OWN_TEMPLATE_NAME = translatable("the model's own")
+TOO_LARGE = translatable("it needs too much memory")  # as the child says it
 NO_TEMPLATE = "it is not a template"  # how the child says that the Jinja source has an error
 
 
@@ -112,7 +113,10 @@ def _render_batch(template: ChatTemplate, conversations: Sequence[Conversation])
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _failed(conversations[0], f"it takes over {RENDER_TIMEOUT_S} s") from None
+        raise _failed(
+            conversations[0],
+            tr("it takes over {render_timeout_s} s", render_timeout_s=RENDER_TIMEOUT_S),
+        ) from None
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]
     for conversation, answer in zip(conversations, answers, strict=False):
         if "error" in answer and not conversation.may_fail:
@@ -161,9 +165,16 @@ def _turn(message: Message, thoughts: Sequence[str]) -> dict[str, Any]:
 
 def _why_it_ended(done: subprocess.CompletedProcess) -> str:
     if done.returncode < 0:
-        return f"it takes over {RENDER_CPU_S:g} s of processor time or 256 MB"
+        return tr(
+            "it takes over {render_cpu_s} s of processor time or 256 MB",
+            render_cpu_s=f"{RENDER_CPU_S:g}",
+        )
     last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return f"its process ended with code {done.returncode}: {last[:300]}"
+    return tr(
+        "its process ended with code {returncode}: {last}",
+        returncode=done.returncode,
+        last=last[:300],
+    )
 
 
 def _failed(conversation: Conversation, why: str) -> EngineError:
@@ -183,9 +194,11 @@ def _failed(conversation: Conversation, why: str) -> EngineError:
             ),
         )
     roles = ", ".join(message.role for message in conversation.messages)
-    problem = (
-        f"The model's chat template fails on row {conversation.row} (roles: {roles[:200]}): "
-        f"{why[:300]}"
+    problem = tr(
+        "The model's chat template fails on row {row} (roles: {roles}): {why}",
+        row=conversation.row,
+        roles=roles[:200],
+        why=tr(why)[:300],
     )
     if why.startswith(NO_TEMPLATE):
         return EngineError(

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lora_engine.data.field_values import InvalidRow
 from lora_engine.data.rows import Message, Row
+from lora_engine.language import tr
 
 MARKS = (
     ("<think>", "</think>"),
@@ -79,7 +80,9 @@ def _set(turn: Message, setting: str) -> Message:
     inside, answer = split_thoughts(turn.content)
     unended = next((mark for mark, _ in MARKS if answer.lstrip().startswith(mark)), None)
     if unended:
-        raise InvalidRow(f"an answer begins with {unended} and the thoughts never end")
+        raise InvalidRow(
+            tr("an answer begins with {unended} and the thoughts never end", unended=unended)
+        )
     if not inside and not turn.reasoning:
         return turn
     if setting == "strip":

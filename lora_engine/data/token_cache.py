@@ -28,6 +28,7 @@ from lora_engine.data.class_labels import label_rows
 from lora_engine.data.picked import Keep
 from lora_engine.data.row_store import content_hash_of, is_large, row_numbers
 from lora_engine.data.rows import Row
+from lora_engine.data.said import kept, to_keep
 from lora_engine.data.templates import chat_template_of
 from lora_engine.data.token_store import StoredTokens, write_tokens
 from lora_engine.data.tokenization import Tokenization, TokenizedRow, tokenize
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-VERSION = 3  # of what is written, and of what encoding makes of a row
-REPORT = ("without_answer", "lost_answer", "cut", "warnings")
+VERSION = 4  # of what is written, and of what encoding makes of a row
+REPORT = ("without_answer", "lost_answer", "cut")  # numbers of rows
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -86,10 +87,10 @@ class TokenCache:
     def _cached(self, key: str, make: Callable[[], Tokenization]) -> Tokenization:
         """The set under this key, read if it is there, else made and stored."""
         path = self.folder / f"{key}.npz"
-        kept = _read(path)
-        if kept is not None:
+        found = _read(path)
+        if found is not None:
             log.info("rows as tokens from the cache: %s", path.name)
-            return kept
+            return found
         made = make()
         try:
             self._store(path, made)
@@ -160,11 +161,17 @@ def _digest(numbers: np.ndarray) -> str:
 
 
 def _report_of(made: Tokenization) -> dict[str, Any]:
-    return {"template": made.template, **{name: getattr(made, name) for name in REPORT}}
+    return {
+        "template": made.template,
+        **{name: getattr(made, name) for name in REPORT},
+        "warnings": [to_keep(one) for one in made.warnings],
+    }
 
 
 def _tokenization(rows: Sequence[TokenizedRow], report: dict[str, Any]) -> Tokenization:
-    return Tokenization(rows, report["template"], *(tuple(report[name]) for name in REPORT))
+    numbers = {name: tuple(report[name]) for name in REPORT}
+    warnings = tuple(map(kept, report["warnings"]))
+    return Tokenization(rows, report["template"], **numbers, warnings=warnings)
 
 
 def _write(file, made: Tokenization) -> None:

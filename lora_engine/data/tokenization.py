@@ -16,14 +16,30 @@ from lora_engine.data.encoding import EncodedRow, encode
 from lora_engine.data.left_out import LeftOut
 from lora_engine.data.picked import Keep
 from lora_engine.data.rows import Row
+from lora_engine.data.said import Said, said, said_count
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
+# By whether a template writes the rows, and whether what it leaves out would be learned.
+_LEFT_OUT = {
+    (True, True): translatable(
+        "The chat template leaves out {what}, so it is not learned: {rows}."
+    ),
+    (True, False): translatable(
+        "The chat template leaves out {what}, so it is not seen by the model: {rows}."
+    ),
+    (False, True): translatable(
+        "Text without a chat template leaves out {what}, so it is not learned: {rows}."
+    ),
+    (False, False): translatable(
+        "Text without a chat template leaves out {what}, so it is not seen by the model: {rows}."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -149,17 +165,18 @@ class _Report:
         """Raises EngineError where there were rows and none of them has a token to learn."""
         if not self.count or self.pieces:
             return
-        unlearned = len(self.unlearned)
-        told = f" {unlearned:,} none that is to be learned (weight 0)," if unlearned else ""
         raise EngineError(
             tr(
-                "None of the {count} rows has a token to learn: {count_2} have no assistant "
-                "turn,{told} {count_3} lose their whole answer to truncation at {max_length} "
-                "tokens.",
+                "None of the {count} rows has a token to learn: {without} have no assistant turn, "
+                "{unlearned} none that is to be learned (weight 0), {lost} lose their whole answer "
+                "to truncation at {max_length} tokens."
+                if self.unlearned
+                else "None of the {count} rows has a token to learn: {without} have no assistant "
+                "turn, {lost} lose their whole answer to truncation at {max_length} tokens.",
                 count=f"{self.count:,}",
-                count_2=f"{len(self.without_answer):,}",
-                told=told,
-                count_3=f"{len(self.lost_answer):,}",
+                without=f"{len(self.without_answer):,}",
+                unlearned=f"{len(self.unlearned):,}",
+                lost=f"{len(self.lost_answer):,}",
                 max_length=f"{self.max_length:,}",
             ),
             tr("Give rows with answers, or raise the longest row (max_length)."),
@@ -187,11 +204,12 @@ def _cut(row: EncodedRow, max_length: int) -> list[TokenizedRow]:
     ]
 
 
-def list_rows(numbers: Sequence[int], shown: int = 5) -> str:
+def list_rows(numbers: Sequence[int], shown: int = 5) -> Said:
     """The number of rows and the first ones, for warnings: `7 rows (1, 4, 9, 12, 13, ...)`."""
     listed = ", ".join(str(number) for number in numbers[:shown])
     more = ", ..." if len(numbers) > shown else ""
-    return f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'} ({listed}{more})"
+    return said_count("{count} row ({listed})", "{count} rows ({listed})", len(numbers),
+                      listed=listed + more)  # fmt: skip
 
 
 def _template_warnings(
@@ -199,33 +217,44 @@ def _template_warnings(
 ) -> Iterator[str]:
     end_token = tokenizer.eos_token
     if template == DEFAULT_TEMPLATE_NAME and not tokenizer.chat_template:
-        yield f"The base model has no chat template; {DEFAULT_TEMPLATE_NAME} is used."
+        yield said(
+            "The base model has no chat template; {default_template_name} is used.",
+            default_template_name=DEFAULT_TEMPLATE_NAME,
+        )
     if not all_end:
         yield (
-            f"The chat template ends answers with no special token; {end_token} is added after "
-            "the last one."
+            said(
+                "The chat template ends answers with no special token; {end_token} is added "
+                "after the last one.",
+                end_token=end_token,
+            )
             if end_token
-            else "The chat template ends answers with no special token and the tokenizer has no "
-            "end token: the model does not learn where to stop."
+            else said(
+                "The chat template ends answers with no special token and the tokenizer has "
+                "no end token: the model does not learn where to stop."
+            )
         )
 
 
 def _meeting_warnings(meets_inside: Sequence[int]) -> Iterator[str]:
     if meets_inside:
         yield (
-            "Prompt and answer meet inside one token, which the prompt alone does not have: "
-            f"{list_rows(meets_inside)}. End the prompts or begin the answers with a line break."
+            said(
+                "Prompt and answer meet inside one token, which the prompt alone does not "
+                "have: {list_rows}. End the prompts or begin the answers with a line break.",
+                list_rows=list_rows(meets_inside),
+            )
         )
 
 
 def _left_out_warnings(
     left_out: dict[str, tuple[LeftOut, array[int]]], template: str
 ) -> Iterator[str]:
-    writer = "The chat template" if template else "Text without a chat template"
     for part, (first, numbers) in left_out.items():
-        what = f"{part} ({first.beginning!r})" if first.beginning else part
-        unseen = "learned" if first.is_learned else "seen by the model"
-        yield f"{writer} leaves out {what}, so it is not {unseen}: {list_rows(numbers)}."
+        what = part
+        if first.beginning:
+            what = said("{part} ({beginning})", part=part, beginning=repr(first.beginning))
+        yield said(_LEFT_OUT[bool(template), first.is_learned], what=what, rows=list_rows(numbers))
 
 
 def _loss_warnings(
@@ -237,23 +266,40 @@ def _loss_warnings(
     shortened = len(lost_answer) + len(cut)
     if shortened:
         yield (
-            f"{_percent(shortened, count)} of rows lose a part to truncation at "
-            f"{max_length:,} tokens ({shortened:,} of {count:,})."
+            said(
+                "{percent} of rows lose a part to truncation at {max_length} tokens "
+                "({shortened} of {count}).",
+                percent=_percent(shortened, count),
+                max_length=f"{max_length:,}",
+                shortened=f"{shortened:,}",
+                count=f"{count:,}",
+            )
         )
     if lost_answer:
         yield (
-            f"{_percent(len(lost_answer), count)} of rows lose their whole answer to truncation at "
-            f"{max_length:,} tokens and are left out: {list_rows(lost_answer)}."
+            said(
+                "{percent} of rows lose their whole answer to truncation at {max_length} "
+                "tokens and are left out: {list_rows}.",
+                percent=_percent(len(lost_answer), count),
+                max_length=f"{max_length:,}",
+                list_rows=list_rows(lost_answer),
+            )
         )
 
 
 def _answer_warnings(without_answer: Sequence[int], unlearned: Sequence[int]) -> Iterator[str]:
     if without_answer:
-        yield f"Left out, because no turn is the assistant's: {list_rows(without_answer)}."
+        yield said(
+            "Left out, because no turn is the assistant's: {list_rows}.",
+            list_rows=list_rows(without_answer),
+        )
     if unlearned:
         yield (
-            "Left out, because the row says that none of its answers is to be learned (weight 0, "
-            f"train false): {list_rows(unlearned)}."
+            said(
+                "Left out, because the row says that none of its answers is to be learned "
+                "(weight 0, train false): {list_rows}.",
+                list_rows=list_rows(unlearned),
+            )
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lora_engine.data.field_values import InvalidRow, is_empty, json_of, keys_of, kind_of
+from lora_engine.language import tr
 
 
 def calls_in(value: Any, where: str) -> list[dict[str, Any]]:
@@ -40,11 +41,27 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     call = json_of(call, where)
     given = call.get("function") if isinstance(call, dict) and call.get("function") else call
     if not isinstance(given, dict) or not isinstance(given.get("name"), str) or not given["name"]:
-        raise InvalidRow(f"{where} is no call of a tool (name, arguments): it {keys_of(given)}")
+        raise InvalidRow(
+            tr(
+                "{where} is no call of a tool (name, arguments): it {keys_of}",
+                where=where,
+                keys_of=keys_of(given),
+            )
+        )
     found = given.get("arguments", given.get("parameters", given.get("input")))
-    arguments = {} if found in (None, "") else json_of(found, f"the text of {where}'s arguments")
+    arguments = (
+        {}
+        if found in (None, "")
+        else json_of(found, tr("the text of {where}'s arguments", where=where))
+    )
     if not isinstance(arguments, dict):
-        raise InvalidRow(f"{where}'s arguments are {kind_of(arguments)}, an object is needed")
+        raise InvalidRow(
+            tr(
+                "{where}'s arguments are {kind_of}, an object is needed",
+                where=where,
+                kind_of=kind_of(arguments),
+            )
+        )
     more = {"id": call["id"]} if isinstance(call.get("id"), str) and call["id"] else {}
     function = {"name": given["name"], "arguments": arguments}
     return {**more, "type": "function", "function": function}
@@ -53,6 +70,12 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 def _tool(tool: Any, where: str) -> Any:
     tool = json_of(tool, where)
     if not isinstance(tool, dict) or not tool:
-        raise InvalidRow(f"{where} is {kind_of(tool)}, a tool is needed (name, parameters)")
+        raise InvalidRow(
+            tr(
+                "{where} is {kind_of}, a tool is needed (name, parameters)",
+                where=where,
+                kind_of=kind_of(tool),
+            )
+        )
     is_bare = "function" not in tool and isinstance(tool.get("name"), str) and "type" not in tool
     return {"type": "function", "function": tool} if is_bare else tool

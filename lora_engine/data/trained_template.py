@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.chat_template import UnreadableTemplate, template_hash, templates_in, templates_of
 from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME, choose_template, with_template
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,13 +73,22 @@ def form_changes(
     """
     before, is_completion = trained_template(adapter), not template
     if before.is_completion is not None and before.is_completion is not is_completion:
-        was = "without a chat template" if before.is_completion else "with a chat template"
-        return (f"The adapter to go on from was trained {was}, and these rows are otherwise.",)
+        return (
+            tr(
+                "The adapter to go on from was trained without a chat template, and these rows "
+                "are written with one."
+                if before.is_completion
+                else "The adapter to go on from was trained with a chat template, and these rows "
+                "are written without one."
+            ),
+        )
     if is_completion or before.hash in (None, template_hash(templates_of(tokenizer))):
         return ()
     return (
-        "The adapter to go on from was trained with another chat template than these rows are "
-        "written in; dataset.template chooses it.",
+        tr(
+            "The adapter to go on from was trained with another chat template than these "
+            "rows are written in; dataset.template chooses it."
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from lora_engine.data.field_values import (
 )
 from lora_engine.data.tool_calls import calls_in, tools_in
 from lora_engine.data.turn_flags import is_learned
+from lora_engine.language import tr
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 THOUGHT_PARTS = ("thinking", "reasoning", "thought")
@@ -51,10 +52,10 @@ def content_of(value: Any, where: str) -> TurnContent:
     if not isinstance(value, list):
         return TurnContent(text_of(value, where))
     if not value:
-        raise InvalidRow(f"{where} is a list without parts, text is needed")
+        raise InvalidRow(tr("{where} is a list without parts, text is needed", where=where))
     content = TurnContent()
     for place, part in enumerate(value, start=1):
-        _add_part(content, part, f"{where}, part {place}")
+        _add_part(content, part, tr("{where}, part {place}", where=where, place=place))
     return content
 
 
@@ -71,7 +72,9 @@ def thoughts_of(fields: dict, where: str) -> str:
             text = parts.text + parts.reasoning if parts else text_of(value, f"{where}'s {key}")
             found[key] = text
     if len(set(found.values())) > 1:
-        raise InvalidRow(f"{where} has different thoughts in {' and '.join(found)}")
+        raise InvalidRow(
+            tr("{where} has different thoughts in {found}", where=where, found=" and ".join(found))
+        )
     return next(iter(found.values()), "")
 
 
@@ -80,9 +83,17 @@ def _add_part(content: TurnContent, part: Any, where: str) -> None:
         content.text += text_of(part, where)
         return
     if not isinstance(part, dict):
-        raise InvalidRow(f"{where} is {kind_of(part)}, an object with a type is needed")
+        raise InvalidRow(
+            tr(
+                "{where} is {kind_of}, an object with a type is needed",
+                where=where,
+                kind_of=kind_of(part),
+            )
+        )
     if is_learned(part, where) is False:
-        raise InvalidRow(f"{where} is not to be learned; only whole turns can be left unlearned")
+        raise InvalidRow(
+            tr("{where} is not to be learned; only whole turns can be left unlearned", where=where)
+        )
     kind = part.get("type", "text" if "text" in part else None)
     name = kind if isinstance(kind, str) else ""
     thought_name = name.removesuffix(".text")  # OpenRouter's reasoning_details: reasoning.text
@@ -98,8 +109,12 @@ def _add_part(content: TurnContent, part: Any, where: str) -> None:
         content.tools += tools_in(next((part[k] for k in keys if part.get(k)), None), where)
     else:
         raise InvalidRow(
-            f"{where} has the type {shortened(kind)}; only text, thoughts (thinking, reasoning) "
-            "and calls of tools are read"
+            tr(
+                "{where} has the type {shortened}; only text, thoughts (thinking, reasoning) "
+                "and calls of tools are read",
+                where=where,
+                shortened=shortened(kind),
+            )
         )
 
 

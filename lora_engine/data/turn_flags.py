@@ -12,6 +12,7 @@ Null means learned. A share between is refused: the loss here takes a turn whole
 from __future__ import annotations
 
 from lora_engine.data.field_values import InvalidRow, flag_of, is_empty, kind_of
+from lora_engine.language import tr
 
 LEARN_KEYS = (
     "weight",
@@ -64,15 +65,28 @@ def is_learned(fields: dict, where: str) -> bool | None:
         if is_empty(value):
             continue
         if key in UNCLEAR_KEYS:
-            raise InvalidRow(f"{where} has {key!r}, which is not read; weight (0 or 1) is")
+            raise InvalidRow(
+                tr(
+                    "{where} has {key}, which is not read; weight (0 or 1) is",
+                    where=where,
+                    key=f"{key!r}",
+                )
+            )
         flag = flag_of(value)
         if flag is None:
             raise InvalidRow(
-                f"{where} has {key} {_written(value)}; 0 (false) and 1 (true) are allowed"
+                tr(
+                    "{where} has {key} {written}; 0 (false) and 1 (true) are allowed",
+                    where=where,
+                    key=key,
+                    written=_written(value),
+                )
             )
         said[key] = flag if key in LEARN_KEYS else not flag
     if len(set(said.values())) > 1:
-        raise InvalidRow(f"{where} contradicts itself in {' and '.join(sorted(said))}")
+        raise InvalidRow(
+            tr("{where} contradicts itself in {said}", where=where, said=" and ".join(sorted(said)))
+        )
     return next(iter(said.values()), None)
 
 

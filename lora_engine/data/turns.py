@@ -25,6 +25,7 @@ from lora_engine.data.thoughts import split_thoughts
 from lora_engine.data.tool_calls import calls_in, tools_in
 from lora_engine.data.turn_content import THOUGHT_KEYS, TurnContent, content_of, thoughts_of
 from lora_engine.data.turn_flags import FLAG_KEYS, is_learned
+from lora_engine.language import tr
 
 CALL = "call"  # a turn whose whole text is a call of a tool, as in ShareGPT files with tools
 ROLE_NAMES = {
@@ -101,11 +102,17 @@ class Turns:
 def turns_in(value: Any, column: str) -> Turns:
     """The turns of a list. Raises InvalidRow naming the turn that cannot be read."""
     if isinstance(value, str) and value.lstrip().startswith("["):  # a cell of a table
-        value = json_of(value, f"column {column!r}")
+        value = json_of(value, tr("column {column}", column=f"{column!r}"))
     if not isinstance(value, list):
-        raise InvalidRow(f"column {column!r} is {kind_of(value)}, a list of turns is needed")
+        raise InvalidRow(
+            tr(
+                "column {column} is {kind_of}, a list of turns is needed",
+                column=f"{column!r}",
+                kind_of=kind_of(value),
+            )
+        )
     if not value:
-        raise InvalidRow(f"column {column!r} has no turns")
+        raise InvalidRow(tr("column {column} has no turns", column=f"{column!r}"))
     turns = Turns()
     for position, turn in enumerate(value, start=1):
         _add_turn(turns, turn, f"{column}[{position}]")
@@ -119,12 +126,20 @@ def is_turn(value: Any) -> bool:
 
 def _add_turn(turns: Turns, turn: Any, where: str) -> None:
     if not isinstance(turn, dict):
-        raise InvalidRow(f"{where} is {kind_of(turn)}, an object is needed")
+        raise InvalidRow(
+            tr("{where} is {kind_of}, an object is needed", where=where, kind_of=kind_of(turn))
+        )
     role_key, content_key = _keys(turn, where)
     role = _role(turn[role_key], where)
     for key in REFUSED_KEYS & turn.keys():
         if not is_empty(turn[key]) and turn[key] is not False:
-            raise InvalidRow(f"{where} has {key!r}, which is not read: only text is")
+            raise InvalidRow(
+                tr(
+                    "{where} has {key}, which is not read: only text is",
+                    where=where,
+                    key=f"{key!r}",
+                )
+            )
     content = _content(turn, role, content_key, where)
     turns.tools += content.tools + tools_in(turn.get("tools"), f"{where}'s tools")
     said = is_learned(turn, where)
@@ -159,7 +174,13 @@ def _keys(turn: dict, where: str) -> tuple[str, str]:
     if content is None and role and not is_empty(turn.get("tool_calls", turn.get("function_call"))):
         content = CONTENT_KEYS[0]
     if role is None or content is None:
-        raise InvalidRow(f"{where} needs role and content (or from and value); it {keys_of(turn)}")
+        raise InvalidRow(
+            tr(
+                "{where} needs role and content (or from and value); it {keys_of}",
+                where=where,
+                keys_of=keys_of(turn),
+            )
+        )
     return role, content
 
 
@@ -167,7 +188,12 @@ def _role(role: Any, where: str) -> str:
     name = role.strip().lower() if isinstance(role, str) else ""
     if name not in ROLE_NAMES:
         raise InvalidRow(
-            f"{where} has the unknown role {shortened(role)}; known: {', '.join(ROLE_NAMES)}"
+            tr(
+                "{where} has the unknown role {shortened}; known: {role_names}",
+                where=where,
+                shortened=shortened(role),
+                role_names=", ".join(ROLE_NAMES),
+            )
         )
     return ROLE_NAMES[name]
 
@@ -179,15 +205,21 @@ def _content(turn: dict, role: str, content_key: str, where: str) -> TurnContent
     calls = calls_in(turn.get("tool_calls"), f"{where}'s tool_calls")
     calls += calls_in(turn.get("function_call"), f"{where}'s function_call")
     if calls and role != "assistant":
-        raise InvalidRow(f"{where} calls a tool; only a turn of the assistant's can")
+        raise InvalidRow(
+            tr("{where} calls a tool; only a turn of the assistant's can", where=where)
+        )
     if role == CALL:
         return _call_content(value, thoughts, where)
     is_missing = is_empty(value) and not isinstance(value, str)
     content = TurnContent() if is_missing and (calls or thoughts) else content_of(value, where)
     if thoughts and content.reasoning and thoughts != content.reasoning:
-        raise InvalidRow(f"{where} has different thoughts in its content and beside it")
+        raise InvalidRow(
+            tr("{where} has different thoughts in its content and beside it", where=where)
+        )
     if (content.calls or content.reasoning) and role != "assistant":
-        raise InvalidRow(f"{where} thinks or calls a tool; only a turn of the assistant's can")
+        raise InvalidRow(
+            tr("{where} thinks or calls a tool; only a turn of the assistant's can", where=where)
+        )
     content.reasoning = content.reasoning or thoughts
     content.calls += calls
     return content
@@ -198,16 +230,23 @@ def _call_content(value: Any, thoughts: str, where: str) -> TurnContent:
     found, text = split_thoughts(value) if isinstance(value, str) else ([], value)
     calls = calls_in(text, where)
     if not calls:
-        raise InvalidRow(f"{where} is a call of a tool and is empty")
+        raise InvalidRow(tr("{where} is a call of a tool and is empty", where=where))
     return TurnContent(reasoning=thoughts or "\n".join(found), calls=calls)
 
 
 def _joined(before: Message, call: Message, calls: list[dict], where: str) -> Message:
     """An answer and the call that follows it, or two calls at once: one turn of the assistant's."""
     if before.is_learned != call.is_learned:
-        raise InvalidRow(f"{where} is not learned as the turn before it is, which it belongs to")
+        raise InvalidRow(
+            tr("{where} is not learned as the turn before it is, which it belongs to", where=where)
+        )
     if before.reasoning and call.reasoning:
-        raise InvalidRow(f"{where} and the turn before it, which it belongs to, both have thoughts")
+        raise InvalidRow(
+            tr(
+                "{where} and the turn before it, which it belongs to, both have thoughts",
+                where=where,
+            )
+        )
     both = [*(json_of(before.tool_calls, where) if before.tool_calls else []), *calls]
     reasoning = before.reasoning or call.reasoning
     return replace(before, reasoning=reasoning, tool_calls=as_json(both, where))

@@ -22,7 +22,7 @@ from lora_engine.data.row_cache import row_cache
 from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
 if TYPE_CHECKING:
@@ -30,11 +30,16 @@ if TYPE_CHECKING:
 
 MAX_NAME_CHARACTERS = 80
 UNKNOWN_FORMAT = "columns to be named"
+UPLOADED = translatable("Uploaded by you.")
+IN_LIBRARY = translatable("A file in your library.")
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What the lists of datasets show; `name` is what a spec's `source` is given."""
+    """What the lists of datasets show; `name` is what a spec's `source` is given.
+
+    description: in English, and in the catalogue.
+    """
 
     name: str
     path: str
@@ -80,9 +85,7 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
         rows, found = _rows_and_format(copy, name, settings)
         kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
         move(copy, kept)
-    summary = DatasetSummary(
-        kept.name, str(kept), rows, found, "Uploaded by you.", kept.stat().st_size
-    )
+    summary = DatasetSummary(kept.name, str(kept), rows, found, UPLOADED, kept.stat().st_size)
     write_atomically(_summary_path(kept), json.dumps(asdict(summary)).encode())
     return summary
 
@@ -169,7 +172,7 @@ def _library_summary(path: Path, settings: Settings) -> DatasetSummary:
             return DatasetSummary(**read_json_object(kept))
         except (ValueError, TypeError):
             pass
-    return _summary(path.name, path, "A file in your library.", settings)
+    return _summary(path.name, path, IN_LIBRARY, settings)
 
 
 def _summary_path(path: Path) -> Path:

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lora_engine.calculator import MethodCount
+from lora_engine.language import tr, translatable
 from lora_engine.measured_methods.latency import AnswerLatency
-from lora_engine.runs import OVER, RunView, SweepView
+from lora_engine.runs import OVER, RunView, SweepView, state_name
 from lora_engine.spec import METHOD, WAY_NAMES, Way, way_of
 
-DELETED = "Its run was deleted."
+DELETED = translatable("Its run was deleted.")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def report_of(
         else:
             why = refused.get(way)
             state = "deleted" if why is None else "refused"
-            rows.append(MeasuredMethod(way, None, state, why or DELETED, None, counted, None))
+            rows.append(MeasuredMethod(way, None, state, why or tr(DELETED), None, counted, None))
     return MethodsReport(
         id=view.id,
         name=view.name,
@@ -167,11 +168,12 @@ def _why(run: RunView) -> str | None:
     """Why a run that is over did not finish; None where it did, or goes on."""
     result = run.result
     if result is not None and result.error is not None:
-        return f"{result.error.problem} {result.error.remedy}"
+        return f"{tr(result.error.problem)} {tr(result.error.remedy)}"
     if result is not None and result.stopped_because is not None:
         return result.stopped_because
     if run.record.state in OVER and run.record.state.value != "finished":
-        return run.problem or f"It was {run.record.state.value} before its end."
+        state = state_name(run.record.state)
+        return run.problem or tr("It was {state} before its end.", state=state)
     return run.problem
 
 

@@ -19,7 +19,7 @@ deletion.py          removes a run with all that it made
 
 from lora_engine.runs.extension import ExtensionPlan
 from lora_engine.runs.run_files import RunFile
-from lora_engine.runs.states import OVER, RESUMABLE, RunState
+from lora_engine.runs.states import OVER, RESUMABLE, RunState, state_name
 from lora_engine.runs.sweeps import SweepView
 from lora_engine.runs.view import RunView
 
@@ -31,4 +31,5 @@ __all__ = [
     "RunState",
     "RunView",
     "SweepView",
+    "state_name",
 ]

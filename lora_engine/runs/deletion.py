@@ -9,10 +9,13 @@ import shutil
 
 from lora_engine.errors import Conflict
 from lora_engine.files import move
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder import RunDirectory, try_lock
+from lora_engine.runs.states import state_name
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
+
+CANCEL_FIRST = translatable("Cancel it first, then delete it.")
 
 
 def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
@@ -21,11 +24,24 @@ def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
     folder = settings.runs_dir / record.id
     lock = try_lock(RunDirectory(folder)) if folder.is_dir() and not folder.is_symlink() else None
     if lock is None and folder.is_dir() and not folder.is_symlink():
-        raise _not_over(run_id, "still has a worker")
+        raise Conflict(
+            tr(
+                "Run {run_id} still has a worker; only a run that is over can be deleted.",
+                run_id=run_id,
+            ),
+            tr(CANCEL_FIRST),
+        )
     try:
         # Nobody can start it while the lock is held, so what the list says stays true.
         if not store.remove(run_id):
-            raise _not_over(run_id, f"is {record.state}")
+            raise Conflict(
+                tr(
+                    "Run {run_id} is {state}; only a run that is over can be deleted.",
+                    run_id=run_id,
+                    state=state_name(record.state),
+                ),
+                tr(CANCEL_FIRST),
+            )
         _remove_folder(settings, record.id)
     finally:
         if lock is not None:
@@ -42,10 +58,3 @@ def _remove_folder(settings: Settings, run_id: str) -> None:
         move(folder, deleted / run_id)
     for leftover in deleted.iterdir():
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _not_over(run_id: str, why: str) -> Conflict:
-    return Conflict(
-        tr("Run {run_id} {why}; only a run that is over can be deleted.", run_id=run_id, why=why),
-        tr("Cancel it first, then delete it."),
-    )

@@ -13,17 +13,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_engine.errors import Conflict, FieldProblem, InvalidInput
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.run_folder import MetricsRow
-from lora_engine.runs.states import RunState
+from lora_engine.runs.states import RunState, state_name
 from lora_engine.runs.store import RunRecord
 from lora_engine.spec import ExtensionSpec, RunSpec, field_problems, spec_from
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 
 MAX_NAME = 200
 FINISH_FIRST = {
-    RunState.QUEUED: "Wait until it has finished.",
-    RunState.RUNNING: "Wait until it has finished.",
+    RunState.QUEUED: translatable("Wait until it has finished."),
+    RunState.RUNNING: translatable("Wait until it has finished."),
 }
 
 
@@ -47,16 +47,32 @@ class ExtensionPlan:
     def words(self) -> str:
         """The steps, and what the learning rate does where the run goes on."""
         schedule = self.spec.optimization.schedule
-        steps = f"Steps {self.first_step:,} to {self.total_steps:,}."
+        first, total = f"{self.first_step:,}", f"{self.total_steps:,}"
         if schedule == "constant" and self.rate_before == self.rate_after:
-            return f"{steps} The learning rate stays at {self.rate_after:.3g}."
+            return tr(
+                "Steps {first} to {total}. The learning rate stays at {rate}.",
+                first=first,
+                total=total,
+                rate=f"{self.rate_after:.3g}",
+            )
         factor = self.rate_after / self.rate_before if self.rate_before else 0.0
-        jump = f" ({factor:.3g} times)" if factor and not 0.99 < factor < 1.01 else ""
-        return (
-            f"{steps} The {schedule} schedule is planned anew over all {self.total_steps:,} steps: "
-            f"the learning rate goes from {self.rate_before:.3g} at step {self.first_step - 1:,} "
-            f"to {self.rate_after:.3g} at step {self.first_step:,}{jump}, and ends at "
-            f"{self.last_rate:.3g}."
+        jumps = factor and not 0.99 < factor < 1.01
+        return tr(
+            "Steps {first} to {total}. The {schedule} schedule is planned anew over all {total} "
+            "steps: the learning rate goes from {before} at step {last} to {after} at step {first} "
+            "({factor} times), and ends at {end}."
+            if jumps
+            else "Steps {first} to {total}. The {schedule} schedule is planned anew over all "
+            "{total} steps: the learning rate goes from {before} at step {last} to {after} at step "
+            "{first}, and ends at {end}.",
+            first=first,
+            total=total,
+            schedule=schedule,
+            before=f"{self.rate_before:.3g}",
+            last=f"{self.first_step - 1:,}",
+            after=f"{self.rate_after:.3g}",
+            factor=f"{factor:.3g}",
+            end=f"{self.last_rate:.3g}",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +108,11 @@ def plan_extension(
         ]
         raise InvalidInput(tr("The extension"), problems, tr("Give steps or epochs.")) from None
     spec = record.readable_spec()
-    added = f"{steps:,} steps" if steps else f"{epochs:g} epochs"
+    added = (
+        tr("{steps} steps", steps=f"{steps:,}")
+        if steps
+        else tr("{epochs} epochs", epochs=f"{epochs:g}")
+    )
     name = f"{record.name[: MAX_NAME - 30]} + {added}"
     whole = spec_from(
         spec.model_dump(mode="json")
@@ -113,12 +133,13 @@ def plan_extension(
 def refuse_unfinished(record: RunRecord) -> None:
     """Raises Conflict for a run that is in any other state than finished."""
     if record.state is not RunState.FINISHED:
-        resume = f"Resume it (`resume {record.id}`); once it has finished, extend it."
+        resume = tr("Resume it (`resume {id}`); once it has finished, extend it.", id=record.id)
+        first = FINISH_FIRST.get(record.state)
         raise Conflict(
             tr(
                 "Run {id} is {state}; only a finished run can be extended.",
                 id=record.id,
-                state=record.state,
+                state=state_name(record.state),
             ),
-            FINISH_FIRST.get(record.state, resume),
+            resume if first is None else tr(first),
         )

@@ -18,7 +18,7 @@ from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unf
 from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
-from lora_engine.runs.states import RunState
+from lora_engine.runs.states import RunState, state_name
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs
 from lora_engine.runs.supervisor import Supervisor
@@ -109,7 +109,7 @@ class Runs:
                 tr(
                     "Run {run_id} is {state}; only a run that waits or goes on can be paused.",
                     run_id=run_id,
-                    state=view.record.state,
+                    state=state_name(view.record.state),
                 ),
                 tr("`runs` lists the states."),
             )
@@ -129,7 +129,7 @@ class Runs:
                         "Run {run_id} is {state}; only a run that was paused, interrupted, "
                         "failed or was cancelled can be resumed.",
                         run_id=run_id,
-                        state=self._store.get(run_id).state,
+                        state=state_name(self._store.get(run_id).state),
                     ),
                     tr("Wait until it has stopped, or submit it again as a new run."),
                 )

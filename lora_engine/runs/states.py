@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from lora_engine.language import tr, translatable
+
 
 class RunState(StrEnum):
     QUEUED = "queued"
@@ -26,7 +28,23 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+STATE_NAMES = {
+    RunState.QUEUED: translatable("queued"),
+    RunState.RUNNING: translatable("running"),
+    RunState.PAUSING: translatable("pausing"),
+    RunState.PAUSED: translatable("paused"),
+    RunState.CANCELLING: translatable("cancelling"),
+    RunState.CANCELLED: translatable("cancelled"),
+    RunState.FINISHED: translatable("finished"),
+    RunState.FAILED: translatable("failed"),
+    RunState.INTERRUPTED: translatable("interrupted"),
+}
 STOPPING = (RunState.PAUSING, RunState.CANCELLING)
 ACTIVE = (RunState.RUNNING, *STOPPING)
 RESUMABLE = (RunState.PAUSED, RunState.INTERRUPTED, RunState.FAILED, RunState.CANCELLED)
 OVER = (RunState.FINISHED, *RESUMABLE)
+
+
+def state_name(state: RunState) -> str:
+    """What a person calls the state, in the present language."""
+    return tr(STATE_NAMES[state])

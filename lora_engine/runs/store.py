@@ -281,8 +281,8 @@ def _record(row: sqlite3.Row) -> RunRecord:
         spec = RunSpec.model_validate_json(row["spec"])
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the spec"
-        problem = f"Its spec cannot be read ({where}: {first['msg']})."
+        where = ".".join(map(str, first["loc"])) or "spec"
+        problem = tr("Its spec cannot be read ({where}: {why}).", where=where, why=first["msg"])
     return RunRecord(
         number=row["number"],
         id=row["id"],

@@ -25,7 +25,7 @@ from lora_engine.errors import (
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.deletion import delete_run
-from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState
+from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState, state_name
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
 from lora_engine.runs.supervisor import Supervisor
@@ -315,8 +315,12 @@ def _is_to_be_resumed(view: RunView) -> bool:
 
 def _states(view: SweepView) -> str:
     """How many runs are in which state, in words."""
-    counts = Counter(run.record.state.value for run in view.runs)
-    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none is left"
+    counts = Counter(run.record.state for run in view.runs)
+    listed = (
+        tr("{count} {state}", count=count, state=state_name(state))
+        for state, count in counts.items()
+    )
+    return ", ".join(listed) or tr("none is left")
 
 
 def _child_json(run: RunView) -> dict[str, Any]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from lora_engine.errors import NotFound
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 from lora_engine.spec.method import WHOLE_MODEL_TYPES, FinetuningType
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.parse import spec_from
 from lora_engine.spec.run import RunSpec
 
 RECIPES = {
-    "pirate": "Pirate speech",
-    "json": "Answers as JSON",
-    "facts": "A made-up world",
-    "polite": "Polite answers, by preference",
-    "sums": "Sums, by reward",
-    "entities": "Entities, by an encoder",
+    "pirate": translatable("Pirate speech"),
+    "json": translatable("Answers as JSON"),
+    "facts": translatable("A made-up world"),
+    "polite": translatable("Polite answers, by preference"),
+    "sums": translatable("Sums, by reward"),
+    "entities": translatable("Entities, by an encoder"),
 }
 
 # Measured on the starter with benchmarks/starter_adapters.py. The spec's 2e-4 suits models a

@@ -47,8 +47,8 @@ def this_machine(settings: Settings) -> Machine:
 
 def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
     """The choices that this machine cannot run: field path → choice → reason."""
-    paged = "pages move between a GPU and the host, and this machine has no GPU"
-    bitsandbytes = "bitsandbytes is not installed: pip install bitsandbytes"
+    paged = tr("pages move between a GPU and the host, and this machine has no GPU")
+    bitsandbytes = tr("{name} is not installed: pip install {name}", name="bitsandbytes")
     optimizers: dict[str, str] = {}
     if not machine.has_gpu:
         optimizers |= {"paged_adamw": paged, "paged_adamw_8bit": paged}
@@ -56,7 +56,7 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
         for name in ("adamw_8bit", "paged_adamw", "paged_adamw_8bit"):
             optimizers[name] = bitsandbytes
     trackers = {
-        name: f"{name} is not installed: pip install {name}"
+        name: tr("{name} is not installed: pip install {name}", name=name)
         for name in ("tensorboard", "wandb", "trackio")
         if name not in machine.packages
     }
@@ -183,12 +183,15 @@ def _grpo_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
 
 
 def _classifier_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
-    what = f"with the task {spec.task}"
     if spec.method.finetuning_type not in ("lora", "full"):
-        yield FieldProblem("method.finetuning_type", tr("{what}, choose lora or full", what=what))
+        yield FieldProblem(
+            "method.finetuning_type",
+            tr("with the task {task}, choose lora or full", task=spec.task),
+        )
     if spec.method.init not in ("default", "gaussian", "orthogonal"):
         yield FieldProblem(
-            "method.init", tr("{what}, choose default, gaussian or orthogonal", what=what)
+            "method.init",
+            tr("with the task {task}, choose default, gaussian or orthogonal", task=spec.task),
         )
 
 

@@ -117,7 +117,7 @@ def _raise_together(errors: dict[str, EngineError], problems: list[FieldProblem]
         problems = [*problems, *(of_fields or [FieldProblem(path, error.problem.rstrip("."))])]
     if problems:
         remedies = " ".join(error.remedy for error in errors.values())
-        raise InvalidInput(tr("The run"), problems, remedies or "Change these fields.")
+        raise InvalidInput(tr("The run"), problems, remedies or tr("Change these fields."))
 
 
 def _refuse_without_answers(dataset: Dataset) -> None:

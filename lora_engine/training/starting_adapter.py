@@ -131,7 +131,7 @@ def refuse_other_labels(adapter: Path, labels: Sequence[str]) -> None:
     """
     known = (read_provenance(adapter) or {}).get("labels")
     if known != list(labels):
-        said = ", ".join(map(str, known)) if isinstance(known, list) else "none that it names"
+        said = ", ".join(map(str, known)) if isinstance(known, list) else tr("none that it names")
         raise EngineError(
             tr(
                 "The adapter {adapter} was trained for the classes {said}; the rows have {labels}.",
@@ -151,7 +151,7 @@ def _refuse_other_task(path: Path, config: AdapterConfig, task: Task) -> None:
             tr(
                 "{path} is an adapter for {task_type}, and the run's task is {task}.",
                 path=path,
-                task_type=config.task_type or "no task that it names",
+                task_type=config.task_type or tr("no task that it names"),
                 task=task,
             ),
             tr("Choose the task that the adapter was trained for, or another adapter."),

@@ -9,9 +9,9 @@ from html import escape
 import gradio as gr
 
 from lora_engine.language import tr, translatable
-from lora_engine.runs import OVER, RESUMABLE, RunState, RunView
+from lora_engine.runs import OVER, RESUMABLE, RunState, RunView, state_name
 from lora_engine.spec import ExtensionSpec
-from pages.runs import run_table, states
+from pages.runs import run_table
 from pages.shared import layout
 from pages.shared.spec_fields import help_text
 from pages.shared.wiring import field_id, problem_box
@@ -150,7 +150,7 @@ def find() -> gr.Textbox:
 def states_field() -> gr.Dropdown:
     """Over the list, too."""
     return gr.Dropdown(
-        [(states.name(state), str(state)) for state in RunState], value=[], multiselect=True,
+        [(state_name(state), str(state)) for state in RunState], value=[], multiselect=True,
         label=tr("State"), elem_id="states", min_width=120,
     )  # fmt: skip
 

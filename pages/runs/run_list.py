@@ -13,9 +13,8 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.language import tr, tr_count
-from lora_engine.runs import RunState, RunView
+from lora_engine.runs import RunState, RunView, state_name
 from pages import RUNS
-from pages.runs import states
 from pages.runs.curves import MOST_RUNS
 from pages.shared import layout
 from pages.shared.static_files import call_js
@@ -70,7 +69,7 @@ def _item(view: RunView) -> dict[str, Any]:
         "address": layout.link(RUNS, run=view.id),
         "draw": tr("Draw {name}", name=record.name),
         "state": str(record.state),
-        "stateName": states.name(record.state),
+        "stateName": state_name(record.state),
         "detail": _detail(view),
         "share": share if record.state in MOVING else None,
     }

@@ -9,10 +9,9 @@ from html import escape
 from lora_engine.engine import Engine
 from lora_engine.language import tr, tr_count, translatable
 from lora_engine.run_folder import MemoryShortage, MetricsRow
-from lora_engine.runs import RunState, RunView
+from lora_engine.runs import RunState, RunView, state_name
 from lora_engine.training import describe_loss_curve
 from pages import ADAPTERS, COMPARE, RUNS, SPECTRUM, TRAIN
-from pages.runs import states
 from pages.shared import layout
 
 INTERRUPTED = translatable(
@@ -106,7 +105,7 @@ def _title(view: RunView) -> str:
     return (
         f"<h2>{escape(record.name)} "
         f'<span class="rs-state rs-state-{state}" role="status">'
-        f"{escape(states.name(state))}</span></h2>"
+        f"{escape(state_name(state))}</span></h2>"
         + (f'<p class="rs-tags">{tags}</p>' if tags else "")
         + note
     )

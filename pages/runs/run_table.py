@@ -17,10 +17,9 @@ from pydantic import BaseModel
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
 from lora_engine.run_folder import METRICS
-from lora_engine.runs import RunView
+from lora_engine.runs import RunView, state_name
 from lora_engine.spec import RunSpec
 from pages import RUNS
-from pages.runs import states
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
 
@@ -114,7 +113,7 @@ def _result_columns() -> dict[str, RunColumn]:
 
     return {
         "state": RunColumn(
-            Column(translatable("State")), lambda view: states.name(view.record.state)
+            Column(translatable("State")), lambda view: state_name(view.record.state)
         ),
         "step": number(translatable("Steps"), of_newest("step"), layout.count),
         "loss": number(translatable("Loss"), of_newest("loss")),

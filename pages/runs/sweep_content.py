@@ -13,10 +13,9 @@ from html import escape
 
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
-from lora_engine.runs import RESUMABLE, RunState, RunView, SweepView
+from lora_engine.runs import RESUMABLE, RunState, RunView, SweepView, state_name
 from pages import RUNS, TRAIN
 from pages.runs import curves, run_table
-from pages.runs import states as states_of_runs
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
 
@@ -170,7 +169,7 @@ def why_stopped(view: RunView) -> Cell:
 def states(view: SweepView) -> str:
     """How many runs are in which state: '3 finished, 1 running'."""
     counts = [
-        tr("{count} {state}", count=count, state=states_of_runs.name(state))
+        tr("{count} {state}", count=count, state=state_name(state))
         for state, count in _counts(view).items()
     ]
     return tr(", ").join(counts) or tr("no run left")

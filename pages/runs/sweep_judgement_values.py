@@ -7,9 +7,8 @@ from html import escape
 
 from lora_engine.advisor import Judgement, MissingChild, RankJudgement
 from lora_engine.language import tr, translatable
-from lora_engine.runs import RunState
+from lora_engine.runs import RunState, state_name
 from pages import COMPARE, RUNS, SPECTRUM
-from pages.runs import states
 from pages.runs.run_summary import button
 from pages.shared import layout
 from pages.shared.live import Cell, Column, table_value
@@ -206,5 +205,5 @@ def _rank_row(one: RankJudgement) -> tuple[Cell, ...]:
 
 def _missing_row(one: MissingChild) -> tuple[Cell, ...]:
     deleted = one.state == "deleted"
-    named = tr("deleted") if deleted else states.name(RunState(one.state))
+    named = tr("deleted") if deleted else state_name(RunState(one.state))
     return one.id, one.why, named, one.rank, one.learning_rate, one.seed

@@ -153,7 +153,8 @@ def set_fields(form: SpecForm, engine: Engine) -> None:
 
 def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
     return [
-        (f"{item.name} — {item.description}", item.name) for item in list_datasets(engine.settings)
+        (f"{item.name} — {tr(item.description)}", item.name)
+        for item in list_datasets(engine.settings)
     ]
 
 

@@ -50,7 +50,7 @@ def _facts(preview: Preview) -> str:
     ]  # fmt: skip
     if preview.template:
         facts.append(
-            tr("Written with {template} chat template.", template=escape(preview.template))
+            tr("Written with {template} chat template.", template=escape(tr(preview.template)))
         )
     return " ".join(facts)
 

@@ -17,6 +17,7 @@ from lora_engine.data.checks.row_tokens import ROWS_AT_ONCE, token_problems
 from lora_engine.data.checks.single_rows import answer_of, problems_of, text_of
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.rows import Dataset, Row
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -80,7 +81,7 @@ def check_dataset(
     for place, row in enumerate(dataset.rows):
         if place % ROWS_AT_ONCE == 0:
             stop.raise_if_set("checking the rows")
-            report(READING * place / len(dataset.rows), f"row {place + 1:,}")
+            report(READING * place / len(dataset.rows), tr("row {place}", place=f"{place + 1:,}"))
         for kind, excerpt in dict([*problems_of(row), *comparison.problems_of(row)]).items():
             found[kind].add(place, row.number, excerpt)
         if kept_apart and near_key(row) in kept_apart:
@@ -93,7 +94,7 @@ def check_dataset(
         for place, kind, words in token_problems(some, tokenizer, max_length):
             found[kind].add(place, some[place].number, words)
             stop.raise_if_set("counting tokens")
-            report(READING + (COUNTING - READING) * place / tokenized, "counting tokens")
+            report(READING + (COUNTING - READING) * place / tokenized, tr("counting tokens"))
     shown = tuple(finding for finding in found.values() if finding.places)
     return DataCheck(
         source=dataset.source,

@@ -12,6 +12,7 @@ from lora_engine.data.checks.findings import FindingKind
 from lora_engine.data.encoding import encode, special_tokens_of
 from lora_engine.data.preview_warnings import rows_with_tokens
 from lora_engine.data.rows import Row
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,4 +39,12 @@ def token_problems(
                 continue
             is_lost = not any(row.supervised[:max_length])
             kind = FindingKind.LOST_ANSWER if is_lost else FindingKind.CUT
-            yield place, kind, f"{length:,} tokens; the limit is {max_length:,}"
+            yield (
+                place,
+                kind,
+                tr(
+                    "{length} tokens; the limit is {max_length}",
+                    length=f"{length:,}",
+                    max_length=f"{max_length:,}",
+                ),
+            )

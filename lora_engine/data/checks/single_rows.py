@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from lora_engine.data.checks.findings import FindingKind
 from lora_engine.data.rows import Row
+from lora_engine.language import tr
 
 # Marks that chat templates of the common families write; plain text holds them seldom.
 LEFTOVERS = re.compile(
@@ -128,14 +129,18 @@ def _wrong_order(roles: list[str]) -> str:
     """
     spoken = [role for role in roles if role != "tool"]
     if "system" in spoken[1:]:
-        return "a system turn after the first turn"
+        return tr("a system turn after the first turn")
     chat = [role for role in spoken if role != "system"]
     if chat and chat[0] != "user":
-        return f"begins with {chat[0]}"
+        return tr("begins with {chat}", chat=chat[0])
     for place, (one, other) in enumerate(zip(chat, chat[1:], strict=False), start=2):
         if one == other and not (one == "assistant" and "tool" in roles):
-            return f"two turns of {one} in a row, the second is turn {place} of the chat"
-    return "ends with a question" if chat and chat[-1] == "user" else ""
+            return tr(
+                "two turns of {one} in a row, the second is turn {place} of the chat",
+                one=one,
+                place=place,
+            )
+    return tr("ends with a question") if chat and chat[-1] == "user" else ""
 
 
 def _has_private_address(text: str) -> bool:

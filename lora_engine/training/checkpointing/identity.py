@@ -14,6 +14,7 @@ from pydantic import BaseModel as PydanticModel
 from pydantic import ConfigDict
 
 from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.language import tr
 from lora_engine.spec import RunSpec
 
 NOT_IN_IDENTITY = {"name", "report"}
@@ -70,22 +71,26 @@ def identity_changes(was: RunIdentity, now: RunIdentity) -> list[str]:
     changed = []
     if was.spec_fields is None or now.spec_fields is None:
         if was.spec_hash != now.spec_hash:
-            changed.append("the spec")
+            changed.append(tr("the spec"))
     else:
         paths = {**was.spec_fields, **now.spec_fields}
         before, after = was.spec_fields, now.spec_fields
         changed += [
-            f"the spec's {path} ({before.get(path, 'its default')} then, "
-            f"{after.get(path, 'its default')} now)"
+            tr(
+                "the spec's {path} ({before} then, {after} now)",
+                path=path,
+                before=before.get(path, tr("its default")),
+                after=after.get(path, tr("its default")),
+            )
             for path in paths
             if before.get(path) != after.get(path)
         ]
     if was.data_hash != now.data_hash:
-        changed.append("the dataset")
+        changed.append(tr("the dataset"))
     if was.adapter_hash != now.adapter_hash:
-        changed.append("the adapter that the run goes on from")
+        changed.append(tr("the adapter that the run goes on from"))
     if was.base_fingerprint != now.base_fingerprint:
-        changed.append("the base model")
+        changed.append(tr("the base model"))
     return changed
 
 

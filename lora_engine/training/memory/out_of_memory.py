@@ -17,6 +17,7 @@ from lora_engine.calculator.memory import estimate_memory
 from lora_engine.calculator.memory_fit import Change, make_it_fit
 from lora_engine.calculator.memory_request import GIB, MemoryRequest, with_changes
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -118,18 +119,24 @@ def _as_fields(change: Change) -> FittingChange:
 
 
 def _in_words(facts: MemoryShortage, device: str) -> str:
-    where = "the GPU" if device == "cuda" else "this machine"
-    expected = ""
-    if facts.estimate_bytes is not None:
-        expected = f"{facts.estimate_bytes / GIB:.2f} GiB were estimated, "
-    return (
-        f"The worker ran out of memory: {expected}{facts.peak_bytes / GIB:.2f} GiB were in use at "
-        f"the peak, {where} has {(facts.available_bytes or 0) / GIB:.2f} GiB."
+    estimate = facts.estimate_bytes
+    return tr(
+        "The worker ran out of memory: {peak} GiB were in use at the peak, {where} has {available} "
+        "GiB."
+        if estimate is None
+        else "The worker ran out of memory: {estimate} GiB were estimated, {peak} GiB were in use "
+        "at the peak, {where} has {available} GiB.",
+        estimate=f"{(estimate or 0) / GIB:.2f}",
+        peak=f"{facts.peak_bytes / GIB:.2f}",
+        where=tr("the GPU") if device == "cuda" else tr("this machine"),
+        available=f"{(facts.available_bytes or 0) / GIB:.2f}",
     )
 
 
 def _remedy(changes: tuple[FittingChange, ...]) -> str:
     if not changes:
-        return "Halve the batch size or the longest row, or choose 4-bit quantization."
-    steps = "; ".join(f"{change.what} ({change.harm})" for change in changes)
-    return f"The nearest change that should fit: {steps}."
+        return tr("Halve the batch size or the longest row, or choose 4-bit quantization.")
+    steps = "; ".join(
+        tr("{what} ({harm})", what=change.what, harm=change.harm) for change in changes
+    )
+    return tr("The nearest change that should fit: {steps}.", steps=steps)

@@ -59,8 +59,12 @@ def refusal(error: ValueError) -> EngineError | None:
     words = str(error)
     if "ParamWrapper" not in words:
         return None
-    options = {"use_dora": "DoRA", "lora_dropout": "LoRA dropout", "lora_bias": "a bias on B"}
-    option = next((said for name, said in options.items() if name in words), "this option")
+    options = {
+        "use_dora": "DoRA",
+        "lora_dropout": tr("LoRA dropout"),
+        "lora_bias": tr("a bias on B"),
+    }
+    option = next((said for name, said in options.items() if name in words), tr("this option"))
     return EngineError(
         tr(
             "This base keeps the weights of its experts fused, and PEFT cannot adapt them "

@@ -66,17 +66,20 @@ def _problem(key: str | None, found: Mapping[str, int], method: MethodSpec) -> F
     """key: that of the rank pattern, None for the rank of all others."""
     allowed = min(found.values())
     named = [name for name, side in found.items() if side == allowed]
-    more = f" and {len(named) - 1:,} more" if len(named) > 1 else ""
-    path = "method.rank" if key is None else "method.rank_pattern"
-    rank = f"{method.rank:,}" if key is None else f"{method.rank_pattern[key]:,} for {key}"
+    sides = named[0]
+    if len(named) > 1:
+        sides = tr("{name} and {more} more", name=named[0], more=f"{len(named) - 1:,}")
+    path, rank = "method.rank", f"{method.rank:,}"
+    if key is not None:
+        path = "method.rank_pattern"
+        rank = tr("{rank} for {name}", rank=f"{method.rank_pattern[key]:,}", name=key)
     return FieldProblem(
         path,
         tr(
-            "{rank} is over the dimension: the smaller side of {named}{more} is {allowed}, "
+            "{rank} is over the dimension: the smaller side of {named} is {allowed}, "
             "and ΔW can have no higher rank; at most {allowed} is allowed",
             rank=rank,
-            named=named[0],
-            more=more,
+            named=sides,
             allowed=f"{allowed:,}",
         ),
     )

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +33,15 @@ def update(optimizer: torch.optim.Optimizer, loss: float, max_grad_norm: float, 
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), limit))
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         optimizer.zero_grad(set_to_none=True)
-        what = "loss" if not math.isfinite(loss) else "gradient"
         raise NonFiniteLoss(
-            f"The {what} stopped being a number at step {step}; training was stopped there.",
-            "The adapter of the step before is kept. Try a learning rate ten times smaller.",
+            tr(
+                "The loss stopped being a number at step {step}; training was stopped there."
+                if not math.isfinite(loss)
+                else "The gradient stopped being a number at step {step}; training was stopped "
+                "there.",
+                step=step,
+            ),
+            tr("The adapter of the step before is kept. Try a learning rate ten times smaller."),
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

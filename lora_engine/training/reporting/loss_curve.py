@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, variance
 
+from lora_engine.language import tr
 from lora_engine.run_folder import MetricsRow
 
 MIN_STEPS = 10
@@ -24,10 +25,10 @@ def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     first fifth: a loss of GRPO has no trend.
     """
     if len(rows) < MIN_STEPS:
-        return "Too few steps yet to say how it goes."
+        return tr("Too few steps yet to say how it goes.")
     rewards = [row.reward for row in rows if row.reward is not None]
     if rewards and all(row.equal_groups == 1 for row in rows):
-        return (
+        return tr(
             "In every step all answers to a question had the same reward, so the rules taught "
             "nothing: raise the temperature, or choose rules that some answers meet and others do "
             "not."
@@ -37,9 +38,11 @@ def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     overfits_since = _overfitting_start(rows)
     if overfits_since is not None:
         step, eval_loss = overfits_since
-        return (
-            f"Evaluation loss has risen since step {step} (from {eval_loss:.3g}) while "
-            "training went on: it memorises. Fewer epochs, a lower rank or dropout would help."
+        return tr(
+            "Evaluation loss has risen since step {step} (from {loss}) while training went on: it "
+            "memorises. Fewer epochs, a lower rank or dropout would help.",
+            step=step,
+            loss=f"{eval_loss:.3g}",
         )
     fifth = max(3, len(rows) // 5)
     earlier = [row.loss for row in rows[-2 * fifth : -fifth]]
@@ -48,11 +51,15 @@ def describe_loss_curve(rows: Sequence[MetricsRow]) -> str:
     # Batches differ in difficulty: a change within their own spread is no trend.
     standard_error = sqrt((variance(earlier) + variance(lately)) / fifth)
     least = max(SHARE_OF_LOSS * before, STANDARD_ERRORS * standard_error)
-    if after < before - least:
-        return f"The training loss is still falling: {before:.3g} to {after:.3g} lately."
-    if after > before + least:
-        return f"The training loss is rising: {before:.3g} to {after:.3g} lately."
-    return f"The training loss has levelled off near {after:.3g}."
+    if abs(after - before) <= least:
+        return tr("The training loss has levelled off near {loss}.", loss=f"{after:.3g}")
+    return tr(
+        "The training loss is still falling: {before} to {after} lately."
+        if after < before
+        else "The training loss is rising: {before} to {after} lately.",
+        before=f"{before:.3g}",
+        after=f"{after:.3g}",
+    )
 
 
 def _reward_in_words(rewards: Sequence[float]) -> str:
@@ -61,9 +68,17 @@ def _reward_in_words(rewards: Sequence[float]) -> str:
     before, after = fmean(first), fmean(lately)
     standard_error = sqrt((variance(first) + variance(lately)) / fifth)
     if abs(after - before) <= STANDARD_ERRORS * standard_error:
-        return f"The reward stays near {after:.3g}: no change beyond that from step to step."
-    went = "has risen" if after > before else "has fallen"
-    return f"The reward {went} from {before:.3g} to {after:.3g}."
+        return tr(
+            "The reward stays near {reward}: no change beyond that from step to step.",
+            reward=f"{after:.3g}",
+        )
+    return tr(
+        "The reward has risen from {before} to {after}."
+        if after > before
+        else "The reward has fallen from {before} to {after}.",
+        before=f"{before:.3g}",
+        after=f"{after:.3g}",
+    )
 
 
 def _overfitting_start(rows: Sequence[MetricsRow]) -> tuple[int, float] | None:

@@ -7,6 +7,7 @@ import re
 import sys
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.scrubbing import scrubbed
 from lora_engine.settings import Settings
@@ -62,12 +63,14 @@ def run_problem(error: Exception, directory: RunDirectory, settings: Settings) -
         return explain_out_of_memory(error, directory, settings)
     if system_error(error) in DISK_FULL:
         return RunProblem(
-            problem=scrubbed(f"The disk is full, or a quota is used up: {error}."),
-            remedy="Free some space, then resume the run from its newest checkpoint.",
+            problem=scrubbed(tr("The disk is full, or a quota is used up: {error}.", error=error)),
+            remedy=tr("Free some space, then resume the run from its newest checkpoint."),
         )
     return RunProblem(
-        problem=scrubbed(f"Something went wrong: {type(error).__name__}: {error}"),
-        remedy=f"The whole log is in {directory.log_path}.",
+        problem=scrubbed(
+            tr("Something went wrong: {error}", error=f"{type(error).__name__}: {error}")
+        ),
+        remedy=tr("The whole log is in {path}.", path=directory.log_path),
         is_bug=True,
     )
 

@@ -24,6 +24,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lora_engine.language import tr
 from lora_engine.training.together.halving_rule import (
     LEAST_ROWS,
     LEVEL,
@@ -51,11 +52,18 @@ class Verdict:
 
     def in_words(self, step: int, best: str) -> str:
         """best: what the person calls that run."""
-        return (
-            f"Clearly worse than {best} at step {step}: held-out loss {self.loss:.4g} against "
-            f"{self.best_loss:.4g} nats a token on the same {self.rows} rows, more than "
-            f"{MARGIN:.0%} apart and p = {self.p:.2g} in a paired sign-flip test, where "
-            f"{self.level:.2g} was enough."
+        return tr(
+            "Clearly worse than {best} at step {step}: held-out loss {loss} against {best_loss} "
+            "nats a token on the same {rows} rows, more than {margin} apart and p = {p} in a "
+            "paired sign-flip test, where {level} was enough.",
+            best=best,
+            step=step,
+            loss=f"{self.loss:.4g}",
+            best_loss=f"{self.best_loss:.4g}",
+            rows=self.rows,
+            margin=f"{MARGIN:.0%}",
+            p=f"{self.p:.2g}",
+            level=f"{self.level:.2g}",
         )
 
 

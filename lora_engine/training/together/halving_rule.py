@@ -5,6 +5,8 @@ Loads no torch, so that a page can say it; `halving.py` applies it.
 
 from __future__ import annotations
 
+from lora_engine.language import tr
+
 RUNGS = (0.25, 0.5)
 LEVEL, MARGIN = 0.05, 0.02
 LEAST_ROWS = 10
@@ -12,10 +14,14 @@ LEAST_ROWS = 10
 
 def rule_in_words() -> str:
     """When a run stops, with the test and its bounds."""
-    rungs = " and ".join(f"{100 * rung:g} %" for rung in RUNGS)
-    return (
-        f"At {rungs} of its steps a run stops where its held-out loss is more than "
-        f"{100 * MARGIN:g} % above the best run's, with p at most {LEVEL:g} / runs compared in a "
-        f"one-sided paired sign-flip test over at least {LEAST_ROWS} rows; at most half of the "
-        "runs stop at a time."
+    first, second = (f"{100 * rung:g} %" for rung in RUNGS)
+    return tr(
+        "At {first} and {second} of its steps a run stops where its held-out loss is more than "
+        "{margin} above the best run's, with p at most {level} / runs compared in a one-sided "
+        "paired sign-flip test over at least {rows} rows; at most half of the runs stop at a time.",
+        first=first,
+        second=second,
+        margin=f"{100 * MARGIN:g} %",
+        level=f"{LEVEL:g}",
+        rows=LEAST_ROWS,
     )
