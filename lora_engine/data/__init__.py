@@ -30,6 +30,7 @@ encoding          rows to tokens with their characters and supervised flags
 tokenization      tokens to ids and labels, cut to length, with a report
 class_labels      the same for rows to classify
 token_cache       the same, kept on disk by content
+said              sentences that are kept, and said again in another language
 row_cache         parsed sets kept for the next run, a large one's rows on disk
 row_store         the rows of a large set on disk (and token_store its tokens)
 cache_folder      entries written whole, checked, locked while in use, and bounded together

@@ -96,7 +96,7 @@ class RowFilters:
 
 def listed(removed: Sequence[RowsRemoved]) -> str:
     """`3 with fewer than 20 characters, 0 the same as an earlier one`."""
-    return ", ".join(f"{one.rows:,} {one.what}" for one in removed)
+    return ", ".join(tr("{count} {what}", count=f"{one.rows:,}", what=one.what) for one in removed)
 
 
 def summed(removed: Sequence[Sequence[RowsRemoved]]) -> tuple[RowsRemoved, ...]:

@@ -108,7 +108,7 @@ def parse_rows(
                     chat.row, lambda side: with_learned_turns(apply_setting(side, reasoning), turns)
                 )
             except InvalidRow as problem:
-                problems.add(f"row {record.number}: {problem}")
+                problems.add(tr("row {number}: {problem}", number=record.number, problem=problem))
                 continue
             if not problems:  # no row is kept of a set that is refused
                 unread.add(record.number, record.value, _said(row))

@@ -303,7 +303,7 @@ BAD = {
         "row 1 holds ' friend' in column 3, which has no name",
     ),
     "text behind a quote": ('text,label\n"a"b,c\n', "a.csv", "row 1 is not CSV: something stands"),
-    "no extension": ("x", "rows", "ends in no extension"),
+    "no extension": ("x", "rows", "rows has no extension"),
     "unknown columns": (lines({"q": 1, "a": 2}), "a.jsonl", "row 1 fits no known format: it has q"),
     "not an object": (lines([1]), "a.json", "it is a number"),
     "missing column": (
@@ -314,7 +314,7 @@ BAD = {
     "mixed formats": (
         lines(ALPACA, CHAT, {"text": "x"}, ALPACA, ALPACA),
         "a.jsonl",
-        r"read as alpaca\): row 2: no column 'instruction' and 'output'; it has messages; row 3",
+        r"read as alpaca\): row 2: no column 'instruction', 'output'; it has messages; row 3",
     ),
     "number": (lines({**ALPACA, "output": 3}), "a.jsonl", r"output is a number \(3\)"),
     "null": (lines({**ALPACA, "output": None}), "a.jsonl", r"output is empty \(null\)"),

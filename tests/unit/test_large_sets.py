@@ -30,6 +30,7 @@ from lora_engine.data.token_cache import TokenCache
 from lora_engine.data.token_store import StoredTokens, learned_of, lengths_of, pieces_of
 from lora_engine.data.tokenization import tokenize
 from lora_engine.errors import EngineError
+from lora_engine.language import speaking
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
 from lora_engine.training.forward.select import _probe_rows
@@ -124,6 +125,22 @@ def test_the_second_time_a_large_file_is_not_parsed(tmp_path, settings, large, m
             load_dataset(spec.model_copy(update={"reasoning": "strip"}), settings)
     written(tmp_path, CHATS[1:])
     assert len(load_dataset(spec, settings).rows) == len(CHATS) - 1
+
+
+def test_what_is_kept_of_a_large_file_is_said_in_its_reader_s_language(tmp_path, settings, large):
+    path = tmp_path / "rows.jsonl"
+    rows = [{**row, "context": f"It is said {place} times."} for place, row in enumerate(CHATS)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    os.utime(path, (1, 1))
+    spec = DatasetSpec(source=str(path))
+    with speaking("zh"):
+        made = load_dataset(spec, settings)
+    kept = load_dataset(spec, settings)
+
+    assert isinstance(kept.rows, StoredRows)
+    assert kept.warnings == ("Column 'context' is not read: 60 rows (1, 2, 3, 4, 5, ...).",)
+    assert made.warnings
+    assert set(made.warnings).isdisjoint(kept.warnings)
 
 
 @pytest.mark.parametrize("rows", [CHATS, [row | {"n": n} for n, row in enumerate(TEXTS)]])

@@ -11,6 +11,7 @@ from lora_engine.data.class_labels import label_rows, labels_of
 from lora_engine.data.rows import Message, Row
 from lora_engine.data.token_cache import TokenCache, cache_key
 from lora_engine.data.tokenization import tokenize
+from lora_engine.language import speaking
 from tests.tiny import save_tiny_tokenizer
 
 ROWS = [
@@ -156,4 +157,18 @@ def test_the_report_is_plain_json(cache, tokenizer):
 
     cache.tokenize(ROWS, tokenizer, 24)
     with np.load(files(cache)[0], allow_pickle=False) as file:
-        assert set(json.loads(file["report"].tobytes())) == {"template", *token_cache.REPORT}
+        assert set(json.loads(file["report"].tobytes())) == {
+            "template",
+            *token_cache.REPORT,
+            "warnings",
+        }
+
+
+def test_warnings_that_are_kept_are_said_in_the_language_of_their_reader(cache, tokenizer):
+    with speaking("zh"):
+        made = cache.tokenize(ROWS, tokenizer, 24)
+    kept = cache.tokenize(ROWS, tokenizer, 24)
+
+    assert kept.warnings == tokenize(ROWS, tokenizer, 24).warnings
+    assert kept.warnings
+    assert set(kept.warnings).isdisjoint(made.warnings)
