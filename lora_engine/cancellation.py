@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 
 
 class Stopped(EngineError):
     """The person stopped the work; nothing was written."""
 
     def __init__(self, during: str) -> None:
-        super().__init__(f"Stopped while {during}.", "Start again when you like.")
+        super().__init__(
+            tr("Stopped while {during}.", during=during), tr("Start again when you like.")
+        )
 
 
 class StopSignal:

@@ -146,7 +146,7 @@ def combine(
     done: list[tuple[str, CombinedModule, float]] = []
     with written_adapter(Path(output), _keys(opened, copied), overwrite) as writer:
         for number, name in enumerate(sorted(sizes, key=lambda name: -sizes[name])):
-            monitor.step(number / len(sizes), f"combining {name}")
+            monitor.step(number / len(sizes), tr("combining {module}", module=name))
             if name in copied:
                 writer.copy(copied[name].file, copied[name].key, name)
             else:

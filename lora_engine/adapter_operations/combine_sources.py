@@ -98,8 +98,11 @@ def open_sources(weighted: Sequence[WeightedAdapter]) -> list[CombineSource]:
 def base_notes(sources: Sequence[CombineSource]) -> tuple[str, ...]:
     """Which sources do not say by a fingerprint what base they were trained on."""
     return tuple(
-        f"{one.name} has no base fingerprint; that it belongs to the same base is taken from the "
-        "name of its base model."
+        tr(
+            "{name} has no base fingerprint; that it belongs to the same base is taken from the "
+            "name of its base model.",
+            name=one.name,
+        )
         for one in sources
         if _fingerprint(one) is None and len(sources) > 1
     )
@@ -124,7 +127,7 @@ def check_method(method: Method, density: float | None, sources: Sequence[Combin
             )
         return
     if density is None or not 0.0 < density <= 1.0:
-        given = "none" if density is None else f"{density:g}"
+        given = tr("none") if density is None else f"{density:g}"
         raise EngineError(
             tr(
                 "{method} keeps a share of the numbers, its density; {given} is given, more "
@@ -137,7 +140,7 @@ def check_method(method: Method, density: float | None, sources: Sequence[Combin
     for one in sources:
         stored = one.adapter.stored
         if stored.keys.parameters or stored.config.lora_bias:
-            what = "fused experts" if stored.keys.parameters else "a bias in lora_B"
+            what = tr("fused experts") if stored.keys.parameters else tr("a bias in lora_B")
             raise EngineError(
                 tr(
                     "{name} has {what}, which {method} does not say how to merge.",
@@ -150,7 +153,9 @@ def check_method(method: Method, density: float | None, sources: Sequence[Combin
     for holder in holders_of(sources):
         ranks = {one.adapter.stored.ranks[holder]: one.name for one in sources if one.has(holder)}
         if len(ranks) > 1:
-            shown = ", ".join(f"{rank} in {name}" for rank, name in sorted(ranks.items()))
+            shown = ", ".join(
+                tr("{rank} in {name}", rank=rank, name=name) for rank, name in sorted(ranks.items())
+            )
             raise EngineError(
                 tr(
                     "{method} merges factors number by number, and {holder} has rank {shown}.",
@@ -292,7 +297,12 @@ def _check_base(sources: Sequence[CombineSource]) -> None:
         same = ours == theirs if ours and theirs else bool(names[0]) and names[0] == names[1]
         if not same:
             bases = [
-                f"{one.name} was trained on {_base_name(one)} (fingerprint {found or 'not known'})"
+                tr(
+                    "{name} was trained on {base} (fingerprint {fingerprint})",
+                    name=one.name,
+                    base=_base_name(one),
+                    fingerprint=found or tr("not known"),
+                )
                 for one, found in ((first, ours), (other, theirs))
             ]
             raise EngineError(
@@ -306,7 +316,7 @@ def _check_base(sources: Sequence[CombineSource]) -> None:
 def _base_name(source: CombineSource) -> str:
     named = source.adapter.provenance.get("base_model")
     named = named or source.adapter.stored.config.base_model_name_or_path
-    return repr(str(named)[:200]) if named else "a base it does not name"
+    return repr(str(named)[:200]) if named else tr("a base it does not name")
 
 
 def _check_modules(sources: Sequence[CombineSource]) -> None:

@@ -151,7 +151,7 @@ def _write_factors(
     matrices = list(plan.matrices)
     for number, matrix in enumerate(matrices):
         part = monitor.part(number / len(matrices), (number + 1) / len(matrices))
-        part.step(0.0, f"taking {matrix.module} apart")
+        part.step(0.0, tr("taking {module} apart", module=matrix.module))
         difference = DifferenceSource(base.matrix(matrix.base), tuned.matrix(matrix.tuned))
         rank, found = _at_rank(difference, target, monitor.stop)
         rows, columns = difference.shape

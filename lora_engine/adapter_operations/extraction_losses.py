@@ -69,22 +69,26 @@ def extraction_losses(
             ),
             tr("Give the folder that holds its config.json."),
         )
-    monitor.step(0.0, "loading the base")
+    monitor.step(0.0, tr("loading the base"))
     tokenizer = load_tokenizer(BaseModel(tuned.name, tuned) if _has_tokenizer(tuned) else base)
     beside = ComparisonModel.load(base, {EXTRACTED: adapter}, settings)
     length = min(beside.shared.context_length or LONGEST, LONGEST)
     tokenized = tokenize_rows(rows[:ROWS], tokenizer, length)
-    ours = _losses(beside, tokenized, monitor.part(0.1, 0.6), "the base with the adapter")
+    ours = _losses(beside, tokenized, monitor.part(0.1, 0.6), tr("the base with the adapter"))
     del beside
     gc.collect()
-    monitor.step(0.6, "loading the tuned model")
+    monitor.step(0.6, tr("loading the tuned model"))
     theirs = _tuned_loss(tuned, tokenizer, tokenized, settings, monitor.part(0.7, 1.0))
     return ExtractionLosses(ours[BASE_COLUMN], theirs, ours[EXTRACTED], len(tokenized))
 
 
 def not_measured(error: EngineError) -> str:
     """The note that stands in the place of losses which could not be measured."""
-    return f"The losses were not measured: {error.problem} {error.remedy}"
+    return tr(
+        "The losses were not measured: {problem} {remedy}",
+        problem=error.problem,
+        remedy=error.remedy,
+    )
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -99,7 +103,7 @@ def _tuned_loss(
     monitor: WorkMonitor,
 ) -> float:
     shared = SharedBase.load(BaseModel(tuned.name, tuned), settings, tokenizer=tokenizer)
-    return _losses(ComparisonModel(shared, {}), rows, monitor, "the tuned model")[BASE_COLUMN]
+    return _losses(ComparisonModel(shared, {}), rows, monitor, tr("the tuned model"))[BASE_COLUMN]
 
 
 def _losses(
@@ -109,8 +113,14 @@ def _losses(
     found = []
     for number, loss in enumerate(row_losses(model, rows, monitor.stop), 1):
         found.append(loss)
-        monitor.step(number / len(rows), f"asking {who}: row {number:,} of {len(rows):,}")
-    monitor.stop.raise_if_set(f"asking {who}")
+        doing = tr(
+            "asking {who}: row {number} of {count}",
+            who=who,
+            number=f"{number:,}",
+            count=f"{len(rows):,}",
+        )
+        monitor.step(number / len(rows), doing)
+    monitor.stop.raise_if_set(tr("asking {who}", who=who))
     tokens = sum(row.tokens for row in found)
     return {
         column: math.fsum(row.tokens * row.loss[column] for row in found) / tokens

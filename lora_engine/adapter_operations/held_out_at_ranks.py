@@ -121,7 +121,7 @@ def _resized(
     """The adapter written at each rank, below `folder`."""
     reports = {}
     for number, rank in enumerate(ranks):
-        monitor.step(number / len(ranks), f"resizing to rank {rank}")
+        monitor.step(number / len(ranks), tr("resizing to rank {rank}", rank=rank))
         reports[rank] = resize(source, folder / f"rank-{rank}", ToRank(rank), stop=monitor.stop)
     return reports
 

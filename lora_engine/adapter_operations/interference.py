@@ -27,6 +27,7 @@ from lora_engine.adapter_operations.combine_sources import (
     open_sources,
 )
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.language import tr
 from lora_engine.spectrum import (
     Factors,
     ReportProgress,
@@ -105,7 +106,7 @@ def predicted_interference(
     opened, monitor = open_sources(sources), WorkMonitor(progress, stop)
     holders, met, alone = holders_of(opened), [], 0
     for number, holder in enumerate(holders):
-        monitor.step(number / len(holders), f"comparing {holder}")
+        monitor.step(number / len(holders), tr("comparing {module}", module=holder))
         having = [place for place, one in enumerate(opened) if one.has(holder)]
         alone += len(having) == 1
         factors = {place: opened[place].adapter.factors(holder) for place in having}

@@ -25,6 +25,7 @@ from lora_engine.compare.scoring import (
 from lora_engine.data import Row, TokenizedRow, tokenize_rows
 from lora_engine.data.trained_template import tokenizer_as_trained
 from lora_engine.errors import EngineError
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 
@@ -83,7 +84,7 @@ def losses_beside(
             held_out = load_held_out_rows(folder, settings)[:rows]
             sets.append((name, held_out, length, tokenizer_as_trained(bare, folder)))
         except EngineError as error:
-            notes.append(f"{name}: {error.problem}")
+            notes.append(tr("{name}: {problem}", name=name, problem=error.problem))
     try:
         general = general_rows_for(model.shared.base, None, settings)[:rows]
         sets.append((None, general, _longest(model), bare))
@@ -109,6 +110,11 @@ def _row_losses(
     found = []
     for number, loss in enumerate(row_losses(model, tokenized, monitor.stop), 1):
         found.append(loss)
-        monitor.step(number / len(tokenized), f"loss of row {number:,} of {len(tokenized):,}")
-    monitor.step(1.0, "losses")
+        doing = tr(
+            "loss of row {number} of {count}",
+            number=f"{number:,}",
+            count=f"{len(tokenized):,}",
+        )
+        monitor.step(number / len(tokenized), doing)
+    monitor.step(1.0, tr("losses"))
     return tuple(found)

@@ -40,6 +40,7 @@ from lora_engine.base_models.weight_files import weight_files
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.files import given_path
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spectrum import ReportProgress, WorkMonitor, read_adapter
 
@@ -73,7 +74,7 @@ def merge(
     monitor = WorkMonitor(progress, stop)
     output = given_path(output).absolute()
     refuse_existing(output, CONFIG_FILE, options.overwrite)
-    monitor.step(0.0, "checking the adapter")
+    monitor.step(0.0, tr("checking the adapter"))
     bases = merge_bases(adapter, base, options.original)
     kept = bases.chosen(options.weights)
     check = check_adapter(adapter, bases.base)
@@ -99,7 +100,7 @@ def merge(
         write_json(staging / "provenance.json", _provenance(check, bases, report))
         if options.readme:
             (staging / "README.md").write_text(options.readme, "utf-8")
-    monitor.step(1.0, "done")
+    monitor.step(1.0, tr("done"))
     return report
 
 
@@ -118,7 +119,7 @@ def _before(
         # Nothing is loaded, which would have asked.
         refuse_non_finite(bases.base.name, weight_files(bases.folder_of(kept)))
         return None, {}
-    monitor.step(0.0, "loading the base")
+    monitor.step(0.0, tr("loading the base"))
     shared = SharedBase.load(bases.base, settings, bases.on_loading)
     quantized = quantized_layers(shared.model) if needs_layers else {}
     unmerged = None
@@ -136,7 +137,7 @@ def _proof(
     """What was measured of a written model; None where nothing is to be compared with."""
     if before is None:
         return None
-    monitor.step(0.0, "loading the merged model")
+    monitor.step(0.0, tr("loading the merged model"))
     return measure_merged(folder, name, before, settings, monitor)
 
 

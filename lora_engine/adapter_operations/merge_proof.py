@@ -87,7 +87,7 @@ def proof_rows(
     try:
         return ProofRows(load_held_out_rows(adapter, settings)[:limit], "held-out")
     except EngineError as error:
-        note = f"Compared on general questions: {error.problem}"
+        note = tr("Compared on general questions: {problem}", problem=error.problem)
         return ProofRows(general_rows()[:limit], "general", (note,))
 
 
@@ -106,7 +106,7 @@ def measure_unmerged(
     with shared.keep_loaded({"base": None, "adapter": adapter}) as keys:
         variants = [AdapterVariant(key) for key in keys.values()]
         for number, row in enumerate(tokenized):
-            monitor.step(number / len(tokenized), "asking the base with the adapter")
+            monitor.step(number / len(tokenized), tr("asking the base with the adapter"))
             of_base, of_adapter = next_token_logits(model, row.input_ids, 1, variants)
             if not of_adapter.isfinite().all():
                 raise overflow()
@@ -134,7 +134,7 @@ def measure_merged(
     model = ComparisonModel(SharedBase.load(BaseModel(name, folder), settings), {})
     largest, total, losses = 0.0, 0.0, []
     for number, (row, before) in enumerate(zip(unmerged.rows, unmerged.logits, strict=True)):
-        monitor.step(number / len(unmerged.rows), "asking the merged model")
+        monitor.step(number / len(unmerged.rows), tr("asking the merged model"))
         (after,) = next_token_logits(model, row.input_ids, 1, [AdapterVariant(None)])
         if not after.isfinite().all():
             raise EngineError(

@@ -22,6 +22,7 @@ from lora_engine.chat_template import (
     templates_in,
 )
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 
 CONFIG_FILE = "config.json"
 DTYPE_KEYS = ("dtype", "torch_dtype")
@@ -68,10 +69,12 @@ def write_beside(base: Path, adapter: Path, folder: Path, template: str | None) 
     if isinstance(theirs, str) and template_hash(theirs) != template_hash(ours):
         shutil.rmtree(folder / MORE_TEMPLATES, ignore_errors=True)
         (folder / TEMPLATE_FILE).write_text(theirs, "utf-8")
-        return ("The chat template that lies beside the adapter takes the place of the base's.",)
+        return (
+            tr("The chat template that lies beside the adapter takes the place of the base's."),
+        )
     if ours is None and template is not None:
         (folder / TEMPLATE_FILE).write_text(template, "utf-8")
-        return ("The base has no chat template; the one the rows were written with is added.",)
+        return (tr("The base has no chat template; the one the rows were written with is added."),)
     return ()
 
 

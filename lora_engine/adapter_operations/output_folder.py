@@ -43,7 +43,7 @@ def output_folder(output: Path, mark: str, overwrite: bool) -> Iterator[Path]:
 def refused(output: Path, error: OSError) -> EngineError:
     """What is said of an output that the disk refused."""
     # NumPy's own error for a full disk has no number, and says how much of it was written.
-    reason = error.strerror or f"the disk took only a part of it ({error})"
+    reason = error.strerror or tr("the disk took only a part of it ({error})", error=error)
     return EngineError(
         tr(
             "{output} could not be written: {reason}. Nothing was left there.",

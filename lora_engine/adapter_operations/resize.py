@@ -204,7 +204,7 @@ def resize(
     stored, done = opened.stored, []
     with written_adapter(Path(output), stored.file.tensors, overwrite) as writer:
         for number, holder in enumerate(_largest_numbers_first(opened)):
-            monitor.step(number / len(stored.file.tensors), f"resizing {holder}")
+            monitor.step(number / len(stored.file.tensors), tr("resizing {module}", module=holder))
             if holder in stored.keys.factors:
                 done.append((holder, *_resize_module(writer, opened, holder, target)))
             else:

@@ -23,6 +23,7 @@ from lora_engine.adapter_operations.resize import (
 from lora_engine.adapter_operations.source_adapter import SourceAdapter, open_source
 from lora_engine.adapter_operations.written_adapter import header_room, item_bytes
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.language import tr
 from lora_engine.spectrum import ReportProgress, WorkMonitor
 from lora_engine.spectrum.low_rank_factors import factor_values
 
@@ -67,7 +68,7 @@ def resize_curve(
     opened, monitor = open_source(Path(source)), WorkMonitor(progress, stop)
     modules = []
     for number, holder in enumerate(opened.stored.holders):
-        monitor.step(number / len(opened.stored.holders), f"decomposing {holder}")
+        monitor.step(number / len(opened.stored.holders), tr("decomposing {module}", module=holder))
         modules.append(_module(opened, holder))
     fixed = 8 + header_room(opened.stored.file.tensors)
     fixed += sum(_stored_bytes(opened, key) for key in opened.other_keys())

@@ -192,7 +192,7 @@ class AdapterOperations:
 
     def model_folder(self, name: str) -> Path:
         """Where a model of this name is written, to be listed as a base. Raises InvalidInput."""
-        return named_folder(self._settings.models_dir, name, "The model")
+        return named_folder(self._settings.models_dir, name, tr("The model"))
 
     def trial_folder(self, name: str) -> Path:
         """As `trials.trial_folder`."""

@@ -121,7 +121,7 @@ def _write_file(
     for tensor in ordered:
         before = done
         for block in tensor.blocks():
-            monitor.step(done / max(total, 1), f"writing {tensor.name}")
+            monitor.step(done / max(total, 1), tr("writing {tensor}", tensor=tensor.name))
             file.write(block)
             done += len(block)
         assert done - before == tensor.size_bytes, tensor.name

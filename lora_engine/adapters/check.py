@@ -322,8 +322,12 @@ def check_provenance(
     trained_on = provenance.get("base_fingerprint")
     if not trained_on:
         return [
-            f"{path.name} does not say which base model it was trained on (no base fingerprint "
-            f"in provenance.json). Its shapes fit {base.name}."
+            tr(
+                "{name} does not say which base model it was trained on (no base fingerprint in "
+                "provenance.json). Its shapes fit {base}.",
+                name=path.name,
+                base=base.name,
+            )
         ]
     if trained_on != base_fingerprint:
         raise EngineError(

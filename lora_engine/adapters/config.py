@@ -54,7 +54,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,300}")
 
 def _check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("a module's name has 1 to 300 letters, digits, _, . and -, no pattern")
+        raise ValueError(tr("a module's name has 1 to 300 letters, digits, _, . and -, no pattern"))
     return text
 
 
@@ -210,7 +210,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         config = AdapterConfig.model_validate(document)
     except ValidationError as error:
         other = document.get("peft_type") not in (None, "LORA")
-        remedy = method_remedy(document["peft_type"]) if other else REMEDY
+        remedy = method_remedy(document["peft_type"]) if other else tr(REMEDY)
         problems = config_problems(error)
         if method_words(document.get("peft_type")):  # its other fields are that method's own
             problems = [problem for problem in problems if problem.path == "peft_type"]
@@ -333,7 +333,11 @@ def config_problems(error: ValidationError) -> list[FieldProblem]:
         path = ".".join(where[: 2 if where[0] in PATTERNS else 1])
         received = repr(item["input"])
         received = received if len(received) <= 80 else received[:77] + "..."
-        message = f"{item['msg'].removeprefix('Value error, ')}, got {received}"
+        message = tr(
+            "{problem}, got {received}",
+            problem=item["msg"].removeprefix("Value error, "),
+            received=received,
+        )
         if path == "peft_type":
             message += method_words(item["input"])
         if path not in found or len(where) > found[path][0]:

@@ -28,6 +28,7 @@ from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 
 
@@ -208,7 +209,7 @@ def _checks(
 ) -> tuple[Check, ...]:
     """Whole, finite, on the right base: each with its word."""
     if whole is None:
-        unasked = "Not looked at: the adapter is not whole."
+        unasked = tr("Not looked at: the adapter is not whole.")
         return (
             Check("whole", False, problem),
             Check("finite", None, unasked),
@@ -217,7 +218,7 @@ def _checks(
     found = [Check("whole", True, _whole_words(whole))]
     try:
         refuse_non_finite(whole.file)
-        found.append(Check("finite", True, "Every number is finite."))
+        found.append(Check("finite", True, tr("Every number is finite.")))
     except EngineError as error:
         found.append(Check("finite", False, error.problem))
     found.append(_base_check(whole, base, summary))
@@ -226,18 +227,33 @@ def _checks(
 
 def _whole_words(whole: WholeAdapter | OtherAdapter) -> str:
     if isinstance(whole, WholeAdapter):
-        return f"Every factor of its {len(whole.shapes):,} modules is there and fits."
+        return tr(
+            "Every factor of its {count} modules is there and fits.",
+            count=f"{len(whole.shapes):,}",
+        )
     if not whole.modules:
-        return f"All its {whole.config.virtual_tokens:,} virtual tokens are there and fit."
-    return f"Every tensor of its {len(whole.modules):,} modules is there and fits."
+        return tr(
+            "All its {count} virtual tokens are there and fit.",
+            count=f"{whole.config.virtual_tokens:,}",
+        )
+    return tr(
+        "Every tensor of its {count} modules is there and fits.", count=f"{len(whole.modules):,}"
+    )
 
 
 def _base_check(
     whole: WholeAdapter | OtherAdapter, base: BaseModel | None, summary: AdapterSummary
 ) -> Check:
     if base is None:
-        named = f"its base, {summary.base_model!r}," if summary.base_model else "the base it needs"
-        return Check("right base", None, f"Not compared: {named} is not on this machine.")
+        words = (
+            tr(
+                "Not compared: its base, {base}, is not on this machine.",
+                base=f"{summary.base_model!r}",
+            )
+            if summary.base_model
+            else tr("Not compared: the base it needs is not on this machine.")
+        )
+        return Check("right base", None, words)
     try:
         if isinstance(whole, OtherAdapter):
             warnings = check_other_on_base(whole, base)
@@ -249,9 +265,12 @@ def _base_check(
         return Check("right base", False, error.problem)
     if warnings:
         return Check("right base", None, " ".join(warnings))
-    return Check(
-        "right base", True, f"The fingerprint is that of {base.name}: {summary.base_fingerprint}."
+    words = tr(
+        "The fingerprint is that of {base}: {fingerprint}.",
+        base=base.name,
+        fingerprint=summary.base_fingerprint,
     )
+    return Check("right base", True, words)
 
 
 def _evaluation(path: Path) -> Mapping[str, Any]:

@@ -132,7 +132,7 @@ def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path
         with new_folder(target) as folder:
             fill(folder)
             _refuse_unusable(folder, target)
-            stop.raise_if_set(f"adding {target.name}")
+            stop.raise_if_set(tr("adding {name}", name=target.name))
     except FileExistsError:
         raise _taken(target) from None
     except OSError as error:
@@ -220,15 +220,15 @@ def _fetch(hub_id: str, folder: Path, api: HfApi | None) -> None:
         )  # fmt: skip
         _check_listed(hub_id, {file.name: file.stat().st_size for file in folder.glob("*.*")})
     except GatedRepoError:
-        reason = "the hub gives it only to those who accepted its terms"
+        reason = tr("the hub gives it only to those who accepted its terms")
     except (RepositoryNotFoundError, HFValidationError):
-        reason = "the hub knows no such model"
+        reason = tr("the hub knows no such model")
     except OfflineModeIsEnabled:
-        reason = "the hub cannot be reached, because HF_HUB_OFFLINE is set"
+        reason = tr("the hub cannot be reached, because HF_HUB_OFFLINE is set")
     except (HTTPError, OSError) as error:
         if getattr(error, "errno", None) in DISK_ERRORS:
             raise
-        reason = "the hub cannot be reached"
+        reason = tr("the hub cannot be reached")
     else:
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         return
@@ -252,7 +252,7 @@ def _check_listed(hub_id: str, sizes: dict[str, int]) -> None:
             tr(
                 "{hub_id} is no adapter: its repository has no {missing}.",
                 hub_id=hub_id,
-                missing=" and no ".join(missing),
+                missing=", ".join(missing),
             ),
             tr("Give the id of a PEFT adapter; a whole model is given as the base model."),
         )

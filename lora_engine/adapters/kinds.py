@@ -103,7 +103,13 @@ class OtherConfig(BaseModel):
     def _has_what_it_needs(self) -> OtherConfig:
         missing = [name for name in NEEDED[self.kind] if getattr(self, name) is None]
         if missing:
-            raise ValueError(f"{KIND_NAMES[self.kind]} needs {', '.join(missing)}")
+            raise ValueError(
+                tr(
+                    "{method} needs {fields}",
+                    method=tr(KIND_NAMES[self.kind]),
+                    fields=", ".join(missing),
+                )
+            )
         return self
 
     @property
@@ -185,10 +191,12 @@ def kind_of(config: AdapterConfig | OtherConfig) -> AdapterKind:
 def size_in_words(config: AdapterConfig | OtherConfig) -> str:
     """What a person compares adapters by: the rank, the virtual tokens, the inner width."""
     if isinstance(config, AdapterConfig):
-        return f"rank {config.r:,}"
-    name = KIND_NAMES[config.kind]
+        return tr("rank {rank}", rank=f"{config.r:,}")
+    name = tr(KIND_NAMES[config.kind])
     if config.virtual_tokens:
-        return f"{name}, {config.virtual_tokens:,} virtual tokens"
+        return tr(
+            "{method}, {count} virtual tokens", method=name, count=f"{config.virtual_tokens:,}"
+        )
     if config.kind == "bottleneck":
-        return f"bottleneck {config.bottleneck_size:,}"
-    return f"{name}, rank {config.r:,}" if config.r else name
+        return tr("bottleneck {width}", width=f"{config.bottleneck_size:,}")
+    return tr("{method}, rank {rank}", method=name, rank=f"{config.r:,}") if config.r else name

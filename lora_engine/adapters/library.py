@@ -187,7 +187,7 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
         return folder.resolve()
     if name_or_path and folder.is_file():
         raise file_instead(folder)
-    names = ", ".join(summary.name for summary in known[:20]) or "none yet"
+    names = ", ".join(summary.name for summary in known[:20]) or tr("none yet")
     raise NotFound(
         tr(
             "There is no adapter {name_or_path}: no run, no listed name, no folder.",

@@ -26,22 +26,24 @@ _REPEATS = re.compile(r"[*+]|\{\d*,?\d*\}")
 def check_target_pattern(text: str) -> str:
     """A pattern that is kept and never run. Raises ValueError for one that could never end."""
     if not text or len(text) > MAX_TARGET_LENGTH:
-        raise ValueError(f"a pattern has 1 to {MAX_TARGET_LENGTH:,} characters")
+        raise ValueError(tr("a pattern has 1 to {most} characters", most=f"{MAX_TARGET_LENGTH:,}"))
     if repeats_a_repetition(text):
-        raise ValueError("a pattern must not repeat a repetition, whose matching may never end")
+        raise ValueError(tr("a pattern must not repeat a repetition, whose matching may never end"))
     return text
 
 
 def check_pattern_key(text: str) -> str:
     """A key of a pattern. Raises ValueError for one that is no sound regular expression."""
     if not text or len(text) > MAX_KEY_LENGTH:
-        raise ValueError(f"a key has 1 to {MAX_KEY_LENGTH:,} characters")
+        raise ValueError(tr("a key has 1 to {most} characters", most=f"{MAX_KEY_LENGTH:,}"))
     if not _PLAIN.fullmatch(text):
         check_target_pattern(text)
         try:
             re.compile(text)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"no sound regular expression ({str(error)[:100]})") from None
+            raise ValueError(
+                tr("no sound regular expression ({error})", error=str(error)[:100])
+            ) from None
     return text
 
 

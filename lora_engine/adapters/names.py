@@ -12,17 +12,20 @@ MAX_NAME = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,79}")
 
 
-def named_folder(parent: Path, name: str, what: str = "The adapter") -> Path:
+def named_folder(parent: Path, name: str, what: str = "") -> Path:
     """The folder called `name` in `parent`. Raises InvalidInput for a name that is more than one.
 
-    what: begins the sentence of the refusal.
+    what: begins the sentence of the refusal, in the present language; left out, the adapter.
     """
     if not _NAME.fullmatch(name):
-        message = (
-            f"got {name[:100]!r}; allowed are letters, digits, _, . and -, at most {MAX_NAME}, the "
-            "first a letter or digit"
+        message = tr(
+            "got {name}; allowed are letters, digits, _, . and -, at most {most}, the first a "
+            "letter or digit",
+            name=f"{name[:100]!r}",
+            most=MAX_NAME,
         )
-        raise InvalidInput(what, [FieldProblem("name", message)], tr("Give another name."))
+        problems = [FieldProblem("name", message)]
+        raise InvalidInput(what or tr("The adapter"), problems, tr("Give another name."))
     return parent / name
 
 

@@ -55,7 +55,7 @@ def check_other_adapter(path: Path, base: BaseModel) -> OtherCheck:
                 "{path} is a classifier's adapter of {kind_names}, and Rankscope reads those "
                 "of language models only.",
                 path=path,
-                kind_names=KIND_NAMES[adapter.kind],
+                kind_names=tr(KIND_NAMES[adapter.kind]),
             ),
             tr("Load it with PEFT on the base it was trained on."),
         )
@@ -102,7 +102,7 @@ def _check_module(adapter: OtherAdapter, module: str, base: BaseWeights) -> None
                 "{name} has {map_2}.",
                 path=adapter.file.path,
                 module=module,
-                map=" and ".join(map(str, needed)),
+                map=", ".join(map(str, needed)),
                 name=f"{base.name!r}",
                 map_2=" x ".join(map(str, entry.shape)),
             ),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_engine.adapters.other_weights import PROMPT, OtherAdapter
+from lora_engine.language import tr
 from lora_engine.weights.matrix import check_memory
 from lora_engine.weights.safetensors_file import SafetensorsFile, number_format
 from lora_engine.weights.stored_matrix import read_exactly
@@ -41,7 +42,9 @@ def part_facts(adapter: OtherAdapter) -> tuple[PartFacts, ...]:
     if not adapter.modules:
         entry = adapter.file.tensors[PROMPT]
         norm = _norm(adapter.file, PROMPT, 0.0)
-        return (PartFacts("virtual tokens", {PROMPT: entry.shape}, norm, math.prod(entry.shape)),)
+        return (
+            PartFacts(tr("virtual tokens"), {PROMPT: entry.shape}, norm, math.prod(entry.shape)),
+        )
     part, start = STARTS[adapter.kind]
     found = []
     for name, keys in adapter.modules.items():

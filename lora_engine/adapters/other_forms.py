@@ -28,35 +28,40 @@ PROMPT_METHODS = (
 READ_METHODS = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "IA3", "VERA", "LOHA", BOTTLENECK)
 """Those that runs train and Compare answers with; `kinds` reads them."""
 METHODS = {
-    BOTTLENECK: "two small layers in sequence a layer of the model",
-    "ADALORA": "AdaLoRA, three factors a weight",
-    "BOFT": "BOFT, products of butterfly rotations",
-    "HRA": "HRA, reflections of the weight",
-    "IA3": "factors that scale activations",
-    "LN_TUNING": "trained layer norms",
-    "LOHA": "LoHa, a Hadamard product of two low-rank products",
-    "LOKR": "LoKr, a Kronecker product",
-    "OFT": "OFT, rotations of the weight",
-    "VERA": "VeRA, random factors shared by all weights",
-    "XLORA": "X-LoRA, a gate over several adapters",
+    BOTTLENECK: translatable("two small layers in sequence a layer of the model"),
+    "ADALORA": translatable("AdaLoRA, three factors a weight"),
+    "BOFT": translatable("BOFT, products of butterfly rotations"),
+    "HRA": translatable("HRA, reflections of the weight"),
+    "IA3": translatable("factors that scale activations"),
+    "LN_TUNING": translatable("trained layer norms"),
+    "LOHA": translatable("LoHa, a Hadamard product of two low-rank products"),
+    "LOKR": translatable("LoKr, a Kronecker product"),
+    "OFT": translatable("OFT, rotations of the weight"),
+    "VERA": translatable("VeRA, random factors shared by all weights"),
+    "XLORA": translatable("X-LoRA, a gate over several adapters"),
 }
 
 
-MERGE_IT = (
-    "merge this one into its base with PEFT (merge_and_unload) and compare the two models: "
-    "spectrum --base DIR --tuned DIR."
+AS_IT_IS = translatable("Compare answers with it as it is; this needs an adapter of LoRA.")
+AS_IT_IS_OR_MERGED = translatable(
+    "Compare answers with it as it is; this needs an adapter of LoRA. Or merge this one into its "
+    "base with PEFT (merge_and_unload) and compare the two models: spectrum --base DIR --tuned DIR."
+)
+LORA_OR_MERGED = translatable(
+    "Use an adapter of LoRA, or merge this one into its base with PEFT (merge_and_unload) and "
+    "compare the two models: spectrum --base DIR --tuned DIR."
 )
 
 
 class Form(NamedTuple):
-    """Keys of one maker: what they look like, what that is, what helps."""
+    """Keys of one maker: what they look like, a sentence on {file} and {key}, what helps."""
 
     keys: re.Pattern[str]
-    what: str
+    problem: str
     remedy: str
 
 
-_UNWRAP = (
+_UNWRAP = translatable(
     "Unwrap the model first (accelerator.unwrap_model, model.module, model._orig_mod) and save it "
     "with PEFT's save_pretrained."
 )
@@ -64,62 +69,83 @@ FORMS = (
     Form(
         re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_forward_module|_checkpoint_wrapped_mod"
                    r"ule)\.|^module\."),
-        "was saved from a wrapped model (torch.compile, DistributedDataParallel, FSDP): the "
-        "wrapper's name is in its keys",
+        translatable(
+            "{file} was saved from a wrapped model (torch.compile, DistributedDataParallel, FSDP): "
+            "the wrapper's name is in its keys: {key}."
+        ),
         _UNWRAP,
     ),
     Form(
         re.compile(r"lora_(down|up|mid)\.weight$|\.alpha$|^lora_(unet|te\d?|transformer)_|dora_scale"),
-        "has kohya's form (lora_down, lora_up and alpha, as sd-scripts and ComfyUI use it)",
-        "Convert it to PEFT's: lora_down is lora_A, lora_up is lora_B, and alpha is lora_alpha in "
-        "adapter_config.json.",
+        translatable(
+            "{file} has kohya's form (lora_down, lora_up and alpha, as sd-scripts and ComfyUI use "
+            "it): {key}."
+        ),
+        translatable(
+            "Convert it to PEFT's: lora_down is lora_A, lora_up is lora_B, and alpha is lora_alpha "
+            "in adapter_config.json."
+        ),
     ),
     Form(
         re.compile(r"\.lora\.(down|up)\.weight$|lora_linear_layer\.|_lora\.(down|up)\.weight$"),
-        "has the older form of diffusers (lora.down and lora.up)",
-        "Convert it to PEFT's with diffusers: convert_state_dict_to_peft.",
+        translatable("{file} has the older form of diffusers (lora.down and lora.up): {key}."),
+        translatable("Convert it to PEFT's with diffusers: convert_state_dict_to_peft."),
     ),
     Form(
         re.compile(r"\.lora_[ab]$"),
-        "has the form of MLX (lora_a and lora_b, stored transposed)",
-        "Convert it to PEFT's: lora_A.weight is lora_a transposed, lora_B.weight is lora_b "
-        "transposed.",
+        translatable("{file} has the form of MLX (lora_a and lora_b, stored transposed): {key}."),
+        translatable(
+            "Convert it to PEFT's: lora_A.weight is lora_a transposed, lora_B.weight is lora_b "
+            "transposed."
+        ),
     ),
     Form(
         re.compile(r"\.lora_[ab]\.weight$"),
-        "has torchtune's own form (lora_a and lora_b)",
-        "Save it with torchtune's FullModelHFCheckpointer, which writes PEFT's form too.",
+        translatable("{file} has torchtune's own form (lora_a and lora_b): {key}."),
+        translatable(
+            "Save it with torchtune's FullModelHFCheckpointer, which writes PEFT's form too."
+        ),
     ),
     Form(
         re.compile(r"\.(linear_in|linear_out)\.weight$|adapter_layer\."),
-        "has the form of NeMo or Megatron (linear_in and linear_out)",
-        "Export it to Hugging Face's form with NeMo first.",
+        translatable(
+            "{file} has the form of NeMo or Megatron (linear_in and linear_out): {key}."
+        ),
+        translatable("Export it to Hugging Face's form with NeMo first."),
     ),
     Form(
         re.compile(r"\.(hada_w[12]_|lokr_w[12]|lora_E|lora_diag|vera_|ia3_l|oft_|boft_|ranknum)"
                    r"|prompt_embeddings|^(loha|lokr)_"),
-        "holds factors of another method than LoRA",
-        "Use an adapter of LoRA, or merge this one into its base and compare the two models: "
-        "spectrum --base DIR --tuned DIR.",
+        translatable("{file} holds factors of another method than LoRA: {key}."),
+        translatable(
+            "Use an adapter of LoRA, or merge this one into its base and compare the two models: "
+            "spectrum --base DIR --tuned DIR."
+        ),
     ),
 )  # fmt: skip
 _NAMED = re.compile(
     r"\.(?:lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)|modules_to_save)\."
     r"(?P<name>(?!weight$|bias$)[^.]+)(?:\.|$)"
 )
+_OF_MLX = translatable("is MLX's form of an adapter")
+_CONVERT = translatable("Convert it to PEFT's form first.")
 _FILES = (
-    ("*.gguf", "is llama.cpp's form of an adapter", "Give the PEFT folder it was converted from."),
-    ("adapters.safetensors", "is MLX's form of an adapter", "Convert it to PEFT's form first."),
-    ("adapters.npz", "is MLX's form of an adapter", "Convert it to PEFT's form first."),
+    (
+        "*.gguf",
+        translatable("is llama.cpp's form of an adapter"),
+        translatable("Give the PEFT folder it was converted from."),
+    ),
+    ("adapters.safetensors", _OF_MLX, _CONVERT),
+    ("adapters.npz", _OF_MLX, _CONVERT),
     (
         "pytorch_lora_weights.safetensors",
-        "is diffusers' form of an adapter, for an image model",
-        "Rankscope reads the folders that PEFT saves.",
+        translatable("is diffusers' form of an adapter, for an image model"),
+        translatable("Rankscope reads the folders that PEFT saves."),
     ),
     (
         "model*.safetensors",
-        "belongs to a whole model, which is no adapter",
-        "Give it as a model: compare --base DIR, or spectrum --base DIR --tuned DIR.",
+        translatable("belongs to a whole model, which is no adapter"),
+        translatable("Give it as a model: compare --base DIR, or spectrum --base DIR --tuned DIR."),
     ),
 )
 _PICKLE = translatable(
@@ -130,20 +156,19 @@ _PICKLE = translatable(
 def method_words(peft_type: object) -> str:
     """What another method is, to follow its name; empty where there is nothing to say."""
     if peft_type in PROMPT_METHODS:
-        return ", which learns prompts and changes no weight: it has no ΔW"
+        return tr(", which learns prompts and changes no weight: it has no ΔW")
     words = METHODS.get(str(peft_type))
-    return f" ({words})" if words else ""
+    return tr(" ({method})", method=tr(words)) if words else ""
 
 
 def method_remedy(peft_type: object) -> str:
     """What helps with an adapter of another method, where one of LoRA is needed."""
     if peft_type in READ_METHODS:
-        told = "Compare answers with it as it is; this needs an adapter of LoRA."
         can_merge = peft_type in ("IA3", "VERA", "LOHA")
-        return f"{told} Or {MERGE_IT}" if can_merge else told
+        return tr(AS_IT_IS_OR_MERGED if can_merge else AS_IT_IS)
     if peft_type in PROMPT_METHODS:
-        return "Use it with PEFT; Rankscope does not read it."
-    return f"Use an adapter of LoRA, or {MERGE_IT}"
+        return tr("Use it with PEFT; Rankscope does not read it.")
+    return tr(LORA_OR_MERGED)
 
 
 def refuse_other_tool(path: Path, document: Mapping[str, Any]) -> None:
@@ -182,7 +207,7 @@ def file_instead(path: Path) -> NotFound:
     for pattern, meaning, remedy in _FILES:
         if path.match(pattern):
             return NotFound(
-                tr("{path} is a file, and {meaning}.", path=path, meaning=meaning), remedy
+                tr("{path} is a file, and {meaning}.", path=path, meaning=tr(meaning)), tr(remedy)
             )
     return NotFound(
         tr("{path} is a file, not an adapter's folder.", path=path),
@@ -195,8 +220,11 @@ def folder_without(name: str, folder: Path) -> NotFound:
     has_config = (folder / "adapter_config.json").is_file()
     if (folder / "adapter_model.bin").is_file() and (has_config or name.endswith(".safetensors")):
         return pickled_weights(folder, name, "adapter_model.bin")
-    what = "half-written" if has_config else "not an adapter folder"
-    problem = f"{folder} is {what}: it has no {name}"
+    problem = (
+        tr("{folder} is half-written: it has no {name}", folder=folder, name=name)
+        if has_config
+        else tr("{folder} is not an adapter folder: it has no {name}", folder=folder, name=name)
+    )
     below = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
     if below and not has_config:
         shown = ", ".join(below[:5])
@@ -212,9 +240,9 @@ def folder_without(name: str, folder: Path) -> NotFound:
                     "{problem}; {name} {meaning}.",
                     problem=problem,
                     name=other.name,
-                    meaning=meaning,
+                    meaning=tr(meaning),
                 ),
-                remedy,
+                tr(remedy),
             )
     return NotFound(
         tr("{problem}.", problem=problem),
@@ -249,9 +277,7 @@ def foreign_key_error(file: str, key: str) -> EngineError:
     shown = repr(key[:200])
     for form in FORMS:
         if form.keys.search(key):
-            return EngineError(
-                tr("{file} {what}: {shown}.", file=file, what=form.what, shown=shown), form.remedy
-            )
+            return EngineError(tr(form.problem, file=file, key=shown), tr(form.remedy))
     if named := _NAMED.search(key):
         name = named["name"][:100]
         return EngineError(

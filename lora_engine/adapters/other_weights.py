@@ -139,7 +139,7 @@ def _check_projections(adapter: OtherAdapter) -> None:
             )
         return
     if len(adapter.shared) != len(PROJECTIONS):
-        raise _half_written(file, f"{' and '.join(PROJECTIONS)}, its random factors")
+        raise _half_written(file, tr("{names}, its random factors", names=", ".join(PROJECTIONS)))
     for key, wanted in zip(PROJECTIONS, ((rank, None), (None, rank)), strict=True):
         shape = file.tensors[key].shape
         if len(shape) != 2 or shape[wanted.index(rank)] != rank:
@@ -172,7 +172,7 @@ def _modules(config: OtherConfig, file: SafetensorsFile, shared: tuple[str, ...]
             raise foreign_key_error(str(file.path), key)
         found.setdefault(key.removeprefix(PREFIX).removesuffix(f".{part}"), {})[part] = key
     if not found:
-        raise _half_written(file, f"any module of {KIND_NAMES[config.kind]}")
+        raise _half_written(file, tr("any module of {method}", method=tr(KIND_NAMES[config.kind])))
     for module, its in found.items():
         if missing := [part for part in parts if part not in its]:
             raise _half_written(file, f"{module}.{missing[0]}")
@@ -225,7 +225,7 @@ def _half_written(file: SafetensorsFile, lacks: str) -> EngineError:
 def _other_shape(
     file: SafetensorsFile, name: str, shape: tuple[int, ...], wanted: tuple[int | None, ...]
 ) -> EngineError:
-    shown = ["any" if size is None else f"{size}" for size in wanted]
+    shown = [tr("any") if size is None else f"{size}" for size in wanted]
     return EngineError(
         tr(
             "{path}: {name} has the shape {shape}, and the configuration asks for [{shown}].",

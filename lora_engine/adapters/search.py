@@ -30,7 +30,11 @@ def find_adapters(
     whatever their case. Raises InvalidInput for an unknown order.
     """
     if order not in ORDERS:
-        message = f"got {order[:50]!r}; allowed are {', '.join(ORDERS)}"
+        message = tr(
+            "got {order}; allowed are {orders}",
+            order=f"{order[:50]!r}",
+            orders=", ".join(ORDERS),
+        )
         raise InvalidInput(
             tr("The search"), [FieldProblem("sort", message)], tr("Choose one of these.")
         )

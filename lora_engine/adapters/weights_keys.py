@@ -48,7 +48,7 @@ _IN_FILE: dict[Part, str] = {
 # PEFT saves these whole beside an adapter that targets or resizes them.
 _EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_in", "embed_out")
 TOKENS = "trainable_tokens_delta"
-_STORED_AS = {"C64": "complex numbers", "BOOL": "true and false"}
+_STORED_AS = {"C64": translatable("complex numbers"), "BOOL": translatable("true and false")}
 # The order in which the experts of transformers register what they hold, and PEFT wraps it.
 _REGISTERED = ("gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias")
 
@@ -112,7 +112,7 @@ def check_shapes(
     Raises EngineError for shapes that are not so, and for another rank than the configuration's.
     """
     shape_a, shape_b = lora_A.shape, lora_B.shape
-    shown = f"{describe_shape(shape_a)} and {describe_shape(shape_b)}"
+    shown = f"{describe_shape(shape_a)}, {describe_shape(shape_b)}"
     if min(len(shape_a), len(shape_b)) < 2 or set(shape_b[2:]) > {1}:
         raise EngineError(
             tr(
@@ -127,7 +127,12 @@ def check_shapes(
     fits = rows % rank == 0 if of_parameter else rows == rank
     if not empty and fits and rows == columns:
         return rows // rank
-    problem = f"{name}: the config says rank {rank}, the factors are {shown}"
+    problem = tr(
+        "{name}: the config says rank {rank}, the factors are {shown}",
+        name=name,
+        rank=rank,
+        shown=shown,
+    )
     if empty:
         raise EngineError(tr("{problem}: they are empty.", problem=problem), tr(GATHER))
     if shape_a[1] == shape_b[0] == rank and not of_parameter:
@@ -166,7 +171,7 @@ class _Sorting:
         else:
             self.factors[name][part] = key
         if entry.dtype not in FLOAT_DTYPES:
-            stored = _STORED_AS.get(entry.dtype, dtype_name(entry.dtype))
+            stored = tr(_STORED_AS.get(entry.dtype, dtype_name(entry.dtype)))
             raise EngineError(
                 tr(
                     "{path}: {key} is stored as {stored}; float64, float32, float16 and "
@@ -228,18 +233,14 @@ def _check_complete(
         return
     missing, extra = sorted(needed - set(parts)), sorted(set(parts) - needed)
     wrong = [
-        *(f"lacks {part} ({_IN_FILE[part]})" for part in missing),
-        *(f"has {part} ({_IN_FILE[part]})" for part in extra),
+        *(tr("lacks {part} ({name})", part=part, name=_IN_FILE[part]) for part in missing),
+        *(tr("has {part} ({name})", part=part, name=_IN_FILE[part]) for part in extra),
     ]
-    how = "is half-written" if missing else "does not fit its configuration"
+    said = {"path": path, "module": module, "wrong": ", ".join(wrong)}
     raise EngineError(
-        tr(
-            "{path} {how}: the module {module} {wrong}.",
-            path=path,
-            how=how,
-            module=module,
-            wrong=" and ".join(wrong),
-        ),
+        tr("{path} is half-written: the module {module} {wrong}.", **said)
+        if missing
+        else tr("{path} does not fit its configuration: the module {module} {wrong}.", **said),
         tr("Get the whole adapter: half of one would load with a warning and be wrong."),
     )
 

@@ -74,23 +74,29 @@ def _refuse_long_directory(path: Path, name: str) -> None:
         tail = file.read()
     end = tail.rfind(_END)
     if end < 0 or len(tail) < end + 22:
-        raise _bad(name, "it does not end as a zip does")
+        raise _bad(name, tr("it does not end as a zip does"))
     count = int.from_bytes(tail[end + 10 : end + 12], "little")
     length = int.from_bytes(tail[end + 12 : end + 16], "little")
     if count > limits.MAX_ARCHIVE_ENTRIES or length > MAX_DIRECTORY_BYTES:
-        raise _bad(
-            name, f"it lists {count:,} entries in {length:,} bytes; allowed are "
-            f"{limits.MAX_ARCHIVE_ENTRIES:,} in {MAX_DIRECTORY_BYTES:,}"
-        )  # fmt: skip
+        what = tr(
+            "it lists {count} entries in {bytes} bytes; allowed are {most} in {most_bytes}",
+            count=f"{count:,}",
+            bytes=f"{length:,}",
+            most=f"{limits.MAX_ARCHIVE_ENTRIES:,}",
+            most_bytes=f"{MAX_DIRECTORY_BYTES:,}",
+        )
+        raise _bad(name, what)
 
 
 def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
     """No entry leads out of the archive, is a link, stands there twice or is packed unusually."""
     if not 1 <= len(entries) <= limits.MAX_ARCHIVE_ENTRIES:
-        raise _bad(
-            name,
-            f"it has {len(entries):,} entries, allowed are 1 to {limits.MAX_ARCHIVE_ENTRIES:,}",
+        what = tr(
+            "it has {count} entries, allowed are 1 to {most}",
+            count=f"{len(entries):,}",
+            most=f"{limits.MAX_ARCHIVE_ENTRIES:,}",
         )
+        raise _bad(name, what)
     seen: set[str] = set()
     for entry in entries:
         # zipfile cuts a name at a zero byte; what stood there is in orig_filename
@@ -103,16 +109,17 @@ def _check_entries(name: str, entries: list[zipfile.ZipInfo]) -> None:
             or ".." in parts
             or _DRIVE.match(entry.filename)
         ):
-            raise _bad(name, f"the entry {shown} is a path that leads out of it")
+            raise _bad(name, tr("the entry {entry} is a path that leads out of it", entry=shown))
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise _bad(name, f"the entry {shown} is a link")
+            raise _bad(name, tr("the entry {entry} is a link", entry=shown))
         if entry.flag_bits & 1:
-            raise _bad(name, "it is encrypted")
+            raise _bad(name, tr("it is encrypted"))
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _bad(name, f"the entry {shown} is packed by a method that is not read")
+            what = tr("the entry {entry} is packed by a method that is not read", entry=shown)
+            raise _bad(name, what)
         folded = entry.filename.rstrip("/").casefold()
         if folded in seen:
-            raise _bad(name, f"{shown} stands in it twice")
+            raise _bad(name, tr("{entry} stands in it twice", entry=shown))
         seen.add(folded)
 
 
@@ -120,13 +127,19 @@ def _check_sizes(name: str, entries: list[zipfile.ZipInfo]) -> None:
     total = sum(entry.file_size for entry in entries)
     packed = max(1, sum(entry.compress_size for entry in entries))
     if total > MAX_BYTES:
-        raise _bad(name, f"it unpacks to {total:,} bytes, allowed are {MAX_BYTES:,}")
-    if total > limits.RATIO_FREE_BYTES and total / packed > limits.MAX_ARCHIVE_RATIO:
-        raise _bad(
-            name,
-            f"it unpacks to {total / packed:,.0f} times its size, allowed is "
-            f"{limits.MAX_ARCHIVE_RATIO} times",
+        what = tr(
+            "it unpacks to {bytes} bytes, allowed are {most}",
+            bytes=f"{total:,}",
+            most=f"{MAX_BYTES:,}",
         )
+        raise _bad(name, what)
+    if total > limits.RATIO_FREE_BYTES and total / packed > limits.MAX_ARCHIVE_RATIO:
+        what = tr(
+            "it unpacks to {times} times its size, allowed is {most} times",
+            times=f"{total / packed:,.0f}",
+            most=limits.MAX_ARCHIVE_RATIO,
+        )
+        raise _bad(name, what)
 
 
 def _adapter_files(name: str, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -187,12 +200,16 @@ class _Unpacking:
         for name, entry in files.items():
             bound = MAX_SMALL_FILE_BYTES if name != WEIGHTS_FILE else MAX_BYTES
             if entry.file_size > bound:
-                raise _bad(
-                    self._name, f"{name} has {entry.file_size:,} bytes, allowed are {bound:,}"
+                what = tr(
+                    "{file} has {bytes} bytes, allowed are {most}",
+                    file=name,
+                    bytes=f"{entry.file_size:,}",
+                    most=f"{bound:,}",
                 )
+                raise _bad(self._name, what)
             written = self._copy(entry, folder / name)
             if written != entry.file_size:
-                raise _bad(self._name, f"{name} is shorter than it declares")
+                raise _bad(self._name, tr("{file} is shorter than it declares", file=name))
 
     def _copy(self, entry: zipfile.ZipInfo, target: Path) -> int:
         written = 0
@@ -201,6 +218,7 @@ class _Unpacking:
                 written += len(block)
                 self._left -= len(block)
                 if self._left < 0:
-                    raise _bad(self._name, f"it unpacks to more than {self._most:,} bytes")
+                    what = tr("it unpacks to more than {most} bytes", most=f"{self._most:,}")
+                    raise _bad(self._name, what)
                 file.write(block)
         return written

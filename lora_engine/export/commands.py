@@ -133,7 +133,9 @@ def largest_rank(adapter: Path) -> int:
 
 def _by_rule(rule: LoadRule, served: Served, lines: Maker) -> ServeCommand:
     if rule.program == "TGI" and "," in str(served.path):
-        return ServeCommand("TGI", (), "It takes LORA_ADAPTERS apart at commas; rename the folder.")
+        return ServeCommand(
+            "TGI", (), tr("It takes LORA_ADAPTERS apart at commas; rename the folder.")
+        )
     if rule.program == "Ollama" and (rule.loads or rule.instead == "portable"):
         return _other_form(served, "ollama", lines, rule)  # it wants a Modelfile
     if rule.loads:

@@ -238,10 +238,14 @@ def _copy(source: Path, output: Path, readme: str, overwrite: bool) -> None:
 
 
 def _portable_notes(report: PortableReport) -> list[str]:
-    notes = [f"Every module has rank {report.rank} and a scaling of 1."]
+    notes = [tr("Every module has rank {rank} and a scaling of 1.", rank=report.rank)]
     if report.widened:
         notes.append(
-            f"{report.widened} of {report.modules} modules are stored in float32: their scaling "
-            "would have been rounded in their own type."
+            tr(
+                "{widened} of {modules} modules are stored in float32: their scaling would have "
+                "been rounded in their own type.",
+                widened=report.widened,
+                modules=report.modules,
+            )
         )
     return notes

@@ -95,14 +95,15 @@ def measure(
     tokenized = tokenize_rows(chosen.rows, trained.model.tokenizer, length)
     sums = _Sums()
     for number, row in enumerate(tokenized):
-        monitor.step(0.6 * number / len(tokenized), f"row {number + 1} of {len(tokenized)}")
+        doing = tr("row {number} of {count}", number=number + 1, count=len(tokenized))
+        monitor.step(0.6 * number / len(tokenized), doing)
         sums.add(row, _logits(trained, row), _logits(exported, row))
     sums.check()
-    monitor.step(0.6, "greedy answers")
+    monitor.step(0.6, tr("greedy answers"))
     questions = [turns for row in chosen.rows if (turns := _question(row))][:ANSWERS]
     pairs = zip(*(_answers(one, questions, stop) for one in (trained, exported)), strict=True)
     same = sum(before == after for before, after in pairs)
-    monitor.step(1.0, "fidelity")
+    monitor.step(1.0, tr("fidelity"))
     return Fidelity(
         agreement=same / len(questions) if questions else None,
         answers=len(questions),

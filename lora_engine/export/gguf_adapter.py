@@ -76,7 +76,7 @@ def write_adapter_gguf(
                 writer.add_tensor_info(names[holder] + part, entry.shape, number, size)
         write_header(writer)
         for position, holder in enumerate(holders):
-            monitor.step(position / len(holders), f"writing {names[holder]}")
+            monitor.step(position / len(holders), tr("writing {tensor}", tensor=names[holder]))
             (factors,) = source.factors(holder)
             for values in (factors.right, base.interleaved(holder, factors.left)):
                 writer.write_tensor_data(np.ascontiguousarray(values, _number(source, holder)))

@@ -85,13 +85,11 @@ def write_gguf(
             known = gguf_base(base.name, read_config(folder))
             written = portable(source, plain, stop=stop)
             write_adapter_gguf(plain, file, known, name, progress=progress, stop=stop)
-            by = "written here, with llama.cpp's package gguf"
         else:
             written = portable(source, plain, progress=progress, stop=stop)
             convert_adapter(converter, plain, folder, file, stop)
-            by = f"written by {CONVERT_ADAPTER} of {converter}"
         write_readme(staging, readme)
-        notes = [f"{ADAPTER_FILE} was {by}."]
+        notes = [_written_by(ADAPTER_FILE, CONVERT_ADAPTER, converter)]
         if with_base:
             whole = BaseModel(base.name, folder)
             notes.append(_convert_whole(whole, staging / BASE_FILE, settings, progress, stop))
@@ -143,9 +141,18 @@ def _convert_whole(
     folder, converter = _folder(model), settings.llama_cpp_dir
     if converter is None:
         write_model_gguf(model, folder, file, progress=progress, stop=stop)
-        return f"{file.name} was written here, with llama.cpp's package gguf."
-    convert_model(converter, folder, file, stop)
-    return f"{file.name} was written by {CONVERT_MODEL} of {converter}."
+    else:
+        convert_model(converter, folder, file, stop)
+    return _written_by(file.name, CONVERT_MODEL, converter)
+
+
+def _written_by(file: str, script: str, converter: Path | None) -> str:
+    """By whose converter, in a sentence."""
+    if converter is None:
+        return tr("{file} was written here, with llama.cpp's package gguf.", file=file)
+    return tr(
+        "{file} was written by {script} of {folder}.", file=file, script=script, folder=converter
+    )
 
 
 def read_back_whole(file: Path, base: BaseModel, output: Path) -> None:

@@ -118,7 +118,7 @@ def write_model_gguf(
             _announce(writer, weight)
         write_header(writer)
         for position, weight in enumerate(weights):
-            monitor.step(position / len(weights), f"writing {weight.name}")
+            monitor.step(position / len(weights), tr("writing {tensor}", tensor=weight.name))
             writer.write_tensor_data(weight.read(base))
 
 

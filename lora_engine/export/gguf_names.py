@@ -75,7 +75,9 @@ class GgufBase:
         found = {module: table.get_name(module) for module in modules}
         for module, name in found.items():
             if name is None or (module == HEAD and not self.has_head):
-                why = "its output layer is the embedding" if name else "it has no name for it"
+                why = (
+                    tr("its output layer is the embedding") if name else tr("it has no name for it")
+                )
                 raise EngineError(
                     tr(
                         "llama.cpp cannot adapt {module} of {name}: {why}.",
@@ -143,7 +145,7 @@ def gguf_base(name: str, config: Mapping[str, Any], remedy: str = USE_THE_CONVER
                 model_type=f"{model_type!r}",
                 kinds=", ".join(KINDS),
             ),
-            remedy,
+            tr(remedy),
         )
     heads = _count(name, config, "num_attention_heads")
     one_each = model_type == "llama" and config.get("num_key_value_heads") is None

@@ -82,13 +82,13 @@ def _document(path: Path) -> dict[str, Any]:
     document = read_json_object(path, MAX_BYTES)
     model = document.get("model") or {}
     asked = {
-        "a model other than BPE": model.get("type") != "BPE",
+        tr("a model other than BPE"): model.get("type") != "BPE",
         "byte_fallback": model.get("byte_fallback"),
         "ignore_merges": model.get("ignore_merges"),
-        "a dropout": model.get("dropout"),
-        "a prefix or suffix of subwords": model.get("continuing_subword_prefix")
+        tr("a dropout"): model.get("dropout"),
+        tr("a prefix or suffix of subwords"): model.get("continuing_subword_prefix")
         or model.get("end_of_word_suffix"),
-        "a normalizer": document.get("normalizer"),
+        tr("a normalizer"): document.get("normalizer"),
     }
     wrong = [what for what, holds in asked.items() if holds]
     if wrong:

@@ -101,7 +101,9 @@ def derive(template: ChatTemplate) -> TurnTemplate:
     samples = [turns for turns in SAMPLES if found.system or turns[0][0] != "system"]
     for turns, text in zip(samples, _render(template, samples), strict=True):
         if found.text(turns) != text:
-            raise _other_kind(f"it differs for the roles {', '.join(role for role, _ in turns)}")
+            raise _other_kind(
+                tr("it differs for the roles {roles}", roles=", ".join(role for role, _ in turns))
+            )
     return found
 
 
@@ -113,7 +115,7 @@ def _pieces(template: ChatTemplate, texts: Sequence[str]) -> TurnTemplate:
     start = bos if bos and before.startswith(bos) else ""
     before, opening = before.removeprefix(start), opening.removeprefix(start)
     if (opening, last) != (before, after):
-        raise _other_kind("its first turn changes with the turns after it")
+        raise _other_kind(tr("its first turn changes with the turns after it"))
     prefix = _common_ending(before, second)
     ending = second.removesuffix(prefix)
     suffix = ending if between.startswith(ending) and after.startswith(ending) else ""
@@ -134,7 +136,7 @@ def _system(text: str, start: str, user_prefix: str, after: str) -> Turn | None:
         return None
     before, between, last = _split(text, SYSTEM, QUESTION)
     if not (before.startswith(start) and between.endswith(user_prefix) and last == after):
-        raise _other_kind("its system turn is written into another turn")
+        raise _other_kind(tr("its system turn is written into another turn"))
     return Turn(before.removeprefix(start), between.removesuffix(user_prefix))
 
 
@@ -162,7 +164,7 @@ def _split(text: str, *marks: str) -> list[str]:
     for mark in marks:
         before, found, text = text.partition(mark)
         if not found or mark in text:
-            raise _other_kind("it does not write every content once, in order")
+            raise _other_kind(tr("it does not write every content once, in order"))
         pieces.append(before)
     return [*pieces, text]
 
@@ -173,7 +175,12 @@ def _common_ending(one: str, other: str) -> str:
 
 def _literal(text: str) -> str:
     if "{{" in text or "}}" in text or '"""' in text:
-        raise _other_kind(f"it writes {text[:60]!r}, which Go or the Modelfile would read as code")
+        raise _other_kind(
+            tr(
+                "it writes {text}, which Go or the Modelfile would read as code",
+                text=f"{text[:60]!r}",
+            )
+        )
     return text
 
 

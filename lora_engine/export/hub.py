@@ -20,7 +20,7 @@ from lora_engine.base_models import HUB_ID
 from lora_engine.errors import Conflict, EngineError, NotFound
 from lora_engine.export.public_names import public_document, public_text
 from lora_engine.files import read_json_object
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo
@@ -35,7 +35,7 @@ PATH_FIELDS: Mapping[str, Sequence[str]] = {
 """By file, the fields that name files; the others (patterns, tokens, templates) stay untouched."""
 
 MAX_DOCUMENT = 16_000_000  # bytes; a tokenizer's configuration may list all added tokens
-LOG_IN = "Set HF_TOKEN to a token with write access, or log in with: hf auth login"
+LOG_IN = translatable("Set HF_TOKEN to a token with write access, or log in with: hf auth login")
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _in_words(target: HubTarget) -> Iterator[None]:
         yield
     except LocalTokenNotFoundError:
         raise EngineError(
-            tr("No token of the hub is known here."), tr("{log_in}.", log_in=LOG_IN)
+            tr("No token of the hub is known here."), tr("{log_in}.", log_in=tr(LOG_IN))
         ) from None
     except OfflineModeIsEnabled:
         raise EngineError(
@@ -258,16 +258,16 @@ def _in_words(target: HubTarget) -> Iterator[None]:
 def _refusal(error: HfHubHTTPError, target: HubTarget) -> EngineError:
     status = error.response.status_code
     said = public_text(error.server_message or "")[:200].strip()
-    words = f" It says: {said}" if said else ""
+    words = tr(" It says: {said}", said=said) if said else ""
     if status == 401:
         return EngineError(
             tr("The hub does not know the token.{words}", words=words),
-            tr("{log_in}.", log_in=LOG_IN),
+            tr("{log_in}.", log_in=tr(LOG_IN)),
         )
     if status == 403:
         return EngineError(
             tr("The token may not write to {id}.{words}", id=target.id, words=words),
-            tr("{log_in}.", log_in=LOG_IN),
+            tr("{log_in}.", log_in=tr(LOG_IN)),
         )
     if status in (409, 412):
         return Conflict(

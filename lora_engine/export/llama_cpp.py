@@ -103,7 +103,7 @@ def _wait(child: subprocess.Popen, script: str, stop: StopSignal) -> None:
             child.wait(LOOK_EVERY_S)
             return
         except subprocess.TimeoutExpired:
-            stop.raise_if_set(f"llama.cpp's {script} ran")
+            stop.raise_if_set(tr("llama.cpp's {script} ran", script=script))
         if time.monotonic() > until:
             raise EngineError(
                 tr(

@@ -16,6 +16,7 @@ from typing import Literal
 from lora_engine.adapters.config import CONFIG_FILE, MAX_CONFIG_BYTES
 from lora_engine.export.forms import Form
 from lora_engine.files import read_json_object
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import AdapterFile, open_adapter
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -62,10 +63,10 @@ class Remedy:
     form: Form | None = None
 
 
-PORTABLE = Remedy("Export it as portable.", "portable")
-MERGED = Remedy("Export it as merged.", "merged")
+PORTABLE = Remedy(translatable("Export it as portable."), "portable")
+MERGED = Remedy(translatable("Export it as merged."), "merged")
 MERGED_WITH_BIASES = Remedy(
-    "Export it as merged, which needs layers of the base that have a bias.", "merged"
+    translatable("Export it as merged, which needs layers of the base that have a bias."), "merged"
 )
 
 
@@ -130,16 +131,16 @@ def vllm_rank(rank: int) -> int | None:
 
 def where_gguf_loads(model_type: str | None) -> list[LoadRule]:
     """One rule a program for an adapter in a GGUF file, beside a GGUF file of the same base."""
-    own_engine = f"it runs {model_type} in an engine of its own, which takes no LoRA"
+    own_engine = tr("it runs {kind} in an engine of its own, which takes no LoRA", kind=model_type)
     return [
         _judged(
-            "llama.cpp", LLAMA_ADAPTER_SOURCE, (), "llama-server -m BASE.gguf --lora reads it."
+            "llama.cpp", LLAMA_ADAPTER_SOURCE, (), tr("llama-server -m BASE.gguf --lora reads it.")
         ),
         _judged(
             "Ollama",
             OLLAMA_ENGINE_SOURCE,
             ((model_type in OLLAMA_OWN_ENGINE, own_engine, MERGED),),
-            "A Modelfile with FROM ./BASE.gguf and ADAPTER ./adapter.gguf reads it.",
+            tr("A Modelfile with FROM ./BASE.gguf and ADAPTER ./adapter.gguf reads it."),
         ),
     ]
 
@@ -196,7 +197,10 @@ def _features(stored: AdapterFile, key: str, part: str) -> Sequence[int]:
 
 def _peft(facts: AdapterFacts) -> LoadRule:
     return _judged(
-        "PEFT", PEFT_SOURCE, (), "PeftModel.from_pretrained reads every form that is listed here."
+        "PEFT",
+        PEFT_SOURCE,
+        (),
+        tr("PeftModel.from_pretrained reads every form that is listed here."),
     )
 
 
@@ -207,23 +211,31 @@ def _vllm(facts: AdapterFacts) -> LoadRule:
         "vLLM",
         VLLM_SOURCE,
         (
-            (facts.use_dora, "it refuses DoRA", MERGED),
-            (bool(facts.whole), "it refuses modules_to_save", MERGED),
-            (bool(facts.biases), "it has no biases of adapters", MERGED_WITH_BIASES),
+            (facts.use_dora, tr("it refuses DoRA"), MERGED),
+            (bool(facts.whole), tr("it refuses modules_to_save"), MERGED),
+            (bool(facts.biases), tr("it has no biases of adapters"), MERGED_WITH_BIASES),
             (
                 bool(facts.has_patterns),
-                "it does not read rank_pattern and alpha_pattern, and would scale by "
-                f"{facts.config_alpha:g}/{facts.config_rank} everywhere",
+                tr(
+                    "it does not read rank_pattern and alpha_pattern, and would scale by "
+                    "{alpha}/{rank} everywhere",
+                    alpha=f"{facts.config_alpha:g}",
+                    rank=facts.config_rank,
+                ),
                 PORTABLE,
             ),
-            (bool(facts.experts), "how it reads fused experts was not checked", MERGED),
+            (bool(facts.experts), tr("how it reads fused experts was not checked"), MERGED),
             (
                 allowed is None,
-                f"it takes ranks up to {VLLM_RANKS[-1]}, this one has {largest}",
-                Remedy(f"Resize it to {VLLM_RANKS[-1]}."),
+                tr(
+                    "it takes ranks up to {most}, this one has {rank}",
+                    most=VLLM_RANKS[-1],
+                    rank=largest,
+                ),
+                Remedy(tr("Resize it to {rank}.", rank=VLLM_RANKS[-1])),
             ),
         ),
-        f"It loads with --enable-lora --max-lora-rank {allowed}.",
+        tr("It loads with --enable-lora --max-lora-rank {rank}.", rank=allowed),
     )
 
 
@@ -232,13 +244,13 @@ def _llama_cpp(facts: AdapterFacts) -> LoadRule:
         "llama.cpp",
         LLAMA_CPP_SOURCE,
         (
-            (facts.use_dora, "its converter stops at DoRA's magnitudes", MERGED),
-            (bool(facts.whole), "its converter stops at modules saved whole", MERGED),
-            (bool(facts.biases), "its converter stops at biases", MERGED_WITH_BIASES),
-            (bool(facts.copies), "its converter stops at embeddings saved along", MERGED),
+            (facts.use_dora, tr("its converter stops at DoRA's magnitudes"), MERGED),
+            (bool(facts.whole), tr("its converter stops at modules saved whole"), MERGED),
+            (bool(facts.biases), tr("its converter stops at biases"), MERGED_WITH_BIASES),
+            (bool(facts.copies), tr("its converter stops at embeddings saved along"), MERGED),
             (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
         ),
-        "convert_lora_to_gguf.py reads it.",
+        tr("convert_lora_to_gguf.py reads it."),
     )
 
 
@@ -250,33 +262,40 @@ def _ollama(facts: AdapterFacts, model_type: str | None) -> LoadRule:
         (
             (
                 other,
-                f"ADAPTER reads safetensors for llama and gemma2 only, and the base is "
-                f"{model_type}",
-                Remedy("Convert it to GGUF, or export it as merged."),
+                tr(
+                    "ADAPTER reads safetensors for llama and gemma2 only, and the base is {kind}",
+                    kind=model_type,
+                ),
+                Remedy(tr("Convert it to GGUF, or export it as merged.")),
             ),
-            (facts.use_dora, "it knows no DoRA", MERGED),
-            (bool(facts.whole), "it knows no modules saved whole", MERGED),
-            (bool(facts.biases), "it knows no biases of adapters", MERGED_WITH_BIASES),
+            (facts.use_dora, tr("it knows no DoRA"), MERGED),
+            (bool(facts.whole), tr("it knows no modules saved whole"), MERGED),
+            (bool(facts.biases), tr("it knows no biases of adapters"), MERGED_WITH_BIASES),
             (
                 bool(facts.embeddings or facts.copies),
-                "it has no name for adapted embeddings",
+                tr("it has no name for adapted embeddings"),
                 MERGED,
             ),
             (
                 not facts.alpha_as_integer,
-                f"it takes lora_alpha as an integer alone, and this one is written as "
-                f"{facts.config_alpha!r}",
+                tr(
+                    "it takes lora_alpha as an integer alone, and this one is written as {alpha}",
+                    alpha=repr(facts.config_alpha),
+                ),
                 PORTABLE,
             ),
             (
                 max(facts.ranks) > facts.smallest_side > 0,
-                "it takes a factor whose rank is over its features for a transposed one",
-                Remedy("Resize it to a smaller rank."),
+                tr("it takes a factor whose rank is over its features for a transposed one"),
+                Remedy(tr("Resize it to a smaller rank.")),
             ),
             (_own_scaling_lost(facts), _lost_by_own_rank(facts), PORTABLE),
         ),
-        "ADAPTER with the folder's path reads it."
-        + ("" if model_type else " The base must be of the llama or gemma2 kind."),
+        tr("ADAPTER with the folder's path reads it.")
+        if model_type
+        else tr(
+            "ADAPTER with the folder's path reads it. The base must be of the llama or gemma2 kind."
+        ),
     )
 
 
@@ -286,23 +305,23 @@ def _tgi(facts: AdapterFacts) -> LoadRule:
         "TGI",
         TGI_SOURCE,
         (
-            (facts.use_dora, "it would leave out DoRA's magnitudes without a word", MERGED),
-            (bool(facts.whole), "it would leave out modules saved whole", MERGED),
-            (bool(facts.biases), "it would leave out biases", MERGED_WITH_BIASES),
-            (bool(facts.embeddings), "it would leave out adapted embeddings", MERGED),
-            (bool(facts.experts), "it would leave out experts", MERGED),
+            (facts.use_dora, tr("it would leave out DoRA's magnitudes without a word"), MERGED),
+            (bool(facts.whole), tr("it would leave out modules saved whole"), MERGED),
+            (bool(facts.biases), tr("it would leave out biases"), MERGED_WITH_BIASES),
+            (bool(facts.embeddings), tr("it would leave out adapted embeddings"), MERGED),
+            (bool(facts.experts), tr("it would leave out experts"), MERGED),
             (
                 not facts.every_layer,
-                "it drops a kind of module that not every layer has, without a word",
+                tr("it drops a kind of module that not every layer has, without a word"),
                 MERGED,
             ),
             (
                 facts.scalings != (expected,) or len(facts.ranks) > 1,
-                "it takes one rank and one scaling for all modules",
+                tr("it takes one rank and one scaling for all modules"),
                 PORTABLE,
             ),
         ),
-        "LORA_ADAPTERS with the folder's path reads it.",
+        tr("LORA_ADAPTERS with the folder's path reads it."),
     )
 
 
@@ -313,8 +332,12 @@ def _own_scaling_lost(facts: AdapterFacts) -> bool:
 
 
 def _lost_by_own_rank(facts: AdapterFacts) -> str:
-    cause = "rsLoRA" if facts.use_rslora else "patterns of rank or alpha"
-    return f"it scales by lora_alpha over each tensor's rank, and this adapter has {cause}"
+    if facts.use_rslora:
+        return tr("it scales by lora_alpha over each tensor's rank, and this adapter has rsLoRA")
+    return tr(
+        "it scales by lora_alpha over each tensor's rank, and this adapter has patterns of rank or "
+        "alpha"
+    )
 
 
 def _judged(
@@ -327,7 +350,11 @@ def _judged(
     found = [(reason, remedy) for holds, reason, remedy in against if holds]
     if not found:
         return LoadRule(program, True, otherwise, source.files, source.read_on)
-    reasons = "; ".join(reason for reason, _ in found)
+    reasons = tr("; ").join(reason for reason, _ in found)
     remedy = found[0][1]
-    reason = f"{reasons[0].upper()}{reasons[1:]}. {remedy.words}"
+    reason = tr(
+        "{reasons}. {remedy}",
+        reasons=f"{reasons[0].upper()}{reasons[1:]}",
+        remedy=tr(remedy.words),
+    )
     return LoadRule(program, False, reason, source.files, source.read_on, remedy.form)

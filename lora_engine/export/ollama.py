@@ -82,7 +82,7 @@ def write_ollama(
     notes = list(_template_notes(template))
     if template.start and _adds_start(tokenizer):
         template = replace(template, start="")
-        notes.append("The start token is left to Ollama, because the tokenizer adds it itself.")
+        notes.append(tr("The start token is left to Ollama, because the tokenizer adds it itself."))
     with output_folder(Path(output), MODELFILE, overwrite) as staging:
         written = portable(source, staging / ADAPTER_FOLDER)
         _refuse_what_ollama_does_not_load(staging / ADAPTER_FOLDER, model_type)
@@ -147,11 +147,13 @@ def _adds_start(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _template_notes(template: TurnTemplate) -> Sequence[str]:
     notes = []
     if template.system is None:
-        notes.append("The chat template takes no system turn, so the Modelfile's writes none.")
+        notes.append(tr("The chat template takes no system turn, so the Modelfile's writes none."))
     if template.trims:
         notes.append(
-            "The chat template strips spaces around a content; Ollama's keeps them. Give contents "
-            "without them."
+            tr(
+                "The chat template strips spaces around a content; Ollama's keeps them. Give "
+                "contents without them."
+            )
         )
     return notes
 

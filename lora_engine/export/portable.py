@@ -81,7 +81,7 @@ def portable(
     keys = opened.stored.file.tensors
     with written_adapter(Path(output), keys, overwrite) as writer:
         for number, holder in enumerate(wide_first):
-            monitor.step(number / len(holders), f"writing {holder}")
+            monitor.step(number / len(holders), tr("writing {tensor}", tensor=holder))
             exact = _baked(opened.factors(holder)[0], rank)
             stored = write_factors(writer, opened.entries(holder), [exact], dtypes[holder])
             errors.append(rounding_error(exact, stored[0]))
@@ -112,11 +112,11 @@ def _refuse_what_is_not_plain(source: SourceAdapter) -> None:
     keys = source.stored.keys
     biased = [name for name, parts in keys.factors.items() if "bias" in parts]
     wrong = {
-        "biases of lora_B": biased,
-        "biases of the base": [*keys.biases],
-        "modules saved whole": [*keys.whole],
-        "embeddings saved along": [*keys.embeddings],
-        "fused experts": [*keys.parameters.values()],
+        tr("biases of lora_B"): biased,
+        tr("biases of the base"): [*keys.biases],
+        tr("modules saved whole"): [*keys.whole],
+        tr("embeddings saved along"): [*keys.embeddings],
+        tr("fused experts"): [*keys.parameters.values()],
     }
     found = {what: names for what, names in wrong.items() if names}
     if found:
@@ -127,7 +127,7 @@ def _refuse_what_is_not_plain(source: SourceAdapter) -> None:
                 name=source.name,
                 said=said,
             ),
-            MERGE_OR_KEEP if biased else MERGE_INSTEAD,
+            tr(MERGE_OR_KEEP if biased else MERGE_INSTEAD),
         )
 
 

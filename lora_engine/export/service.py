@@ -130,7 +130,7 @@ class Exports:
                 source, report, base=base, requantized=requantized, progress=progress, stop=stop
             )
         if push is not None:
-            WorkMonitor(progress, stop).step(1.0, f"pushing to {push.id}")
+            WorkMonitor(progress, stop).step(1.0, tr("pushing to {repository}", repository=push.id))
             report = _pushed(report, push, overwrite_push)
         return report
 
@@ -161,7 +161,7 @@ class Exports:
                 report = replace(report, fidelity=found, notes=(*report.notes, *notes))
                 for number, kind in enumerate(requantized, 1):
                     part = monitor.part(number / parts, (number + 1) / parts)
-                    part.step(0.0, f"requantizing the base ({kind})")
+                    part.step(0.0, tr("requantizing the base ({kind})", kind=kind))
                     del exported  # one model beside the trained one at a time
                     exported = requantized_voice(
                         trained, self._base(base), here, kind, self._settings
@@ -174,8 +174,14 @@ class Exports:
         except Stopped:
             raise
         except EngineError as error:
-            what = "Fidelity" if report.fidelity is None else "Fidelity with a requantized base"
-            note = f"{what} was not measured: {error.problem} {error.remedy}"
+            why = {"problem": error.problem, "remedy": error.remedy}
+            note = (
+                tr("Fidelity was not measured: {problem} {remedy}", **why)
+                if report.fidelity is None
+                else tr(
+                    "Fidelity with a requantized base was not measured: {problem} {remedy}", **why
+                )
+            )
             return replace(report, notes=(*report.notes, note))
         return report
 
@@ -254,8 +260,11 @@ def _measured_on(quantization: QuantizationSpec | None) -> Sequence[str]:
     if quantization is None:
         return ()
     return (
-        f"Measured with the base quantized to {quantization.bits} bits, as it was trained on; on "
-        "other weights it answers otherwise.",
+        tr(
+            "Measured with the base quantized to {bits} bits, as it was trained on; on other "
+            "weights it answers otherwise.",
+            bits=quantization.bits,
+        ),
     )
 
 
@@ -279,5 +288,9 @@ def _pushed(report: ExportReport, target: HubTarget, overwrite: bool) -> ExportR
     try:
         return replace(report, pushed=push_to_hub(report.path, target, overwrite))
     except EngineError as error:
-        stays = f"{error.problem} The export itself is whole, in {report.path}."
+        stays = tr(
+            "{problem} The export itself is whole, in {path}.",
+            problem=error.problem,
+            path=report.path,
+        )
         raise type(error)(stays, error.remedy) from error

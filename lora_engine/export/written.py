@@ -36,7 +36,7 @@ class WrittenExports:
 
     def folder(self, name: str) -> Path:
         """Where an export of this name is written. Raises InvalidInput."""
-        return named_folder(self._root, name, "The export")
+        return named_folder(self._root, name, tr("The export"))
 
     def list(self) -> list[WrittenExport]:
         """All of them, newest first; one that is half written is none yet."""

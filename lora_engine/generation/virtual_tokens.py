@@ -123,5 +123,5 @@ def _embedding(model: PreTrainedModel) -> torch.Tensor:
 
 def _in_words(shapes: Sequence[tuple[int, int] | None]) -> str:
     kinds = dict.fromkeys(shape for shape in shapes if shape is not None)
-    words = " and ".join(f"{heads} heads with {size}" for heads, size in kinds)
-    return f"{len(shapes)} layers of {words}"
+    words = [tr("{heads} heads with {size}", heads=heads, size=size) for heads, size in kinds]
+    return tr("{layers} layers of {heads}", layers=len(shapes), heads=", ".join(words))

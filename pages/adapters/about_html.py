@@ -12,6 +12,7 @@ from lora_engine.adapters import (
     AdapterKind,
     AdapterSummary,
     Check,
+    OtherConfig,
     PartFacts,
 )
 from lora_engine.language import tr, translatable
@@ -44,6 +45,14 @@ STARTS = {
     "false": translatable("random A and B"),
 }
 KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+MADE_BY = {
+    "resize": translatable("resized from {names}"),
+    "combine": translatable("combined from {names}"),
+    "extract": translatable("extracted from {names}"),
+    "merge": translatable("merged from {names}"),
+    "portable": translatable("made portable from {names}"),
+}
 
 _VIRTUAL = translatable(
     "These numbers stand before every row: as embeddings, or as keys and values in each layer. "
@@ -257,9 +266,17 @@ def _form_tiles(found: AdapterDetails) -> list[tuple[str, str, str]]:
             (tr("Rank"), _ranks(found, config), f"α {config.lora_alpha:g}, {_form(config)}"),
             (tr("Scaling"), _span(found.scalings), _scaling_words(found, config)),
         ]
-    name = KIND_NAMES[config.kind]
-    size = found.summary.size.removeprefix(name).removeprefix(", ")
-    return [(tr("Method"), tr(name), size or tr("one factor a row or column"))]
+    return [(tr("Method"), tr(KIND_NAMES[config.kind]), _size(config))]
+
+
+def _size(config: OtherConfig) -> str:
+    if config.virtual_tokens:
+        return tr("{count} virtual tokens", count=layout.count(config.virtual_tokens))
+    if config.kind == "bottleneck":
+        return tr("inner width {width}", width=layout.count(config.bottleneck_size or 0))
+    if config.r:
+        return tr("rank {rank}", rank=layout.count(config.r))
+    return tr("one factor a row or column")
 
 
 def _places(found: AdapterDetails) -> str:
@@ -351,7 +368,8 @@ def _operation(found: AdapterDetails) -> str | None:
         if isinstance(one, dict) and one.get("name")
     ]
     error = found.operation.get("error")
-    what = tr("{kind} of {names}", kind=kind[:40], names=", ".join(names[:8]) or tr("others"))
+    sentence = MADE_BY.get(kind, translatable("{kind} of {names}"))
+    what = tr(sentence, kind=kind[:40], names=", ".join(names[:8]) or tr("others"))
     if not isinstance(error, int | float):
         return what
     return tr("{what}, error {error}", what=what, error=layout.number(error))

@@ -12,7 +12,7 @@ import gradio as gr
 from lora_engine.adapters import KIND_NAMES, AdapterSummary
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.language import tr, tr_count
+from lora_engine.language import tr, tr_count, translatable
 from pages import ADAPTERS
 from pages.adapters.parts import opened_adapter
 from pages.shared import layout, live
@@ -22,6 +22,12 @@ from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_box, wire
 
 MOST_ITEMS = 200
+OPERATIONS = {
+    "resize": translatable("resizing"),
+    "combine": translatable("combining"),
+    "extract": translatable("extraction"),
+    "portable": translatable("a portable export"),
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def table_value(adapters: Sequence[AdapterSummary]) -> str:
             adapter.eval_loss,
             ", ".join(adapter.tags) or None,
             None if adapter.bundled else adapter.created_at,
-            adapter.made_by,
+            _made_by(adapter.made_by),
             adapter.targets,
             adapter.run_id,
             adapter.note.partition("\n")[0] or None,
@@ -161,6 +167,10 @@ def _columns() -> tuple[live.Column, ...]:
         live.Column(tr("note")),
         live.Column(tr("folder")),
     )
+
+
+def _made_by(operation: str | None) -> str | None:
+    return None if operation is None else tr(OPERATIONS.get(operation, operation))
 
 
 def _item(adapter: AdapterSummary, is_open: bool) -> str:

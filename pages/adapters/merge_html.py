@@ -19,6 +19,11 @@ WEIGHTS = {
     "original": translatable("the original 16- or 32-bit weights"),
     "dequantized": translatable("the quantized weights, widened"),
 }
+ROWS_FROM = {
+    "given": translatable("{positions} positions of {rows} given rows"),
+    "held-out": translatable("{positions} positions of {rows} held-out rows"),
+    "general": translatable("{positions} positions of {rows} general rows"),
+}
 VARIANT_COLUMNS = (
     Column(translatable("merged into"), lambda weights: tr(WEIGHTS[weights])),
     Column(translatable("kept"), lambda kept: tr("yes") if kept else tr("no")),
@@ -44,10 +49,8 @@ def _proof_tiles(done: MergeReport) -> list[tuple[str, str, str]]:
     before, after = done.unmerged_loss, done.merged_loss
     if apart is None or kl is None or base is None or before is None or after is None:
         return []
-    rows = tr(
-        "{positions} positions of {rows} {origin} rows",
-        positions=f"{done.positions:,}", rows=f"{done.rows:,}", origin=tr(done.rows_from or ""),
-    )  # fmt: skip
+    of = ROWS_FROM.get(done.rows_from or "", ROWS_FROM["given"])
+    rows = tr(of, positions=f"{done.positions:,}", rows=f"{done.rows:,}")
     sign = "−" if after < before else "+"
     difference = tr(
         "{change} from base with adapter", change=f"{sign}{layout.number(abs(after - before))}"

@@ -81,7 +81,7 @@ def build(engine: Engine) -> gr.Blocks:
         with gr.Column(elem_classes="rs-library-main", min_width=0):
             problem = problem_box()
             heading = about_section.lay_out_heading()
-            with gr.Tabs(elem_id="adapter-tabs") as tabs:
+            with gr.Tabs(elem_id="adapter-tabs", overflow_behavior="wrap") as tabs:
                 drawn = {one.id: gr.Tab(tr(one.title), id=one.id) for one in SECTIONS}
                 with gr.Tab(tr("Table"), id=LIBRARY) as last:
                     table = library_section.lay_out_table()

@@ -23,7 +23,6 @@ from pages.compare.conversation_fields import (
 )
 from pages.shared import layout
 from pages.shared.adapter_choices import MAX_COMPARED, adapter_key
-from pages.shared.no_adapter import no_adapter_html
 from pages.shared.wiring import Update
 
 
@@ -196,13 +195,3 @@ def show_suggestions(
         button: gr.Button(prompt, visible=True)
         for button, prompt in zip(buttons, prompts, strict=False)
     }
-
-
-def note_html(engine: Engine) -> str:
-    """What to do where no adapter is trained yet."""
-    if engine.adapters.list():
-        return ""
-    return no_adapter_html(
-        engine,
-        tr("The base answers alone until one is trained. The pirate example takes about a minute."),
-    )

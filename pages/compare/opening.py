@@ -34,7 +34,6 @@ class Opening:
     fields: ConversationFields
     chat: ChatFields
     server: ServerFields
-    note: gr.HTML
 
     def open_page(self, request: gr.Request) -> Iterator[Update]:
         session_id = layout.state_of(request, "session")
@@ -106,7 +105,6 @@ class Opening:
         return {
             fields.adapters: gr.Dropdown(choices=choices, value=adapters),
             fields.base: gr.Dropdown(choices=engine.base_models.names(), value=who.base),
-            self.note: adapter_choice.note_html(engine),
             **self._form(who, opens=True),
             **adapter_choice.show_suggestions(engine, self.chat.suggestions, who.base, adapters),
         }
@@ -125,7 +123,7 @@ def connect(opening: Opening, blocks: gr.Blocks) -> None:
         *chosen,
         *fields.answers,
         *form,
-        *[fields.adapters, opening.note, fields.system, fields.memory],
+        *[fields.adapters, fields.system, fields.memory],
         *fields.sampling.values(),
         *[server.url, server.model],
     ]

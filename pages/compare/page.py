@@ -70,7 +70,7 @@ def build(engine: Engine) -> gr.Blocks:
             base = adapter_choice.base_field(engine)
         tabs = tools.tool_tabs()
         with tools.inside(tabs, tools.ANSWERS):
-            columns, strengths, note = _columns()
+            columns, strengths = _columns()
             chat_parts = chat.chat_fields()
         with tools.inside(tabs, tools.SETTINGS):
             ask_as = ask_as_field()
@@ -109,15 +109,14 @@ def build(engine: Engine) -> gr.Blocks:
         remote_server.connect(engine, fields, server)
         try_classifier.section(engine, blocks, tabs)
         layout.how_this_works(tr(HELP))
-        opening.connect(opening.Opening(engine, fields, chat_parts, server, note), blocks)
+        opening.connect(opening.Opening(engine, fields, chat_parts, server), blocks)
         expose(_compare_endpoint(engine), api_name="compare")
         expose(try_classifier.classify_endpoint(engine), api_name="classify")
     return blocks
 
 
-def _columns() -> tuple[list[gr.Chatbot], list[gr.Slider], gr.HTML]:
-    """The columns side by side, each adapter's with its strength; and what stands beside the base
-    where there is no adapter."""
+def _columns() -> tuple[list[gr.Chatbot], list[gr.Slider]]:
+    """The columns side by side, each adapter's with its strength."""
     columns: list[gr.Chatbot] = []
     strengths: list[gr.Slider] = []
     with gr.Row(elem_classes="rs-columns"):
@@ -126,8 +125,7 @@ def _columns() -> tuple[list[gr.Chatbot], list[gr.Slider], gr.HTML]:
                 columns.append(column_box(index))
                 if 0 < index <= MAX_COMPARED:
                     strengths.append(strength_field(index - 1))
-        note = gr.HTML(elem_id="compare-note", js_on_load="")
-    return columns, strengths, note
+    return columns, strengths
 
 
 def _compare_endpoint(engine: Engine):
@@ -142,7 +140,8 @@ def _compare_endpoint(engine: Engine):
         """The base's and each adapter's answer to one prompt, or how each continues it."""
         if ask_as not in get_args(AskAs):
             raise EngineError(
-                f"ask_as is {str(ask_as)[:40]!r}.", f"Give one of {', '.join(get_args(AskAs))}."
+                tr("ask_as is {value}.", value=f"{str(ask_as)[:40]!r}"),
+                tr("Give one of {names}.", names=", ".join(get_args(AskAs))),
             )
         sampling = Sampling(max_new_tokens=max_new_tokens, seed=seed)
         return engine.compare.answer_prompts(base, adapters, [prompt], sampling, ask_as).as_json()

@@ -117,7 +117,7 @@ def next_steps_html(adapters: Sequence[str], titles: Mapping[str, str]) -> str:
             for address, words in (
                 (layout.link(SPECTRUM, adapter=name), tr("Spectrum")),
                 (layout.link(ADAPTERS, adapter=name, tab="resize"), tr("Resize")),
-                (layout.link(ADAPTERS, adapter=name, tab="take-away"), tr("Take away")),
+                (layout.link(ADAPTERS, adapter=name, tab="take-away"), tr("Export")),
             )
         )
         + "</p>"

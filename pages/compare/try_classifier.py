@@ -188,7 +188,7 @@ class _Handlers:
             classifier = self.engine.classifiers.open(_named(adapter))
             lines = [line for line in (texts or "").splitlines() if line.strip()]
             found = list(classifier.predict(lines))
-            stop.raise_if_set("classifying the texts")
+            stop.raise_if_set(tr("classifying the texts"))
         return classifier_html.predictions_html(
             found, classifier.facts.classes.labels, classifier.base_head
         )
@@ -204,7 +204,7 @@ class _Handlers:
                 else engine.classifiers.rows(classifier, rows)
             )
             for state in predict_rows(classifier, dataset.rows):
-                stop.raise_if_set("scoring the set")
+                stop.raise_if_set(tr("scoring the set"))
                 if isinstance(state, SetResult):
                     yield self._scored(state)
                 else:

@@ -240,7 +240,7 @@ def _links(engine: Engine, view: RunView) -> str:
             (layout.link(ADAPTERS, adapter=view.id, tab="resize"), tr("Resize")),
             again,
             (_go_on(view), tr("Go on from its adapter")),
-            (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), tr("Take away")),
+            (layout.link(ADAPTERS, adapter=view.id, tab="take-away"), tr("Export")),
         ]
     if spec is not None:
         answers = spec.task == "causal_lm"

@@ -100,8 +100,11 @@ def _spec_of(folder: Path) -> tuple[RunSpec | None, tuple[str, ...]]:
     if document:
         return spec_from(dict(document)), ()
     return None, (
-        "The adapter does not say how it was trained: its base is loaded as it is stored, and rows "
-        f"are cut at {OptimizationSpec().max_length} tokens.",
+        tr(
+            "The adapter does not say how it was trained: its base is loaded as it is stored, and "
+            "rows are cut at {tokens} tokens.",
+            tokens=OptimizationSpec().max_length,
+        ),
     )
 
 
@@ -126,9 +129,9 @@ def _labels(
     known = config_of(base).get("id2label")
     names = list(known.values()) if isinstance(known, dict) else []
     if len(names) == outputs and _are_names(names):
-        return tuple(names), ("The names of the classes are those of the base model.",)
+        return tuple(names), (tr("The names of the classes are those of the base model."),)
     numbers = tuple(f"LABEL_{number}" for number in range(outputs))
-    return numbers, ("The adapter does not name its classes, so they are numbered.",)
+    return numbers, (tr("The adapter does not name its classes, so they are numbered."),)
 
 
 def _are_names(value: object) -> bool:

@@ -109,7 +109,7 @@ def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
     class that it does not know, naming both sides."""
     facts = classifier.facts
     if dataset.format != FORMATS[facts.task]:
-        needed = "tokens and tags" if facts.classes.of_words else "text and label"
+        needed = tr("tokens and tags") if facts.classes.of_words else tr("text and label")
         raise EngineError(
             tr(
                 "{source} is in the format {format}; the adapter was trained for {task}, "
@@ -125,7 +125,8 @@ def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:
     there = {one for row in dataset.rows for one in _classes(row)}
     unknown = sorted(there - known)
     if unknown:
-        more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
+        others = len(unknown) - NAMED
+        more = tr(" and {count} more", count=f"{others:,}") if others > 0 else ""
         raise EngineError(
             tr(
                 "{source} has classes that the adapter does not know: {unknown}{more}. Its "

@@ -14,6 +14,7 @@ from lora_engine.compare.prompts.held_out_rows import load_held_out_rows
 from lora_engine.data import Dataset, load_dataset
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.rows import hash_rows
+from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec
 
@@ -48,7 +49,7 @@ class Classifiers:
         """The rows that the adapter never saw in training, checked as `rows`."""
         rows = load_held_out_rows(classifier.facts.path, self._settings)
         format = FORMATS[classifier.facts.task]
-        found = Dataset("the held-out rows", format, rows, hash_rows(rows))
+        found = Dataset(tr("the held-out rows"), format, rows, hash_rows(rows))
         refuse_other_rows(classifier, found)
         return found
 

@@ -268,7 +268,7 @@ class ComparisonModel:
                     "every answer or they do not, so there is no strength to change and no "
                     "layer to leave out.",
                     column=f"{column!r}",
-                    kind_names=KIND_NAMES[check.config.kind],
+                    kind_names=tr(KIND_NAMES[check.config.kind]),
                 ),
                 tr("Compare it with the base, or choose an adapter that changes layers."),
             )

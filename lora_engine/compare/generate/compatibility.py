@@ -89,7 +89,7 @@ def fixed_because(folder: Path) -> str:
     except EngineError:
         return ""  # whoever asks this adapter is told what is wrong with it
     if isinstance(config, OtherConfig):
-        kind = KIND_NAMES[config.kind]
+        kind = tr(KIND_NAMES[config.kind])
         tokens = tr("{kind}: its trained tokens are there or they are not.", kind=kind)
         return tokens if config.virtual_tokens else ""
     whole = tr("Fixed: this adapter uses DoRA, biases or modules trained whole.")

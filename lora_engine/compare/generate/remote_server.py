@@ -50,13 +50,13 @@ class RemoteServer:
     @property
     def title(self) -> str:
         """`model at host:port`, for a column's heading."""
-        return f"{self.model} at {urlsplit(self.url).netloc}"
+        return tr("{model} at {host}", model=self.model, host=urlsplit(self.url).netloc)
 
 
 def parse_remote_server(url: str, model: str, key: str = "") -> RemoteServer:
     """A server as the person described it. Raises EngineError for what cannot be one."""
     url, model, key = url.strip().rstrip("/"), model.strip(), key.strip()
-    remedy = "Give an address such as http://127.0.0.1:8000/v1."
+    remedy = tr("Give an address such as http://127.0.0.1:8000/v1.")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises ValueError for a port that is no number
@@ -225,7 +225,9 @@ def _events(
         ):
             if response.status_code != 200:
                 said = next(response.iter_bytes(300), b"").decode("utf-8", "replace")
-                raise _failure(server, f"answered {response.status_code}: {said}")
+                raise _failure(
+                    server, tr("answered {status}: {said}", status=response.status_code, said=said)
+                )
             for line in _lines(server, response.iter_bytes()):
                 if stop.is_set():
                     return
@@ -233,7 +235,8 @@ def _events(
                 if event is not None:
                     yield event
     except httpx.HTTPError as error:
-        raise _failure(server, f"gave no answer ({type(error).__name__}: {error})") from None
+        what = tr("gave no answer ({kind}: {error})", kind=type(error).__name__, error=error)
+        raise _failure(server, what) from None
 
 
 def _lines(server: RemoteServer, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -243,7 +246,8 @@ def _lines(server: RemoteServer, chunks: Iterator[bytes]) -> Iterator[bytes]:
         total += len(chunk)
         *whole, rest = (rest + chunk).split(b"\n")
         if total > MAX_ANSWER_BYTES or len(rest) > MAX_LINE_BYTES:
-            raise _failure(server, f"sent more than {MAX_ANSWER_BYTES:,} bytes")
+            what = tr("sent more than {bytes} bytes", bytes=f"{MAX_ANSWER_BYTES:,}")
+            raise _failure(server, what)
         yield from whole
     yield rest
 
@@ -256,11 +260,11 @@ def _event(server: RemoteServer, line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(content)
     except (ValueError, RecursionError):
-        raise _failure(server, "sent something that is not JSON") from None
+        raise _failure(server, tr("sent something that is not JSON")) from None
     if not isinstance(event, dict):
-        raise _failure(server, "sent something that is no chat completion")
+        raise _failure(server, tr("sent something that is no chat completion"))
     if "error" in event:
-        raise _failure(server, f"said: {json.dumps(event['error'])[:300]}")
+        raise _failure(server, tr("said: {error}", error=json.dumps(event["error"])[:300]))
     return event
 
 
