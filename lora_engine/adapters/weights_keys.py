@@ -112,7 +112,9 @@ def check_shapes(
     Raises EngineError for shapes that are not so, and for another rank than the configuration's.
     """
     shape_a, shape_b = lora_A.shape, lora_B.shape
-    shown = f"{describe_shape(shape_a)}, {describe_shape(shape_b)}"
+    shown = tr(
+        "{first} and {second}", first=describe_shape(shape_a), second=describe_shape(shape_b)
+    )
     if min(len(shape_a), len(shape_b)) < 2 or set(shape_b[2:]) > {1}:
         raise EngineError(
             tr(
