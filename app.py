@@ -22,11 +22,12 @@ from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
 from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
 from lora_engine.settings import (
-    ADDRESS_HELP,
     DEFAULT_HOST,
     DEFAULT_PORT,
     MAX_PORT,
     Settings,
+    address_help,
+    language_named,
     load_settings,
 )
 
@@ -283,12 +284,12 @@ def parse_address(arguments: Sequence[str]) -> tuple[str, int]:
     """
     parser = _Arguments(
         prog="app.py",
-        description="Serve the Rankscope dashboard until it is interrupted.",
-        epilog="Settings come from the environment; `python -m lora_engine doctor` lists them.",
+        description=tr("Serve the Rankscope dashboard until it is interrupted."),
+        epilog=tr("Settings come from the environment; `python -m lora_engine doctor` lists them."),
         allow_abbrev=False,
     )
-    for name in ("host", "port"):
-        parser.add_argument(f"--{name}", help=ADDRESS_HELP[name], metavar=name.upper())
+    parser.add_argument("--host", help=address_help("host"), metavar="HOST")
+    parser.add_argument("--port", help=address_help("port"), metavar="PORT")
     given = vars(parser.parse_args(arguments))
     host = given["host"] or os.environ.get("HOST") or DEFAULT_HOST
     if given["port"] is not None:
@@ -329,20 +330,28 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted. Returns the exit code: 2 for a problem the person can solve."""
     scrub_output()
     try:
-        host, port = parse_address(arguments)
-        settings = load_settings()
-        write_log(settings)
-        listener = listen(host, port)
-        app = create_app(settings, bound_host=host)
+        with speaking(language_named()):
+            app, listener = _opened(arguments)
     except EngineError as error:
         print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)
         return 2
-    port = listener.getsockname()[1]
-    if settings.api_key_file is not None:
-        print(f"The API of {settings.api_base} is at http://{host}:{port}/v1", flush=True)
-    print(f"Rankscope is at http://{host}:{port} (Ctrl+C stops it)", flush=True)
     _serve(app, listener)
     return 0
+
+
+def _opened(arguments: Sequence[str]) -> tuple[FastAPI, socket.socket]:
+    """The dashboard and the socket it is served on; says where. Raises EngineError."""
+    host, port = parse_address(arguments)
+    settings = load_settings()
+    write_log(settings)
+    listener = listen(host, port)
+    app = create_app(settings, bound_host=host)
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    if settings.api_key_file is not None:
+        base = settings.api_base
+        print(tr("The API of {base} is at {address}/v1", base=base, address=address), flush=True)
+    print(tr("Rankscope is at {address} (Ctrl+C stops it)", address=address), flush=True)
+    return app, listener
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

@@ -80,14 +80,14 @@ def save_random(
 
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from lora_engine.adapter_operations import ToRank, resize
+from lora_engine.training.memory.usage import peak_resident_bytes
 started = time.perf_counter()
 resize(Path(sys.argv[1]), Path(sys.argv[2]), ToRank(int(sys.argv[3])))
 seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+print(json.dumps({"seconds": seconds, "peak_bytes": peak_resident_bytes()}))
 """
 
 

@@ -132,18 +132,17 @@ def train(file: Path, folder: Path, environment: dict[str, str]) -> dict:
     directory = RunDirectory(folder / "run")
     directory.create(spec_of(file))
     started = time.perf_counter()
-    worker = subprocess.Popen(
+    subprocess.run(
         [sys.executable, "-m", "lora_engine.training.worker", str(directory.path)],
         env=environment,
         cwd=Path(__file__).resolve().parents[1],
+        check=False,
     )
-    _, status, usage = os.wait4(worker.pid, 0)
-    worker.returncode = os.waitstatus_to_exitcode(status)
     result = directory.result()
     return {
         "state": None if result is None else result.state,
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_mib": round(usage.ru_maxrss / 1024),
+        "peak_mib": None if result is None else round(result.peak_memory_bytes / 2**20),
         "losses": [round(row.loss, 3) for row in directory.metrics()],
     }
 

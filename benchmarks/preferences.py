@@ -35,6 +35,7 @@ from lora_engine.data import TokenizedRow
 from lora_engine.data.preference_tokens import JudgedRow, PairRow, PairRows
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.forward.batches import IGNORED
+from lora_engine.training.memory.usage import peak_resident_bytes
 from lora_engine.training.plan import Plan, make_plan
 
 BATCH = 8
@@ -181,7 +182,6 @@ def _judged(batch: Sequence) -> list[dict]:
 
 def inside(name: str, workload: Pairs) -> None:
     """The body of a contender's process: train, then print the report as the last line."""
-    import resource
 
     if workload.threads:
         import torch
@@ -195,7 +195,7 @@ def inside(name: str, workload: Pairs) -> None:
     tokens = sum(len(row.input_ids) for row in rows)
     if workload.objective == "dpo":
         tokens += sum(len(row.rejected.input_ids) for row in rows)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_bytes()
     report = {
         "losses": recorder.losses[1:],
         "tokens_per_s": tokens / seconds,

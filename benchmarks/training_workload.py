@@ -6,7 +6,6 @@ A small random model, rows of random tokens and their order. Knows no contender.
 from __future__ import annotations
 
 import random
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import _path  # noqa: F401
 from lora_engine.data import TokenizedRow
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.forward.batches import IGNORED
+from lora_engine.training.memory.usage import peak_resident_bytes
 from lora_engine.training.plan import Plan, make_plan
 
 MIB = 2**20
@@ -109,7 +109,7 @@ class Recorder:
         tokens = sum(lengths[8 * WARMUP_STEPS :])
         first, last = self.ends[WARMUP_STEPS - 1], self.ends[-1]
         wall, processor = last[0] - first[0], last[1] - first[1]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_resident_bytes()
         return {
             "losses": self.losses,
             "tokens_per_s": tokens / wall,

@@ -1,10 +1,10 @@
 """Brings the catalogues of translations up to date: `python docs/make_catalogue.py [PACKAGE …]`.
 
-Finds the texts of every package (`tr`, `tr_count`, `translatable` and what a `Field` is called in
-Python, `tr` in JavaScript), and writes `lora_engine/locale/<language>/<package>.po`:
-translations are kept, new texts come with an empty one, texts that are gone go. A test compares the
-files with what this makes, and no translation may be empty there. With packages named, as
-`pages.train`, only their files are written.
+Finds the texts of every package (`tr`, `tr_count`, `translatable`, what a `Field` is called and the
+docstrings of commands in Python, `tr` in JavaScript), and writes
+`lora_engine/locale/<language>/<package>.po`: translations are kept, new texts come with an empty
+one, texts that are gone go. A test compares the files with what this makes, and no translation may
+be empty there. With packages named, as `pages.train`, only their files are written.
 """
 
 from __future__ import annotations
@@ -50,10 +50,16 @@ def texts(package: str) -> list[str]:
 
 def python_texts(source: str) -> Iterator[str]:
     """The texts that Python code marks. Of `tr("a" if x else "b")` both, of `tr(text)` none."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    functions = [one for one in tree.body if isinstance(one, ast.FunctionDef)]
+    docstrings = {one.name: ast.get_docstring(one) or "" for one in functions}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             for place in MARKS.get(node.func.id, ()):
                 yield from _literals(node.args[place]) if place < len(node.args) else ()
+            if node.func.id == "add_commands":  # whose docstrings are what --help says
+                named = [one.id for one in node.args if isinstance(one, ast.Name)]
+                yield from (docstrings[one] for one in named if one in docstrings)
             if node.func.id == "Field":  # pydantic's: what a form shows
                 shown = [one.value for one in node.keywords if one.arg in FIELD_TEXTS]
                 yield from (text for one in shown for text in _literals(one))

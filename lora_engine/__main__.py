@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -27,14 +26,22 @@ from lora_engine.cli import (
     train,
 )
 from lora_engine.errors import EngineError
-from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
+from lora_engine.language import speaking, tr
 from lora_engine.scrubbing import scrub_output
+from lora_engine.settings import language_named
 
 
 def build() -> typer.Typer:
     """The command line with all its commands."""
     app = typer.Typer(
-        add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # its boxes cut Chinese off, which has no spaces to break at
+        pretty_exceptions_enable=False,
+        help=tr(
+            "The whole product without a browser: `python -m lora_engine COMMAND`, or "
+            "`rankscope COMMAND`."
+        ),
     )
     groups = (
         environment,
@@ -60,25 +67,10 @@ def build() -> typer.Typer:
     return app
 
 
-def _language() -> str:
-    """The language that LORA_LANGUAGE names. Raises EngineError for one that is not spoken."""
-    name = os.environ.get("LORA_LANGUAGE") or ENGLISH
-    if name not in LANGUAGES:
-        raise EngineError(
-            tr(
-                "LORA_LANGUAGE is {name}; {languages} are spoken.",
-                name=f"{name[:40]!r}",
-                languages=", ".join(LANGUAGES),
-            ),
-            tr("Choose one of these, or unset it."),
-        )
-    return name
-
-
 def main() -> int:
     scrub_output()
     try:
-        with speaking(_language()):
+        with speaking(language_named()):
             build()()
     except EngineError as error:
         print(f"error: {error.problem}\n{error.remedy}", file=sys.stderr)

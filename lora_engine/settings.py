@@ -14,16 +14,39 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_engine.errors import FieldProblem, InvalidInput
-from lora_engine.language import tr
+from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.language import ENGLISH, LANGUAGES, tr
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
 MAX_PORT = 65_535
-ADDRESS_HELP = {
-    "host": f"The address to listen on: else HOST of the environment, else {DEFAULT_HOST}.",
-    "port": f"Its port; 0 takes any free one: else PORT of the environment, else {DEFAULT_PORT}.",
-}
-"""What `app.py` and `rankscope serve` say of their options."""
+
+
+def address_help(option: Literal["host", "port"]) -> str:
+    """What `app.py` and `rankscope serve` say of their option."""
+    if option == "host":
+        return tr(
+            "The address to listen on: else HOST of the environment, else {host}.",
+            host=DEFAULT_HOST,
+        )
+    return tr(
+        "Its port; 0 takes any free one: else PORT of the environment, else {port}.",
+        port=DEFAULT_PORT,
+    )
+
+
+def language_named() -> str:
+    """The language that LORA_LANGUAGE names. Raises EngineError for one that is not spoken."""
+    name = os.environ.get("LORA_LANGUAGE") or ENGLISH
+    if name not in LANGUAGES:
+        raise EngineError(
+            tr(
+                "LORA_LANGUAGE is {name}; {languages} are spoken.",
+                name=f"{name[:40]!r}",
+                languages=", ".join(LANGUAGES),
+            ),
+            tr("Choose one of these, or unset it."),
+        )
+    return name
 
 
 class Settings(BaseModel):

@@ -8,37 +8,45 @@ from typing import Annotated, Any
 import typer
 
 from lora_engine.adapter_operations import Method
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import note, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
-OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="The adapter folder to write.")]
-OverwriteFlag = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an adapter folder that is there.")
-]
-RankOption = Annotated[int | None, typer.Option(help="Every module to this rank.")]
-EnergyOption = Annotated[
-    float | None, typer.Option(help="Every module to the share of Σσ² it keeps, as 0.99.")
-]
-ThresholdOption = Annotated[
-    float | None, typer.Option(help="Every direction whose σ is at least this.")
-]
+
+def output_folder() -> Any:
+    return typer.Option("-o", "--output", help=tr("The adapter folder to write."))
+
+
+def overwrite_flag() -> Any:
+    return typer.Option("--overwrite", help=tr("Replace an adapter folder that is there."))
+
+
+def rank_option() -> Any:
+    return typer.Option(help=tr("Every module to this rank."))
+
+
+def energy_option() -> Any:
+    return typer.Option(help=tr("Every module to the share of Σσ² it keeps, as 0.99."))
+
+
+def threshold_option() -> Any:
+    return typer.Option(help=tr("Every direction whose σ is at least this."))
 
 
 def register(app: typer.Typer) -> None:
-    for command in (resize, combine, extract):
-        app.command()(command)
+    add_commands(app, resize, combine, extract)
 
 
 def resize(
-    adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
-    output: OutputFolder,
-    rank: RankOption = None,
-    energy: EnergyOption = None,
-    threshold: ThresholdOption = None,
-    overwrite: OverwriteFlag = False,
-    json: JsonFlag = False,
+    adapter: Annotated[str, typer.Argument(help=tr("A run's id, a listed name or a folder."))],
+    output: Annotated[Path, output_folder()],
+    rank: Annotated[int | None, rank_option()] = None,
+    energy: Annotated[float | None, energy_option()] = None,
+    threshold: Annotated[float | None, threshold_option()] = None,
+    overwrite: Annotated[bool, overwrite_flag()] = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write an adapter at a smaller rank, the nearest one there is, and say what is lost."""
     from lora_engine.adapter_operations import one_target
@@ -66,25 +74,27 @@ def resize(
 
 def combine(
     adapters: Annotated[
-        list[str], typer.Argument(help="ADAPTER:WEIGHT each, as pirate:0.7; 1 without a weight.")
+        list[str],
+        typer.Argument(help=tr("ADAPTER:WEIGHT each, as pirate:0.7; 1 without a weight.")),
     ],
-    output: OutputFolder,
+    output: Annotated[Path, output_folder()],
     rank: Annotated[
-        int | None, typer.Option(help="Of every module at most; left out, the sum of the ranks.")
+        int | None,
+        typer.Option(help=tr("Of every module at most; left out, the sum of the ranks.")),
     ] = None,
     method: Annotated[
         Method,
-        typer.Option(help="exact is the weighted sum; the others merge as PEFT does."),
+        typer.Option(help=tr("exact is the weighted sum; the others merge as PEFT does.")),
     ] = "exact",
     density: Annotated[
-        float | None, typer.Option(help="Of ties and dare: the share of numbers they keep.")
+        float | None, typer.Option(help=tr("Of ties and dare: the share of numbers they keep."))
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of dare's choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help=tr("Of dare's choice."))] = 0,
     interference: Annotated[
-        bool, typer.Option("--interference", help="Also predict where the adapters collide.")
+        bool, typer.Option("--interference", help=tr("Also predict where the adapters collide."))
     ] = False,
-    overwrite: OverwriteFlag = False,
-    json: JsonFlag = False,
+    overwrite: Annotated[bool, overwrite_flag()] = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write the weighted sum of adapters of one base, and say its error."""
     from lora_engine.adapter_operations import WeightedAdapter, predicted_interference
@@ -153,19 +163,20 @@ def named_weight(text: str) -> tuple[str, float]:
 
 
 def extract(
-    base: Annotated[str, typer.Option(help="The base model that was fine-tuned.")],
+    base: Annotated[str, typer.Option(help=tr("The base model that was fine-tuned."))],
     tuned: Annotated[
-        str, typer.Option(help="The fine-tuned model: a name, a folder or safetensors.")
+        str, typer.Option(help=tr("The fine-tuned model: a name, a folder or safetensors."))
     ],
-    output: OutputFolder,
-    rank: RankOption = None,
-    energy: EnergyOption = None,
-    threshold: ThresholdOption = None,
+    output: Annotated[Path, output_folder()],
+    rank: Annotated[int | None, rank_option()] = None,
+    energy: Annotated[float | None, energy_option()] = None,
+    threshold: Annotated[float | None, threshold_option()] = None,
     rows: Annotated[
-        str, typer.Option(help="A dataset on which base, tuned and base with adapter are measured.")
+        str,
+        typer.Option(help=tr("A dataset on which base, tuned and base with adapter are measured.")),
     ] = "",
-    overwrite: OverwriteFlag = False,
-    json: JsonFlag = False,
+    overwrite: Annotated[bool, overwrite_flag()] = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write what a full fine-tuning changed as an adapter, and say what low rank leaves out."""
     from lora_engine.adapter_operations import one_target

@@ -7,38 +7,41 @@ from typing import Annotated, Literal
 
 import typer
 
-from lora_engine.advisor import GOALS, TASKS, Advice, AdviceRequest, AdvisedTask, Goal, advise
+from lora_engine.advisor import GOALS, TASKS, Advice, AdviceRequest, AdvisedTask, Goal
+from lora_engine.advisor import advise as advise_before
 from lora_engine.calculator import ModelSource
 from lora_engine.calculator.memory_request import module_names
-from lora_engine.cli.calculator import Config, PresetName, Targets, source_of
-from lora_engine.cli.output import JsonFlag, note, print_json
+from lora_engine.cli.calculator import config_option, preset_option, source_of, targets_option
+from lora_engine.cli.options import add_commands, json_flag, one_of
+from lora_engine.cli.output import note, print_json
+from lora_engine.language import tr
 from lora_engine.spec import QuantizationSpec, read_spec
 
 
 def register(app: typer.Typer) -> None:
-    app.command("advise")(advise_rank)
+    add_commands(app, advise)
 
 
-def advise_rank(
-    task: Annotated[str | None, typer.Option(help=f"One of {', '.join(TASKS)}.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Training rows.")] = None,
-    tokens: Annotated[int | None, typer.Option(help="Supervised tokens in them.")] = None,
-    config: Config = None,
-    preset: PresetName = None,
-    target_modules: Targets = "all-linear",
-    goal: Annotated[str, typer.Option(help=f"One of {', '.join(GOALS)}.")] = "balanced",
-    card_gib: Annotated[float | None, typer.Option(help="The card's memory in GiB.")] = None,
+def advise(
+    task: Annotated[str | None, typer.Option(help=one_of(TASKS))] = None,
+    rows: Annotated[int | None, typer.Option(help=tr("Training rows."))] = None,
+    tokens: Annotated[int | None, typer.Option(help=tr("Supervised tokens in them."))] = None,
+    config: Annotated[Path | None, config_option()] = None,
+    preset: Annotated[str | None, preset_option()] = None,
+    target_modules: Annotated[str, targets_option()] = "all-linear",
+    goal: Annotated[str, typer.Option(help=one_of(GOALS))] = "balanced",
+    card_gib: Annotated[float | None, typer.Option(help=tr("The card's memory in GiB."))] = None,
     bits: Annotated[
-        Literal["0", "4", "8"], typer.Option(help="Bits of the frozen base; 0: not quantized.")
+        Literal["0", "4", "8"], typer.Option(help=tr("Bits of the frozen base; 0: not quantized."))
     ] = "0",
     run: Annotated[
-        str | None, typer.Option(help="A finished run's id: advice for the next one, alone.")
+        str | None, typer.Option(help=tr("A finished run's id: advice for the next one, alone."))
     ] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(help="A run's spec: its base, rows and tokens; with --task and --goal."),
+        typer.Option(help=tr("A run's spec: its base, rows and tokens; with --task and --goal.")),
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """A rank to start with, the range to try and the other knobs, each with its reason."""
     if run is not None:
@@ -49,7 +52,7 @@ def advise_rank(
         return
     given_task: AdvisedTask | None = task  # type: ignore[assignment]  # advise() refuses others
     given_goal: Goal = goal  # type: ignore[assignment]
-    advice = advise(
+    advice = advise_before(
         AdviceRequest(
             task=given_task,
             rows=rows,

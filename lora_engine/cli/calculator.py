@@ -33,37 +33,53 @@ from lora_engine.calculator import (
 )
 from lora_engine.calculator.memory_options import DTYPES, METHODS, OPTIMIZERS
 from lora_engine.calculator.training_work import Work
-from lora_engine.cli.field_help import field_help
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli.options import add_commands, field_help, json_flag, one_of
+from lora_engine.cli.output import note, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, OptimizationSpec, QuantizationSpec
 
-Config = Annotated[Path | None, typer.Option(help="A model folder or a config.json.")]
-PresetName = Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
-Rank = Annotated[int, typer.Option(help=field_help(MethodSpec, "rank"))]
-Targets = Annotated[
-    str, typer.Option(help=f"Names with commas, or shortcuts: {', '.join(SHORTCUTS)}.")
-]
-
-PATTERN_HELP = 'JSON: {"q_proj": 16}.'
+PATTERN_EXAMPLE = '{"q_proj": 16}'
 
 
 def register(app: typer.Typer) -> None:
-    for command in (params, memory):
-        app.command()(command)
+    add_commands(app, params, memory)
+
+
+def config_option() -> Any:
+    return typer.Option(help=tr("A model folder or a config.json."))
+
+
+def preset_option() -> Any:
+    return typer.Option(help=one_of(PRESETS))
+
+
+def rank_option() -> Any:
+    return typer.Option(help=field_help(MethodSpec, "rank"))
+
+
+def targets_option() -> Any:
+    names = ", ".join(SHORTCUTS)
+    return typer.Option(help=tr("Names with commas, or shortcuts: {names}.", names=names))
+
+
+def _pattern_help() -> str:
+    described = field_help(MethodSpec, "rank_pattern")
+    return tr("{text} JSON: {example}.", text=described, example=PATTERN_EXAMPLE)
+
+
+def _bits_help() -> str:
+    return tr("{text} 0: not quantized.", text=field_help(QuantizationSpec, "bits"))
 
 
 def params(
-    d: Annotated[int | None, typer.Option(help="Rows of the weight, out_features.")] = None,
-    k: Annotated[int | None, typer.Option(help="Columns of the weight, in_features.")] = None,
-    rank: Rank = 8,
-    config: Config = None,
-    preset: PresetName = None,
-    target_modules: Targets = "all-linear",
-    rank_pattern: Annotated[
-        str, typer.Option(help=f"{field_help(MethodSpec, 'rank_pattern')} {PATTERN_HELP}")
-    ] = "{}",
+    d: Annotated[int | None, typer.Option(help=tr("Rows of the weight, out_features."))] = None,
+    k: Annotated[int | None, typer.Option(help=tr("Columns of the weight, in_features."))] = None,
+    rank: Annotated[int, rank_option()] = 8,
+    config: Annotated[Path | None, config_option()] = None,
+    preset: Annotated[str | None, preset_option()] = None,
+    target_modules: Annotated[str, targets_option()] = "all-linear",
+    rank_pattern: Annotated[str, typer.Option(help=_pattern_help())] = "{}",
     modules_to_save: Annotated[
         str, typer.Option(help=field_help(MethodSpec, "modules_to_save"))
     ] = "",
@@ -74,7 +90,7 @@ def params(
         bool, typer.Option("--lora-bias", help=field_help(MethodSpec, "lora_bias"))
     ] = False,
     bias: Annotated[str, typer.Option(help=field_help(MethodSpec, "bias"))] = "none",
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Parameters of one matrix (--d --k), or of a whole model (--config or --preset)."""
     if d is not None or k is not None:
@@ -99,19 +115,18 @@ def params(
 
 
 def memory(
-    config: Config = None,
-    preset: PresetName = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "lora",
-    rank: Rank = 8,
-    target_modules: Targets = "all-linear",
-    bits: Annotated[
-        int, typer.Option(help=f"{field_help(QuantizationSpec, 'bits')} 0: not quantized.")
-    ] = 0,
+    config: Annotated[Path | None, config_option()] = None,
+    preset: Annotated[str | None, preset_option()] = None,
+    method: Annotated[str, typer.Option(help=one_of(METHODS))] = "lora",
+    rank: Annotated[int, rank_option()] = 8,
+    target_modules: Annotated[str, targets_option()] = "all-linear",
+    bits: Annotated[int, typer.Option(help=_bits_help())] = 0,
     batch_size: Annotated[int, typer.Option(help=field_help(Workload, "batch_size"))] = 1,
     seq_length: Annotated[int, typer.Option(help=field_help(Workload, "seq_length"))] = 2048,
-    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help=one_of(OPTIMIZERS))] = "adamw",
     dtype: Annotated[
-        str, typer.Option(help=f"Arithmetic of the frozen base: {', '.join(DTYPES)}.")
+        str,
+        typer.Option(help=tr("Arithmetic of the frozen base: {names}.", names=", ".join(DTYPES))),
     ] = "bf16",
     gradient_checkpointing: Annotated[
         bool,
@@ -120,9 +135,9 @@ def memory(
         ),
     ] = False,
     trainer: Annotated[str, typer.Option(help=field_help(Workload, "trainer"))] = "rankscope",
-    rows: Annotated[int, typer.Option(help="Training rows, for the time.")] = 1000,
-    epochs: Annotated[int, typer.Option(help="Passes over the rows, for the time.")] = 3,
-    json: JsonFlag = False,
+    rows: Annotated[int, typer.Option(help=tr("Training rows, for the time."))] = 1000,
+    epochs: Annotated[int, typer.Option(help=tr("Passes over the rows, for the time."))] = 3,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Peak memory of training, item by item, and which cards it fits."""
     options = MemoryOptions(

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import note, print_json, print_table
 from lora_engine.compare.classify.classifier import Classifier
 from lora_engine.compare.classify.labelled_set import SetResult, predict_rows
 from lora_engine.compare.classify.predictions import PredictedText, Prediction
@@ -20,28 +21,28 @@ from lora_engine.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(classify)
+    add_commands(app, classify)
 
 
 def classify(
-    adapter: Annotated[str, typer.Option(help="A run's id, a name or a folder.")],
+    adapter: Annotated[str, typer.Option(help=tr("A run's id, a name or a folder."))],
     text: Annotated[
-        list[str] | None, typer.Option(help="A text to classify or to tag; may be given again.")
+        list[str] | None, typer.Option(help=tr("A text to classify or to tag; may be given again."))
     ] = None,
     rows: Annotated[
-        str, typer.Option("--set", help="Labelled rows: a dataset's name or a file.")
+        str, typer.Option("--set", help=tr("Labelled rows: a dataset's name or a file."))
     ] = "",
     held_out: Annotated[
-        bool, typer.Option(help="The rows that the adapter never saw in training.")
+        bool, typer.Option(help=tr("The rows that the adapter never saw in training."))
     ] = False,
-    base: Annotated[str, typer.Option(help="Another base model than the adapter names.")] = "",
+    base: Annotated[str, typer.Option(help=tr("Another base model than the adapter names."))] = "",
     csv: Annotated[
         Path | None,
         typer.Option(
-            help="Write each row of the set with its true and predicted classes to this file."
+            help=tr("Write each row of the set with its true and predicted classes to this file.")
         ),
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Classify texts with the base and with a classifier's adapter, or score both on a set.
 

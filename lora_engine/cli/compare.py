@@ -13,7 +13,8 @@ import typer
 from pydantic import ValidationError
 
 from lora_engine.base_models import STARTER
-from lora_engine.cli.output import JsonFlag, print_json
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import print_json
 from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSettings, parse_layers
 from lora_engine.compare.generate.comparison_model import BASE_COLUMN, ComparisonModel
 from lora_engine.compare.generate.prompt_set import (
@@ -35,53 +36,57 @@ FIELDS = Sampling.model_fields
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(compare)
+    add_commands(app, compare)
 
 
 def _help(name: str) -> Any:
-    return typer.Option(help=FIELDS[name].description)
+    return typer.Option(help=tr(FIELDS[name].description or ""))
 
 
 def compare(
-    base: Annotated[str, typer.Option(help="A base model's name or folder.")] = STARTER,
+    base: Annotated[str, typer.Option(help=tr("A base model's name or folder."))] = STARTER,
     adapter: Annotated[
-        list[str] | None, typer.Option(help="A run's id, a name or a folder.")
+        list[str] | None, typer.Option(help=tr("A run's id, a name or a folder."))
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="A question; may be given again.")
+        list[str] | None, typer.Option(help=tr("A question; may be given again."))
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="A file of questions (JSONL, CSV or text).")
+        Path | None, typer.Option(help=tr("A file of questions (JSONL, CSV or text)."))
     ] = None,
-    system: Annotated[str, typer.Option(help="A system prompt before every question.")] = "",
+    system: Annotated[str, typer.Option(help=tr("A system prompt before every question."))] = "",
     conversation: Annotated[
-        bool, typer.Option(help="The questions are turns of one conversation.")
+        bool, typer.Option(help=tr("The questions are turns of one conversation."))
     ] = False,
     token_by_token: Annotated[
-        bool, typer.Option(help="Each answer's tokens under the base and every adapter.")
+        bool, typer.Option(help=tr("Each answer's tokens under the base and every adapter."))
     ] = False,
     check: Annotated[
-        Check | None, typer.Option(help="Check each answer against what is expected.")
+        Check | None, typer.Option(help=tr("Check each answer against what is expected."))
     ] = None,
-    expect: Annotated[str, typer.Option(help="What is expected where the file says nothing.")] = "",
+    expect: Annotated[
+        str, typer.Option(help=tr("What is expected where the file says nothing."))
+    ] = "",
     completion: Annotated[
         bool | None,
         typer.Option(
             "--completion/--chat",
-            help="Continue each text as it stands, or ask in the chat template. Without either: "
-            "as the adapters were trained.",
+            help=tr(
+                "Continue each text as it stands, or ask in the chat template. Without either: "
+                "as the adapters were trained."
+            ),
         ),
     ] = None,
     held_out: Annotated[
-        bool, typer.Option(help="Also the loss on the first adapter's held-out rows.")
+        bool, typer.Option(help=tr("Also the loss on the first adapter's held-out rows."))
     ] = False,
     strength: Annotated[
         list[float] | None,
-        typer.Option(help="An adapter's strength, one an adapter in their order."),
+        typer.Option(help=tr("An adapter's strength, one an adapter in their order.")),
     ] = None,
     layers_off: Annotated[
         list[str] | None,
-        typer.Option(help='Layers without the adapter, such as "0-3, 7"; one an adapter.'),
+        typer.Option(help=tr('Layers without the adapter, such as "0-3, 7"; one an adapter.')),
     ] = None,
     max_new_tokens: Annotated[int, _help("max_new_tokens")] = FIELDS["max_new_tokens"].default,
     temperature: Annotated[float, _help("temperature")] = FIELDS["temperature"].default,
@@ -90,7 +95,7 @@ def compare(
         "repetition_penalty"
     ].default,
     seed: Annotated[int, _help("seed")] = FIELDS["seed"].default,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Ask the base model and its adapters the same questions, all in one batch."""
     typed = [PromptCase(text) for text in prompt or []]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from lora_engine.base_models import load_tokenizer, resolve_base_model
-from lora_engine.cli.output import JsonFlag, field_help, note, print_json
+from lora_engine.cli.options import add_commands, field_help, json_flag
+from lora_engine.cli.output import note, print_json
 from lora_engine.data import load_dataset
 from lora_engine.data.checks import FindingKind, check_dataset, write_cleaned
 from lora_engine.data.checks.findings import kinds_named
@@ -22,22 +23,25 @@ NAMES = ", ".join(kind.label for kind in FindingKind)
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(check_data)
+    add_commands(app, check_data)
 
 
 def check_data(
     dataset: Annotated[str, typer.Argument(help=field_help(DatasetSpec, "source"))],
-    base: Annotated[str, typer.Option(help="The base model whose tokenizer counts.")] = "starter",
+    base: Annotated[
+        str, typer.Option(help=tr("The base model whose tokenizer counts."))
+    ] = "starter",
     max_length: Annotated[
         int, typer.Option(min=8, help=field_help(OptimizationSpec, "max_length"))
     ] = OptimizationSpec().max_length,
     clean: Annotated[
-        Path | None, typer.Option(help="Write the rows that are left to this new file.")
+        Path | None, typer.Option(help=tr("Write the rows that are left to this new file."))
     ] = None,
     drop: Annotated[
-        str | None, typer.Option(help=f"The findings whose rows --clean drops: {NAMES}.")
+        str | None,
+        typer.Option(help=tr("The findings whose rows --clean drops: {names}.", names=NAMES)),
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """What is wrong with a dataset, row by row, and on request the dataset without these rows."""
     if (clean is None) != (drop is None):

@@ -11,18 +11,19 @@ from lora_engine.base_models import (
     list_base_models,
 )
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, YesFlag, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag, yes_flag
+from lora_engine.cli.output import print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
 from lora_engine.doctor import run_checks
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:
-    for command in (doctor, models, datasets, delete_dataset):
-        app.command()(command)
+    add_commands(app, doctor, models, datasets, delete_dataset)
 
 
-def doctor(json: JsonFlag = False) -> None:
+def doctor(json: Annotated[bool, json_flag()] = False) -> None:
     """Versions, devices, settings, and what works on this machine."""
     checks = run_checks(load_settings())
     if json:
@@ -34,7 +35,7 @@ def doctor(json: JsonFlag = False) -> None:
     )
 
 
-def models(json: JsonFlag = False) -> None:
+def models(json: Annotated[bool, json_flag()] = False) -> None:
     """The base models known here."""
     found = list_base_models(load_settings())
     if json:
@@ -46,7 +47,7 @@ def models(json: JsonFlag = False) -> None:
     )
 
 
-def datasets(json: JsonFlag = False) -> None:
+def datasets(json: Annotated[bool, json_flag()] = False) -> None:
     """The datasets known here: the bundled ones and the uploads."""
     found = list_datasets(load_settings())
     if json:
@@ -59,8 +60,8 @@ def datasets(json: JsonFlag = False) -> None:
 
 
 def delete_dataset(
-    name: Annotated[str, typer.Argument(help="The uploaded dataset, as `datasets` lists it.")],
-    yes: YesFlag = False,
+    name: Annotated[str, typer.Argument(help=tr("The uploaded dataset, as `datasets` lists it."))],
+    yes: Annotated[bool, yes_flag()] = False,
 ) -> None:
     """Delete an uploaded dataset. Runs that were trained on it keep what they made."""
     output.confirm_deletion(name, yes)

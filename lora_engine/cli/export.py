@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_engine.adapter_operations.merge_report import DType
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import note, print_json, print_table
 from lora_engine.export.forms import (
     DTYPE_HELP,
     MEASURE_HELP,
@@ -22,6 +23,7 @@ from lora_engine.export.forms import (
     forms_help,
     requantizations_named,
 )
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
@@ -29,27 +31,28 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(export)
+    add_commands(app, export)
 
 
 def export(
-    adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    adapter: Annotated[str, typer.Argument(help=tr("A run's id, a listed name or a folder."))],
+    output: Annotated[Path, typer.Option("--output", "-o", help=tr("The folder to write."))],
     form: Annotated[Form, typer.Option("--as", help=forms_help())] = "portable",
     base: Annotated[
-        str, typer.Option(help="The base to measure on; else the one it was trained on.")
+        str, typer.Option(help=tr("The base to measure on; else the one it was trained on."))
     ] = "",
-    dtype: Annotated[DType | None, typer.Option(help=DTYPE_HELP)] = None,
-    system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
-    with_base: Annotated[bool, typer.Option("--with-base", help=WITH_BASE_HELP)] = False,
-    measure: Annotated[bool, typer.Option(help=MEASURE_HELP)] = True,
-    requantized: Annotated[str, typer.Option(metavar="nf4,int8", help=REQUANTIZED_HELP)] = "",
-    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help=PUSH_HELP)] = "",
-    private: Annotated[bool, typer.Option("--private/--public", help=PRIVATE_HELP)] = True,
+    dtype: Annotated[DType | None, typer.Option(help=tr(DTYPE_HELP))] = None,
+    system: Annotated[str, typer.Option(help=tr(SYSTEM_HELP))] = "",
+    with_base: Annotated[bool, typer.Option("--with-base", help=tr(WITH_BASE_HELP))] = False,
+    measure: Annotated[bool, typer.Option(help=tr(MEASURE_HELP))] = True,
+    requantized: Annotated[str, typer.Option(metavar="nf4,int8", help=tr(REQUANTIZED_HELP))] = "",
+    push: Annotated[str, typer.Option(metavar="OWNER/NAME", help=tr(PUSH_HELP))] = "",
+    private: Annotated[bool, typer.Option("--private/--public", help=tr(PRIVATE_HELP))] = True,
     overwrite: Annotated[
-        bool, typer.Option(help="Replace an output of this kind that exists, and an earlier push.")
+        bool,
+        typer.Option(help=tr("Replace an output of this kind that exists, and an earlier push.")),
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write an adapter for other programs, say where it loads and what it kept."""
     from lora_engine.engine import Engine

@@ -13,7 +13,8 @@ from lora_engine.adapters.library import AdapterLibrary
 from lora_engine.adapters.search import ORDERS
 from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, YesFlag, print_json, print_table
+from lora_engine.cli.options import adapter_argument, add_commands, json_flag, one_of, yes_flag
+from lora_engine.cli.output import print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
 from lora_engine.language import tr
@@ -24,23 +25,22 @@ if TYPE_CHECKING:
     from lora_engine.adapters.details import AdapterDetails
     from lora_engine.adapters.kinds import OtherConfig
 
-AdapterName = Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")]
 STATES = {True: "yes", False: "no", None: "?"}
 
 
 def register(app: typer.Typer) -> None:
-    for command in (adapters, show_adapter, add_adapter, annotate_adapter, zip_adapter):
-        app.command()(command)
-    app.command()(delete_adapter)
+    add_commands(
+        app, adapters, show_adapter, add_adapter, annotate_adapter, zip_adapter, delete_adapter
+    )
 
 
 def adapters(
     find: Annotated[
-        str, typer.Option(help="Words in the name, note, tags, base model, dataset or targets.")
+        str, typer.Option(help=tr("Words in the name, note, tags, base model, dataset or targets."))
     ] = "",
-    tag: Annotated[str, typer.Option(help="Only those with this tag.")] = "",
-    sort: Annotated[str, typer.Option(help=f"One of {', '.join(ORDERS)}.")] = "newest",
-    json: JsonFlag = False,
+    tag: Annotated[str, typer.Option(help=tr("Only those with this tag."))] = "",
+    sort: Annotated[str, typer.Option(help=one_of(ORDERS))] = "newest",
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """The adapters known here, newest first, then those that cannot be read."""
     library = AdapterLibrary(load_settings())
@@ -59,7 +59,9 @@ def adapters(
         output.note(f"{one.name}: {one.problem}")
 
 
-def show_adapter(adapter: AdapterName, json: JsonFlag = False) -> None:
+def show_adapter(
+    adapter: Annotated[str, adapter_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """One adapter: its base, every module with shapes, scaling and norm; is it sound?"""
     found = AdapterLibrary(load_settings()).details(adapter)
     if json:
@@ -85,24 +87,24 @@ def show_adapter(adapter: AdapterName, json: JsonFlag = False) -> None:
 
 def add_adapter(
     source: Annotated[
-        str, typer.Argument(help="A PEFT adapter's folder or zip, or its hub id (org/name).")
+        str, typer.Argument(help=tr("A PEFT adapter's folder or zip, or its hub id (org/name)."))
     ],
-    name: Annotated[str, typer.Option(help="What it is called here; else as its source.")] = "",
-    json: JsonFlag = False,
+    name: Annotated[str, typer.Option(help=tr("What it is called here; else as its source."))] = "",
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Add an adapter made elsewhere, after it is checked: whole, finite, and one we can apply."""
     _print_summary(AdapterLibrary(load_settings()).add(source, name), json)
 
 
 def annotate_adapter(
-    adapter: AdapterName,
+    adapter: Annotated[str, adapter_argument()],
     note: Annotated[
-        str | None, typer.Option(help="The note; an empty one removes it. Left out, it stays.")
+        str | None, typer.Option(help=tr("The note; an empty one removes it. Left out, it stays."))
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(help="A tag, as often as needed. Left out, they stay.")
+        list[str] | None, typer.Option(help=tr("A tag, as often as needed. Left out, they stay."))
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Set the note and the tags of an adapter."""
     library = AdapterLibrary(load_settings())
@@ -116,9 +118,9 @@ def annotate_adapter(
 
 
 def zip_adapter(
-    adapter: AdapterName,
-    output_file: Annotated[Path, typer.Option("--output", "-o", help="The zip file to write.")],
-    json: JsonFlag = False,
+    adapter: Annotated[str, adapter_argument()],
+    output_file: Annotated[Path, typer.Option("--output", "-o", help=tr("The zip file to write."))],
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write an adapter as one zip, which `add-adapter` takes."""
     output_file = given_path(output_file)
@@ -134,7 +136,9 @@ def zip_adapter(
     typer.echo(f"{written}  {written.stat().st_size:,} bytes")
 
 
-def delete_adapter(adapter: AdapterName, yes: YesFlag = False) -> None:
+def delete_adapter(
+    adapter: Annotated[str, adapter_argument()], yes: Annotated[bool, yes_flag()] = False
+) -> None:
     """Delete an adapter that was added here. A run's adapter goes with its run."""
     library = AdapterLibrary(load_settings())
     library.refuse_others(adapter)

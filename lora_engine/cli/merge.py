@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lora_engine.adapter_operations.merge_report import DType, Weights
-from lora_engine.cli.output import JsonFlag, note, print_json
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import note, print_json
+from lora_engine.language import tr
 from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
@@ -16,36 +18,37 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(merge)
+    add_commands(app, merge)
 
 
 def merge(
-    adapter: Annotated[str, typer.Argument(help="A run's id, a listed name or a folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The model folder to write.")],
+    adapter: Annotated[str, typer.Argument(help=tr("A run's id, a listed name or a folder."))],
+    output: Annotated[Path, typer.Option("-o", "--output", help=tr("The model folder to write."))],
     base: Annotated[
-        str, typer.Option(help="The base to merge into; else the one it was trained on.")
+        str, typer.Option(help=tr("The base to merge into; else the one it was trained on."))
     ] = "",
     dtype: Annotated[
         DType | None,
-        typer.Option(help="Of all weights; left out, as the base stores them."),
+        typer.Option(help=tr("Of all weights; left out, as the base stores them.")),
     ] = None,
     weights: Annotated[
         Weights | None,
-        typer.Option(help="Of a quantized base; left out, those it was trained on."),
+        typer.Option(help=tr("Of a quantized base; left out, those it was trained on.")),
     ] = None,
     original: Annotated[
-        str, typer.Option(help="The 16-bit model that a base stored in 4 or 8 bits was made from.")
+        str,
+        typer.Option(help=tr("The 16-bit model that a base stored in 4 or 8 bits was made from.")),
     ] = "",
     rows: Annotated[
-        str, typer.Option(help="A dataset to compare on; left out, its held-out rows.")
+        str, typer.Option(help=tr("A dataset to compare on; left out, its held-out rows."))
     ] = "",
     prove: Annotated[
-        bool, typer.Option(help="Load the merged model and measure what merging changed.")
+        bool, typer.Option(help=tr("Load the merged model and measure what merging changed."))
     ] = True,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model folder that is there.")
+        bool, typer.Option("--overwrite", help=tr("Replace a model folder that is there."))
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Write an adapter into the weights of its base, and say how far the two are apart."""
     from lora_engine.engine import Engine

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, print_json, print_table
-from lora_engine.cli.runs import SpecFile, open_engine
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import print_json, print_table
+from lora_engine.cli.runs import open_engine, spec_file_argument
 from lora_engine.cli.sweep import when_over
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
@@ -33,17 +35,19 @@ HEADINGS = (
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(methods)
-    app.command("methods-report")(methods_report)
+    add_commands(app, methods, methods_report)
 
 
 def methods(
-    spec_file: SpecFile,
-    only: Annotated[str, typer.Option(help=f"Methods with commas: {', '.join(WAYS)}.")] = "",
+    spec_file: Annotated[Path, spec_file_argument()],
+    only: Annotated[
+        str, typer.Option(help=tr("Methods with commas: {names}.", names=", ".join(WAYS)))
+    ] = "",
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until all runs are over; measure their answers.")
+        bool,
+        typer.Option("--wait", help=tr("Wait until all runs are over; measure their answers.")),
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """The same task by every method: queue a run of the spec for each, in one group."""
     engine = open_engine()
@@ -59,11 +63,11 @@ def methods(
 
 
 def methods_report(
-    group: Annotated[str, typer.Argument(help="The group that `methods` began.")],
+    group: Annotated[str, typer.Argument(help=tr("The group that `methods` began."))],
     measure_answers: Annotated[
-        bool, typer.Option("--measure-answers", help="Measure how long answers take, anew.")
+        bool, typer.Option("--measure-answers", help=tr("Measure how long answers take, anew."))
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """What was counted of each method before, and measured after."""
     engine = open_engine()

@@ -1,4 +1,4 @@
-"""What the commands share: printing JSON or lines, help from the spec, asking. Knows no command."""
+"""What the commands share: printing JSON or lines, asking. Knows no command."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from pydantic import BaseModel
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-YesFlag = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 
 
 def print_json(document: Any) -> None:
@@ -31,11 +27,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     for line in (headings, *cells):
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
-
-
-def field_help(section: type[BaseModel], field: str) -> str:
-    """The help text that the spec gives a field."""
-    return section.model_fields[field].description or ""
 
 
 def confirm_deletion(what: str, yes: bool) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from lora_engine.base_models import load_tokenizer, refuse_no_causal_model, resolve_base_model
-from lora_engine.cli.output import JsonFlag, field_help, print_json, print_table
+from lora_engine.cli.options import add_commands, field_help, json_flag
+from lora_engine.cli.output import print_json, print_table
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.preview_examples import PreviewExample
 from lora_engine.data.preview_rows import Preview
@@ -23,15 +24,15 @@ from lora_engine.spec import DatasetSpec, OptimizationSpec, RunSpec, read_spec, 
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(preview)
+    add_commands(app, preview)
 
 
 def preview(
     dataset: Annotated[str | None, typer.Argument(help=field_help(DatasetSpec, "source"))] = None,
     base: Annotated[
-        str | None, typer.Option(help="The base model whose tokenizer is used.")
+        str | None, typer.Option(help=tr("The base model whose tokenizer is used."))
     ] = None,
-    n: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 3,
+    n: Annotated[int, typer.Option(min=1, max=1000, help=tr("Rows to show."))] = 3,
     max_length: Annotated[
         int | None, typer.Option(min=8, help=field_help(OptimizationSpec, "max_length"))
     ] = None,
@@ -43,14 +44,16 @@ def preview(
     field: Annotated[
         list[str] | None,
         typer.Option(
-            help="Any field of the spec's dataset, such as split=test, eval_source=held.jsonl or "
-            "filters.drop_duplicates=true; may be given several times."
+            help=tr(
+                "Any field of the spec's dataset, such as split=test, eval_source=held.jsonl or "
+                "filters.drop_duplicates=true; may be given several times."
+            )
         ),
     ] = None,
     spec: Annotated[
-        Path | None, typer.Option(help="Take dataset, base and lengths from this spec.")
+        Path | None, typer.Option(help=tr("Take dataset, base and lengths from this spec."))
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """The rows exactly as the model will see them, and which tokens carry the loss."""
     settings = load_settings()

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, YesFlag, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag, yes_flag
+from lora_engine.cli.output import print_json, print_table
 from lora_engine.engine import Engine
+from lora_engine.language import tr
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState
 from lora_engine.settings import load_settings
@@ -18,16 +20,22 @@ from lora_engine.spec import read_spec
 
 POLL_S = 0.2
 
-SpecFile = Annotated[Path, typer.Argument(help="The spec, a JSON file (docs/spec.md).")]
-RunId = Annotated[str, typer.Argument(help="The id that `runs` lists.")]
+
+def spec_file_argument() -> Any:
+    return typer.Argument(help=tr("The spec, a JSON file (docs/spec.md)."))
+
+
+def run_id_argument() -> Any:
+    return typer.Argument(help=tr("The id that `runs` lists."))
 
 
 def register(app: typer.Typer) -> None:
-    for command in (submit, runs, show, pause, cancel, resume, extend, delete, note, tag, queue):
-        app.command()(command)
+    add_commands(app, submit, runs, show, pause, cancel, resume, extend, delete, note, tag, queue)
 
 
-def submit(spec_file: SpecFile, json: JsonFlag = False) -> None:
+def submit(
+    spec_file: Annotated[Path, spec_file_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """Queue a run, which goes on after this command has ended."""
     engine, spec = open_engine(), read_spec(spec_file)
     run = engine.runs.submit(spec)
@@ -36,7 +44,7 @@ def submit(spec_file: SpecFile, json: JsonFlag = False) -> None:
     _print_run(run, json)
 
 
-def runs(json: JsonFlag = False) -> None:
+def runs(json: Annotated[bool, json_flag()] = False) -> None:
     """List the runs, newest first."""
     engine = open_engine()
     views = engine.runs.list()
@@ -61,7 +69,9 @@ def runs(json: JsonFlag = False) -> None:
             output.note(f"{view.id}: {view.problem}")
 
 
-def show(run_id: RunId, json: JsonFlag = False) -> None:
+def show(
+    run_id: Annotated[str, run_id_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """Show one run, and the shell command that trains the same again."""
     engine = open_engine()
     view, command = engine.runs.get(run_id), engine.runs.shell_command(run_id)
@@ -72,33 +82,39 @@ def show(run_id: RunId, json: JsonFlag = False) -> None:
         typer.echo(command)
 
 
-def cancel(run_id: RunId, json: JsonFlag = False) -> None:
+def cancel(
+    run_id: Annotated[str, run_id_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """Ask a run to save its adapter and stop; wait until it has."""
     engine = open_engine()
     engine.runs.cancel(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
-def pause(run_id: RunId, json: JsonFlag = False) -> None:
+def pause(
+    run_id: Annotated[str, run_id_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """Ask a run to save a checkpoint and stop, to be resumed later; wait until it has."""
     engine = open_engine()
     engine.runs.pause(run_id)
     _print_run(_when_stopped(engine, run_id), json)
 
 
-def resume(run_id: RunId, json: JsonFlag = False) -> None:
+def resume(
+    run_id: Annotated[str, run_id_argument()], json: Annotated[bool, json_flag()] = False
+) -> None:
     """Resume a run that was paused, interrupted or cancelled, or that failed."""
     engine = open_engine()
     _print_run(engine.runs.resume(run_id), json)
 
 
 def extend(
-    run_id: RunId,
+    run_id: Annotated[str, run_id_argument()],
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the training rows to add.")
+        float | None, typer.Option(help=tr("Passes over the training rows to add."))
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to add, in place of epochs.")] = None,
-    json: JsonFlag = False,
+    steps: Annotated[int | None, typer.Option(help=tr("Steps to add, in place of epochs."))] = None,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Train a finished run further, optimizer and all, as a new run; the finished one stays."""
     engine = open_engine()
@@ -111,7 +127,11 @@ def extend(
         _print_run(view, json)
 
 
-def delete(run_id: RunId, yes: YesFlag = False, json: JsonFlag = False) -> None:
+def delete(
+    run_id: Annotated[str, run_id_argument()],
+    yes: Annotated[bool, yes_flag()] = False,
+    json: Annotated[bool, json_flag()] = False,
+) -> None:
     """Delete a run that is over, with its checkpoints and its adapter."""
     engine = open_engine()
     output.confirm_deletion(f"run {run_id} ({engine.runs.get(run_id).record.name})", yes)
@@ -123,9 +143,9 @@ def delete(run_id: RunId, yes: YesFlag = False, json: JsonFlag = False) -> None:
 
 
 def note(
-    run_id: RunId,
-    text: Annotated[str, typer.Argument(help="The note; an empty one removes it.")],
-    json: JsonFlag = False,
+    run_id: Annotated[str, run_id_argument()],
+    text: Annotated[str, typer.Argument(help=tr("The note; an empty one removes it."))],
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Set the note of a run."""
     engine = open_engine()
@@ -133,9 +153,11 @@ def note(
 
 
 def tag(
-    run_id: RunId,
-    tags: Annotated[list[str] | None, typer.Argument(help="The tags; none removes all.")] = None,
-    json: JsonFlag = False,
+    run_id: Annotated[str, run_id_argument()],
+    tags: Annotated[
+        list[str] | None, typer.Argument(help=tr("The tags; none removes all."))
+    ] = None,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Set the tags of a run."""
     engine = open_engine()
@@ -143,11 +165,11 @@ def tag(
 
 
 def queue(
-    run_id: Annotated[str | None, typer.Argument(help="A waiting run, to move it.")] = None,
+    run_id: Annotated[str | None, typer.Argument(help=tr("A waiting run, to move it."))] = None,
     places: Annotated[
-        int, typer.Option("--by", help="Places to move it: negative starts it earlier.")
+        int, typer.Option("--by", help=tr("Places to move it: negative starts it earlier."))
     ] = 0,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """List the waiting runs in the order in which they will start, or move one of them."""
     engine = open_engine()

@@ -11,39 +11,39 @@ import typer
 
 import lora_engine
 from lora_engine.base_models import resolve_base_model
+from lora_engine.cli.options import add_commands
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.language import tr
 from lora_engine.serve.api_key import read_api_key
-from lora_engine.settings import ADDRESS_HELP, MAX_PORT, environment_names, load_settings
+from lora_engine.settings import MAX_PORT, address_help, environment_names, load_settings
 
 APP = Path(lora_engine.__file__).parents[1] / "app.py"  # beside the package, installed or not
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(serve)
+    add_commands(app, serve)
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help=ADDRESS_HELP["host"], show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help=address_help("host"), show_default=False)] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=MAX_PORT, help=ADDRESS_HELP["port"], show_default=False),
+        typer.Option(min=0, max=MAX_PORT, help=address_help("port"), show_default=False),
     ] = None,
     api: Annotated[
-        bool, typer.Option("--api", help="Serve the OpenAI-compatible /v1 too. It needs a key.")
+        bool, typer.Option("--api", help=tr("Serve the OpenAI-compatible /v1 too. It needs a key."))
     ] = False,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="The file with the API's key.", show_default=False)
+        Path | None, typer.Option(help=tr("The file with the API's key."), show_default=False)
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="The base model that the API serves.", show_default="starter"),
+        typer.Option(help=tr("The base model that the API serves."), show_default="starter"),
     ] = None,
 ) -> None:
     """Serve the dashboard until it is interrupted, and with --api an OpenAI-compatible endpoint.
 
-    LORA_API_KEY_FILE is read where no option is given. The engine knows no screen, so this process
-    becomes that of `app.py`.
+    LORA_API_KEY_FILE is read where no option is given.
     """
     if not APP.is_file():
         raise NotFound(
@@ -53,6 +53,7 @@ def serve(
     address = {"--host": host, "--port": port}
     given = [f"{name}={value}" for name, value in address.items() if value is not None]
     sys.stdout.flush()
+    # The engine knows no screen, so this process becomes that of the dashboard.
     os.execv(sys.executable, [sys.executable, str(APP), *given])
 
 

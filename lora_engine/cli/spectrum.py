@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lora_engine.cli.output import JsonFlag, note, print_json, print_table
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import note, print_json, print_table
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 
@@ -17,29 +18,34 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (svd, spectrum, similarity):
-        app.command()(command)
+    add_commands(app, svd, spectrum, similarity)
 
 
 def svd(
-    file: Annotated[Path, typer.Argument(help="npy, npz, csv, txt, safetensors, pt, png or jpg.")],
+    file: Annotated[
+        Path, typer.Argument(help=tr("npy, npz, csv, txt, safetensors, pt, png or jpg."))
+    ],
     k: Annotated[
         int | None,
-        typer.Option(help="Directions to keep; 3 where none is given, fewer of a smaller matrix."),
+        typer.Option(
+            help=tr("Directions to keep; 3 where none is given, fewer of a smaller matrix.")
+        ),
     ] = None,
     tensor: Annotated[
-        str | None, typer.Option(help="Which tensor, where there are several.")
+        str | None, typer.Option(help=tr("Which tensor, where there are several."))
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the rank-k matrix (.npy).")] = None,
+    output: Annotated[Path | None, typer.Option(help=tr("Write the rank-k matrix (.npy)."))] = None,
     flatten: Annotated[
         str | None,
-        typer.Option(help="Of a tensor with 3 or more dimensions: first, last, or a slice (3,0)."),
+        typer.Option(
+            help=tr("Of a tensor with 3 or more dimensions: first, last, or a slice (3,0).")
+        ),
     ] = None,
     method: Annotated[
         Literal["auto", "svd", "gram", "randomized"],
-        typer.Option(help="auto goes by the size; randomized says how far it may be off."),
+        typer.Option(help=tr("auto goes by the size; randomized says how far it may be off.")),
     ] = "auto",
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Singular values of a matrix, and what is lost when only k directions are kept."""
     from lora_engine.spectrum import decompose_file
@@ -60,13 +66,16 @@ def svd(
 
 
 def spectrum(
-    adapter: Annotated[str | None, typer.Argument(help="A run's id, a name or a folder.")] = None,
-    base: Annotated[Path | None, typer.Option(help="The base checkpoint.")] = None,
-    tuned: Annotated[Path | None, typer.Option(help="The tuned checkpoint.")] = None,
+    adapter: Annotated[
+        str | None, typer.Argument(help=tr("A run's id, a name or a folder."))
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help=tr("The base checkpoint."))] = None,
+    tuned: Annotated[Path | None, typer.Option(help=tr("The tuned checkpoint."))] = None,
     intruders: Annotated[
-        bool, typer.Option("--intruders", help="Of two checkpoints: look for intruder dimensions.")
+        bool,
+        typer.Option("--intruders", help=tr("Of two checkpoints: look for intruder dimensions.")),
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """The spectrum of an adapter's update, or of tuned minus base, module by module."""
     from lora_engine.adapters.library import resolve_adapter
@@ -100,12 +109,12 @@ def _known(value: float | None) -> str:
 
 
 def similarity(
-    adapter_a: Annotated[str, typer.Argument(help="A run's id, a name or a folder.")],
-    adapter_b: Annotated[str, typer.Argument(help="Another one.")],
+    adapter_a: Annotated[str, typer.Argument(help=tr("A run's id, a name or a folder."))],
+    adapter_b: Annotated[str, typer.Argument(help=tr("Another one."))],
     on: Annotated[
-        Literal["delta", "A"], typer.Option(help="delta: of ΔW; A: as the LoRA paper draws it.")
+        Literal["delta", "A"], typer.Option(help=tr("delta: of ΔW; A: as the LoRA paper draws it."))
     ] = "delta",
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """How far two adapters' leading directions agree: φ(i, j) of the LoRA paper, equation 4."""
     from lora_engine.adapters.library import resolve_adapter

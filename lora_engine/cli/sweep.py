@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,15 +14,15 @@ from pydantic import JsonValue
 
 from lora_engine.advisor import Judgement
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, YesFlag, field_help, print_json, print_table
-from lora_engine.cli.runs import SpecFile, open_engine
+from lora_engine.cli.options import add_commands, field_help, json_flag, yes_flag
+from lora_engine.cli.output import print_json, print_table
+from lora_engine.cli.runs import open_engine, spec_file_argument
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.runs import OVER, RunView, SweepView
 from lora_engine.spec import DEFAULT_RANKS, SweepSpec, listed_values, read_spec, sweep_over
 
-LISTED = "separated by commas"
 POLL_S = 0.5  # more often would take from the training
 
 
@@ -35,29 +36,33 @@ class SweepAction(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    for command in (sweep, sweeps, judge):
-        app.command()(command)
+    add_commands(app, sweep, sweeps, judge)
 
 
 def sweep(
-    spec_file: SpecFile,
+    spec_file: Annotated[Path, spec_file_argument()],
     ranks: Annotated[
         str,
         typer.Option(
-            help=f"Ranks, {LISTED}; {','.join(map(str, DEFAULT_RANKS))} where nothing varies."
+            help=tr(
+                "Ranks, separated by commas; {usual} where nothing varies.",
+                usual=",".join(map(str, DEFAULT_RANKS)),
+            )
         ),
     ] = "",
-    learning_rates: Annotated[str, typer.Option(help=f"Learning rates, {LISTED}.")] = "",
-    seeds: Annotated[str, typer.Option(help=f"Seeds, {LISTED}.")] = "",
+    learning_rates: Annotated[
+        str, typer.Option(help=tr("Learning rates, separated by commas."))
+    ] = "",
+    seeds: Annotated[str, typer.Option(help=tr("Seeds, separated by commas."))] = "",
     vary: Annotated[
         list[str] | None,
-        typer.Option(help="Any other field of the spec: PATH=V1,V2. It may be given again."),
+        typer.Option(help=tr("Any other field of the spec: PATH=V1,V2. It may be given again.")),
     ] = None,
     stop_worse: Annotated[
         bool, typer.Option("--stop-worse", help=field_help(SweepSpec, "stop_worse"))
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all runs are over.")] = False,
-    json: JsonFlag = False,
+    wait: Annotated[bool, typer.Option("--wait", help=tr("Wait until all runs are over."))] = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Queue a run for each combination of the values, in one group."""
     spec = sweep_over(
@@ -84,12 +89,12 @@ def sweep(
 
 
 def sweeps(
-    sweep_id: Annotated[str | None, typer.Argument(help="A sweep, to show it.")] = None,
+    sweep_id: Annotated[str | None, typer.Argument(help=tr("A sweep, to show it."))] = None,
     action: Annotated[
-        SweepAction | None, typer.Argument(help="What to do with all its runs.")
+        SweepAction | None, typer.Argument(help=tr("What to do with all its runs."))
     ] = None,
-    yes: YesFlag = False,
-    json: JsonFlag = False,
+    yes: Annotated[bool, yes_flag()] = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """List the sweeps, newest first; show one, or do something with all its runs."""
     engine = open_engine()
@@ -112,12 +117,12 @@ def sweeps(
 
 
 def judge(
-    sweep_id: Annotated[str, typer.Argument(help="A sweep that `sweeps` lists.")],
+    sweep_id: Annotated[str, typer.Argument(help=tr("A sweep that `sweeps` lists."))],
     not_worse_by: Annotated[
         float | None,
-        typer.Option(help="Nats a token by which a smaller rank may be worse; else 2 %."),
+        typer.Option(help=tr("Nats a token by which a smaller rank may be worse; else 2 %.")),
     ] = None,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """The smallest rank of a sweep that is not worse than the best, with its evidence."""
     engine = open_engine()

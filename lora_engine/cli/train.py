@@ -12,8 +12,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from lora_engine.cli import output
-from lora_engine.cli.output import JsonFlag, print_json
-from lora_engine.cli.runs import POLL_S, SpecFile, open_engine
+from lora_engine.cli.options import add_commands, json_flag
+from lora_engine.cli.output import print_json
+from lora_engine.cli.runs import POLL_S, open_engine, spec_file_argument
 from lora_engine.devices import list_devices
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
@@ -26,16 +27,16 @@ from lora_engine.training.preflight import check_run
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(train)
+    add_commands(app, train)
 
 
 def train(
-    spec_file: SpecFile,
-    run_dir: Annotated[Path | None, typer.Option(help="Train into this folder.")] = None,
+    spec_file: Annotated[Path, spec_file_argument()],
+    run_dir: Annotated[Path | None, typer.Option(help=tr("Train into this folder."))] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest valid checkpoint there.")
+        bool, typer.Option("--resume", help=tr("Go on from the newest valid checkpoint there."))
     ] = False,
-    json: JsonFlag = False,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Train in the foreground; Ctrl-C stops after the present step and keeps the adapter."""
     if resume and run_dir is None:

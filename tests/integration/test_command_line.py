@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from lora_engine.__main__ import build
 from lora_engine.data import save_upload
+from lora_engine.language import speaking
 from lora_engine.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,3 +246,33 @@ def test_the_command_line_speaks_the_language_it_is_told(tmp_path):
     assert (chinese.returncode, unknown.returncode) == (2, 2)
     assert "没有任务" in chinese.stderr
     assert "LORA_LANGUAGE" in unknown.stderr
+
+
+def test_every_help_is_said_in_the_language():
+    with speaking("zh"):
+        commands = typer.main.get_command(build()).commands
+        texts = [
+            (name, text)
+            for name, command in commands.items()
+            if name != "export"  # whose texts come with the exports
+            for text in (command.help, *(one.help for one in command.params if one.name != "help"))
+        ]
+
+    assert len(commands) > 40
+    assert [one for one in texts if not re.search("[一-鿿]", one[1] or "")] == []
+
+
+def test_no_help_is_cut_short_in_chinese():
+    done = subprocess.run(
+        [sys.executable, "-m", "lora_engine", "--help"],
+        env={**os.environ, "LORA_LANGUAGE": "zh", "COLUMNS": "80"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    with speaking("zh"):
+        commands = typer.main.get_command(build()).commands.values()
+    shown = re.sub(r"\s", "", done.stdout)
+    assert [one.name for one in commands if re.sub(r"\s", "", one.short_help) not in shown] == []
