@@ -17,7 +17,7 @@ from lora_engine.adapters import AdapterSummary
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.language import tr, translatable
+from lora_engine.language import tr
 from lora_engine.spectrum import (
     Adapter,
     AdapterModule,
@@ -42,17 +42,12 @@ from pages.shared.background_work import (
 )
 from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.live import live_plot
-from pages.shared.no_adapter import no_adapter_html
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
 from pages.spectrum.adapter_view import adapter_grid_value, module_html, strongest
 from pages.spectrum.matrix_source import model_folder
 from pages.spectrum.module_grid import module_grid, pressed_module
-
-HOW_TO_GET_ONE = translatable(
-    "Train one (the example takes about a minute), or give the folder of a PEFT adapter below."
-)
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,8 @@ class AdapterFields:
 
 @dataclass(frozen=True)
 class AdapterView:
-    """What to do where there is no adapter; the grid of modules; one module's numbers and plot."""
+    """The grid of modules; one module's numbers and plot."""
 
-    empty: gr.HTML
     grid: gr.HTML
     detail: gr.HTML
     plot: gr.HTML
@@ -76,15 +70,14 @@ class AdapterView:
 
 def build_tab(engine: Engine, tasks: TabTasks, blocks: gr.Blocks, tab: gr.Tab) -> None:
     """The tab's contents and its wiring; call it inside the tab."""
-    empty = gr.HTML(elem_id="adapter-empty", js_on_load="")
     fields = _adapter_fields(engine)
     row = progress_row("adapter")
-    view = _adapter_view(empty)
+    view = _adapter_view()
 
     handlers = _Handlers(engine, tasks, fields, view, row)
     adapter, base, module = fields.adapter, fields.base, fields.module
     one_module = [view.detail, view.plot, *row.outputs]
-    everything = [adapter, base, module, empty, view.grid, *one_module]
+    everything = [adapter, base, module, view.grid, *one_module]
     bind = partial(
         wire,
         problem=row.problem,
@@ -125,9 +118,8 @@ def _adapter_fields(engine: Engine) -> AdapterFields:
     return AdapterFields(adapter, base, gr.Textbox(visible=False))
 
 
-def _adapter_view(empty: gr.HTML) -> AdapterView:
+def _adapter_view() -> AdapterView:
     return AdapterView(
-        empty,
         grid=module_grid(tr("Modules of the adapter"), elem_id="adapter-grid"),
         detail=gr.HTML(elem_id="adapter-module", js_on_load=""),
         plot=live_plot(
@@ -155,14 +147,12 @@ class _Handlers:
         yield from self._with_fields(request, name, layout.state_of(request, "module"))
 
     def open_newest(self, name: str | None, request: gr.Request) -> Iterator[Update]:
-        """The newest adapter, where none is chosen yet."""
-        known = self.engine.adapters.of_lora()
-        if known and not name:
-            yield from self._with_fields(request, adapter_key(known[0]))
-        elif name:
-            yield {self.view.empty: ""}
+        """The newest adapter, where none is chosen yet: the program's own, at the least."""
+        if name:
+            yield {}
         else:
-            yield {self.view.empty: no_adapter_html(self.engine, tr(HOW_TO_GET_ONE))}
+            newest = self.engine.adapters.of_lora()[0]
+            yield from self._with_fields(request, adapter_key(newest))
 
     def open_adapter(self, name: str | None, request: gr.Request) -> Iterator[Update]:
         yield from self._with_fields(request, name or "")
@@ -195,7 +185,6 @@ class _Handlers:
             ),
             self.fields.base: base,
             self.fields.module: picked,
-            self.view.empty: "",
         }
         yield from self._describe(task, name, base, picked)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ import gradio as gr
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.engine import Engine
-from lora_engine.language import tr, tr_count, translatable
+from lora_engine.language import tr, translatable
 from lora_engine.spectrum import (
     Adapter,
     ModuleSimilarity,
@@ -24,7 +23,6 @@ from lora_engine.spectrum import (
     read_adapter,
     similarity,
 )
-from pages import ADAPTERS, TRAIN
 from pages.shared import figures, layout
 from pages.shared.adapter_choices import adapter_choices, adapter_key
 from pages.shared.background_work import (
@@ -35,11 +33,17 @@ from pages.shared.background_work import (
     connect_stop,
     progress_row,
 )
-from pages.shared.collisions import TOGETHER_THEY, collisions_in_words
-from pages.shared.live import Column, live_plot, live_table, table_value
+from pages.shared.live import live_plot, live_table
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, wire
 from pages.spectrum import spectrum_figures
+from pages.spectrum.two_adapters_view import (
+    combine_html,
+    modules_table,
+    most_alike,
+    summary_html,
+    too_few_html,
+)
 
 COMPARED = [
     (translatable("the updates ΔW: outputs"), "delta-left"),
@@ -182,7 +186,7 @@ class _Handlers:
             return
         known = [adapter_key(adapter) for adapter in self.engine.adapters.of_lora()]
         if len(known) < 2:
-            yield {self.view.sentence: _too_few_html()}
+            yield {self.view.sentence: too_few_html()}
             return
         pair = Pair(known[0], known[1], compared)
         yield self._named(pair)
@@ -219,12 +223,12 @@ class _Handlers:
         paths = [self.engine.adapters.get(name).path for name in (pair.first, pair.second)]
         found = yield from self.row.watch(task, comparing(pair, *paths))
         names = [item.name for item in found.modules]
-        module = module if module in names else _most_alike(found)
+        module = module if module in names else most_alike(found)
         drawn = next(item for item in found.modules if item.name == module)
         yield {
             fields.module: gr.Dropdown(choices=names, value=module, visible=True),
-            view.sentence: _summary_html(found) + _combine_html(pair),
-            view.table: table_value(_columns(), [_row(item) for item in found.modules]),
+            view.sentence: summary_html(found) + combine_html(pair.first, pair.second),
+            view.table: modules_table(found),
             **self._plots(pair, drawn),
             **self.row.idle(),
         }
@@ -269,85 +273,3 @@ def comparing(pair: Pair, first: Path, second: Path) -> Work[Similarity]:
         return similarity(first, second, pair.on, pair.side, progress, stop)
 
     return compare
-
-
-def _columns() -> tuple[Column, ...]:
-    return (
-        Column(tr("Module")),
-        Column(tr("Together they")),
-        Column(tr("Cosine"), layout.number, numeric=True),
-        Column(tr("Distance"), layout.number, numeric=True),
-        Column(tr("Norm of A"), layout.number, numeric=True),
-        Column(tr("Norm of B"), layout.number, numeric=True),
-        Column("φ(1, 1)", layout.number, numeric=True),
-        Column("φ(r, r)", layout.number, numeric=True),
-        Column(tr("A inside B"), layout.share, numeric=True),
-        Column(tr("B inside A"), layout.share, numeric=True),
-    )
-
-
-def _row(item: ModuleSimilarity) -> tuple:
-    shared, phi = item.interference, item.phi
-    return (
-        item.name,
-        tr(TOGETHER_THEY[shared.verdict]) if shared else tr("are zero"),
-        item.cosine,
-        item.distance,
-        item.norm_a,
-        item.norm_b,
-        float(phi[0, 0]) if phi.size else None,
-        float(phi[-1, -1]) if phi.size else None,
-        shared.overlap_a if shared else None,
-        shared.overlap_b if shared else None,
-    )
-
-
-def _most_alike(found: Similarity) -> str:
-    """The module with the largest overlap: the one drawn first."""
-
-    def overlap(item: ModuleSimilarity) -> float:
-        return item.interference.overlap_a if item.interference else -1.0
-
-    return max(found.modules, key=overlap).name
-
-
-def _summary_html(found: Similarity) -> str:
-    """How many modules do what, if both adapters are added; and what is in one only."""
-    verdicts = Counter(item.interference.verdict for item in found.modules if item.interference)
-    modules = tr_count("{count} module", "{count} modules", len(found.modules))
-    sentence = collisions_in_words(verdicts, modules)
-    notes = list(found.notes)
-    for which, names in (("A", found.only_in_a), ("B", found.only_in_b)):
-        if names:
-            notes.append(
-                tr_count(
-                    "Only {which} adapts {count} module, such as {name}.",
-                    "Only {which} adapts {count} modules, such as {name}.",
-                    len(names),
-                    which=which,
-                    name=names[0],
-                )
-            )
-    help_text = tr(
-        "\"A inside B\" is the share of A's energy that lies in B's directions, "
-        "‖U_Bᵀ ΔA V_B‖² / ‖ΔA‖². φ(i, j) is 1 where the first i directions of one lie within the "
-        "first j of the other, and about max(i, j)/n for random directions."
-    )
-    lead = f'<p class="rs-lead">{escape(sentence)}</p>'
-    return f'{lead}<p class="rs-doing">{escape(help_text)}</p>{layout.notes_html(notes)}'
-
-
-def _combine_html(pair: Pair) -> str:
-    """The way to their sum."""
-    href = layout.link(ADAPTERS, adapter=pair.first, tab="combine", **{"with": pair.second})
-    link = f'<a class="rs-button rs-small" href="{escape(href)}">{escape(tr("Combine them"))}</a>'
-    return f'<p class="rs-next">{link}</p>'
-
-
-def _too_few_html() -> str:
-    return layout.empty_state_html(
-        tr("Two adapters are needed"),
-        tr("Train a second one, or give the folders of two PEFT adapters above."),
-        tr("Train one"),
-        layout.link(TRAIN),
-    )

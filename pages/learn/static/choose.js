@@ -64,7 +64,7 @@ export function choose(box, props, watch, trigger) {
 	told.setAttribute("role", "status");
 	const reasons = make("ol", "rs-reasons");
 	const link = make("a", "rs-button rs-small rs-strong");
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(examples, controls, axis, told, reasons, link);
 
 	function draw() {

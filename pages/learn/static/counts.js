@@ -38,7 +38,7 @@ export function counts(box, props) {
 	});
 	const left = make("div", "rs-counts-left");
 	left.append(sizes.node, rank.row, sentence, ...bars.map(({ row }) => row), blocks);
-	const both = make("div", "rs-learn-two");
+	const both = make("div", "rs-sheet rs-learn-two");
 	both.append(left, table.node);
 	box.replaceChildren(both);
 
@@ -98,7 +98,7 @@ function block(name) {
 }
 
 function bar(name, isSmall) {
-	const row = make("div", `rs-counts-bar${isSmall ? " rs-counts-small" : ""}`);
+	const row = make("div", `rs-learn-bar${isSmall ? " rs-learn-bar-low" : ""}`);
 	const fill = make("i");
 	const track = make("span");
 	const value = make("b");

@@ -59,7 +59,7 @@ export function energy(box, props) {
 	});
 	const controls = make("div", "rs-sliders");
 	controls.append(control.row);
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(names, holder, controls, told, make("p", "rs-learn-note", words.how));
 	curves.levels([{ y: HELD, text: "90 %" }]);
 	curves.lines(

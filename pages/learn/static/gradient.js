@@ -59,7 +59,7 @@ export function gradient(box, props, watch, trigger) {
 	left.append(formulas, gradients, rate.row, moved);
 	const right = make("div", "rs-gradient-right");
 	right.append(graph.node, sentence);
-	const panel = make("div", "rs-gradient");
+	const panel = make("div", "rs-sheet rs-gradient");
 	const both = make("div", "rs-gradient-two");
 	both.append(left, right);
 	panel.append(first, buttons, problem, both);

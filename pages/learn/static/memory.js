@@ -32,7 +32,7 @@ export function memory(box, props) {
 	});
 	const controls = make("div", "rs-sliders");
 	controls.append(control.row);
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(controls, legend, ...drawn.map((one) => one.node));
 	box.append(make("p", "rs-learn-note", words.how));
 

@@ -10,7 +10,7 @@ export function methods(box, props, watch) {
 	const list = make("ol", "rs-methods");
 	const told = make("p", "rs-learn-words");
 	const how = make("p", "rs-learn-note");
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(choice, told, list, how);
 
 	function draw() {

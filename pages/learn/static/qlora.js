@@ -33,7 +33,7 @@ export function qlora(box, props) {
 		block.append(square);
 		return square;
 	});
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(holder, block, controls, told, table(bits, words));
 	box.append(make("p", "rs-learn-note", words.how));
 

@@ -52,7 +52,7 @@ export function rank(box, props) {
 	const result = results(words);
 	const left = make("div", "rs-rank-left");
 	left.append(table.figure, last.row, buttons, problem);
-	const both = make("div", "rs-learn-two");
+	const both = make("div", "rs-sheet rs-learn-two");
 	both.append(left, result.node);
 	box.replaceChildren(both);
 
@@ -77,7 +77,7 @@ function results(words) {
 	const number = make("b");
 	figure.append(make("span", "", words.rank), number);
 	const bars = [1, 2, 3, 4, 5].map((i) => {
-		const row = make("div", "rs-sigma");
+		const row = make("div", "rs-learn-bar rs-sigma");
 		const fill = make("i");
 		const track = make("span");
 		const value = make("b");
@@ -95,7 +95,7 @@ function results(words) {
 		const count = rankOf(values, 5, 5);
 		number.textContent = count;
 		bars.forEach(({ row, fill, value }, i) => {
-			row.classList.toggle("rs-sigma-none", i >= count);
+			row.classList.toggle("rs-learn-bar-low", i < count);
 			fill.style.width = `${values[0] ? (100 * values[i]) / values[0] : 0}%`;
 			value.textContent = i >= count ? "0" : significant(values[i]);
 		});

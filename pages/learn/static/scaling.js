@@ -58,7 +58,7 @@ export function scaling(box, props) {
 	});
 	const controls = make("div", "rs-sliders");
 	controls.append(alpha.row, rank.row);
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(names, holder, controls, result);
 
 	const chosen = () => [2 ** alpha.input.valueAsNumber, rank.input.valueAsNumber];

@@ -72,7 +72,7 @@ export function starts(box, props, watch, trigger) {
 	buttons.append(button(words.other, () => ask({ seed: (asked.seed + 1) % 1000 })));
 	const controls = make("div", "rs-sliders");
 	controls.append(step.row, rate.row, buttons);
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(holder, controls, list, problem);
 
 	function show(number) {

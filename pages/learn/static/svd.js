@@ -50,7 +50,7 @@ export function svdPicture(box, props) {
 	factors.append(make("span", "rs-svd-sign", "·"), right.figure);
 	const result = make("div", "rs-svd-factors");
 	result.append(rebuilt.figure, rest.figure, figures.node);
-	const panel = make("div", "rs-svd");
+	const panel = make("div", "rs-sheet rs-svd");
 	panel.append(head, sentence, sum.node, factors, result);
 	box.replaceChildren(panel);
 

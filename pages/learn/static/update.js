@@ -89,7 +89,7 @@ export function update(box, props) {
 	const bars = sizes(words, start);
 	const sentence = make("p", "rs-learn-words");
 	sentence.setAttribute("role", "status");
-	const panel = make("div", "rs-update");
+	const panel = make("div", "rs-sheet rs-update");
 	const hint = make("p", "rs-learn-note", words.pick);
 	panel.append(sentence, first, entry, hint, alpha.row, buttons, problem, second, bars);
 	box.replaceChildren(panel);
@@ -130,9 +130,9 @@ function sizes(words, { full_parameters: whole, lora_parameters: small }) {
 	const node = make("div", "rs-update-sizes");
 	for (const [name, count, kind] of [
 		[words.whole, whole, ""],
-		[words.small, small, "rs-update-small"],
+		[words.small, small, " rs-learn-bar-low"],
 	]) {
-		const row = make("div", kind);
+		const row = make("div", `rs-learn-bar${kind}`);
 		const fill = make("i");
 		fill.style.width = `${(100 * count) / whole}%`;
 		const track = make("span");

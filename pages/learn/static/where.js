@@ -58,7 +58,7 @@ export function where(box, props) {
 	told.setAttribute("role", "status");
 	const scroll = make("div", "rs-where-holder");
 	scroll.append(table);
-	box.classList.add("rs-lesson-panel");
+	box.classList.add("rs-sheet", "rs-lesson-panel");
 	box.replaceChildren(radios, scroll, told, make("p", "rs-learn-note", words.how));
 	draw();
 
