@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from lora_engine.language import translatable
 from lora_engine.spec.method import USED_BY, FinetuningType, MethodSpec
 from lora_engine.spec.parse import spec_from
 from lora_engine.spec.recipes import suited_learning_rate
@@ -38,7 +39,7 @@ WAY_NAMES: dict[Way, str] = {
     "prompt": "prompt tuning",
     "p_tuning": "P-tuning",
     "ia3": "IA3",
-    "bottleneck": "bottleneck adapters",
+    "bottleneck": translatable("bottleneck adapters"),
     "vera": "VeRA",
     "loha": "LoHa",
 }

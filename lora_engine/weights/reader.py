@@ -78,7 +78,7 @@ def open_matrix(
 
 def parse_matrix(text: str) -> ArrayMatrix:
     """A matrix typed or pasted as text: one line a row, columns parted by comma, ; tab or space."""
-    return parse_csv(text, "The text")
+    return parse_csv(text, tr("The text"))
 
 
 def _choose(path: Path, tensor: str | None) -> str:

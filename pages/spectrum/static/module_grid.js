@@ -193,6 +193,7 @@ class ModuleGrid {
 
 	legend() {
 		const { kind, log } = this.measure;
+		if (!(this.low <= this.high)) return ""; // no cell has the measure
 		const back = (value) => written(log ? 10 ** value : value, kind);
 		const box = make("div", "rs-grid-legend");
 		box.append(make("span", "", back(this.low)), make("i"), make("span", "", back(this.high)));
