@@ -2,19 +2,20 @@
 
 Rows and steps follow from the spec. Memory is the calculator's answer with the margins of earlier
 runs, as the worker predicts it. Time is arithmetic divided by a speed: that of earlier runs on the
-same base, else that of this machine's matrix products. What cannot be told is None, with why.
+same base in as many bits, else that of this machine's matrix products. What cannot be told is None,
+with why.
 Nothing is downloaded for a forecast.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.advisor.earlier_runs import Earlier
+from lora_engine.advisor.earlier_runs import Earlier, MeasuredRun
 from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.base_models import BaseModel, resolve_base_model, spec_on_base
 from lora_engine.calculator import estimate_work, make_it_fit, read_profile, with_changes
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 METHODS: tuple[str, ...] = (*WAYS, "galore")
 REFERENCE_PASS = 1 / 3  # of a step's work: a forward pass without a backward one
+# What one weight in 4 bits costs each time it is made a number again, in operations of the step:
+# measured on a CPU (docs/training_speed.md, "A base in 4 bits"). No GPU was measured.
+DEQUANTIZING = 100.0
 REFUSING = ("method.finetuning_type", "quantization", "quantization.bits", "objective.kind")
 
 
@@ -116,7 +120,7 @@ def forecast(
         tokens=None if mean is None else round(mean * _passed(plan)),
         device=device,
         device_gib=device_bytes / GIB,
-        measured_on=len(earlier.like(spec)),
+        measured_on=len(asking.told_by(spec)),
         methods=methods,
         changes=asking.changes(spec) if methods[name].fits is False else (),
     )
@@ -172,7 +176,6 @@ class _Asking:
         profile = read_profile(request.source, request.method)
         assert self.rows.lengths is not None, "asked only where rows have lengths"
         tokens = float(self.rows.lengths.mean()) * _passed(self.plan)
-        flops = self._flops_a_token(spec, request) * tokens
         trained = trained_parameters(profile, request)
         if spec.objective.kind == "grpo":
             return MethodForecast(
@@ -183,7 +186,7 @@ class _Asking:
         peak = self._peak_bytes(request)
         return MethodForecast(
             memory_gib=peak / GIB,
-            seconds=flops / self._flops_per_second(spec),
+            seconds=self._seconds(spec, request, tokens),
             trained=trained,
             fits=peak <= self.device_bytes,
         )
@@ -233,17 +236,43 @@ class _Asking:
         profile = read_profile(request.source, request.method)
         return estimate_work(profile, of_row, 1).flops_per_token * _passes(spec)
 
-    def _flops_per_second(self, spec: RunSpec) -> float:
-        """What earlier runs on this base reached, else a share of a matrix product's speed."""
+    def _seconds(self, spec: RunSpec, request: MemoryRequest, tokens: float) -> float | None:
+        """None where nobody has measured what a base in so few bits costs."""
+        flops = self._flops_a_token(spec, request) * tokens
+        if request.quantization is not None and not self._alike(spec):
+            if not self._is_dequantizing_known(request.quantization):
+                return None
+            flops += self._dequantizing(spec, request)
+        reached = self._reached(self.told_by(spec))
+        return flops / (reached or SHARE_REACHED * matmul_flops_per_second(self.device))
+
+    def _is_dequantizing_known(self, quantization: QuantizationSpec) -> bool:
+        return self.device == "cpu" and quantization.bits == 4
+
+    def _dequantizing(self, spec: RunSpec, request: MemoryRequest) -> float:
+        """Operations that making the base's weights numbers again takes, once a pass."""
+        optimization = spec.optimization
+        passes = 3 if optimization.gradient_checkpointing else 2
+        batches = self.plan.total_steps * optimization.gradient_accumulation
+        shape = read_profile(request.source, request.method).shape
+        return DEQUANTIZING * passes * batches * shape.quantizable_parameters
+
+    def told_by(self, spec: RunSpec) -> list[MeasuredRun]:
+        """Earlier runs that tell the speed: those on the base in as many bits, else unquantized."""
+        return self._alike(spec) or self._alike(spec.model_copy(update={"quantization": None}))
+
+    def _alike(self, spec: RunSpec) -> list[MeasuredRun]:
+        return [one for one in self.earlier.like(spec) if _bits(one.spec) == _bits(spec)]
+
+    def _reached(self, runs: Sequence[MeasuredRun]) -> float | None:
+        """Operations a second, the median of the runs; None without any."""
         reached = []
-        for run in self.earlier.like(spec):
+        for run in runs:
             if run.spec.method.added_tokens or self.base.path is None:
                 continue
             request = self._request(run.spec, self.base.path)
             reached.append(self._flops_a_token(run.spec, request) * run.tokens_per_s)
-        if reached:
-            return statistics.median(reached)
-        return SHARE_REACHED * matmul_flops_per_second(self.device)
+        return statistics.median(reached) if reached else None
 
     def _seconds_by_rows(self, spec: RunSpec) -> float | None:
         """From earlier runs alone: for what has no count of tokens."""
@@ -252,6 +281,10 @@ class _Asking:
         if not alike:
             return None
         return statistics.median(one.seconds_a_row for one in alike) * _passed(self.plan)
+
+
+def _bits(spec: RunSpec) -> int | None:
+    return None if spec.quantization is None else spec.quantization.bits
 
 
 def _rows(spec: RunSpec, base: BaseModel, settings: Settings, known: SampledLengths) -> Rows:

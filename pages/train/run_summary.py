@@ -171,7 +171,7 @@ def _time_note(found: RunForecast) -> str:
             "by {count} earlier runs on this base",
             found.measured_on,
         )
-    return tr("by this machine's matrix products; loading comes first")
+    return tr("rough: from this machine's matrix products alone; loading comes first")
 
 
 def _meter(found: RunForecast) -> str:

@@ -86,6 +86,40 @@ def test_earlier_runs_on_the_base_tell_the_speed_and_the_workers_memory(foreseen
                     dataset__source="starter:entities").measured_on == 0  # fmt: skip
 
 
+def test_a_base_in_4_bits_costs_what_making_numbers_of_it_costs(foreseen):
+    few, many = (
+        foreseen(recipe_spec("pirate"), optimization__batch_size=size).methods for size in (2, 32)
+    )
+    more = [found["qlora"].seconds / found["lora"].seconds for found in (few, many)]
+    assert more[0] > more[1] > 1  # once a batch, however many tokens it has
+    assert more[1] < 1.5
+
+
+def test_runs_tell_the_speed_of_a_base_in_as_many_bits(foreseen, settings):
+    spec = recipe_spec("pirate")
+    finished_run(settings, "plain", spec, tokens_per_s=1000.0)
+    before = foreseen(spec).methods
+    finished_run(settings, "few-bits", by_method(spec, "qlora"), tokens_per_s=100.0)
+    after = foreseen(spec)
+    assert after.methods["lora"].seconds == before["lora"].seconds
+    assert after.methods["qlora"].seconds == pytest.approx(10 * before["lora"].seconds, rel=0.01)
+    assert after.measured_on == 1
+
+
+@pytest.mark.parametrize("where", ["cuda", "8 bits"])
+def test_what_fewer_bits_cost_is_not_guessed_where_nobody_measured_it(foreseen, monkeypatch, where):
+    if where == "cuda":
+        monkeypatch.setattr("lora_engine.advisor.forecast.pick_device", lambda settings: "cuda")
+        monkeypatch.setattr("lora_engine.advisor.forecast.available_bytes", lambda device: GIB)
+        monkeypatch.setattr(
+            "lora_engine.advisor.forecast.matmul_flops_per_second", lambda device: 1e12
+        )
+    found = foreseen(recipe_spec("pirate"), quantization__bits=8 if where == "8 bits" else 4)
+    assert found.methods["qlora"].seconds is None
+    assert found.methods["qlora"].memory_gib > 0
+    assert found.methods["lora"].seconds > 0
+
+
 @pytest.mark.parametrize("example", ["sums", "entities"])
 def test_what_cannot_be_told_is_none_with_a_reason(foreseen, example):
     chosen = foreseen(recipe_spec(example)).chosen

@@ -1,5 +1,6 @@
 /* The problem box of pages/shared/wiring.py: an error in words, each wrong field's at the field.
-   What stands at a field that is seen is not said again in the box. */
+   What stands at a field that is seen is not said again in the box. A field in a closed section is
+   named with a way to it; after a press of a button its section opens and it comes into view. */
 
 import { make, parsed } from "./elements.js";
 import { tr } from "./language.js";
@@ -30,16 +31,34 @@ function isOnScreen(field) {
 	return bottom > 0 && top < window.innerHeight;
 }
 
+/* The headings of the closed sections that a field stands in. */
+function closedAround(field) {
+	const found = [];
+	for (let around = field?.parentElement; around; around = around.parentElement) {
+		const heading = around.querySelector(":scope > .label-wrap");
+		if (heading && !heading.classList.contains("open")) found.push(heading);
+	}
+	return found;
+}
+
+/* Opens the sections around a field and goes there, once they are drawn open. */
+function goTo(field) {
+	for (const heading of closedAround(field)) heading.click();
+	requestAnimationFrame(() => {
+		field.scrollIntoView({ block: "center" });
+		inputOf(field)?.focus();
+	});
+}
+
 /* The name of a field that is marked elsewhere on the page, to go there. */
 function wayTo(field, item) {
 	const button = make("button", "rs-way", labelOf(field) || item.path);
 	button.type = "button";
-	button.addEventListener("click", () => {
-		field.scrollIntoView({ block: "center" });
-		inputOf(field)?.focus();
-	});
+	button.addEventListener("click", () => goTo(field));
 	return button;
 }
+
+const isPressed = () => Boolean(document.activeElement?.closest("button"));
 
 export function problem(element, props, watch) {
 	const box = element.querySelector(".rs-problem");
@@ -55,7 +74,7 @@ export function problem(element, props, watch) {
 		for (const item of content.fields) {
 			const field = document.getElementById(item.id);
 			const line = make("li");
-			if (field?.offsetParent) {
+			if (field?.offsetParent || closedAround(field).length) {
 				const isFirst = !marked.length;
 				mark(field, isFirst ? `${sentence(item.message)} ${content.remedy}` : item.message);
 				marked.push(field);
@@ -72,7 +91,11 @@ export function problem(element, props, watch) {
 		if (!marked.length) box.append(make("p", "rs-remedy", content.remedy));
 	};
 	draw();
-	watch("value", draw);
+	watch("value", () => {
+		draw();
+		const hidden = marked.find((field) => closedAround(field).length);
+		if (hidden && isPressed()) goTo(hidden);
+	});
 }
 
 const sentence = (message) =>
