@@ -25,7 +25,7 @@ datasets are JSON Lines, the held-out rows in files of their own. All of it is m
 from pathlib import Path
 
 from lora_engine.errors import NotFound
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 _HERE = Path(__file__).resolve().parent
 
@@ -35,15 +35,25 @@ ADAPTERS_DIR = _HERE / "adapters"
 DATASETS_DIR = _HERE / "datasets"
 DATASET_NAMES = ("pirate", "json", "facts", "polite", "sums", "entities", "chinese")
 DATASET_DESCRIPTIONS = {
-    "pirate": "The same answers in pirate speech: a change of style (chat messages).",
-    "json": "Every answer as a JSON object: a change of form (instruction, input, output).",
-    "polite": "Polite answers against rude ones: preferences (prompt, chosen, rejected).",
-    "facts": "The made-up land of Velmora: new knowledge (prompt, completion).",
-    "sums": "Sums asked in words that the starter does not know, each with its number: for rewards "
-    "by rules (prompt, completion).",
-    "entities": "Persons, places, animals and jobs in sentences: for an encoder (tokens, tags).",
-    "chinese": "Short questions in Chinese, for a base that knows Chinese; to the starter its "
-    "characters all look alike (instruction, input, output).",
+    "pirate": translatable("The same answers in pirate speech: a change of style (chat messages)."),
+    "json": translatable(
+        "Every answer as a JSON object: a change of form (instruction, input, output)."
+    ),
+    "polite": translatable(
+        "Polite answers against rude ones: preferences (prompt, chosen, rejected)."
+    ),
+    "facts": translatable("The made-up land of Velmora: new knowledge (prompt, completion)."),
+    "sums": translatable(
+        "Sums asked in words that the starter does not know, each with its number: for rewards "
+        "by rules (prompt, completion)."
+    ),
+    "entities": translatable(
+        "Persons, places, animals and jobs in sentences: for an encoder (tokens, tags)."
+    ),
+    "chinese": translatable(
+        "Short questions in Chinese, for a base that knows Chinese; to the starter its "
+        "characters all look alike (instruction, input, output)."
+    ),
 }
 
 

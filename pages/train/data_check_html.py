@@ -70,7 +70,7 @@ def _finding(finding: Finding) -> str:
 
 
 def _row(number: int, excerpt: str) -> str:
-    said = tr("row {number}", number=number)
-    if excerpt:
-        said = tr("row {number}: “{text}”", number=number, text=excerpt)
-    return f"<li>{escape(said)}</li>"
+    if not excerpt:
+        return f"<li>{tr('row {number}', number=number)}</li>"
+    text = f'<span translate="no">{escape(excerpt)}</span>'
+    return f"<li>{tr('row {number}: “{text}”', number=number, text=text)}</li>"

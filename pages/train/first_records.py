@@ -36,8 +36,10 @@ def as_html(records: Sequence[Any]) -> str:
 
 
 def _row(column: str, records: Sequence[dict[Any, Any]]) -> str:
-    cells = "".join(f"<td>{escape(_shown(record.get(column)))}</td>" for record in records)
-    return f'<tr><th scope="row">{escape(column[:MOST_CHARACTERS])}</th>{cells}</tr>'
+    shown = [escape(_shown(record.get(column))) for record in records]
+    cells = "".join(f'<td translate="no">{text}</td>' for text in shown)
+    name = escape(column[:MOST_CHARACTERS])
+    return f'<tr><th scope="row" translate="no">{name}</th>{cells}</tr>'
 
 
 def _shown(value: Any) -> str:
