@@ -49,7 +49,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     bound_host: the address it is served on, which may then stand in Host. The engine's supervisor
     runs from the app's start to its stop.
     """
-    from pages.shared import building, languages, security
+    from pages.shared import building, first_screen, languages, security
 
     security.quiet_environment(settings.data_dir)
 
@@ -61,7 +61,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
     cache = MatrixCache()
     api = _api(engine)
     building.let_threads_build()
-    building.say_language_of_pages()
+    building.write_page(first_screen.head, first_screen.body, first_screen.end())
     others = {
         name: building.Later(functools.partial(_dashboard_app, engine, cache, name))
         for name in LANGUAGES
@@ -147,7 +147,6 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
-    from pages import PAGES
     from pages.shared import security, static_files
     from pages.shared.theme import theme
 
@@ -156,7 +155,6 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
         dashboard,
         path="/",
         theme=theme(),
-        head=static_files.head(PAGES),
         favicon_path=str(static_files.FAVICON),
         footer_links=[],
         run_history=False,

@@ -106,33 +106,47 @@ def let_threads_build() -> None:
             setattr(module, "Context", own)  # noqa: B010
 
 
-def say_language_of_pages() -> None:
+def write_page(head: Words, body: Words, end: str) -> None:
     """Let Gradio's page say the language of its dashboard: to readers, and to Gradio itself, whose
-    own words ("Drop File Here") follow the browser's language. Raises RuntimeError where Gradio's
-    template is another one.
+    own words ("Drop File Here") follow the browser's language. And let it bring, before Gradio
+    starts, what `head` and `body` make for a language's code and a page's path; `end` follows
+    Gradio's element. Raises RuntimeError where Gradio's template is another one.
     """
     from gradio.routes import templates
     from jinja2 import ChoiceLoader, DictLoader
+    from markupsafe import Markup
 
     name = "frontend/index.html"
     loader = templates.env.loader
     if loader is None or isinstance(loader, ChoiceLoader):
         return
     source, _, _ = loader.get_source(templates.env, name)
-    changed = source.replace('lang="en"', 'lang="{{ config.language }}"', 1).replace(
-        '<meta charset="utf-8" />', f'<meta charset="utf-8" />{_SPOKEN}', 1
-    )
-    if "config.language }}" not in changed or _SPOKEN not in changed:
-        raise RuntimeError("Gradio's page has changed: see pages/shared/building.py")
-    templates.env.loader = ChoiceLoader([DictLoader({name: changed}), loader])
+    for place, more in _CHANGES.items():
+        if source.count(place) != 1:
+            raise RuntimeError("Gradio's page has changed: see pages/shared/building.py")
+        source = source.replace(place, more)
+    templates.env.loader = ChoiceLoader([DictLoader({name: source}), loader])
+    templates.env.globals |= {
+        "page_head": lambda code, path: Markup(head(code, path)),  # noqa: S704 - ours, escaped
+        "page_body": lambda code, path: Markup(body(code, path)),  # noqa: S704
+        "page_end": Markup(end),  # noqa: S704
+    }
 
 
-_SPOKEN = (
+Words = Callable[[str, str], str]
+
+_CHANGES = {
+    'lang="en"': 'lang="{{ config.language }}"',
+    '<meta charset="utf-8" />': '<meta charset="utf-8" />'
     '<script>Object.defineProperty(navigator, "language", '
-    "{ get: () => {{ config.language | toorjson }} });</script>"
-)
+    "{ get: () => {{ config.language | toorjson }} });</script>",
+    "<script>window.gradio_config": "{{ page_head(config.language, config.current_page) }}"
+    "<script>window.gradio_config",
+    "<gradio-app": "{{ page_body(config.language, config.current_page) }}<gradio-app",
+    "</gradio-app>": "</gradio-app>{{ page_end }}",
+}
 
 
 def speak(dashboard: gr.Blocks, language: str) -> None:
-    """Write a dashboard's language into what `say_language_of_pages` reads."""
+    """Write a dashboard's language into what `write_page` reads."""
     dashboard.config["language"] = CODES[language]  # type: ignore[typeddict-unknown-key]

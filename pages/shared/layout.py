@@ -48,7 +48,7 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
         gr.HTML(
             f"<h1>{escape(title)}</h1><p>{escape(tr(page.purpose))}</p>{_language_switch(page)}",
             js_on_load=f"document.title = {json.dumps(title)} + ' · Rankscope';"
-            "document.querySelector('nav a.active')"
+            "document.querySelector('gradio-app nav a.active')"
             "?.scrollIntoView({ block: 'nearest', inline: 'center' });"
             + static_files.call_js("shared/language.js", "languageSwitch"),
             elem_classes="rs-header",

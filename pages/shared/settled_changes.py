@@ -18,6 +18,7 @@ from pages.shared.forms import Field
 from pages.shared.static_files import call_js, event_js
 
 SCRIPT = "shared/settled_changes.js"
+TOGETHER = 8  # Gradio's client reads every trigger of an event each time one of them happens
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -32,12 +33,13 @@ class SettledChanges:
         )  # fmt: skip
         self._name = f"settled-{self._stamp._id}"
         self._stamp.js_on_load = call_js(SCRIPT, "settledChanges", self._name)
-        gr.on(
-            [field.change for field in self.fields],
-            fn=None,
-            js=event_js(SCRIPT, "noticed", self._name),
-            **QUIET,
-        )
+        for start in range(0, len(self.fields), TOGETHER):
+            gr.on(
+                [field.change for field in self.fields[start : start + TOGETHER]],
+                fn=None,
+                js=event_js(SCRIPT, "noticed", self._name),
+                **QUIET,
+            )
 
     @property
     def trigger(self) -> Callable[..., Any]:

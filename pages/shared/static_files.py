@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.language import tr
-from pages.shared.languages import in_language
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fastapi import FastAPI
 
     from pages import Page
@@ -36,13 +33,6 @@ CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 JAVASCRIPT_TEXT = re.compile(r'\btr\(\s*("(?:[^"\\\n]|\\.)*")')
-
-LINK_STYLES = """
-for (const href of (%s)[location.pathname.replace(/(.)\\/$/, "$1")] ?? []) {
-    const link = document.createElement("link");
-    document.head.append(Object.assign(link, { rel: "stylesheet", href }));
-}
-"""
 
 
 @cache
@@ -86,21 +76,18 @@ def event_js(module: str, function: str, *arguments: Any) -> str:
     return f'async (...inputs) => (await import("{address(module)}")).{function}({given}...inputs)'
 
 
-def head(pages: Iterable[Page]) -> str:
-    """The tags in the head of every page, before Gradio's own.
+def head(page: Page) -> str:
+    """The tags in the head of a page, before Gradio's own.
 
-    Shared modules and the page's own styles are fetched while Gradio starts, so that nothing is
-    drawn late. Gradio has one head for all pages: a line of script links the styles of this one.
+    Its styles and the shared modules are fetched while Gradio starts, so that nothing is drawn
+    late.
     """
     shared = [name for name in files() if name.startswith("shared/") and name.endswith(".js")]
-    sheets = {
-        in_language(page.path).rstrip("/") or "/": _stylesheets(page.package) for page in pages
-    }
+    sheets = [address("shared/rankscope.css"), *_stylesheets(page.package)]
     return "".join(
         [
-            f'<link rel="stylesheet" href="{address("shared/rankscope.css")}">',
+            *(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets),
             '<link rel="icon" type="image/svg+xml" href="/favicon.ico">',
-            f"<script>{LINK_STYLES % json.dumps(sheets)}</script>",
             _messages(),
             *(f'<link rel="modulepreload" href="{address(name)}">' for name in shared),
             f'<script type="module" src="{address("shared/choices.js")}"></script>',

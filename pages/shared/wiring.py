@@ -117,17 +117,20 @@ def wire(
     bounded = _bounded(handler, outputs, problem, success, outputs if follows else empties)
     if late and follows:
         late.dim(bind)
+    settings = {
+        "trigger_mode": "always_last" if follows else "once",
+        "show_progress": "hidden",
+        **options,
+    }
+    if settings["show_progress"] == "hidden":
+        settings["show_progress_on"] = _told_of_progress(outputs, problem)
     event = bind(
         fn=late.carrying(bounded) if late else bounded,
         inputs=late.inputs(inputs) if late else _plain(inputs),
         outputs=late.outputs([*outputs, problem]) if late else [*outputs, problem],
         api_name=f"page_{handler.__name__.strip('_')}",
         api_visibility="private",
-        **{
-            "trigger_mode": "always_last" if follows else "once",
-            "show_progress": "hidden",
-            **options,
-        },
+        **settings,
     )
     return late.settle(event) if late else event
 
@@ -194,6 +197,15 @@ def _binding(triggers: Any) -> tuple[Callable[..., Any], bool]:
     several = list(triggers) if isinstance(triggers, Sequence) else [triggers]
     opens = all(getattr(trigger, "event_name", "") == "load" for trigger in several)
     return functools.partial(gr.on, several), opens
+
+
+def _told_of_progress(outputs: Sequence[Block], problem: gr.HTML) -> list[Block]:
+    """Which parts Gradio tells of an event's progress where it is not shown.
+
+    Gradio's client tells every part that it ever told, each time any event begins or ends. A chat
+    alone needs it: it shows that its answer is awaited.
+    """
+    return [part for part in outputs if isinstance(part, gr.Chatbot)] or [problem]
 
 
 def _plain(inputs: Sequence[Component] | set[Component]) -> Any:

@@ -17,6 +17,22 @@ function loadPlotly() {
 	return plotly;
 }
 
+const NEAR = { rootMargin: "400px" };
+const UNSEEN_MS = 4000;
+
+/* Plotly takes a second to load, in which a page answers nobody: it waits until a plot comes near
+   the window, or until the page has long been drawn. */
+const whenNeeded = (box) =>
+	new Promise((resolve) => {
+		const near = new IntersectionObserver((entries) => {
+			if (!entries.at(-1).isIntersecting) return;
+			near.disconnect();
+			resolve();
+		}, NEAR);
+		near.observe(box);
+		setTimeout(resolve, UNSEEN_MS);
+	});
+
 /* Draw now, and again whenever the value or the page's light or dark mode changes. */
 function follow(element, watch, draw, onlyInSight) {
 	draw();
@@ -70,19 +86,25 @@ const PLOT_CONFIG = {
 
 export function plot(element, props, watch, _trigger, onlyInSight) {
 	const box = element.querySelector(".rs-plot");
-	let drawing = Promise.resolve();
-	loadPlotly();
+	let drawing;
+	let due;
+	const redraw = (Plotly) => {
+		if (!due) return undefined;
+		const styles = getComputedStyle(document.body);
+		const { data, layout } = coloured(due, styles);
+		due = undefined;
+		return Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG);
+	};
 	const draw = () => {
 		const figure = parsed(props.value);
 		box.hidden = !figure;
 		if (!figure) return;
-		const styles = getComputedStyle(document.body);
-		const { data, layout } = coloured(figure, styles);
-		const said = layout.meta?.description;
+		due = figure;
+		const said = figure.layout.meta?.description;
 		box.setAttribute("aria-label", box.dataset.label + (said ? `. ${said}` : ""));
-		drawing = drawing
+		drawing = (drawing ?? whenNeeded(box))
 			.then(loadPlotly)
-			.then((Plotly) => Plotly.react(box, data, { autosize: true, ...layout }, PLOT_CONFIG))
+			.then(redraw)
 			.catch((error) => console.error("The plot could not be drawn:", error));
 	};
 	// One that waits to be seen takes its room at once: what has none never comes into sight.
