@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
-import gradio
 import pytest
 
 from lora_engine.language import speaking, tr
@@ -33,5 +33,7 @@ def test_gradios_scripts_that_are_fetched_early_are_there() -> None:
     names = first_screen.gradios_own()
     assert any(name.startswith("Blocks-") for name in names)
     assert len(set(names)) == len(names)
-    assets = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
+    package = importlib.util.find_spec("gradio")
+    assert package is not None and package.origin is not None
+    assets = Path(package.origin).parent / "templates" / "frontend" / "assets"
     assert [name for name in names if not (assets / name).is_file()] == []
