@@ -34,6 +34,7 @@ def test_gradios_scripts_that_are_fetched_early_are_there() -> None:
     assert any(name.startswith("Blocks-") for name in names)
     assert len(set(names)) == len(names)
     package = importlib.util.find_spec("gradio")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     assets = Path(package.origin).parent / "templates" / "frontend" / "assets"
     assert [name for name in names if not (assets / name).is_file()] == []
