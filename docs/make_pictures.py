@@ -6,6 +6,7 @@ the pirate example and photographs its run. About two minutes on two cores.
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -14,11 +15,19 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 SETTLE_MS = 5000
+SETTLED = """
+() => ![...document.querySelectorAll("*")].some(
+  (one) => !one.children.length && one.offsetParent && one.textContent.trim() === "…"
+)"""
 ADDRESSES = {
     "learn": "/learn",
     "calculator": "/",
@@ -27,7 +36,7 @@ ADDRESSES = {
     "compare": "/compare?adapter=starter:pirate-adapter",
     "adapters": "/adapters",
     "learn-zh": "/zh/learn",
-    "calculator-zh": "/zh/",
+    "compare-zh": "/zh/compare?adapter=starter:pirate-adapter",
 }
 
 
@@ -72,17 +81,26 @@ def _take_pictures(url: str) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-US")
         for name, address in ADDRESSES.items():
             page.goto(url + address, wait_until="networkidle", timeout=120_000)
-            page.wait_for_timeout(SETTLE_MS)
-            page.screenshot(path=PICTURES / f"{name}.png")
+            _photograph(page, name)
 
-        page.goto(f"{url}/train")
-        page.get_by_role("button", name="Start training").click()
-        page.wait_for_url("**/runs?run=*")
-        page.get_by_role("link", name="Compare with the base").wait_for(timeout=300_000)
-        page.wait_for_timeout(SETTLE_MS)
-        page.evaluate("window.scrollTo(0, 0)")
-        page.screenshot(path=PICTURES / "runs.png")
+        page.goto(f"{url}/train", timeout=120_000)
+        page.get_by_role("button", name="Start training").click(timeout=120_000)
+        page.wait_for_url("**/runs?run=*", timeout=120_000)
+        page.get_by_role("link", name="Compare with the base").wait_for(timeout=900_000)
+        _photograph(page, "runs")
         browser.close()
+
+
+def _photograph(page: Page, name: str) -> None:
+    """What is seen of the page once its figures are there, in 256 colors to be small."""
+    from PIL import Image
+
+    page.wait_for_timeout(SETTLE_MS)
+    page.wait_for_function(SETTLED, timeout=300_000)
+    page.evaluate("window.scrollTo(0, 0)")
+    seen = Image.open(io.BytesIO(page.screenshot()))
+    few = seen.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    few.save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
