@@ -82,7 +82,7 @@ def grid_value(
             {
                 "module": cell.module,
                 "row": _row_title(places[cell.module], several),
-                "column": places[cell.module][2],
+                "column": places[cell.module][2].removesuffix(".weight"),
                 "numbers": dict(cell.numbers),
                 "sentence": cell.sentence,
             }

@@ -98,7 +98,7 @@ class ModuleGrid {
 		);
 		const outside = cells.filter(({ row }) => row === "outside");
 		const table = make("table");
-		table.style.minWidth = `${80 + 62 * columns.length}px`;
+		table.style.minWidth = `${80 + 74 * columns.length}px`;
 		table.append(make("caption", "rs-unseen", `${this.label}: ${this.measure.title}`));
 		const head = make("tr");
 		head.append(make("td", "rs-grid-corner"), ...columns.map((column) => this.columnHead(column)));
