@@ -47,14 +47,7 @@ def inside(tabs: gr.Tabs, name: str) -> Iterator[gr.Tab]:
 
 
 def _tab(name: str) -> None:
-    """One tab, drawn with the page: Gradio would set its fields again as it is first opened."""
-    tab = gr.Tab(
-        tr(TITLES[name]),
-        id=name,
-        elem_id=f"tool-{name}",
-        visible=name != CLASSIFY,
-        render_children=True,
-    )
+    tab = gr.Tab(tr(TITLES[name]), id=name, elem_id=f"tool-{name}", visible=name != CLASSIFY)
     tab.select(
         fn=None,
         js=event_js("shared/address.js", "rememberTab", name, ANSWERS),

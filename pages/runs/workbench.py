@@ -81,8 +81,7 @@ def _lay_out_tabs() -> tuple[dict[str, Block], gr.Radio, controls.Note]:
             growth_note = gr.HTML(elem_id="growth-note", js_on_load="")
             norms = live_plot(label=tr("Norm of the update by module"), height=420, elem_id="norms")
             ranks = live_plot(label=tr("Effective rank by module"), height=420, elem_id="ranks")
-        # Drawn with the page: Gradio sets fields that it draws later over what was typed meanwhile.
-        with gr.Tab(tr("Details"), id="details", render_children=True):
+        with gr.Tab(tr("Details"), id="details"):
             note = controls.note()
             spec = gr.HTML(elem_id="run-spec", js_on_load="")
             command = controls.command()

@@ -104,7 +104,10 @@ def open_page(browser: Browser, traffic: Traffic) -> Iterator[Callable[..., Page
     def opened(url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
         scheme = "dark" if dark else "light"
         page = browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            accept_downloads=True,
+            reduced_motion="reduce",
         )
         page.set_default_timeout(ANSWER_MS)
         page.on("request", lambda request: traffic.requests.append(request.url))

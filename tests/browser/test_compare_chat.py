@@ -187,8 +187,10 @@ def test_a_comparison_is_kept_reopened_and_exported(server: Server, page: Page) 
     page.reload()
     expect(answers(page, 0)).to_have_text(said[0])
     expect(answers(page, 1)).to_have_text(said[1])
-    expect(page.get_by_label("System prompt")).to_have_value("Be brief.")
     expect(page.get_by_label("number input for Strength of noisy")).to_have_value("0.5")
+    tool(page, "Settings")
+    expect(page.get_by_label("System prompt")).to_have_value("Be brief.")
+    tool(page, "Answers")
     page.locator("#column-1").get_by_role("button", name="Clear").click()  # clears all columns
     expect(answers(page, 0)).to_have_count(0)
     page.wait_for_function("!location.search.includes('session')")
@@ -263,20 +265,10 @@ def test_what_is_said_is_shown_as_text_code_and_formulas_never_as_markup(page: P
     assert page.title() != "owned"
 
 
-TYPED_AT_ONCE = """async () => {
-    document.querySelector("#tool-server-button").click();
-    const field = () => document.querySelector("#server-url input, #server-url textarea");
-    while (!field()) await new Promise(requestAnimationFrame);
-    const value = Object.getOwnPropertyDescriptor(field().constructor.prototype, "value");
-    value.set.call(field(), "http://typed");
-    field().dispatchEvent(new Event("input", { bubbles: true }));
-}"""
-
-
-def test_what_is_typed_as_a_section_opens_stays(page: Page) -> None:
-    page.evaluate(TYPED_AT_ONCE)
-    page.wait_for_timeout(500)  # Gradio would set the first values within some frames
-    expect(page.get_by_label("Address")).to_be_visible()
+def test_what_is_typed_as_a_tool_opens_stays(page: Page) -> None:
+    tool(page, "Another server")
+    page.get_by_label("Address").fill("http://typed")
+    page.wait_for_timeout(500)  # Gradio sets a new field's first value within some frames
     expect(page.get_by_label("Address")).to_have_value("http://typed")
 
 
