@@ -106,7 +106,7 @@ class OptimizationSpec(Section):
     )
     precision: Precision = Field(
         "auto",
-        title="Precision",
+        title="Numerical precision",
         description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, float32 on the CPU. "
         "The adapter itself is always float32.",
     )

@@ -69,8 +69,10 @@ def now_html(rows: Sequence[SampleRow], classifies: bool = False) -> str:
     for prompt in list(dict.fromkeys(row.prompt for row in rows))[:MOST_PROMPTS]:
         answers = [row for row in rows if row.prompt == prompt]
         shown = answers[:1] if len(answers) == 1 else [answers[0], answers[-1]]
-        told = "".join(f"<div><dt>{_when(row)}</dt><dd>{_text(row)}</dd></div>" for row in shown)
-        cards.append(f"<li><p>{escape(prompt)}</p><dl>{told}</dl></li>")
+        told = "".join(
+            f'<div><dt>{_when(row)}</dt><dd translate="no">{_text(row)}</dd></div>' for row in shown
+        )
+        cards.append(f'<li><p translate="no">{escape(prompt)}</p><dl>{told}</dl></li>')
     words = tr("after step {step}", step=f"{newest:,}") if newest else tr("before the first step")
     return _title(tr("Sample answers"), words) + f'<ul class="rs-now">{"".join(cards)}</ul>'
 
@@ -92,9 +94,10 @@ def samples_html(rows: Sequence[SampleRow]) -> str:
         if len(answers) > SHOWN_ANSWERS:
             answers = [answers[0], *answers[1 - SHOWN_ANSWERS :]]
         lines = "".join(
-            f'<tr><th scope="row">{_when(row)}</th><td>{_text(row)}</td></tr>' for row in answers
+            f'<tr><th scope="row">{_when(row)}</th><td translate="no">{_text(row)}</td></tr>'
+            for row in answers
         )
-        tables.append(f"<div><h3>{escape(prompt)}</h3><table>{lines}</table></div>")
+        tables.append(f'<div><h3 translate="no">{escape(prompt)}</h3><table>{lines}</table></div>')
     return f'<div class="rs-samples">{"".join(tables)}</div>'
 
 

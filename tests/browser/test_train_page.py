@@ -80,6 +80,16 @@ def test_a_run_is_shared_as_a_file_and_as_a_link(train, tmp_path: Path):
     assert "method.rank=4" in page.evaluate("navigator.clipboard.readText()")
 
 
+def test_a_problem_in_a_closed_section_opens_it_and_comes_into_view(train):
+    page = train("?optimization.optimizer=paged_adamw")  # wants a GPU, which there is none here
+    optimizer = page.locator("#field-optimization-optimizer")
+    expect(optimizer).to_contain_text("The default is")
+    expect(optimizer).to_be_hidden()
+    page.get_by_role("button", name="Start training").click()
+    expect(optimizer.get_by_role("alert")).to_contain_text("GPU")
+    expect(optimizer).to_be_in_viewport()
+
+
 def test_a_dropped_spec_fills_the_form_and_all_that_is_wrong_in_it_is_told_at_its_field(train):
     page = train()
     spec = {"name": "dropped", "method": {"rank": 0}, "optimization": {"epochs": 2, "seed": 1}}

@@ -41,12 +41,14 @@ function closedAround(field) {
 	return found;
 }
 
-/* Opens the sections around a field and goes there, once they are drawn open. */
-function goTo(field) {
+/* Opens the sections around a field and brings it into view, once they are drawn open. */
+function reveal(field) {
 	for (const heading of closedAround(field)) heading.click();
-	requestAnimationFrame(() => {
-		field.scrollIntoView({ block: "center" });
-		inputOf(field)?.focus();
+	return new Promise((resolve) => {
+		requestAnimationFrame(() => {
+			field.scrollIntoView({ block: "center" });
+			resolve();
+		});
 	});
 }
 
@@ -54,7 +56,10 @@ function goTo(field) {
 function wayTo(field, item) {
 	const button = make("button", "rs-way", labelOf(field) || item.path);
 	button.type = "button";
-	button.addEventListener("click", () => goTo(field));
+	button.addEventListener("click", async () => {
+		await reveal(field);
+		inputOf(field)?.focus();
+	});
 	return button;
 }
 
@@ -94,7 +99,7 @@ export function problem(element, props, watch) {
 	watch("value", () => {
 		draw();
 		const hidden = marked.find((field) => closedAround(field).length);
-		if (hidden && isPressed()) goTo(hidden);
+		if (hidden && isPressed()) reveal(hidden);
 	});
 }
 
