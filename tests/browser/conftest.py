@@ -40,9 +40,17 @@ class Server:
     process: subprocess.Popen
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all files: for tests that mind no run, set or adapter of another's."""
+    started = _serve(tmp_path_factory.mktemp("data"), {})
+    yield started
+    _stop(started.process)
+
+
 @pytest.fixture(scope="module")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a server: `start_server()`, or `start_server(data_dir)` on an old folder."""
+    """Start one for a file alone: `start_server()`, `start_server(data_dir)` on an old folder."""
     servers: list[Server] = []
 
     def start(data_dir: Path | None = None, **environment: str) -> Server:
@@ -53,12 +61,6 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     yield start
     for server in servers:
         _stop(server.process)
-
-
-@pytest.fixture(scope="module")
-def server(start_server: Callable[..., Server]) -> Server:
-    """One server for all tests of a file."""
-    return start_server()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 from tests.hub_server import TOKEN, HubState, running_hub
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 PUSHED = re.compile("of the private repository\\s+me/json")
 PROGRAMS = 5  # PEFT, vLLM, llama.cpp, Ollama, TGI

@@ -16,6 +16,8 @@ from lora_engine.starter import MODEL_DIR
 from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 
 

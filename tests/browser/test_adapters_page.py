@@ -21,6 +21,8 @@ from pages import ADAPTERS
 from tests.browser.conftest import Server
 from tests.compare_models import save_adapter
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 
 

@@ -14,8 +14,16 @@ from lora_engine.spec import recipe_spec
 from pages import CALCULATOR, TRAIN
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 FEW_STEPS = "?optimization.max_steps=2&report.samples=0&optimization.max_length=64"
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make runs or sets."""
+    return start_server()
 
 
 def field(page: Page, name: str):

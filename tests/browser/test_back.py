@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
+
+pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Page]
 

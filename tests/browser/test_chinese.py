@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 
 from pages import PAGES
 
+pytestmark = pytest.mark.slow
+
 # Not text of ours, or none to translate: code, formulas, pictures, models' names, English data.
 LEFT_ALONE = (
     "code, pre, .katex, svg, script, style, [lang=en], [data-english], .rs-plot, [translate=no]"

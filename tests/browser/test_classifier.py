@@ -17,6 +17,8 @@ from tests.browser.conftest import Server
 from tests.tiny_classifier import save_tiny_bert, write_tagged, write_texts
 from tests.training_runs import tiny_spec, train_here
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 STEPS = {"batch_size": 8, "max_steps": 60, "learning_rate": 0.01, "eval_every": 60}
 

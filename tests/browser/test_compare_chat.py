@@ -22,6 +22,8 @@ from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 from tests.compare_models import save_adapter
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 RED = "rgb(185, 28, 28)"
 COLOUR = "(element) => getComputedStyle(element).color"

@@ -16,6 +16,8 @@ from lora_engine.settings import Settings
 from pages import COMPARE
 from tests.browser.conftest import _free_port
 
+pytestmark = pytest.mark.slow
+
 TOKENS = 240
 TOKEN_S = 0.05  # an answer of 240 tokens lasts 12 s
 

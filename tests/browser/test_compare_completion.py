@@ -17,6 +17,8 @@ from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 from tests.training_runs import tiny_spec, train_here
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 BEGINNING = "The sky is blue and\nthe grass"
 

@@ -14,6 +14,8 @@ from pages import COMPARE
 from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from lora_engine.engine import Engine
@@ -14,6 +15,8 @@ from lora_engine.spec import spec_from
 from pages import RUNS
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 RUN_MS = 240_000
 SPEC = {
     "name": "short r4",
@@ -21,6 +24,12 @@ SPEC = {
     "optimization": {"max_steps": 3, "schedule": "constant", "warmup_ratio": 0.0},
     "report": {"samples": 0},
 }
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make runs or sets."""
+    return start_server()
 
 
 def finished(page: Page) -> None:

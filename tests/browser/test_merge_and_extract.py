@@ -18,6 +18,8 @@ from lora_engine.starter import MODEL_DIR
 from tests.browser.conftest import Server
 from tests.compare_models import save_adapter
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 LONG_MS = 90_000
 CHANGED = "model.layers.0.self_attn.q_proj"

@@ -16,6 +16,8 @@ from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 COUNTING_MS = 120_000  # the first count loads torch, transformers and PEFT
 RESULT = RunResult(

@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from pages import TRAIN
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make runs or sets."""
+    return start_server()
 
 
 def test_the_polite_example_shows_both_answers_trains_and_draws_its_margins(

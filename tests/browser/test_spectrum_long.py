@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
 from tests.browser.conftest import Server
 from tests.browser.test_spectrum import DRAWN_MS, VIEW, opened, tile
+
+pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Page]
 SKETCHED_MS = 180_000  # reads the matrix eight times

@@ -18,6 +18,8 @@ from lora_engine.settings import Settings
 from lora_engine.spec import spec_from, sweep_over
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 LONG_MS = 120_000
 TRAINED_S = 240

@@ -15,7 +15,15 @@ from pages import CALCULATOR, TRAIN
 from tests.browser.conftest import Server
 from tests.browser.late_answers import held_questions
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make runs or sets."""
+    return start_server()
 
 
 @pytest.fixture

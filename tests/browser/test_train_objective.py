@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make runs or sets."""
+    return start_server()
 
 
 def choose(page: Page, label: str, option: str, place: int = 0) -> None:

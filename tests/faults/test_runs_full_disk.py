@@ -11,6 +11,8 @@ from lora_engine.spec import RunSpec
 from tests.faults.test_runs_killed import adapter, curve
 from tests.faults.zygote import Zygote
 
+pytestmark = pytest.mark.slow
+
 BESIDE = 300_000  # bytes of the list, the rows as tokens, the log and the reserve
 
 

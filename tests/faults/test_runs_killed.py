@@ -38,6 +38,7 @@ def assert_same(broken: RunDirectory, whole: RunDirectory) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_and_resumed_is_the_uninterrupted_run(
     zygote: Zygote, make_run, twelve_steps
 ):

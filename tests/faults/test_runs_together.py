@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from lora_engine.run_folder import RunDirectory
 from tests.faults.zygote import Zygote
 
+pytestmark = pytest.mark.slow
+
 KILLED = -signal.SIGKILL
 LEARNING_RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.01}
 

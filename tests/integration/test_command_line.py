@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def run(tmp_path):
+def process(tmp_path):
     """Runs `python -m lora_engine …` on a data folder of the test's own."""
 
     def call(*arguments: object) -> subprocess.CompletedProcess:
@@ -33,6 +33,17 @@ def run(tmp_path):
             text=True,
             timeout=300,
         )
+
+    return call
+
+
+@pytest.fixture
+def run(run_command):
+    """The same without a process of its own, which would import torch again."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess:
+        code, output, errors = run_command(*arguments)
+        return subprocess.CompletedProcess(arguments, code, output, errors)
 
     return call
 
@@ -63,8 +74,8 @@ def refused(done: subprocess.CompletedProcess) -> str:
     return done.stderr
 
 
-def test_train_then_list_then_compare(run, spec_file, tiny_llama):
-    result = answer(run("train", spec_file, "--json"))
+def test_train_then_list_then_compare(process, run, spec_file, tiny_llama):
+    result = answer(process("train", spec_file, "--json"))
     assert {
         "state", "steps", "train_loss", "eval_loss", "tokens", "tokens_per_s",
         "peak_memory_bytes", "elapsed_s", "error",
@@ -104,22 +115,25 @@ def test_train_into_a_folder_and_go_on_there(run, spec_file, tmp_path):
     assert run("runs", "--json").stdout.strip() == "[]"
 
 
-def test_a_submitted_run_outlives_the_command(run, spec_file):
-    submitted = answer(run("submit", spec_file, "--json"))
+def test_a_submitted_run_outlives_the_command(process, spec_file):
+    submitted = answer(process("submit", spec_file, "--json"))
     assert submitted["state"] == "running"
-    cancelled = answer(run("cancel", submitted["id"], "--json"))
+    cancelled = answer(process("cancel", submitted["id"], "--json"))
     assert cancelled["state"] in ("cancelled", "finished")
     run_id = submitted["id"]
-    assert answer(run("note", run_id, "=1+1 <b>", "--json"))["note"] == "=1+1 <b>"
-    assert answer(run("tag", run_id, "first", "first", "bold", "--json"))["tags"] == [
+    assert answer(process("note", run_id, "=1+1 <b>", "--json"))["note"] == "=1+1 <b>"
+    assert answer(process("tag", run_id, "first", "first", "bold", "--json"))["tags"] == [
         "first",
         "bold",
     ]
-    assert answer(run("queue", "--json")) == []
-    assert f"is {cancelled['state']}" in refused(run("pause", run_id))
-    assert "Give --yes" in refused(run("delete", run_id))
-    assert answer(run("delete", run_id, "--yes", "--json")) == {"id": run_id, "state": "deleted"}
-    assert answer(run("runs", "--json")) == []
+    assert answer(process("queue", "--json")) == []
+    assert f"is {cancelled['state']}" in refused(process("pause", run_id))
+    assert "Give --yes" in refused(process("delete", run_id))
+    assert answer(process("delete", run_id, "--yes", "--json")) == {
+        "id": run_id,
+        "state": "deleted",
+    }
+    assert answer(process("runs", "--json")) == []
 
 
 def test_a_rank_over_the_dimension_leaves_no_run(run, spec_file, tmp_path):
@@ -166,8 +180,8 @@ def test_params_by_hand(run):
     assert counted["ratio"] == pytest.approx(0.00390625)
 
 
-def test_doctor_lists_every_setting(run):
-    done = run("doctor", "--json")
+def test_doctor_lists_every_setting(process):
+    done = process("doctor", "--json")
     assert "gemm_4bit" not in done.stderr, "a library's hint stands there"
     checks = {check["name"]: check for check in answer(done)["checks"]}
     assert {"torch", "peft", "LORA_DATA_DIR", "LORA_MODELS_DIR", "LORA_DEVICE"} <= set(checks)

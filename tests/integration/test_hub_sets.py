@@ -40,6 +40,8 @@ from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
 
+pytestmark = pytest.mark.slow
+
 def read(document):
     spec = spec_from({"dataset": document}).dataset
     try:

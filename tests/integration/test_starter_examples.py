@@ -11,6 +11,8 @@ from lora_engine.starter import heldout_path
 from lora_engine.starter.checks import is_json_object, keeps_meaning
 from tests.training_runs import train_here
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = 50
 
 

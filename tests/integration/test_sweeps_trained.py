@@ -21,6 +21,8 @@ from lora_engine.runs.states import OVER, RunState
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.spec import spec_from, sweep_over
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
