@@ -6,13 +6,14 @@ import pytest
 
 from lora_engine import calculator
 from lora_engine.calculator import preset_source
-from lora_engine.calculator.memory import estimate_from
+from lora_engine.calculator.memory import estimate_from, estimate_memory
 from lora_engine.calculator.memory_fit import verdicts
 from lora_engine.calculator.memory_options import MemoryOptions, estimate_json
-from lora_engine.calculator.memory_request import with_changes
+from lora_engine.calculator.memory_request import MemoryRequest, read_method, with_changes
 from lora_engine.calculator.model_profile import read_profile, trained_parameters
 from lora_engine.calculator.optimizer_state import OptimizerState, state_of
 from lora_engine.errors import InvalidInput
+from lora_engine.language import speaking
 from lora_engine.spec import QuantizationSpec
 from tests.calculator_requests import FP4, INT8, NF4, ask, lora
 
@@ -412,3 +413,15 @@ def test_csv_has_a_row_a_module_and_no_formula():
     assert len(rows) == 224
     assert sum(int(row["parameters"]) for row in rows) == ADAPTER
     assert not any(row["name"].startswith(("=", "+", "-", "@")) for row in rows)
+
+
+def test_what_was_counted_for_one_reader_is_said_in_the_language_of_the_next():
+    request = MemoryRequest(preset_source("gpt2"), read_method(rank=8, target_modules="q,k,v"))
+    english = estimate_memory(request)
+    with speaking("zh"):
+        chinese = estimate_memory(request)
+
+    assert [item.gib for item in chinese.items] == [item.gib for item in english.items]
+    assert english.warnings
+    for said in (lambda found: found.warnings, lambda found: [one.formula for one in found.items]):
+        assert not set(said(chinese)) & set(said(english))
