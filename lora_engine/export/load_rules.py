@@ -36,22 +36,31 @@ class Source:
     read_on: str
 
 
-PEFT_SOURCE = Source("peft 0.21.2, as installed", "2026-11-26")
+PEFT_SOURCE = Source(translatable("peft 0.21.2, as installed"), "2026-11-26")
 VLLM_SOURCE = Source(
-    "vllm-project/vllm: vllm/lora/peft_helper.py (with trainable_token_indices), "
-    "vllm/config/lora.py at a78dc92",
+    translatable(
+        "vllm-project/vllm: vllm/lora/peft_helper.py (with trainable_token_indices), "
+        "vllm/config/lora.py at a78dc92"
+    ),
     "2026-11-27",
 )
-LLAMA_CPP_SOURCE = Source("ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada", "2026-11-27")
-OLLAMA_SOURCE = Source(
-    "ollama/ollama: convert/convert.go at 01cf744, convert_llama_adapter.go", "2026-11-27"
+LLAMA_CPP_SOURCE = Source(
+    translatable("ggml-org/llama.cpp: convert_lora_to_gguf.py at 0b03ada"), "2026-11-27"
 )
-LLAMA_ADAPTER_SOURCE = Source("ggml-org/llama.cpp: src/llama-adapter.cpp at 0650ea8", "2026-11-27")
+OLLAMA_SOURCE = Source(
+    translatable("ollama/ollama: convert/convert.go at 01cf744, convert_llama_adapter.go"),
+    "2026-11-27",
+)
+LLAMA_ADAPTER_SOURCE = Source(
+    translatable("ggml-org/llama.cpp: src/llama-adapter.cpp at 0650ea8"), "2026-11-27"
+)
 OLLAMA_ENGINE_SOURCE = Source(
-    "ollama/ollama: fs/ggml/ggml.go at 008a6ca, runner/ollamarunner/runner.go", "2026-11-27"
+    translatable("ollama/ollama: fs/ggml/ggml.go at 008a6ca, runner/ollamarunner/runner.go"),
+    "2026-11-27",
 )
 TGI_SOURCE = Source(
-    "huggingface/text-generation-inference: adapters/lora.py at 45d95bd", "2026-11-26"
+    translatable("huggingface/text-generation-inference: adapters/lora.py at 45d95bd"),
+    "2026-11-26",
 )
 
 
@@ -349,7 +358,7 @@ def _judged(
     """The first condition that holds says why not; the remedy is that of the gravest."""
     found = [(reason, remedy) for holds, reason, remedy in against if holds]
     if not found:
-        return LoadRule(program, True, otherwise, source.files, source.read_on)
+        return LoadRule(program, True, otherwise, tr(source.files), source.read_on)
     reasons = tr("; ").join(reason for reason, _ in found)
     remedy = found[0][1]
     reason = tr(
@@ -357,4 +366,4 @@ def _judged(
         reasons=f"{reasons[0].upper()}{reasons[1:]}",
         remedy=tr(remedy.words),
     )
-    return LoadRule(program, False, reason, source.files, source.read_on, remedy.form)
+    return LoadRule(program, False, reason, tr(source.files), source.read_on, remedy.form)

@@ -23,18 +23,18 @@ from pages.shared.adapter_choices import adapter_key
 
 CHECK_WORDS = {
     "whole": {
-        True: translatable("Whole"),
-        False: translatable("Not whole"),
+        True: translatable("Whole."),
+        False: translatable("Not whole."),
         None: translatable("Whole?"),
     },
     "finite": {
-        True: translatable("Finite"),
-        False: translatable("Not finite"),
+        True: translatable("Finite."),
+        False: translatable("Not finite."),
         None: translatable("Finite?"),
     },
     "right base": {
-        True: translatable("On the right base"),
-        False: translatable("On another base"),
+        True: translatable("On the right base."),
+        False: translatable("On another base."),
         None: translatable("Right base?"),
     },
 }
@@ -172,7 +172,7 @@ def checks(found: Sequence[Check]) -> str:
         word = tr(CHECK_WORDS[check.name][check.ok])
         rows.append(
             f'<li class="{name}"><span aria-hidden="true">{mark}</span> '
-            f"<strong>{escape(word)}.</strong> {escape(check.words)}</li>"
+            f"<strong>{escape(word)}</strong> {escape(check.words)}</li>"
         )
     return f'<ul class="rs-checks" aria-label="{escape(tr("Checks"))}">{"".join(rows)}</ul>'
 

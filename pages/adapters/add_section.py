@@ -38,7 +38,7 @@ class AddFields:
 def _fields() -> AddFields:
     with gr.Row():
         source = gr.Textbox(
-            label=tr("Folder, zip or hub id"), placeholder=tr("/home/me/my-adapter or org/name"),
+            label=tr("Folder, zip or hub id"), placeholder="org/name",
             info=tr("On the machine that serves this page; only a hub id asks the network."),
             elem_id="field-source", scale=2, min_width=280,
         )  # fmt: skip

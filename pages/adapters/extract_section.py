@@ -167,7 +167,7 @@ def _fields() -> ExtractFields:
 def _choice(label: str, info: str, elem_id: str, value: str | None = None) -> gr.Dropdown:
     return gr.Dropdown(
         [value] if value else [], value=value, label=label, info=info, allow_custom_value=True,
-        elem_id=elem_id,
+        elem_id=elem_id, min_width=240,
     )  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def _fields() -> MergeFields:
         base = _model_field(tr("Base"), tr("The model it was trained on."), "merge-base")
         dtype = gr.Dropdown(
             [(tr(words), name) for words, name in DTYPES], value="", label=tr("Numbers"),
-            elem_id="merge-dtype", info=tr("The type of all weights that are written."),
+            elem_id="merge-dtype", min_width=240, info=tr("The type of all weights that are written."),
         )  # fmt: skip
     with gr.Column(visible=False, elem_id="merge-quantized") as quantized:
         weights = gr.Radio(
@@ -180,8 +180,9 @@ def _fields() -> MergeFields:
 
 def _model_field(label: str, info: str, elem_id: str) -> gr.Dropdown:
     return gr.Dropdown(
-        [], value=None, label=label, info=info, allow_custom_value=True, elem_id=elem_id
-    )
+        [], value=None, label=label, info=info, allow_custom_value=True, elem_id=elem_id,
+        min_width=240,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

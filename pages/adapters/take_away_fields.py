@@ -119,7 +119,10 @@ def rules_table(elem_id: str, label: str) -> gr.HTML:
 
 def export_fields() -> ExportFields:
     form = gr.Radio(
-        [(f"{name}: {tr(words)}", name) for name, words in FORM_WORDS.items()],
+        [
+            (tr("{form}: {words}", form=name, words=tr(words)), name)
+            for name, words in FORM_WORDS.items()
+        ],
         value="portable", label=tr("Form"), elem_id="take-away-form", elem_classes="rs-lines",
     )  # fmt: skip
     dtype = gr.Dropdown(

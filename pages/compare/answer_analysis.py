@@ -73,7 +73,12 @@ def _analysis_fields() -> AnalysisFields:
     )
     with gr.Row(elem_classes="rs-actions"):
         whose = gr.Radio(
-            in_words(ANSWERS), value=ADAPTER, label=tr("Look at"), elem_id="whose", scale=3
+            in_words(ANSWERS),
+            value=ADAPTER,
+            label=tr("Look at"),
+            elem_id="whose",
+            scale=3,
+            min_width=280,
         )
         analyse = gr.Button(tr("Look closely"), variant="primary", elem_id="look", scale=1)
     problem = problem_box()

@@ -42,8 +42,9 @@ def token_columns() -> tuple[Column, ...]:
 def tokens_html(found: TokenComparison, column: str, title: Title) -> str:
     """The answer with each token coloured by how much the adapter raised or lowered it."""
     tokens = "".join(_token(token, column) for token in found.tokens)
-    perplexities = "; ".join(
-        f"{title(name)}: {layout.number(value)}" for name, value in found.perplexity.items()
+    perplexities = tr("; ").join(
+        tr("{name}: {value}", name=title(name), value=layout.number(value))
+        for name, value in found.perplexity.items()
     )
     first = found.first_divergence[column]
     parting = (

@@ -189,4 +189,4 @@ def _column_status(column: ColumnProgress) -> str:
         parts.append(tr(ENDINGS[column.finished]))
     if column.problem is not None:
         parts.append(column.problem)
-    return escape(", ".join(parts))
+    return escape(tr(", ").join(parts))

@@ -109,6 +109,7 @@ def _vote_fields() -> VoteFields:
             label=tr("Set of prompts"),
             info=tr("Votes are counted by set."),
             scale=1,
+            min_width=240,
             elem_id="vote-set",
         )
         question = gr.Textbox(
@@ -116,6 +117,7 @@ def _vote_fields() -> VoteFields:
             label=tr("Question to vote on"),
             info=tr("Write one, or draw one from the set."),
             scale=2,
+            min_width=240,
             lines=1,
             elem_id="vote-question",
         )

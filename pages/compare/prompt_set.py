@@ -30,7 +30,7 @@ from pages.shared.wiring import Update, problem_box, wire
 NOTHING = "none"
 ANSWERED = translatable("{done} of {total} prompts answered.")
 CHECKS = [
-    (translatable("nothing"), NOTHING),
+    (translatable("is not checked"), NOTHING),
     (translatable("equals the expected text"), "exact"),
     (translatable("contains the expected text"), "contains"),
     (translatable("is JSON"), "json"),

@@ -56,8 +56,11 @@ def summary_html(rows: Sequence[ReportRow], title: Title) -> str:
         if first.name != BASE_COLUMN:
             same = sum(row.answers[place].text == row.answers[0].text for row in rows)
             parts.append(tr("{count} the same as the base's", count=same))
-        words = escape(", ".join(parts))
-        lines.append(f"<li><strong>{escape(title(first.name))}</strong>: {words}.</li>")
+        sentence = escape(tr("{name}: {facts}.")).format(
+            name=f"<strong>{escape(title(first.name))}</strong>",
+            facts=escape(tr(", ").join(parts)),
+        )
+        lines.append(f"<li>{sentence}</li>")
     answered = tr_count("{count} prompt answered.", "{count} prompts answered.", len(rows))
     return f'<p role="status">{answered}</p><ul class="rs-compare-words">{"".join(lines)}</ul>'
 

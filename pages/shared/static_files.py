@@ -17,7 +17,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.language import tr
+from lora_engine.language import ENGLISH, language, tr
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,6 +28,7 @@ PAGES = Path(__file__).parents[1]
 ROOT = "/rankscope"
 FAVICON = PAGES / "shared" / "static" / "favicon.svg"
 PLOTLY = "plotly.min.js"
+GRADIO_NAMES = "shared/gradio_names.js"
 CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 # Browsers refuse a module of another type, and Python asks the machine for its idea of one.
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -84,13 +85,17 @@ def head(page: Page) -> str:
     """
     shared = [name for name in files() if name.startswith("shared/") and name.endswith(".js")]
     sheets = [address("shared/rankscope.css"), *_stylesheets(page.package)]
+    run = ["shared/choices.js", GRADIO_NAMES]
+    if language() == ENGLISH:  # Gradio's own
+        for names in (shared, run):
+            names.remove(GRADIO_NAMES)
     return "".join(
         [
             *(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets),
             '<link rel="icon" type="image/svg+xml" href="/favicon.ico">',
             _messages(),
             *(f'<link rel="modulepreload" href="{address(name)}">' for name in shared),
-            f'<script type="module" src="{address("shared/choices.js")}"></script>',
+            *(f'<script type="module" src="{address(name)}"></script>' for name in run),
         ]
     )
 
