@@ -152,7 +152,8 @@ def _fields() -> MergeFields:
         base = _model_field(tr("Base"), tr("The model it was trained on."), "merge-base")
         dtype = gr.Dropdown(
             [(tr(words), name) for words, name in DTYPES], value="", label=tr("Numbers"),
-            elem_id="merge-dtype", min_width=240, info=tr("The type of all weights that are written."),
+            elem_id="merge-dtype", min_width=240,
+            info=tr("The type of all weights that are written."),
         )  # fmt: skip
     with gr.Column(visible=False, elem_id="merge-quantized") as quantized:
         weights = gr.Radio(

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 # Not text of ours, or none to translate: code, formulas, pictures, models' names, English data.
 LEFT_ALONE = (
-    "code, pre, .katex, svg, script, style, [lang=en], [data-english], .rs-plot, [translate=no]"
+    "code, pre, .katex, svg, script, style, [lang=en], [data-english], .rs-plot, [translate=no], "
+    ".rs-suggestions, .message"  # the starter's questions and answers
 )
 NAMES = re.compile(
     r"Llama[\w .-]*|Qwen[\w .-]*|GPT-?\w*( medium)?|BERT base|Mistral[\w .-]*|Mixtral[\w .-]*|"
@@ -52,20 +53,35 @@ def test_what_counts_as_english():
     ]
 
 
-# Pages that still say something in English; the list only shrinks.
-UNFINISHED = {"compare", "adapters"}
-
-
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if page.package not in UNFINISHED],
-    ids=lambda page: page.package,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.package)
 def test_a_page_leaves_no_english(page, server, open_page) -> None:
     tab = open_page(f"{server.url}/zh{page.path}")
 
     expect(tab.locator("html")).to_have_attribute("lang", "zh-CN")
     assert english_in(tab.evaluate(SHOWN, LEFT_ALONE)) == []
+
+
+@pytest.mark.parametrize("address", ["compare", "adapters"])
+def test_no_tab_of_a_page_leaves_english(address, server, open_page) -> None:
+    tab = open_page(f"{server.url}/zh/{address}")
+    tabs = tab.locator("[id$='-tabs']").first.get_by_role("tab")
+    named = tabs.all_inner_texts()
+    assert len(named) >= 7
+
+    for name in named:
+        tabs.get_by_text(name, exact=True).click()
+        expect(tab.get_by_role("tab", name=name, exact=True)).to_have_attribute(
+            "aria-selected", "true"
+        )
+        tab.wait_for_load_state("networkidle")
+        assert english_in(tab.evaluate(SHOWN, LEFT_ALONE)) == [], name
+
+
+def test_what_gradio_names_in_english_alone_is_said_in_chinese(server, open_page) -> None:
+    tab = open_page(f"{server.url}/zh/compare")
+    expect(tab.get_by_role("slider", name=re.compile("：滑块$")).first).to_be_visible()
+    expect(tab.get_by_role("button", name="复制消息").first).to_be_attached()
+    assert tab.locator("[aria-label^='number input']").count() == 0
 
 
 def test_the_switch_leads_to_the_same_page_and_is_kept(server, open_page) -> None:
