@@ -188,7 +188,7 @@ def facts(found: AdapterDetails) -> str:
         (tr("Start"), _start(config.initialization) if isinstance(config, AdapterConfig) else None),
         (tr("Trained on"), summary.dataset),
         (tr("Hash of the rows"), found.data_hash and found.data_hash[:16]),
-        (tr("Chat template"), found.template),
+        (tr("Chat template"), found.template and tr(found.template)),
         (tr("Hash of the template"), found.template_hash and found.template_hash[:16]),
         (tr("Evaluation"), _evaluation(found)),
         (tr("Run"), summary.run_id),
