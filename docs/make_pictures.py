@@ -84,6 +84,7 @@ def _take_pictures(url: str) -> None:
             _photograph(page, name)
 
         page.goto(f"{url}/train", timeout=120_000)
+        page.wait_for_function(SETTLED, timeout=300_000)
         page.get_by_role("button", name="Start training").click(timeout=120_000)
         page.wait_for_url("**/runs?run=*", timeout=120_000)
         page.get_by_role("link", name="Compare with the base").wait_for(timeout=900_000)
