@@ -117,6 +117,15 @@ def test_every_text_has_a_translation_with_the_same_places(maker):
     assert not wrong
 
 
+def test_a_text_has_one_translation(maker):
+    """All files make one catalogue: of two translations one would be shown everywhere."""
+    said: dict[str, set[str]] = {}
+    for package in maker["packages"]():
+        for message in maker["catalogue"](package, "zh"):
+            said.setdefault(str(message.id), set()).add(str(message.string))
+    assert {text: several for text, several in said.items() if text and len(several) > 1} == {}
+
+
 def places(text: str) -> set[str]:
     """The names in braces; other braces, such as a formula's, are none."""
     return set(re.findall(r"\{(\w+)\}", text))
