@@ -21,7 +21,6 @@
     alpha_note    what alpha means at the rank
     introduction  what the program is, in one sentence, and where to begin
     not_found     the page at an address where nothing is
-    no_adapter    what stands where there is no adapter yet
     background_work  a thread per task, its progress row and its Stop button
     questions     a question that is taken back: hidden in the browser, at once
     downloads     files that a download button hands out

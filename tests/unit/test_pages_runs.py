@@ -35,7 +35,6 @@ from pages.runs import controls, curves, run_figures, run_list, run_summary, run
 from pages.runs import reports as shown_reports
 from pages.runs.content import Content, content_of
 from pages.runs.selection import Selection
-from pages.shared.no_adapter import no_adapter_html
 from pages.shared.train_link import spec_in_address
 from tests.unit.test_pages_figures import _coloured
 
@@ -274,19 +273,6 @@ def test_every_state_shows_what_can_be_done(engine, add):
     assert "killed" in texts[RunState.INTERRUPTED]
     assert "saving a checkpoint" in texts[RunState.PAUSING]
     assert shown(engine).fingerprint
-
-
-def test_where_no_adapter_is_the_run_that_makes_one_is_named(engine, add):
-    how = "Train one."
-    assert how in no_adapter_html(engine, how)
-    add("whole", state="running", method={"finetuning_type": "full"})
-    add("done", state="failed")
-    assert how in no_adapter_html(engine, how)
-    add("a <b>", state="queued")
-    words = no_adapter_html(engine, how)
-    assert "“a &lt;b&gt;” is queued" in words
-    assert how not in words
-    assert "/runs?run=a+%3Cb%3E" in words
 
 
 def test_a_classifier_is_tried_out_and_not_asked(engine, add):
