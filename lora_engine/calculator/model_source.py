@@ -77,7 +77,7 @@ def hub_source(repo_id: str) -> ModelSource:
     from huggingface_hub.errors import HfHubHTTPError
 
     if not isinstance(repo_id, str) or not _HUB_ID.match(repo_id) or len(repo_id) > 96:
-        found = tr("got {name}; organisation/name is allowed", name=f"{str(repo_id)[:100]!r}")
+        found = tr("got {name}; organization/name is allowed", name=f"{str(repo_id)[:100]!r}")
         problem = FieldProblem("hub id", found)
         raise InvalidInput(tr("The model"), [problem], tr("Name it as on its page on the hub."))
     try:

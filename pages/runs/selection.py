@@ -17,9 +17,16 @@ from pages.runs import controls, run_table
 from pages.runs.curves import MOST_RUNS
 from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.shared import layout
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update
 
-CHOICES = ("with", "find", "state", "over")  # in the address, beside `run`
+# In the address beside `run`; what stands there as the page opens is left out.
+CHOICES = (
+    {"name": "with", "opening": ""},
+    {"name": "find", "opening": ""},
+    {"name": "state", "opening": ""},
+    {"name": "over", "opening": STEP},
+)
 
 
 @dataclass(frozen=True)
@@ -80,21 +87,23 @@ class SelectionFields:
     @property
     def remember(self) -> dict[str, Any]:
         """For `.then(**…)`: writes the selection into the address."""
-        inputs = [self.run_id, *self._choices]
-        js = layout.remember_js("run", *CHOICES)
-        return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
+        return _written([{"name": "run", "opening": ""}, *CHOICES], [self.run_id, *self._choices])
 
     @property
     def remember_choices(self) -> dict[str, Any]:
         """As `remember`, without the run: a choice in the list is in the address before its
         answer comes, and by then there may be a newer one.
         """
-        js = layout.remember_js(*CHOICES)
-        return {"fn": None, "inputs": self._choices, "js": js, "api_visibility": "private"}
+        return _written(CHOICES, self._choices)
 
     @property
     def _choices(self) -> list[Component]:
         return [self.others, self.search.find, self.search.states, self.axis]
+
+
+def _written(fields: Sequence[Mapping[str, str]], inputs: list[Component]) -> dict[str, Any]:
+    js = event_js("shared/address.js", "rememberFields", list(fields))
+    return {"fn": None, "inputs": inputs, "js": js, "api_visibility": "private"}
 
 
 def selection_in_address(engine: Engine, request: gr.Request) -> Selection:

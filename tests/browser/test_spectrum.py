@@ -24,6 +24,12 @@ PIXELS = """() => [...document.querySelectorAll('#matrix-view canvas[tabindex]')
 })"""
 
 
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    """One of this file's own: its tests make adapters."""
+    return start_server()
+
+
 def opened(page: Page, name: str) -> None:
     """Wait until this matrix is drawn at its k."""
     expect(page.locator(f"{VIEW} h2")).to_contain_text(name, timeout=DRAWN_MS)

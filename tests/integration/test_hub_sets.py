@@ -16,6 +16,8 @@ import pytest
 
 from tests.dataset_hub import TOKEN, HubSet, HubSets, running_dataset_hub
 
+pytestmark = pytest.mark.slow
+
 CARD = b"""---
 configs:
 - config_name: easy
@@ -39,8 +41,6 @@ from lora_engine.data import column_names, first_records
 from lora_engine.errors import EngineError
 from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
-
-pytestmark = pytest.mark.slow
 
 def read(document):
     spec = spec_from({"dataset": document}).dataset
