@@ -132,7 +132,7 @@ def test_configuration_split_and_parts_of_it_are_read_and_named_where_they_are_n
         [f"Q{n}" for n in range(18)],
         [f"Q{n}" for n in range(18, 22)],
     ]
-    assert "it has: easy, hard" in several["problem"]
+    assert "easy, hard" in several["problem"]
     assert "'harder'" in unknown["problem"]
     assert "no split 'validation'; it has: train, test" in no_split["problem"]
     assert "row 3: completion" in wrong["problem"]
