@@ -18,7 +18,6 @@ from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import RunSpec
 from pages.runs import run_summary, run_table
-from pages.shared.no_adapter import no_adapter_html
 
 LATER_SPEC = json.dumps({**RunSpec().model_dump(mode="json"), "of_later": True})
 LATER_RESULT = json.dumps({"state": "evaporated"})
@@ -60,7 +59,6 @@ def test_the_pages_draw_them(engine):
     assert [view.id for view in run_table.matching(views, "the", [])] == [v.id for v in views]
     assert "spec" in run_table.value(views, list(run_table.DEFAULT))
     assert "of_later" in run_summary.heading(engine, engine.runs.get("spec"))
-    assert "No adapter yet" in no_adapter_html(engine, "")
 
 
 @pytest.mark.parametrize("command", [["runs"], ["show", "spec"]])
