@@ -214,7 +214,8 @@ class _Handlers:
         if task is None:
             yield {}
             return
-        yield from self.row.until_stopped(task, self._compare_all(task, pair, module))
+        stopped = self._nothing_drawn(tr("Stopped before the two were compared."))
+        yield from self.row.until_stopped(task, self._compare_all(task, pair, module), stopped)
 
     def _compare_all(self, task: TabTask, pair: Pair, module: str) -> Iterator[Update]:
         """The module's choices and every output, while the two are compared and then."""
