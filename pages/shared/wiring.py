@@ -3,7 +3,8 @@
 `wire` binds a handler to events and shows an EngineError in a box on the page, with each wrong
 field marked; anything else is a bug, logged whole and shown as such. `expose` does the same for
 a named API endpoint, where the caller gets the error. Both speak the language of the dashboard that
-they were bound in. This module knows nothing of what the handlers do.
+they were bound in, and act for the person whose request it is. This module knows nothing of what
+the handlers do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, Literal, TypedDict, Unpack
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from gradio.context import LocalContext
 
+from lora_engine.access import LOCAL, Person, acting_as, person_now
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.language import language, speaking, tr
 from pages.shared import late_answers
@@ -27,6 +30,8 @@ from pages.shared.late_answers import LateAnswer
 from pages.shared.static_files import call_js
 
 logger = logging.getLogger("rankscope.pages")
+
+PERSON_IN_SCOPE = "rankscope.person"  # the key under which the login names the person of a request
 
 Handler = Callable[..., Any]
 Update = dict[Block, Any]  # what a handler changes: outputs by component
@@ -147,13 +152,25 @@ def expose(function: Callable, api_name: str) -> None:
 
     @functools.wraps(function)
     def endpoint(*args: Any, **kwargs: Any) -> Any:
-        with speaking(spoken):
+        with speaking(spoken), acting_as(_asking()):
             try:
                 return _without_paths(function(*args, **kwargs))
             except EngineError as error:
                 raise gr.Error(str(error), print_exception=False) from None
 
     gr.api(endpoint, api_name=api_name)
+
+
+def _asking() -> Person:
+    """Whose request Gradio calls a handler for: as the login in front of it has written there.
+
+    Gradio's queue works in the context of whoever asked first, so the present person says nothing.
+    Called without a request (in Python), a handler acts for whoever calls it.
+    """
+    request = LocalContext.request.get(None)
+    if request is None:
+        return person_now()
+    return request.request.scope.get(PERSON_IN_SCOPE, LOCAL)
 
 
 def _without_paths(answer: Any) -> Any:
@@ -244,7 +261,7 @@ def _bounded(
 
     @functools.wraps(handler)
     def call(*args: Any, **kwargs: Any) -> Update:
-        with speaking(spoken):
+        with speaking(spoken), acting_as(_asking()):
             try:
                 return {**_named(handler(*args, **kwargs), outputs), problem: success}
             except Exception as error:  # noqa: BLE001 - the boundary: logged and shown
@@ -255,17 +272,19 @@ def _bounded(
 
 def _each_speaking(spoken: str, results: Iterator[Any]) -> Iterator[Any]:
     """What a generator yields, each made in this language: Gradio may run every step in another
-    thread. Closed before its end, it closes the generator in this language too."""
+    thread. Closed before its end, it closes the generator in this language too. All of it is done
+    for the person who asked."""
+    person = _asking()
     try:
         while True:
-            with speaking(spoken):
+            with speaking(spoken), acting_as(person):
                 try:
                     result = next(results)
                 except StopIteration:
                     return
             yield result
     finally:
-        with speaking(spoken):
+        with speaking(spoken), acting_as(person):
             results.close()  # type: ignore[attr-defined]  # a generator's
 
 
