@@ -4,6 +4,7 @@ directory   RunDirectory: what lies where; spec, result, log
 lock        the lock that says whether a worker lives
 metrics     one row a logged step, and the name, unit and kind of each number
 result      how a run ended
+worker_identity  which process holds the lock
 reports     sample answers, the sizes of ΔW and each class's scores, at every evaluation
 """
 
@@ -25,6 +26,12 @@ from lora_engine.run_folder.reports import (
     read_updates,
 )
 from lora_engine.run_folder.result import FittingChange, MemoryShortage, RunProblem, RunResult
+from lora_engine.run_folder.worker_identity import (
+    WorkerIdentity,
+    living_worker,
+    name_worker,
+    process_fields,
+)
 
 __all__ = [
     "CLASSES",
@@ -47,7 +54,11 @@ __all__ = [
     "SampleRow",
     "ScoredUnit",
     "UpdateRow",
+    "WorkerIdentity",
     "is_alive",
+    "living_worker",
+    "name_worker",
+    "process_fields",
     "read_classes",
     "read_samples",
     "read_updates",

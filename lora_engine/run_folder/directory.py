@@ -1,6 +1,7 @@
 """A run's directory: what lies where, and how its small files are read and written.
 
-    spec.json  metrics.jsonl  worker.log  checkpoints/  adapter/  result.json  lock  stop
+    spec.json  metrics.jsonl  worker.log  checkpoints/  adapter/  result.json  lock
+    worker.json  stop
 
 The worker alone writes here, but for `stop`, which asks it to end this run of the several that it
 may train; everyone may read at any time. Knows nothing of training or of the list of runs.
@@ -66,6 +67,10 @@ class RunDirectory:
     @property
     def lock_path(self) -> Path:
         return self.path / "lock"
+
+    @property
+    def worker_path(self) -> Path:
+        return self.path / "worker.json"
 
     @property
     def stop_path(self) -> Path:

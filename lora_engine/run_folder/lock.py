@@ -1,7 +1,8 @@
 """The lock of a run: an `flock` that says whether a worker lives.
 
 It is taken before the worker starts and inherited by it; the kernel drops it when the last holder
-dies, however it dies. Knows nothing of processes and their numbers.
+dies, however it dies. A lock that was deleted meanwhile lets nobody else in: the process that
+`worker_identity` names still counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from dataclasses import dataclass
 
 from lora_engine.run_folder.directory import RunDirectory
+from lora_engine.run_folder.worker_identity import lost_its_lock
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,25 @@ def try_lock(directory: RunDirectory) -> RunLock | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    if lost_its_lock(directory):
+        os.close(descriptor)
+        return None
     return RunLock(descriptor)
 
 
 def is_alive(directory: RunDirectory) -> bool:
-    """Whether a worker holds the run's lock. Asks without ever holding it exclusively.
+    """Whether a worker holds the run's lock, or one lives that lost it. Never holds it exclusively.
 
     A shared lock is asked for, so that two askers do not take each other for a worker.
     """
     try:
         descriptor = os.open(directory.lock_path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
+    except OSError:  # deleted, or in its place what cannot be opened
+        return lost_its_lock(directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
-    return False
+    return lost_its_lock(directory)

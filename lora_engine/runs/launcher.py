@@ -17,14 +17,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import names_the_hub
 from lora_engine.devices import CPU
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
-from lora_engine.run_folder import RunDirectory, RunLock, try_lock
+from lora_engine.run_folder import (
+    RunDirectory,
+    RunLock,
+    living_worker,
+    name_worker,
+    process_fields,
+    try_lock,
+)
 from lora_engine.scrubbing import SECRET_VARIABLES
 from lora_engine.settings import Settings, environment_names
 
@@ -40,20 +45,6 @@ PASSED_ON = (
     "WANDB_MODE", "WANDB_BASE_URL", "WANDB_ENTITY", "TRACKIO_DIR",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
-
-
-class WorkerIdentity(BaseModel):
-    """Written into the lock: a process id, with when it started, so that it means one process.
-
-    started: in clock ticks since the machine's boot, which no change of the clock touches. boot:
-    the kernel's own id of that boot.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    pid: int
-    started: int
-    boot: str
 
 
 @dataclass(frozen=True)
@@ -102,14 +93,22 @@ def launch(
                 start_new_session=True,
                 pass_fds=descriptors,
             )
-        identity = _identity(process.pid).model_dump_json().encode()
-        for descriptor in descriptors:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, identity, 0)
+        _name(process, runs)
         return process
     finally:
         for run in runs:
             run.lock.close()
+
+
+def _name(process: subprocess.Popen, runs: Sequence[HeldRun]) -> None:
+    """Write the worker into its runs' folders. One that cannot be named could not be stopped: it
+    is killed. Raises OSError."""
+    try:
+        for run in runs:
+            name_worker(run.directory, run.lock.descriptor, process.pid)
+    except OSError:
+        process.kill()
+        raise
 
 
 def lock_patiently(directory: RunDirectory) -> RunLock:
@@ -143,31 +142,9 @@ def is_stopped(directory: RunDirectory) -> bool:
     """Whether the worker lives but SIGSTOP or a debugger stopped it."""
     worker = living_worker(directory)
     try:
-        return worker is not None and _stat(worker.pid)[0] in ("T", "t")
+        return worker is not None and process_fields(worker.pid)[0] in ("T", "t")
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def living_worker(directory: RunDirectory) -> WorkerIdentity | None:
-    """The process that the lock names, if it is still that process."""
-    try:
-        identity = WorkerIdentity.model_validate_json(directory.lock_path.read_bytes())
-        return identity if _identity(identity.pid) == identity else None
-    except (FileNotFoundError, ProcessLookupError, ValidationError):
-        return None
-
-
-def _identity(pid: int) -> WorkerIdentity:
-    return WorkerIdentity(
-        pid=pid,
-        started=int(_stat(pid)[19]),
-        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-    )
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on (man proc_pid_stat)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _names_hub(run: HeldRun, settings: Settings) -> bool:

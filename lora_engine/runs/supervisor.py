@@ -23,9 +23,10 @@ from lora_engine.run_folder import (
     RunProblem,
     RunResult,
     is_alive,
+    living_worker,
     try_lock,
 )
-from lora_engine.runs.launcher import HeldRun, launch, living_worker, signal_worker
+from lora_engine.runs.launcher import HeldRun, launch, signal_worker
 from lora_engine.runs.shared_worker import runs_of_next_worker
 from lora_engine.runs.states import ACTIVE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 
 from lora_engine.errors import EngineError
-from lora_engine.run_folder import RunDirectory, RunLock, try_lock
+from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.loop import TrainingProgress
@@ -73,6 +73,7 @@ def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
     lock = try_lock(directory)
     if lock is None:
         raise SystemExit(f"error: another worker is training {directory.path}.")
+    name_worker(directory, lock.descriptor, os.getpid())
     return lock
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.run_folder import RunDirectory, is_alive
-from lora_engine.runs import launcher, supervisor
+from lora_engine.run_folder import RunDirectory, is_alive, name_worker
+from lora_engine.run_folder.worker_identity import identity_of
+from lora_engine.runs import supervisor
 from lora_engine.runs.launcher import is_stopped, lock_patiently, signal_worker
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
@@ -129,8 +130,7 @@ class FakeWorkers:
         process = subprocess.Popen(
             ["sleep", str(self._seconds)], pass_fds=(lock.descriptor,), start_new_session=True
         )
-        identity = launcher._identity(process.pid)
-        os.pwrite(lock.descriptor, identity.model_dump_json().encode(), 0)
+        name_worker(run.directory, lock.descriptor, process.pid)
         lock.close()
         self._going = [child for child in self._going if child.poll() is None] + [process]
         self.most_at_once = max(self.most_at_once, len(self._going))
@@ -223,7 +223,7 @@ def test_a_worker_that_was_stopped_is_said_to_be(settings, monkeypatch):
 def test_a_lock_of_another_boot_or_another_process_is_never_signalled(settings):
     directory = RunDirectory(settings.runs_dir / "a")
     directory.create(RunSpec())
-    own = launcher._identity(os.getpid())
+    own = identity_of(os.getpid())
     for other in (
         own.model_copy(update={"boot": "another"}),
         own.model_copy(update={"started": own.started + 1}),

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder import RunDirectory
+from lora_engine.run_folder import RunDirectory, living_worker, try_lock
 from lora_engine.runs import launcher, supervisor
-from lora_engine.runs.launcher import living_worker
 from lora_engine.runs.states import OVER
 from lora_engine.spec import sweep_from
 
@@ -210,3 +209,41 @@ def test_a_run_without_a_usable_directory_fails_and_the_others_start(engine, mon
     directory = engine.runs.directory(view.runs[0].id).path
     directory.rename(directory.with_name("gone"))
     assert states(engine, view) == ["failed", "running"]
+
+
+@pytest.mark.parametrize("lost", ["deleted", "emptied", "replaced", "a folder", "a loop"])
+def test_a_lost_lock_lets_no_second_worker_in_and_its_run_can_be_cancelled(engine, three, lost):
+    one, other, _ = three.runs
+    for run in (one, other):
+        lose_lock(engine.runs.directory(run.id).lock_path, lost)
+    assert states(engine, three) == ["running"] * 3
+    assert len(set(workers(engine, three))) == 1
+    assert try_to_lock(engine.runs.directory(one.id)) is None
+    engine.runs.cancel(one.id)
+    tell(engine, other, "finished")
+    if lost == "emptied":  # it is still the same lock, which the worker lets go of
+        wait_for(engine, three, ["cancelled", "finished", "running"])
+    else:
+        wait(lambda: all(engine.runs.get(run.id).result for run in (one, other)))
+    engine.sweeps.cancel(three.id)
+    wait(lambda: states(engine, three) == ["cancelled", "finished", "cancelled"])
+
+
+def lose_lock(path: Path, how: str) -> None:
+    if how == "emptied":
+        path.write_bytes(b"")
+        return
+    path.unlink()
+    if how == "replaced":
+        path.write_bytes(b"")
+    elif how == "a folder":
+        path.mkdir()
+    elif how == "a loop":
+        path.symlink_to(path.name)
+
+
+def try_to_lock(directory: RunDirectory):
+    try:
+        return try_lock(directory)
+    except OSError:  # what stands there now cannot be opened
+        return None

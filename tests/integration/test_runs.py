@@ -18,8 +18,7 @@ import pytest
 from lora_engine.base_models import load_base_model, load_tokenizer, resolve_base_model
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError
-from lora_engine.run_folder import is_alive
-from lora_engine.runs.launcher import WorkerIdentity
+from lora_engine.run_folder import WorkerIdentity, is_alive
 from lora_engine.runs.states import ACTIVE, OVER, RunState
 from lora_engine.spec import RunSpec, spec_from
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from lora_engine.engine import Engine
-from lora_engine.runs.launcher import living_worker
+from lora_engine.run_folder import living_worker
 from lora_engine.runs.states import OVER, RunState
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.spec import spec_from, sweep_over

@@ -1,0 +1,107 @@
+"""Which process trains a run, written beside its lock: by it a lost lock is found out.
+
+`lock` holds the process and `worker.json` names it again, with the lock's inode. A lock that was
+deleted or replaced lets anybody take a new one, so whoever asks compares the inodes: where they
+differ and the named process still lives, the run has its worker. Knows nothing of what it trains.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_engine.files import read_bounded, write_atomically
+from lora_engine.run_folder.directory import RunDirectory
+
+MAX_BYTES = 10_000
+
+
+class WorkerIdentity(BaseModel):
+    """A process id, with when it started, so that it means one process.
+
+    started: in clock ticks since the machine's boot, which no change of the clock touches. boot:
+    the kernel's own id of that boot.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: int
+    boot: str
+
+
+class _Named(BaseModel):
+    """What `worker.json` says: the process, and the inode of the lock that it holds."""
+
+    worker: WorkerIdentity
+    lock_inode: int
+
+
+def name_worker(directory: RunDirectory, lock: int, pid: int) -> None:
+    """Write down, in the lock and beside it, that a process holds this lock (a descriptor).
+
+    Raises OSError.
+    """
+    worker = identity_of(pid)
+    named = _Named(worker=worker, lock_inode=os.fstat(lock).st_ino)
+    write_atomically(directory.worker_path, named.model_dump_json().encode())
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, worker.model_dump_json().encode(), 0)
+
+
+def living_worker(directory: RunDirectory) -> WorkerIdentity | None:
+    """The process that the lock names, or the file beside it, if it is still that process."""
+    named = _named(directory)
+    for identity in (_in_lock(directory), named and named.worker):
+        if identity is not None and _lives(identity):
+            return identity
+    return None
+
+
+def lost_its_lock(directory: RunDirectory) -> bool:
+    """Whether a process that still lives holds a lock which is no more the file of that name."""
+    named = _named(directory)
+    if named is None or not _lives(named.worker):
+        return False
+    try:
+        return os.stat(directory.lock_path).st_ino != named.lock_inode
+    except OSError:  # whatever is there now, it is not that lock
+        return True
+
+
+def identity_of(pid: int) -> WorkerIdentity:
+    """Raises FileNotFoundError or ProcessLookupError where there is no such process."""
+    return WorkerIdentity(
+        pid=pid,
+        started=int(process_fields(pid)[19]),
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )
+
+
+def process_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on (man proc_pid_stat)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _lives(identity: WorkerIdentity) -> bool:
+    try:
+        return identity_of(identity.pid) == identity
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _in_lock(directory: RunDirectory) -> WorkerIdentity | None:
+    try:
+        content = read_bounded(directory.lock_path, MAX_BYTES)
+        return WorkerIdentity.model_validate_json(content)
+    except (OSError, ValueError):
+        return None
+
+
+def _named(directory: RunDirectory) -> _Named | None:
+    try:
+        return _Named.model_validate_json(read_bounded(directory.worker_path, MAX_BYTES))
+    except (OSError, ValueError):
+        return None
