@@ -22,6 +22,11 @@ RUN_MS = 240_000  # a minute's run, with room for a busy machine
 CURVE_POINTS = "document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0"
 
 
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server]) -> Server:
+    return start_server()
+
+
 def state(page: Page) -> Locator:
     return page.locator("#run-heading").get_by_role("status")
 
