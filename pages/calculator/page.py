@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import gradio as gr
 
@@ -108,15 +109,23 @@ def matrix_frames(d: float, k: float, rank: float) -> str:
         {
             "d": chosen.d,
             "k": chosen.k,
-            "chosen": _frame(chosen),
+            "full": chosen.full_parameters,
+            "chosen": {"rank": chosen.rank, "frame": _frame(chosen)},
             "frames": frames,
             "range": {"field": "field-rank", "most": _range_end(chosen.d, chosen.k)},
+            "tiles": [
+                (tr("whole matrix"), layout.count(chosen.full_parameters), "d · k"),
+                (tr("low-rank update"), "", "r (d + k)"),
+                (tr("share of the matrix"), "", ""),
+                (tr("break-even rank"), layout.number(chosen.break_even_rank), "d k / (d + k)"),
+            ],
             "bars": [tr("whole matrix"), tr("low rank")],
             "under": tr(
                 "Full fine-tuning changes every number of W by a ΔW of its own. LoRA takes "
                 "ΔW ≈ (α/r) · B · A."
             ),
-        }
+        },
+        separators=(",", ":"),
     )
 
 
@@ -125,31 +134,14 @@ def _range_end(d: int, k: int) -> int:
     return min(max(d * k // (d + k), 1), MAX_RANK)
 
 
-def _frame(found: calculator.MatrixCount) -> dict:
-    full, low_rank = layout.count(found.full_parameters), layout.count(found.lora_parameters)
-    return {
-        "rank": found.rank,
-        "full": found.full_parameters,
-        "low_rank": found.lora_parameters,
-        "tiles": [
-            (tr("whole matrix"), full, "d · k"),
-            (tr("low-rank update"), low_rank, "r (d + k)"),
-            (tr("share of the matrix"), _share(found.ratio), layout.times(found.ratio)),
-            (tr("break-even rank"), layout.number(found.break_even_rank), "d k / (d + k)"),
-        ],
-        "sizes": [
-            f"{found.d:,} × {found.k:,}",
-            f"{found.d:,} × {found.rank:,}",
-            f"{found.rank:,} × {found.k:,}",
-        ],
-        "words": tr(
-            "W′ = W + (α/r) · B · A, drawn to one scale: W has {full} numbers, B and A together "
-            "{low_rank}.",
-            full=full,
-            low_rank=low_rank,
-        ),
-        "warnings": found.warnings,
-    }
+def _frame(found: calculator.MatrixCount) -> tuple[int, str, str, Sequence[str]]:
+    """What the rank alone decides: the numbers trained, their share as two texts, and warnings."""
+    return (
+        found.lora_parameters,
+        _share(found.ratio),
+        layout.times(found.ratio),
+        found.warnings,
+    )
 
 
 def _share(ratio: float) -> str:

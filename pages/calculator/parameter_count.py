@@ -58,7 +58,7 @@ def _tiles_by_rank(selection: Selection, counted: calculator.ModelCount) -> str:
         )
         for at in calculator.counts_at_ranks(selection.source, selection.method, ranks)
     ]
-    return live.rank_tiles_value(chosen, frames)
+    return live.rank_tiles_value(chosen, [[value for _, value, _ in tiles] for tiles in frames])
 
 
 def _kind_columns() -> Sequence[live.Column]:

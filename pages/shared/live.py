@@ -76,10 +76,10 @@ def rank_tiles(value: str, *, elem_id: str) -> gr.HTML:
 
 
 def rank_tiles_value(
-    chosen: Sequence[tuple[str, str, str]], frames: Sequence[Sequence[tuple[str, str, str]]] = ()
+    chosen: Sequence[tuple[str, str, str]], frames: Sequence[Sequence[str]] = ()
 ) -> str:
-    """JSON for `rank_tiles`: the tiles (label, value, note) to show, and those from rank 1 on."""
-    return json.dumps({"chosen": chosen, "frames": frames})
+    """JSON for `rank_tiles`: the tiles (label, value, note), and their values from rank 1 on."""
+    return json.dumps({"chosen": chosen, "frames": frames}, separators=(",", ":"))
 
 
 def show_rank_js(elem_id: str) -> str:

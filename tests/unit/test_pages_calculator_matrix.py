@@ -17,9 +17,13 @@ def test_the_range_ends_at_the_break_even_rank(d, k, end):
 
 
 def test_a_rank_beyond_the_frames_is_shown_as_it_is():
-    chosen = json.loads(matrix_frames(4096.0, 4096.0, 2048.0))["chosen"]
-    assert chosen["rank"] == 2048
-    assert chosen["low_rank"] == chosen["full"]
+    shown = json.loads(matrix_frames(4096.0, 4096.0, 2048.0))
+    assert shown["chosen"]["rank"] == 2048
+    assert shown["chosen"]["frame"][0] == shown["full"]
+
+
+def test_what_the_page_opens_with_is_small():
+    assert len(matrix_frames(4096, 4096, 8)) < 60 * MOST_FRAMES
 
 
 @pytest.mark.parametrize("rank", [None, 1.5, 0, 5000])
@@ -32,5 +36,5 @@ def test_a_wrong_rank_is_named(rank):
 def test_more_is_not_called_fewer():
     assert layout.times(1 / 256) == "256 times fewer"
     assert layout.times(1 / 0.3) == "3.33 times more"
-    share = json.loads(matrix_frames(4, 4, 1024))["chosen"]["tiles"][2]
-    assert share[1:] == ["512 ×", "512 times more"]
+    frame = json.loads(matrix_frames(4, 4, 1024))["chosen"]["frame"]
+    assert frame[1:3] == ["512 ×", "512 times more"]

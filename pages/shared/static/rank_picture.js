@@ -1,8 +1,9 @@
 /* One matrix and its factors at every rank, and a row of numbers at every rank.
    The frames of the first ranks arrive together, so that moving the rank asks the server nothing:
-   `showRank` picks one. All numbers and texts are the server's. */
+   `showRank` picks one. A frame has what the rank alone decides; all numbers are the server's. */
 
 import { make, parsed, sizeBar, tile } from "./elements.js";
+import { tr } from "./language.js";
 import { endRange } from "./range.js";
 
 /* By element id: what draws a rank. */
@@ -11,6 +12,14 @@ const rankPictures = new Map();
 export function showRank(id, rank, d, k) {
 	rankPictures.get(id)?.(rank, d, k);
 	return [];
+}
+
+const grouped = (number) => number.toLocaleString("en");
+
+/* The four tiles of a matrix, two of which the rank decides. */
+function tilesAt(content, [lowRank, share, times]) {
+	const [full, update, part, breakEven] = content.tiles;
+	return [full, [update[0], grouped(lowRank), update[2]], [part[0], share, times], breakEven];
 }
 
 function block(name, size, width, height) {
@@ -26,43 +35,51 @@ function block(name, size, width, height) {
 
 export function rankPicture(element, props, watch, trigger) {
 	const box = element.querySelector(".rs-rank");
-	const draw = (frame) => {
+	const draw = (rank, frame) => {
 		const content = parsed(props.value);
 		box.replaceChildren();
 		if (!content) return;
-		const side = Math.max(content.d, content.k);
+		const { d, k, full } = content;
+		const [lowRank, , , warnings] = frame;
+		const side = Math.max(d, k);
 		const tiles = make("dl", "rs-tiles");
-		tiles.append(...frame.tiles.map(tile));
+		tiles.append(...tilesAt(content, frame).map(tile));
+		const [rows, columns, inner] = [d, k, rank].map(grouped);
 		const blocks = make("div", "rs-blocks");
 		blocks.setAttribute("role", "img");
-		blocks.setAttribute("aria-label", frame.words);
-		const [w, b, a] = frame.sizes;
+		blocks.setAttribute(
+			"aria-label",
+			tr(
+				"W′ = W + (α/r) · B · A, drawn to one scale: W has {full} numbers, B and A together {low_rank}.",
+				{ full: grouped(full), low_rank: grouped(lowRank) },
+			),
+		);
 		blocks.append(
 			make("span", "rs-sum-sign", "W′ ="),
-			block("W", w, content.k / side, content.d / side),
+			block("W", `${rows} × ${columns}`, k / side, d / side),
 			make("span", "rs-sum-sign", "+ (α/r) ·"),
-			block("B", b, frame.rank / side, content.d / side),
+			block("B", `${rows} × ${inner}`, rank / side, d / side),
 			make("span", "rs-sum-sign", "×"),
-			block("A", a, content.k / side, frame.rank / side),
+			block("A", `${inner} × ${columns}`, k / side, rank / side),
 		);
-		const most = Math.max(frame.full, frame.low_rank);
-		const whole = sizeBar(content.bars[0], false);
-		const lowRank = sizeBar(content.bars[1], true);
-		whole.show(frame.full, most, frame.tiles[0][1]);
-		lowRank.show(frame.low_rank, most, frame.tiles[1][1]);
-		box.append(tiles, blocks, make("p", "rs-under", content.under), whole.row, lowRank.row);
-		box.append(...frame.warnings.map((text) => make("p", "rs-note", text)));
+		const most = Math.max(full, lowRank);
+		const wholeBar = sizeBar(content.bars[0], false);
+		const lowRankBar = sizeBar(content.bars[1], true);
+		wholeBar.show(full, most, grouped(full));
+		lowRankBar.show(lowRank, most, grouped(lowRank));
+		box.append(tiles, blocks, make("p", "rs-under", content.under), wholeBar.row, lowRankBar.row);
+		box.append(...warnings.map((text) => make("p", "rs-note", text)));
 	};
 	const drawOwn = () => {
 		const content = parsed(props.value);
 		if (content) endRange(content.range.field, content.range.most);
-		draw(content?.chosen);
+		draw(content?.chosen.rank, content?.chosen.frame);
 	};
 	/* A rank, or a matrix, that is not among the frames is the server's to answer. */
 	rankPictures.set(box.dataset.id, (rank, d, k) => {
 		const content = parsed(props.value);
 		const frame = content?.d === d && content?.k === k ? content.frames[rank - 1] : undefined;
-		if (frame) draw(frame);
+		if (frame) draw(rank, frame);
 		else trigger("input");
 	});
 	drawOwn();
@@ -79,8 +96,9 @@ export function rankTiles(element, props, watch) {
 	};
 	const drawOwn = () => draw(parsed(props.value)?.chosen);
 	rankPictures.set(box.dataset.id, (rank) => {
-		const frame = parsed(props.value)?.frames[rank - 1];
-		if (frame) draw(frame);
+		const content = parsed(props.value);
+		const numbers = content?.frames[rank - 1];
+		if (numbers) draw(content.chosen.map(([label, , note], i) => [label, numbers[i], note]));
 	});
 	drawOwn();
 	watch("value", drawOwn);
