@@ -26,6 +26,7 @@ from lora_engine.adapters.whole import refuse_non_finite
 from lora_engine.base_models.layer_list import layers_of
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
+from lora_engine.weights.tensors_in_memory import tensors_in_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -139,9 +140,7 @@ def load_bottleneck(model: PreTrainedModel, folder: Path | str) -> PreTrainedMod
 
 def read_bottleneck(adapter: OtherAdapter) -> dict[str, Bottleneck]:
     """The layers of a whole adapter, by the module that each stands after; for inference."""
-    from safetensors.torch import load_file
-
-    config, tensors = adapter.config, load_file(adapter.path / WEIGHTS_FILE)
+    config, tensors = adapter.config, tensors_in_memory(adapter.path / WEIGHTS_FILE)
     layers = {}
     for name, keys in adapter.modules.items():
         width = adapter.width or 0

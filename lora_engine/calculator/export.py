@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 from lora_engine.adapters.lora_config import lora_arguments
 from lora_engine.calculator.memory_request import MemoryRequest
 from lora_engine.calculator.model_count import ModelCount, SavedModule, TrainedBias
+from lora_engine.csv_text import csv_text
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
@@ -16,21 +15,18 @@ from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rat
 PRECISIONS = ("float32", "bfloat16")
 ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "target_modules")
 PEFT_DEFAULTS: tuple[Any, ...] = (False, None, {}, "none")  # of the arguments that are left out
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def modules_csv(counted: ModelCount) -> str:
     """The adapted modules as CSV: name, in_features, out_features, rank, experts, parameters."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "in_features", "out_features", "rank", "experts", "parameters"])
+    rows: list[tuple[object, ...]] = [
+        ("name", "in_features", "out_features", "rank", "experts", "parameters")
+    ]
     for m in counted.modules:
-        row = (m.name, m.in_features, m.out_features, m.rank, m.experts, m.parameters)
-        writer.writerow([inert(cell) for cell in row])
+        rows.append((m.name, m.in_features, m.out_features, m.rank, m.experts, m.parameters))
     whole_parts: list[SavedModule | TrainedBias] = [*counted.saved_modules, *counted.biases]
-    for whole in whole_parts:
-        writer.writerow([inert(whole.name), "", "", "", "", whole.parameters])
-    return text.getvalue()
+    rows += [(whole.name, "", "", "", "", whole.parameters) for whole in whole_parts]
+    return csv_text(rows)
 
 
 def lora_config_snippet(counted: ModelCount) -> str:
@@ -99,9 +95,3 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _short(inner) for name, inner in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def inert(cell: object) -> object:
-    """A cell that no spreadsheet runs as a formula."""
-    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_STARTS)
-    return f"'{cell}" if is_formula else cell

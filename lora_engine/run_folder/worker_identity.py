@@ -53,11 +53,10 @@ def name_worker(directory: RunDirectory, lock: int, pid: int) -> None:
 
 def living_worker(directory: RunDirectory) -> WorkerIdentity | None:
     """The process that the lock names, or the file beside it, if it is still that process."""
-    named = _named(directory)
-    for identity in (_in_lock(directory), named and named.worker):
-        if identity is not None and _lives(identity):
-            return identity
-    return None
+    in_lock, beside = _in_lock(directory), _named(directory)
+    if in_lock is not None and _lives(in_lock):
+        return in_lock
+    return beside.worker if beside is not None and _lives(beside.worker) else None
 
 
 def lost_its_lock(directory: RunDirectory) -> bool:

@@ -7,14 +7,16 @@ what is drawn.
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from lora_engine.files import parse_row
 from lora_engine.run_folder import MetricsRow, RunDirectory
 
 POINTS = 1000
 READ_WHOLE_BYTES = 1_000_000  # a few thousand rows
+LINE_BYTES = 16_384  # a row is a few hundred; what is longer is none
 EVALUATED = b'"eval_loss": '
 
 
@@ -29,8 +31,7 @@ def read_curve(directory: RunDirectory, points: int = POINTS) -> list[MetricsRow
 
 def _sampled(directory: RunDirectory, points: int) -> list[MetricsRow]:
     with directory.metrics_path.open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            lines = list(_lines(content, points))
+        lines = list(_lines(file, points))
     last = directory.last_metrics()
     found = [row for line in lines if (row := parse_row(line, MetricsRow)) is not None]
     by_step = {row.step: row for row in sorted(found, key=lambda row: row.seq)}
@@ -39,17 +40,23 @@ def _sampled(directory: RunDirectory, points: int) -> list[MetricsRow]:
     return list(by_step.values())
 
 
-def _lines(content: mmap.mmap, points: int) -> Iterator[bytes]:
-    """The first whole line of each stretch, and the first with an evaluation."""
-    stretch = max(1, len(content) // points)
-    for start in range(0, len(content), stretch):
-        yield _line_at(content, 0 if start == 0 else content.find(b"\n", start) + 1)
-        found = content.find(EVALUATED, start, start + stretch)
+def _lines(file: BinaryIO, points: int) -> Iterator[bytes]:
+    """The first whole line of each stretch, and the first with an evaluation.
+
+    The file is read and never mapped: a mapped one that shrinks meanwhile ends the process.
+    """
+    size = os.fstat(file.fileno()).st_size
+    stretch = max(1, size // points)
+    for start in range(0, size, stretch):
+        before = min(start, LINE_BYTES)
+        content = os.pread(file.fileno(), before + stretch + LINE_BYTES, start - before)
+        yield _line_at(content, 0 if start == 0 else content.find(b"\n", before) + 1)
+        found = content.find(EVALUATED, before, before + stretch)
         if found >= 0:
             yield _line_at(content, content.rfind(b"\n", 0, found) + 1)
 
 
-def _line_at(content: mmap.mmap, start: int) -> bytes:
+def _line_at(content: bytes, start: int) -> bytes:
     end = content.find(b"\n", start)
     return content[start:end] if end >= 0 else b""
 

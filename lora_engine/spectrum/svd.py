@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
+from lora_engine.csv_text import csv_text
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file, write_atomically
 from lora_engine.language import tr, translatable
@@ -253,12 +252,10 @@ def write_table(decomposition: Decomposition, path: str | Path) -> None:
     path = Path(path)
     _check_output(path, ".csv")
     columns = (decomposition.singular_values, decomposition.energy, decomposition.errors[1:])
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["k", "singular_value", "energy", "frobenius_error"])
+    lines: list[tuple[object, ...]] = [("k", "singular_value", "energy", "frobenius_error")]
     for k, values in enumerate(zip(*columns, strict=True), start=1):
-        writer.writerow([k, *(repr(float(value)) for value in values)])
-    write_atomically(path, table.getvalue().encode())
+        lines.append((k, *map(float, values)))
+    write_atomically(path, csv_text(lines).encode())
 
 
 def _zeros(decomposition: Decomposition, count: int) -> np.ndarray:

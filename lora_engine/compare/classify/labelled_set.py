@@ -5,14 +5,12 @@ Knows nothing of where the rows come from.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lora_engine.calculator.export import inert
 from lora_engine.compare.classify.classifier import BATCH_ROWS, COLUMNS, Classifier
+from lora_engine.csv_text import csv_text
 from lora_engine.data import Dataset, Row
 from lora_engine.data.class_labels import FORMATS, label_rows
 from lora_engine.errors import EngineError
@@ -93,15 +91,13 @@ class SetResult:
 
     def as_csv(self) -> str:
         """One line a labelled text or word; cells that a spreadsheet would run are quoted."""
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(["row", "text", "true", *(column.name for column in self.columns)])
+        names = [column.name for column in self.columns]
+        lines: list[tuple[object, ...]] = [("row", "text", "true", *names)]
         for row in self.rows:
             for place, true in enumerate(row.true):
-                predicted = [row.predicted[column.name][place] for column in self.columns]
-                cells = [row.words[place], true, *predicted]
-                writer.writerow([row.number, *map(inert, cells)])
-        return out.getvalue()
+                predicted = [row.predicted[name][place] for name in names]
+                lines.append((row.number, row.words[place], true, *predicted))
+        return csv_text(lines)
 
 
 def refuse_other_rows(classifier: Classifier, dataset: Dataset) -> None:

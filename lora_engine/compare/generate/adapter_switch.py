@@ -34,6 +34,7 @@ from lora_engine.errors import EngineError
 from lora_engine.generation.virtual_tokens import VirtualTokens
 from lora_engine.language import tr
 from lora_engine.library_imports import import_peft
+from lora_engine.weights.tensors_in_memory import tensors_in_memory
 
 if TYPE_CHECKING:
     import torch
@@ -295,6 +296,4 @@ class AdapterSwitch:
 
 def _read_tensors(check: AdapterCheck, device: str) -> dict[str, torch.Tensor]:
     """The adapter's tensors, by their keys in the file."""
-    from safetensors.torch import load_file
-
-    return load_file(check.path / WEIGHTS_FILE, device=device)
+    return tensors_in_memory(check.path / WEIGHTS_FILE, device)

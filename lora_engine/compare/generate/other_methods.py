@@ -23,6 +23,7 @@ from lora_engine.compare.generate.adapter_settings import AS_TRAINED, AdapterSet
 from lora_engine.compare.generate.swapped_modules import Place, SwappedModules
 from lora_engine.generation.virtual_tokens import VirtualTokens
 from lora_engine.library_imports import import_peft
+from lora_engine.weights.tensors_in_memory import tensors_in_memory
 
 if TYPE_CHECKING:
     import torch
@@ -82,11 +83,9 @@ def put_on(model: PreTrainedModel, check: OtherCheck) -> OtherMethod:
 
     Raises EngineError where it does not fit the model.
     """
-    from safetensors.torch import load_file
-
     if check.config.kind == "bottleneck":
         return OtherMethod(modules=_bottlenecks(model, check.adapter))
-    tensors = load_file(check.path / WEIGHTS_FILE, device=str(model.device))
+    tensors = tensors_in_memory(check.path / WEIGHTS_FILE, str(model.device))
     if check.config.virtual_tokens:
         return OtherMethod(virtual=_virtual_tokens(model, check.config, tensors[PROMPT]))
     adapter = check.adapter

@@ -2,12 +2,16 @@
 
 import { make } from "./elements.js";
 
-/* A spreadsheet runs a cell that starts with one of these; a quote in front stops that. */
+/* A spreadsheet runs a cell that looks like a formula; a quote in front stops that. The engine writes
+   tables by the same rule, in `lora_engine/csv_text.py`. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a formula may stand behind them
+const FORMULA = /^(?:[\s\x00-\x1f\u200b\ufeff]*[=+\-@＝＋－＠]|[\t\r\n])/;
+
 function csvCell(value) {
 	if (value === null) return "";
 	if (typeof value === "number") return String(value);
 	let text = String(value);
-	if (/^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+	if (FORMULA.test(text)) text = `'${text}`;
 	return /[",\n\r;']/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
