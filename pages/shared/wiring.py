@@ -168,7 +168,7 @@ def _asking() -> Person:
     Called without a request (in Python), a handler acts for whoever calls it.
     """
     request = LocalContext.request.get(None)
-    if request is None:
+    if request is None or request.request is None:
         return person_now()
     return request.request.scope.get(PERSON_IN_SCOPE, LOCAL)
 
