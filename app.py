@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
+    from lora_engine.access import Way
     from lora_engine.engine import Engine
     from lora_engine.serve.routes import Api
     from pages.shared.building import Later
@@ -43,11 +45,14 @@ if TYPE_CHECKING:
 LOG_BYTES = 10_000_000
 
 
-def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
+def create_app(
+    settings: Settings, bound_host: str = "127.0.0.1", way: Way | None = None
+) -> FastAPI:
     """The whole dashboard as an ASGI app: pages at their paths, /healthz, the static files.
 
-    bound_host: the address it is served on, which may then stand in Host. The engine's supervisor
-    runs from the app's start to its stop.
+    bound_host: the address it is served on, which may then stand in Host. way: how people prove
+    who they are, where they are asked. The engine's supervisor runs from the app's start to its
+    stop.
     """
     from pages.shared import building, first_screen, languages, security
 
@@ -67,7 +72,7 @@ def create_app(settings: Settings, bound_host: str = "127.0.0.1") -> FastAPI:
         for name in LANGUAGES
         if name != ENGLISH
     }
-    app = _guarded_app(engine, api, bound_host, list(others.values()))
+    app = _guarded_app(engine, api, bound_host, way, list(others.values()))
     _add_static_routes(app)
     if api is not None:
         api.add_routes(app)
@@ -109,9 +114,9 @@ def _api(engine: Engine) -> Api | None:
 
 
 def _guarded_app(
-    engine: Engine, api: Api | None, bound_host: str, others: Sequence[Later]
+    engine: Engine, api: Api | None, bound_host: str, way: Way | None, others: Sequence[Later]
 ) -> FastAPI:
-    """An app that starts and stops with the engine, behind the guard.
+    """An app that starts and stops with the engine, behind the guard and the gate.
 
     others: the dashboards in other languages, which stop before it.
     """
@@ -135,12 +140,32 @@ def _guarded_app(
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(not_found.NotFoundPages)
     app.add_middleware(languages.LanguageRedirects, paths=[page.path for page in PAGES])
+    if way is not None:
+        _add_gate(app, way, engine.settings)
     app.add_middleware(
         security.Guard,
-        allowed_hosts=[*engine.settings.allowed_hosts, bound_host],
+        allowed_hosts=engine.settings.allowed_hosts,
+        bound_host=bound_host,
         max_upload_mb=engine.settings.max_upload_mb,
+        any_address=way is not None and bound_host in security.WILDCARD_HOSTS,
+        frame_ancestors=engine.settings.frame_ancestors,
     )
     return app
+
+
+def _add_gate(app: FastAPI, way: Way, settings: Settings) -> None:
+    """Let nobody in who has not said who they are."""
+    from lora_engine.access import Proxies, Sessions
+    from pages.access import Gate
+
+    app.add_middleware(
+        Gate,
+        way=way,
+        proxies=Proxies(settings.trusted_proxies),
+        sessions=Sessions(settings.session_hours * 3_600),
+        data_dir=settings.data_dir,
+        has_api=settings.api_key_file is not None,
+    )
 
 
 def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
@@ -342,17 +367,35 @@ def main(arguments: Sequence[str]) -> int:
 
 def _opened(arguments: Sequence[str]) -> tuple[FastAPI, socket.socket]:
     """The dashboard and the socket it is served on; says where. Raises EngineError."""
+    from lora_engine.access import TokenWay, way_in
+
     host, port = parse_address(arguments)
     settings = load_settings()
     write_log(settings)
+    way = way_in(settings, host)
     listener = listen(host, port)
-    app = create_app(settings, bound_host=host)
-    address = f"http://{host}:{listener.getsockname()[1]}"
+    app = create_app(settings, host, way)
+    address = _address(host, listener.getsockname()[1])
     if settings.api_key_file is not None:
         base = settings.api_base
         print(tr("The API of {base} is at {address}/v1", base=base, address=address), flush=True)
-    print(tr("Rankscope is at {address} (Ctrl+C stops it)", address=address), flush=True)
+    made = way.token if isinstance(way, TokenWay) and way.is_made else None
+    link = f"{address}/?token={made}" if made else address
+    print(tr("Rankscope is at {address} (Ctrl+C stops it)", address=link), flush=True)
+    if made:
+        said = tr(
+            "Whoever has this link may do everything here. From another machine, put the address "
+            "of this one in place of {host}.",
+            host=urlsplit(address).hostname,
+        )
+        print(said, flush=True)
     return app, listener
+
+
+def _address(host: str, port: int) -> str:
+    """What a browser of this machine opens."""
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

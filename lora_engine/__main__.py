@@ -18,6 +18,7 @@ from lora_engine.cli import (
     library,
     merge,
     methods,
+    people,
     preview,
     runs,
     serve,
@@ -61,6 +62,7 @@ def build() -> typer.Typer:
         data_check,
         classify,
         serve,
+        people,
     )
     for group in groups:
         group.register(app)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import ENGLISH, LANGUAGES, tr
@@ -101,6 +102,48 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_ALLOWED_HOSTS"},
     )
 
+    frame_ancestors: tuple[str, ...] = Field(
+        (),
+        description="Sites that may show the dashboard in a frame, as https://a.example.",
+        json_schema_extra={"env": "LORA_FRAME_ANCESTORS"},
+    )
+
+    password_file: Path | None = Field(
+        None,
+        description="File of who may sign in, made by `rankscope people add`.",
+        json_schema_extra={"env": "LORA_PASSWORD_FILE"},
+    )
+    token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        max_length=512,
+        description="Token that lets in whoever has it; off loopback one is made where none is.",
+        json_schema_extra={"env": "LORA_TOKEN"},
+    )
+    session_hours: int = Field(
+        24,
+        ge=1,
+        le=720,
+        description="Hours after which somebody who signed in must do it again.",
+        json_schema_extra={"env": "LORA_SESSION_HOURS"},
+    )
+    proxy_user_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Header in which a trusted proxy names who has signed in with it.",
+        json_schema_extra={"env": "LORA_PROXY_USER_HEADER"},
+    )
+    proxy_role: Literal["see", "run", "manage"] = Field(
+        "run",
+        description="Role of people whom the proxy names and the people file does not.",
+        json_schema_extra={"env": "LORA_PROXY_ROLE"},
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks of proxies whose headers are believed.",
+        json_schema_extra={"env": "LORA_TRUSTED_PROXIES"},
+    )
+
     api_key_file: Path | None = Field(
         None,
         description="File with the key of the OpenAI-compatible API; without one the API is off.",
@@ -170,6 +213,9 @@ class Settings(BaseModel):
         return self.data_dir / "cache" / "tokens"
 
 
+LISTS = frozenset({"allowed_hosts", "frame_ancestors", "trusted_proxies"})  # comma-separated
+
+
 def environment_names() -> dict[str, str]:
     """Field name of `Settings` to the environment variable that sets it."""
     names = {}
@@ -190,8 +236,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         for field, variable in environment_names().items()
         if environment.get(variable, "") != ""
     }
-    if "allowed_hosts" in given:
-        given["allowed_hosts"] = [host.strip() for host in given["allowed_hosts"].split(",")]
+    for field in LISTS.intersection(given):
+        given[field] = [part.strip() for part in given[field].split(",") if part.strip()]
     if "models_dir" not in given and "data_dir" in given:
         given["models_dir"] = str(Path(given["data_dir"]) / "models")
     try:
@@ -201,7 +247,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         problems = [
             FieldProblem(
                 names[str(item["loc"][0])],
-                tr("{item}, got {item_2}", item=item["msg"], item_2=f"{item['input']!r}"),
+                tr("{item}, got {item_2}", item=item["msg"], item_2=_shown(item)),
             )
             for item in error.errors()
         ]
@@ -215,5 +261,13 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
                 settings.llama_cpp_dir and settings.llama_cpp_dir.expanduser().resolve()
             ),
             "api_key_file": settings.api_key_file and settings.api_key_file.expanduser().resolve(),
+            "password_file": (
+                settings.password_file and settings.password_file.expanduser().resolve()
+            ),
         }
     )
+
+
+def _shown(item: ErrorDetails) -> str:
+    """What was given, for the error: a secret is not shown."""
+    return tr("a secret") if item["loc"][0] == "token" else f"{item['input']!r}"

@@ -10,9 +10,10 @@ before gradio is imported.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -128,6 +129,31 @@ def host_name(netloc: str) -> str | None:
     return parts.hostname
 
 
+def _without_port(host: str) -> str:
+    """'lab.example:8443' -> 'lab.example'; an IPv6 address stays, with brackets or without."""
+    if host.count(":") > 1 and not host.startswith("["):
+        return host
+    return host_name(host) or host
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
+
+
+def answer_headers(frame_ancestors: Sequence[str] = ()) -> Mapping[str, str]:
+    """The safety headers; sites that may frame the dashboard are named, else none may."""
+    if not frame_ancestors:
+        return ANSWER_HEADERS
+    named = f"frame-ancestors {' '.join(frame_ancestors)}"
+    policy = CONTENT_SECURITY_POLICY.replace("frame-ancestors 'none'", named)
+    kept = {name: value for name, value in ANSWER_HEADERS.items() if name != "X-Frame-Options"}
+    return {**kept, "Content-Security-Policy": policy}
+
+
 class Refusal(Exception):
     """A request that is not let through: the status to answer with and a plain sentence."""
 
@@ -140,14 +166,30 @@ class Refusal(Exception):
 class Guard:
     """ASGI middleware: Host, Origin, paths and body sizes checked; safety headers on answers.
 
-    allowed_hosts: names beside loopback that may stand in Host and in Origin.
+    allowed_hosts: names beside loopback that may stand in Host and in Origin, with a port where
+    the Origin has one that is not its scheme's.
     max_upload_mb: largest upload, in MB of 10^6 bytes.
+    bound_host: the address that is served, which may stand in Host.
+    any_address: an IP address may stand in Host too, as where a login asks everybody who they are:
+    only a name can be made to lead here (DNS rebinding).
+    frame_ancestors: sites that may show the dashboard in a frame.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], max_upload_mb: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Iterable[str],
+        max_upload_mb: int,
+        bound_host: str = "127.0.0.1",
+        any_address: bool = False,
+        frame_ancestors: Sequence[str] = (),
+    ) -> None:
         self.app = app
-        self.named_hosts = frozenset(host.lower() for host in allowed_hosts) - WILDCARD_HOSTS
-        self.hosts = LOOPBACK_HOSTS | self.named_hosts
+        self.origins = frozenset(host.lower() for host in allowed_hosts) - WILDCARD_HOSTS
+        named = {_without_port(host) for host in self.origins}
+        self.hosts = (LOOPBACK_HOSTS | named | {bound_host.lower()}) - WILDCARD_HOSTS
+        self.any_address = any_address
+        self.headers = answer_headers(frame_ancestors)
         self.max_upload_bytes = max_upload_mb * MEGABYTE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,20 +199,20 @@ class Guard:
         try:
             self._check(scope)
         except Refusal as refusal:
-            await _refuse(refusal, scope, receive, send)
+            await self._refuse(refusal, scope, receive, send)
             return
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         body = _CountedBody(receive, self._body_limit(scope))
-        answer = _GuardedAnswer(send, body)
+        answer = _GuardedAnswer(send, body, self.headers)
         try:
             await self.app(scope, body.receive, answer.send)
         except ClientDisconnect:
             if not body.too_large:
                 raise
         if body.too_large and not answer.started:
-            await _refuse(_too_large(body.limit), scope, receive, send)
+            await self._refuse(_too_large(body.limit), scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -191,7 +233,8 @@ class Guard:
         for name in ("host", "x-forwarded-host", "x-gradio-server"):
             for value in headers.getlist(name):
                 host = host_name(value if name != "x-gradio-server" else urlsplit(value).netloc)
-                if host not in self.hosts:
+                is_address = self.any_address and _is_address(host)
+                if host not in self.hosts and not is_address:
                     raise Refusal(
                         421,
                         f"This dashboard does not answer for the host {value[:200]!r}. "
@@ -199,21 +242,33 @@ class Guard:
                     )
 
     def _check_origin(self, headers: Headers) -> None:
-        # Another port of this machine is another site: the Origin must be this very address,
-        # unless it is a name the person has allowed (a proxy in front may change the Host).
+        # Another port of this machine is another site: the Origin must be this very address, or
+        # exactly one that the person has allowed (a proxy in front may change the Host).
+        schemes = {proto.strip().lower() for proto in headers.getlist("x-forwarded-proto")}
         for origin in headers.getlist("origin"):
             parts = urlsplit(origin)
-            same = parts.netloc.lower() == headers["host"].lower()
-            named = host_name(parts.netloc) in self.named_hosts
-            if parts.scheme not in ("http", "https") or not (same or named):
+            site = parts.netloc.lower()
+            is_own = site == headers["host"].lower() or site in self.origins
+            known = schemes or {"http", "https"}
+            if parts.scheme not in known & {"http", "https"} or not is_own:
                 raise Refusal(
                     403,
                     f"A page of {origin[:200]!r} may not use this dashboard. "
-                    "Add its host to LORA_ALLOWED_HOSTS if it should.",
+                    "Add its host, with its port, to LORA_ALLOWED_HOSTS if it should.",
                 )
         elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if elsewhere and headers.get("sec-fetch-mode") != "navigate":
             raise Refusal(403, "Another site's page may not load parts of this dashboard.")
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            reason = refusal.sentence[:120]
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+            return
+        headers = {**self.headers, "Connection": "close"}
+        response = PlainTextResponse(refusal.sentence + "\n", refusal.status, headers)
+        await response(scope, receive, send)
 
     def _body_limit(self, scope: Scope) -> int:
         if without_prefix(scope["path"]) in UPLOAD_PATHS:
@@ -248,16 +303,6 @@ def _too_large(limit: int) -> Refusal:
     )
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence[:120]})
-        return
-    headers = {**ANSWER_HEADERS, "Connection": "close"}
-    response = PlainTextResponse(refusal.sentence + "\n", refusal.status, headers)
-    await response(scope, receive, send)
-
-
 class _CountedBody:
     """The request's body, cut off as soon as it is longer than `limit` bytes.
 
@@ -284,9 +329,10 @@ class _CountedBody:
 class _GuardedAnswer:
     """The answer with the safety headers; nothing of it is sent once the body was too large."""
 
-    def __init__(self, send: Send, body: _CountedBody) -> None:
+    def __init__(self, send: Send, body: _CountedBody, headers: Mapping[str, str]) -> None:
         self._send = send
         self._body = body
+        self._headers = headers
         self.started = False
 
     async def send(self, message: Message) -> None:
@@ -295,6 +341,6 @@ class _GuardedAnswer:
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
-            for name, value in ANSWER_HEADERS.items():
+            for name, value in self._headers.items():
                 headers[name] = value
         await self._send(message)

@@ -26,12 +26,11 @@ from lora_engine.access import LOCAL, Person, acting_as, person_now
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.language import language, speaking, tr
 from pages.shared import late_answers
+from pages.shared.asking import PERSON_IN_SCOPE
 from pages.shared.late_answers import LateAnswer
 from pages.shared.static_files import call_js
 
 logger = logging.getLogger("rankscope.pages")
-
-PERSON_IN_SCOPE = "rankscope.person"  # the key under which the login names the person of a request
 
 Handler = Callable[..., Any]
 Update = dict[Block, Any]  # what a handler changes: outputs by component

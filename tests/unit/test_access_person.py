@@ -9,7 +9,8 @@ import pytest
 from gradio.context import LocalContext  # noqa: TID251
 
 from lora_engine.access import LOCAL, Forbidden, Person, acting_as, need_role, person_now
-from pages.shared.wiring import PERSON_IN_SCOPE, expose, problem_box, wire
+from pages.shared.asking import PERSON_IN_SCOPE
+from pages.shared.wiring import expose, problem_box, wire
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 

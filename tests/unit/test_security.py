@@ -265,3 +265,59 @@ def test_a_foreign_websocket_is_closed() -> None:
 )
 def test_host_names(netloc: str, host: str | None) -> None:
     assert host_name(netloc) == host
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:7860", "http://127.0.0.1:7861"),
+        ("127.0.0.1:7860", "http://127.0.0.1"),
+        ("127.0.0.1:7860", "http://localhost:7860"),
+        ("localhost:7860", "http://127.0.0.1:7860"),
+        ("[::1]:7860", "http://127.0.0.1:7860"),
+        ("lab.example", "http://lab.example:7861"),
+        ("lab.example:8443", "https://lab.example:9000"),
+        ("127.0.0.1:7860", "null"),
+        ("127.0.0.1:7860", "file://127.0.0.1:7860"),
+    ],
+)
+def test_another_port_or_name_of_this_machine_is_a_foreign_origin(host: str, origin: str) -> None:
+    client = _client(allowed_hosts=("lab.example", "lab.example:8443"))
+    assert client.post("/", headers={"host": host, "origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("localhost:9000", "http://localhost:9000"),  # a tunnel's own port
+        ("127.0.0.1:7860", "https://lab.example"),  # a proxy that changes the Host
+        ("127.0.0.1:7860", "https://lab.example:8443"),
+    ],
+)
+def test_the_very_address_and_what_is_allowed_are_no_foreign_origin(host, origin) -> None:
+    client = _client(allowed_hosts=("lab.example", "lab.example:8443"))
+    assert client.post("/", headers={"host": host, "origin": origin}).status_code == 200
+
+
+def test_an_origin_without_the_proxys_encryption_is_foreign() -> None:
+    client = _client(allowed_hosts=("lab.example",))
+    said = {"host": "lab.example", "x-forwarded-proto": "https"}
+    assert client.post("/", headers={**said, "origin": "https://lab.example"}).status_code == 200
+    assert client.post("/", headers={**said, "origin": "http://lab.example"}).status_code == 403
+
+
+def test_an_address_may_stand_in_host_where_everybody_is_asked() -> None:
+    app = Starlette(routes=[Route("/", _echo)])
+    asked = TestClient(Guard(app, [], 1, "0.0.0.0", any_address=True))
+    assert asked.get("/", headers={"host": "192.168.1.5:7860"}).status_code == 200
+    assert asked.get("/", headers={"host": "rebound.example:7860"}).status_code == 421
+
+
+def test_named_sites_may_frame_the_dashboard_and_no_others() -> None:
+    app = Starlette(routes=[Route("/", _echo)])
+    framed = TestClient(Guard(app, [], 1, frame_ancestors=["https://a.example"]))
+    headers = framed.get("/", headers={"host": HOST}).headers
+    assert "frame-ancestors https://a.example" in headers["content-security-policy"]
+    assert "x-frame-options" not in headers
+    assert _client().get("/").headers["x-frame-options"] == "DENY"
