@@ -6,10 +6,12 @@ ways_in           by password, by token, by a proxy's header, or nobody is asked
 back_off          how long to wait after failed tries
 sessions          signed, expiring, ended by signing out
 audit             the log of who did what
+deeds             what changes something: asks for a role, and is written down
 """
 
 from lora_engine.access.audit import record
 from lora_engine.access.back_off import BackOff
+from lora_engine.access.deeds import deed
 from lora_engine.access.people_file import (
     PeopleFile,
     add_person,
@@ -45,6 +47,7 @@ __all__ = [
     "Way",
     "acting_as",
     "add_person",
+    "deed",
     "need_role",
     "person_now",
     "read_people",

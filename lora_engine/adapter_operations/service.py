@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lora_engine.access import deed
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractReport, extract
@@ -55,6 +56,7 @@ class AdapterOperations:
         self._settings = settings
         self._comparisons = comparisons
 
+    @deed("resize")
     def resize(
         self, source: str | Path, output: Path, target: ResizeTarget, **options: Any
     ) -> ResizeReport:
@@ -77,12 +79,14 @@ class AdapterOperations:
 
         return held_out_at_ranks(folder, ranks, self._settings, load, **options)
 
+    @deed("combine")
     def combine(
         self, sources: Sequence[WeightedAdapter], output: Path, **options: Any
     ) -> CombineReport:
         """As `combine.combine`, which has the options."""
         return combine(self._weighted(sources), output, **options)
 
+    @deed("combine trial")
     def combine_trial(
         self, sources: Sequence[WeightedAdapter], name: str, **options: Any
     ) -> CombineReport:
@@ -90,6 +94,7 @@ class AdapterOperations:
         with new_trial(self._settings, name) as output:
             return combine(self._weighted(sources), output, **options)
 
+    @deed("extract")
     def extract(
         self,
         base: str,
@@ -158,6 +163,7 @@ class AdapterOperations:
         folder = self._folder(adapter)
         return merge_bases(folder, self._base(base or self._base_of(folder)))
 
+    @deed("merge")
     def merge(
         self,
         adapter: str | Path,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.access import deed
 from lora_engine.adapters.config import CONFIG_FILE, read_provenance
 from lora_engine.adapters.importing import add_adapter, add_zip, is_added, refuse_others
 from lora_engine.adapters.loading_code import loading_code
@@ -77,16 +78,19 @@ class AdapterLibrary:
 
         return open_details(self.get(name), self._settings)
 
+    @deed("note on adapter")
     def annotate(self, name: str, note: str, tags: Sequence[str]) -> AdapterSummary:
         """Keep a note and tags with an adapter. Raises InvalidInput."""
         summary = self.get(name)
         kept = self._notes.write(summary.path, note, tags)
         return replace(summary, note=kept.note, tags=kept.tags)
 
+    @deed("add adapter")
     def add(self, source: str, name: str = "", stop: StopSignal = NEVER_STOPPED) -> AdapterSummary:
         """Add a folder, a zip or a hub id (`importing`). Raises EngineError, leaving nothing."""
         return self.get(str(add_adapter(source, self._settings, name, stop)))
 
+    @deed("upload adapter")
     def add_upload(
         self, path: Path, file_name: str, name: str = "", stop: StopSignal = NEVER_STOPPED
     ) -> AdapterSummary:
@@ -97,6 +101,7 @@ class AdapterLibrary:
         """Whether it lies in `data_dir/adapters`, so that it can be deleted here."""
         return is_added(summary.path, self._settings)
 
+    @deed("delete adapter")
     def delete(self, name: str) -> None:
         """Delete an adapter of `data_dir/adapters` for good. Raises NotFound, Conflict."""
         path = self.refuse_others(name)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+from lora_engine.access import need_role
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.compare.generate.comparison_model import ComparisonModel
@@ -48,6 +49,7 @@ class Comparisons:
         ask_as: a person's choice of how they are asked, `auto` without one.
         Raises EngineError for a base or an adapter that cannot be used.
         """
+        need_role("run")  # it takes memory and time that runs may need
         folders = {name: resolve_adapter(name, self._settings) for name in adapters}
         return self.model_of(resolve_base_model(base, self._settings), folders, ask_as)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from lora_engine.access import deed
 from lora_engine.base_models import load_tokenizer, resolve_base_model
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.data.bundled_templates import choose_template
@@ -69,6 +70,7 @@ class Datasets:
         limit = spec.optimization.max_length
         return check_dataset(dataset, tokenizer, limit, progress=progress, stop=stop)
 
+    @deed("save cleaned dataset")
     def save_cleaned(
         self,
         spec: RunSpec,

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.access import deed
 from lora_engine.data.field_values import UnknownFormat
 from lora_engine.data.record_files import EXTENSIONS, has_dataset_ending, refuse_ending
 from lora_engine.data.row_cache import row_cache
@@ -68,6 +69,7 @@ def list_uploads(settings: Settings) -> list[DatasetSummary]:
     return [_library_summary(path, settings) for path in sorted(_files(settings))]
 
 
+@deed("upload dataset")
 def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
     """Check a file by reading it, then copy it into the library.
 
@@ -90,6 +92,7 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
     return summary
 
 
+@deed("delete dataset")
 def delete_upload(name: str, settings: Settings) -> None:
     """Remove a file of the library. Raises NotFound where none has that very name."""
     found = next((path for path in _files(settings) if path.name == name), None)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from lora_engine.access import deed
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.check import check_on_base
@@ -73,6 +74,7 @@ class Exports:
         folder = self._folder(source)
         return where_it_loads(folder, self._model_type(self._base_of(folder)))
 
+    @deed("export")
     def export(
         self,
         source: str | Path,

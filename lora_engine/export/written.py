@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lora_engine.access import deed
 from lora_engine.adapters.names import named_folder
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.zip_download import zip_blocks
@@ -32,6 +33,7 @@ class WrittenExports:
     """The exports that are there, by name."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._root = settings.data_dir / "exports"
 
     def folder(self, name: str) -> Path:
@@ -43,6 +45,7 @@ class WrittenExports:
         found = [_described(folder) for folder in self._root.glob("[!.]*") if folder.is_dir()]
         return sorted(found, key=lambda one: (one.written_at, one.name), reverse=True)
 
+    @deed("delete export")
     def delete(self, name: str) -> None:
         """Delete one for good. Raises InvalidInput, NotFound, and EngineError where the disk
         refuses."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lora_engine.access import deed
 from lora_engine.annotations import read_note, read_tags
 from lora_engine.errors import Conflict
 from lora_engine.language import tr
@@ -45,6 +46,7 @@ class Runs:
         """Look at the workers once, now. A process without the supervisor's thread needs this."""
         self._supervisor.tick()
 
+    @deed("start")
     def submit(self, spec: RunSpec) -> RunView:
         """Check the spec against this machine, then queue a run.
 
@@ -90,12 +92,14 @@ class Runs:
         """The run's directory, whether there is such a run or not."""
         return RunDirectory(self._settings.runs_dir / run_id)
 
+    @deed("cancel")
     def cancel(self, run_id: str) -> RunView:
         """Ask a run to stop. Asking twice is the same as once; an ended run stays as it is."""
         self._store.cancel(run_id)
         self.refresh()
         return self.get(run_id)
 
+    @deed("pause")
     def pause(self, run_id: str) -> RunView:
         """Ask a run to save a checkpoint and stop, to be resumed later; twice is the same as once.
 
@@ -115,6 +119,7 @@ class Runs:
             )
         return view
 
+    @deed("resume")
     def resume(self, run_id: str) -> RunView:
         """Queue a run again, to go on from its newest valid checkpoint; twice is the same as once.
 
@@ -143,6 +148,7 @@ class Runs:
         view = self.get(run_id)
         return plan_extension(view.record, view.newest, epochs, steps)
 
+    @deed("extend")
     def extend(
         self, run_id: str, *, epochs: float | None = None, steps: int | None = None
     ) -> RunView:
@@ -158,10 +164,12 @@ class Runs:
         identity = identity_before_training(spec, self._settings)
         refuse_unextendable(self.directory(extension.run), extension.step, identity)
 
+    @deed("delete run")
     def delete(self, run_id: str) -> None:
         """Delete a run that is over, with its adapter. Raises Conflict where it is not over."""
         delete_run(run_id, self._store, self._settings)
 
+    @deed("note on run")
     def annotate(self, run_id: str, note: str, tags: Sequence[str]) -> RunView:
         """Keep a note and tags with a run. Raises InvalidInput."""
         self._store.get(run_id)
@@ -172,6 +180,7 @@ class Runs:
         """The ids of the runs that wait, in the order in which they will start."""
         return [record.id for record in self._store.queue()]
 
+    @deed("move in queue")
     def move_in_queue(self, run_id: str, places: int) -> list[str]:
         """Let a waiting run start earlier (places < 0) or later; the queue afterwards.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lora_engine.access import deed
 from lora_engine.errors import (
     Conflict,
     EngineError,
@@ -98,6 +99,7 @@ class Sweeps:
         self._supervisor = supervisor
         self._settings = settings
 
+    @deed("start sweep")
     def submit(self, spec: SweepSpec, *, leave_out_refused: bool = False) -> SweepView:
         """Check every run of the grid against this machine, then queue them all.
 
@@ -134,6 +136,7 @@ class Sweeps:
             )
         return self._view(sweep_id)
 
+    @deed("cancel sweep")
     def cancel(self, sweep_id: str) -> SweepView:
         """Ask every run of a sweep to stop; those that are over stay as they are."""
         for run in self._waiting_first(sweep_id):
@@ -141,6 +144,7 @@ class Sweeps:
         self._supervisor.tick()
         return self.get(sweep_id)
 
+    @deed("pause sweep")
     def pause(self, sweep_id: str) -> SweepView:
         """Ask every run of a sweep to save a checkpoint and stop, to be resumed later."""
         for run in self._waiting_first(sweep_id):
@@ -148,6 +152,7 @@ class Sweeps:
         self._supervisor.tick()
         return self.get(sweep_id)
 
+    @deed("resume sweep")
     def resume(self, sweep_id: str) -> SweepView:
         """Queue again what was paused, interrupted, failed or was cancelled, to go on together.
 
@@ -180,6 +185,7 @@ class Sweeps:
         self._supervisor.tick()
         return self.get(sweep_id)
 
+    @deed("delete sweep")
     def delete(self, sweep_id: str) -> None:
         """Delete a sweep with all its runs and their adapters. Raises Conflict where one is not
         over."""

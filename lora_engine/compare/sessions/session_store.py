@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lora_engine.access import need_role
 from lora_engine.compare.sessions.session import VERSION, Session
 from lora_engine.errors import EngineError, NotFound, Unreadable
 from lora_engine.files import write_atomically
@@ -60,6 +61,7 @@ class SessionStore:
         Where that was replaced meanwhile, or cannot be read, both stay: this one under a new id.
         Raises EngineError for one of more than 5 MB.
         """
+        need_role("run")
         with self._guard:
             if replaces is None or not self._may_replace(replaces):
                 replaces = SessionRevision(secrets.token_urlsafe(16), 0)

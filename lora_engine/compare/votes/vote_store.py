@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lora_engine.access import need_role
 from lora_engine.database import Database
 from lora_engine.errors import Conflict, NotFound
 from lora_engine.language import tr, translatable
@@ -116,6 +117,7 @@ class VoteStore:
 
         Raises NotFound for an unknown ballot and Conflict for one already voted.
         """
+        need_role("run")
         with self._database.connect() as connection:
             changed = connection.execute(
                 "UPDATE ballots SET choice = ?, voted_at = ? WHERE id = ? AND choice IS NULL",
