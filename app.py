@@ -172,7 +172,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
-    from pages.shared import security, static_files
+    from pages.shared import security, sessions, static_files
     from pages.shared.theme import theme
 
     gr.mount_gradio_app(
@@ -194,9 +194,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
     # machine that a request names into its cache, as if it had been uploaded.
     dashboard.has_launched = True
-    # Gradio looks for a waiting event every millisecond, which costs a twentieth of a core for
-    # nothing; a person does not feel the hundredth of a second that an event then waits.
-    dashboard._queue.sleep_when_free = 0.01
+    sessions.bound_sessions(dashboard)
 
 
 def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
