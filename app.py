@@ -19,6 +19,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
+from lora_engine.data_folder import make_data_folder
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
 from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
@@ -281,10 +282,15 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
 
 def write_log(settings: Settings) -> None:
     """Log warnings and errors to `data_dir/rankscope.log` and to the terminal."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    file = RotatingFileHandler(
-        settings.data_dir / "rankscope.log", maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8"
-    )
+    make_data_folder(settings)
+    path = settings.data_dir / "rankscope.log"
+    try:
+        file = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8")
+    except OSError as error:
+        raise EngineError(
+            tr("The log {path} cannot be written: {reason}.", path=path, reason=error.strerror),
+            tr("Move away what stands there, then start again."),
+        ) from error
     handlers: list[logging.Handler] = [file, logging.StreamHandler()]
     for handler in handlers:
         handler.setFormatter(ScrubbedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -16,6 +16,7 @@ from lora_engine.base_models import BaseModels
 from lora_engine.compare.classify.service import Classifiers
 from lora_engine.compare.service import Comparisons
 from lora_engine.data.service import Datasets
+from lora_engine.data_folder import make_data_folder
 from lora_engine.export.service import Exports
 from lora_engine.machine import Machine
 from lora_engine.measured_methods.service import MeasuredMethods
@@ -30,7 +31,7 @@ class Engine:
     """Everything that can be done with one data directory."""
 
     def __init__(self, settings: Settings) -> None:
-        settings.runs_dir.mkdir(parents=True, exist_ok=True)
+        make_data_folder(settings)
         store = RunStore(settings.database_path)
         self._supervisor = Supervisor(store, settings)
         self.settings = settings

@@ -253,19 +253,27 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         ]
         remedy = "Correct these environment variables or unset them."
         raise InvalidInput(tr("The environment"), problems, remedy) from None
-    return settings.model_copy(
-        update={
-            "data_dir": settings.data_dir.expanduser().resolve(),
-            "models_dir": settings.models_dir.expanduser().resolve(),
-            "llama_cpp_dir": (
-                settings.llama_cpp_dir and settings.llama_cpp_dir.expanduser().resolve()
-            ),
-            "api_key_file": settings.api_key_file and settings.api_key_file.expanduser().resolve(),
-            "password_file": (
-                settings.password_file and settings.password_file.expanduser().resolve()
-            ),
-        }
-    )
+    paths = ("data_dir", "models_dir", "llama_cpp_dir", "api_key_file", "password_file")
+    real = {name: _real_path(name, path) for name in paths if (path := getattr(settings, name))}
+    data_dir = real["data_dir"]
+    if os.path.exists(data_dir) and not os.path.isdir(data_dir):
+        raise _wrong_path("data_dir", tr("{path} is no folder", path=data_dir))
+    return settings.model_copy(update=real)
+
+
+def _real_path(field: str, path: Path) -> Path:
+    """The path without ~ and links. Raises InvalidInput."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a ring, a home of nobody
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _wrong_path(field, reason or str(error)) from error
+
+
+def _wrong_path(field: str, reason: str) -> InvalidInput:
+    problem = FieldProblem(environment_names()[field], reason)
+    remedy = tr("Correct these environment variables or unset them.")
+    return InvalidInput(tr("The environment"), [problem], remedy)
 
 
 def _shown(item: ErrorDetails) -> str:
