@@ -16,12 +16,6 @@ NO_FOLDER = ("a file", "a loop", "nobody's home")
 OF_NO_USE = (
     *NO_FOLDER, "under a file", "runs is a file", "the list is a folder", "a list of later"
 )  # fmt: skip
-    *NO_FOLDER,
-    "under a file",
-    "runs is a file",
-    "the list is a folder",
-    "a list of later",
-)
 
 
 @pytest.fixture
