@@ -46,6 +46,7 @@ from lora_engine.calculator.model_profile import ModelProfile, read_profile
 from lora_engine.calculator.model_source import (
     ModelSource,
     config_source,
+    given_config,
     hub_source,
     path_source,
     preset_source,
@@ -117,6 +118,7 @@ __all__ = [
     "matmul_flops_per_second",
     "modules_csv",
     "named_source",
+    "given_config",
     "path_source",
     "preset_source",
     "read_method",

@@ -68,6 +68,13 @@ def path_source(path: str | Path) -> ModelSource:
     return config_source(config, given.name if given.is_dir() else given.parent.name or given.name)
 
 
+def given_config(path: str | Path) -> str:
+    """The config.json at `path` as it was given, once it is checked: `config_source` tells of it
+    what was left out. Raises as `path_source` does."""
+    path_source(path)
+    return json.dumps(read_config_file(given_path(path)))
+
+
 def hub_source(repo_id: str) -> ModelSource:
     """The config.json of a model on the hub, fetched because the person named it; nothing else is.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lora_engine.adapter_operations import HeldOutAtRanks, ResizeCurve, ResizePoint
 from lora_engine.language import tr
 from pages.shared import figures, layout
+
+UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def curve_figure(curve: ResizeCurve) -> figures.Figure:
@@ -40,7 +43,7 @@ def curve_figure(curve: ResizeCurve) -> figures.Figure:
         ),
         x_title=tr("size of the weights"),
         y_title=tr("energy kept"),
-        xaxis={"ticksuffix": "B", "tickformat": ".3s"},
+        xaxis=_size_axis(max(one.bytes for one in curve.ranks)),
         yaxis={"tickformat": ".0%"},
         hovermode="closest",
     )
@@ -79,6 +82,19 @@ def losses_figure(losses: HeldOutAtRanks) -> figures.Figure:
         hovermode="closest",
     )
     return {"data": data, "layout": drawn}
+
+
+def _size_axis(most: int) -> dict:
+    """Ticks in the units in which the page names sizes, which Plotly's own are not."""
+    size, unit = next(((size, unit) for size, unit in UNITS if most >= size), UNITS[-1])
+    rough = most / size / 5
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
+    ticks = [step * count for count in range(1, math.floor(most / size / step) + 1)]
+    return {
+        "tickvals": [tick * size for tick in ticks],
+        "ticktext": [f"{tick:g} {unit}" for tick in ticks],
+    }
 
 
 def _points(points: Sequence[ResizePoint]) -> list[dict]:

@@ -171,7 +171,7 @@ class Handlers:
 
     def take_config(self, values: Values) -> Update:
         """The uploaded config in place of the model."""
-        config = calculator.path_source(values[self.form.upload]).config_json
+        config = calculator.given_config(values[self.form.upload])
         return {self.form.model: tr(UPLOADED), self.form.uploaded: config}
 
 

@@ -71,6 +71,8 @@ FIELDS = {
     "slider_color_dark": "*primary_400",
     "checkbox_background_color_selected": "*primary_600",
     "checkbox_background_color_selected_dark": "*primary_600",
+    "checkbox_border_color": "*neutral_400",
+    "checkbox_border_color_dark": "#64748b",
     "checkbox_border_color_selected": "*primary_600",
     "checkbox_border_color_selected_dark": "*primary_600",
 }

@@ -98,8 +98,9 @@ def module_html(name: str, module: ModuleSpectrum) -> str:
     return (
         f'<div class="rs-module"><h3>{escape(module.name)} <span>{module.shape[0]:,} × '
         f"{module.shape[1]:,}</span></h3><p>{escape(module.sentence())}</p>"
-        f'{layout.tiles_html(tiles)}<p><a class="rs-button rs-small" href="{escape(address)}">'
-        f"{escape(tr('See this update at every k'))}</a> "
+        f'{layout.tiles_html(tiles)}<p class="rs-module-ways"><a class="rs-button rs-small" '
+        f'href="{escape(address)}">'
+        f"{escape(tr('See this update at every k'))}</a>"
         f'<a class="rs-button rs-small" href="{escape(resize)}">'
         f"{escape(tr('Resize the adapter'))}</a></p></div>"
     )

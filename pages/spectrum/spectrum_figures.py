@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ MOST_CELLS = 64
 
 
 FEW = 128  # values up to which the axis also has room for 2 and 5
+FEW_TIMES = 1000  # the largest value over the smallest, below which their axis has them too
 
 
 def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
@@ -46,7 +48,12 @@ def spectra(title: str, delta: np.ndarray, base: np.ndarray | None) -> Figure:
             x_title="i",
             y_title=tr("singular value σᵢ"),
             xaxis={"type": "log", "dtick": "D2" if most <= FEW else 1},
-            yaxis={"type": "log", "exponentformat": "e", "dtick": 1, "tickfont": SMALL},
+            yaxis={
+                "type": "log",
+                "exponentformat": "e",
+                **_ticks([delta, base]),
+                "tickfont": SMALL,
+            },
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         ),
     }
@@ -130,6 +137,21 @@ def _spread(count: int) -> np.ndarray:
     if count <= MOST_POINTS:
         return np.arange(count)
     return np.unique(np.geomspace(1, count, MOST_POINTS).round().astype(int)) - 1
+
+
+def _ticks(spectra: Sequence[np.ndarray | None]) -> dict:
+    """The powers of ten; over few of them 2 and 5 times each as well, which Plotly would write as
+    a bare 2 and 5."""
+    shown = [values[values > 0] for values in spectra if values is not None and values.any()]
+    if not shown:
+        return {"dtick": 1}
+    low = min(values.min() for values in shown)
+    high = max(values.max() for values in shown)
+    if high / low >= FEW_TIMES:
+        return {"dtick": 1}
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _first(values: np.ndarray) -> float:

@@ -230,6 +230,15 @@ def test_ticks_stand_in_the_order_of_the_targets(section):
     assert named == [["c_fc"], ["c_attn"]]
 
 
+def test_what_is_left_out_of_an_uploaded_config_is_said_at_every_answer(section, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(TINY | {"quantization_config": {"quant_method": "bitsandbytes"}}))
+    taken = section.take_config({section.form.upload: str(file)})
+    uploaded = taken[section.form.uploaded]
+    source = form.source_of(taken[section.form.model], uploaded, section.settings)
+    assert any("quantization_config" in note for note in source.notes)
+
+
 def test_an_uploaded_config_that_is_gone_is_named(section):
     with pytest.raises(EngineError, match="uploaded"):
         read(section, model=form.UPLOADED)

@@ -12,7 +12,7 @@ const SUMS = [
 
 const shown = (value) => {
 	const rounded = Number(value.toFixed(2));
-	return String(Object.is(rounded, -0) ? 0 : rounded);
+	return String(Object.is(rounded, -0) ? 0 : rounded).replace("-", "−");
 };
 
 const largest = (rows) => Math.max(1e-9, ...rows.flat().map(Math.abs));

@@ -119,4 +119,8 @@ export function where(box, props) {
 	}
 }
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+function signed(value) {
+	const size = Math.abs(value).toFixed(3);
+	if (Number(size) === 0) return "0";
+	return `${value < 0 ? "−" : "+"}${size}`;
+}
