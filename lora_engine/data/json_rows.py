@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lora_engine.data.problems import Problems
+from lora_engine.data.json_array import ElementTooLarge, array_elements
+from lora_engine.data.problems import SHOWN, Problems
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import SINGLE_QUOTES, json_complaint
 from lora_engine.language import tr, translatable
@@ -39,7 +40,7 @@ LISTS_OF_ROWS = (
 ROW_COLUMNS = ("messages", "conversations", "tokens", "chosen", "rejected", "history", "tools")
 """Columns whose value is a list in a single row."""
 
-MAX_VALUES, MAX_LINE_VALUES = 30_000_000, 1_000_000
+MAX_VALUES, MAX_LINE_VALUES = 3_000_000, 1_000_000
 """Of one document and of one line. Three characters of `[],[],` make 70 bytes of memory."""
 _TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _REMEDY = translatable("Give one JSON object on each line, or one JSON array of objects.")
@@ -105,9 +106,42 @@ def json_lines(file: TextFile, is_checked: bool = False) -> Iterator[Numbered]:
     """Number and value of each line that is not blank, as they are asked for.
 
     is_checked: the file was read before, so no name stands in one object twice.
-    Raises EngineError at the end, naming the first lines that are no JSON, and as `TextFile` does.
+    Raises EngineError naming the first lines that are no JSON, and as `TextFile` does.
     """
     return _values(file.lines(None), file.source, json.loads if is_checked else _DECODER.decode)
+
+
+def is_array(file: TextFile) -> bool:
+    """Whether the file begins as an array does."""
+    return file.head.lstrip()[:1] == "["
+
+
+def json_array(file: TextFile) -> Iterator[Numbered]:
+    """Place and value of each element of the array that the file is, as they are asked for.
+
+    Raises EngineError where it is none, and as `TextFile` does.
+    """
+    most = file.bounds.line
+    with file.opened(None) as text:
+        try:
+            yield from array_elements(
+                text, _DECODER, most, lambda read: _has_more_values(read, MAX_LINE_VALUES)
+            )
+        except ElementTooLarge as error:
+            raise EngineError(
+                tr(
+                    "{source}, row {number} has more than {most} characters or {values} values.",
+                    source=file.source,
+                    number=f"{error.number:,}",
+                    most=f"{most:,}",
+                    values=f"{MAX_LINE_VALUES:,}",
+                ),
+                tr(_REMEDY),
+            ) from None
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise _no_array(file.source, error) from None
 
 
 def _next_line(text: TextIO, most: int) -> str:
@@ -144,26 +178,33 @@ def _array(text: str, source: str) -> list[Any]:
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise EngineError(
-            tr(
-                "{source} starts as a JSON array and is not one: {json_complaint}.",
-                source=source,
-                json_complaint=json_complaint(error),
-            ),
-            tr(_REMEDY),
-        ) from None
+        raise _no_array(source, error) from None
+
+
+def _no_array(source: str, error: Exception) -> EngineError:
+    return EngineError(
+        tr(
+            "{source} starts as a JSON array and is not one: {json_complaint}.",
+            source=source,
+            json_complaint=json_complaint(error),
+        ),
+        tr(_REMEDY),
+    )
 
 
 def _values(
     lines: Iterable[str], source: str, decode: Callable[[str], Any] = _DECODER.decode
 ) -> Iterator[Numbered]:
-    """The values of JSON Lines. Raises EngineError at the end for lines that are none."""
+    """The values of JSON Lines. Raises EngineError for lines that are none: at the end, or when as
+    many are found as are named."""
     problems = Problems()
     first = ""
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix("\n")
         if not line.strip():
             continue
+        if len(problems) == SHOWN:
+            break
         first = first or line
         if _has_more_values(line, MAX_LINE_VALUES):
             problems.add(

@@ -6,22 +6,28 @@ Knows nothing of what columns mean.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.text_file import TextBounds
 from lora_engine.errors import EngineError
 from lora_engine.foreign_files import conversion, name_archive, name_binary, name_text
+from lora_engine.guard import OutOfBounds, run_guarded, stream_guarded
 from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    from pyarrow import Array, Buffer, RecordBatch
     from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
 
 BATCH_ROWS, FEWEST_ROWS = 1_000, 32
 BATCH_BYTES = 64_000_000
 """Of a batch where each of its rows is as long as a whole column is in the file."""
 READ_BYTES = 1 << 20
+PIECE_BYTES, PIECE_VALUES = 16_000_000, 1_000_000
+"""Of what is handed over at once, and of one row."""
+SECONDS, MEMORY_BYTES = 4, 320 << 20
+"""Of the process that unpacks; the time is that of one piece."""
 PARQUET, ZIP = b"PAR1", b"PK\x03\x04"
 SAVE_ROWS = translatable("Save the rows as JSON Lines, CSV or Parquet.")
 
@@ -29,26 +35,35 @@ SAVE_ROWS = translatable("Save the rows as JSON Lines, CSV or Parquet.")
 def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[int, Any]]:
     """Number and values of each row.
 
+    The file is unpacked in a guarded process, which hands over batches of bounded size.
     Raises EngineError where the file is no Parquet file, damaged, or unpacks beyond the bounds.
     """
-    import pyarrow
-    from pyarrow import parquet
+    from pyarrow import ipc
 
     _refuse_others(path, source)
     most = min(bounds.bytes, max(bounds.unpacked, bounds.ratio * path.stat().st_size))
-    number = read_bytes = 0
+    number = 0
+    arguments = [path, source, most, bounds.ratio]
     try:
-        with parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
-            if _declared_bytes(file) > most:
-                raise _too_large(source, most)
-            for batch in _batches(file, bounds.ratio):
-                read_bytes += batch.nbytes
-                if read_bytes > most:
-                    raise _too_large(source, most)
-                for value in batch.to_pylist():
+        with closing(
+            stream_guarded(
+                unpacked,
+                arguments,
+                seconds=SECONDS,
+                memory_bytes=MEMORY_BYTES,
+                output_bytes=4 * PIECE_BYTES,
+                libraries=["pyarrow.parquet"],
+            )
+        ) as pieces:
+            for piece in pieces:
+                with ipc.open_stream(piece) as stream:
+                    values = stream.read_next_batch().to_pylist()
+                for value in values:
                     number += 1
                     yield number, value
-    except OverflowError:  # a date that Python has no number for
+    except OutOfBounds as error:
+        raise _unreadable(source, str(error)) from None
+    except (OverflowError, ValueError):  # a date that Python has no number for
         raise EngineError(
             tr(
                 "{source}: after row {number} stands a date beyond the years 1 to 9999.",
@@ -57,6 +72,29 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
             ),
             tr("Write the column of dates as text."),
         ) from None
+
+
+def unpacked(path: Path, source: str, most: int, ratio: int) -> Iterator[Buffer]:
+    """Batches of rows, each as an Arrow stream of its own. Runs in a guarded process."""
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    read_bytes = 0
+    try:
+        with parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            if _declared_bytes(file) > most:
+                raise _too_large(source, most)
+            for batch in _batches(file, ratio):
+                read_bytes += batch.nbytes
+                if read_bytes > most:
+                    raise _too_large(source, most)
+                for piece in _pieces(batch, source):
+                    sink = pyarrow.BufferOutputStream()
+                    with ipc.new_stream(sink, piece.schema) as stream:
+                        stream.write_batch(piece)
+                    yield sink.getvalue()
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         unknown = isinstance(error, NotImplementedError)
         why = (
@@ -64,24 +102,91 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
             if unknown
             else tr("it is damaged")
         )
-        raise EngineError(
-            tr("{source} is not a readable Parquet file: {why}.", source=source, why=why),
-            tr("Write the file again."),
-        ) from None
+        raise _unreadable(source, why) from None
 
 
-def is_small_parquet(path: Path, most: int) -> bool:
-    """Whether all its columns say that they have few values and bytes, unpacked; not where the file
-    is damaged, which reading it tells."""
+def _unreadable(source: str, why: str) -> EngineError:
+    return EngineError(
+        tr("{source} is not a readable Parquet file: {why}.", source=source, why=why),
+        tr("Write the file again."),
+    )
+
+
+def is_small_parquet(path: Path, most_bytes: int, most_values: int, ratio: int) -> bool:
+    """Whether it has few values and bytes, unpacked; true where the file is damaged, which reading
+    it tells."""
+    try:
+        return bool(
+            run_guarded(
+                unpacks_to_little,
+                [path, most_bytes, most_values, ratio],
+                seconds=SECONDS,
+                memory_bytes=MEMORY_BYTES,
+                libraries=["pyarrow.parquet"],
+            )
+        )
+    except OutOfBounds:
+        return True
+
+
+def unpacks_to_little(path: Path, most_bytes: int, most_values: int, ratio: int) -> bool:
+    """`is_small_parquet`: what the file says is believed only where it says that it is large. Runs
+    in a guarded process."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
-            values = sum(column.num_values for column in _columns(file))
-            return max(_declared_bytes(file), values) <= most
+            if _declared_bytes(file) > most_bytes:
+                return False
+            for batch in _batches(file, ratio):
+                most_bytes -= batch.nbytes
+                most_values -= _values(batch.columns)
+                if min(most_bytes, most_values) < 0:
+                    return False
+            return True
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError):
         return True
+
+
+def _pieces(batch: RecordBatch, source: str) -> Iterator[RecordBatch]:
+    """The batch in parts whose bytes and values are bounded. Raises EngineError for a row that
+    alone has more."""
+    batch.validate(full=True)
+    if batch.nbytes <= PIECE_BYTES and _values(batch.columns) <= PIECE_VALUES:
+        yield batch
+    elif batch.num_rows > 1:
+        half = batch.num_rows // 2
+        yield from _pieces(batch.slice(0, half), source)
+        yield from _pieces(batch.slice(half), source)
+    else:
+        raise EngineError(
+            tr(
+                "{source} has a row of more than {most} bytes or {values} values.",
+                source=source,
+                most=f"{PIECE_BYTES:,}",
+                values=f"{PIECE_VALUES:,}",
+            ),
+            tr("Leave out the columns that are not trained on."),
+        )
+
+
+def _values(columns: Sequence[Array]) -> int:
+    """How many there are, those in lists, maps and records included."""
+    from pyarrow import types
+
+    count = 0
+    for column in columns:
+        count += len(column)
+        if types.is_struct(column.type):
+            count += _values(column.flatten())
+        elif types.is_map(column.type):
+            count += _values([column.keys, column.items])
+        elif types.is_nested(column.type) and not types.is_union(column.type):
+            count += _values([column.flatten()])
+    return count
 
 
 def _batches(file: ParquetFile, ratio: int) -> Iterator[RecordBatch]:

@@ -3,9 +3,9 @@
 A record is what stands in one place of the file: a JSON value, a CSV record or a Parquet row as
 a dictionary, a passage of a .txt file. What the columns mean is `formats`' question. A small file's
 records are a list; a larger file is read anew each time they are gone through, so that its size is
-no question of memory. One JSON document (an array, objects over several lines) is read whole. A
-file is what its content says: another kind than its name's is read (gzip, Parquet) or refused by
-its own name.
+no question of memory. One JSON document that is no array (objects over several lines) is read
+whole. A file is what its content says: another kind than its name's is read (gzip, Parquet) or
+refused by its own name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_engine.data.csv_rows import MAX_CELL_CHARACTERS, csv_rows
-from lora_engine.data.json_rows import are_lines, json_lines, json_rows
+from lora_engine.data.json_rows import are_lines, is_array, json_array, json_lines, json_rows
 from lora_engine.data.parquet_rows import is_parquet, is_small_parquet, parquet_rows
 from lora_engine.data.passages import passages
 from lora_engine.data.records import ReadAnew, Record
@@ -32,7 +32,9 @@ MAX_FILE_BYTES = 64_000_000_000
 MAX_ROWS = 50_000_000
 """Each costs some 60 bytes of memory however it is stored: 3 GB."""
 MAX_DOCUMENT_BYTES = 512_000_000
-"""Of one JSON document, and of what any packed file unpacks to, whatever its ratio."""
+"""Of what any packed file unpacks to, whatever its ratio."""
+MAX_WHOLE_BYTES = 64_000_000
+"""Of one JSON document that is no array, which is read whole."""
 MAX_RATIO = 100
 """Of a packed file that unpacks to more than that; text packs to a third or a tenth."""
 MAX_LINE_CHARACTERS = 16_000_000
@@ -41,7 +43,9 @@ MAX_TRIED = 10_000  # lines of a .txt file, to find out whether it is rows of JS
 MAX_ROW_CHARACTERS = MAX_CELL_CHARACTERS
 SMALL_BYTES = 32_000_000
 """Of a file that is held in memory, unpacked."""
-SMALL_ROWS = 1_000_000
+SMALL_VALUES = 2_000_000
+"""Of such a file: marks that may begin a value or a row, each of which may take 200 bytes."""
+SMALL_ROWS = 500_000
 PACKED = (".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", *PACKED)
 JSON_ENDINGS = (".jsonl", ".json")
@@ -167,18 +171,20 @@ def _reading(path: Path, source: str) -> tuple[Reading, bool]:
     another kind."""
     bounds = TextBounds(MAX_FILE_BYTES, MAX_LINE_CHARACTERS, MAX_DOCUMENT_BYTES, MAX_RATIO)
     if ending(path) == ".parquet" or is_parquet(path):
-        small = is_small_parquet(path, SMALL_BYTES)
+        small = is_small_parquet(path, SMALL_BYTES, SMALL_VALUES, MAX_RATIO)
         return lambda _: parquet_rows(path, source, bounds), small
     file = TextFile(path, source, bounds)
     _refuse_other_kind(path, source, file)
-    is_small = not file.is_longer_than(SMALL_BYTES)
+    is_small = file.is_small(SMALL_BYTES, SMALL_VALUES)
     if ending(path) in (".csv", ".tsv"):
         return lambda _: csv_rows(file.lines(""), file.head, source), is_small
     if ending(path) == ".txt":
         return lambda _: passages(file), is_small
     if are_lines(file):
         return partial(json_lines, file), is_small
-    found = json_rows(file.whole(MAX_DOCUMENT_BYTES), source, MAX_ROWS + 1)
+    if is_array(file):
+        return lambda _: json_array(file), is_small
+    found = json_rows(file.whole(MAX_WHOLE_BYTES), source, MAX_ROWS + 1)
     return lambda _: iter(found), True
 
 
@@ -258,9 +264,10 @@ def _is_meant(path: Path, what: str, file: TextFile) -> bool:
     if what != "JSON":
         return "LFS" not in what
     try:
-        if are_lines(file):
-            return not all(isinstance(row, dict) for _, row in islice(json_lines(file), MAX_TRIED))
-        rows = json_rows(file.whole(MAX_DOCUMENT_BYTES), path.name, MAX_ROWS)
+        if are_lines(file) or is_array(file):
+            tried = json_array(file) if is_array(file) else json_lines(file)
+            return not all(isinstance(row, dict) for _, row in islice(tried, MAX_TRIED))
+        rows = json_rows(file.whole(MAX_WHOLE_BYTES), path.name, MAX_ROWS)
     except EngineError:
         return True
     return not all(isinstance(row, dict) for _, row in rows)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, overload
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """`number` is 1-based, as in the file."""
 

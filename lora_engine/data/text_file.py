@@ -103,13 +103,17 @@ class TextFile:
                 pieces.append(piece)
         return "".join(pieces)
 
-    def is_longer_than(self, most: int) -> bool:
-        """Whether it has more bytes than these, unpacked."""
+    def is_small(self, most_bytes: int, most_values: int) -> bool:
+        """Whether it has no more bytes than these, unpacked, and no more marks that may begin a
+        value or a row: the bytes say nothing of the memory that `[],[],` takes."""
+        read = marks = 0
         with self._bytes() as file:
-            left = most
-            while left >= 0 and (chunk := file.read(CHUNK_BYTES)):
-                left -= len(chunk)
-        return left < 0
+            while chunk := file.read(CHUNK_BYTES):
+                read += len(chunk)
+                marks += sum(map(chunk.count, b"[{,;\n"))
+                if read > most_bytes or marks > most_values:
+                    return False
+        return True
 
     @contextmanager
     def _bytes(self) -> Iterator[io.BufferedReader[Any]]:

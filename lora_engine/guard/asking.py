@@ -65,15 +65,15 @@ def run_guarded(
 
 
 def stream_guarded(
-    function: Callable[..., Iterator[bytes]],
+    function: Callable[..., Iterator[Any]],
     arguments: Sequence[Any],
     *,
     seconds: float,
     memory_bytes: int,
     output_bytes: int = 1 << 20,
     libraries: Sequence[str] = (),
-) -> Iterator[bytes]:
-    """Every piece that `function(*arguments)` yields, as they are asked for.
+) -> Generator[bytes, None, None]:
+    """Every piece that `function(*arguments)` yields, bytes or a buffer, as they are asked for.
 
     seconds and output_bytes are those of one piece. Raises as `run_guarded`.
     """

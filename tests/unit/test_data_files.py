@@ -433,7 +433,7 @@ def test_the_examples_in_the_documentation_are_read_as_it_says(read):
     for bound in (
         record_files.MAX_FILE_BYTES,
         record_files.MAX_ROWS,
-        record_files.MAX_DOCUMENT_BYTES,
+        record_files.MAX_WHOLE_BYTES,
         record_files.MAX_ROW_CHARACTERS,
     ):
         assert f"{bound:,}" in page

@@ -25,7 +25,6 @@ from lora_engine.data.row_store import StoredRows, content_hash_of, row_keys, ro
 from lora_engine.data.rows import Message, Row, hash_rows
 from lora_engine.data.seeded_order import sampled, shuffled
 from lora_engine.data.split import rows_never_seen, split_hash
-from lora_engine.data.text_file import TextBounds
 from lora_engine.data.token_cache import TokenCache
 from lora_engine.data.token_store import StoredTokens, learned_of, lengths_of, pieces_of
 from lora_engine.data.tokenization import tokenize
@@ -246,6 +245,11 @@ def test_a_few_bytes_that_make_many_values_are_refused_before_they_do(
         load_dataset(DatasetSpec(source=str(packed)), settings)
     document = tmp_path / "rows.json"
     document.write_text(f"[{lists}]")
+    with monkeypatch.context() as patch:
+        patch.setattr("lora_engine.data.json_array.READ_CHARACTERS", 2_000)
+        with pytest.raises(EngineError, match="row 1 has more than .* 1,000 values"):
+            load_dataset(DatasetSpec(source=str(document)), settings)
+    document.write_text(f'{{"x": {lists}}}')
     with pytest.raises(EngineError, match="more than 2,000 values"):
         load_dataset(DatasetSpec(source=str(document)), settings)
     document.write_text(json.dumps([row]))
@@ -254,7 +258,7 @@ def test_a_few_bytes_that_make_many_values_are_refused_before_they_do(
 
 @pytest.mark.parametrize("written", [{"store_schema": True}, {"store_schema": False}])
 def test_one_long_text_that_many_rows_point_to_is_read_row_by_row(tmp_path, monkeypatch, written):
-    import pyarrow
+    import pyarrow.ipc
     from pyarrow import parquet
 
     path = tmp_path / "rows.parquet"
@@ -262,25 +266,22 @@ def test_one_long_text_that_many_rows_point_to_is_read_row_by_row(tmp_path, monk
     parquet.write_table(pyarrow.table({"text": texts}), path, compression="zstd", **written)
     monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 1_000_000)
     read = []
-    batches = parquet_rows._batches
 
-    def watched(file, ratio):
-        for batch in batches(file, ratio):
-            read.append(batch.num_rows)
-            yield batch
+    def go_through():
+        for piece in parquet_rows.unpacked(path, "rows", 30_000_000, 100):
+            with pyarrow.ipc.open_stream(piece) as stream:
+                read.append(stream.read_next_batch().num_rows)
 
-    monkeypatch.setattr(parquet_rows, "_batches", watched)
-    bounds = TextBounds(10**9, 10**6, 30_000_000, 100)
     with pytest.raises(EngineError, match="unpacks to more than 30,000,000 bytes"):
-        list(parquet_rows.parquet_rows(path, "rows", bounds))
+        go_through()
     assert max(read) <= 3
     assert sum(read) <= 110
 
 
 def test_one_json_document_is_bounded_and_told_apart_from_lines(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(record_files, "MAX_DOCUMENT_BYTES", 1_000)
+    monkeypatch.setattr(record_files, "MAX_WHOLE_BYTES", 1_000)
     path = tmp_path / "a.json"
-    path.write_text(json.dumps([{"text": "x" * 50}] * 40))
+    path.write_text(json.dumps({"data": [{"text": "x" * 50}] * 40}))
     with pytest.raises(EngineError, match="one JSON document of more than 1,000 bytes"):
         load_dataset(DatasetSpec(source=str(path)), settings)
     path.write_text("\n".join([json.dumps({"text": "x" * 50})] * 40))
