@@ -42,7 +42,7 @@ class CachedLayer:
         parts = []
         if self.a_token:
             numbers = {"count": f"{self.a_token:,}", "tokens": f"{seen:,}"}
-            parts.append(tr("{count} numbers x {tokens} tokens", **numbers))
+            parts.append(tr("{count} numbers × {tokens} tokens", **numbers))
         if self.fixed:
             parts.append(tr("{count} numbers of constant state", count=f"{self.fixed:,}"))
         return " + ".join(parts) or tr("nothing")

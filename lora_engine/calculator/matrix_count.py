@@ -63,7 +63,7 @@ def count_matrix(d: int, k: int, rank: int) -> MatrixCount:
         ratio=lora / full,
         reduction=full / lora,
         break_even_rank=d * k / (d + k),
-        warnings=rank_warnings(f"{d} x {k}", d, k, rank),
+        warnings=rank_warnings(f"{d} × {k}", d, k, rank),
     )
 
 

@@ -52,7 +52,7 @@ def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
 
 def _weights_formula(count: int, size: int, dtype: str) -> str:
     return tr(
-        "{count} weights x {size} bytes ({dtype})", count=f"{count:,}", size=size, dtype=dtype
+        "{count} weights × {size} bytes ({dtype})", count=f"{count:,}", size=size, dtype=dtype
     )
 
 
@@ -78,7 +78,7 @@ def _quantized_items(
         else tr("embeddings, head, norms")
     )
     formula = tr(
-        "{count} ({what}) x {size} bytes ({why})",
+        "{count} ({what}) × {size} bytes ({why})",
         count=f"{rest:,}",
         what=what,
         size=rest_bytes,
@@ -97,13 +97,13 @@ def _int8_items(shape: ModelShape) -> list[MemoryItem]:
         _item(
             translatable("weights in int8"),
             packed,
-            tr("{count} weights x 1 byte", count=f"{packed:,}"),
+            tr("{count} weights × 1 byte", count=f"{packed:,}"),
             "weights",
         ),
         _item(
             translatable("int8 scales"),
             4 * rows,
-            tr("{count} rows x 4 bytes (float32)", count=f"{rows:,}"),
+            tr("{count} rows × 4 bytes (float32)", count=f"{rows:,}"),
             "weights",
         ),
     ]
@@ -115,12 +115,12 @@ def _4bit_items(packed: int, quantization: QuantizationSpec) -> list[MemoryItem]
     if quantization.double:
         constants = blocks + 4 * blocks / DOUBLE_BLOCK
         formula = tr(
-            "{count} / 64 x (1 + 4/256) bytes: constants quantized again", count=f"{packed:,}"
+            "{count} / 64 × (1 + 4/256) bytes: constants quantized again", count=f"{packed:,}"
         )
     else:
         constants = 4 * blocks
-        formula = tr("{count} / 64 x 4 bytes (float32)", count=f"{packed:,}")
-    halves = tr("{count} weights x 0.5 bytes", count=f"{packed:,}")
+        formula = tr("{count} / 64 × 4 bytes (float32)", count=f"{packed:,}")
+    halves = tr("{count} weights × 0.5 bytes", count=f"{packed:,}")
     return [
         _item(IN_4_BITS[quantization.type], packed / 2, halves, "weights"),
         _item(CONSTANTS[quantization.type], constants, formula, "weights"),
@@ -132,7 +132,7 @@ def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
     trained, b = trained_parameters(profile, q), q.weight_bytes
     frozen = profile.shape.parameters - trained
     formula = tr(
-        "{frozen} frozen x {size} bytes ({dtype}) + {trained} trained x {held} bytes (float32)",
+        "{frozen} frozen × {size} bytes ({dtype}) + {trained} trained × {held} bytes (float32)",
         frozen=f"{frozen:,}",
         size=b,
         dtype=q.workload.dtype,
@@ -145,7 +145,7 @@ def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
 def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
     trained, held = trained_parameters(profile, q), TRAINED_BYTES
-    formula = tr("{count} trained x {size} bytes", count=f"{trained:,}", size=held)
+    formula = tr("{count} trained × {size} bytes", count=f"{trained:,}", size=held)
     gradients = _item(translatable("gradients"), trained * held, formula)
     state = optimizer_state(profile, q)
     paged = state.pageable if q.workload.device == "cuda" else 0
@@ -184,7 +184,7 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
         kept = checkpoint_bytes(shape, rule) * len(layers) * tokens
         working += max(each, default=0) * tokens
         formula = tr(
-            "{tokens} tokens x {layers} layers x {width} x {size} bytes: each layer's input alone "
+            "{tokens} tokens × {layers} layers × {width} × {size} bytes: each layer's input alone "
             "(checkpointing)",
             tokens=f"{tokens:,}",
             layers=len(layers),
@@ -195,7 +195,7 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
         kept = sum(each) * tokens
         a_layer = sum(each) / max(1, len(each))
         formula = tr(
-            "{tokens} tokens x {layers} layers x {size} bytes kept for the backward pass: norms, "
+            "{tokens} tokens × {layers} layers × {size} bytes kept for the backward pass: norms, "
             "attention, MLP, adapter inputs",
             tokens=f"{tokens:,}",
             layers=len(layers),
@@ -227,8 +227,8 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
             translatable("logits and loss"),
             size,
             tr(
-                "{rows} tokens at a time x {vocabulary} vocabulary x {each} bytes, and "
-                "{supervised} supervised tokens x {width} x {size} bytes",
+                "{rows} tokens at a time × {vocabulary} vocabulary × {each} bytes, and "
+                "{supervised} supervised tokens × {width} × {size} bytes",
                 rows=f"{rows:,.0f}",
                 vocabulary=f"{shape.vocab_size:,}",
                 each=each,
@@ -241,7 +241,7 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         translatable("logits and loss"),
         LOGIT_BYTES * supervised * shape.vocab_size,
         tr(
-            "{tokens} tokens x {share} supervised x {vocabulary} vocabulary x {size} bytes "
+            "{tokens} tokens × {share} supervised × {vocabulary} vocabulary × {size} bytes "
             "(log-softmax and two gradients in float32)",
             tokens=f"{q.tokens:,}",
             share=f"{share:g}",
@@ -257,7 +257,7 @@ def _autocast_items(trained: int, q: MemoryRequest) -> list[MemoryItem]:
     if q.has_adapter or b >= TRAINED_BYTES:
         return []
     formula = tr(
-        "{count} trained x {size} bytes: autocast's copies in {dtype} during the pass",
+        "{count} trained × {size} bytes: autocast's copies in {dtype} during the pass",
         count=f"{trained:,}",
         size=b,
         dtype=dtype,
@@ -278,8 +278,8 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[Memory
         return []
     layers = 1 if q.optimization.gradient_checkpointing else len(by_layer)
     formula = tr_count(
-        "{weights} expert weights of one layer x {size} bytes: merged copies",
-        "{weights} expert weights of {count} layers x {size} bytes: merged copies",
+        "{weights} expert weights of one layer × {size} bytes: merged copies",
+        "{weights} expert weights of {count} layers × {size} bytes: merged copies",
         layers,
         weights=f"{kept:,}",
         size=q.weight_bytes,
@@ -371,7 +371,7 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         layers = len(shape.layers)
         size = 2 * layers * shape.kv_width * q.tokens * b
         formula = tr(
-            "2 x {layers} layers x {width} x {tokens} tokens x {size} bytes; not read off the "
+            "2 × {layers} layers × {width} × {tokens} tokens × {size} bytes; not read off the "
             "model, which needs its weights",
             layers=layers,
             width=f"{shape.kv_width:,}",
@@ -381,12 +381,12 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         return _item(translatable("KV cache"), size, formula)
     kinds = Counter(found)
     parts = [
-        tr("{count} layers x {numbers}", count=many, numbers=kind.in_words(length))
+        tr("{count} layers × {numbers}", count=many, numbers=kind.in_words(length))
         for kind, many in kinds.items()
     ]
     size = rows * b * sum(many * kind.numbers(length) for kind, many in kinds.items())
     formula = tr(
-        "{rows} rows x ({layers}) x {size} bytes",
+        "{rows} rows × ({layers}) × {size} bytes",
         rows=rows,
         layers=" + ".join(parts) or tr("no cache"),
         size=b,

@@ -27,19 +27,19 @@ BLOCK_8BIT = 256
 MIN_8BIT = 4096
 MIN_PAGED = 100_000  # bitsandbytes' GlobalOptimManager pages no smaller tensor
 
-TWO_MOMENTS = translatable("2 moments x trained weights x 4 bytes")
+TWO_MOMENTS = translatable("2 moments × trained weights × 4 bytes")
 FORMULAS = {
     "adamw": TWO_MOMENTS,
     "adamw_8bit": translatable(
-        "2 x (1 byte + 4/256 bytes of scale) a weight; 8 bytes in tensors under 4,096"
+        "2 × (1 byte + 4/256 bytes of scale) a weight; 8 bytes in tensors under 4,096"
     ),
     "paged_adamw": TWO_MOMENTS,
     "paged_adamw_8bit": translatable(
-        "2 x (1 + 4/256) bytes a weight; 8 bytes in tensors under 4,096"
+        "2 × (1 + 4/256) bytes a weight; 8 bytes in tensors under 4,096"
     ),
-    "adafactor": translatable("4 bytes x (rows + columns) a matrix, 4 bytes a weight of a vector"),
+    "adafactor": translatable("4 bytes × (rows + columns) a matrix, 4 bytes a weight of a vector"),
     "galore": translatable(
-        "4 bytes x (2 r max(m, n) + r min(m, n)) a layer matrix, 8 bytes a weight elsewhere"
+        "4 bytes × (2 r max(m, n) + r min(m, n)) a layer matrix, 8 bytes a weight elsewhere"
     ),
     "sgd": translatable("none without momentum"),
 }

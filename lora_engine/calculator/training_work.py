@@ -71,14 +71,14 @@ def estimate_work(
     }
     formula = (
         tr(
-            "2 N forward + 2 N backward through, forward once more (checkpointing) + 2 x trained, "
-            "N = {N}, trained = {trained}; attention {passes} x {attention} a token",
+            "2 N forward + 2 N backward through, forward once more (checkpointing) + 2 × trained, "
+            "N = {N}, trained = {trained}; attention {passes} × {attention} a token",
             **numbers,
         )
         if optimization.gradient_checkpointing
         else tr(
-            "2 N forward + 2 N backward through + 2 x trained, N = {N}, trained = {trained}; "
-            "attention {passes} x {attention} a token",
+            "2 N forward + 2 N backward through + 2 × trained, N = {N}, trained = {trained}; "
+            "attention {passes} × {attention} a token",
             **numbers,
         )
     )
