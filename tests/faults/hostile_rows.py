@@ -123,7 +123,7 @@ HOSTILE |= {
 
 def read_in_a_fork(path: Path) -> dict[str, object]:
     """How reading the file ends in a fork of this process, what it takes, and the peak memory of
-    the reading process, the guarded ones it asks included."""
+    the reading process, without the guarded ones that it asks: they have a limit of their own."""
     from lora_engine.data.sources import load_file
     from lora_engine.errors import EngineError
 
