@@ -32,6 +32,10 @@ class HeldQuestions:
         self._holds = True
         self._held: list[Route] = []
 
+    @property
+    def count(self) -> int:
+        return len(self._held)
+
     def wait_for(self, count: int) -> None:
         """Wait until so many questions are held."""
         for _ in range(LONGEST_MS // STEP_MS):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.late_answers import SETTLED_MS, held_questions
+
 FIGURES = re.compile(r"688 rows · 258 steps · about .+ · 0\.\d\d GiB of \d+")
 
 
@@ -18,6 +20,21 @@ def train(server, open_page):
         return open_page(f"{server.url}/train{query}", **options)
 
     return opened
+
+
+def test_start_pressed_before_the_form_is_filled_waits_for_it(server, train):
+    page = train()
+    with held_questions(page) as held:
+        page.goto(f"{server.url}/train", wait_until="commit")
+        start = page.get_by_role("button", name="Start training")
+        expect(start).to_have_css("cursor", "progress")
+        held.wait_for(1)  # the page's opening, whose answer fills the form
+        page.wait_for_timeout(SETTLED_MS)
+        asked = held.count
+        start.click()
+        page.wait_for_timeout(SETTLED_MS)
+        assert held.count == asked
+        page.goto("about:blank")  # or the run would start
 
 
 def test_a_method_is_chosen_by_key_and_its_figures_follow(train, screenshot):

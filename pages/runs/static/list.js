@@ -1,6 +1,7 @@
 /* The list of runs: see pages/runs/run_list.py. Names are set as text, never as markup. */
 
 import { make, parsed } from "../shared/elements.js";
+import { tr } from "../shared/language.js";
 
 const SETTLE_MS = 180; // an arrow key that is held down asks for the last run alone
 const PATIENCE_MS = 10000;
@@ -9,6 +10,7 @@ const STEPS = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
 export function runList(element, props, watch, trigger) {
 	const list = new RunList(element.querySelector(".rs-runs"), props, () => trigger("input"));
 	list.draw();
+	sayAnyState();
 	watch("value", () => list.draw());
 	showView();
 	history.replaceState({ ...history.state, rankscope: true }, "");
@@ -18,6 +20,13 @@ export function runList(element, props, watch, trigger) {
 export function showView() {
 	const isRun = new URL(window.location.href).searchParams.has("run");
 	document.body.dataset.runsView = isRun ? "run" : "list";
+}
+
+/* Gradio's menu has no placeholder of its own: without a choice it would stand there empty. */
+function sayAnyState() {
+	const menu = document.querySelector("#states input");
+	if (menu) menu.placeholder = tr("any");
+	else requestAnimationFrame(sayAnyState);
 }
 
 class RunList {

@@ -11,14 +11,16 @@ const filling = new Promise((resolve) => {
 	isFilled = resolve;
 });
 
-/* The form shows what the address asks for. */
+/* The form shows what the address asks for. Start looks ready from now on (train.css). */
 export function filled() {
+	document.body.dataset.trainForm = "filled";
 	isFilled();
 	return [];
 }
 
-/* Start may be pressed before that: it then waits. */
+/* Start may be pressed before that: it then waits. Until the form is filled its fields say nothing
+   that could be started, and a press would be refused. */
 export async function whenFilled() {
-	if (window.location.search) await filling;
+	await filling;
 	return [];
 }
