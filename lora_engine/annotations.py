@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from lora_engine.errors import FieldProblem, InvalidInput
@@ -22,6 +23,15 @@ def read_note(text: str) -> str:
             tr("The note"), [FieldProblem("note", message)], tr("Shorten or correct it.")
         )
     return note
+
+
+def stored_tags(text: str) -> tuple[str, ...] | None:
+    """The tags in a database's row; None where another program wrote something else there."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return tuple(map(str, found)) if isinstance(found, list) else None
 
 
 def read_tags(tags: Sequence[str]) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Database:
             connection = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None)
             with closing(connection):
                 connection.row_factory = sqlite3.Row
+                connection.text_factory = _text  # one row's bad bytes must not hide the others
                 yield connection
 
     @contextmanager
@@ -140,6 +141,10 @@ class Database:
                 ),
                 self._remedy,
             ) from error
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:

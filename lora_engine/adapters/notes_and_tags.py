@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_engine.annotations import read_note, read_tags
+from lora_engine.annotations import read_note, read_tags, stored_tags
 from lora_engine.database import Database
 from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
@@ -53,7 +53,9 @@ class NotesAndTags:
             return {}
         with self._open().connect() as connection:
             rows = connection.execute("SELECT adapter, note, tags FROM notes").fetchall()
-        return {row["adapter"]: Annotation(row["note"], _tags(row["tags"])) for row in rows}
+        return {
+            row["adapter"]: Annotation(row["note"], stored_tags(row["tags"]) or ()) for row in rows
+        }
 
     def key(self, folder: Path) -> str:
         """What the adapter in a folder is known by."""
@@ -94,12 +96,3 @@ class NotesAndTags:
             migrations = (create_notes,)
             self._database = Database(self._path, "notes on adapters", migrations, REMEDY)
         return self._database
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    """The tags of a row; none where another program wrote something else there."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return ()
-    return tuple(str(tag) for tag in found) if isinstance(found, list) else ()

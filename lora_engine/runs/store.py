@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lora_engine.annotations import stored_tags
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
 from lora_engine.errors import NotFound, Unreadable
 from lora_engine.language import tr, translatable
@@ -264,11 +265,12 @@ class RunStore:
         with self._database.connect() as connection:
             return tuple(_record(row) for row in connection.execute(query, (sweep,)))
 
-    def list(self, states: Sequence[RunState] = tuple(RunState)) -> list[RunRecord]:
-        """Runs in any of `states`, newest first."""
-        query = f"SELECT * FROM runs WHERE state IN ({_marks(states)}) ORDER BY number DESC"
+    def list(self, states: Sequence[RunState] | None = None) -> list[RunRecord]:
+        """Runs in any of `states`, else every run there is; newest first."""
+        chosen = "" if states is None else f"WHERE state IN ({_marks(states)})"
+        query = f"SELECT * FROM runs {chosen} ORDER BY number DESC"
         with self._database.connect() as connection:
-            return [_record(row) for row in connection.execute(query, tuple(states))]
+            return [_record(row) for row in connection.execute(query, tuple(states or ()))]
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -276,26 +278,45 @@ def _marks(values: Sequence[object]) -> str:
 
 
 def _record(row: sqlite3.Row) -> RunRecord:
-    spec, problem = None, None
+    """The record of a row. What of it cannot be read is its `problem`, and no error.
+
+    A run in a state that only a later program knows is shown as failed; its row stays as it is.
+    """
+    problems = []
+    spec, tags = None, stored_tags(row["tags"])
     try:
         spec = RunSpec.model_validate_json(row["spec"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "spec"
-        problem = tr("Its spec cannot be read ({where}: {why}).", where=where, why=first["msg"])
+        problems.append(
+            tr("Its spec cannot be read ({where}: {why}).", where=where, why=first["msg"])
+        )
+    times = {name: row[name] for name in ("created_at", "started_at", "ended_at")}
+    wrong = [name for name, value in times.items() if not isinstance(value, float | None)]
+    wrong += [] if tags is not None else ["tags"]
+    wrong += [] if row["state"] in set(RunState) else ["state"]
+    problems += [
+        tr("Its {field} in the list cannot be read: {found}.", field=name, found=_shown(row[name]))
+        for name in wrong
+    ]
     return RunRecord(
         number=row["number"],
         id=row["id"],
         name=row["name"],
-        state=RunState(row["state"]),
+        state=RunState.FAILED if "state" in wrong else RunState(row["state"]),
         spec=spec,
         resume=bool(row["resume"]),
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
+        created_at=0.0 if "created_at" in wrong else times["created_at"],
+        started_at=None if "started_at" in wrong else times["started_at"],
+        ended_at=None if "ended_at" in wrong else times["ended_at"],
         device=row["device"],
         note=row["note"],
-        tags=tuple(json.loads(row["tags"])),
+        tags=tags or (),
         sweep=row["sweep"],
-        problem=problem,
+        problem=" ".join(problems) or None,
     )
+
+
+def _shown(value: object) -> str:
+    return f"{str(value)[:40]!r}"

@@ -146,6 +146,12 @@ def test_the_oldest_are_dropped_and_a_huge_one_refused(store, monkeypatch):
         store.save(SESSION)
 
 
+def test_a_link_to_nothing_among_them_keeps_no_session_from_being_saved(store):
+    store.save(SESSION)
+    (store._folder / f"{'A' * 22}.json").symlink_to(store._folder / "nothing")
+    assert store.load(store.save(SESSION).id) == revised(SESSION, 1)
+
+
 def test_markdown_quotes_what_was_said_and_escapes_names():
     text = as_markdown(SESSION)
     assert "## Question\n\n> Why?" in text

@@ -3,6 +3,7 @@
 import math
 import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -152,3 +153,13 @@ def test_an_unknown_ballot_is_refused_and_nothing_written(store, tmp_path):
         store.vote("' OR 1=1 --", Choice.LEFT)
     with sqlite3.connect(tmp_path / "votes.db") as connection:
         assert connection.execute("SELECT count(*) FROM ballots").fetchone() == (0,)
+
+
+def test_a_choice_of_a_later_program_hides_no_other_vote(store, tmp_path):
+    first, second = keep(store), keep(store)
+    for ballot_id in (first, second):
+        store.vote(ballot_id, Choice.LEFT)
+    with closing(sqlite3.connect(tmp_path / "votes.db")) as later:
+        later.execute("UPDATE ballots SET choice = 'maybe' WHERE id = ?", (first,))
+        later.commit()
+    assert [one.id for one in store.voted("f")] == [second]

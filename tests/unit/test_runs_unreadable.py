@@ -77,3 +77,30 @@ def test_a_worker_that_is_gone_with_an_unreadable_result_was_interrupted(engine,
     store.claim(["result"], "cpu")
     engine.runs.refresh()
     assert engine.runs.get("result").record.state is RunState.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "evaporated"), ("tags", "garbage"), ("tags", "[" * 100_000), ("tags", "5"),
+        ("created_at", "soon"), ("started_at", "soon"), ("spec", "[" * 100_000),
+        ("spec", b"\xff\xfe"),
+    ],
+)  # fmt: skip
+def test_one_bad_row_says_why_and_hides_no_other(engine, settings, column, value):
+    with closing(sqlite3.connect(settings.database_path)) as later:
+        later.execute(f"UPDATE runs SET {column} = CAST(? AS TEXT) WHERE id = 'sound'", (value,))
+        later.commit()
+    views = {view.id: view for view in engine.runs.list()}
+    assert set(views) == {"sound", "spec", "result"}
+    assert column in views["sound"].problem
+    drawn = run_table.value(list(views.values()), list(run_table.DEFAULT))
+    assert "the result" in drawn
+    engine.runs.refresh()
+
+
+def test_a_name_in_bytes_that_are_no_text_is_shown_all_the_same(engine, settings):
+    with closing(sqlite3.connect(settings.database_path)) as later:
+        later.execute("UPDATE runs SET name = CAST(? AS TEXT) WHERE id = 'sound'", (b"a\xff",))
+        later.commit()
+    assert engine.runs.get("sound").record.name == "a\ufffd"

@@ -133,7 +133,7 @@ class SessionStore:
         return self._folder / f"{session_id}.json"
 
     def _drop_oldest(self) -> None:
-        files = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        files = sorted(self._folder.glob("*.json"), key=lambda path: path.lstat().st_mtime)
         for path in files[:-MAX_SESSIONS]:
             path.unlink(missing_ok=True)
 

@@ -133,11 +133,15 @@ class VoteStore:
         return _ballot(row)
 
     def voted(self, base: str, prompt_set: str | None = None) -> list[Ballot]:
-        """Every ballot with a choice for a base's fingerprint, oldest first."""
-        query = "SELECT * FROM ballots WHERE base = ? AND choice IS NOT NULL"
-        values = [base]
+        """Every ballot with a choice for a base's fingerprint, oldest first.
+
+        A choice that only a later program knows is not counted.
+        """
+        marks = ",".join("?" * len(Choice))
+        query = f"SELECT * FROM ballots WHERE choice IN ({marks}) AND base = ?"
+        values = [*Choice, base]
         if prompt_set is not None:
-            query, values = f"{query} AND prompt_set = ?", [base, prompt_set]
+            query, values = f"{query} AND prompt_set = ?", [*values, prompt_set]
         with self._database.connect() as connection:
             return [_ballot(row) for row in connection.execute(f"{query} ORDER BY rowid", values)]
 
