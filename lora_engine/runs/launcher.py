@@ -47,6 +47,12 @@ PASSED_ON = (
 )  # fmt: skip
 
 
+# The settings that a worker gets. Who may sign in and what the API serves is none of its business.
+OF_WORKERS = (
+    "data_dir", "models_dir", "device", "max_upload_mb", "max_datasets_mb", "max_cache_mb",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class HeldRun:
     """A run that is to start: its directory, and its lock, which the caller took."""
@@ -166,11 +172,8 @@ def worker_environment(
     """
     names = (*PASSED_ON, *SECRET_VARIABLES) if names_hub else PASSED_ON
     passed = {name: environment[name] for name in names if name in environment}
-    in_force = {
-        variable: str(getattr(settings, field))
-        for field, variable in environment_names().items()
-        if field != "allowed_hosts"
-    }
+    names_of = environment_names()
+    in_force = {names_of[field]: str(getattr(settings, field)) for field in OF_WORKERS}
     card = {} if device == CPU else {"CUDA_VISIBLE_DEVICES": device}
     return {
         **passed,

@@ -4,7 +4,7 @@ import pytest
 
 from lora_engine.devices import list_devices
 from lora_engine.runs.launcher import worker_environment
-from lora_engine.settings import Settings
+from lora_engine.settings import Settings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,14 @@ def test_a_worker_sees_its_card_alone_and_none_of_our_secrets():
     assert given["CUDA_VISIBLE_DEVICES"] == "5"
     assert given["PATH"] == "/bin"
     assert "HF_TOKEN" not in given
+
+
+def test_a_worker_reads_its_settings_back_and_nothing_of_who_may_sign_in(tmp_path):
+    settings = Settings(
+        data_dir=tmp_path, models_dir=tmp_path / "m", device="cpu", token="t" * 20, max_cache_mb=7
+    )
+    given = worker_environment({}, settings, "cpu")
+    assert not any("t" * 20 in value or "***" in value for value in given.values())
+    for one in (settings, Settings(data_dir=tmp_path)):  # one with a token and one without
+        read = load_settings(worker_environment({}, one, "cpu"))
+        assert (read.data_dir, read.max_cache_mb, read.token) == (tmp_path, one.max_cache_mb, None)
