@@ -70,7 +70,7 @@ def _purpose(way: Way) -> str:
     if isinstance(way, TokenWay) and way.is_made:
         return tr(
             "This dashboard is for whoever has its link. The link with the token stands where "
-            "Rankscope was started: in the terminal, or in what `docker logs` shows."
+            "Rankscope was started: in the terminal, or in Docker's log."
         )
     if isinstance(way, TokenWay):
         return tr("This dashboard is for whoever has its token, the one set as LORA_TOKEN.")

@@ -50,7 +50,9 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
             js_on_load=f"document.title = {json.dumps(title)} + ' · Rankscope';"
             "document.querySelector('gradio-app nav a.active')"
             "?.scrollIntoView({ block: 'nearest', inline: 'center' });"
-            + static_files.call_js("shared/language.js", "languageSwitch"),
+            + static_files.call_js("shared/language.js", "languageSwitch")
+            + 'if (document.cookie.includes("rankscope_person")) '
+            + static_files.call_js("access/person.js", "whoIsHere"),
             elem_classes="rs-header",
         )
         yield blocks
