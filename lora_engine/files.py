@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,12 +284,24 @@ def read_tail(path: Path, size: int) -> bytes:
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """The whole content. Raises OSError, or TooLarge for more than `most_bytes`."""
-    with path.open("rb") as file:
+    """The whole content. Raises OSError, also for a pipe or a device, which may never end, or
+    TooLarge for more than `most_bytes`."""
+    with open(path, "rb", opener=_regular_file) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise TooLarge(f"{path.name} has more than {most_bytes:,} bytes")
     return content
+
+
+def _regular_file(path: str, flags: int) -> int:
+    """A descriptor of a file that lies on the disk. Opening a pipe would wait for its writer."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        os.close(descriptor)
+        code = errno.EISDIR if is_folder else errno.EINVAL
+        raise OSError(code, os.strerror(code) if is_folder else "Not a plain file", path)
+    return descriptor
 
 
 def read_json_object(path: Path, most_bytes: int = 1_000_000) -> dict[str, Any]:

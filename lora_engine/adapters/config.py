@@ -28,6 +28,7 @@ from lora_engine.adapters.other_forms import (
     refuse_other_tool,
 )
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, Unreadable
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr, translatable
 from lora_engine.library_imports import import_peft
 from lora_engine.weights.safetensors_file import parse_json
@@ -230,9 +231,12 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 def read_config_document(folder: Path) -> dict[str, Any]:
     """The JSON object in an adapter's configuration, bounded in size and not yet checked.
 
-    Raises NotFound where there is none; EngineError for another tool's.
+    Raises NotFound where there is none; EngineError for another tool's, and as
+    `refuse_foreign_files` does.
     """
     path = folder / CONFIG_FILE
+    if folder.is_dir():
+        refuse_foreign_files(folder)
     if not path.is_file():
         raise folder_without(CONFIG_FILE, folder)
     document = _read_json_object(path)

@@ -24,6 +24,7 @@ from lora_engine.base_models import HUB_ID
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.files import given_path, new_folder
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 
@@ -65,6 +66,7 @@ def add_folder(
     target = _target(name or name_from(_own_name(source.resolve())), settings)
 
     def copy(folder: Path) -> None:
+        refuse_foreign_files(source)
         for required in (CONFIG_FILE, WEIGHTS_FILE):
             if not (source / required).is_file():
                 raise folder_without(required, source)

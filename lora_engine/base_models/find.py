@@ -13,6 +13,7 @@ from pathlib import Path
 from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_json_object
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.starter import ENCODER_DIR, MODEL_DIR
@@ -54,12 +55,13 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """The base model that a person's `name` means.
 
     Raises NotFound, listing the known models; EngineError where the folder is no model, naming the
-    fields of its config.json that are out of bounds.
+    fields of its config.json that are out of bounds, and as `refuse_foreign_files` does.
     """
     if name in BUNDLED:
         return BaseModel(name, BUNDLED[name])
     for folder in (settings.models_dir / name, given_path(name)):
         if folder.is_dir():
+            refuse_foreign_files(folder)
             _refuse_incomplete(folder)
             read_config(folder)
             return BaseModel(name, folder.resolve())

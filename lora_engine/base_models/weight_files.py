@@ -12,6 +12,7 @@ from pathlib import Path
 from lora_engine.base_models.find import BaseModel
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.weights.safetensors_file import SafetensorsFile, scan
 
@@ -41,8 +42,10 @@ def weight_files(folder: Path) -> list[SafetensorsFile]:
     """The scanned files, in the order of their names.
 
     Raises EngineError where one is missing, cut short or not sound, the index places a tensor in a
-    file that does not hold it, or an adapter lies in the same folder.
+    file that does not hold it, the folder has a single file and an index of others, or an adapter
+    lies in it too, and as `refuse_foreign_files` does.
     """
+    refuse_foreign_files(folder)
     if (folder / ADAPTER).is_file():
         # transformers would put that adapter on top of the base, and say nothing.
         raise EngineError(
@@ -57,6 +60,7 @@ def weight_files(folder: Path) -> list[SafetensorsFile]:
             ),
         )
     if (folder / SINGLE).is_file():
+        _refuse_two_answers(folder)
         return [scan(folder / SINGLE)]
     weight_map = _weight_map(folder)
     missing = sorted(name for name in set(weight_map.values()) if not (folder / name).is_file())
@@ -83,6 +87,24 @@ def weight_files(folder: Path) -> list[SafetensorsFile]:
             tr("Get the model folder from its source again."),
         )
     return list(files.values())
+
+
+def _refuse_two_answers(folder: Path) -> None:
+    """Raises EngineError where an index beside the single file names others: which is the model?"""
+    if not (folder / INDEX).is_file():
+        return
+    others = sorted(set(_weight_map(folder).values()) - {SINGLE})
+    if others:
+        raise EngineError(
+            tr(
+                "{name} holds two models: {single}, and the files that {index} names ({others}).",
+                name=folder.name,
+                single=SINGLE,
+                index=INDEX,
+                others=listed(others),
+            ),
+            tr("Keep one of them, and delete the other from the folder."),
+        )
 
 
 def _weight_map(folder: Path) -> Mapping[str, str]:

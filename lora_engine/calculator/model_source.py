@@ -17,6 +17,7 @@ from lora_engine.base_models.model_config import check_config, read_config_file
 from lora_engine.calculator.presets import PRESETS
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput, NotFound
 from lora_engine.files import given_path
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
@@ -55,9 +56,11 @@ def path_source(path: str | Path) -> ModelSource:
     """The config.json at `path`, or in the folder `path`.
 
     Raises NotFound if there is none, EngineError if it is no JSON object of at most 1 MiB, and
-    InvalidInput naming each field that is out of bounds.
+    InvalidInput naming each field that is out of bounds, and as `refuse_foreign_files` does.
     """
     given = given_path(path)
+    if given.is_dir():
+        refuse_foreign_files(given)
     file = given / "config.json" if given.is_dir() else given
     if not file.is_file():
         raise NotFound(

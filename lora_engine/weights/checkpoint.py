@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.weights import limits, nf4
 from lora_engine.weights.matrix import Flatten, MatrixSource, TensorInfo, to_array
@@ -108,8 +109,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_single(path)
     if not path.is_dir():
         raise NotFound(tr("There is no file or folder {path}.", path=path), tr("Check the path."))
+    refuse_foreign_files(path)
     if (path / INDEX_FILE).is_file():
-        return _open_sharded(path / INDEX_FILE)
+        return _open_indexed(path)
     for name in SINGLE_FILES:
         if (path / name).is_file():
             return _open_single(_inside(path, name))
@@ -138,6 +140,25 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def _open_single(path: Path) -> Checkpoint:
     file = scan(path)
     return Checkpoint(path, MappingProxyType(dict.fromkeys(file.tensors, file)))
+
+
+def _open_indexed(folder: Path) -> Checkpoint:
+    """A folder with an index. Raises EngineError where a single file there is another answer."""
+    if (folder / SINGLE_FILES[0]).is_file():
+        others = sorted(set(_read_weight_map(folder / INDEX_FILE).values()) - {SINGLE_FILES[0]})
+        if others:
+            raise EngineError(
+                tr(
+                    "{name} holds two models: {single}, and the files that {index} names "
+                    "({others}).",
+                    name=folder.name,
+                    single=SINGLE_FILES[0],
+                    index=INDEX_FILE,
+                    others=", ".join(others[:5]),
+                ),
+                tr("Keep one of them, and delete the other from the folder."),
+            )
+    return _open_sharded(folder / INDEX_FILE)
 
 
 def _open_sharded(index: Path) -> Checkpoint:
