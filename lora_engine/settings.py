@@ -91,6 +91,18 @@ class Settings(BaseModel):
         description="Size of the rows and tokens kept for the next run, in MB; 0 keeps none.",
         json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
     )
+    allowed_roots: tuple[Path, ...] = Field(
+        (),
+        description="Folders in which the paths may lie that people behind a login type, "
+        "comma-separated; the data and the models folder where it is not set.",
+        json_schema_extra={"env": "LORA_ALLOWED_ROOTS"},
+    )
+    allowed_servers: tuple[str, ...] = Field(
+        (),
+        description="Other servers (host or host:port) that people behind a login may compare "
+        "with, comma-separated.",
+        json_schema_extra={"env": "LORA_ALLOWED_SERVERS"},
+    )
     llama_cpp_dir: Path | None = Field(
         None,
         description="Folder with llama.cpp's source, whose converters then write GGUF.",
@@ -213,7 +225,9 @@ class Settings(BaseModel):
         return self.data_dir / "cache" / "tokens"
 
 
-LISTS = frozenset({"allowed_hosts", "frame_ancestors", "trusted_proxies"})  # comma-separated
+LISTS = frozenset(  # comma-separated
+    {"allowed_hosts", "allowed_roots", "allowed_servers", "frame_ancestors", "trusted_proxies"}
+)
 
 
 def environment_names() -> dict[str, str]:
@@ -258,7 +272,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     data_dir = real["data_dir"]
     if os.path.exists(data_dir) and not os.path.isdir(data_dir):
         raise _wrong_path("data_dir", tr("{path} is no folder", path=data_dir))
-    return settings.model_copy(update=real)
+    roots = tuple(_real_path("allowed_roots", root) for root in settings.allowed_roots)
+    return settings.model_copy(update={**real, "allowed_roots": roots})
 
 
 def _real_path(field: str, path: Path) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from lora_engine.access import deed
+from lora_engine.access import deed, keep_owner, typed_path
 from lora_engine.adapter_operations.combine import CombineReport, combine
 from lora_engine.adapter_operations.combine_sources import WeightedAdapter
 from lora_engine.adapter_operations.extract import ExtractReport, extract
@@ -39,7 +40,6 @@ from lora_engine.compare.generate import ComparisonModel
 from lora_engine.compare.service import Comparisons
 from lora_engine.data import Row, load_dataset
 from lora_engine.errors import EngineError, InvalidInput, NotFound
-from lora_engine.files import given_path
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, field_problems
@@ -61,7 +61,8 @@ class AdapterOperations:
         self, source: str | Path, output: Path, target: ResizeTarget, **options: Any
     ) -> ResizeReport:
         """As `resize.resize`, which has the options."""
-        return resize(self._folder(source), output, target, **options)
+        with self._owned(output) as path:
+            return resize(self._folder(source), path, target, **options)
 
     def resize_curve(self, source: str | Path, **options: Any) -> ResizeCurve:
         """As `resize_curve.resize_curve`."""
@@ -84,7 +85,8 @@ class AdapterOperations:
         self, sources: Sequence[WeightedAdapter], output: Path, **options: Any
     ) -> CombineReport:
         """As `combine.combine`, which has the options."""
-        return combine(self._weighted(sources), output, **options)
+        with self._owned(output) as path:
+            return combine(self._weighted(sources), path, **options)
 
     @deed("combine trial")
     def combine_trial(
@@ -116,9 +118,10 @@ class AdapterOperations:
         first, second = self._base(base), self._tuned(tuned)
         chosen = None if rows is None else self._rows(rows)
         part = monitor.part(0.0, 1.0 if chosen is None else 0.5)
-        done = extract(
-            first, second, output, target, overwrite=overwrite, progress=part.step, stop=stop
-        )
+        with self._owned(output) as path:
+            done = extract(
+                first, second, path, target, overwrite=overwrite, progress=part.step, stop=stop
+            )
         if chosen is None:
             return done
         part = monitor.part(0.5, 1.0)
@@ -190,7 +193,15 @@ class AdapterOperations:
             prove=prove,
         )
         found = self._base(base or self._base_of(folder))
-        return merge(folder, found, output, self._settings, options, **monitor)
+        with self._owned(output) as path:
+            return merge(folder, found, path, self._settings, options, **monitor)
+
+    @contextmanager
+    def _owned(self, output: Path) -> Iterator[Path]:
+        """The path to write, which is then the person's own. Raises EngineError."""
+        path = typed_path(output, self._settings)
+        yield path
+        keep_owner(path)
 
     def adapter_folder(self, name: str) -> Path:
         """Where an adapter of this name is written, to be listed. Raises InvalidInput."""
@@ -217,7 +228,7 @@ class AdapterOperations:
 
     def _tuned(self, name: str | Path) -> Path:
         """A listed model's folder, another folder or a file."""
-        path = given_path(name)
+        path = typed_path(name, self._settings)
         is_listed = str(name) in [one.name for one in list_base_models(self._settings)]
         if path.exists() and not is_listed:
             return path

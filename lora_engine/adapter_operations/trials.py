@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lora_engine.access import keep_owner
 from lora_engine.adapters.names import name_from
 from lora_engine.settings import Settings
 
@@ -25,7 +26,9 @@ def trial_folder(settings: Settings, name: str) -> Path:
     before = sorted(trials.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for old in before[KEPT - 1 :]:
         shutil.rmtree(old)
-    return trials / uuid.uuid4().hex[:8] / name_from(name)
+    path = trials / uuid.uuid4().hex[:8] / name_from(name)
+    keep_owner(path)
+    return path
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.access import keep_owner, typed_path
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenance
 from lora_engine.adapters.kinds import OtherConfig, read_any_config
 from lora_engine.adapters.names import name_from, named_folder
@@ -23,7 +24,7 @@ from lora_engine.adapters.zip_import import DISK_ERRORS, FILES, MAX_BYTES, unpac
 from lora_engine.base_models import HUB_ID
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
-from lora_engine.files import given_path, new_folder
+from lora_engine.files import new_folder
 from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.settings import Settings
@@ -41,7 +42,7 @@ def add_adapter(
     Raises EngineError, and leaves nothing, where it is no adapter that can be applied, and Stopped
     where it was stopped before it got its name.
     """
-    path = given_path(source)
+    path = typed_path(source, settings)
     if source and path.is_dir():
         return add_folder(path, settings, name, stop)
     if source and path.is_file():
@@ -135,6 +136,7 @@ def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path
             fill(folder)
             _refuse_unusable(folder, target)
             stop.raise_if_set(tr("adding {name}", name=target.name))
+            keep_owner(target)
     except FileExistsError:
         raise _taken(target) from None
     except OSError as error:

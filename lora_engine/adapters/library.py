@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.access import deed
+from lora_engine.access import deed, forget_owner, is_mine, typed_path
 from lora_engine.adapters.config import CONFIG_FILE, read_provenance
 from lora_engine.adapters.importing import add_adapter, add_zip, is_added, refuse_others
 from lora_engine.adapters.loading_code import loading_code
@@ -25,7 +25,7 @@ from lora_engine.adapters.summary import BUNDLED, AdapterSummary, describe_adapt
 from lora_engine.adapters.zip_download import file_name, write_zip
 from lora_engine.cancellation import NEVER_STOPPED, StopSignal
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.files import given_path, read_json_object
+from lora_engine.files import read_json_object
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.starter import ADAPTERS_DIR
@@ -106,6 +106,7 @@ class AdapterLibrary:
         """Delete an adapter of `data_dir/adapters` for good. Raises NotFound, Conflict."""
         path = self.refuse_others(name)
         shutil.rmtree(path)
+        forget_owner(path)
         self._notes.forget(path)
 
     def refuse_others(self, name: str) -> Path:
@@ -165,13 +166,14 @@ def resolve_adapter(name_or_path: str, settings: Settings) -> Path:
 
     Raises NotFound, listing the known names.
     """
-    folder = given_path(name_or_path)
+    folder = typed_path(name_or_path, settings)
     if name_or_path and "/" not in name_or_path and name_or_path not in (".", ".."):
         of_run = settings.runs_dir / name_or_path / "adapter"
-        if (of_run / CONFIG_FILE).is_file():
+        is_mine_too = is_mine(of_run.parent)
+        if is_mine_too and (of_run / CONFIG_FILE).is_file():
             return of_run
         whole = of_run.with_name("model")
-        if (whole / CONFIG_FILE_OF_A_MODEL).is_file():
+        if is_mine_too and (whole / CONFIG_FILE_OF_A_MODEL).is_file():
             raise NotFound(
                 tr(
                     "Run {name_or_path} trained a whole model, so it has no adapter.",
@@ -213,10 +215,15 @@ def _summary_or_problem(folder: Path) -> AdapterSummary | UnreadableAdapter:
 
 def _known_folders(settings: Settings) -> Iterator[Path]:
     for result in settings.runs_dir.glob("*/result.json"):
-        if _state(result) == "finished" and (result.parent / "adapter").is_dir():
+        if (
+            is_mine(result.parent)
+            and _state(result) == "finished"
+            and (result.parent / "adapter").is_dir()
+        ):
             yield result.parent / "adapter"
     for folder in (settings.data_dir / "adapters", ADAPTERS_DIR):
-        yield from (path.parent for path in folder.glob(f"[!.]*/{CONFIG_FILE}"))
+        found = (path.parent for path in folder.glob(f"[!.]*/{CONFIG_FILE}"))
+        yield from (one for one in found if folder == ADAPTERS_DIR or is_mine(one))
 
 
 def _state(result: Path) -> str | None:

@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_engine.access import is_mine, is_open, typed_path
 from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.files import given_path, read_json_object
+from lora_engine.files import read_json_object
 from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
 from lora_engine.settings import Settings
@@ -59,7 +60,7 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """
     if name in BUNDLED:
         return BaseModel(name, BUNDLED[name])
-    for folder in (settings.models_dir / name, given_path(name)):
+    for folder in (typed_path(settings.models_dir / name, settings), typed_path(name, settings)):
         if folder.is_dir():
             refuse_foreign_files(folder)
             _refuse_incomplete(folder)
@@ -93,9 +94,13 @@ def list_base_models(settings: Settings) -> list[ModelSummary]:
         found += [
             _summary(str(name), folder)
             for name, folder in names
-            if not any(part.startswith(".") for part in name.parts)
+            if not any(part.startswith(".") for part in name.parts) and is_open(folder, settings)
         ]
-    trained = sorted(path.parent for path in settings.runs_dir.glob("*/model/config.json"))
+    trained = sorted(
+        path.parent
+        for path in settings.runs_dir.glob("*/model/config.json")
+        if is_mine(path.parents[1])
+    )
     return found + [_summary(str(folder), folder) for folder in trained]
 
 

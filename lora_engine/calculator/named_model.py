@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lora_engine.access import typed_path
 from lora_engine.base_models import STARTER, resolve_base_model
 from lora_engine.calculator.model_source import ModelSource, hub_source, path_source, preset_source
 from lora_engine.calculator.presets import PRESETS
-from lora_engine.files import given_path
 from lora_engine.settings import Settings
 
 
@@ -25,7 +25,7 @@ def named_source(name: str, settings: Settings) -> ModelSource:
     if name in PRESETS:
         return preset_source(name)
     if name != STARTER:
-        for path in (settings.models_dir / name, given_path(name)):
+        for path in (typed_path(settings.models_dir / name, settings), typed_path(name, settings)):
             if name and (path / "config.json").is_file() or path.suffix == ".json":
                 return path_source(path)
     base = resolve_base_model(name, settings)

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_engine.access import is_open, typed_path
 from lora_engine.data.filters import RowFilters
 from lora_engine.data.formats import parse_rows
 from lora_engine.data.hub_sets import HubSet, hub_records
@@ -31,7 +32,6 @@ from lora_engine.data.row_cache import RowCache, row_cache, set_key
 from lora_engine.data.row_store import content_hash_of
 from lora_engine.data.rows import LARGE_ROWS, Dataset, Row
 from lora_engine.errors import EngineError
-from lora_engine.files import given_path
 from lora_engine.language import tr
 from lora_engine.starter import dataset_path
 
@@ -220,9 +220,10 @@ def _path_of(source: str, settings: Settings) -> Path | None:
         return dataset_path(source.removeprefix(STARTER_PREFIX))
     from lora_engine.base_models import HUB_ID  # brings NumPy, which the starter's sets need not
 
-    path = given_path(source)
+    path = typed_path(source, settings)
     uploaded = settings.datasets_dir / source
-    path = uploaded if uploaded.is_file() else path
+    if uploaded.is_file() and is_open(uploaded.resolve(), settings):
+        path = uploaded
     is_hub_id = HUB_ID.match(source) and not has_dataset_ending(path)
     return None if is_hub_id and not path.exists() else path
 

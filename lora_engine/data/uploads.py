@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_engine.access import deed
+from lora_engine.access import LOCAL, deed, forget_owner, is_mine, keep_owner, person_now
 from lora_engine.data.field_values import UnknownFormat
 from lora_engine.data.record_files import EXTENSIONS, has_dataset_ending, refuse_ending
 from lora_engine.data.row_cache import row_cache
@@ -86,6 +86,7 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
         shutil.copyfile(path, copy)
         rows, found = _rows_and_format(copy, name, settings)
         kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
+        keep_owner(kept)
         move(copy, kept)
     summary = DatasetSummary(kept.name, str(kept), rows, found, UPLOADED, kept.stat().st_size)
     write_atomically(_summary_path(kept), json.dumps(asdict(summary)).encode())
@@ -102,6 +103,7 @@ def delete_upload(name: str, settings: Settings) -> None:
             tr("`datasets` lists what can be deleted."),
         )
     found.unlink()
+    forget_owner(found)
     _summary_path(found).unlink(missing_ok=True)
 
 
@@ -110,7 +112,7 @@ def _files(settings: Settings) -> list[Path]:
     return [
         path
         for path in settings.datasets_dir.glob("[!.]*")
-        if has_dataset_ending(path) and path.is_file() and not path.is_symlink()
+        if has_dataset_ending(path) and path.is_file() and not path.is_symlink() and is_mine(path)
     ]
 
 
@@ -154,8 +156,13 @@ def _rows_and_format(path: Path, name: str, settings: Settings) -> tuple[int, st
 
 
 def _content_hash(path: Path) -> str:
+    """Of the content, and of whose it is: two people's uploads are two files."""
+    owner = person_now().name
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+        digest = hashlib.file_digest(file, "sha256")
+    if owner != LOCAL.name:
+        digest.update(owner.encode())
+    return digest.hexdigest()[:8]
 
 
 def _summary(name: str, path: Path, description: str, settings: Settings) -> DatasetSummary:

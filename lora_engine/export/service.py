@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lora_engine.access import deed
+from lora_engine.access import deed, keep_owner, typed_path
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.adapters import describe_adapter, resolve_adapter
 from lora_engine.adapters.check import check_on_base
@@ -46,7 +46,6 @@ from lora_engine.export.voices import (
     trained_voice,
 )
 from lora_engine.export.written import WrittenExports
-from lora_engine.files import given_path
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec
@@ -103,7 +102,7 @@ class Exports:
         is here and not the one the adapter was trained on; and as `export_adapter`,
         `check_target` and `push`.
         """
-        folder, output = self._folder(source), given_path(output)
+        folder, output = self._folder(source), typed_path(output, self._settings)
         overwrite_push = overwrite if overwrite_push is None else overwrite_push
         if base:
             self._refuse_other_base(folder, base)
@@ -126,6 +125,7 @@ class Exports:
             overwrite=overwrite,
         )
         report = export_adapter(request, self._settings, progress=progress, stop=stop)
+        keep_owner(output)
         report = replace(report, commands=self._commands(str(source), base, report))
         if measure or requantized:
             report = self.measured(

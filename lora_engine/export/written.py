@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lora_engine.access import deed
+from lora_engine.access import deed, forget_owner, is_mine
 from lora_engine.adapters.names import named_folder
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.zip_download import zip_blocks
@@ -42,7 +42,8 @@ class WrittenExports:
 
     def list(self) -> list[WrittenExport]:
         """All of them, newest first; one that is half written is none yet."""
-        found = [_described(folder) for folder in self._root.glob("[!.]*") if folder.is_dir()]
+        folders = [one for one in self._root.glob("[!.]*") if one.is_dir() and is_mine(one)]
+        found = map(_described, folders)
         return sorted(found, key=lambda one: (one.written_at, one.name), reverse=True)
 
     @deed("delete export")
@@ -61,6 +62,7 @@ class WrittenExports:
                 ),
                 tr("Delete the folder by hand."),
             ) from error
+        forget_owner(folder)
 
     def zip_blocks(self, name: str) -> Iterator[bytes]:
         """One of them as a zip, a block after the other. Raises InvalidInput and NotFound."""
@@ -68,7 +70,7 @@ class WrittenExports:
 
     def _there(self, name: str) -> Path:
         folder = self.folder(name)
-        if not folder.is_dir():
+        if not folder.is_dir() or not is_mine(folder):
             raise NotFound(
                 tr("There is no export {name}.", name=f"{name!r}"),
                 tr("Export the adapter under this name."),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 
+from lora_engine.access import forget_owner
 from lora_engine.errors import Conflict
 from lora_engine.files import move
 from lora_engine.language import tr, translatable
@@ -56,5 +57,6 @@ def _remove_folder(settings: Settings, run_id: str) -> None:
         folder.unlink()
     elif folder.exists():
         move(folder, deleted / run_id)
+    forget_owner(folder)
     for leftover in deleted.iterdir():
         shutil.rmtree(leftover, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_engine.access import deed
+from lora_engine.access import deed, is_mine
 from lora_engine.annotations import read_note, read_tags
 from lora_engine.errors import Conflict
 from lora_engine.language import tr
@@ -20,7 +20,7 @@ from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RunState, state_name
-from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.store import RunRecord, RunStore, no_such_run
 from lora_engine.runs.submission import new_id, queue_runs
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.runs.view import RunView, view_run
@@ -89,12 +89,17 @@ class Runs:
         return run_files(self.directory(run_id).path)
 
     def directory(self, run_id: str) -> RunDirectory:
-        """The run's directory, whether there is such a run or not."""
-        return RunDirectory(self._settings.runs_dir / run_id)
+        """The run's directory, whether there is such a run or not. Raises NotFound for one that
+        belongs to somebody else."""
+        directory = RunDirectory(self._settings.runs_dir / run_id)
+        if not is_mine(directory.path):
+            raise no_such_run(run_id)
+        return directory
 
     @deed("cancel")
     def cancel(self, run_id: str) -> RunView:
         """Ask a run to stop. Asking twice is the same as once; an ended run stays as it is."""
+        self._store.get(run_id)
         self._store.cancel(run_id)
         self.refresh()
         return self.get(run_id)
@@ -105,6 +110,7 @@ class Runs:
 
         Raises Conflict where it is over or being cancelled.
         """
+        self._store.get(run_id)
         self._store.pause(run_id)
         self.refresh()
         view = self.get(run_id)

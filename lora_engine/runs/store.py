@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from lora_engine.access import LOCAL, may_see, person_now
 from lora_engine.annotations import stored_tags
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
 from lora_engine.errors import NotFound, Unreadable
@@ -66,7 +67,12 @@ def add_sweeps(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX runs_by_sweep ON runs (sweep, number)")
 
 
-MIGRATIONS = (create_runs, add_queue_places_and_notes, add_sweeps)
+def add_owner(connection: sqlite3.Connection) -> None:
+    """`owner` is the name of the person who submitted a run; older ones are LOCAL's."""
+    connection.execute("ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'")
+
+
+MIGRATIONS = (create_runs, add_queue_places_and_notes, add_sweeps, add_owner)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ class RunRecord:
     """A row of the list. Times are in seconds since the epoch.
 
     spec: None where this program cannot read it, such as one with a later program's fields;
-    `problem` then says why. sweep: the id of the sweep that the run belongs to.
+    `problem` then says why. sweep: the id of the sweep that the run belongs to. owner: the name of
+    the person who submitted it.
     """
 
     number: int
@@ -91,6 +98,7 @@ class RunRecord:
     tags: tuple[str, ...]
     sweep: str | None = None
     problem: str | None = None
+    owner: str = LOCAL.name
 
     def readable_spec(self) -> RunSpec:
         """The spec. Raises Unreadable."""
@@ -103,7 +111,9 @@ class RunRecord:
 
 
 class RunStore:
-    """The runs of one data directory. Every method raises EngineError where the list cannot be
+    """The runs of one data directory; what reads them finds those that the person who acts may see.
+
+    Who changes a run has read it before. Every method raises EngineError where the list cannot be
     read or written: locked for longer than `patience_s`, on a full disk, or no database at all.
     """
 
@@ -120,8 +130,8 @@ class RunStore:
         with self._database.transaction() as connection:
             for run_id, spec in runs.items():
                 connection.execute(
-                    "INSERT INTO runs (id, name, state, spec, created_at, sweep, place) "
-                    "SELECT ?, ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
+                    "INSERT INTO runs (id, name, state, spec, created_at, sweep, owner, place) "
+                    "SELECT ?, ?, ?, ?, ?, ?, ?, coalesce(max(place), 0) + 1 FROM runs",
                     (
                         run_id,
                         spec.name,
@@ -129,6 +139,7 @@ class RunStore:
                         spec.model_dump_json(),
                         time.time(),
                         sweep,
+                        person_now().name,
                     ),
                 )
 
@@ -136,18 +147,15 @@ class RunStore:
         """Raises NotFound."""
         with self._database.connect() as connection:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
-        if row is None:
-            raise NotFound(
-                tr("There is no run {run_id}.", run_id=f"{run_id!r}"),
-                tr("`runs` lists the runs there are."),
-            )
+        if row is None or not may_see(row["owner"]):
+            raise no_such_run(run_id)
         return _record(row)
 
     def queue(self) -> list[RunRecord]:
         """The runs that wait, in the order in which they will start."""
         query = "SELECT * FROM runs WHERE state = ? ORDER BY place, number"
         with self._database.connect() as connection:
-            return [_record(row) for row in connection.execute(query, (RunState.QUEUED,))]
+            return _seen(connection.execute(query, (RunState.QUEUED,)))
 
     def next_queued(self) -> RunRecord | None:
         return next(iter(self.queue()), None)
@@ -255,22 +263,35 @@ class RunStore:
 
     def sweeps(self) -> set[str]:
         """The ids of the sweeps that runs belong to."""
-        query = "SELECT DISTINCT sweep FROM runs WHERE sweep IS NOT NULL"
+        query = "SELECT DISTINCT sweep, owner FROM runs WHERE sweep IS NOT NULL"
         with self._database.connect() as connection:
-            return {row["sweep"] for row in connection.execute(query)}
+            return {row["sweep"] for row in connection.execute(query) if may_see(row["owner"])}
 
     def of_sweep(self, sweep: str) -> tuple[RunRecord, ...]:
         """The runs of a sweep, in the order of its grid."""
         query = "SELECT * FROM runs WHERE sweep = ? ORDER BY number"
         with self._database.connect() as connection:
-            return tuple(_record(row) for row in connection.execute(query, (sweep,)))
+            return tuple(_seen(connection.execute(query, (sweep,))))
 
     def list(self, states: Sequence[RunState] | None = None) -> list[RunRecord]:
         """Runs in any of `states`, else every run there is; newest first."""
         chosen = "" if states is None else f"WHERE state IN ({_marks(states)})"
         query = f"SELECT * FROM runs {chosen} ORDER BY number DESC"
         with self._database.connect() as connection:
-            return [_record(row) for row in connection.execute(query, tuple(states or ()))]
+            return _seen(connection.execute(query, tuple(states or ())))
+
+
+def no_such_run(run_id: str) -> NotFound:
+    """What is said of a run that is not there, or is somebody else's."""
+    return NotFound(
+        tr("There is no run {run_id}.", run_id=f"{run_id!r}"),
+        tr("`runs` lists the runs there are."),
+    )
+
+
+def _seen(rows: Iterable[sqlite3.Row]) -> list[RunRecord]:
+    """Those that the person who acts may see."""
+    return [_record(row) for row in rows if may_see(row["owner"])]
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -315,6 +336,7 @@ def _record(row: sqlite3.Row) -> RunRecord:
         tags=tags or (),
         sweep=row["sweep"],
         problem=" ".join(problems) or None,
+        owner=row["owner"],
     )
 
 

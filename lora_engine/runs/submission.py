@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lora_engine.access import forget_owner, keep_owner
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
@@ -33,6 +34,7 @@ def queue_runs(
     with undone_on_failure([directory.path for directory in directories.values()]):
         for run_id, spec in runs.items():
             directories[run_id].create(spec)
+            keep_owner(directories[run_id].path)
         store.add_all(runs, sweep)
 
 
@@ -47,6 +49,7 @@ def undone_on_failure(folders: Sequence[Path]) -> Iterator[None]:
     except (OSError, EngineError) as error:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+            forget_owner(folder)
         if isinstance(error, EngineError):
             raise
         raise EngineError(

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
+from lora_engine.access import LOCAL, acting_as
 from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError, Unreadable
 from lora_engine.run_folder import (
@@ -62,7 +63,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Record which workers ended, stop those that should stop, start what may start."""
-        with self._ticking:
+        with acting_as(LOCAL), self._ticking:  # whoever asked: it looks after all runs
             self._look_after(self._store.list(ACTIVE))
             self._start_waiting()
             # Reaps children that ended, so that none stays a zombie.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lora_engine.access import deed
+from lora_engine.access import deed, forget_owner, is_mine, keep_owner
 from lora_engine.errors import (
     Conflict,
     EngineError,
@@ -115,6 +115,7 @@ class Sweeps:
         sweep_id = new_id()
         folder = SweepFolder(self._settings.sweeps_dir / sweep_id)
         with undone_on_failure([folder.path]):
+            keep_owner(folder.path)
             folder.write(
                 SweepFile(
                     name=spec.name,
@@ -204,6 +205,7 @@ class Sweeps:
         folder = self._settings.sweeps_dir / sweep_id
         if folder.exists():  # a sweep is known from its runs too, without a folder
             shutil.rmtree(folder)
+        forget_owner(folder)
 
     def list(self) -> list[SweepView]:
         """Every sweep, newest first. One that cannot be read has its problem in its view."""
@@ -213,7 +215,7 @@ class Sweeps:
     def _ids(self) -> set[str]:
         folder = self._settings.sweeps_dir
         found = folder.iterdir() if folder.is_dir() else ()
-        written = {path.name for path in found if path.is_dir()}
+        written = {path.name for path in found if path.is_dir() and is_mine(path)}
         return written | self._store.sweeps()
 
     def _view(self, sweep_id: str) -> SweepView:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lora_engine.access import need_role
+from lora_engine.access import forget_owner, is_mine, keep_owner, need_role, owner_of, person_now
 from lora_engine.compare.sessions.session import VERSION, Session
 from lora_engine.errors import EngineError, NotFound, Unreadable
 from lora_engine.files import write_atomically
@@ -46,7 +46,7 @@ class SessionRevision:
 
 
 class SessionStore:
-    """The sessions of one data directory; the oldest beyond `MAX_SESSIONS` are dropped.
+    """The sessions of one data directory; a person's oldest beyond `MAX_SESSIONS` are dropped.
 
     One process saves into it. Safe to use from several threads.
     """
@@ -124,18 +124,23 @@ class SessionStore:
                 tr("Clear the columns and begin anew."),
             )
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(self._path(session_id), document)
+        path = self._path(session_id)
+        keep_owner(path)
+        write_atomically(path, document)
         self._drop_oldest()
 
     def _path(self, session_id: str) -> Path:
-        if not SESSION_ID.fullmatch(session_id):
+        path = self._folder / f"{session_id}.json"
+        if not SESSION_ID.fullmatch(session_id) or (path.exists() and not is_mine(path)):
             raise _unknown(session_id)
-        return self._folder / f"{session_id}.json"
+        return path
 
     def _drop_oldest(self) -> None:
-        files = sorted(self._folder.glob("*.json"), key=lambda path: path.lstat().st_mtime)
-        for path in files[:-MAX_SESSIONS]:
+        own = [path for path in self._folder.glob("*.json") if owner_of(path) == person_now().name]
+        own.sort(key=lambda path: path.lstat().st_mtime)
+        for path in own[:-MAX_SESSIONS]:
             path.unlink(missing_ok=True)
+            forget_owner(path)
 
 
 def _version_in(content: bytes) -> int:

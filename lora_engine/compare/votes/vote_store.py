@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lora_engine.access import need_role
+from lora_engine.access import need_role, person_now
 from lora_engine.database import Database
 from lora_engine.errors import Conflict, NotFound
 from lora_engine.language import tr, translatable
@@ -45,7 +45,12 @@ def create_ballots(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX IF NOT EXISTS ballots_by_base ON ballots (base, prompt_set)")
 
 
-MIGRATIONS = (create_ballots,)
+def add_owner(connection: sqlite3.Connection) -> None:
+    """`owner` is the name of the person who was asked; older ballots are LOCAL's."""
+    connection.execute("ALTER TABLE ballots ADD COLUMN owner TEXT NOT NULL DEFAULT 'local'")
+
+
+MIGRATIONS = (create_ballots, add_owner)
 
 
 class Choice(StrEnum):
@@ -106,6 +111,7 @@ class VoteStore:
             "right_name": right.contestant.name,
             "right_answer": right.answer,
             "created_at": time.time(),
+            "owner": person_now().name,
         }
         names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         with self._database.connect() as connection:
@@ -120,11 +126,12 @@ class VoteStore:
         need_role("run")
         with self._database.connect() as connection:
             changed = connection.execute(
-                "UPDATE ballots SET choice = ?, voted_at = ? WHERE id = ? AND choice IS NULL",
-                (choice, time.time(), ballot_id),
+                "UPDATE ballots SET choice = ?, voted_at = ? "
+                "WHERE id = ? AND choice IS NULL AND owner = ?",
+                (choice, time.time(), ballot_id, person_now().name),
             )
             row = connection.execute("SELECT * FROM ballots WHERE id = ?", (ballot_id,)).fetchone()
-        if row is None:
+        if row is None or row["owner"] != person_now().name:
             raise NotFound(tr("There is no such ballot."), tr("Ask for two answers first."))
         if changed.rowcount == 0:
             raise Conflict(
@@ -133,13 +140,16 @@ class VoteStore:
         return _ballot(row)
 
     def voted(self, base: str, prompt_set: str | None = None) -> list[Ballot]:
-        """Every ballot with a choice for a base's fingerprint, oldest first.
+        """Every ballot of the person's, or of all for who manages, with a choice for a base's
+        fingerprint, oldest first.
 
         A choice that only a later program knows is not counted.
         """
         marks = ",".join("?" * len(Choice))
         query = f"SELECT * FROM ballots WHERE choice IN ({marks}) AND base = ?"
         values = [*Choice, base]
+        if not person_now().may("manage"):
+            query, values = f"{query} AND owner = ?", [*values, person_now().name]
         if prompt_set is not None:
             query, values = f"{query} AND prompt_set = ?", [*values, prompt_set]
         with self._database.connect() as connection:
