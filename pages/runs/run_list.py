@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_engine.access import person_now
 from lora_engine.language import tr, tr_count
 from lora_engine.runs import RunState, RunView, state_name
 from pages import RUNS
@@ -91,6 +92,8 @@ def _detail(view: RunView) -> str:
     spec = view.record.spec
     if spec is not None and spec.method.is_lora:
         parts.append(tr("rank {rank}", rank=spec.method.rank))
+    if view.record.owner != person_now().name:
+        parts.append(tr("of {owner}", owner=view.record.owner))
     return " · ".join(parts)
 
 
