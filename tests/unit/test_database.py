@@ -208,5 +208,5 @@ def test_processes_that_open_one_file_at_once_migrate_it_once(
     for process in started:
         process.communicate(timeout=30)
     assert [process.returncode for process in started] == [0] * 4
-    assert (version_of(runs), version_of(votes)) == (len(MIGRATIONS), 1)
+    assert (version_of(runs), version_of(votes)) == (len(MIGRATIONS), 2)
     assert RunStore(runs).add("a", RunSpec()).state is RunState.QUEUED
