@@ -97,12 +97,6 @@ class Settings(BaseModel):
         "comma-separated; the data and the models folder where it is not set.",
         json_schema_extra={"env": "LORA_ALLOWED_ROOTS"},
     )
-    allowed_servers: tuple[str, ...] = Field(
-        (),
-        description="Other servers (host or host:port) that people behind a login may compare "
-        "with, comma-separated.",
-        json_schema_extra={"env": "LORA_ALLOWED_SERVERS"},
-    )
     llama_cpp_dir: Path | None = Field(
         None,
         description="Folder with llama.cpp's source, whose converters then write GGUF.",
@@ -226,7 +220,7 @@ class Settings(BaseModel):
 
 
 LISTS = frozenset(  # comma-separated
-    {"allowed_hosts", "allowed_roots", "allowed_servers", "frame_ancestors", "trusted_proxies"}
+    {"allowed_hosts", "allowed_roots", "frame_ancestors", "trusted_proxies"}
 )
 
 
