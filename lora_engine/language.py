@@ -6,15 +6,19 @@ through `tr` where it is shown. A catalogue is a folder of gettext's .po files, 
 package; they are made by `python docs/make_catalogue.py`, which finds the texts by these names, and
 read with babel. A text without a translation is shown in English.
 
+A text that is written to a file now and read in another language later is said while `remembering`
+and kept with its `sayings_of`; `said_again` says it in the language of the reader.
+
 Knows no text and no page. The language is that of the thread's present work: the dashboard sets it
 for every handler, and what starts a thread hands it on (`contextvars.copy_context`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +26,20 @@ CATALOGUES = Path(__file__).parent / "locale"
 ENGLISH = "en"
 LANGUAGES: Mapping[str, str] = {ENGLISH: "English", "zh": "中文"}
 
+REMEMBERED = 1_000
+"""How many texts are remembered at most: the newest."""
+
+
+@dataclass(frozen=True)
+class Saying:
+    """How a text was made: the message as it stands in the code, and what is in its places."""
+
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
+_remembered: ContextVar[dict[str, Saying] | None] = ContextVar("remembered", default=None)
 
 
 def language() -> str:
@@ -48,7 +65,11 @@ def tr(message: str, /, **values: object) -> str:
     is taken as it stands, braces included.
     """
     text = _translations(language()).get(message, message)
-    return text.format(**values) if values else text
+    said = text.format(**values) if values else text
+    remembered = _remembered.get()
+    if remembered is not None:
+        _remember(remembered, said, Saying(message, {key: str(v) for key, v in values.items()}))
+    return said
 
 
 def tr_count(one: str, several: str, count: int, /, **values: object) -> str:
@@ -59,6 +80,46 @@ def tr_count(one: str, several: str, count: int, /, **values: object) -> str:
 def translatable(message: str) -> str:
     """The text as it is: the catalogue takes it up, and `tr` translates it where it is shown."""
     return message
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """How the texts that are said inside the block were made is known there to `sayings_of`."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def sayings_of(texts: Iterable[str]) -> dict[str, Saying]:
+    """How each of these texts was made, and each text in its places; without those not known."""
+    remembered = _remembered.get() or {}
+    found: dict[str, Saying] = {}
+    waiting = list(texts)
+    while waiting:
+        text = waiting.pop()
+        if text in remembered and text not in found:
+            found[text] = remembered[text]
+            waiting += remembered[text].values.values()
+    return found
+
+
+def said_again(text: str, sayings: Mapping[str, Saying]) -> str:
+    """A text that was kept in English, in the present language; as it is where nothing is known.
+
+    sayings: those that were kept with it. They may come from a file that somebody changed, so a
+    message counts only if a catalogue has it.
+    """
+    saying = sayings.get(text, Saying(text))
+    if saying.message not in _translations(language()):
+        return text
+    inner = {key: value for key, value in sayings.items() if key != text}
+    values = {key: said_again(value, inner) for key, value in saying.values.items()}
+    try:
+        return tr(saying.message, **values)
+    except (KeyError, IndexError, ValueError):
+        return text
 
 
 def preferred(accept_language: str) -> str:
@@ -79,6 +140,13 @@ def _weighed(part: str) -> tuple[float, str]:
         return float(weight.strip().removeprefix("q=") or 1), name
     except ValueError:
         return 0.0, name
+
+
+def _remember(remembered: dict[str, Saying], said: str, saying: Saying) -> None:
+    remembered.pop(said, None)
+    remembered[said] = saying
+    if len(remembered) > REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 @cache

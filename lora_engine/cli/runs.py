@@ -209,7 +209,7 @@ def _summary(view: RunView) -> dict[str, Any]:
         "sweep": record.sweep,
         "problem": view.problem,
         "newest": view.newest.model_dump() if view.newest else None,
-        "result": view.result.model_dump() if view.result else None,
+        "result": view.result.model_dump(exclude={"said"}) if view.result else None,
     }
 
 

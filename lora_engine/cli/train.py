@@ -50,7 +50,7 @@ def train(
     if result.error is not None:
         raise EngineError(result.error.problem, result.error.remedy)
     if json:
-        print_json(result.model_dump())
+        print_json(result.model_dump(exclude={"said"}))
     else:
         loss = "-" if result.train_loss is None else f"{result.train_loss:.4f}"
         typer.echo(f"{result.state} after {result.steps} steps, mean training loss {loss}")

@@ -86,23 +86,32 @@ class RunDirectory:
         try:
             return read_spec(self.spec_path)
         except InvalidInput as error:
-            what = f"The spec of run {self.path.name}"
+            what = tr("The spec of run {run}", run=self.path.name)
             raise InvalidInput(what, error.problems, tr(NEWER)) from None
 
     def result(self) -> RunResult | None:
-        """The worker's word, or None where it left none. Raises Unreadable."""
+        """The worker's word in the present language, or None where it left none.
+
+        Raises Unreadable.
+        """
         try:
             content = read_bounded(self.result_path, MAX_RESULT_BYTES)
-            return RunResult.model_validate_json(content)
+            return RunResult.model_validate_json(content).in_present_language()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            problem = f"{self.result_path} cannot be read: {_reason(error)}."
-            raise Unreadable(problem, tr(NEWER)) from error
+            raise Unreadable(
+                tr(
+                    "{file_path} cannot be read: {reason}.",
+                    file_path=self.result_path,
+                    reason=_reason(error),
+                ),
+                tr(NEWER),
+            ) from error
 
     def write_result(self, result: RunResult) -> None:
         """Write the worker's last word; on a full disk into the room that was kept for it."""
-        content = result.model_dump_json(indent=1).encode()
+        content = result.with_sayings().model_dump_json(indent=1).encode()
         try:
             write_atomically(self.result_path, content)
         except OSError:

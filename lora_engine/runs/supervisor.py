@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from lora_engine.access import LOCAL, acting_as
 from lora_engine.devices import list_devices
 from lora_engine.errors import EngineError, Unreadable
+from lora_engine.language import remembering, tr
 from lora_engine.run_folder import (
     RunDirectory,
     RunProblem,
@@ -155,7 +156,8 @@ class Supervisor:
             for run in runs:
                 log.exception("run %s could not be started", run.directory.path.name)
                 self._store.move(run.directory.path.name, [RunState.RUNNING], RunState.FAILED)
-                run.directory.write_result(_not_started(error))
+                with remembering():
+                    run.directory.write_result(_not_started(error))
 
     def _stops_worse(self, record: RunRecord) -> bool:
         """Whether the sweep of a run says that what is clearly worse is to be stopped."""
@@ -193,7 +195,7 @@ def _result_of(directory: RunDirectory) -> RunResult | None:
 def _not_started(error: Exception) -> RunResult:
     return RunResult.failed(
         RunProblem(
-            problem=f"The worker could not be started: {error}",
-            remedy="Look into worker.log in the run's directory, then resume the run.",
+            problem=tr("The worker could not be started: {error}", error=error),
+            remedy=tr("Look into worker.log in the run's directory, then resume the run."),
         )
     )

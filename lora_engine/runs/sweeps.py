@@ -341,5 +341,5 @@ def _child_json(run: RunView) -> dict[str, Any]:
         "learning_rate": spec.optimization.learning_rate if spec else None,
         "seed": spec.seed if spec else None,
         "step": run.newest.step if run.newest else 0,
-        "result": run.result.model_dump() if run.result else None,
+        "result": run.result.model_dump(exclude={"said"}) if run.result else None,
     }

@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 
 from lora_engine.errors import EngineError
+from lora_engine.language import remembering
 from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
@@ -54,15 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings = load_settings()
-    if len(directories) > 1:
-        members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
-        train_together(members, options.resume, stop.is_set, options.stop_worse)
-        failed = [member.exit_status for member in members if member.exit_status]
-        return min(failed, default=0)
-    try:
-        return _run(directories[0], settings, options.resume, stop)
-    finally:
-        locks[0].close()
+    with remembering():  # a result is read in another language than it was written in
+        if len(directories) > 1:
+            members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
+            train_together(members, options.resume, stop.is_set, options.stop_worse)
+            failed = [member.exit_status for member in members if member.exit_status]
+            return min(failed, default=0)
+        try:
+            return _run(directories[0], settings, options.resume, stop)
+        finally:
+            locks[0].close()
 
 
 def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:

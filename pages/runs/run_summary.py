@@ -172,7 +172,7 @@ def _troubles(engine: Engine, view: RunView) -> list[str]:
         found.append(f"<strong>{words}</strong> {escape(view.problem)}")
     if view.result is not None and view.result.error is not None:
         error = view.result.error
-        found.append(f"<strong>{escape(tr(error.problem))}</strong> {escape(tr(error.remedy))}")
+        found.append(f"<strong>{escape(error.problem)}</strong> {escape(error.remedy)}")
         if error.out_of_memory is not None:
             found.append(_shortage(view.id, error.out_of_memory))
     if view.record.state is RunState.INTERRUPTED:

@@ -13,7 +13,17 @@ from pydantic import BaseModel
 
 from lora_engine import language, spec
 from lora_engine.errors import InvalidInput
-from lora_engine.language import preferred, speaking, tr, tr_count, translatable
+from lora_engine.language import (
+    Saying,
+    preferred,
+    remembering,
+    said_again,
+    sayings_of,
+    speaking,
+    tr,
+    tr_count,
+    translatable,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +52,29 @@ def test_a_text_is_said_in_the_language_of_the_block():
 def test_braces_of_values_are_not_read_again():
     assert tr("got {value}", value="{other}") == "got {other}"
     assert tr("{as it stands}") == "{as it stands}"
+
+
+def test_what_was_said_in_english_is_said_again(monkeypatch):
+    texts = {"{what} is wrong.": "{what}有误。", "the {part}": "{part}部分"}
+    monkeypatch.setattr(language, "_translations", lambda name: texts if name == "zh" else {})
+    with remembering():
+        text = tr("{what} is wrong.", what=tr("the {part}", part="A"))
+        kept = sayings_of([text, "Never said."])
+
+    assert said_again(text, kept) == text == "the A is wrong."
+    with speaking("zh"):
+        assert said_again(text, kept) == "A部分有误。"
+        assert said_again("Never said.", kept) == "Never said."
+        assert said_again(text, {text: Saying("{what} is wrong.", {"x": "y"})}) == text
+    assert sayings_of([text]) == {}
+
+
+def test_only_the_newest_are_remembered():
+    with remembering():
+        for number in range(language.REMEMBERED + 5):
+            tr("{n}", n=number)
+        assert sayings_of(["4"]) == {}
+        assert sayings_of(["5"]) == {"5": Saying("{n}", {"n": "5"})}
 
 
 def test_an_unknown_language_is_refused():

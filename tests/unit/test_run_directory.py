@@ -6,13 +6,16 @@ import os
 
 import pytest
 
-from lora_engine.errors import InvalidInput, Unreadable
+from lora_engine.errors import EngineError, InvalidInput, Unreadable
+from lora_engine.language import remembering, speaking, tr
 from lora_engine.run_folder import (
     CURVES,
     METRICS,
     MetricsRow,
     MetricsWriter,
     RunDirectory,
+    RunProblem,
+    RunResult,
     is_alive,
     try_lock,
 )
@@ -207,3 +210,47 @@ def test_a_request_to_stop_is_there_until_it_is_cleared(tmp_path):
     directory.clear_stop_request()
     directory.clear_stop_request()
     assert not directory.stop_requested()
+
+
+def failed(problem, remedy):
+    return RunResult.failed(RunProblem(problem=problem, remedy=remedy))
+
+
+def test_an_error_is_read_in_the_language_of_the_reader(tmp_path):
+    """The worker writes in English; a number, a path or a library's own words stay as they were."""
+    directory = RunDirectory(tmp_path)
+    with remembering():
+        problem = tr("The disk is full, or a quota is used up: {error}.", error="No space")
+        remedy = tr("Free some space, then resume the run from its newest checkpoint.")
+        directory.write_result(failed(problem, remedy))
+
+    assert directory.result().error.problem == problem
+    with speaking("zh"):
+        error = directory.result().error
+    assert error.problem == "磁盘已满，或配额已用完：No space。"
+    assert error.remedy.startswith("请腾出空间")
+
+
+def test_what_a_changed_result_says_is_no_format(tmp_path):
+    directory = RunDirectory(tmp_path)
+    with remembering():
+        problem = tr("The disk is full, or a quota is used up: {error}.", error="x")
+        directory.write_result(failed(problem, "Wait."))
+    document = json.loads(directory.result_path.read_text())
+    document["said"][problem]["message"] = "{error:>99999999}"
+    directory.result_path.write_text(json.dumps(document))
+
+    with speaking("zh"):
+        assert directory.result().error.problem == problem
+
+
+def test_a_token_in_a_message_is_not_written_down(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 30)
+    directory = RunDirectory(tmp_path)
+    with remembering():
+        error = EngineError(
+            tr("Something went wrong: {error}", error="hf_" + "a" * 30),
+            tr("The whole log is in {path}.", path=tmp_path),
+        )
+        directory.write_result(failed(error.problem, error.remedy))
+    assert "aaa" not in directory.result_path.read_text()
