@@ -15,7 +15,7 @@ from lora_engine.base_models.pretrained import UNFIT, in_one_line, load_pretrain
 from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.library_imports import import_transformers
+from lora_engine.library_imports import import_tokenizers, import_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,9 @@ def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
     Raises EngineError where the folder holds none that can be read, and as
     `check_tokenizer_files` does.
     """
-    if model.path is not None and model.name not in BUNDLED:
+    if model.path is not None and model.name in BUNDLED:
+        return _bundled_tokenizer(model)
+    if model.path is not None:
         check_tokenizer_files(model.path)
     import_transformers()
     from huggingface_hub.errors import StrictDataclassError
@@ -55,6 +57,15 @@ def load_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _bundled_tokenizer(model: BaseModel) -> PreTrainedTokenizerBase:
+    """As AutoTokenizer reads it, without what AutoTokenizer imports to find the class: a page that
+    opens on a bundled model waits for this."""
+    import_tokenizers()
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(model.source, local_files_only=True)
 
 
 def load_base_model(

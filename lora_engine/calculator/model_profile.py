@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-from lora_engine.calculator import prepared
+from lora_engine.calculator import prepared, prepared_profiles
 from lora_engine.calculator.count_other import count_other
 from lora_engine.calculator.count_parameters import count_model, count_without_adapter
 from lora_engine.calculator.memory_request import MemoryRequest
@@ -86,15 +86,18 @@ def _profile_of(source: ModelSource, method: str, _language: str) -> ModelProfil
 
 
 def _count_of(source: ModelSource, method: MethodSpec) -> ModelCount:
+    known = prepared_profiles.count_of(source, method) or prepared.count_of(source, method)
+    if known is not None:
+        return known
     if method.is_lora:
-        return prepared.count_of(source, method) or count_model(source, method)
+        return count_model(source, method)
     counted = count_other if method.has_adapter else count_without_adapter
     return counted(source, method)
 
 
 @lru_cache(maxsize=16)
 def _shape_of(source: ModelSource) -> ModelShape:
-    return prepared.shape_of(source) or read_shape(source)
+    return prepared.shape_of(source) or prepared_profiles.shape_of(source) or read_shape(source)
 
 
 def trained_shapes(

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from lora_engine import calculator
-from lora_engine.calculator import prepared
+from lora_engine.base_models import STARTER, resolve_base_model
+from lora_engine.calculator import prepared, prepared_profiles
 from lora_engine.calculator.counts_by_rank import profile_at_rank
 from lora_engine.calculator.model_profile import read_profile
+from lora_engine.calculator.model_source import path_source
+from lora_engine.settings import load_settings
 from tests.calculator_requests import NF4, ask, lora
 
 MAKER = Path(__file__).parents[2] / "docs" / "make_prepared_counts.py"
+BUNDLED_FOLDER = resolve_base_model(STARTER, load_settings()).path
 
 
 def test_what_is_stored_is_what_peft_counts() -> None:
@@ -57,3 +61,20 @@ def test_the_largest_rank_fits_and_one_more_does_not() -> None:
         total = calculator.estimate_memory(ask(source, lora(at), quantization=NF4)).total_gib
         assert (total <= limit) == fits
     assert calculator.largest_that_fits(ask(source, lora(8), kind="full"), 80.0).rank is None
+
+
+def test_the_stored_profiles_of_the_bundled_base_are_what_peft_counts() -> None:
+    anew = runpy.run_path(str(MAKER))["profiles_anew"]()
+    assert anew == json.loads(prepared_profiles.FILE.read_text("utf-8"))
+
+
+def test_a_stored_profile_is_the_one_that_is_counted(monkeypatch) -> None:
+    source, method = path_source(BUNDLED_FOLDER), lora(8, "all-linear", alpha=5.0)
+    read_profile.__globals__["_profile_of"].cache_clear()
+    read_profile.__globals__["_shape_of"].cache_clear()
+    stored = read_profile(source, method)
+    assert prepared_profiles.count_of(source, method) == stored.count
+    read_profile.__globals__["_profile_of"].cache_clear()
+    read_profile.__globals__["_shape_of"].cache_clear()
+    monkeypatch.setattr(prepared_profiles, "_is_prepared", lambda _: False)
+    assert read_profile(source, method) == stored
