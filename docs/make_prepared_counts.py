@@ -21,7 +21,13 @@ sys.path.insert(0, str(ROOT))
 from lora_engine.advisor import METHODS  # noqa: E402
 from lora_engine.advisor.forecast import by_method  # noqa: E402
 from lora_engine.base_models import STARTER, resolve_base_model  # noqa: E402
-from lora_engine.calculator import methods, model_profile, prepared, prepared_profiles  # noqa: E402
+from lora_engine.calculator import (  # noqa: E402
+    methods,
+    model_profile,
+    prepared,
+    prepared_profiles,
+    read_method,
+)
 from lora_engine.calculator.count_parameters import available_modules, count_model  # noqa: E402
 from lora_engine.calculator.model_shape import read_shape  # noqa: E402
 from lora_engine.calculator.model_source import path_source  # noqa: E402
@@ -70,14 +76,13 @@ def profiles_anew() -> dict[str, Any]:
 
 
 def _example_methods() -> list[MethodSpec]:
-    """Those of the examples on the bundled base, and of the same runs by every other method."""
+    """Those of the examples on the bundled base, of the same runs by every other method, and the
+    one that advice counts a unit of rank with."""
     runs = [recipe_spec(name) for name in RECIPES]
-    return [
-        by_method(run, name).method
-        for run in runs
-        if run.base_model == STARTER
-        for name in METHODS
+    asked = [
+        by_method(one, way).method for one in runs if one.base_model == STARTER for way in METHODS
     ]
+    return [*asked, read_method(rank=1)]
 
 
 def _whole_count(source: Any, method: MethodSpec) -> dict[str, Any]:

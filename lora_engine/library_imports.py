@@ -11,6 +11,7 @@ is not installed, and that 8-bit products cast their inputs, is nothing a person
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -25,7 +26,9 @@ def import_bitsandbytes() -> None:
 
 def import_tokenizers() -> None:
     """Make transformers' tokenizers importable by any thread from now on: a sixth of the time of
-    its automatic classes, and no torch."""
+    its automatic classes, and no torch. Once it is done, nobody waits for other imports."""
+    if "PreTrainedTokenizerFast" in vars(sys.modules.get("transformers", object)):
+        return
     with _ONE_AT_A_TIME:
         from transformers import PreTrainedTokenizerFast  # noqa: F401
 

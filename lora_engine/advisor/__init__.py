@@ -3,6 +3,7 @@
 service            Advisor: what the engine offers
 early_warnings     what the data alone says against a run before it starts
 forecast           what a run will take: rows, steps, memory, time, by every method
+forecast_rows      its rows and steps, and what a forecast can say at once
 sampled_lengths    how long the rows are in tokens, for a forecast
 earlier_runs       what earlier runs tell of memory and speed
 evidence           the rules, each with its source
@@ -40,6 +41,7 @@ from lora_engine.advisor.evidence import (
     Source,
 )
 from lora_engine.advisor.forecast import METHODS, MethodForecast, RunForecast
+from lora_engine.advisor.forecast_rows import FirstFigures
 from lora_engine.advisor.guess_task import TaskGuess
 from lora_engine.advisor.judgement_report import Judgement, RankForgetting, RankJudgement
 from lora_engine.advisor.memory_advice import MemoryAdvice
@@ -67,6 +69,7 @@ __all__ = [
     "AlphaRemark",
     "ClaimTest",
     "EarlyWarning",
+    "FirstFigures",
     "Goal",
     "Interval",
     "Judgement",

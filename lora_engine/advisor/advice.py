@@ -36,8 +36,8 @@ from lora_engine.calculator import (
     ModelCount,
     ModelSource,
     Workload,
-    count_model,
     read_method,
+    read_profile,
     read_request,
 )
 from lora_engine.errors import FieldProblem, InvalidInput
@@ -258,7 +258,8 @@ def _count(request: AdviceRequest) -> tuple[ModelCount | None, int, int]:
     """The model's count at rank 1, parameters per unit of rank, and the largest rank it allows."""
     if request.model is None:
         return None, 0, MAX_RANK
-    counted = count_model(request.model, read_method(rank=1, target_modules=request.target_modules))
+    method = read_method(rank=1, target_modules=request.target_modules)
+    counted = read_profile(request.model, method).count
     sides = [min(one.in_features, one.out_features) for one in counted.modules]
     return counted, sum(one.parameters for one in counted.modules), min([*sides, MAX_RANK])
 

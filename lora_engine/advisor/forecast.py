@@ -13,16 +13,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lora_engine.advisor.earlier_runs import Earlier, MeasuredRun
+from lora_engine.advisor.forecast_rows import Rows, passed, plan_of, repeated, rows_of
 from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.base_models import BaseModel, resolve_base_model, spec_on_base
 from lora_engine.calculator import estimate_work, make_it_fit, read_profile, with_changes
 from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.model_profile import trained_parameters
 from lora_engine.calculator.speed_probe import SHARE_REACHED, matmul_flops_per_second
-from lora_engine.data import load_dataset, split_rows
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
@@ -31,11 +30,8 @@ from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
 from lora_engine.training.compatibility import compatibility_problems, this_machine
 from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
-from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.plan import Plan
 from lora_engine.training.starting_adapter import with_adapter_shape
-
-if TYPE_CHECKING:
-    import numpy as np
 
 METHODS: tuple[str, ...] = (*WAYS, "galore")
 REFERENCE_PASS = 1 / 3  # of a step's work: a forward pass without a backward one
@@ -85,27 +81,15 @@ class RunForecast:
         return self.methods[self.name]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What the data says. lengths: tokens of a sample of the training rows, None where a
-    tokenizer would have to be downloaded or the task is another. supervised: their share with a
-    loss."""
-
-    training: int
-    evaluated: int
-    lengths: np.ndarray | None
-    supervised: float
-
-
 def forecast(
     spec: RunSpec, settings: Settings, earlier: Earlier, known: SampledLengths
 ) -> RunForecast:
     """What `spec` will take. Raises EngineError where its data or its base cannot be read."""
     base = resolve_base_model(spec.base_model, settings)
-    rows = _rows(spec, base, settings, known)
+    rows = rows_of(spec, base, settings, known)
     device = pick_device(settings)
     device_bytes = available_bytes(device)
-    plan = _plan(spec, rows)
+    plan = plan_of(spec, rows)
     asking = _Asking(base, settings, earlier, rows, plan, device, device_bytes)
     name = method_name(spec)
     methods = {
@@ -117,7 +101,7 @@ def forecast(
         rows=rows.training,
         evaluated=rows.evaluated,
         steps=plan.total_steps,
-        tokens=None if mean is None else round(mean * _passed(plan)),
+        tokens=None if mean is None else round(mean * passed(plan)),
         device=device,
         device_gib=device_bytes / GIB,
         measured_on=len(asking.told_by(spec)),
@@ -175,7 +159,7 @@ class _Asking:
         request = self._request(spec, folder)
         profile = read_profile(request.source, request.method)
         assert self.rows.lengths is not None, "asked only where rows have lengths"
-        tokens = float(self.rows.lengths.mean()) * _passed(self.plan)
+        tokens = float(self.rows.lengths.mean()) * passed(self.plan)
         trained = trained_parameters(profile, request)
         if spec.objective.kind == "grpo":
             return MethodForecast(
@@ -209,7 +193,7 @@ class _Asking:
         added = spec.method.added_tokens
         lengths = self.rows.lengths + added
         if self.plan.fixed_batches is not None:
-            tokens = self.plan.fixed_batches.heaviest(_repeated(lengths, self.rows.training))
+            tokens = self.plan.fixed_batches.heaviest(repeated(lengths, self.rows.training))
         elif added:
             tokens = self.plan.batch_size * int(lengths.max())
         else:
@@ -280,42 +264,11 @@ class _Asking:
         alike = [one for one in self.earlier.like(spec) if method_name(one.spec) == name]
         if not alike:
             return None
-        return statistics.median(one.seconds_a_row for one in alike) * _passed(self.plan)
+        return statistics.median(one.seconds_a_row for one in alike) * passed(self.plan)
 
 
 def _bits(spec: RunSpec) -> int | None:
     return None if spec.quantization is None else spec.quantization.bits
-
-
-def _rows(spec: RunSpec, base: BaseModel, settings: Settings, known: SampledLengths) -> Rows:
-    dataset = load_dataset(spec.dataset, settings)
-    training, evaluation = split_rows(dataset, spec.dataset.eval_fraction, spec.seed)
-    counts = len(training), len(evaluation)
-    if spec.task != "causal_lm" or not base.is_local:
-        return Rows(*counts, None, 1.0)
-    found = known.of(spec, base, dataset.content_hash, training)
-    return Rows(*counts, found.tokens, found.supervised)
-
-
-def _plan(spec: RunSpec, rows: Rows) -> Plan:
-    import numpy as np
-
-    lengths = np.ones(1, np.int64) if rows.lengths is None else rows.lengths
-    keeps_batches = spec.objective.kind == "kto"
-    of_all = _repeated(lengths, rows.training)
-    return make_plan(of_all, spec.optimization, spec.seed, keeps_batches=keeps_batches)
-
-
-def _repeated(lengths: np.ndarray, rows: int) -> np.ndarray:
-    """The sample's lengths for so many rows."""
-    import numpy as np
-
-    return np.resize(lengths, max(1, rows))
-
-
-def _passed(plan: Plan) -> float:
-    """How many rows the run passes, repeats counted."""
-    return plan.total_steps * plan.rows / max(1, plan.steps_per_epoch)
 
 
 def _passes(spec: RunSpec) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from lora_engine.advisor.classifier_losses import measure_classifiers
 from lora_engine.advisor.earlier_runs import EarlierRuns
 from lora_engine.advisor.early_warnings import EarlyWarning, early_warnings
 from lora_engine.advisor.forecast import RunForecast, forecast
+from lora_engine.advisor.forecast_rows import FirstFigures, first_figures
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
 from lora_engine.advisor.loss_tables import MOST_ROWS, LoadColumns, measure
@@ -33,6 +35,7 @@ from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts import training_spec_of
 from lora_engine.compare.service import Comparisons
 from lora_engine.errors import NotFound
+from lora_engine.library_imports import import_peft
 from lora_engine.runs.service import Runs
 from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec, RunSpec
@@ -54,6 +57,8 @@ class Advisor:
         self._comparisons = comparisons
         self._earlier = EarlierRuns(settings.runs_dir)
         self._lengths = SampledLengths()
+        self._begins_getting_ready = threading.Lock()  # taken once, and kept
+        self._is_ready = threading.Event()
 
     def advise(self, request: AdviceRequest) -> Advice:
         """As `advice.advise`."""
@@ -67,9 +72,23 @@ class Advisor:
         """As `early_warnings.early_warnings`: what the data alone says against this run."""
         return early_warnings(spec, self._settings)
 
+    def first_figures(self, spec: RunSpec) -> FirstFigures | None:
+        """As `forecast_rows.first_figures`, while `forecast` may wait for libraries to load; None
+        from then on."""
+        return None if self._is_ready.is_set() else first_figures(spec, self._settings)
+
     def forecast(self, spec: RunSpec) -> RunForecast:
         """As `forecast.forecast`: what this run will take, and by every other method."""
         return forecast(spec, self._settings, self._earlier.now(), self._lengths)
+
+    def get_ready(self) -> None:
+        """Load in a thread, once, what forecasts of other runs count with; returns at once."""
+        if self._begins_getting_ready.acquire(blocking=False):
+            threading.Thread(target=self._load_libraries, name="get-ready", daemon=True).start()
+
+    def _load_libraries(self) -> None:
+        import_peft()
+        self._is_ready.set()
 
     def judge(
         self,

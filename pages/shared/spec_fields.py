@@ -64,6 +64,19 @@ def _section_model(root: type[RunSpec], section: str) -> type[BaseModel]:
     return model
 
 
+def title_of(path: str) -> str:
+    """What a person calls the field at a dotted path of a spec; for what stands within a field's
+    value, the field. The path where there is none."""
+    names = path.split(".")
+    for end in range(len(names), 0, -1):
+        try:
+            info = info_of(RunSpec, ".".join(names[:end]))
+        except (KeyError, AttributeError, ValueError):  # within a value, which has no fields
+            continue
+        return tr(info.title) if info.title else path
+    return path
+
+
 def kind_of(annotation: Any) -> tuple[Any, bool]:
     """The annotation without `| None`, and whether that was there."""
     members = list(union_members(annotation))

@@ -219,7 +219,8 @@ def _lay_out_side() -> Side:
         problem = problem_box()
         start = gr.Button(tr("Start training"), variant="primary", elem_id="start")
     sharing = spec_file.lay_out()
-    return Side(run_summary.SummaryParts(figures, line), start, problem, sharing)
+    summary = run_summary.SummaryParts(figures, line, run_summary.unfinished())
+    return Side(summary, start, problem, sharing)
 
 
 def _wire_start(page: TrainPage, engine: Engine) -> None:

@@ -1,7 +1,8 @@
 """What the run on the form will take, at the side: rows, steps, time, memory, following the form.
 
 On a phone it is one line above Start. The numbers are the engine's; the cards of the methods are
-filled from the same answer.
+filled from the same answer. While a server still loads its libraries, rows and steps come first and
+the rest is asked for by an event of its own.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.advisor import RunForecast
+from lora_engine.advisor import FirstFigures, RunForecast
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.language import tr, tr_count
@@ -22,6 +24,8 @@ from lora_engine.spec import RunSpec, spec_from
 from pages.shared import layout
 from pages.shared.forms import Field, SpecForm
 from pages.shared.settled_changes import SettledChanges
+from pages.shared.spec_fields import title_of
+from pages.shared.static_files import call_js
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train import method_cards, words
 from pages.train.method_cards import BASE
@@ -31,10 +35,12 @@ NOT_ASKED = ("name", "report.")  # fields that change no figure
 
 @dataclass(frozen=True)
 class SummaryParts:
-    """figures: the list at the side. line: the same in a line, for a phone."""
+    """figures: the list at the side. line: the same in a line, for a phone. unfinished: hidden; a
+    new value asks for what is still to come."""
 
     figures: gr.HTML
     line: gr.HTML
+    unfinished: gr.HTML
 
 
 def figures() -> gr.HTML:
@@ -47,6 +53,16 @@ def line() -> gr.HTML:
     )
 
 
+def unfinished() -> gr.HTML:
+    return gr.HTML(
+        value="",
+        html_template="<div hidden></div>",
+        js_on_load=call_js("train/follow.js", "unfinished"),
+        elem_classes="rs-range-holder",
+        apply_default_css=False,
+    )
+
+
 def connect(
     parts: SummaryParts, cards: gr.HTML, form: SpecForm, changes: SettledChanges, engine: Engine
 ) -> None:
@@ -55,28 +71,44 @@ def connect(
     def foresee(values: Mapping[Component, Any]) -> Update:
         try:
             spec = spec_from(form.document(values))
+            first = engine.advisor.first_figures(spec)
+        except EngineError as error:
+            return refused(error, values)
+        if first is None:
+            return foresee_all(values)
+        return {
+            parts.figures: first_html(first, spec),
+            parts.line: first_line_html(first),
+            parts.unfinished: uuid4().hex,
+        }
+
+    def foresee_all(values: Mapping[Component, Any]) -> Update:
+        try:
+            spec = spec_from(form.document(values))
             found = engine.advisor.forecast(spec)
         except EngineError as error:
-            base = values[form.component(BASE)] or ""
-            return {
-                parts.figures: unknown_html(error),
-                parts.line: line_html(None),
-                cards: method_cards.as_json(None, base),
-            }
+            return refused(error, values)
+        engine.advisor.get_ready()
         return {
             parts.figures: figures_html(found, spec),
             parts.line: line_html(found),
             cards: method_cards.as_json(found, spec.base_model),
         }
 
-    wire(
-        [changes.trigger],
-        foresee,
-        set(changes.fields),
-        [parts.figures, parts.line, cards],
-        problem=problem_box(),
-        follows=True,
-    )
+    def refused(error: EngineError, values: Mapping[Component, Any]) -> Update:
+        base = values[form.component(BASE)] or ""
+        return {
+            parts.figures: unknown_html(error),
+            parts.line: line_html(None),
+            cards: method_cards.as_json(None, base),
+        }
+
+    shown = [parts.figures, parts.line, cards]
+    for triggers, handler, outputs in (
+        ([changes.trigger], foresee, [*shown, parts.unfinished]),
+        ([parts.unfinished.input], foresee_all, shown),
+    ):
+        wire(triggers, handler, set(changes.fields), outputs, problem=problem_box(), follows=True)
 
 
 def asked_of(form: SpecForm) -> list[Field]:
@@ -93,13 +125,33 @@ def waiting_html() -> str:
 def unknown_html(error: EngineError) -> str:
     """Why nothing can be told while a field says something wrong."""
     if isinstance(error, InvalidInput):
-        what = "; ".join(f"{one.path}: {one.message}" for one in error.problems[:3])
+        what = "; ".join(f"{title_of(one.path)}: {one.message}" for one in error.problems[:3])
     else:
         what = error.problem
     return (
         f"{waiting_html()}<p class='rs-run-why'>"
         f"{escape(tr('No figures while this is wrong: {what}', what=what[:300]))}</p>"
     )
+
+
+def first_html(first: FirstFigures, spec: RunSpec) -> str:
+    """What is known at once; the rest is being counted."""
+    steps = "…" if first.steps is None else layout.count(first.steps)
+    rows = [
+        (tr("Rows"), layout.count(first.rows), _evaluated(first.evaluated)),
+        (tr("Steps"), steps, _steps_note(spec)),
+        (tr("Time"), "…", tr("being counted; the first time takes some seconds")),
+        (tr("Peak memory"), "…", ""),
+    ]
+    return _figures(rows)
+
+
+def first_line_html(first: FirstFigures) -> str:
+    """688 rows · 258 steps · …"""
+    parts = [tr_count("{count} row", "{count} rows", first.rows)]
+    if first.steps is not None:
+        parts.append(tr_count("{count} step", "{count} steps", first.steps))
+    return f'<p class="rs-run-line">{escape(" · ".join([*parts, "…"]))}</p>'
 
 
 def figures_html(found: RunForecast, spec: RunSpec) -> str:
@@ -110,7 +162,7 @@ def figures_html(found: RunForecast, spec: RunSpec) -> str:
         device=tr("the GPU") if found.device == "cuda" else tr("this machine"),
     )  # fmt: skip
     rows = [
-        (tr("Rows"), layout.count(found.rows), _evaluated(found)),
+        (tr("Rows"), layout.count(found.rows), _evaluated(found.evaluated)),
         (tr("Steps"), layout.count(found.steps), _steps_note(spec)),
         (tr("Time"), words.about(chosen.seconds), _time_note(found)),
         (tr("Peak memory"), words.memory(chosen.memory_gib), memory_note),
@@ -146,10 +198,10 @@ def _figures(rows: list[tuple[str, str, str]]) -> str:
     return f'<dl class="rs-run-figures">{cells}</dl>'
 
 
-def _evaluated(found: RunForecast) -> str:
-    if not found.evaluated:
+def _evaluated(rows: int) -> str:
+    if not rows:
         return tr("to train on; none kept apart")
-    return tr("to train on; {count} kept apart", count=layout.count(found.evaluated))
+    return tr("to train on; {count} kept apart", count=layout.count(rows))
 
 
 def _steps_note(spec: RunSpec) -> str:

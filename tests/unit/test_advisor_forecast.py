@@ -8,6 +8,7 @@ import pytest
 from lora_engine.advisor import METHODS
 from lora_engine.advisor.earlier_runs import WORKER_BYTES, EarlierRuns
 from lora_engine.advisor.forecast import by_method, forecast, method_name
+from lora_engine.advisor.forecast_rows import FirstFigures, first_figures
 from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.run_folder import RunResult
 from lora_engine.spec import recipe_spec, spec_from
@@ -174,3 +175,19 @@ def test_a_spec_by_another_method_is_that_method(name):
     spec = by_method(recipe_spec("pirate"), name)
     assert method_name(spec) == name
     assert method_name(spec_from(json.loads(spec.model_dump_json()))) == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 258),
+        ({"batch_size": 16}, 129),
+        ({"max_steps": 7}, 7),
+        ({"max_tokens_per_batch": 512}, None),
+        ({"max_tokens_per_batch": 512, "max_steps": 7}, 7),
+    ],
+)
+def test_rows_and_steps_are_told_first_where_the_rows_alone_decide(settings, changes, steps):
+    spec = recipe_spec("pirate")
+    spec = spec.model_copy(update={"optimization": spec.optimization.model_copy(update=changes)})
+    assert first_figures(spec, settings) == FirstFigures(688, 76, steps)

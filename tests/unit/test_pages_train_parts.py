@@ -9,10 +9,11 @@ import pytest
 from lora_engine.advisor import METHODS, MethodForecast, RunForecast
 from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
-from lora_engine.spec import RunSpec, recipe_spec
+from lora_engine.spec import RunSpec, recipe_spec, spec_from
 from pages import train
-from pages.shared.spec_fields import kind_of
+from pages.shared.spec_fields import kind_of, title_of
 from pages.train import changed_marks, method_cards, run_summary, spec_file, words
+from tests.page_events import answered
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
@@ -114,3 +115,34 @@ def test_a_sound_spec_is_filled_whole_and_what_is_none_is_refused(tmp_path):
         path.write_text(content)
         with pytest.raises(InvalidInput):
             spec_file.read_what_can_be(path)
+
+
+def test_rows_and_steps_come_first_until_the_libraries_are_there(settings, monkeypatch):
+    """The rest is asked for by a new value of the hidden part, and at the end there is none."""
+    engine = Engine(settings)
+    monkeypatch.setattr(engine.advisor, "get_ready", lambda: None)
+    monkeypatch.setattr(engine.advisor, "forecast", lambda spec: found())
+    page = train.build(engine)
+    events = {event.api_name: event for event in page.fns.values()}
+    first, rest = events["page_foresee"], events["page_foresee_all"]
+    given = {field: getattr(field, "value", None) for field in first.inputs}
+
+    def shown(event) -> list[str]:
+        return [str(value) for value in answered(page, event, dict(given)).values() if value]
+
+    at_once = shown(first)
+    assert any(">688<" in html and ">258<" in html and "0.49 GiB" not in html for html in at_once)
+    assert any(re.fullmatch("[0-9a-f]{32}", value) for value in at_once)
+    assert any("0.49 GiB" in html for html in shown(rest))
+    monkeypatch.setattr(engine.advisor, "first_figures", lambda spec: None)
+    assert shown(first) == shown(rest)
+
+
+def test_a_wrong_field_is_named_as_a_person_reads_it():
+    with pytest.raises(InvalidInput) as caught:
+        spec_from({"optimization": {"batch_size": 0}, "objective": {"kind": "nix"}})
+    html = run_summary.unknown_html(caught.value)
+    assert "Batch size" in html
+    assert "batch_size" not in html
+    assert title_of("method.rank_pattern.q_proj") == "Rank by module"
+    assert title_of("no.such.field") == "no.such.field"

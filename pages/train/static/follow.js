@@ -24,3 +24,10 @@ export async function whenFilled() {
 	await filling;
 	return [];
 }
+
+/* A new value of the hidden part asks for the figures that are still to come. */
+export function unfinished(_element, props, watch, trigger) {
+	watch("value", () => {
+		if (props.value) trigger("input");
+	});
+}
