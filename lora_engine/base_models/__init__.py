@@ -9,10 +9,12 @@
     quantization_methods  fp8_scales   the methods, and which FP8 is read
     load                  the model, quantized or not, and its tokenizer
     pretrained            the one call of transformers' from_pretrained
+    stored_size           the files can hold what config.json describes
     load_report           finite_weights   every weight is there, and is a number
     model_config          config.json as untrusted input, read in bounds
+    config_cost           configs that would cost too much to build, tried in a guarded process
     token_ids             the ids an embedding has rows for, and those a tokenizer gives out
-    tokenizer_files       a tokenizer's files as untrusted input, tried in tokenizer_child
+    tokenizer_files       a tokenizer's files as untrusted input, tried in a guarded process
     classifier_heads      which modules of a classification model are its head
     layer_list            a model's layers, by name
     adaptable             modules that an adapter leaves alone, and why

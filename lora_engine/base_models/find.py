@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_engine.access import is_mine, is_open, typed_path
+from lora_engine.base_models.config_cost import refuse_costly_config
 from lora_engine.base_models.model_config import read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
@@ -56,7 +57,8 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     """The base model that a person's `name` means.
 
     Raises NotFound, listing the known models; EngineError where the folder is no model, naming the
-    fields of its config.json that are out of bounds, and as `refuse_foreign_files` does.
+    fields of its config.json that are out of bounds, and as `refuse_foreign_files` and
+    `refuse_costly_config` do.
     """
     if name in BUNDLED:
         return BaseModel(name, BUNDLED[name])
@@ -64,7 +66,7 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
         if folder.is_dir():
             refuse_foreign_files(folder)
             _refuse_incomplete(folder)
-            read_config(folder)
+            refuse_costly_config(read_config(folder), name)
             return BaseModel(name, folder.resolve())
     if HUB_ID.match(name) and not name.startswith((".", "/")):
         return BaseModel(name, None)

@@ -16,6 +16,7 @@ from lora_engine.base_models.config_file import config_of
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.finite_weights import refuse_non_finite
 from lora_engine.base_models.stored_quantization import stored_quantization
+from lora_engine.base_models.stored_size import refuse_larger_than_stored
 from lora_engine.base_models.weight_files import local_folder, weight_files
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.host_memory import give_back_freed_memory
@@ -44,8 +45,8 @@ def load_pretrained(
 
     Weights that are stored quantized by bitsandbytes stay so, stored FP8 is widened to `dtype`, and
     `quantization` is for weights stored as numbers. changes: to the configuration.
-    Raises EngineError for a quantization that is not read here, for weights that are not finite,
-    and for what transformers cannot load.
+    Raises EngineError for a quantization that is not read here, for weights that are not finite, as
+    `refuse_larger_than_stored` does, and for what transformers cannot load.
     """
     stored = stored_quantization(base)
     config = _config(base, changes)
@@ -58,8 +59,10 @@ def load_pretrained(
         options["quantization_config"] = _bitsandbytes_config(quantization, dtype, kept)
     if options or (stored is not None and stored.spec is not None):
         options["device_map"] = {"": device}
-    model, report = _from_pretrained(auto, base, config, dtype, options)
     folder = local_folder(base)
+    if folder is not None:
+        refuse_larger_than_stored(auto, base, config, folder, stored is not None)
+    model, report = _from_pretrained(auto, base, config, dtype, options)
     if folder is not None:
         refuse_non_finite(base.name, weight_files(folder))
     if stored is not None:

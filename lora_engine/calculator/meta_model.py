@@ -1,18 +1,17 @@
 """From a checked config to the real model class on the meta device: shapes without weights.
 
 transformers builds the model that `architectures` names; no code of the config's is run
-(trust_remote_code stays False), no file is fetched, and a model of more modules than any real one
-is refused while it is being built. This module knows nothing of adapters.
+(trust_remote_code stays False), no file is fetched, and a model that would cost too much is refused
+before it is built. This module knows nothing of adapters.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from lora_engine.base_models.config_cost import refuse_costly_config
 from lora_engine.calculator.model_source import ModelSource
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import tr
@@ -21,8 +20,6 @@ from lora_engine.library_imports import import_transformers
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
-
-MAX_MODULES = 50_000
 
 # transformers changes process-wide state (default dtype, patched functions) while it builds.
 _BUILDING = threading.Lock()
@@ -46,14 +43,16 @@ def build_meta_model(source: ModelSource) -> PreTrainedModel:
     """The model of `source` with every parameter on the meta device, base weights tied.
 
     Raises InvalidInput naming `model_type`, `architectures` or the field that is missing, and
-    EngineError with transformers' own words where the values do not make a model.
+    EngineError with transformers' own words where the values do not make a model, and as
+    `refuse_costly_config` does.
     """
     import torch
 
+    refuse_costly_config(source.config, source.label)
     config = read_config(source)
     model_class = _model_class(source, config)
     try:
-        with _BUILDING, torch.device("meta"), _bounded_modules(source.label):
+        with _BUILDING, torch.device("meta"):
             return model_class._from_config(
                 config, attn_implementation="eager", dtype=torch.float32
             )
@@ -204,38 +203,6 @@ def _model_class(source: ModelSource, config: PretrainedConfig) -> type[PreTrain
         remedy = tr("Name one of these classes first in architectures.")
         raise InvalidInput(source.label, [FieldProblem("architectures", message)], remedy)
     return next(iter(known.values()))
-
-
-@contextmanager
-def _bounded_modules(label: str) -> Iterator[None]:
-    """Refuse, while it is being built in this thread, a model with more than MAX_MODULES modules.
-
-    Fields that multiply (layers times experts) pass any bound on one field; this one they do not.
-    """
-    from torch.nn.modules.module import register_module_module_registration_hook
-
-    thread, counted = threading.get_ident(), 0
-
-    def count(*_: Any) -> None:
-        nonlocal counted
-        if threading.get_ident() != thread:
-            return
-        counted += 1
-        if counted > MAX_MODULES:
-            raise EngineError(
-                tr(
-                    "{label} would have more than {max_modules} modules.",
-                    label=label,
-                    max_modules=f"{MAX_MODULES:,}",
-                ),
-                tr("Check its numbers of layers and experts."),
-            )
-
-    handle = register_module_module_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _not_a_model(source: ModelSource, error: Exception) -> EngineError:

@@ -15,7 +15,7 @@ joining           several sets made one dataset, numbered through (joined_rows)
 mixture           which rows of several sets are evaluated, and which make an epoch
 set_counts        how many rows of each set are trained on and evaluated
 uploads           the files people uploaded: kept, listed, deleted
-templates         rendering with a chat template, in a bounded child process (template_child)
+templates         rendering with a chat template, in a guarded process
 template_check    would the template take these rows, asked without a tokenizer
 bundled_templates the templates to choose from, and none
 trained_template  with which template an adapter was trained

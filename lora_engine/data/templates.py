@@ -1,6 +1,6 @@
 """Rendering conversations with a model's chat template, safely; and the template of a bare model.
 
-Rendering happens in a child process (`template_child.py`) with bounds on time, memory and output.
+Rendering happens in a guarded process with bounds on time, memory and output.
 Where a template is found is `lora_engine.chat_template`'s; tokens are unknown here. A turn's
 thoughts are given under the name that the template reads, its tool calls and extras as in the row.
 """
@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.chat_template import Templates, select_template, templates_of
@@ -24,6 +22,7 @@ from lora_engine.data.bundled_templates import (
 )
 from lora_engine.data.rows import Message
 from lora_engine.errors import EngineError
+from lora_engine.guard import OutOfBounds, stream_guarded
 from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ RENDER_CPU_S = 2.0
 RENDER_MEMORY_BYTES = 256 * 1024**2
 RENDER_CHARACTERS = 1_000_000
 RENDER_BATCH = 5_000
-RENDER_TIMEOUT_S = 600
+JSON_BYTES = 12  # of the longest character there
 OWN_TEMPLATE_NAME = translatable("the model's own")
 TOO_LARGE = translatable("it needs too much memory")  # as the child says it
 NO_TEMPLATE = "it is not a template"  # how the child says that the Jinja source has an error
@@ -102,39 +101,36 @@ def render(template: ChatTemplate, conversations: Sequence[Conversation]) -> lis
 
 
 def _render_batch(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str]:
-    child = [sys.executable, "-I", str(Path(__file__).with_name("template_child.py"))]
+    from lora_engine.guarded.template_rendering import rendered
+
+    texts: list[str] = []
+    requests = _requests(template, conversations)
     try:
-        done = subprocess.run(
-            child,
-            input=_requests(template, conversations),
-            capture_output=True,
-            env={},
-            timeout=RENDER_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _failed(
-            conversations[0],
-            tr("it takes over {render_timeout_s} s", render_timeout_s=RENDER_TIMEOUT_S),
-        ) from None
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]
-    for conversation, answer in zip(conversations, answers, strict=False):
-        if "error" in answer and not conversation.may_fail:
-            raise _failed(conversation, answer["error"])
-    if len(answers) < len(conversations):
-        raise _failed(conversations[len(answers)], _why_it_ended(done))
-    return [answer.get("text", "") for answer in answers]
+        with closing(
+            stream_guarded(
+                rendered,
+                [template.source, template.variables, requests, RENDER_CHARACTERS],
+                seconds=RENDER_CPU_S,
+                memory_bytes=RENDER_MEMORY_BYTES,
+                output_bytes=(RENDER_CHARACTERS + 1_000) * JSON_BYTES,
+                libraries=["jinja2"],
+            )
+        ) as answers:
+            for conversation, answer in zip(conversations, map(json.loads, answers), strict=False):
+                if "error" in answer and not conversation.may_fail:
+                    raise _failed(conversation, answer["error"])
+                texts.append(answer.get("text", ""))
+    except OutOfBounds as error:
+        raise _failed(conversations[len(texts)], _why_it_ended(error)) from None
+    return texts
 
 
-def _requests(template: ChatTemplate, conversations: Sequence[Conversation]) -> bytes:
-    limits = {
-        "cpu_s": RENDER_CPU_S,
-        "memory_bytes": RENDER_MEMORY_BYTES,
-        "characters": RENDER_CHARACTERS,
-    }
-    header = {"template": template.source, "variables": template.variables, "limits": limits}
+def _requests(
+    template: ChatTemplate, conversations: Sequence[Conversation]
+) -> list[dict[str, Any]]:
+    """As the guarded process reads them."""
     thoughts = _names_of_thoughts(template.source)
-    requests = [
+    return [
         {
             "messages": [_turn(message, thoughts) for message in conversation.messages],
             "add_generation_prompt": conversation.add_generation_prompt,
@@ -142,7 +138,6 @@ def _requests(template: ChatTemplate, conversations: Sequence[Conversation]) -> 
         }
         for conversation in conversations
     ]
-    return b"".join(json.dumps(line).encode() + b"\n" for line in [header, *requests])
 
 
 def _names_of_thoughts(source: str) -> list[str]:
@@ -153,7 +148,7 @@ def _names_of_thoughts(source: str) -> list[str]:
 
 
 def _turn(message: Message, thoughts: Sequence[str]) -> dict[str, Any]:
-    """A turn as the template reads it; tool calls are read in the child."""
+    """A turn as the template reads it; tool calls are read in the guarded process."""
     turn: dict[str, Any] = json.loads(message.extra) if message.extra else {}
     turn |= {"role": message.role, "content": message.content}
     if message.reasoning:
@@ -163,18 +158,13 @@ def _turn(message: Message, thoughts: Sequence[str]) -> dict[str, Any]:
     return turn
 
 
-def _why_it_ended(done: subprocess.CompletedProcess) -> str:
-    if done.returncode < 0:
+def _why_it_ended(error: OutOfBounds) -> str:
+    if error.kind in ("time", "memory"):
         return tr(
             "it takes over {render_cpu_s} s of processor time or 256 MB",
             render_cpu_s=f"{RENDER_CPU_S:g}",
         )
-    last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return tr(
-        "its process ended with code {returncode}: {last}",
-        returncode=done.returncode,
-        last=last[:300],
-    )
+    return str(error)
 
 
 def _failed(conversation: Conversation, why: str) -> EngineError:

@@ -24,8 +24,9 @@ from lora_engine.errors import EngineError
 from lora_engine.language import speaking
 
 IDLE_S = 120
-KEPT = {"pyarrow.parquet", "tokenizers", "jinja2"}
-"""Libraries that are imported here once, for all forks; any other a worker imports for itself."""
+KEPT = {"pyarrow.parquet", "tokenizers", "jinja2", "torch", "transformers.modeling_utils"}
+"""Libraries that are imported here once, for all forks, as the functions' own modules are; any
+other a worker imports for itself."""
 MESSAGE_BYTES = 1 << 16
 _SECONDS_OF_WALL = 10
 """For each second of processor time; a worker that waits for a file that never comes ends too."""
@@ -45,8 +46,8 @@ def serve(descriptor: int) -> None:
             if not message:
                 return
             request = json.loads(message)
-            for library in KEPT.intersection(request["libraries"]):
-                importlib.import_module(library)
+            for module in (*KEPT.intersection(request["libraries"]), request["module"]):
+                importlib.import_module(module)
             if os.fork() == 0:
                 asked.close()
                 _end_with(_keep, request, *ends)

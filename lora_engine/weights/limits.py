@@ -40,6 +40,9 @@ MAX_CSV_ELEMENTS = 2**24
 MAX_PIXELS = 25_000_000
 
 MAX_PICKLE_BYTES = 512 * MIB
-PICKLE_TIMEOUT_S = 60
-PICKLE_MEMORY_BYTES = 2048 * MIB
-"""Address space a child may add, beyond what torch itself maps, while it reads a pickle."""
+PICKLE_SECONDS, PICKLE_BYTES_A_SECOND = 4, 64 * MIB
+"""Of processor time that reading a pickle may take: at least, and how much of it a second."""
+PICKLE_MEMORY_BYTES, PICKLE_MEMORY_TIMES = 128 * MIB, 3
+"""Address space that may be added beyond what torch itself maps: at least, and how often the file's
+size beside that."""
+MAX_LISTING_BYTES = 32 * MIB

@@ -1,27 +1,26 @@
-"""Pickled torch files (`.pt`, `.pth`, `.bin`), opened only in a child process under limits.
+"""Pickled torch files (`.pt`, `.pth`, `.bin`), opened only in a guarded process.
 
-The child loads with `weights_only=True`, bounded in memory and time, in an environment without
-secrets; it hands back a listing, or one tensor as an .npy that is checked like any other.
+It loads with `weights_only=True` and hands back a listing, or one tensor as an .npy that is checked
+like any other.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lora_engine.errors import EngineError
+from lora_engine.guard import OutOfBounds, run_guarded
+from lora_engine.guarded import torch_pickle
 from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix, Flatten, TensorInfo, to_array
 from lora_engine.weights.numpy_file import open_npy
 
-_CHILD = Path(__file__).with_name("pickle_child.py")
 _REMEDY = translatable(
     "Save the tensors as safetensors (safetensors.torch.save_file) and try again."
 )
@@ -36,7 +35,7 @@ def list_pickle(path: Path) -> tuple[TensorInfo, ...]:
     """Names, shapes and dtypes in a pickled file. Raises EngineError when it holds anything
     but plain tensors."""
     _check_before(path)
-    answer = _ask_child(path, [])
+    answer = _ask(path, torch_pickle.listed)
     return tuple(
         TensorInfo(str(name), tuple(int(n) for n in shape), str(dtype))
         for name, shape, dtype in answer["tensors"]
@@ -48,7 +47,7 @@ def open_pickle(path: Path, name: str, flatten: Flatten | None = None) -> ArrayM
     _check_before(path)
     with tempfile.TemporaryDirectory(prefix="rankscope-") as folder:
         out = Path(folder) / "tensor.npy"
-        _ask_child(path, [name, str(out)])
+        _ask(path, torch_pickle.written, name, str(out), limits.MAX_MEMORY_ELEMENTS)
         source = open_npy(out, flatten, name)
         return ArrayMatrix(to_array(source), name, source.dtype, source.notes)
 
@@ -91,33 +90,28 @@ def _check_before(path: Path) -> None:
             )
 
 
-def _ask_child(path: Path, more: list[str]) -> dict[str, list]:
-    bounds = [str(limits.PICKLE_MEMORY_BYTES), str(limits.MAX_MEMORY_ELEMENTS)]
-    command = [sys.executable, "-I", str(_CHILD), *bounds, str(path.resolve()), *more]
-    environment = {"PATH": os.environ.get("PATH", ""), "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+def _ask(path: Path, function: Callable[..., Any], *more: object) -> dict[str, Any]:
+    """What the guarded function answers. What it may take grows with the file."""
+    size = path.stat().st_size
+    memory = limits.PICKLE_MEMORY_BYTES + limits.PICKLE_MEMORY_TIMES * size
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            env=environment,
-            timeout=limits.PICKLE_TIMEOUT_S,
-            check=False,
+        answer: dict[str, Any] = run_guarded(
+            function,
+            [str(path.resolve()), *more],
+            seconds=limits.PICKLE_SECONDS + size / limits.PICKLE_BYTES_A_SECOND,
+            memory_bytes=memory,
+            output_bytes=limits.MAX_LISTING_BYTES,
+            libraries=["torch"],
         )
-    except subprocess.TimeoutExpired:
-        raise _refused(path, f"reading it took over {limits.PICKLE_TIMEOUT_S} s") from None
-    try:
-        answer = json.loads(done.stdout or b"{}")
-    except ValueError:
-        answer = {}
-    if done.returncode == 3:
-        raise _in_words(path, answer.get("error"), answer.get("detail"))
-    if done.returncode != 0:
-        raise _refused(path, "its reader broke off")
+    except OutOfBounds as error:
+        raise _refused(path, str(error)) from None
+    if "error" in answer:
+        raise _in_words(path, answer["error"], answer.get("detail"), memory)
     return answer
 
 
-def _in_words(path: Path, kind: object, detail: object) -> EngineError:
-    """The child's refusal for the person."""
+def _in_words(path: Path, kind: object, detail: object, memory: int) -> EngineError:
+    """The refusal for the person."""
     if kind == "objects" and isinstance(detail, list):
         names = [str(name) for name in detail]
         whole = [name for name in names if _WHOLE_OBJECT.fullmatch(name)]
@@ -138,7 +132,7 @@ def _in_words(path: Path, kind: object, detail: object) -> EngineError:
             remedy,
         )
     if kind == "memory":
-        allowed = limits.PICKLE_MEMORY_BYTES // limits.MIB
+        allowed = memory // limits.MIB
         return _refused(path, f"reading it takes more than the {allowed:,} MiB allowed")
     if kind == "refused":
         return _refused(path, str(detail))

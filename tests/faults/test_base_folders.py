@@ -188,8 +188,8 @@ def test_a_broken_folder_is_refused_in_words(case, tiny_llama, tmp_path, rows_fi
     ids=["a pattern that never ends", "stacked normalizers"],
 )
 def test_a_tokenizer_that_hangs_or_bloats_is_ended(keys, tiny_llama, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenizer_files, "CHILD_CPU_S", 1)
-    monkeypatch.setattr(tokenizer_files, "CHILD_MEMORY_BYTES", 256 << 20)
+    monkeypatch.setattr(tokenizer_files, "TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(tokenizer_files, "TRIAL_MEMORY_BYTES", 128 << 20)
     folder = tmp_path / "model"
     shutil.copytree(tiny_llama, folder)
     tokenizer(**keys)(folder)

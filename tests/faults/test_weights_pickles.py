@@ -1,19 +1,17 @@
 """Rows T1 and T2 of the safety plan: pickles that run code, lie, or eat memory and time."""
 
-import contextlib
 import io
 import os
 import pickle
 import zipfile
 from argparse import Namespace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from lora_engine.errors import EngineError
-from lora_engine.weights import limits, list_tensors, pickle_child, pickle_file
+from lora_engine.weights import limits, list_tensors, pickle_file
 from tests.faults.weights_files import refused
 
 
@@ -38,17 +36,10 @@ def test_a_pickle_with_code_does_not_run_it(tmp_path):
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """The child's own code without a process of its own, which costs an import of torch each."""
-
-    def answer(command, **_how):
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            status = pickle_child.run(command[3:])
-        return SimpleNamespace(returncode=status, stdout=out.getvalue().encode())
-
-    monkeypatch.setattr(pickle_child, "limit_memory", lambda _extra: None)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
-    monkeypatch.setattr(pickle_file.subprocess, "run", answer)
+    """The guarded code in this process, which has torch already."""
+    monkeypatch.setattr(
+        pickle_file, "run_guarded", lambda function, arguments, **_: function(*arguments)
+    )
 
 
 def linear():
@@ -150,7 +141,10 @@ def test_a_compressed_torch_file_is_refused_before_it_is_opened(tmp_path):
 
 def test_a_pickle_that_eats_memory_or_time_is_stopped(tmp_path, monkeypatch):
     torch.save(torch.zeros(4000, 4000), tmp_path / "m.pt")
-    monkeypatch.setattr(limits, "PICKLE_MEMORY_BYTES", 2**20)
-    refused(tmp_path / "m.pt", "more than the 1 MiB allowed", tensor="tensor")
-    monkeypatch.setattr(limits, "PICKLE_TIMEOUT_S", 0.01)
-    refused(tmp_path / "m.pt", "took over", tensor="tensor")
+    with monkeypatch.context() as bounds:
+        bounds.setattr(limits, "PICKLE_MEMORY_BYTES", 2**20)
+        bounds.setattr(limits, "PICKLE_MEMORY_TIMES", 0)
+        refused(tmp_path / "m.pt", "1 MiB", tensor="tensor")
+    monkeypatch.setattr(limits, "PICKLE_SECONDS", 0.005)
+    monkeypatch.setattr(limits, "PICKLE_BYTES_A_SECOND", 2**50)
+    refused(tmp_path / "m.pt", "processor time", tensor="tensor")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from lora_engine.data import Message, Row, template_child, templates
+from lora_engine.data import Message, Row, templates
 from lora_engine.data.masking import supervised_texts
 from lora_engine.data.templates import ChatTemplate
 from lora_engine.data.turn_end import end_of_turn
 from lora_engine.errors import EngineError
+from lora_engine.guarded import template_rendering
 from tests.generated_templates import BOS, EOS, Kind, Refused, Unclear, kinds, lay_out, source
 from tests.unit.test_data_masks import SPECIALS, make_tokenizer
 
@@ -50,9 +49,11 @@ def rendered_here(monkeypatch):
     """Render in this process: the templates are the test's own, and a child takes a while."""
 
     def render_batch(template, conversations):
-        header, *requests = templates._requests(template, conversations).splitlines()
         texts = []
-        answers = template_child.answers(json.loads(header), requests)
+        requests = templates._requests(template, conversations)
+        answers = template_rendering.answers(
+            template.source, template.variables, requests, templates.RENDER_CHARACTERS
+        )
         for conversation, answer in zip(conversations, answers, strict=True):
             if "error" in answer and not conversation.may_fail:
                 raise templates._failed(conversation, answer["error"])

@@ -1,22 +1,16 @@
-"""Runs in a process of its own: reads a pickled torch file under limits, and nothing else.
+"""A pickled torch file, read in a guarded process: `weights_only`, and nothing but plain tensors.
 
-    python -I pickle_child.py MEMORY_BYTES MAX_ELEMENTS FILE           list as JSON
-    python -I pickle_child.py MEMORY_BYTES MAX_ELEMENTS FILE NAME OUT  write one tensor as .npy
-
-A refusal is a JSON object {"error": kind, "detail": words or names} with exit status 3; the kinds
-are `Refusal`'s, `objects` (classes and functions that the file asks for, none of them called),
-`memory` and `damaged`. It imports nothing of Rankscope, so that it can run isolated from the
-working folder and the environment.
+The answer is a JSON object. A refusal is {"error": kind, "detail": words or names}; the kinds are
+`refused`, `objects` (classes and functions that the file asks for, none of them called), `memory`
+and `damaged`.
 """
 
 import io
-import json
 import pickle
 import pickletools
 import re
-import resource
-import sys
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 EXPECTED = (
@@ -39,13 +33,6 @@ LEGACY_PICKLES = 5
 
 class Refusal(Exception):
     """What the file holds cannot be read, in words for the person."""
-
-
-def limit_memory(extra_bytes: int) -> None:
-    with open("/proc/self/statm") as file:
-        mapped = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + extra_bytes, mapped + extra_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def collect(value: object, name: str, found: dict, depth: int = 0) -> None:
@@ -82,40 +69,59 @@ def complaint(tensor) -> str | None:
     return None
 
 
-def main(arguments: list[str]) -> None:
+def listed(file: str) -> dict[str, Any]:
+    """{"tensors": name, shape and dtype of each}, or a refusal."""
+    return _answer(file, lambda: {"tensors": _rows(_loaded(file))})
+
+
+def written(file: str, name: str, out: str, most_elements: int) -> dict[str, Any]:
+    """Write one tensor to `out` as .npy: {}, or a refusal."""
+    return _answer(file, lambda: _write(_loaded(file), name, out, most_elements))
+
+
+def _answer(file: str, step: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return step()
+    except (*EXPECTED, Refusal) as error:
+        return refusal_of(error, file)
+
+
+def _loaded(file: str) -> dict[str, Any]:
     import torch
 
-    memory, max_elements, file = int(arguments[0]), int(arguments[1]), arguments[2]
-    torch.set_num_threads(1)
-    limit_memory(memory)
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
-    found: dict = {}
-    collect(loaded, "", found)
+    found: dict[str, Any] = {}
+    collect(torch.load(file, map_location="cpu", weights_only=True), "", found)
+    return found
+
+
+def _rows(found: dict[str, Any]) -> list[list[Any]]:
+    """Raises Refusal where no tensor is plain."""
     complaints = {name: complaint(tensor) for name, tensor in found.items()}
-    if len(arguments) == 3:
-        bad = [f"{name} {why}" for name, why in complaints.items() if why]
-        if bad and len(bad) == len(found):
-            raise Refusal(bad[0])
-        rows = [
-            [name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
-            for name, tensor in found.items()
-            if not complaints[name]
-        ]
-        json.dump({"tensors": rows}, sys.stdout)
-        return
-    name, out = arguments[3:]
+    bad = [f"{name} {why}" for name, why in complaints.items() if why]
+    if bad and len(bad) == len(found):
+        raise Refusal(bad[0])
+    return [
+        [name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+        for name, tensor in found.items()
+        if not complaints[name]
+    ]
+
+
+def _write(found: dict[str, Any], name: str, out: str, most_elements: int) -> dict[str, Any]:
+    import numpy
+    import torch
+
     if name not in found:
         raise Refusal(f"it has no tensor {name!r}; it has {', '.join(list(found)[:8])}")
-    if complaints[name]:
-        raise Refusal(f"{name} {complaints[name]}")
     tensor = found[name].detach()
-    if tensor.numel() > max_elements:
-        raise Refusal(f"{name} holds {tensor.numel():,} numbers, allowed are {max_elements:,}")
+    if why := complaint(tensor):
+        raise Refusal(f"{name} {why}")
+    if tensor.numel() > most_elements:
+        raise Refusal(f"{name} holds {tensor.numel():,} numbers, allowed are {most_elements:,}")
     if tensor.dtype.is_floating_point and tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32)
-    import numpy
-
     numpy.save(out, tensor.contiguous().numpy(), allow_pickle=False)
+    return {}
 
 
 def asked_for(file: str) -> list:
@@ -184,17 +190,3 @@ def refusal_of(error: Exception, file: str) -> dict:
     except (*EXPECTED, zipfile.BadZipFile, ImportError):
         names = []
     return {"error": "objects", "detail": names} if names else {"error": "damaged", "detail": ""}
-
-
-def run(arguments: list[str]) -> int:
-    """Answer on standard output; the exit status. The parent turns a refusal into words."""
-    try:
-        main(arguments)
-    except (*EXPECTED, Refusal) as error:
-        json.dump(refusal_of(error, arguments[2]), sys.stdout)
-        return 3
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))

@@ -1,11 +1,7 @@
-"""The child process in which chat templates run: time, memory and output are bounded.
+"""Chat templates, rendered in a guarded process.
 
 A template is a program that comes with somebody's model, so it never runs in the process of the
-dashboard. This file is started by its path with an empty environment and imports nothing of the
-package. Standard input: one JSON line {template, variables, limits}, then one line {messages,
-add_generation_prompt, tools} a conversation. Standard output: one line {text} or {error} each, in
-order. A conversation that takes too long ends the process, so the number of lines says which
-one it was.
+dashboard. `rendered` gives one answer a conversation, {text} or {error}, in order.
 
 A template that writes a role's text only as a list of parts (models of pictures) gets it so.
 
@@ -15,10 +11,9 @@ controls, `{% generation %}`, tojson, raise_exception, strftime_now); a parity t
 
 import itertools
 import json
-import resource
-import signal
-import sys
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import jinja2
 from jinja2.ext import Extension, loopcontrols
@@ -167,38 +162,33 @@ def _rendered(template, variables, request, characters):
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def answers(header, requests):
-    """One answer, {text} or {error}, for each request, a line of JSON; as they are asked for."""
+def rendered(
+    source: str, variables: dict[str, str], requests: list[dict[str, Any]], characters: int
+) -> Iterator[bytes]:
+    """What `answers` gives, each as JSON."""
+    for answer in answers(source, variables, requests, characters):
+        yield json.dumps(answer).encode()
+
+
+def answers(
+    source: str, variables: dict[str, str], requests: list[dict[str, Any]], characters: int
+) -> Iterator[dict[str, str]]:
+    """One answer, {text} or {error}, for each request, as they are asked for.
+
+    requests: {messages, add_generation_prompt, tools}. characters: the most that one text has.
+    """
     failure, template = None, None
     try:
-        template = environment().from_string(header["template"])
+        template = environment().from_string(source)
     except MemoryError:
         failure = {"error": "it needs too much memory"}
-    except (jinja2.TemplateError, RecursionError) as error:
+    except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError) as error:
         failure = {"error": f"it is not a template: {error}"}
 
     def write(messages, request=None):
         request = (request or {}) | {"messages": messages}
-        limit = header["limits"]["characters"]
-        return failure or _rendered(template, header["variables"], request, limit)
+        return failure or _rendered(template, variables, request, characters)
 
     in_parts = _roles_in_parts(write)
-    for line in requests:
-        request = json.loads(line)
+    for request in requests:
         yield write([_as_parts(_with_arguments(m), in_parts) for m in request["messages"]], request)
-
-
-def main():
-    header = json.loads(sys.stdin.buffer.readline())
-    limits = header["limits"]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
-    signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
-    for answer in answers(header, sys.stdin.buffer):
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-        signal.setitimer(signal.ITIMER_PROF, limits["cpu_s"])
-
-
-if __name__ == "__main__":
-    main()
