@@ -22,7 +22,16 @@ PLAIN_TYPES = frozenset(
     ("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma", "gemma2")
     + ("gemma3", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neox", "gptj", "opt", "falcon", "bloom")
     + ("stablelm", "starcoder2", "olmo", "olmo2", "granite", "cohere", "cohere2", "smollm3", "glm")
-    + ("glm4", "deepseek_v2", "deepseek_v3", "bert")
+    + (
+        "glm4",
+        "deepseek_v2",
+        "deepseek_v3",
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "deberta-v2",
+        "electra",
+    )
 )
 """Built with every number at its highest and 512 layers, each takes under 2 s and 50 MiB."""
 MOST_PLAIN_LAYERS = 256
