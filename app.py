@@ -55,7 +55,7 @@ def create_app(
     who they are, where they are asked. The engine's supervisor runs from the app's start to its
     stop.
     """
-    from pages.shared import building, first_screen, languages, security
+    from pages.shared import building, first_screen, languages, security, uploads
 
     security.quiet_environment(settings.data_dir)
 
@@ -63,8 +63,9 @@ def create_app(
     from pages.spectrum.matrix_cache import MatrixCache
 
     security.refuse_outside_downloads()
+    uploads.delete_what_is_cut_off()
     engine = Engine(settings)
-    cache = MatrixCache()
+    cache = MatrixCache(settings.max_matrices_mb * security.MEGABYTE)
     api = _api(engine)
     building.let_threads_build()
     building.write_page(first_screen.head, first_screen.body, first_screen.end())
@@ -124,7 +125,7 @@ def _guarded_app(
     from fastapi import FastAPI
 
     from pages import PAGES
-    from pages.shared import languages, not_found, security
+    from pages.shared import languages, not_found, security, uploads
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -139,6 +140,7 @@ def _guarded_app(
             engine.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(uploads.UploadRoom, settings=engine.settings)
     app.add_middleware(not_found.NotFoundPages)
     app.add_middleware(languages.LanguageRedirects, paths=[page.path for page in PAGES])
     if way is not None:

@@ -20,6 +20,7 @@ from lora_engine.data_folder import make_data_folder
 from lora_engine.export.service import Exports
 from lora_engine.machine import Machine
 from lora_engine.measured_methods.service import MeasuredMethods
+from lora_engine.quotas import QueueQuota
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -32,7 +33,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         make_data_folder(settings)
-        store = RunStore(settings.database_path)
+        store = RunStore(settings.database_path, quota=QueueQuota.of(settings))
         self._supervisor = Supervisor(store, settings)
         self.settings = settings
         self.runs = Runs(store, self._supervisor, settings)

@@ -84,6 +84,48 @@ class Settings(BaseModel):
         description="Size of all uploaded datasets together, in MB.",
         json_schema_extra={"env": "LORA_MAX_DATASETS_MB"},
     )
+    max_adapters_mb: int = Field(
+        20_000,
+        ge=1,
+        le=10_000_000,
+        description="Size of all added adapters together, in MB.",
+        json_schema_extra={"env": "LORA_MAX_ADAPTERS_MB"},
+    )
+    max_person_mb: int = Field(
+        1_000,
+        ge=1,
+        le=10_000_000,
+        description="Size of the datasets and adapters of each person behind a login, in MB.",
+        json_schema_extra={"env": "LORA_MAX_PERSON_MB"},
+    )
+    max_waiting_uploads_mb: int = Field(
+        2_000,
+        ge=1,
+        le=10_000_000,
+        description="Size of all uploads that nobody has read yet, in MB.",
+        json_schema_extra={"env": "LORA_MAX_WAITING_UPLOADS_MB"},
+    )
+    max_queued: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Runs that may wait in the queue.",
+        json_schema_extra={"env": "LORA_MAX_QUEUED"},
+    )
+    max_queued_per_person: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="Runs of each person behind a login that may wait in the queue.",
+        json_schema_extra={"env": "LORA_MAX_QUEUED_PER_PERSON"},
+    )
+    max_matrices_mb: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="Memory for the matrices that are open on the page Spectrum, in MB.",
+        json_schema_extra={"env": "LORA_MAX_MATRICES_MB"},
+    )
     max_cache_mb: int = Field(
         10_000,
         ge=0,
@@ -108,6 +150,12 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_ALLOWED_HOSTS"},
     )
 
+    allowed_servers: tuple[str, ...] = Field(
+        (),
+        description="Other servers, such as gpu.example:8000, that people behind a login may "
+        "compare with, and the networks of their addresses, comma-separated.",
+        json_schema_extra={"env": "LORA_ALLOWED_SERVERS"},
+    )
     frame_ancestors: tuple[str, ...] = Field(
         (),
         description="Sites that may show the dashboard in a frame, as https://a.example.",
@@ -220,7 +268,7 @@ class Settings(BaseModel):
 
 
 LISTS = frozenset(  # comma-separated
-    {"allowed_hosts", "allowed_roots", "frame_ancestors", "trusted_proxies"}
+    {"allowed_hosts", "allowed_roots", "allowed_servers", "frame_ancestors", "trusted_proxies"}
 )
 
 

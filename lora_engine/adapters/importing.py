@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from lora_engine.errors import Conflict, EngineError, InvalidInput, NotFound
 from lora_engine.files import new_folder
 from lora_engine.foreign_folder import refuse_foreign_files
 from lora_engine.language import tr
+from lora_engine.quotas import ADAPTERS, refuse_more, room_for, tree_bytes
 from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def add_folder(
             if (source / file).is_file():
                 shutil.copyfile(source / file, folder / file)
 
-    return _added(target, copy, stop)
+    return _added(target, copy, settings, stop)
 
 
 def add_zip(
@@ -86,7 +88,7 @@ def add_zip(
 ) -> Path:
     """Unpack and add the adapter in a zip; `file_name` is what the person's file is called."""
     target = _target(name or name_from(Path(file_name.replace("\\", "/")).stem), settings)
-    return _added(target, lambda folder: unpack_adapter(path, file_name, folder), stop)
+    return _added(target, lambda folder: unpack_adapter(path, file_name, folder), settings, stop)
 
 
 def add_from_hub(
@@ -106,7 +108,7 @@ def add_from_hub(
             tr("{hub_id} is no hub id.", hub_id=f"{hub_id[:200]!r}"), tr("A hub id is org/name.")
         )
     target = _target(name or name_from(hub_id.rpartition("/")[2]), settings)
-    return _added(target, lambda folder: _fetch(hub_id, folder, api), stop)
+    return _added(target, lambda folder: _fetch(hub_id, folder, api), settings, stop)
 
 
 def refuse_others(folder: Path, settings: Settings) -> None:
@@ -129,13 +131,20 @@ def is_added(folder: Path, settings: Settings) -> bool:
     return folder.parent.resolve() == parent and folder.is_dir() and not folder.is_symlink()
 
 
-def _added(target: Path, fill: Callable[[Path], None], stop: StopSignal) -> Path:
-    """`target`, filled beside its place, checked there, and named in one step."""
+def _added(
+    target: Path, fill: Callable[[Path], None], settings: Settings, stop: StopSignal
+) -> Path:
+    """`target`, filled beside its place, checked there, and named in one step.
+
+    Raises QuotaExceeded where there is no room for it.
+    """
+    refuse_more(ADAPTERS, 0, target.name, settings)  # before it is fetched or unpacked
     try:
-        with new_folder(target) as folder:
+        with ExitStack() as room, new_folder(target) as folder:
             fill(folder)
             _refuse_unusable(folder, target)
             stop.raise_if_set(tr("adding {name}", name=target.name))
+            room.enter_context(room_for(ADAPTERS, tree_bytes(folder), target.name, settings))
             keep_owner(target)
     except FileExistsError:
         raise _taken(target) from None

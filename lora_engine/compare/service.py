@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from lora_engine.access import need_role
+from lora_engine.access import LOCAL, need_role, person_now
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import BaseModel, resolve_base_model
 from lora_engine.compare.generate.comparison_model import ComparisonModel
@@ -20,6 +20,8 @@ from lora_engine.compare.generate.compatibility import (
 )
 from lora_engine.compare.generate.model_pool import ComparisonPool
 from lora_engine.compare.generate.prompt_set import PromptSetResult, answer_prompts
+from lora_engine.compare.generate.remote_server import RemoteServer, parse_remote_server
+from lora_engine.compare.generate.server_address import AllowedServers
 from lora_engine.compare.prompts.prompt_form import AskAs, PromptForm
 from lora_engine.compare.prompts.sampled_answers import SampledAnswers, sampled_answers
 from lora_engine.compare.sessions.session_store import SessionStore
@@ -35,6 +37,7 @@ class Comparisons:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ComparisonPool(settings)
+        self._allowed_servers = AllowedServers(settings.allowed_servers)
         self.sessions = SessionStore(settings.data_dir / "sessions")
 
     @cached_property
@@ -58,6 +61,13 @@ class Comparisons:
     ) -> ComparisonModel:
         """As `model`, with the folder of each column's adapter."""
         return self._pool.get(base, folders, ask_as)
+
+    def another_server(self, url: str, model: str, key: str = "") -> RemoteServer:
+        """A model on another server, for one more column: any for whoever sits at this machine,
+        and one of LORA_ALLOWED_SERVERS for people behind a login. Raises EngineError."""
+        need_role("run")
+        allowed = None if person_now() == LOCAL else self._allowed_servers
+        return parse_remote_server(url, model, key, allowed)
 
     def form(self, base: str, adapters: Sequence[str], ask_as: AskAs = "auto") -> PromptForm:
         """How these would be asked, and why, found without loading anything.

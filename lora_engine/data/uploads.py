@@ -24,6 +24,7 @@ from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
 from lora_engine.language import tr, translatable
+from lora_engine.quotas import DATASETS, refuse_more, room_for
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ def save_upload(path: Path, name: str, settings: Settings) -> DatasetSummary:
         shutil.copyfile(path, copy)
         rows, found = _rows_and_format(copy, name, settings)
         kept = settings.datasets_dir / f"{stem}-{_content_hash(copy)}{extension}"
-        keep_owner(kept)
-        move(copy, kept)
+        with room_for(DATASETS, copy.stat().st_size, name, settings):
+            keep_owner(kept)
+            move(copy, kept)
     summary = DatasetSummary(kept.name, str(kept), rows, found, UPLOADED, kept.stat().st_size)
     write_atomically(_summary_path(kept), json.dumps(asdict(summary)).encode())
     return summary
@@ -127,19 +129,7 @@ def _refuse_size(size: int, name: str, settings: Settings) -> None:
             ),
             tr("Upload a part of it, or set LORA_MAX_UPLOAD_MB."),
         )
-    there = sum(path.stat().st_size for path in _files(settings))
-    if there + size > settings.max_datasets_mb * 1_000_000:
-        raise EngineError(
-            tr(
-                "{name} has {size} bytes and the library {there}; together they may have "
-                "{max_datasets_mb} MB.",
-                name=name,
-                size=f"{size:,}",
-                there=f"{there:,}",
-                max_datasets_mb=f"{settings.max_datasets_mb:,}",
-            ),
-            tr("Delete uploaded datasets you no longer need, or set LORA_MAX_DATASETS_MB."),
-        )
+    refuse_more(DATASETS, size, name, settings)
 
 
 def _rows_and_format(path: Path, name: str, settings: Settings) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from lora_engine.annotations import stored_tags
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
 from lora_engine.errors import NotFound, Unreadable
 from lora_engine.language import tr, translatable
+from lora_engine.quotas import QueueQuota
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.spec import RunSpec
 
@@ -117,7 +119,11 @@ class RunStore:
     read or written: locked for longer than `patience_s`, on a full disk, or no database at all.
     """
 
-    def __init__(self, path: Path, patience_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(
+        self, path: Path, patience_s: float = BUSY_TIMEOUT_S, quota: QueueQuota | None = None
+    ) -> None:
+        """quota: how many runs may wait; without one any number."""
+        self._quota = quota
         self._database = Database(path, "list of runs", MIGRATIONS, REMEDY, patience_s)
 
     def add(self, run_id: str, spec: RunSpec) -> RunRecord:
@@ -126,8 +132,12 @@ class RunStore:
         return self.get(run_id)
 
     def add_all(self, runs: Mapping[str, RunSpec], sweep: str | None = None) -> None:
-        """New runs by their ids, queued behind the others in this order; all of them or none."""
+        """New runs by their ids, queued behind the others in this order; all of them or none.
+
+        Raises QuotaExceeded where they are too many.
+        """
         with self._database.transaction() as connection:
+            self._refuse_more(connection, {person_now().name: len(runs)})
             for run_id, spec in runs.items():
                 connection.execute(
                     "INSERT INTO runs (id, name, state, spec, created_at, sweep, owner, place) "
@@ -142,6 +152,16 @@ class RunStore:
                         person_now().name,
                     ),
                 )
+
+    def _refuse_more(self, connection: sqlite3.Connection, new: Mapping[str, int]) -> None:
+        """Raises QuotaExceeded where so many more runs may not wait, by their owner."""
+        if self._quota is not None:
+            self._quota.refuse_more(_waiting(connection), new)
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many runs wait, by their owner, whosever they are."""
+        with self._database.connect() as connection:
+            return _waiting(connection)
 
     def get(self, run_id: str) -> RunRecord:
         """Raises NotFound."""
@@ -193,8 +213,14 @@ class RunStore:
 
     def requeue(self, run_ids: Sequence[str]) -> tuple[str, ...]:
         """Queue stopped runs behind the others, to resume, at one moment. Returns the resumable
-        ones, which it queued."""
+        ones, which it queued. Raises QuotaExceeded where they are too many."""
         with self._database.transaction() as connection:
+            stopped = connection.execute(
+                f"SELECT owner FROM runs WHERE state IN ({_marks(RESUMABLE)}) "
+                f"AND id IN ({_marks(run_ids)})",
+                (*RESUMABLE, *run_ids),
+            )
+            self._refuse_more(connection, Counter(row["owner"] for row in stopped))
             return tuple(
                 run_id
                 for run_id in run_ids
@@ -287,6 +313,11 @@ def no_such_run(run_id: str) -> NotFound:
         tr("There is no run {run_id}.", run_id=f"{run_id!r}"),
         tr("`runs` lists the runs there are."),
     )
+
+
+def _waiting(connection: sqlite3.Connection) -> dict[str, int]:
+    query = "SELECT owner, count(*) AS number FROM runs WHERE state = ? GROUP BY owner"
+    return {row["owner"]: row["number"] for row in connection.execute(query, (RunState.QUEUED,))}
 
 
 def _seen(rows: Iterable[sqlite3.Row]) -> list[RunRecord]:

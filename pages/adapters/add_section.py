@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
@@ -22,6 +21,7 @@ from pages.shared.background_work import (
     progress_row,
 )
 from pages.shared.static_files import event_js
+from pages.shared.uploads import once_read
 from pages.shared.wiring import Update, wire
 
 
@@ -70,12 +70,12 @@ def build_section(engine: Engine) -> None:
         )
 
     def add_upload(path: str, name: str, request: gr.Request) -> Iterator[Update]:
-        file = Path(path)
-        yield from adding(
-            tr("unpacking {file}", file=file.name),
-            lambda stop: engine.adapters.add_upload(file, file.name, name, stop),
-            request,
-        )
+        with once_read(path) as file:
+            yield from adding(
+                tr("unpacking {file}", file=file.name),
+                lambda stop: engine.adapters.add_upload(file, file.name, name, stop),
+                request,
+            )
 
     def adding(
         doing: str, add_it: Callable[[StopSignal], AdapterSummary], request: gr.Request

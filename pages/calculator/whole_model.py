@@ -31,6 +31,7 @@ from pages.shared import alpha_note, layout, live
 from pages.shared.address_fields import AddressFields
 from pages.shared.advice_panel import AdvicePanel
 from pages.shared.static_files import event_js
+from pages.shared.uploads import once_read
 from pages.shared.wiring import Update, problem_box, wire
 
 BEING_MEASURED = translatable("How fast this machine is, is measured once the page is open.")
@@ -171,7 +172,8 @@ class Handlers:
 
     def take_config(self, values: Values) -> Update:
         """The uploaded config in place of the model."""
-        config = calculator.given_config(values[self.form.upload])
+        with once_read(values[self.form.upload]) as file:
+            config = calculator.given_config(file)
         return {self.form.model: tr(UPLOADED), self.form.uploaded: config}
 
 

@@ -25,6 +25,7 @@ from pages.compare.conversation import column_title
 from pages.compare.conversation_fields import ConversationFields
 from pages.shared import layout
 from pages.shared.stop_button import Stops
+from pages.shared.uploads import unless_refused
 from pages.shared.wiring import problem_box, wire
 
 MAX_ROWS = 500
@@ -74,7 +75,8 @@ def section(engine: Engine, fields: ConversationFields) -> None:
             raise EngineError(tr("No adapter is chosen."), tr("Choose one above."))
         model = engine.compare.model(base, adapters)
         own_rows = Path(path) if path else None
-        rows = general_rows_for(model.shared.base, own_rows, engine.settings)[:MAX_ROWS]
+        with unless_refused(own_rows):
+            rows = general_rows_for(model.shared.base, own_rows, engine.settings)[:MAX_ROWS]
         length = min(model.shared.context_length or DEFAULT_LENGTH, DEFAULT_LENGTH)
         with stops.running(request) as stop_signal:
             tokenized = tokenize_rows(rows, model.shared.tokenizer, length)

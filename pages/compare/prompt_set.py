@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import gradio as gr
 
@@ -25,6 +24,7 @@ from pages.compare.held_out import held_out_rows
 from pages.shared import layout
 from pages.shared.live import live_table
 from pages.shared.stop_button import Stops
+from pages.shared.uploads import once_read
 from pages.shared.wiring import Update, problem_box, wire
 
 NOTHING = "none"
@@ -126,7 +126,8 @@ class _Handlers:
         self.stops = Stops()
 
     def take_file(self, path: str) -> str:
-        return "\n".join(case.as_line() for case in read_cases(Path(path)))
+        with once_read(path) as file:
+            return "\n".join(case.as_line() for case in read_cases(file))
 
     def take_held_out(self, adapters: list[str]) -> str:
         rows = held_out_rows(self.engine, adapters)

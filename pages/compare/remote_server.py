@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from lora_engine.compare.generate import RemoteServer, parse_remote_server
+from lora_engine.compare.generate import RemoteServer
 from lora_engine.compare.sessions import SessionServer
 from lora_engine.engine import Engine
 from lora_engine.language import tr
@@ -74,7 +74,7 @@ def connect(engine: Engine, fields: ConversationFields, server: ServerFields) ->
 
     def add_server(values: Values) -> Update:
         url, model, key = (values[one] for one in (server.url, server.model, server.key))
-        found = parse_remote_server(url, model, key)
+        found = engine.compare.another_server(url, model, key)
         connected: Update = {
             fields.server: fields.servers.add(found),
             server.key: "",

@@ -1,34 +1,40 @@
 """The matrices that are open on the page, decomposed, by an id that cannot be guessed.
 
 A browser tab holds the id, not the matrix, and asks by id for what it needs again: an exact
-window, a download. The cache is bounded; the least recently used matrix goes first. It does not
-know where a matrix came from.
+window, a download. The cache is bounded: whoever holds the most loses the matrix that they used
+longest ago. It does not know where a matrix came from.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
+from lora_engine.access import person_now
 from lora_engine.errors import NotFound
 from lora_engine.language import tr
+from lora_engine.quotas import MEGABYTE, QuotaExceeded, megabytes
 from lora_engine.spectrum import Decomposition, PooledFactors
 from lora_engine.weights import ArrayMatrix, MatrixSource
 
-MAX_BYTES = 512 * 2**20
+MAX_BYTES = 1_000 * MEGABYTE
 MAX_MATRICES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class OpenMatrix:
-    """One matrix with its decomposition, and what the browser draws of it."""
+    """One matrix with its decomposition, and what the browser draws of it.
+
+    owner: the name of the person who opened it.
+    """
 
     id: str
     source: MatrixSource
     decomposition: Decomposition
     pooled: PooledFactors
+    owner: str
 
     @property
     def bytes(self) -> int:
@@ -52,12 +58,23 @@ class MatrixCache:
     def put(
         self, source: MatrixSource, decomposition: Decomposition, pooled: PooledFactors
     ) -> OpenMatrix:
-        """Keep a matrix; this one stays, however large it is."""
-        matrix = OpenMatrix(secrets.token_urlsafe(16), source, decomposition, pooled)
+        """Keep a matrix. Raises QuotaExceeded for one that is too large by itself."""
+        matrix_id, owner = secrets.token_urlsafe(16), person_now().name
+        matrix = OpenMatrix(matrix_id, source, decomposition, pooled, owner)
+        if matrix.bytes > self._max_bytes:
+            raise QuotaExceeded(
+                tr(
+                    "This matrix takes {size} of memory with its decomposition; {most} are "
+                    "allowed for all open matrices together.",
+                    size=megabytes(matrix.bytes),
+                    most=megabytes(self._max_bytes),
+                ),
+                tr("Open a smaller one, or raise LORA_MAX_MATRICES_MB."),
+            )
         with self._lock:
             self._open[matrix.id] = matrix
-            while len(self._open) > 1 and self._is_full():
-                self._open.popitem(last=False)
+            while self._is_full():
+                self._drop_one(matrix)
         return matrix
 
     def get(self, matrix_id: str) -> OpenMatrix:
@@ -74,6 +91,27 @@ class MatrixCache:
             tr("Open it again: choose it, type it or upload it."),
         )
 
+    @property
+    def bytes(self) -> int:
+        """What the open matrices take in memory."""
+        with self._lock:
+            return self._held()
+
+    @property
+    def max_bytes(self) -> int:
+        return self._max_bytes
+
+    def _held(self) -> int:
+        return sum(matrix.bytes for matrix in self._open.values())
+
     def _is_full(self) -> bool:
-        held = sum(matrix.bytes for matrix in self._open.values())
-        return held > self._max_bytes or len(self._open) > self._max_matrices
+        return self._held() > self._max_bytes or len(self._open) > self._max_matrices
+
+    def _drop_one(self, newest: OpenMatrix) -> None:
+        """Drop what was used longest ago, of whoever holds the most; never the newest."""
+        held: Counter[str] = Counter()
+        for matrix in self._open.values():
+            held[matrix.owner] += matrix.bytes
+        others = [matrix for matrix in self._open.values() if matrix is not newest]
+        dropped = max(others, key=lambda matrix: held[matrix.owner])  # the first of the largest
+        del self._open[dropped.id]

@@ -20,6 +20,7 @@ from pages.shared import layout
 from pages.shared.background_work import TabTasks, connect_stop, progress_row
 from pages.shared.base_choices import list_bases_at_opening
 from pages.shared.static_files import event_js
+from pages.shared.uploads import unless_refused
 from pages.shared.wiring import Update, wire
 from pages.spectrum.matrix_cache import MatrixCache
 from pages.spectrum.matrix_opening import MatrixOpener
@@ -182,12 +183,14 @@ class _Handlers:
         if path is None:
             yield part.hidden()
             return
-        tensors = matrices_of(path)
+        with unless_refused(path):
+            tensors = matrices_of(path)
         first = tensors[0]
         several = len(tensors) > 1 or len(first.shape) > 2
         yield part.listing(tensors, first) if several else part.hidden()
         choice = MatrixChoice("file", path, first.name, _flatten_for(first, ""))
-        yield from self.opener.open(request, choice)
+        with unless_refused(None if several else path):  # others may be chosen from it
+            yield from self.opener.open(request, choice)
 
     def list_model(self, name: str | None) -> Update:
         """The weights of a model, none of them chosen yet."""

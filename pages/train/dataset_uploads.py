@@ -16,6 +16,7 @@ from lora_engine.language import tr, tr_count
 from lora_engine.spec import RECIPES, recipe_spec
 from pages.shared import layout
 from pages.shared.questions import wire_taking_back
+from pages.shared.uploads import once_read
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train.form_fields import dataset_choices
 
@@ -86,7 +87,8 @@ def connect(
     """An upload becomes the form's dataset; one of the library is deleted after a question."""
 
     def take_upload(path: str, run_name: str) -> Update:
-        saved = save_upload(Path(path), Path(path).name, engine.settings)
+        with once_read(path) as file:
+            saved = save_upload(file, file.name, engine.settings)
         return {
             fields.name: run_name_for(Path(path).name, run_name),
             fields.recipe: None,

@@ -21,6 +21,7 @@ from lora_engine.spec import MAX_SPEC_BYTES, RunSpec, json_document, spec_from
 from pages.shared.forms import SpecForm
 from pages.shared.static_files import call_js, event_js
 from pages.shared.train_link import whole_address_of
+from pages.shared.uploads import once_read
 from pages.shared.wiring import Update, problem_box, problem_value, wire
 
 SCRIPT = "train/spec_file.js"
@@ -69,7 +70,8 @@ def connect(parts: SharingParts, form: SpecForm, shown: Any) -> Any:
         return {parts.document: json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"}
 
     def open_spec(path: str) -> Update:
-        spec, wrong = read_what_can_be(Path(path))
+        with once_read(path) as file:
+            spec, wrong = read_what_can_be(file)
         said = problem_value(wrong) if wrong else ""
         return {**shown(spec), parts.problem: said}
 

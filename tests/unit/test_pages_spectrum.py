@@ -14,8 +14,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
+from lora_engine.access import Person, acting_as
 from lora_engine.cancellation import Stopped
 from lora_engine.errors import EngineError, NotFound
+from lora_engine.quotas import QuotaExceeded
 from lora_engine.settings import Settings
 from lora_engine.spectrum import decompose, pool
 from lora_engine.weights.matrix import array_matrix
@@ -62,11 +64,28 @@ def test_the_shelf_lets_the_longest_unused_go_and_keeps_the_newest(teaching: np.
         cache.get(second.id)
 
 
-def test_the_shelf_is_bounded_in_bytes_but_holds_one(teaching: np.ndarray) -> None:
-    cache = MatrixCache(max_bytes=1)
+def test_the_shelf_is_bounded_in_bytes(teaching: np.ndarray) -> None:
+    size = put(MatrixCache(), teaching).bytes
+    cache = MatrixCache(max_bytes=size)
     first, second = put(cache, teaching), put(cache, teaching)
 
     assert cache.get(second.id) is second
+    assert cache.bytes == size
+    with pytest.raises(NotFound):
+        cache.get(first.id)
+    with pytest.raises(QuotaExceeded, match="LORA_MAX_MATRICES_MB"):
+        put(MatrixCache(max_bytes=size - 1), teaching)
+
+
+def test_whoever_holds_the_most_makes_room(teaching: np.ndarray) -> None:
+    cache = MatrixCache(max_matrices=3)
+    with acting_as(Person("anna", "run")):
+        of_anna = put(cache, teaching)
+    with acting_as(Person("ben", "run")):
+        first, second, third = (put(cache, teaching) for _ in range(3))
+
+    assert cache.get(of_anna.id) is of_anna
+    assert [cache.get(one.id) for one in (second, third)] == [second, third]
     with pytest.raises(NotFound):
         cache.get(first.id)
 

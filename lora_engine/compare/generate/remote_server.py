@@ -4,7 +4,8 @@ It is asked as the other columns are: as a chat, or with a text to continue.
 
 The key lives in this process's memory alone: no log, page, session or export holds it, and it is
 taken out of the server's messages. Only the address that the person gave is called: redirects are
-not followed and proxies of the environment not used. Whether the server honours the seed, and what
+not followed and proxies of the environment not used. Whom people behind a login may ask, and at
+which address, `server_address` decides. Whether the server honours the seed, and what
 it counts as a token, is not known here.
 """
 
@@ -17,10 +18,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.compare.generate.answer_progress import AnswerEnd, ColumnProgress
+from lora_engine.compare.generate.server_address import AllowedServers
 from lora_engine.compare.prompts.prompt_form import Mode
 from lora_engine.compare.prompts.prompt_tokens import text_of
 from lora_engine.data import Message
@@ -41,11 +43,13 @@ class RemoteServer:
     """A model on another server.
 
     url: the API's base address, such as http://127.0.0.1:8000/v1. The key is never shown.
+    allowed: the servers that may be asked; None for any.
     """
 
     url: str
     model: str
     key: str = field(default="", repr=False)
+    allowed: AllowedServers | None = field(default=None, repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -53,8 +57,11 @@ class RemoteServer:
         return tr("{model} at {host}", model=self.model, host=urlsplit(self.url).netloc)
 
 
-def parse_remote_server(url: str, model: str, key: str = "") -> RemoteServer:
-    """A server as the person described it. Raises EngineError for what cannot be one."""
+def parse_remote_server(
+    url: str, model: str, key: str = "", allowed: AllowedServers | None = None
+) -> RemoteServer:
+    """A server as the person described it. Raises EngineError for what cannot be one, or is not
+    allowed."""
     url, model, key = url.strip().rstrip("/"), model.strip(), key.strip()
     remedy = tr("Give an address such as http://127.0.0.1:8000/v1.")
     try:
@@ -72,7 +79,9 @@ def parse_remote_server(url: str, model: str, key: str = "") -> RemoteServer:
         )
     if len(key) > MAX_KEY or not key.isascii() or any(sign.isspace() for sign in key):
         raise EngineError(tr("The key is no key."), tr("Paste the key alone, without spaces."))
-    return RemoteServer(url, model, key)
+    if allowed is not None:
+        allowed.refuse_other(url)
+    return RemoteServer(url, model, key, allowed)
 
 
 class RemoteServers:
@@ -130,7 +139,8 @@ class RemoteAnswer:
         self._problem: str | None = None
         self._stopped = StopSignal()
         self._started = time.perf_counter()
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
         """Read no further; the connection is closed at the server's next word."""
@@ -216,12 +226,16 @@ def _events(
     """The JSON objects of the server-sent events. Raises EngineError for whatever goes wrong."""
     import httpx
 
-    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+    url, headers, extensions = _where(server, path)
+    if server.key:
+        headers["Authorization"] = f"Bearer {server.key}"
     times = httpx.Timeout(READ_S, connect=CONNECT_S)
     try:
         with (
             httpx.Client(timeout=times, follow_redirects=False, trust_env=False) as client,
-            client.stream("POST", f"{server.url}/{path}", json=body, headers=headers) as response,
+            client.stream(
+                "POST", url, json=body, headers=headers, extensions=extensions
+            ) as response,
         ):
             if response.status_code != 200:
                 said = next(response.iter_bytes(300), b"").decode("utf-8", "replace")
@@ -237,6 +251,23 @@ def _events(
     except httpx.HTTPError as error:
         what = tr("gave no answer ({kind}: {error})", kind=type(error).__name__, error=error)
         raise _failure(server, what) from None
+
+
+def _where(server: RemoteServer, path: str) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Where a question goes: the address, and what names the server in the request and in TLS.
+
+    Where only some servers are allowed, it is the address that was checked, not its name: that
+    could lead elsewhere by the time of the connection. Raises EngineError.
+    """
+    url = f"{server.url}/{path}"
+    if server.allowed is None:
+        return url, {}, {}
+    parts = urlsplit(url)
+    address = server.allowed.address_of(server.url)
+    at = f"[{address}]" if ":" in address else address
+    netloc = at if parts.port is None else f"{at}:{parts.port}"
+    checked = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+    return checked, {"Host": parts.netloc}, {"sni_hostname": parts.hostname or ""}
 
 
 def _lines(server: RemoteServer, chunks: Iterator[bytes]) -> Iterator[bytes]:
