@@ -21,6 +21,7 @@ from lora_engine.export.service import Exports
 from lora_engine.machine import Machine
 from lora_engine.measured_methods.service import MeasuredMethods
 from lora_engine.quotas import QueueQuota
+from lora_engine.runs.memory_room import MemoryRoom
 from lora_engine.runs.service import Runs
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -34,11 +35,16 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         make_data_folder(settings)
         store = RunStore(settings.database_path, quota=QueueQuota.of(settings))
-        self._supervisor = Supervisor(store, settings)
         self.settings = settings
+        self.compare = Comparisons(settings)
+        room = MemoryRoom(
+            settings,
+            expected=lambda spec: self.advisor.expected_memory(spec),
+            let_go=self.compare.let_go_if_idle,
+        )
+        self._supervisor = Supervisor(store, settings, room)
         self.runs = Runs(store, self._supervisor, settings)
         self.sweeps = Sweeps(store, self._supervisor, settings)
-        self.compare = Comparisons(settings)
         self.classifiers = Classifiers(settings)
         self.adapters = AdapterLibrary(settings)
         self.adapter_operations = AdapterOperations(settings, self.compare)

@@ -110,6 +110,24 @@ def forecast(
     )
 
 
+def expected_bytes(
+    spec: RunSpec, settings: Settings, earlier: Earlier, known: SampledLengths
+) -> int | None:
+    """The memory that a run should need at its peak, the worker's own included.
+
+    None where it cannot be told before. Raises as `forecast`.
+    """
+    base = resolve_base_model(spec.base_model, settings)
+    if base.path is None or spec.objective.kind == "grpo":
+        return None
+    rows = rows_of(spec, base, settings, known)
+    if rows.lengths is None:
+        return None
+    device = pick_device(settings)
+    asking = _Asking(base, settings, earlier, rows, plan_of(spec, rows), device, 0)
+    return asking.peak_bytes(spec, base.path)
+
+
 def method_name(spec: RunSpec) -> str:
     """Which of METHODS a spec is."""
     return way_of(spec) or "galore"
@@ -174,6 +192,10 @@ class _Asking:
             trained=trained,
             fits=peak <= self.device_bytes,
         )
+
+    def peak_bytes(self, spec: RunSpec, folder: Path) -> int:
+        """Raises as `forecast`."""
+        return self._peak_bytes(self._request(spec, folder))
 
     def changes(self, spec: RunSpec) -> tuple[str, ...]:
         """The least harmful changes after which it fits; none where nothing helps."""

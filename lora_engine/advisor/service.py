@@ -18,7 +18,7 @@ from lora_engine.advisor.children import Children, read_children
 from lora_engine.advisor.classifier_losses import measure_classifiers
 from lora_engine.advisor.earlier_runs import EarlierRuns
 from lora_engine.advisor.early_warnings import EarlyWarning, early_warnings
-from lora_engine.advisor.forecast import RunForecast, forecast
+from lora_engine.advisor.forecast import RunForecast, expected_bytes, forecast
 from lora_engine.advisor.forecast_rows import FirstFigures, first_figures
 from lora_engine.advisor.judgement import judge
 from lora_engine.advisor.judgement_report import Judgement
@@ -89,6 +89,10 @@ class Advisor:
     def _load_libraries(self) -> None:
         import_peft()
         self._is_ready.set()
+
+    def expected_memory(self, spec: RunSpec) -> int | None:
+        """As `forecast.expected_bytes`: the memory that this run should need at its peak."""
+        return expected_bytes(spec, self._settings, self._earlier.now(), self._lengths)
 
     def judge(
         self,

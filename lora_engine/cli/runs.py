@@ -67,6 +67,10 @@ def runs(json: Annotated[bool, json_flag()] = False) -> None:
     for view in views:
         if view.problem is not None:
             output.note(f"{view.id}: {view.problem}")
+    for run_id in engine.runs.queue()[:1]:
+        wait = engine.runs.waits_for(run_id)
+        if wait is not None:
+            output.note(f"{run_id}: {wait.words()}")
 
 
 def show(

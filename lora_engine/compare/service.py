@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ class Comparisons:
         self._settings = settings
         self._pool = ComparisonPool(settings)
         self._allowed_servers = AllowedServers(settings.allowed_servers)
+        self._holders: list[Callable[[], None]] = []
         self.sessions = SessionStore(settings.data_dir / "sessions")
 
     @cached_property
@@ -68,6 +69,16 @@ class Comparisons:
         need_role("run")
         allowed = None if person_now() == LOCAL else self._allowed_servers
         return parse_remote_server(url, model, key, allowed)
+
+    def add_holder(self, let_go: Callable[[], None]) -> None:
+        """Whoever keeps the base beyond a question says how to let go of it while it is idle."""
+        self._holders.append(let_go)
+
+    def let_go_if_idle(self) -> str | None:
+        """Free the memory of a base that answers nobody; the name of one that does, which stays."""
+        for let_go in self._holders:
+            let_go()
+        return self._pool.let_go_if_idle()
 
     def form(self, base: str, adapters: Sequence[str], ask_as: AskAs = "auto") -> PromptForm:
         """How these would be asked, and why, found without loading anything.

@@ -1,10 +1,11 @@
 """A run's directory: what lies where, and how its small files are read and written.
 
     spec.json  metrics.jsonl  worker.log  checkpoints/  adapter/  result.json  lock
-    worker.json  stop
+    worker.json  stop  waiting.json
 
 The worker alone writes here, but for `stop`, which asks it to end this run of the several that it
-may train; everyone may read at any time. Knows nothing of training or of the list of runs.
+may train, and `waiting.json`, which says what a queued run waits for; everyone may read at any
+time. Knows nothing of training or of the list of runs.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class RunDirectory:
     @property
     def stop_path(self) -> Path:
         return self.path / "stop"
+
+    @property
+    def waiting_path(self) -> Path:
+        return self.path / "waiting.json"
 
     def create(self, spec: RunSpec) -> None:
         """Make the directory with its spec; it must not exist, or be empty."""

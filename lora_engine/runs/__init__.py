@@ -8,6 +8,7 @@ view.py              a run as it is shown
 store.py             the list and its states, in SQLite
 states.py            the states, and which of them are active, resumable or over
 supervisor.py        keeps the list true to what the workers do, and starts the next run
+memory_room.py       is there memory for the next run, and what does it wait for?
 shared_worker.py     which waiting runs the next worker trains
 launcher.py          starts a worker on this machine, and signals it
 stall_detection.py   does a living worker get anywhere?

@@ -17,6 +17,7 @@ from lora_engine.runs.curve import POINTS, read_curve
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
+from lora_engine.runs.memory_room import MemoryWait, read_wait
 from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RunState, state_name
@@ -83,6 +84,12 @@ class Runs:
         """How long a running worker has logged no step; None where nothing is amiss."""
         view = self.get(run_id)
         return find_stall(view.record, self.directory(run_id), view.newest)
+
+    def waits_for(self, run_id: str) -> MemoryWait | None:
+        """The memory that the next run of the queue waits for; None for every other run."""
+        if self.queue()[:1] != [run_id]:
+            return None
+        return read_wait(self.directory(run_id))
 
     def files(self, run_id: str) -> list[RunFile]:
         """What lies in the run's folder, with sizes."""

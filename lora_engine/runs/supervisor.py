@@ -29,6 +29,7 @@ from lora_engine.run_folder import (
     try_lock,
 )
 from lora_engine.runs.launcher import HeldRun, launch, signal_worker
+from lora_engine.runs.memory_room import MemoryRoom, read_wait, say_wait
 from lora_engine.runs.shared_worker import runs_of_next_worker
 from lora_engine.runs.states import ACTIVE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
@@ -41,11 +42,15 @@ STOP_PATIENCE_S = 8.0  # from SIGTERM to SIGKILL for a run that is cancelled
 
 
 class Supervisor:
-    """Keeps the list of runs true to what the workers do."""
+    """Keeps the list of runs true to what the workers do.
 
-    def __init__(self, store: RunStore, settings: Settings) -> None:
+    room: weighs the next run's memory; without one every run starts that has a device.
+    """
+
+    def __init__(self, store: RunStore, settings: Settings, room: MemoryRoom | None = None) -> None:
         self._store = store
         self._settings = settings
+        self._room = room
         self._stop_asked: dict[object, float] = {}  # by worker
         self._children: list[subprocess.Popen] = []
         self._ticking = threading.Lock()
@@ -132,8 +137,30 @@ class Supervisor:
         """Start the first runs of the queue, one worker on each free device."""
         taken = {record.device for record in self._store.list(ACTIVE)}
         for device in list_devices(self._settings):
-            if device not in taken:
-                self._start(runs_of_next_worker(self._store.queue()), device)
+            if device in taken:
+                continue
+            records = runs_of_next_worker(self._store.queue())
+            if records and not self._waits_for_memory(records[0], device):
+                self._start(records, device)
+
+    def _waits_for_memory(self, record: RunRecord, device: str) -> bool:
+        """Whether the next run must wait for memory, which its folder then says.
+
+        Without the thread, as on the command line, this process looks once and knows no model of
+        the server's: it leaves what stands there.
+        """
+        if self._room is None or record.spec is None:
+            return False
+        wait = self._room.wait_of(record.id, record.spec, device)
+        directory = self._directory(record)
+        try:
+            if wait is None:
+                directory.waiting_path.unlink(missing_ok=True)
+            elif self._thread is not None or read_wait(directory) is None:
+                say_wait(directory, wait)
+        except OSError:
+            log.exception("what run %s waits for could not be written", record.id)
+        return wait is not None
 
     def _start(self, records: Sequence[RunRecord], device: str) -> None:
         """Take the runs' locks, claim them, launch their worker.

@@ -59,6 +59,7 @@ class Api:
         self._scheduler: Scheduler | None = None
         self._waiting: set[Job] = set()
         self._limiter = CapacityLimiter(PREPARED_AT_ONCE)
+        comparisons.add_holder(self._let_go_if_idle)
 
     def add_routes(self, app: Starlette) -> None:
         """Add the routes under /v1; anything else there is answered in OpenAI's form too."""
@@ -159,6 +160,19 @@ class Api:
             if self._scheduler is None:
                 self._scheduler = Scheduler(self._models.shared(), self._settings)
             return self._scheduler
+
+    def _let_go_if_idle(self) -> None:
+        """Keep no model in memory while nobody asks; the next request loads it again."""
+        if self._waiting:
+            return
+        with self._guard:
+            scheduler = self._scheduler
+            if scheduler is not None and not scheduler.is_idle:
+                return
+            self._scheduler = None
+            self._models.forget()
+        if scheduler is not None:
+            scheduler.close()
 
     def _enter(self, notify: Callable[[], None]) -> Job:
         """A place in the queue. Raises ApiError (429) where it is full."""

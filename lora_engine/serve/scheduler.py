@@ -50,6 +50,12 @@ class Scheduler:
                 self._thread.start()
             self._news.notify_all()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to answer."""
+        with self._news:
+            return not (self._waiting or self._running)
+
     def close(self) -> None:
         """End the thread; jobs in the making fail."""
         with self._news:

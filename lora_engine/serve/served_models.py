@@ -64,6 +64,11 @@ class ServedModels:
                 self._shared = self._comparisons.model(self._settings.api_base, []).shared
             return self._shared
 
+    def forget(self) -> None:
+        """Keep the base no longer; the next request loads it again where nobody else did."""
+        with self._guard:
+            self._shared = None
+
     def listed(self) -> list[ServedModel]:
         """The base, and the adapters whose base it is by its fingerprint."""
         ours = fingerprint(self.base)

@@ -120,7 +120,8 @@ def _run_key(scene: Scene) -> object:
     stall = scene.engine.runs.stall(scene.run_id)
     quiet = (stall.is_stopped, int(stall.seconds / 5)) if stall else None
     drawn = [_row(view) for view in (scene.view, *scene.others)]
-    return drawn, scene.selection.axis, scene.queue, quiet
+    waits_for = scene.engine.runs.waits_for(scene.run_id)
+    return drawn, scene.selection.axis, scene.queue, quiet, waits_for
 
 
 def _run_parts(scene: Scene) -> Parts:

@@ -132,7 +132,9 @@ def _start(view: RunView) -> str:
 def _progress(engine: Engine, view: RunView) -> str:
     state = view.record.state
     if state is RunState.QUEUED:
-        return f"<p>{_place(engine.runs.queue(), view.id)}</p>"
+        wait = engine.runs.waits_for(view.id)
+        words = _place(engine.runs.queue(), view.id) if wait is None else wait.words()
+        return f"<p>{escape(words)}</p>"
     if view.newest is None:
         words = tr(NOTHING_YET[state]) if state in NOTHING_YET else ""
         return f"<p>{words}</p>" if words else ""

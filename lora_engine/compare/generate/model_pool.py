@@ -1,11 +1,14 @@
 """Keeps one base model in memory between callers, so that a page need not load it again.
 
-One base at a time: asking for another one drops the first as soon as nobody generates with it.
+One base at a time: asking for another one drops the first as soon as nobody generates with it. A
+run that needs the memory can have it while nobody holds the base.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_form import AskAs
+from lora_engine.host_memory import give_back_freed_memory
 from lora_engine.settings import Settings
 
 
@@ -24,6 +28,7 @@ class ComparisonPool:
         self._settings = settings
         self._guard = threading.Lock()
         self._shared: SharedBase | None = None
+        self._name: str | None = None  # of the base in memory, or on its way there
 
     def get(
         self, base: BaseModel, adapters: Mapping[str, Path], ask_as: AskAs = "auto"
@@ -50,13 +55,39 @@ class ComparisonPool:
         with self._guard:
             self._shared = None
 
+    def let_go_if_idle(self) -> str | None:
+        """Let the base go where no caller holds it. Where one does it stays: the base's name."""
+        if not self._guard.acquire(blocking=False):
+            return self._name  # being loaded, which may take minutes
+        try:
+            if self._shared is None:
+                return None
+            kept = weakref.ref(self._shared)
+            self._shared = None
+            give_back_freed_memory()
+            self._shared = kept()
+            if self._shared is not None:
+                return self._name
+            _give_back_card_memory()
+            return None
+        finally:
+            self._guard.release()
+
     def _base(self, base: BaseModel) -> SharedBase:
         with self._guard:
             current = self._shared
             if current is None or not self._is_same(current, base):
                 self._shared = current = None  # let go of the old base before loading another
+                self._name = base.name
                 current = self._shared = SharedBase.load(base, self._settings)
             return current
 
     def _is_same(self, current: SharedBase, base: BaseModel) -> bool:
         return current.base == base and current.fingerprint == fingerprint(base)
+
+
+def _give_back_card_memory() -> None:
+    """Return what torch keeps of a card for tensors that are gone."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,6 +1,7 @@
 """Memory of a run: predicted before it, measured during it, explained where it runs out.
 
 prediction      what a run should need, and margins fitted to earlier runs
+quick_bound     more than a run can need, without loading anything
 usage           what the worker uses now, and at its peak
 out_of_memory   a run that ran out: the figures, and changes that would fit
 """
