@@ -1,7 +1,7 @@
 """Make the starter model and its datasets: `python -m lora_engine.starter.build`.
 
 Corpus -> tokenizer -> training on the CPU -> bf16 safetensors -> the score on held-out questions,
-taken from the saved folder. `--datasets-only` writes the three datasets and nothing else;
+taken from the saved folder. `--datasets-only` writes the datasets and nothing else;
 `--evaluate-only` scores the model that is there.
 """
 

@@ -11,7 +11,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
 from lora_engine.language import tr
 from pages import ADAPTERS
-from pages.adapters import about_html
+from pages.adapters import about_html, about_modules
 from pages.adapters.parts import AdapterParts, opened_adapter
 from pages.adapters.routes import zip_address
 from pages.shared import layout, live
@@ -153,8 +153,8 @@ def _showing(engine: Engine, shown: Shown, found: AdapterDetails, key: str) -> U
         shown.checks: about_html.checks(found.checks),
         shown.sizes: about_html.sizes(found),
         shown.facts: about_html.facts(found),
-        shown.words: about_html.modules_words(found),
-        shown.table: about_html.modules_value(found),
+        shown.words: about_modules.words(found),
+        shown.table: about_modules.table_value(found),
         shown.code: engine.adapters.loading_code(key),
     }
 
