@@ -226,8 +226,13 @@ def _matrix(d: int | None, k: int | None, rank: int, as_json: bool) -> None:
         return
     typer.echo(
         f"{counted.full_parameters:,} parameters in full, {counted.lora_parameters:,} at rank "
-        f"{rank}: {100 * counted.ratio:.3g} %, {counted.reduction:.4g} times fewer"
+        f"{rank}: {100 * counted.ratio:.3g} %, {_times(counted.ratio)}"
     )
+
+
+def _times(ratio: float) -> str:
+    """A count beside another: 1/256 -> '256 times fewer', 3.3 -> '3.3 times as many'."""
+    return f"{1 / ratio:.4g} times fewer" if ratio < 1 else f"{ratio:.4g} times as many"
 
 
 def _pattern(text: str) -> object:

@@ -109,7 +109,8 @@ def _fields(given: Sequence[str]) -> dict[str, Any]:
 def _print(shown: Preview) -> None:
     counts = shown.counts
     typer.echo(
-        f"{shown.format}, {shown.rows} rows: {counts.training} to train on in an epoch, "
+        f"{shown.format}, {shown.rows} row{'s' * (shown.rows != 1)}: {counts.training} to train "
+        "on in an epoch, "
         f"{counts.evaluation} to evaluate"
     )
     if len(counts.sets) > 1:

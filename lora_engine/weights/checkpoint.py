@@ -130,9 +130,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         )
     pickled = sorted(file.name for file in path.glob("*.bin"))
     remedy = (
-        f"Save the model as safetensors; pickled files such as {pickled[0]} are not opened."
+        tr(
+            "Save the model as safetensors; pickled files such as {name} are not opened.",
+            name=pickled[0],
+        )
         if pickled
-        else f"Give a folder with {SINGLE_FILES[0]} or {INDEX_FILE}."
+        else tr("Give a folder with {one} or {other}.", one=SINGLE_FILES[0], other=INDEX_FILE)
     )
     raise NotFound(tr("{path} holds no safetensors file.", path=path), remedy)
 

@@ -36,7 +36,7 @@ _PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
 _HOW = translatable(
-    "Give one line for each row, its numbers parted by commas, semicolons, tabs or spaces."
+    "Give one line for each row, its numbers separated by commas, semicolons, tabs or spaces."
 )
 
 
@@ -89,27 +89,28 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
 
 def _left_out(thousands: str, blank: int, comments: int) -> Iterator[str]:
     if thousands:
-        yield f"Marks of thousands were read, as in {' '.join(thousands.split())}."
+        yield tr("Marks of thousands were read, as in {cell}.", cell=" ".join(thousands.split()))
     if blank:
-        yield f"Lines of separators alone were left out: {blank:,}."
+        yield tr("Lines of separators alone were left out: {count}.", count=f"{blank:,}")
     if comments:
-        yield f"Comment lines were left out: {comments:,}."
+        yield tr("Comment lines were left out: {count}.", count=f"{comments:,}")
 
 
 def _reading_of_brackets(lines: Sequence[tuple[int, str]]) -> Reading:
     """Rows that stood in brackets hold numbers alone, with decimal points."""
     mark = "," if any("," in line for _, line in lines) else " "
     width = max(len(cells) for _, cells in split_lines(lines, mark))
-    return Reading(mark, ".", 0, 0, width, 0, ("Read as a matrix in brackets.",))
+    return Reading(mark, ".", 0, 0, width, 0, (tr("Read as a matrix in brackets."),))
 
 
 def _refuse_other_text(text: str, name: str) -> None:
     """Text that is something else than a table, named as what it is."""
     start = text[:4096].lstrip(" \t\r\n")
-    what = "a Matrix Market file" if start.startswith("%%MatrixMarket") else name_text(start)
+    is_market = start.startswith("%%MatrixMarket")
+    what = translatable("a Matrix Market file") if is_market else name_text(start)
     if what is not None:
         raise EngineError(
-            tr("{name} is {what}, not a table of numbers.", name=name, what=what), tr(_HOW)
+            tr("{name} is {what}, not a table of numbers.", name=name, what=tr(what)), tr(_HOW)
         )
 
 
@@ -142,7 +143,7 @@ def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int
                 )
             found.append((place, line))
         if len(found) > limits.MAX_CSV_ROWS + 2:
-            raise _too_many(name, f"more than {limits.MAX_CSV_ROWS:,} rows")
+            raise _too_many(name, tr("more than {most} rows", most=f"{limits.MAX_CSV_ROWS:,}"))
     return found, declared, comments
 
 
@@ -202,9 +203,17 @@ def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -
 
 def _with_semicolons(points: Reading, commas: Reading, cell: str) -> Reading:
     """Of two readings that differ in the decimal mark, the one that the cells' marks speak for."""
-    mark, chosen = ("comma", commas) if "," in cell else ("point", points)
-    note = f"The {mark} before three digits, as in {cell!r}, was read as the decimal mark."
-    return replace(chosen, notes=(*chosen.notes, note))
+    if "," in cell:
+        note = tr(
+            "The comma before three digits, as in {cell}, was read as the decimal mark.",
+            cell=repr(cell),
+        )
+        return replace(commas, notes=(*commas.notes, note))
+    note = tr(
+        "The point before three digits, as in {cell}, was read as the decimal mark.",
+        cell=repr(cell),
+    )
+    return replace(points, notes=(*points.notes, note))
 
 
 def _sample(lines: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
@@ -252,7 +261,14 @@ def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarr
     """The matrix, a number with marks of thousands where there is one, and the blank lines."""
     total = reading.index + reading.width
     if total > limits.MAX_CSV_COLUMNS:
-        raise _too_many(name, f"{total:,} columns, allowed are {limits.MAX_CSV_COLUMNS:,}")
+        raise _too_many(
+            name,
+            tr(
+                "{total} columns (at most {most} are allowed)",
+                total=f"{total:,}",
+                most=f"{limits.MAX_CSV_COLUMNS:,}",
+            ),
+        )
     values: list[list[float]] = []
     thousands, blank = "", 0
     for place, cells in rows:
@@ -265,9 +281,11 @@ def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarr
         thousands = thousands or marked
         values.append(row)
         if len(values) * len(row) > limits.MAX_CSV_ELEMENTS:
-            raise _too_many(name, f"more than {limits.MAX_CSV_ELEMENTS:,} numbers")
+            raise _too_many(
+                name, tr("more than {most} numbers", most=f"{limits.MAX_CSV_ELEMENTS:,}")
+            )
     if len(values) > limits.MAX_CSV_ROWS:
-        raise _too_many(name, f"more than {limits.MAX_CSV_ROWS:,} rows")
+        raise _too_many(name, tr("more than {most} rows", most=f"{limits.MAX_CSV_ROWS:,}"))
     return np.array(values, dtype=np.float64), thousands, blank
 
 
@@ -334,8 +352,11 @@ def _row(cells: list[str], reading: Reading, name: str, place: int) -> tuple[lis
 
 
 def _beyond(cell: str) -> tuple[str, str]:
-    what = f"holds {cell[:40]!r}, beyond what float64 holds; a finite number is needed"
-    return what, "Scale the matrix down first."
+    what = tr(
+        "holds {cell}, beyond what float64 holds; a finite number is needed",
+        cell=repr(cell[:40]),
+    )
+    return what, tr("Scale the matrix down first.")
 
 
 def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> None:
@@ -345,13 +366,20 @@ def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> Non
         raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
     if (rows == 1) == (columns == 1):
         return
-    count, side = max(rows, columns), "one column" if columns == 1 else "one line"
-    problem = f"{name} is a vector of {count} numbers ({side}); a matrix is needed."
-    remedy = (
-        "Part the columns by commas, semicolons, tabs or spaces."
-        if columns == 1
-        else "Give one line for each row."
-    )
+    if columns == 1:
+        problem = tr(
+            "{name} is a vector of {count} numbers (one column); a matrix is needed.",
+            name=name,
+            count=rows,
+        )
+        remedy = tr("Separate the columns by commas, semicolons, tabs or spaces.")
+    else:
+        problem = tr(
+            "{name} is a vector of {count} numbers (one line); a matrix is needed.",
+            name=name,
+            count=columns,
+        )
+        remedy = tr("Give one line for each row.")
     raise EngineError(" ".join([problem, *notes]), remedy)
 
 

@@ -15,18 +15,18 @@ from lora_engine.foreign_files import (
     name_binary,
     name_text,
 )
-from lora_engine.language import tr
+from lora_engine.language import tr, translatable
 
 
 class Kind(Enum):
     """The kinds of file that hold a matrix; the value is how a person calls them."""
 
-    NPY = "a NumPy array (.npy)"
-    NPZ = "a NumPy archive (.npz)"
-    TEXT = "text (.csv, .tsv, .txt)"
-    SAFETENSORS = "a safetensors file"
-    PICKLE = "a pickled torch file (.pt)"
-    PICTURE = "a PNG or JPEG picture"
+    NPY = translatable("a NumPy array (.npy)")
+    NPZ = translatable("a NumPy archive (.npz)")
+    TEXT = translatable("text (.csv, .tsv, .txt)")
+    SAFETENSORS = translatable("a safetensors file")
+    PICKLE = translatable("a pickled torch file (.pt)")
+    PICTURE = translatable("a PNG or JPEG picture")
 
 
 SUFFIXES = {
@@ -80,8 +80,8 @@ def detect(path: Path) -> Kind:
             tr(
                 "{name} is named as {value}, but by its content it is {value_2}.",
                 name=path.name,
-                value=expected.value,
-                value_2=kind.value,
+                value=tr(expected.value),
+                value_2=tr(kind.value),
             ),
             tr("Give it its right ending, or check that it is the file you mean."),
         )
@@ -93,10 +93,10 @@ def _not_read(path: Path, what: str) -> EngineError:
         tr(
             "{name} is {what}, which is not read; allowed are {allowed}.",
             name=path.name,
-            what=what,
+            what=tr(what),
             allowed=ALLOWED,
         ),
-        conversion(what, "Convert it to one of these first."),
+        conversion(what, tr("Convert it to one of these first.")),
     )
 
 
@@ -137,4 +137,6 @@ def _looks_like_safetensors(path: Path, head: bytes) -> bool:
 def _name_other(path: Path, head: bytes) -> str:
     if head.startswith(b"PK\x03\x04"):
         return name_archive(path)
-    return name_binary(head) or f"of an unknown kind (its first bytes are {head[:4].hex(' ')})"
+    return name_binary(head) or tr(
+        "of an unknown kind (its first bytes are {bytes})", bytes=head[:4].hex(" ")
+    )

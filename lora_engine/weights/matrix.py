@@ -109,7 +109,7 @@ def layout(
     shape = tuple(shape)
     text = describe_shape(shape)
     if len(shape) < 2:
-        kind = "a single number" if not shape else f"a vector of {shape[0]} numbers"
+        kind = tr("a vector of {count} numbers", count=shape[0]) if shape else tr("a single number")
         raise EngineError(
             tr("{name} is {kind}; a matrix with rows and columns is needed.", name=name, kind=kind),
             tr("Choose a tensor with two dimensions, or save the numbers as an m x n matrix."),
@@ -141,7 +141,7 @@ def layout(
             ),
             tr("Choose how to flatten it: {ways}.", ways="; ".join(flattenings(shape))),
         )
-    note = (f"A tensor of {text}, flattened: {flatten}.",)
+    note = (tr("A tensor of {shape}, flattened: {how}.", shape=text, how=flatten),)
     if flatten.how == "first":
         return check_size(name, (shape[0], math.prod(shape[1:]))), 0, note
     if flatten.how == "last":
@@ -308,7 +308,7 @@ def array_matrix(
     check_memory(name, shape[0] * shape[1])
     flat = np.ascontiguousarray(values).reshape(-1)[first : first + shape[0] * shape[1]]
     if values.dtype.kind in "iu":
-        more = (*more, f"{values.dtype} numbers, converted to float64.")
+        more = (*more, tr("{dtype} numbers, converted to float64.", dtype=values.dtype))
     return ArrayMatrix(as_real(name, flat.reshape(shape)), name, str(values.dtype), (*notes, *more))
 
 

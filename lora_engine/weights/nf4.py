@@ -117,7 +117,11 @@ def packed_matrix(file: SafetensorsFile, name: str) -> PackedMatrix:
     code = _part(file, name, ".quant_map", 16)
     blocks = math.ceil(elements / state.blocksize)
     absmax = _absmax(file, name, state, blocks)
-    note = f"4-bit ({state.quant_type}, blocks of {state.blocksize}), widened block by block."
+    note = tr(
+        "4-bit ({kind}, blocks of {size}), widened block by block.",
+        kind=state.quant_type,
+        size=state.blocksize,
+    )
     return PackedMatrix(
         name, shape, state.quant_type, packed, absmax, code, state.blocksize, (note,)
     )

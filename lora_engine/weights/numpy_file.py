@@ -122,22 +122,31 @@ def _read_header(file: BinaryIO, name: str, size: int) -> ArrayHeader:
     """
     start = file.read(8)
     if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00"):
-        raise _bad(name, "it does not begin as an .npy file of version 1.0 or 2.0")
+        raise _bad(name, tr("it does not begin as an .npy file of version 1.0 or 2.0"))
     count = 2 if start[6] == 1 else 4
     length = int.from_bytes(file.read(count), "little")
     if length > MAX_HEADER_TEXT:
         raise _bad(
             name,
-            "its beginning is damaged: it announces that the array is described in "
-            f"{length:,} bytes, and NumPy needs about 100 (at most {MAX_HEADER_TEXT:,} are read)",
+            tr(
+                "its beginning is damaged: it announces that the array is described in {length} "
+                "bytes, and NumPy needs about 100 (at most {most} are read)",
+                length=f"{length:,}",
+                most=f"{MAX_HEADER_TEXT:,}",
+            ),
         )
     shape, fortran_order, dtype = _parse_header(name, file.read(length))
     header = ArrayHeader(shape, fortran_order, dtype, 8 + count + length)
     if header.length + header.data_bytes != size:
         raise _bad(
             name,
-            f"its header asks for {describe_shape(shape)} numbers of {dtype}, "
-            f"{header.data_bytes:,} bytes, and it has {size - header.length:,}",
+            tr(
+                "its header asks for {shape} numbers of {dtype}, {asked} bytes, and it has {held}",
+                shape=describe_shape(shape),
+                dtype=dtype,
+                asked=f"{header.data_bytes:,}",
+                held=f"{size - header.length:,}",
+            ),
         )
     return header
 
@@ -147,21 +156,25 @@ def _parse_header(name: str, text: bytes) -> tuple[tuple[int, ...], bool, np.dty
     try:
         content = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise _bad(name, "its beginning, which should describe the array, is damaged") from None
+        raise _bad(name, tr("its beginning, which should describe the array, is damaged")) from None
     if not isinstance(content, dict) or set(content) != {"descr", "fortran_order", "shape"}:
-        raise _bad(name, "its header has not exactly descr, fortran_order and shape")
+        raise _bad(name, tr("its header has not exactly descr, fortran_order and shape"))
     descr, fortran_order, shape = content["descr"], content["fortran_order"], content["shape"]
     if not isinstance(descr, str) or not re.fullmatch(r"[<>|=]?[a-zA-Z]\d{0,3}", descr):
-        raise _bad(name, f"its dtype is {str(descr)[:60]!r}, not one kind of number")
+        raise _bad(
+            name, tr("its dtype is {dtype}, not one kind of number", dtype=repr(str(descr)[:60]))
+        )
     try:
         dtype = np.dtype(descr)
     except (TypeError, ValueError):
-        raise _bad(name, f"its dtype is {descr!r}, which NumPy does not know") from None
+        raise _bad(
+            name, tr("its dtype is {dtype}, which NumPy does not know", dtype=repr(descr))
+        ) from None
     if dtype.hasobject:
-        raise _bad(name, "it holds pickled Python objects, which are never loaded")
+        raise _bad(name, tr("it holds pickled Python objects, which are never loaded"))
     sound = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**63 for n in shape)
     if not sound or len(shape) > 32 or not isinstance(fortran_order, bool):
-        raise _bad(name, f"its shape is {str(shape)[:60]}")
+        raise _bad(name, tr("its shape is {shape}", shape=str(shape)[:60]))
     return shape, fortran_order, dtype
 
 

@@ -116,11 +116,13 @@ def _in_words(path: Path, kind: object, detail: object, memory: int) -> EngineEr
         names = [str(name) for name in detail]
         whole = [name for name in names if _WHOLE_OBJECT.fullmatch(name)]
         shown = ", ".join((whole or names)[:3]) + (", ..." if len(whole or names) > 3 else "")
-        what = "whole Python objects" if whole else "Python objects"
+        what = tr("whole Python objects") if whole else tr("Python objects")
         remedy = _SAVE_TENSORS
         if all(name.startswith(("numpy.", "_codecs.")) for name in names):
-            what = "pickled NumPy arrays"
-            remedy = "Save the arrays with numpy.save or numpy.savez, or as torch tensors."
+            what = tr("pickled NumPy arrays")
+            remedy = translatable(
+                "Save the arrays with numpy.save or numpy.savez, or as torch tensors."
+            )
         return EngineError(
             tr(
                 "{name} holds {what} ({shown}), not tensors alone; no code that a file asks "
@@ -129,14 +131,16 @@ def _in_words(path: Path, kind: object, detail: object, memory: int) -> EngineEr
                 what=what,
                 shown=shown,
             ),
-            remedy,
+            tr(remedy),
         )
     if kind == "memory":
-        allowed = memory // limits.MIB
-        return _refused(path, f"reading it takes more than the {allowed:,} MiB allowed")
+        allowed = f"{memory // limits.MIB:,}"
+        return _refused(
+            path, tr("reading it takes more than the {allowed} MiB allowed", allowed=allowed)
+        )
     if kind == "refused":
         return _refused(path, str(detail))
-    return _refused(path, "it is damaged, or torch.save did not write it")
+    return _refused(path, tr("it is damaged, or torch.save did not write it"))
 
 
 def _refused(path: Path, why: str) -> EngineError:

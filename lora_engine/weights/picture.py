@@ -42,7 +42,7 @@ def open_picture(path: Path, channel: str = "grey") -> ArrayMatrix:
                 wanted.convert("L") if channel == "grey" else wanted.getchannel(channel[0].upper())
             )
             values, dtype = np.asarray(band, dtype=np.float32), "uint8"
-    notes = ("The picture's transparency was left out.",) if transparent else ()
+    notes = (tr("The picture's transparency was left out."),) if transparent else ()
     return ArrayMatrix(values, f"{path.name} ({channel})", dtype, notes)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from lora_engine.language import tr, translatable
+
 Decimal = Literal[".", ","]
 
 MAX_EXPLAINED = 60
@@ -34,22 +36,44 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 _WHAT = (
-    (r"[+-]?[\d.,]+\s*%", "a percentage", "Write the number itself, 12 % as 0.12."),
-    (r"[+-]?0x[0-9a-f.]+(p[+-]?\d+)?", "a hexadecimal number", "Write it as a decimal number."),
+    (
+        r"[+-]?[\d.,]+\s*%",
+        translatable("a percentage"),
+        translatable("Write the number itself, 12 % as 0.12."),
+    ),
+    (
+        r"[+-]?0x[0-9a-f.]+(p[+-]?\d+)?",
+        translatable("a hexadecimal number"),
+        translatable("Write it as a decimal number."),
+    ),
     (
         r"\(?[+-]?[\d.,]*(e[+-]?\d+)?\s*[+-]?\s*[\d.,]*(e[+-]?\d+)?\*?[ij]\)?",
-        "a complex number",
-        "Give a real matrix, such as the real part or the modulus.",
+        translatable("a complex number"),
+        translatable("Give a real matrix, such as the real part or the modulus."),
     ),
-    (r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d+:\d\d(:\d\d.*)?", "a date or a time",
-     "Leave this column out, or write it as a number."),
-    (r"true|false", "a truth value", "Write 1 and 0."),
-    (r"=.*", "a formula", "Save the values instead of the formulas."),
-    (r"[$\u20ac\u00a3\u00a5]\s*[\d.,]+|[\d.,]+\s*[$\u20ac\u00a3\u00a5]", "an amount of money",
-     "Write the number without its currency."),
-    (r"[+-]?[\d.]+d[+-]?\d+", "a number with Fortran's exponent d", "Write the exponent as e."),
-    (r"\([\d.,]+\)|[\d.,]+-", "a number in a bookkeeper's spelling", "Write a minus in front."),
-)  # fmt: skip
+    (
+        r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d+:\d\d(:\d\d.*)?",
+        translatable("a date or a time"),
+        translatable("Leave this column out, or write it as a number."),
+    ),
+    (r"true|false", translatable("a truth value"), translatable("Write 1 and 0.")),
+    (r"=.*", translatable("a formula"), translatable("Save the values instead of the formulas.")),
+    (
+        r"[$\u20ac\u00a3\u00a5]\s*[\d.,]+|[\d.,]+\s*[$\u20ac\u00a3\u00a5]",
+        translatable("an amount of money"),
+        translatable("Write the number without its currency."),
+    ),
+    (
+        r"[+-]?[\d.]+d[+-]?\d+",
+        translatable("a number with Fortran's exponent d"),
+        translatable("Write the exponent as e."),
+    ),
+    (
+        r"\([\d.,]+\)|[\d.,]+-",
+        translatable("a number in a bookkeeper's spelling"),
+        translatable("Write a minus in front."),
+    ),
+)
 
 
 def number(cell: str, decimal: Decimal) -> float | None:
@@ -79,17 +103,18 @@ def is_word(cell: str) -> bool:
 def explain(cell: str) -> tuple[str, str]:
     """What a cell that is no finite number holds, and what to do."""
     if not cell:
-        return "is empty; a finite number is needed", "Fill this cell in."
-    shown = f"holds {cell[:40]!r}"
+        return tr("is empty; a finite number is needed"), tr("Fill this cell in.")
+    shown = repr(cell[:40])
     for pattern, kind, remedy in _WHAT:
         if len(cell) <= MAX_EXPLAINED and re.fullmatch(pattern, cell, re.IGNORECASE):
-            return f"{shown}, {kind}; a finite number is needed", remedy
+            held = tr("holds {cell}, {kind}; a finite number is needed", cell=shown, kind=tr(kind))
+            return held, tr(remedy)
     if is_missing(cell):
         return (
-            f"{shown}, which is no finite number; a finite number is needed",
-            "Replace such cells by numbers, or leave out their rows or columns.",
+            tr("holds {cell}, which is no finite number; a finite number is needed", cell=shown),
+            tr("Replace such cells by numbers, or leave out their rows or columns."),
         )
     return (
-        f"{shown}; a finite number is needed",
-        "Correct this cell, or leave out its row or column where it holds names.",
+        tr("holds {cell}; a finite number is needed", cell=shown),
+        tr("Correct this cell, or leave out its row or column where it holds names."),
     )

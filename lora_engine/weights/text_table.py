@@ -36,12 +36,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_engine.language import tr, tr_count, translatable
 from lora_engine.weights.text_numbers import Decimal, is_word, number
 
 Row = tuple[int, list[str]]
 """The number of a line, from 1, and its cells."""
 
-MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", " ": "spaces"}
+MARKS = {  # the separators that a note names: neither commas nor spaces
+    ";": translatable("semicolons"),
+    "\t": translatable("tabs"),
+    "|": translatable("vertical bars"),
+}
 MAX_HEADER_LINES = 2
 _INDEX_NAMES = ("index", "row", "rownames", "row.names", "row_names", "#")
 
@@ -131,17 +136,19 @@ def _read(rows: Sequence[Row], mark: str, decimal: Decimal, quoted: bool) -> Rea
     notes += words
     if not index and _could_number_rows(body, total, decimal):
         notes += (
-            "The first column counts the rows and was read as numbers. If it only numbers them, "
-            "delete it.",
+            tr(
+                "The first column counts the rows and was read as numbers. If it only numbers "
+                "them, delete it."
+            ),
         )
     width = total - index
     bad = sum(_bad_cells(cells, index, total, decimal) for cells in body)
     if any(len(cells) > total for cells in body):
-        notes += ("An empty last column (a separator at the end of each line) was left out.",)
-    if mark != ",":
-        notes = (f"Columns parted by {MARKS[mark]}.", *notes) if mark != " " else notes
+        notes += (tr("An empty last column (a separator at the end of each line) was left out."),)
+    if mark in MARKS:
+        notes = (tr("The columns are separated by {marks}.", marks=tr(MARKS[mark])), *notes)
     if decimal == ",":
-        notes = ("The comma was read as the decimal mark.", *notes)
+        notes = (tr("The comma was read as the decimal mark."), *notes)
     return Reading(mark, decimal, header, index, width, bad, notes)
 
 
@@ -183,8 +190,13 @@ def _header(rows: Sequence[Row], decimal: Decimal, quoted: bool) -> tuple[int, t
     while count < min(MAX_HEADER_LINES, len(rows) - 1) and _are_names(rows[count][1], decimal):
         count += 1
     if count:
-        which = "The first line was" if count == 1 else f"The first {count} lines were"
-        return count, (f"{which} taken as column names.",)
+        return count, (
+            tr_count(
+                "The first line was taken as column names.",
+                "The first {count} lines were taken as column names.",
+                count,
+            ),
+        )
     if len(rows) < 2:
         return 0, ()
     return _numeric_header(rows, decimal, quoted)
@@ -213,7 +225,7 @@ def _numeric_header(
     if (quoted and len(body) > 1) or (
         (above_row_names or len(first) == total - 1) and _is_index(first, names, body)
     ):
-        return 1, (f"The first line ({shown}) was taken as column numbers.",)
+        return 1, (tr("The first line ({shown}) was taken as column numbers.", shown=shown),)
     words_first = above_row_names and all(is_word(cells[0]) for cells in body if cells)
     if len(first) != total or len(names) < 2 or (above_row_names and not words_first):
         return 0, ()
@@ -223,12 +235,18 @@ def _numeric_header(
     )
     if decimals and len(body) > 1 and names[0] == "0":
         return 1, (
-            f"The first line ({shown}) was taken as pandas' column numbers. If it is a row of the "
-            "matrix, write its numbers with a decimal point.",
+            tr(
+                "The first line ({shown}) was taken as pandas' column numbers. If it is a row of "
+                "the matrix, write its numbers with a decimal point.",
+                shown=shown,
+            ),
         )
     if decimals or names[0] == "0":
         return 0, (
-            f"The first line ({shown}) was read as numbers. If it names the columns, delete it.",
+            tr(
+                "The first line ({shown}) was read as numbers. If it names the columns, delete it.",
+                shown=shown,
+            ),
         )
     return 0, ()
 
@@ -270,12 +288,14 @@ def _row_names(
     if header is not None:
         name = header[0] if header else ""
         if filled_length(header) == total - 1:
-            return 1, ("The first column, not named in the first line, was taken as row names.",)
+            return 1, (
+                tr("The first column, not named in the first line, was taken as row names."),
+            )
         if not name or re.fullmatch(r"Unnamed: \d+", name):
-            return 1, ("The first column, without a name, was taken as row names.",)
+            return 1, (tr("The first column, without a name, was taken as row names."),)
         if name.lower() in _INDEX_NAMES and _counts(firsts):
-            return 1, (f"The first column, {name!r}, was taken as row numbers.",)
+            return 1, (tr("The first column, {name}, was taken as row numbers.", name=repr(name)),)
     others = (cell for cells in body for cell in cells[1:total])
     if all(is_word(cell) for cell in firsts) and not any(is_word(cell) for cell in others):
-        return 1, ("The first column, words in every line, was taken as row names.",)
+        return 1, (tr("The first column, words in every line, was taken as row names."),)
     return 0, ()

@@ -2,6 +2,7 @@
 line and column."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from lora_engine.__main__ import main
 from lora_engine.cli.spectrum import svd
 from lora_engine.errors import EngineError
+from lora_engine.language import speaking
 from lora_engine.weights import open_matrix, parse_matrix
 from lora_engine.weights.matrix import to_array
 
@@ -203,3 +205,37 @@ def test_the_command_refuses_with_exit_code_2_and_two_lines(tmp_path, capsys, mo
     problem, remedy = printed.err.strip().splitlines()
     assert problem.startswith("error: m.csv, line 2, column 2 holds '12%', a percentage")
     assert "0.12" in remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b\n1,5;2,5\n3,5;4,5\n",
+        "sep=;\n1;2;\n3;4;\n",
+        "# remark\nx,1.234.567,5\n",
+        '"V1" "V2"\n"1" 10 20\n"2" 30 40\n',
+        "0,1\n1.5,2.5\n3.5,4.5\n",
+        "0,1\n1,2\n3,4\n",
+        ",a\nx,1\ny,2\n,\n",
+        "[[1, 2], [3, 4]]",
+        "1,234;2,345\n3;4",
+        "1\n2\n3\n",
+        "1,12 %\n3,4\n",
+        "1,2020-01-02\n3,4\n",
+        "1,\n3,4\n",
+        "1,nan\n3,4\n",
+        "1,1e999\n3,4\n",
+        "%%MatrixMarket matrix\n",
+        "Dear diary, it rains.\nStill.\n",
+    ],
+)
+def test_what_is_said_of_a_table_is_said_in_the_readers_language(text):
+    with speaking("zh"):
+        try:
+            said = list(parse_matrix(text).notes)
+        except EngineError as error:
+            said = [error.problem, error.remedy]
+    given = f"{text} pandas float64".lower()
+    words = [word for line in said for word in re.findall(r"[a-z]{2,}", line.lower())]
+    assert said
+    assert [word for word in words if word not in given] == []
