@@ -55,6 +55,8 @@ ONLY_PARSED = {
     "judge ": "needs a trained sweep: test_sweeps_trained.py",
     "--requantized": "measures for seconds: test_export_requantized.py",
     "--as merged": "measures for seconds: test_export.py",
+    "--with-base": "measures for seconds: test_export.py",
+    "--rows ": "measures for seconds: test_merge_commands.py",
 }
 FEW_STEPS = {"optimization": {"max_steps": 3, "batch_size": 8}, "report": {"samples": 0}}
 SPECS = {
