@@ -10,13 +10,12 @@ import math
 import gradio as gr
 
 from lora_engine.advisor import alpha_remark
-from lora_engine.language import tr, translatable
+from lora_engine.language import tr
 from lora_engine.spec import RunSpec
 from pages.shared import layout
 from pages.shared.forms import SpecForm
 from pages.shared.wiring import problem_box, wire
 
-EMPTY_ALPHA = translatable("Numerator of the scaling. Empty: twice the rank.")
 RANK, ALPHA, RSLORA = "method.rank", "method.alpha", "method.use_rslora"
 
 

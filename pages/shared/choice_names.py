@@ -1,6 +1,7 @@
 """What a person reads for a choice of the spec, where its own word is a code.
 
-The names are English; `name_of_choice` says one in the present language.
+The names are English; `name_of_choice` says one in the present language. A choice that another
+field has too, in another sense, is named with its field in `field_words`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 from lora_engine.adapters import KIND_NAMES
 from lora_engine.language import tr, translatable
+from pages.shared.field_words import words_of
 
 CHOICE_NAMES: dict[Any, str] = {
     **KIND_NAMES,
@@ -33,7 +35,6 @@ CHOICE_NAMES: dict[Any, str] = {
     "simpo": "SimPO",
     "grpo": "GRPO",
     "dr_grpo": "Dr. GRPO",
-    "last_number": translatable("last number"),
     "json_valid": translatable("is JSON"),
     "regex": translatable("matches a pattern"),
     "equal": translatable("equals the row's answer"),
@@ -41,6 +42,7 @@ CHOICE_NAMES: dict[Any, str] = {
 }
 
 
-def name_of_choice(choice: Any) -> str:
-    """The choice in words, in the present language."""
-    return tr(CHOICE_NAMES.get(choice, str(choice)))
+def name_of_choice(choice: Any, path: str) -> str:
+    """The choice of the field at this path in words, in the present language."""
+    named = words_of(path).choices
+    return tr(named[choice] if choice in named else CHOICE_NAMES.get(choice, str(choice)))

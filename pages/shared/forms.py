@@ -21,6 +21,7 @@ from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.language import tr, translatable
 from lora_engine.spec import RunSpec, field_problems
 from pages.shared.choice_names import name_of_choice
+from pages.shared.field_words import empty_words, words_of
 from pages.shared.mixture_lines import mixture_read, mixture_text
 from pages.shared.spec_fields import (
     decides,
@@ -198,7 +199,7 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
     kind, optional = kind_of(info.annotation)
     common = {
         "label": tr(info.title or path),
-        "info": help_text(info),
+        "info": help_text(info, words_of(path).help),
         "value": _shown(root, root(), path),
         "elem_id": field_id(path),
         **changes,
@@ -206,18 +207,21 @@ def _component(root: type[RunSpec], path: str, changes: dict[str, Any]) -> Field
     if kind is bool:
         return gr.Checkbox(**common)
     if get_origin(kind) is Literal:
-        choices = [(name_of_choice(choice), choice) for choice in get_args(kind)]
+        choices = [(name_of_choice(choice, path), choice) for choice in get_args(kind)]
         if optional or decides(root, path):
             choices.insert(0, (tr(NONE), NONE))
         return gr.Dropdown(**{"choices": choices, **common})
     if listed_choices(kind):
-        choices = [(name_of_choice(choice), choice) for choice in listed_choices(kind)]
+        choices = [(name_of_choice(choice, path), choice) for choice in listed_choices(kind)]
         return gr.Dropdown(**{"choices": choices, "multiselect": True, **common})
     if "choices" in changes:
         return gr.Dropdown(**{"allow_custom_value": True, **common})
+    if "maximum" in changes:
+        return gr.Slider(**common)
+    typed = {"placeholder": empty_words(path) or None, **common}
     if kind in (int, float):
-        return gr.Slider(**common) if "maximum" in changes else gr.Number(**common)
-    return gr.Textbox(**{"lines": 3 if one_a_line(info) else 1, **common})
+        return gr.Number(**typed)
+    return gr.Textbox(**{"lines": 3 if one_a_line(info) else 1, **typed})
 
 
 def _value_at(spec: RunSpec, path: str) -> Any:

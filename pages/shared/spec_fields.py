@@ -29,14 +29,14 @@ def bounds(info: FieldInfo) -> tuple[float | None, float | None]:
     return low, high
 
 
-def help_text(info: FieldInfo) -> str:
-    """The field's description followed by its bounds in words."""
+def help_text(info: FieldInfo, words: str = "") -> str:
+    """The field's description followed by its bounds in words. words: in place of the former."""
     low, high = bounds(info)
+    said = tr(words or info.description or "")
     if low is None or high is None:
-        return tr(info.description or "")
+        return said
     above = any(isinstance(mark, Gt) for mark in info.metadata)
     ends = {"low": _shortest(low), "high": _shortest(high)}
-    said = tr(info.description or "")
     if above:
         return tr("{said} (above {low}, at most {high})", said=said, **ends)
     return tr("{said} ({low} to {high})", said=said, **ends)

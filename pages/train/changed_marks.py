@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from lora_engine.language import tr
+from pages.shared.field_words import empty_words
 from pages.shared.forms import Field, SpecForm
 from pages.shared.settled_changes import SettledChanges
 from pages.shared.static_files import call_js, event_js
@@ -43,8 +44,12 @@ def connect(form: SpecForm, changes: SettledChanges) -> Any:
         apply_default_css=False,
     )
     described = [
-        {"id": field.elem_id, "value": field.value, "words": default_in_words(field)}
-        for field in fields
+        {
+            "id": field.elem_id,
+            "value": field.value,
+            "words": default_in_words(field, empty_words(path)),
+        }
+        for path, field in zip(paths, fields, strict=True)
     ]
     others = [field.change for field in fields if field not in changes.fields]
     gr.on(
@@ -67,8 +72,8 @@ def connect(form: SpecForm, changes: SettledChanges) -> Any:
     )
 
 
-def default_in_words(field: Field) -> str:
-    """What a field says where nobody changed it."""
+def default_in_words(field: Field, empty: str = "") -> str:
+    """What a field says where nobody changed it. empty: what an empty field means."""
     value = field.value
     if isinstance(field, gr.Checkbox):
         return tr("on") if value else tr("off")
@@ -78,7 +83,7 @@ def default_in_words(field: Field) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = ", ".join(map(str, value))
     if value is None or value == "":
-        return tr("empty")
+        return empty or tr("empty")
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 2] + " …"
 

@@ -14,7 +14,7 @@ from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_choices
-from pages.shared.alpha_note import EMPTY_ALPHA, alpha_note
+from pages.shared.alpha_note import alpha_note
 from pages.shared.forms import Field, SpecForm
 
 NARROW = 220  # pixels under which a field gets a row of its own
@@ -102,7 +102,7 @@ def rank_fields(form: SpecForm, engine: Engine) -> gr.HTML:
     """Rank and alpha, how fast and how long; returns the line that says what alpha means."""
     with gr.Row(elem_classes="rs-fields"):
         form.field("method.rank", min_width=HALF)
-        form.field("method.alpha", value=None, info=tr(EMPTY_ALPHA), min_width=HALF)
+        form.field("method.alpha", value=None, min_width=HALF)
         form.field("optimization.learning_rate", min_width=HALF)
         form.field("optimization.epochs", min_width=HALF)
     return alpha_note()

@@ -39,7 +39,7 @@ def test_the_sums_example_starts_a_run_with_its_rule(server, train, screenshot):
     page = train()
     page.get_by_label("Sums, by reward").check()
     page.wait_for_url("**dataset.source=*sums*")
-    expect(page.get_by_label("Compare", exact=True).first).to_have_value("last number")
+    expect(page.get_by_label("Compare", exact=True).first).to_have_value("the last number")
     expect(page.get_by_label("GRPO: answers a prompt")).to_have_value("8")
     expect(page.get_by_role("textbox", name="Pattern")).to_have_count(0)
     expect(page.get_by_label("Rule", exact=True)).to_have_count(2)

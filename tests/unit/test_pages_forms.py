@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, get_args
 
 import gradio as gr  # noqa: TID251
 import pytest
 
+from lora_engine.engine import Engine
 from lora_engine.errors import InvalidInput
 from lora_engine.spec import RunSpec, spec_from
+from pages import train
+from pages.shared.field_words import WORDS, empty_words
 from pages.shared.forms import NONE, SpecForm
+from pages.shared.spec_fields import info_of, kind_of, listed_choices
 from pages.train import objective_fields
+from pages.train.changed_marks import default_in_words
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -221,3 +227,29 @@ def test_what_another_kind_reads_is_left_out_of_the_document(objective_form) -> 
     values[objective_form.component("objective.kind")] = "simpo"
     values[objective_form.component("objective.beta")] = None
     assert spec_from(objective_form.document(values)).objective.strength == 2.0
+
+
+def test_what_a_page_says_of_a_field_names_no_code(settings: Any) -> None:
+    page = train.build(Engine(settings))
+    shown = [part for part in page.blocks.values() if getattr(part, "info", None)]
+    assert len(shown) > 80
+    for part in shown:
+        assert not re.search(r"\bnull\b", part.info, re.IGNORECASE), part.info
+        choices = getattr(part, "choices", None) or []
+        for name, value in choices if part.elem_id != "field-dataset-source" else ():
+            assert "_" not in str(name), (part.label, name)
+            assert name == str(value) or f"{value}:" not in part.info, (part.label, value)
+
+
+def test_every_word_belongs_to_a_field_and_a_choice_of_it() -> None:
+    for path, words in WORDS.items():
+        kind, _ = kind_of(info_of(RunSpec, path.replace("rules.", "rules.0.")).annotation)
+        assert words.choices.keys() <= {*listed_choices(kind), *get_args(kind)}, path
+
+
+def test_an_empty_field_says_what_it_means() -> None:
+    with gr.Blocks():
+        steps = SpecForm().field("optimization.max_steps")
+    assert isinstance(steps, gr.Number)
+    assert (steps.value, steps.placeholder) == (None, "as the epochs say")
+    assert default_in_words(steps, empty_words("optimization.max_steps")) == "as the epochs say"
