@@ -76,7 +76,10 @@ WORDS: Mapping[str, FieldWords] = {
             "rankscope-default takes its place. ChatML is Qwen's form too. Without roles, prompt "
             "and answer stand one behind the other."
         ),
-        choices={"auto": translatable("the base model's own"), "none": translatable("no roles")},
+        choices={
+            "auto": translatable("the base model's own template"),
+            "none": translatable("no roles"),
+        },
     ),
     "dataset.filters.min_characters": FieldWords(empty=NO_LIMIT),
     "dataset.filters.max_characters": FieldWords(empty=NO_LIMIT),
