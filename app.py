@@ -125,6 +125,7 @@ def _guarded_app(
     from fastapi import FastAPI
 
     from pages import PAGES
+    from pages.settings import SETTINGS
     from pages.shared import languages, not_found, security, uploads
 
     @asynccontextmanager
@@ -142,7 +143,8 @@ def _guarded_app(
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(uploads.UploadRoom, settings=engine.settings)
     app.add_middleware(not_found.NotFoundPages)
-    app.add_middleware(languages.LanguageRedirects, paths=[page.path for page in PAGES])
+    paths = [page.path for page in (*PAGES, SETTINGS)]
+    app.add_middleware(languages.LanguageRedirects, paths=paths)
     if way is not None:
         _add_gate(app, way, engine.settings)
     app.add_middleware(
@@ -275,11 +277,13 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     """What the pages ask for besides Gradio's events."""
     from pages.adapters.routes import add_routes as add_adapter_routes
     from pages.compare.routes import add_routes as add_compare_routes
+    from pages.settings import add_routes as add_settings_routes
     from pages.spectrum.routes import add_routes as add_spectrum_routes
 
     add_spectrum_routes(app, cache)
     add_compare_routes(app, engine.compare.sessions)
     add_adapter_routes(app, engine)
+    add_settings_routes(app, engine, lambda: cache.bytes)
 
 
 def write_log(settings: Settings) -> None:

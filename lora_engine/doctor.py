@@ -15,6 +15,7 @@ import psutil
 
 from lora_engine.library_imports import import_bitsandbytes
 from lora_engine.settings import Settings, environment_names
+from lora_engine.usage import Usage, quotas_used
 
 PACKAGES = (
     "torch",
@@ -50,15 +51,31 @@ def run_checks(settings: Settings) -> list[Check]:
         _ray(),
         *_settings(settings),
         _hub_token(),
+        *(_quota(one) for one in quotas_used(settings)),
         _writable(settings),
     ]
 
 
-def _package(name: str) -> Check:
+def versions() -> list[tuple[str, str | None]]:
+    """Python's and each package's version; None where it is not installed."""
+    return [("python", platform.python_version()), *((one, _version(one)) for one in PACKAGES)]
+
+
+def _version(package: str) -> str | None:
     try:
-        return Check(name, True, importlib.metadata.version(name))
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, "not installed; `make run` installs it")
+        return None
+
+
+def _package(name: str) -> Check:
+    found = _version(name)
+    return Check(name, found is not None, found or "not installed; `make run` installs it")
+
+
+def _quota(one: Usage) -> Check:
+    detail = one.problem or f"{one.used} of {one.most} used ({one.variable})"
+    return Check(one.title, not one.problem and not one.is_full, detail)
 
 
 def _cuda() -> Check:

@@ -38,7 +38,7 @@ LATEX: list[dict[str, str | bool]] = [
 
 @contextmanager
 def shell(page: Page) -> Iterator[gr.Blocks]:
-    """The Blocks of one page, with the navigation bar and the header already in it.
+    """The Blocks of one page: bar and header stand in it already, the foot comes at its end.
 
     Use it as `with shell(TRAIN) as blocks: ...` and return `blocks` from the page's build().
     """
@@ -56,6 +56,11 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
             elem_classes="rs-header",
         )
         yield blocks
+        gr.HTML(
+            f'<a href="{in_language("/settings")}">{escape(tr("Settings"))}</a>',
+            elem_classes="rs-foot",
+            js_on_load="",
+        )
 
 
 def _language_switch(page: Page) -> str:

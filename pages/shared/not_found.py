@@ -13,20 +13,15 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lora_engine.language import language, speaking, tr
+from lora_engine.language import speaking, tr
 from pages import CALCULATOR, PAGES
-from pages.shared import static_files
-from pages.shared.languages import CODES, in_language, of_request, without_prefix
+from pages.shared.languages import in_language, of_request, without_prefix
+from pages.shared.plain_page import plain_page_html
 
 MOVED = {"/calculator": CALCULATOR.path}
 """Addresses that a person would try, and where the page is."""
 
 SHOWN_CHARACTERS = 100
-DARK = """
-const wanted = new URLSearchParams(location.search).get("__theme");
-const isDark = wanted ? wanted === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-document.documentElement.classList.toggle("dark", isDark);
-"""
 
 
 class NotFoundPages:
@@ -73,33 +68,9 @@ def not_found_html(path: str) -> str:
     title = tr("There is no such page")
     shown = path if len(path) <= SHOWN_CHARACTERS else f"{path[:SHOWN_CHARACTERS]}…"
     words = tr("Nothing is at {path}. These are the pages:", path=shown)
-    bar = "".join(
-        f'<a href="{in_language(page.path)}">{escape(tr(page.title))}</a>' for page in PAGES
-    )
     ways = "".join(
         f'<li><a href="{in_language(page.path)}"><b>{escape(tr(page.title))}</b> '
         f"<span>{escape(tr(page.purpose))}</span></a></li>"
         for page in PAGES
     )
-    return f"""<!doctype html>
-<html lang="{CODES[language()]}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)} · Rankscope</title>
-<link rel="icon" type="image/svg+xml" href="/favicon.ico">
-<link rel="stylesheet" href="{static_files.address("shared/rankscope.css")}">
-<link rel="stylesheet" href="{static_files.address("shared/not_found.css")}">
-<script>{DARK}</script>
-</head>
-<body>
-<div class="gradio-container">
-<div class="nav-holder"><nav class="fillable">{bar}</nav></div>
-<main class="app fillable rs-missing">
-<div class="rs-header"><h1>{escape(title)}</h1><p>{escape(words)}</p></div>
-<ul>{ways}</ul>
-</main>
-</div>
-</body>
-</html>
-"""
+    return plain_page_html(title, words, f"<ul>{ways}</ul>", "rs-missing")

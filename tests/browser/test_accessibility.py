@@ -34,7 +34,7 @@ RUN_AXE = """async (awaited) => {
     [("", False, 1280), ("/zh", True, 390)],
     ids=["en-light-wide", "zh-dark-narrow"],
 )
-@pytest.mark.parametrize("path", [page.path for page in PAGES])
+@pytest.mark.parametrize("path", [*(page.path for page in PAGES), "/settings"])
 def test_axe_finds_nothing_serious(
     server, open_page: Callable[..., Page], path: str, prefix: str, dark: bool, width: int
 ) -> None:
