@@ -92,6 +92,7 @@ class SourceFields:
     text: gr.Textbox
     take_apart: gr.Button
     file: gr.File
+    another: gr.UploadButton
     file_tensor: TensorFields
     model: gr.Dropdown
     model_tensor: TensorFields
@@ -126,7 +127,9 @@ def build_tab(
     bind([tab.select], handlers.open_first, [opened], shown, js=is_open, keeps_problem=True)
     bind([fields.sample.input], handlers.open_sample, [fields.sample], shown)
     bind([fields.take_apart.click], handlers.open_text, [fields.text], shown)
-    choices = [file.tensor, file.flatten]
+    another = fields.another
+    wire([another.upload], handlers.take_another, [another], [fields.file], problem=row.problem)
+    choices = [another, file.tensor, file.flatten]
     bind([fields.file.change], handlers.open_upload, [fields.file], [*choices, *shown])
     choices = [model.tensor, model.flatten]
     wire([fields.model.input], handlers.list_model, [fields.model], choices, problem=row.problem)
@@ -180,6 +183,8 @@ class _Handlers:
     def open_upload(self, path: str | None, request: gr.Request) -> Iterator[Update]:
         """An uploaded file: its first matrix at once, the others by their names."""
         part = self.fields.file_tensor
+        # Gradio's box takes no second file while one stands in it.
+        yield {self.fields.another: gr.UploadButton(visible=path is not None)}
         if path is None:
             yield part.hidden()
             return
@@ -191,6 +196,10 @@ class _Handlers:
         choice = MatrixChoice("file", path, first.name, _flatten_for(first, ""))
         with unless_refused(None if several else path):  # others may be chosen from it
             yield from self.opener.open(request, choice)
+
+    def take_another(self, path: str | None) -> Update:
+        """A file in place of the one before, as if it had been put into the box."""
+        return {self.fields.file: path}
 
     def list_model(self, name: str | None) -> Update:
         """The weights of a model, none of them chosen yet."""
@@ -267,6 +276,15 @@ def _source_fields(engine: Engine) -> SourceFields:
                 height=120,
                 elem_id="matrix-file",
             )
+            another = gr.UploadButton(
+                tr("Another file"),
+                file_types=FILE_TYPES,
+                size="sm",
+                visible=False,
+                elem_id="another-file",
+                scale=0,
+                min_width=140,
+            )
             file_tensor = _tensor_fields("file", file, tr("Matrix in the file"))
         with gr.Tab(tr("Weight"), id="model"):
             model = gr.Dropdown(
@@ -278,7 +296,9 @@ def _source_fields(engine: Engine) -> SourceFields:
                 elem_id="matrix-model",
             )
             model_tensor = _tensor_fields("model", model, tr("Weight"))
-    return SourceFields(ways, sample, text, take_apart, file, file_tensor, model, model_tensor)
+    return SourceFields(
+        ways, sample, text, take_apart, file, another, file_tensor, model, model_tensor
+    )
 
 
 def _tensor_fields(kind: MatrixKind, holder: gr.File | gr.Dropdown, label: str) -> TensorFields:

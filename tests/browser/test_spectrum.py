@@ -126,6 +126,12 @@ def test_a_refused_file_takes_the_earlier_picture_away(
     expect(page.locator("#spectrum-tabs .rs-problem").first).to_be_visible(timeout=DRAWN_MS)
     expect(page.locator(VIEW)).to_be_hidden()
 
+    (tmp_path / "pair.csv").write_text("3,0\n0,4\n", "utf-8")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Another file").click()
+    chooser.value.set_files(tmp_path / "pair.csv")
+    opened(page, "pair")
+
     page.get_by_role("tab", name="Sample").click()
     page.get_by_label("Hilbert matrix, 128 × 128").check()
     opened(page, "Hilbert")
