@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 
 export HOST ?= 127.0.0.1
 export PORT ?= 7860
 
-.PHONY: run test test-all lint browser docs clean
+.PHONY: run test test-all lint audit browser nginx docs clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev browser lint
 	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | head -12
 	@$(BIN)/coverage report --format=total
 
-test-all: $(VENV)/.installed-dev browser lint
+test-all: $(VENV)/.installed-dev browser nginx lint
 	$(PYTEST) $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev node_modules/.installed
@@ -38,6 +38,14 @@ node_modules/.installed: package-lock.json | $(VENV)/.installed-dev
 
 browser: $(VENV)/.installed-dev
 	sh tests/browser/install_chromium.sh $(BIN)/python
+
+# For the test of a reverse proxy: Debian's nginx, unpacked and not installed, so none is started.
+nginx:
+	sh tests/integration/install_nginx.sh build/nginx
+
+# The installed packages beside the known weaknesses. It asks pypi.org, so CI does not need it.
+audit: $(VENV)/.installed-dev
+	$(BIN)/python tests/audit_packages.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
