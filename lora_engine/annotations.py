@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.language import tr
+from lora_engine.names import is_seen_whole
 
 MAX_NOTE = 4000
 MAX_TAG = 40
@@ -43,7 +44,7 @@ def read_tags(tags: Sequence[str]) -> tuple[str, ...]:
             tr("at most {max_tag} printable characters, no comma", max_tag=MAX_TAG),
         )
         for number, tag in enumerate(found)
-        if len(tag) > MAX_TAG or not tag.isprintable() or "," in tag
+        if len(tag) > MAX_TAG or not is_seen_whole(tag) or "," in tag
     ]
     if len(found) > MAX_TAGS:
         problems.append(

@@ -37,7 +37,10 @@ def record(data_dir: Path, action: str, thing: str, person: str = "", address: s
         "object": scrubbed(thing[:MAX_TEXT]),
     }
     try:
-        _append(data_dir / FILE_NAME, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        _append(
+            data_dir / FILE_NAME,
+            json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n",
+        )
     except OSError as error:
         logger.warning("the audit log cannot be written (%s): %s", error, line)
 

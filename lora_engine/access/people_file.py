@@ -7,7 +7,6 @@ restart. A password is stored as an Argon2id hash and nowhere else. Knows no req
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from lora_engine.access.person import LOCAL, ROLES, Person, Role
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import given_path, read_bounded, write_atomically
 from lora_engine.language import tr
+from lora_engine.names import is_plain
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+MAX_NAME = 64
 MAX_FILE_BYTES = 1_000_000
 MIN_PASSWORD, MAX_PASSWORD = 10, 1_000  # characters
 HEADER = b"# name:role:argon2-hash -- written by `rankscope people`\n"
@@ -163,7 +163,7 @@ def _write(path: Path, people: Mapping[str, Listed]) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return NAME.fullmatch(name) is not None and name != LOCAL.name
+    return is_plain(name, MAX_NAME, "@") and name != LOCAL.name
 
 
 def _is_hash(text: str) -> bool:

@@ -32,8 +32,14 @@ from lora_engine.adapter_operations.resize import ResizeReport, ResizeTarget, re
 from lora_engine.adapter_operations.resize_curve import ResizeCurve, resize_curve
 from lora_engine.adapter_operations.trials import new_trial, trial_folder
 from lora_engine.adapters import describe_adapter, resolve_adapter
-from lora_engine.adapters.names import named_folder
-from lora_engine.base_models import STARTER, BaseModel, list_base_models, resolve_base_model
+from lora_engine.adapters.names import OF_ADAPTERS, named_folder
+from lora_engine.base_models import (
+    BUNDLED,
+    STARTER,
+    BaseModel,
+    list_base_models,
+    resolve_base_model,
+)
 from lora_engine.base_models.weight_files import local_folder
 from lora_engine.cancellation import NEVER_STOPPED, Stopped, StopSignal
 from lora_engine.compare.generate import ComparisonModel
@@ -205,11 +211,11 @@ class AdapterOperations:
 
     def adapter_folder(self, name: str) -> Path:
         """Where an adapter of this name is written, to be listed. Raises InvalidInput."""
-        return named_folder(self._settings.data_dir / "adapters", name)
+        return named_folder(self._settings.data_dir / "adapters", name, reserved=OF_ADAPTERS)
 
     def model_folder(self, name: str) -> Path:
         """Where a model of this name is written, to be listed as a base. Raises InvalidInput."""
-        return named_folder(self._settings.models_dir, name, tr("The model"))
+        return named_folder(self._settings.models_dir, name, tr("The model"), BUNDLED)
 
     def trial_folder(self, name: str) -> Path:
         """As `trials.trial_folder`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lora_engine.access import keep_owner, typed_path
 from lora_engine.adapters.config import CONFIG_FILE, WEIGHTS_FILE, read_provenance
 from lora_engine.adapters.kinds import OtherConfig, read_any_config
-from lora_engine.adapters.names import name_from, named_folder
+from lora_engine.adapters.names import OF_ADAPTERS, name_from, named_folder
 from lora_engine.adapters.other_forms import file_instead, folder_without, pickled_weights
 from lora_engine.adapters.other_weights import read_other
 from lora_engine.adapters.summary import is_bundled
@@ -182,7 +182,7 @@ def _named(problem: str, folder: Path, target: Path) -> str:
 
 
 def _target(name: str, settings: Settings) -> Path:
-    target = named_folder(settings.data_dir / "adapters", name)
+    target = named_folder(settings.data_dir / "adapters", name, reserved=OF_ADAPTERS)
     if target.exists() or target.is_symlink():
         raise _taken(target)
     return target

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from lora_engine.data.sources import STARTER_PREFIX, load_file
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import move, read_json_object, write_atomically
 from lora_engine.language import tr, translatable
+from lora_engine.names import plain_from
 from lora_engine.quotas import DATASETS, refuse_more, room_for
 from lora_engine.starter import DATASET_DESCRIPTIONS, DATASET_NAMES, dataset_path
 
@@ -185,5 +185,5 @@ def _safe_name(name: str) -> tuple[str, str]:
     refuse_ending(Path(given), repr(given))
     lowered = given.lower()
     extension = max((end for end in EXTENSIONS if lowered.endswith(end)), key=len)
-    stem = re.sub(r"[^A-Za-z0-9_.\-]+", "-", given[: -len(extension)]).strip(".-")
-    return stem[:MAX_NAME_CHARACTERS] or "dataset", extension
+    stem = plain_from(given[: -len(extension)], MAX_NAME_CHARACTERS, "dataset")
+    return stem, extension

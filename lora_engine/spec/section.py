@@ -11,13 +11,14 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from lora_engine.language import tr
+from lora_engine.names import is_seen_whole
 
 MODULE_NAME = r"^[A-Za-z0-9_.\-]{1,200}$"
 ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME)]
 
 
 def _printable(value: str) -> str:
-    if not value.isprintable() or not value.strip():
+    if not is_seen_whole(value):
         raise ValueError(tr("only printable characters, and not only spaces"))
     return value.strip()
 
