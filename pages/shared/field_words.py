@@ -25,6 +25,7 @@ class FieldWords:
 
 FOUND = translatable("found by itself")
 NO_LIMIT = translatable("no limit")
+ONLY_ONE = translatable("the only one")
 
 WORDS: Mapping[str, FieldWords] = {
     "task": FieldWords(
@@ -39,7 +40,10 @@ WORDS: Mapping[str, FieldWords] = {
         },
     ),
     "dataset.config": FieldWords(
-        translatable("Which configuration of a hub set is read."), translatable("the only one")
+        translatable("Which configuration of a hub set is read."), ONLY_ONE
+    ),
+    "dataset.eval_config": FieldWords(
+        translatable("Which configuration of an evaluation set on the hub is read."), ONLY_ONE
     ),
     "dataset.format": FieldWords(
         translatable("How a row is read. By itself it is found in the first row's columns."),
@@ -201,6 +205,9 @@ WORDS: Mapping[str, FieldWords] = {
     ),
     "method.modules_to_save": FieldWords(empty=translatable("none")),
     "method.bias": FieldWords(choices={"all": translatable("all")}),
+    "quantization.type": FieldWords(
+        translatable("NF4 fits normally distributed weights (arXiv 2305.14314).")
+    ),
     "optimization.optimizer": FieldWords(
         translatable(
             "AdamW is Adam with decoupled weight decay. In 8 bit it keeps its state in bytes; "
@@ -234,8 +241,11 @@ WORDS: Mapping[str, FieldWords] = {
         choices={"random": translatable("random"), "by_length": translatable("by length")},
     ),
     "optimization.precision": FieldWords(
-        translatable("Arithmetic of the frozen base. The adapter itself is always float32."),
-        choices={"auto": translatable("bfloat16 on a GPU, else float32")},
+        translatable(
+            "Arithmetic of the frozen base. By device: bfloat16 on a GPU, else float32. The "
+            "adapter itself is always float32."
+        ),
+        choices={"auto": translatable("by device")},
     ),
     "optimization.early_stopping": FieldWords(empty=translatable("never")),
     "report.sample_prompts": FieldWords(

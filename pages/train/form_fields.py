@@ -15,10 +15,12 @@ from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
 from pages.shared.adapter_choices import adapter_choices
 from pages.shared.alpha_note import alpha_note
+from pages.shared.choice_names import name_of_choice
 from pages.shared.forms import Field, SpecForm
 
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
+FOURTH = 150  # the same where four do
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
 
 
@@ -182,15 +184,15 @@ def _row(
     with gr.Row(elem_classes="rs-fields"):
         for name in names:
             path = f"{section}.{name}" if section else name
-            field = form.field(path, min_width=width)
-            _say_reasons(field, reasons.get(path, {}))
+            field = form.field(path, min_width=FOURTH if len(names) > 3 else width)
+            _say_reasons(field, path, reasons.get(path, {}))
 
 
-def _say_reasons(field: Field, reasons: dict[str, str]) -> None:
+def _say_reasons(field: Field, path: str, reasons: dict[str, str]) -> None:
     """Add to a field's help which of its choices this machine cannot run, and why."""
     by_reason: dict[str, list[str]] = {}
     for choice, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(choice)
+        by_reason.setdefault(reason, []).append(name_of_choice(choice, path))
     if reasons:
         listed = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
         field.info = f"{field.info} {tr('Not on this machine: {choices}.', choices=listed)}"

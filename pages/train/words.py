@@ -12,9 +12,10 @@ def about(seconds: float | None) -> str:
     """25.3 -> 'about 25 s'."""
     if seconds is None:
         return tr("time not known")
-    if MINUTES_ALONE <= seconds < HOUR:
-        return tr("about {minutes} min", minutes=round(seconds / 60))
-    return tr("about {time}", time=layout.duration(_rounded(seconds)))
+    rounded = _rounded(seconds)
+    if MINUTES_ALONE <= seconds < HOUR or rounded in range(60, HOUR, 60):
+        return tr("about {minutes} min", minutes=round(rounded / 60))
+    return tr("about {time}", time=layout.duration(rounded))
 
 
 def memory(gib: float | None) -> str:
