@@ -62,7 +62,8 @@ def test_what_does_not_fit_and_what_is_not_known_are_said():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(3.21, "3.21 s"), (25.3, "25 s"), (133.6, "2 min 15 s"), (640, "11 min")]
+    ("seconds", "said"),
+    [(3.21, "3.21 s"), (25.3, "25 s"), (118.9, "2 min"), (133.6, "2 min 15 s"), (640, "11 min")],
 )
 def test_a_forecasts_seconds_are_no_finer_than_it_is(seconds, said):
     assert words.about(seconds) == f"about {said}"
