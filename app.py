@@ -277,6 +277,7 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     """What the pages ask for besides Gradio's events."""
     from pages.adapters.routes import add_routes as add_adapter_routes
     from pages.compare.routes import add_routes as add_compare_routes
+    from pages.runs.watching import add_routes as add_watching_routes
     from pages.settings import add_routes as add_settings_routes
     from pages.spectrum.routes import add_routes as add_spectrum_routes
 
@@ -284,6 +285,7 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     add_compare_routes(app, engine.compare.sessions)
     add_adapter_routes(app, engine)
     add_settings_routes(app, engine, lambda: cache.bytes)
+    add_watching_routes(app, engine)
 
 
 def write_log(settings: Settings) -> None:

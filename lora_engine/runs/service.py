@@ -13,7 +13,7 @@ from lora_engine.annotations import read_note, read_tags
 from lora_engine.errors import Conflict
 from lora_engine.language import tr
 from lora_engine.run_folder import MetricsRow, RunDirectory
-from lora_engine.runs.curve import POINTS, read_curve
+from lora_engine.runs.curve import POINTS, Curves
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
@@ -42,6 +42,7 @@ class Runs:
         self._store = store
         self._supervisor = supervisor
         self._settings = settings
+        self._curves = Curves()
 
     def refresh(self) -> None:
         """Look at the workers once, now. A process without the supervisor's thread needs this."""
@@ -74,7 +75,7 @@ class Runs:
 
     def curve(self, run_id: str, points: int = POINTS) -> list[MetricsRow]:
         """A run's metrics in the order of their steps, thinned to what a figure can show."""
-        return read_curve(self._existing(run_id), points)
+        return self._curves.read(self._existing(run_id), points)
 
     def shell_command(self, run_id: str) -> str:
         """The shell command that trains the same again, with this program and these settings."""

@@ -3,6 +3,7 @@
 page                 the layout, and which event does what
 selection            what the person chose to see: its fields, and its place in the address
 content              what the page shows for a selection
+watching             what a tab asks for of itself, answered once for all that watch the same
 controls             buttons, search, note
 run_table            the table of all runs, and its columns
 run_summary          one run in words and numbers

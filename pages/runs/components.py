@@ -5,7 +5,6 @@ Knows nothing of events; `page` binds them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
 from pages.runs import controls
 from pages.runs.content import Content, content_of
-from pages.runs.selection import Selection, SelectionFields
+from pages.runs.selection import Selection, SelectionFields, note_of
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_value
 
@@ -26,7 +25,7 @@ from pages.shared.wiring import Update, problem_value
 class Shown:
     """The components that show a selection, by the names that `content` gives its parts.
 
-    fingerprint: hidden; what the page has. news: hidden; what the refresh found. actions: by the
+    fingerprint: hidden; what the page has. news: hidden; what `watching` answered. actions: by the
     names in `controls.ACTIONS`. more: the parts that no event begins at.
     """
 
@@ -80,7 +79,7 @@ class RunsPage:
 
     def show_run(self, selection: Selection) -> Update:
         """Another run, with its note and tags as the person wrote them."""
-        note, tags = self.note_of(selection.run_id)
+        note, tags = note_of(self.engine, selection.run_id)
         return {
             self.fields.run_id: selection.run_id,
             self.note.text: note,
@@ -88,31 +87,8 @@ class RunsPage:
             **self.show(selection),
         }
 
-    def note_of(self, run_id: str) -> tuple[str, str]:
-        """The note of a run and its tags; empty where there is no run."""
-        if not run_id:
-            return "", ""
-        record = self.engine.runs.get(run_id).record
-        return record.note, ", ".join(record.tags)
-
     def told(self, missing: NotFound | None) -> Update:
         return {} if missing is None else {self.problem: problem_value(missing)}
-
-    def news(self, known: str, content: Content, missing: NotFound | None, is_other: bool) -> str:
-        """What a refresh found, for `apply_news`; empty where nothing is new.
-
-        known: the fingerprint that it went by. is_other: the page's run is gone, and another one is
-        shown, with its own note.
-        """
-        values: dict[str, Any] = dict(content.parts)
-        if is_other:
-            note, tags = self.note_of(content.run_id)
-            values |= {"run_id": content.run_id, "note": note, "tags": tags}
-        if missing is not None:
-            values["problem"] = problem_value(missing)
-        if not values:
-            return ""
-        return json.dumps({"known": known, "fingerprint": content.fingerprint, "values": values})
 
     @property
     def apply_news(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The parts come in groups that change together. A page that says what it has of each group gets
 only the groups that have changed since: what is not sent is not drawn, and a page that watches a
-run takes little of the processor that the run needs.
+run takes little of the processor that the run needs. `Look` is one look at all of it, whose groups
+are made when they are asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lora_engine.engine import Engine
 from lora_engine.runs import RunState, RunView
@@ -28,6 +30,7 @@ from pages.runs import (
 )
 from pages.runs.selection import Selection, existing_runs
 
+AT = "at"  # in a fingerprint, beside the groups
 LOG_LINES = 200
 TABLE_S = 10
 
@@ -68,15 +71,47 @@ class Content:
     parts: dict[str, str | bool] = field(default_factory=dict)
 
 
+class Look:
+    """One look at what a selection shows.
+
+    at: when, in milliseconds of the machine's own clock. digests: by group, of what it depends on.
+    """
+
+    def __init__(self, engine: Engine, selection: Selection) -> None:
+        self.at = int(time.monotonic() * 1000)
+        self._scene = _scene(engine, selection)
+        self.digests = {name: _digest(key(self._scene)) for name, (key, _) in GROUPS.items()}
+
+    @property
+    def run_id(self) -> str:
+        return self._scene.run_id
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return json.dumps({AT: self.at, **self.digests})
+
+    def changed(self, known: str) -> list[str]:
+        """The groups that a page with the fingerprint `known` does not have as they are now."""
+        had = _read(known)
+        return [name for name, digest in self.digests.items() if had.get(name) != digest]
+
+    def parts(self, group: str) -> Parts:
+        return GROUPS[group][1](self._scene)
+
+
 def content_of(engine: Engine, selection: Selection, known: str = "") -> Content:
     """What the page shows for a selection. known: the fingerprint of what it has already."""
-    scene = _scene(engine, selection)
-    had, now = _read(known), {name: _digest(key(scene)) for name, (key, _) in GROUPS.items()}
+    look = Look(engine, selection)
     parts: dict[str, str | bool] = {}
-    for name, (_, parts_of) in GROUPS.items():
-        if had.get(name) != now[name]:
-            parts |= parts_of(scene)
-    return Content(scene.run_id, json.dumps(now), parts)
+    for group in look.changed(known):
+        parts |= look.parts(group)
+    return Content(look.run_id, look.fingerprint, parts)
+
+
+def seen_at(known: str) -> int:
+    """When the look was taken that a page shows; 0 for what is no fingerprint of ours."""
+    at = _read(known).get(AT)
+    return at if isinstance(at, int) else 0
 
 
 def _scene(engine: Engine, selection: Selection) -> Scene:
@@ -207,7 +242,7 @@ def _digest(key: object) -> str:
     return hashlib.sha256(repr(key).encode()).hexdigest()[:12]
 
 
-def _read(known: str) -> dict[str, str]:
+def _read(known: str) -> dict[str, Any]:
     try:
         found = json.loads(known)
     except ValueError:

@@ -18,6 +18,7 @@ from pages.shared.live import live_plot
 
 MOST_RUNS = 8  # in one picture
 POINTS = 4000  # of all runs together, shared among them
+SMALL_POINTS = 250  # of a line in a small plot, which is about as many pixels wide
 
 LOSS, HELD_OUT = "loss", "eval_loss"
 REWARD = figures.Drawn(
@@ -57,7 +58,9 @@ KEYS = (LOSS, *(what.key for what in MEASURES))
 
 
 def large_plot() -> gr.HTML:
-    return live_plot(label=tr("Loss of the run"), elem_id="loss-curve", height=300)
+    return live_plot(
+        label=tr("Loss of the run"), elem_id="loss-curve", height=300, only_in_sight=True
+    )
 
 
 def small_plots() -> dict[str, gr.HTML]:
@@ -75,7 +78,7 @@ def values(engine: Engine, views: Sequence[RunView], axis: str) -> dict[str, str
     """What the plots show for these runs, by key; the first run is the page's own."""
     x = X.get(axis, X[STEP])
     axis = axis if axis in X else STEP
-    each = max(250, POINTS // max(1, len(views)) // 4)
+    each = max(250, POINTS // max(1, len(views)) // 8)
     rows = [engine.runs.curve(view.id, each) for view in views]
     names = names_of(views)
     curve_of, words = _drawn_of(rows)
@@ -152,5 +155,11 @@ def _curve(
 ) -> Curve:
     metric = METRICS[what.key]
     unit = GIB if metric.kind == "bytes" else 1
-    points = [(x(row), y / unit) for row in rows if (y := metric.of(row)) is not None]
+    points = _thinned([(x(row), y / unit) for row in rows if (y := metric.of(row)) is not None])
     return Curve(name, [x for x, _ in points], [y for _, y in points])
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Every k-th point and the last, where there are many more than a small plot can show."""
+    every = len(points) // SMALL_POINTS
+    return points if every < 2 else [*points[:-1:every], points[-1]]

@@ -17,9 +17,8 @@ from lora_engine.engine import Engine
 from lora_engine.language import tr
 from lora_engine.spec import recipe_spec
 from pages import RUNS
-from pages.runs import controls, run_list, run_table, sweep_section, workbench
+from pages.runs import controls, run_list, run_table, sweep_section, watching, workbench
 from pages.runs.components import RunsPage
-from pages.runs.content import content_of
 from pages.runs.extending import wire_extension
 from pages.runs.selection import (
     existing_runs,
@@ -30,9 +29,10 @@ from pages.runs.selection import (
 from pages.runs.tabs import TABS, wire_tabs
 from pages.shared import layout
 from pages.shared.questions import wire_taking_back
+from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, expose, problem_box, wire
 
-REFRESH_S = 2.0  # a redraw costs the training
+REFRESH_S = 2.0  # at least; what a tab asks and draws costs the training
 EXAMPLE = "pirate"
 
 
@@ -71,23 +71,17 @@ def _wire_opening(page: RunsPage, blocks: gr.Blocks) -> None:
 
 
 def _wire_refresh(page: RunsPage, timer: gr.Timer) -> None:
-    """The page follows what happens to its runs."""
+    """The page follows what happens to its runs: the browser asks `watching`, no handler."""
     fields, shown, deletion = page.fields, page.shown, page.deletion
-
-    def refresh(values: Mapping[Component, Any]) -> Update:
-        known = values[shown.fingerprint]
-        if not known:  # the page has not opened yet, so its address is not read
-            return {}
-        before = fields.read(values)
-        selection, missing = with_existing_run(page.engine, before)
-        content = content_of(page.engine, selection, known)
-        is_deleted_here = before.run_id == values[deletion.asked_id]
-        told = None if is_deleted_here else missing
-        return {shown.news: page.news(known, content, told, is_other=missing is not None)}
-
-    given: set[Component] = {shown.fingerprint, deletion.asked_id, *fields.inputs}
-    refreshed = wire([timer.tick], refresh, given, [shown.news], problem=problem_box(), queue=False)
-    refreshed.then(**page.apply_news).then(**page.correct_address)
+    address = watching.address()
+    asked = timer.tick(
+        fn=None,
+        inputs=[shown.fingerprint, deletion.asked_id, *fields.ordered],
+        outputs=[shown.news],
+        js=event_js("runs/news.js", "ask", address, list(watching.FIELDS)),
+        api_visibility="private",
+    )
+    asked.then(**page.apply_news).then(**page.correct_address)
 
 
 def _wire_selection(page: RunsPage) -> None:

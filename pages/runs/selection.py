@@ -59,9 +59,13 @@ class SelectionFields:
     axis: gr.Radio
 
     @property
-    def inputs(self) -> set[Component]:
+    def ordered(self) -> list[Component]:
         search = self.search
-        return {self.run_id, self.others, search.find, search.states, search.columns, self.axis}
+        return [self.run_id, self.others, search.find, search.states, search.columns, self.axis]
+
+    @property
+    def inputs(self) -> set[Component]:
+        return set(self.ordered)
 
     def read(self, values: Mapping[Component, Any]) -> Selection:
         """The selection in the values of `inputs`."""
@@ -145,3 +149,11 @@ def newest_run(engine: Engine) -> str:
     """The id of the newest run; empty where there is none."""
     runs = engine.runs.list()
     return runs[0].id if runs else ""
+
+
+def note_of(engine: Engine, run_id: str) -> tuple[str, str]:
+    """The note of a run and its tags; empty where there is no run."""
+    if not run_id:
+        return "", ""
+    record = engine.runs.get(run_id).record
+    return record.note, ", ".join(record.tags)

@@ -97,7 +97,9 @@ def _lay_out(engine: Engine) -> SweepParts:
     problem = problem_box()
     deletion = controls.deletion("delete-sweep")
     sweep_deletion.connect(engine, deletion, sweep_id, actions["delete"], problem)
-    curves = live_plot(label=tr("Evaluation losses"), elem_id="sweep-curves", height=340)
+    curves = live_plot(
+        label=tr("Evaluation losses"), elem_id="sweep-curves", height=340, only_in_sight=True
+    )
     runs = live_table(label=tr("Runs of the sweep"), file_name="sweep.csv", elem_id="sweep-runs")
     judgement = sweep_judgement.lay_out()
     build_used(engine, sweep_id)

@@ -79,8 +79,18 @@ def _lay_out_tabs() -> tuple[dict[str, Block], gr.Radio, controls.Note]:
             )
         with gr.Tab("ΔW", id="growth"):
             growth_note = gr.HTML(elem_id="growth-note", js_on_load="")
-            norms = live_plot(label=tr("Norm of the update by module"), height=420, elem_id="norms")
-            ranks = live_plot(label=tr("Effective rank by module"), height=420, elem_id="ranks")
+            norms = live_plot(
+                label=tr("Norm of the update by module"),
+                height=420,
+                elem_id="norms",
+                only_in_sight=True,
+            )
+            ranks = live_plot(
+                label=tr("Effective rank by module"),
+                height=420,
+                elem_id="ranks",
+                only_in_sight=True,
+            )
         with gr.Tab(tr("Details"), id="details"):
             note = controls.note()
             spec = gr.HTML(elem_id="run-spec", js_on_load="")

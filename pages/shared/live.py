@@ -36,6 +36,9 @@ def live_plot(
     the colours follow the page's light or dark mode, the width follows the page. `label` is what
     a screen reader hears, followed by the figure's own `layout.meta.description`. An empty value
     takes no room: give an empty figure where data is still to come, so that nothing jumps.
+
+    only_in_sight: for a plot that is fed by itself. New values are drawn while somebody sees it,
+    and at a pace that leaves the processor to the training.
     """
     return gr.HTML(
         value=value,

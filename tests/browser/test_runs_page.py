@@ -29,8 +29,32 @@ from tests.browser.conftest import Server
 
 OpenPage = Callable[..., Page]
 RUN_MS = 240_000
-TRACES = "document.querySelector('#loss-curve .rs-plot').data?.length ?? 0"
-POINTS = "document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0"
+TRACES = "(document.querySelector('#loss-curve .rs-plot').data?.length ?? 0)"
+POINTS = "(document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0)"
+MEMORY = POINTS.replace("loss-curve", "curve-memory_bytes")
+COUNT_DRAWINGS = """() => {
+    const react = Plotly.react;
+    window.drawn = {};
+    Plotly.react = (box, ...figure) => {
+        const { id } = box.closest("#loss-curve, [id^=curve-]");
+        window.drawn[id] = (window.drawn[id] ?? 0) + 1;
+        return react(box, ...figure);
+    };
+}"""
+HIDE = """() => {
+    window.looked = 0;
+    const hidden = { get: () => Boolean(++window.looked), configurable: true };
+    Object.defineProperty(document, "hidden", hidden);
+    const ask = window.fetch;
+    window.fetch = (...given) => {
+        if (Object.hasOwn(document, "hidden")) window.askedWhileHidden = true;
+        return ask(...given);
+    };
+}"""
+SHOW = """() => {
+    delete document.hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def state(page: Page) -> Locator:
@@ -54,16 +78,7 @@ def add_run(data_dir: Path, run_id: str, state: RunState, **spec) -> None:
     directory = RunDirectory(data_dir / "runs" / run_id)
     document = spec_from({"name": run_id, **spec})
     directory.create(document)
-    writer = MetricsWriter(directory.metrics_path)
-    for step in range(1, 31):
-        writer.write(
-            MetricsRow(
-                seq=0, step=step, epoch=0.1, loss=3.0 / step, learning_rate=1e-3, grad_norm=1.0,
-                tokens=100 * step, tokens_per_s=50.0, elapsed_s=2.0 * step, memory_bytes=2**30,
-                total_steps=30, eval_loss=1.0 if step % 10 == 0 else None,
-            )
-        )  # fmt: skip
-    writer.close()
+    log_steps(directory, range(1, 31))
     store = RunStore(data_dir / "runs.db")
     store.add(run_id, document)
     store.move(run_id, [RunState.QUEUED], state)
@@ -74,6 +89,19 @@ def add_run(data_dir: Path, run_id: str, state: RunState, **spec) -> None:
                 tokens_per_s=50.0, peak_memory_bytes=2**30, elapsed_s=60.0,
             )
         )  # fmt: skip
+
+
+def log_steps(directory: RunDirectory, steps: range) -> None:
+    writer = MetricsWriter(directory.metrics_path)
+    for step in steps:
+        writer.write(
+            MetricsRow(
+                seq=0, step=step, epoch=0.1, loss=3.0 / step, learning_rate=1e-3, grad_norm=1.0,
+                tokens=100 * step, tokens_per_s=50.0, elapsed_s=2.0 * step, memory_bytes=2**30,
+                total_steps=30, eval_loss=1.0 if step % 10 == 0 else None,
+            )
+        )  # fmt: skip
+    writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +172,33 @@ def test_runs_are_walked_with_arrows_and_back_returns(library: Server, open_page
     expect(page.locator("#run-spec")).to_contain_text("all-linear")
     page.get_by_role("tab", name="Files").click()
     expect(page.locator("#run-files tbody tr").first).to_contain_text("metrics.jsonl")
+
+
+def test_what_nobody_sees_is_not_drawn_and_a_hidden_page_asks_nothing(
+    library: Server, open_page: OpenPage
+) -> None:
+    run = RunDirectory(library.data_dir / "runs" / "third")
+    page = open_page(f"{library.url}{RUNS.path}?run=third", height=500)
+    page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
+    page.wait_for_function(f"{POINTS} === 30 && {MEMORY} === 30")
+    page.locator("#loss-curve").scroll_into_view_if_needed()
+    page.evaluate(COUNT_DRAWINGS)
+    log_steps(run, range(31, 32))
+    page.wait_for_function(f"{POINTS} === 31")
+    drawn = page.evaluate("drawn")
+    assert drawn["loss-curve"] == 1
+    assert "curve-memory_bytes" not in drawn
+
+    page.evaluate(HIDE)
+    log_steps(run, range(32, 33))
+    page.wait_for_function("looked >= 2")
+    assert page.evaluate("window.askedWhileHidden") is None
+    page.evaluate(SHOW)
+    page.wait_for_function(f"{POINTS} === 32")
+    assert page.evaluate(MEMORY) == 30
+    page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
+    page.wait_for_function(f"{MEMORY} === 32")
+    assert page.evaluate("drawn['curve-memory_bytes']") == 1
 
 
 def test_on_a_phone_the_list_and_the_run_take_turns(library: Server, open_page: OpenPage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import spec_from
 from pages import runs
-from pages.runs import run_table
+from pages.runs import watching
 from pages.runs.content import content_of
 from pages.runs.selection import Selection
 from tests.page_events import answered
@@ -79,17 +80,9 @@ def opened(page: gr.Blocks, **address: str) -> Shown:
     return Shown(page, "open_page", SimpleNamespace(query_params=address))
 
 
-def refreshed(page: gr.Blocks, run_id: str, asked_to_delete: str = "", last: str = "f") -> News:
-    given = {
-        "selected-run-id": run_id,
-        "delete-asked-id": asked_to_delete,
-        "fingerprint": last,
-        "columns": run_table.DEFAULT,
-        "axis": "steps",
-    }
-    inputs = event_of(page, "refresh").inputs
-    shown = Shown(page, "refresh", {part: given.get(part.elem_id) for part in inputs})
-    return News(shown.values.get("news", ""))
+def refreshed(engine: Engine, run_id: str, asked_to_delete: str = "", last: str = "f") -> News:
+    asked = watching.Watched(engine).news(Selection(run_id), last, asked_to_delete)
+    return News(asyncio.run(asked))
 
 
 def test_an_unknown_run_in_the_address_is_named_and_the_newest_is_shown(page):
@@ -130,30 +123,30 @@ def test_an_unknown_run_where_there_is_none_shows_the_empty_page(page, engine):
     assert shown.values["start-example"]["visible"]
 
 
-def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(page, engine):
-    shown = refreshed(page, "old")
+def test_a_run_deleted_in_another_tab_is_told_once_and_the_newest_shown(engine):
+    shown = refreshed(engine, "old")
     assert "<h2>old " in shown.values["heading"]
     assert "note" not in shown.values  # what the person writes there is theirs
     engine.runs.delete("old")
 
-    shown = refreshed(page, "old")
+    shown = refreshed(engine, "old")
     (problem,) = shown.problems
     assert "'old'" in problem
     assert "<h2>new " in shown.values["heading"]
     assert shown.values["note"] == "about new"
     assert shown.values["run_id"] == "new"
 
-    shown = refreshed(page, "new", last=content_of(engine, Selection("new")).fingerprint)
+    shown = refreshed(engine, "new", last=content_of(engine, Selection("new")).fingerprint)
     assert (set(shown.values) - {"machine"}, shown.problems) == (set(), [])
 
 
-def test_a_run_deleted_in_this_tab_is_no_news(page, engine):
+def test_a_run_deleted_in_this_tab_is_no_news(engine):
     engine.runs.delete("old")
-    shown = refreshed(page, "old", asked_to_delete="old")
+    shown = refreshed(engine, "old", asked_to_delete="old")
     assert shown.problems == []
     assert "<h2>new " in shown.values["heading"]
 
 
-def test_before_the_page_has_opened_nothing_is_refreshed(page):
-    shown = refreshed(page, "", last="")
+def test_before_the_page_has_opened_nothing_is_refreshed(engine):
+    shown = refreshed(engine, "", last="")
     assert (shown.values, shown.problems) == ({}, [])

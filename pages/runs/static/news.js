@@ -1,8 +1,31 @@
-/* Sets what a refresh found: see RunsPage.apply_news in pages/runs/components.py. */
+/* What a watching tab asks for by itself, and how it sets what it found: see pages/runs/watching.py
+   and RunsPage.apply_news in pages/runs/components.py. */
 
 const KEEP = { __type__: "update" };
+const REST = 20; // what took long is asked again after so many times as long
 
 let applied = "";
+let isAsking = false;
+let nextAt = 0;
+
+/* The news for what the page shows, its `given` by `names`. A hidden page asks nothing, and one
+   whose last answer took long, because the server is busy, waits longer. */
+export async function ask(address, names, ...given) {
+	const began = performance.now();
+	if (isAsking || document.hidden || began < nextAt) return [KEEP];
+	isAsking = true;
+	try {
+		const named = names.map((name, place) => [name, String(given[place] ?? "")]);
+		const answer = await fetch(`${address}&${new URLSearchParams(named)}`);
+		return [answer.status === 200 ? await answer.text() : KEEP];
+	} catch {
+		return [KEEP]; // the server is gone, or the page is being left; the next tick asks again
+	} finally {
+		isAsking = false;
+		const now = performance.now();
+		nextAt = now + REST * (now - began);
+	}
+}
 
 /* names: the parts, in the order of the outputs after the first, which is the fingerprint. News
    that was found for something else than the page shows now is dropped. */

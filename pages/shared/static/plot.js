@@ -1,5 +1,6 @@
 /* The plot of pages/shared/live.py: it keeps its zoom while it is fed, and follows light and dark. */
 
+import { paced } from "./drawing_pace.js";
 import { parsed } from "./elements.js";
 
 const PLOTLY = new URL("../plotly.min.js", import.meta.url);
@@ -21,8 +22,8 @@ const NEAR = { rootMargin: "400px" };
 const UNSEEN_MS = 4000;
 
 /* Plotly takes a second to load, in which a page answers nobody: it waits until a plot comes near
-   the window, or until the page has long been drawn. */
-const whenNeeded = (box) =>
+   the window, or, unless the plot is drawn only in sight, until the page has long been drawn. */
+const whenNeeded = (box, onlyInSight) =>
 	new Promise((resolve) => {
 		const near = new IntersectionObserver((entries) => {
 			if (!entries.at(-1).isIntersecting) return;
@@ -30,33 +31,18 @@ const whenNeeded = (box) =>
 			resolve();
 		}, NEAR);
 		near.observe(box);
-		setTimeout(resolve, UNSEEN_MS);
+		if (!onlyInSight) setTimeout(resolve, UNSEEN_MS);
 	});
 
 /* Draw now, and again whenever the value or the page's light or dark mode changes. */
-function follow(element, watch, draw, onlyInSight) {
+function follow(element, watch, draw, drawValue) {
 	draw();
-	watch("value", onlyInSight ? inSight(element, draw) : draw);
+	watch("value", drawValue);
 	const mode = new MutationObserver(() => {
 		if (element.isConnected) draw();
 		else mode.disconnect();
 	});
 	mode.observe(document.body, { attributes: true, attributeFilter: ["class"] });
-}
-
-/* `draw`, which waits while the element is out of sight until it comes into it. */
-function inSight(element, draw) {
-	let isSeen = true;
-	let isLate = false;
-	new IntersectionObserver((entries) => {
-		isSeen = entries.at(-1).isIntersecting;
-		if (isSeen && isLate) draw();
-		if (isSeen) isLate = false;
-	}).observe(element);
-	return () => {
-		if (isSeen) draw();
-		else isLate = true;
-	};
 }
 
 /* Every string var(--name) in a figure becomes that token's colour in the present mode. */
@@ -84,6 +70,17 @@ const PLOT_CONFIG = {
 	toImageButtonOptions: { format: "svg", filename: "rankscope" },
 };
 
+/* What draws a new value once it is seen. Its plot takes its room at once: what has none never comes
+   into sight. */
+function drawnInSight(element, box, props, draw) {
+	const drawAnew = paced(element, draw);
+	return () => {
+		box.hidden = !props.value;
+		if (box.data) drawAnew();
+		else draw();
+	};
+}
+
 export function plot(element, props, watch, _trigger, onlyInSight) {
 	const box = element.querySelector(".rs-plot");
 	let drawing;
@@ -98,18 +95,17 @@ export function plot(element, props, watch, _trigger, onlyInSight) {
 	const draw = () => {
 		const figure = parsed(props.value);
 		box.hidden = !figure;
-		if (!figure) return;
+		if (!figure) return undefined;
 		due = figure;
 		const said = figure.layout.meta?.description;
 		box.setAttribute("aria-label", box.dataset.label + (said ? `. ${said}` : ""));
-		drawing = (drawing ?? whenNeeded(box))
+		drawing = (drawing ?? whenNeeded(box, onlyInSight))
 			.then(loadPlotly)
 			.then(redraw)
 			.catch((error) => console.error("The plot could not be drawn:", error));
+		return drawing;
 	};
-	// One that waits to be seen takes its room at once: what has none never comes into sight.
-	if (onlyInSight) watch("value", () => (box.hidden = !props.value));
-	follow(element, watch, draw, onlyInSight);
+	follow(element, watch, draw, onlyInSight ? drawnInSight(element, box, props, draw) : draw);
 	new ResizeObserver(() => {
 		if (box.data && box.clientWidth > 0) window.Plotly.Plots.resize(box);
 	}).observe(box);
