@@ -14,8 +14,8 @@ from typing import Any
 
 from lora_engine.errors import EngineError
 from lora_engine.guard import OutOfBounds, run_guarded
-from lora_engine.guarded.model_trial import try_model
-from lora_engine.language import language, tr
+from lora_engine.guarded.model_trial import MAX_MODULES, has_few_modules
+from lora_engine.language import tr
 
 TRIAL_SECONDS, TRIAL_MEMORY_BYTES = 4, 160 << 20
 PLAIN_TYPES = frozenset(
@@ -38,6 +38,9 @@ MOST_PLAIN_LAYERS = 256
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
+MOST_LAYERS_OF_EXPERTS = 50_000  # layers times experts; published models have up to 25,000
+
+
 def refuse_costly_config(config: Mapping[str, Any], label: str) -> None:
     """Raises EngineError where building the model takes too many modules, too long or too much.
 
@@ -46,7 +49,9 @@ def refuse_costly_config(config: Mapping[str, Any], label: str) -> None:
     if config.get("model_type") in PLAIN_TYPES and _is_shallow(config):
         return
     try:
-        fault = _fault(json.dumps(config, sort_keys=True), label, language())
+        is_small = _layers_of_experts(config) <= MOST_LAYERS_OF_EXPERTS and _has_few_modules(
+            json.dumps(config, sort_keys=True)
+        )
     except OutOfBounds as error:
         raise EngineError(
             tr(
@@ -56,8 +61,25 @@ def refuse_costly_config(config: Mapping[str, Any], label: str) -> None:
             ),
             tr("Check its sizes, or take the config.json that came with the model."),
         ) from None
-    if fault:
-        raise EngineError(*fault)
+    if not is_small:
+        raise EngineError(
+            tr(
+                "{label} would have more than {max_modules} modules.",
+                label=label,
+                max_modules=f"{MAX_MODULES:,}",
+            ),
+            tr("Check its numbers of layers and experts."),
+        )
+
+
+def _layers_of_experts(config: Mapping[str, Any]) -> int:
+    """The most layers that a field names, times the most experts."""
+
+    def most(word: str) -> int:
+        numbers = (value for key, value in config.items() if word in key)
+        return max((value for value in numbers if type(value) is int), default=1)
+
+    return most("layer") * most("expert")
 
 
 def _is_shallow(config: Mapping[str, Any]) -> bool:
@@ -71,19 +93,14 @@ def _is_shallow(config: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _fault(config_json: str, label: str, _language: str) -> tuple[str, str] | None:
-    """Problem and remedy, None where the model can be built. The language is of the cache's key.
-
-    Raises OutOfBounds, which is not kept: another time the machine may have less to do.
-    """
-    try:
+def _has_few_modules(config_json: str) -> bool:
+    """Raises OutOfBounds, which is not kept: another time the machine may have less to do."""
+    return bool(
         run_guarded(
-            try_model,
-            [config_json, label],
+            has_few_modules,
+            [config_json],
             seconds=TRIAL_SECONDS,
             memory_bytes=TRIAL_MEMORY_BYTES,
             libraries=["torch", "transformers.modeling_utils"],
         )
-    except EngineError as error:
-        return error.problem, error.remedy
-    return None
+    )

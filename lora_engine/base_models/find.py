@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lora_engine.access import is_mine, is_open, typed_path
 from lora_engine.base_models.config_cost import refuse_costly_config
-from lora_engine.base_models.model_config import read_config
+from lora_engine.base_models.model_config import MAX_CONFIG_BYTES, read_config
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import read_json_object
 from lora_engine.foreign_folder import refuse_foreign_files
@@ -65,7 +65,7 @@ def resolve_base_model(name: str, settings: Settings) -> BaseModel:
     for folder in (typed_path(settings.models_dir / name, settings), typed_path(name, settings)):
         if folder.is_dir():
             refuse_foreign_files(folder)
-            _refuse_incomplete(folder)
+            _refuse_no_model(folder)
             refuse_costly_config(read_config(folder), name)
             return BaseModel(name, folder.resolve())
     if HUB_ID.match(name) and not name.startswith((".", "/")):
@@ -106,11 +106,18 @@ def list_base_models(settings: Settings) -> list[ModelSummary]:
     return found + [_summary(str(folder), folder) for folder in trained]
 
 
-def _refuse_incomplete(folder: Path) -> None:
+def _refuse_no_model(folder: Path) -> None:
+    """Raises EngineError where a file is missing, or a setting's is too large to be read whole."""
     if not (folder / "config.json").is_file():
         raise EngineError(
             tr("{folder} is not a model folder: it has no config.json.", folder=folder),
             tr("Give the folder that holds config.json, the tokenizer and the safetensors files."),
+        )
+    generation = folder / "generation_config.json"
+    if generation.is_file() and generation.stat().st_size > MAX_CONFIG_BYTES:
+        raise EngineError(
+            tr("{file} is larger than 1 MiB, which no model's config is.", file=generation),
+            tr("Leave the file out, or get it from the model's source again."),
         )
     if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise EngineError(

@@ -13,6 +13,7 @@ from lora_engine.errors import EngineError
 from lora_engine.guard import OutOfBounds, run_guarded
 from lora_engine.guarded.tokenizer_trial import (
     CONFIG_FILE,
+    MAX_TEMPLATE_BYTES,
     REMEDY,
     TOKENIZER_FILE,
     try_tokenizer,
@@ -30,6 +31,7 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
 )
 """What older tokenizers are made from where there is no tokenizer.json."""
+TEMPLATE_FILE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 MAX_BYTES = 128 << 20  # the largest published tokenizer.json has some 35 MB
 MAX_VOCABULARY_BYTES = 32 << 20
 TRIAL_SECONDS, TRIAL_MEMORY_BYTES = 4, 448 << 20
@@ -40,6 +42,8 @@ def check_tokenizer_files(folder: Path) -> None:
     """Raises EngineError naming the file that is no tokenizer's, or that costs too much to use."""
     for name in VOCABULARIES:
         _size_and_time(folder / name, MAX_VOCABULARY_BYTES)
+    for path in (folder / TEMPLATE_FILE, *(folder / MORE_TEMPLATES).glob("*.jinja")):
+        _size_and_time(path, MAX_TEMPLATE_BYTES)
     states = {name: _size_and_time(folder / name, MAX_BYTES) for name in OBJECTS}
     there = tuple((name, *state) for name, state in states.items() if state is not None)
     try:

@@ -11,9 +11,6 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from lora_engine.errors import EngineError
-from lora_engine.language import tr
-
 MAX_MODULES = 10_000
 """The largest published models have some 8,000, where each expert is a module of its own."""
 SPARE_BYTES = 16 << 20
@@ -26,8 +23,12 @@ MAPPINGS = (
 )
 
 
-def try_model(config_json: str, label: str) -> None:
-    """Raises EngineError for a model of more modules than any real one has."""
+class _TooMany(Exception):
+    """The model has more modules than are allowed."""
+
+
+def has_few_modules(config_json: str) -> bool:
+    """Whether the model has at most MAX_MODULES, or is none."""
     import torch
     from torch.nn.modules.module import register_module_module_registration_hook
 
@@ -37,24 +38,18 @@ def try_model(config_json: str, label: str) -> None:
         nonlocal count
         count += 1
         if count > MAX_MODULES:
-            raise EngineError(
-                tr(
-                    "{label} would have more than {max_modules} modules.",
-                    label=label,
-                    max_modules=f"{MAX_MODULES:,}",
-                ),
-                tr("Check its numbers of layers and experts."),
-            )
+            raise _TooMany
 
     register_module_module_registration_hook(counted)
     try:
         with torch.device("meta"):
             _build(json.loads(config_json))
-    except (EngineError, MemoryError):
-        raise
+    except _TooMany:
+        return False
     except Exception as error:  # noqa: BLE001 - whoever uses the config meets it again
         if _is_out_of_memory():
             raise MemoryError from error
+    return True
 
 
 def _is_out_of_memory() -> bool:

@@ -20,6 +20,8 @@ TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")
 MAX_ADDED = 100_000
+MAX_TEMPLATE_BYTES = 1 << 20
+"""Of a chat template; the longest published ones have some 20,000."""
 MAX_STEPS = 256
 """Of normalizers, pre-tokenizers, decoders and post-processors together; published ones have some
 ten. A tokenizer runs each on every text."""
@@ -41,6 +43,10 @@ def try_tokenizer(folder: str, names: list[str]) -> None:
     found = {name: _read(Path(folder, name)) for name in names}
     for name, key in ((TOKENIZER_FILE, "added_tokens"), (CONFIG_FILE, "added_tokens_decoder")):
         _check_added(Path(folder, name), found.get(name, {}).get(key))
+    if len(str(found.get(CONFIG_FILE, {}).get("chat_template"))) > MAX_TEMPLATE_BYTES:
+        size = MAX_TEMPLATE_BYTES >> 20
+        why = tr("its chat template has more than {size} MiB", size=size)
+        raise unusable(Path(folder, CONFIG_FILE), why)
     for key, value in found.get(CONFIG_FILE, {}).items():
         if key in SPECIAL and not _is_token(value):
             raise EngineError(
