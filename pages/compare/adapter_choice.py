@@ -114,6 +114,7 @@ def begin_anew(
             name in wrong,
             mode,
             _about(engine, name, asked.base),
+            follows=not histories,
         )
         for name in column_names(asked.adapters)
     ]

@@ -170,6 +170,7 @@ class _Handlers:
         conversation = self.fields.read(values)
         if not question.strip():
             raise EngineError(tr("The question is empty."), tr("Write one, or draw one."))
+        yield self._sides(question, dict.fromkeys(SIDES, ""))  # their room, before the first word
         model = conversation.model(self.engine)
         pair = draw_pair(model)
         messages = [*conversation.system_messages, Message("user", question)]

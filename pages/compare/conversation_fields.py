@@ -197,11 +197,13 @@ def column_update(
     asked_otherwise: bool = False,
     mode: Mode = "chat",
     about: str = "",
+    follows: bool = True,
 ) -> gr.Chatbot:
     """A column that is shown; its label is red for an adapter asked otherwise than it was trained.
 
     mode: a text that is continued stands as it is, without Markdown. about: what stands in the
-    column while nothing was asked; escaped here.
+    column while nothing was asked; escaped here. follows: the newest words stay in sight, else
+    the first ones.
     """
     messages: list[Any] = list(history)
     red = tr("{title}: asked otherwise than trained", title=label) if asked_otherwise else label
@@ -209,6 +211,7 @@ def column_update(
         value=messages,
         label=red,
         visible=True,
+        autoscroll=follows,
         elem_classes=["rs-other-template"] if asked_otherwise else [],
         render_markdown=mode == "chat",
         placeholder=f'<p class="rs-about">{escape(" ".join(about.split()))}</p>',

@@ -116,12 +116,14 @@ class Column:
     """One column of a live table.
 
     show: turns a value into what stands on the screen; the download has the whole value.
-    numeric: sorted as numbers and aligned to the right.
+    numeric: sorted as numbers and aligned to the right. aside: shown where the person asks for
+    all columns; the download has it anyway.
     """
 
     label: str
     show: Callable[[Any], str] = str
     numeric: bool = False
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,10 @@ def table_value(
         for row in rows
     ]
     document = {
-        "columns": [{"label": tr(column.label), "numeric": column.numeric} for column in columns],
+        "columns": [
+            {"label": tr(column.label), "numeric": column.numeric, "aside": column.aside}
+            for column in columns
+        ],
         "rows": [
             {"raw": [_finite(cell) for cell in row], "shown": texts}
             for row, texts in zip(rows, shown, strict=True)

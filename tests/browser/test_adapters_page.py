@@ -138,7 +138,13 @@ def test_another_adapter_is_chosen_in_the_field_and_the_tab_stays(
     page.wait_for_url(re.compile("tab=library"))
     page.reload()
     expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#all-adapters tbody tr")).to_have_count(3)
+    table = page.locator("#all-adapters")
+    expect(table.locator("tbody tr")).to_have_count(3)
+    assert table.locator(".rs-scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
+    expect(table.get_by_role("columnheader")).to_have_count(9)
+    table.get_by_role("button", name="All columns").click()
+    expect(table.get_by_role("columnheader")).to_have_count(15)
+    expect(table.get_by_role("button", name="All columns")).to_be_focused()
 
 
 def test_a_note_and_tags_are_kept_as_text_and_found(library: Server, open_page: OpenPage) -> None:

@@ -17,6 +17,7 @@ class Table {
 		this.props = props;
 		this.tellTicked = ticked;
 		this.sorted = { column: -1, down: false };
+		this.showsAll = false; // also the columns that stand aside
 		this.ticked = null; // the person's choice: a value on its way must not undo it
 	}
 
@@ -55,10 +56,18 @@ class Table {
 			cell.append(make("span", "rs-unseen", this.content.ticks.label));
 			row.append(cell);
 		}
-		row.append(...this.content.columns.map((column, index) => this.sortCell(column, index)));
+		for (const index of this.columnsShown()) {
+			row.append(this.sortCell(this.content.columns[index], index));
+		}
 		const section = make("thead");
 		section.append(row);
 		return section;
+	}
+
+	/* The indices of the columns that are shown. */
+	columnsShown() {
+		const indices = [...this.content.columns.keys()];
+		return indices.filter((index) => this.showsAll || !this.content.columns[index].aside);
 	}
 
 	sortCell(column, index) {
@@ -101,12 +110,13 @@ class Table {
 		const { columns, rows, links, ticks } = this.content;
 		const row = make("tr");
 		if (ticks) row.append(this.tickCell(index));
-		rows[index].shown.forEach((text, column) => {
+		for (const column of this.columnsShown()) {
+			const text = rows[index].shown[column];
 			const cell = make("td", columns[column].numeric ? "rs-number" : "");
 			const address = column === 0 ? links[index] : null;
 			cell.append(isOnThisServer(address) ? link(address, text) : text);
 			row.append(cell);
-		});
+		}
 		return row;
 	}
 
@@ -137,12 +147,25 @@ class Table {
 		const count = this.content.rows.length;
 		const bar = make("div", "rs-table-foot");
 		bar.append(make("span", "", rowsInWords(count)));
+		if (this.content.columns.some((column) => column.aside)) bar.append(this.allColumns());
 		const button = make("button", "rs-button rs-small", tr("Download CSV"));
 		button.type = "button";
 		button.dataset.key = "download";
 		button.addEventListener("click", () => download(csv(this.content), this.box.dataset.file));
 		bar.append(button);
 		return bar;
+	}
+
+	allColumns() {
+		const button = make("button", "rs-button rs-small", tr("All columns"));
+		button.type = "button";
+		button.dataset.key = "all-columns";
+		button.setAttribute("aria-pressed", this.showsAll);
+		button.addEventListener("click", () => {
+			this.showsAll = !this.showsAll;
+			this.draw();
+		});
+		return button;
 	}
 }
 
