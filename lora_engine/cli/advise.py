@@ -81,9 +81,21 @@ def _for_spec(
     if as_json:
         print_json(found.to_json())
         return
-    typer.echo(f"{found.rows:,} training rows with about {found.tokens:,} supervised tokens.")
+    typer.echo(
+        tr(
+            "{rows} training rows with about {tokens} supervised tokens.",
+            rows=f"{found.rows:,}",
+            tokens=f"{found.tokens:,}",
+        )
+    )
     if found.guess is not None:
-        typer.echo(f"The task was guessed: {found.guess.task}, because {found.guess.why}.")
+        typer.echo(
+            tr(
+                "The task was guessed: {task}, because {why}.",
+                task=found.guess.task,
+                why=found.guess.why,
+            )
+        )
     _print(found.advice)
 
 
@@ -97,9 +109,15 @@ def _after(run: str, as_json: bool) -> None:
         return
     used = found.used
     typer.echo(
-        f"Rank {found.rank} was trained; the median module has effective rank "
-        f"{used.effective_rank:.1f}, and {used.k90:g}, {used.k95:g} and {used.k99:g} directions "
-        "hold 90, 95 and 99 % of its update."
+        tr(
+            "Rank {rank} was trained; the median module has effective rank {effective}, and {k90}, "
+            "{k95} and {k99} directions hold 90, 95 and 99 % of its update.",
+            rank=found.rank,
+            effective=f"{used.effective_rank:.1f}",
+            k90=f"{used.k90:g}",
+            k95=f"{used.k95:g}",
+            k99=f"{used.k99:g}",
+        )
     )
     _print(found.advice)
 
@@ -110,16 +128,30 @@ def _model(config: Path | None, preset: str | None) -> ModelSource | None:
 
 def _print(advice: Advice) -> None:
     low, high = advice.range
-    typer.echo(f"Start with rank {advice.suggested_rank}; worth trying: {low} to {high}.")
+    typer.echo(
+        tr(
+            "Start with rank {rank}; worth trying: {low} to {high}.",
+            rank=advice.suggested_rank,
+            low=low,
+            high=high,
+        )
+    )
     rate = ", ".join(f"{one:.2g}" for one in advice.learning_rates)
     targets = advice.target_modules
     named = targets if isinstance(targets, str) else ",".join(targets)
     typer.echo(
-        f"alpha {advice.alpha:g}, dropout {advice.dropout:g}, target modules {named}, learning "
-        f"rate {advice.learning_rate:.2g} (try {rate})"
+        tr(
+            "alpha {alpha}, dropout {dropout}, target modules {named}, learning rate {rate} "
+            "(try {rates})",
+            alpha=f"{advice.alpha:g}",
+            dropout=f"{advice.dropout:g}",
+            named=named,
+            rate=f"{advice.learning_rate:.2g}",
+            rates=rate,
+        )
     )
     for one in advice.rules:
-        value = "no number" if one.value is None else one.value
+        value = tr("no number") if one.value is None else one.value
         year = "" if one.source.year is None else f", {one.source.year}"
         typer.echo(f"  {one.field} {value}: {one.rule} ({one.source.name}{year})")
     for remark in advice.remarks:

@@ -173,8 +173,12 @@ def _print_count(counted: ModelCount) -> None:
         ),
     )
     typer.echo(
-        f"{counted.trainable_parameters:,} of {counted.base_parameters:,} parameters train "
-        f"({100 * counted.trainable_fraction:.3g} %)"
+        tr(
+            "{trained} of {all} parameters train ({share} %)",
+            trained=f"{counted.trainable_parameters:,}",
+            all=f"{counted.base_parameters:,}",
+            share=f"{100 * counted.trainable_fraction:.3g}",
+        )
     )
 
 
@@ -184,11 +188,24 @@ def _print_memory(estimate: MemoryEstimate, work: Work) -> None:
         ((item.name, f"{item.gib:.3f}", item.formula) for item in estimate.items),
     )
     fitting = [verdict.card for verdict in verdicts(estimate) if verdict.fits]
-    typer.echo(f"{estimate.total_gib:.2f} GiB; fits on: {', '.join(fitting) or 'no card known'}")
+    typer.echo(
+        tr(
+            "{size} GiB; fits on: {cards}",
+            size=f"{estimate.total_gib:.2f}",
+            cards=", ".join(fitting) or tr("no card known"),
+        )
+    )
     time = _time(work)
     typer.echo(
-        f"{work.steps:,} steps, {work.tokens:,} tokens, {work.flops:.2e} operations: "
-        f"about {time['seconds'] / 3600:.3g} h on this machine's {time['device']}"
+        tr(
+            "{steps} steps, {tokens} tokens, {operations} operations: about {hours} h on this "
+            "machine's {device}",
+            steps=f"{work.steps:,}",
+            tokens=f"{work.tokens:,}",
+            operations=f"{work.flops:.2e}",
+            hours=f"{time['seconds'] / 3600:.3g}",
+            device=time["device"],
+        )
     )
 
 

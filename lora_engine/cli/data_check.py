@@ -15,7 +15,7 @@ from lora_engine.data.checks import FindingKind, check_dataset, write_cleaned
 from lora_engine.data.checks.findings import kinds_named
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
-from lora_engine.language import tr
+from lora_engine.language import tr, tr_count
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
@@ -68,13 +68,22 @@ def check_data(
         written = None if cleaned is None else cleaned.to_json()
         print_json({**check.to_json(), "cleaned": written})
         return
-    typer.echo(f"{check.format}, {check.rows:,} rows")
+    rows = tr_count("{count} row", "{count} rows", check.rows)
+    typer.echo(f"{check.format}, {rows}")
     for finding in check.findings:
         typer.echo(
-            f"\n{finding.kind.label}: {finding.kind.title} ({len(finding.places):,} rows: "
-            f"{finding.numbers})\n  {finding.excerpts[0]}\n  {finding.kind.remedy}"
+            f"\n{tr(finding.kind.label)}: {tr(finding.kind.title)} "
+            f"({tr_count('{count} row', '{count} rows', len(finding.places))}: {finding.numbers})"
+            f"\n  {finding.excerpts[0]}\n  {tr(finding.kind.remedy)}"
         )
     if not check.findings:
-        typer.echo("Nothing was found.")
+        typer.echo(tr("Nothing was found."))
     if cleaned is not None:
-        note(f"{cleaned.rows:,} rows written to {cleaned.path}; removed: {cleaned.removed}")
+        note(
+            tr(
+                "{rows} rows written to {path}; removed: {removed}",
+                rows=f"{cleaned.rows:,}",
+                path=cleaned.path,
+                removed=cleaned.removed,
+            )
+        )

@@ -66,4 +66,4 @@ def delete_dataset(
     """Delete an uploaded dataset. Runs that were trained on it keep what they made."""
     output.confirm_deletion(name, yes)
     delete_upload(name, load_settings())
-    typer.echo(f"{name}  deleted")
+    typer.echo(tr("{name}  deleted", name=name))

@@ -68,8 +68,9 @@ def show_adapter(
         print_json(_document(found))
         return
     summary = found.summary
-    base = summary.base_model or "of a base it does not name"
-    typer.echo(f"{summary.name}: {summary.size}, {base}, {summary.bytes:,} bytes")
+    base = summary.base_model or tr("of a base it does not name")
+    size = tr("{count} bytes", count=f"{summary.bytes:,}")
+    typer.echo(f"{summary.name}: {summary.size}, {base}, {size}")
     for check in found.checks:
         typer.echo(f"{check.name}: {STATES[check.ok]}. {check.words}")
     if found.parts:
@@ -133,7 +134,7 @@ def zip_adapter(
     if json:
         print_json({"path": str(written), "bytes": written.stat().st_size})
         return
-    typer.echo(f"{written}  {written.stat().st_size:,} bytes")
+    typer.echo(f"{written}  {tr('{count} bytes', count=f'{written.stat().st_size:,}')}")
 
 
 def delete_adapter(
@@ -144,7 +145,7 @@ def delete_adapter(
     library.refuse_others(adapter)
     output.confirm_deletion(adapter, yes)
     library.delete(adapter)
-    typer.echo(f"{adapter}  deleted")
+    typer.echo(tr("{name}  deleted", name=adapter))
 
 
 def _print_summary(summary: AdapterSummary, json: bool) -> None:

@@ -69,19 +69,41 @@ def merge(
     if json:
         print_json(report.to_json())
         return
-    typer.echo(f"{report.path}: {report.bytes:,} bytes in {report.dtype}, {report.weights} weights")
+    typer.echo(
+        tr(
+            "{path}: {count} bytes in {dtype}, {weights} weights",
+            path=report.path,
+            count=f"{report.bytes:,}",
+            dtype=report.dtype,
+            weights=report.weights,
+        )
+    )
     if report.max_logit_difference is not None:
         _print_proof(report)
 
 
 def _print_proof(report: MergeReport) -> None:
     typer.echo(
-        f"largest logit difference {report.max_logit_difference:.3g}, KL {report.kl:.3g} nats a "
-        f"token over {report.positions:,} positions of {report.rows} {report.rows_from} rows"
+        tr(
+            "largest logit difference {difference}, KL {kl} nats a token over {positions} "
+            "positions of {rows} {rows_from} rows",
+            difference=f"{report.max_logit_difference:.3g}",
+            kl=f"{report.kl:.3g}",
+            positions=f"{report.positions:,}",
+            rows=report.rows,
+            rows_from=report.rows_from,
+        )
     )
     typer.echo(
-        f"loss: base {report.base_loss:.4f}, base + adapter {report.unmerged_loss:.4f}, merged "
-        f"{report.merged_loss:.4f}"
+        tr(
+            "loss: base {base}, base + adapter {unmerged}, merged {merged}",
+            base=f"{report.base_loss:.4f}",
+            unmerged=f"{report.unmerged_loss:.4f}",
+            merged=f"{report.merged_loss:.4f}",
+        )
     )
     for one in report.variants:
-        typer.echo(f"merged into the {one.weights} weights: loss {one.proof.loss:.4f}")
+        loss = f"{one.proof.loss:.4f}"
+        typer.echo(
+            tr("merged into the {weights} weights: loss {loss}", weights=one.weights, loss=loss)
+        )

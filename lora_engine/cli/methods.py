@@ -53,7 +53,7 @@ def methods(
     engine = open_engine()
     report = engine.methods.submit(read_spec(spec_file), _ways(only))
     if wait:
-        output.note(f"group {report.id}: {len(report.rows)} methods")
+        output.note(tr("group {id}: {count} methods", id=report.id, count=len(report.rows)))
         when_over(engine, report.id)
         report = engine.methods.measure_answers(report.id, _told)
     if json:
@@ -82,7 +82,7 @@ def methods_report(
 
 
 def _told(what: str) -> None:
-    output.note(f"measuring the answers of {what}")
+    output.note(tr("measuring the answers of {what}", what=what))
 
 
 def _ways(only: str) -> Sequence[Way]:
@@ -101,10 +101,12 @@ def _ways(only: str) -> Sequence[Way]:
 
 def print_report(report: MethodsReport) -> None:
     """The report as a table; what went wrong goes to standard error."""
-    typer.echo(f"{report.id}  {report.name}: {report.dataset} on {report.base_model}")
+    where = tr("{dataset} on {base}", dataset=report.dataset, base=report.base_model)
+    typer.echo(f"{report.id}  {report.name}: {where}")
     print_table(HEADINGS, (_cells(row) for row in report.rows))
     if report.base_ms_per_token is not None:
-        typer.echo(f"The base answers in {report.base_ms_per_token:.2f} ms a token.")
+        time = f"{report.base_ms_per_token:.2f}"
+        typer.echo(tr("The base answers in {time} ms a token.", time=time))
     for row in report.rows:
         if row.why is not None:
             output.note(f"{row.name}: {row.why}")

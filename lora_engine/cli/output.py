@@ -40,7 +40,7 @@ def confirm_deletion(what: str, yes: bool) -> None:
         raise EngineError(
             tr("This would delete {what} for good.", what=what), tr("Give --yes to do it.")
         )
-    typer.confirm(f"Delete {what} for good?", abort=True, err=True)
+    typer.confirm(tr("Delete {what} for good?", what=what), abort=True, err=True)
 
 
 def note(text: str) -> None:

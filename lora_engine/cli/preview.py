@@ -18,7 +18,7 @@ from lora_engine.data.preview_examples import PreviewExample
 from lora_engine.data.preview_rows import Preview
 from lora_engine.data.preview_rows import preview as preview_rows
 from lora_engine.errors import EngineError
-from lora_engine.language import tr
+from lora_engine.language import tr, tr_count
 from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, RunSpec, read_spec, spec_from
 
@@ -109,9 +109,13 @@ def _fields(given: Sequence[str]) -> dict[str, Any]:
 def _print(shown: Preview) -> None:
     counts = shown.counts
     typer.echo(
-        f"{shown.format}, {shown.rows} row{'s' * (shown.rows != 1)}: {counts.training} to train "
-        "on in an epoch, "
-        f"{counts.evaluation} to evaluate"
+        tr(
+            "{format}, {rows}: {training} to train on in an epoch, {evaluation} to evaluate",
+            format=shown.format,
+            rows=tr_count("{count} row", "{count} rows", shown.rows),
+            training=counts.training,
+            evaluation=counts.evaluation,
+        )
     )
     if len(counts.sets) > 1:
         print_table(
@@ -122,20 +126,28 @@ def _print(shown: Preview) -> None:
             ),
         )
     for removed in shown.removed:
-        typer.echo(f"- filtered out: {removed.rows} {removed.what}")
+        typer.echo(tr("- filtered out: {rows} {what}", rows=removed.rows, what=removed.what))
     for warning in shown.warnings:
         typer.echo(f"! {warning}")
     for note in shown.notes:
         typer.echo(f"· {note}")
     for example in shown.examples:
-        verdict = {True: " (a good answer)", False: " (a bad answer)", None: ""}
+        verdict = {True: tr(" (a good answer)"), False: tr(" (a bad answer)"), None: ""}
         _print_example(example, example.where + verdict[example.is_desirable])
         if example.rejected is not None:
-            _print_example(example.rejected, f"{example.where}, rejected")
+            _print_example(example.rejected, tr("{where}, rejected", where=example.where))
 
 
 def _print_example(example: PreviewExample, name: str) -> None:
     typer.echo(
-        f"\n{name}: {example.supervised_tokens} of {example.total_tokens} tokens "
-        f"supervised{', truncated' if example.truncated else ''}\n{example.text}"
+        "\n"
+        + tr(
+            "{name}: {supervised} of {all} tokens supervised, truncated"
+            if example.truncated
+            else "{name}: {supervised} of {all} tokens supervised",
+            name=name,
+            supervised=example.supervised_tokens,
+            all=example.total_tokens,
+        )
+        + f"\n{example.text}"
     )

@@ -14,7 +14,7 @@ from lora_engine.cli.output import print_json, print_table
 from lora_engine.engine import Engine
 from lora_engine.language import tr
 from lora_engine.runs.service import RunView
-from lora_engine.runs.states import RunState
+from lora_engine.runs.states import RunState, state_name
 from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
 
@@ -143,7 +143,7 @@ def delete(
     if json:
         print_json({"id": run_id, "state": "deleted"})
     else:
-        typer.echo(f"{run_id}  deleted")
+        typer.echo(tr("{name}  deleted", name=run_id))
 
 
 def note(
@@ -226,11 +226,18 @@ def _print_run(view: RunView, as_json: bool) -> None:
     if as_json:
         print_json(_whole(view))
         return
-    typer.echo(f"{view.id}  {view.record.state}  {view.record.name}")
+    typer.echo(f"{view.id}  {state_name(view.record.state)}  {view.record.name}")
     if view.problem is not None:
         output.note(view.problem)
     if view.newest is not None:
         newest = view.newest
-        typer.echo(f"step {newest.step} of {newest.total_steps}, loss {newest.loss:.4f}")
+        typer.echo(
+            tr(
+                "step {step} of {total}, loss {loss}",
+                step=newest.step,
+                total=newest.total_steps,
+                loss=f"{newest.loss:.4f}",
+            )
+        )
     if view.result is not None and view.result.error is not None:
         typer.echo(f"{view.result.error.problem} {view.result.error.remedy}")

@@ -20,7 +20,7 @@ from lora_engine.cli.runs import open_engine, spec_file_argument
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.runs import OVER, RunView, SweepView
+from lora_engine.runs import OVER, RunView, SweepView, state_name
 from lora_engine.spec import DEFAULT_RANKS, SweepSpec, listed_values, read_spec, sweep_over
 
 POLL_S = 0.5  # more often would take from the training
@@ -78,12 +78,12 @@ def sweep(
     if not wait:
         _print_sweep(view, json)
         return
-    output.note(f"sweep {view.id}: {len(view.runs)} runs")
+    output.note(tr("sweep {id}: {count} runs", id=view.id, count=len(view.runs)))
     view = when_over(engine, view.id)
     try:
         judgement = _judge(engine, view)
     except EngineError as error:  # the runs are there all the same
-        output.note(f"There is no judgement. {error}")
+        output.note(tr("There is no judgement. {error}", error=error))
         judgement = None
     _print_sweep(view, json, judgement)
 
@@ -142,7 +142,7 @@ def _judge(engine: Engine, view: SweepView, not_worse_by: float | None = None) -
 def _print_judgement(judgement: Judgement) -> None:
     typer.echo(judgement.sentence())
     for one in judgement.missing:
-        output.note(f"{one.id} is not judged: {one.why}")
+        output.note(tr("{run} is not judged: {why}", run=one.id, why=one.why))
 
 
 def _axes(vary: Sequence[str]) -> dict[str, list[JsonValue]]:
@@ -171,15 +171,19 @@ def when_over(engine: Engine, sweep_id: str) -> SweepView:
             for run in view.runs:
                 if told.get(run.id) != run.record.state:
                     told[run.id] = run.record.state
-                    output.note(f"{run.record.name}: {run.record.state}{_reached(run)}")
+                    state = state_name(run.record.state)
+                    output.note(f"{run.record.name}: {state}{_reached(run)}")
             if view.is_over:
                 return view
             time.sleep(POLL_S)
             engine.runs.refresh()
     except KeyboardInterrupt:
         output.note(
-            f"No longer waiting. Runs that have started go on; `sweeps {sweep_id} cancel` stops "
-            "them. The others start while the dashboard runs."
+            tr(
+                "No longer waiting. Runs that have started go on; `sweeps {sweep_id} cancel` stops "
+                "them. The others start while the dashboard runs.",
+                sweep_id=sweep_id,
+            )
         )
         raise typer.Exit(130) from None
 
@@ -189,7 +193,8 @@ def _reached(run: RunView) -> str:
         return ""
     loss = run.newest.loss if run.result is None else run.result.eval_loss or run.newest.loss
     reason = run.result.stopped_because if run.result else None
-    return f" after step {run.newest.step}, loss {loss:.4f}" + (f" ({reason})" if reason else "")
+    reached = tr(" after step {step}, loss {loss}", step=run.newest.step, loss=f"{loss:.4f}")
+    return reached + (tr(" ({reason})", reason=reason) if reason else "")
 
 
 def _print_sweep(view: SweepView, as_json: bool, judgement: Judgement | None = None) -> None:
@@ -202,7 +207,7 @@ def _print_sweep(view: SweepView, as_json: bool, judgement: Judgement | None = N
         ((run.id, run.record.state, *_figures(run), run.record.name) for run in view.runs),
     )
     for name in view.deleted:
-        output.note(f"{name}: deleted")
+        output.note(tr("{name}: deleted", name=name))
     if view.problem is not None:
         output.note(view.problem)
     if judgement is not None:

@@ -20,7 +20,7 @@ from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs.launcher import HeldRun, launch, lock_patiently, signal_worker
-from lora_engine.runs.states import ACTIVE, RunState
+from lora_engine.runs.states import ACTIVE, RunState, state_name
 from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
 from lora_engine.training.preflight import check_run
@@ -53,7 +53,14 @@ def train(
         print_json(result.model_dump(exclude={"said"}))
     else:
         loss = "-" if result.train_loss is None else f"{result.train_loss:.4f}"
-        typer.echo(f"{result.state} after {result.steps} steps, mean training loss {loss}")
+        typer.echo(
+            tr(
+                "{state} after {steps} steps, mean training loss {loss}",
+                state=state_name(RunState(result.state)),
+                steps=result.steps,
+                loss=loss,
+            )
+        )
 
 
 def _train_listed(spec_file: Path) -> RunResult:
@@ -61,7 +68,7 @@ def _train_listed(spec_file: Path) -> RunResult:
     runs = open_engine().runs
     run_id = runs.submit(read_spec(spec_file)).id
     directory = runs.directory(run_id)
-    output.note(f"run {run_id} in {directory.path}")
+    output.note(tr("run {run_id} in {folder}", run_id=run_id, folder=directory.path))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: runs.cancel(run_id))
     shown = 0
