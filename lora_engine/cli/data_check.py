@@ -68,8 +68,8 @@ def check_data(
         written = None if cleaned is None else cleaned.to_json()
         print_json({**check.to_json(), "cleaned": written})
         return
-    rows = tr_count("{count} row", "{count} rows", check.rows)
-    typer.echo(f"{check.format}, {rows}")
+    size = tr_count("{count} row", "{count} rows", check.rows)
+    typer.echo(f"{check.format}, {size}")
     for finding in check.findings:
         typer.echo(
             f"\n{tr(finding.kind.label)}: {tr(finding.kind.title)} "

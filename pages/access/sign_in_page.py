@@ -35,7 +35,7 @@ def sign_in_html(way: Way, problem: str, name: str, then: str) -> str:
     styles = "".join(
         f'<link rel="stylesheet" href="{static_files.address(sheet)}">' for sheet in STYLES
     )
-    alert = f'<div class="rs-problem" role="alert"><p>{escape(problem)}</p></div>'
+    alert = f'<div class="rs-sign-in-problem" role="alert"><p>{escape(problem)}</p></div>'
     return f"""<!doctype html>
 <html lang="{CODES[language()]}">
 <head>
