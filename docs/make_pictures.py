@@ -28,6 +28,12 @@ SETTLED = """
 () => ![...document.querySelectorAll("*")].some(
   (one) => !one.children.length && one.offsetParent && one.textContent.trim() === "…"
 )"""
+HIDE_FOLDER = """
+(folder) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    texts.currentNode.data = texts.currentNode.data.replaceAll(folder, "/home/you/rankscope");
+}"""
 ADDRESSES = {
     "learn": "/learn",
     "calculator": "/",
@@ -99,6 +105,7 @@ def _photograph(page: Page, name: str) -> None:
     page.wait_for_timeout(SETTLE_MS)
     page.wait_for_function(SETTLED, timeout=300_000)
     page.evaluate("window.scrollTo(0, 0)")
+    page.evaluate(HIDE_FOLDER, str(ROOT))
     seen = Image.open(io.BytesIO(page.screenshot()))
     few = seen.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     few.save(PICTURES / f"{name}.png", optimize=True)

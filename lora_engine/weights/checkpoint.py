@@ -168,11 +168,21 @@ def _open_sharded(index: Path) -> Checkpoint:
     weight_map = _read_weight_map(index)
     names = sorted(set(weight_map.values()))
     if len(names) > limits.MAX_SHARDS:
-        raise _bad(index, f"it names {len(names):,} files, allowed are {limits.MAX_SHARDS:,}")
+        raise _bad(
+            index,
+            tr(
+                "it names {count} files; at most {most} are allowed",
+                count=f"{len(names):,}",
+                most=f"{limits.MAX_SHARDS:,}",
+            ),
+        )
     shards = {name: scan(_inside(index.parent, name)) for name in names}
     for tensor, shard in weight_map.items():
         if tensor not in shards[shard].tensors:
-            raise _bad(index, f"{tensor[:100]!r} should be in {shard} and is not")
+            raise _bad(
+                index,
+                tr("{name} should be in {file} and is not", name=repr(tensor[:100]), file=shard),
+            )
     located = {tensor: shards[shard] for tensor, shard in weight_map.items()}
     return Checkpoint(index.parent, MappingProxyType(located))
 
@@ -180,21 +190,37 @@ def _open_sharded(index: Path) -> Checkpoint:
 def _read_weight_map(index: Path) -> dict[str, str]:
     size = index.stat().st_size
     if size > limits.MAX_INDEX_BYTES:
-        raise _bad(index, f"it has {size:,} bytes, allowed are {limits.MAX_INDEX_BYTES:,}")
+        raise _bad(
+            index,
+            tr(
+                "it has {count} bytes; at most {most} are allowed",
+                count=f"{size:,}",
+                most=f"{limits.MAX_INDEX_BYTES:,}",
+            ),
+        )
     content = parse_json(index, read_exactly(index, 0, size))
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
-        raise _bad(index, "it has no weight_map")
+        raise _bad(index, tr("it has no weight_map"))
     if len(weight_map) > limits.MAX_TENSORS:
         raise _bad(
-            index, f"it names {len(weight_map):,} tensors, allowed are {limits.MAX_TENSORS:,}"
+            index,
+            tr(
+                "it names {count} tensors; at most {most} are allowed",
+                count=f"{len(weight_map):,}",
+                most=f"{limits.MAX_TENSORS:,}",
+            ),
         )
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not _plain_name(shard):
             raise _bad(
                 index,
-                f"it places {tensor[:100]!r} in {str(shard)[:100]!r}; only safetensors files "
-                "in the same folder are allowed",
+                tr(
+                    "it places {name} in {file}; only safetensors files in the same folder are "
+                    "allowed",
+                    name=repr(tensor[:100]),
+                    file=repr(str(shard)[:100]),
+                ),
             )
     return weight_map
 

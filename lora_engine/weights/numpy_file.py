@@ -196,31 +196,48 @@ def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     if not 1 <= len(entries) <= limits.MAX_ARCHIVE_ENTRIES:
         raise _bad(
             path.name,
-            f"it has {len(entries):,} entries, allowed are 1 to {limits.MAX_ARCHIVE_ENTRIES:,}",
+            tr(
+                "it has {count} entries; 1 to {most} are allowed",
+                count=f"{len(entries):,}",
+                most=f"{limits.MAX_ARCHIVE_ENTRIES:,}",
+            ),
         )
     names = [entry.filename for entry in entries]
     if len(set(names)) != len(names):
-        raise _bad(path.name, "a name stands in it twice")
+        raise _bad(path.name, tr("a name stands in it twice"))
     for entry in entries:
         if not entry.filename.endswith(".npy"):
-            raise _bad(path.name, f"the entry {entry.filename[:100]!r} is not an .npy array")
+            raise _bad(
+                path.name,
+                tr("the entry {name} is not an .npy array", name=repr(entry.filename[:100])),
+            )
         if entry.flag_bits & 1 or entry.compress_type not in (
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,
         ):
-            raise _bad(path.name, f"the entry {entry.filename[:100]!r} is packed unusually")
+            raise _bad(
+                path.name,
+                tr("the entry {name} is packed unusually", name=repr(entry.filename[:100])),
+            )
     total = sum(entry.file_size for entry in entries)
     packed = max(1, sum(entry.compress_size for entry in entries))
     if total > limits.MAX_ARCHIVE_BYTES:
         raise _bad(
             path.name,
-            f"it unpacks to {total:,} bytes, allowed are {limits.MAX_ARCHIVE_BYTES:,}",
+            tr(
+                "it unpacks to {count} bytes; at most {most} are allowed",
+                count=f"{total:,}",
+                most=f"{limits.MAX_ARCHIVE_BYTES:,}",
+            ),
         )
     if total > limits.RATIO_FREE_BYTES and total / packed > limits.MAX_ARCHIVE_RATIO:
         raise _bad(
             path.name,
-            f"it unpacks to {total / packed:,.0f} times its size, allowed is "
-            f"{limits.MAX_ARCHIVE_RATIO} times",
+            tr(
+                "it unpacks to {times} times its size; at most {most} times is allowed",
+                times=f"{total / packed:,.0f}",
+                most=limits.MAX_ARCHIVE_RATIO,
+            ),
         )
 
 
@@ -240,7 +257,7 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     except ZIP_ERRORS as error:
         raise _bad(entry.filename, zip_complaint(error)) from None
     if len(data) != entry.file_size:
-        raise _bad(entry.filename, "it is shorter than it declares")
+        raise _bad(entry.filename, tr("it is shorter than it declares"))
     return data
 
 

@@ -110,22 +110,38 @@ def scan(path: str | Path) -> SafetensorsFile:
         what = name_binary(head) or name_text(head.decode("utf-8", "replace"))
         if what is not None:
             raise EngineError(
-                tr("{name} is {what}, no safetensors file.", name=path.name, what=what),
+                tr("{name} is {what}, no safetensors file.", name=path.name, what=tr(what)),
                 conversion(what, tr(_REMEDY)),
             )
         raise _bad(
             path,
-            f"its first bytes announce a header of {length:,} bytes, and the file has {size:,}: it "
-            "is cut off or something else",
+            tr(
+                "its first bytes announce a header of {length} bytes, and the file has {size}: it "
+                "is cut off or something else",
+                length=f"{length:,}",
+                size=f"{size:,}",
+            ),
         )
     if length > limits.MAX_HEADER_BYTES:
         raise _bad(
-            path, f"its header has {length:,} bytes, allowed are {limits.MAX_HEADER_BYTES:,}"
+            path,
+            tr(
+                "its header has {count} bytes; at most {most} are allowed",
+                count=f"{length:,}",
+                most=f"{limits.MAX_HEADER_BYTES:,}",
+            ),
         )
     header = _parse_header(path, read_exactly(path, 8, length))
     metadata = _metadata(path, header.pop("__metadata__", {}))
     if len(header) > limits.MAX_TENSORS:
-        raise _bad(path, f"it has {len(header):,} tensors, allowed are {limits.MAX_TENSORS:,}")
+        raise _bad(
+            path,
+            tr(
+                "it has {count} tensors; at most {most} are allowed",
+                count=f"{len(header):,}",
+                most=f"{limits.MAX_TENSORS:,}",
+            ),
+        )
     entries = [_entry(path, name, value, 8 + length) for name, value in header.items()]
     _check_cover(path, entries, 8 + length, size)
     tensors = MappingProxyType({entry.name: entry for entry in entries})
@@ -201,7 +217,7 @@ def parse_json(path: Path, data: bytes) -> object:
         seen: dict[str, object] = {}
         for key, value in pairs:
             if key in seen:
-                raise ValueError(f"the name {key[:100]!r} stands there twice")
+                raise ValueError(tr("the name {name} stands there twice", name=repr(key[:100])))
             seen[key] = value
         return seen
 
@@ -220,39 +236,52 @@ def parse_json(path: Path, data: bytes) -> object:
 
 def _parse_header(path: Path, data: bytes) -> dict[str, object]:
     if data[:1] != b"{":
-        raise _bad(path, "its header does not begin with {")
+        raise _bad(path, tr("its header does not begin with a curly bracket"))
     header = parse_json(path, data)
     if not isinstance(header, dict):
-        raise _bad(path, "its header is not a JSON object")
+        raise _bad(path, tr("its header is not a JSON object"))
     return header
 
 
 def _metadata(path: Path, value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise _bad(path, "its metadata is not text to text")
+        raise _bad(path, tr("its metadata does not map texts to texts"))
     return value
 
 
 def _entry(path: Path, name: str, value: object, data_start: int) -> TensorEntry:
     """Check one header entry; offsets become places in the file."""
-    shown = name[:100]
+    shown = repr(name[:100])
     if len(name) > limits.MAX_NAME_LENGTH or not name:
-        raise _bad(path, f"a name has {len(name)} characters ({shown!r})")
+        raise _bad(path, tr("a name has {count} characters ({name})", count=len(name), name=shown))
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
-        raise _bad(path, f"the entry {shown!r} has not exactly dtype, shape and data_offsets")
+        raise _bad(
+            path, tr("the entry {name} has not exactly dtype, shape and data_offsets", name=shown)
+        )
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise _bad(path, f"{shown!r} has the unknown dtype {str(dtype)[:20]!r}")
+        raise _bad(
+            path,
+            tr("{name} has the unknown dtype {dtype}", name=shown, dtype=repr(str(dtype)[:20])),
+        )
     if not _naturals(shape) or len(shape) > 32:
-        raise _bad(path, f"{shown!r} has the shape {str(shape)[:80]}")
+        raise _bad(path, tr("{name} has the shape {shape}", name=shown, shape=str(shape)[:80]))
     if not _naturals(offsets) or len(offsets) != 2:
-        raise _bad(path, f"{shown!r} has the offsets {str(offsets)[:80]}")
+        raise _bad(
+            path, tr("{name} has the offsets {offsets}", name=shown, offsets=str(offsets)[:80])
+        )
     bits = math.prod(shape) * _BITS[dtype]
     if bits % 8 or offsets[1] - offsets[0] != bits // 8:
         raise _bad(
             path,
-            f"{shown!r} needs {bits // 8:,} bytes for {dtype} {list(shape)} and has "
-            f"{offsets[1] - offsets[0]:,}",
+            tr(
+                "{name} needs {needed} bytes for {dtype} {shape} and has {held}",
+                name=shown,
+                needed=f"{bits // 8:,}",
+                dtype=dtype,
+                shape=list(shape),
+                held=f"{offsets[1] - offsets[0]:,}",
+            ),
         )
     return TensorEntry(name, dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
 
@@ -268,8 +297,17 @@ def _check_cover(path: Path, entries: list[TensorEntry], start: int, size: int) 
     place = start
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
         if entry.start != place:
-            how = "overlaps the one before" if entry.start < place else "leaves a gap before it"
-            raise _bad(path, f"{entry.name[:100]!r} {how}")
+            shown = repr(entry.name[:100])
+            if entry.start < place:
+                raise _bad(path, tr("{name} overlaps the one before", name=shown))
+            raise _bad(path, tr("{name} leaves a gap before it", name=shown))
         place = entry.end
     if place != size:
-        raise _bad(path, f"its tensors end at byte {place:,}, the file at {size:,}")
+        raise _bad(
+            path,
+            tr(
+                "its tensors end at byte {place}, the file at {size}",
+                place=f"{place:,}",
+                size=f"{size:,}",
+            ),
+        )
