@@ -98,12 +98,13 @@ def _dashboard_app(engine: Engine, cache: MatrixCache, name: str) -> FastAPI:
 
 def _add_dashboard(app: FastAPI, engine: Engine, cache: MatrixCache, name: str) -> None:
     """Build the dashboard in a language and put it at the app's root."""
-    from pages.shared import building
+    from pages.shared import building, gradio_errors
 
     with speaking(name), building.one_app_for_all_pages():
         dashboard = build_dashboard(engine, cache)
         _mount(app, dashboard, engine.settings)
     building.speak(dashboard, name)
+    gradio_errors.say_errors(dashboard, name)
 
 
 def _api(engine: Engine) -> Api | None:
