@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BATCH_ROWS, FEWEST_ROWS = 1_000, 32
 BATCH_BYTES = 64_000_000
 """Of a batch where each of its rows is as long as a whole column is in the file."""
+TIGHT_BYTES = 64_000_000
+"""What a file may unpack to that is packed tighter than the ratio: one text, repeated."""
 READ_BYTES = 1 << 20
 PIECE_BYTES, PIECE_VALUES = 16_000_000, 1_000_000
 """Of what is handed over at once, and of one row."""
@@ -41,7 +43,8 @@ def parquet_rows(path: Path, source: str, bounds: TextBounds) -> Iterator[tuple[
     from pyarrow import ipc
 
     _refuse_others(path, source)
-    most = min(bounds.bytes, max(bounds.unpacked, bounds.ratio * path.stat().st_size))
+    tight = min(bounds.unpacked, TIGHT_BYTES)
+    most = min(bounds.bytes, max(tight, bounds.ratio * path.stat().st_size))
     number = 0
     arguments = [path, source, most, bounds.ratio]
     try:
