@@ -12,7 +12,6 @@ from gradio.components import Component
 
 from lora_engine.compare.generate import (
     AS_TRAINED,
-    BASE_COLUMN,
     AdapterSettings,
     RemoteServers,
     Sampling,
@@ -177,7 +176,7 @@ class ConversationFields:
 def column_box(index: int) -> gr.Chatbot:
     """One column of the conversation; what a model writes is rendered, its HTML is not."""
     return gr.Chatbot(
-        label=BASE_COLUMN,
+        label=tr("Base") if index == 0 else tr("Adapter"),
         visible=index < 2,
         height="100%",
         elem_id=f"column-{index}",
