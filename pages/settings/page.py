@@ -7,6 +7,7 @@ secrets are for nobody. Reads and changes nothing.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from html import escape
@@ -27,6 +28,8 @@ SETTINGS = Page(
     translatable("What is used here, how it is set, and where it lies."),
 )
 STYLES = ("settings/settings.css",)
+NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
+COMMAND = re.compile("`([^`]+)`")
 
 
 def settings_html(settings: Settings, more: Sequence[Usage] = ()) -> str:
@@ -57,7 +60,8 @@ def _used_html(used: Sequence[Usage]) -> str:
 def _amount(one: Usage) -> str:
     if one.problem:
         return tr("It cannot be read: {problem}", problem=one.problem)
-    return tr("{used} of {most}", used=one.used, most=one.most)
+    used, most = (text.replace(" ", NO_BREAK) for text in (one.used, one.most))
+    return tr("{used} of {most}", used=used, most=most)
 
 
 def _variables_html(settings: Settings) -> str:
@@ -70,7 +74,7 @@ def _variables_html(settings: Settings) -> str:
     listed = "".join(
         f"<div><dt><code>{escape(variable)}</code></dt>"
         f"<dd>{f'<b>{escape(value)}</b>' if value else escape(tr('not set'))}</dd>"
-        f"<dd>{escape(words)}</dd></div>"
+        f"<dd>{COMMAND.sub(r'<code>\1</code>', escape(words))}</dd></div>"
         for variable, value, words in rows
     )
     words = tr("Set a variable before Rankscope is started; a change holds from the next start on.")
