@@ -74,13 +74,18 @@ def _variables_html(settings: Settings) -> str:
     listed = "".join(
         f"<div><dt><code>{escape(variable)}</code></dt>"
         f"<dd>{f'<b>{escape(value)}</b>' if value else escape(tr('not set'))}</dd>"
-        f"<dd>{COMMAND.sub(r'<code>\1</code>', escape(words))}</dd></div>"
+        f"<dd>{_words_html(words)}</dd></div>"
         for variable, value, words in rows
     )
     words = tr("Set a variable before Rankscope is started; a change holds from the next start on.")
     return _section(
         tr("Environment variables"), f'<p>{escape(words)}</p><dl class="rs-listed">{listed}</dl>'
     )
+
+
+def _words_html(words: str) -> str:
+    """Escaped, what stands between backticks as code."""
+    return COMMAND.sub(r"<code>\1</code>", escape(words))
 
 
 def _value(settings: Settings, name: str) -> str:
