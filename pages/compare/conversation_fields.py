@@ -177,6 +177,7 @@ def column_box(index: int) -> gr.Chatbot:
     """One column of the conversation; what a model writes is rendered, its HTML is not."""
     return gr.Chatbot(
         label=tr("Base") if index == 0 else tr("Adapter"),
+        autoscroll=False,  # what the page opens on begins with its question
         visible=index < 2,
         height="100%",
         elem_id=f"column-{index}",
