@@ -6,6 +6,7 @@ large sizes would fill the machine before anybody could say what is wrong.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ def refuse_larger_than_stored(
 
     try:
         with torch.device("meta"):
-            model = auto.from_config(config, trust_remote_code=False)
+            own = copy.deepcopy(config)  # building writes into it
+            model = auto.from_config(own, trust_remote_code=False, dtype=torch.float32)
     except (ImportError, ValueError, TypeError, LookupError, AttributeError, RuntimeError):
         return
     numbers = sum(parameter.numel() for parameter in model.parameters())
