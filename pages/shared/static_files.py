@@ -85,7 +85,7 @@ def head(page: Page) -> str:
     """
     shared = [name for name in files() if name.startswith("shared/") and name.endswith(".js")]
     sheets = [address("shared/rankscope.css"), *_stylesheets(page.package)]
-    run = ["shared/choices.js", GRADIO_NAMES]
+    run = ["shared/choices.js", "shared/toasts.js", GRADIO_NAMES]
     if language() == ENGLISH:  # Gradio's own
         for names in (shared, run):
             names.remove(GRADIO_NAMES)
