@@ -14,6 +14,9 @@ from lora_engine.language import tr_count
 from lora_engine.scrubbing import scrubbed
 
 
+MOST_LISTED = 50  # problems in the words of one error; all of them are in `problems`
+
+
 class EngineError(Exception):
     """A problem the person can solve.
 
@@ -22,12 +25,17 @@ class EngineError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
-        self.problem = scrubbed(problem)
-        self.remedy = scrubbed(remedy)
+        self.problem = _sayable(problem)
+        self.remedy = _sayable(remedy)
         super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.problem} {self.remedy}"
+
+
+def _sayable(text: str) -> str:
+    """Without tokens, and as UTF-8 can hold it: a name in a file may be half a surrogate pair."""
+    return scrubbed(text).encode("utf-8", "backslashreplace").decode()
 
 
 class NotFound(EngineError):
@@ -57,7 +65,8 @@ class InvalidInput(EngineError):
     """Input in which one or more fields are wrong; all of them are reported together."""
 
     def __init__(self, what: str, problems: list[FieldProblem], remedy: str) -> None:
-        listing = "; ".join(str(problem) for problem in problems)
+        listing = "; ".join(str(problem) for problem in problems[:MOST_LISTED])
+        listing += "; …" if len(problems) > MOST_LISTED else ""
         problem = tr_count(
             "{what} has {count} problem: {listing}.",
             "{what} has {count} problems: {listing}.",
@@ -66,4 +75,4 @@ class InvalidInput(EngineError):
             listing=listing,
         )
         super().__init__(problem, remedy)
-        self.problems = [FieldProblem(one.path, scrubbed(one.message)) for one in problems]
+        self.problems = [FieldProblem(one.path, _sayable(one.message)) for one in problems]

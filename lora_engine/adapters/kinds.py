@@ -178,8 +178,8 @@ def read_any_config(folder: Path) -> AdapterConfig | OtherConfig:
 
     Raises as `read_applicable_config` and `read_other_config`.
     """
-    document = read_config_document(folder)
-    if document.get("peft_type") in KIND_OF:
+    named = read_config_document(folder).get("peft_type")
+    if isinstance(named, str) and named in KIND_OF:
         return read_other_config(folder)
     return read_applicable_config(folder)
 

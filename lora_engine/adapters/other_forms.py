@@ -155,14 +155,18 @@ _PICKLE = translatable(
 
 def method_words(peft_type: object) -> str:
     """What another method is, to follow its name; empty where there is nothing to say."""
+    if not isinstance(peft_type, str):
+        return ""
     if peft_type in PROMPT_METHODS:
         return tr(", which learns prompts and changes no weight: it has no ΔW")
-    words = METHODS.get(str(peft_type))
+    words = METHODS.get(peft_type)
     return tr(" ({method})", method=tr(words)) if words else ""
 
 
 def method_remedy(peft_type: object) -> str:
     """What helps with an adapter of another method, where one of LoRA is needed."""
+    if not isinstance(peft_type, str):
+        peft_type = ""
     if peft_type in READ_METHODS:
         can_merge = peft_type in ("IA3", "VERA", "LOHA")
         return tr(AS_IT_IS_OR_MERGED if can_merge else AS_IT_IS)

@@ -14,6 +14,7 @@ from lora_engine.language import ENGLISH, language, tr, translatable
 from lora_engine.spec.run import RunSpec
 
 MAX_SPEC_BYTES = 1_000_000
+MAX_NAME_CHARACTERS = 80  # of a key in an error
 # What pydantic says, by the type of its finding, with the names of its own values. It is English
 # itself, and has the plurals right.
 WORDS = {
@@ -93,7 +94,7 @@ def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProble
     """What pydantic found wrong, by path; `prefix` is where the checked part stands."""
     problems = []
     for item in error.errors():
-        names = [str(part) for part in item["loc"]]
+        names = [str(part)[:MAX_NAME_CHARACTERS] for part in item["loc"]]
         # pydantic ends the path of a union's member with that member's own description
         path = ".".join(name for name in names if not name.startswith(("literal[", "list[")))
         received = repr(item["input"])
