@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from lora_engine.language import tr_count
 from lora_engine.scrubbing import scrubbed
 
-
 MOST_LISTED = 50  # problems in the words of one error; all of them are in `problems`
 
 
