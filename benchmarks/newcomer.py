@@ -33,7 +33,7 @@ from pages import TRAIN
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTION = "What colour is the sky?"
-POINTS = "document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0"
+POINTS = "document.querySelector('#loss-curve .rs-plot')?.data?.[0]?.x?.length ?? 0"
 LONG_MS = 600_000
 TARGETS = {"rows_and_steps": 3.0, "memory_and_time": 6.0}  # seconds from the click on Train
 
