@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 
 from lora_engine.language import speaking, tr
 from pages.shared.wiring import log_location
@@ -37,6 +38,8 @@ def say_errors(dashboard: gr.Blocks, language: str) -> None:
         except Exception as error:
             logger.warning("what a page sent was refused: %s", str(error)[:500])
             with speaking(language):
+                if isinstance(error, InvalidPathError):
+                    raise _not_uploaded() from error
                 raise _refused(block_fn.inputs, given, state) from error
 
     async def process_api(*args: Any, **kwargs: Any) -> Any:
@@ -64,6 +67,11 @@ def _refused(fields: Sequence[Any], given: Sequence[Any], state: Any) -> gr.Erro
             )
             return _error(f"{problem} {remedy}")
     return _error(f"{tr('The page sent something that this field does not take.')} {remedy}")
+
+
+def _not_uploaded() -> gr.Error:
+    problem = tr("The page sent the path of a file that was not uploaded here.")
+    return _error(f"{problem} {tr('Upload the file, or reload the page.')}")
 
 
 def _refuses(field: Any, value: Any) -> bool:
