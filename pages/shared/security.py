@@ -113,7 +113,9 @@ def refuse_outside_downloads() -> None:
 
 
 async def _no_download(url: str, cache_dir: str) -> str:
-    raise ValueError(
+    from gradio.exceptions import InvalidPathError
+
+    raise InvalidPathError(
         f"Files are not fetched from the network, and {url[:200]!r} is one. Upload the file."
     )
 

@@ -246,7 +246,7 @@ def test_the_server_fetches_no_file_that_a_caller_names(server: Server) -> None:
         urllib.request.urlopen(answer, timeout=20)
 
     assert refused.value.code == 500
-    assert b"not fetched from the network" in refused.value.read()
+    assert b"not uploaded" in refused.value.read()
 
 
 def test_the_params_endpoint_counts_for_scripts(server: Server) -> None:
