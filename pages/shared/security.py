@@ -10,6 +10,7 @@ before gradio is imported.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import time
@@ -28,6 +29,8 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})
 MEGABYTE = 1_000_000
 MAX_BODY_BYTES = 8 * MEGABYTE  # of a request that is no upload: form values and prompts
+THROWN_AWAY_BYTES, THROWN_AWAY_S = 64 * MEGABYTE, 10
+"""Of a request that is refused as too large: what is still taken before the connection closes."""
 MULTIPART_BYTES = 4096  # what a multipart envelope adds to one file
 UPLOADS_KEPT_S = 86_400
 UPLOAD_PATHS = frozenset({"/gradio_api/upload", "/gradio_api/upload/"})
@@ -271,7 +274,10 @@ class Guard:
             return
         headers = {**self.headers, "Connection": "close"}
         response = PlainTextResponse(refusal.sentence + "\n", refusal.status, headers)
-        await response(scope, receive, send)
+        if refusal.status == 413:
+            await _answer_and_take_the_rest(response, receive, send)
+        else:
+            await response(scope, receive, send)
 
     def _body_limit(self, scope: Scope) -> int:
         if without_prefix(scope["path"]) in UPLOAD_PATHS:
@@ -304,6 +310,29 @@ def _too_large(limit: int) -> Refusal:
         f"The request is larger than the {limit // MEGABYTE:,} MB allowed. "
         "Send a smaller file, or raise LORA_MAX_UPLOAD_MB.",
     )
+
+
+async def _answer_and_take_the_rest(
+    response: PlainTextResponse, receive: Receive, send: Send
+) -> None:
+    """Answer at once, and close only when some more of the body has been taken and thrown away.
+
+    A proxy that is still sending meets a closed connection otherwise, and answers 502 itself.
+    """
+    start = {"status": response.status_code, "headers": response.raw_headers}
+    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    taken = 0
+    try:
+        async with asyncio.timeout(THROWN_AWAY_S):
+            while taken < THROWN_AWAY_BYTES:
+                message = await receive()
+                taken += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        pass  # whoever sends so slowly meets a closed connection
+    await send({"type": "http.response.body", "body": b""})
 
 
 class _CountedBody:

@@ -17,7 +17,14 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pages.shared import security
-from pages.shared.security import ANSWER_HEADERS, MEGABYTE, MULTIPART_BYTES, Guard, host_name
+from pages.shared.security import (
+    ANSWER_HEADERS,
+    MEGABYTE,
+    MULTIPART_BYTES,
+    THROWN_AWAY_BYTES,
+    Guard,
+    host_name,
+)
 
 HOST = "127.0.0.1:7860"
 
@@ -187,19 +194,23 @@ def test_a_length_that_is_no_number_is_refused(length: str) -> None:
     assert _client().post("/", headers=headers).status_code == 400
 
 
-def _refused_unread(path: str, headers: list[tuple[bytes, bytes]]) -> int:
-    """The status of a request that is refused before its body is asked for."""
+def _refused(path: str, headers: list[tuple[bytes, bytes]]) -> tuple[int, int]:
+    """The status of a request whose body never ends, and how much of it is taken afterwards."""
     sent: list[dict] = []
+    taken: list[int] = []
     scope = {"type": "http", "path": path, "method": "POST", "headers": headers}
 
     async def receive() -> dict:
-        raise AssertionError("the body was read")
+        assert b"LORA_MAX_UPLOAD_MB" in sent[1]["body"], "the body was read before the answer"
+        taken.append(MEGABYTE)
+        return {"type": "http.request", "body": b"x" * MEGABYTE, "more_body": True}
 
     async def send(message: dict) -> None:
         sent.append(message)
 
     asyncio.run(Guard(Starlette(), (), 1)(scope, receive, send))
-    return sent[0]["status"]
+    assert not sent[-1].get("more_body")
+    return sent[0]["status"], sum(taken)
 
 
 def test_what_uploads_left_behind_is_swept_after_a_day(
@@ -222,13 +233,13 @@ def test_what_uploads_left_behind_is_swept_after_a_day(
 
 
 def test_two_hosts_are_refused() -> None:
-    assert _refused_unread("/", [(b"host", b"127.0.0.1"), (b"host", b"evil.example")]) == 421
+    assert _refused("/", [(b"host", b"127.0.0.1"), (b"host", b"evil.example")]) == (421, 0)
 
 
-def test_a_body_announced_too_large_is_not_read() -> None:
+def test_a_body_announced_too_large_is_answered_first_and_taken_only_so_far() -> None:
     announced = [(b"host", b"127.0.0.1"), (b"content-length", b"2000000")]
 
-    assert _refused_unread("/gradio_api/upload", announced) == 413
+    assert _refused("/gradio_api/upload", announced) == (413, THROWN_AWAY_BYTES)
 
 
 def test_every_answer_carries_the_safety_headers() -> None:
