@@ -4,6 +4,7 @@ that the fuzzer sees it where one does."""
 from __future__ import annotations
 
 import json
+import faulthandler
 import os
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def _divide(_: Path) -> None:
 
 
 def _abort(_: Path) -> None:
+    faulthandler.disable()  # pytest's would fill the log
     os.abort()
 
 
