@@ -3,8 +3,8 @@ that the fuzzer sees it where one does."""
 
 from __future__ import annotations
 
-import json
 import faulthandler
+import json
 import os
 import subprocess
 import sys
