@@ -225,7 +225,7 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_API_MAX_PROMPT_TOKENS"},
     )
     api_max_running: int = Field(
-        16,
+        32,
         ge=1,
         le=256,
         description="Answers that the API generates at the same time.",
