@@ -9,7 +9,7 @@ tab of a real browser, which draws. Each window of time under a load is set agai
 any before and after it, in the same run, by the worker's own clock. `idle`: the processor time of
 a server that a page was opened on and nobody asks. `chats`: twenty answers asked for at once
 through the API, beside the same answers as one batch. `growth`: resident memory before and after
-10,000 requests of every kind. All of it takes under eight minutes.
+10,000 requests of every kind. The first four take some six minutes, `growth` alone ten.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ def try_tokenizer(folder: str, names: list[str]) -> None:
                 ),
                 tr("Correct the token there."),
             )
+    _check_most_tokens(Path(folder, CONFIG_FILE), found.get(CONFIG_FILE, {}))
     if TOKENIZER_FILE in found:
         path = Path(folder, TOKENIZER_FILE)
         steps = {key: found[TOKENIZER_FILE].get(key) for key in STEPS}
@@ -91,6 +92,22 @@ def _check_added(path: Path, added: Any) -> None:
             ),
             tr(REMEDY),
         )
+
+
+def _check_most_tokens(path: Path, config: dict[str, Any]) -> None:
+    """transformers compares it with each text's number of tokens, and also takes its old name."""
+    for key in ("model_max_length", "max_len"):
+        value = config.get(key)
+        if value is not None and type(value) not in (int, float):
+            raise EngineError(
+                tr(
+                    "{path} has {value} as {key}; a number is allowed.",
+                    path=path,
+                    value=f"{str(value)[:60]!r}",
+                    key=key,
+                ),
+                tr("Correct the number there."),
+            )
 
 
 def _is_token(value: Any) -> bool:

@@ -114,6 +114,7 @@ BROKEN = {
     "tokenizer_config a list": (content("tokenizer_config.json", "[]"), TOKENIZER),
     "tokenizer_config torn": (content("tokenizer_config.json", "{"), TOKENIZER),
     "a token that is a number": (tokenizer_config(eos_token=7), TOKENIZER),
+    "a length that is a list": (tokenizer_config(model_max_length=[256]), TOKENIZER),
     "unknown tokenizer class": (tokenizer_config(tokenizer_class="NoSuch"), set()),
     "special tokens torn": (content("special_tokens_map.json", "[1"), TOKENIZER),
     "generation_config torn": (content("generation_config.json", "[1"), set()),
