@@ -20,10 +20,35 @@ from lora_engine.language import tr
 TRIAL_SECONDS, TRIAL_MEMORY_BYTES = 4, 640 << 20
 """Of addresses: XLNet's large size reserves 480 MiB for weights that it never touches."""
 PLAIN_TYPES = frozenset(
-    ("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma", "gemma2")
-    + ("gemma3", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neox", "gptj", "opt", "falcon", "bloom")
-    + ("stablelm", "starcoder2", "olmo", "olmo2", "granite", "cohere", "cohere2", "smollm3", "glm")
-    + (
+    [
+        "llama",
+        "mistral",
+        "mixtral",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "phi",
+        "phi3",
+        "gpt2",
+        "gpt_neox",
+        "gptj",
+        "opt",
+        "falcon",
+        "bloom",
+        "stablelm",
+        "starcoder2",
+        "olmo",
+        "olmo2",
+        "granite",
+        "cohere",
+        "cohere2",
+        "smollm3",
+        "glm",
         "glm4",
         "deepseek_v2",
         "deepseek_v3",
@@ -32,13 +57,11 @@ PLAIN_TYPES = frozenset(
         "xlm-roberta",
         "deberta-v2",
         "electra",
-    )
+    ]
 )
 """Built with every number at its highest and 512 layers, each takes under 2 s and 50 MiB."""
 MOST_PLAIN_LAYERS = 256
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
-
-
 MOST_LAYERS_OF_EXPERTS = 50_000  # layers times experts; published models have up to 25,000
 
 
