@@ -5,8 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # A file's tests share fixtures (a server, small models), so a process takes whole files. One thread
 # each: with as many test processes as cores, and servers and workers beside them, more threads wait
-# for one another (a training run took twice as long).
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+# for one another (a training run took twice as long). Files go out in the order of their names, so
+# the browser's long ones come first and unit's short ones fill the end: no processor waits for
+# another's last file. Bytecode is kept, whatever the environment says: a server or a worker that
+# compiles what it imports takes a second more.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical \
+  --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export HOST ?= 127.0.0.1
 export PORT ?= 7860
 
