@@ -10,7 +10,7 @@ n = 4096) is not resolved, and one above it has a relative error of up to about 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
+from lora_engine.spectrum.tridiagonal import tridiagonalize
 from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
 
 BLOCK_ELEMENTS = 2**22
@@ -27,7 +28,7 @@ SMALL_SIDE = 512
 """Up to here importing torch would cost more than its faster products and LAPACK gain."""
 
 STRIPS = 8
-"""Strips in which the lower triangle of a Gram matrix is added up."""
+"""Strips in which the upper triangle of a Gram matrix is added up."""
 
 EPS64 = float(np.finfo(np.float64).eps)
 SMALLEST, LARGEST = 1e-120, 1e120
@@ -94,18 +95,19 @@ def gram_route(
 ) -> Decomposition:
     """Singular values by the Gram matrix of the smaller side, and the first `vectors` vectors.
 
-    Memory: about four square float64 matrices of the smaller side, and one block.
+    Memory: one square float64 matrix of the smaller side (two where no vectors are wanted),
+    `vectors` columns of both sides, and one block.
     """
     wide = source.shape[0] <= source.shape[1]
     small = source if wide else Transposed(source)  # (n, large), n the smaller side
-    gram, total = gram_matrix(small, monitor.part(0.0, 0.4))
-    monitor.step(0.4, tr("eigenvalues of {side} x {side}", side=f"{gram.shape[0]:,}"))
-    eigenvalues, basis = symmetric_eigen(gram, vectors > 0)
+    gram, total = gram_matrix(small, monitor.part(0.0, 0.3))
+    eigenvalues, first_vectors = _eigen(gram, vectors > 0, monitor.part(0.3, 0.8))
+    del gram
     singular_values = np.sqrt(np.maximum(eigenvalues, 0.0))
     floor = math.sqrt(EPS64 * small.shape[0]) * float(singular_values[0])
     kept = min(vectors, int(np.count_nonzero(singular_values > floor)))
-    near = basis[:, :kept].copy()
-    del basis
+    near = first_vectors(kept)
+    del first_vectors
     far = np.empty((small.shape[1], kept))
     if kept:
         for start, stop in blocks(small.shape[1], small.shape[0]):
@@ -127,7 +129,7 @@ def gram_route(
 def gram_matrix(small: MatrixSource, monitor: WorkMonitor = SILENT) -> tuple[np.ndarray, float]:
     """G = W W^T in float64 over column blocks of W (n, large), and ||W||_F^2 = trace G.
 
-    Only the lower triangle of G is sure to be there: all that `symmetric_eigen` reads.
+    Only the upper triangle of G is sure to be there: all that `symmetric_eigen` reads.
     """
     n, large = small.shape
     gram = np.zeros((n, n))
@@ -139,7 +141,7 @@ def gram_matrix(small: MatrixSource, monitor: WorkMonitor = SILENT) -> tuple[np.
 
 
 def _add_product(gram: np.ndarray, block: np.ndarray) -> None:
-    """gram += block block^T in place, the lower triangle in strips of columns: 9/16 of the product.
+    """gram += block block^T in place, the upper triangle in strips of rows: 9/16 of the product.
 
     torch's product adds to what is there, NumPy's does not.
     """
@@ -151,27 +153,44 @@ def _add_product(gram: np.ndarray, block: np.ndarray) -> None:
     total, part = torch.from_numpy(gram), torch.from_numpy(block)
     width = math.ceil(len(gram) / STRIPS)
     for start in range(0, len(gram), width):
-        strip = total[start:, start : start + width]
-        torch.addmm(strip, part[start:], part[start : start + width].T, out=strip)
+        strip = total[start : start + width, start:]
+        torch.addmm(strip, part[start : start + width], part[start:].T, out=strip)
+
+
+def _eigen(
+    gram: np.ndarray, with_vectors: bool, monitor: WorkMonitor
+) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
+    """All eigenvalues, descending, and what gives the first so many eigenvectors as columns.
+
+    Overwrites `gram`. Where vectors are wanted it is reduced in place; values alone are quicker
+    through torch, whose LAPACK reduces in two stages.
+    """
+    side = gram.shape[0]
+    monitor.step(0.0, tr("eigenvalues of {side} x {side}", side=f"{side:,}"))
+    if with_vectors and side > SMALL_SIDE:
+        reduced = tridiagonalize(gram, monitor)
+        return reduced.values(), reduced.vectors
+    values, basis = symmetric_eigen(gram, with_vectors)
+    return values, lambda count: basis[:, :count].copy()
 
 
 def symmetric_eigen(gram: np.ndarray, with_vectors: bool) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues in descending order and eigenvectors as columns (none when not wanted), from the
-    lower triangle.
+    upper triangle.
 
     torch's LAPACK takes a quarter of NumPy's time on large matrices.
     """
     n = gram.shape[0]
     if n <= SMALL_SIDE:
-        values, basis = np.linalg.eigh(gram)
+        values, basis = np.linalg.eigh(gram, UPLO="U")
     else:
         import torch
 
         if with_vectors:
-            pair = torch.linalg.eigh(torch.from_numpy(gram))
+            pair = torch.linalg.eigh(torch.from_numpy(gram), UPLO="U")
             values, basis = pair[0].numpy(), pair[1].numpy()
         else:
-            values = torch.linalg.eigvalsh(torch.from_numpy(gram)).numpy()
+            values = torch.linalg.eigvalsh(torch.from_numpy(gram), UPLO="U").numpy()
             basis = np.empty((n, 0))
     return values[::-1].copy(), basis[:, ::-1]
 
