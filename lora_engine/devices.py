@@ -1,7 +1,7 @@
 """Devices: those that runs take turns on, and the one that a process computes on.
 
 `list_devices` needs no torch, which a server would load for this alone: the NVIDIA driver lists
-its cards under /proc. Whether torch can use a card is the worker's question, which `pick_device`
+its cards in a folder. Whether torch can use a card is the worker's question, which `pick_device`
 answers.
 """
 
@@ -13,19 +13,19 @@ from pathlib import Path
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
+from lora_engine.operating_system import NVIDIA_DRIVER_LISTING
 from lora_engine.settings import Settings
 
 CPU = "cpu"
-DRIVER_LISTING = Path("/proc/driver/nvidia/gpus")
 
 
 def list_devices(
     settings: Settings,
     environment: Mapping[str, str] = os.environ,
-    driver_listing: Path = DRIVER_LISTING,
+    driver_listing: Path = NVIDIA_DRIVER_LISTING,
 ) -> list[str]:
     """`["cpu"]`, or the cards as CUDA_VISIBLE_DEVICES names them: `["0", "1"]`."""
-    if settings.device == "cpu":
+    if settings.device in (CPU, "mps"):  # a Mac's GPU has the host's memory, and is one with it
         return [CPU]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -36,7 +36,7 @@ def list_devices(
 
 
 def pick_device(settings: Settings) -> str:
-    """`cpu` or `cuda`. Raises EngineError where CUDA is asked for and does not work."""
+    """`cpu`, `cuda` or `mps`. Raises EngineError where one is asked for and does not work."""
     import torch
 
     if settings.device == "cuda" and not torch.cuda.is_available():
@@ -44,8 +44,13 @@ def pick_device(settings: Settings) -> str:
             tr("LORA_DEVICE is cuda, but torch finds no CUDA device."),
             tr("Set LORA_DEVICE to auto or cpu, or install a CUDA build of torch."),
         )
-    if settings.device == "cpu":
-        return "cpu"
+    if settings.device == "mps" and not torch.backends.mps.is_available():
+        raise EngineError(
+            tr("LORA_DEVICE is mps, but torch finds no Apple GPU."),
+            tr("Set LORA_DEVICE to auto or cpu; MPS needs macOS on Apple silicon."),
+        )
+    if settings.device in (CPU, "mps"):
+        return settings.device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

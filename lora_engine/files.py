@@ -8,7 +8,6 @@ the line that a kill tore. Readers bound what they take. Knows nothing of what t
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import json
 import os
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
+from lora_engine.operating_system import try_lock
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -152,12 +152,11 @@ def _locked_folder(folder: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise BeingWritten(folder) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            raise BeingWritten(folder)
         if not (folder.exists() and os.path.samestat(folder.stat(), os.fstat(descriptor))):
             raise BeingWritten(folder)
         yield
-    except BlockingIOError:
-        raise BeingWritten(folder) from None
     finally:
         os.close(descriptor)
 

@@ -65,9 +65,10 @@ class Settings(BaseModel):
         description="Folder whose subfolders are base models that can be named.",
         json_schema_extra={"env": "LORA_MODELS_DIR"},
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Device for training and chat; auto takes CUDA where it works.",
+        description="Device for training and chat; auto takes CUDA where it works, else the "
+        "processor. mps, the GPU of an Apple Mac, was not tried and is taken only where asked for.",
         json_schema_extra={"env": "LORA_DEVICE"},
     )
     max_upload_mb: int = Field(

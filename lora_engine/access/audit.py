@@ -5,7 +5,6 @@ It holds names and no secrets, and at most two files of `MAX_BYTES`. Several pro
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lora_engine.access.person import person_now
+from lora_engine.operating_system import lock
 from lora_engine.scrubbing import scrubbed
 
 FILE_NAME = "audit.jsonl"
@@ -49,7 +49,7 @@ def _append(path: Path, line: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         if path.exists() and path.stat().st_size + len(line) > MAX_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
         log = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)

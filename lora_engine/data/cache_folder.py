@@ -11,7 +11,6 @@ the entries mean.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lora_engine.errors import EngineError
 from lora_engine.files import move, read_json_object, write_atomically
 from lora_engine.language import tr
+from lora_engine.operating_system import lock, try_lock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,7 +259,7 @@ def _put(staging: Path, target: Path) -> None:
 def _locked(path: Path) -> int:
     """A folder's descriptor that says to others, for as long as it is open, that it is in use."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    lock(descriptor, shared=True)
     return descriptor
 
 
@@ -273,11 +273,10 @@ def _remove(path: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            return False
         shutil.rmtree(path, ignore_errors=True)
         return True
-    except BlockingIOError:
-        return False
     finally:
         os.close(descriptor)
 

@@ -176,7 +176,7 @@ class _Forking:
 
     def __init__(self) -> None:
         self._one_at_a_time = threading.Lock()
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "LANG": "C.UTF-8",
@@ -185,6 +185,7 @@ class _Forking:
             "TOKENIZERS_PARALLELISM": "false",
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "HF_HUB_OFFLINE": "1",
+            "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS: it forks with libraries loaded
         }
         with theirs:
             self._process = subprocess.Popen(
@@ -201,7 +202,8 @@ class _Forking:
         with self._one_at_a_time:
             if self._process.poll() is not None:
                 raise BrokenPipeError
-            socket.send_fds(self._socket, [message], descriptors)
+            socket.send_fds(self._socket, [_LENGTH.pack(len(message))], descriptors)
+            self._socket.sendall(message)
 
 
 @cache

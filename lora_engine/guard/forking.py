@@ -11,23 +11,23 @@ import importlib
 import json
 import os
 import pickle
-import resource
 import signal
 import socket
 import struct
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 from lora_engine.errors import EngineError
 from lora_engine.language import speaking
+from lora_engine.operating_system import limit_memory, wait_for_child
 
 IDLE_S = 120
 KEPT = {"pyarrow.parquet", "tokenizers", "jinja2", "torch", "transformers.modeling_utils"}
 """Libraries that are imported here once, for all forks, as the functions' own modules are; any
 other a worker imports for itself."""
-MESSAGE_BYTES = 1 << 16
+LENGTH = struct.Struct("<Q")
+"""What precedes a request, and comes with its pipes: how many bytes it has."""
 _SECONDS_OF_WALL = 10
 """For each second of processor time; a worker that waits for a file that never comes ends too."""
 
@@ -40,12 +40,12 @@ def serve(descriptor: int) -> None:
         asked.settimeout(IDLE_S)
         while True:
             try:
-                message, ends, _, _ = socket.recv_fds(asked, MESSAGE_BYTES, 3)
+                length, ends, _, _ = socket.recv_fds(asked, LENGTH.size, 3)
             except TimeoutError:
                 return
-            if not message:
+            if not length:
                 return
-            request = json.loads(message)
+            request = json.loads(_received(asked, LENGTH.unpack(length)[0]))
             for module in (*KEPT.intersection(request["libraries"]), request["module"]):
                 importlib.import_module(module)
             if os.fork() == 0:
@@ -53,6 +53,16 @@ def serve(descriptor: int) -> None:
                 _end_with(_keep, request, *ends)
             for end in ends:
                 os.close(end)
+
+
+def _received(asked: socket.socket, size: int) -> bytes:
+    pieces = bytearray()
+    while len(pieces) < size:
+        piece = asked.recv(size - len(pieces))
+        if not piece:  # whoever asked has ended
+            raise EOFError
+        pieces += piece
+    return bytes(pieces)
 
 
 def _end_with(step: Any, *arguments: Any) -> None:
@@ -73,8 +83,7 @@ def _keep(request: dict[str, Any], given: int, data: int, status: int) -> None:
         _end_with(_work, request, given, data, status)
     os.close(data)
     os.close(given)
-    _, ended = os.waitpid(worker, 0)
-    code = os.waitstatus_to_exitcode(ended)
+    code = wait_for_child(worker, request["memory_bytes"])
     if code < 0:
         is_time = -code in (signal.SIGPROF, signal.SIGALRM, signal.SIGXCPU)
         is_memory = -code in (signal.SIGABRT, signal.SIGKILL)  # C++ without memory; the kernel
@@ -91,7 +100,8 @@ def _work(request: dict[str, Any], given: int, data: int, status: int) -> None:
         function = getattr(importlib.import_module(request["module"]), request["function"])
         for library in request["libraries"]:
             importlib.import_module(library)
-        _limit(request["memory_bytes"])
+        limit_memory(request["memory_bytes"])
+        sys.setrecursionlimit(1_000)
         _start_clock(request)
         with speaking(request["language"]):
             answer = function(*arguments)
@@ -119,15 +129,6 @@ def _given(given: int) -> tuple[Any, ...]:
     with open(given, "rb") as pipe:
         arguments = pickle.loads(pipe.read())  # of the parent, who may have anything done here
     return tuple(arguments)
-
-
-def _limit(memory_bytes: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    Path("/proc/self/oom_score_adj").write_text("1000")  # the first to go where memory runs out
-    sys.setrecursionlimit(1_000)
 
 
 def _start_clock(request: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ config that makes no model at all passes: whoever uses it says so in words of it
 from __future__ import annotations
 
 import json
-import resource
-from pathlib import Path
 from typing import Any
+
+from lora_engine.operating_system import is_near_memory_limit
 
 MAX_MODULES = 10_000
 """The largest published models have some 8,000, where each expert is a module of its own."""
@@ -47,17 +47,9 @@ def has_few_modules(config_json: str) -> bool:
     except _TooMany:
         return False
     except Exception as error:  # noqa: BLE001 - whoever uses the config meets it again
-        if _is_out_of_memory():
+        if is_near_memory_limit(SPARE_BYTES):  # what libraries raise then has any name
             raise MemoryError from error
     return True
-
-
-def _is_out_of_memory() -> bool:
-    """Whether the process has come near its limit: what libraries raise then has any name."""
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmPeak:"))
-    return most != resource.RLIM_INFINITY and peak > most - SPARE_BYTES
 
 
 def _build(given: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ nothing of what the files mean.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Literal
 
 from lora_engine.access import LOCAL, owner_of, person_now
 from lora_engine.language import tr, translatable
+from lora_engine.operating_system import lock
 from lora_engine.quotas.errors import QuotaExceeded
 from lora_engine.settings import Settings, environment_names
 
@@ -115,7 +115,7 @@ def room_for(shelf: Shelf, size: int, name: str, settings: Settings) -> Iterator
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(settings.data_dir / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         refuse_more(shelf, size, name, settings)
         yield
     finally:

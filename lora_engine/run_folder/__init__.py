@@ -30,7 +30,6 @@ from lora_engine.run_folder.worker_identity import (
     WorkerIdentity,
     living_worker,
     name_worker,
-    process_fields,
 )
 
 __all__ = [
@@ -58,7 +57,6 @@ __all__ = [
     "is_alive",
     "living_worker",
     "name_worker",
-    "process_fields",
     "read_classes",
     "read_samples",
     "read_updates",

@@ -7,10 +7,10 @@ dies, however it dies. A lock that was deleted meanwhile lets nobody else in: th
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 
+from lora_engine import operating_system
 from lora_engine.run_folder.directory import RunDirectory
 from lora_engine.run_folder.worker_identity import lost_its_lock
 
@@ -28,12 +28,7 @@ class RunLock:
 def try_lock(directory: RunDirectory) -> RunLock | None:
     """Take the run's lock, or None where a living worker holds it."""
     descriptor = os.open(directory.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    if lost_its_lock(directory):
+    if not operating_system.try_lock(descriptor) or lost_its_lock(directory):
         os.close(descriptor)
         return None
     return RunLock(descriptor)
@@ -49,9 +44,7 @@ def is_alive(directory: RunDirectory) -> bool:
     except OSError:  # deleted, or in its place what cannot be opened
         return lost_its_lock(directory)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        is_free = operating_system.try_lock(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return lost_its_lock(directory)
+    return not is_free or lost_its_lock(directory)

@@ -8,22 +8,18 @@ differ and the named process still lives, the run has its worker. Knows nothing 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from lora_engine.files import read_bounded, write_atomically
+from lora_engine.operating_system import process_start
 from lora_engine.run_folder.directory import RunDirectory
 
 MAX_BYTES = 10_000
 
 
 class WorkerIdentity(BaseModel):
-    """A process id, with when it started, so that it means one process.
-
-    started: in clock ticks since the machine's boot, which no change of the clock touches. boot:
-    the kernel's own id of that boot.
-    """
+    """A process id, with when it started, so that it means one process (`process_start`)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,23 +67,15 @@ def lost_its_lock(directory: RunDirectory) -> bool:
 
 
 def identity_of(pid: int) -> WorkerIdentity:
-    """Raises FileNotFoundError or ProcessLookupError where there is no such process."""
-    return WorkerIdentity(
-        pid=pid,
-        started=int(process_fields(pid)[19]),
-        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-    )
-
-
-def process_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on (man proc_pid_stat)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Raises ProcessLookupError where there is no such process."""
+    started, boot = process_start(pid)
+    return WorkerIdentity(pid=pid, started=started, boot=boot)
 
 
 def _lives(identity: WorkerIdentity) -> bool:
     try:
         return identity_of(identity.pid) == identity
-    except (FileNotFoundError, ProcessLookupError):
+    except ProcessLookupError:
         return False
 
 

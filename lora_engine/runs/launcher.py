@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_engine import operating_system
 from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import names_the_hub
 from lora_engine.devices import CPU
@@ -27,7 +28,6 @@ from lora_engine.run_folder import (
     RunLock,
     living_worker,
     name_worker,
-    process_fields,
     try_lock,
 )
 from lora_engine.scrubbing import SECRET_VARIABLES
@@ -147,10 +147,7 @@ def signal_worker(directory: RunDirectory, number: signal.Signals) -> bool:
 def is_stopped(directory: RunDirectory) -> bool:
     """Whether the worker lives but SIGSTOP or a debugger stopped it."""
     worker = living_worker(directory)
-    try:
-        return worker is not None and process_fields(worker.pid)[0] in ("T", "t")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return worker is not None and operating_system.is_stopped(worker.pid)
 
 
 def _names_hub(run: HeldRun, settings: Settings) -> bool:
@@ -182,6 +179,7 @@ def worker_environment(
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "PYTORCH_ENABLE_MPS_FALLBACK": "1",  # a Mac: what its GPU lacks is done by the processor
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "DO_NOT_TRACK": "1",

@@ -33,16 +33,19 @@ LORA_ONLY_FIELDS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Whether runs get a GPU, and which optional packages can be imported."""
+    """Whether runs get a GPU, which optional packages can be imported, and is the GPU a Mac's."""
 
     has_gpu: bool
     packages: frozenset[str]
+    is_mps: bool = False
 
 
 def this_machine(settings: Settings) -> Machine:
     """The machine on which this server's runs train."""
     found = (name for name in OPTIONAL_PACKAGES if importlib.util.find_spec(name) is not None)
-    return Machine(CPU not in list_devices(settings), frozenset(found))
+    return Machine(
+        CPU not in list_devices(settings), frozenset(found), is_mps=settings.device == "mps"
+    )
 
 
 def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
@@ -60,7 +63,12 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
         for name in ("tensorboard", "wandb", "trackio")
         if name not in machine.packages
     }
-    bits = {} if "bitsandbytes" in machine.packages else {"4": bitsandbytes, "8": bitsandbytes}
+    bits: dict[str, str] = {}
+    if machine.is_mps:
+        apple = tr("quantized bases were not tried on an Apple GPU; set LORA_DEVICE to cpu")
+        bits = {"4": apple, "8": apple}
+    if "bitsandbytes" not in machine.packages:
+        bits = {"4": bitsandbytes, "8": bitsandbytes}
     return {
         "optimization.optimizer": optimizers,
         "report.report_to": trackers,

@@ -17,6 +17,7 @@ from lora_engine.settings import Settings, load_settings
         ("auto", "-1", 2, ["cpu"]),
         ("cpu", None, 2, ["cpu"]),
         ("cuda", "GPU-8a1b", 1, ["GPU-8a1b"]),
+        ("mps", None, 2, ["cpu"]),
     ],
 )
 def test_devices_come_from_the_driver_or_from_the_environment(

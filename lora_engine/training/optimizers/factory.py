@@ -124,6 +124,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     tensors["rng"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng_cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        tensors["rng_mps"] = torch.mps.get_rng_state()
     return tensors
 
 
@@ -154,6 +156,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, torc
     torch.set_rng_state(saved["rng"])
     if "rng_cuda" in saved and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved["rng_cuda"])
+    if "rng_mps" in saved and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(saved["rng_mps"])
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

@@ -33,12 +33,12 @@ class OwnRandomState:
         import torch
 
         generator = torch.Generator(device)
-        generator.set_state(self._states[-1] if device == "cuda" else self._states[0])
+        generator.set_state(self._states[0 if device == "cpu" else -1])
         return generator
 
     def follow(self, generator: torch.Generator) -> None:
         """Go on from where the generator has come to."""
-        at = -1 if generator.device.type == "cuda" else 0
+        at = 0 if generator.device.type == "cpu" else -1
         self._states[at] = generator.get_state()
 
 
@@ -46,13 +46,21 @@ def _states_now() -> list[torch.Tensor]:
     """The host's state, then the GPU's where there is one."""
     import torch
 
-    gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return [torch.get_rng_state(), *gpu]
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states.append(torch.cuda.get_rng_state())
+    elif torch.backends.mps.is_available():
+        states.append(torch.mps.get_rng_state())
+    return states
 
 
 def _set_states(states: list[torch.Tensor]) -> None:
     import torch
 
     torch.set_rng_state(states[0])
-    if len(states) > 1:
+    if len(states) == 1:
+        return
+    if torch.cuda.is_available():
         torch.cuda.set_rng_state(states[1])
+    else:
+        torch.mps.set_rng_state(states[1])
