@@ -121,6 +121,7 @@ def measure(case: dict, folder: Path, device: str) -> dict:
         host_memory.share_one_heap()
         if case["dtype"] == "float32":
             matmul.limit_kernel_cache()
+            matmul.use("onednn")
         if case["bits"] or case["checkpointing"]:  # as training/models/assemble.py does
             host_memory.return_large_blocks()
     base = load_base_model(

@@ -89,6 +89,7 @@ def _answered(number: int, asked: tuple[int, ...], source: random.Random) -> Tok
 
 def ours(workload: Pairs, recorder: Recorder) -> None:
     """Our loop on the path that it chooses itself; the reference is computed first."""
+    from lora_engine.training import product_library
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
     from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
@@ -96,7 +97,8 @@ def ours(workload: Pairs, recorder: Recorder) -> None:
     from lora_engine.training.objectives.reference import ReferencedRows, compute_reference
     from lora_engine.training.optimizers import factory
 
-    matmul.limit_kernel_cache()
+    sizes = product_library.Sizes(1024, 256, 688)
+    matmul.use(product_library.measure(sizes).faster)
     spec, rows, plan = workload.spec(), workload.preference_rows(), workload.plan()
     model = load_adapted(workload)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)

@@ -26,14 +26,16 @@ def load_adapted(workload: Workload, dtype: str = "float32"):
 
 def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     """Our loop on the path that it chooses itself."""
+    from lora_engine.training import product_library
     from lora_engine.training.forward.select import choose_path
     from lora_engine.training.kernels import matmul
     from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
     from lora_engine.training.objectives.supervised import Supervised
     from lora_engine.training.optimizers import factory
 
-    if precision == "float32":  # as training/models/assemble.py does for a run
-        matmul.limit_kernel_cache()
+    if precision == "float32":  # as training/preparation.py does for a run
+        sizes = product_library.Sizes(1024, 256, 688)
+        matmul.use(product_library.measure(sizes).faster)
     spec, rows = workload.spec(), workload.rows()
     model = load_adapted(workload, precision)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)

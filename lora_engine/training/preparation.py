@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.product_library import library_of_run, sizes_of
 from lora_engine.training.starting_adapter import (
     checked_adapter,
     refuse_other_labels,
@@ -60,6 +61,8 @@ from lora_engine.training.starting_adapter import (
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+    from lora_engine.training.kernels.matmul import Library
 
 RUNS_TO_LEARN_FROM = 50
 log = logging.getLogger("lora_engine.training.worker")
@@ -93,7 +96,7 @@ class PreparedRun:
     """A run that is ready for its model to be loaded.
 
     starting_adapter: the adapter that it goes on from, checked. extended_run: the folder of the
-    finished run that it extends.
+    finished run that it extends. library: what computes its float32 products on the CPU.
     """
 
     directory: RunDirectory
@@ -106,6 +109,7 @@ class PreparedRun:
     plan: Plan
     starting_adapter: AdapterCheck | None = None
     extended_run: Path | None = None
+    library: Library = "torch"
 
 
 def prepare(
@@ -150,9 +154,17 @@ def prepare(
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
     dtype = _dtype(spec, device)
     extended = settings.runs_dir / spec.extended_from.run if spec.extended_from else None
-    return PreparedRun(
+    run = PreparedRun(
         directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
     )
+    if beside:
+        return replace(run, library=beside[0].library)
+    if device != "cpu" or str(dtype) != "torch.float32":
+        return run
+    tokens = float(lengths.mean()) * plan.batch_size
+    sizes = sizes_of(tokens, {} if base.path is None else read_config(base.path))
+    cache = settings.token_cache_dir.parent
+    return replace(run, library=library_of_run(directory.path, extended, sizes, cache))
 
 
 def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> None:

@@ -11,20 +11,13 @@ from lora_engine.training.kernels import matmul
 from lora_engine.training.kernels.fused_linear import LayerTensors, adapted_linears
 from lora_engine.training.kernels.head_loss import HeadLoss
 
-AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
+LIBRARIES = ("torch", "onednn")
 
 
-@pytest.fixture
-def processor(tmp_path, monkeypatch):
-    """Say whose processor this is; what was found out about the real one is forgotten."""
-
-    def say(text: str) -> None:
-        (tmp_path / "cpuinfo").write_text(text)
-        monkeypatch.setattr(matmul, "CPUINFO", tmp_path / "cpuinfo")
-        matmul.mkl_is_slow.cache_clear()
-
-    yield say
-    matmul.mkl_is_slow.cache_clear()
+@pytest.fixture(autouse=True)
+def _torchs_own_afterwards():
+    yield
+    matmul.use("torch")
 
 
 needs_both = pytest.mark.skipif(
@@ -34,18 +27,10 @@ needs_both = pytest.mark.skipif(
 
 
 @needs_both
-def test_the_choice_rests_on_the_processor(processor):
-    processor(AMD)
-    assert matmul.mkl_is_slow()
-    processor(INTEL)
-    assert not matmul.mkl_is_slow()
-
-
-@needs_both
-@pytest.mark.parametrize("vendor", [AMD, INTEL])
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("shape", [(7, 5, 3), (300, 256, 40), (1, 4, 1), (0, 4, 3)])
-def test_linear_and_product(processor, vendor, shape):
-    processor(vendor)
+def test_linear_and_product(library, shape):
+    matmul.use(library)
     torch.manual_seed(0)
     m, k, n = shape
     x, w, b = torch.randn(m, k), torch.randn(n, k), torch.randn(n)
@@ -59,34 +44,29 @@ def test_linear_and_product(processor, vendor, shape):
 
 
 @needs_both
-def test_gradients_are_the_same_through_either(processor):
+def test_gradients_are_the_same_through_either():
     torch.manual_seed(0)
     weight, a, b = torch.randn(40, 24), torch.randn(4, 24), torch.randn(40, 4)
     head, targets = torch.randn(50, 40), torch.randint(0, 50, (33,))
     x = torch.randn(33, 24)
 
-    def gradients(vendor: str) -> list[torch.Tensor]:
-        processor(vendor)
+    def gradients(library: matmul.Library) -> list[torch.Tensor]:
+        matmul.use(library)
         tensors = [t.clone().requires_grad_() for t in (x, a, b)]
         layer = LayerTensors(weight, None, tensors[1], tensors[2], 2.0, torch.float32)
         (y,) = adapted_linears(tensors[0], layer)
         HeadLoss.apply(y, head, None, targets).backward()
         return [t.grad for t in tensors]
 
-    for one, other in zip(gradients(AMD), gradients(INTEL), strict=True):
+    for one, other in zip(gradients("torch"), gradients("onednn"), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@needs_both
-def test_the_kept_kernels_are_bounded_only_where_they_are_made(processor, monkeypatch):
+def test_a_persons_own_limit_of_kept_kernels_stays(monkeypatch):
     names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
     for name in names:
         monkeypatch.setenv(name, "unset")
         monkeypatch.delenv(name)
-    processor(INTEL)
-    matmul.limit_kernel_cache()
-    assert not any(name in os.environ for name in names)
-    processor(AMD)
-    monkeypatch.setenv(names[0], "7")  # a person's own bound stays
+    monkeypatch.setenv(names[0], "7")
     matmul.limit_kernel_cache()
     assert [os.environ[name] for name in names] == ["7", matmul.CACHED_KERNELS]

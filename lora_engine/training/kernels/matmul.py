@@ -1,26 +1,35 @@
-"""Matrix products of the training step, by the faster of two libraries inside torch.
+"""Matrix products of the training step, by one of two libraries inside torch.
 
-On x86 processors torch sends float32 products to Intel's MKL, which reached less than half the
-speed of oneDNN on an AMD EPYC (docs/training_speed.md); 16-bit products go to oneDNN anyway. Both
-compute in float32 and differ only in the order of the sums. The choice depends on the processor
-alone, so that a resumed run computes as its first part did. Nothing here is differentiable: it
-serves hand-written gradients.
+On x86 processors torch sends float32 products to Intel's MKL. oneDNN, which 16-bit products go to
+anyway, can be the faster one for them too; which it is depends on the processor and on the sizes,
+and `product_library` measures it (docs/training_speed.md). Both compute in float32 and differ only
+in the order of the sums. Nothing here is differentiable: it serves hand-written gradients.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cache
-from pathlib import Path
+from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch.nn import functional
 
-CPUINFO = Path("/proc/cpuinfo")
+Library = Literal["torch", "onednn"]
+_library: ContextVar[Library] = ContextVar("product_library", default="torch")
+
 # oneDNN generates code for every size of product and caches it, and batches differ in size. With
 # its default of 1,024 cached kernels a run of 60 steps grew by 770 MiB; with this limit it grew by
 # 90 MiB and was no slower.
 CACHED_KERNELS = "64"
+
+
+def use(library: Library) -> None:
+    """Send this thread's float32 products on the CPU to a library; "torch" is torch's own choice.
+
+    A library that this build of torch lacks is not used.
+    """
+    _library.set(library if has_choice() else "torch")
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -52,27 +61,23 @@ def limit_kernel_cache() -> None:
     Only where float32 products go to oneDNN: 16-bit products have few sizes
     (`packed.TOKEN_MULTIPLE`). A limit that the person has set stays.
     """
-    if mkl_is_slow():
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_KERNELS)
-        os.environ.setdefault("LRU_CACHE_CAPACITY", CACHED_KERNELS)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_KERNELS)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", CACHED_KERNELS)
+
+
+def has_choice() -> bool:
+    """Whether this build of torch has both libraries."""
+    return (
+        torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
 
 
 def _is_for_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
-        x.dtype == weight.dtype == torch.float32
+        _library.get() == "onednn"
+        and x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
         and min(*x.shape, *weight.shape) > 0
-        and mkl_is_slow()
-    )
-
-
-@cache
-def mkl_is_slow() -> bool:
-    """Whether torch would send float32 products to MKL on a processor that is not Intel's."""
-    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    return (
-        has_both
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and CPUINFO.is_file()
-        and "AuthenticAMD" in CPUINFO.read_text()
     )

@@ -87,13 +87,12 @@ def _chat_template(run: PreparedRun) -> str:
 
 def _limit_host_memory(run: PreparedRun) -> None:
     """Settings of the allocator and of oneDNN, before the first tensor of the model is made."""
-    import torch
-
-    from lora_engine.training.kernels.matmul import limit_kernel_cache
+    from lora_engine.training.kernels import matmul
 
     share_one_heap()
-    if run.dtype == torch.float32:
-        limit_kernel_cache()
+    matmul.use(run.library)
+    if run.library == "onednn":
+        matmul.limit_kernel_cache()
     spec = run.spec
     if spec.quantization is not None or spec.optimization.gradient_checkpointing:
         return_large_blocks()
