@@ -126,7 +126,7 @@ def _named_sets(spec: DatasetSpec, settings: Settings) -> list[tuple[NamedSet, f
 def _read(named: NamedSet, settings: Settings) -> Dataset:
     """The rows of one set. Raises as `load_dataset`."""
     try:
-        path = _path_of(named.source, settings)
+        path = path_of_source(named.source, settings)
         if path is not None:
             _refuse_hub_fields(named)
             return load_file(
@@ -197,7 +197,7 @@ def first_records(spec: DatasetSpec, settings: Settings, count: int) -> tuple[Re
     Raises NotFound and EngineError as `load_dataset` does.
     """
     named = _named_sets(spec, settings)[0][0]
-    path = _path_of(named.source, settings)
+    path = path_of_source(named.source, settings)
     if path is not None and ending(path) == ".txt":
         return ()
     records = _hub_records(named) if path is None else read_records(path, named.source)
@@ -211,10 +211,10 @@ def names_the_hub(spec: DatasetSpec, settings: Settings) -> bool:
 
 def is_on_the_hub(source: str, settings: Settings) -> bool:
     """Whether reading this dataset may reach the network."""
-    return _path_of(source, settings) is None
+    return path_of_source(source, settings) is None
 
 
-def _path_of(source: str, settings: Settings) -> Path | None:
+def path_of_source(source: str, settings: Settings) -> Path | None:
     """The file that `source` means; None for a hub id. A missing file's path is returned too."""
     if source.startswith(STARTER_PREFIX):
         return dataset_path(source.removeprefix(STARTER_PREFIX))
