@@ -1,7 +1,8 @@
 """A real server and a real browser, and the promise that no request leaves the machine.
 
 The server is `python app.py` as a process of its own, on a free port and a data folder of the
-test's. Every request of every page is recorded: one that goes anywhere else fails the test.
+test's; one that a file starts for itself is the same as a fork of a process that has imported it
+all. Every request of every page is recorded: one that goes anywhere else fails the test.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
+from tests.browser.forked_server import ForkedProcess, ForkingProcess
+
 ROOT = Path(__file__).parents[2]
 START_S = 180
 SETTLE_S = 10
@@ -37,25 +40,34 @@ class Server:
 
     url: str
     data_dir: Path
-    process: subprocess.Popen
+    process: subprocess.Popen | ForkedProcess
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all files: for tests that mind no run, set or adapter of another's."""
-    started = _serve(tmp_path_factory.mktemp("data"), {})
+    started = _serve(tmp_path_factory.mktemp("data"), {}, _python_app)
     yield started
     _stop(started.process)
 
 
+@pytest.fixture(scope="session")
+def forking_process() -> Iterator[ForkingProcess]:
+    process = ForkingProcess()
+    yield process
+    process.close()
+
+
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory, forking_process: ForkingProcess
+) -> Iterator[Callable[..., Server]]:
     """Start one for a file alone: `start_server()`, `start_server(data_dir)` on an old folder."""
     servers: list[Server] = []
 
     def start(data_dir: Path | None = None, **environment: str) -> Server:
         folder = data_dir or tmp_path_factory.mktemp("data")
-        servers.append(_serve(folder, environment))
+        servers.append(_serve(folder, environment, forking_process.start))
         return servers[-1]
 
     yield start
@@ -179,26 +191,25 @@ def _note(message, traffic: Traffic) -> None:
         traffic.complaints.append(message.text)
 
 
-def _serve(data_dir: Path, environment: dict[str, str]) -> Server:
-    """Start `python app.py` and wait until it answers."""
+Start = Callable[[dict[str, str], Path], subprocess.Popen | ForkedProcess]
+
+
+def _serve(data_dir: Path, environment: dict[str, str], start: Start) -> Server:
+    """Start the dashboard and wait until it answers."""
     port = _free_port()
     log = data_dir / "server.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "HOST": "127.0.0.1",
-                "PORT": str(port),
-                "LORA_DATA_DIR": str(data_dir),
-                "LORA_DEVICE": "cpu",
-                "HF_HUB_OFFLINE": "1",
-                **environment,
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = start(
+        {
+            **os.environ,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "LORA_DATA_DIR": str(data_dir),
+            "LORA_DEVICE": "cpu",
+            "HF_HUB_OFFLINE": "1",
+            **environment,
+        },
+        log,
+    )
     server = Server(f"http://127.0.0.1:{port}", data_dir, process)
     deadline = time.monotonic() + START_S
     while not _answers(server.url):
@@ -209,6 +220,14 @@ def _serve(data_dir: Path, environment: dict[str, str]) -> Server:
     return server
 
 
+def _python_app(environment: dict[str, str], log: Path) -> subprocess.Popen:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
@@ -217,7 +236,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen | ForkedProcess) -> None:
     if process.poll() is None:
         process.terminate()
         try:

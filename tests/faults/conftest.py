@@ -61,6 +61,7 @@ def twelve_steps(tiny_llama: Path, rows_file: Path) -> Callable[..., RunSpec]:
                 "base_model": str(tiny_llama),
                 "dataset": {"source": str(rows_file), "eval_fraction": 0.2},
                 "method": {"dropout": 0.1, "rank": 4},
+                "report": {"samples": 1, "sample_tokens": 4},
                 "optimization": {
                     "learning_rate": 0.01,
                     "batch_size": 4,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -23,11 +25,12 @@ def settings(tmp_path):
     return Settings(data_dir=tmp_path, models_dir=tmp_path / "models", device="cpu")
 
 
-@pytest.fixture
-def adapters(settings, tmp_path):
-    """Two adapters of the starter in the library, `one` of known data."""
-    base = resolve_base_model("starter", settings)
-    folders = [tmp_path / "adapters" / name for name in ("one", "two")]
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """Two adapters of the starter, `one` of known data."""
+    library = tmp_path_factory.mktemp("saved")
+    base = resolve_base_model("starter", Settings(data_dir=library, models_dir=library))
+    folders = [library / name for name in ("one", "two")]
     for seed, folder in enumerate(folders, 1):
         save_adapter(folder, base, seed=seed, r=4, lora_alpha=4)
         provenance = {"base_model": "starter", "base_fingerprint": fingerprint(base)}
@@ -35,7 +38,13 @@ def adapters(settings, tmp_path):
             spec = {"base_model": "starter", "dataset": {"source": "starter:json"}}
             provenance["spec"] = spec
         (folder / "provenance.json").write_text(json.dumps(provenance), "utf-8")
-    return folders
+    return library
+
+
+@pytest.fixture
+def adapters(saved, tmp_path):
+    """The two in the library."""
+    shutil.copytree(saved, tmp_path / "adapters")
 
 
 @pytest.fixture

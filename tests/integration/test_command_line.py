@@ -115,25 +115,25 @@ def test_train_into_a_folder_and_go_on_there(run, spec_file, tmp_path):
     assert run("runs", "--json").stdout.strip() == "[]"
 
 
-def test_a_submitted_run_outlives_the_command(process, spec_file):
+def test_a_submitted_run_outlives_the_command(process, run, spec_file):
     submitted = answer(process("submit", spec_file, "--json"))
     assert submitted["state"] == "running"
     cancelled = answer(process("cancel", submitted["id"], "--json"))
     assert cancelled["state"] in ("cancelled", "finished")
     run_id = submitted["id"]
-    assert answer(process("note", run_id, "=1+1 <b>", "--json"))["note"] == "=1+1 <b>"
-    assert answer(process("tag", run_id, "first", "first", "bold", "--json"))["tags"] == [
+    assert answer(run("note", run_id, "=1+1 <b>", "--json"))["note"] == "=1+1 <b>"
+    assert answer(run("tag", run_id, "first", "first", "bold", "--json"))["tags"] == [
         "first",
         "bold",
     ]
-    assert answer(process("queue", "--json")) == []
-    assert f"is {cancelled['state']}" in refused(process("pause", run_id))
-    assert "Give --yes" in refused(process("delete", run_id))
-    assert answer(process("delete", run_id, "--yes", "--json")) == {
+    assert answer(run("queue", "--json")) == []
+    assert f"is {cancelled['state']}" in refused(run("pause", run_id))
+    assert "Give --yes" in refused(run("delete", run_id))
+    assert answer(run("delete", run_id, "--yes", "--json")) == {
         "id": run_id,
         "state": "deleted",
     }
-    assert answer(process("runs", "--json")) == []
+    assert answer(run("runs", "--json")) == []
 
 
 def test_a_rank_over_the_dimension_leaves_no_run(run, spec_file, tmp_path):

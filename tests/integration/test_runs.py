@@ -43,6 +43,7 @@ def make_spec(tiny_llama, rows_file) -> Callable[..., RunSpec]:
                 "base_model": str(tiny_llama),
                 "dataset": {"source": str(rows_file)},
                 "method": {"dropout": 0.1},
+                "report": {"samples": 1, "sample_tokens": 4},
                 "optimization": {"learning_rate": 0.01, "batch_size": 4, **optimization},
             }
         )
