@@ -19,7 +19,7 @@ def test_pack():
     # the first token of the second row is supervised, but nothing in its row predicts it
     assert batch.predicting.tolist() == [0, 1, 3]
     assert batch.targets.tolist() == [6, 7, 9]
-    assert (batch.tokens, batch.supervised, batch.longest) == (5, 3, 3)
+    assert (batch.tokens, batch.supervised, batch.row_lengths) == (5, 3, (3, 2))
 
 
 def test_filler_counts_for_nothing():

@@ -28,30 +28,36 @@ TOKEN_MULTIPLE = 256
 class PackedBatch:
     """Rows end to end.
 
-    row_starts: the position of each row's first token, then the number of tokens. longest: the
-    tokens of the longest row. predicting: the positions whose next token is supervised. targets:
+    row_starts: the position of each row's first token, then the number of tokens. row_lengths: the
+    tokens of each row, on the host. predicting: the positions whose next token is supervised. targets:
     those next tokens.
     """
 
     input_ids: torch.Tensor  # (1, tokens)
     position_ids: torch.Tensor  # (1, tokens), from 0 in each row
     row_starts: torch.Tensor  # (rows + 1,)
-    longest: int
+    row_lengths: tuple[int, ...]
     predicting: torch.Tensor  # (supervised,)
     targets: torch.Tensor  # (supervised,)
     tokens: int
     supervised: int
 
     def model_inputs(self) -> dict[str, Any]:
-        """The model's arguments; the row starts go by FlashAttention's names."""
+        """The model's arguments; the row starts go by FlashAttention's names.
+
+        What a layer needs to know as a number is a number here: a layer that read it off a tensor
+        would wait for the GPU.
+        """
+        longest = max(self.row_lengths)
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
             "use_cache": False,
             "cu_seq_lens_q": self.row_starts,
             "cu_seq_lens_k": self.row_starts,
-            "max_length_q": self.longest,
-            "max_length_k": self.longest,
+            "max_length_q": longest,
+            "max_length_k": longest,
+            "row_lengths": self.row_lengths,
         }
 
 
@@ -73,7 +79,7 @@ def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> Packed
         torch.tensor([[token for row in rows for token in row.input_ids]], device=device),
         torch.tensor([[at for length in lengths for at in range(length)]], device=device),
         torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device),
-        max(lengths),
+        tuple(lengths),
         torch.tensor(predicting, dtype=torch.long, device=device),
         torch.tensor([labels[at] for at in predicting], dtype=torch.long, device=device),
         tokens=sum(lengths) - filler,

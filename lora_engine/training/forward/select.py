@@ -4,7 +4,9 @@ Virtual tokens, which PEFT puts before each row, always go through the padded pa
 needs a model whose attention works without masks through transformers' attention
 interface, as FlashAttention does. A model declares that it can, and the declaration is tested: two
 short rows go through the model each alone and then packed. Only where the hidden states agree is
-the packed path used; otherwise the padded path is, and the log says why.
+the packed path used; otherwise the padded path is, and the log says why. On CUDA several kernels
+can compute packed attention: the first that passes this test is taken, the quickest being tried
+first.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from lora_engine.data import TokenizedRow
 from lora_engine.data.token_store import lengths_of
+from lora_engine.training.forward.attention_kernels import attention_kernels
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.packed import TOKEN_MULTIPLE, PackedBatch, PackedPath, pack
 from lora_engine.training.forward.padded import PaddedPath
@@ -32,6 +35,7 @@ PROBE_LENGTHS = (24, 40)
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 # The head's output is multiplied by this: any soft cap, scale or bias behind it then shows.
 HEAD_TEST_FACTOR = 1000.0
+MOST_REASON = 200  # letters of an error: torch's go on for pages
 # What models raise when they are run in a way they were not made for.
 CANNOT_RUN = (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError)
 
@@ -118,15 +122,13 @@ def _packed_path(
     _refuse_by_declaration(causal_lm)
     before = causal_lm.config._attn_implementation
     packed_attention.register()
-    chosen = _attention_name(causal_lm, device)
     was_training = model.training
     model.eval()  # no dropout, so no random number is drawn either
     try:
         alone = [_hidden_alone(causal_lm, row, device) for row in probe]
-        causal_lm.set_attn_implementation(chosen)
-        _refuse_other_hidden_states(causal_lm, pack(probe, device), alone)
+        chosen = _first_that_passes(causal_lm, pack(probe, device), alone)
         chunked = _is_head_plain(causal_lm, pack(probe, device))
-    except (CannotPack, packed_attention.NotPackable, *CANNOT_RUN) as error:
+    except (CannotPack, *CANNOT_RUN) as error:
         causal_lm.set_attn_implementation(before)
         reason = (
             error.reason if isinstance(error, CannotPack) else f"packed rows do not run: {error!r}"
@@ -141,6 +143,30 @@ def _packed_path(
     return PackedPath(model, causal_lm, device, chunked, multiple, words, before)
 
 
+def _first_that_passes(
+    causal_lm: PreTrainedModel, batch: PackedBatch, alone: list[torch.Tensor]
+) -> str:
+    """Set the first attention under which rows among others are as alone; it, in words.
+
+    Raises CannotPack where there is none.
+    """
+    from lora_engine.training.kernels.packed_attention import NotPackable
+
+    kernels = attention_kernels(causal_lm, batch.input_ids.device.type)
+    refused = list(kernels.refused)
+    for name in kernels.names:
+        try:
+            causal_lm.set_attn_implementation(name)
+            _refuse_other_hidden_states(causal_lm, batch, alone)
+        except CannotPack as error:
+            refused.append(f"{name}: {error.reason}")
+        except (NotPackable, *CANNOT_RUN) as error:
+            refused.append(f"{name} does not run: {str(error)[:MOST_REASON]!r}")
+        else:
+            return f"{name} ({'; '.join(refused)})" if refused else name
+    raise CannotPack("; ".join(refused))
+
+
 def _refuse_by_declaration(causal_lm: PreTrainedModel) -> None:
     """Raises CannotPack where the model itself declares that it needs masks, or all logits."""
     name = type(causal_lm).__name__
@@ -150,19 +176,6 @@ def _refuse_by_declaration(causal_lm: PreTrainedModel) -> None:
         raise CannotPack(f"{name} has an encoder")
     if "logits_to_keep" not in inspect.signature(causal_lm.forward).parameters:
         raise CannotPack(f"{name} cannot leave out logits")
-
-
-def _attention_name(causal_lm: PreTrainedModel, device: str) -> str:
-    """FlashAttention where it is installed, on a GPU and for 16-bit weights; else our own."""
-    import torch
-    from transformers.utils import is_flash_attn_2_available
-
-    from lora_engine.training.kernels.packed_attention import NAME
-
-    half = causal_lm.dtype in (torch.bfloat16, torch.float16)
-    return (
-        "flash_attention_2" if device == "cuda" and half and is_flash_attn_2_available() else NAME
-    )
 
 
 def _probe_rows(causal_lm: PreTrainedModel, rows: Sequence[TokenizedRow]) -> list[TokenizedRow]:

@@ -5,6 +5,7 @@
     fused_layers       RMSNorm, SwiGLU MLP and rotary attention
     head_loss          output head and cross-entropy in chunks
     packed_attention   causal attention over packed rows
+    varlen             the same in one call on CUDA
 
 Each computes what the modules of transformers and PEFT compute; parity tests hold them to it.
 """
