@@ -1,9 +1,9 @@
 """Attention over packed rows by `torch.nn.attention.varlen`: FlashAttention inside torch, for CUDA.
 
-All rows of a batch are one call. Where the rows begin is a tensor on the device and the longest row
-a Python number, both made once a batch on the host, so a layer waits for nothing. FlashAttention
-computes in 16 bits, without dropout here and without soft caps; `refusal` says in words what keeps a
-call from it. Dao 2023, arXiv 2307.08691.
+All rows of a batch are one call. Where the rows begin is a tensor on the device and the longest
+row a Python number, both made once a batch on the host, so a layer waits for nothing.
+FlashAttention computes in 16 bits, without dropout here and without soft caps; `refusal` says in
+words what keeps a call from it. Dao 2023, arXiv 2307.08691.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def arguments(
     """What `varlen_attn` is called with.
 
     query (1, heads, tokens, head_dim), key and value (1, kv_heads, tokens, head_dim), row_starts
-    (rows + 1,) in int32. Its window (left, right) counts the tokens before and after a token, without
-    itself: (-1, 0) is plain causal attention.
+    (rows + 1,) in int32. Its window (left, right) counts the tokens before and after a token,
+    without itself: (-1, 0) is plain causal attention.
     """
     window = options.sliding_window
     is_windowed = window is not None and window < longest
