@@ -29,8 +29,8 @@ class PackedBatch:
     """Rows end to end.
 
     row_starts: the position of each row's first token, then the number of tokens. row_lengths: the
-    tokens of each row, on the host. predicting: the positions whose next token is supervised. targets:
-    those next tokens.
+    tokens of each row, on the host. predicting: the positions whose next token is supervised.
+    targets: those next tokens.
     """
 
     input_ids: torch.Tensor  # (1, tokens)
