@@ -245,6 +245,8 @@ class _Asking:
     def _seconds(self, spec: RunSpec, request: MemoryRequest, tokens: float) -> float | None:
         """None where nobody has measured what a base in so few bits costs."""
         flops = self._flops_a_token(spec, request) * tokens
+        if spec.optimization.stream_base and not self._alike(spec):
+            return None  # the disk decides
         if request.quantization is not None and not self._alike(spec):
             if not self._is_dequantizing_known(request.quantization):
                 return None
@@ -258,7 +260,7 @@ class _Asking:
     def _dequantizing(self, spec: RunSpec, request: MemoryRequest) -> float:
         """Operations that making the base's weights numbers again takes, once a pass."""
         optimization = spec.optimization
-        passes = 3 if optimization.gradient_checkpointing else 2
+        passes = 3 if request.recomputes else 2
         batches = self.plan.total_steps * optimization.gradient_accumulation
         shape = read_profile(request.source, request.method).shape
         return DEQUANTIZING * passes * batches * shape.quantizable_parameters
@@ -268,7 +270,7 @@ class _Asking:
         return self._alike(spec) or self._alike(spec.model_copy(update={"quantization": None}))
 
     def _alike(self, spec: RunSpec) -> list[MeasuredRun]:
-        return [one for one in self.earlier.like(spec) if _bits(one.spec) == _bits(spec)]
+        return [one for one in self.earlier.like(spec) if _way(one.spec) == _way(spec)]
 
     def _reached(self, runs: Sequence[MeasuredRun]) -> float | None:
         """Operations a second, the median of the runs; None without any."""
@@ -289,8 +291,10 @@ class _Asking:
         return statistics.median(one.seconds_a_row for one in alike) * passed(self.plan)
 
 
-def _bits(spec: RunSpec) -> int | None:
-    return None if spec.quantization is None else spec.quantization.bits
+def _way(spec: RunSpec) -> tuple[int | None, bool]:
+    """How the base is held: its bits, and whether it is streamed."""
+    bits = None if spec.quantization is None else spec.quantization.bits
+    return bits, spec.optimization.stream_base
 
 
 def _passes(spec: RunSpec) -> float:

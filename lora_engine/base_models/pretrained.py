@@ -7,7 +7,7 @@ weights are read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,14 @@ def load_pretrained(
     device: str,
     dtype: torch.dtype,
     quantization: QuantizationSpec | None = None,
+    tensors: Mapping[str, torch.Tensor] | None = None,
     **changes: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model of one of transformers' automatic classes, and its report about the weights.
 
     Weights that are stored quantized by bitsandbytes stay so, stored FP8 is widened to `dtype`, and
-    `quantization` is for weights stored as numbers. changes: to the configuration.
+    `quantization` is for weights stored as numbers. changes: to the configuration. tensors: by the
+    files' names, in place of the files' own; the model is then left on the host.
     Raises EngineError for a quantization that is not read here, for weights that are not finite, as
     `refuse_larger_than_stored` does, and for what transformers cannot load.
     """
@@ -62,9 +64,13 @@ def load_pretrained(
     folder = local_folder(base)
     if folder is not None:
         refuse_larger_than_stored(auto, base, config, folder, stored is not None)
+    if tensors is not None:
+        options["state_dict"] = dict(tensors)
     model, report = _from_pretrained(auto, base, config, dtype, options)
     if folder is not None:
         refuse_non_finite(base.name, weight_files(folder))
+    if tensors is not None:
+        return model, report
     if stored is not None:
         _hold_numbers_in(dtype, model)
     if "device_map" not in options:
@@ -167,13 +173,17 @@ def _from_pretrained(
     options: dict[str, Any],
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     from safetensors import SafetensorError
+    from transformers.models.auto.auto_factory import _get_model_class
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    # Beside tensors of ours, transformers takes a class and no name.
+    with_own = "state_dict" in options
+    holder = _get_model_class(config, auto._model_mapping) if with_own else auto
     try:
         with _quiet("transformers"):
-            return auto.from_pretrained(
-                base.source,
+            return holder.from_pretrained(
+                None if with_own else base.source,
                 config=config,
                 dtype=dtype,
                 trust_remote_code=False,
@@ -226,6 +236,44 @@ def _hold_numbers_in(dtype: torch.dtype, model: PreTrainedModel) -> None:
     for parameter in model.parameters():
         if parameter.is_floating_point() and not hasattr(parameter, "quant_state"):
             parameter.data = parameter.data.to(dtype)
+
+
+def quantize_skeleton(
+    model: PreTrainedModel, quantization: QuantizationSpec, dtype: torch.dtype, device: str
+) -> None:
+    """Put bitsandbytes' 4-bit modules where `load_pretrained` would have put them.
+
+    The layers' weights must be placeholders, and are placeholders of codes afterwards; weights
+    outside the layers are quantized. Biases stay.
+    """
+    import torch
+    from bitsandbytes.nn import Linear4bit, Params4bit
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    before = {name: dict(module.named_parameters()) for name, module in model.named_modules()}
+    quantizer = AutoHfQuantizer.from_config(
+        _bitsandbytes_config(quantization, dtype, ()), pre_quantized=False
+    )
+    quantizer.preprocess_model(model=model, dtype=dtype, device_map={"": device})
+    for name, module in model.named_modules():
+        if not isinstance(module, Linear4bit):
+            continue
+        weight, empty = before[name]["weight"], module.weight
+        is_placeholder = weight.untyped_storage().nbytes() <= 8
+        codes = weight.data.T if issubclass(module.source_cls, Conv1D) else weight.data
+        if is_placeholder:
+            packed = -(-weight.numel() // 2)
+            codes = torch.zeros((), dtype=torch.uint8).expand(packed, 1)
+        options = {**empty.__dict__, "bnb_quantized": is_placeholder}
+        module.weight = Params4bit(codes, requires_grad=False, **options)
+        if not is_placeholder:
+            module.weight = module.weight.to(device)
+        if "bias" in before[name]:
+            module.bias = before[name]["bias"]
+    model.hf_quantizer = quantizer
+    quantizer.postprocess_model(model)
+    _keep_order_of_4_bit_weights(model)
 
 
 def _keep_order_of_4_bit_weights(model: PreTrainedModel) -> None:

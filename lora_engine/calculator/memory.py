@@ -64,6 +64,8 @@ def _loading_item(items: list[MemoryItem], q: MemoryRequest) -> MemoryItem | Non
     """
     weights = sum(item.gib for item in items if item.part == "weights")
     file = q.workload.checkpoint_bytes / GIB
+    if q.trains and q.optimization.stream_base:
+        return None  # read in pieces, and never mapped
     if q.workload.device != "cpu" or abs(file - weights) < 0.1 * weights:
         return None
     beyond = file + weights - sum(item.gib for item in items)

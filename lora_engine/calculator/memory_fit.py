@@ -14,12 +14,14 @@ from lora_engine.calculator.cards import CARDS, Card
 from lora_engine.calculator.counts_by_rank import profile_at_rank
 from lora_engine.calculator.memory import estimate_from
 from lora_engine.calculator.memory_request import (
+    GIB,
     Margins,
     MemoryEstimate,
     MemoryRequest,
     with_changes,
 )
-from lora_engine.calculator.model_profile import read_profile
+from lora_engine.calculator.model_profile import ModelProfile, read_profile
+from lora_engine.calculator.streaming import bytes_a_step, can_stream
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.language import tr
 from lora_engine.spec import MAX_RANK, QuantizationSpec
@@ -123,7 +125,9 @@ def make_it_fit(
     """The smallest change, in order of harm, after which `request` fits `memory_gib`.
 
     A single change is tried first, the least harmful first; then changes are added up in that
-    order and those that turn out unneeded are taken back.
+    order and those that turn out unneeded are taken back. A base that is read from the disk in
+    every step is many times slower than any other change, so it comes only where they are not
+    enough.
     """
     _check_memory(memory_gib)
     profile = read_profile(request.source, request.method)
@@ -134,6 +138,20 @@ def make_it_fit(
     if total(request) <= memory_gib:
         return MakeItFit(True, (), request)
     options = _options(request)
+    found = _least(request, options, total, memory_gib)
+    if found.fits or not can_stream(request) or request.optimization.stream_base:
+        return found
+    streamed = _least(request, [*options, _streaming(request, profile)], total, memory_gib)
+    return streamed if streamed.fits else found
+
+
+def _least(
+    request: MemoryRequest,
+    options: list[Option],
+    total: Callable[[MemoryRequest], float],
+    memory_gib: float,
+) -> MakeItFit:
+    """The single least harmful option that suffices, else the fewest together."""
     for what, harm, change in options:
         asked = with_changes(request, change)
         if total(asked) <= memory_gib:
@@ -201,6 +219,17 @@ def _options(q: MemoryRequest) -> list[Option]:
             )
         )
     return found
+
+
+def _streaming(q: MemoryRequest, profile: ModelProfile) -> Option:
+    read = bytes_a_step(profile, q) / GIB
+    harm = tr(
+        "the same losses; each step reads {size} GiB of the base, about {seconds} s from a disk "
+        "that gives 1 GiB a second",
+        size=f"{read:.1f}",
+        seconds=f"{read:.0f}",
+    )
+    return tr("the base streamed from disk"), harm, {"optimization.stream_base": True}
 
 
 def _same_result_options(q: MemoryRequest) -> list[Option]:

@@ -6,6 +6,7 @@ without autocast, and PEFT's preparation of a 4-bit base (what is not quantized 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from lora_engine.calculator.activations import ActivationRule, checkpoint_bytes, layer_bytes
@@ -19,6 +20,7 @@ from lora_engine.calculator.model_profile import (
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.optimizer_state import FORMULAS
+from lora_engine.calculator.streaming import host_bytes, kept_tokens, streamed_items
 from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spec import QuantizationSpec
 
@@ -35,7 +37,9 @@ CONSTANTS = {"nf4": translatable("NF4 constants"), "fp4": translatable("FP4 cons
 
 def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """The base's weights, and the adapter's."""
-    if q.quantization is not None:
+    if q.trains and q.optimization.stream_base:
+        items = streamed_items(profile, q)
+    elif q.quantization is not None:
         items = _quantized_items(profile, q, q.quantization)
     elif q.has_adapter or not q.trains:
         total, b = _frozen(profile), q.weight_bytes
@@ -168,7 +172,8 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
     if state.step / GIB > freed:
         formula = tr("2 or 3 float32 copies of the largest trained tensor, beyond the memory freed")
         items.append(MemoryItem(translatable("optimizer step"), state.step / GIB - freed, formula))
-    return items, paged / GIB
+    host = paged + (host_bytes(profile, q) if q.optimization.stream_base else 0.0)
+    return items, host / GIB
 
 
 def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
@@ -180,9 +185,12 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
     loss = _loss_item(shape, q)
     widest = max((layer.mlp_inner for layer in layers), default=0)
     working = 2 * rule.compute_bytes * widest * tokens
-    if q.optimization.gradient_checkpointing:
-        kept = checkpoint_bytes(shape, rule) * len(layers) * tokens
-        working += max(each, default=0) * tokens
+    if q.recomputes:
+        of_token = checkpoint_bytes(shape, rule) * len(layers)
+        if q.optimization.stream_base:
+            tokens = math.ceil(kept_tokens(q, of_token))
+        kept = of_token * tokens
+        working += max(each, default=0) * q.tokens
         formula = tr(
             "{tokens} tokens × {layers} layers × {width} × {size} bytes: each layer's input alone "
             "(checkpointing)",
@@ -273,10 +281,10 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[Memory
         sum(m.experts * m.in_features * m.out_features for m in modules if m.experts > 1)
         for modules in profile.adapted.values()
     ]
-    kept = max(by_layer, default=0) if q.optimization.gradient_checkpointing else sum(by_layer)
+    kept = max(by_layer, default=0) if q.recomputes else sum(by_layer)
     if not kept:
         return []
-    layers = 1 if q.optimization.gradient_checkpointing else len(by_layer)
+    layers = 1 if q.recomputes else len(by_layer)
     formula = tr_count(
         "{weights} expert weights of one layer × {size} bytes: merged copies",
         "{weights} expert weights of {count} layers × {size} bytes: merged copies",

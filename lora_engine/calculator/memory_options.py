@@ -46,6 +46,7 @@ class MemoryOptions:
     gradient_checkpointing: bool = False
     trainer: str = "rankscope"
     bits: int = 0
+    stream_base: bool = False
 
     def request(self, source: ModelSource) -> MemoryRequest:
         """Raises InvalidInput naming every field that is wrong, those of the spec by its paths."""
@@ -75,7 +76,10 @@ class MemoryOptions:
 
     def _document(self) -> dict[str, Any]:
         """The spec's words; a name that is wrong is left at its default."""
-        optimization: dict[str, Any] = {"gradient_checkpointing": self.gradient_checkpointing}
+        optimization: dict[str, Any] = {
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "stream_base": self.stream_base,
+        }
         is_run_optimizer = self.optimizer in OPTIMIZERS and self.optimizer not in COUNTED_ONLY
         if is_run_optimizer:
             optimization["optimizer"] = self.optimizer

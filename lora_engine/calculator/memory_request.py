@@ -82,6 +82,11 @@ class MemoryRequest:
         return self.method.has_adapter
 
     @property
+    def recomputes(self) -> bool:
+        """Whether the backward pass computes each layer again from its input alone."""
+        return self.optimization.gradient_checkpointing or self.optimization.stream_base
+
+    @property
     def optimizer(self) -> CountedOptimizer:
         """The optimizer whose state counts; GaLore keeps its own."""
         if self.method.finetuning_type == "galore":

@@ -60,7 +60,7 @@ def estimate_work(
     attention = 4 * workload.seq_length * shape.heads_width * len(shape.layers)
     # A table look-up is no multiplication; a tied embedding still multiplies as the head.
     multiplied = max(0, shape.active_parameters - shape.looked_up_parameters) + adapter
-    passes = 4 if optimization.gradient_checkpointing else 3
+    passes = 4 if request.recomputes else 3
     through = 2 * (passes - 1) * multiplied + passes * attention
     per_token = through + 2 * min(trained, multiplied)
     numbers = {
@@ -75,7 +75,7 @@ def estimate_work(
             "N = {N}, trained = {trained}; attention {passes} × {attention} a token",
             **numbers,
         )
-        if optimization.gradient_checkpointing
+        if request.recomputes
         else tr(
             "2 N forward + 2 N backward through + 2 × trained, N = {N}, trained = {trained}; "
             "attention {passes} × {attention} a token",

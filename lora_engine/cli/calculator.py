@@ -134,6 +134,10 @@ def memory(
             "--gradient-checkpointing", help=field_help(OptimizationSpec, "gradient_checkpointing")
         ),
     ] = False,
+    stream_base: Annotated[
+        bool,
+        typer.Option("--stream-base", help=field_help(OptimizationSpec, "stream_base")),
+    ] = False,
     trainer: Annotated[str, typer.Option(help=field_help(Workload, "trainer"))] = "rankscope",
     rows: Annotated[int, typer.Option(help=tr("Training rows, for the time."))] = 1000,
     epochs: Annotated[int, typer.Option(help=tr("Passes over the rows, for the time."))] = 3,
@@ -151,6 +155,7 @@ def memory(
         dtype=dtype,
         gradient_checkpointing=gradient_checkpointing,
         trainer=trainer,
+        stream_base=stream_base,
     )
     request = options.request(source_of(config, preset))
     profile = read_profile(request.source, request.method)

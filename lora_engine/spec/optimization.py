@@ -116,6 +116,13 @@ class OptimizationSpec(Section):
         description="Keep each layer's input alone and compute the rest again in the backward "
         "pass: less memory, about a third more time, the same result.",
     )
+    stream_base: bool = Field(
+        False,
+        title="Stream the base from disk",
+        description="Hold two of the frozen base's layers in memory and read the others from the "
+        "disk in every step: far less memory, slower steps, the same losses. For LoRA and QLoRA; "
+        "no sample answers are written meanwhile.",
+    )
     eval_every: int = Field(
         50, title="Evaluate every", description="Steps between evaluations.", ge=1, le=1_000_000
     )

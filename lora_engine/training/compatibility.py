@@ -125,6 +125,8 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield from _other_method_conflicts(spec)
     else:
         yield from _full_finetuning_conflicts(spec)
+    if optimization.stream_base:
+        yield from _streaming_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
         yield FieldProblem(
             "optimization.optimizer", tr("galore projects the gradients of adamw; choose adamw")
@@ -224,6 +226,29 @@ def _init_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     ranks = [spec.method.rank, *spec.method.rank_pattern.values()]
     if init == "orthogonal" and any(rank % 2 for rank in ranks):
         yield FieldProblem("method.rank", tr("the orthogonal init needs an even rank"))
+
+
+def _streaming_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    """What cannot be trained while the base's layers are read from the disk."""
+    method, bits = spec.method, spec.quantization.bits if spec.quantization else None
+    reasons = (
+        (not method.is_lora, tr("trains lora alone, whose base stays frozen")),
+        (method.use_dora, tr("DoRA reads every weight of the base before the first step")),
+        (
+            method.init in ("pissa", "olora", "loftq", "eva"),
+            tr("the init {init} reads the base's weights before the first step", init=method.init),
+        ),
+        (
+            bool(method.modules_to_save) or method.bias != "none",
+            tr("weights of the base cannot train while its layers come and go"),
+        ),
+        (spec.task != "causal_lm", tr("is for the task causal_lm")),
+        (spec.objective.kind != "sft", tr("is for the objective sft")),
+        (bits == 8, tr("the base can be streamed in 4 bits or as it is, and not in 8")),
+    )
+    for excludes, reason in reasons:
+        if excludes:
+            yield FieldProblem("optimization.stream_base", reason)
 
 
 def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

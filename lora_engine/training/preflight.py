@@ -23,6 +23,7 @@ from lora_engine.base_models import (
     weight_shapes,
 )
 from lora_engine.base_models.adaptable import REFUSED_IN
+from lora_engine.base_models.streamed import refuse_stored_quantized
 from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.calculator.meta_model import build_meta_model
 from lora_engine.calculator.model_source import path_source
@@ -105,6 +106,8 @@ def _base_of(spec: RunSpec, settings: Settings) -> BaseModel:
         if base.path is not None and base.name not in BUNDLED:
             check_tokenizer_files(base.path)
         spec_on_base(spec, base)
+        if spec.optimization.stream_base:
+            refuse_stored_quantized(base)
     return base
 
 

@@ -43,6 +43,7 @@ from lora_engine.training.reference_of_run import (
     needs_reference,
 )
 from lora_engine.training.reporting.reporter import Reporter
+from lora_engine.training.streaming.streamed_path import StreamedPath, StreamedSupervised
 
 if TYPE_CHECKING:
     import torch
@@ -250,6 +251,8 @@ def _objective(run: PreparedRun, path: ForwardPath, optimizer: torch.optim.Optim
         measures_kl = run.spec.objective.has_reference and is_off_the_start(run.spec.method)
         max_length = run.spec.optimization.max_length
         return Preferences(path, run.spec.objective, max_length, measures_kl)
+    if isinstance(path, StreamedPath):
+        return StreamedSupervised(path)
     return Supervised(path)
 
 

@@ -75,7 +75,7 @@ SECTIONS = (
             ("batch_size", "gradient_accumulation", "max_length", "max_steps"),
             ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
             ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
-            ("gradient_checkpointing",),
+            ("gradient_checkpointing", "stream_base"),
         ),
     ),
     Section(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lora_engine.adapters.lora_config import HEADS
 from lora_engine.base_models import head_modules, load_base_model
+from lora_engine.base_models.streamed import load_streamed_model
 from lora_engine.data.bundled_templates import NO_TEMPLATE_NAME
 from lora_engine.data.class_labels import Classes
 from lora_engine.data.templates import chat_template_of
@@ -28,6 +29,7 @@ from lora_engine.training.models.starting_weights import load_starting_weights
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.models.whole_model import WholeModel, make_trainable
 from lora_engine.training.preparation import PreparedRun
+from lora_engine.training.streaming.open_base import open_streamed_path
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -65,12 +67,14 @@ def load_base(run: PreparedRun) -> PreTrainedModel:
     if run.device == "cpu":
         _limit_host_memory(run)
     base = _base(run)
-    if run.spec.optimization.gradient_checkpointing:
+    if run.spec.optimization.gradient_checkpointing and not run.spec.optimization.stream_base:
         base.activation_checkpointing_enable({"use_reentrant": False})
     return base
 
 
 def _base(run: PreparedRun) -> PreTrainedModel:
+    if run.spec.optimization.stream_base:
+        return load_streamed_model(run.base, run.device, run.dtype, run.spec.quantization)
     if run.spec.task == "causal_lm":
         return load_base_model(run.base, run.device, run.dtype, run.spec.quantization)
     return load_classifier(
@@ -94,7 +98,9 @@ def _limit_host_memory(run: PreparedRun) -> None:
     if run.library == "onednn":
         matmul.limit_kernel_cache()
     spec = run.spec
-    if spec.quantization is not None or spec.optimization.gradient_checkpointing:
+    optimization = spec.optimization
+    recomputes = optimization.gradient_checkpointing or optimization.stream_base
+    if spec.quantization is not None or recomputes:
         return_large_blocks()
 
 
@@ -150,6 +156,8 @@ def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> Forward
     if run.spec.task != "causal_lm":
         classes = Classes(run.data.labels, run.spec.task == "token_classification")
         return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype, classes)
+    if run.spec.optimization.stream_base:
+        return open_streamed_path(run, cast("PeftModel", trained_model.model))
     if trained_model.saved_as == "adapter" or run.dtype == torch.float32:
         return choose_path(trained_model.model, rows, pad_id, run.device)
     # The path is checked as it will run: under autocast.

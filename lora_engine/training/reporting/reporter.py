@@ -5,6 +5,8 @@ Nothing here changes what the run learns: it draws no random number and touches 
 
 from __future__ import annotations
 
+import logging
+
 from lora_engine.files import append_rows
 from lora_engine.run_folder import (
     ClassesRow,
@@ -26,6 +28,8 @@ from lora_engine.training.reporting.sample_answers import (
     prompts_from_texts,
 )
 from lora_engine.training.reporting.trackers import open_trackers
+
+log = logging.getLogger("lora_engine.training.worker")
 
 
 class Reporter:
@@ -72,6 +76,9 @@ def _prompts(run: PreparedRun) -> list[SamplePrompt]:
     """The spec's own prompts, or else the first questions of the held-out rows."""
     report, data = run.spec.report, run.data
     if not report.samples or run.spec.task != "causal_lm":
+        return []
+    if run.spec.optimization.stream_base:
+        log.warning("no sample answers are written: each token would read the whole base")
         return []
     if report.sample_prompts:
         texts = report.sample_prompts[: report.samples]

@@ -30,10 +30,10 @@ def sharing_key(spec: RunSpec) -> SharingKey | None:
 
     Alone train: what asks for a worker of its own, classifiers, objectives other than sft, methods
     other than LoRA, modules trained whole, biases of the base, starts that change the base weights,
-    runs that extend another, and 8-bit bases, whose weights bitsandbytes moves into the layer that
-    runs first. All else may differ: rank, alpha, targets, dropout, DoRA, learning rate, optimizer,
-    schedule, batches, number of steps, the adapter to go on from, and the seed. Another seed holds
-    other rows out.
+    runs that extend another, streamed bases, and 8-bit bases, whose weights bitsandbytes moves into
+    the layer that runs first. All else may differ: rank, alpha, targets, dropout, DoRA, learning
+    rate, optimizer, schedule, batches, number of steps, the adapter to go on from, and the seed.
+    Another seed holds other rows out.
     """
     if not _leaves_base_alone(spec):
         return None
@@ -54,6 +54,7 @@ def _leaves_base_alone(spec: RunSpec) -> bool:
         and not spec.report.own_worker
         and spec.objective.kind == "sft"
         and spec.extended_from is None
+        and not spec.optimization.stream_base
         and method.is_lora
         and not method.modules_to_save
         and method.bias == "none"
