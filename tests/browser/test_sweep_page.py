@@ -27,7 +27,7 @@ RANKS = (2, 8, 24)
 FEW_STEPS = urlencode(
     {
         "dataset": "starter:pirate",
-        "dataset.eval_fraction": "0.2",
+        "dataset.eval_fraction": "0.05",
         "method.target_modules": '["q_proj", "v_proj"]',
         "optimization.max_steps": "6",
         "report.samples": "0",
@@ -54,7 +54,7 @@ def swept(tmp_path_factory, start_server: Callable[..., Server]) -> SweptServer:
     spec = spec_from(
         {
             "name": "pirate",
-            "dataset": {"source": "starter:pirate", "eval_fraction": 0.2},
+            "dataset": {"source": "starter:pirate", "eval_fraction": 0.05},
             "method": {"target_modules": ["q_proj", "v_proj"]},
             "optimization": {
                 "learning_rate": 1e-2, "batch_size": 8, "max_steps": 8, "eval_every": 4,
