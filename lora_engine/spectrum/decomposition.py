@@ -143,6 +143,21 @@ class Decomposition:
         high = metrics.energy_curve(self._values_with(self.value_floor), self.total_squared)
         return low, np.minimum(high + slack / self.total_squared, 1.0)
 
+    def value_band(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bound of each singular value held, (p,) each.
+
+        A square of the Gram route is off by up to floor^2, and a value of a plain SVD by up to the
+        floor (Weyl). A sketch's value is a lower bound: s^2 <= sigma^2 <= s^2 + ||R||_2^2.
+        """
+        values, floor = self.singular_values, self.value_floor
+        if self.method in ("svd", "factors"):
+            return np.maximum(values - floor, 0.0), values + floor
+        squared = np.square(values)
+        below, above = floor**2, floor**2
+        if self.method == "randomized":
+            above += self.residual_spectral_squared
+        return np.sqrt(np.maximum(squared - below, 0.0)), np.sqrt(squared + above)
+
     @property
     def _unresolved(self) -> np.ndarray:
         """Which values the Gram route knows only to lie below its floor, (p,)."""

@@ -2,9 +2,10 @@
 
 The Gram route never holds W: it adds up G = W W^T in float64 over blocks of columns, widened
 one at a time, and takes s = sqrt(eigenvalues). Squaring costs half of the digits: each s^2 is off
-by up to about n eps s_1^2 = floor^2, so a value below the floor sqrt(n eps) s_1 (1e-6 s_1 at
-n = 4096) is not resolved, and one above it has a relative error of up to about (floor / s)^2 / 2:
-1e-2 at 7 times the floor, 1e-10 at 1e5 times.
+by up to about n eps s_1^2 = floor^2 (of a very long matrix by sqrt(length) eps s_1^2, if that is
+more). So a value below the floor sqrt(n eps) s_1 (1e-6 s_1 at n = 4096) is not resolved, and one
+above it has a relative error of up to about (floor / s)^2 / 2: 1e-2 at 7 times the floor, 1e-10 at
+1e5 times.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def gram_route(
     eigenvalues, first_vectors = _eigen(gram, vectors > 0, monitor.part(0.3, 0.8))
     del gram
     singular_values = np.sqrt(np.maximum(eigenvalues, 0.0))
-    floor = math.sqrt(EPS64 * small.shape[0]) * float(singular_values[0])
+    floor = gram_floor(small.shape) * float(singular_values[0])
     kept = min(vectors, int(np.count_nonzero(singular_values > floor)))
     near = first_vectors(kept)
     del first_vectors
@@ -124,6 +125,11 @@ def gram_route(
         eps=stored_eps(source.dtype),
         value_floor=floor,
     )
+
+
+def gram_floor(shape: tuple[int, int]) -> float:
+    """What the Gram route resolves, beside the first singular value."""
+    return math.sqrt(EPS64 * (max(min(shape), math.sqrt(max(shape))) + 8))
 
 
 def gram_matrix(small: MatrixSource, monitor: WorkMonitor = SILENT) -> tuple[np.ndarray, float]:

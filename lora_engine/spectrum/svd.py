@@ -245,14 +245,21 @@ def write_factors(decomposition: Decomposition, k: int, path: str | Path) -> Non
 
 
 def write_table(decomposition: Decomposition, path: str | Path) -> None:
-    """Write one CSV line for each k: its singular value, energy and Frobenius error at k.
+    """Write one CSV line for each k: its singular value, energy and Frobenius error at k, and
+    between what the true singular value lies.
 
     Energy and error are the certain bounds (lower and upper) of a randomized sketch.
     """
     path = Path(path)
     _check_output(path, ".csv")
-    columns = (decomposition.singular_values, decomposition.energy, decomposition.errors[1:])
-    lines: list[tuple[object, ...]] = [("k", "singular_value", "energy", "frobenius_error")]
+    columns = (
+        decomposition.singular_values,
+        decomposition.energy,
+        decomposition.errors[1:],
+        *decomposition.value_band(),
+    )
+    names = ("k", "singular_value", "energy", "frobenius_error", "lowest_value", "highest_value")
+    lines: list[tuple[object, ...]] = [names]
     for k, values in enumerate(zip(*columns, strict=True), start=1):
         lines.append((k, *map(float, values)))
     write_atomically(path, csv_text(lines).encode())

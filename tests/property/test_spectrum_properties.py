@@ -84,6 +84,21 @@ def test_gram_route_equals_plain_svd_above_its_floor(seed, rows, columns):
 
 
 @steady
+@given(seeds, sides, sides, scales, st.sampled_from([0.0, 1e-2, 1e-4, 1e-8, 1.0]))
+def test_every_routes_bounds_hold_the_planted_values(seed, rows, columns, scale, step):
+    random, n = np.random.default_rng(seed), min(rows, columns)
+    values = scale * np.repeat(step ** np.arange(n), random.integers(1, 4, n))[:n]  # in clusters
+    left, right = (np.linalg.qr(random.standard_normal((side, n)))[0] for side in (rows, columns))
+    for method in ("svd", "gram", "randomized"):
+        found = decompose((left * values) @ right.T, method, vectors=5)
+        low, high = found.value_band()
+        rounding = 1e-15 * n * values[0]  # of the product that is the matrix
+        held = values[: low.size]
+        assert (low <= held + rounding).all()
+        assert (held <= high + rounding).all()
+
+
+@steady
 @given(seeds, sides, sides, st.integers(1, 30), scales)
 def test_factor_route_equals_dense_route(seed, rows, columns, rank, scale):
     random = np.random.default_rng(seed)

@@ -252,9 +252,11 @@ def test_factors_and_table_to_take_home(tmp_path):
     )
     write_table(found, tmp_path / "t.csv")
     table = open_matrix(tmp_path / "t.csv")
-    assert table.shape == (20, 4)
+    assert table.shape == (20, 6)
     assert table.values[:, 1] == pytest.approx(found.singular_values, rel=1e-15)
     assert table.values[5, 3] == pytest.approx(found.truncate(6).frobenius_error)
+    assert (table.values[:, 4] < table.values[:, 1]).all()
+    assert (table.values[:, 1] < table.values[:, 5]).all()
     with pytest.raises(EngineError, match="exists"):
         write_table(found, tmp_path / "t.csv")
     with pytest.raises(EngineError, match="1 to 20"):
