@@ -14,7 +14,14 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 
 export HOST ?= 127.0.0.1
 export PORT ?= 7860
 
-.PHONY: run test test-all lint audit browser nginx docs clean
+# What a graphics card does here, as one table (under 8 minutes); without a card it says so.
+gpu-check: gpu-card $(VENV)/.installed
+	$(BIN)/python benchmarks/gpu_check.py
+
+gpu-card:
+	@$(PYTHON) benchmarks/gpu_check.py --only-card
+
+.PHONY: gpu-check gpu-card run test test-all lint audit browser nginx docs clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py

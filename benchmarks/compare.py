@@ -99,10 +99,11 @@ def measured(base: BaseModel, folder: Path, rounds: int, tokens: int) -> dict:
 
 
 def the_ways(
-    model: ComparisonModel, base: BaseModel, adapter: Path, tokens: int
+    model: ComparisonModel, base: BaseModel, adapter: Path, tokens: int, device: str = "cpu"
 ) -> dict[str, Callable[[], None]]:
     """Each answers the same prompt with `tokens` tokens a column."""
-    plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype).to(device)
     plain = PeftModel.from_pretrained(plain, adapter).eval()
     plain.generation_config.eos_token_id = None
     model.shared.end_tokens = frozenset()
@@ -112,7 +113,7 @@ def the_ways(
     choices |= {"eos_token_id": None, "pad_token_id": 0}
 
     def generate(rows: int = 1, **more: object) -> None:
-        ids = torch.tensor([prompt] * rows)
+        ids = torch.tensor([prompt] * rows, device=device)
         output = plain.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), **choices, **more
         )

@@ -3,6 +3,7 @@
     python benchmarks/training.py [--json] [--architecture llama] [--steps 12] [--rounds 2]
                                   [--contender NAME ...] [--supervised 0.6] [--threads N]
                                   [--worker-start] [--python PACKAGE=PATH ...]
+                                  [--device cuda --size 1b]
 
 Every contender trains the same random model (hidden 256, 6 layers, MLP 688, vocabulary 8,192;
 9M parameters as a Llama) with a rank-8 adapter on all linear layers, on the same rows of 20 to
@@ -13,7 +14,8 @@ the peak of resident memory, and that peak above what was resident before the fi
 and LLaMA-Factory are measured where they are installed; `--python llamafactory=/env/bin/python`
 names another interpreter for a package whose pins exclude ours. `--worker-start` times a worker
 from its start to its first step as well. On a busy machine use `--threads 1` and read the tokens a
-second of processor time.
+second of processor time. `--device cuda` trains on the GPU, the frozen weights in bfloat16 for all,
+and memory is then the peak of tensors there; `--size 1b` is a Llama of 1.1 billion weights.
 """
 
 from __future__ import annotations
@@ -76,9 +78,11 @@ def measure(options: argparse.Namespace, interpreters: dict[str, str]) -> dict[s
     """Contender to its figures; contenders take turns, so that a busy moment hits them alike."""
     results: dict[str, list[dict]] = {name: [] for name in interpreters}
     with tempfile.TemporaryDirectory() as folder:
-        workload = Workload(folder, options.steps, options.supervised, options.threads)
-        make_model(Path(workload.model), options.architecture)
-        load_adapted(workload).save_pretrained(workload.adapter)
+        asked = (options.steps, options.supervised, options.threads)
+        workload = Workload(folder, *asked, options.device, options.size)
+        make_model(Path(workload.model), options.architecture, workload.size, workload.dtype)
+        if any(name.startswith("llamafactory") for name in interpreters):  # which reads it there
+            load_adapted(workload).save_pretrained(workload.adapter)
         for _ in range(options.rounds):
             for name in interpreters:
                 results[name].append(run_contender(name, workload, interpreters[name]))
@@ -133,6 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--architecture", default="llama")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=("small", "1b"), default="small")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int)
@@ -148,6 +154,8 @@ def main() -> None:
     interpreters = interpreters_of(options)
     report = {
         "architecture": options.architecture,
+        "device": options.device,
+        "size": options.size,
         "steps": options.steps,
         "threads": options.threads,
         "supervised": options.supervised,

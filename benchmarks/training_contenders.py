@@ -12,19 +12,26 @@ from pathlib import Path
 from training_workload import Recorder, Workload, tokenizer
 
 
-def load_adapted(workload: Workload, dtype: str = "float32"):
-    """The model with the adapter that every contender starts from."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def load_adapted(workload: Workload, dtype: str = "", bits: int | None = None):
+    """The model with the adapter that every contender starts from. dtype: the workload's if empty.
 
+    bits: of the base, 4 for QLoRA's NF4 with double quantization.
+    """
+    import torch
+
+    from lora_engine.base_models import BaseModel, load_base_model
+    from lora_engine.spec import QuantizationSpec
     from lora_engine.training.models import adapter_model
 
     torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(workload.model, dtype=getattr(torch, dtype))
-    return adapter_model.add_adapter(base, workload.spec().method, quantized=False)
+    quantization = QuantizationSpec(bits=bits) if bits else None
+    precision = getattr(torch, dtype or workload.dtype)
+    folder = BaseModel("random", Path(workload.model))
+    base = load_base_model(folder, workload.device, precision, quantization)
+    return adapter_model.add_adapter(base, workload.spec().method, quantized=bits is not None)
 
 
-def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
+def ours(workload: Workload, recorder: Recorder, precision: str, bits: int | None = None) -> str:
     """Our loop on the path that it chooses itself."""
     from lora_engine.training import product_library
     from lora_engine.training.forward.select import choose_path
@@ -33,13 +40,15 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     from lora_engine.training.objectives.supervised import Supervised
     from lora_engine.training.optimizers import factory
 
-    if precision == "float32":  # as training/preparation.py does for a run
+    if (
+        precision == "float32" and workload.device == "cpu"
+    ):  # as training/preparation.py does for a run
         sizes = product_library.Sizes(1024, 256, 688)
         matmul.use(product_library.measure(sizes).faster)
     spec, rows = workload.spec(), workload.rows()
-    model = load_adapted(workload, precision)
+    model = load_adapted(workload, precision, bits)
     optimizer = factory.make_optimizer(model, spec.method, spec.optimization)
-    path = choose_path(model, rows, 0, "cpu")
+    path = choose_path(model, rows, 0, workload.device)
     callbacks = Callbacks(
         on_step=lambda row: recorder.step(row.loss),
         save_checkpoint=lambda _: None,
@@ -55,7 +64,9 @@ def ours(workload: Workload, recorder: Recorder, precision: str) -> str:
     return path.description
 
 
-def with_trainer(workload: Workload, recorder: Recorder, collator, **arguments) -> None:
+def with_trainer(
+    workload: Workload, recorder: Recorder, collator, bits: int | None = None, **arguments
+) -> None:
     """transformers' Trainer on the rows in the plan's order."""
     from transformers import Trainer, TrainingArguments
 
@@ -66,7 +77,7 @@ def with_trainer(workload: Workload, recorder: Recorder, collator, **arguments) 
         for row in workload.rows_in_order()
     ]
     trainer = recording(
-        load_adapted(workload), settings, train_dataset=rows, data_collator=collator
+        load_adapted(workload, bits=bits), settings, train_dataset=rows, data_collator=collator
     )
     trainer.train()
 
@@ -110,6 +121,37 @@ def with_trl(workload: Workload, recorder: Recorder, **arguments) -> str:
     )
     trainer.train()
     return f"SFTTrainer {arguments or 'with its defaults'}"
+
+
+def unsloth(workload: Workload, recorder: Recorder) -> str:
+    """Unsloth's own model and adapter of the same shape, in TRL's trainer, as its guide has it."""
+    from unsloth import FastLanguageModel  # isort: skip  # before the libraries that it changes
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, words = FastLanguageModel.from_pretrained(
+        workload.model, max_seq_length=512, dtype=None, load_in_4bit=False
+    )
+    method = workload.spec().method
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = FastLanguageModel.get_peft_model(
+        model, r=method.rank, lora_alpha=2 * method.rank, lora_dropout=0, target_modules=names
+    )
+    rows = [
+        {"input_ids": list(row.input_ids), "labels": list(row.labels)}
+        for row in workload.rows_in_order()
+    ]
+    settings = SFTConfig(
+        **trainer_arguments(workload),
+        max_length=None,
+        bf16=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = record_steps(SFTTrainer, recorder)(
+        model, settings, train_dataset=Dataset.from_list(rows), processing_class=words
+    )
+    trainer.train()
+    return "Unsloth's FastLanguageModel in SFTTrainer"
 
 
 def llamafactory(workload: Workload, recorder: Recorder, **arguments) -> str:
@@ -164,7 +206,7 @@ def trainer_arguments(workload: Workload) -> dict:
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
-        "use_cpu": True,
+        "use_cpu": workload.device == "cpu",
     }
 
 
@@ -202,6 +244,9 @@ CONTENDERS: dict[str, Callable[[Workload, Recorder], str]] = {
     "trl_padding_free": lambda workload, recorder: with_trl(
         workload, recorder, padding_free=True, bf16=False, gradient_checkpointing=False
     ),
+    "trainer_4bit": lambda workload, recorder: plain_trainer(workload, recorder, bits=4, bf16=True),
+    "ours_4bit": lambda workload, recorder: ours(workload, recorder, "bfloat16", 4),
+    "unsloth": unsloth,
     "llamafactory": llamafactory,
     "llamafactory_no_checkpointing": lambda workload, recorder: llamafactory(
         workload, recorder, disable_gradient_checkpointing=True
@@ -212,6 +257,9 @@ CONTENDERS: dict[str, Callable[[Workload, Recorder], str]] = {
 NEEDS = {
     "trl_defaults": "trl",
     "trl_padding_free": "trl",
+    "unsloth": "unsloth",
+    "trainer_4bit": "bitsandbytes",
+    "ours_4bit": "bitsandbytes",
     "llamafactory": "llamafactory",
     "llamafactory_no_checkpointing": "llamafactory",
 }

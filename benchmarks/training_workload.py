@@ -31,18 +31,35 @@ LLAMA_SIZES = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": False,
 }
+BILLION_SIZES = {  # TinyLlama's, 1.1 billion weights
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
 NO_DROPOUT = {"attention_dropout": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 GPT2_SIZES = {"n_embd": 256, "n_inner": 688, "n_layer": 6, "n_head": 4, "n_positions": 512}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What every contender is given."""
+    """What every contender is given. size: small, or 1b for a GPU."""
 
     folder: str
     steps: int
     supervised: float
     threads: int | None = None
+    device: str = "cpu"
+    size: str = "small"
+
+    @property
+    def dtype(self) -> str:
+        """Of the frozen weights of the contenders that are not ours."""
+        return "float32" if self.device == "cpu" else "bfloat16"
 
     @property
     def model(self) -> str:
@@ -88,7 +105,10 @@ class Workload:
 
 
 class Recorder:
-    """Losses and clock of the steps, and the memory before the first."""
+    """Losses and clock of the steps, and the memory before the first.
+
+    Memory is the process's on the CPU, and on CUDA the tensors'.
+    """
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -99,6 +119,10 @@ class Recorder:
         import psutil
 
         self.before = psutil.Process().memory_info().rss
+        if _is_on_gpu():
+            import torch
+
+            self.before = torch.cuda.memory_allocated()
 
     def step(self, loss: float) -> None:
         self.losses.append(loss)
@@ -110,6 +134,10 @@ class Recorder:
         first, last = self.ends[WARMUP_STEPS - 1], self.ends[-1]
         wall, processor = last[0] - first[0], last[1] - first[1]
         peak = peak_resident_bytes()
+        if _is_on_gpu():
+            import torch
+
+            peak = torch.cuda.max_memory_allocated()
         return {
             "losses": self.losses,
             "tokens_per_s": tokens / wall,
@@ -119,13 +147,22 @@ class Recorder:
         }
 
 
+def _is_on_gpu() -> bool:
+    """Whether this process trains on CUDA; every contender reads each loss, which waits for it."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
 def tokenizer(workload: Workload):
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(workload.model)
 
 
-def make_model(folder: Path, architecture: str) -> None:
+def make_model(
+    folder: Path, architecture: str, size: str = "small", dtype: str = "float32"
+) -> None:
     """A random model and a tokenizer of the same vocabulary, as any model lies on a disk."""
     import torch
     from tokenizers import Tokenizer, models
@@ -137,9 +174,12 @@ def make_model(folder: Path, architecture: str) -> None:
         tokenizer_object=inner, pad_token="<0>", bos_token="<1>", eos_token="<2>", unk_token="<0>"
     ).save_pretrained(folder)
     sizes = GPT2_SIZES if architecture == "gpt2" else LLAMA_SIZES
+    sizes = BILLION_SIZES if size == "1b" else sizes
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         architecture, vocab_size=VOCABULARY, **sizes, **special, **NO_DROPOUT
     )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder)
