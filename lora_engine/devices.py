@@ -8,7 +8,7 @@ answers.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lora_engine.errors import EngineError
@@ -33,6 +33,21 @@ def list_devices(
     else:
         cards = [str(number) for number in range(_count(driver_listing))]
     return cards or [CPU]
+
+
+def most_devices(settings: Settings, environment: Mapping[str, str] = os.environ) -> int:
+    """How many devices one run may take: the cards, or on the CPU a process for each core.
+
+    Two processes are allowed on any processor, to try out what two devices do.
+    """
+    found = list_devices(settings, environment)
+    return max(2, os.cpu_count() or 1) if found == [CPU] else len(found)
+
+
+def named_devices(devices: Sequence[str], count: int) -> str:
+    """The first `count` of them as CUDA_VISIBLE_DEVICES names them: `0,1`; the CPU is one device,
+    however many processes it runs."""
+    return ",".join(devices[:count])
 
 
 def pick_device(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from lora_engine.cli import output
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import print_json
 from lora_engine.cli.runs import POLL_S, open_engine, spec_file_argument
-from lora_engine.devices import list_devices
+from lora_engine.devices import list_devices, named_devices
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
@@ -95,7 +95,7 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
             tr("Give --resume to go on, or another folder."),
         )
     directory.create(spec)
-    device = list_devices(settings)[0]
+    device = named_devices(list_devices(settings), spec.optimization.devices)
     worker = launch([HeldRun(directory, lock_patiently(directory))], settings, resume, device)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signal_worker(directory, signal.SIGTERM))

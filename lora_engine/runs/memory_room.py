@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lora_engine.devices import CPU
 from lora_engine.errors import EngineError
 from lora_engine.files import read_bounded, write_atomically
 from lora_engine.free_memory import DeviceMemory, device_memory
@@ -107,9 +108,12 @@ class MemoryRoom:
         elif before.wait is not None and now - before.at < WEIGHED_S:
             return before.wait
         there = self._memory(device)
-        if there is None or self._is_plenty(spec, there):
+        if there is None or self._is_plenty(spec, there, device):
             return None
-        wait, since = self._lack(self._needed(run_id, spec), there, device), None
+        needed = self._needed(run_id, spec)
+        if needed is not None and device == CPU:
+            needed *= spec.optimization.devices  # a process for each, all in this memory
+        wait, since = self._lack(needed, there, device), None
         if wait is not None and wait.model is None:
             since = now if before.others_since is None else before.others_since
             if now - since >= OTHERS_PATIENCE_S:
@@ -133,12 +137,13 @@ class MemoryRoom:
             model=model,
         )
 
-    def _is_plenty(self, spec: RunSpec, there: DeviceMemory) -> bool:
+    def _is_plenty(self, spec: RunSpec, there: DeviceMemory, device: str) -> bool:
         try:
             bound = generous_bytes(spec, self._settings)
         except (EngineError, OSError):
             return True  # the worker says what is wrong with the base model
-        return bound is not None and bound <= there.free_bytes
+        processes = spec.optimization.devices if device == CPU else 1
+        return bound is not None and bound * processes <= there.free_bytes
 
     def _needed(self, run_id: str, spec: RunSpec) -> int | None:
         """What the run should need, asked once."""

@@ -236,17 +236,19 @@ class RunStore:
             )
 
     def claim(self, run_ids: Sequence[str], device: str) -> tuple[str, ...]:
-        """Move queued runs to running on a device that no active run holds. Returns those it moved.
+        """Move queued runs to running on devices that no active run holds. Returns those it moved.
 
-        Those that no longer wait are left out, and all where the device is taken. The caller holds
+        device: one, or several as CUDA_VISIBLE_DEVICES names them (`0,1`). Runs that no longer wait
+        are left out, and all where one of the devices is taken. The caller holds
         the runs' locks, and trains them in one worker.
         """
         with self._database.transaction() as connection:
             held = connection.execute(
-                f"SELECT 1 FROM runs WHERE state IN ({_marks(ACTIVE)}) AND device = ?",
-                (*ACTIVE, device),
+                f"SELECT device FROM runs WHERE state IN ({_marks(ACTIVE)}) AND device IS NOT NULL",
+                ACTIVE,
             )
-            if held.fetchone() is not None:
+            taken = {name for row in held for name in row["device"].split(",")}
+            if taken & set(device.split(",")):
                 return ()
             started_at = time.time()
             return tuple(

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from lora_engine.access import LOCAL, acting_as
-from lora_engine.devices import list_devices
+from lora_engine.devices import CPU, list_devices, named_devices
 from lora_engine.errors import EngineError, Unreadable
 from lora_engine.language import remembering, tr
 from lora_engine.run_folder import (
@@ -134,14 +134,22 @@ class Supervisor:
             signal_worker(directory, signal.SIGKILL)
 
     def _start_waiting(self) -> None:
-        """Start the first runs of the queue, one worker on each free device."""
-        taken = {record.device for record in self._store.list(ACTIVE)}
-        for device in list_devices(self._settings):
-            if device in taken:
-                continue
+        """Start the first runs of the queue, each worker on as many free devices as it asks for.
+
+        The run that is next waits until there are enough, and those behind it wait with it.
+        """
+        active = self._store.list(ACTIVE)
+        taken = {name for record in active for name in (record.device or "").split(",")}
+        free = [name for name in list_devices(self._settings) if name not in taken]
+        while free:
             records = runs_of_next_worker(self._store.queue())
-            if records and not self._waits_for_memory(records[0], device):
-                self._start(records, device)
+            wanted = _devices_of(records[0]) if records else 1
+            if free != [CPU] and wanted > len(free):
+                return
+            devices, free = free[:wanted], free[wanted:]
+            waits = [records and self._waits_for_memory(records[0], one) for one in devices]
+            if records and not any(waits):
+                self._start(records, named_devices(devices, wanted))
 
     def _waits_for_memory(self, record: RunRecord, device: str) -> bool:
         """Whether the next run must wait for memory, which its folder then says.
@@ -208,6 +216,11 @@ class Supervisor:
 
     def _directory(self, record: RunRecord) -> RunDirectory:
         return RunDirectory(self._settings.runs_dir / record.id)
+
+
+def _devices_of(record: RunRecord) -> int:
+    """How many devices a run asks for."""
+    return 1 if record.spec is None else record.spec.optimization.devices
 
 
 def _result_of(directory: RunDirectory) -> RunResult | None:

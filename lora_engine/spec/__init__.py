@@ -47,7 +47,14 @@ from lora_engine.spec.objective import (
     ObjectiveKind,
     ObjectiveSpec,
 )
-from lora_engine.spec.optimization import OptimizationSpec, Optimizer, Precision, RowOrder, Schedule
+from lora_engine.spec.optimization import (
+    MOST_DEVICES,
+    OptimizationSpec,
+    Optimizer,
+    Precision,
+    RowOrder,
+    Schedule,
+)
 from lora_engine.spec.parse import (
     MAX_SPEC_BYTES,
     field_problems,
@@ -91,6 +98,7 @@ from lora_engine.spec.sweep import (
 from lora_engine.spec.ways import WAY_NAMES, WAYS, Way, method_of_way, way_of
 
 __all__ = [
+    "MOST_DEVICES",
     "COLUMN_SETS",
     "DEFAULT_RANKS",
     "FIELDS_OF_KIND",

@@ -13,6 +13,8 @@ Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "a
 Schedule = Literal["cosine", "linear", "constant"]
 RowOrder = Literal["random", "by_length"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Sharding = Literal["none", "fsdp"]
+MOST_DEVICES = 64
 
 
 class OptimizationSpec(Section):
@@ -122,6 +124,20 @@ class OptimizationSpec(Section):
         description="Hold two of the frozen base's layers in memory and read the others from the "
         "disk in every step: far less memory, slower steps, the same losses. For LoRA and QLoRA; "
         "no sample answers are written meanwhile.",
+    )
+    devices: int = Field(
+        1,
+        title="Devices",
+        description="Devices that share the run, a process on each. They divide the rows of every "
+        "step, so the loss curve stays the same. On a machine without a GPU: processes.",
+        ge=1,
+        le=MOST_DEVICES,
+    )
+    sharding: Sharding = Field(
+        "none",
+        title="Sharding",
+        description="none: every device holds the whole base. fsdp: each holds a part of its "
+        "layers and fetches the rest while it computes, for a base that fits no one card.",
     )
     eval_every: int = Field(
         50, title="Evaluate every", description="Steps between evaluations.", ge=1, le=1_000_000

@@ -18,6 +18,7 @@ The worker process, from the top down:
     forward/                how rows become a loss: padded, packed, mixed precision
     memory/                 predicted and measured memory; what to do when it runs out
     kernels/                fused functions with hand-written gradients
+    ranks/                  the processes that share a run, each on a device of its own
     plan                    how many steps, and which rows in each
     learning_rate_schedule  warm-up, then cosine, linear or constant
     compatibility           what this machine cannot run, and choices that exclude each other

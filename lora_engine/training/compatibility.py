@@ -10,13 +10,14 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lora_engine.devices import CPU, list_devices
+from lora_engine.devices import CPU, list_devices, most_devices
 from lora_engine.errors import FieldProblem
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
+WHOLE_BATCHES = ("kto", "orpo")  # a row's loss depends on the other rows of its batch
 LORA_ONLY_FIELDS = (
     "use_dora",
     "use_rslora",
@@ -33,18 +34,25 @@ LORA_ONLY_FIELDS = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Whether runs get a GPU, which optional packages can be imported, and is the GPU a Mac's."""
+    """Whether runs get a GPU, which optional packages can be imported, and is the GPU a Mac's.
+
+    devices: how many one run may take.
+    """
 
     has_gpu: bool
     packages: frozenset[str]
     is_mps: bool = False
+    devices: int = 1
 
 
 def this_machine(settings: Settings) -> Machine:
     """The machine on which this server's runs train."""
     found = (name for name in OPTIONAL_PACKAGES if importlib.util.find_spec(name) is not None)
     return Machine(
-        CPU not in list_devices(settings), frozenset(found), is_mps=settings.device == "mps"
+        CPU not in list_devices(settings),
+        frozenset(found),
+        is_mps=settings.device == "mps",
+        devices=most_devices(settings),
     )
 
 
@@ -78,7 +86,68 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
 
 def compatibility_problems(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
     """Every choice of a spec that the machine cannot run, or that excludes another choice."""
-    return [*_unavailable(spec, machine), *_conflicts(spec)]
+    return [*_unavailable(spec, machine), *_conflicts(spec), *_device_problems(spec, machine)]
+
+
+def _device_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
+    """What several devices cannot do, and devices that are not there."""
+    optimization, kind = spec.optimization, spec.objective.kind
+    count, path = optimization.devices, "optimization.devices"
+    if optimization.sharding != "none":
+        yield from _sharding_problems(spec)
+    if count == 1:
+        return
+    if count > machine.devices:
+        yield FieldProblem(path, missing_devices(count, machine.devices, machine.has_gpu))
+    if kind == "grpo":
+        yield FieldProblem(path, tr("grpo samples its answers on one device; set it to 1"))
+    if spec.method.finetuning_type == "galore":
+        yield FieldProblem(path, tr("galore trains on one device; set it to 1"))
+    if optimization.stream_base:
+        yield FieldProblem(path, tr("a streamed base trains on one device; set it to 1"))
+    if kind in WHOLE_BATCHES and optimization.gradient_accumulation < count:
+        yield FieldProblem(
+            path,
+            tr(
+                "{kind} compares the rows of a batch with each other, so that each device takes "
+                "whole batches; raise optimization.gradient_accumulation to {count} at the least",
+                kind=kind,
+                count=count,
+            ),
+        )
+
+
+def missing_devices(wanted: int, there: int, are_cards: bool) -> str:
+    """That a run asks for more devices than there are."""
+    if are_cards:
+        return tr(
+            "asks for {wanted} GPUs, and this machine has {there}", wanted=wanted, there=there
+        )
+    return tr(
+        "asks for {wanted} processes, and this machine's processor runs {there} at most",
+        wanted=wanted,
+        there=there,
+    )
+
+
+def _sharding_problems(spec: RunSpec) -> Iterator[FieldProblem]:
+    """What a base that is divided over the devices cannot be trained with."""
+    path = "optimization.sharding"
+    if spec.optimization.devices == 1:
+        yield FieldProblem(path, tr("fsdp divides the base over several devices; choose none"))
+    if not spec.method.is_lora:
+        yield FieldProblem(path, tr("fsdp divides a frozen base, under lora alone; choose none"))
+    if spec.quantization is not None:
+        yield FieldProblem(path, tr("fsdp does not divide quantized weights; choose none"))
+    if spec.task != "causal_lm" or spec.objective.kind != "sft":
+        yield FieldProblem(
+            path, tr("fsdp is for language models with the objective sft; choose none")
+        )
+    if spec.method.init in ("pissa", "olora", "eva"):
+        yield FieldProblem(
+            path,
+            tr("the init {init} needs the whole base; choose another init", init=spec.method.init),
+        )
 
 
 def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import ForwardPath
+from lora_engine.training.ranks.ranks import ALONE, Ranks
+from lora_engine.training.ranks.shares import own_share
 
 
-def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -> float | None:
-    """The mean loss over the supervised tokens of `rows` (nats), or None where there are none."""
+def evaluate(
+    path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int, ranks: Ranks = ALONE
+) -> float | None:
+    """The mean loss over the supervised tokens of `rows` (nats), or None where there are none.
+
+    Several processes divide the rows, and all get the mean of all.
+    """
     import torch
 
     if not rows:
@@ -17,12 +24,18 @@ def evaluate(path: ForwardPath, rows: Sequence[TokenizedRow], batch_size: int) -
     total, count = 0.0, 0
     path.model.eval()
     with torch.inference_mode():
-        for start in range(0, len(rows), batch_size):
-            batch = path.collate(rows[start : start + batch_size])
+        for share in own_share(batches_of(rows, batch_size), ranks):
+            batch = path.collate(share)
             total += float(path.summed_loss(batch))
             count += batch.supervised
     path.model.train()
-    return total / max(1, count)
+    summed, counted = ranks.totals([total, count])
+    return summed / max(1, counted)
+
+
+def batches_of(rows: Sequence[TokenizedRow], size: int) -> list[Sequence[TokenizedRow]]:
+    """The rows in their order, `size` at a time."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def row_losses(path: ForwardPath, rows: Sequence[TokenizedRow]) -> list[float]:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 from lora_engine.data import TokenizedRow
 from lora_engine.run_folder import MetricsRow
-from lora_engine.spec import OptimizationSpec
+from lora_engine.spec import MOST_DEVICES, OptimizationSpec
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 from lora_engine.training.objectives.objective import Evaluation, Objective, StepGradients
 from lora_engine.training.optimizers.update import parameters_of, update
 from lora_engine.training.plan import Plan
+from lora_engine.training.ranks.ranks import ALONE, Ranks
+from lora_engine.training.ranks.shares import own_share
 
 if TYPE_CHECKING:
     import torch
@@ -101,10 +103,15 @@ class Steps:
         optimization: OptimizationSpec,
         progress: TrainingProgress,
         callbacks: Callbacks,
+        ranks: Ranks = ALONE,
+        divides: bool = True,
     ) -> None:
+        """ranks: the processes that share each step. divides: they may cut a batch; else each takes
+        whole ones."""
         self.objective, self.optimizer, self.data = objective, optimizer, data
         self.optimization, self.progress = optimization, progress
         self._callbacks = callbacks
+        self._ranks, self._divides = ranks, divides
         # LoRA+ gives its groups different rates; the schedule scales them all alike.
         peak = optimization.learning_rate
         self._rate_factors = [group["lr"] / peak for group in optimizer.param_groups]
@@ -128,16 +135,26 @@ class Steps:
         self.finish(self.gradients())
 
     def gradients(self) -> StepGradients:
-        """The passes of the next step: they fill the gradients of the weights that train."""
-        return self.objective.gradients(self.progress.step + 1, self.begin())
+        """The passes of the next step: they fill the gradients of the weights that train.
+
+        Of several processes each makes its own share of the passes, with its own dropout, and all
+        get the gradients of all.
+        """
+        started, step = time.perf_counter(), self.progress.step + 1
+        _draw_anew(self.data.plan.seed, step, self._ranks)
+        found = self.objective.gradients(step, self.begin())
+        self._ranks.sum_gradients(self.parameters)
+        return replace(found, seconds=time.perf_counter() - started)
 
     def begin(self) -> list[list[TokenizedRow]]:
-        """Set the learning rate of the next step. Returns the rows of each of its passes."""
+        """Set the learning rate of the next step. Returns the rows of each of its passes: those of
+        this process, where several share the step."""
         step = self.progress.step + 1
         rate = self._rate(step)
         for group, factor in zip(self.optimizer.param_groups, self._rate_factors, strict=True):
             group["lr"] = rate * factor
-        return [[self.data.rows[i] for i in indices] for indices in self.data.plan.batches(step)]
+        batches = ([self.data.rows[i] for i in each] for each in self.data.plan.batches(step))
+        return own_share(batches, self._ranks, self._divides)
 
     def finish(self, gradients: StepGradients) -> None:
         """Clip, update, evaluate, log and save, as they are due. Raises as `make` does."""
@@ -175,6 +192,17 @@ class Steps:
         if found.loss is None:
             return found
         return replace(found, scores=self._callbacks.classification_scores())
+
+
+def _draw_anew(seed: int, step: int, ranks: Ranks) -> None:
+    """Several processes draw the dropout of a step from its number, each its own.
+
+    So a run of as many processes resumes exactly, and no process's random state needs saving.
+    """
+    if ranks.count > 1:
+        import torch
+
+        torch.manual_seed(((seed * 1_000_003 + step) * MOST_DEVICES + ranks.rank) % (1 << 63))
 
 
 def _metrics_row(

@@ -6,6 +6,7 @@ Also writes the prediction of the memory the run will need. Knows nothing of the
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -49,9 +50,11 @@ from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
 from lora_engine.training.product_library import library_of_run, sizes_of
+from lora_engine.training.ranks.ranks import ALONE, Ranks
 from lora_engine.training.starting_adapter import (
     checked_adapter,
     refuse_other_labels,
@@ -96,7 +99,8 @@ class PreparedRun:
     """A run that is ready for its model to be loaded.
 
     starting_adapter: the adapter that it goes on from, checked. extended_run: the folder of the
-    finished run that it extends. library: what computes its float32 products on the CPU.
+    finished run that it extends. library: what computes its float32 products on the CPU. ranks:
+    the processes that share it.
     """
 
     directory: RunDirectory
@@ -110,6 +114,7 @@ class PreparedRun:
     starting_adapter: AdapterCheck | None = None
     extended_run: Path | None = None
     library: Library = "torch"
+    ranks: Ranks = ALONE
 
 
 def prepare(
@@ -332,6 +337,9 @@ def write_memory_prediction(run: PreparedRun) -> None:
         tokens = run.plan.batch_size * int(lengths.max())  # such rows are padded
     else:
         tokens = prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
+    if run.ranks.count > 1 and run.spec.objective.kind not in WHOLE_BATCHES:
+        # Each process takes its share of a batch, and one row at the least.
+        tokens = max(int(lengths.max()), math.ceil(tokens / run.ranks.count))
     learned = learned_tokens(run.data.training)
     dtype = str(run.dtype).removeprefix("torch.")
     try:

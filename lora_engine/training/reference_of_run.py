@@ -35,13 +35,15 @@ def make_reference(
 ) -> Reference:
     """The log-probabilities under the model as it stands, also kept in the run's folder.
 
+    Of several processes each computes them all, and the first one keeps them.
     Raises StoppedBeforeTraining once `should_stop` says so.
     """
     data, max_length = run.data, run.spec.optimization.max_length
     reference = compute_reference(
         path, data.training, data.evaluation, run.plan, max_length, should_stop
     )
-    write_reference(run.directory.path, _key(identity), reference)
+    if run.ranks.is_first:
+        write_reference(run.directory.path, _key(identity), reference)
     return reference
 
 

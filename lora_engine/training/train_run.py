@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.run_folder import RunDirectory
@@ -16,12 +17,14 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
+from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
+from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.objectives.divergence import is_off_the_start
 from lora_engine.training.objectives.grpo import Grpo
 from lora_engine.training.objectives.objective import Objective
@@ -34,15 +37,16 @@ from lora_engine.training.objectives.reference import (
 from lora_engine.training.objectives.rollouts import Sampler
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
-from lora_engine.training.optimizers.factory import make_optimizer
+from lora_engine.training.optimizers.factory import make_optimizer, trained_parameters
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
+from lora_engine.training.ranks.processes import Group
 from lora_engine.training.reference_of_run import (
     kept_reference,
     make_reference,
     needs_reference,
 )
-from lora_engine.training.reporting.reporter import Reporter
+from lora_engine.training.reporting.reporter import Reporter, Reports, SilentReporter
 from lora_engine.training.streaming.streamed_path import StreamedPath, StreamedSupervised
 
 if TYPE_CHECKING:
@@ -76,14 +80,21 @@ def train_run(
     resume: bool,
     progress: TrainingProgress,
     should_stop: Callable[[], bool],
+    group: Group | None = None,
 ) -> bool:
     """The whole run; `progress` follows it. True when all steps are done, False when stopped.
 
+    group: the processes that share the run, of which this is one; the first one's `should_stop`
+    counts for all.
     Raises EngineError for what the person can mend. The only such error after which a result is
     saved is a loss that is no longer finite.
     """
+    if group is not None:
+        group.wait_for_the_first()  # so that the data is fetched and tokenized once
     run = prepare(directory, settings)
     skip_unused_imports([run.spec])
+    if group is not None:
+        run = replace(run, ranks=group.join(run.device, run.spec.optimization.sharding == "fsdp"))
     return train_prepared(run, resume, progress, should_stop)
 
 
@@ -91,14 +102,18 @@ def train_prepared(
     run: PreparedRun, resume: bool, progress: TrainingProgress, should_stop: Callable[[], bool]
 ) -> bool:
     """`train_run` from where everything before the model is ready."""
+
+    def all_stop() -> bool:
+        return run.ranks.agreed(should_stop())
+
     try:
-        ready = ReadyRun(run, resume, progress, should_stop=should_stop)
+        ready = ReadyRun(run, resume, progress, should_stop=all_stop)
     except StoppedBeforeTraining:
         return False
     try:
         ready.begin()
         while not ready.steps.are_done:
-            if should_stop():
+            if all_stop():
                 ready.stop()
                 return False
             ready.steps.make()
@@ -134,10 +149,10 @@ class ReadyRun:
         checkpoint = self._saver.checkpoint_to_resume() if resume else None
         if checkpoint is None and run.extended_run is not None:
             checkpoint = self._saver.checkpoint_to_extend()
-        if base is None:
+        if base is None and run.ranks.is_first:
             write_memory_prediction(run)
         reference = kept_reference(run, identity)
-        is_missing = reference is None and needs_reference(run.spec.objective)
+        is_missing = needs_reference(run.spec.objective) and run.ranks.agreed(reference is None)
         self.trained_model = build_trained_model(run, checkpoint is None or is_missing, base)
         self.optimizer = make_optimizer(
             self.trained_model.model, run.spec.method, run.spec.optimization
@@ -149,8 +164,9 @@ class ReadyRun:
             reference = make_reference(run, identity, path, should_stop)
         if checkpoint is not None:
             self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
+        run.ranks.copy_from_first(trained_parameters(self.trained_model.model).values())
         self.path = build_forward_path(run, self.trained_model) if path is None else path
-        self._reporter = Reporter(run, self.trained_model, self.path)
+        self._reporter = _reporter(run, self.trained_model, self.path)
         self.data = _training_data(run, reference)
         self.steps = Steps(
             _objective(run, self.path, self.optimizer),
@@ -159,6 +175,8 @@ class ReadyRun:
             run.spec.optimization,
             progress,
             self._callbacks(),
+            run.ranks,
+            divides=run.spec.objective.kind not in WHOLE_BATCHES,
         )
 
     def _callbacks(self) -> Callbacks:
@@ -192,6 +210,8 @@ class ReadyRun:
     def finish(self) -> None:
         """Save the last checkpoint and the result of a run whose steps are done."""
         self._evaluate_each_set()
+        if not self.run.ranks.is_first:
+            return
         self._saver.save_last_checkpoint(self.trained_model, self.optimizer, self.progress)
         if self.run.spec.optimization.save_best:
             self._saver.save_best_result(self.trained_model, self.progress)
@@ -216,13 +236,23 @@ class ReadyRun:
         self.save_result()
 
     def save_checkpoint(self) -> None:
-        self._saver.save_checkpoint(self.trained_model, self.optimizer, self.progress)
+        if self.run.ranks.is_first:
+            self._saver.save_checkpoint(self.trained_model, self.optimizer, self.progress)
 
     def save_result(self) -> None:
-        self._saver.save_result(self.trained_model, self.progress)
+        if self.run.ranks.is_first:
+            self._saver.save_result(self.trained_model, self.progress)
 
     def close(self) -> None:
         self._reporter.close()
+
+
+def _reporter(run: PreparedRun, trained_model: TrainedModel, path: ForwardPath) -> Reports:
+    """The first process reports. The others pass through the model with it, where each pass of it
+    needs theirs."""
+    if run.ranks.is_first:
+        return Reporter(run, trained_model, path)
+    return SilentReporter(run, path)
 
 
 def _training_data(run: PreparedRun, reference: Reference | None) -> TrainingData:
@@ -246,14 +276,14 @@ def _objective(run: PreparedRun, path: ForwardPath, optimizer: torch.optim.Optim
         weights = balanced_weights(run.data.training, len(run.data.labels))
         shown = zip(run.data.labels, weights, strict=True)
         log.info("weights of the classes: %s", ", ".join(f"{a} {b:.3g}" for a, b in shown))
-        return WeightedClasses(path, weights)
+        return WeightedClasses(path, weights, run.ranks)
     if run.spec.objective.learns_preferences:
         measures_kl = run.spec.objective.has_reference and is_off_the_start(run.spec.method)
         max_length = run.spec.optimization.max_length
-        return Preferences(path, run.spec.objective, max_length, measures_kl)
+        return Preferences(path, run.spec.objective, max_length, measures_kl, run.ranks)
     if isinstance(path, StreamedPath):
         return StreamedSupervised(path)
-    return Supervised(path)
+    return Supervised(path, run.ranks)
 
 
 def _identity(run: PreparedRun) -> RunIdentity:

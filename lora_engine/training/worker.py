@@ -1,12 +1,13 @@
 """The worker: one process that trains a run, or several, and talks only through their directories.
 
     python -m lora_engine.training.worker RUN_DIR [RUN_DIR ...] [--resume] [--lock-fd N ...]
-                                         [--stop-worse]
+                                         [--stop-worse] [--rank N --ranks N]
 
 It holds a run's lock for as long as the run lives, reads `spec.json`, appends to `metrics.jsonl`,
 saves checkpoints and the adapter, and ends by writing `result.json`. SIGTERM asks it to stop after
 the current step, a stop request in a run's directory asks it to stop that run. It knows nothing of
-the list of runs or of who started it; `train_run` trains one, `together` several.
+the list of runs or of who started it; `train_run` trains one, `together` several. Where a run asks
+for several devices, the worker starts a process like itself for each further one (`ranks`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 from lora_engine.errors import EngineError
@@ -25,6 +27,15 @@ from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.loop import TrainingProgress
+from lora_engine.training.ranks.processes import (
+    ORPHANED,
+    Group,
+    be_another,
+    of_torchrun,
+    say_problem,
+    start_others,
+)
+from lora_engine.training.ranks.ranks import GroupBroken
 from lora_engine.training.reporting.outcome import run_problem, run_result
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.run_log import FORMAT
@@ -44,9 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lock-fd", type=int, action="append", help="once for each RUN_DIR")
     parser.add_argument("--stop-worse", action="store_true", help="as `together.halving` says")
+    parser.add_argument("--rank", type=int, default=0, help="of a process that another started")
+    parser.add_argument("--ranks", type=int, default=1)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=FORMAT)
     directories = [RunDirectory(path.resolve()) for path in options.run_dirs]
+    settings = load_settings()
+    torchrun = of_torchrun(directories[0], settings)
+    if options.rank:
+        return _run_beside(be_another(directories[0], options.rank, options.ranks), options.resume)
+    if torchrun is not None and not torchrun.is_first:
+        return _run_beside(torchrun, options.resume)
     inherited = options.lock_fd or [None] * len(directories)
     if len(inherited) != len(directories):
         parser.error("give --lock-fd once for each RUN_DIR, in their order, or not at all")
@@ -54,7 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    settings = load_settings()
     with remembering():  # a result is read in another language than it was written in
         if len(directories) > 1:
             members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
@@ -62,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed = [member.exit_status for member in members if member.exit_status]
             return min(failed, default=0)
         try:
-            return _run(directories[0], settings, options.resume, stop)
+            return _run(directories[0], settings, options.resume, stop, torchrun)
         finally:
             locks[0].close()
 
@@ -79,26 +97,83 @@ def _hold_lock(directory: RunDirectory, inherited: int | None) -> RunLock:
     return lock
 
 
-def _run(directory: RunDirectory, settings: Settings, resume: bool, stop: threading.Event) -> int:
+def _run(
+    directory: RunDirectory,
+    settings: Settings,
+    resume: bool,
+    stop: threading.Event,
+    group: Group | None,
+) -> int:
     """Train and write the result, however the training ends, short of a kill."""
 
     def should_stop() -> bool:
         return stop.is_set() or directory.stop_requested()
 
+    def end_all(error: EngineError) -> None:
+        directory.write_result(
+            run_result("failed", progress, run_problem(error, directory, settings))
+        )
+        log.error("%s", error.problem)
+        os._exit(2)
+
     directory.clear_result()
     progress = TrainingProgress()
     try:
         directory.keep_reserve()
-        finished = train_run(directory, settings, resume, progress, should_stop)
+        devices = directory.spec().optimization.devices
+        if group is None and devices > 1:
+            group = start_others(directory, devices, resume, settings)
+        if group is not None and group.others is not None:
+            group.others.watch(end_all)
+        finished = train_run(directory, settings, resume, progress, should_stop, group)
+        result = run_result("finished" if finished else "cancelled", progress, None)
+        status = 0
     except Exception as error:  # noqa: BLE001 - every ending is written down
+        error = _cause(error, group)
         problem = run_problem(error, directory, settings)
         _log_failure(error, problem.problem)
-        directory.write_result(run_result("failed", progress, problem))
-        return 1 if problem.is_bug else 2
-    state = "finished" if finished else "cancelled"
-    directory.write_result(run_result(state, progress, None))
-    log.info("%s after step %d", state, progress.step)
+        result, status = run_result("failed", progress, problem), 1 if problem.is_bug else 2
+    with nullcontext() if group is None or group.others is None else group.others.ending:
+        if group is not None:
+            _part(group, is_well=status == 0)
+        directory.write_result(result)
+    log.info("%s after step %d", result.state, progress.step)
+    return status
+
+
+def _run_beside(group: Group, resume: bool) -> int:
+    """Train along with the first process of a run, which writes what there is to write."""
+    directory = RunDirectory(group.folder.parent)
+    try:
+        train_run(directory, load_settings(), resume, TrainingProgress(), lambda: False, group)
+        group.leave()
+    except GroupBroken as error:
+        log.error("rank %d: another process is gone: %s", group.rank, error)
+        return ORPHANED
+    except EngineError as error:
+        say_problem(group, error.problem)
+        log.error("rank %d: %s %s", group.rank, error.problem, error.remedy)
+        return 2
+    except Exception as error:
+        say_problem(group, f"{type(error).__name__}: {error}")
+        log.exception("rank %d failed", group.rank)
+        return 1
     return 0
+
+
+def _cause(error: Exception, group: Group | None) -> Exception:
+    """The error, or that of another process where it is behind this one."""
+    if isinstance(error, EngineError) or group is None or group.others is None:
+        return error
+    return group.others.cause() or error
+
+
+def _part(group: Group, is_well: bool) -> None:
+    """End the connections, where they are whole, and the other processes."""
+    if is_well:
+        group.leave()
+    if group.others is not None:
+        group.others.close()
 
 
 def _log_failure(error: Exception, problem: str) -> None:

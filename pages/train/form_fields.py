@@ -21,6 +21,7 @@ from pages.shared.forms import Field, SpecForm
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
 FOURTH = 150  # the same where four do
+SEVERAL_DEVICES = ("devices", "sharding")  # shown where there are several cards
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
 
 
@@ -76,6 +77,7 @@ SECTIONS = (
             ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
             ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
             ("gradient_checkpointing", "stream_base"),
+            SEVERAL_DEVICES,
         ),
     ),
     Section(
@@ -180,11 +182,14 @@ def _section(form: SpecForm, engine: Engine, section: Section) -> None:
 def _row(
     form: SpecForm, engine: Engine, section: str, names: Sequence[str], width: int = NARROW
 ) -> None:
-    reasons = unavailable_choices(this_machine(engine.settings))
+    machine = this_machine(engine.settings)
+    reasons = unavailable_choices(machine)
+    is_shown = names is not SEVERAL_DEVICES or (machine.has_gpu and machine.devices > 1)
     with gr.Row(elem_classes="rs-fields"):
         for name in names:
             path = f"{section}.{name}" if section else name
-            field = form.field(path, min_width=FOURTH if len(names) > 3 else width)
+            across = FOURTH if len(names) > 3 else width
+            field = form.field(path, min_width=across, **({} if is_shown else {"visible": False}))
             _say_reasons(field, path, reasons.get(path, {}))
 
 

@@ -16,8 +16,10 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[2]
 FULL_DEVICE = "/dev/full"  # every write to it fails with ENOSPC
@@ -97,6 +99,64 @@ def spoil_loss_of(name: str, step: int) -> None:
             self.steps.finish = spoilt
 
     ReadyRun.__init__ = make_spoilt
+
+
+def fork_ranks(killed: int = 0, step: int = 0) -> None:
+    """The further processes of a run are forks too. killed: the rank of the one that SIGKILL ends
+    after a step; 0: none."""
+    from lora_engine.training import worker
+    from lora_engine.training.loop import Steps
+    from lora_engine.training.ranks import processes
+
+    class Forked:
+        """As much of Popen as `processes` asks for."""
+
+        def __init__(self, command, env, stdin):
+            ours, self._code = os.pipe(), None
+            self.pid = os.fork()
+            if self.pid == 0:
+                os.dup2(ours[0], 0)
+                os.closerange(3, 256)  # the lock is the first process's alone
+                os.environ.update(env)
+                os._exit(_as_rank(command[3:]))
+            os.close(ours[0])
+            self.stdin = os.fdopen(ours[1], "wb")
+
+        def poll(self):
+            if self._code is None:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+                self._code = os.waitstatus_to_exitcode(status) if ended else None
+            return self._code
+
+        def wait(self, timeout=None):
+            until = time.monotonic() + (timeout or 60)
+            while self.poll() is None:
+                if time.monotonic() > until:
+                    raise subprocess.TimeoutExpired("rank", timeout)
+                time.sleep(0.01)
+            return self._code
+
+        def kill(self):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _as_rank(arguments) -> int:
+        if f"--rank {killed}" in " ".join(arguments):
+            finish = Steps.finish
+
+            def finish_and_die(self, gradients):
+                finish(self, gradients)
+                if self.progress.step == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            Steps.finish = finish_and_die
+        try:
+            return worker.main(arguments)
+        finally:
+            sys.stderr.flush()
+
+    processes.subprocess = SimpleNamespace(
+        Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
+    )
 
 
 def limit_file_size(size: int) -> None:

@@ -53,17 +53,26 @@ def run_identity(
 def spec_fields(spec: RunSpec) -> dict[str, str]:
     """The fields that differ from their defaults, dotted path to JSON.
 
-    Name and reports are left out: they do not bear on the weights. Defaults are left out so that
-    checkpoints stay valid when a later version adds a field.
+    Name, reports and devices are left out: they do not bear on the weights. Defaults are left out
+    so that checkpoints stay valid when a later version adds a field.
     """
-    document = spec.model_dump(mode="json", exclude=NOT_IN_IDENTITY, exclude_defaults=True)
+    document = _on_one_device(spec).model_dump(
+        mode="json", exclude=NOT_IN_IDENTITY, exclude_defaults=True
+    )
     return dict(_flattened(document, ()))
 
 
 def spec_hash(spec: RunSpec) -> str:
     """A hash over the same fields as `spec_fields`."""
-    document = spec.model_dump_json(exclude=NOT_IN_IDENTITY, exclude_defaults=True)
+    document = _on_one_device(spec).model_dump_json(exclude=NOT_IN_IDENTITY, exclude_defaults=True)
     return hashlib.sha256(document.encode()).hexdigest()[:16]
+
+
+def _on_one_device(spec: RunSpec) -> RunSpec:
+    """The spec without the number of devices, which is no matter of the weights: a run goes on
+    from its checkpoint on more devices or on fewer."""
+    alone = spec.optimization.model_copy(update={"devices": 1, "sharding": "none"})
+    return spec.model_copy(update={"optimization": alone})
 
 
 def identity_changes(was: RunIdentity, now: RunIdentity) -> list[str]:

@@ -20,7 +20,7 @@ from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classifier_path import ClassifierPath
 from lora_engine.training.forward.padded import PaddedBatch, PaddedPath
-from lora_engine.training.forward.select import choose_path
+from lora_engine.training.forward.select import causal_lm_of, choose_path
 from lora_engine.training.models import lora_init
 from lora_engine.training.models.adapter_model import AdaptedModel, add_adapter
 from lora_engine.training.models.classifier import load_classifier
@@ -76,7 +76,9 @@ def _base(run: PreparedRun) -> PreTrainedModel:
     if run.spec.optimization.stream_base:
         return load_streamed_model(run.base, run.device, run.dtype, run.spec.quantization)
     if run.spec.task == "causal_lm":
-        return load_base_model(run.base, run.device, run.dtype, run.spec.quantization)
+        # A base that is divided fits no one device: it is loaded on the host, and each part moved.
+        device = "cpu" if run.ranks.is_lockstep else run.device
+        return load_base_model(run.base, device, run.dtype, run.spec.quantization)
     return load_classifier(
         run.base, run.spec.task, run.data.labels, run.device, run.dtype, run.spec.quantization
     )
@@ -148,11 +150,23 @@ def _eva_batches(run: PreparedRun, model: PeftModel) -> list[PaddedBatch]:
     ]
 
 
+def _divide(run: PreparedRun, trained_model: TrainedModel) -> None:
+    """Leave on each device its part of the frozen base."""
+    from lora_engine.training.ranks.sharding import shard_layers
+
+    causal_lm = causal_lm_of(trained_model.model)
+    count = shard_layers(causal_lm.base_model, run.device, run.ranks.count)
+    causal_lm.to(run.device)
+    log.info("the frozen weights of %d layers are divided over %d devices", count, run.ranks.count)
+
+
 def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> ForwardPath:
     """The forward path of the run's task and precision; autocast where float32 weights train."""
     import torch
 
     rows, pad_id = run.data.training, run.tokenizer.pad_token_id
+    if run.ranks.is_lockstep:
+        _divide(run, trained_model)
     if run.spec.task != "causal_lm":
         classes = Classes(run.data.labels, run.spec.task == "token_classification")
         return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype, classes)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from lora_engine.data import TokenizedRow
 from lora_engine.data.preference_tokens import JudgedRow, PairRow
 from lora_engine.spec import ObjectiveSpec
+from lora_engine.training.compatibility import WHOLE_BATCHES
+from lora_engine.training.evaluation import batches_of
 from lora_engine.training.forward.batches import IGNORED, ForwardPath
 from lora_engine.training.objectives.answers import score_answers, score_pairs
 from lora_engine.training.objectives.divergence import mean_divergence
@@ -24,6 +26,8 @@ from lora_engine.training.objectives.objective import (
     StepFigures,
     StepGradients,
 )
+from lora_engine.training.ranks.ranks import ALONE, Ranks
+from lora_engine.training.ranks.shares import own_share
 
 if TYPE_CHECKING:
     import torch
@@ -59,21 +63,23 @@ class Preferences:
     spec: ObjectiveSpec
     max_length: int
     measures_kl: bool = False
+    ranks: Ranks = ALONE
 
     def gradients(self, step: int, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
         """Gradient accumulation: a forward and a backward pass for each of the batches."""
         started = time.perf_counter()
-        rows = sum(len(batch) for batch in batches)
+        rows = self.ranks.total(sum(len(batch) for batch in batches))
         loss, scored = 0.0, []
         for batch in batches:
             found = self._score(batch)
             share = found.loss * (found.rows / rows)
             share.backward()
             loss += float(share.detach())
-            scored.append(replace(found, loss=share.detach()))
-        figures = _figures(scored)
-        read = sum(one.read for one in scored)
-        return StepGradients(loss, read, time.perf_counter() - started, figures)
+            scored.append(_by_itself(found))
+        loss = self.ranks.total(loss)
+        everyone = self.ranks.gathered(scored)
+        read = sum(one.read for one in everyone)
+        return StepGradients(loss, read, time.perf_counter() - started, _figures(everyone))
 
     def evaluate(self, rows: Sequence[TokenizedRow], batch_size: int) -> Evaluation:
         import torch
@@ -81,8 +87,11 @@ class Preferences:
         if not rows:
             return Evaluation()
         self.path.model.eval()
+        own = own_share(
+            batches_of(rows, batch_size), self.ranks, self.spec.kind not in WHOLE_BATCHES
+        )
         with torch.inference_mode():
-            scored = [self._score(rows[at : at + batch_size]) for at in _starts(rows, batch_size)]
+            scored = self.ranks.gathered([_by_itself(self._score(some)) for some in own])
             kl = mean_divergence(self.path, rows) if self.measures_kl else None
         self.path.model.train()
         loss = sum(float(one.loss) * one.rows for one in scored) / len(rows)
@@ -165,8 +174,9 @@ def _start_of_answer(row: TokenizedRow) -> int:
     return next(at for at, label in enumerate(row.labels) if at and label != IGNORED)
 
 
-def _starts(rows: Sequence[TokenizedRow], batch_size: int) -> range:
-    return range(0, len(rows), batch_size)
+def _by_itself(scored: ScoredBatch) -> ScoredBatch:
+    """Without the graph behind the loss."""
+    return replace(scored, loss=scored.loss.detach().cpu())
 
 
 def _figures(scored: Sequence[ScoredBatch]) -> StepFigures:

@@ -17,6 +17,7 @@ from lora_engine.training.evaluation import evaluate
 from lora_engine.training.forward.batches import IGNORED
 from lora_engine.training.forward.classifier_path import ClassifierPath
 from lora_engine.training.objectives.objective import Evaluation, StepGradients
+from lora_engine.training.ranks.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class WeightedClasses:
 
     path: ClassifierPath
     weights: tuple[float, ...]
+    ranks: Ranks = ALONE
 
     def gradients(self, step: int, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
         """Gradient accumulation, every label weighed by its class over the whole step."""
@@ -39,6 +41,7 @@ class WeightedClasses:
         weights = torch.tensor(self.weights, device=self.path.device)  # (classes)
         labels = [batch.labels.flatten() for batch in collated]
         total = float(sum(weights[one[one != IGNORED]].sum() for one in labels))
+        total = self.ranks.total(total)
         loss = 0.0
         for batch, wanted in zip(collated, labels, strict=True):
             summed = cross_entropy(
@@ -51,11 +54,11 @@ class WeightedClasses:
             mean = summed / total
             mean.backward()
             loss += float(mean.detach())
-        tokens = sum(batch.tokens for batch in collated)
-        return StepGradients(loss, tokens, time.perf_counter() - started)
+        loss, tokens = self.ranks.totals([loss, sum(batch.tokens for batch in collated)])
+        return StepGradients(loss, int(tokens), time.perf_counter() - started)
 
     def evaluate(self, rows: Sequence[TokenizedRow], batch_size: int) -> Evaluation:
-        return Evaluation(evaluate(self.path, rows, batch_size))
+        return Evaluation(evaluate(self.path, rows, batch_size, self.ranks))
 
 
 def balanced_weights(rows: Sequence[TokenizedRow], classes: int) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ Nothing here changes what the run learns: it draws no random number and touches 
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from lora_engine.files import append_rows
 from lora_engine.run_folder import (
@@ -30,6 +31,18 @@ from lora_engine.training.reporting.sample_answers import (
 from lora_engine.training.reporting.trackers import open_trackers
 
 log = logging.getLogger("lora_engine.training.worker")
+
+
+class Reports(Protocol):
+    """What a run says while it trains."""
+
+    def on_step(self, row: MetricsRow) -> None: ...
+
+    def on_evaluation(self, progress: TrainingProgress) -> None: ...
+
+    def on_scores(self, step: int, scores: ClassificationScores) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Reporter:
@@ -70,6 +83,32 @@ class Reporter:
         self._metrics.close()
         for tracker in self._trackers:
             tracker.close()
+
+
+class SilentReporter:
+    """Of a process that is not the first of its run: it writes nothing.
+
+    Where the base is divided over the devices, it answers the prompts too: each pass of the first
+    process needs its part of the base.
+    """
+
+    def __init__(self, run: PreparedRun, path: ForwardPath) -> None:
+        self._run, self._path = run, path
+        self._prompts = _prompts(run) if run.ranks.is_lockstep else []
+
+    def on_step(self, row: MetricsRow) -> None:
+        pass
+
+    def on_evaluation(self, progress: TrainingProgress) -> None:
+        if self._prompts:
+            limit = self._run.spec.report.sample_tokens
+            answer_prompts(self._path, self._prompts, self._run.tokenizer, progress.step, limit)
+
+    def on_scores(self, step: int, scores: ClassificationScores) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def _prompts(run: PreparedRun) -> list[SamplePrompt]:

@@ -28,12 +28,12 @@ class SharingKey:
 def sharing_key(spec: RunSpec) -> SharingKey | None:
     """The key of a run; None where it must train alone.
 
-    Alone train: what asks for a worker of its own, classifiers, objectives other than sft, methods
-    other than LoRA, modules trained whole, biases of the base, starts that change the base weights,
-    runs that extend another, streamed bases, and 8-bit bases, whose weights bitsandbytes moves into
-    the layer that runs first. All else may differ: rank, alpha, targets, dropout, DoRA, learning
-    rate, optimizer, schedule, batches, number of steps, the adapter to go on from, and the seed.
-    Another seed holds other rows out.
+    Alone train: what asks for a worker of its own or for several devices, classifiers, objectives
+    other than sft, methods other than LoRA, modules trained whole, biases of the base, starts that
+    change the base weights, runs that extend another, streamed bases, and 8-bit bases, whose
+    weights bitsandbytes moves into the layer that runs first. All else may differ: rank, alpha,
+    targets, dropout, DoRA, learning rate, optimizer, schedule, batches, number of steps, the
+    adapter to go on from, and the seed. Another seed holds other rows out.
     """
     if not _leaves_base_alone(spec):
         return None
@@ -52,6 +52,7 @@ def _leaves_base_alone(spec: RunSpec) -> bool:
     return (
         spec.task == "causal_lm"
         and not spec.report.own_worker
+        and spec.optimization.devices == 1
         and spec.objective.kind == "sft"
         and spec.extended_from is None
         and not spec.optimization.stream_base

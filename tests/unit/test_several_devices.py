@@ -1,0 +1,109 @@
+"""Several devices for one run: who takes which rows, what is refused, what a run is known by."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_engine.data import TokenizedRow
+from lora_engine.devices import named_devices
+from lora_engine.settings import Settings
+from lora_engine.spec import spec_from
+from lora_engine.training.checkpointing.identity import spec_fields, spec_hash
+from lora_engine.training.compatibility import Machine, compatibility_problems
+from lora_engine.training.ranks.ranks import Ranks
+from lora_engine.training.ranks.shares import dealt, own_share
+from lora_engine.training.together import sharing_key
+
+CARDS = Machine(True, frozenset({"bitsandbytes"}), devices=4)
+BATCHES = st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+def batches_of(lengths):
+    number = iter(range(10_000))
+    return [
+        [TokenizedRow(next(number), (1,) * size, (1,) * size, False) for size in batch]
+        for batch in lengths
+    ]
+
+
+@given(BATCHES, st.integers(1, 5), st.booleans())
+def test_every_row_of_a_step_goes_to_one_process(lengths, count, divides):
+    batches = batches_of(lengths)
+    shares = dealt(batches, count, divides)
+    for place, batch in enumerate(batches):
+        parts = [share[place] for share in shares]
+        assert sorted(row.number for part in parts for row in part) == [r.number for r in batch]
+        if not divides:
+            assert sum(bool(part) for part in parts) == 1
+    tokens = [sum(len(row.input_ids) for part in share for row in part) for share in shares]
+    largest = max(max(batch) if divides else sum(batch) for batch in lengths)
+    assert max(tokens) - min(tokens) <= largest
+
+
+@given(BATCHES, st.integers(2, 5))
+def test_in_lockstep_all_make_as_many_passes_and_fillers_teach_nothing(lengths, count):
+    batches = batches_of(lengths)
+    for rank in range(count):
+        passes = own_share(batches, Ranks(rank, count, is_lockstep=True))
+        assert len(passes) == len(batches)
+        assert all(passes)
+    learned = [
+        row.number
+        for rank in range(count)
+        for rows in own_share(batches, Ranks(rank, count, is_lockstep=True))
+        for row in rows
+        if row.labels[0] == 1
+    ]
+    assert sorted(learned) == [row.number for batch in batches for row in batch]
+
+
+def problems(machine=CARDS, devices=2, sharding="none", **document):
+    optimization = {"devices": devices, "sharding": sharding, **document.pop("optimization", {})}
+    spec = spec_from({**document, "optimization": optimization})
+    return {one.path for one in compatibility_problems(spec, machine)}
+
+
+def test_what_several_devices_cannot_do_is_said_at_its_field():
+    assert problems() == set()
+    assert problems(devices=5) == {"optimization.devices"}
+    assert problems(Machine(False, frozenset(), devices=2), devices=3) == {"optimization.devices"}
+    grpo = {"kind": "grpo", "rules": [{"kind": "json_valid"}]}
+    assert problems(objective=grpo) == {"optimization.devices"}
+    assert problems(objective={"kind": "kto"}) == {"optimization.devices"}
+    assert problems(optimization={"stream_base": True}) == {"optimization.devices"}
+    assert problems(objective={"kind": "kto"}, optimization={"gradient_accumulation": 2}) == set()
+    assert problems(objective={"kind": "dpo"}) == set()
+
+
+def test_what_a_divided_base_cannot_do_is_said_at_its_field():
+    where = {"optimization.sharding"}
+    assert problems(sharding="fsdp") == set()
+    assert problems(sharding="fsdp", devices=1) == where
+    assert problems(sharding="fsdp", quantization={"bits": 4}) == where
+    assert problems(sharding="fsdp", method={"finetuning_type": "full"}) == where
+    assert problems(sharding="fsdp", method={"init": "pissa"}) == where
+
+
+def test_a_checkpoint_belongs_to_its_run_on_any_number_of_devices():
+    one, two = spec_from({}), spec_from({"optimization": {"devices": 2, "sharding": "fsdp"}})
+    assert spec_hash(one) == spec_hash(two)
+    assert spec_fields(one) == spec_fields(two) == {}
+
+
+def test_a_run_on_several_devices_has_a_worker_of_its_own():
+    assert sharing_key(spec_from({})) is not None
+    assert sharing_key(spec_from({"optimization": {"devices": 2}})) is None
+
+
+def test_a_worker_sees_the_cards_that_its_run_takes():
+    assert named_devices(["0", "1", "2"], 2) == "0,1"
+    assert named_devices(["cpu"], 2) == "cpu"
+
+
+def test_one_core_still_tries_out_two_processes(monkeypatch, tmp_path):
+    from lora_engine.devices import most_devices
+
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert most_devices(settings) == 2
