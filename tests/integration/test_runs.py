@@ -142,24 +142,33 @@ def _assert_peft_loads_it(engine, adapter_path, base_path):
     assert (before - after).abs().max() > 1e-4
 
 
-def test_the_same_spec_twice_gives_the_same_losses_and_a_queue_holds_the_second(engine, make_spec):
-    spec = make_spec(max_steps=6)
-    first, second = engine.runs.submit(spec).id, engine.runs.submit(spec).id
-    assert engine.runs.get(first).record.state is RunState.RUNNING
-    assert engine.runs.get(second).record.state is RunState.QUEUED
-    for run_id in (first, second):
-        assert wait_for_end(engine, run_id) is RunState.FINISHED
-    losses = [[row.loss for row in engine.runs.metrics(run_id)] for run_id in (first, second)]
-    assert losses[0] == losses[1]
-    assert len(set(losses[0])) == 6
-
-
-def test_killed_and_resumed_is_the_same_as_never_killed(engine, make_spec):
+def test_killed_or_paused_and_resumed_is_the_same_as_neither(engine, make_spec):
+    """Everything is pressed twice, as a person who waits does."""
     spec = make_spec(max_steps=40, save_every=3, eval_every=10)
-    whole = engine.runs.submit(spec).id
+    whole, broken = engine.runs.submit(spec).id, engine.runs.submit(spec).id
+    paused = engine.runs.submit(make_spec(max_steps=40, save_every=1000, eval_every=10)).id
+    assert engine.runs.get(whole).record.state is RunState.RUNNING
+    assert engine.runs.get(broken).record.state is RunState.QUEUED
+    # it waited, so nothing was lost
+    assert engine.runs.pause(paused).record.state is RunState.PAUSED
     assert wait_for_end(engine, whole) is RunState.FINISHED
+    expected = {row.step: row.loss for row in engine.runs.metrics(whole)}
+    assert len(set(expected.values())) == 40
 
-    broken = engine.runs.submit(spec).id
+    _kill_and_resume(engine, broken)
+    assert {row.step: row.loss for row in engine.runs.metrics(broken)} == expected
+    _pause_and_resume(engine, paused)
+    assert {row.step: row.loss for row in engine.runs.metrics(paused)} == expected
+
+    engine.runs.delete(paused)
+    assert {view.id for view in engine.runs.list()} == {whole, broken}
+    assert {path.name for path in engine.settings.runs_dir.iterdir()} == {whole, broken}
+    assert list((engine.settings.data_dir / "deleted").iterdir()) == []
+    with pytest.raises(EngineError, match="no run"):
+        engine.runs.delete(paused)
+
+
+def _kill_and_resume(engine, broken):
     wait_for_step(engine, broken, 7)
     kill(engine, broken)
     assert wait_for_end(engine, broken) is RunState.INTERRUPTED
@@ -170,10 +179,28 @@ def test_killed_and_resumed_is_the_same_as_never_killed(engine, make_spec):
     engine.runs.resume(broken)
     assert wait_for_end(engine, broken) is RunState.FINISHED, engine.runs.log_tail(broken)
     assert "resumed after step" in engine.runs.log_tail(broken)
-    expected = {row.step: row.loss for row in engine.runs.metrics(whole)}
-    assert {row.step: row.loss for row in engine.runs.metrics(broken)} == expected
     with pytest.raises(Conflict, match="finished"):
         engine.runs.resume(broken)
+
+
+def _pause_and_resume(engine, paused):
+    assert [engine.runs.resume(paused).record.state for _ in "12"] == [RunState.RUNNING] * 2
+    wait_for_step(engine, paused, 5)
+    with pytest.raises(Conflict, match="Cancel it first"):
+        engine.runs.delete(paused)
+    assert {engine.runs.pause(paused).record.state for _ in "12"} <= {
+        RunState.PAUSING,
+        RunState.PAUSED,
+    }
+    assert wait_for_end(engine, paused) is RunState.PAUSED
+    step = engine.runs.get(paused).newest.step
+    saved = [path.name for path in engine.runs.directory(paused).checkpoints_path.iterdir()]
+    assert (saved, step < 40) == ([f"step-{step}"], True)
+
+    engine.runs.resume(paused)
+    assert wait_for_end(engine, paused) is RunState.FINISHED, engine.runs.log_tail(paused)
+    with pytest.raises(Conflict, match="finished"):
+        engine.runs.pause(paused)
 
 
 def test_a_restarted_server_adopts_a_run_once(engine, make_spec, settings):
@@ -238,43 +265,6 @@ def test_a_server_killed_mid_run_loses_no_row_and_the_run_is_adopted_once(
     assert len(engine.runs.list()) == 1
     rows = [json.loads(line) for line in engine.runs.directory(run_id).metrics_path.open()]
     assert [(row["seq"], row["step"]) for row in rows] == [(n, n) for n in range(1, 61)]
-
-
-def test_paused_and_resumed_is_the_same_as_never_paused_and_can_then_be_deleted(engine, make_spec):
-    """Everything is pressed twice, as a person who waits does."""
-    spec = make_spec(max_steps=40, save_every=1000, eval_every=10)
-    whole, paused = engine.runs.submit(spec).id, engine.runs.submit(spec).id
-    assert (
-        engine.runs.pause(paused).record.state is RunState.PAUSED
-    )  # it waited, so nothing was lost
-    assert wait_for_end(engine, whole) is RunState.FINISHED
-
-    assert [engine.runs.resume(paused).record.state for _ in "12"] == [RunState.RUNNING] * 2
-    wait_for_step(engine, paused, 5)
-    with pytest.raises(Conflict, match="Cancel it first"):
-        engine.runs.delete(paused)
-    assert {engine.runs.pause(paused).record.state for _ in "12"} <= {
-        RunState.PAUSING,
-        RunState.PAUSED,
-    }
-    assert wait_for_end(engine, paused) is RunState.PAUSED
-    step = engine.runs.get(paused).newest.step
-    saved = [path.name for path in engine.runs.directory(paused).checkpoints_path.iterdir()]
-    assert (saved, step < 40) == ([f"step-{step}"], True)
-
-    engine.runs.resume(paused)
-    assert wait_for_end(engine, paused) is RunState.FINISHED, engine.runs.log_tail(paused)
-    expected = {row.step: row.loss for row in engine.runs.metrics(whole)}
-    assert {row.step: row.loss for row in engine.runs.metrics(paused)} == expected
-    with pytest.raises(Conflict, match="finished"):
-        engine.runs.pause(paused)
-
-    engine.runs.delete(paused)
-    assert [view.id for view in engine.runs.list()] == [whole]
-    assert [path.name for path in engine.settings.runs_dir.iterdir()] == [whole]
-    assert list((engine.settings.data_dir / "deleted").iterdir()) == []
-    with pytest.raises(EngineError, match="no run"):
-        engine.runs.delete(paused)
 
 
 @pytest.mark.parametrize(
