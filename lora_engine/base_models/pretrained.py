@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lora_engine.base_models.classifier_heads import patterns_of_heads
 from lora_engine.base_models.config_file import config_of
@@ -261,14 +261,14 @@ def quantize_skeleton(
             continue
         weight, empty = before[name]["weight"], module.weight
         is_placeholder = weight.untyped_storage().nbytes() <= 8
-        codes = weight.data.T if issubclass(module.source_cls, Conv1D) else weight.data
+        is_transposed = issubclass(cast(type, module.source_cls), Conv1D)
+        codes = weight.data.T if is_transposed else weight.data
         if is_placeholder:
             packed = -(-weight.numel() // 2)
             codes = torch.zeros((), dtype=torch.uint8).expand(packed, 1)
         options = {**empty.__dict__, "bnb_quantized": is_placeholder}
-        module.weight = Params4bit(codes, requires_grad=False, **options)
-        if not is_placeholder:
-            module.weight = module.weight.to(device)
+        stored = Params4bit(codes, requires_grad=False, **options)
+        module.weight = stored if is_placeholder else stored.to(device)
         if "bias" in before[name]:
             module.bias = before[name]["bias"]
     model.hf_quantizer = quantizer

@@ -79,7 +79,7 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
     """The memory of a contiguous tensor on the host, to be written."""
     import torch
 
-    return memoryview(tensor.view(torch.uint8).numpy())
+    return tensor.view(torch.uint8).numpy().data
 
 
 def read_exactly_into(descriptor: int, path: Path, offset: int, target: memoryview) -> None:

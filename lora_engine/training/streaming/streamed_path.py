@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.calculator.streaming import MOST_KEPT_BYTES
 from lora_engine.data import TokenizedRow
@@ -60,13 +60,9 @@ class StreamedPath:
         return self.through(lambda: self.inner.all_log_probabilities(batch))
 
     def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
-        found: list[list[int]] = []
-        walk = Walk(self.stack, lambda: found.append(self.inner.next_tokens(rows)), False)
-        walk_up(self.stream, [walk])
-        walk.at_the_top()
-        return found[-1]
+        return self.through(lambda: self.inner.next_tokens(rows))
 
-    def through(self, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def through(self, forward: Callable[[], Any]) -> Any:
         """What a pass of `forward` gives, without gradient."""
         walk = Walk(self.stack, forward, keeps_inputs=False)
         walk_up(self.stream, [walk])

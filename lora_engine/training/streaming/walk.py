@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.training.streaming.layer_stack import LayerStack
 from lora_engine.training.streaming.layer_stream import LayerStream
@@ -17,7 +17,8 @@ from lora_engine.training.streaming.layer_stream import LayerStream
 if TYPE_CHECKING:
     import torch
 
-Forward = Callable[[], "torch.Tensor"]
+Forward = Callable[[], Any]
+"""What is called on the model: a loss, or whatever the caller wants of it."""
 
 
 class Walk:
@@ -40,7 +41,7 @@ class Walk:
                 self._kept.append((self._hidden, _now(self._hidden.device.type == "cuda")))
             self._hidden = self._stack.compute(number, self._hidden, self._calls)
 
-    def at_the_top(self) -> torch.Tensor:
+    def at_the_top(self) -> Any:
         """What `forward` gives after the layers, without gradient."""
         import torch
 
