@@ -1,7 +1,8 @@
 """Singular values of any matrix, any weight and any adapter's update, exact where it can be.
 
     metrics        energy, errors, ranks and noise from singular values
-    decomposition  what a matrix taken apart is; dense and randomized compute it
+    decomposition  what a matrix taken apart is; dense, band and randomized compute it
+    tridiagonal    vectors of a large symmetric matrix, in its own memory
     svd            decompose(matrix), decompose_file(path, k): the `svd` command
     pooled         what the browser needs to move k; exact window; tile view
     samples        matrices to start from

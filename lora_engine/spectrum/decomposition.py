@@ -2,10 +2,10 @@
 
     W = U diag(s) V^T,   U (rows, n), s (n,), V (columns, n), n = min(rows, columns)
 
-Four routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
-Gram route beyond, a randomized sketch where even that is too large. A product of two factors is
-taken apart from these at any size. How each is computed lives in `dense.py`, `randomized.py` and
-`update.py`.
+Five routes, one result. `choose_method` says which is taken: plain SVD while it is quick, the
+Gram route beyond (for values alone a band), a randomized sketch where even that is too large. A
+product of two factors is taken apart from these at any size. How each is computed lives in
+`dense.py`, `band.py`, `randomized.py` and `delta_weight.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lora_engine.language import tr
 from lora_engine.spectrum import metrics
 from lora_engine.spectrum.metrics import NoiseView, StorageNoise
 
-Method = Literal["svd", "gram", "randomized", "factors"]
+Method = Literal["svd", "gram", "band", "randomized", "factors"]
 
 PLAIN_SIDE = 1024
 """Smaller side up to which a plain SVD takes about a second on two cores."""
@@ -97,6 +97,7 @@ class Decomposition:
     numbers. value_floor: below it no value is resolved. residual_*: what a randomized sketch
     left over, ||R||_F^2 exactly and ||R||_2^2 as an upper bound; zero for exact routes.
     next_value: the sketch's value after the last one held; zero for exact routes.
+    value_shift: how far any value may be off by the rounding of its float32 part (band route).
     noise: the rounding of the numbers as stored, where it is known.
     """
 
@@ -111,6 +112,7 @@ class Decomposition:
     residual_frobenius_squared: float = 0.0
     residual_spectral_squared: float = 0.0
     next_value: float = 0.0
+    value_shift: float = 0.0
     noise: StorageNoise | None = None
 
     @property
@@ -120,13 +122,16 @@ class Decomposition:
     @property
     def energy(self) -> np.ndarray:
         """energy(k) for k = 1..p; a lower bound where values are not known."""
+        if self.value_shift:
+            return metrics.energy_curve(self.value_band()[0], self.total_squared)
         return metrics.energy_curve(self._values_with(0.0), self.total_squared)
 
     @property
     def errors(self) -> np.ndarray:
         """||W - W_k||_F for k = 0..p; an upper bound where values are not known."""
         total = self.total_squared if self.method == "randomized" else None
-        found = metrics.truncation_errors(self._values_with(self.value_floor), total)
+        above = self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
+        found = metrics.truncation_errors(above, total)
         return np.minimum(found, self.frobenius_norm)
 
     def energy_band(self) -> tuple[np.ndarray, np.ndarray]:
@@ -140,14 +145,16 @@ class Decomposition:
         low = self.energy
         if not self.total_squared:
             return low, low
-        high = metrics.energy_curve(self._values_with(self.value_floor), self.total_squared)
+        above = self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
+        high = metrics.energy_curve(above, self.total_squared)
         return low, np.minimum(high + slack / self.total_squared, 1.0)
 
     def value_band(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bound of each singular value held, (p,) each.
 
         A square of the Gram route is off by up to floor^2, and a value of a plain SVD by up to the
-        floor (Weyl). A sketch's value is a lower bound: s^2 <= sigma^2 <= s^2 + ||R||_2^2.
+        floor (Weyl); one of the band route by its shift beyond that. A sketch's value is a lower
+        bound: s^2 <= sigma^2 <= s^2 + ||R||_2^2.
         """
         values, floor = self.singular_values, self.value_floor
         if self.method in ("svd", "factors"):
@@ -156,12 +163,13 @@ class Decomposition:
         below, above = floor**2, floor**2
         if self.method == "randomized":
             above += self.residual_spectral_squared
-        return np.sqrt(np.maximum(squared - below, 0.0)), np.sqrt(squared + above)
+        low, high = np.sqrt(np.maximum(squared - below, 0.0)), np.sqrt(squared + above)
+        return np.maximum(low - self.value_shift, 0.0), high + self.value_shift
 
     @property
     def _unresolved(self) -> np.ndarray:
         """Which values the Gram route knows only to lie below its floor, (p,)."""
-        if self.method != "gram":
+        if self.method not in ("gram", "band"):
             return np.zeros(self.singular_values.size, dtype=bool)
         return self.singular_values <= self.value_floor
 
@@ -190,7 +198,10 @@ class Decomposition:
     def _value_after(self, k: int) -> float:
         """sigma_(k+1), an upper bound where it is not resolved; 0 after the last value there is."""
         if k < self.singular_values.size:
-            return float(self._values_with(self.value_floor)[k])
+            above = (
+                self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
+            )
+            return float(above[k])
         return self.next_value
 
     def summary(self) -> Summary:
@@ -216,6 +227,8 @@ class Decomposition:
         Where values after k are not resolved they may be 0, and the others' squares are off by up
         to floor^2 each.
         """
+        if self.value_shift:
+            return float(np.linalg.norm(self.value_band()[0][k:]))
         unresolved = self._unresolved[k:]
         if not unresolved.any():
             return float(self.errors[k])
@@ -280,6 +293,15 @@ class Decomposition:
         if exact:
             statement = tr(
                 "Exact; values below {floor} are not resolved.", floor=f"{self.value_floor:.3g}"
+            )
+        elif self.method == "band":
+            statement = tr(
+                "Every singular value is right to {shift}, so the error at k = {k} lies between "
+                "{low} and {high} (with probability above 1 - 1e-10).",
+                shift=f"{self.value_shift:.3g}",
+                k=k,
+                low=f"{error_low:.6g}",
+                high=f"{error_high:.6g}",
             )
         elif self.method == "gram":
             unresolved = int(self._unresolved.sum())

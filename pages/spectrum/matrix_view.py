@@ -24,6 +24,7 @@ from pages.spectrum.matrix_cache import OpenMatrix
 METHODS = {
     "svd": translatable("Plain SVD in float64."),
     "gram": translatable("Gram route: eigenvalues of W Wᵀ in float64, added up over blocks."),
+    "band": translatable("Float32 reduction to a band, its values in float64."),
     "randomized": translatable("Randomized sketch (Halko, Martinsson, Tropp 2011)."),
     "factors": translatable(
         "From the factors: QR of B and of Aᵀ, SVD of the small core between them."
