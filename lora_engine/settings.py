@@ -134,6 +134,14 @@ class Settings(BaseModel):
         description="Size of the rows and tokens kept for the next run, in MB; 0 keeps none.",
         json_schema_extra={"env": "LORA_MAX_CACHE_MB"},
     )
+    standby_minutes: int = Field(
+        10,
+        ge=0,
+        le=1_440,
+        description="Minutes that a process with its libraries loaded waits for the next run; 0 "
+        "starts none.",
+        json_schema_extra={"env": "LORA_STANDBY_MINUTES"},
+    )
     allowed_roots: tuple[Path, ...] = Field(
         (),
         description="Folders in which the paths may lie that people behind a login type, "

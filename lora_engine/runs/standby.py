@@ -1,0 +1,160 @@
+"""The standby: one process that has the libraries imported, kept for the next run.
+
+Importing torch, transformers and PEFT is most of the time from a click to the first step. While
+somebody fills in the form, or after a run has ended, a process does it ahead and waits. It serves
+one run, as a fresh process would: with its environment, its locks, its log and a session of its
+own. Where anything differs (the device, a setting, the code) or it does not answer, the run starts
+in a fresh process. It ends with the server, when its memory is wanted, and after an idle time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_engine.runs.launcher import PROJECT_ROOT
+from lora_engine.training.standby import READY, TAKEN
+
+log = logging.getLogger(__name__)
+ANSWER_S = 1.0  # from the order to the standby's answer
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The process, its channel, and what it was started with."""
+
+    process: subprocess.Popen
+    channel: socket.socket
+    environment: Mapping[str, str]
+    code: int
+    since: float
+
+    def close(self) -> None:
+        """Let it go: it ends when the channel does, and is killed where it is still importing."""
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Standby:
+    """At most one process that waits. idle_s: how long it may; 0 for none at all."""
+
+    def __init__(self, idle_s: float) -> None:
+        self._idle_s = idle_s
+        self._waiting: _Waiting | None = None
+        self._lock = threading.RLock()
+        self._is_wanted = False
+
+    def expect(self) -> None:
+        """A run may come soon: `look_after` starts a process for it."""
+        self._is_wanted = True
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._is_wanted and self._idle_s > 0
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the one that waits."""
+        with self._lock:
+            return None if self._waiting is None else self._waiting.process.pid
+
+    def look_after(self) -> None:
+        """Let go of one that has waited too long or has died."""
+        with self._lock:
+            waiting = self._waiting
+            if waiting is None:
+                return
+            is_late = time.monotonic() - waiting.since > self._idle_s
+            if is_late or waiting.process.poll() is not None:
+                self.let_go()
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start one that is expected, for runs with this environment. Raises OSError."""
+        with self._lock:
+            self._is_wanted = False
+            if self._waiting is None:
+                self._waiting = _started(environment)
+
+    def let_go(self) -> None:
+        """End the one that waits, and start none before the next is expected."""
+        with self._lock:
+            self._is_wanted = False
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.close()
+
+    def take(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log_file: int,
+        locks: Sequence[int],
+    ) -> subprocess.Popen | None:
+        """Make the waiting process the worker of these runs; None where there is none that can.
+
+        arguments: the worker's, without the locks. log_file and locks are descriptors.
+        """
+        with self._lock:
+            waiting = self._waiting
+            if waiting is None or not _is_ready(waiting):
+                return None
+            self._waiting = None
+        fits = waiting.environment == environment and waiting.code == code_stamp()
+        if fits and _has_taken(waiting, arguments, [log_file, *locks]):
+            waiting.channel.close()
+            return waiting.process
+        waiting.close()
+        return None
+
+
+def code_stamp() -> int:
+    """When the engine's code was last changed: a process that imported it earlier is not used."""
+    package = PROJECT_ROOT / "lora_engine"
+    return max(file.stat().st_mtime_ns for file in package.rglob("*.py"))
+
+
+def _started(environment: Mapping[str, str]) -> _Waiting:
+    ours, theirs = socket.socketpair()
+    code = code_stamp()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lora_engine.training.standby", "--channel", str(theirs.fileno())],
+            cwd=PROJECT_ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[theirs.fileno()],
+        )
+    return _Waiting(process, ours, dict(environment), code, time.monotonic())
+
+
+def _is_ready(waiting: _Waiting) -> bool:
+    """Whether it has said that its imports are done. What it said stays in the channel."""
+    with contextlib.suppress(OSError):
+        said = waiting.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return said == READY
+    return False
+
+
+def _has_taken(waiting: _Waiting, arguments: Sequence[str], descriptors: list[int]) -> bool:
+    """Send the order; whether it was answered. Who does not answer is killed before it can begin."""
+    channel = waiting.channel
+    try:
+        channel.settimeout(ANSWER_S)
+        channel.recv(1)
+        socket.send_fds(channel, [json.dumps(list(arguments)).encode() + b"\n"], descriptors)
+        return channel.recv(1) == TAKEN
+    except OSError as error:
+        log.warning("the standby did not take the run, which starts in a fresh process: %s", error)
+        return False

@@ -1,0 +1,77 @@
+"""A process that has the libraries imported and waits to become the worker of one run.
+
+    python -m lora_engine.training.standby --channel FD
+
+Over the channel, a socket whose other end the server holds, it says that it is ready, gets one
+order (the worker's arguments, with the log and the runs' locks as descriptors) and is a worker from
+then on, as if it had been started for these runs. Where the other end closes, it ends: the server
+let it go, or is gone. It serves runs that need neither the hub nor bitsandbytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+
+from lora_engine.library_imports import import_peft
+from lora_engine.scrubbing import scrub_output
+from lora_engine.training import worker
+from lora_engine.training.train_run import skip_unused_imports
+
+READY, TAKEN = b"R", b"T"
+MOST_DESCRIPTORS = 64
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lora_engine.training.standby")
+    parser.add_argument("--channel", type=int, required=True)
+    channel = socket.socket(fileno=parser.parse_args().channel)
+    channel.set_inheritable(False)
+    import_everything()
+    try:
+        channel.sendall(READY)
+        order, descriptors = receive(channel)
+        if not order:
+            return 0
+        log, *locks = descriptors
+        os.dup2(log, sys.stdout.fileno())
+        os.dup2(log, sys.stderr.fileno())
+        os.close(log)
+        channel.sendall(TAKEN)
+    except (BrokenPipeError, ConnectionResetError):  # let go in this very moment
+        return 0
+    channel.close()
+    arguments = json.loads(order)
+    for lock in locks:
+        arguments += ["--lock-fd", str(lock)]
+    scrub_output()
+    return worker.main(arguments)
+
+
+def import_everything() -> None:
+    """What a run of a Llama on the processor imports; of another family, all but its own module."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # as `prepare` does, before the hub's client is imported
+    skip_unused_imports([])
+    import_peft()
+    import psutil  # noqa: F401
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    from lora_engine.training.kernels import fused_layers, head_loss, packed_attention  # noqa: F401
+
+
+def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """One line and the descriptors beside it; nothing where the other end was closed."""
+    content, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, MOST_DESCRIPTORS)
+    while content and not content.endswith(b"\n"):
+        more = channel.recv(1 << 16)
+        if not more:
+            return b"", []
+        content += more
+    return content, descriptors
+
+
+if __name__ == "__main__":
+    sys.exit(main())
