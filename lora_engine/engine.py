@@ -43,6 +43,7 @@ class Engine:
             let_go=self.compare.let_go_if_idle,
         )
         self._supervisor = Supervisor(store, settings, room)
+        self.compare.add_holder(self.let_standby_go)
         self.runs = Runs(store, self._supervisor, settings)
         self.sweeps = Sweeps(store, self._supervisor, settings)
         self.classifiers = Classifiers(settings)
@@ -58,6 +59,14 @@ class Engine:
     def start(self) -> None:
         """Supervise the runs from a thread of this process."""
         self._supervisor.start()
+
+    def has_standby(self) -> bool:
+        """Whether a process waits, its imports done, for the next run."""
+        return self._supervisor.standby.is_ready
+
+    def let_standby_go(self) -> None:
+        """Give the memory of that process back."""
+        self._supervisor.standby.let_go()
 
     def stop(self) -> None:
         """End that thread. The workers go on, and the next server adopts them."""

@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("LORA_STANDBY_MINUTES", "0")  # two cores, and many servers
 
 from lora_engine.settings import Settings  # noqa: E402  (the environment comes first)
 

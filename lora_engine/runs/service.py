@@ -48,6 +48,10 @@ class Runs:
         """Look at the workers once, now. A process without the supervisor's thread needs this."""
         self._supervisor.tick()
 
+    def expect(self) -> None:
+        """Somebody may start a run soon: a server has a process import the libraries for it."""
+        self._supervisor.standby.expect()
+
     @deed("start")
     def submit(self, spec: RunSpec) -> RunView:
         """Check the spec against this machine, then queue a run.

@@ -3,8 +3,9 @@
 Importing torch, transformers and PEFT is most of the time from a click to the first step. While
 somebody fills in the form, or after a run has ended, a process does it ahead and waits. It serves
 one run, as a fresh process would: with its environment, its locks, its log and a session of its
-own. Where anything differs (the device, a setting, the code) or it does not answer, the run starts
-in a fresh process. It ends with the server, when its memory is wanted, and after an idle time.
+own. Where anything differs (the device, a setting, the code, a need of the hub or of bitsandbytes)
+or it does not answer, the run starts in a fresh process. It ends with the server, when its memory
+is wanted, and after an idle time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -20,11 +22,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lora_engine.runs.launcher import PROJECT_ROOT
+from lora_engine.base_models import resolve_base_model
+from lora_engine.data.sources import names_the_hub
+from lora_engine.errors import EngineError
+from lora_engine.run_folder import name_worker
+from lora_engine.runs.launcher import PROJECT_ROOT, HeldRun, worker_environment
+from lora_engine.settings import Settings
 from lora_engine.training.standby import READY, TAKEN
+from lora_engine.training.train_run import needs_bitsandbytes
 
 log = logging.getLogger(__name__)
-ANSWER_S = 1.0  # from the order to the standby's answer
+ANSWER_S = 5.0  # from the order to the standby's answer, which comes in milliseconds
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class Standby:
         return self._is_wanted and self._idle_s > 0
 
     @property
+    def is_ready(self) -> bool:
+        with self._lock:
+            return self._waiting is not None and _is_ready(self._waiting)
+
+    @property
     def process_id(self) -> int | None:
         """Of the one that waits."""
         with self._lock:
@@ -73,8 +86,10 @@ class Standby:
             waiting = self._waiting
             if waiting is None:
                 return
-            is_late = time.monotonic() - waiting.since > self._idle_s
-            if is_late or waiting.process.poll() is not None:
+            code = waiting.process.poll()
+            if code is not None:
+                log.warning("the standby ended by itself with status %s", code)
+            if code is not None or time.monotonic() - waiting.since > self._idle_s:
                 self.let_go()
 
     def start(self, environment: Mapping[str, str]) -> None:
@@ -116,6 +131,57 @@ class Standby:
         return None
 
 
+def launch_from(
+    standby: Standby,
+    runs: Sequence[HeldRun],
+    settings: Settings,
+    resume: bool,
+    device: str,
+    stop_worse: bool = False,
+) -> subprocess.Popen | None:
+    """As `launcher.launch`, with the process that waits; None, with the locks still held, where
+    none waits that can take these runs. Raises OSError."""
+    if not standby.is_ready or any(_needs_more(run, settings) for run in runs):
+        return None
+    first, *others = (run.directory for run in runs)
+    for run in runs:
+        run.directory.clear_result()
+        run.directory.clear_stop_request()
+    arguments = [str(run.directory.path) for run in runs]
+    arguments += ["--resume"] * resume + ["--stop-worse"] * stop_worse
+    environment = worker_environment(os.environ, settings, device)
+    locks = [run.lock.descriptor for run in runs]
+    with first.log_path.open("ab") as log_file:
+        process = standby.take(arguments, environment, log_file.fileno(), locks)
+    if process is None:
+        return None
+    try:
+        for run in runs:
+            name_worker(run.directory, run.lock.descriptor, process.pid)
+        for directory in others:
+            with directory.log_path.open("a", encoding="utf-8") as log_file:
+                log_file.write(f"one worker with run {first.path.name}, whose log has all\n")
+    except OSError:  # one that cannot be named could not be stopped
+        process.kill()
+        raise
+    finally:
+        for run in runs:
+            run.lock.close()
+    return process
+
+
+def _needs_more(run: HeldRun, settings: Settings) -> bool:
+    """Whether a run reads from the hub, needs bitsandbytes or further processes, or is unreadable."""
+    try:
+        spec = run.directory.spec()
+        base = resolve_base_model(spec.base_model, settings)
+        needs_more = needs_bitsandbytes(spec) or spec.optimization.devices > 1
+        needs_more = needs_more or names_the_hub(spec.dataset, settings)
+        return needs_more or not base.is_local
+    except EngineError:
+        return True
+
+
 def code_stamp() -> int:
     """When the engine's code was last changed: a process that imported it earlier is not used."""
     package = PROJECT_ROOT / "lora_engine"
@@ -127,7 +193,13 @@ def _started(environment: Mapping[str, str]) -> _Waiting:
     code = code_stamp()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lora_engine.training.standby", "--channel", str(theirs.fileno())],
+            [
+                sys.executable,
+                "-m",
+                "lora_engine.training.standby",
+                "--channel",
+                str(theirs.fileno()),
+            ],
             cwd=PROJECT_ROOT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -148,7 +220,7 @@ def _is_ready(waiting: _Waiting) -> bool:
 
 
 def _has_taken(waiting: _Waiting, arguments: Sequence[str], descriptors: list[int]) -> bool:
-    """Send the order; whether it was answered. Who does not answer is killed before it can begin."""
+    """Send the order; whether it was answered. The caller kills one that did not answer."""
     channel = waiting.channel
     try:
         channel.settimeout(ANSWER_S)

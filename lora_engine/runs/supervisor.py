@@ -9,6 +9,7 @@ at their locks.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from lora_engine.access import LOCAL, acting_as
 from lora_engine.devices import CPU, list_devices, named_devices
 from lora_engine.errors import EngineError, Unreadable
+from lora_engine.free_memory import device_memory
 from lora_engine.language import remembering, tr
 from lora_engine.run_folder import (
     RunDirectory,
@@ -28,9 +30,10 @@ from lora_engine.run_folder import (
     living_worker,
     try_lock,
 )
-from lora_engine.runs.launcher import HeldRun, launch, signal_worker
+from lora_engine.runs.launcher import HeldRun, launch, signal_worker, worker_environment
 from lora_engine.runs.memory_room import MemoryRoom, read_wait, say_wait
 from lora_engine.runs.shared_worker import runs_of_next_worker
+from lora_engine.runs.standby import Standby, launch_from
 from lora_engine.runs.states import ACTIVE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.sweep_folder import SweepFolder
@@ -38,6 +41,7 @@ from lora_engine.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5
+STANDBY_NEEDS_BYTES = 2 << 30  # free on this machine: it takes a quarter, a run the rest
 STOP_PATIENCE_S = 8.0  # from SIGTERM to SIGKILL for a run that is cancelled
 
 
@@ -51,6 +55,7 @@ class Supervisor:
         self._store = store
         self._settings = settings
         self._room = room
+        self.standby = Standby(settings.standby_minutes * 60)
         self._stop_asked: dict[object, float] = {}  # by worker
         self._children: list[subprocess.Popen] = []
         self._ticking = threading.Lock()
@@ -66,12 +71,15 @@ class Supervisor:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
+        self.standby.let_go()
 
     def tick(self) -> None:
         """Record which workers ended, stop those that should stop, start what may start."""
         with acting_as(LOCAL), self._ticking:  # whoever asked: it looks after all runs
             self._look_after(self._store.list(ACTIVE))
             self._start_waiting()
+            if self._thread is not None:
+                self._look_after_standby()
             # Reaps children that ended, so that none stays a zombie.
             self._children = [child for child in self._children if child.poll() is None]
 
@@ -92,6 +100,7 @@ class Supervisor:
                 by_worker[living_worker(directory) or record.id].append(record)
             else:
                 self._record_end(record, _result_of(directory))
+                self.standby.expect()
         for worker, living in by_worker.items():
             self._stop(worker, living)
         self._stop_asked = {w: at for w, at in self._stop_asked.items() if w in by_worker}
@@ -186,13 +195,27 @@ class Supervisor:
         resume = any(record.resume for record in started)
         stop_worse = len(runs) > 1 and self._stops_worse(started[0])
         try:
-            self._children.append(launch(runs, self._settings, resume, device, stop_worse))
+            order = (runs, self._settings, resume, device, stop_worse)
+            self._children.append(launch_from(self.standby, *order) or launch(*order))
         except OSError as error:
             for run in runs:
                 log.exception("run %s could not be started", run.directory.path.name)
                 self._store.move(run.directory.path.name, [RunState.RUNNING], RunState.FAILED)
                 with remembering():
                     run.directory.write_result(_not_started(error))
+
+    def _look_after_standby(self) -> None:
+        """Start a process for the next run where one is expected, nothing trains and there is
+        memory; end one that has waited too long."""
+        self.standby.look_after()
+        if not self.standby.is_wanted or self._store.list(ACTIVE):
+            return
+        device = list_devices(self._settings)[0]
+        there = device_memory(CPU)
+        if there is None or there.free_bytes >= STANDBY_NEEDS_BYTES:
+            self.standby.start(worker_environment(os.environ, self._settings, device))
+        else:
+            self.standby.let_go()
 
     def _stops_worse(self, record: RunRecord) -> bool:
         """Whether the sweep of a run says that what is clearly worse is to be stopped."""

@@ -62,12 +62,12 @@ def skip_unused_imports(specs: Sequence[RunSpec]) -> None:
     A None in sys.modules is Python's own way to say that a module cannot be imported. It lasts for
     the process, so this is for a process that trains these runs and no other.
     """
-    if not any(_needs_bitsandbytes(spec) for spec in specs):
+    if not any(needs_bitsandbytes(spec) for spec in specs):
         modules: dict[str, Any] = sys.modules  # typeshed has no None for "not importable"
         modules["bitsandbytes"] = None
 
 
-def _needs_bitsandbytes(spec: RunSpec) -> bool:
+def needs_bitsandbytes(spec: RunSpec) -> bool:
     return spec.quantization is not None or spec.optimization.optimizer not in (
         "adamw",
         "adafactor",

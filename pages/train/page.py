@@ -255,6 +255,7 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> tuple[A
         return _shown(form, recipe_spec(recipe))
 
     def open_page(request: gr.Request) -> Update:
+        engine.runs.expect()
         spec = spec_in_address(engine, request)
         # What there is now: runs have finished and merges were made since the form was drawn.
         adapters = gr.Dropdown(
