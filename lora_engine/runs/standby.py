@@ -171,7 +171,7 @@ def launch_from(
 
 
 def _needs_more(run: HeldRun, settings: Settings) -> bool:
-    """Whether a run reads from the hub, needs bitsandbytes or further processes, or is unreadable."""
+    """Whether a run reads from the hub, or needs bitsandbytes or more processes; or is broken."""
     try:
         spec = run.directory.spec()
         base = resolve_base_model(spec.base_model, settings)
