@@ -267,8 +267,9 @@ def quantize_skeleton(
             packed = -(-weight.numel() // 2)
             codes = torch.zeros((), dtype=torch.uint8).expand(packed, 1)
         options = {**empty.__dict__, "bnb_quantized": is_placeholder}
-        stored = Params4bit(codes, requires_grad=False, **options)
-        module.weight = stored if is_placeholder else stored.to(device)
+        module.weight = Params4bit(codes, requires_grad=False, **options)
+        if not is_placeholder:
+            module.weight = cast(Any, module.weight).to(device)
         if "bias" in before[name]:
             module.bias = before[name]["bias"]
     model.hf_quantizer = quantizer

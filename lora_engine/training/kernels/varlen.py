@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     import torch
@@ -116,5 +116,5 @@ def attend(
     named = arguments(query, key, value, row_starts, longest, options)
     positional = [named.pop(name) for name in ("query", "key", "value")]
     positional += [named.pop(name) for name in ("cu_seq_q", "cu_seq_k", "max_q", "max_k")]
-    attended: torch.Tensor = varlen.varlen_attn(*positional, **named)  # no softmax sums asked for
-    return attended[None]
+    attended = varlen.varlen_attn(*positional, **named)  # no softmax sums asked for: one tensor
+    return cast("torch.Tensor", attended)[None]

@@ -33,6 +33,7 @@ from lora_engine.training.streaming.open_base import open_streamed_path
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import nn
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
@@ -156,7 +157,7 @@ def _divide(run: PreparedRun, trained_model: TrainedModel) -> None:
 
     causal_lm = causal_lm_of(trained_model.model)
     count = shard_layers(causal_lm.base_model, run.device, run.ranks.count)
-    causal_lm.to(run.device)
+    cast("nn.Module", causal_lm).to(run.device)  # transformers' own `to` has no type
     log.info("the frozen weights of %d layers are divided over %d devices", count, run.ranks.count)
 
 

@@ -22,13 +22,13 @@ def own_share(
     divides: a batch may be cut; else whole batches are dealt out. In lockstep every process gets as
     many passes as every other: one without rows gets some tokens that have no loss.
     """
-    batches = [list(batch) for batch in batches]
+    whole = [list(batch) for batch in batches]
     if ranks.count == 1:
-        return batches
-    share = dealt(batches, ranks.count, divides)[ranks.rank]
+        return whole
+    share = dealt(whole, ranks.count, divides)[ranks.rank]
     if not ranks.is_lockstep:
         return [rows for rows in share if rows]
-    return [rows or [_filler(batch[0])] for rows, batch in zip(share, batches, strict=True)]
+    return [rows or [_filler(batch[0])] for rows, batch in zip(share, whole, strict=True)]
 
 
 def dealt(
