@@ -32,8 +32,9 @@ CHOICES = {
     "4 bits": {"quantization": {"bits": 4}},
     "8 bits": {"quantization": {"bits": 8}},
     "float32": {"optimization": {"precision": "float32"}},
+    "float16": {"optimization": {"precision": "float16"}},
 }
-NEED_CARD = ("paged_adamw", "paged_adamw_8bit")
+NEED_CARD = ("paged_adamw", "paged_adamw_8bit", "float16")
 
 
 def card(device: str, _tiny: bool) -> dict:

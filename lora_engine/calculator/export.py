@@ -12,7 +12,6 @@ from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.spec import MethodSpec, RunSpec, spec_from, suited_learning_rate
 
-PRECISIONS = ("float32", "bfloat16")
 ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "target_modules")
 PEFT_DEFAULTS: tuple[Any, ...] = (False, None, {}, "none")  # of the arguments that are left out
 
@@ -46,8 +45,7 @@ def run_spec(base_model: str, counted: ModelCount, request: MemoryRequest) -> Ru
     """The run that trains what was counted, with all that was asked about.
 
     The learning rate, which nothing counted depends on, is one that suits the base and the method.
-    Raises InvalidInput as `spec_from` does, and EngineError for what no run has: an optimizer, 16
-    bits that are not bfloat16.
+    Raises InvalidInput as `spec_from` does, and EngineError for an optimizer that no run has.
     """
     workload, method = request.workload, _resolved(request.method, counted)
     other = workload.other_optimizer
@@ -57,14 +55,6 @@ def run_spec(base_model: str, counted: ModelCount, request: MemoryRequest) -> Ru
                 "A run of Rankscope has no optimizer {other}; it is counted here only.", other=other
             ),
             tr("Choose adamw, adamw_8bit, paged_adamw, paged_adamw_8bit or adafactor."),
-        )
-    if workload.dtype not in PRECISIONS:
-        raise EngineError(
-            tr(
-                "A run of Rankscope has no precision {dtype}; it is counted here only.",
-                dtype=workload.dtype,
-            ),
-            tr("Choose bfloat16 or float32."),
         )
     optimization = request.optimization.model_dump() | {
         "learning_rate": suited_learning_rate(base_model, request.method.finetuning_type),

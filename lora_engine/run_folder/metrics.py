@@ -54,6 +54,7 @@ class MetricsRow(BaseModel):
     eval_loss: Annotated[float | None, Label("Evaluation loss", "loss", "nats a token")] = None
     eval_accuracy: Annotated[float | None, Label("Accuracy", "share")] = None
     eval_f1: Annotated[float | None, Label("F1, of entities or classes", "share")] = None
+    skipped_steps: Annotated[int | None, Label("Steps skipped in float16", "number")] = None
     reward: Annotated[float | None, Label("Reward", "loss")] = None
     reward_std: Annotated[float | None, Label("Reward, standard deviation", "number")] = None
     equal_groups: Annotated[float | None, Label("Prompts with equal rewards", "share")] = None

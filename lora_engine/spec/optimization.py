@@ -12,7 +12,7 @@ from lora_engine.spec.section import Section
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor"]
 Schedule = Literal["cosine", "linear", "constant"]
 RowOrder = Literal["random", "by_length"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Sharding = Literal["none", "fsdp"]
 MOST_DEVICES = 64
 
@@ -110,7 +110,8 @@ class OptimizationSpec(Section):
         "auto",
         title="Numerical precision",
         description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, float32 on the CPU. "
-        "The adapter itself is always float32.",
+        "float16, on CUDA alone, scales gradients and skips steps that overflow. The adapter "
+        "itself is always float32.",
     )
     gradient_checkpointing: bool = Field(
         False,

@@ -71,6 +71,7 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
         for name in ("tensorboard", "wandb", "trackio")
         if name not in machine.packages
     }
+    no_gpu = tr("float16 is for GPUs, and this machine has none; choose float32 or bfloat16")
     bits: dict[str, str] = {}
     if machine.is_mps:
         apple = tr("quantized bases were not tried on an Apple GPU; set LORA_DEVICE to cpu")
@@ -81,6 +82,7 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
         "optimization.optimizer": optimizers,
         "report.report_to": trackers,
         "quantization.bits": bits,
+        "optimization.precision": {} if machine.has_gpu else {"float16": no_gpu},
     }
 
 
@@ -153,6 +155,7 @@ def _sharding_problems(spec: RunSpec) -> Iterator[FieldProblem]:
 def _unavailable(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
     chosen: dict[str, Sequence[str]] = {
         "optimization.optimizer": [spec.optimization.optimizer],
+        "optimization.precision": [spec.optimization.precision],
         "report.report_to": spec.report.report_to,
         "quantization.bits": [str(spec.quantization.bits)] if spec.quantization else [],
     }
@@ -196,6 +199,7 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield from _full_finetuning_conflicts(spec)
     if optimization.stream_base:
         yield from _streaming_conflicts(spec)
+    yield from _float16_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
         yield FieldProblem(
             "optimization.optimizer", tr("galore projects the gradients of adamw; choose adamw")
@@ -209,6 +213,20 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
                     "a dataset.eval_source"
                 ),
             )
+
+
+def _float16_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
+    path = "optimization.precision"
+    if spec.optimization.precision != "float16":
+        return
+    if spec.task != "causal_lm" or spec.objective.kind == "grpo":
+        yield FieldProblem(
+            path, tr("float16 scales the gradients of texts that are given; choose bfloat16")
+        )
+    if spec.optimization.stream_base:
+        yield FieldProblem(
+            path, tr("a streamed base computes in float32 or bfloat16; choose one of them")
+        )
 
 
 def _objective_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

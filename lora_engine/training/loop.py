@@ -18,6 +18,7 @@ from lora_engine.data import TokenizedRow
 from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import MOST_DEVICES, OptimizationSpec
 from lora_engine.training.forward.classification_scores import ClassificationScores
+from lora_engine.training.forward.scaled import ScaledPath
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 from lora_engine.training.objectives.objective import Evaluation, Objective, StepGradients
 from lora_engine.training.optimizers.update import parameters_of, update
@@ -112,6 +113,8 @@ class Steps:
         self.optimization, self.progress = optimization, progress
         self._callbacks = callbacks
         self._ranks, self._divides = ranks, divides
+        path = objective.path
+        self._scale = path.scale if isinstance(path, ScaledPath) else None
         # LoRA+ gives its groups different rates; the schedule scales them all alike.
         peak = optimization.learning_rate
         self._rate_factors = [group["lr"] / peak for group in optimizer.param_groups]
@@ -162,7 +165,9 @@ class Steps:
         started = time.perf_counter() - gradients.seconds
         progress, spent = self.progress, self.progress.elapsed_s
         step, is_last = progress.step + 1, progress.step + 1 == self.data.plan.total_steps
-        grad_norm = update(self.optimizer, gradients.loss, self.optimization.max_grad_norm, step)
+        grad_norm = update(
+            self.optimizer, gradients.loss, self.optimization.max_grad_norm, step, self._scale
+        )
         result = StepResult(gradients, grad_norm, time.perf_counter() - started)
         progress.step = step
         progress.tokens += gradients.tokens
@@ -175,6 +180,8 @@ class Steps:
         memory = self._callbacks.memory_bytes()
         rate = self._rate(step)
         row = _metrics_row(progress, self.data.plan, rate, result, evaluation, memory)
+        if self._scale is not None:
+            row = row.model_copy(update={"skipped_steps": self._scale.skipped_steps})
         self._callbacks.on_step(row)
         if is_due:
             self._callbacks.on_evaluation(progress)

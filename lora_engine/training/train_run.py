@@ -21,6 +21,7 @@ from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
+from lora_engine.training.forward.scaled import ScaledPath
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model
@@ -38,6 +39,7 @@ from lora_engine.training.objectives.rollouts import Sampler
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
 from lora_engine.training.optimizers.factory import make_optimizer, trained_parameters
+from lora_engine.training.optimizers.loss_scale import LossScale
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.ranks.processes import Group
@@ -145,7 +147,8 @@ class ReadyRun:
         where `should_stop` says so while a reference is computed."""
         self.run, self.progress = run, progress
         identity = _identity(run)
-        self._saver = RunSaver(run, identity)
+        scale = LossScale() if str(run.dtype) == "torch.float16" else None
+        self._saver = RunSaver(run, identity, scale)
         checkpoint = self._saver.checkpoint_to_resume() if resume else None
         if checkpoint is None and run.extended_run is not None:
             checkpoint = self._saver.checkpoint_to_extend()
@@ -166,6 +169,8 @@ class ReadyRun:
             self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
         run.ranks.copy_from_first(trained_parameters(self.trained_model.model).values())
         self.path = build_forward_path(run, self.trained_model) if path is None else path
+        if scale is not None:
+            self.path = ScaledPath(self.path, scale)
         self._reporter = _reporter(run, self.trained_model, self.path)
         self.data = _training_data(run, reference)
         self.steps = Steps(

@@ -22,6 +22,7 @@ from lora_engine.training.checkpointing.provenance import provenance
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.optimizers.factory import optimizer_tensors, restore_optimizer
+from lora_engine.training.optimizers.loss_scale import LossScale
 from lora_engine.training.preparation import PreparedRun
 
 if TYPE_CHECKING:
@@ -32,10 +33,14 @@ log = logging.getLogger("lora_engine.training.worker")
 
 @dataclass(frozen=True)
 class RunSaver:
-    """Writes a run's checkpoints and result into its directory, and reads a checkpoint back."""
+    """Writes a run's checkpoints and result into its directory, and reads a checkpoint back.
+
+    scale: of the gradients, where the run has one; it is a part of the checkpoint.
+    """
 
     run: PreparedRun
     identity: RunIdentity
+    scale: LossScale | None = None
 
     def checkpoint_to_resume(self) -> Checkpoint | None:
         """The newest valid checkpoint, None where there is none.
@@ -84,6 +89,8 @@ class RunSaver:
         """Put weights, optimizer, random state and progress back as the checkpoint has them."""
         trained_model.restore(checkpoint.trained)
         restore_optimizer(optimizer, checkpoint.optimizer)
+        if self.scale is not None:
+            self.scale.restore(checkpoint.optimizer)
         for name, value in checkpoint.progress.model_dump().items():
             setattr(progress, name, value)
         extension = self.run.spec.extended_from
@@ -103,7 +110,7 @@ class RunSaver:
             self.identity,
             SavedProgress.model_validate(vars(progress)),
             trained_model.tensors(),
-            optimizer_tensors(optimizer),
+            optimizer_tensors(optimizer) | (self.scale.tensors() if self.scale else {}),
         )
         log.info("checkpoint at step %d", progress.step)
 

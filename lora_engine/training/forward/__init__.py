@@ -6,5 +6,6 @@ packed            rows end to end in one sequence, without padding
 select            which of the two a run takes, tested on its own model
 attention_kernels which attention packed rows may use, and why
 classifier_path   classification heads, with accuracy and F1
+scaled            loss scaling around another path, for float16
 autocast          mixed precision around another path, for full fine-tuning
 """

@@ -11,6 +11,7 @@ from lora_engine.language import tr
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.packed import PackedPath
+from lora_engine.training.forward.scaled import ScaledPath
 from lora_engine.training.forward.select import causal_lm_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def generating(path: ForwardPath) -> Iterator[PreTrainedModel]:
     Packed attention knows no cache, so the model gets back the one that it had before.
     Raises EngineError for a model that keeps a state which is no key-value cache.
     """
-    inner = path.inner if isinstance(path, AutocastPath) else path
+    inner = path
+    while isinstance(inner, ScaledPath | AutocastPath):
+        inner = inner.inner
     causal_lm = causal_lm_of(path.model)  # type: ignore[arg-type]  # a path's model is one of these
     if getattr(causal_lm, "_is_stateful", False):
         raise EngineError(

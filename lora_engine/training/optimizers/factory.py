@@ -114,6 +114,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     import torch
 
     tensors = {}
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # bitsandbytes's pages are read on the host
     for index, parameter in enumerate(_parameters(optimizer)):
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
@@ -152,12 +154,24 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, torc
             state[key.removesuffix(NUMBER)] = value.item()
         else:
             # torch's own optimizers count their steps on the host
-            state[key] = value.clone() if key == "step" else value.to(parameter.device, copy=True)
+            state[key] = value.clone() if key == "step" else _put_back(optimizer, parameter, value)
     torch.set_rng_state(saved["rng"])
     if "rng_cuda" in saved and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved["rng_cuda"])
     if "rng_mps" in saved and torch.backends.mps.is_available():
         torch.mps.set_rng_state(saved["rng_mps"])
+
+
+def _put_back(
+    optimizer: torch.optim.Optimizer, parameter: nn.Parameter, value: torch.Tensor
+) -> torch.Tensor:
+    """A tensor of the state where the optimizer keeps it: on the device, or in its own pages."""
+    is_paged = getattr(optimizer, "is_paged", False) and parameter.device.type == "cuda"
+    if is_paged and value.shape == parameter.shape:
+        pages = optimizer.get_state_buffer(parameter, dtype=value.dtype)  # type: ignore[attr-defined]  # bitsandbytes's
+        pages.copy_(value)
+        return pages
+    return value.to(parameter.device, copy=True)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
