@@ -21,13 +21,14 @@ from lora_engine.base_models import BaseModel, resolve_base_model, spec_on_base
 from lora_engine.calculator import estimate_work, make_it_fit, read_profile, with_changes
 from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.model_profile import trained_parameters
+from lora_engine.calculator.several_devices import tokens_of_device
 from lora_engine.calculator.speed_probe import SHARE_REACHED, matmul_flops_per_second
 from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
-from lora_engine.training.compatibility import compatibility_problems, this_machine
+from lora_engine.training.compatibility import WHOLE_BATCHES, compatibility_problems, this_machine
 from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
 from lora_engine.training.plan import Plan
@@ -220,6 +221,9 @@ class _Asking:
             tokens = self.plan.batch_size * int(lengths.max())
         else:
             tokens = heaviest_batch(lengths, self.plan.batch_size, self.plan.total_steps)
+        if spec.objective.kind not in WHOLE_BATCHES:
+            longest, devices = int(lengths.max()), spec.optimization.devices
+            tokens = tokens_of_device(tokens, longest, devices)
         return request_of(
             spec, folder, self.device, self._dtype(spec), tokens, self.rows.supervised
         )

@@ -20,6 +20,7 @@ from lora_engine.calculator.model_profile import (
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.optimizer_state import FORMULAS
+from lora_engine.calculator.several_devices import divided_items, is_divided
 from lora_engine.calculator.streaming import host_bytes, kept_tokens, streamed_items
 from lora_engine.language import tr, tr_count, translatable
 from lora_engine.spec import QuantizationSpec
@@ -39,6 +40,8 @@ def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     """The base's weights, and the adapter's."""
     if q.trains and q.optimization.stream_base:
         items = streamed_items(profile, q)
+    elif is_divided(q):
+        items = divided_items(profile, q)
     elif q.quantization is not None:
         items = _quantized_items(profile, q, q.quantization)
     elif q.has_adapter or not q.trains:

@@ -6,7 +6,6 @@ Also writes the prediction of the memory the run will need. Knows nothing of the
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from lora_engine.base_models import (
     spec_on_base,
 )
 from lora_engine.base_models.positions import longest_input
+from lora_engine.calculator.several_devices import tokens_of_device
 from lora_engine.data import Dataset, Row, TokenizedRow, load_dataset, split_rows
 from lora_engine.data.bundled_templates import choice_warnings, choose_template
 from lora_engine.data.class_labels import labels_of, refuse_other_task
@@ -337,9 +337,8 @@ def write_memory_prediction(run: PreparedRun) -> None:
         tokens = run.plan.batch_size * int(lengths.max())  # such rows are padded
     else:
         tokens = prediction.heaviest_batch(lengths, run.plan.batch_size, run.plan.total_steps)
-    if run.ranks.count > 1 and run.spec.objective.kind not in WHOLE_BATCHES:
-        # Each process takes its share of a batch, and one row at the least.
-        tokens = max(int(lengths.max()), math.ceil(tokens / run.ranks.count))
+    if run.spec.objective.kind not in WHOLE_BATCHES:
+        tokens = tokens_of_device(tokens, int(lengths.max()), run.ranks.count)
     learned = learned_tokens(run.data.training)
     dtype = str(run.dtype).removeprefix("torch.")
     try:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_engine.calculator import preset_source, read_request
+from lora_engine.calculator.memory import estimate_memory
 from lora_engine.data import TokenizedRow
 from lora_engine.devices import named_devices
+from lora_engine.runs import supervisor
 from lora_engine.settings import Settings
 from lora_engine.spec import spec_from
 from lora_engine.training.checkpointing.identity import spec_fields, spec_hash
@@ -107,3 +113,58 @@ def test_one_core_still_tries_out_two_processes(monkeypatch, tmp_path):
     settings = Settings(data_dir=tmp_path, device="cpu")
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     assert most_devices(settings) == 2
+
+
+def test_a_divided_base_takes_its_share_of_a_card():
+    def weights(**optimization) -> float:
+        document = {"optimization": optimization, "workload": {"device": "cuda"}}
+        request = read_request(preset_source("llama-2-7b"), document)
+        return estimate_memory(request).gib_of("weights")
+
+    alone = weights()
+    assert weights(devices=4) == alone
+    # Four devices hold a quarter of the layers each, and two of 32 layers whole.
+    assert 0.25 * alone < weights(devices=4, sharding="fsdp") < 0.4 * alone
+
+
+class Waiting:
+    """A list of runs that wait, each for so many cards, on a machine with one run on card 0."""
+
+    def __init__(self, busy: str | None, wanted: list[int]) -> None:
+        self.active = [SimpleNamespace(id="old", device=busy)] if busy else []
+        self.waiting = [
+            SimpleNamespace(
+                id=f"run-{number}",
+                sweep=None,
+                spec=spec_from({"optimization": {"devices": devices}}),
+            )
+            for number, devices in enumerate(wanted)
+        ]
+
+    def list(self, _states):
+        return self.active
+
+    def queue(self):
+        return self.waiting
+
+
+@pytest.mark.parametrize(
+    ("busy", "wanted", "started"),
+    [
+        (None, [2, 1], {"run-0": "0,1", "run-1": "2"}),
+        ("0,1", [1, 1], {"run-0": "2"}),
+        ("0", [3, 1], {}),  # those behind it wait with it
+        (None, [3, 1], {"run-0": "0,1,2"}),
+    ],
+)
+def test_a_run_starts_where_as_many_cards_are_free(monkeypatch, settings, busy, wanted, started):
+    monkeypatch.setattr(supervisor, "list_devices", lambda _: ["0", "1", "2"])
+    store, found = Waiting(busy, wanted), {}
+
+    def start(_self, records, device):
+        found[records[0].id] = device
+        store.waiting = store.waiting[1:]
+
+    monkeypatch.setattr(supervisor.Supervisor, "_start", start)
+    supervisor.Supervisor(store, settings)._start_waiting()
+    assert found == started
