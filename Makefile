@@ -40,7 +40,7 @@ lint: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 # Biome, which checks and formats JavaScript and CSS; node and npm come with requirements-dev.txt.
 node_modules/.installed: package-lock.json | $(VENV)/.installed-dev

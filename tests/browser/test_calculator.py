@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Server
 from tests.browser.late_answers import assert_the_last_choice_wins
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 COUNTING_MS = 120_000  # the first count loads torch, transformers and PEFT
 TINY = {
@@ -278,10 +280,9 @@ PARTS = """(meter) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_the_bars_are_as_long_as_their_numbers(
-    dark: bool, width: int, server: Server, open_page: OpenPage
+    width: int, dark: bool, server: Server, open_page: OpenPage
 ) -> None:
     # r (d + k) = 512 · 3072 of the 1024 · 2048 numbers of the whole matrix
     page = open_page(f"{server.url}/?d=1024&k=2048&r=512", width=width, dark=dark)

@@ -13,6 +13,8 @@ from pages import COMPARE
 from tests.browser.compare_server import serve_with_adapter
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 NOTED = [(0, "Noted by the base."), (40, "Noted by the adapter.")]
 

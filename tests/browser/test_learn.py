@@ -17,6 +17,8 @@ from pages.learn.steps import STEPS
 from pages.shared import static_files
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 TWO_ENGLISH_WORDS = re.compile(r"[A-Za-z]{3,} [A-Za-z]{3,}")
 
@@ -144,7 +146,6 @@ def test_an_edited_step_is_worked_out_by_the_engine(server: Server, open_page: O
     expect(picture.locator(".rs-gradient-losses b").first).to_have_text("0.5")
 
 
-@pytest.mark.slow
 def test_the_layer_runs_on_the_page(server: Server, open_page: OpenPage) -> None:
     page = open_page(f"{server.url}/learn?step=6")
     expect(page.locator(".rs-source")).to_contain_text("class LoRALayer")

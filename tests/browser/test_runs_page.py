@@ -27,6 +27,8 @@ from lora_engine.spec import RunSpec, spec_from
 from pages import RUNS
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 RUN_MS = 240_000
 TRACES = "(document.querySelector('#loss-curve .rs-plot').data?.length ?? 0)"

@@ -15,6 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Server, Traffic
 
+pytestmark = pytest.mark.slow
+
 OpenPage = Callable[..., Page]
 VIEW = "#matrix-view .rs-spectrum"
 DRAWN_MS = 60_000

@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.late_answers import SETTLED_MS, held_questions
 
+pytestmark = pytest.mark.slow
+
 FIGURES = re.compile(r"688 rows · 258 steps · about .+ · 0\.\d\d GiB of \d+")
 
 

@@ -92,6 +92,7 @@ def test_a_tokenizer(case, made, settings, rows_file):
 
 
 def test_a_vocabulary_without_end(made, monkeypatch):
+    monkeypatch.setattr(tokenizer_files, "TRIAL_SECONDS", 4)  # it is the memory that ends it
     folder = made("a pattern that never ends")
     hostile_models.vocabulary(100_000)(folder)
     tokenizer_files.check_tokenizer_files(folder)

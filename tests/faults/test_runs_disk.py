@@ -15,6 +15,8 @@ from tests.faults.test_runs_killed import KILLED, adapter, assert_same, curve
 from tests.faults.zygote import FULL_DEVICE, Zygote
 from tests.tiny import save_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 def saved_steps(directory: RunDirectory) -> list[str]:
     return sorted(path.name for path in directory.checkpoints_path.iterdir())

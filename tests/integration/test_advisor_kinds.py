@@ -20,6 +20,8 @@ from tests.judged_runs import finish_run
 from tests.tiny_classifier import save_tiny_bert, sentences
 from tests.training_runs import tiny_spec
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 300
 STEPS = {"batch_size": 8, "max_steps": 40, "learning_rate": 0.01, "eval_every": 40}
 NF4 = {"bits": 4, "type": "nf4", "double": True}

@@ -18,6 +18,8 @@ from lora_engine.training.optimizers import factory
 from lora_engine.training.preparation import prepare
 from tests.training_runs import losses, tiny_spec, train_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tiny_llama, rows_file, settings, tmp_path):

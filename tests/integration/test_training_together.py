@@ -12,6 +12,8 @@ from lora_engine.runs.launcher import worker_environment
 from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 from tests.training_runs import losses, tiny_spec, train_here, train_together_here
 
+pytestmark = pytest.mark.slow
+
 RANKS = {"r2": 2, "r4": 4, "r8": 8}
 
 

@@ -15,6 +15,8 @@ from lora_engine.runs.states import RunState
 from tests.integration.test_runs import wait_for_end
 from tests.training_runs import tiny_spec
 
+pytestmark = pytest.mark.slow
+
 WANDB_HEADER, WANDB_BLOCK, RECORD_HEADER = 7, 32_768, 7
 
 

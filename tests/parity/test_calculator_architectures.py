@@ -16,6 +16,8 @@ from lora_engine import calculator
 from lora_engine.calculator.model_source import config_source
 from tests.calculator_requests import lora
 
+pytestmark = pytest.mark.slow
+
 
 def listed(names: str) -> list[str]:
     return names.split()

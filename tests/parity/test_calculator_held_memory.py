@@ -19,6 +19,8 @@ from lora_engine.calculator.model_shape import HELD_TO_AUTOGRAD
 from lora_engine.spec import QuantizationSpec
 from tests.calculator_requests import INT8, ask, lora
 
+pytestmark = pytest.mark.slow
+
 GIB = 1 << 30
 MARGINS = ("fragmentation", "CPU overhead")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -13,6 +13,8 @@ from lora_engine import calculator
 from lora_engine.calculator import PRESETS, preset_source
 from tests.calculator_requests import lora
 
+pytestmark = pytest.mark.slow
+
 ONE_OF_EACH = list({p.config["model_type"]: name for name, p in PRESETS.items()}.values())
 
 
