@@ -96,7 +96,7 @@ class Standby:
         """Start one that is expected, for runs with this environment. Raises OSError."""
         with self._lock:
             self._is_wanted = False
-            if self._waiting is None:
+            if self._waiting is None and self._idle_s > 0:
                 self._waiting = _started(environment)
 
     def let_go(self) -> None:
@@ -106,6 +106,12 @@ class Standby:
             waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.close()
+
+    def close(self) -> None:
+        """Let go for good: a thread that is still looking after it starts no other."""
+        with self._lock:
+            self._idle_s = 0
+            self.let_go()
 
     def take(
         self,

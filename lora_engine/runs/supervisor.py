@@ -71,7 +71,7 @@ class Supervisor:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
-        self.standby.let_go()
+        self.standby.close()
 
     def tick(self) -> None:
         """Record which workers ended, stop those that should stop, start what may start."""

@@ -102,6 +102,14 @@ def test_none_is_started_where_it_is_switched_off():
     assert not off.is_wanted
 
 
+def test_none_is_started_after_the_end(settings):
+    standby = Standby(idle_s=3600)
+    standby.expect()
+    standby.close()
+    standby.start(worker_environment(os.environ, settings, CPU))
+    assert standby.process_id is None
+
+
 SERVER = """
 import time
 from lora_engine.engine import Engine
