@@ -21,7 +21,7 @@ gpu-check: gpu-card $(VENV)/.installed
 gpu-card:
 	@$(PYTHON) benchmarks/gpu_check.py --only-card
 
-.PHONY: gpu-check gpu-card run test test-all lint audit browser nginx docs clean
+.PHONY: gpu-check gpu-card run test test-all lint audit browser nginx slurm docs clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -32,7 +32,7 @@ test: $(VENV)/.installed-dev browser lint
 	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | head -12
 	@$(BIN)/coverage report --format=total
 
-test-all: $(VENV)/.installed-dev browser nginx lint
+test-all: $(VENV)/.installed-dev browser nginx slurm lint
 	$(PYTEST) $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed-dev node_modules/.installed
@@ -53,6 +53,10 @@ browser: $(VENV)/.installed-dev
 # For the test of a reverse proxy: Debian's nginx, unpacked and not installed, so none is started.
 nginx:
 	sh tests/integration/install_nginx.sh build/nginx
+
+# For the tests of Slurm: Debian's cluster, unpacked and not installed, so none is started.
+slurm:
+	sh tests/integration/install_slurm.sh build/slurm
 
 # The installed packages beside the known weaknesses. It asks pypi.org, so CI does not need it.
 audit: $(VENV)/.installed-dev

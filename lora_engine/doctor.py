@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import psutil
 
+from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_bitsandbytes
+from lora_engine.runs.launchers.slurm.client import SlurmClient
 from lora_engine.settings import Settings, environment_names
 from lora_engine.usage import Usage, quotas_used
 
@@ -49,6 +51,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _cuda(),
         _bitsandbytes(),
         _ray(),
+        _slurm(settings),
         *_settings(settings),
         _hub_token(),
         *(_quota(one) for one in quotas_used(settings)),
@@ -108,6 +111,18 @@ def _bitsandbytes() -> Check:
 def _ray() -> Check:
     found = importlib.util.find_spec("ray") is not None
     return Check("ray", found, "installed" if found else "not installed; runs stay on this machine")
+
+
+def _slurm(settings: Settings) -> Check:
+    """Asks the cluster for its version and partitions, where a setting names one."""
+    if settings.slurm_host is None:
+        return Check("slurm", False, "LORA_SLURM_HOST is not set; runs stay on this machine")
+    client = SlurmClient(settings)
+    try:
+        partitions = "; ".join(client.partitions()) or "no partition"
+        return Check("slurm", True, f"{client.version()} at {settings.slurm_host}: {partitions}")
+    except EngineError as error:
+        return Check("slurm", False, f"{error.problem} {error.remedy}")
 
 
 def _settings(settings: Settings) -> list[Check]:

@@ -255,6 +255,71 @@ class Settings(BaseModel):
         json_schema_extra={"env": "LORA_API_MAX_WAIT_S"},
     )
 
+    max_elsewhere: int = Field(
+        16,
+        ge=1,
+        le=1_000,
+        description="Runs that clusters have at once, waiting there or training.",
+        json_schema_extra={"env": "LORA_MAX_ELSEWHERE"},
+    )
+    slurm_host: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,252}$",
+        description="Where Slurm's commands run: local for this machine, else the login node that "
+        "ssh reaches, as user@login.example.",
+        json_schema_extra={"env": "LORA_SLURM_HOST"},
+    )
+    slurm_folder: Path | None = Field(
+        None,
+        description="Path of the data folder on the cluster's nodes; the same where it is not set.",
+        json_schema_extra={"env": "LORA_SLURM_FOLDER"},
+    )
+    slurm_project: Path | None = Field(
+        None,
+        description="Folder of this program on the cluster's nodes; the same where it is not set.",
+        json_schema_extra={"env": "LORA_SLURM_PROJECT"},
+    )
+    slurm_python: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_/~.+-]{1,1000}$",
+        description="Python on the cluster's nodes; the same as here where it is not set.",
+        json_schema_extra={"env": "LORA_SLURM_PYTHON"},
+    )
+    slurm_partition: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$",
+        description="Partition of Slurm jobs; the cluster's default where it is not set.",
+        json_schema_extra={"env": "LORA_SLURM_PARTITION"},
+    )
+    slurm_account: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$",
+        description="Account that Slurm jobs are charged to, where the cluster asks for one.",
+        json_schema_extra={"env": "LORA_SLURM_ACCOUNT"},
+    )
+    slurm_minutes: int | None = Field(
+        None,
+        ge=2,
+        le=525_600,
+        description="Time limit of a Slurm job, in minutes. A run that reaches it saves a "
+        "checkpoint, is queued again and goes on.",
+        json_schema_extra={"env": "LORA_SLURM_MINUTES"},
+    )
+    slurm_poll_s: float = Field(
+        5,
+        ge=0.1,
+        le=600,
+        description="Seconds between two questions about a Slurm job.",
+        json_schema_extra={"env": "LORA_SLURM_POLL_S"},
+    )
+    slurm_patience_s: float = Field(
+        600,
+        ge=1,
+        le=86_400,
+        description="Seconds that Slurm may not answer before a run there counts as interrupted.",
+        json_schema_extra={"env": "LORA_SLURM_PATIENCE_S"},
+    )
+
     @property
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"

@@ -157,6 +157,7 @@ def _brought_along(spec: RunSpec, settings: Settings) -> tuple[RunSpec, dict[str
         return there
 
     document = spec.model_dump()
+    document["launcher"] = "local"  # as that machine sees it
     document["base_model"] = moved(_base_path(spec.base_model, settings), spec.base_model)
     dataset = document["dataset"]
     of_source = _sources(settings)

@@ -91,7 +91,7 @@ def launch(
                 command,
                 cwd=PROJECT_ROOT,
                 env=worker_environment(
-                    os.environ, settings, device, any(_names_hub(run, settings) for run in runs)
+                    os.environ, settings, device, any(names_hub(run, settings) for run in runs)
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
@@ -150,7 +150,7 @@ def is_stopped(directory: RunDirectory) -> bool:
     return worker is not None and operating_system.is_stopped(worker.pid)
 
 
-def _names_hub(run: HeldRun, settings: Settings) -> bool:
+def names_hub(run: HeldRun, settings: Settings) -> bool:
     """Whether a run reads its base or a dataset from the hub."""
     try:
         spec = run.directory.spec()

@@ -16,6 +16,7 @@ from lora_engine.access import forget_owner, keep_owner
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -30,6 +31,8 @@ def queue_runs(
     runs: Mapping[str, RunSpec], store: RunStore, settings: Settings, sweep: str | None = None
 ) -> None:
     """Queue new runs by their ids, in this order. Raises EngineError; nothing is left then."""
+    for spec in runs.values():
+        refuse_unconfigured(spec, settings)
     directories = {run_id: RunDirectory(settings.runs_dir / run_id) for run_id in runs}
     with undone_on_failure([directory.path for directory in directories.values()]):
         for run_id, spec in runs.items():

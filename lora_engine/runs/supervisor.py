@@ -31,6 +31,7 @@ from lora_engine.run_folder import (
     try_lock,
 )
 from lora_engine.runs.launcher import HeldRun, launch, signal_worker, worker_environment
+from lora_engine.runs.launchers import Launcher, Stop, launchers_elsewhere
 from lora_engine.runs.memory_room import MemoryRoom, read_wait, say_wait
 from lora_engine.runs.shared_worker import runs_of_next_worker
 from lora_engine.runs.standby import Standby, launch_from
@@ -56,6 +57,7 @@ class Supervisor:
         self._settings = settings
         self._room = room
         self.standby = Standby(settings.standby_minutes * 60)
+        self._elsewhere = launchers_elsewhere(settings)
         self._stop_asked: dict[object, float] = {}  # by worker
         self._children: list[subprocess.Popen] = []
         self._ticking = threading.Lock()
@@ -78,6 +80,7 @@ class Supervisor:
         with acting_as(LOCAL), self._ticking:  # whoever asked: it looks after all runs
             self._look_after(self._store.list(ACTIVE))
             self._start_waiting()
+            self._start_elsewhere()
             if self._thread is not None:
                 self._look_after_standby()
             # Reaps children that ended, so that none stays a zombie.
@@ -98,6 +101,8 @@ class Supervisor:
             if is_alive(directory):
                 # A worker that has just started may not be named yet.
                 by_worker[living_worker(directory) or record.id].append(record)
+            elif (place := self._place(record)) and place.poll(directory).lost_watcher:
+                self._take_up(record, place)
             else:
                 self._record_end(record, _result_of(directory))
                 self.standby.expect()
@@ -139,8 +144,15 @@ class Supervisor:
         if asked is None:
             if signal_worker(directory, signal.SIGTERM):
                 self._stop_asked[worker] = time.monotonic()
-        elif are_cancelled and time.monotonic() - asked > STOP_PATIENCE_S:
+            return
+        place = self._place(living[0])
+        patience = STOP_PATIENCE_S if place is None else place.stop_patience_s
+        if not are_cancelled or time.monotonic() - asked <= patience:
+            return
+        if place is None:
             signal_worker(directory, signal.SIGKILL)
+        else:
+            place.stop(directory, Stop.NOW)
 
     def _start_waiting(self) -> None:
         """Start the first runs of the queue, each worker on as many free devices as it asks for.
@@ -151,7 +163,7 @@ class Supervisor:
         taken = {name for record in active for name in (record.device or "").split(",")}
         free = [name for name in list_devices(self._settings) if name not in taken]
         while free:
-            records = runs_of_next_worker(self._store.queue())
+            records = runs_of_next_worker(self._waiting(here=True))
             wanted = _devices_of(records[0]) if records else 1
             if free != [CPU] and wanted > len(free):
                 return
@@ -159,6 +171,27 @@ class Supervisor:
             waits = [records and self._waits_for_memory(records[0], one) for one in devices]
             if records and not any(waits):
                 self._start(records, named_devices(devices, wanted))
+
+    def _start_elsewhere(self) -> None:
+        """Start the first waiting runs of other places, each by itself, as many as may be there."""
+        there = sum(self._place(record) is not None for record in self._store.list(ACTIVE))
+        room = max(0, self._settings.max_elsewhere - there)
+        for record in self._waiting(here=False)[:room]:
+            self._start([record], f"{record.spec.launcher} {record.id}" if record.spec else "")
+
+    def _waiting(self, here: bool) -> list[RunRecord]:
+        """The queue of this machine, or that of all other places."""
+        return [one for one in self._store.queue() if (self._place(one) is None) is here]
+
+    def _place(self, record: RunRecord) -> Launcher | None:
+        """The launcher of a run that trains elsewhere; None for one of this machine."""
+        return self._elsewhere.get(record.spec.launcher) if record.spec else None
+
+    def _take_up(self, record: RunRecord, place: Launcher) -> None:
+        """Follow again a run whose watcher is gone, as after this machine was started anew."""
+        run = self._lock(record)
+        if run is not None:
+            self._children.append(place.start(run, resume=True))
 
     def _waits_for_memory(self, record: RunRecord, device: str) -> bool:
         """Whether the next run must wait for memory, which its folder then says.
@@ -196,7 +229,10 @@ class Supervisor:
         stop_worse = len(runs) > 1 and self._stops_worse(started[0])
         try:
             order = (runs, self._settings, resume, device, stop_worse)
-            self._children.append(launch_from(self.standby, *order) or launch(*order))
+            if (place := self._place(started[0])) is not None:
+                self._children.append(place.start(runs[0], resume))
+            else:
+                self._children.append(launch_from(self.standby, *order) or launch(*order))
         except OSError as error:
             for run in runs:
                 log.exception("run %s could not be started", run.directory.path.name)

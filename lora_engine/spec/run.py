@@ -15,6 +15,7 @@ from lora_engine.spec.objective import ObjectiveSpec
 from lora_engine.spec.optimization import OptimizationSpec
 from lora_engine.spec.quantization import QuantizationSpec
 from lora_engine.spec.report import ReportSpec
+from lora_engine.spec.resources import LauncherName, ResourcesSpec
 from lora_engine.spec.section import PrintableName, Section
 
 
@@ -55,6 +56,12 @@ class RunSpec(Section):
         description="The finished run that this one goes on from, optimizer and all; `extend` "
         "writes it.",
     )
+    launcher: LauncherName = Field(
+        "local",
+        title="Where it trains",
+        description="local: this machine. slurm: a job of the cluster that LORA_SLURM_HOST names.",
+    )
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     seed: int = Field(
         0,
         title="Seed",

@@ -1,0 +1,11 @@
+"""Launchers: the places beside this machine where runs train, each behind the same five calls.
+
+interface  Launcher: start, poll, stop, log, fetch; what each is given and says
+choice     the launchers there are, and which of them these settings name
+slurm      one Slurm job for each run
+"""
+
+from lora_engine.runs.launchers.choice import launchers_elsewhere, refuse_unconfigured
+from lora_engine.runs.launchers.interface import Launcher, Stop, Watched
+
+__all__ = ["Launcher", "Stop", "Watched", "launchers_elsewhere", "refuse_unconfigured"]
