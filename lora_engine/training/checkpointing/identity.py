@@ -53,8 +53,8 @@ def run_identity(
 def spec_fields(spec: RunSpec) -> dict[str, str]:
     """The fields that differ from their defaults, dotted path to JSON.
 
-    Name, reports, place and devices are left out: they do not bear on the weights. Defaults are left
-    out so that checkpoints stay valid when a later version adds a field.
+    Name, reports, place and devices are left out: they do not bear on the weights. Defaults are
+    left out so that checkpoints stay valid when a later version adds a field.
     """
     document = _on_one_device(spec).model_dump(
         mode="json", exclude=NOT_IN_IDENTITY, exclude_defaults=True
