@@ -21,6 +21,7 @@ from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
+from lora_engine.training.forward.loss_scale import LossScale
 from lora_engine.training.forward.scaled import ScaledPath
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
@@ -39,7 +40,6 @@ from lora_engine.training.objectives.rollouts import Sampler
 from lora_engine.training.objectives.supervised import Supervised
 from lora_engine.training.objectives.weighted_classes import WeightedClasses, balanced_weights
 from lora_engine.training.optimizers.factory import make_optimizer, trained_parameters
-from lora_engine.training.optimizers.loss_scale import LossScale
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare, write_memory_prediction
 from lora_engine.training.ranks.processes import Group

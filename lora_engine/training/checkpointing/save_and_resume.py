@@ -19,10 +19,10 @@ from lora_engine.training.checkpointing.checkpoints import (
 from lora_engine.training.checkpointing.extending import refuse_unextendable
 from lora_engine.training.checkpointing.identity import RunIdentity, identity_changes
 from lora_engine.training.checkpointing.provenance import provenance
+from lora_engine.training.forward.loss_scale import LossScale
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.optimizers.factory import optimizer_tensors, restore_optimizer
-from lora_engine.training.optimizers.loss_scale import LossScale
 from lora_engine.training.preparation import PreparedRun
 
 if TYPE_CHECKING:

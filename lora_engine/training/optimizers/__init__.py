@@ -2,6 +2,5 @@
 
 factory   the optimizer that a spec names (AdamW, 8-bit, paged, Adafactor; LoRA+), and its state
 update    gradients clipped, checked and applied
-loss_scale    gradients scaled for float16
 galore    GaLore: AdamW in a low-rank subspace of each gradient
 """
