@@ -331,6 +331,8 @@ def _streaming_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         ),
         (spec.task != "causal_lm", tr("is for the task causal_lm")),
         (spec.objective.kind != "sft", tr("is for the objective sft")),
+        (spec.optimization.devices > 1, tr("several devices have room for their part of a base")),
+        (spec.optimization.precision == "float16", tr("float16 scales the loss; choose another")),
         (bits == 8, tr("the base can be streamed in 4 bits or as it is, and not in 8")),
     )
     for excludes, reason in reasons:

@@ -49,7 +49,9 @@ from lora_engine.training.reference_of_run import (
     needs_reference,
 )
 from lora_engine.training.reporting.reporter import Reporter, Reports, SilentReporter
-from lora_engine.training.streaming.streamed_path import StreamedPath, StreamedSupervised
+from lora_engine.training.streaming.layer_stream import LayerStream
+from lora_engine.training.streaming.rides import StreamedSupervised
+from lora_engine.training.streaming.streamed_path import StreamedPath
 
 if TYPE_CHECKING:
     import torch
@@ -141,10 +143,13 @@ class ReadyRun:
         progress: TrainingProgress,
         base: PreTrainedModel | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        stream: LayerStream | None = None,
     ) -> None:
         """base: the base model where it is loaded already, for this run alone to put its adapter
-        on. Raises EngineError where there is none to load, or to resume; StoppedBeforeTraining
-        where `should_stop` says so while a reference is computed."""
+        on. stream: as `open_streamed_path` has it. Raises EngineError where there is none to load,
+        or to resume; StoppedBeforeTraining where `should_stop` says so while a reference is
+        computed.
+        """
         self.run, self.progress = run, progress
         identity = _identity(run)
         scale = LossScale() if str(run.dtype) == "torch.float16" else None
@@ -168,7 +173,7 @@ class ReadyRun:
         if checkpoint is not None:
             self._saver.restore(checkpoint, self.trained_model, self.optimizer, progress)
         run.ranks.copy_from_first(trained_parameters(self.trained_model.model).values())
-        self.path = build_forward_path(run, self.trained_model) if path is None else path
+        self.path = path or build_forward_path(run, self.trained_model, stream)
         if scale is not None:
             self.path = ScaledPath(self.path, scale)
         self._reporter = _reporter(run, self.trained_model, self.path)

@@ -17,7 +17,7 @@ from lora_engine.training.compatibility import Machine, compatibility_problems
 from lora_engine.training.preflight import check_run
 from lora_engine.training.streaming.layer_stream import LayerStream
 from tests.tiny import save_tiny_model
-from tests.training_runs import losses, tiny_spec, train_here
+from tests.training_runs import losses, tiny_spec, train_here, train_together_here
 
 STEPS = {"max_steps": 3, "batch_size": 2, "eval_every": 2}
 ON = {"stream_base": True}
@@ -91,6 +91,33 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tiny_llama, rows_file, sett
     assert (directory.path / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, QLORA], ids=["whole", "4-bit"])
+def test_runs_of_a_sweep_share_each_reading(changes, rows_file, settings, tmp_path, monkeypatch):
+    base = save_tiny_model(tmp_path / "model", num_hidden_layers=3)
+    specs = {
+        f"rank-{rank}": tiny_spec(
+            base,
+            rows_file,
+            method={"rank": rank, "dropout": 0.1},
+            optimization={**STEPS, **ON, "learning_rate": 0.01 * rank},
+            **changes,
+        )
+        for rank in (2, 4)
+    }
+    alone = {name: trained(spec, tmp_path / name, settings)[0] for name, spec in specs.items()}
+    streams = []
+    begin = LayerStream.__init__
+    monkeypatch.setattr(
+        LayerStream, "__init__", lambda self, *given: (streams.append(self), begin(self, *given))[1]
+    )
+
+    together = train_together_here(specs, tmp_path / "together", settings)
+
+    assert {name: losses(directory) for name, directory in together.items()} == alone
+    assert len(streams) == 1
+
+
 def test_layers_that_nobody_has_filled_do_not_compute(tiny_llama):
     model = load_streamed_model(BaseModel("tiny", tiny_llama), "cpu", torch.float32)
 
@@ -126,11 +153,12 @@ def test_a_base_that_is_stored_quantized_is_refused_before_the_run(rows_file, se
         {"method": {"modules_to_save": ["lm_head"]}},
         {"objective": {"kind": "dpo"}},
         {"quantization": {"bits": 8}},
+        {"optimization": ON | {"devices": 2}},
     ],
 )
 def test_what_needs_the_whole_base_excludes_streaming(changes, tmp_path):
     machine = Machine(has_gpu=False, packages=frozenset({"bitsandbytes"}))
-    spec: RunSpec = tiny_spec(tmp_path, tmp_path, optimization=ON, **changes)
+    spec: RunSpec = tiny_spec(tmp_path, tmp_path, **{"optimization": ON} | changes)
 
     assert "optimization.stream_base" in {p.path for p in compatibility_problems(spec, machine)}
 

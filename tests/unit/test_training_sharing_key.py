@@ -41,6 +41,7 @@ def test_what_may_differ(sections):
         {"optimization": {"precision": "bfloat16"}},
         {"optimization": {"max_length": 64}},
         {"optimization": {"gradient_checkpointing": True}},
+        {"optimization": {"stream_base": True}},
     ],
 )
 def test_what_parts_runs(sections):

@@ -29,6 +29,7 @@ from lora_engine.training.models.starting_weights import load_starting_weights
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.models.whole_model import WholeModel, make_trainable
 from lora_engine.training.preparation import PreparedRun
+from lora_engine.training.streaming.layer_stream import LayerStream
 from lora_engine.training.streaming.open_base import open_streamed_path
 
 if TYPE_CHECKING:
@@ -161,8 +162,13 @@ def _divide(run: PreparedRun, trained_model: TrainedModel) -> None:
     log.info("the frozen weights of %d layers are divided over %d devices", count, run.ranks.count)
 
 
-def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> ForwardPath:
-    """The forward path of the run's task and precision; autocast where float32 weights train."""
+def build_forward_path(
+    run: PreparedRun, trained_model: TrainedModel, stream: LayerStream | None = None
+) -> ForwardPath:
+    """The forward path of the run's task and precision; autocast where float32 weights train.
+
+    stream: as `open_streamed_path` has it, for a base that is streamed.
+    """
     import torch
 
     rows, pad_id = run.data.training, run.tokenizer.pad_token_id
@@ -172,7 +178,7 @@ def build_forward_path(run: PreparedRun, trained_model: TrainedModel) -> Forward
         classes = Classes(run.data.labels, run.spec.task == "token_classification")
         return ClassifierPath(trained_model.model, pad_id, run.device, run.dtype, classes)
     if run.spec.optimization.stream_base:
-        return open_streamed_path(run, cast("PeftModel", trained_model.model))
+        return open_streamed_path(run, cast("PeftModel", trained_model.model), stream)
     if trained_model.saved_as == "adapter" or run.dtype == torch.float32:
         return choose_path(trained_model.model, rows, pad_id, run.device)
     # The path is checked as it will run: under autocast.

@@ -35,15 +35,19 @@ TRIED_ROWS = 2
 TOLERANCE = 1e-5  # of a loss: the same products in the same order
 
 
-def open_streamed_path(run: PreparedRun, model: PeftModel) -> StreamedPath:
+def open_streamed_path(
+    run: PreparedRun, model: PeftModel, stream: LayerStream | None = None
+) -> StreamedPath:
     """The path over the run's streamed base.
 
+    stream: of another run whose model has the same parameters in its layers.
     Raises EngineError where the layers pass more than hidden states to each other, and as
     `stored_layers` and `QuantizedLayers` do.
     """
     causal_lm = causal_lm_of(model)
     layers = list(layers_of(causal_lm).values())
-    stream = LayerStream(_source(run, causal_lm, layers), run.device)
+    if stream is None:
+        stream = LayerStream(_source(run, causal_lm, layers), run.device)
     stack = LayerStack(layers)
     tried = _one_of_each_kind(causal_lm, layers)
     with stream.holding(tried):

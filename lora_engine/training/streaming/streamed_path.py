@@ -1,28 +1,28 @@
-"""A forward path over a streamed base, and the supervised objective that trains on it.
+"""A forward path over a streamed base, without gradient; `rides` has the gradients.
 
-All batches of a step, and all held-out rows of an evaluation, ride on each reading of a layer, as
-far as what they keep for the way back stays within MOST_KEPT_BYTES; the others follow in a ride of
-their own. Generating reads the base once a token, so such runs write no sample answers.
+All held-out rows of an evaluation ride on each reading of a layer, as far as their hidden states
+stay within MOST_KEPT_BYTES; the others follow in a ride of their own. Generating reads the base
+once a token, so such runs write no sample answers.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_engine.calculator.streaming import MOST_KEPT_BYTES
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import Batch, ForwardPath
-from lora_engine.training.objectives.objective import Evaluation, StepGradients
 from lora_engine.training.streaming.layer_stack import LayerStack
 from lora_engine.training.streaming.layer_stream import LayerStream
-from lora_engine.training.streaming.walk import Walk, walk_down, walk_up
+from lora_engine.training.streaming.walk import Walk, walk_up
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,56 +68,43 @@ class StreamedPath:
         walk_up(self.stream, [walk])
         return walk.at_the_top()
 
-    def rides(self, batches: Sequence[Batch], kept_layers: int) -> Iterator[list[Batch]]:
-        """Batches that ride together. kept_layers: of how many layers their inputs are kept."""
-        ride: list[Batch] = []
-        kept = 0
-        for batch in batches:
-            own = batch.tokens * self.token_bytes * kept_layers
-            if ride and kept + own > MOST_KEPT_BYTES:
-                yield ride
-                ride, kept = [], 0
-            ride.append(batch)
-            kept += own
-        if ride:
-            yield ride
+    def row_losses(self, rows: Sequence[TokenizedRow]) -> list[float]:
+        """The mean loss over the supervised tokens of each row, nats a token."""
+        return [total / max(1, supervised) for total, supervised in self.summed_losses(rows, 1)]
 
-
-@dataclass(frozen=True)
-class StreamedSupervised:
-    """The mean of −log p(token) over a step's supervised tokens (nats). An Objective."""
-
-    path: StreamedPath
-
-    def gradients(self, step: int, batches: Sequence[Sequence[TokenizedRow]]) -> StepGradients:
-        started = time.perf_counter()
-        path, collated = self.path, [self.path.collate(rows) for rows in batches]
-        supervised = max(1, sum(batch.supervised for batch in collated))
-        loss = 0.0
-        for ride in path.rides(collated, path.stream.layers):
-            walks = [Walk(path.stack, self._mean_loss(batch, supervised)) for batch in ride]
-            walk_up(path.stream, walks)
-            loss += sum(walk.turn() for walk in walks)
-            walk_down(path.stream, walks, path.lowest)
-        tokens = sum(batch.tokens for batch in collated)
-        return StepGradients(loss, tokens, time.perf_counter() - started)
-
-    def _mean_loss(self, batch: Batch, supervised: int) -> Callable[[], torch.Tensor]:
-        return lambda: self.path.inner.summed_loss(batch) / supervised
-
-    def evaluate(self, rows: Sequence[TokenizedRow], batch_size: int) -> Evaluation:
-        if not rows:
-            return Evaluation()
-        path, total, count = self.path, 0.0, 0
-        collated = [
-            path.collate(rows[start : start + batch_size])
+    def summed_losses(
+        self, rows: Sequence[TokenizedRow], batch_size: int
+    ) -> list[tuple[float, int]]:
+        """The summed loss of each batch, and its supervised tokens; without dropout."""
+        batches = [
+            self.collate(rows[start : start + batch_size])
             for start in range(0, len(rows), batch_size)
         ]
-        path.model.eval()
-        for ride in path.rides(collated, 1):
-            walks = [Walk(path.stack, self._mean_loss(batch, 1), False) for batch in ride]
-            walk_up(path.stream, walks)
-            total += sum(float(walk.at_the_top()) for walk in walks)
-            count += sum(batch.supervised for batch in ride)
-        path.model.train()
-        return Evaluation(total / max(1, count))
+        found: list[tuple[float, int]] = []
+        self.model.eval()
+        for ride in riding_together(batches, lambda batch: batch.tokens * self.token_bytes):
+            walks = [Walk(self.stack, self.loss_of(batch), False) for batch in ride]
+            walk_up(self.stream, walks)
+            losses = [float(walk.at_the_top()) for walk in walks]
+            found += zip(losses, (batch.supervised for batch in ride), strict=True)
+        self.model.train()
+        return found
+
+    def loss_of(self, batch: Batch, supervised: int = 1) -> Callable[[], torch.Tensor]:
+        """Its summed loss as a pass, divided by the supervised tokens of a step."""
+        return lambda: self.inner.summed_loss(batch) / supervised
+
+
+def riding_together(items: Sequence[T], kept_bytes: Callable[[T], float]) -> Iterator[list[T]]:
+    """The items in their order, as many together as keep MOST_KEPT_BYTES at most."""
+    ride: list[T] = []
+    kept = 0.0
+    for item in items:
+        own = kept_bytes(item)
+        if ride and kept + own > MOST_KEPT_BYTES:
+            yield ride
+            ride, kept = [], 0.0
+        ride.append(item)
+        kept += own
+    if ride:
+        yield ride

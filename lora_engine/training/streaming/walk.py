@@ -8,7 +8,7 @@ the weights that train and into its input. Several batches ride on each reading 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.training.streaming.layer_stack import LayerStack
@@ -19,14 +19,27 @@ if TYPE_CHECKING:
 
 Forward = Callable[[], Any]
 """What is called on the model: a loss, or whatever the caller wants of it."""
+InForce = Callable[[], AbstractContextManager[None]]
 
 
 class Walk:
-    """A pass of `forward` through a stack. keeps_inputs: for the way down."""
+    """A pass of `forward` through a stack. keeps_inputs: for the way down.
 
-    def __init__(self, stack: LayerStack, forward: Forward, keeps_inputs: bool = True) -> None:
+    in_force: puts the random numbers of this walk in place of the process's, where several runs
+    walk side by side.
+    """
+
+    def __init__(
+        self,
+        stack: LayerStack,
+        forward: Forward,
+        keeps_inputs: bool = True,
+        in_force: InForce = nullcontext,
+    ) -> None:
         self._stack, self._forward, self._keeps = stack, forward, keeps_inputs
-        self._calls = stack.recorded(forward)
+        self._in_force = in_force
+        with in_force():
+            self._calls = stack.recorded(forward)
         assert self._calls.hidden is not None, "the model calls its layers"
         self._hidden = self._calls.hidden.detach()
         self._gradient: torch.Tensor | None = None
@@ -36,7 +49,7 @@ class Walk:
         """Through the next layer."""
         import torch
 
-        with torch.no_grad():
+        with self._in_force(), torch.no_grad():
             if self._keeps:
                 self._kept.append((self._hidden, _now(self._hidden.device.type == "cuda")))
             self._hidden = self._stack.compute(number, self._hidden, self._calls)
@@ -51,10 +64,11 @@ class Walk:
     def turn(self) -> float:
         """What `forward` gives, a loss; its gradient then waits above the last layer."""
         leaf = self._hidden.requires_grad_(True)
-        # What is drawn before the layers was drawn when they were recorded: not counted twice.
-        states = _now(leaf.device.type == "cuda")
-        with _random_states_as(states), self._stack.ending_with(leaf):
-            loss = self._forward()
+        with self._in_force():
+            # What is drawn before the layers was drawn when they were recorded: not counted twice.
+            states = _now(leaf.device.type == "cuda")
+            with _random_states_as(states), self._stack.ending_with(leaf):
+                loss = self._forward()
         loss.backward()
         self._gradient = leaf.grad
         return float(loss.detach())

@@ -25,6 +25,9 @@ from lora_engine.training.objectives.objective import StepGradients
 from lora_engine.training.optimizers.update import NonFiniteLoss
 from lora_engine.training.preparation import PreparedRun, prepare
 from lora_engine.training.reporting.outcome import run_problem, run_result
+from lora_engine.training.streaming.layer_stream import LayerStream
+from lora_engine.training.streaming.rides import Rider
+from lora_engine.training.streaming.streamed_path import StreamedPath
 from lora_engine.training.together.one_pass import SharedStep
 from lora_engine.training.together.random_state import OwnRandomState
 from lora_engine.training.together.run_log import RunLog
@@ -91,10 +94,15 @@ class Member:
                 )
             self._prepared = prepare(self.directory, self._settings, beside)
 
-    def get_ready(self, base: PreTrainedModel, resume: bool) -> None:
-        """Put the adapter on `base`, which is the run's own, and report the start."""
+    def get_ready(
+        self, base: PreTrainedModel, resume: bool, stream: LayerStream | None = None
+    ) -> None:
+        """Put the adapter on `base`, which is the run's own, and report the start.
+
+        stream: of a member that is ready, where the base is streamed.
+        """
         with self._at_work():
-            self._ready = ReadyRun(self.prepared, resume, self.progress, base)
+            self._ready = ReadyRun(self.prepared, resume, self.progress, base, stream=stream)
             self._random = OwnRandomState()
             with self._random.in_force():
                 self._ready.begin()
@@ -104,6 +112,18 @@ class Member:
         with self._at_work(), self.random.in_force():
             return self.ready.steps.gradients()
         return None
+
+    @property
+    def stream(self) -> LayerStream | None:
+        """What the run reads its base's layers from, where it streams them."""
+        path = None if self._ready is None else self._ready.path
+        return path.stream if isinstance(path, StreamedPath) else None
+
+    def rider(self) -> Rider:
+        """What the run brings into a ride with others over a streamed base."""
+        path = self.ready.path
+        assert isinstance(path, StreamedPath), "no other path rides"
+        return Rider(path, self.ready.steps.begin(), self.random.in_force)
 
     def shared_step(self) -> SharedStep:
         """What the run brings into a pass with others."""
@@ -127,7 +147,11 @@ class Member:
         """The loss of each of the first `most` held-out rows; None where the run failed in it."""
         with self._at_work(), self.random.in_force():
             started = time.perf_counter()
-            losses = row_losses(self.ready.path, self.prepared.data.evaluation[:most])
+            path, rows = self.ready.path, self.prepared.data.evaluation[:most]
+            if isinstance(path, StreamedPath):
+                losses = path.row_losses(rows)
+            else:
+                losses = row_losses(path, rows)
             self.progress.elapsed_s += time.perf_counter() - started
             return losses
         return None

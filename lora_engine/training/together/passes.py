@@ -22,6 +22,7 @@ from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.usage import peak_memory_bytes
 from lora_engine.training.objectives.objective import StepGradients
 from lora_engine.training.reporting.outcome import is_out_of_memory
+from lora_engine.training.streaming.rides import gradients_of
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.one_pass import CannotShare, OnePass, SharedStep
 from lora_engine.training.together.shared_base import share_weights
@@ -69,6 +70,9 @@ class Passes:
         self._ways: Iterator[Way] = chain(PROBE)
         self._is_decided = False
         self._one_pass: OnePass | None = None
+        if members[0].stream is not None:
+            log.info("the runs share each reading of the base's layers")
+            return
         try:
             self._one_pass = OnePass(share_weights(base), [m.ready.path for m in members])
         except CannotShare as reason:
@@ -81,6 +85,9 @@ class Passes:
 
     def make_steps(self, members: Sequence[Member]) -> None:
         """One step of each; a run that fails in it ends by itself."""
+        if members and members[0].stream is not None:
+            self._step_over_stream(members)
+            return
         if self._one_pass is None or len(members) < 2:
             self._step_alone(members)
             return
@@ -99,6 +106,12 @@ class Passes:
                 self._step_both_ways(group)
             else:
                 self._step_together(group)
+
+    def _step_over_stream(self, members: Sequence[Member]) -> None:
+        """All on each reading of a layer: the disk decides, so nothing is measured."""
+        made = gradients_of([member.rider() for member in members])
+        for member, gradients in zip(members, made, strict=True):
+            member.finish_step(gradients)
 
     def _step_alone(self, members: Sequence[Member]) -> None:
         made = []

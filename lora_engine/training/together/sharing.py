@@ -23,6 +23,7 @@ class SharingKey:
     precision: str
     max_length: int
     gradient_checkpointing: bool
+    stream_base: bool
 
 
 def sharing_key(spec: RunSpec) -> SharingKey | None:
@@ -30,10 +31,10 @@ def sharing_key(spec: RunSpec) -> SharingKey | None:
 
     Alone train: what asks for a worker of its own or for several devices, classifiers, objectives
     other than sft, methods other than LoRA, modules trained whole, biases of the base, starts that
-    change the base weights, runs that extend another, streamed bases, and 8-bit bases, whose
-    weights bitsandbytes moves into the layer that runs first. All else may differ: rank, alpha,
-    targets, dropout, DoRA, learning rate, optimizer, schedule, batches, number of steps, the
-    adapter to go on from, and the seed. Another seed holds other rows out.
+    change the base weights, runs that extend another, and 8-bit bases, whose weights bitsandbytes
+    moves into the layer that runs first. All else may differ: rank, alpha, targets, dropout, DoRA,
+    learning rate, optimizer, schedule, batches, number of steps, the adapter to go on from, and the
+    seed. Another seed holds other rows out.
     """
     if not _leaves_base_alone(spec):
         return None
@@ -44,6 +45,7 @@ def sharing_key(spec: RunSpec) -> SharingKey | None:
         precision=spec.optimization.precision,
         max_length=spec.optimization.max_length,
         gradient_checkpointing=spec.optimization.gradient_checkpointing,
+        stream_base=spec.optimization.stream_base,
     )
 
 
@@ -55,7 +57,6 @@ def _leaves_base_alone(spec: RunSpec) -> bool:
         and spec.optimization.devices == 1
         and spec.objective.kind == "sft"
         and spec.extended_from is None
-        and not spec.optimization.stream_base
         and method.is_lora
         and not method.modules_to_save
         and method.bias == "none"

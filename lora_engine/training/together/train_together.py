@@ -42,7 +42,9 @@ def train_together(
         if base is None:
             return
         for member in _living(members):
-            member.get_ready(share_weights(base), resume)
+            streams = (other.stream for other in _living(members))
+            stream = next((one for one in streams if one is not None), None)
+            member.get_ready(share_weights(base), resume, stream)
         if living := _living(members):
             halving = Halving(living) if stop_worse else None
             _make_steps(Passes(base, living), members, should_stop, halving)
