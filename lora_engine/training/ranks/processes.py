@@ -222,8 +222,7 @@ def start_others(directory: RunDirectory, count: int, resume: bool, settings: Se
 
 def be_another(directory: RunDirectory, rank: int, count: int) -> Group:
     """This process is not the first: it lives as long as that one does, and hears no signal."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    _hear_no_signal()
     folder = directory.path / FOLDER
     threading.Thread(target=_end_with_the_first, args=(folder,), daemon=True).start()
     return Group(folder, rank, count)
@@ -239,6 +238,8 @@ def of_torchrun(
     if cards != [CPU]:
         os.environ["CUDA_VISIBLE_DEVICES"] = cards[int(environment["LOCAL_RANK"]) % len(cards)]
     rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    if rank:
+        _hear_no_signal()
     return Group(directory.path / FOLDER, rank, count, by_torchrun=True)
 
 
@@ -246,6 +247,12 @@ def say_problem(group: Group, problem: str) -> None:
     """Leave word for the first process of why this one ends."""
     with suppress(OSError):  # the first one says then that this one ended
         (group.folder / f"problem-{group.rank}").write_text(json.dumps(problem), "utf-8")
+
+
+def _hear_no_signal() -> None:
+    """A signal that asks the group to stop is for the first process, whose word all follow."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with_the_first(folder: Path) -> None:
