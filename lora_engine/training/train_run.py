@@ -21,8 +21,8 @@ from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
-from lora_engine.training.forward.loss_scale import LossScale
 from lora_engine.training.forward.scaled import ScaledPath
+from lora_engine.training.kernels.loss_scale import LossScale
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.models.assemble import build_forward_path, build_trained_model

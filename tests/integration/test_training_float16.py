@@ -13,8 +13,8 @@ import torch
 
 from lora_engine.settings import Settings
 from lora_engine.training.compatibility import Machine, compatibility_problems
-from lora_engine.training.forward import loss_scale
-from lora_engine.training.forward.loss_scale import LossScale
+from lora_engine.training.kernels import loss_scale
+from lora_engine.training.kernels.loss_scale import LossScale
 from lora_engine.training.optimizers.update import NonFiniteLoss, update
 from tests.tiny import save_tiny_model
 from tests.training_runs import losses, tiny_spec, train_here

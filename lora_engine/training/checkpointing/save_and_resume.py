@@ -19,7 +19,7 @@ from lora_engine.training.checkpointing.checkpoints import (
 from lora_engine.training.checkpointing.extending import refuse_unextendable
 from lora_engine.training.checkpointing.identity import RunIdentity, identity_changes
 from lora_engine.training.checkpointing.provenance import provenance
-from lora_engine.training.forward.loss_scale import LossScale
+from lora_engine.training.kernels.loss_scale import LossScale
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.models.trained_model import TrainedModel
 from lora_engine.training.optimizers.factory import optimizer_tensors, restore_optimizer

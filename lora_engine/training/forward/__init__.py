@@ -7,6 +7,5 @@ select            which of the two a run takes, tested on its own model
 attention_kernels which attention packed rows may use, and why
 classifier_path   classification heads, with accuracy and F1
 scaled            loss scaling around another path, for float16
-loss_scale        the scale itself, and when it changes
 autocast          mixed precision around another path, for full fine-tuning
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.data import TokenizedRow
 from lora_engine.training.forward.batches import Batch, ForwardPath
-from lora_engine.training.forward.loss_scale import LossScale
+from lora_engine.training.kernels.loss_scale import LossScale
 
 if TYPE_CHECKING:
     import torch

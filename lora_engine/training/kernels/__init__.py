@@ -6,6 +6,7 @@
     head_loss          output head and cross-entropy in chunks
     packed_attention   causal attention over packed rows
     varlen             the same in one call on CUDA
+    loss_scale         gradients scaled for float16, and when the scale changes
 
 Each computes what the modules of transformers and PEFT compute; parity tests hold them to it.
 """

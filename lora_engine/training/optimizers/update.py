@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.training.forward.loss_scale import LossScale
+from lora_engine.training.kernels.loss_scale import LossScale
 
 if TYPE_CHECKING:
     import torch
