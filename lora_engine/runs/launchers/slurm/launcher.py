@@ -51,16 +51,21 @@ class SlurmLauncher:
                 os.environ, self._settings, names_hub(run, self._settings)
             )
             with directory.log_path.open("ab") as log_file:
-                process = subprocess.Popen(
-                    words,
-                    cwd=PROJECT_ROOT,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log_file,
-                    stderr=log_file,
-                    start_new_session=True,
-                    pass_fds=[descriptor],
-                )
+                # A stop that comes before the process can answer it waits until it can.
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS.values())
+                try:
+                    process = subprocess.Popen(
+                        words,
+                        cwd=PROJECT_ROOT,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log_file,
+                        stderr=log_file,
+                        start_new_session=True,
+                        pass_fds=[descriptor],
+                    )
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             name_worker(directory, descriptor, process.pid)
             return process
         finally:

@@ -217,6 +217,8 @@ def main() -> int:
     watch = Watch(RunDirectory(options.run_dir), load_settings())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, watch.ask)
+    # The launcher starts this process with both held back.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
     with remembering():
         watch.follow(options.resume)
     return 0
