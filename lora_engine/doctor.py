@@ -6,7 +6,6 @@ Looks and tries, changes nothing. Knows nothing of how the checks are shown.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import psutil
 
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_bitsandbytes
+from lora_engine.runs.launchers.ray.client import RayClient
 from lora_engine.runs.launchers.slurm.client import SlurmClient
 from lora_engine.settings import Settings, environment_names
 from lora_engine.usage import Usage, quotas_used
@@ -50,7 +50,7 @@ def run_checks(settings: Settings) -> list[Check]:
         Check("processor", True, f"{os.cpu_count()} cores, {_gib(psutil.virtual_memory().total)}"),
         _cuda(),
         _bitsandbytes(),
-        _ray(),
+        _ray(settings),
         _slurm(settings),
         *_settings(settings),
         _hub_token(),
@@ -108,9 +108,16 @@ def _bitsandbytes() -> Check:
     )
 
 
-def _ray() -> Check:
-    found = importlib.util.find_spec("ray") is not None
-    return Check("ray", found, "installed" if found else "not installed; runs stay on this machine")
+def _ray(settings: Settings) -> Check:
+    """Asks the cluster for its version, where a setting names one."""
+    if settings.ray_address is None:
+        return Check("ray", False, "LORA_RAY_ADDRESS is not set; runs stay on this machine")
+    try:
+        return Check(
+            "ray", True, f"{RayClient(settings.ray_address).version()} at {settings.ray_address}"
+        )
+    except EngineError as error:
+        return Check("ray", False, f"{error.problem} {error.remedy}")
 
 
 def _slurm(settings: Settings) -> Check:

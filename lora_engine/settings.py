@@ -262,6 +262,37 @@ class Settings(BaseModel):
         description="Runs that clusters have at once, waiting there or training.",
         json_schema_extra={"env": "LORA_MAX_ELSEWHERE"},
     )
+    ray_address: str | None = Field(
+        None,
+        pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,253}(/[A-Za-z0-9._/-]{0,200})?$",
+        description="Dashboard of a Ray cluster that runs may train on, as http://head:8265.",
+        json_schema_extra={"env": "LORA_RAY_ADDRESS"},
+    )
+    ray_folder: Path | None = Field(
+        None,
+        description="Path of the data folder on Ray's nodes; the same where it is not set.",
+        json_schema_extra={"env": "LORA_RAY_FOLDER"},
+    )
+    ray_python: str = Field(
+        "python",
+        pattern=r"^[A-Za-z0-9_/~.+-]{1,1000}$",
+        description="Python on Ray's nodes, with the packages of requirements.txt.",
+        json_schema_extra={"env": "LORA_RAY_PYTHON"},
+    )
+    ray_poll_s: float = Field(
+        2,
+        ge=0.1,
+        le=600,
+        description="Seconds between two questions about a Ray job.",
+        json_schema_extra={"env": "LORA_RAY_POLL_S"},
+    )
+    ray_patience_s: float = Field(
+        120,
+        ge=1,
+        le=86_400,
+        description="Seconds without a sign of life before a run on Ray counts as interrupted.",
+        json_schema_extra={"env": "LORA_RAY_PATIENCE_S"},
+    )
     slurm_host: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,252}$",

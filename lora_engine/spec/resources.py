@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lora_engine.spec.section import Section
 
-LauncherName = Literal["local", "slurm"]
+LauncherName = Literal["local", "ray", "slurm"]
 
 
 class ResourcesSpec(Section):

@@ -2,6 +2,7 @@
 
 interface  Launcher: start, poll, stop, log, fetch; what each is given and says
 choice     the launchers there are, and which of them these settings name
+ray        one Ray job for each run
 slurm      one Slurm job for each run
 """
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.runs.launchers.interface import Launcher
+from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.slurm.launcher import SlurmLauncher
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -15,11 +16,22 @@ from lora_engine.spec import RunSpec
 def launchers_elsewhere(settings: Settings) -> Mapping[str, Launcher]:
     """Every launcher but this machine's, by its name. One that no setting names still looks after
     runs that were started when one did."""
-    return {SlurmLauncher.name: SlurmLauncher(settings)}
+    return {
+        RayLauncher.name: RayLauncher(settings),
+        SlurmLauncher.name: SlurmLauncher(settings),
+    }
 
 
 def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
     """Raises EngineError where a new run would go to a place that no setting names."""
+    if spec.launcher == RayLauncher.name and settings.ray_address is None:
+        raise EngineError(
+            tr("launcher is ray, and no setting says where Ray is."),
+            tr(
+                "Set LORA_RAY_ADDRESS to the dashboard of the cluster, as http://head:8265. Or set "
+                "launcher to local."
+            ),
+        )
     if spec.launcher == SlurmLauncher.name and settings.slurm_host is None:
         raise EngineError(
             tr("launcher is slurm, and no setting says where Slurm is."),

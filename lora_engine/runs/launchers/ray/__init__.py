@@ -1,0 +1,9 @@
+"""Ray: one job of the Ray Jobs API for each run, over a data folder that the nodes share.
+
+client    Ray's own HTTP interface: submit, look, cancel, log; nothing of Ray is installed here
+code      this program as the zip archive that a job runs
+tenancy   whose job may write in a run's folder, and whether it still does: token and heartbeat
+launcher  RayLauncher
+watch     the process here that submits a run's job and follows it
+job       the process there that keeps the worker
+"""

@@ -1,0 +1,163 @@
+"""The Ray Jobs API over HTTP, as the cluster's dashboard serves it. Needs no Ray here.
+
+Knows nothing of runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from lora_engine.errors import EngineError
+from lora_engine.language import tr
+from lora_engine.spec.resources import ResourcesSpec
+
+PATIENCE_S = 10.0
+UPLOAD_PATIENCE_S = 120.0
+OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+GIB = 1 << 30
+SAID = 300  # characters of an answer that are shown
+
+
+class NoAnswer(EngineError):
+    """Ray does not answer; it may later."""
+
+
+class Refused(EngineError):
+    """Something answers, and does not do what it was asked."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as Ray shows it. status: Ray's own word. message: what it waits for, why it ended."""
+
+    name: str
+    status: str
+    message: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+
+class RayClient:
+    """One cluster. Every method raises NoAnswer and Refused."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address.rstrip("/")
+
+    def version(self) -> str:
+        """The cluster's version of Ray."""
+        answer = self._json(self._ask("GET", "/api/version"))
+        version = answer.get("ray_version")
+        if not isinstance(version, str):
+            raise self._no_ray()
+        return version
+
+    def upload(self, name: str, content: bytes) -> str:
+        """Hand over a zip archive, once for each name; the address that a job gives for it."""
+        path = f"/api/packages/gcs/{name}"
+        if self._ask("GET", path, missing_ok=True) is None:
+            self._ask("PUT", path, content=content, patience_s=UPLOAD_PATIENCE_S)
+        return f"gcs://{name}"
+
+    def submit(
+        self,
+        name: str,
+        entrypoint: str,
+        code: str,
+        environment: dict[str, str],
+        resources: ResourcesSpec,
+    ) -> None:
+        """Hand in a job under our own name. A job without GPUs of its own sees none."""
+        memory = resources.memory_gib
+        self._ask(
+            "POST",
+            "/api/jobs/",
+            json={
+                "entrypoint": entrypoint,
+                "submission_id": name,
+                "runtime_env": {"working_dir": code, "env_vars": environment},
+                "entrypoint_num_cpus": resources.cpus or 1,
+                "entrypoint_num_gpus": resources.gpus,
+                "entrypoint_memory": None if memory is None else int(memory * GIB),
+            },
+            patience_s=UPLOAD_PATIENCE_S,
+        )
+
+    def look(self, name: str) -> Job | None:
+        """The job; None where Ray does not know it, as after its head was started anew."""
+        answer = self._ask("GET", f"/api/jobs/{name}", missing_ok=True)
+        if answer is None:
+            return None
+        found = self._json(answer)
+        return Job(name, str(found.get("status", "")), str(found.get("message") or ""))
+
+    def cancel(self, name: str) -> None:
+        """End a job without waiting; one that is gone stays gone."""
+        self._ask("POST", f"/api/jobs/{name}/stop", missing_ok=True)
+
+    def log(self, name: str, lines: int) -> str:
+        """The last lines that a job wrote; empty where there are none."""
+        answer = self._ask("GET", f"/api/jobs/{name}/logs", missing_ok=True)
+        text = "" if answer is None else str(self._json(answer).get("logs") or "")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: dict[str, Any] | None = None,
+        content: bytes | None = None,
+        missing_ok: bool = False,
+        patience_s: float = PATIENCE_S,
+    ) -> httpx.Response | None:
+        try:
+            answer = httpx.request(
+                method, self._address + path, json=json, content=content, timeout=patience_s
+            )
+        except httpx.InvalidURL as error:
+            raise self._no_ray() from error
+        except httpx.HTTPError as error:
+            raise NoAnswer(
+                tr(
+                    "Ray does not answer at {address}: {reason}.",
+                    address=self._address,
+                    reason=str(error)[:SAID].rstrip(".") or type(error).__name__,
+                ),
+                tr("Correct LORA_RAY_ADDRESS, or see that the cluster's dashboard runs there."),
+            ) from error
+        if answer.status_code == 404 and missing_ok:
+            return None
+        if answer.status_code == 404:
+            raise self._no_ray()
+        if answer.is_error:
+            raise self._refusal(answer)
+        return answer
+
+    def _json(self, answer: httpx.Response | None) -> dict[str, Any]:
+        try:
+            found = None if answer is None else answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._no_ray()
+        return found
+
+    def _no_ray(self) -> Refused:
+        return Refused(
+            tr("What answers at {address} is no Ray dashboard.", address=self._address),
+            tr("Set LORA_RAY_ADDRESS to the dashboard of the cluster, as http://head:8265."),
+        )
+
+    def _refusal(self, answer: httpx.Response) -> EngineError:
+        lines = [line.strip() for line in answer.text.splitlines() if line.strip()]
+        words = (lines[-1] if lines else str(answer.status_code))[:SAID].rstrip(".")
+        kind = NoAnswer if answer.status_code in (502, 503, 504) else Refused
+        return kind(
+            tr("Ray refuses: {words}.", words=words),
+            tr("Look at the cluster's dashboard, or try `ray job submit` there by hand."),
+        )

@@ -1,0 +1,118 @@
+"""The parts of the Ray launcher that need no Ray: client, code archive, tenancy, settings."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from lora_engine.errors import EngineError, InvalidInput, Unreadable
+from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.launchers import refuse_unconfigured
+from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
+from lora_engine.runs.launchers.ray.code import code_archive
+from lora_engine.runs.launchers.ray.tenancy import (
+    Heartbeat,
+    Tenancy,
+    read_heartbeat,
+    read_tenancy,
+    write_heartbeat,
+    write_tenancy,
+)
+from lora_engine.settings import load_settings
+from lora_engine.spec import RunSpec
+
+
+@pytest.fixture
+def answering():
+    """A server that answers every request alike; its address, and the answer to set."""
+    answer = {"status": 200, "body": b"<html>a web page</html>"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer["status"])
+            self.end_headers()
+            self.wfile.write(answer["body"])
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"<html>a web page</html>", Refused),
+        (200, b"[]", Refused),
+        (200, b"{}", Refused),
+        (404, b"", Refused),
+        (500, b"Traceback\n  ValueError: no such thing", Refused),
+        (503, b"starting", NoAnswer),
+    ],
+)
+def test_what_is_no_ray_is_a_sentence(answering, status, body, kind):
+    address, answer = answering
+    answer.update(status=status, body=body)
+    with pytest.raises(kind) as error:
+        RayClient(address).version()
+    assert error.value.remedy
+
+
+def test_nobody_at_the_address_is_a_sentence_that_names_it():
+    with pytest.raises(NoAnswer) as error:
+        RayClient("http://127.0.0.1:9").version()
+    assert "127.0.0.1:9" in error.value.problem
+    assert "LORA_RAY_ADDRESS" in error.value.remedy
+
+
+def test_a_job_that_ray_does_not_know_is_none(answering):
+    address, answer = answering
+    answer.update(status=404, body=b"no such job")
+    assert RayClient(address).look("a-1") is None
+
+
+@pytest.mark.parametrize("wrong", ["head:8265", "ray://head:10001", "http://a b", "file:///etc"])
+def test_an_address_of_another_form_is_refused_by_the_settings(wrong):
+    with pytest.raises(InvalidInput) as error:
+        load_settings({"LORA_RAY_ADDRESS": wrong})
+    assert error.value.problems[0].path == "LORA_RAY_ADDRESS"
+
+
+def test_a_run_for_ray_is_refused_where_no_setting_names_one(settings):
+    with pytest.raises(EngineError) as error:
+        refuse_unconfigured(RunSpec(launcher="ray"), settings)
+    assert "LORA_RAY_ADDRESS" in error.value.remedy
+
+
+def test_the_code_is_small_the_same_every_time_and_holds_no_tests():
+    name, content = code_archive()
+    assert code_archive() == (name, content)
+    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert all(one.startswith("lora_engine/") and "__pycache__" not in one for one in names)
+    assert "lora_engine/training/worker.py" in names
+    assert len(content) < 20_000_000
+
+
+def test_a_token_is_kept_and_never_guessed(tmp_path):
+    directory = RunDirectory(tmp_path)
+    assert read_tenancy(directory) == Tenancy(token=0, job=None)
+    write_tenancy(directory, Tenancy(token=3, job="a-3"))
+    assert read_tenancy(directory) == Tenancy(token=3, job="a-3")
+    (tmp_path / "ray.json").write_text("{")
+    with pytest.raises(Unreadable):
+        read_tenancy(directory)
+    assert read_heartbeat(directory) is None
+    write_heartbeat(directory, Heartbeat(token=3, beat=7))
+    assert read_heartbeat(directory) == Heartbeat(token=3, beat=7)
+    (tmp_path / "heartbeat.json").write_text("torn")
+    assert read_heartbeat(directory) is None
