@@ -10,6 +10,7 @@ import gradio as gr
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
+from lora_engine.runs.launchers import configured_launchers
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
@@ -116,6 +117,19 @@ def more_fields(form: SpecForm, engine: Engine) -> None:
     """Everything else, closed."""
     for section in SECTIONS:
         _section(form, engine, section)
+    place_fields(form, engine)
+
+
+def place_fields(form: SpecForm, engine: Engine) -> None:
+    """Where the run trains and what it asks for there, where there is more than this machine."""
+    places = configured_launchers(engine.settings)
+    if len(places) == 1:
+        return
+    with layout.folded(tr("Where it trains"), "place"):
+        form.field("launcher", choices=list(places))
+        with gr.Row(elem_classes="rs-fields"):
+            for name in ("cpus", "gpus", "memory_gib"):
+                form.field(f"resources.{name}", min_width=NARROW)
 
 
 def data_fields(form: SpecForm) -> DataFields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -39,7 +40,7 @@ def cluster() -> Iterator[RayCluster]:
 
 @pytest.fixture
 def engine(settings: Settings, cluster: RayCluster) -> Engine:
-    changed = {"ray_address": cluster.address, "ray_poll_s": 0.3, "ray_patience_s": 6}
+    changed = {"ray_address": cluster.address, "ray_poll_s": 0.3, "ray_patience_s": 20}
     return Engine(settings.model_copy(update=changed))
 
 
@@ -96,14 +97,20 @@ def test_a_run_is_paused_killed_and_taken_over_with_the_losses_of_a_whole_one(
 ):
     whole, _ = train_here(spec, tmp_path / "whole", settings)
     directory = started(engine, spec)
+    worker = worker_of(directory)
+    worker.suspend()  # so that it cannot finish meanwhile
     os.kill(living_worker(directory).pid, signal.SIGKILL)  # the watcher: the job goes on
     until(lambda: living_worker(directory) is not None, engine)
     engine.runs.pause(directory.path.name)
+    until(directory.stop_requested, engine)
+    assert read_tenancy(directory).token == 1
+    worker.resume()
     assert ended(engine, directory) is RunState.PAUSED, directory.log_tail()
     engine.runs.resume(directory.path.name)
-    until(lambda: read_tenancy(directory).job and directory.last_metrics().step < STEPS, engine)
     assert ended(engine, directory) is RunState.FINISHED, directory.log_tail()
     assert losses(directory) == losses(whole)
+    config = json.loads((directory.adapter_path / "adapter_config.json").read_text("utf-8"))
+    assert config["base_model_name_or_path"] == spec.base_model
 
 
 def test_a_killed_worker_and_a_newer_token_both_end_a_job_and_nothing_is_lost(

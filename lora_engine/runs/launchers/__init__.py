@@ -6,7 +6,18 @@ ray        one Ray job for each run
 slurm      one Slurm job for each run
 """
 
-from lora_engine.runs.launchers.choice import launchers_elsewhere, refuse_unconfigured
+from lora_engine.runs.launchers.choice import (
+    configured_launchers,
+    launchers_elsewhere,
+    refuse_unconfigured,
+)
 from lora_engine.runs.launchers.interface import Launcher, Stop, Watched
 
-__all__ = ["Launcher", "Stop", "Watched", "launchers_elsewhere", "refuse_unconfigured"]
+__all__ = [
+    "Launcher",
+    "Stop",
+    "Watched",
+    "configured_launchers",
+    "launchers_elsewhere",
+    "refuse_unconfigured",
+]

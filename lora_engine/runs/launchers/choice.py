@@ -22,6 +22,15 @@ def launchers_elsewhere(settings: Settings) -> Mapping[str, Launcher]:
     }
 
 
+def configured_launchers(settings: Settings) -> tuple[str, ...]:
+    """The places that a new run can choose from; this machine is the first."""
+    named = {
+        RayLauncher.name: settings.ray_address,
+        SlurmLauncher.name: settings.slurm_host,
+    }
+    return ("local", *(name for name, address in named.items() if address is not None))
+
+
 def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
     """Raises EngineError where a new run would go to a place that no setting names."""
     if spec.launcher == RayLauncher.name and settings.ray_address is None:
