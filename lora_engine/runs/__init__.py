@@ -19,6 +19,7 @@ deletion.py          removes a run with all that it made
 """
 
 from lora_engine.runs.extension import ExtensionPlan
+from lora_engine.runs.launchers import configured_launchers
 from lora_engine.runs.run_files import RunFile
 from lora_engine.runs.states import OVER, RESUMABLE, RunState, state_name
 from lora_engine.runs.sweeps import SweepView
@@ -32,5 +33,6 @@ __all__ = [
     "RunState",
     "RunView",
     "SweepView",
+    "configured_launchers",
     "state_name",
 ]

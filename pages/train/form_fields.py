@@ -10,7 +10,7 @@ import gradio as gr
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
-from lora_engine.runs.launchers import configured_launchers
+from lora_engine.runs import configured_launchers
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout

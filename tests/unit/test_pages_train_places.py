@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gradio as gr
+import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine.engine import Engine
