@@ -99,8 +99,9 @@ def test_a_run_is_paused_killed_and_taken_over_with_the_losses_of_a_whole_one(
     directory = started(engine, spec)
     worker = worker_of(directory)
     worker.suspend()  # so that it cannot finish meanwhile
-    os.kill(living_worker(directory).pid, signal.SIGKILL)  # the watcher: the job goes on
-    until(lambda: living_worker(directory) is not None, engine)
+    watcher = living_worker(directory)
+    os.kill(watcher.pid, signal.SIGKILL)  # the job goes on
+    until(lambda: living_worker(directory) not in (None, watcher), engine)
     engine.runs.pause(directory.path.name)
     until(directory.stop_requested, engine)
     assert read_tenancy(directory).token == 1

@@ -42,6 +42,8 @@ class RayLauncher:
             for field, value in self._settings
             if field.startswith("ray_") and value is not None
         }
+        # A stop that comes before the process listens for it waits there, and does not kill it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS.values())
         try:
             directory.clear_result()
             directory.clear_stop_request()
@@ -59,6 +61,7 @@ class RayLauncher:
             name_worker(directory, descriptor, process.pid)
             return process
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             run.lock.close()
 
     def poll(self, directory: RunDirectory) -> Watched:

@@ -256,6 +256,7 @@ def main() -> int:
     watch = Watch(RunDirectory(options.run_dir), load_settings())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, watch.ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGINT])
     with remembering():
         watch.follow(options.resume)
     return 0
