@@ -73,6 +73,8 @@ class Watch:
                 job = self._client.look(tenancy.job or "")
                 self._say(self._words(job))
                 self._stop_where_asked(tenancy, job)
+                if self._was_cancelled and job is not None and job.status == "PENDING":
+                    break  # Ray stops it only when it starts, and then its token is an old one
             except EngineError as error:
                 self._say(f"{error.problem} {error.remedy}")
                 job = None
