@@ -1,4 +1,4 @@
-"""Runs as jobs of a real Ray: trained, followed again, paused, resumed, cancelled while waiting."""
+"""Runs as jobs of a real Ray: trained, paused, cancelled, killed, without its head, refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.run_folder import RunDirectory, living_worker
-from lora_engine.runs.launchers.ray.tenancy import read_tenancy
+from lora_engine.runs.launchers.ray.tenancy import Tenancy, read_tenancy, write_tenancy
 from lora_engine.runs.states import OVER, RunState
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -114,6 +114,31 @@ def test_a_run_is_paused_killed_and_taken_over_with_the_losses_of_a_whole_one(
     assert config["base_model_name_or_path"] == spec.base_model
 
 
+def test_a_killed_worker_and_a_newer_token_both_end_a_job_and_nothing_is_lost(
+    engine, spec, settings, tmp_path
+):
+    directory = started(engine, spec)
+    worker_of(directory).kill()
+    assert ended(engine, directory) is RunState.INTERRUPTED, directory.log_tail()
+    engine.runs.resume(directory.path.name)
+    until(lambda: read_tenancy(directory).job is not None, engine)
+    until(lambda: _has_worker(directory), engine)
+    token = read_tenancy(directory).token
+    write_tenancy(directory, Tenancy(token=token + 5))
+    until(lambda: not _has_worker(directory), engine)
+    assert ended(engine, directory) is RunState.INTERRUPTED, directory.log_tail()
+    train_here(spec, directory.path, settings, resume=True)  # elsewhere: on this machine
+    whole, _ = train_here(spec, tmp_path / "whole", settings)
+    assert losses(directory) == losses(whole)
+
+
+def _has_worker(directory: RunDirectory) -> bool:
+    try:
+        return worker_of(directory).status() != psutil.STATUS_ZOMBIE
+    except (AssertionError, psutil.Error):
+        return False
+
+
 def test_a_run_that_asks_for_what_nobody_has_waits_says_so_and_is_cancelled(engine, spec):
     cards = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpus": 3})})
     directory = engine.runs.directory(engine.runs.submit(cards).id)
@@ -121,3 +146,18 @@ def test_a_run_that_asks_for_what_nobody_has_waits_says_so_and_is_cancelled(engi
     for _ in range(2):
         engine.runs.cancel(directory.path.name)
     assert ended(engine, directory) is RunState.CANCELLED
+
+
+def test_without_its_head_a_run_is_interrupted_and_goes_on_here(
+    engine, cluster, spec, settings, tmp_path
+):
+    directory = started(engine, spec)
+    cluster.kill()
+    assert ended(engine, directory) is RunState.INTERRUPTED, directory.log_tail()
+    assert not _has_worker(directory)
+    refused = engine.runs.directory(engine.runs.submit(spec).id)
+    assert ended(engine, refused) is RunState.FAILED
+    assert "LORA_RAY_ADDRESS" in refused.result().error.remedy
+    train_here(spec, directory.path, settings, resume=True)
+    whole, _ = train_here(spec, tmp_path / "whole", settings)
+    assert losses(directory) == losses(whole)
