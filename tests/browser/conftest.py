@@ -67,7 +67,11 @@ def start_server(
 
     def start(data_dir: Path | None = None, **environment: str) -> Server:
         folder = data_dir or tmp_path_factory.mktemp("data")
-        servers.append(_serve(folder, environment, forking_process.start))
+        # huggingface_hub reads its own variables when it is imported: a fork comes too late
+        is_forked = not any(name.startswith("HF_") for name in environment)
+        servers.append(
+            _serve(folder, environment, forking_process.start if is_forked else _python_app)
+        )
         return servers[-1]
 
     yield start
