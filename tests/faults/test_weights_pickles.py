@@ -140,7 +140,7 @@ def test_a_compressed_torch_file_is_refused_before_it_is_opened(tmp_path):
 
 
 def test_a_pickle_that_eats_memory_or_time_is_stopped(tmp_path, monkeypatch):
-    torch.save(torch.zeros(4000, 4000), tmp_path / "m.pt")
+    torch.save(torch.zeros(5000, 5000), tmp_path / "m.pt")  # over the 64 MiB of a free glibc heap
     with monkeypatch.context() as bounds:
         bounds.setattr(limits, "PICKLE_MEMORY_BYTES", 2**20)
         bounds.setattr(limits, "PICKLE_MEMORY_TIMES", 0)

@@ -87,8 +87,8 @@ def spoil_loss_of(name: str, step: int) -> None:
 
     make_ready = ReadyRun.__init__
 
-    def make_spoilt(self, run, *arguments):
-        make_ready(self, run, *arguments)
+    def make_spoilt(self, run, *arguments, **named):
+        make_ready(self, run, *arguments, **named)
         finish = self.steps.finish
 
         def spoilt(gradients):
