@@ -43,8 +43,9 @@ def saved(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def adapters(saved, tmp_path):
-    """The two in the library."""
-    shutil.copytree(saved, tmp_path / "adapters")
+    """The two in the library, as folders."""
+    library = shutil.copytree(saved, tmp_path / "adapters")
+    return [library / name for name in ("one", "two")]
 
 
 @pytest.fixture
