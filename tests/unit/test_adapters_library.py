@@ -17,6 +17,7 @@ from lora_engine.adapters.library import (
 from lora_engine.base_models import BaseModel
 from lora_engine.base_models.fingerprint import fingerprint
 from lora_engine.errors import Conflict, EngineError, NotFound
+from lora_engine.spec import RunSpec
 from lora_engine.spec.recipes import recipe_spec
 from lora_engine.starter import MODEL_DIR
 
@@ -129,7 +130,7 @@ def test_before_the_first_run_the_bundled_adapter_is_there(settings):
 
 def test_the_bundled_adapter_is_that_of_the_pirate_example(settings):
     provenance = json.loads((resolve_adapter(BUNDLED, settings) / "provenance.json").read_text())
-    assert provenance["spec"] == recipe_spec("pirate").model_dump(mode="json")
+    assert RunSpec.model_validate(provenance["spec"]) == recipe_spec("pirate")
     assert provenance["base_fingerprint"] == fingerprint(BaseModel("starter", MODEL_DIR))
 
 

@@ -80,7 +80,8 @@ def leaves(model, prefix=""):
 
 
 def test_every_field_of_the_spec_stands_on_the_page(settings):
-    page = train.build(Engine(settings))
+    with_a_cluster = settings.model_copy(update={"ray_address": "http://head:8265"})
+    page = train.build(Engine(with_a_cluster))
     ids = {part.elem_id for part in page.blocks.values()}
     expected = {f"field-{path.replace('.', '-').replace('_', '-')}" for path in leaves(RunSpec)}
     not_on_a_form = {one for one in expected if one.startswith("field-extended-from")}

@@ -9,7 +9,6 @@ node comes back that Slurm had given up. Knows nothing of Slurm's commands.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from lora_engine.files import read_bounded, write_atomically
+from lora_engine.operating_system import try_lock
 from lora_engine.run_folder import RunDirectory
 
 MAX_BYTES = 10_000
@@ -72,15 +72,12 @@ def _locked(directory: RunDirectory, patience_s: float) -> int | None:
     descriptor = os.open(_lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience_s
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(LOOK_S)
-        else:
+        if try_lock(descriptor):
             return descriptor
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(LOOK_S)
 
 
 def _lock_path(directory: RunDirectory) -> Path:
