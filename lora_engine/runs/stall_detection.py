@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.launcher import is_stopped
+from lora_engine.runs.launchers import read_queue
 from lora_engine.runs.states import ACTIVE
 from lora_engine.runs.store import RunRecord
 
@@ -29,14 +30,17 @@ class Stall:
 def find_stall(
     record: RunRecord, directory: RunDirectory, newest: MetricsRow | None
 ) -> Stall | None:
-    """None where the run is not active, has not reached its first step, or logged one lately."""
+    """None where the run is not active, has not reached its first step, waits in the queue of its
+    cluster, or logged a step lately."""
     if record.state not in ACTIVE:
         return None
     stopped = is_stopped(directory)
-    if newest is None:
+    queue = read_queue(directory)
+    if newest is None or (queue is not None and queue.waits):
         return Stall(0.0, stopped) if stopped else None
     seconds = max(0.0, time.time() - directory.metrics_path.stat().st_mtime)
     # A resumed worker loads the model first; the file is then older than its start.
-    seconds = min(seconds, max(0.0, time.time() - (record.started_at or 0.0)))
+    began = max(record.started_at or 0.0, 0.0 if queue is None else queue.since)
+    seconds = min(seconds, max(0.0, time.time() - began))
     patience = max(LEAST_S, STEPS * newest.elapsed_s / newest.step)
     return Stall(seconds, stopped) if stopped or seconds > patience else None

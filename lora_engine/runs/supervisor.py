@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -26,15 +25,20 @@ from lora_engine.run_folder import (
     RunDirectory,
     RunProblem,
     RunResult,
-    is_alive,
     living_worker,
     try_lock,
 )
-from lora_engine.runs.launcher import HeldRun, launch, signal_worker, worker_environment
-from lora_engine.runs.launchers import Launcher, Stop, launchers_elsewhere
+from lora_engine.runs.launcher import HeldRun, worker_environment
+from lora_engine.runs.launchers import (
+    Launcher,
+    LocalLauncher,
+    Order,
+    Stop,
+    launchers_elsewhere,
+    waits_in_queue,
+)
 from lora_engine.runs.memory_room import MemoryRoom, read_wait, say_wait
 from lora_engine.runs.shared_worker import runs_of_next_worker
-from lora_engine.runs.standby import Standby, launch_from
 from lora_engine.runs.states import ACTIVE, STOPPING, RunState
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.sweep_folder import SweepFolder
@@ -43,7 +47,6 @@ from lora_engine.settings import Settings
 log = logging.getLogger(__name__)
 TICK_S = 0.5
 STANDBY_NEEDS_BYTES = 2 << 30  # free on this machine: it takes a quarter, a run the rest
-STOP_PATIENCE_S = 8.0  # from SIGTERM to SIGKILL for a run that is cancelled
 
 
 class Supervisor:
@@ -56,7 +59,8 @@ class Supervisor:
         self._store = store
         self._settings = settings
         self._room = room
-        self.standby = Standby(settings.standby_minutes * 60)
+        self._here = LocalLauncher(settings)
+        self.standby = self._here.standby
         self._elsewhere = launchers_elsewhere(settings)
         self._stop_asked: dict[object, float] = {}  # by worker
         self._children: list[subprocess.Popen] = []
@@ -97,11 +101,12 @@ class Supervisor:
         """Record the ends of runs whose worker is gone or has let go of them; stop others."""
         by_worker: dict[object, list[RunRecord]] = defaultdict(list)
         for record in records:
-            directory = self._directory(record)
-            if is_alive(directory):
+            directory, place = self._directory(record), self._place(record)
+            watched = place.poll(directory)
+            if watched.is_alive:
                 # A worker that has just started may not be named yet.
                 by_worker[living_worker(directory) or record.id].append(record)
-            elif (place := self._place(record)) and place.poll(directory).lost_watcher:
+            elif watched.lost_watcher:
                 self._take_up(record, place)
             else:
                 self._record_end(record, _result_of(directory))
@@ -112,7 +117,9 @@ class Supervisor:
 
     def _record_end(self, record: RunRecord, result: RunResult | None) -> None:
         """Record how a run ended that no worker holds: as its result says; interrupted where there
-        is none. One that its worker stopped as worse than another can go on: it is paused."""
+        is none. One that its worker stopped as worse than another can go on: it is paused. So is
+        one that was paused before its worker had anything to save."""
+        directory = self._directory(record)
         if result is not None:
             state = RunState(result.state)
             was_worse = result.stopped_because and record.state is RunState.RUNNING
@@ -120,8 +127,10 @@ class Supervisor:
                 state = RunState.PAUSED
         elif record.state is RunState.CANCELLING:
             state = RunState.CANCELLED
-        elif record.state is RunState.PAUSING and self._directory(record).last_metrics() is None:
-            state = RunState.PAUSED  # stopped before there was anything to save
+        elif record.state is RunState.PAUSING and (
+            directory.last_metrics() is None or waits_in_queue(directory)
+        ):
+            state = RunState.PAUSED
         else:
             state = RunState.INTERRUPTED
         self._store.move(record.id, [record.state], state, record.started_at)
@@ -129,29 +138,23 @@ class Supervisor:
     def _stop(self, worker: object, living: Sequence[RunRecord]) -> None:
         """Stop those runs of a worker that should stop.
 
-        Where others go on, a file in its directory asks each. Else the worker gets SIGTERM once,
-        and SIGKILL where it goes on after a while and all its runs are cancelled. A pause waits for
-        as long as the step and the save take: a kill would lose the steps.
+        Where others go on, a file in its directory asks each. Else the worker is asked once, and
+        killed where it goes on after a while and all its runs are cancelled. A pause waits for as
+        long as the step and the save take: a kill would lose the steps.
         """
         stopping = [record for record in living if record.state in STOPPING]
         if len(stopping) < len(living):
             for record in stopping:
                 self._directory(record).request_stop()
             return
-        directory = self._directory(living[0])
+        directory, place = self._directory(living[0]), self._place(living[0])
         asked = self._stop_asked.get(worker)
         are_cancelled = all(record.state is RunState.CANCELLING for record in living)
         if asked is None:
-            if signal_worker(directory, signal.SIGTERM):
+            if place.stop(directory, Stop.SAVE):
                 self._stop_asked[worker] = time.monotonic()
             return
-        place = self._place(living[0])
-        patience = STOP_PATIENCE_S if place is None else place.stop_patience_s
-        if not are_cancelled or time.monotonic() - asked <= patience:
-            return
-        if place is None:
-            signal_worker(directory, signal.SIGKILL)
-        else:
+        if are_cancelled and time.monotonic() - asked > place.stop_patience_s:
             place.stop(directory, Stop.NOW)
 
     def _start_waiting(self) -> None:
@@ -174,24 +177,25 @@ class Supervisor:
 
     def _start_elsewhere(self) -> None:
         """Start the first waiting runs of other places, each by itself, as many as may be there."""
-        there = sum(self._place(record) is not None for record in self._store.list(ACTIVE))
+        there = sum(self._place(record) is not self._here for record in self._store.list(ACTIVE))
         room = max(0, self._settings.max_elsewhere - there)
         for record in self._waiting(here=False)[:room]:
             self._start([record], f"{record.spec.launcher} {record.id}" if record.spec else "")
 
     def _waiting(self, here: bool) -> list[RunRecord]:
         """The queue of this machine, or that of all other places."""
-        return [one for one in self._store.queue() if (self._place(one) is None) is here]
+        return [one for one in self._store.queue() if (self._place(one) is self._here) is here]
 
-    def _place(self, record: RunRecord) -> Launcher | None:
-        """The launcher of a run that trains elsewhere; None for one of this machine."""
-        return self._elsewhere.get(record.spec.launcher) if record.spec else None
+    def _place(self, record: RunRecord) -> Launcher:
+        """The launcher of a run; this machine's where the spec cannot be read."""
+        return self._elsewhere.get(record.spec.launcher, self._here) if record.spec else self._here
 
     def _take_up(self, record: RunRecord, place: Launcher) -> None:
         """Follow again a run whose watcher is gone, as after this machine was started anew."""
         run = self._lock(record)
         if run is not None:
-            self._children.append(place.start(run, resume=True))
+            order = Order(resume=True, device=record.device or "")
+            self._children.append(place.start([run], order))
 
     def _waits_for_memory(self, record: RunRecord, device: str) -> bool:
         """Whether the next run must wait for memory, which its folder then says.
@@ -225,14 +229,13 @@ class Supervisor:
             return
         started = [record for record in records if record.id in locked]
         runs = [locked[record.id] for record in started]
-        resume = any(record.resume for record in started)
-        stop_worse = len(runs) > 1 and self._stops_worse(started[0])
+        order = Order(
+            resume=any(record.resume for record in started),
+            device=device,
+            stop_worse=len(runs) > 1 and self._stops_worse(started[0]),
+        )
         try:
-            order = (runs, self._settings, resume, device, stop_worse)
-            if (place := self._place(started[0])) is not None:
-                self._children.append(place.start(runs[0], resume))
-            else:
-                self._children.append(launch_from(self.standby, *order) or launch(*order))
+            self._children.append(self._place(started[0]).start(runs, order))
         except OSError as error:
             for run in runs:
                 log.exception("run %s could not be started", run.directory.path.name)

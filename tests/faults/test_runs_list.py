@@ -16,8 +16,8 @@ from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, is_alive, name_worker
 from lora_engine.run_folder.worker_identity import identity_of
-from lora_engine.runs import supervisor
 from lora_engine.runs.launcher import is_stopped, lock_patiently, signal_worker
+from lora_engine.runs.launchers import LocalLauncher
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -139,7 +139,7 @@ class FakeWorkers:
 
 def test_two_servers_on_one_data_folder_start_each_run_once_one_at_a_time(settings, monkeypatch):
     workers = FakeWorkers()
-    monkeypatch.setattr(supervisor, "launch", workers.launch)
+    monkeypatch.setattr("lora_engine.runs.launchers.local.launch", workers.launch)
     names = [f"run-{number}" for number in range(6)]
     store = RunStore(settings.database_path)
     for name in names:
@@ -178,7 +178,7 @@ def test_news_of_an_earlier_start_does_not_end_the_present_one(store, settings):
 def test_a_clock_that_jumps_a_day_loses_no_worker(store, settings, monkeypatch):
     """The worker's identity is in ticks since the start of the machine, whatever the clock says."""
     workers = FakeWorkers(seconds=60)
-    monkeypatch.setattr(supervisor, "launch", workers.launch)
+    monkeypatch.setattr("lora_engine.runs.launchers.local.launch", workers.launch)
     directory = add_run(store, settings, "a")
     engine = Engine(settings)
     engine.runs.refresh()
@@ -201,8 +201,8 @@ def test_a_clock_that_jumps_a_day_loses_no_worker(store, settings, monkeypatch):
 
 def test_a_worker_that_was_stopped_is_said_to_be(settings, monkeypatch):
     workers = FakeWorkers(seconds=60)
-    monkeypatch.setattr(supervisor, "launch", workers.launch)
-    monkeypatch.setattr(supervisor, "STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr("lora_engine.runs.launchers.local.launch", workers.launch)
+    monkeypatch.setattr(LocalLauncher, "stop_patience_s", 0.1)
     engine = Engine(settings)
     directory = add_run(RunStore(settings.database_path), settings, "a")
     engine.runs.refresh()

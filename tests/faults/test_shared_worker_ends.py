@@ -17,6 +17,7 @@ import pytest
 from lora_engine.engine import Engine
 from lora_engine.run_folder import RunDirectory, living_worker, try_lock
 from lora_engine.runs import launcher, supervisor
+from lora_engine.runs.launchers import LocalLauncher
 from lora_engine.runs.states import OVER
 from lora_engine.spec import sweep_from
 
@@ -176,7 +177,7 @@ def test_the_whole_worker_is_asked_at_once_where_all_its_runs_stop(engine, three
 
 
 def test_a_hanging_run_is_killed_only_when_it_takes_no_other_with_it(engine, three, monkeypatch):
-    monkeypatch.setattr(supervisor, "STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr(LocalLauncher, "stop_patience_s", 0.1)
     for run in three.runs:
         tell(engine, run, "hang")
     engine.runs.cancel(three.runs[0].id)

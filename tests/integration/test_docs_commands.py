@@ -212,7 +212,7 @@ def type_command(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LORA_DEVICE", "cpu")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supervisor, "launch", train_at_once)
+    monkeypatch.setattr("lora_engine.runs.launchers.local.launch", train_at_once)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # `train` would take pytest's own
 
     def type_it(words: list[str]) -> str | None:

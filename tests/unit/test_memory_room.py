@@ -16,7 +16,7 @@ from lora_engine.engine import Engine
 from lora_engine.free_memory import DeviceMemory, device_memory
 from lora_engine.nvidia_cards import CardReading
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs import RunState, supervisor
+from lora_engine.runs import RunState
 from lora_engine.runs.memory_room import OTHERS_PATIENCE_S, WEIGHED_S, MemoryRoom, read_wait
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
@@ -93,7 +93,7 @@ def engine(settings) -> Engine:
 @pytest.fixture
 def queue(settings, machine, monkeypatch) -> Queue:
     found = Queue(settings, machine)
-    monkeypatch.setattr(supervisor, "launch", found.launch)
+    monkeypatch.setattr("lora_engine.runs.launchers.local.launch", found.launch)
     monkeypatch.setattr("lora_engine.runs.memory_room.generous_bytes", lambda *_: None)
     return found
 

@@ -1,9 +1,11 @@
-"""Launchers: the places beside this machine where runs train, each behind the same five calls.
+"""Launchers: the places where runs train, each behind the same five calls.
 
-interface  Launcher: start, poll, stop, log, fetch; what each is given and says
-choice     the launchers there are, and which of them these settings name
-ray        one Ray job for each run
-slurm      one Slurm job for each run
+interface      Launcher: start, poll, stop, log, fetch; what each is given and says
+choice         the launchers there are, and which of them these settings name
+local          this machine: a worker, of one run or of several that share a base
+ray            one Ray job for each run
+slurm          one Slurm job for each run
+cluster_queue  whether a run's job waits in the queue of its cluster
 """
 
 from lora_engine.runs.launchers.choice import (
@@ -11,13 +13,19 @@ from lora_engine.runs.launchers.choice import (
     launchers_elsewhere,
     refuse_unconfigured,
 )
-from lora_engine.runs.launchers.interface import Launcher, Stop, Watched
+from lora_engine.runs.launchers.cluster_queue import read_queue, waits_in_queue
+from lora_engine.runs.launchers.interface import Launcher, Order, Stop, Watched
+from lora_engine.runs.launchers.local import LocalLauncher
 
 __all__ = [
     "Launcher",
+    "LocalLauncher",
+    "Order",
     "Stop",
     "Watched",
     "configured_launchers",
     "launchers_elsewhere",
+    "read_queue",
     "refuse_unconfigured",
+    "waits_in_queue",
 ]

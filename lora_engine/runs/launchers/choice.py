@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.runs.launchers.interface import Launcher
+from lora_engine.runs.launchers.local import LocalLauncher
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.slurm.launcher import SlurmLauncher
 from lora_engine.settings import Settings
@@ -28,7 +29,7 @@ def configured_launchers(settings: Settings) -> tuple[str, ...]:
         RayLauncher.name: settings.ray_address,
         SlurmLauncher.name: settings.slurm_host,
     }
-    return ("local", *(name for name, address in named.items() if address is not None))
+    return (LocalLauncher.name, *(name for name, address in named.items() if address is not None))
 
 
 def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:

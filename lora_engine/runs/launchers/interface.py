@@ -1,4 +1,4 @@
-"""What a launcher is: a place elsewhere where runs train, behind five calls.
+"""What a launcher is: a place where runs train, behind five calls. This machine is one.
 
 The supervisor holds one of each and knows no more of a place than this. A run's identity is its
 folder: no scheduler's number names it. Knows nothing of the list of runs.
@@ -7,6 +7,7 @@ folder: no scheduler's number names it. Knows nothing of the list of runs.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -23,8 +24,19 @@ class Stop(Enum):
 
 
 @dataclass(frozen=True)
+class Order:
+    """How runs are to start. resume: each goes on from its newest valid checkpoint, where it has
+    one. device: of this machine; a cluster has no use for it. stop_worse: the worker ends runs that
+    are clearly worse than another of them."""
+
+    resume: bool
+    device: str
+    stop_worse: bool = False
+
+
+@dataclass(frozen=True)
 class Watched:
-    """Whether a process here follows the run. lost_watcher: the run may go on elsewhere, and
+    """Whether a process here trains or follows the run. lost_watcher: it may go on elsewhere, and
     nothing here follows it any more; `start` takes it up again."""
 
     is_alive: bool
@@ -41,9 +53,10 @@ class Launcher(Protocol):
     name: str
     stop_patience_s: float
 
-    def start(self, run: HeldRun, resume: bool) -> subprocess.Popen:
-        """Start a run, or take up the one that goes on there, handing on its lock. What is returned
-        only has to be reaped. Raises OSError; the lock is closed in any case."""
+    def start(self, runs: Sequence[HeldRun], order: Order) -> subprocess.Popen:
+        """Start these runs together, handing on their locks, or take up the one that goes on there.
+        Elsewhere each run starts by itself. What is returned only has to be reaped. Raises OSError;
+        the locks are closed in any case."""
         ...
 
     def poll(self, directory: RunDirectory) -> Watched:
@@ -51,7 +64,7 @@ class Launcher(Protocol):
         ...
 
     def stop(self, directory: RunDirectory, how: Stop) -> bool:
-        """Ask that a run stops; False where there is nobody to ask."""
+        """Ask that all runs of this run's worker stop; False where there is nobody to ask."""
         ...
 
     def log(self, directory: RunDirectory, lines: int) -> str:

@@ -38,6 +38,10 @@ class Job:
     message: str = ""
 
     @property
+    def waits(self) -> bool:
+        return self.status == "PENDING"
+
+    @property
     def is_over(self) -> bool:
         return self.status in OVER
 

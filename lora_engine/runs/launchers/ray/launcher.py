@@ -10,12 +10,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from lora_engine.devices import CPU
 from lora_engine.errors import Unreadable
 from lora_engine.run_folder import RunDirectory, is_alive, name_worker
 from lora_engine.runs.launcher import PROJECT_ROOT, HeldRun, signal_worker, worker_environment
-from lora_engine.runs.launchers.interface import Stop, Watched
+from lora_engine.runs.launchers.interface import Order, Stop, Watched
 from lora_engine.runs.launchers.ray.tenancy import read_tenancy
 from lora_engine.settings import Settings, environment_names
 
@@ -31,11 +32,12 @@ class RayLauncher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def start(self, run: HeldRun, resume: bool) -> subprocess.Popen:
+    def start(self, runs: Sequence[HeldRun], order: Order) -> subprocess.Popen:
         """Start the process that submits the run's job, or takes it up, and watches it."""
+        (run,) = runs
         directory, descriptor = run.directory, run.lock.descriptor
         words = [sys.executable, "-m", "lora_engine.runs.launchers.ray.watch"]
-        words += [str(directory.path), "--lock-fd", str(descriptor), *["--resume"] * resume]
+        words += [str(directory.path), "--lock-fd", str(descriptor), *["--resume"] * order.resume]
         names = environment_names()
         of_ray = {
             names[field]: str(value)

@@ -25,6 +25,7 @@ from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.language import remembering, tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
+from lora_engine.runs.launchers.cluster_queue import QueueNote
 from lora_engine.runs.launchers.ray.client import Job, NoAnswer, RayClient
 from lora_engine.runs.launchers.ray.code import code_archive
 from lora_engine.runs.launchers.ray.tenancy import (
@@ -50,6 +51,7 @@ class Watch:
         self._directory = directory
         self._settings = settings
         self._client = RayClient(settings.ray_address or "")
+        self._queue = QueueNote(directory)
         self._asked: int | None = None
         self._was_cancelled = False
         self._last_beat: Heartbeat | None = None
@@ -72,8 +74,9 @@ class Watch:
             try:
                 job = self._client.look(tenancy.job or "")
                 self._say(self._words(job))
+                self._queue.say(job is not None and job.waits)
                 self._stop_where_asked(tenancy, job)
-                if self._was_cancelled and job is not None and job.status == "PENDING":
+                if self._was_cancelled and job is not None and job.waits:
                     break  # Ray stops it only when it starts, and then its token is an old one
             except EngineError as error:
                 self._say(f"{error.problem} {error.remedy}")
@@ -146,7 +149,7 @@ class Watch:
         if self._asked is None:
             return
         self._directory.request_stop()
-        waits = job is not None and job.status == "PENDING"
+        waits = job is not None and job.waits
         if (self._asked == signal.SIGINT or waits) and not self._was_cancelled:
             self._client.cancel(tenancy.job or "")
             self._was_cancelled = True
@@ -155,7 +158,7 @@ class Watch:
         """Whether nothing was heard for too long, by this machine's clock."""
         beat = read_heartbeat(self._directory)
         is_new = beat is not None and beat.token == tenancy.token and beat != self._last_beat
-        if is_new or (job is not None and job.status == "PENDING"):
+        if is_new or (job is not None and job.waits):
             self._last_beat, self._heard_at = beat, time.monotonic()
         return time.monotonic() - self._heard_at > self._settings.ray_patience_s
 
@@ -224,7 +227,7 @@ class Watch:
     def _words(self, job: Job | None) -> str:
         if job is None:
             return "Ray knows the job no more"
-        if job.status != "PENDING":
+        if not job.waits:
             return f"job {job.name} is {job.status}"
         asked = self._directory.spec().resources
         memory = "" if asked.memory_gib is None else f", {asked.memory_gib} GiB"

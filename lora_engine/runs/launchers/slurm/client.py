@@ -61,6 +61,11 @@ class Job:
         return self.state in WAITS
 
     @property
+    def has_no_node_yet(self) -> bool:
+        """Whether it waits, or for its node to be up."""
+        return self.waits or self.state == "CONFIGURING"
+
+    @property
     def is_over(self) -> bool:
         return self.state not in WAITS | GOES_ON
 

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lora_engine.devices import CPU
 from lora_engine.run_folder import RunDirectory, is_alive, name_worker
@@ -21,7 +21,7 @@ from lora_engine.runs.launcher import (
     signal_worker,
     worker_environment,
 )
-from lora_engine.runs.launchers.interface import Stop, Watched
+from lora_engine.runs.launchers.interface import Order, Stop, Watched
 from lora_engine.runs.launchers.slurm.ownership import remembers_job
 from lora_engine.settings import Settings, environment_names
 
@@ -39,11 +39,12 @@ class SlurmLauncher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def start(self, run: HeldRun, resume: bool) -> subprocess.Popen:
+    def start(self, runs: Sequence[HeldRun], order: Order) -> subprocess.Popen:
         """Start the process that submits the run's job, or takes it up, and watches it."""
+        (run,) = runs
         directory, descriptor = run.directory, run.lock.descriptor
         words = [sys.executable, "-m", "lora_engine.runs.launchers.slurm.watch"]
-        words += [str(directory.path), "--lock-fd", str(descriptor), *["--resume"] * resume]
+        words += [str(directory.path), "--lock-fd", str(descriptor), *["--resume"] * order.resume]
         try:
             directory.clear_result()
             directory.clear_stop_request()

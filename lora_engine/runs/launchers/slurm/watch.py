@@ -20,6 +20,7 @@ from pathlib import Path
 from lora_engine.errors import EngineError
 from lora_engine.language import remembering, tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
+from lora_engine.runs.launchers.cluster_queue import QueueNote
 from lora_engine.runs.launchers.slurm.client import Job, NoAnswer, SlurmClient
 from lora_engine.runs.launchers.slurm.ownership import (
     forget_job,
@@ -45,6 +46,7 @@ class Watch:
         self._directory = directory
         self._settings = settings
         self._client = SlurmClient(settings)
+        self._queue = QueueNote(directory)
         self._asked: signal.Signals | None = None
         self._done: set[signal.Signals] = set()
         self._silent_since: float | None = None
@@ -70,6 +72,8 @@ class Watch:
                 self._silent_since = None
                 if job is not None:
                     self._say(_words(job))
+                if job is not None and not job.is_over:
+                    self._queue.say(job.has_no_node_yet)
             except EngineError as error:
                 if self._was_silent_too_long(error):
                     self._give_up(number)
