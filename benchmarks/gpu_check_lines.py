@@ -25,6 +25,7 @@ MEMORY = 0.15  # relative, of the predicted peak
 STEPS = 5
 CHOICES = {
     "checkpointing": {"optimization": {"gradient_checkpointing": True}},
+    "offloaded": {"optimization": {"offload_activations": True}},
     "adamw_8bit": {"optimization": {"optimizer": "adamw_8bit"}},
     "paged_adamw": {"optimization": {"optimizer": "paged_adamw"}},
     "paged_adamw_8bit": {"optimization": {"optimizer": "paged_adamw_8bit"}},
@@ -34,7 +35,7 @@ CHOICES = {
     "float32": {"optimization": {"precision": "float32"}},
     "float16": {"optimization": {"precision": "float16"}},
 }
-NEED_CARD = ("paged_adamw", "paged_adamw_8bit", "float16")
+NEED_CARD = ("offloaded", "paged_adamw", "paged_adamw_8bit", "float16")
 
 
 def card(device: str, _tiny: bool) -> dict:

@@ -249,8 +249,9 @@ class _Asking:
     def _seconds(self, spec: RunSpec, request: MemoryRequest, tokens: float) -> float | None:
         """None where nobody has measured what a base in so few bits costs."""
         flops = self._flops_a_token(spec, request) * tokens
-        if spec.optimization.stream_base and not self._alike(spec):
-            return None  # the disk decides
+        waits = spec.optimization.stream_base or spec.optimization.offload_activations
+        if waits and not self._alike(spec):
+            return None  # the disk decides, or the way to the host
         if request.quantization is not None and not self._alike(spec):
             if not self._is_dequantizing_known(request.quantization):
                 return None
@@ -295,10 +296,10 @@ class _Asking:
         return statistics.median(one.seconds_a_row for one in alike) * passed(self.plan)
 
 
-def _way(spec: RunSpec) -> tuple[int | None, bool]:
-    """How the base is held: its bits, and whether it is streamed."""
+def _way(spec: RunSpec) -> tuple[int | None, bool, bool]:
+    """How the base and the activations are held: its bits, is it streamed, are they on the host."""
     bits = None if spec.quantization is None else spec.quantization.bits
-    return bits, spec.optimization.stream_base
+    return bits, spec.optimization.stream_base, spec.optimization.offload_activations
 
 
 def _passes(spec: RunSpec) -> float:

@@ -21,6 +21,7 @@ from lora_engine.calculator.memory_request import (
     with_changes,
 )
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
+from lora_engine.calculator.offloading import can_offload
 from lora_engine.calculator.streaming import bytes_a_step, can_stream
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.language import tr
@@ -250,6 +251,10 @@ def _same_result_options(q: MemoryRequest) -> list[Option]:
     if q.workload.attention == "eager":
         change = {"workload.attention": "sdpa"}
         found.append((tr("scaled-dot-product attention"), tr("the same result"), change))
+    if can_offload(q) and not q.optimization.offload_activations:
+        harm = tr("the same result; slower, as they move to the host and back in every pass")
+        change = {"optimization.offload_activations": True}
+        found.append((tr("activations in host memory"), harm, change))
     return found
 
 

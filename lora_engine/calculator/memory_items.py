@@ -19,6 +19,7 @@ from lora_engine.calculator.model_profile import (
     trained_parameters,
 )
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
+from lora_engine.calculator.offloading import left_on_card, offloads
 from lora_engine.calculator.optimizer_state import FORMULAS
 from lora_engine.calculator.several_devices import divided_items, is_divided
 from lora_engine.calculator.streaming import host_bytes, kept_tokens, streamed_items
@@ -164,10 +165,11 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
             size=f"{paged / GIB:.2f}",
         )
     state_item = _item(translatable("optimizer state"), state.held - paged, formula, "state")
-    activations = _activation_items(profile, q) + _autocast_items(trained, q)
+    activations, offloaded = _activation_items(profile, q)
+    activations += _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
     passing = sum(item.gib for item in activations)
-    if q.optimization.gradient_accumulation == 1:
+    if q.optimization.gradient_accumulation == 1 and not offloaded:
         shared = min(gradients.gib, passing)
         formula = tr("- min(gradients, activations): the ones are made while the others are freed")
         items.append(MemoryItem(translatable("overlap"), -shared, formula))
@@ -176,11 +178,12 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
         formula = tr("2 or 3 float32 copies of the largest trained tensor, beyond the memory freed")
         items.append(MemoryItem(translatable("optimizer step"), state.step / GIB - freed, formula))
     host = paged + (host_bytes(profile, q) if q.optimization.stream_base else 0.0)
-    return items, host / GIB
+    return items, host / GIB + offloaded
 
 
-def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
-    """What the forward pass keeps, the logits, and the working set of one layer's backward."""
+def _activation_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
+    """What the forward pass keeps, the logits, and the working set of one layer's backward; and
+    the GiB that wait on the host."""
     shape, tokens = profile.shape, q.tokens
     rule = _rule(q, bool(profile.count.biases))
     layers = _layers_with_gradient(profile, q)
@@ -216,13 +219,18 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryIte
     beyond = tr(
         "one layer's backward pass, as far as it exceeds the logits, which are gone by then"
     )
+    activations, offloaded = _item(translatable("activations"), kept, formula), 0.0
+    if offloads(q):
+        offloaded = activations.gib
+        of_one = max(each, default=0) / max(1, sum(each))
+        activations = left_on_card(activations, 1 / max(1, len(layers)) if q.recomputes else of_one)
     return [
-        _item(translatable("activations"), kept, formula),
+        activations,
         loss,
         _item(translatable("working set"), spare, beyond),
         *_dequantized_item(shape, q),
         *_merged_expert_items(profile, q),
-    ]
+    ], offloaded
 
 
 def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:

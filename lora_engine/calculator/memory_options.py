@@ -44,6 +44,7 @@ class MemoryOptions:
     optimizer: str = "adamw"
     dtype: str = "bf16"
     gradient_checkpointing: bool = False
+    offload_activations: bool = False
     trainer: str = "rankscope"
     bits: int = 0
     stream_base: bool = False
@@ -78,6 +79,7 @@ class MemoryOptions:
         """The spec's words; a name that is wrong is left at its default."""
         optimization: dict[str, Any] = {
             "gradient_checkpointing": self.gradient_checkpointing,
+            "offload_activations": self.offload_activations,
             "stream_base": self.stream_base,
         }
         is_run_optimizer = self.optimizer in OPTIMIZERS and self.optimizer not in COUNTED_ONLY

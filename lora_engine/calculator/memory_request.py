@@ -210,7 +210,7 @@ class MemoryItem:
 @dataclass(frozen=True)
 class MemoryEstimate:
     """The peak memory of one process. items sum to total_gib. host_gib: what sits in host memory
-    instead (paged optimizer state)."""
+    instead (paged optimizer state, activations that wait there, layers read ahead)."""
 
     request: MemoryRequest
     items: tuple[MemoryItem, ...]

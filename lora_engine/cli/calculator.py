@@ -134,6 +134,12 @@ def memory(
             "--gradient-checkpointing", help=field_help(OptimizationSpec, "gradient_checkpointing")
         ),
     ] = False,
+    offload_activations: Annotated[
+        bool,
+        typer.Option(
+            "--offload-activations", help=field_help(OptimizationSpec, "offload_activations")
+        ),
+    ] = False,
     stream_base: Annotated[
         bool,
         typer.Option("--stream-base", help=field_help(OptimizationSpec, "stream_base")),
@@ -155,6 +161,7 @@ def memory(
         dtype=dtype,
         gradient_checkpointing=gradient_checkpointing,
         trainer=trainer,
+        offload_activations=offload_activations,
         stream_base=stream_base,
     )
     request = options.request(source_of(config, preset))

@@ -109,15 +109,22 @@ class OptimizationSpec(Section):
     precision: Precision = Field(
         "auto",
         title="Numerical precision",
-        description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, float32 on the CPU. "
-        "float16, on CUDA alone, scales gradients and skips steps that overflow. The adapter "
-        "itself is always float32.",
+        description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, or on cards without it "
+        "float16 where that is allowed; float32 otherwise. float16, on CUDA alone, scales "
+        "gradients and skips steps that overflow. The adapter itself is always float32.",
     )
     gradient_checkpointing: bool = Field(
         False,
         title="Gradient checkpointing",
         description="Keep each layer's input alone and compute the rest again in the backward "
         "pass: less memory, about a third more time, the same result.",
+    )
+    offload_activations: bool = Field(
+        False,
+        title="Activations in host memory",
+        description="Move what the backward pass needs from the GPU to the host's memory and back, "
+        "layer by layer: less memory on the card, slower steps, the same losses. For adapters on "
+        "language models, on a GPU alone.",
     )
     stream_base: bool = Field(
         False,

@@ -21,6 +21,7 @@ The worker process, from the top down:
     ranks/                  the processes that share a run, each on a device of its own
     plan                    how many steps, and which rows in each
     learning_rate_schedule  warm-up, then cosine, linear or constant
+    precision               the arithmetic of a run on its device
     compatibility           what this machine cannot run, and choices that exclude each other
 
 Imports run down this list. What is exported here loads no torch: a page can use it.

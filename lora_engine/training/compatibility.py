@@ -88,7 +88,17 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
 
 def compatibility_problems(spec: RunSpec, machine: Machine) -> list[FieldProblem]:
     """Every choice of a spec that the machine cannot run, or that excludes another choice."""
-    return [*_unavailable(spec, machine), *_conflicts(spec), *_device_problems(spec, machine)]
+    return [
+        *_unavailable(spec, machine),
+        *_conflicts(spec),
+        *_device_problems(spec, machine),
+        *_offloading_problems(spec, machine),
+    ]
+
+
+def allows_float16(spec: RunSpec) -> bool:
+    """Whether a run of this kind can train in float16, on a GPU."""
+    return not any(_float16_conflicts(spec))
 
 
 def _device_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
@@ -117,6 +127,39 @@ def _device_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
                 count=count,
             ),
         )
+
+
+def _offloading_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
+    """What activations cannot wait in the host's memory for."""
+    if not spec.optimization.offload_activations:
+        return
+    bits = spec.quantization.bits if spec.quantization else None
+    reasons = (
+        (
+            not machine.has_gpu,
+            tr("moves activations off a GPU, and this machine has none; leave it out"),
+        ),
+        (spec.task != "causal_lm", tr("is for the task causal_lm")),
+        (
+            not spec.method.has_adapter,
+            tr("is for adapters; here copies of the base's weights would move along"),
+        ),
+        (
+            bits == 8,
+            tr("layers in 8 bits keep their inputs to themselves; choose 4 bits, or none"),
+        ),
+        (
+            spec.optimization.stream_base,
+            tr("a streamed base computes its layers again; leave out one of the two"),
+        ),
+        (
+            spec.optimization.sharding != "none",
+            tr("the fetched weights of fsdp would move along; leave out one of the two"),
+        ),
+    )
+    for excludes, reason in reasons:
+        if excludes:
+            yield FieldProblem("optimization.offload_activations", reason)
 
 
 def missing_devices(wanted: int, there: int, are_cards: bool) -> str:
@@ -199,7 +242,8 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         yield from _full_finetuning_conflicts(spec)
     if optimization.stream_base:
         yield from _streaming_conflicts(spec)
-    yield from _float16_conflicts(spec)
+    if optimization.precision == "float16":
+        yield from _float16_conflicts(spec)
     if method.finetuning_type == "galore" and optimization.optimizer != "adamw":
         yield FieldProblem(
             "optimization.optimizer", tr("galore projects the gradients of adamw; choose adamw")
@@ -217,8 +261,6 @@ def _conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
 
 def _float16_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
     path = "optimization.precision"
-    if spec.optimization.precision != "float16":
-        return
     if spec.task != "causal_lm" or spec.objective.kind == "grpo":
         yield FieldProblem(
             path, tr("float16 scales the gradients of texts that are given; choose bfloat16")

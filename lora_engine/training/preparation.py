@@ -53,6 +53,7 @@ from lora_engine.spec import RunSpec
 from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
+from lora_engine.training.precision import precision_of
 from lora_engine.training.product_library import library_of_run, sizes_of
 from lora_engine.training.ranks.ranks import ALONE, Ranks
 from lora_engine.training.starting_adapter import (
@@ -310,10 +311,7 @@ def _evaluated_sets(
 def _dtype(spec: RunSpec, device: str) -> torch.dtype:
     import torch
 
-    chosen = spec.optimization.precision
-    if chosen == "auto":
-        chosen = "bfloat16" if device == "cuda" else "float32"
-    return getattr(torch, chosen)
+    return getattr(torch, precision_of(spec, device))
 
 
 def write_memory_prediction(run: PreparedRun) -> None:

@@ -22,6 +22,7 @@ from pages.shared.forms import Field, SpecForm
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
 FOURTH = 150  # the same where four do
+ON_CARDS = ("offload_activations",)  # shown where there is a card
 SEVERAL_DEVICES = ("devices", "sharding")  # shown where there are several cards
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
 
@@ -78,6 +79,7 @@ SECTIONS = (
             ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
             ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
             ("gradient_checkpointing", "stream_base"),
+            ON_CARDS,
             SEVERAL_DEVICES,
         ),
     ),
@@ -198,7 +200,8 @@ def _row(
 ) -> None:
     machine = this_machine(engine.settings)
     reasons = unavailable_choices(machine)
-    is_shown = names is not SEVERAL_DEVICES or (machine.has_gpu and machine.devices > 1)
+    cards = machine.devices if machine.has_gpu else 0
+    is_shown = cards >= {ON_CARDS: 1, SEVERAL_DEVICES: 2}.get(tuple(names), 0)
     with gr.Row(elem_classes="rs-fields"):
         for name in names:
             path = f"{section}.{name}" if section else name

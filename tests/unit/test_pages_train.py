@@ -152,3 +152,20 @@ def test_a_run_goes_on_from_adapters_of_lora_alone_or_from_none(settings, monkey
     field = next(one for one in page.blocks.values() if one.elem_id == "field-method-init-from")
     for choices in (field.choices, shown["field-method-init-from"]["choices"]):
         assert [value for _, value in choices] == ["", "r1"]
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "devices", "expected"),
+    [(False, 8, (False, False)), (True, 1, (True, False)), (True, 2, (True, True))],
+)
+def test_fields_of_cards_are_shown_where_there_are_so_many(
+    settings, monkeypatch, has_gpu, devices, expected
+):
+    machine = Machine(has_gpu, frozenset(), devices=devices)
+    monkeypatch.setattr(form_fields, "this_machine", lambda _: machine)
+    with gr.Blocks():
+        form = SpecForm()
+        form_fields.more_fields(form, Engine(settings))
+    names = ("offload_activations", "devices")
+    shown = tuple(form.component(f"optimization.{name}").visible for name in names)
+    assert shown == expected

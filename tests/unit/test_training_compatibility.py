@@ -15,6 +15,7 @@ from lora_engine.training.preflight import check_run
 GPU = Machine(True, frozenset(OPTIONAL_PACKAGES))
 CPU = Machine(False, frozenset(OPTIONAL_PACKAGES))
 BARE = Machine(True, frozenset())
+ON_HOST = {"offload_activations": True}
 NF4 = {"bits": 4, "type": "nf4", "double": True}
 
 
@@ -109,6 +110,27 @@ def test_a_tracker_that_is_not_installed_is_named():
 )
 def test_choices_that_exclude_each_other_are_refused(document, path, words):
     assert words in problems(GPU, document)[path]
+
+
+@pytest.mark.parametrize(
+    ("machine", "document"),
+    [
+        (CPU, {}),
+        (GPU, {"task": "sequence_classification"}),
+        (GPU, {"method": {"finetuning_type": "full"}}),
+        (GPU, {"quantization": {"bits": 8}}),
+        (GPU, {"optimization": {"stream_base": True}}),
+        (
+            Machine(True, frozenset(), devices=2),
+            {"optimization": {"devices": 2, "sharding": "fsdp"}},
+        ),
+    ],
+)
+def test_what_activations_cannot_be_moved_to_the_host_for(machine, document):
+    assert compatibility_problems(spec_from(document), Machine(True, GPU.packages, devices=2)) == []
+    asked = {**document, "optimization": {**document.get("optimization", {}), **ON_HOST}}
+    assert set(problems(machine, asked)) == {"optimization.offload_activations"}
+    assert problems(GPU, {"optimization": ON_HOST, "quantization": NF4}) == {}
 
 
 def test_the_check_before_a_run_reports_all_of_it(settings):

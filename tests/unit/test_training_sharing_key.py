@@ -42,6 +42,7 @@ def test_what_may_differ(sections):
         {"optimization": {"max_length": 64}},
         {"optimization": {"gradient_checkpointing": True}},
         {"optimization": {"stream_base": True}},
+        {"optimization": {"offload_activations": True}},
     ],
 )
 def test_what_parts_runs(sections):

@@ -8,4 +8,5 @@ attention_kernels which attention packed rows may use, and why
 classifier_path   classification heads, with accuracy and F1
 scaled            loss scaling around another path, for float16
 autocast          mixed precision around another path, for full fine-tuning
+offloaded         activations in the host's memory around another path
 """

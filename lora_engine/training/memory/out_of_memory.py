@@ -28,6 +28,7 @@ from lora_engine.training.memory.prediction import (
     request_of,
 )
 from lora_engine.training.memory.usage import peak_memory_bytes
+from lora_engine.training.precision import precision_of
 
 log = logging.getLogger("lora_engine.training.worker")
 # The run needed more than was estimated, so a change must save at least this share of the memory
@@ -103,9 +104,7 @@ def _request(spec: RunSpec, prediction: Prediction, settings: Settings) -> Memor
     base = resolve_base_model(spec.base_model, settings)
     assert base.path is not None, "a prediction is only written for a local base model"
     spec = spec_on_base(spec, base)
-    dtype = spec.optimization.precision
-    if dtype == "auto":
-        dtype = "bfloat16" if prediction.device == "cuda" else "float32"
+    dtype = precision_of(spec, prediction.device)
     tokens, rows = prediction.batch_tokens, spec.optimization.batch_size
     request = request_of(spec, base.path, prediction.device, dtype, tokens, 1.0)
     length = max(1, -(-tokens // rows))

@@ -19,6 +19,7 @@ from lora_engine.spec import MethodSpec
 from lora_engine.training.forward.autocast import AutocastPath
 from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classifier_path import ClassifierPath
+from lora_engine.training.forward.offloaded import OffloadedPath
 from lora_engine.training.forward.padded import PaddedBatch, PaddedPath
 from lora_engine.training.forward.select import causal_lm_of, choose_path
 from lora_engine.training.models import lora_init
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
+HAS_OWN_MEMORY = ("cuda",)  # devices from which activations can move to the host
 EVA_STEPS = 16  # EVA goes over the rows of this many steps until its directions converge
 
 
@@ -180,7 +182,9 @@ def build_forward_path(
     if run.spec.optimization.stream_base:
         return open_streamed_path(run, cast("PeftModel", trained_model.model), stream)
     if trained_model.saved_as == "adapter" or run.dtype == torch.float32:
-        return choose_path(trained_model.model, rows, pad_id, run.device)
+        path = choose_path(trained_model.model, rows, pad_id, run.device)
+        offloads = run.spec.optimization.offload_activations and run.device in HAS_OWN_MEMORY
+        return OffloadedPath(path) if offloads else path
     # The path is checked as it will run: under autocast.
     with torch.autocast(run.device, run.dtype):
         return AutocastPath(choose_path(trained_model.model, rows, pad_id, run.device), run.dtype)

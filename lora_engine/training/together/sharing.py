@@ -23,6 +23,7 @@ class SharingKey:
     precision: str
     max_length: int
     gradient_checkpointing: bool
+    offload_activations: bool
     stream_base: bool
 
 
@@ -45,6 +46,7 @@ def sharing_key(spec: RunSpec) -> SharingKey | None:
         precision=spec.optimization.precision,
         max_length=spec.optimization.max_length,
         gradient_checkpointing=spec.optimization.gradient_checkpointing,
+        offload_activations=spec.optimization.offload_activations,
         stream_base=spec.optimization.stream_base,
     )
 
