@@ -81,6 +81,7 @@ requests = st.fixed_dictionaries(
         "other_optimizer": st.sampled_from([None, "galore", "sgd"]),
         "dtype": st.sampled_from(["float32", "bfloat16"]),
         "gradient_checkpointing": st.booleans(),
+        "offload_activations": st.booleans(),
         "gradient_accumulation": st.integers(1, 8),
         "attention": st.sampled_from(["sdpa", "eager"]),
         "device": st.sampled_from(["cpu", "cuda"]),
