@@ -126,8 +126,8 @@ def test_a_job_that_waits_is_followed_again_and_cancelled(on_cluster, cluster, s
     try:
         first, second = (engine.runs.submit(spec).id for _ in range(2))  # as those of a sweep
         directory = engine.runs.directory(first)
-        number = job_of(directory)
-        assert number != job_of(engine.runs.directory(second))
+        number, other = job_of(directory), job_of(engine.runs.directory(second))
+        assert number != other
         watcher = living_worker(directory)
         os.kill(watcher.pid, signal.SIGKILL)
         until(lambda: living_worker(directory) not in (None, watcher), engine)
@@ -138,7 +138,12 @@ def test_a_job_that_waits_is_followed_again_and_cancelled(on_cluster, cluster, s
         for run_id in (first, second):
             until(is_over(engine, run_id), engine)
             assert engine.runs.get(run_id).record.state is RunState.CANCELLED
-        assert cluster.command("squeue", "--noheader", "--format=%i") == hog
+
+        def queue():
+            return cluster.command("squeue", "--noheader", "--format=%i").split()
+
+        until(lambda: not {number, other} & set(queue()), engine)
+        assert hog in queue()
     finally:
         cluster.command("scancel", hog)
 
