@@ -51,7 +51,7 @@ def load_pretrained(
     `refuse_larger_than_stored` does, and for what transformers cannot load.
     """
     stored = stored_quantization(base)
-    config = _config(base, changes)
+    config = configuration(base, changes)
     _refuse_other_class(auto, base, config)
     options: dict[str, Any] = {}
     kept = patterns_of_heads(auto, config)
@@ -83,7 +83,8 @@ def load_pretrained(
     return model, report
 
 
-def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
+def configuration(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
+    """transformers' configuration of a base, with changes to it. Raises EngineError."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
@@ -93,14 +94,19 @@ def _config(base: BaseModel, changes: dict[str, Any]) -> PretrainedConfig:
             base.source, trust_remote_code=False, local_files_only=base.is_local, **changes
         )
     except (*UNFIT, StrictDataclassError) as error:
-        raise EngineError(
-            tr(
-                "config.json of {name} describes no model: {in_one_line}",
-                name=f"{base.name!r}",
-                in_one_line=in_one_line(error),
-            ),
-            tr("Take the config.json that came with the weights."),
-        ) from error
+        raise describes_no_model(base, error) from error
+
+
+def describes_no_model(base: BaseModel, error: Exception) -> EngineError:
+    """What to say where transformers makes nothing of a base's config.json."""
+    return EngineError(
+        tr(
+            "config.json of {name} describes no model: {in_one_line}",
+            name=f"{base.name!r}",
+            in_one_line=in_one_line(error),
+        ),
+        tr("Take the config.json that came with the weights."),
+    )
 
 
 def _refuse_unknown_type(base: BaseModel) -> None:

@@ -14,7 +14,13 @@ from lora_engine.base_models.causal_models import refuse_no_causal_model
 from lora_engine.base_models.find import BaseModel
 from lora_engine.base_models.layer_list import layers_of
 from lora_engine.base_models.load_report import refuse_incomplete
-from lora_engine.base_models.pretrained import load_pretrained, quantize_skeleton
+from lora_engine.base_models.pretrained import (
+    UNFIT,
+    configuration,
+    describes_no_model,
+    load_pretrained,
+    quantize_skeleton,
+)
 from lora_engine.base_models.stored_quantization import stored_quantization
 from lora_engine.base_models.stored_tensors import StoredTensor, read_into, tensors_in
 from lora_engine.base_models.weight_files import listed, local_folder, weight_files
@@ -116,25 +122,13 @@ def _stored_tensors(base: BaseModel) -> Mapping[str, StoredTensor]:
 def _meta_model(auto: Any, base: BaseModel) -> PreTrainedModel:
     """The model's modules without memory, as its config.json describes them."""
     import torch
-    from transformers import AutoConfig
 
-    from lora_engine.base_models.pretrained import UNFIT, in_one_line
-
+    config = configuration(base, {})
     try:
-        config = AutoConfig.from_pretrained(
-            base.source, trust_remote_code=False, local_files_only=base.is_local
-        )
         with torch.device("meta"):
             return auto.from_config(config, trust_remote_code=False)
     except UNFIT as error:
-        raise EngineError(
-            tr(
-                "config.json of {name} describes no model: {in_one_line}",
-                name=f"{base.name!r}",
-                in_one_line=in_one_line(error),
-            ),
-            tr("Take the config.json that came with the weights."),
-        ) from error
+        raise describes_no_model(base, error) from error
 
 
 def _layers(

@@ -59,7 +59,8 @@ class RunSpec(Section):
     launcher: LauncherName = Field(
         "local",
         title="Where it trains",
-        description="local: this machine. slurm: a job of the cluster that LORA_SLURM_HOST names.",
+        description="local: this machine. ray, slurm: a job of the cluster that LORA_RAY_ADDRESS "
+        "or LORA_SLURM_HOST names.",
     )
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     seed: int = Field(

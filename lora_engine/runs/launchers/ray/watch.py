@@ -10,20 +10,18 @@ checkpoint, SIGINT cancels its job. What it says goes into the run's log.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import shlex
 import signal
-import sys
 import time
 from pathlib import Path, PurePosixPath
 
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
-from lora_engine.language import remembering, tr
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers.cluster_queue import QueueNote
 from lora_engine.runs.launchers.ray.client import Job, NoAnswer, RayClient
@@ -35,11 +33,11 @@ from lora_engine.runs.launchers.ray.tenancy import (
     read_tenancy,
     write_tenancy,
 )
+from lora_engine.runs.launchers.watching import LOOK_S, Ear, Voice, run_watcher
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 
 log = logging.getLogger("ray")
-LOOK_S = 0.1
 RESULT_PATIENCE_S = 5.0  # a shared disk may show a file late
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,20 +45,16 @@ PASSED_ON = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "OMP_NUM_THREADS", "MKL_NUM_THREAD
 class Watch:
     """One run's job, followed to its end."""
 
-    def __init__(self, directory: RunDirectory, settings: Settings) -> None:
+    def __init__(self, directory: RunDirectory, settings: Settings, ear: Ear) -> None:
         self._directory = directory
         self._settings = settings
         self._client = RayClient(settings.ray_address or "")
         self._queue = QueueNote(directory)
-        self._asked: int | None = None
+        self._ear = ear
         self._was_cancelled = False
         self._last_beat: Heartbeat | None = None
         self._heard_at = time.monotonic()  # a sign of life, of the job or of Ray while it waits
-        self._last_said = ""
-
-    def ask(self, number: int, frame: object = None) -> None:
-        """Remember a signal: SIGTERM or SIGINT."""
-        self._asked = number
+        self._say = Voice(log).say
 
     def follow(self, resume: bool) -> None:
         """Until the job is over, or nothing was heard of it for too long."""
@@ -86,7 +80,7 @@ class Watch:
             if self._is_silent(tenancy, job):
                 self._give_up(tenancy)
                 return
-            self._wait()
+            self._ear.wait(self._settings.ray_poll_s)
         self._conclude(tenancy, job)
 
     def _submitted(self, resume: bool) -> Tenancy:
@@ -146,11 +140,11 @@ class Watch:
     def _stop_where_asked(self, tenancy: Tenancy, job: Job | None) -> None:
         """A file that the worker looks for; a job that waits, or is to end at once, is cancelled.
         Raises NoAnswer, and is asked again then."""
-        if self._asked is None:
+        if self._ear.asked is None:
             return
         self._directory.request_stop()
         waits = job is not None and job.waits
-        if (self._asked == signal.SIGINT or waits) and not self._was_cancelled:
+        if (self._ear.asked == signal.SIGINT or waits) and not self._was_cancelled:
             self._client.cancel(tenancy.job or "")
             self._was_cancelled = True
 
@@ -234,39 +228,7 @@ class Watch:
         wanted = f"{asked.cpus or 1} cores, {asked.gpus} GPUs{memory}"
         return f"job {job.name} waits for {wanted}. {job.message}"
 
-    def _say(self, words: str) -> None:
-        """Into the log; the same words only once in a row."""
-        if words != self._last_said:
-            log.info("%s", words)
-        self._last_said = words
-
-    def _wait(self) -> None:
-        """Until the next look, or a signal that is not yet answered."""
-        before, deadline = self._asked, time.monotonic() + self._settings.ray_poll_s
-        while time.monotonic() < deadline and self._asked == before:
-            time.sleep(LOOK_S)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lora_engine.runs.launchers.ray.watch")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    parser.add_argument("--lock-fd", type=int, required=True)
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args()
-    os.set_inheritable(options.lock_fd, False)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    watch = Watch(RunDirectory(options.run_dir), load_settings())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, watch.ask)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGINT])
-    with remembering():
-        watch.follow(options.resume)
-    return 0
-
 
 if __name__ == "__main__":
     scrub_output()
-    sys.exit(main())
+    run_watcher("lora_engine.runs.launchers.ray.watch", Watch)

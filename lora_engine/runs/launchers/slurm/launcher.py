@@ -7,15 +7,12 @@ read. Sweeps need no job array: each run is a job of its own.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 
 from lora_engine.devices import CPU
-from lora_engine.run_folder import RunDirectory, is_alive, name_worker
+from lora_engine.run_folder import RunDirectory, is_alive
 from lora_engine.runs.launcher import (
-    PROJECT_ROOT,
     HeldRun,
     names_hub,
     signal_worker,
@@ -23,11 +20,11 @@ from lora_engine.runs.launcher import (
 )
 from lora_engine.runs.launchers.interface import Order, Stop, Watched
 from lora_engine.runs.launchers.slurm.ownership import remembers_job
-from lora_engine.settings import Settings, environment_names
+from lora_engine.runs.launchers.watching import SIGNALS, settings_of, start_watcher
+from lora_engine.settings import Settings
 
 # What Slurm's commands and ssh read.
 PASSED_ON = ("SLURM_CONF", "SSH_AUTH_SOCK", "USER", "LOGNAME")
-SIGNALS = {Stop.SAVE: signal.SIGTERM, Stop.NOW: signal.SIGINT}
 
 
 class SlurmLauncher:
@@ -42,35 +39,9 @@ class SlurmLauncher:
     def start(self, runs: Sequence[HeldRun], order: Order) -> subprocess.Popen:
         """Start the process that submits the run's job, or takes it up, and watches it."""
         (run,) = runs
-        directory, descriptor = run.directory, run.lock.descriptor
-        words = [sys.executable, "-m", "lora_engine.runs.launchers.slurm.watch"]
-        words += [str(directory.path), "--lock-fd", str(descriptor), *["--resume"] * order.resume]
-        try:
-            directory.clear_result()
-            directory.clear_stop_request()
-            environment = watch_environment(
-                os.environ, self._settings, names_hub(run, self._settings)
-            )
-            with directory.log_path.open("ab") as log_file:
-                # A stop that comes before the process can answer it waits until it can.
-                mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS.values())
-                try:
-                    process = subprocess.Popen(
-                        words,
-                        cwd=PROJECT_ROOT,
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log_file,
-                        stderr=log_file,
-                        start_new_session=True,
-                        pass_fds=[descriptor],
-                    )
-                finally:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            name_worker(directory, descriptor, process.pid)
-            return process
-        finally:
-            run.lock.close()
+        environment = watch_environment(os.environ, self._settings, names_hub(run, self._settings))
+        module = "lora_engine.runs.launchers.slurm.watch"
+        return start_watcher(module, run, environment, order.resume)
 
     def poll(self, directory: RunDirectory) -> Watched:
         if is_alive(directory):
@@ -92,11 +63,6 @@ def watch_environment(
     environment: Mapping[str, str], settings: Settings, with_token: bool
 ) -> dict[str, str]:
     """A worker's environment with what Slurm's commands need and the settings of Slurm."""
-    names = environment_names()
     passed = {name: environment[name] for name in PASSED_ON if name in environment}
-    of_slurm = {
-        names[field]: str(value)
-        for field, value in settings
-        if field.startswith("slurm_") and value is not None
-    }
-    return {**worker_environment(environment, settings, CPU, with_token), **passed, **of_slurm}
+    given = worker_environment(environment, settings, CPU, with_token)
+    return {**given, **passed, **settings_of("slurm", settings)}

@@ -9,16 +9,13 @@ says goes into the run's log.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 from lora_engine.errors import EngineError
-from lora_engine.language import remembering, tr
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers.cluster_queue import QueueNote
 from lora_engine.runs.launchers.slurm.client import Job, NoAnswer, SlurmClient
@@ -29,11 +26,11 @@ from lora_engine.runs.launchers.slurm.ownership import (
     wait_until_free,
 )
 from lora_engine.runs.launchers.slurm.script import job_name, job_options, job_script
+from lora_engine.runs.launchers.watching import LOOK_S, Ear, Voice, run_watcher
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 
 log = logging.getLogger("slurm")
-LOOK_S = 0.1
 RESULT_PATIENCE_S = 5.0  # a shared disk may show a file late
 FENCE_PATIENCE_S = 30.0
 HAS_RESULT = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
@@ -42,19 +39,15 @@ HAS_RESULT = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 class Watch:
     """One run's job, followed to its end."""
 
-    def __init__(self, directory: RunDirectory, settings: Settings) -> None:
+    def __init__(self, directory: RunDirectory, settings: Settings, ear: Ear) -> None:
         self._directory = directory
         self._settings = settings
         self._client = SlurmClient(settings)
         self._queue = QueueNote(directory)
-        self._asked: signal.Signals | None = None
+        self._ear = ear
         self._done: set[signal.Signals] = set()
         self._silent_since: float | None = None
-        self._last_said = ""
-
-    def ask(self, number: int, frame: object = None) -> None:
-        """Remember a signal: SIGTERM or SIGINT."""
-        self._asked = signal.Signals(number)
+        self._say = Voice(log).say
 
     def follow(self, resume: bool) -> None:
         """Until the job is over, or Slurm has been silent for too long."""
@@ -78,7 +71,7 @@ class Watch:
                 if self._was_silent_too_long(error):
                     self._give_up(number)
                     return
-            self._wait()
+            self._ear.wait(self._settings.slurm_poll_s)
         self._conclude(number, job, went_on)
 
     def _submitted(self, resume: bool) -> str:
@@ -99,7 +92,7 @@ class Watch:
     def _stop_where_asked(self, job: Job) -> None:
         """Once: the file that the worker looks for, and its signal. A job that waits, or that is to
         end at once, is cancelled. Raises NoAnswer, and is asked again then."""
-        asked = self._asked
+        asked = self._ear.asked
         if asked is None:
             return
         self._directory.request_stop()
@@ -134,7 +127,7 @@ class Watch:
         if not wait_until_free(self._directory, FENCE_PATIENCE_S):
             self._say(f"job {number} still holds the run's folder; a stop was asked of it")
         result = self._result()
-        if result is not None and result.state == "cancelled" and self._asked is None:
+        if result is not None and result.state == "cancelled" and self._ear.asked is None:
             self._directory.clear_result()  # the job's answer to the fence
         forget_job(self._directory)
 
@@ -188,19 +181,6 @@ class Watch:
         self._say(f"{problem} {remedy}")
         self._directory.write_result(RunResult.failed(RunProblem(problem=problem, remedy=remedy)))
 
-    def _say(self, words: str) -> None:
-        """Into the log; the same words only once in a row."""
-        if words != self._last_said:
-            log.info("%s", words)
-        self._last_said = words
-
-    def _wait(self) -> None:
-        """Until the next look, or a signal that is not yet answered."""
-        before = self._asked
-        deadline = time.monotonic() + self._settings.slurm_poll_s
-        while time.monotonic() < deadline and self._asked is before:
-            time.sleep(LOOK_S)
-
 
 def _words(job: Job) -> str:
     where = f" on {job.node}" if job.node else ""
@@ -208,26 +188,6 @@ def _words(job: Job) -> str:
     return f"job {job.number} is {job.state}{where}{why}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lora_engine.runs.launchers.slurm.watch")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    parser.add_argument("--lock-fd", type=int, required=True)
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args()
-    os.set_inheritable(options.lock_fd, False)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
-    )
-    watch = Watch(RunDirectory(options.run_dir), load_settings())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, watch.ask)
-    # The launcher starts this process with both held back.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
-    with remembering():
-        watch.follow(options.resume)
-    return 0
-
-
 if __name__ == "__main__":
     scrub_output()
-    sys.exit(main())
+    run_watcher("lora_engine.runs.launchers.slurm.watch", Watch)
