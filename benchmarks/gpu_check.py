@@ -12,9 +12,11 @@ small models, to see that the script itself works: its figures say nothing about
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +38,7 @@ class Line:
     arguments: tuple[str, ...]
     budget_s: int
     needs_card: bool = False
+    needs: str = ""  # a package without which it would measure something else
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ def lines(device: str, tiny: bool) -> list[Line]:
     def of(name: str, budget_s: int, needs_card: bool = False) -> Line:
         return Line(name, ("gpu_check_lines.py", name, *asked), budget_s, needs_card)
 
-    def speed(name: str, contenders: tuple[str, ...], needs_card: bool = True) -> Line:
+    def speed(
+        name: str, contenders: tuple[str, ...], needs_card: bool = True, needs: str = ""
+    ) -> Line:
         named = [part for one in contenders for part in ("--contender", one)]
         told = ("--device", device, *sizes, "--rounds", "1", "--json", *named)
-        return Line(name, ("training.py", *told), 100, needs_card)
+        return Line(name, ("training.py", *told), 100, needs_card, needs)
 
     return [
         of("card", 30),
@@ -72,30 +77,41 @@ def lines(device: str, tiny: bool) -> list[Line]:
         of("methods", 100),
         of("choices", 60),
         of("memory", 60),
-        speed("speed_qlora", ("trainer_4bit", "ours_4bit")),
-        speed("trl_defaults", ("trl_defaults",)),
+        speed("speed_qlora", ("trainer_4bit", "ours_4bit"), needs="bitsandbytes"),
+        speed("trl_defaults", ("trl_defaults",), needs="trl"),
         of("head", 30, needs_card=True),
         of("layers", 30, needs_card=True),
         of("decoder", 60, needs_card=True),
-        speed("unsloth", ("unsloth",)),
+        speed("unsloth", ("unsloth",), needs="unsloth"),
     ]
 
 
 def run_line(command: list[str], name: str, budget_s: float) -> Outcome:
-    """Run a line's process. Its last line of output is its figures as JSON."""
+    """Run a line's process. What it prints from the first brace on is its figures as JSON."""
     started = time.perf_counter()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    try:
-        ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=budget_s
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome(name, "failed", budget_s, f"not done within its {budget_s:.0f} seconds")
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, said = process.communicate(timeout=budget_s)
+        except subprocess.TimeoutExpired:
+            # with the processes that it started itself: they would hold the card's memory
+            os.killpg(process.pid, signal.SIGKILL)
+            return Outcome(name, "failed", budget_s, f"not done within its {budget_s:.0f} seconds")
     seconds = round(time.perf_counter() - started, 1)
-    if ended.returncode != 0:
-        reason = ended.stderr.strip().splitlines()[-1:] or ["ended without a word"]
+    if process.returncode != 0:
+        reason = said.strip().splitlines()[-1:] or ["ended without a word"]
         return Outcome(name, "failed", seconds, reason[0][:MOST_REASON])
-    figures = json.loads(ended.stdout[ended.stdout.index("{") :])
+    try:
+        figures = json.loads(output[output.index("{") :])
+    except ValueError:
+        return Outcome(name, "failed", seconds, f"no figures: {output.strip()[-MOST_REASON:]}")
     failures = figures.pop("failures", {})
     reason = "; ".join(f"{part}: {why}" for part, why in failures.items())
     return Outcome(name, "failed" if failures else "ok", seconds, reason[:MOST_REASON], figures)
@@ -109,6 +125,8 @@ def check(device: str, tiny: bool, only: list[str]) -> list[Outcome]:
         left = ends - time.monotonic()
         if line.needs_card and device == "cpu":
             found.append(Outcome(line.name, "skipped", reason="needs a card"))
+        elif line.needs and importlib.util.find_spec(line.needs) is None:
+            found.append(Outcome(line.name, "skipped", reason=f"{line.needs} is not installed"))
         elif left < 1:
             found.append(Outcome(line.name, "skipped", reason="no time left; ask for it by --only"))
         else:

@@ -28,7 +28,7 @@ from urllib.error import URLError
 import _path  # noqa: F401
 
 from lora_engine.engine import Engine
-from lora_engine.runs.states import OVER
+from lora_engine.runs.states import OVER, RunState
 from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
 
@@ -111,8 +111,11 @@ def first_steps_s(rounds: int) -> dict[str, object]:
 def first_step_s(engine: Engine) -> float:
     """Seconds from a run's submission to its first logged step; returns when the run has ended."""
     started = time.time()
-    run = engine.runs.submit(spec_from({"optimization": {"max_steps": 1}}))
+    spec = {"optimization": {"max_steps": 1}, "dataset": {"eval_fraction": 0}}
+    run = engine.runs.submit(spec_from(spec))
     wait_until(lambda: engine.runs.get(run.id).record.state in OVER)
+    if engine.runs.get(run.id).record.state is not RunState.FINISHED:
+        raise SystemExit("a run did not finish.")
     logged = engine.runs.directory(run.id).metrics_path.stat().st_mtime
     return round(logged - started, 3)
 

@@ -40,6 +40,8 @@ def most_devices(settings: Settings, environment: Mapping[str, str] = os.environ
 
     Two processes are allowed on any processor, to try out what two devices do.
     """
+    if settings.device == "mps":
+        return 1
     found = list_devices(settings, environment)
     return max(2, os.cpu_count() or 1) if found == [CPU] else len(found)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import psutil
+
+from tests.waiting import free_port, kill_all
 
 BIN = Path(sys.executable).parent
 IS_INSTALLED = (BIN / "ray").exists()
@@ -22,7 +24,7 @@ class RayCluster:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-        self._port, dashboard, self._agent = (_free_port() for _ in range(3))
+        self._port, dashboard, self._agent = (free_port() for _ in range(3))
         self._dashboard = dashboard
         self.address = f"http://127.0.0.1:{dashboard}"
         self._environment = {
@@ -46,8 +48,7 @@ class RayCluster:
 
     def kill(self) -> None:
         """All of Ray that was started from this folder, and nothing else, with SIGKILL."""
-        for process in _processes_of(self._folder):
-            process.kill()
+        kill_all(_processes_of(self._folder))
 
     def remove(self) -> None:
         self.kill()
@@ -63,12 +64,9 @@ def _processes_of(folder: Path) -> list[psutil.Process]:
                 found.append(process)
         except psutil.Error:
             continue
-    children = [child for one in found for child in one.children(recursive=True)]
+    children = []
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children += one.children(recursive=True)
     own = os.getpid()
     return [one for one in {*found, *children} if one.pid != own]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.waiting import free_port, kill_tree
+
 ROOT = Path(__file__).parents[1]
 UNPACKED = ROOT / "build" / "slurm"
-LIBRARIES = UNPACKED / "usr" / "lib" / "x86_64-linux-gnu"
-IS_UNPACKED = (UNPACKED / "usr" / "sbin" / "slurmctld-wlm").exists()
+LIBRARIES = next((UNPACKED / "usr" / "lib").glob("*-linux-gnu"), UNPACKED)  # of this machine
+IS_UNPACKED = UNPACKED.exists()  # it gets its name when all of it is there
 NODE, PARTITION = "here", "small"
 START_S = 60
 CONFIGURATION = """\
@@ -64,7 +66,7 @@ class SlurmCluster:
             (folder / name).mkdir(parents=True)
         plugins = LIBRARIES / "slurm-wlm"
         written = CONFIGURATION.format(
-            controller_port=_free_port(), node_port=_free_port(), user=getpass.getuser(),
+            controller_port=free_port(), node_port=free_port(), user=getpass.getuser(),
             plugins=plugins, folder=folder, node=NODE, partition=PARTITION,
             hostname=socket.gethostname(),
         )  # fmt: skip
@@ -146,13 +148,5 @@ class SlurmCluster:
         process = self._processes.pop(name, None)
         if process is None:
             return
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
+        kill_tree(process.pid)
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]

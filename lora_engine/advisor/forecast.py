@@ -28,10 +28,17 @@ from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
-from lora_engine.training.compatibility import WHOLE_BATCHES, compatibility_problems, this_machine
+from lora_engine.training.compatibility import (
+    STREAM_BASE,
+    WHOLE_BATCHES,
+    allows_streaming,
+    compatibility_problems,
+    this_machine,
+)
 from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
 from lora_engine.training.plan import Plan
+from lora_engine.training.precision import precision_of
 from lora_engine.training.starting_adapter import with_adapter_shape
 
 METHODS: tuple[str, ...] = (*WAYS, "galore")
@@ -207,7 +214,9 @@ class _Asking:
         shaped = {"workload.batch_size": batch, "workload.seq_length": length}
         room = (self.device_bytes - self.earlier.worker_bytes(self.device)) / GIB
         found = make_it_fit(with_changes(request, shaped), max(0.001, room))
-        return tuple(one.what for one in found.changes) if found.fits else ()
+        paths = {path for one in found.changes for path in one.fields}
+        is_refused = STREAM_BASE in paths and not allows_streaming(spec)
+        return tuple(one.what for one in found.changes) if found.fits and not is_refused else ()
 
     def _request(self, spec: RunSpec, folder: Path) -> MemoryRequest:
         """As the worker asks (`training.preparation.write_memory_prediction`)."""
@@ -225,14 +234,8 @@ class _Asking:
             longest, devices = int(lengths.max()), spec.optimization.devices
             tokens = tokens_of_device(tokens, longest, devices)
         return request_of(
-            spec, folder, self.device, self._dtype(spec), tokens, self.rows.supervised
+            spec, folder, self.device, precision_of(spec, self.device), tokens, self.rows.supervised
         )
-
-    def _dtype(self, spec: RunSpec) -> str:
-        chosen = spec.optimization.precision
-        if chosen != "auto":
-            return chosen
-        return "bfloat16" if self.device == "cuda" else "float32"
 
     def _peak_bytes(self, request: MemoryRequest) -> int:
         margins = self.earlier.margins(self.device)

@@ -28,6 +28,8 @@ def can_stream(q: MemoryRequest) -> bool:
         and method.bias == "none"
         and method.init in ("default", "gaussian", "orthogonal")
         and (quantization is None or quantization.bits == 4)
+        and q.optimization.devices == 1
+        and q.workload.dtype != "float16"
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import BUNDLED, resolve_base_model
 from lora_engine.data.sources import STARTER_PREFIX, path_of_source
 from lora_engine.errors import Conflict, EngineError
@@ -159,6 +160,14 @@ def _brought_along(spec: RunSpec, settings: Settings) -> tuple[RunSpec, dict[str
     document = spec.model_dump()
     document["launcher"] = "local"  # as that machine sees it
     document["base_model"] = moved(_base_path(spec.base_model, settings), spec.base_model)
+    if spec.extended_from is not None:
+        raise EngineError(
+            tr("The run goes on from another run's checkpoint, which lies here alone."),
+            tr("Extend it here, or give its adapter as method.init_from."),
+        )
+    if spec.method.init_from is not None:
+        adapter = resolve_adapter(spec.method.init_from, settings)
+        document["method"]["init_from"] = moved(adapter, spec.method.init_from)
     dataset = document["dataset"]
     of_source = _sources(settings)
     for holder, key in [(dataset, "source"), (dataset, "eval_source")] + [

@@ -76,17 +76,9 @@ def launch(
     for descriptor in descriptors:
         command += ["--lock-fd", str(descriptor)]
     command += ["--resume"] * resume + ["--stop-worse"] * stop_worse
-    first, *others = (run.directory for run in runs)
     try:
-        for run in runs:
-            run.directory.clear_result()
-            run.directory.clear_stop_request()
-        for directory in others:
-            with directory.log_path.open("a", encoding="utf-8") as log_file:
-                log_file.write(
-                    f"one worker with run {first.path.name}, whose log has all its output\n"
-                )
-        with first.log_path.open("ab") as log_file:
+        make_ready(runs)
+        with runs[0].directory.log_path.open("ab") as log_file:
             process = subprocess.Popen(
                 command,
                 cwd=PROJECT_ROOT,
@@ -99,14 +91,32 @@ def launch(
                 start_new_session=True,
                 pass_fds=descriptors,
             )
-        _name(process, runs)
+        name_in_folders(process, runs)
         return process
     finally:
-        for run in runs:
-            run.lock.close()
+        close_locks(runs)
 
 
-def _name(process: subprocess.Popen, runs: Sequence[HeldRun]) -> None:
+def make_ready(runs: Sequence[HeldRun]) -> None:
+    """Clear what an earlier start left, and say in the others' logs which log has the output.
+
+    Raises OSError.
+    """
+    first, *others = (run.directory for run in runs)
+    for run in runs:
+        run.directory.clear_result()
+        run.directory.clear_stop_request()
+    for directory in others:
+        with directory.log_path.open("a", encoding="utf-8") as log_file:
+            log_file.write(f"one worker with run {first.path.name}, whose log has all its output\n")
+
+
+def close_locks(runs: Sequence[HeldRun]) -> None:
+    for run in runs:
+        run.lock.close()
+
+
+def name_in_folders(process: subprocess.Popen, runs: Sequence[HeldRun]) -> None:
     """Write the worker into its runs' folders. One that cannot be named could not be stopped: it
     is killed. Raises OSError."""
     try:

@@ -25,8 +25,14 @@ from dataclasses import dataclass
 from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import names_the_hub
 from lora_engine.errors import EngineError
-from lora_engine.run_folder import name_worker
-from lora_engine.runs.launcher import PROJECT_ROOT, HeldRun, worker_environment
+from lora_engine.runs.launcher import (
+    PROJECT_ROOT,
+    HeldRun,
+    close_locks,
+    make_ready,
+    name_in_folders,
+    worker_environment,
+)
 from lora_engine.settings import Settings
 from lora_engine.training.standby import READY, TAKEN
 from lora_engine.training.train_run import needs_bitsandbytes
@@ -149,30 +155,21 @@ def launch_from(
     none waits that can take these runs. Raises OSError."""
     if not standby.is_ready or any(_needs_more(run, settings) for run in runs):
         return None
-    first, *others = (run.directory for run in runs)
-    for run in runs:
-        run.directory.clear_result()
-        run.directory.clear_stop_request()
     arguments = [str(run.directory.path) for run in runs]
     arguments += ["--resume"] * resume + ["--stop-worse"] * stop_worse
     environment = worker_environment(os.environ, settings, device)
     locks = [run.lock.descriptor for run in runs]
-    with first.log_path.open("ab") as log_file:
-        process = standby.take(arguments, environment, log_file.fileno(), locks)
-    if process is None:
-        return None
     try:
-        for run in runs:
-            name_worker(run.directory, run.lock.descriptor, process.pid)
-        for directory in others:
-            with directory.log_path.open("a", encoding="utf-8") as log_file:
-                log_file.write(f"one worker with run {first.path.name}, whose log has all\n")
-    except OSError:  # one that cannot be named could not be stopped
-        process.kill()
+        make_ready(runs)
+        with runs[0].directory.log_path.open("ab") as log_file:
+            process = standby.take(arguments, environment, log_file.fileno(), locks)
+        if process is None:
+            return None
+        name_in_folders(process, runs)
+    except OSError:
+        close_locks(runs)
         raise
-    finally:
-        for run in runs:
-            run.lock.close()
+    close_locks(runs)
     return process
 
 

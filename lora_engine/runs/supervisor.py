@@ -164,15 +164,16 @@ class Supervisor:
         """
         active = self._store.list(ACTIVE)
         taken = {name for record in active for name in (record.device or "").split(",")}
-        free = [name for name in list_devices(self._settings) if name not in taken]
+        there = list_devices(self._settings)
+        free = [name for name in there if name not in taken]
         while free:
             records = runs_of_next_worker(self._waiting(here=True))
-            wanted = _devices_of(records[0]) if records else 1
-            if free != [CPU] and wanted > len(free):
+            # one that asks for more than there are starts, and says so itself
+            wanted = min(_devices_of(records[0]) if records else 1, max(1, len(there)))
+            if wanted > len(free):
                 return
             devices, free = free[:wanted], free[wanted:]
-            waits = [records and self._waits_for_memory(records[0], one) for one in devices]
-            if records and not any(waits):
+            if records and not any(self._waits_for_memory(records[0], one) for one in devices):
                 self._start(records, named_devices(devices, wanted))
 
     def _start_elsewhere(self) -> None:
@@ -247,7 +248,8 @@ class Supervisor:
         """Start a process for the next run where one is expected, nothing trains and there is
         memory; end one that has waited too long."""
         self.standby.look_after()
-        if not self.standby.is_wanted or self._store.list(ACTIVE):
+        trains = any(self._place(one) is self._here for one in self._store.list(ACTIVE))
+        if trains or not self.standby.is_wanted:
             return
         device = list_devices(self._settings)[0]
         there = device_memory(CPU)

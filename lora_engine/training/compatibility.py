@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_engine.devices import CPU, list_devices, most_devices
-from lora_engine.errors import FieldProblem
+from lora_engine.errors import EngineError, FieldProblem
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import MethodSpec, RunSpec
 
 OPTIONAL_PACKAGES = ("bitsandbytes", "tensorboard", "wandb", "trackio")
 WHOLE_BATCHES = ("kto", "orpo")  # a row's loss depends on the other rows of its batch
+STREAM_BASE = "optimization.stream_base"
 LORA_ONLY_FIELDS = (
     "use_dora",
     "use_rslora",
@@ -54,6 +55,15 @@ def this_machine(settings: Settings) -> Machine:
         is_mps=settings.device == "mps",
         devices=most_devices(settings),
     )
+
+
+def machine_of(spec: RunSpec, settings: Settings) -> Machine:
+    """Where a run will train: on this machine, or on what it asks of its cluster."""
+    if spec.launcher == "local":
+        return this_machine(settings)
+    asked = spec.resources
+    devices = asked.gpus or max(2, asked.cpus or 1)
+    return Machine(asked.gpus > 0, frozenset(OPTIONAL_PACKAGES), devices=devices)
 
 
 def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
@@ -94,6 +104,27 @@ def compatibility_problems(spec: RunSpec, machine: Machine) -> list[FieldProblem
         *_device_problems(spec, machine),
         *_offloading_problems(spec, machine),
     ]
+
+
+def refuse_other_group(spec: RunSpec, count: int, settings: Settings) -> None:
+    """Raises EngineError where `count` processes, as torchrun starts them, do not fit the spec."""
+    if count != spec.optimization.devices:
+        raise EngineError(
+            tr(
+                "{count} processes were started for a run whose spec asks for {devices} devices.",
+                count=count,
+                devices=spec.optimization.devices,
+            ),
+            tr("Set optimization.devices to {count}, or start as many.", count=count),
+        )
+    machine = replace(this_machine(settings), devices=count)
+    for problem in _device_problems(spec, machine):
+        raise EngineError(f"{problem}.", tr("Change the spec, or use one device."))
+
+
+def allows_streaming(spec: RunSpec) -> bool:
+    """Whether a run of this kind can stream its base, on one device."""
+    return not any(_streaming_conflicts(spec)) and spec.optimization.devices == 1
 
 
 def allows_float16(spec: RunSpec) -> bool:
@@ -373,13 +404,11 @@ def _streaming_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:
         ),
         (spec.task != "causal_lm", tr("is for the task causal_lm")),
         (spec.objective.kind != "sft", tr("is for the objective sft")),
-        (spec.optimization.devices > 1, tr("several devices have room for their part of a base")),
-        (spec.optimization.precision == "float16", tr("float16 scales the loss; choose another")),
         (bits == 8, tr("the base can be streamed in 4 bits or as it is, and not in 8")),
     )
     for excludes, reason in reasons:
         if excludes:
-            yield FieldProblem("optimization.stream_base", reason)
+            yield FieldProblem(STREAM_BASE, reason)
 
 
 def _other_method_conflicts(spec: RunSpec) -> Iterator[FieldProblem]:

@@ -11,12 +11,12 @@ def precision_of(spec: RunSpec, device: str) -> str:
 
     Cards older than Ampere, such as the T4, have float16 and only emulate bfloat16.
     """
-    import torch
-
     if spec.optimization.precision != "auto":
         return spec.optimization.precision
     if device != "cuda":
         return "float32"
+    import torch
+
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return "bfloat16"
     return "float16" if allows_float16(spec) else "float32"

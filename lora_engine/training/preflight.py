@@ -39,7 +39,7 @@ from lora_engine.language import tr
 from lora_engine.scrubbing import has_token
 from lora_engine.settings import Settings
 from lora_engine.spec import USED_BY, MethodSpec, RunSpec
-from lora_engine.training.compatibility import compatibility_problems, this_machine
+from lora_engine.training.compatibility import compatibility_problems, machine_of
 from lora_engine.training.models.rank_bounds import adapted_sides, is_named, rank_problems
 from lora_engine.training.starting_adapter import (
     INIT_FROM,
@@ -73,7 +73,7 @@ def check_run(spec: RunSpec, settings: Settings) -> RunSpec:
             problems += _target_problems(base, spec.method)
     except EngineError as error:
         errors["method.target_modules"] = error
-    problems = [*compatibility_problems(spec, this_machine(settings)), *problems]
+    problems = [*compatibility_problems(spec, machine_of(spec, settings)), *problems]
     problems += _tokens_in(spec.model_dump(), "")
     try:
         dataset = load_dataset(spec.dataset, settings)

@@ -2,10 +2,9 @@
 
 Two adapted layers of the run's sizes go forward and backward on one thread, by that thread's own
 clock, which stands still while another program has the core; the libraries take turns. It takes
-0.1 to 0.6 seconds of processor time. It is remembered in the
-data folder for the processor, torch's version, the threads and the sizes, so the next run pays
-nothing. The choice is written into the run's folder, and a resumed or extended run computes as
-its first part did.
+0.1 to 0.6 seconds of processor time. It is remembered in the data folder for the processor, torch's
+version and the sizes, so the next run pays nothing. The choice is written into the run's folder,
+and a resumed or extended run computes as its first part did.
 """
 
 from __future__ import annotations
@@ -93,14 +92,16 @@ def library_of_run(run: Path, goes_on_from: Path | None, sizes: Sizes, cache: Pa
 
     if not matmul.has_choice():
         return "torch"
-    said = _read_run(run / FILE) or (goes_on_from and _read_run(goes_on_from / FILE))
+    own = _read_run(run / FILE)
+    said = own or (goes_on_from and _read_run(goes_on_from / FILE))
     if said:
         log.info("float32 products by %s, as the run began", said.library)
     else:
         speeds = _remembered_or_measured(cache / FILE, sizes)
         said = _OfRun(library=speeds.faster, speeds=speeds)
         log.info("float32 products by %s: %s", said.library, _words(speeds))
-    write_atomically(run / FILE, said.model_dump_json().encode())
+    if own is None:
+        write_atomically(run / FILE, said.model_dump_json().encode())
     return said.library
 
 
@@ -202,7 +203,7 @@ def _key(sizes: Sizes) -> str:
 
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     shape = "x".join(map(str, sizes))
-    return f"{processor}, torch {torch.__version__}, {torch.get_num_threads()} threads, {shape}"
+    return f"{processor}, torch {torch.__version__}, {shape}"
 
 
 def _read_remembered(file: Path) -> dict[str, ProductSpeeds]:

@@ -26,6 +26,7 @@ from lora_engine.language import remembering
 from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
+from lora_engine.training.compatibility import refuse_other_group
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.ranks.processes import (
     ORPHANED,
@@ -121,7 +122,9 @@ def _run(
     try:
         directory.keep_reserve()
         devices = directory.spec().optimization.devices
-        if group is None and devices > 1:
+        if group is not None:
+            refuse_other_group(directory.spec(), group.count, settings)
+        elif devices > 1:
             group = start_others(directory, devices, resume, settings)
         if group is not None and group.others is not None:
             group.others.watch(end_all)
@@ -145,10 +148,13 @@ def _run_beside(group: Group, resume: bool) -> int:
     """Train along with the first process of a run, which writes what there is to write."""
     directory = RunDirectory(group.folder.parent)
     try:
-        train_run(directory, load_settings(), resume, TrainingProgress(), lambda: False, group)
+        settings = load_settings()
+        refuse_other_group(directory.spec(), group.count, settings)
+        train_run(directory, settings, resume, TrainingProgress(), lambda: False, group)
         group.leave()
     except GroupBroken as error:
         log.error("rank %d: another process is gone: %s", group.rank, error)
+        group.end_with_the_first()
         return ORPHANED
     except EngineError as error:
         say_problem(group, error.problem)

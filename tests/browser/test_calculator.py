@@ -280,9 +280,10 @@ PARTS = """(meter) => {
 }"""
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_bars_are_as_long_as_their_numbers(
-    width: int, dark: bool, server: Server, open_page: OpenPage
+    dark: bool, width: int, server: Server, open_page: OpenPage
 ) -> None:
     # r (d + k) = 512 · 3072 of the 1024 · 2048 numbers of the whole matrix
     page = open_page(f"{server.url}/?d=1024&k=2048&r=512", width=width, dark=dark)

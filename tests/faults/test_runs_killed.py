@@ -13,8 +13,6 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
 from tests.faults.zygote import Zygote
 
-pytestmark = pytest.mark.slow
-
 KILLED = -signal.SIGKILL
 STEPS = range(1, 13)
 
@@ -40,6 +38,7 @@ def assert_same(broken: RunDirectory, whole: RunDirectory) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_and_resumed_is_the_uninterrupted_run(
     zygote: Zygote, make_run, twelve_steps
 ):

@@ -69,6 +69,7 @@ def test_losses_are_equal_to_the_last_bit(run, moved, optimization, changes):
 def test_tensors_cut_out_of_others_too(run, moved, tmp_path):
     base = save_tiny_model(tmp_path / "gpt2", "gpt2")
     assert run(ON, base) == run({}, base)
+    assert moved
 
 
 def test_every_pass_has_the_gradients_of_its_inner_path(
@@ -82,11 +83,11 @@ def test_every_pass_has_the_gradients_of_its_inner_path(
     batch = path.collate(prepared.data.training[:3])
     trained = [weight for weight in path.model.parameters() if weight.requires_grad]
     for name in ("summed_loss", "log_probabilities", "all_log_probabilities"):
-        found = [
-            torch.autograd.grad(getattr(one, name)(batch).sum(), trained)
-            for one in (path, path.inner)
-        ]
-        assert all(map(torch.equal, *found))
+        moved.clear()
+        offloaded = torch.autograd.grad(getattr(path, name)(batch).sum(), trained)
+        assert moved, name
+        plain = torch.autograd.grad(getattr(path.inner, name)(batch).sum(), trained)
+        assert all(torch.equal(*pair) for pair in zip(offloaded, plain, strict=True))
     with generating(path) as model:
         assert model.config._attn_implementation == path.inner.own_attention
 

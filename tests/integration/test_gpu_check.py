@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import is_gone, wait_until
+
+LONG = "import os, pathlib, time; pathlib.Path('LEFT').write_text(str(os.getpid())); time.sleep(60)"
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_check.py"
 
 
@@ -47,14 +50,18 @@ def test_lines_that_need_no_card_run():
     assert (attention["name"], attention["state"]) == ("attention", "skipped")
 
 
-def test_a_failed_line_is_a_line(gpu_check):
+def test_a_failed_line_is_a_line(gpu_check, tmp_path):
     def ended(code: str, budget_s: float = 30):
         return gpu_check.run_line([sys.executable, "-c", code], "line", budget_s)
 
     broken = ended("raise ValueError('no such kernel')")
     assert (broken.state, broken.reason) == ("failed", "ValueError: no such kernel")
-    late = ended("import time; time.sleep(60)", budget_s=0.2)
+    asleep = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LONG!r}])"
+    late = ended(asleep.replace("LEFT", str(tmp_path / "left")), budget_s=2)
     assert late.state == "failed"
+    left = int((tmp_path / "left").read_text())
+    wait_until(lambda: is_gone(left), 30)
+    assert ended("print('no figures')").state == "failed"
     part = ended("""print('{"loss": 1, "failures": {"8 bits": "not finite"}}')""")
     assert (part.state, part.reason, part.figures) == ("failed", "8 bits: not finite", {"loss": 1})
     assert ended("""print('{"loss": 1}')""").state == "ok"

@@ -7,10 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from lora_engine.devices import CPU
@@ -19,20 +17,14 @@ from lora_engine.runs.launcher import worker_environment
 from lora_engine.runs.standby import Standby
 from lora_engine.runs.states import RunState
 from lora_engine.spec import spec_from
+from tests.waiting import is_gone, wait_until
 
 PATIENCE_S = 180
 pytestmark = pytest.mark.slow
 
 
 def wait(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    wait_until(condition, PATIENCE_S)
 
 
 @pytest.fixture
@@ -117,7 +109,8 @@ from lora_engine.settings import load_settings
 engine = Engine(load_settings())
 engine.start()
 engine.runs.expect()
-while not engine._supervisor.standby.is_ready:
+deadline = time.monotonic() + 180
+while not engine._supervisor.standby.is_ready and time.monotonic() < deadline:
     time.sleep(0.05)
 print(engine._supervisor.standby.process_id, flush=True)
 time.sleep(600)
@@ -134,7 +127,9 @@ def test_it_ends_with_a_server_that_is_killed(settings):
     with subprocess.Popen(
         [sys.executable, "-c", SERVER], env=environment, stdout=subprocess.PIPE, text=True
     ) as server:
-        pid = int(server.stdout.readline())
-        assert not is_gone(pid)
-        server.kill()
+        try:
+            pid = int(server.stdout.readline())
+            assert not is_gone(pid)
+        finally:
+            server.kill()
     wait(lambda: is_gone(pid))

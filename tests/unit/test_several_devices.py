@@ -12,11 +12,18 @@ from lora_engine.calculator import preset_source, read_request
 from lora_engine.calculator.memory import estimate_memory
 from lora_engine.data import TokenizedRow
 from lora_engine.devices import named_devices
+from lora_engine.errors import EngineError
 from lora_engine.runs import supervisor
 from lora_engine.settings import Settings
 from lora_engine.spec import spec_from
 from lora_engine.training.checkpointing.identity import spec_fields, spec_hash
-from lora_engine.training.compatibility import Machine, compatibility_problems
+from lora_engine.training.compatibility import (
+    Machine,
+    compatibility_problems,
+    machine_of,
+    refuse_other_group,
+    this_machine,
+)
 from lora_engine.training.ranks.ranks import Ranks
 from lora_engine.training.ranks.shares import dealt, own_share
 from lora_engine.training.together import sharing_key
@@ -77,10 +84,42 @@ def test_what_several_devices_cannot_do_is_said_at_its_field():
     grpo = {"kind": "grpo", "rules": [{"kind": "json_valid"}]}
     assert problems(objective=grpo) == {"optimization.devices"}
     assert problems(objective={"kind": "kto"}) == {"optimization.devices"}
-    both = {"optimization.devices", "optimization.stream_base"}
-    assert problems(optimization={"stream_base": True}) == both
+    assert problems(optimization={"stream_base": True}) == {"optimization.devices"}
     assert problems(objective={"kind": "kto"}, optimization={"gradient_accumulation": 2}) == set()
     assert problems(objective={"kind": "dpo"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("document", "count", "field"),
+    [
+        ({"optimization": {"devices": 1}}, 2, "devices"),
+        ({"optimization": {"devices": 4}}, 2, "devices"),
+        (
+            {
+                "optimization": {"devices": 2},
+                "objective": {"kind": "grpo", "rules": [{"kind": "json_valid"}]},
+            },
+            2,
+            "grpo",
+        ),
+    ],
+)
+def test_processes_that_torchrun_started_are_those_that_the_spec_asks_for(
+    settings, document, count, field
+):
+    with pytest.raises(EngineError, match=field):
+        refuse_other_group(spec_from(document), count, settings)
+    refuse_other_group(spec_from({"optimization": {"devices": 2}}), 2, settings)
+
+
+def test_a_run_for_a_cluster_is_checked_against_what_it_asks_for_there(settings):
+    asked = {"launcher": "slurm", "optimization": {"precision": "float16", "devices": 4}}
+    for gpus, wrong in ((4, set()), (1, {"optimization.devices"})):
+        spec = spec_from({**asked, "resources": {"gpus": gpus}})
+        found = compatibility_problems(spec, machine_of(spec, settings))
+        assert {one.path for one in found} == wrong
+    here = spec_from({"optimization": {"precision": "float16"}})
+    assert machine_of(here, settings) == this_machine(settings)
 
 
 def test_what_a_divided_base_cannot_do_is_said_at_its_field():
@@ -114,6 +153,7 @@ def test_one_core_still_tries_out_two_processes(monkeypatch, tmp_path):
     settings = Settings(data_dir=tmp_path, device="cpu")
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     assert most_devices(settings) == 2
+    assert most_devices(settings.model_copy(update={"device": "mps"})) == 1
 
 
 def test_a_divided_base_takes_its_share_of_a_card():

@@ -40,8 +40,8 @@ def refusal(
 
     dtype: of the products.
     """
-    if device_type == "cpu":
-        return "a CPU has no FlashAttention"
+    if device_type in ("cpu", "mps"):
+        return f"{device_type} has no FlashAttention"
     if not is_importable():
         return f"this torch has no {MODULE}"
     if str(dtype) not in ("torch.float16", "torch.bfloat16"):

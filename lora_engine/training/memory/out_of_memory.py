@@ -21,6 +21,7 @@ from lora_engine.language import tr
 from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.training.compatibility import STREAM_BASE, allows_streaming
 from lora_engine.training.memory.prediction import (
     Prediction,
     parts_of,
@@ -94,6 +95,8 @@ def _changes(
         return ()
     fields = {path for change in found.changes for path in change.fields}
     is_stored = request.quantization != spec.quantization  # its bits are the base's own
+    if STREAM_BASE in fields and not allows_streaming(spec):
+        return ()
     if not found.fits or (is_stored and any(path.startswith("quantization") for path in fields)):
         return ()
     return tuple(_as_fields(change) for change in found.changes)

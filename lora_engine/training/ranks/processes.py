@@ -27,7 +27,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lora_engine.devices import CPU, list_devices
 from lora_engine.errors import EngineError
@@ -36,12 +35,11 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.training.ranks.ranks import GroupBroken, Ranks
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger("lora_engine.training.worker")
 FOLDER = "ranks"  # in the run's folder, while several processes train it
+STOPS = (signal.SIGTERM, signal.SIGINT)
 POLL_S = 0.05
+FIRST_IS_GONE_S = 2.0  # from a broken connection to the end of the first process's pipe
 NOTICED_S = 5.0  # from a broken connection to the end of the process behind it
 LOST_PATIENCE_S = 30.0
 # The first may compute a reference, answer prompts and save while the others wait for its word.
@@ -58,6 +56,7 @@ class Group:
     count: int
     by_torchrun: bool = False
     others: OtherProcesses | None = None
+    follower: threading.Thread | None = None  # ends this process with the first one
 
     @property
     def is_first(self) -> bool:
@@ -93,6 +92,12 @@ class Group:
             )
         log.info("rank %d of %d is connected (%s)", self.rank, self.count, backend)
         return Ranks(self.rank, self.count, device, lockstep)
+
+    def end_with_the_first(self) -> None:
+        """After a connection broke. Where the first process is behind it, this one ends here and
+        takes the folder away; where another is, the first one sees to both."""
+        if self.follower is not None:
+            self.follower.join(FIRST_IS_GONE_S)
 
     def leave(self) -> None:
         """Say goodbye after the last word, so that nobody's connection breaks."""
@@ -208,6 +213,8 @@ def start_others(directory: RunDirectory, count: int, resume: bool, settings: Se
     command += ["--resume"] * resume + ["--ranks", str(count), "--rank"]
     processes: dict[int, subprocess.Popen] = {}
     others = OtherProcesses(folder, processes)
+    # A stop that comes while they start is this process's to answer; they inherit the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         for rank in range(1, count):
             card = {} if cards == [CPU] else {"CUDA_VISIBLE_DEVICES": cards[rank]}
@@ -217,6 +224,8 @@ def start_others(directory: RunDirectory, count: int, resume: bool, settings: Se
     except OSError:
         others.close()
         raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Group(folder, 0, count, others=others)
 
 
@@ -224,8 +233,9 @@ def be_another(directory: RunDirectory, rank: int, count: int) -> Group:
     """This process is not the first: it lives as long as that one does, and hears no signal."""
     _hear_no_signal()
     folder = directory.path / FOLDER
-    threading.Thread(target=_end_with_the_first, args=(folder,), daemon=True).start()
-    return Group(folder, rank, count)
+    follower = threading.Thread(target=_end_with_the_first, args=(folder,), daemon=True)
+    follower.start()
+    return Group(folder, rank, count, follower=follower)
 
 
 def of_torchrun(
@@ -251,7 +261,7 @@ def say_problem(group: Group, problem: str) -> None:
 
 def _hear_no_signal() -> None:
     """A signal that asks the group to stop is for the first process, whose word all follow."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from lora_engine.calculator.streaming import SLOTS
 from lora_engine.training.streaming.layer_source import LayerSource
 
 if TYPE_CHECKING:
     import torch
 
-SLOTS = 2
 log = logging.getLogger(__name__)
 
 
