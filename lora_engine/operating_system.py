@@ -106,16 +106,16 @@ def is_near_memory_limit(spare_bytes: int) -> bool:
 def wait_for_child(pid: int, more_bytes: int, watch: bool = not IS_LINUX) -> int:
     """Wait for a forked process; its exit code, or minus the signal that ended it.
 
-    watch: look at its resident memory all the while, and kill it where it has `more_bytes` more
-    than this process, of which it is a fork: what stands in for `limit_memory` where the system
-    holds no limit.
+    watch: look at its resident memory all the while, and kill it where it has grown by more than
+    `more_bytes` since the first look: what stands in for `limit_memory` where the system holds no
+    limit.
     """
     if not watch:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     import psutil
 
     process = psutil.Process(pid)
-    begin = psutil.Process().memory_info().rss  # what the child had when it was forked
+    begin = process.memory_info().rss
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

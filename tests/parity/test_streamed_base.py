@@ -153,7 +153,6 @@ def test_a_base_that_is_stored_quantized_is_refused_before_the_run(rows_file, se
         {"method": {"modules_to_save": ["lm_head"]}},
         {"objective": {"kind": "dpo"}},
         {"quantization": {"bits": 8}},
-        {"optimization": ON | {"devices": 2}},
     ],
 )
 def test_what_needs_the_whole_base_excludes_streaming(changes, tmp_path):

@@ -77,9 +77,11 @@ def test_a_stopped_process_is_known_as_that():
 def test_a_child_that_grows_is_ended_where_the_system_holds_no_limit():
     pid = os.fork()
     if pid == 0:
-        kept = bytearray(b"1") * (200 * MIB)
-        time.sleep(30)
-        os._exit(len(kept) == 0)
+        kept = []
+        for _ in range(100):  # it goes on growing, whenever it is first looked at
+            kept.append(bytearray(b"1") * (10 * MIB))
+            time.sleep(0.1)
+        os._exit(0)
     ended = operating_system.wait_for_child(pid, 50 * MIB, watch=True)
     assert ended == -signal.SIGKILL
 
