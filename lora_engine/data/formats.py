@@ -20,6 +20,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.chat_rows import (
@@ -43,7 +44,7 @@ from lora_engine.data.picked import Keep
 from lora_engine.data.preference_rows import on_both_sides, parse_judged, parse_pair
 from lora_engine.data.preferences import how_to_learn
 from lora_engine.data.problems import Problems
-from lora_engine.data.reading import NEEDED_COLUMNS, Reading, reading_of
+from lora_engine.data.reading import NEEDED_COLUMNS, Reading, no_known_format, reading_of
 from lora_engine.data.record_files import MAX_ROW_CHARACTERS
 from lora_engine.data.records import Record
 from lora_engine.data.rows import Row
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from lora_engine.spec import ColumnsSpec
 
 MAX_LABEL_CHARACTERS = 200
+JUDGED = 20
+"""Records whose form is looked at before all are read."""
 REMEDY = translatable(
     "Correct or remove these rows. docs/data.md shows each format with an example."
 )
@@ -92,6 +95,7 @@ def parse_rows(
     Raises EngineError naming the first wrong rows, each with what is there and what is needed;
     UnknownFormat where another choice of columns could be read.
     """
+    _refuse_without_columns(records, source)
     table = Table(records)
     reading = reading_of(table, declared, source, columns)
     read = reading.columns_read(table)
@@ -133,6 +137,14 @@ def column_names(records: Sequence[Record]) -> tuple[str, ...]:
     """The names of the first record's columns; none where it is no object, or there is none."""
     value = records[0].value if records else None
     return tuple(str(name) for name in value) if isinstance(value, dict) else ()
+
+
+def _refuse_without_columns(records: Sequence[Record], source: str) -> None:
+    """Raises EngineError where none of the first records has a column: ten million empty lists are
+    not gone through to say so."""
+    first = list(islice(iter(records), JUDGED))
+    if first and not any(isinstance(record.value, dict) and record.value for record in first):
+        raise no_known_format(first[0], source)
 
 
 def _parse(original: Record, reading: Reading) -> ParsedChat:

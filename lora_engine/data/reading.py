@@ -125,9 +125,23 @@ def _found_format(table: Table, source: str) -> Reading:
     for name, needed in NEEDED_COLUMNS.items():
         if found and set(needed) <= {*found, *fields}:
             return Reading(name, found, is_mapped=False)
+    raise no_known_format(first, source)
+
+
+def no_known_format(record: Record, source: str) -> EngineError:
+    """What is said of a record whose columns are those of no format; UnknownFormat where a mapping
+    of its columns could read it."""
     known = "; ".join(f"{name}: {', '.join(cols)}" for name, cols in NEEDED_COLUMNS.items())
-    problem = UnknownFormat if fields else EngineError
-    raise problem(
-        f"{source}, row {first.number} fits no known format: it {keys_of(first.value)}.",
-        f"Say which column holds what (dataset.columns), or name them after a format ({known}).",
+    problem = UnknownFormat if isinstance(record.value, dict) and record.value else EngineError
+    return problem(
+        tr(
+            "{source}, row {number} fits no known format: it {keys_of}.",
+            source=source,
+            number=record.number,
+            keys_of=keys_of(record.value),
+        ),
+        tr(
+            "Say which column holds what (dataset.columns), or name them after a format ({known}).",
+            known=known,
+        ),
     )

@@ -19,6 +19,7 @@ from lora_engine.data import (
     split_rows,
 )
 from lora_engine.data.cache_folder import MANIFEST, CacheFolder
+from lora_engine.data.json_rows import json_array
 from lora_engine.data.picked import Picked
 from lora_engine.data.record_files import FileRecords, read_records
 from lora_engine.data.row_store import StoredRows, content_hash_of, row_keys, row_numbers
@@ -197,6 +198,26 @@ def test_bad_input_is_named_in_a_large_file_too(tmp_path, settings, large, conte
         load_dataset(DatasetSpec(source=str(path)), settings)
     kept = [*settings.token_cache_dir.glob("*")] if settings.token_cache_dir.exists() else []
     assert kept == []
+
+
+@pytest.mark.parametrize("declared", ["auto", "messages"])
+@pytest.mark.parametrize("empty", [[], {}])
+def test_a_file_of_empty_elements_is_refused_after_the_first_ones(
+    tmp_path, settings, large, monkeypatch, declared, empty
+):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([empty] * 5_000))
+    read = []
+
+    def counted(file):
+        for one in json_array(file):
+            read.append(one)
+            yield one
+
+    monkeypatch.setattr(record_files, "json_array", counted)
+    with pytest.raises(EngineError, match="row 1 fits no known format"):
+        load_dataset(DatasetSpec(source=str(path), format=declared), settings)
+    assert len(read) <= 100
 
 
 def test_an_endless_line_is_refused_before_it_is_read(tmp_path, settings, monkeypatch):
