@@ -10,7 +10,6 @@ import gradio as gr
 from lora_engine.data import list_datasets
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
-from lora_engine.runs import configured_launchers
 from lora_engine.spec import ColumnsSpec
 from lora_engine.training import this_machine, unavailable_choices
 from pages.shared import layout
@@ -18,12 +17,11 @@ from pages.shared.adapter_choices import adapter_choices
 from pages.shared.alpha_note import alpha_note
 from pages.shared.choice_names import name_of_choice
 from pages.shared.forms import Field, SpecForm
+from pages.train.place_fields import is_shown_here, place_fields
 
 NARROW = 220  # pixels under which a field gets a row of its own
 HALF = 140  # the same where two stand in one row
 FOURTH = 150  # the same where four do
-ON_CARDS = ("offload_activations",)  # shown where there is a card
-SEVERAL_DEVICES = ("devices", "sharding")  # shown where there are several cards
 COLUMNS = tuple(f"dataset.columns.{role}" for role in ColumnsSpec.model_fields)
 
 
@@ -79,8 +77,8 @@ SECTIONS = (
             ("schedule", "warmup_ratio", "weight_decay", "max_grad_norm"),
             ("optimizer", "precision", "max_tokens_per_batch", "row_order"),
             ("gradient_checkpointing", "stream_base"),
-            ON_CARDS,
-            SEVERAL_DEVICES,
+            ("offload_activations",),
+            ("devices", "sharding"),
         ),
     ),
     Section(
@@ -119,19 +117,7 @@ def more_fields(form: SpecForm, engine: Engine) -> None:
     """Everything else, closed."""
     for section in SECTIONS:
         _section(form, engine, section)
-    place_fields(form, engine)
-
-
-def place_fields(form: SpecForm, engine: Engine) -> None:
-    """Where the run trains and what it asks for there, where there is more than this machine."""
-    places = configured_launchers(engine.settings)
-    if len(places) == 1:
-        return
-    with layout.folded(tr("Where it trains"), "place"):
-        form.field("launcher", choices=list(places))
-        with gr.Row(elem_classes="rs-fields"):
-            for name in ("cpus", "gpus", "memory_gib"):
-                form.field(f"resources.{name}", min_width=NARROW)
+    place_fields(form, engine, NARROW)
 
 
 def data_fields(form: SpecForm) -> DataFields:
@@ -198,15 +184,13 @@ def _section(form: SpecForm, engine: Engine, section: Section) -> None:
 def _row(
     form: SpecForm, engine: Engine, section: str, names: Sequence[str], width: int = NARROW
 ) -> None:
-    machine = this_machine(engine.settings)
-    reasons = unavailable_choices(machine)
-    cards = machine.devices if machine.has_gpu else 0
-    is_shown = cards >= {ON_CARDS: 1, SEVERAL_DEVICES: 2}.get(tuple(names), 0)
+    reasons = unavailable_choices(this_machine(engine.settings))
     with gr.Row(elem_classes="rs-fields"):
         for name in names:
             path = f"{section}.{name}" if section else name
             across = FOURTH if len(names) > 3 else width
-            field = form.field(path, min_width=across, **({} if is_shown else {"visible": False}))
+            hidden = {} if is_shown_here(path, engine) else {"visible": False}
+            field = form.field(path, min_width=across, **hidden)
             _say_reasons(field, path, reasons.get(path, {}))
 
 

@@ -20,7 +20,7 @@ from pages.shared.train_link import (
     spec_in_address,
     whole_address_of,
 )
-from pages.train import form_fields, method_fields
+from pages.train import form_fields, method_fields, place_fields
 
 # Every gr.Blocks leaves the event loop it made to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
@@ -162,7 +162,7 @@ def test_fields_of_cards_are_shown_where_there_are_so_many(
     settings, monkeypatch, has_gpu, devices, expected
 ):
     machine = Machine(has_gpu, frozenset(), devices=devices)
-    monkeypatch.setattr(form_fields, "this_machine", lambda _: machine)
+    monkeypatch.setattr(place_fields, "this_machine", lambda _: machine)
     with gr.Blocks():
         form = SpecForm()
         form_fields.more_fields(form, Engine(settings))
