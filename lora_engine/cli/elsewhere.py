@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -71,4 +72,7 @@ def export_task(
             {"task": str(written.task), "spec": str(written.spec), "document": written.document}
         )
     else:
-        typer.echo(tr("Written to {path}. Start it with `sky launch {path}`.", path=written.task))
+        command = shlex.join(["sky", "launch", str(written.task)])
+        typer.echo(
+            tr("Written to {path}. Start it with `{command}`.", path=written.task, command=command)
+        )

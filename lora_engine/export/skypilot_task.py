@@ -8,9 +8,11 @@ need not be installed here.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from lora_engine.adapters.library import resolve_adapter
 from lora_engine.base_models import BUNDLED, resolve_base_model
 from lora_engine.data.sources import STARTER_PREFIX, path_of_source
-from lora_engine.errors import Conflict, EngineError
-from lora_engine.files import write_atomically
+from lora_engine.errors import Conflict, EngineError, InvalidInput
+from lora_engine.files import given_path, write_atomically
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.training.compatibility import Machine, asked_machine, compatibility_problems
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 THERE = "/tmp/rankscope"  # on the rented machine
@@ -55,6 +58,13 @@ class SkyResources(BaseModel):
         None, pattern=r"^(s3|gs|r2|https|cos|oci|nebius)://[A-Za-z0-9][A-Za-z0-9._/-]{2,499}$"
     )
 
+    @property
+    def machine(self) -> Machine:
+        """The machine that is asked for, as a run is checked against it."""
+        _, _, count = (self.accelerators or "").partition(":")
+        gpus = int(count or 1) if self.accelerators else 0
+        return asked_machine(gpus, self.cpus, "--accelerators", "--cpus")
+
     def to_document(self) -> dict[str, Any]:
         """The section `resources`."""
         wanted = {
@@ -81,10 +91,14 @@ def write_task(
     spec: RunSpec, output: Path, resources: SkyResources, settings: Settings
 ) -> WrittenTask:
     """Write OUTPUT and OUTPUT's spec. Raises Conflict where either is there, NotFound where the
-    base or the rows are not."""
+    base or the rows are not, InvalidInput for a run that such a machine could not train."""
+    if not output.name:
+        raise EngineError(
+            tr("{path} names no file.", path=output), tr("Give a path that ends in a name.")
+        )
     spec_path = output.with_suffix(".spec.json")
-    for path in (output, spec_path):
-        if path.exists():
+    for path in (given_path(output), given_path(spec_path)):
+        if os.path.lexists(path):
             raise Conflict(
                 tr("{path} is there already.", path=path), tr("Choose another name, or delete it.")
             )
@@ -93,6 +107,8 @@ def write_task(
             tr("There is no requirements.txt in {folder}.", folder=PROJECT_ROOT),
             tr("Write the task file from a checkout of this program: the task takes it along."),
         )
+    if problems := compatibility_problems(spec, resources.machine):
+        raise InvalidInput(tr("The run"), problems, tr("Change these fields."))
     there, mounts = _brought_along(spec, settings)
     mounts[f"{THERE}/spec.json"] = str(spec_path.resolve())
     document = _document(spec, resources, mounts)
@@ -102,7 +118,8 @@ def write_task(
         write_atomically(spec_path, there.model_dump_json(indent=1).encode())
         write_atomically(output, text.encode())
     except OSError as error:
-        spec_path.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, there is nothing to take back
+            spec_path.unlink(missing_ok=True)
         raise EngineError(
             tr("{path} cannot be written: {reason}.", path=output, reason=error.strerror or error),
             tr("Choose a folder that can be written to."),
@@ -119,9 +136,17 @@ def _yaml(document: Mapping[str, Any], indent: str = "") -> str:
         elif isinstance(value, str) and value.endswith("\n"):
             block = value.rstrip("\n").replace("\n", f"\n{indent}  ")
             lines.append(f"{indent}{key}: |\n{indent}  {block}\n")
-        else:  # what JSON writes of one value, YAML reads
-            lines.append(f"{indent}{key}: {json.dumps(value)}\n")
+        else:
+            lines.append(f"{indent}{key}: {_yaml_value(value)}\n")
     return "".join(lines)
+
+
+def _yaml_value(value: Any) -> str:
+    """What JSON writes of one value, YAML reads; but it has no pairs of surrogates."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    signs = (f"\\U{ord(s):08x}" if ord(s) > 0xFFFF else json.dumps(s)[1:-1] for s in value)
+    return f'"{"".join(signs)}"'
 
 
 def _document(spec: RunSpec, resources: SkyResources, mounts: dict[str, str]) -> dict[str, Any]:
@@ -185,10 +210,10 @@ def _base_path(name: str, settings: Settings) -> Path | None:
 
 def _sources(settings: Settings) -> Callable[[str], Path | None]:
     def of(source: str) -> Path | None:
+        path = path_of_source(source, settings)
         if source.startswith(STARTER_PREFIX):
             return None
-        path = path_of_source(source, settings)
-        if path is not None and not path.exists():
+        if path is not None and not (path.is_file() or path.is_dir()):
             raise EngineError(
                 tr("There is no dataset {source}.", source=source[:200]),
                 tr("Correct dataset.source in the spec."),

@@ -194,9 +194,13 @@ class Supervisor:
     def _take_up(self, record: RunRecord, place: Launcher) -> None:
         """Follow again a run whose watcher is gone, as after this machine was started anew."""
         run = self._lock(record)
-        if run is not None:
+        if run is None:
+            return
+        try:
             order = Order(resume=True, device=record.device or "")
             self._children.append(place.start([run], order))
+        except OSError:  # one run's folder stops nobody's else
+            log.exception("run %s could not be followed again", record.id)
 
     def _waits_for_memory(self, record: RunRecord, device: str) -> bool:
         """Whether the next run must wait for memory, which its folder then says.

@@ -33,6 +33,6 @@ class ResourcesSpec(Section):
         None,
         title="Memory (GiB)",
         description="Memory that a cluster gives the run; its own default where empty.",
-        gt=0,
+        ge=0.25,
         le=100_000,
     )

@@ -37,13 +37,16 @@ LORA_ONLY_FIELDS = (
 class Machine:
     """Whether runs get a GPU, which optional packages can be imported, and is the GPU a Mac's.
 
-    devices: how many one run may take.
+    devices: how many one run may take. gpus_field, cores_field: where a run asks for them; empty
+    for this machine, which has what it has.
     """
 
     has_gpu: bool
     packages: frozenset[str]
     is_mps: bool = False
     devices: int = 1
+    gpus_field: str = ""
+    cores_field: str = ""
 
 
 def this_machine(settings: Settings) -> Machine:
@@ -62,13 +65,28 @@ def machine_of(spec: RunSpec, settings: Settings) -> Machine:
     if spec.launcher == "local":
         return this_machine(settings)
     asked = spec.resources
-    devices = asked.gpus or max(2, asked.cpus or 1)
-    return Machine(asked.gpus > 0, frozenset(OPTIONAL_PACKAGES), devices=devices)
+    return asked_machine(asked.gpus, asked.cpus, "resources.gpus", "resources.cpus")
+
+
+def asked_machine(gpus: int, cpus: int | None, gpus_field: str, cores_field: str) -> Machine:
+    """A machine elsewhere, with what a run asks for."""
+    return Machine(
+        gpus > 0,
+        frozenset(OPTIONAL_PACKAGES),
+        devices=gpus or max(2, cpus or 1),
+        gpus_field=gpus_field,
+        cores_field=cores_field,
+    )
 
 
 def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
     """The choices that this machine cannot run: field path → choice → reason."""
     paged = tr("pages move between a GPU and the host, and this machine has no GPU")
+    no_gpu = tr("float16 is for GPUs, and this machine has none; choose float32 or bfloat16")
+    if machine.gpus_field:
+        field = machine.gpus_field
+        paged = tr("pages move between a GPU and the host; ask for one in {field}", field=field)
+        no_gpu = tr("float16 is for GPUs; ask for one in {field}, or choose bfloat16", field=field)
     bitsandbytes = tr("{name} is not installed: pip install {name}", name="bitsandbytes")
     optimizers: dict[str, str] = {}
     if not machine.has_gpu:
@@ -81,7 +99,6 @@ def unavailable_choices(machine: Machine) -> dict[str, dict[str, str]]:
         for name in ("tensorboard", "wandb", "trackio")
         if name not in machine.packages
     }
-    no_gpu = tr("float16 is for GPUs, and this machine has none; choose float32 or bfloat16")
     bits: dict[str, str] = {}
     if machine.is_mps:
         apple = tr("quantized bases were not tried on an Apple GPU; set LORA_DEVICE to cpu")
@@ -141,7 +158,7 @@ def _device_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProblem]:
     if count == 1:
         return
     if count > machine.devices:
-        yield FieldProblem(path, missing_devices(count, machine.devices, machine.has_gpu))
+        yield FieldProblem(path, _missing_devices(count, machine))
     if kind == "grpo":
         yield FieldProblem(path, tr("grpo samples its answers on one device; set it to 1"))
     if spec.method.finetuning_type == "galore":
@@ -165,11 +182,14 @@ def _offloading_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProbl
     if not spec.optimization.offload_activations:
         return
     bits = spec.quantization.bits if spec.quantization else None
+    no_gpu = tr("moves activations off a GPU, and this machine has none; leave it out")
+    if machine.gpus_field:
+        no_gpu = tr(
+            "moves activations off a GPU; ask for one in {field}, or leave it out",
+            field=machine.gpus_field,
+        )
     reasons = (
-        (
-            not machine.has_gpu,
-            tr("moves activations off a GPU, and this machine has none; leave it out"),
-        ),
+        (not machine.has_gpu, no_gpu),
         (spec.task != "causal_lm", tr("is for the task causal_lm")),
         (
             not spec.method.has_adapter,
@@ -193,11 +213,26 @@ def _offloading_problems(spec: RunSpec, machine: Machine) -> Iterator[FieldProbl
             yield FieldProblem("optimization.offload_activations", reason)
 
 
-def missing_devices(wanted: int, there: int, are_cards: bool) -> str:
-    """That a run asks for more devices than there are."""
-    if are_cards:
+def _missing_devices(wanted: int, machine: Machine) -> str:
+    """That a run takes more devices than there are, or than it asks for."""
+    there = machine.devices
+    if machine.has_gpu and machine.gpus_field:
+        return tr(
+            "takes {wanted} GPUs, and {field} asks for {there}; ask for as many",
+            wanted=wanted,
+            field=machine.gpus_field,
+            there=there,
+        )
+    if machine.has_gpu:
         return tr(
             "asks for {wanted} GPUs, and this machine has {there}", wanted=wanted, there=there
+        )
+    if machine.cores_field:
+        return tr(
+            "takes {wanted} processes; ask for as many cores in {cores}, or GPUs in {gpus}",
+            wanted=wanted,
+            cores=machine.cores_field,
+            gpus=machine.gpus_field,
         )
     return tr(
         "asks for {wanted} processes, and this machine's processor runs {there} at most",

@@ -73,19 +73,61 @@ def test_what_the_program_or_the_hub_has_stays_there(run_command, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--accelerators", "A100:1; touch x"], "--accelerators"),
+        (["--accelerators", "A100:3; touch x"], "--accelerators"),
         (["--storage", "/home/me"], "--storage"),
         (["--cpus", "0"], "--cpus"),
+        (["--accelerators", "A100:2"], "--accelerators asks for 2"),
     ],
 )
 def test_a_wrong_option_is_named_and_nothing_written(
     run_command, spec_file: Path, tmp_path: Path, options: list[str], named: str
 ) -> None:
     output = tmp_path / "task.yaml"
+    document = json.loads(spec_file.read_text("utf-8"))
+    spec_file.write_text(json.dumps({**document, "optimization": {"devices": 3}}), "utf-8")
     code, _, error = run_command("export-task", spec_file, "-o", output, *options)
     assert code == 2
     assert named in error
     assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ['it\'s "so" $(touch x): #1', "\N{GRINNING FACE}", "line\nbreak"])
+def test_any_path_is_read_back_as_it_is_and_is_one_word_of_the_command(
+    run_command, tiny_llama: Path, rows_file: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    rows = folder / rows_file.name
+    rows.write_bytes(rows_file.read_bytes())
+    spec = folder / "spec.json"
+    spec.write_text(json.dumps({"dataset": {"source": str(rows)}}), "utf-8")
+    code, out, _ = run_command("export-task", spec, "-o", folder / "t.yaml")
+    assert code == 0
+    command = out[out.index("`") + 1 : out.rindex("`")]
+    assert shlex.split(command) == ["sky", "launch", str(folder / "t.yaml")]
+    task = yaml.safe_load((folder / "t.yaml").read_text("utf-8"))
+    assert str(rows) in task["file_mounts"].values()
+
+
+@pytest.mark.parametrize("output", ["", "/", "x" * 300 + ".yaml", "spec.json/task.yaml"])
+def test_an_output_that_is_no_file_is_a_sentence(
+    run_command, spec_file: Path, tmp_path: Path, monkeypatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    code, _, error = run_command("export-task", spec_file, "-o", output)
+    assert code == 2
+    assert error.startswith("error:")
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "starter:nobody"])
+def test_rows_that_are_no_file_are_refused(run_command, tmp_path: Path, source: str) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"dataset": {"source": source}}), "utf-8")
+    code, _, error = run_command("export-task", spec, "-o", tmp_path / "t.yaml")
+    assert (code, source.rpartition(":")[2] in error) == (2, True)
+    assert not (tmp_path / "t.yaml").exists()
 
 
 def test_a_file_that_is_there_is_kept(run_command, spec_file: Path, tmp_path: Path) -> None:

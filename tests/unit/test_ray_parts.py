@@ -14,6 +14,7 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
 from lora_engine.runs.launchers.ray.code import code_archive
+from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
     Tenancy,
@@ -116,3 +117,18 @@ def test_a_token_is_kept_and_never_guessed(tmp_path):
     assert read_heartbeat(directory) == Heartbeat(token=3, beat=7)
     (tmp_path / "heartbeat.json").write_text("torn")
     assert read_heartbeat(directory) is None
+
+
+@pytest.mark.parametrize("name", ["ray.json", "heartbeat.json"])
+@pytest.mark.parametrize("kind", ["folder", "endless", "huge", "deep"])
+def test_whatever_lies_in_their_place_is_no_word_and_stops_nobody(settings, tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 9_000 if kind == "deep" else " " * 20_000)
+    assert read_heartbeat(RunDirectory(tmp_path)) is None
+    watched = RayLauncher(settings).poll(RunDirectory(tmp_path))
+    assert (watched.is_alive, watched.lost_watcher) == (False, False)

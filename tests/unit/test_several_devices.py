@@ -114,10 +114,12 @@ def test_processes_that_torchrun_started_are_those_that_the_spec_asks_for(
 
 def test_a_run_for_a_cluster_is_checked_against_what_it_asks_for_there(settings):
     asked = {"launcher": "slurm", "optimization": {"precision": "float16", "devices": 4}}
-    for gpus, wrong in ((4, set()), (1, {"optimization.devices"})):
+    unmet = {"optimization.devices", "optimization.precision"}
+    for gpus, wrong in ((4, set()), (1, {"optimization.devices"}), (0, unmet)):
         spec = spec_from({**asked, "resources": {"gpus": gpus}})
         found = compatibility_problems(spec, machine_of(spec, settings))
         assert {one.path for one in found} == wrong
+        assert all("resources.gpus" in str(one) for one in found)
     here = spec_from({"optimization": {"precision": "float16"}})
     assert machine_of(here, settings) == this_machine(settings)
 

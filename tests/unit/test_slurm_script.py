@@ -51,6 +51,11 @@ def test_nothing_typed_becomes_shell_or_an_option(tmp_path):
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
+def test_so_little_memory_that_slurm_takes_it_for_all_is_refused():
+    with pytest.raises(InvalidInput, match="resources.memory_gib"):
+        spec_from({"resources": {"memory_gib": 1e-9}})
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

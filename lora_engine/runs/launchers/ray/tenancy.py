@@ -42,7 +42,7 @@ def read_tenancy(directory: RunDirectory) -> Tenancy:
     """No job yet where there is no file. Raises Unreadable: a token is never guessed."""
     try:
         found = _read(directory.path / "ray.json", Tenancy)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise Unreadable(
             tr("{path} cannot be read.", path=directory.path / "ray.json"),
             tr("Submit the run again as a new one."),
@@ -55,10 +55,10 @@ def write_tenancy(directory: RunDirectory, tenancy: Tenancy) -> None:
 
 
 def read_heartbeat(directory: RunDirectory) -> Heartbeat | None:
-    os.listdir(directory.path)  # a shared disk remembers names; this asks it anew
     try:
+        os.listdir(directory.path)  # a shared disk remembers names; this asks it anew
         return _read(directory.path / "heartbeat.json", Heartbeat)
-    except ValueError:
+    except (OSError, ValueError):  # no sign of life
         return None
 
 
