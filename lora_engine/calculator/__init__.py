@@ -12,8 +12,8 @@
     methods.py           LoRA beside the other ways to fine-tune
     workload.py, memory_request.py, memory_options.py
                          a question about memory: in the spec's words, and in short names
-    memory.py, memory_items.py, activations.py, offloading.py, optimizer_state.py,
-    model_profile.py
+    memory.py, weight_items.py, memory_items.py, activations.py, offloading.py,
+    optimizer_state.py, model_profile.py
                          its answer, item by item
     cards.py, memory_fit.py
                          which card it fits, how much does, what to change

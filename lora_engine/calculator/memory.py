@@ -7,7 +7,7 @@ context, fragmentation) is a stated margin in `Margins`, to be refitted from mea
 
 from __future__ import annotations
 
-from lora_engine.calculator.memory_items import chat_items, training_items, weight_items
+from lora_engine.calculator.memory_items import chat_items, training_items
 from lora_engine.calculator.memory_request import (
     GIB,
     Margins,
@@ -16,6 +16,7 @@ from lora_engine.calculator.memory_request import (
     MemoryRequest,
 )
 from lora_engine.calculator.model_profile import ModelProfile, read_profile
+from lora_engine.calculator.weight_items import weight_items
 from lora_engine.language import tr, translatable
 
 MARGINS = Margins()

@@ -1,7 +1,6 @@
-"""The parts of a peak, each with its formula: weights, training state, activations, chat.
+"""The parts of a peak that are not weights: training state, activations, chat, with their formulas.
 
-It describes Rankscope's own worker: trained weights in float32, the frozen base in `dtype`
-without autocast, and PEFT's preparation of a 4-bit base (what is not quantized in float32).
+It describes Rankscope's own worker, without autocast. Weights are in `weight_items`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections import Counter
 
 from lora_engine.calculator.activations import ActivationRule, checkpoint_bytes, layer_bytes
 from lora_engine.calculator.cache_shape import read_cache_shape
-from lora_engine.calculator.memory_request import GIB, MemoryItem, MemoryRequest, Part
+from lora_engine.calculator.memory_request import GIB, MemoryItem, MemoryRequest, item_of_bytes
 from lora_engine.calculator.model_profile import (
     ModelProfile,
     optimizer_state,
@@ -21,140 +20,21 @@ from lora_engine.calculator.model_profile import (
 from lora_engine.calculator.model_shape import LayerShape, ModelShape
 from lora_engine.calculator.offloading import left_on_card, offloads
 from lora_engine.calculator.optimizer_state import FORMULAS
-from lora_engine.calculator.several_devices import divided_items, is_divided
-from lora_engine.calculator.streaming import host_bytes, kept_tokens, streamed_items
+from lora_engine.calculator.streaming import host_bytes, kept_tokens
+from lora_engine.calculator.weight_items import TRAINED_BYTES
 from lora_engine.language import tr, tr_count, translatable
-from lora_engine.spec import QuantizationSpec
 
 LOGIT_BYTES = 12  # log-softmax, its gradient and the logits' gradient, each in float32
 # Of float32 logits at a time, and tokens at the least, as in training/kernels/head_loss.py.
 CHUNK_BYTES = 8 << 20
 LEAST_ROWS = 128
-BLOCK_4BIT = 64  # weights that share one constant (QLoRA, arXiv 2305.14314, section 3)
-DOUBLE_BLOCK = 256  # constants that share one constant of their own
-TRAINED_BYTES = 4  # of a weight that trains: always float32
-IN_4_BITS = {"nf4": translatable("weights in NF4"), "fp4": translatable("weights in FP4")}
-CONSTANTS = {"nf4": translatable("NF4 constants"), "fp4": translatable("FP4 constants")}
-
-
-def weight_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
-    """The base's weights, and the adapter's."""
-    if q.trains and q.optimization.stream_base:
-        items = streamed_items(profile, q)
-    elif is_divided(q):
-        items = divided_items(profile, q)
-    elif q.quantization is not None:
-        items = _quantized_items(profile, q, q.quantization)
-    elif q.has_adapter or not q.trains:
-        total, b = _frozen(profile), q.weight_bytes
-        formula = _weights_formula(total, b, q.workload.dtype)
-        items = [_item(translatable("weights"), total * b, formula, "weights")]
-    else:
-        items = [_trained_weights(profile, q)]
-    if q.has_adapter:
-        trained = profile.count.trainable_parameters
-        formula = _weights_formula(trained, TRAINED_BYTES, "float32")
-        items.append(_item(translatable("adapter"), trained * TRAINED_BYTES, formula, "state"))
-    return items
-
-
-def _weights_formula(count: int, size: int, dtype: str) -> str:
-    return tr(
-        "{count} weights × {size} bytes ({dtype})", count=f"{count:,}", size=size, dtype=dtype
-    )
-
-
-def _frozen(profile: ModelProfile) -> int:
-    """The base's weights without those of its biases that train along, which the adapter counts."""
-    return profile.shape.parameters - profile.count.bias_parameters
-
-
-def _quantized_items(
-    profile: ModelProfile, q: MemoryRequest, quantization: QuantizationSpec
-) -> list[MemoryItem]:
-    """What bitsandbytes packs, with its constants, and what it leaves as it is."""
-    shape = profile.shape
-    packed = shape.quantizable_parameters
-    rest = _frozen(profile) - packed
-    rest_bytes = 4 if q.trains else q.weight_bytes
-    why = tr("float32, by PEFT's preparation") if q.trains else q.workload.dtype
-    items = _int8_items(shape) if quantization.bits == 8 else _4bit_items(packed, quantization)
-    has_experts = any(many > 1 for layer in shape.layers for *_, many in layer.matrices)
-    what = (
-        tr("embeddings, head, norms, fused experts")
-        if has_experts
-        else tr("embeddings, head, norms")
-    )
-    formula = tr(
-        "{count} ({what}) × {size} bytes ({why})",
-        count=f"{rest:,}",
-        what=what,
-        size=rest_bytes,
-        why=why,
-    )
-    return [
-        *items,
-        _item(translatable("weights not quantized"), rest * rest_bytes, formula, "weights"),
-    ]
-
-
-def _int8_items(shape: ModelShape) -> list[MemoryItem]:
-    """LLM.int8(): a byte a weight, and a float32 scale a row (arXiv 2208.07339, section 2)."""
-    packed, rows = shape.quantizable_parameters, shape.quantizable_rows
-    return [
-        _item(
-            translatable("weights in int8"),
-            packed,
-            tr("{count} weights × 1 byte", count=f"{packed:,}"),
-            "weights",
-        ),
-        _item(
-            translatable("int8 scales"),
-            4 * rows,
-            tr("{count} rows × 4 bytes (float32)", count=f"{rows:,}"),
-            "weights",
-        ),
-    ]
-
-
-def _4bit_items(packed: int, quantization: QuantizationSpec) -> list[MemoryItem]:
-    """Half a byte a weight, and a constant for every 64 of them (arXiv 2305.14314, section 3)."""
-    blocks = packed / BLOCK_4BIT
-    if quantization.double:
-        constants = blocks + 4 * blocks / DOUBLE_BLOCK
-        formula = tr(
-            "{count} / 64 × (1 + 4/256) bytes: constants quantized again", count=f"{packed:,}"
-        )
-    else:
-        constants = 4 * blocks
-        formula = tr("{count} / 64 × 4 bytes (float32)", count=f"{packed:,}")
-    halves = tr("{count} weights × 0.5 bytes", count=f"{packed:,}")
-    return [
-        _item(IN_4_BITS[quantization.type], packed / 2, halves, "weights"),
-        _item(CONSTANTS[quantization.type], constants, formula, "weights"),
-    ]
-
-
-def _trained_weights(profile: ModelProfile, q: MemoryRequest) -> MemoryItem:
-    """Full, freeze, GaLore: trained weights in float32, frozen ones in the workload's dtype."""
-    trained, b = trained_parameters(profile, q), q.weight_bytes
-    frozen = profile.shape.parameters - trained
-    formula = tr(
-        "{frozen} frozen × {size} bytes ({dtype}) + {trained} trained × {held} bytes (float32)",
-        frozen=f"{frozen:,}",
-        size=b,
-        dtype=q.workload.dtype,
-        trained=f"{trained:,}",
-        held=TRAINED_BYTES,
-    )
-    return _item(translatable("weights"), frozen * b + trained * TRAINED_BYTES, formula, "weights")
 
 
 def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[MemoryItem], float]:
     """Gradients, optimizer state and activations; and the GiB that sit on the host."""
     trained, held = trained_parameters(profile, q), TRAINED_BYTES
     formula = tr("{count} trained × {size} bytes", count=f"{trained:,}", size=held)
-    gradients = _item(translatable("gradients"), trained * held, formula)
+    gradients = item_of_bytes(translatable("gradients"), trained * held, formula)
     state = optimizer_state(profile, q)
     paged = state.pageable if q.workload.device == "cuda" else 0
     formula = f"{q.optimizer}: {tr(FORMULAS[q.optimizer])}"
@@ -164,7 +44,9 @@ def training_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Memory
             formula=formula,
             size=f"{paged / GIB:.2f}",
         )
-    state_item = _item(translatable("optimizer state"), state.held - paged, formula, "state")
+    state_item = item_of_bytes(
+        translatable("optimizer state"), state.held - paged, formula, "state"
+    )
     activations, offloaded = _activation_items(profile, q)
     activations += _autocast_items(trained, q)
     items = [gradients, state_item, *activations]
@@ -219,7 +101,7 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Mem
     beyond = tr(
         "one layer's backward pass, as far as it exceeds the logits, which are gone by then"
     )
-    activations, offloaded = _item(translatable("activations"), kept, formula), 0.0
+    activations, offloaded = item_of_bytes(translatable("activations"), kept, formula), 0.0
     if offloads(q):
         offloaded = activations.gib
         of_one = max(each, default=0) / max(1, sum(each))
@@ -227,7 +109,7 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Mem
     return [
         activations,
         loss,
-        _item(translatable("working set"), spare, beyond),
+        item_of_bytes(translatable("working set"), spare, beyond),
         *_dequantized_item(shape, q),
         *_merged_expert_items(profile, q),
     ], offloaded
@@ -242,7 +124,7 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         rows = min(supervised, max(LEAST_ROWS, CHUNK_BYTES // (4 * shape.vocab_size)))
         each = 4 if b == 4 else b + 4  # 16-bit logits are copied into float32
         size = each * rows * shape.vocab_size + 2 * b * supervised * shape.hidden_size
-        return _item(
+        return item_of_bytes(
             translatable("logits and loss"),
             size,
             tr(
@@ -256,7 +138,7 @@ def _loss_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
                 size=2 * b,
             ),
         )
-    return _item(
+    return item_of_bytes(
         translatable("logits and loss"),
         LOGIT_BYTES * supervised * shape.vocab_size,
         tr(
@@ -281,7 +163,7 @@ def _autocast_items(trained: int, q: MemoryRequest) -> list[MemoryItem]:
         size=b,
         dtype=dtype,
     )
-    return [_item(translatable("autocast copies"), trained * b, formula)]
+    return [item_of_bytes(translatable("autocast copies"), trained * b, formula)]
 
 
 def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
@@ -303,7 +185,7 @@ def _merged_expert_items(profile: ModelProfile, q: MemoryRequest) -> list[Memory
         weights=f"{kept:,}",
         size=q.weight_bytes,
     )
-    return [_item(translatable("merged experts"), kept * q.weight_bytes, formula)]
+    return [item_of_bytes(translatable("merged experts"), kept * q.weight_bytes, formula)]
 
 
 def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
@@ -313,7 +195,7 @@ def _dequantized_item(shape: ModelShape, q: MemoryRequest) -> list[MemoryItem]:
     b = q.compute_bytes if q.quantization.bits == 8 else q.weight_bytes
     size = min(shape.largest_matrix, shape.quantizable_parameters) * b
     formula = tr("the largest matrix, unpacked for its product")
-    return [_item(translatable("dequantized weight"), size, formula)]
+    return [item_of_bytes(translatable("dequantized weight"), size, formula)]
 
 
 def _rule(q: MemoryRequest, trains_biases: bool) -> ActivationRule:
@@ -370,12 +252,12 @@ def chat_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
     widest = max((layer.mlp_inner for layer in shape.layers), default=0)
     return [
         _cache_item(shape, q),
-        _item(
+        item_of_bytes(
             translatable("working set"),
             3 * b * widest * q.tokens,
             tr("3 tensors of the widest layer"),
         ),
-        _item(
+        item_of_bytes(
             translatable("logits and loss"),
             4 * q.workload.batch_size * shape.vocab_size,
             tr("one token's, in float32"),
@@ -397,7 +279,7 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
             tokens=f"{q.tokens:,}",
             size=b,
         )
-        return _item(translatable("KV cache"), size, formula)
+        return item_of_bytes(translatable("KV cache"), size, formula)
     kinds = Counter(found)
     parts = [
         tr("{count} layers × {numbers}", count=many, numbers=kind.in_words(length))
@@ -410,8 +292,4 @@ def _cache_item(shape: ModelShape, q: MemoryRequest) -> MemoryItem:
         layers=" + ".join(parts) or tr("no cache"),
         size=b,
     )
-    return _item(translatable("KV cache"), size, formula)
-
-
-def _item(name: str, size: float, formula: str, part: Part = "step") -> MemoryItem:
-    return MemoryItem(name, size / GIB, formula, part)
+    return item_of_bytes(translatable("KV cache"), size, formula)

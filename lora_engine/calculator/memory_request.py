@@ -207,6 +207,11 @@ class MemoryItem:
         return {"name": self.name, "gib": self.gib, "formula": self.formula}
 
 
+def item_of_bytes(name: str, size: float, formula: str, part: Part = "step") -> MemoryItem:
+    """The part of the peak that takes `size` bytes."""
+    return MemoryItem(name, size / GIB, formula, part)
+
+
 @dataclass(frozen=True)
 class MemoryEstimate:
     """The peak memory of one process. items sum to total_gib. host_gib: what sits in host memory

@@ -22,7 +22,8 @@ The worker process, from the top down:
     plan                    how many steps, and which rows in each
     learning_rate_schedule  warm-up, then cosine, linear or constant
     precision               the arithmetic of a run on its device
-    compatibility           what this machine cannot run, and choices that exclude each other
+    compatibility           what this machine cannot run
+    conflicts               choices of a spec that exclude each other
 
 Imports run down this list. What is exported here loads no torch: a page can use it.
 """

@@ -21,7 +21,8 @@ from lora_engine.language import tr
 from lora_engine.run_folder import FittingChange, MemoryShortage, RunDirectory, RunProblem
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
-from lora_engine.training.compatibility import STREAM_BASE, allows_streaming
+from lora_engine.training.compatibility import allows_streaming
+from lora_engine.training.conflicts import STREAM_BASE
 from lora_engine.training.memory.prediction import (
     Prediction,
     parts_of,
