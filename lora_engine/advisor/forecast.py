@@ -29,12 +29,12 @@ from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
 from lora_engine.training.compatibility import (
-    STREAM_BASE,
     WHOLE_BATCHES,
     allows_streaming,
     compatibility_problems,
     this_machine,
 )
+from lora_engine.training.conflicts import STREAM_BASE
 from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
 from lora_engine.training.plan import Plan
