@@ -43,7 +43,7 @@ class Engine:
             let_go=self.compare.let_go_if_idle,
         )
         self._supervisor = Supervisor(store, settings, room)
-        self.compare.add_holder(self.let_standby_go)
+        self.compare.add_spare(self.let_standby_go)
         self.runs = Runs(store, self._supervisor, settings)
         self.sweeps = Sweeps(store, self._supervisor, settings)
         self.classifiers = Classifiers(settings)
@@ -61,7 +61,7 @@ class Engine:
         self._supervisor.start()
 
     def has_standby(self) -> bool:
-        """Whether a process waits, its imports done, for the next run."""
+        """Whether a process waits for the next run, with all loaded that it was to load."""
         return self._supervisor.standby.is_ready
 
     def let_standby_go(self) -> None:

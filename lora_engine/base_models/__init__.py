@@ -50,6 +50,7 @@ from lora_engine.base_models.stored_quantization import (
 from lora_engine.base_models.weight_shapes import (
     target_suffixes,
     weight_module_names,
+    weight_numbers,
     weight_shapes,
 )
 
@@ -77,5 +78,6 @@ __all__ = [
     "stored_quantization",
     "target_suffixes",
     "weight_module_names",
+    "weight_numbers",
     "weight_shapes",
 ]

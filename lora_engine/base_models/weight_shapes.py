@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lora_engine.base_models.find import BaseModel
@@ -26,6 +27,12 @@ def weight_shapes(model: BaseModel) -> dict[str, tuple[int, int]]:
     Left out are weights whose packing does not tell their shape. Empty for a hub id.
     """
     return {name: shape for name, shape in _two_dimensional(model).items() if shape is not None}
+
+
+def weight_numbers(model: BaseModel) -> int:
+    """How many numbers the files of a local model hold; packed weights count as their codes."""
+    files = [] if model.path is None else weight_files(model.path)
+    return sum(math.prod(entry.shape) for file in files for entry in file.tensors.values())
 
 
 def _two_dimensional(model: BaseModel) -> dict[str, tuple[int, int] | None]:

@@ -36,9 +36,10 @@ class Comparisons:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = ComparisonPool(settings)
+        self._pool = ComparisonPool(settings, self._let_spares_go)
         self._allowed_servers = AllowedServers(settings.allowed_servers)
         self._holders: list[Callable[[], None]] = []
+        self._spares: list[Callable[[], None]] = []
         self.sessions = SessionStore(settings.data_dir / "sessions")
 
     @cached_property
@@ -74,8 +75,18 @@ class Comparisons:
         """Whoever keeps the base beyond a question says how to let go of it while it is idle."""
         self._holders.append(let_go)
 
+    def add_spare(self, let_go: Callable[[], None]) -> None:
+        """Whoever holds memory for what may come says how to let go of it: where a chat lacks
+        memory, and where a run does."""
+        self._spares.append(let_go)
+
+    def _let_spares_go(self) -> None:
+        for let_go in self._spares:
+            let_go()
+
     def let_go_if_idle(self) -> str | None:
         """Free the memory of a base that answers nobody; the name of one that does, which stays."""
+        self._let_spares_go()
         for let_go in self._holders:
             let_go()
         return self._pool.let_go_if_idle()

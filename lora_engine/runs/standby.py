@@ -5,7 +5,8 @@ somebody fills in the form, or after a run has ended, a process does it ahead an
 one run, as a fresh process would: with its environment, its locks, its log and a session of its
 own. Where anything differs (the device, a setting, the code, a need of the hub or of bitsandbytes)
 or it does not answer, the run starts in a fresh process. It ends with the server, when its memory
-is wanted, and after an idle time.
+is wanted, and after an idle time. After a run it loads that run's base too, for a next run of the
+same kind (`training.kept_base`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from lora_engine.base_models import resolve_base_model
 from lora_engine.data.sources import names_the_hub
 from lora_engine.errors import EngineError
+from lora_engine.runs.expected_base import ExpectedBase
 from lora_engine.runs.launcher import (
     PROJECT_ROOT,
     HeldRun,
@@ -50,6 +52,7 @@ class _Waiting:
     environment: Mapping[str, str]
     code: int
     since: float
+    base: ExpectedBase | None
 
     def close(self) -> None:
         """Let it go: it ends when the channel does, and is killed where it is still importing."""
@@ -66,10 +69,18 @@ class Standby:
         self._waiting: _Waiting | None = None
         self._lock = threading.RLock()
         self._is_wanted = False
+        self._base: ExpectedBase | None = None
 
-    def expect(self) -> None:
-        """A run may come soon: `look_after` starts a process for it."""
-        self._is_wanted = True
+    def expect(self, base: ExpectedBase | None = None) -> None:
+        """A run may come soon, perhaps of this base: `start` is to be called for it."""
+        with self._lock:
+            self._is_wanted = True
+            self._base = base or self._base
+
+    @property
+    def base(self) -> ExpectedBase | None:
+        """The base of the run that is expected."""
+        return self._base
 
     @property
     def is_wanted(self) -> bool:
@@ -98,20 +109,29 @@ class Standby:
             if code is not None or time.monotonic() - waiting.since > self._idle_s:
                 self.let_go()
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start one that is expected, for runs with this environment. Raises OSError."""
+    def start(self, environment: Mapping[str, str], base: ExpectedBase | None = None) -> None:
+        """Start one that is expected, for runs with this environment and perhaps of this base, in
+        place of one that waits with another base. Raises OSError."""
         with self._lock:
-            self._is_wanted = False
+            if base is not None and self._waiting is not None and self._waiting.base != base:
+                self.let_go()
+            self._is_wanted, self._base = False, None
             if self._waiting is None and self._idle_s > 0:
-                self._waiting = _started(environment)
+                self._waiting = _started(environment, base)
 
     def let_go(self) -> None:
         """End the one that waits, and start none before the next is expected."""
         with self._lock:
-            self._is_wanted = False
+            self._is_wanted, self._base = False, None
             waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.close()
+
+    def let_base_go(self) -> None:
+        """End one that has a base: a run starts without it and has more use for the memory."""
+        with self._lock:
+            if self._waiting is not None and self._waiting.base is not None:
+                self.let_go()
 
     def close(self) -> None:
         """Let go for good: a thread that is still looking after it starts no other."""
@@ -152,8 +172,9 @@ def launch_from(
     stop_worse: bool = False,
 ) -> subprocess.Popen | None:
     """As `launcher.launch`, with the process that waits; None, with the locks still held, where
-    none waits that can take these runs. Raises OSError."""
+    none waits that can take these runs; one with a base ends then. Raises OSError."""
     if not standby.is_ready or any(_needs_more(run, settings) for run in runs):
+        standby.let_base_go()
         return None
     arguments = [str(run.directory.path) for run in runs]
     arguments += ["--resume"] * resume + ["--stop-worse"] * stop_worse
@@ -191,7 +212,8 @@ def code_stamp() -> int:
     return max(file.stat().st_mtime_ns for file in package.rglob("*.py"))
 
 
-def _started(environment: Mapping[str, str]) -> _Waiting:
+def _started(environment: Mapping[str, str], base: ExpectedBase | None) -> _Waiting:
+    of_base = [] if base is None else ["--base", base.name, "--precision", base.precision]
     ours, theirs = socket.socketpair()
     code = code_stamp()
     with theirs:
@@ -202,6 +224,7 @@ def _started(environment: Mapping[str, str]) -> _Waiting:
                 "lora_engine.training.standby",
                 "--channel",
                 str(theirs.fileno()),
+                *of_base,
             ],
             cwd=PROJECT_ROOT,
             env=dict(environment),
@@ -211,11 +234,11 @@ def _started(environment: Mapping[str, str]) -> _Waiting:
             start_new_session=True,
             pass_fds=[theirs.fileno()],
         )
-    return _Waiting(process, ours, dict(environment), code, time.monotonic())
+    return _Waiting(process, ours, dict(environment), code, time.monotonic(), base)
 
 
 def _is_ready(waiting: _Waiting) -> bool:
-    """Whether it has said that its imports are done. What it said stays in the channel."""
+    """Whether it has said that it has loaded what it should. What it said stays in the channel."""
     with contextlib.suppress(OSError):
         said = waiting.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         return said == READY

@@ -28,6 +28,7 @@ from lora_engine.run_folder import (
     living_worker,
     try_lock,
 )
+from lora_engine.runs.expected_base import base_of_ended_run, has_room
 from lora_engine.runs.launcher import HeldRun, worker_environment
 from lora_engine.runs.launchers import (
     Launcher,
@@ -46,7 +47,6 @@ from lora_engine.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5
-STANDBY_NEEDS_BYTES = 2 << 30  # free on this machine: it takes a quarter, a run the rest
 
 
 class Supervisor:
@@ -109,8 +109,10 @@ class Supervisor:
             elif watched.lost_watcher:
                 self._take_up(record, place)
             else:
-                self._record_end(record, _result_of(directory))
-                self.standby.expect()
+                result = _result_of(directory)
+                self._record_end(record, result)
+                ended = (record.spec, record.device, result)
+                self.standby.expect(base_of_ended_run(*ended, self._settings))
         for worker, living in by_worker.items():
             self._stop(worker, living)
         self._stop_asked = {w: at for w, at in self._stop_asked.items() if w in by_worker}
@@ -255,12 +257,13 @@ class Supervisor:
         trains = any(self._place(one) is self._here for one in self._store.list(ACTIVE))
         if trains or not self.standby.is_wanted:
             return
-        device = list_devices(self._settings)[0]
+        device, base = list_devices(self._settings)[0], self.standby.base
         there = device_memory(CPU)
-        if there is None or there.free_bytes >= STANDBY_NEEDS_BYTES:
-            self.standby.start(worker_environment(os.environ, self._settings, device))
-        else:
+        if not has_room(there):
             self.standby.let_go()
+            return
+        environment = worker_environment(os.environ, self._settings, device)
+        self.standby.start(environment, base if has_room(there, base) else None)
 
     def _stops_worse(self, record: RunRecord) -> bool:
         """Whether the sweep of a run says that what is clearly worse is to be stopped."""

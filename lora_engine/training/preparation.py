@@ -47,10 +47,12 @@ from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.language import tr
+from lora_engine.library_imports import leave_out_scipy
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.compatibility import WHOLE_BATCHES
+from lora_engine.training.kept_base import LoadedBase
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
 from lora_engine.training.precision import precision_of
@@ -101,7 +103,7 @@ class PreparedRun:
 
     starting_adapter: the adapter that it goes on from, checked. extended_run: the folder of the
     finished run that it extends. library: what computes its float32 products on the CPU. ranks:
-    the processes that share it.
+    the processes that share it. loaded: its base, where that is in memory already.
     """
 
     directory: RunDirectory
@@ -116,6 +118,7 @@ class PreparedRun:
     extended_run: Path | None = None
     library: Library = "torch"
     ranks: Ranks = ALONE
+    loaded: LoadedBase | None = None
 
 
 def prepare(
@@ -133,6 +136,7 @@ def prepare(
         # The person named nothing on the hub, so the run must not contact it. The hub's client
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    leave_out_scipy()
     refuse_other_task_of(base, spec.task)
     spec = spec_on_base(with_adapter_shape(spec, base, settings), base)
     adapter = checked_adapter(spec, base, settings)
@@ -158,7 +162,7 @@ def prepare(
     plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from, keeps_batches)
     counts = len(data.training), len(data.evaluation), plan.total_steps
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
-    dtype = _dtype(spec, device)
+    dtype = dtype_of(spec, device)
     extended = settings.runs_dir / spec.extended_from.run if spec.extended_from else None
     run = PreparedRun(
         directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
@@ -308,7 +312,8 @@ def _evaluated_sets(
     return tuple(found) if len(found) > 1 else ()
 
 
-def _dtype(spec: RunSpec, device: str) -> torch.dtype:
+def dtype_of(spec: RunSpec, device: str) -> torch.dtype:
+    """What the spec's precision means on a device."""
     import torch
 
     return getattr(torch, precision_of(spec, device))
@@ -318,7 +323,8 @@ def write_memory_prediction(run: PreparedRun) -> None:
     """Write how much memory the run should need, to compare with its measured peak later.
 
     Called just before the model is loaded, so that the process's own memory by then is the
-    baseline. The margins are fitted to earlier runs in the same folder, where there are enough.
+    baseline, without a base that is there already. The margins are fitted to earlier runs in the
+    same folder, where there are enough.
     """
     from lora_engine.training.memory import prediction
 
@@ -345,6 +351,7 @@ def write_memory_prediction(run: PreparedRun) -> None:
         )
         prediction.predict(request, 0)  # imports what it needs, so that the baseline counts it
         baseline = memory_bytes(run.device) if run.device == "cpu" else 0
+        baseline -= 0 if run.loaded is None else run.loaded.resident_bytes
         earlier = prediction.read_records(run.directory.path.parent, RUNS_TO_LEARN_FROM)
         margins = prediction.refit_margins(earlier, request.workload.device)
         predicted = prediction.predict(request, baseline, margins)

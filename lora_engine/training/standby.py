@@ -1,11 +1,12 @@
 """A process that has the libraries imported and waits to become the worker of one run.
 
-    python -m lora_engine.training.standby --channel FD
+    python -m lora_engine.training.standby --channel FD [--base NAME --precision auto]
 
 Over the channel, a socket whose other end the server holds, it says that it is ready, gets one
 order (the worker's arguments, with the log and the runs' locks as descriptors) and is a worker from
 then on, as if it had been started for these runs. Where the other end closes, it ends: the server
-let it go, or is gone. It serves runs that need neither the hub nor bitsandbytes.
+let it go, or is gone. It serves runs that need neither the hub nor bitsandbytes. With a base it
+loads that too before it is ready; a run of another one trains as without.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ import os
 import socket
 import sys
 
-from lora_engine.library_imports import import_peft
+from lora_engine.base_models import resolve_base_model
+from lora_engine.devices import CPU, pick_device
+from lora_engine.errors import EngineError
+from lora_engine.library_imports import import_peft, leave_out_scipy
 from lora_engine.scrubbing import scrub_output
+from lora_engine.settings import load_settings
+from lora_engine.spec import spec_from
 from lora_engine.training import worker
+from lora_engine.training.kept_base import KeptBase, load_kept_base
+from lora_engine.training.preparation import dtype_of
 from lora_engine.training.train_run import skip_unused_imports
 
 READY, TAKEN = b"R", b"T"
@@ -28,9 +36,13 @@ MOST_DESCRIPTORS = 64
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lora_engine.training.standby")
     parser.add_argument("--channel", type=int, required=True)
-    channel = socket.socket(fileno=parser.parse_args().channel)
+    parser.add_argument("--base", help="of the run that is expected")
+    parser.add_argument("--precision", default="auto", help="as the spec of that run has it")
+    options = parser.parse_args()
+    channel = socket.socket(fileno=options.channel)
     channel.set_inheritable(False)
     import_everything()
+    kept = KeptBase() if options.base is None else load_ahead(options.base, options.precision)
     try:
         channel.sendall(READY)
         order, descriptors = receive(channel)
@@ -48,18 +60,31 @@ def main() -> int:
     for lock in locks:
         arguments += ["--lock-fd", str(lock)]
     scrub_output()
-    return worker.main(arguments)
+    return worker.main(arguments, kept)
 
 
 def import_everything() -> None:
     """What a run of a Llama on the processor imports; of another family, all but its own module."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # as `prepare` does, before the hub's client is imported
+    leave_out_scipy()
     skip_unused_imports([])
     import_peft()
     import psutil  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     from lora_engine.training.kernels import fused_layers, head_loss, packed_attention  # noqa: F401
+
+
+def load_ahead(name: str, precision: str) -> KeptBase:
+    """The base for a run that may come; none where it cannot be loaded, which its run will say."""
+    settings = load_settings()
+    try:
+        if pick_device(settings) != CPU:
+            return KeptBase()
+        spec = spec_from({"optimization": {"precision": precision}})
+        return load_kept_base(resolve_base_model(name, settings), dtype_of(spec, CPU))
+    except EngineError:
+        return KeptBase()
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:

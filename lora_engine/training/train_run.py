@@ -22,6 +22,7 @@ from lora_engine.training.forward.batches import ForwardPath
 from lora_engine.training.forward.classification_scores import ClassificationScores
 from lora_engine.training.forward.classifier_path import ClassifierPath, classification_scores
 from lora_engine.training.forward.scaled import ScaledPath
+from lora_engine.training.kept_base import KeptBase
 from lora_engine.training.kernels.loss_scale import LossScale
 from lora_engine.training.loop import Callbacks, Steps, TrainingData, TrainingProgress
 from lora_engine.training.memory.usage import memory_bytes
@@ -85,21 +86,28 @@ def train_run(
     progress: TrainingProgress,
     should_stop: Callable[[], bool],
     group: Group | None = None,
+    kept: KeptBase | None = None,
 ) -> bool:
     """The whole run; `progress` follows it. True when all steps are done, False when stopped.
 
     group: the processes that share the run, of which this is one; the first one's `should_stop`
-    counts for all.
+    counts for all. kept: may hold the run's base.
     Raises EngineError for what the person can mend. The only such error after which a result is
     saved is a loss that is no longer finite.
     """
     if group is not None:
         group.wait_for_the_first()  # so that the data is fetched and tokenized once
-    run = prepare(directory, settings)
+    run = with_kept_base(prepare(directory, settings), kept)
     skip_unused_imports([run.spec])
     if group is not None:
         run = replace(run, ranks=group.join(run.device, run.spec.optimization.sharding == "fsdp"))
     return train_prepared(run, resume, progress, should_stop)
+
+
+def with_kept_base(run: PreparedRun, kept: KeptBase | None) -> PreparedRun:
+    """The run with its base where that is kept. What is kept and does not fit is let go."""
+    loaded = None if kept is None else kept.take(run.spec, run.base, run.dtype)
+    return run if loaded is None else replace(run, loaded=loaded)
 
 
 def train_prepared(

@@ -27,6 +27,7 @@ from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings, load_settings
 from lora_engine.training.compatibility import refuse_other_group
+from lora_engine.training.kept_base import KeptBase
 from lora_engine.training.loop import TrainingProgress
 from lora_engine.training.ranks.processes import (
     ORPHANED,
@@ -46,8 +47,8 @@ from lora_engine.training.train_run import train_run
 log = logging.getLogger("lora_engine.training.worker")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train the runs that the command line names.
+def main(arguments: list[str] | None = None, kept: KeptBase | None = None) -> int:
+    """Train the runs that the command line names. kept: may hold their base.
 
     Exit status 0: all finished or were cancelled; 2: a problem the person can mend; 1: a bug.
     """
@@ -77,11 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     with remembering():  # a result is read in another language than it was written in
         if len(directories) > 1:
             members = [Member(*one, settings) for one in zip(directories, locks, strict=True)]
-            train_together(members, options.resume, stop.is_set, options.stop_worse)
+            train_together(members, options.resume, stop.is_set, options.stop_worse, kept)
             failed = [member.exit_status for member in members if member.exit_status]
             return min(failed, default=0)
         try:
-            return _run(directories[0], settings, options.resume, stop, torchrun)
+            return _run(directories[0], settings, options.resume, stop, torchrun, kept)
         finally:
             locks[0].close()
 
@@ -104,6 +105,7 @@ def _run(
     resume: bool,
     stop: threading.Event,
     group: Group | None,
+    kept: KeptBase | None,
 ) -> int:
     """Train and write the result, however the training ends, short of a kill."""
 
@@ -128,7 +130,7 @@ def _run(
             group = start_others(directory, devices, resume, settings)
         if group is not None and group.others is not None:
             group.others.watch(end_all)
-        finished = train_run(directory, settings, resume, progress, should_stop, group)
+        finished = train_run(directory, settings, resume, progress, should_stop, group, kept)
         result = run_result("finished" if finished else "cancelled", progress, None)
         status = 0
     except Exception as error:  # noqa: BLE001 - every ending is written down

@@ -13,6 +13,7 @@ import pytest
 
 from lora_engine.devices import CPU
 from lora_engine.engine import Engine
+from lora_engine.runs.expected_base import ExpectedBase
 from lora_engine.runs.launcher import worker_environment
 from lora_engine.runs.standby import Standby
 from lora_engine.runs.states import RunState
@@ -47,19 +48,21 @@ def test_a_run_from_the_standby_is_the_run_from_a_cold_start(engine, tiny_llama,
         }
     )
 
-    def trained() -> tuple[int, list[tuple[float, float | None]]]:
-        """The worker's process id, and the losses."""
+    def trained(has_base: bool = False) -> tuple[int, list[tuple[float, float | None]]]:
+        """The worker's process id, and the losses. has_base: as the log should say."""
         run = engine.runs.submit(spec)
         directory = engine.runs.directory(run.id)
         wait(lambda: engine.runs.get(run.id).record.state is RunState.FINISHED)
-        assert "finished after step 4" in directory.log_tail()
+        log = directory.log_tail()
+        assert "finished after step 4" in log
+        assert ("the base model was loaded ahead" in log) is has_base
         worker = json.loads(directory.worker_path.read_text())["worker"]
         return worker["pid"], [(row.loss, row.eval_loss) for row in directory.metrics()]
 
     _, cold = trained()
     wait(lambda: standby.is_ready)  # the end of a run starts it
     waiting = standby.process_id
-    worker, warm = trained()
+    worker, warm = trained(has_base=True)
     assert worker == waiting
     assert warm == cold
 
@@ -86,6 +89,23 @@ def test_it_gives_its_memory_back(settings):
     assert patient.process_id == pids[1]
     patient.let_go()  # as a run or a chat that lacks memory does
     assert is_gone(pids[1])
+
+
+def test_a_base_takes_the_place_of_another_and_goes_when_a_run_starts_without_it(settings):
+    environment = worker_environment(os.environ, settings, CPU)
+    standby = Standby(idle_s=3600)
+    standby.start(environment)
+    bare = standby.process_id
+    standby.let_base_go()
+    assert standby.process_id == bare
+    standby.start(environment, ExpectedBase("starter", "auto", 1))
+    with_base = standby.process_id
+    assert is_gone(bare)
+    standby.start(environment)  # somebody opened Train: what waits is as good
+    standby.start(environment, ExpectedBase("starter", "auto", 1))
+    assert standby.process_id == with_base
+    standby.let_base_go()
+    assert is_gone(with_base)
 
 
 def test_none_is_started_where_it_is_switched_off():

@@ -12,15 +12,17 @@ from lora_engine import free_memory
 from lora_engine.base_models import BaseModel
 from lora_engine.compare.generate import model_pool
 from lora_engine.compare.generate.model_pool import ComparisonPool
+from lora_engine.compare.service import Comparisons
 from lora_engine.engine import Engine
 from lora_engine.free_memory import DeviceMemory, device_memory
 from lora_engine.nvidia_cards import CardReading
-from lora_engine.run_folder import RunDirectory
+from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs import RunState
+from lora_engine.runs.expected_base import ExpectedBase, base_of_ended_run, has_room
 from lora_engine.runs.memory_room import OTHERS_PATIENCE_S, WEIGHED_S, MemoryRoom, read_wait
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
-from lora_engine.spec import RunSpec
+from lora_engine.spec import RunSpec, spec_from
 
 GIB = 1 << 30
 
@@ -180,6 +182,38 @@ def test_the_starter_is_never_asked_about_on_a_machine_with_room(settings, engin
     assert engine.advisor.expected_memory(spec) < bound < 16 * GIB
 
 
+def test_the_next_base_is_that_of_a_run_that_ended_well_on_the_processor(settings, tiny_llama):
+    numbers = dict.fromkeys(("train_loss", "tokens_per_s", "elapsed_s"), 1.0)
+    counts = dict.fromkeys(("steps", "tokens", "peak_memory_bytes"), 1)
+    ended = RunResult(state="finished", eval_loss=None, **numbers, **counts)
+
+    def expected(device="cpu", result=ended, **changes):
+        spec = spec_from({"base_model": str(tiny_llama), **changes})
+        found = base_of_ended_run(spec, device, result, settings)
+        return found and (found.name, found.precision)
+
+    assert expected() == (str(tiny_llama), "auto")
+    assert expected(optimization={"precision": "bfloat16"}) == (str(tiny_llama), "bfloat16")
+    assert expected(device="0") is None
+    assert expected(result=None) is None
+    assert expected(result=ended.model_copy(update={"state": "failed"})) is None
+    assert expected(quantization={"bits": 4}) is None
+    assert expected(optimization={"stream_base": True}) is None
+    assert expected(base_model="org/of-the-hub") is None
+    assert expected(base_model=str(tiny_llama.parent / "gone")) is None
+
+
+def test_a_standby_has_room_beside_a_run_and_a_base_in_a_share_of_the_rest():
+    def room(free: int, base: int | None = None) -> bool:
+        expected = None if base is None else ExpectedBase("base", "auto", base)
+        return has_room(DeviceMemory(free, 16 * GIB), expected)
+
+    assert room(2 * GIB)
+    assert not room(2 * GIB - 1)
+    assert room(6 * GIB, base=GIB)
+    assert not room(6 * GIB - 4, base=GIB)
+
+
 class Loaded:
     """A base in memory, with a cycle in it, as models have."""
 
@@ -201,6 +235,21 @@ def test_the_pool_lets_go_of_what_nobody_holds_and_of_nothing_else(settings, mon
     gc.collect()
     assert seen() is None
     assert pool.loaded() is None
+
+
+def test_a_chat_that_lacks_memory_takes_what_is_held_for_the_next_run(settings, monkeypatch):
+    let_go = []
+    monkeypatch.setattr(model_pool.SharedBase, "load", lambda base, _: Loaded(base))
+    monkeypatch.setattr(model_pool, "weight_numbers", lambda _: GIB)  # 4 GiB in float32
+    monkeypatch.setattr(model_pool, "device_memory", lambda _: DeviceMemory(5 * GIB, 8 * GIB))
+    compare = Comparisons(settings)
+    compare.add_spare(lambda: let_go.append("the standby"))
+    compare._pool._base(BaseModel("tiny", None))
+    assert not let_go
+    compare._pool.unload()
+    monkeypatch.setattr(model_pool, "device_memory", lambda _: DeviceMemory(5 * GIB - 1, 8 * GIB))
+    compare._pool._base(BaseModel("tiny", None))
+    assert let_go == ["the standby"]
 
 
 def test_a_base_on_its_way_into_memory_counts_as_in_use(settings):

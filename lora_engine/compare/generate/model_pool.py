@@ -9,23 +9,32 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lora_engine.adapters.check import refuse_other_task
-from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.base_models import BaseModel, fingerprint, weight_numbers
 from lora_engine.compare.generate.comparison_model import ComparisonModel
 from lora_engine.compare.generate.shared_base import SharedBase
 from lora_engine.compare.prompts.prompt_form import AskAs
+from lora_engine.devices import CPU
+from lora_engine.errors import EngineError
+from lora_engine.free_memory import device_memory
 from lora_engine.host_memory import give_back_freed_memory
 from lora_engine.settings import Settings
 
+NUMBER_BYTES, BESIDE_BYTES = 4, 1 << 30  # of a base that answers: a weight, and what else it takes
+
 
 class ComparisonPool:
-    """Hands out comparison models over one shared base. Safe to use from several threads."""
+    """Hands out comparison models over one shared base. Safe to use from several threads.
 
-    def __init__(self, settings: Settings) -> None:
+    make_room: gives memory of this machine back that is held for nobody yet.
+    """
+
+    def __init__(self, settings: Settings, make_room: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._make_room = make_room
         self._guard = threading.Lock()
         self._shared: SharedBase | None = None
         self._name: str | None = None  # of the base in memory, or on its way there
@@ -79,11 +88,23 @@ class ComparisonPool:
             if current is None or not self._is_same(current, base):
                 self._shared = current = None  # let go of the old base before loading another
                 self._name = base.name
+                if _lacks_memory(base):
+                    self._make_room()
                 current = self._shared = SharedBase.load(base, self._settings)
             return current
 
     def _is_same(self, current: SharedBase, base: BaseModel) -> bool:
         return current.base == base and current.fingerprint == fingerprint(base)
+
+
+def _lacks_memory(base: BaseModel) -> bool:
+    """Whether less is free than the base takes while it answers."""
+    there = device_memory(CPU)
+    try:
+        needed = NUMBER_BYTES * weight_numbers(base) + BESIDE_BYTES
+    except EngineError:
+        return False  # loading it says what is wrong with it
+    return there is not None and there.free_bytes < needed
 
 
 def _give_back_card_memory() -> None:

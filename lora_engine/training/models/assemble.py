@@ -70,7 +70,11 @@ def load_base(run: PreparedRun) -> PreTrainedModel:
     """The base model of a run, without what trains. Sets up the process's memory before it."""
     if run.device == "cpu":
         _limit_host_memory(run)
-    base = _base(run)
+    if run.loaded is None:
+        base = _base(run)
+    else:
+        log.info("the base model was loaded ahead")
+        base = run.loaded.model
     if run.spec.optimization.gradient_checkpointing and not run.spec.optimization.stream_base:
         base.activation_checkpointing_enable({"use_reentrant": False})
     return base

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from lora_engine.training.kept_base import KeptBase
 from lora_engine.training.models.assemble import load_base
 from lora_engine.training.together.halving import Halving
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.passes import Passes
 from lora_engine.training.together.shared_base import share_weights
-from lora_engine.training.train_run import skip_unused_imports
+from lora_engine.training.train_run import skip_unused_imports, with_kept_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,15 +31,16 @@ def train_together(
     resume: bool,
     should_stop: Callable[[], bool],
     stop_worse: bool = False,
+    kept: KeptBase | None = None,
 ) -> None:
     """Train every run to its end; each writes its own result.
 
     should_stop: whether all are to stop. One of them stops where its directory says so, or with
-    stop_worse where `halving` finds it clearly worse than another. An error that is not one run's
-    own ends all that live, with that error as their result.
+    stop_worse where `halving` finds it clearly worse than another. kept: may hold their base. An
+    error that is not one run's own ends all that live, with that error as their result.
     """
     try:
-        base = _prepare_all(members)
+        base = _prepare_all(members, kept)
         if base is None:
             return
         for member in _living(members):
@@ -85,7 +87,7 @@ def _living(members: Sequence[Member]) -> list[Member]:
     return [member for member in members if member.is_living]
 
 
-def _prepare_all(members: Sequence[Member]) -> PreTrainedModel | None:
+def _prepare_all(members: Sequence[Member], kept: KeptBase | None) -> PreTrainedModel | None:
     """Everything before the model, and the base, loaded once; None where no run is left."""
     with ExitStack() as logs:
         for member in members:
@@ -97,4 +99,4 @@ def _prepare_all(members: Sequence[Member]) -> PreTrainedModel | None:
             return None
         skip_unused_imports([member.prepared.spec for member in living])
         log.info("%d runs train together: %s", len(living), ", ".join(m.name for m in living))
-        return load_base(living[0].prepared)
+        return load_base(with_kept_base(living[0].prepared, kept))
