@@ -27,7 +27,7 @@ def import_bitsandbytes() -> None:
 
 def leave_out_scipy() -> None:
     """Keep transformers from importing scipy.optimize with every model, for losses of object
-    detection: 35 MiB and a sixteenth of a worker's imports. Others can import scipy afterwards.
+    detection: 35 MiB of a worker's memory. Others can import scipy afterwards.
 
     transformers asks once, when it is first imported, whether there is a scipy; a None in
     sys.modules is Python's own way to say that there is none. For a process that trains.
