@@ -293,6 +293,20 @@ class Settings(BaseModel):
         description="Seconds without a sign of life before a run on Ray counts as interrupted.",
         json_schema_extra={"env": "LORA_RAY_PATIENCE_S"},
     )
+    ray_storage: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9+-]{0,30}://[A-Za-z0-9/][A-Za-z0-9._/ -]{0,499}$",
+        description="Storage that this machine and Ray's nodes reach, as s3://bucket/rankscope; "
+        "where it is not set they share the data folder. Access is set up on each machine.",
+        json_schema_extra={"env": "LORA_RAY_STORAGE"},
+    )
+    ray_storage_mb: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Size of what one run takes to Ray's storage, and of what it leaves, in MB.",
+        json_schema_extra={"env": "LORA_RAY_STORAGE_MB"},
+    )
     slurm_host: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,252}$",

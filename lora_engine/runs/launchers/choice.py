@@ -8,7 +8,9 @@ from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.runs.launchers.interface import Launcher
 from lora_engine.runs.launchers.local import LocalLauncher
+from lora_engine.runs.launchers.ray.brought import refuse_unbringable
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
+from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.slurm.launcher import SlurmLauncher
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -33,7 +35,8 @@ def configured_launchers(settings: Settings) -> tuple[str, ...]:
 
 
 def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
-    """Raises EngineError where a new run would go to a place that no setting names."""
+    """Raises EngineError where a new run would go to a place that no setting names, or to one whose
+    storage does not open."""
     if spec.launcher == RayLauncher.name and settings.ray_address is None:
         raise EngineError(
             tr("launcher is ray, and no setting says where Ray is."),
@@ -42,6 +45,9 @@ def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
                 "launcher to local."
             ),
         )
+    if spec.launcher == RayLauncher.name and settings.ray_storage is not None:
+        open_storage(settings.ray_storage)
+        refuse_unbringable(spec)
     if spec.launcher == SlurmLauncher.name and settings.slurm_host is None:
         raise EngineError(
             tr("launcher is slurm, and no setting says where Slurm is."),

@@ -1,6 +1,9 @@
 """The job on a node: keeps the worker of one run, and shows that it lives.
 
-    python -m lora_engine.runs.launchers.ray.job RUN_DIR --token N [--resume]
+    python -m lora_engine.runs.launchers.ray.job RUN_DIR --token N [--resume] [--storage URL]
+
+With --storage this node does not see the run's folder, and RUN_DIR says only the run's id: the job
+makes a folder of its own from the storage, and gives there what the worker writes.
 
 It writes the heartbeat, and kills the worker as soon as its token is not the newest any more: the
 run then belongs to another job, or to another machine. SIGTERM, Ray's own stop, kills it too; a
@@ -12,14 +15,21 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
-from lora_engine.errors import Unreadable
+from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.launchers.ray.apart import Fenced, There
+from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
     read_tenancy,
@@ -29,6 +39,8 @@ from lora_engine.runs.launchers.ray.tenancy import (
 BEAT_S = 0.5
 LOST_FOLDER_S = 60.0  # a disk that is full or away for longer ends the job
 FENCED = 75
+LOST = 74
+NOT_OURS = "error: this run is another job's now."
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -37,40 +49,128 @@ def main() -> int:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--token", type=int, required=True)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--storage", metavar="URL")
     options = parser.parse_args()
-    directory = RunDirectory(options.run_dir)
-    if not directory.spec_path.exists():
-        print(f"error: this node does not see {directory.path}.", file=sys.stderr)
-        return 2
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    if not _is_newest(directory, options.token):
-        return FENCED
-    worker = _worker(directory, options.resume)
+    if options.storage is not None:
+        return run_apart(
+            options.storage, options.run_dir.name, options.token, options.resume, stopped
+        )
+    place = SharedFolder(RunDirectory(options.run_dir), options.token)
+    if not place.directory.spec_path.exists():
+        print(f"error: this node does not see {place.directory.path}.", file=sys.stderr)
+        return 2
+    return _run(place, os.environ, options.resume, stopped)
+
+
+class Place(Protocol):
+    """Where the job shows that it lives, and where what the worker makes goes."""
+
+    directory: RunDirectory
+
+    def beat(self) -> None:
+        """Show that the job lives. Raises Fenced; OSError and EngineError where it cannot."""
+        ...
+
+    def exchange(self) -> None:
+        """Bring to the run what is asked of it, and out of it what is new. Raises as `beat`."""
+        ...
+
+
+class SharedFolder:
+    """The run's own folder, which this node sees."""
+
+    def __init__(self, directory: RunDirectory, token: int) -> None:
+        self.directory = directory
+        self._token = token
+        self._beat = 0
+
+    def beat(self) -> None:
+        if read_tenancy(self.directory).token != self._token:
+            raise Fenced
+        self._beat += 1
+        write_heartbeat(self.directory, Heartbeat(token=self._token, beat=self._beat))
+
+    def exchange(self) -> None:
+        """Nothing: all is there already."""
+
+
+def run_apart(url: str, run: str, token: int, resume: bool, stopped: threading.Event) -> int:
+    """Train in a folder of this node. It stays where the storage did not take what it holds."""
+    folder = Path(tempfile.mkdtemp(prefix="rankscope-"))
+    is_given = False
     try:
-        return _keep(worker, directory, options.token, stopped)
+        there = There(open_storage(url), run, token, folder)
+        there.begin()
+        environment = {
+            **os.environ,
+            "LORA_DATA_DIR": str(folder),
+            "LORA_MODELS_DIR": str(folder / "models"),
+        }
+        status = _run(there, environment, resume, stopped)
+        is_given = status == FENCED or _given(there)
+        return status if is_given else FENCED
+    except Fenced:
+        is_given = True
+        print(NOT_OURS, file=sys.stderr)
+        return FENCED
+    except (OSError, EngineError) as error:
+        is_given = not (folder / "runs" / run / "metrics.jsonl").exists()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if is_given:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"What the run left lies on this node in {folder}.", file=sys.stderr)
+
+
+def _given(there: There) -> bool:
+    """Whether the storage has taken the last of the run, asked for some time."""
+    deadline = time.monotonic() + LOST_FOLDER_S
+    while True:
+        try:
+            there.give()
+            return True
+        except Fenced:
+            return True  # whoever has the run now has what there was
+        except (OSError, EngineError) as error:
+            if time.monotonic() > deadline:
+                print(f"error: {error}", file=sys.stderr)
+                return False
+        time.sleep(BEAT_S)
+
+
+def _run(
+    place: Place, environment: Mapping[str, str], resume: bool, stopped: threading.Event
+) -> int:
+    """Train, and beat until the worker ends; its exit status, or FENCED."""
+    try:
+        place.beat()
+    except Fenced:
+        return FENCED
+    worker = _worker(place.directory, environment, resume)
+    try:
+        return _keep(worker, place, stopped)
     finally:
         _kill(worker)
 
 
-def _keep(
-    worker: subprocess.Popen, directory: RunDirectory, token: int, stopped: threading.Event
-) -> int:
-    """Beat until the worker ends; its exit status, or FENCED."""
-    beat, silent_s = 0, 0.0
+def _keep(worker: subprocess.Popen, place: Place, stopped: threading.Event) -> int:
+    well_at = time.monotonic()
     while not stopped.is_set():
         try:
-            if not _is_newest(directory, token):
-                print("error: this run is another job's now.", file=sys.stderr)
-                return FENCED
-            beat += 1
-            write_heartbeat(directory, Heartbeat(token=token, beat=beat))
-            silent_s = 0.0
-        except (OSError, Unreadable) as error:
-            silent_s += BEAT_S
-            if silent_s > LOST_FOLDER_S:
+            place.beat()
+            place.exchange()
+            well_at = time.monotonic()
+        except Fenced:
+            print(NOT_OURS, file=sys.stderr)
+            return FENCED
+        except (OSError, EngineError) as error:
+            if time.monotonic() - well_at > LOST_FOLDER_S:
                 print(f"error: the run's folder is out of reach: {error}", file=sys.stderr)
-                return FENCED
+                return LOST
         try:
             return worker.wait(BEAT_S)
         except subprocess.TimeoutExpired:
@@ -78,11 +178,9 @@ def _keep(
     return -signal.SIGTERM
 
 
-def _is_newest(directory: RunDirectory, token: int) -> bool:
-    return read_tenancy(directory).token == token
-
-
-def _worker(directory: RunDirectory, resume: bool) -> subprocess.Popen:
+def _worker(
+    directory: RunDirectory, environment: Mapping[str, str], resume: bool
+) -> subprocess.Popen:
     """The worker, which dies with this process. The run's lock is the watcher's, on another
     machine; what it is given in its place only has to be an open file."""
     descriptor = os.open(directory.path, os.O_RDONLY)
@@ -91,6 +189,7 @@ def _worker(directory: RunDirectory, resume: bool) -> subprocess.Popen:
     with directory.log_path.open("ab") as log_file:
         worker = subprocess.Popen(
             command,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,

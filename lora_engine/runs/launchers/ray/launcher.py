@@ -1,7 +1,8 @@
 """The launcher of a Ray cluster: a small process here watches the job of each run there.
 
 The cluster's nodes and this machine share the data folder, so a run's folder is written where it is
-read. Runs of a sweep are jobs of their own.
+read; or they share a storage, and the watching process brings here what the job leaves there. Runs
+of a sweep are jobs of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from lora_engine.runs.launchers.ray.tenancy import read_tenancy
 from lora_engine.runs.launchers.watching import SIGNALS, settings_of, start_watcher
 from lora_engine.settings import Settings
 
+ACCESS = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_")  # what opens a storage; no job is told it
+
 
 class RayLauncher:
     """Trains as jobs of Ray."""
@@ -33,8 +36,13 @@ class RayLauncher:
         """Start the process that submits the run's job, or takes it up, and watches it."""
         (run,) = runs
         environment = worker_environment(os.environ, self._settings, CPU)
-        environment |= settings_of(self.name, self._settings)
+        environment |= settings_of(self.name, self._settings) | self._access()
         return start_watcher("lora_engine.runs.launchers.ray.watch", run, environment, order.resume)
+
+    def _access(self) -> dict[str, str]:
+        if self._settings.ray_storage is None:
+            return {}
+        return {name: value for name, value in os.environ.items() if name.startswith(ACCESS)}
 
     def poll(self, directory: RunDirectory) -> Watched:
         if is_alive(directory):
@@ -52,4 +60,4 @@ class RayLauncher:
         return directory.log_tail(lines)
 
     def fetch(self, directory: RunDirectory) -> None:
-        """Nothing: the folder is shared."""
+        """Nothing: the folder is shared, or the watching process fills it."""

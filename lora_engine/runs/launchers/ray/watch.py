@@ -3,9 +3,10 @@
     python -m lora_engine.runs.launchers.ray.watch RUN_DIR --lock-fd N [--resume]
 
 It holds the run's lock, submits the job or takes up the one that there is, and follows it. The
-heartbeat in the run's folder says whether the job lives, and Ray only where there is none: after
-its head was started anew Ray may show a job as running that is gone. SIGTERM stops the run with a
-checkpoint, SIGINT cancels its job. What it says goes into the run's log.
+heartbeat says whether the job lives, and Ray only where there is none: after its head was started
+anew Ray may show a job as running that is gone. Over a storage it brings here what the job leaves
+there. SIGTERM stops the run with a checkpoint, SIGINT cancels its job. What it says goes into the
+run's log.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from lora_engine.base_models import resolve_base_model
@@ -24,12 +26,13 @@ from lora_engine.files import write_atomically
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers.cluster_queue import QueueNote
+from lora_engine.runs.launchers.ray.apart import Here, Shared, end_of
 from lora_engine.runs.launchers.ray.client import Job, NoAnswer, RayClient
 from lora_engine.runs.launchers.ray.code import code_archive
+from lora_engine.runs.launchers.ray.storage import StorageTrouble
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
     Tenancy,
-    read_heartbeat,
     read_tenancy,
     write_tenancy,
 )
@@ -51,6 +54,7 @@ class Watch:
         self._client = RayClient(settings.ray_address or "")
         self._queue = QueueNote(directory)
         self._ear = ear
+        self._end: Here | Shared = Shared(directory)
         self._was_cancelled = False
         self._last_beat: Heartbeat | None = None
         self._heard_at = time.monotonic()  # a sign of life, of the job or of Ray while it waits
@@ -75,6 +79,7 @@ class Watch:
             except EngineError as error:
                 self._say(f"{error.problem} {error.remedy}")
                 job = None
+            self._take()
             if self._directory.result() is not None:
                 break  # the worker's own word; how its job ends matters to nobody
             if self._is_silent(tenancy, job):
@@ -87,16 +92,25 @@ class Watch:
         """The run's job: the one that goes on already, else a new one with the next token."""
         there = read_tenancy(self._directory)
         if there.job is not None and self._goes_on(there):
+            self._end = end_of(self._directory, there, self._settings)
             self._say(f"job {there.job} is taken up again")
             return there
         token = there.token + 1
-        tenancy = Tenancy(token=token, job=f"{self._directory.path.name}-{token}")
+        tenancy = Tenancy(
+            token=token,
+            job=f"{self._directory.path.name}-{token}",
+            storage=self._settings.ray_storage,
+        )
+        self._end = end_of(self._directory, tenancy, self._settings)
         write_tenancy(self._directory, tenancy)  # from here on an earlier job writes no more
+        resume = resume or there.token > 0
+        self._end.write_token(token)
+        self._end.bring(resume)
         name, content = code_archive()
         self._say(f"Ray {self._client.version()} at {self._settings.ray_address}")
         self._client.submit(
             tenancy.job or "",
-            self._entrypoint(token, resume or there.token > 0),
+            self._entrypoint(tenancy, resume),
             self._client.upload(name, content),
             self._environment(),
             self._directory.spec().resources,
@@ -110,9 +124,23 @@ class Watch:
             return True  # its heartbeat tells
         return job is not None and not job.is_over
 
-    def _entrypoint(self, token: int, resume: bool) -> str:
+    def _take(self) -> bool:
+        """Bring here what the job has left so far; False where it cannot be brought now."""
+        return self._said(self._end.take)
+
+    def _said(self, do: Callable[[], None]) -> bool:
+        """Whether the storage did it; what was in the way is said."""
+        try:
+            do()
+        except StorageTrouble as error:
+            self._say(str(error))
+            return False
+        return True
+
+    def _entrypoint(self, tenancy: Tenancy, resume: bool) -> str:
         words = [self._settings.ray_python, "-m", "lora_engine.runs.launchers.ray.job"]
-        words += [str(self._there(self._directory.path)), "--token", str(token)]
+        words += [str(self._there(self._directory.path)), "--token", str(tenancy.token)]
+        words += [] if tenancy.storage is None else ["--storage", tenancy.storage]
         return shlex.join([*words, *["--resume"] * resume])
 
     def _there(self, path: Path) -> Path | PurePosixPath:
@@ -147,10 +175,18 @@ class Watch:
         if (self._ear.asked == signal.SIGINT or waits) and not self._was_cancelled:
             self._client.cancel(tenancy.job or "")
             self._was_cancelled = True
+        self._end.request_stop()
+
+    def _heartbeat(self) -> Heartbeat | None:
+        try:
+            return self._end.heartbeat()
+        except StorageTrouble as error:
+            self._say(str(error))
+            return None
 
     def _is_silent(self, tenancy: Tenancy, job: Job | None) -> bool:
         """Whether nothing was heard for too long, by this machine's clock."""
-        beat = read_heartbeat(self._directory)
+        beat = self._heartbeat()
         is_new = beat is not None and beat.token == tenancy.token and beat != self._last_beat
         if is_new or (job is not None and job.waits):
             self._last_beat, self._heard_at = beat, time.monotonic()
@@ -171,18 +207,31 @@ class Watch:
 
     def _conclude(self, tenancy: Tenancy, job: Job | None) -> None:
         """The job is over. What it left is its result; without one say what is known."""
+        is_whole = self._take_last()
         deadline = time.monotonic() + RESULT_PATIENCE_S
         while self._directory.result() is None and time.monotonic() < deadline:
             if job is None or job.status != "SUCCEEDED":
                 break
             time.sleep(LOOK_S)
+            is_whole = self._take()
         if self._directory.result() is None and job is not None and job.status == "FAILED":
             self._say(f"Ray: {job.message}")
-            if read_heartbeat(self._directory) is None:
+            if self._heartbeat() is None:
                 self._fail(*self._did_not_begin(job))
         self._name_base_of_here()
         self._release(tenancy)
         self._say(f"job {tenancy.job} is over")
+        if is_whole:
+            self._said(self._end.clear)
+
+    def _take_last(self) -> bool:
+        """As `_take`, asked for as long as a job may be silent."""
+        deadline = time.monotonic() + self._settings.ray_patience_s
+        while not self._take():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S)
+        return True
 
     def _name_base_of_here(self) -> None:
         """The adapter names its base by a path, which was one of the node's."""
@@ -209,14 +258,17 @@ class Watch:
 
     def _release(self, tenancy: Tenancy) -> None:
         """Nobody watches the job any more, and it may write no more."""
-        write_tenancy(self._directory, Tenancy(token=tenancy.token + 1))
+        self._fence(tenancy.token + 1)
         self._directory.clear_stop_request()
+
+    def _fence(self, token: int) -> None:
+        write_tenancy(self._directory, Tenancy(token=token))
+        self._said(lambda: self._end.write_token(token))
 
     def _fail(self, problem: str, remedy: str) -> None:
         self._say(f"{problem} {remedy}")
         self._directory.write_result(RunResult.failed(RunProblem(problem=problem, remedy=remedy)))
-        there = read_tenancy(self._directory)
-        write_tenancy(self._directory, Tenancy(token=there.token + 1))
+        self._fence(read_tenancy(self._directory).token + 1)
 
     def _words(self, job: Job | None) -> str:
         if job is None:
