@@ -1,8 +1,12 @@
-"""The parts of the Ray launcher that need no Ray: client, code archive, tenancy, settings."""
+"""The parts of the Ray launcher that need no Ray: client, code archive, tenancy, settings, the job."""
 
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +16,7 @@ import pytest
 from lora_engine.errors import EngineError, InvalidInput, Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured
+from lora_engine.runs.launchers.ray import job
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
 from lora_engine.runs.launchers.ray.code import code_archive
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
@@ -132,3 +137,41 @@ def test_whatever_lies_in_their_place_is_no_word_and_stops_nobody(settings, tmp_
     assert read_heartbeat(RunDirectory(tmp_path)) is None
     watched = RayLauncher(settings).poll(RunDirectory(tmp_path))
     assert (watched.is_alive, watched.lost_watcher) == (False, False)
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """What a job starts in place of a worker; the code to set, and the processes started."""
+    started = {"code": "pass", "processes": []}
+
+    def start(*_) -> subprocess.Popen:
+        started["processes"].append(subprocess.Popen([sys.executable, "-c", started["code"]]))
+        return started["processes"][-1]
+
+    monkeypatch.setattr(job, "_worker", start)
+    return started
+
+
+def keep(directory: RunDirectory, token: int) -> int:
+    return job._run(job.SharedFolder(directory, token), os.environ, False, threading.Event())
+
+
+def test_a_job_beats_until_its_worker_ends(tmp_path, worker):
+    directory = RunDirectory(tmp_path)
+    write_tenancy(directory, Tenancy(token=3, job="a-3"))
+    assert keep(directory, 3) == 0
+    assert read_heartbeat(directory).token == 3
+
+
+def test_a_job_whose_token_is_old_starts_nothing_and_a_fenced_one_kills_its_worker(
+    tmp_path, worker
+):
+    directory = RunDirectory(tmp_path)
+    write_tenancy(directory, Tenancy(token=3, job="a-3"))
+    assert keep(directory, 2) == job.FENCED
+    assert not worker["processes"]
+    newer = Tenancy(token=4, job="a-4").model_dump_json()
+    worker["code"] = f"open({str(tmp_path / 'ray.json')!r}, 'w').write({newer!r})\n"
+    worker["code"] += "import time; time.sleep(600)"
+    assert keep(directory, 3) == job.FENCED
+    assert worker["processes"][0].returncode == -signal.SIGKILL
