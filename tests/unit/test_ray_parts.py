@@ -1,4 +1,4 @@
-"""The parts of the Ray launcher that need no Ray: client, code archive, tenancy, settings, the job."""
+"""The parts of the Ray launcher that need no Ray: client, code, tenancy, settings, the job."""
 
 from __future__ import annotations
 

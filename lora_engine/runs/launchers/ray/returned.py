@@ -29,7 +29,9 @@ from lora_engine.runs.launchers.ray.storage import (
 INDEX = "index.json"
 LOG = "worker.log"
 RESULT = "result.json"
-OF_THE_NODE = frozenset({"spec.json", "lock", "worker.json", "stop", "waiting.json", "ray.json"})
+OF_THE_NODE = frozenset(
+    {"spec.json", "lock", "worker.json", "stop", "waiting.json", "queue.json", "ray.json"}
+)
 MAX_RENAMED_BYTES = 50_000_000
 
 
