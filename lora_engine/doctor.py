@@ -1,6 +1,6 @@
 """The doctor: what this machine has and what works here, each as one check with a detail.
 
-Looks and tries, changes nothing. Knows nothing of how the checks are shown.
+Looks and tries, leaves nothing changed. Knows nothing of how the checks are shown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import psutil
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_bitsandbytes
 from lora_engine.runs.launchers.ray.client import RayClient
+from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.slurm.client import SlurmClient
 from lora_engine.settings import Settings, environment_names
 from lora_engine.usage import Usage, quotas_used
@@ -51,6 +52,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _cuda(),
         _bitsandbytes(),
         _ray(settings),
+        *_ray_storage(settings),
         _slurm(settings),
         *_settings(settings),
         _hub_token(),
@@ -118,6 +120,17 @@ def _ray(settings: Settings) -> Check:
         )
     except EngineError as error:
         return Check("ray", False, f"{error.problem} {error.remedy}")
+
+
+def _ray_storage(settings: Settings) -> list[Check]:
+    """Writes a small file into the storage, reads and removes it, where a setting names one."""
+    if settings.ray_storage is None:
+        return []
+    try:
+        open_storage(settings.ray_storage).try_out()
+    except EngineError as error:
+        return [Check("ray storage", False, f"{error.problem} {error.remedy}")]
+    return [Check("ray storage", True, f"{settings.ray_storage} writable and readable from here")]
 
 
 def _slurm(settings: Settings) -> Check:

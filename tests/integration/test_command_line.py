@@ -180,12 +180,15 @@ def test_params_by_hand(run):
     assert counted["ratio"] == pytest.approx(0.00390625)
 
 
-def test_doctor_lists_every_setting(process):
+def test_doctor_lists_every_setting_and_tries_out_the_storage(process, monkeypatch, tmp_path):
+    monkeypatch.setenv("LORA_RAY_STORAGE", f"file://{tmp_path}/storage")
     done = process("doctor", "--json")
     assert "gemm_4bit" not in done.stderr, "a library's hint stands there"
     checks = {check["name"]: check for check in answer(done)["checks"]}
     assert {"torch", "peft", "LORA_DATA_DIR", "LORA_MODELS_DIR", "LORA_DEVICE"} <= set(checks)
     assert all({"name", "ok", "detail"} <= set(check) for check in checks.values())
+    assert checks["ray storage"]["ok"]
+    assert not list((tmp_path / "storage").iterdir())
 
 
 def test_what_is_bundled_is_listed(run):

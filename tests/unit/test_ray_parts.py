@@ -16,9 +16,9 @@ import pytest
 from lora_engine.errors import EngineError, InvalidInput, Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured
-from lora_engine.runs.launchers.ray import job
+from lora_engine.runs.launchers.ray import job, node
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
-from lora_engine.runs.launchers.ray.code import code_archive
+from lora_engine.runs.launchers.ray.code import ENGINE, code_archive
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
@@ -72,6 +72,43 @@ def test_what_is_no_ray_is_a_sentence(answering, status, body, kind):
     with pytest.raises(kind) as error:
         RayClient(address).version()
     assert error.value.remedy
+
+
+@pytest.mark.parametrize("version", ["1.13.0", "2.7.2"])
+def test_a_ray_that_is_too_old_is_a_sentence_with_both_versions(answering, version):
+    address, answer = answering
+    answer.update(body=f'{{"version": "3", "ray_version": "{version}"}}'.encode())
+    with pytest.raises(Refused) as error:
+        RayClient(address).version()
+    assert version in error.value.problem
+    assert "2.8" in error.value.problem
+
+
+@pytest.mark.parametrize("version", ["2.8.0", "2.60.0", "3.0.0.dev0", "nightly"])
+def test_other_versions_of_ray_are_taken(answering, version):
+    address, answer = answering
+    answer.update(body=f'{{"ray_version": "{version}"}}'.encode())
+    assert RayClient(address).version() == version
+
+
+def test_another_rankscope_on_the_node_is_a_sentence(tmp_path):
+    node.refuse_other_program(ENGINE.parent)
+    with pytest.raises(EngineError) as error:
+        node.refuse_other_program(tmp_path)
+    assert str(ENGINE) in error.value.problem
+
+
+def test_packages_that_are_missing_or_others_on_the_node_are_named(monkeypatch):
+    node.refuse_missing_packages()
+    here = node.packages_here()
+    assert set(here) == set(node.NEEDED)
+    assert node.other_versions(here) == ""
+    assert node.other_versions({**here, "torch": "1.0"}) == f"torch {here['torch']} (1.0)"
+    monkeypatch.setattr(node, "NEEDED", ("torch", "no-such-package"))
+    with pytest.raises(EngineError) as error:
+        node.refuse_missing_packages()
+    assert "no-such-package" in error.value.problem
+    assert node.other_versions({"no-such-package": "1"}) == ""
 
 
 def test_nobody_at_the_address_is_a_sentence_that_names_it():
@@ -153,7 +190,7 @@ def worker(monkeypatch):
 
 
 def keep(directory: RunDirectory, token: int) -> int:
-    return job._run(job.SharedFolder(directory, token), os.environ, False, threading.Event())
+    return job._run(job.SharedFolder(directory, token), os.environ, False, threading.Event(), "")
 
 
 def test_a_job_beats_until_its_worker_ends(tmp_path, worker):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import shlex
+import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,9 @@ from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.ray import job
-from lora_engine.runs.launchers.ray.apart import Fenced, Here, There
+from lora_engine.runs.launchers.ray import storage as storages
+from lora_engine.runs.launchers.ray import watch as watching
+from lora_engine.runs.launchers.ray.apart import Fenced, Here, Stopped, There
 from lora_engine.runs.launchers.ray.client import Job
 from lora_engine.runs.launchers.ray.returned import Index
 from lora_engine.runs.launchers.ray.storage import (
@@ -25,8 +32,9 @@ from lora_engine.runs.launchers.ray.storage import (
     StoredFile,
     open_storage,
 )
-from lora_engine.runs.launchers.ray.tenancy import Tenancy, read_tenancy
+from lora_engine.runs.launchers.ray.tenancy import Heartbeat, Tenancy, read_tenancy, write_tenancy
 from lora_engine.runs.launchers.ray.watch import Watch
+from lora_engine.runs.launchers.watching import Ear
 from lora_engine.settings import load_settings
 from lora_engine.spec import ExtensionSpec, RunSpec
 from lora_engine.training.checkpointing.checkpoints import identity_of_step
@@ -37,7 +45,7 @@ ENDED = RunResult.failed(RunProblem(problem="The rows are empty.", remedy="Give 
 
 
 class FullDisk(LocalFileSystem):
-    """Takes so many more files, and then says that there is no room."""
+    """Takes so many more files, and of the next one a part."""
 
     cachable = False
 
@@ -47,6 +55,7 @@ class FullDisk(LocalFileSystem):
 
     def pipe_file(self, path, value, **_):
         if self.left == 0:
+            super().pipe_file(path, value[: len(value) // 2])
             raise OSError(errno.ENOSPC, "No space left on device", path)
         self.left -= 1
         super().pipe_file(path, value)
@@ -74,7 +83,7 @@ def here(spec, settings, storage) -> Here:
     directory.create(spec)
     end = Here(directory, storage, 1, settings)
     end.write_token(1)
-    end.bring(resume=False)
+    end.bring(resume=False, between=lambda: None)
     return end
 
 
@@ -86,7 +95,7 @@ def local(settings) -> RunDirectory:
 @pytest.fixture
 def there(here, storage, tmp_path) -> There:
     end = There(storage, "a-run", 1, tmp_path / "node")
-    end.begin()
+    end.begin(threading.Event())
     return end
 
 
@@ -115,7 +124,7 @@ def test_the_node_has_copies_and_names_them_by_its_own_paths(there, spec, tiny_l
 
 def test_content_is_sent_once(here, storage, tmp_path, disk):
     disk.left = 1  # for the list alone
-    here.bring(resume=False)
+    here.bring(resume=False, between=lambda: None)
     assert disk.left == 0
 
 
@@ -142,9 +151,9 @@ def test_what_the_job_writes_comes_here_and_the_result_last(there, here, local, 
     assert local.result() == ENDED
 
 
-@pytest.mark.parametrize("writes", range(3))
+@pytest.mark.parametrize("writes", range(3))  # a file, the result, the list
 def test_a_storage_that_is_full_in_the_middle_leaves_what_was_whole(
-    there, here, local, disk, writes
+    there, here, local, disk, writes, tmp_path
 ):
     write_checkpoint(there.directory, 2, b"old")
     there.give()
@@ -156,6 +165,7 @@ def test_a_storage_that_is_full_in_the_middle_leaves_what_was_whole(
     here.take()
     assert steps(local) == {"step-2"}
     assert local.result() is None
+    assert not list((tmp_path / "storage").rglob("*.new"))
     disk.left = 100
     there.give()
     here.take()
@@ -175,6 +185,61 @@ def test_a_newer_token_and_a_removed_run_end_a_job(there, here, storage):
     here.clear()
     with pytest.raises(Fenced):
         There(storage, "a-run", 1, there.directory.path).beat()
+
+
+def test_what_an_earlier_job_left_is_taken_where_it_came_further(
+    there, here, local, storage, settings
+):
+    write_checkpoint(there.directory, 4, b"4")
+    there.directory.write_result(ENDED)
+    there.give()
+    write_checkpoint(local, 6, b"6")
+    again = Here(local, storage, 3, settings)
+    again.write_token(3)
+    again.take_earlier()
+    assert steps(local) == {"step-6"}
+    (local.checkpoints_path / "step-6").rename(local.checkpoints_path / "step-2")
+    again.take_earlier()
+    assert steps(local) == {"step-4"}
+    assert local.result() is None
+
+
+def test_a_job_that_is_stopped_while_it_takes_its_files_leaves_nothing(
+    here, storage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    monkeypatch.setattr(job, "open_storage", lambda _: storage)
+    (tmp_path / "node").mkdir()
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(Stopped):
+        There(storage, "a-run", 1, tmp_path / "other").begin(stopped)
+    assert job.run_apart("file:///x", "a-run", 1, False, stopped) != 0
+    assert not list((tmp_path / "node").iterdir())
+
+
+def test_a_full_disk_of_the_node_is_a_sentence_and_leaves_nothing(
+    here, storage, tmp_path, monkeypatch, capsys
+):
+    def full(path: Path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    monkeypatch.setattr(job, "open_storage", lambda _: storage)
+    monkeypatch.setattr(storages, "atomic_file", full)
+    (tmp_path / "node").mkdir()
+    assert job.run_apart("file:///x", "a-run", 1, False, threading.Event()) == 2
+    assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device")
+    assert not list((tmp_path / "node").iterdir())
+
+
+def test_a_storage_is_tried_out_and_left_as_it_was(storage, disk, tmp_path):
+    storage.try_out()
+    assert not list((tmp_path / "storage").iterdir())
+    disk.left = 0
+    with pytest.raises(StorageTrouble, match="No space left"):
+        storage.try_out()
+    assert not list((tmp_path / "storage").iterdir())
 
 
 def test_a_stop_reaches_the_node(there, here):
@@ -211,7 +276,7 @@ def test_more_than_the_limit_is_neither_sent_nor_taken(here, there, local, setti
     assert "LORA_RAY_STORAGE_MB" in error.value.problem
     here.take()
     with pytest.raises(EngineError) as error:
-        small.bring(resume=True)
+        small.bring(resume=True, between=lambda: None)
     assert "LORA_RAY_STORAGE_MB" in error.value.problem
 
 
@@ -225,7 +290,7 @@ def test_a_url_of_another_form_is_refused_by_the_settings(url):
 def test_a_storage_that_does_not_open_is_a_sentence_at_submission(settings, monkeypatch):
     ray = settings.model_copy(update={"ray_address": "http://127.0.0.1:9"})
     spec = RunSpec(launcher="ray")
-    for url in ("nosuch://a", "memory://a"):
+    for url in ("nosuch://a", "memory://a", "file://relative/a"):
         with pytest.raises(EngineError) as error:
             refuse_unconfigured(spec, ray.model_copy(update={"ray_storage": url}))
         assert url in error.value.problem
@@ -238,43 +303,77 @@ def test_a_storage_that_does_not_open_is_a_sentence_at_submission(settings, monk
         refuse_unconfigured(extended, ray.model_copy(update={"ray_storage": "file:///tmp/a"}))
 
 
-class RayOfThisProcess:
-    """A cluster whose one job is done at once, by the node's end of it."""
+def test_a_storage_of_objects_is_told_nothing_that_only_a_disk_knows(monkeypatch):
+    """s3fs hands what it does not know to a session that refuses it."""
+    told = {}
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def url_to_fs(url: str, **options):
+        told[url] = options
+        return None, "a"
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", url_to_fs)
+    open_storage("s3://bucket/a")
+    open_storage("file:///a")
+    assert "auto_mkdir" not in told["s3://bucket/a"]
+    assert told["file:///a"]["auto_mkdir"]
+
+
+class RayOfThisProcess:
+    """A cluster whose jobs are done at once, by `work`, which gets the node's end of the job."""
+
+    def __init__(self, folder: Path, work: Callable[[There], None]) -> None:
+        self._folder, self._work = folder, work
+        self.status, self.said = "SUCCEEDED", ""
+        self.submitted: list[str] = []
 
     def version(self) -> str:
-        return "2"
+        return "2.60.0"
 
     def upload(self, name: str, content: bytes) -> str:
         return name
 
     def submit(self, name: str, entrypoint: str, *_) -> None:
+        self.submitted.append(name)
         words = shlex.split(entrypoint)
-        run, token, url = (
-            words[words.index("--token") - 1],
-            words[words.index("--token") + 1],
-            words[words.index("--storage") + 1],
-        )
-        end = There(open_storage(url), Path(run).name, int(token), self._folder)
-        end.begin()
-        end.beat()
-        end.directory.metrics_path.write_text('{"a": 1}\n')
-        end.directory.write_result(ENDED)
-        end.give()
+        token, url = (words[words.index(one) + 1] for one in ("--token", "--storage"))
+        run = Path(words[words.index("--token") - 1]).name
+        self._work(There(open_storage(url), run, int(token), self._folder))
 
     def look(self, name: str) -> Job:
-        return Job(name, "SUCCEEDED")
+        return Job(name, self.status)
+
+    def log(self, name: str, lines: int) -> str:
+        return self.said
+
+
+def finish(end: There) -> None:
+    end.begin(threading.Event())
+    end.beat()
+    end.directory.metrics_path.write_text('{"a": 1}\n')
+    end.directory.write_result(ENDED)
+    end.give()
+
+
+def save_and_die(end: There) -> None:
+    end.begin(threading.Event())
+    end.beat()
+    write_checkpoint(end.directory, 2, b"2")
+    end.give()
 
 
 @pytest.fixture
-def watch(spec, local, settings, tmp_path) -> Watch:
-    url = f"file://{tmp_path}/storage"
+def with_storage(settings, tmp_path):
+    ray = {"ray_address": "http://127.0.0.1:9", "ray_storage": f"file://{tmp_path}/storage"}
+    return settings.model_copy(update={**ray, "ray_patience_s": 1, "ray_poll_s": 0.1})
+
+
+@pytest.fixture
+def watch(spec, local, with_storage, tmp_path, monkeypatch) -> Watch:
+    """Of a new run, whose job finishes it at once."""
+    monkeypatch.setattr(watching, "code_archive", lambda: ("code.zip", b""))
     local.create(spec)
-    ray = {"ray_address": "http://127.0.0.1:9", "ray_storage": url, "ray_patience_s": 1}
-    found = Watch(local, settings.model_copy(update=ray))
-    found._client = RayOfThisProcess(tmp_path / "node")
+    found = Watch(local, with_storage, Ear())
+    found._client = RayOfThisProcess(tmp_path / "node", finish)
     return found
 
 
@@ -294,21 +393,83 @@ def test_a_storage_that_takes_nothing_fails_the_run_with_a_sentence(watch, local
     assert read_tenancy(local).job is None
 
 
-@pytest.mark.slow
-def test_a_run_that_stopped_here_goes_on_there_with_the_losses_of_a_whole_one(
-    spec, settings, tmp_path, local
+def test_a_run_that_is_stopped_while_its_files_are_sent_has_no_job(watch, local):
+    watch._ear.asked = signal.SIGTERM
+    watch.follow(resume=False)
+    assert watch._client.submitted == []
+    assert read_tenancy(local) == Tenancy(token=2)
+    assert local.result() is None
+
+
+def test_a_job_that_ended_while_nobody_watched_is_not_done_again(watch, there, local, with_storage):
+    finish(there)
+    write_tenancy(local, Tenancy(token=1, job="a-run-1", storage=with_storage.ray_storage))
+    watch.follow(resume=True)
+    assert watch._client.submitted == []
+    assert local.result() == ENDED
+
+
+@pytest.mark.parametrize("said", ["error: The storage is full.\nmore", "Killed"])
+def test_what_a_job_said_at_its_end_is_why_the_run_failed(watch, local, said, tmp_path):
+    watch._client = RayOfThisProcess(tmp_path / "node", save_and_die)
+    watch._client.status, watch._client.said = "FAILED", said
+    watch.follow(resume=False)
+    assert steps(local) == {"step-2"}
+    if said == "Killed":
+        assert local.result() is None  # interrupted
+    else:
+        assert "The storage is full." in local.result().error.problem
+    assert not (tmp_path / "storage/runs/a-run").exists()
+
+
+@pytest.mark.parametrize("said", ["error: No peft.", "ModuleNotFoundError: No peft"])
+def test_a_job_that_did_not_begin_says_why_also_after_another_that_did(
+    watch, local, said, tmp_path
 ):
-    whole, _ = train_here(spec, tmp_path / "whole", settings)
-    local_steps = iter(range(100))
-    train_here(spec, local.path, settings, should_stop=lambda: next(local_steps) >= 4)
-    assert steps(local)
-    url = f"file://{tmp_path}/storage"
-    here = Here(local, open_storage(url), 3, settings)
-    here.write_token(3)
-    here.bring(resume=True)
-    assert job.run_apart(url, "a-run", 3, True, threading.Event()) == 0, local.log_tail()
-    here.take()
+    watch._client = RayOfThisProcess(tmp_path / "node", lambda end: None)
+    watch._client.status, watch._client.said = "FAILED", said
+    watch._last_beat = Heartbeat(token=0, beat=9)
+    watch.follow(resume=False)
+    assert "before it began to train" in local.result().error.problem
+    assert "No peft." in local.result().error.problem
+
+
+@pytest.mark.slow
+def test_a_storage_that_fills_ends_the_job_with_a_sentence_and_the_run_goes_on_exactly(
+    watch, spec, settings, storage, disk, local, tmp_path, monkeypatch
+):
+    """The node's worker is a real one, in a process of its own."""
+
+    def work(end: There) -> None:
+        token = read_tenancy(local).token
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            status = job.run_apart("file:///x", "a-run", token, token > 1, threading.Event())
+        cluster.said, cluster.status = said.getvalue(), "FAILED" if status else "SUCCEEDED"
+
+    put = disk.pipe_file
+
+    def full_once_a_checkpoint_is_there(path, value, **_):
+        put(path, value)
+        if b"checkpoints/step-4" in value and len(watch._client.submitted) == 1:
+            disk.left = 0
+
+    monkeypatch.setattr(job, "LOST_FOLDER_S", 0.0)
+    monkeypatch.setattr(job, "open_storage", lambda _: storage)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    monkeypatch.setattr(disk, "pipe_file", full_once_a_checkpoint_is_there)
+    (tmp_path / "node").mkdir()
+    cluster = watch._client = RayOfThisProcess(tmp_path / "other", work)
+    watch.follow(resume=False)
+    assert "No space left" in local.result().error.problem, local.log_tail()
+    assert "step-4" in steps(local)
+    assert read_tenancy(local).job is None
+    assert list((tmp_path / "node").iterdir()), "what did not come stays on the node"
+
+    disk.left = 1_000_000
+    local.clear_result()
+    watch.follow(resume=True)
     assert local.result().state == "finished", local.log_tail()
+    whole, _ = train_here(spec, tmp_path / "whole", settings)
     assert losses(local) == losses(whole)
     assert identity_of_step(local.checkpoints_path, 8).spec_hash == spec_hash(spec)
     said = (local.adapter_path / "provenance.json").read_text("utf-8")
@@ -316,26 +477,3 @@ def test_a_run_that_stopped_here_goes_on_there_with_the_losses_of_a_whole_one(
     assert spec.base_model in said
     assert "/inputs/" not in said
     train_here(spec, local.path, settings, resume=True)  # its checkpoint is one of here
-
-
-@pytest.mark.slow
-def test_a_storage_that_takes_no_more_ends_the_job_and_keeps_what_came(
-    spec, here, local, storage, disk, settings, monkeypatch, capsys
-):
-    monkeypatch.setattr(job, "LOST_FOLDER_S", 0.0)
-    monkeypatch.setattr(job, "open_storage", lambda _: storage)
-    beaten = disk.pipe_file
-
-    def full_once_a_checkpoint_was_given(path, value, **_):
-        if path.endswith("index.json") and b"checkpoints" in value:
-            beaten(path, value)
-            disk.left = 0
-            return
-        beaten(path, value)
-
-    monkeypatch.setattr(disk, "pipe_file", full_once_a_checkpoint_was_given)
-    assert job.run_apart("file:///x", "a-run", 1, False, threading.Event()) != 0
-    assert "No space left" in capsys.readouterr().err
-    here.take()
-    assert steps(local)
-    assert local.result() is None

@@ -8,6 +8,7 @@ runs/ID/<token>/stop           it is to stop and save       index.json, pieces/ 
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -15,9 +16,14 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers.ray.brought import bring, take
-from lora_engine.runs.launchers.ray.returned import Giver, Taker
-from lora_engine.runs.launchers.ray.storage import Storage, StorageTrouble, open_storage
+from lora_engine.runs.launchers.ray.brought import MANIFEST, bring, take
+from lora_engine.runs.launchers.ray.returned import Giver, Taker, newest_step
+from lora_engine.runs.launchers.ray.storage import (
+    Between,
+    Storage,
+    StorageTrouble,
+    open_storage,
+)
 from lora_engine.runs.launchers.ray.tenancy import Heartbeat, Tenancy, read_heartbeat
 from lora_engine.settings import Settings
 
@@ -36,6 +42,10 @@ class Fenced(Exception):
     """Another job has the run now."""
 
 
+class Stopped(Exception):
+    """The job is to end at once."""
+
+
 class Shared:
     """This machine's end of a job that sees the run's folder: it has nothing to bring."""
 
@@ -45,7 +55,10 @@ class Shared:
     def write_token(self, token: int) -> None:
         """Nothing: the job reads `ray.json` itself."""
 
-    def bring(self, resume: bool) -> None:
+    def take_earlier(self) -> None:
+        """Nothing: all is here."""
+
+    def bring(self, resume: bool, between: Between) -> None:
         """Nothing: all is there."""
 
     def heartbeat(self) -> Heartbeat | None:
@@ -77,8 +90,27 @@ class Here:
         content = Token(token=token).model_dump_json().encode()
         self._storage.write(f"{self._run}/token.json", content)
 
-    def bring(self, resume: bool) -> None:
-        bring(self._directory, f"{self._name}/brought.json", self._storage, self._settings, resume)
+    def take_earlier(self) -> None:
+        """What an earlier job left and nobody has taken, where it came further than what is here.
+        The run goes on from there, so its result is none."""
+        tokens = [int(name) for name in self._storage.names(self._run) if name.isdecimal()]
+        for token in sorted(tokens, reverse=True):
+            name = f"{self._run}/{token}"
+            taker = Taker(self._directory, self._storage, name, self._settings.ray_storage_mb)
+            if taker.newest_step() > self._newest_step():
+                taker.take()
+                self._directory.clear_result()
+                return
+
+    def _newest_step(self) -> int:
+        folder = self._directory.path
+        found = self._directory.checkpoints_path.glob(f"step-*/{MANIFEST}")
+        return newest_step(path.relative_to(folder).as_posix() for path in found)
+
+    def bring(self, resume: bool, between: Between) -> None:
+        """Raises what `between` raises, too."""
+        name = f"{self._name}/brought.json"
+        bring(self._directory, name, self._storage, self._settings, resume, between)
 
     def heartbeat(self) -> Heartbeat | None:
         """None where there is none, or where it is just being written."""
@@ -117,12 +149,17 @@ class There:
         self.directory = RunDirectory(folder / "runs" / run)
         self._giver: Giver | None = None
 
-    def begin(self) -> None:
-        """Make the run's folder on this node."""
+    def begin(self, stopped: threading.Event) -> None:
+        """Make the run's folder on this node. Raises Stopped; OSError where its disk refuses."""
+
+        def between() -> None:
+            if stopped.is_set():
+                raise Stopped
+            self.beat()
+
         self.directory.path.mkdir(parents=True, exist_ok=True)
         name = f"{self._name}/brought.json"
-        inputs = self._folder / "inputs"
-        renaming = take(name, self._storage, self.directory, inputs, self.beat)
+        renaming = take(name, self._storage, self.directory, self._folder / "inputs", between)
         self._giver = Giver(self.directory, self._storage, self._name, renaming)
 
     def beat(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from lora_engine.adapters import resolve_adapter
 from lora_engine.base_models import BUNDLED, resolve_base_model
@@ -98,11 +98,17 @@ class Renaming:
 
 
 def bring(
-    directory: RunDirectory, name: str, storage: Storage, settings: Settings, resume: bool
+    directory: RunDirectory,
+    name: str,
+    storage: Storage,
+    settings: Settings,
+    resume: bool,
+    between: Between,
 ) -> None:
     """Put what the run's job needs into the storage; the list of it, under `name`, comes last.
 
-    Raises StorageTrouble; NotFound and EngineError as those who look for base, sets and adapter.
+    Raises StorageTrouble, what `between` raises, and NotFound and EngineError as those who look for
+    base, sets and adapter.
     """
     spec = directory.spec()
     named = _named_paths(spec, settings)
@@ -120,7 +126,7 @@ def bring(
         )
 
     def sent(path: Path) -> StoredFile:
-        return storage.put_file(CONTENT, path, between=lambda: None)
+        return storage.put_file(CONTENT, path, between)
 
     try:
         paths = tuple(
@@ -150,7 +156,13 @@ def take(
             tr("The storage has no {name}.", name=name),
             tr("See that LORA_RAY_STORAGE is the same place for this node."),
         )
-    brought = Brought.model_validate_json(content)
+    try:
+        brought = Brought.model_validate_json(content)
+    except ValidationError as error:
+        raise StorageTrouble(
+            tr("The storage's list of what the run needs cannot be read."),
+            tr("Another version of this program may have written it: start the run again."),
+        ) from error
     paths = {}
     for number, one in enumerate(brought.paths):
         root = inputs / str(number)

@@ -5,6 +5,7 @@ Knows nothing of runs.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ PATIENCE_S = 10.0
 UPLOAD_PATIENCE_S = 120.0
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 GIB = 1 << 30
+OLDEST = (2, 8)  # the first that takes `entrypoint_memory`
 SAID = 300  # characters of an answer that are shown
 
 
@@ -53,11 +55,22 @@ class RayClient:
         self._address = address.rstrip("/")
 
     def version(self) -> str:
-        """The cluster's version of Ray."""
+        """The cluster's version of Ray. Raises Refused for one that is too old."""
         answer = self._json(self._ask("GET", "/api/version"))
         version = answer.get("ray_version")
         if not isinstance(version, str):
             raise self._no_ray()
+        numbers = re.match(r"(\d{1,6})\.(\d{1,6})", version)
+        if numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST:
+            raise Refused(
+                tr(
+                    "The cluster at {address} runs Ray {version}, and {oldest} or newer is needed.",
+                    address=self._address,
+                    version=version[:SAID],
+                    oldest=".".join(map(str, OLDEST)),
+                ),
+                tr("Update Ray on the cluster, or set LORA_RAY_ADDRESS to another."),
+            )
         return version
 
     def upload(self, name: str, content: bytes) -> str:

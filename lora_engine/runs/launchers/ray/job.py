@@ -1,13 +1,14 @@
 """The job on a node: keeps the worker of one run, and shows that it lives.
 
     python -m lora_engine.runs.launchers.ray.job RUN_DIR --token N [--resume] [--storage URL]
+                                                 [--sent-with PACKAGE=VERSION ...]
 
 With --storage this node does not see the run's folder, and RUN_DIR says only the run's id: the job
 makes a folder of its own from the storage, and gives there what the worker writes.
 
 It writes the heartbeat, and kills the worker as soon as its token is not the newest any more: the
 run then belongs to another job, or to another machine. SIGTERM, Ray's own stop, kills it too; a
-stop that saves comes through the run's folder.
+stop that saves comes through the run's folder. What a person can mend is printed for the watcher.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from typing import Protocol
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers.ray.apart import Fenced, There
+from lora_engine.runs.launchers.ray.apart import BEAT_S, Fenced, Stopped, There
+from lora_engine.runs.launchers.ray.last_words import PROBLEM
+from lora_engine.runs.launchers.ray.node import (
+    other_versions,
+    refuse_missing_packages,
+    refuse_other_program,
+)
 from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
@@ -36,11 +43,11 @@ from lora_engine.runs.launchers.ray.tenancy import (
     write_heartbeat,
 )
 
-BEAT_S = 0.5
 LOST_FOLDER_S = 60.0  # a disk that is full or away for longer ends the job
 FENCED = 75
 LOST = 74
-NOT_OURS = "error: this run is another job's now."
+NOT_OURS = "This run is another job's now."
+OTHER_VERSIONS = "Versions of the node (and of the machine that sent the run), losses may differ:"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -50,18 +57,30 @@ def main() -> int:
     parser.add_argument("--token", type=int, required=True)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--storage", metavar="URL")
+    parser.add_argument("--sent-with", action="append", default=[], metavar="PACKAGE=VERSION")
     options = parser.parse_args()
+    try:
+        refuse_other_program(Path.cwd())
+        refuse_missing_packages()
+    except EngineError as error:
+        _say_problem(error)
+        return 2
+    others = other_versions(dict(one.split("=", 1) for one in options.sent_with))
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     if options.storage is not None:
-        return run_apart(
-            options.storage, options.run_dir.name, options.token, options.resume, stopped
-        )
+        run = options.run_dir.name
+        return run_apart(options.storage, run, options.token, options.resume, stopped, others)
     place = SharedFolder(RunDirectory(options.run_dir), options.token)
     if not place.directory.spec_path.exists():
-        print(f"error: this node does not see {place.directory.path}.", file=sys.stderr)
+        print(f"{PROBLEM}this node does not see {place.directory.path}.", file=sys.stderr)
         return 2
-    return _run(place, os.environ, options.resume, stopped)
+    return _run(place, os.environ, options.resume, stopped, others)
+
+
+def _say_problem(error: Exception) -> None:
+    """In one line, by which the watcher knows it."""
+    print(f"{PROBLEM}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
 
 
 class Place(Protocol):
@@ -96,28 +115,33 @@ class SharedFolder:
         """Nothing: all is there already."""
 
 
-def run_apart(url: str, run: str, token: int, resume: bool, stopped: threading.Event) -> int:
+def run_apart(
+    url: str, run: str, token: int, resume: bool, stopped: threading.Event, others: str = ""
+) -> int:
     """Train in a folder of this node. It stays where the storage did not take what it holds."""
     folder = Path(tempfile.mkdtemp(prefix="rankscope-"))
     is_given = False
     try:
         there = There(open_storage(url), run, token, folder)
-        there.begin()
+        there.begin(stopped)
         environment = {
             **os.environ,
             "LORA_DATA_DIR": str(folder),
             "LORA_MODELS_DIR": str(folder / "models"),
         }
-        status = _run(there, environment, resume, stopped)
-        is_given = status == FENCED or _given(there)
-        return status if is_given else FENCED
+        status = _run(there, environment, resume, stopped, others)
+        is_given = status == FENCED or _given(there, 0 if status == LOST else LOST_FOLDER_S)
+        return status if is_given else LOST
+    except Stopped:
+        is_given = True
+        return -signal.SIGTERM
     except Fenced:
         is_given = True
         print(NOT_OURS, file=sys.stderr)
         return FENCED
     except (OSError, EngineError) as error:
         is_given = not (folder / "runs" / run / "metrics.jsonl").exists()
-        print(f"error: {error}", file=sys.stderr)
+        _say_problem(error)
         return 2
     finally:
         if is_given:
@@ -126,9 +150,9 @@ def run_apart(url: str, run: str, token: int, resume: bool, stopped: threading.E
             print(f"What the run left lies on this node in {folder}.", file=sys.stderr)
 
 
-def _given(there: There) -> bool:
+def _given(there: There, patience_s: float) -> bool:
     """Whether the storage has taken the last of the run, asked for some time."""
-    deadline = time.monotonic() + LOST_FOLDER_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             there.give()
@@ -137,19 +161,28 @@ def _given(there: There) -> bool:
             return True  # whoever has the run now has what there was
         except (OSError, EngineError) as error:
             if time.monotonic() > deadline:
-                print(f"error: {error}", file=sys.stderr)
+                _say_problem(error)
                 return False
         time.sleep(BEAT_S)
 
 
 def _run(
-    place: Place, environment: Mapping[str, str], resume: bool, stopped: threading.Event
+    place: Place,
+    environment: Mapping[str, str],
+    resume: bool,
+    stopped: threading.Event,
+    others: str,
 ) -> int:
-    """Train, and beat until the worker ends; its exit status, or FENCED."""
+    """Train, and beat until the worker ends; its exit status, FENCED or LOST.
+
+    others: packages whose versions are not those of the machine that sent the job."""
     try:
         place.beat()
     except Fenced:
         return FENCED
+    if others:
+        with place.directory.log_path.open("a", encoding="utf-8") as log_file:
+            log_file.write(f"{OTHER_VERSIONS} {others}\n")
     worker = _worker(place.directory, environment, resume)
     try:
         return _keep(worker, place, stopped)
@@ -169,7 +202,7 @@ def _keep(worker: subprocess.Popen, place: Place, stopped: threading.Event) -> i
             return FENCED
         except (OSError, EngineError) as error:
             if time.monotonic() - well_at > LOST_FOLDER_S:
-                print(f"error: the run's folder is out of reach: {error}", file=sys.stderr)
+                _say_problem(error)
                 return LOST
         try:
             return worker.wait(BEAT_S)

@@ -8,8 +8,9 @@ all that came before it, and is written here last.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +34,7 @@ OF_THE_NODE = frozenset(
     {"spec.json", "lock", "worker.json", "stop", "waiting.json", "queue.json", "ray.json"}
 )
 MAX_RENAMED_BYTES = 50_000_000
+STEP = re.compile(rf"checkpoints/step-(\d{{1,12}})/{MANIFEST}")
 
 
 class Index(BaseModel):
@@ -128,6 +130,11 @@ class Taker:
         self._most_mb = most_mb
         self._taken: dict[str, dict[str, StoredFile]] = {}
 
+    def newest_step(self) -> int:
+        """Of the checkpoints that the job has left; 0 where there are none. Raises as `take`."""
+        content = self._storage.read(f"{self._name}/{INDEX}")
+        return 0 if content is None else newest_step(self._checked(content).files)
+
     def take(self) -> None:
         """Raises StorageTrouble; what was taken before is still there then."""
         content = self._storage.read(f"{self._name}/{INDEX}")
@@ -221,6 +228,11 @@ class Taker:
             with self._directory.log_path.open("ab") as file:
                 file.write(new)
             write_atomically(mark, f"{self._name} {offset}".encode())
+
+
+def newest_step(names: Iterable[str]) -> int:
+    """The highest step of a whole checkpoint among these files of a run; 0 for none."""
+    return max((int(found[1]) for found in map(STEP.fullmatch, names) if found), default=0)
 
 
 def _hashes(index: Index) -> set[str]:

@@ -7,8 +7,11 @@ and what arrives is proved. Small documents lie beside them. Knows nothing of ru
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -63,7 +66,7 @@ class Storage:
     def read(self, name: str, most: int = MAX_DOCUMENT_BYTES) -> bytes | None:
         """What lies under a name; None where nothing does."""
         try:
-            content = self._filesystem.cat_file(self._path(name))
+            content = self._filesystem.cat_file(self._path(name), start=0, end=most + 1)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -73,10 +76,45 @@ class Storage:
         return bytes(content)
 
     def write(self, name: str, content: bytes) -> None:
+        """Whole or not at all: what lay there before is then still there."""
         try:
-            self._filesystem.pipe_file(self._path(name), content)
+            self._put(self._path(name), content)
         except Exception as error:
             raise self._trouble(error) from error
+
+    def _put(self, path: str, content: bytes) -> None:
+        """A storage of objects takes them whole. A disk that is full keeps a part of them."""
+        if not getattr(self._filesystem, "local_file", False):
+            self._filesystem.pipe_file(path, content)
+            return
+        new = f"{path}.{uuid.uuid4().hex}.new"
+        try:
+            self._filesystem.pipe_file(new, content)
+            os.replace(new, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder there; nothing where there is none."""
+        try:
+            found = self._filesystem.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise self._trouble(error) from error
+        return [PurePosixPath(path).name for path in found]
+
+    def try_out(self) -> None:
+        """Write a small file there, read it and remove it."""
+        name = f"probe-{uuid.uuid4().hex}"
+        self.write(name, b"probe")
+        try:
+            if self.read(name) != b"probe":
+                raise self._trouble(ValueError("what was written there is not there"))
+        finally:
+            self.remove(name)
 
     def size(self, name: str) -> int | None:
         """How large what lies there is; None where nothing does."""
@@ -122,8 +160,12 @@ class Storage:
         content = self.read(f"{folder}/{piece.sha256}", PIECE_BYTES)
         if content is None or hashlib.sha256(content).hexdigest() != piece.sha256:
             raise StorageTrouble(
-                tr("A file in the storage {url} is missing or damaged.", url=self._url),
-                tr("See that nothing else writes or deletes there, and start the run again."),
+                tr(
+                    "{name} in the storage {url} is missing or damaged.",
+                    name=f"{folder}/{piece.sha256}",
+                    url=self._url,
+                ),
+                tr("Delete it there, let nothing else write there, and start the run again."),
             )
         return content
 
@@ -158,16 +200,19 @@ def open_storage(url: str) -> Storage:
 
     found = URL.match(url)
     protocol = "" if found is None else found[1]
-    if protocol not in fsspec.available_protocols() or protocol == "memory":
+    is_disk = protocol in ("file", "local")
+    is_relative = is_disk and found is not None and found[2][0] != "/"
+    if protocol not in fsspec.available_protocols() or protocol == "memory" or is_relative:
         raise EngineError(
             tr("LORA_RAY_STORAGE is {url}, which names no storage.", url=repr(url[:200])),
             tr("Give a URL that fsspec knows, as s3://bucket/rankscope or file:///mnt/shared."),
         )
+    # What others write must be seen, so nothing is remembered.
+    options = {"use_listings_cache": False, "skip_instance_cache": True}
+    if is_disk:
+        options["auto_mkdir"] = True
     try:
-        # What others write must be seen, so nothing is remembered.
-        filesystem, root = fsspec.core.url_to_fs(
-            url, use_listings_cache=False, skip_instance_cache=True, auto_mkdir=True
-        )
+        filesystem, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise EngineError(
             tr(

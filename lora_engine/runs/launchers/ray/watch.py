@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shlex
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
 
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
-from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers.cluster_queue import QueueNote
-from lora_engine.runs.launchers.ray.apart import Here, Shared, end_of
+from lora_engine.runs.launchers.ray.apart import Here, Shared, Stopped, end_of
 from lora_engine.runs.launchers.ray.client import Job, NoAnswer, RayClient
 from lora_engine.runs.launchers.ray.code import code_archive
+from lora_engine.runs.launchers.ray.command import entrypoint, environment
+from lora_engine.runs.launchers.ray.last_words import did_not_begin, gave_up, problem_said
 from lora_engine.runs.launchers.ray.storage import StorageTrouble
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
@@ -42,7 +40,7 @@ from lora_engine.settings import Settings
 
 log = logging.getLogger("ray")
 RESULT_PATIENCE_S = 5.0  # a shared disk may show a file late
-PASSED_ON = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+LOG_LINES = 50  # of a job that ended, in which its own word is looked for
 
 
 class Watch:
@@ -65,7 +63,11 @@ class Watch:
         try:
             tenancy = self._submitted(resume)
         except EngineError as error:
-            self._fail(error.problem, error.remedy)
+            self._fail(RunProblem(problem=error.problem, remedy=error.remedy))
+            return
+        except Stopped:
+            self._say("the run was stopped before its job was submitted")
+            self._release(read_tenancy(self._directory))
             return
         job: Job | None = Job(tenancy.job or "", "PENDING")
         while job is None or not job.is_over:
@@ -91,10 +93,12 @@ class Watch:
     def _submitted(self, resume: bool) -> Tenancy:
         """The run's job: the one that goes on already, else a new one with the next token."""
         there = read_tenancy(self._directory)
-        if there.job is not None and self._goes_on(there):
+        if there.job is not None:
             self._end = end_of(self._directory, there, self._settings)
-            self._say(f"job {there.job} is taken up again")
-            return there
+            if self._goes_on(there) or self._has_ended():
+                self._say(f"job {there.job} is taken up again")
+                return there
+        self._say(f"Ray {self._client.version()} at {self._settings.ray_address}")
         token = there.token + 1
         tenancy = Tenancy(
             token=token,
@@ -105,17 +109,23 @@ class Watch:
         write_tenancy(self._directory, tenancy)  # from here on an earlier job writes no more
         resume = resume or there.token > 0
         self._end.write_token(token)
-        self._end.bring(resume)
+        if resume:
+            self._said(self._end.take_earlier)
+        self._queue.say(True)
+        self._end.bring(resume, self._go_on_bringing)
         name, content = code_archive()
-        self._say(f"Ray {self._client.version()} at {self._settings.ray_address}")
         self._client.submit(
             tenancy.job or "",
-            self._entrypoint(tenancy, resume),
+            entrypoint(self._directory, tenancy, self._settings, resume),
             self._client.upload(name, content),
-            self._environment(),
+            environment(self._settings),
             self._directory.spec().resources,
         )
         return tenancy
+
+    def _go_on_bringing(self) -> None:
+        if self._ear.asked is not None:
+            raise Stopped
 
     def _goes_on(self, tenancy: Tenancy) -> bool:
         try:
@@ -123,6 +133,11 @@ class Watch:
         except NoAnswer:
             return True  # its heartbeat tells
         return job is not None and not job.is_over
+
+    def _has_ended(self) -> bool:
+        """Whether the job ended while nobody watched."""
+        self._take()
+        return self._directory.result() is not None
 
     def _take(self) -> bool:
         """Bring here what the job has left so far; False where it cannot be brought now."""
@@ -136,34 +151,6 @@ class Watch:
             self._say(str(error))
             return False
         return True
-
-    def _entrypoint(self, tenancy: Tenancy, resume: bool) -> str:
-        words = [self._settings.ray_python, "-m", "lora_engine.runs.launchers.ray.job"]
-        words += [str(self._there(self._directory.path)), "--token", str(tenancy.token)]
-        words += [] if tenancy.storage is None else ["--storage", tenancy.storage]
-        return shlex.join([*words, *["--resume"] * resume])
-
-    def _there(self, path: Path) -> Path | PurePosixPath:
-        """A path of the data folder as the nodes have it."""
-        folder = self._settings.ray_folder
-        data_dir = self._settings.data_dir
-        if folder is None or not path.is_relative_to(data_dir):
-            return path
-        return folder / path.relative_to(data_dir)
-
-    def _environment(self) -> dict[str, str]:
-        """What the job is told. No secret: Ray shows the environment of its jobs."""
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return {
-            **passed,
-            "LORA_DATA_DIR": str(self._there(self._settings.data_dir)),
-            "LORA_MODELS_DIR": str(self._there(self._settings.models_dir)),
-            "LORA_DEVICE": self._settings.device,
-            "PYTHONUNBUFFERED": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "DO_NOT_TRACK": "1",
-        }
 
     def _stop_where_asked(self, tenancy: Tenancy, job: Job | None) -> None:
         """A file that the worker looks for; a job that waits, or is to end at once, is cancelled.
@@ -184,6 +171,11 @@ class Watch:
             self._say(str(error))
             return None
 
+    def _has_begun(self, tenancy: Tenancy) -> bool:
+        """Whether this job ever gave a sign of life."""
+        beat = self._heartbeat() or self._last_beat
+        return beat is not None and beat.token == tenancy.token
+
     def _is_silent(self, tenancy: Tenancy, job: Job | None) -> bool:
         """Whether nothing was heard for too long, by this machine's clock."""
         beat = self._heartbeat()
@@ -194,12 +186,13 @@ class Watch:
 
     def _give_up(self, tenancy: Tenancy) -> None:
         """Leave the run as interrupted, and its job without a right to write."""
+        self._release(tenancy)
+        said = problem_said(self._log_of(tenancy))
         self._say(
             f"Nothing was heard of job {tenancy.job} for {self._settings.ray_patience_s:.0f} "
             "seconds. The run counts as interrupted: it can be resumed from its newest checkpoint, "
-            "here or elsewhere."
+            f"here or elsewhere.{'' if said is None else f' The last words of the job: {said}.'}"
         )
-        self._release(tenancy)
         try:
             self._client.cancel(tenancy.job or "")
         except EngineError as error:
@@ -216,13 +209,30 @@ class Watch:
             is_whole = self._take()
         if self._directory.result() is None and job is not None and job.status == "FAILED":
             self._say(f"Ray: {job.message}")
-            if self._heartbeat() is None:
-                self._fail(*self._did_not_begin(job))
+            self._fail_as_said(tenancy, job)
         self._name_base_of_here()
         self._release(tenancy)
         self._say(f"job {tenancy.job} is over")
         if is_whole:
             self._said(self._end.clear)
+        else:
+            self._say("What is missing here lies in the storage; a resumed run takes it first.")
+
+    def _fail_as_said(self, tenancy: Tenancy, job: Job) -> None:
+        """A job that could not begin, or that gave up over what a person can mend. Any other, as
+        one that was killed, leaves the run as interrupted."""
+        said = self._log_of(tenancy)
+        why = problem_said(said)
+        if not self._has_begun(tenancy):
+            self._fail(did_not_begin(job, said))
+        elif why is not None:
+            self._fail(gave_up(job, why))
+
+    def _log_of(self, tenancy: Tenancy) -> str:
+        try:
+            return self._client.log(tenancy.job or "", LOG_LINES)
+        except EngineError:
+            return ""
 
     def _take_last(self) -> bool:
         """As `_take`, asked for as long as a job may be silent."""
@@ -230,7 +240,7 @@ class Watch:
         while not self._take():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(LOOK_S)
+            time.sleep(self._settings.ray_poll_s)
         return True
 
     def _name_base_of_here(self) -> None:
@@ -242,20 +252,6 @@ class Watch:
             said["base_model_name_or_path"] = str(base.path)
             write_atomically(config, json.dumps(said, indent=2, sort_keys=True).encode())
 
-    def _did_not_begin(self, job: Job) -> tuple[str, str]:
-        try:
-            said = self._client.log(job.name, 1)
-        except EngineError:
-            said = ""
-        why = (said or job.message or job.status).strip()[:300].rstrip(".")
-        return (
-            tr("Ray job {name} failed before it began to train: {why}.", name=job.name, why=why),
-            tr(
-                "The nodes need the data folder (LORA_RAY_FOLDER), Python 3.11 or newer "
-                "(LORA_RAY_PYTHON) and the packages of requirements.txt."
-            ),
-        )
-
     def _release(self, tenancy: Tenancy) -> None:
         """Nobody watches the job any more, and it may write no more."""
         self._fence(tenancy.token + 1)
@@ -265,9 +261,9 @@ class Watch:
         write_tenancy(self._directory, Tenancy(token=token))
         self._said(lambda: self._end.write_token(token))
 
-    def _fail(self, problem: str, remedy: str) -> None:
-        self._say(f"{problem} {remedy}")
-        self._directory.write_result(RunResult.failed(RunProblem(problem=problem, remedy=remedy)))
+    def _fail(self, problem: RunProblem) -> None:
+        self._say(f"{problem.problem} {problem.remedy}")
+        self._directory.write_result(RunResult.failed(problem))
         self._fence(read_tenancy(self._directory).token + 1)
 
     def _words(self, job: Job | None) -> str:
