@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 
 import psutil
 import pytest
@@ -146,6 +147,23 @@ def test_a_run_that_asks_for_what_nobody_has_waits_says_so_and_is_cancelled(engi
     for _ in range(2):
         engine.runs.cancel(directory.path.name)
     assert ended(engine, directory) is RunState.CANCELLED
+
+
+def test_over_a_storage_a_job_that_sees_no_data_folder_trains_the_same(
+    engine, spec, settings, tmp_path
+):
+    storage = tmp_path / "storage"
+    changed = {"ray_storage": f"file://{storage}", "ray_folder": PurePosixPath("/nowhere")}
+    apart = Engine(engine.settings.model_copy(update=changed))
+    directory = apart.runs.directory(apart.runs.submit(spec).id)
+    assert ended(apart, directory) is RunState.FINISHED, directory.log_tail()
+    assert f"base model {spec.base_model}" not in directory.log_tail()
+    config = json.loads((directory.adapter_path / "adapter_config.json").read_text("utf-8"))
+    assert config["base_model_name_or_path"] == spec.base_model
+    whole, _ = train_here(spec, tmp_path / "whole", settings)
+    assert losses(directory) == losses(whole)
+    assert list((storage / "content").iterdir())
+    assert not list((storage / "runs").iterdir())
 
 
 def test_without_its_head_a_run_is_interrupted_and_goes_on_here(
