@@ -178,7 +178,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
     """Put the pages at their paths."""
     import gradio as gr
 
-    from pages.shared import security, sessions, static_files
+    from pages.shared import building, security, sessions, static_files
     from pages.shared.theme import theme
 
     gr.mount_gradio_app(
@@ -196,6 +196,7 @@ def _mount(app: FastAPI, dashboard: gr.Blocks, settings: Settings) -> None:
         max_file_size=settings.max_upload_mb * security.MEGABYTE,
         app_kwargs={"openapi_url": None},
     )
+    building.describe(dashboard)
     dashboard.app = app.routes[-1].app  # type: ignore[attr-defined]  # the mount just made
     # Mounted, a dashboard never counts as launched, and until then Gradio copies any file of this
     # machine that a request names into its cache, as if it had been uploaded.
@@ -227,7 +228,7 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
         spectrum,
         train,
     )
-    from pages.shared import security
+    from pages.shared import building, security
 
     first = calculator.build(engine)
     others = [
@@ -244,6 +245,7 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(kept_s, kept_s),
     ) as dashboard:
+        building.leave_undescribed(dashboard)
         first.render()
     for page, blocks in others:
         with dashboard.route(tr(page.title), page.path):

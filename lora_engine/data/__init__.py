@@ -75,6 +75,7 @@ from lora_engine.data.uploads import (
     delete_upload,
     list_datasets,
     list_uploads,
+    named_datasets,
     save_upload,
 )
 
@@ -107,6 +108,7 @@ __all__ = [
     "first_records",
     "kinds_named",
     "list_datasets",
+    "named_datasets",
     "list_uploads",
     "load_dataset",
     "preview",

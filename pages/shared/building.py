@@ -68,6 +68,18 @@ def one_app_for_all_pages() -> Iterator[None]:
         setattr(blocks, "App", gradios_own)  # noqa: B010
 
 
+def leave_undescribed(blocks: gr.Blocks) -> None:
+    """Keep Gradio from describing a Blocks each time it is left and mounted, 16 times for seven
+    pages: only what `describe` writes at the end is ever sent."""
+    setattr(blocks, "get_config_file", dict)  # noqa: B010
+
+
+def describe(dashboard: gr.Blocks) -> None:
+    """Describe a mounted dashboard, as Gradio does it itself."""
+    delattr(dashboard, "get_config_file")
+    dashboard.config = dashboard.get_config_file()
+
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _built_here: ContextVar[Mapping[str, Any]] = ContextVar("built_here", default=NOTHING)
 

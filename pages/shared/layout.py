@@ -19,7 +19,7 @@ import gradio as gr
 
 from lora_engine.language import LANGUAGES, language, tr
 from pages import CALCULATOR, Page
-from pages.shared import static_files
+from pages.shared import building, static_files
 from pages.shared.languages import CODES, in_language, prefix_of
 
 STATIC = static_files.ROOT
@@ -44,6 +44,7 @@ def shell(page: Page) -> Iterator[gr.Blocks]:
     """
     title = tr(page.title)
     with gr.Blocks(title=f"{title} · Rankscope", analytics_enabled=False) as blocks:
+        building.leave_undescribed(blocks)
         gr.Navbar(main_page_name=tr(CALCULATOR.title))
         gr.HTML(
             f"<h1>{escape(title)}</h1><p>{escape(tr(page.purpose))}</p>{_language_switch(page)}",

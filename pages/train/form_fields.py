@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lora_engine.data import list_datasets
+from lora_engine.data import named_datasets
 from lora_engine.engine import Engine
 from lora_engine.language import tr, translatable
 from lora_engine.spec import ColumnsSpec
@@ -159,8 +159,8 @@ def set_fields(form: SpecForm, engine: Engine) -> None:
 
 def dataset_choices(engine: Engine) -> list[tuple[str, str]]:
     return [
-        (f"{item.name} — {tr(item.description)}", item.name)
-        for item in list_datasets(engine.settings)
+        (f"{name} — {tr(description)}", name)
+        for name, description in named_datasets(engine.settings)
     ]
 
 
