@@ -130,8 +130,9 @@ def train(options: argparse.Namespace) -> dict:
     from lora_engine.spec import spec_from
     from lora_engine.training.loop import TrainingProgress
     from lora_engine.training.preparation import prepare
+    from lora_engine.training.skipped_imports import skip_unused_imports
     from lora_engine.training.streaming.streamed_path import StreamedPath
-    from lora_engine.training.train_run import ReadyRun, skip_unused_imports
+    from lora_engine.training.train_run import ReadyRun
 
     folder = options.folder
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows())))

@@ -36,8 +36,8 @@ from lora_engine.runs.launcher import (
     worker_environment,
 )
 from lora_engine.settings import Settings
-from lora_engine.training.standby import READY, TAKEN
-from lora_engine.training.train_run import needs_bitsandbytes
+from lora_engine.training.skipped_imports import needs_bitsandbytes
+from lora_engine.training.standby_channel import READY, TAKEN
 
 log = logging.getLogger(__name__)
 ANSWER_S = 5.0  # from the order to the standby's answer, which comes in milliseconds

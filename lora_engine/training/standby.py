@@ -27,10 +27,8 @@ from lora_engine.spec import spec_from
 from lora_engine.training import worker
 from lora_engine.training.kept_base import KeptBase, load_kept_base
 from lora_engine.training.preparation import dtype_of
-from lora_engine.training.train_run import skip_unused_imports
-
-READY, TAKEN = b"R", b"T"
-MOST_DESCRIPTORS = 64
+from lora_engine.training.skipped_imports import skip_unused_imports
+from lora_engine.training.standby_channel import READY, TAKEN, receive
 
 
 def main() -> int:
@@ -85,17 +83,6 @@ def load_ahead(name: str, precision: str) -> KeptBase:
         return load_kept_base(resolve_base_model(name, settings), dtype_of(spec, CPU))
     except EngineError:
         return KeptBase()
-
-
-def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """One line and the descriptors beside it; nothing where the other end was closed."""
-    content, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, MOST_DESCRIPTORS)
-    while content and not content.endswith(b"\n"):
-        more = channel.recv(1 << 16)
-        if not more:
-            return b"", []
-        content += more
-    return content, descriptors
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ loop makes the steps; the worker writes down how the run ended.
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.identity import RunIdentity, run_identity
 from lora_engine.training.checkpointing.save_and_resume import RunSaver
 from lora_engine.training.compatibility import WHOLE_BATCHES
@@ -50,6 +48,7 @@ from lora_engine.training.reference_of_run import (
     needs_reference,
 )
 from lora_engine.training.reporting.reporter import Reporter, Reports, SilentReporter
+from lora_engine.training.skipped_imports import skip_unused_imports
 from lora_engine.training.streaming.layer_stream import LayerStream
 from lora_engine.training.streaming.rides import StreamedSupervised
 from lora_engine.training.streaming.streamed_path import StreamedPath
@@ -59,24 +58,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 log = logging.getLogger("lora_engine.training.worker")
-
-
-def skip_unused_imports(specs: Sequence[RunSpec]) -> None:
-    """Keep PEFT from importing bitsandbytes, and torch's compiler with it: 2 of 7 seconds.
-
-    A None in sys.modules is Python's own way to say that a module cannot be imported. It lasts for
-    the process, so this is for a process that trains these runs and no other.
-    """
-    if not any(needs_bitsandbytes(spec) for spec in specs):
-        modules: dict[str, Any] = sys.modules  # typeshed has no None for "not importable"
-        modules["bitsandbytes"] = None
-
-
-def needs_bitsandbytes(spec: RunSpec) -> bool:
-    return spec.quantization is not None or spec.optimization.optimizer not in (
-        "adamw",
-        "adafactor",
-    )
 
 
 def train_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,20 @@ def test_the_process_answers_at_once_and_serves_nothing(flag: str, code: int) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == code
     assert "--port" in done.stdout if code == 0 else done.stderr.startswith("error: ")
+
+
+def test_a_start_collects_no_garbage_and_the_server_does() -> None:
+    with app.uncollected():
+        assert not gc.isenabled()
+    kept = gc.get_freeze_count()
+    gc.unfreeze()
+    assert kept > 0
+    assert gc.isenabled()
+
+
+def test_a_start_that_fails_leaves_the_collector_as_it_was() -> None:
+    kept = gc.get_freeze_count()
+    with pytest.raises(EngineError), app.uncollected():
+        raise EngineError("", "")
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == kept

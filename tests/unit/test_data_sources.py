@@ -15,8 +15,10 @@ from lora_engine.data import (
     list_datasets,
     list_uploads,
     load_dataset,
+    named_datasets,
     save_upload,
     split_rows,
+    uploads,
 )
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.settings import Settings
@@ -88,7 +90,7 @@ def test_split_leaves_a_training_row():
         split_rows(dataset_of(5), 1.0, seed=0)
 
 
-def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path):
+def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path, monkeypatch):
     given = tmp_path / "given"
     given.write_text(ROW)
     first = save_upload(given, "../../my rows!.jsonl", settings)
@@ -106,6 +108,12 @@ def test_an_upload_is_kept_under_a_safe_name_and_its_content(settings, tmp_path)
     ]
     assert {summary.name for summary in listed[len(DATASET_NAMES) :]} == {first.name, second.name}
     assert all(summary.rows >= 1 and summary.description for summary in listed)
+
+    def read(*_: object) -> None:
+        raise AssertionError("rows are read")
+
+    monkeypatch.setattr(uploads, "load_file", read)
+    assert named_datasets(settings) == [(one.name, one.description) for one in listed]
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl.gz", "ROWS.JSONL.GZ", "rows.csv.gz", "rows.tsv"])

@@ -11,8 +11,11 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate", "bitsandbytes", "scipy")
 
 
+OF_WORKERS = ("loop", "objectives", "optimizers", "standby", "streaming", "train_run", "worker")
+
+
 def _loaded_by(code: str, tmp_path: Path) -> set[str]:
-    """The top-level packages in a fresh process after `code`."""
+    """The modules in a fresh process after `code`."""
     script = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -22,7 +25,7 @@ def _loaded_by(code: str, tmp_path: Path) -> set[str]:
         text=True,
         check=True,
     )
-    return {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_import_app_loads_no_heavy_library_and_no_gradio(tmp_path: Path) -> None:
@@ -37,6 +40,7 @@ def test_building_the_dashboard_loads_no_heavy_library(tmp_path: Path) -> None:
 
     assert "gradio" in loaded
     assert loaded.isdisjoint({*HEAVY, "plotly"})
+    assert loaded.isdisjoint({f"lora_engine.training.{name}" for name in OF_WORKERS})
 
 
 def test_the_engine_knows_no_screen(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import gradio as gr  # noqa: TID251
 import pytest
@@ -19,7 +20,7 @@ from starlette.testclient import TestClient
 
 from lora_engine.errors import EngineError
 from lora_engine.language import LANGUAGES, language, speaking, tr
-from pages import PAGES, TRAIN
+from pages import PAGES, RUNS, TRAIN
 from pages.shared import building, layout, static_files
 from pages.shared.background_work import BackgroundWork, TabTask
 from pages.shared.languages import CODES, LanguageRedirects, in_language, without_prefix
@@ -181,6 +182,31 @@ def test_what_a_handler_makes_is_no_part_of_what_another_thread_builds() -> None
 
     assert not any(isinstance(part, gr.Column) for part in blocks.blocks.values())
     assert {one._id, other._id} <= blocks.blocks.keys()
+
+
+def test_a_dashboard_is_described_once_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[gr.Blocks] = []
+    gradios_own = gr.Blocks.get_config_file
+
+    def get_config_file(self: gr.Blocks) -> Any:
+        described.append(self)
+        return gradios_own(self)
+
+    monkeypatch.setattr(gr.Blocks, "get_config_file", get_config_file)
+    with building.one_app_for_all_pages():
+        with layout.shell(RUNS) as page:
+            field = gr.Textbox()
+        with gr.Blocks() as dashboard:
+            building.leave_undescribed(dashboard)
+            gr.Markdown()
+        with dashboard.route("Runs", "/runs"):
+            page.render()
+    assert described == []
+
+    building.describe(dashboard)
+
+    assert described == [dashboard]
+    assert field._id in dashboard.config["page"]["runs"]["components"]
 
 
 def test_an_app_is_made_when_it_is_first_asked_for_and_lives_until_it_is_closed() -> None:

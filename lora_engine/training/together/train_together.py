@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from lora_engine.training.kept_base import KeptBase
 from lora_engine.training.models.assemble import load_base
+from lora_engine.training.skipped_imports import skip_unused_imports
 from lora_engine.training.together.halving import Halving
 from lora_engine.training.together.member import Member
 from lora_engine.training.together.passes import Passes
 from lora_engine.training.together.shared_base import share_weights
-from lora_engine.training.train_run import skip_unused_imports, with_kept_base
+from lora_engine.training.train_run import with_kept_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
