@@ -28,6 +28,8 @@ Row = TypeVar("Row", bound=BaseModel)
 
 MAX_PATH_BYTES = 3_000
 """Of a path that a person gives; Linux takes 4,096 with what is joined to it."""
+NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL})
+"""What the disk says where there is no plain file."""
 
 _numbers = itertools.count()  # two threads of a process never share a temporary file
 
@@ -247,11 +249,10 @@ def read_rows(path: Path, kind: type[Row], most_bytes: int | None = None) -> Ite
     """The rows of a file of JSON Lines, at most the first `most_bytes` of it.
 
     A line that is no `kind`, such as one that a kill tore and a resumed worker went on after, is
-    skipped. A file that does not exist has no rows.
+    skipped. A file that does not exist has no rows, nor has a folder or a device in its place.
     """
-    try:
-        file = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+    file = _opened(path)
+    if file is None:
         return
     with file:
         left = most_bytes
@@ -272,14 +273,24 @@ def parse_row(line: bytes, kind: type[Row]) -> Row | None:
 
 
 def read_tail(path: Path, size: int) -> bytes:
-    """The last `size` bytes of a file; empty where it does not exist."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - size))
-            return file.read(size)
-    except (FileNotFoundError, NotADirectoryError):
+    """The last `size` bytes of a file; empty where there is none."""
+    file = _opened(path)
+    if file is None:
         return b""
+    with file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read(size)
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """A plain file to read; None where there is none, whatever else is in its place."""
+    try:
+        return open(path, "rb", opener=_regular_file)
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:

@@ -56,7 +56,7 @@ class Curves:
     def read(self, directory: RunDirectory, points: int = POINTS) -> list[MetricsRow]:
         """As `read_curve`."""
         path = directory.metrics_path
-        if not path.exists():
+        if not path.is_file():
             return []
         status = path.stat()
         if status.st_size > READ_WHOLE_BYTES:

@@ -6,12 +6,13 @@ A run that waits, is active, or whose worker still lives is never deleted.
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from lora_engine.access import forget_owner
-from lora_engine.errors import Conflict
+from lora_engine.errors import Conflict, Unreadable
 from lora_engine.files import move
 from lora_engine.language import tr, translatable
-from lora_engine.run_folder import RunDirectory, try_lock
+from lora_engine.run_folder import RunDirectory, RunLock, try_lock
 from lora_engine.runs.states import state_name
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
@@ -23,7 +24,7 @@ def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
     """Delete a run with all that it made. Raises NotFound, Conflict where it is not over."""
     record = store.get(run_id)
     folder = settings.runs_dir / record.id
-    lock = try_lock(RunDirectory(folder)) if folder.is_dir() and not folder.is_symlink() else None
+    lock = _lock_of(folder) if folder.is_dir() and not folder.is_symlink() else None
     if lock is None and folder.is_dir() and not folder.is_symlink():
         raise Conflict(
             tr(
@@ -47,6 +48,21 @@ def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
     finally:
         if lock is not None:
             lock.close()
+
+
+def _lock_of(folder: Path) -> RunLock | None:
+    """The run's lock; None where a worker holds it. Raises Unreadable."""
+    try:
+        return try_lock(RunDirectory(folder))
+    except OSError as error:
+        raise Unreadable(
+            tr(
+                "{path} cannot be opened: {reason}, so nobody knows whether the run has a worker.",
+                path=folder / "lock",
+                reason=error.strerror,
+            ),
+            tr("Make sure that nothing trains there, and remove what lies in its place."),
+        ) from error
 
 
 def _remove_folder(settings: Settings, run_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 from lora_engine.__main__ import build
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
-from lora_engine.run_folder import RunDirectory
+from lora_engine.run_folder import RunDirectory, read_samples
 from lora_engine.runs import supervisor
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import RunSpec
+from lora_engine.training.memory.prediction import read_records
 from pages.runs import run_summary, run_table
 
 LATER_SPEC = json.dumps({**RunSpec().model_dump(mode="json"), "of_later": True})
@@ -77,6 +79,36 @@ def test_a_worker_that_is_gone_with_an_unreadable_result_was_interrupted(engine,
     store.claim(["result"], "cpu")
     engine.runs.refresh()
     assert engine.runs.get("result").record.state is RunState.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "samples.jsonl", "prediction.json", "worker.log"]
+)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "endless", "loop"])
+def test_what_is_no_file_says_nothing_and_hides_no_other(engine, settings, name, kind):
+    path = settings.runs_dir / "sound" / name
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless" else path.name)
+    assert len(engine.runs.list()) == 3
+    assert engine.runs.metrics("sound") == engine.runs.curve("sound") == []
+    assert engine.runs.log_tail("sound") == ""
+    assert read_samples(RunDirectory(path.parent)) == []
+    assert read_records(settings.runs_dir) == []
+    engine.runs.delete("sound")
+    assert not path.parent.exists()
+
+
+def test_a_run_whose_lock_cannot_be_asked_is_not_deleted(engine, settings):
+    lock = settings.runs_dir / "sound" / "lock"
+    lock.mkdir()
+    with pytest.raises(EngineError, match="lock"):
+        engine.runs.delete("sound")
+    assert lock.exists()
+    assert len(engine.runs.list()) == 3
 
 
 @pytest.mark.parametrize(

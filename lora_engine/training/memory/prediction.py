@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lora_engine.calculator.memory import MARGINS, estimate_memory
 from lora_engine.calculator.memory_request import (
@@ -25,6 +25,7 @@ from lora_engine.calculator.memory_request import (
 )
 from lora_engine.calculator.model_source import path_source
 from lora_engine.errors import Unreadable
+from lora_engine.files import read_bounded
 from lora_engine.run_folder import RunDirectory
 from lora_engine.spec import RunSpec
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FILE = "prediction.json"
+MAX_BYTES = 100_000
 LEAST_SPREAD = 0.5
 LEAST_RUNS = 3  # below this the stated margins stay
 # A run beyond these (measured / predicted without margins) differs in kind, and fits no margin.
@@ -138,8 +140,8 @@ def parts_of(estimate: MemoryEstimate) -> tuple[float, float, float]:
 def read_prediction(directory: RunDirectory) -> Prediction | None:
     """What a run expected; None where it could not tell, such as for a base of the hub."""
     try:
-        return Prediction.model_validate_json((directory.path / FILE).read_bytes())
-    except (OSError, ValidationError):
+        return Prediction.model_validate_json(read_bounded(directory.path / FILE, MAX_BYTES))
+    except (OSError, ValueError):
         return None
 
 
@@ -148,9 +150,9 @@ def read_records(runs_dir: Path, most: int | None = None) -> list[MemoryRecord]:
     found = []
     for path in sorted(runs_dir.glob(f"*/{FILE}"), reverse=True)[:most]:
         try:
-            prediction = Prediction.model_validate_json(path.read_bytes())
+            prediction = Prediction.model_validate_json(read_bounded(path, MAX_BYTES))
             result = RunDirectory(path.parent).result()
-        except (ValidationError, Unreadable, OSError):
+        except (ValueError, Unreadable, OSError):
             continue
         if result is None or not result.steps:
             continue
