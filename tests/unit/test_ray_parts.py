@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.ray import job, node
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
 from lora_engine.runs.launchers.ray.code import ENGINE, code_archive
+from lora_engine.runs.launchers.ray.last_words import problem_said
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
@@ -189,15 +191,44 @@ def worker(monkeypatch):
     return started
 
 
-def keep(directory: RunDirectory, token: int) -> int:
-    return job._run(job.SharedFolder(directory, token), os.environ, False, threading.Event(), "")
+def keep(directory: RunDirectory, token: int, others: str = "") -> int:
+    place = job.SharedFolder(directory, token)
+    return job._run(place, os.environ, False, threading.Event(), others)
 
 
 def test_a_job_beats_until_its_worker_ends(tmp_path, worker):
     directory = RunDirectory(tmp_path)
     write_tenancy(directory, Tenancy(token=3, job="a-3"))
-    assert keep(directory, 3) == 0
+    assert keep(directory, 3, "torch 2.0 (2.9)") == 0
     assert read_heartbeat(directory).token == 3
+    assert "torch 2.0 (2.9)" in directory.log_tail()
+
+
+def test_a_shared_disk_that_fills_ends_the_job_with_a_sentence(
+    tmp_path, worker, monkeypatch, capsys
+):
+    directory = RunDirectory(tmp_path)
+    write_tenancy(directory, Tenancy(token=3, job="a-3"))
+    beats = iter(range(2))
+
+    def full_later(*_) -> None:
+        if next(beats, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job, "write_heartbeat", full_later)
+    monkeypatch.setattr(job, "LOST_FOLDER_S", 0.0)
+    worker["code"] = "import time; time.sleep(600)"
+    assert keep(directory, 3) == job.LOST
+    assert worker["processes"][0].returncode == -signal.SIGKILL
+    assert "No space left on device" in problem_said(capsys.readouterr().err)
+
+
+def test_a_job_of_another_rankscope_ends_before_it_touches_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["job", str(tmp_path / "run"), "--token", "1"])
+    assert job.main() == 2
+    assert str(ENGINE) in problem_said(capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_job_whose_token_is_old_starts_nothing_and_a_fenced_one_kills_its_worker(

@@ -23,7 +23,7 @@ from lora_engine.runs.launchers.ray import job
 from lora_engine.runs.launchers.ray import storage as storages
 from lora_engine.runs.launchers.ray import watch as watching
 from lora_engine.runs.launchers.ray.apart import Fenced, Here, Stopped, There
-from lora_engine.runs.launchers.ray.client import Job
+from lora_engine.runs.launchers.ray.client import Job, Refused
 from lora_engine.runs.launchers.ray.returned import Index
 from lora_engine.runs.launchers.ray.storage import (
     PIECE_BYTES,
@@ -233,6 +233,29 @@ def test_a_full_disk_of_the_node_is_a_sentence_and_leaves_nothing(
     assert not list((tmp_path / "node").iterdir())
 
 
+def test_a_full_disk_here_leaves_what_was_whole_and_nothing_is_lost(
+    there, here, local, monkeypatch
+):
+    def full(path: Path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    write_checkpoint(there.directory, 2, b"old")
+    there.give()
+    here.take()
+    write_checkpoint(there.directory, 4, b"new")
+    there.directory.write_result(ENDED)
+    there.give()
+    with monkeypatch.context() as changed:
+        changed.setattr(storages, "atomic_file", full)
+        with pytest.raises(StorageTrouble, match="No space left"):
+            here.take()
+    assert steps(local) == {"step-2"}
+    assert local.result() is None
+    here.take()
+    assert steps(local) == {"step-2", "step-4"}
+    assert local.result() == ENDED
+
+
 def test_a_storage_is_tried_out_and_left_as_it_was(storage, disk, tmp_path):
     storage.try_out()
     assert not list((tmp_path / "storage").iterdir())
@@ -259,8 +282,11 @@ def test_a_piece_that_was_changed_is_refused(there, here, local, tmp_path):
     assert not local.metrics_path.exists()
 
 
-@pytest.mark.parametrize("name", ["../spec.json", "/etc/x", "a/../../b", "a\\b", ""])
-def test_a_name_that_leads_out_of_the_folder_is_refused(name, here, storage, local):
+@pytest.mark.parametrize(
+    "name",
+    ["../spec.json", "/etc/x", "a/../../b", "a\\b", "", "spec.json", "./ray.json", "lock/a", ".x"],
+)
+def test_a_name_that_is_none_of_what_a_run_leaves_is_refused(name, here, storage, local):
     wrong = Index.model_construct(files={name: StoredFile(pieces=())})
     storage.write("runs/a-run/1/index.json", wrong.model_dump_json().encode())
     with pytest.raises(StorageTrouble):
@@ -390,6 +416,21 @@ def test_a_storage_that_takes_nothing_fails_the_run_with_a_sentence(watch, local
     (tmp_path / "storage").write_text("a file is no folder")
     watch.follow(resume=False)
     assert str(tmp_path / "storage") in local.result().error.problem
+    assert read_tenancy(local).job is None
+
+
+def test_a_ray_of_another_version_fails_the_run_before_anything_is_sent(
+    watch, local, tmp_path, monkeypatch
+):
+    def refuse() -> str:
+        raise Refused("The cluster runs Ray 1.13.0.", "Update it.")
+
+    monkeypatch.setattr(watch._client, "version", refuse)
+    watch.follow(resume=False)
+    assert local.result().error == RunProblem(
+        problem="The cluster runs Ray 1.13.0.", remedy="Update it."
+    )
+    assert not list((tmp_path / "storage").rglob("*"))
     assert read_tenancy(local).job is None
 
 

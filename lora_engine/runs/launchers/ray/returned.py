@@ -12,8 +12,9 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from lora_engine.files import atomic_folder, read_bounded, write_atomically
 from lora_engine.language import tr
@@ -30,11 +31,25 @@ from lora_engine.runs.launchers.ray.storage import (
 INDEX = "index.json"
 LOG = "worker.log"
 RESULT = "result.json"
-OF_THE_NODE = frozenset(
-    {"spec.json", "lock", "worker.json", "stop", "waiting.json", "queue.json", "ray.json"}
+SEEN = "ray_log.txt"
+NOT_GIVEN = frozenset(
+    {"spec.json", "lock", "worker.json", "stop", "waiting.json"}
+    | {"ray.json", "heartbeat.json", "queue.json", SEEN}
 )
+"""What each machine has its own of: none of it is given, and none is taken."""
 MAX_RENAMED_BYTES = 50_000_000
 STEP = re.compile(rf"checkpoints/step-(\d{{1,12}})/{MANIFEST}")
+
+
+def _is_given(name: str) -> bool:
+    """Whether this first part of a file's name is of what a run leaves."""
+    return name not in NOT_GIVEN and not name.startswith(".")
+
+
+def _refuse_own(name: str) -> str:
+    if not _is_given(name.split("/")[0]):
+        raise ValueError("a file that a run leaves is needed")
+    return name
 
 
 class Index(BaseModel):
@@ -42,7 +57,7 @@ class Index(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    files: dict[FileName, StoredFile]
+    files: dict[Annotated[FileName, AfterValidator(_refuse_own)], StoredFile]
 
 
 class Giver:
@@ -77,7 +92,7 @@ class Giver:
     def _units(self) -> Iterator[Path]:
         """Files, and folders that are whole or not there, without the result."""
         for path in sorted(self._directory.path.iterdir()):
-            if path.name in OF_THE_NODE or path.name == RESULT or path.name.startswith("."):
+            if path.name == RESULT or not _is_given(path.name):
                 continue
             if path == self._directory.checkpoints_path:
                 yield from sorted(manifest.parent for manifest in path.glob(f"step-*/{MANIFEST}"))
@@ -215,7 +230,7 @@ class Taker:
 
     def _append_log(self, stored: StoredFile) -> None:
         """The log here has words of this machine too, so the job's are added to its end."""
-        mark = self._directory.path / "ray_log.txt"
+        mark = self._directory.path / SEEN
         known = mark.read_text("utf-8").split() if mark.exists() else []
         done = int(known[1]) if len(known) == 2 and known[0] == self._name else 0
         offset, new = 0, b""
