@@ -47,7 +47,7 @@ from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.language import tr
-from lora_engine.library_imports import leave_out_scipy
+from lora_engine.library_imports import import_for_training
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
@@ -136,7 +136,7 @@ def prepare(
         # The person named nothing on the hub, so the run must not contact it. The hub's client
         # reads this variable when it is first imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    leave_out_scipy()
+    import_for_training()
     refuse_other_task_of(base, spec.task)
     spec = spec_on_base(with_adapter_shape(spec, base, settings), base)
     adapter = checked_adapter(spec, base, settings)

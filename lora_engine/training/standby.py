@@ -20,7 +20,7 @@ import sys
 from lora_engine.base_models import resolve_base_model
 from lora_engine.devices import CPU, pick_device
 from lora_engine.errors import EngineError
-from lora_engine.library_imports import import_peft, leave_out_scipy
+from lora_engine.library_imports import import_for_training, import_peft, uncollected
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
@@ -64,13 +64,18 @@ def main() -> int:
 def import_everything() -> None:
     """What a run of a Llama on the processor imports; of another family, all but its own module."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # as `prepare` does, before the hub's client is imported
-    leave_out_scipy()
+    import_for_training()
     skip_unused_imports([])
-    import_peft()
-    import psutil  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
+    with uncollected():
+        import_peft()
+        import psutil  # noqa: F401
+        import transformers.models.llama.modeling_llama  # noqa: F401
 
-    from lora_engine.training.kernels import fused_layers, head_loss, packed_attention  # noqa: F401
+        from lora_engine.training.kernels import (  # noqa: F401
+            fused_layers,
+            head_loss,
+            packed_attention,
+        )
 
 
 def load_ahead(name: str, precision: str) -> KeptBase:
