@@ -19,7 +19,7 @@ under which every cell is a number is taken. Two that give different numbers are
 | another first line of numbers that count on by one, above decimals | numbers, with a note |
 | a first line one name shorter than the rows (R) | column names; the first column: row names |
 | an empty first name, or `Unnamed: 0` (pandas, R) | the first column: row names |
-| a first name `index`, `row`, `rownames`, `row.names` or `#` over 0, 1, 2, ... | the same |
+| a first name such as `index`, `id`, `row`, `nr` or `#` over 0, 1, 2, ... | the same |
 | words in every row's first cell and nowhere else | row names |
 | a first column 0, 1, 2, ... beside decimals alone | numbers, with a note |
 | an empty last column, a row of separators | left out |
@@ -48,7 +48,10 @@ MARKS = {  # the separators that a note names: neither commas nor spaces
     "|": translatable("vertical bars"),
 }
 MAX_HEADER_LINES = 2
-_INDEX_NAMES = ("index", "row", "rownames", "row.names", "row_names", "#")
+_INDEX_NAMES = frozenset(
+    ["index", "idx", "id", "row", "rowid", "row_id", "rownames", "row.names", "row_names"]
+    + ["no", "no.", "nr", "nr.", "obs", "n°", "№", "#", "序号", "编号"]
+)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def values_and_notes(text: str) -> tuple[list[list[float]], str]:
         (",a,b\nx,1.5,2.5\ny,3.5,-4.5\n", "without a name"),
         ("Unnamed: 0,a,b\n9,1.5,2.5\n4,3.5,-4.5\n", "without a name"),
         ("index,a,b\n0,1.5,2.5\n1,3.5,-4.5\n", "row numbers"),
+        ("ID;a;b\n1;1,5;2,5\n2;3,5;-4,5\n", "row numbers"),
         ("id,0,1\nx,1.5,2.5\ny,3.5,-4.5\n", "pandas"),
         ("row,0,1\n1,1.5,2.5\n2,3.5,-4.5\n", "column numbers"),
         ('"","V1","V2"\n"1",1.5,2.5\n"2",3.5,-4.5\n', "without a name"),
