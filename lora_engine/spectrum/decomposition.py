@@ -130,8 +130,7 @@ class Decomposition:
     def errors(self) -> np.ndarray:
         """||W - W_k||_F for k = 0..p; an upper bound where values are not known."""
         total = self.total_squared if self.method == "randomized" else None
-        above = self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
-        found = metrics.truncation_errors(above, total)
+        found = metrics.truncation_errors(self._above, total)
         return np.minimum(found, self.frobenius_norm)
 
     def energy_band(self) -> tuple[np.ndarray, np.ndarray]:
@@ -145,8 +144,7 @@ class Decomposition:
         low = self.energy
         if not self.total_squared:
             return low, low
-        above = self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
-        high = metrics.energy_curve(above, self.total_squared)
+        high = metrics.energy_curve(self._above, self.total_squared)
         return low, np.minimum(high + slack / self.total_squared, 1.0)
 
     def value_band(self) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +163,11 @@ class Decomposition:
             above += self.residual_spectral_squared
         low, high = np.sqrt(np.maximum(squared - below, 0.0)), np.sqrt(squared + above)
         return np.maximum(low - self.value_shift, 0.0), high + self.value_shift
+
+    @property
+    def _above(self) -> np.ndarray:
+        """Each value, or an upper bound where it is not known exactly, (p,)."""
+        return self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
 
     @property
     def _unresolved(self) -> np.ndarray:
@@ -198,10 +201,7 @@ class Decomposition:
     def _value_after(self, k: int) -> float:
         """sigma_(k+1), an upper bound where it is not resolved; 0 after the last value there is."""
         if k < self.singular_values.size:
-            above = (
-                self.value_band()[1] if self.value_shift else self._values_with(self.value_floor)
-            )
-            return float(above[k])
+            return float(self._above[k])
         return self.next_value
 
     def summary(self) -> Summary:

@@ -25,6 +25,9 @@ from lora_engine.weights.matrix import MatrixSource, Transposed, to_array
 BLOCK_ELEMENTS = 2**22
 """Numbers in one block (32 MiB in float64)."""
 
+STRIP_ELEMENTS = 2**18
+"""Numbers in one strip (2 MiB in float64), which stays in the processor's caches."""
+
 SMALL_SIDE = 512
 """Up to here importing torch would cost more than its faster products and LAPACK gain."""
 
@@ -49,6 +52,20 @@ def blocks(length: int, width: int) -> Iterator[tuple[int, int]]:
     step = max(1, BLOCK_ELEMENTS // max(1, width))
     for start in range(0, length, step):
         yield start, min(start + step, length)
+
+
+def strips(
+    tall: MatrixSource, monitor: WorkMonitor, words: str
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """All rows in float64 as (start, stop, strip): read in blocks, widened in the caches."""
+    rows, columns = tall.shape
+    step = max(1, STRIP_ELEMENTS // max(1, columns))
+    for first, last in blocks(rows, columns):
+        monitor.step(first / rows, words)
+        block = tall.rows(first, last)
+        for start in range(0, last - first, step):
+            strip = widen(tall, block[start : start + step]).astype(np.float64, copy=False)
+            yield first + start, first + start + len(strip), strip
 
 
 def widen(source: MatrixSource, block: np.ndarray) -> np.ndarray:

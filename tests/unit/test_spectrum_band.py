@@ -6,7 +6,8 @@ import torch
 
 from lora_engine.cancellation import StopSignal
 from lora_engine.spectrum import Stopped, decompose, decomposition
-from lora_engine.spectrum.band import BAND, band_route
+from lora_engine.spectrum.band import band_route
+from lora_engine.spectrum.band_reduction import BAND
 from lora_engine.spectrum.progress import WorkMonitor
 from lora_engine.weights.matrix import ArrayMatrix
 
