@@ -41,21 +41,43 @@ class Reflection:
     def apply(self, vectors: np.ndarray, transposed: bool) -> None:
         """Turn `vectors` (rows, p), float64, in place."""
         V, T = self.V.astype(np.float64), self.T.T if transposed else self.T
-        below = vectors[self.start :]
-        below -= V @ (T @ (V.T @ below))
+        _turn(vectors[self.start :], V, T)
 
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """B's rows from the diagonal on, (n, BAND + 1 or n) float64; the reflections of both sides."""
+    """B (height, n): its rows from the diagonal on, (n, BAND + 1 or n) float64; the reflections of
+    both sides."""
 
+    height: int
     rows: np.ndarray
     left: list[Reflection]
     right: list[Reflection]
 
+    def times(self, vectors: np.ndarray) -> np.ndarray:
+        """B x for the columns x of `vectors` (n, p): (height, p)."""
+        product = np.zeros((self.height, vectors.shape[1]))
+        for apart, diagonal in enumerate(self.rows.T):
+            n = len(diagonal) - apart
+            product[:n] += diagonal[:n, None] * vectors[apart:]
+        return product
 
-def reduce_to_band(matrix: np.ndarray, monitor: WorkMonitor) -> Reduced:
-    """Reduce `matrix` (rows, n), float32, rows >= n, without gaps, which it overwrites."""
+    def transposed_times(self, vectors: np.ndarray) -> np.ndarray:
+        """B^T x for the columns x of `vectors` (height, p): (n, p)."""
+        product = np.zeros((len(self.rows), vectors.shape[1]))
+        for apart, diagonal in enumerate(self.rows.T):
+            n = len(diagonal) - apart
+            product[apart:] += diagonal[:n, None] * vectors[:n]
+        return product
+
+
+def reduce_to_band(
+    matrix: np.ndarray, left_vectors: np.ndarray, right_vectors: np.ndarray, monitor: WorkMonitor
+) -> Reduced:
+    """Reduce `matrix` (rows, n), float32, rows >= n, without gaps, which it overwrites.
+
+    On the way U^T turns `left_vectors` (rows, p), and V^T `right_vectors` (n, p), in place.
+    """
     import torch
 
     n = matrix.shape[1]
@@ -68,7 +90,7 @@ def reduce_to_band(matrix: np.ndarray, monitor: WorkMonitor) -> Reduced:
         if start - first == WINDOW:
             window, first = _moved_together(window, WINDOW), start
         at = start - first
-        one, V, triangle = _reflection(window[at:, at : at + BAND], start)
+        one, V, triangle = _reflection(window[at:, at : at + BAND], start, left_vectors)
         left.append(one)
         width = V.shape[1]
         _along_diagonal(rows[start:], 0, triangle)
@@ -76,7 +98,9 @@ def reduce_to_band(matrix: np.ndarray, monitor: WorkMonitor) -> Reduced:
         if not rest.numel():
             break
         onto = _narrow(one.T.T) @ (V.T @ rest)
-        other, across, triangle = _reflection((rest[:width] - V[:width] @ onto).T, start + width)
+        other, across, triangle = _reflection(
+            (rest[:width] - V[:width] @ onto).T, start + width, right_vectors
+        )
         right.append(other)
         _along_diagonal(rows[start:], width, triangle.T)
         scaled = across @ _narrow(other.T)
@@ -85,13 +109,17 @@ def reduce_to_band(matrix: np.ndarray, monitor: WorkMonitor) -> Reduced:
         rest[width:].addmm_(
             torch.cat([V[width:], turned], 1), torch.cat([onto, across.T]), alpha=-1
         )
-    return Reduced(rows[:, : min(BAND + 1, n)].double().numpy(), left, right)
+    return Reduced(len(matrix), rows[:, : min(BAND + 1, n)].double().numpy(), left, right)
 
 
-def _reflection(panel: torch.Tensor, start: int) -> tuple[Reflection, torch.Tensor, torch.Tensor]:
-    """The reflection that makes `panel` (rows, width) upper triangular, its V, the triangle."""
+def _reflection(
+    panel: torch.Tensor, start: int, vectors: np.ndarray
+) -> tuple[Reflection, torch.Tensor, torch.Tensor]:
+    """The reflection that makes `panel` (rows, width) upper triangular, its V, the triangle.
+
+    It turns `vectors` as it turns the panel.
+    """
     import torch
-    from scipy.linalg import solve_triangular
 
     packed, scales = torch.geqrf(panel.contiguous())
     width = scales.numel()
@@ -103,8 +131,16 @@ def _reflection(panel: torch.Tensor, start: int) -> tuple[Reflection, torch.Tens
     products = wide.T @ wide
     inverse = np.triu(products, 1)
     np.fill_diagonal(inverse, np.where(scales.numpy() != 0, products.diagonal() / 2, 1.0))
-    T = solve_triangular(inverse, np.eye(width), check_finite=False)
+    identity = torch.eye(width, dtype=torch.float64)
+    solved = torch.linalg.solve_triangular(torch.from_numpy(inverse), identity, upper=True)
+    T: np.ndarray = solved.numpy()
+    _turn(vectors[start:], wide, T.T)
     return Reflection(start, V.numpy(), T), V, triangle
+
+
+def _turn(vectors: np.ndarray, V: np.ndarray, T: np.ndarray) -> None:
+    """vectors -= V T V^T vectors, all in float64."""
+    vectors -= V @ (T @ (V.T @ vectors))
 
 
 def _narrow(T: np.ndarray) -> torch.Tensor:

@@ -16,20 +16,38 @@ def call(name: str, *arguments: bytes | float | np.ndarray) -> None:
 
     Whole numbers go as int, others as double; of an array goes where it begins.
     """
+    address = _address(name)
+    if address is None:
+        raise LookupError(name)
+    kept = [_by_address(argument) for argument in arguments]
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(kept))
+    kind(address)(*(address for address, _ in kept))
+
+
+def has(name: str) -> bool:
+    """Whether SciPy's LAPACK holds a routine."""
+    return _address(name) is not None
+
+
+def _address(name: str) -> int | None:
+    """Where a routine lies: as SciPy offers it, or else in the library behind SciPy."""
     from scipy.linalg import cython_blas, cython_lapack
 
-    tables = (cython_lapack.__pyx_capi__, cython_blas.__pyx_capi__)
-    capsule = next(table[name] for table in tables if name in table)
-    kept = [_by_address(argument) for argument in arguments]
-    get_name, get_pointer = (
-        ctypes.pythonapi.PyCapsule_GetName,
-        ctypes.pythonapi.PyCapsule_GetPointer,
-    )
-    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get_pointer.restype = ctypes.c_void_p
-    get_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(kept))
-    kind(get_pointer(capsule, get_name(capsule)))(*(address for address, _ in kept))
+    for table in (cython_lapack.__pyx_capi__, cython_blas.__pyx_capi__):
+        if name in table:
+            get_name, get_pointer = (
+                ctypes.pythonapi.PyCapsule_GetName,
+                ctypes.pythonapi.PyCapsule_GetPointer,
+            )
+            get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+            get_pointer.restype = ctypes.c_void_p
+            get_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+            return int(get_pointer(table[name], get_name(table[name])))
+    linked = ctypes.CDLL(cython_lapack.__file__)
+    for spelling in (f"scipy_{name}_", f"{name}_"):
+        if hasattr(linked, spelling):
+            return ctypes.cast(getattr(linked, spelling), ctypes.c_void_p).value
+    return None
 
 
 def _by_address(argument: bytes | float | np.ndarray) -> tuple[int, object]:

@@ -13,7 +13,7 @@ from lora_engine.csv_text import csv_text
 from lora_engine.errors import EngineError
 from lora_engine.files import atomic_file, write_atomically
 from lora_engine.language import tr, translatable
-from lora_engine.spectrum.band import band_route
+from lora_engine.spectrum.band import band_route, is_quicker
 from lora_engine.spectrum.decomposition import (
     GRAM_SIDE,
     LARGEST_PLAIN_SIDE,
@@ -49,7 +49,7 @@ def decompose(
     """The singular values of a matrix and its first `vectors` singular vectors.
 
     method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
-    a randomized sketch with its certificate beyond; values alone of a float32 matrix that is not
+    a randomized sketch with its certificate beyond; values alone of a large float32 matrix that is not
     long are taken from a band in place of the Gram matrix; an adapter's update is taken apart from
     its factors, with all its vectors. progress(share, words) is called between
     blocks, and a set `stop` raises Stopped there.
@@ -63,7 +63,8 @@ def decompose(
     if chosen == "svd":
         found = plain_svd(source, monitor)
     elif chosen == "gram":
-        band = band_route(source, monitor) if method == "auto" and not vectors else None
+        by_band = method == "auto" and not vectors and is_quicker(source)
+        band = band_route(source, monitor) if by_band else None
         found = band or gram_route(source, vectors, monitor)
     elif chosen == "randomized":
         found = randomized_sketch(source, max(1, vectors), seed, monitor)

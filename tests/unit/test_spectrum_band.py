@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lora_engine.cancellation import StopSignal
-from lora_engine.spectrum import Stopped, decompose, decomposition
+from lora_engine.spectrum import Stopped, band, decompose, decomposition
 from lora_engine.spectrum.band import band_route
-from lora_engine.spectrum.band_reduction import BAND
-from lora_engine.spectrum.progress import WorkMonitor
+from lora_engine.spectrum.band_reduction import BAND, WINDOW, reduce_to_band
+from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import ArrayMatrix
 
 SIDE = 4 * BAND + 5
@@ -46,6 +46,40 @@ def test_each_true_value_lies_within_the_bounds(kind, longer, scale):
         assert np.abs(found.singular_values - true).max() <= 1e-6 * true[0]
         assert found.value_shift <= 1e-5 * true[0]
         assert found.frobenius_norm == pytest.approx(np.linalg.norm(true), rel=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["graded to 1e-8", "in clusters", "of rank seven"])
+def test_the_bounds_hold_where_the_matrix_is_moved_together(kind):
+    side = 2 * WINDOW + 37
+    spread = np.linspace(0, 1, SIDE), np.linspace(0, 1, side)
+    values = np.interp(spread[1], spread[0], SPECTRA[kind])
+    for shape in ((side + 3, side), (side, side + 200)):
+        matrix = planted(values, *shape)
+        true, found = true_values(matrix), band_route(matrix)
+        low, high = found.value_band()
+        assert (low <= true).all()
+        assert (true <= high).all()
+        assert found.value_shift <= 1e-5 * true[0]
+
+
+def test_reflections_are_orthogonal_to_the_rounding_of_float64():
+    matrix = planted(SPECTRA["graded to 1e-8"], SIDE + 20, SIDE).values.copy()
+    left, right = np.eye(SIDE + 20), np.eye(SIDE)
+    reduced = reduce_to_band(matrix, left, right, SILENT)
+    for turned, reflections in ((left, reduced.left), (right, reduced.right)):
+        assert turned @ turned.T == pytest.approx(np.eye(len(turned)), abs=1e-13)
+        for one in reversed(reflections):
+            one.apply(turned, transposed=False)
+        assert turned == pytest.approx(np.eye(len(turned)), abs=1e-13)
+
+
+def test_it_does_without_the_faster_routines(monkeypatch):
+    matrix = planted(SPECTRA["even"], SIDE, SIDE)
+    known = band_route(matrix)
+    monkeypatch.setattr(band, "has", lambda name: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    found = band_route(matrix)
+    assert np.abs(found.singular_values - known.singular_values).max() <= found.value_shift
 
 
 @pytest.mark.parametrize("side", [1, 2, BAND - 1, BAND, BAND + 1, 2 * BAND, 2 * BAND + 1])
@@ -89,6 +123,7 @@ def test_the_bound_sees_what_goes_wrong(monkeypatch):
 
 def test_values_alone_of_a_large_float32_matrix_come_from_a_band(monkeypatch):
     monkeypatch.setattr(decomposition, "PLAIN_SIDE", 64)
+    monkeypatch.setattr(band, "QUICK_SIDE", SIDE / 2)
     matrix = planted(SPECTRA["even"], SIDE, SIDE + 9)
     found = decompose(matrix, vectors=0)
     assert (found.method, found.summary().rank, found.summary().complete) == ("band", SIDE, True)
@@ -99,6 +134,8 @@ def test_values_alone_of_a_large_float32_matrix_come_from_a_band(monkeypatch):
     nothing = ArrayMatrix(np.zeros((100, 100), np.float32), dtype="float32")
     for other in (long, wide, nothing):
         assert decompose(other, vectors=0).method == "gram"
+    monkeypatch.setattr(band, "QUICK_SIDE", SIDE + 1)
+    assert decompose(matrix, vectors=0).method == "gram"
 
 
 def test_it_stops_between_panels():
