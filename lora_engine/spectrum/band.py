@@ -28,9 +28,9 @@ from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import MatrixSource, Transposed
 
 QUICK_SIDE, LONGEST = 1536, 3.0
-"""The band is quicker up to a longer side of shorter^2 / QUICK_SIDE, as measured on one thread: at
-4096 up to 2.7 times as long as wide, at 2048 up to 1.3 times, at 1200 never. Beyond LONGEST times it
-would hold too much."""
+"""The band is quicker up to a longer side of shorter^2 / QUICK_SIDE, measured on one thread: at
+4096 up to 2.7 times as long as wide, at 2048 up to 1.3 times, at 1200 never. Beyond LONGEST times
+it would hold too much."""
 
 
 def is_quicker(source: MatrixSource) -> bool:

@@ -49,9 +49,9 @@ def decompose(
     """The singular values of a matrix and its first `vectors` singular vectors.
 
     method: auto takes a plain SVD up to a smaller side of 1,024, the Gram route up to 8,192,
-    a randomized sketch with its certificate beyond; values alone of a large float32 matrix that is not
-    long are taken from a band in place of the Gram matrix; an adapter's update is taken apart from
-    its factors, with all its vectors. progress(share, words) is called between
+    a randomized sketch with its certificate beyond; values alone of a large float32 matrix that
+    is not long are taken from a band in place of the Gram matrix; an adapter's update is taken
+    apart from its factors, with all its vectors. progress(share, words) is called between
     blocks, and a set `stop` raises Stopped there.
     """
     source = array_matrix(matrix, "matrix") if isinstance(matrix, np.ndarray) else matrix
