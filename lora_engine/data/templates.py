@@ -35,7 +35,8 @@ RENDER_BATCH = 5_000
 JSON_BYTES = 12  # of the longest character there
 OWN_TEMPLATE_NAME = translatable("the model's own")
 TOO_LARGE = translatable("it needs too much memory")  # as the child says it
-NO_TEMPLATE = "it is not a template"  # how the child says that the Jinja source has an error
+# How the child says that the fault is the template's own: no row could mend it.
+ITS_OWN_FAULT = ("it is not a template", "it asks for what no template may", TOO_LARGE)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _failed(conversation: Conversation, why: str) -> EngineError:
         roles=roles[:200],
         why=tr(why)[:300],
     )
-    if why.startswith(NO_TEMPLATE):
+    if why.startswith(ITS_OWN_FAULT):
         return EngineError(
             problem,
             tr(

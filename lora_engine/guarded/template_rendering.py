@@ -156,6 +156,8 @@ def _rendered(template, variables, request, characters):
         return {"text": text}
     except MemoryError:
         return {"error": "it needs too much memory"}
+    except (jinja2.exceptions.SecurityError, OverflowError) as error:
+        return {"error": f"it asks for what no template may: {error}"}
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         return {"error": str(error) or type(error).__name__}
     except (AttributeError, RecursionError) as error:

@@ -269,7 +269,16 @@ def test_a_token_that_the_tokenizer_lacks_is_named_with_its_place(name):
     assert "tokenizer_config.json" in caught.value.remedy
 
 
-def test_a_template_with_an_error_of_its_own_is_not_the_rows_fault():
-    with pytest.raises(EngineError, match="not a template") as caught:
-        tokenize([row(USER, RED)], make_tokenizer("{% if %}"), 512)
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if %}",
+        "{{ messages.__class__.__mro__ }}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{% set x = 'a' * 10**9 %}",
+    ],
+)
+def test_a_template_with_an_error_of_its_own_is_not_the_rows_fault(template):
+    with pytest.raises(EngineError) as caught:
+        tokenize([row(USER, RED)], make_tokenizer(template), 512)
     assert "chat_template.jinja" in caught.value.remedy
