@@ -68,5 +68,5 @@ def place_fields(form: SpecForm, engine: Engine, width: int) -> None:
             for path, field in fields.items()
         }
 
-    inputs = {launcher, *fields.values()}
+    inputs: set[Component] = {launcher, *fields.values()}
     wire([launcher.change], follow_place, inputs, list(fields.values()), problem=problem)
